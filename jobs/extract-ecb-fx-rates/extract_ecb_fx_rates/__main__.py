@@ -1,0 +1,24 @@
+"""Euro foreign exchange reference rates of the European Central Bank."""
+
+import click
+from jobkit import extract, options
+
+from extract_ecb_fx_rates import shape, source
+
+OPTIONS = [
+    options.start(),
+    options.end(),
+    options.option(
+        "--file",
+        type=click.Choice(["history", "daily"]),
+        default="history",
+        show_default=True,
+        help="The whole history, one partition a year; or the daily file, one partition for its day.",
+    ),
+    options.base_url(source.BASE_URL),
+]
+
+main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, shape=shape.shape)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Daily prices of the whole US market from Massive (formerly Polygon)."""
+
+import click
+from jobkit import extract, options
+
+from extract_massive_daily_prices import shape, source
+
+OPTIONS = [
+    options.start(),
+    options.end(),
+    options.secret("--token", default="env://MASSIVE_TOKEN", help="Where the Massive API key is."),
+    options.option(
+        "--requests-per-minute",
+        type=click.IntRange(1),
+        default=5,
+        show_default=True,
+        help="What the Massive plan allows; 5 is the free one.",
+    ),
+    options.base_url(source.BASE_URL),
+]
+
+main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, shape=shape.shape, fetch=source.fetch)
+
+if __name__ == "__main__":
+    main()

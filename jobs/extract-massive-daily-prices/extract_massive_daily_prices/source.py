@@ -1,0 +1,46 @@
+"""How Massive is asked: one question per weekday for all stocks, unadjusted, so that an answer does not depend on when it is asked.
+
+Source: https://massive.com/docs/rest/stocks/aggregates/daily-market-summary
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from jobkit import extract
+from jobkit.extract import Ask, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from jobkit.http import Answer, Client
+    from jobkit.lake import Source
+
+BASE_URL = "https://api.massive.com"
+PATH = "/v2/aggs/grouped/locale/us/market/stocks/{day}"
+SATURDAY = 5
+
+
+def asks(*, start: date, end: date, **_: object) -> list[Ask]:
+    """One question per weekday. Raises UsageError on a range that runs backwards."""
+    in_order(start, end)
+    days = (start + timedelta(days=n) for n in range((end - start).days + 1))
+    wanted = (("adjusted", "false"), ("include_otc", "false"))
+    return [Ask("massive_daily_prices", (f"date={day}",), PATH.format(day=day), wanted) for day in days if day.weekday() < SATURDAY]
+
+
+def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_minute: int, **_: object) -> Client:
+    """A client with the key that keeps to the plan's limit per minute."""
+    from jobkit import secrets  # noqa: PLC0415  describe needs neither
+    from jobkit.http import Client, Rate  # noqa: PLC0415
+
+    headers = {"Authorization": f"Bearer {secrets.resolve(token)}"}
+    return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(requests_per_minute, 60), headers=headers)
+
+
+def fetch(client: Client, ask: Ask, known: Source | None) -> Answer:
+    """The answer. One without results is asked for again: Massive sends those under load too, not only for a closed market."""
+    answer = extract.fetch(client, ask, known)
+    return extract.fetch(client, ask, None) if answer.body and b'"T"' not in answer.body else answer

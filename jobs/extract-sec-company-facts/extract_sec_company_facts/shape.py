@@ -1,0 +1,77 @@
+"""From EDGAR's companyfacts document to columns: one row per fact and filing that states it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from jobkit import jsontext
+from jobkit.errors import BadDataError
+
+if TYPE_CHECKING:
+    from jobkit.contract import Columns
+    from jobkit.extract import Ask
+
+
+class Fact(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """One fact as a filing states it. `fy` and `fp` are the filing's, not the fact's; an instant has no start."""
+
+    val: msgspec.Raw = msgspec.Raw(b"null")
+    start: str | None = None
+    end: str | None = None
+    accn: str | None = None
+    fy: int | None = None
+    fp: str | None = None
+    form: str | None = None
+    filed: str | None = None
+    frame: str | None = None
+
+
+class Concept(msgspec.Struct):
+    """A tag's facts by unit; its label and description are not kept."""
+
+    units: dict[str, list[Fact]]
+
+
+class Company(msgspec.Struct):
+    """The document: facts by taxonomy and tag."""
+
+    cik: int
+    entityName: str  # noqa: N815  the vendor's name
+    facts: dict[str, dict[str, Concept]]
+
+
+def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
+    """The filer's columns, facts in the document's order. Raises BadDataError on another document or another filer's."""
+    (partition,) = ask.partitions
+    try:
+        company = msgspec.json.decode(body, type=Company)
+    except msgspec.DecodeError as error:
+        raise BadDataError(f"SEC's answer for {partition} is not the companyfacts document: {error}; it begins {body[:60]!r}") from None
+    if f"cik={company.cik:010}" != partition:
+        raise BadDataError(f"SEC's answer for {partition} is about cik {company.cik}")
+    stated = [
+        (taxonomy, tag, unit, fact)
+        for taxonomy, tags in company.facts.items()
+        for tag, concept in tags.items()
+        for unit, facts in concept.units.items()
+        for fact in facts
+    ]
+    facts = [fact for *_, fact in stated]
+    return {
+        partition: {
+            "cik": [str(company.cik)] * len(facts),
+            "entityName": [company.entityName] * len(facts),
+            **{name: [row[i] for row in stated] for i, name in enumerate(("taxonomy", "tag", "unit"))},
+            "start": [fact.start for fact in facts],
+            "end": [fact.end for fact in facts],
+            "val": [_number(fact.val) for fact in facts],
+            **{name: [getattr(fact, name) for fact in facts] for name in ("accn", "fy", "fp", "form", "filed", "frame")},
+        }
+    }
+
+
+def _number(raw: msgspec.Raw) -> str | None:
+    """The digits as SEC wrote them."""
+    text = bytes(raw).decode()
+    return None if text == "null" else jsontext.plain(text)

@@ -1,0 +1,12 @@
+"""Tickers and the SEC filers (CIK) behind them."""
+
+from jobkit import extract, options
+
+from extract_sec_filers import shape, source
+
+OPTIONS = [options.contact(), options.base_url(source.BASE_URL)]
+
+main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, shape=shape.shape)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Where SEC lists tickers and filers: one file, current only; its history is the history of our own commits.
+
+Source: https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobkit.extract import Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobkit.http import Client
+
+BASE_URL = "https://www.sec.gov"
+
+
+def asks(**_: object) -> list[Ask]:
+    """The one question there is."""
+    return [Ask("sec_filers", ("file=company_tickers",), "/files/company_tickers.json")]
+
+
+def client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:
+    """A client that names its owner, as SEC demands."""
+    from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
+
+    return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(10, 1), headers={"User-Agent": contact})

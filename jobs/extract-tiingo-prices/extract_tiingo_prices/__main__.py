@@ -1,0 +1,26 @@
+"""Daily prices, dividends and splits per ticker from Tiingo."""
+
+import click
+from jobkit import extract, options
+
+from extract_tiingo_prices import shape, source
+
+OPTIONS = [
+    options.tickers(),
+    options.start(),
+    options.end(),
+    options.secret("--token", default="env://TIINGO_TOKEN", help="Where the Tiingo API token is."),
+    options.option(
+        "--requests-per-hour",
+        type=click.IntRange(1),
+        default=50,
+        show_default=True,
+        help="What the Tiingo plan allows; 50 is the free one.",
+    ),
+    options.base_url(source.BASE_URL),
+]
+
+main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, shape=shape.shape, fetch=source.fetch)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""From Tiingo's JSON to columns: as traded, as adjusted, dividends in USD per share and split ratios on their ex-dates."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from jobkit import jsontext
+from jobkit.errors import BadDataError
+
+if TYPE_CHECKING:
+    from jobkit.contract import Columns
+    from jobkit.extract import Ask
+
+
+def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
+    """Columns by ticker and year, oldest day first; nothing for a year without prices. Raises BadDataError on another document.
+
+    The answer does not name its ticker, so the one asked for is added; midnight UTC in `date` is how Tiingo writes a day.
+    """
+    ticker = ask.partitions[0].split("/")[0].removeprefix("ticker=")
+    rows = jsontext.decode(body, f"Tiingo's answer for {ticker}")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("date"), str) for row in rows):
+        raise BadDataError(f"Tiingo's answer for {ticker} is no list of days with a date; it begins {body[:60]!r}")
+    days = [{"ticker": ticker, **row, "date": row["date"].removesuffix("T00:00:00.000Z")} for row in rows]
+    grouped = groupby(days, lambda row: f"ticker={ticker}/year={row['date'][:4]}")
+    return {partition: jsontext.columns(list(part)) for partition, part in grouped if partition in ask.partitions}

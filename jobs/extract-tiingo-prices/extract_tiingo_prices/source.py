@@ -1,0 +1,50 @@
+"""How Tiingo is asked: one question per ticker over whole years, so that a partition never depends on the range that was given.
+
+Source: https://www.tiingo.com/documentation/end-of-day
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobkit import extract
+from jobkit.extract import Ask, years
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from jobkit.http import Answer, Client
+    from jobkit.lake import Source
+
+BASE_URL = "https://api.tiingo.com"
+
+
+def asks(*, tickers: Sequence[str], start: date, end: date, **_: object) -> list[Ask]:
+    """One question per ticker. Raises UsageError on a range that runs backwards."""
+    span = years(start, end)
+    wanted = (("startDate", f"{span[0]}-01-01"), ("endDate", f"{span[-1]}-12-31"), ("format", "json"), ("resampleFreq", "daily"))
+    return [
+        Ask("tiingo_prices", tuple(f"ticker={ticker}/year={year}" for year in span), f"/tiingo/daily/{ticker}/prices", wanted)
+        for ticker in dict.fromkeys(tickers)
+    ]
+
+
+def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_hour: int, **_: object) -> Client:
+    """A client with the token that keeps to the plan's hourly limit."""
+    from jobkit import secrets  # noqa: PLC0415  describe needs neither
+    from jobkit.http import Client, Rate  # noqa: PLC0415
+
+    headers = {"Authorization": f"Token {secrets.resolve(token)}"}
+    return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(requests_per_hour, 3600), headers=headers)
+
+
+def fetch(client: Client, ask: Ask, known: Source | None) -> Answer:
+    """The answer; an unknown ticker is told as such."""
+    from jobkit.http import MissingError  # noqa: PLC0415
+
+    try:
+        return extract.fetch(client, ask, known)
+    except MissingError:
+        ticker = ask.path.split("/")[3]
+        raise MissingError(f"Tiingo knows no ticker {ticker}; check its spelling (a share class is written BRK-B)") from None

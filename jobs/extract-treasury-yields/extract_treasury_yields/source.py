@@ -1,0 +1,36 @@
+"""Where the US Treasury publishes its par yield curve: one CSV a year. No key, no stated limit.
+
+Source: https://home.treasury.gov/policy-issues/financing-the-government/interest-rate-statistics
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobkit.extract import Ask, years
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from jobkit.http import Client
+
+BASE_URL = "https://home.treasury.gov"
+PATH = "/resource-center/data-chart-center/interest-rates/daily-treasury-rates.csv/{year}/all"
+
+
+def asks(*, start: date, end: date, **_: object) -> list[Ask]:
+    """One question a year. Raises UsageError on a range that runs backwards."""
+    return [_ask(str(year)) for year in years(start, end)]
+
+
+def _ask(year: str) -> Ask:
+    wanted = (("type", "daily_treasury_yield_curve"), ("field_tdr_date_value", year), ("page", ""), ("_format", "csv"))
+    return Ask("treasury_par_yields", (f"year={year}",), PATH.format(year=year), wanted)
+
+
+def client(hosts: Sequence[str], *, base_url: str, **_: object) -> Client:
+    """A client that accepts CSV only."""
+    from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
+
+    return Client(base_url, hosts=hosts, accept=("text/csv",), rate=Rate(5, 1))

@@ -1,0 +1,343 @@
+"""Data contracts: what a dataset's rows must be, and what becomes of those that are not.
+
+A contract is a YAML file beside its extractor, a subset of the Open Data Contract Standard v3 (bitol.io). Vendors send text; a field's
+type says which text is a value, exactly: 12.345 is not a decimal(5,2), 1e3 is not a date. Hand-written because the validators at hand
+either miss rows when one value of a column does not cast, or bring a data frame library of 150 MB and more (docs/decisions).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from jobkit.errors import BadDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from arro3.core import Array, DataType, Table
+
+Policy = Literal["warn", "drop", "quarantine", "fail"]
+Columns = dict[str, list[Any]]
+
+ROW_NUMBER = "_row_number"
+_DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})")
+_INTEGER = re.compile(r"-?\d{1,19}")
+_FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_RANGES = {"int": 2**31, "long": 2**63}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: its vendor name, type, and the rules its values keep."""
+
+    name: str
+    type: str
+    required: bool = False
+    unit: str | None = None
+    minimum: Decimal | str | None = None
+    maximum: Decimal | str | None = None
+    description: str = ""
+    policy: Policy = "quarantine"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One dataset: grain, columns, and how much may be wrong before the whole partition is refused."""
+
+    dataset: str
+    description: str
+    fields: tuple[Field, ...]
+    key: tuple[str, ...]
+    leaf: str
+    licence: str
+    new_fields: Literal["evolve", "freeze"]
+    new_field_type: str
+    max_bad_rows: float
+
+
+class Good(NamedTuple):
+    """A partition after its contract: typed rows, quarantined rows with reasons, and how many were read and dropped."""
+
+    table: Table
+    quarantine: Table | None
+    read: int
+    dropped: int
+    warnings: tuple[str, ...]
+
+
+def load(path: Path) -> Contract:
+    """The contract in a YAML file. Raises BadDataError saying what it lacks."""
+    import yaml  # noqa: PLC0415  `describe` reads no contract
+
+    try:
+        return _contract(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadDataError(f"{path} is not a contract this version can read: {type(error).__name__} {error}") from None
+
+
+def _contract(document: dict[str, Any]) -> Contract:
+    (schema,) = document["schema"]
+    custom = {item["property"]: item["value"] for item in schema["customProperties"]}
+    fields = tuple(_field(item) for item in schema["properties"])
+    keyed = sorted((item["primaryKeyPosition"], item["name"]) for item in schema["properties"] if item.get("primaryKey"))
+    return Contract(
+        dataset=schema["name"],
+        description=schema["description"],
+        fields=fields,
+        key=tuple(name for _, name in keyed),
+        leaf=custom["leaf"],
+        licence=custom["licence"],
+        new_fields=custom.get("newFields", "freeze"),
+        new_field_type=custom.get("newFieldType", "string"),
+        max_bad_rows=float(custom.get("maxBadRows", 0.05)),
+    )
+
+
+def _field(item: dict[str, Any]) -> Field:
+    options = item.get("logicalTypeOptions", {})
+    custom = {entry["property"]: entry["value"] for entry in item.get("customProperties", ())}
+    return Field(
+        name=item["name"],
+        type=item["physicalType"],
+        required=bool(item.get("required", False)),
+        unit=custom.get("unit"),
+        minimum=_bound(item, options.get("minimum")),
+        maximum=_bound(item, options.get("maximum")),
+        description=item.get("description", ""),
+        policy=custom.get("policy", "quarantine"),
+    )
+
+
+def _bound(item: dict[str, Any], value: object) -> Decimal | str | None:
+    """A limit in the type it is compared in: ISO text for dates, Decimal for numbers."""
+    if value is None:
+        return None
+    return str(value) if item["physicalType"] in ("date", "timestamp") else Decimal(str(value))
+
+
+def enforce(contract: Contract, columns: Columns) -> Good:
+    """The rows that keep the contract, typed, in the vendor's order; the others beside them with their reasons.
+
+    `columns` hold the vendor's values as text (or None), all of one length. Good plus quarantined plus dropped equals read.
+    Raises BadDataError when the columns themselves, a row under policy `fail`, or too many rows break the contract.
+    """
+    fields = _resolved(contract, columns)
+    read = len(next(iter(columns.values()), []))
+    texts = {field.name: _texts(columns.get(field.name), read) for field in fields}
+    reasons: dict[int, list[str]] = {}
+    policies: dict[int, set[Policy]] = {}
+    warnings: list[str] = []
+    for row, reason, policy in _violations(contract, fields, texts):
+        if policy == "warn":
+            warnings.append(f"row {row + 1}: {reason}")
+            continue
+        reasons.setdefault(row, []).append(reason)
+        policies.setdefault(row, set()).add(policy)
+    _refuse(contract, read, reasons, policies)
+    dropped = {row for row, found in policies.items() if found == {"drop"}}
+    bad = sorted(set(reasons) - dropped)
+    out = set(reasons)
+    kept = [row for row in range(read) if row not in out] if out else range(read)
+    return Good(_typed(fields, texts, kept), _quarantine(fields, texts, bad, reasons), read, len(dropped), tuple(warnings))
+
+
+def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
+    """The contract's fields that matter here: those sent, and new ones where the contract lets it evolve."""
+    known = {field.name for field in contract.fields}
+    missing = [field.name for field in contract.fields if field.required and field.name not in columns]
+    if missing:
+        raise BadDataError(
+            f"{contract.dataset}: the vendor no longer sends {', '.join(missing)}; look at the answer and mend contract or parser"
+        )
+    new = [name for name in columns if name not in known]
+    if new and contract.new_fields == "freeze":
+        raise BadDataError(
+            f"{contract.dataset}: the vendor sends new fields {', '.join(map(repr, new))}; add them to the contract or let it evolve"
+        )
+    sent = tuple(field for field in contract.fields if field.name in columns)
+    return sent + tuple(Field(name, contract.new_field_type) for name in new)
+
+
+def _texts(values: list[Any] | None, length: int) -> list[str | None]:
+    if values is None:
+        return [None] * length
+    return [value if value is None or type(value) is str else _text(value) for value in values]
+
+
+def _text(value: object) -> str:
+    """A JSON scalar as the vendor wrote it, without an exponent."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return (
+        format(Decimal(repr(value) if isinstance(value, float) else str(value)), "f") if isinstance(value, float | Decimal) else str(value)
+    )
+
+
+def _violations(contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]]) -> Iterator[tuple[int, str, Policy]]:
+    """Every breach: row index, reason, and the policy of the field it is in."""
+    for field in fields:
+        untyped, outside = _not_of_type(field), _out_of_range(field)
+        typing: Policy = "quarantine" if field.policy == "warn" else field.policy  # a value without a type cannot be kept
+        for row, text in enumerate(texts[field.name]):
+            if text is None:
+                if field.required:
+                    yield row, f"{field.name} is missing", typing
+            elif reason := untyped(text):
+                yield row, f"{field.name} {reason}", typing
+            elif outside and (reason := outside(text)):
+                yield row, f"{field.name} {reason}", field.policy
+    yield from _duplicates(contract, texts)
+
+
+def _duplicates(contract: Contract, texts: dict[str, list[str | None]]) -> Iterator[tuple[int, str, Policy]]:
+    keys = [texts[name] for name in contract.key if name in texts]
+    first: dict[tuple[str | None, ...], int] = {}
+    for row, key in enumerate(zip(*keys, strict=True)):
+        if (before := first.setdefault(key, row)) != row:
+            yield row, f"repeats the key of row {before + 1}", "quarantine"
+
+
+def _not_of_type(field: Field) -> Callable[[str], str | None]:
+    """What makes a text no value of the field's type, or None. Made once per column: it runs for every value."""
+    form, expected = _form(field.type)
+    limit = _RANGES.get(field.type)
+
+    def check(text: str) -> str | None:
+        if not form(text) or (limit is not None and not -limit <= int(text) < limit):
+            return f"is {text[:40]!r}, not {expected}"
+        return None
+
+    return check
+
+
+def _out_of_range(field: Field) -> Callable[[str], str | None] | None:
+    """What puts a value outside the field's range, or None; no function where the field has no range."""
+    low, high = field.minimum, field.maximum
+    if low is None and high is None:
+        return None
+    value_of: Callable[[str], Any] = str if field.type in ("date", "timestamp") else Decimal
+
+    def check(text: str) -> str | None:
+        value = value_of(text)
+        if low is not None and value < low:
+            return f"is {text}, below {low}"
+        if high is not None and value > high:
+            return f"is {text}, above {high}"
+        return None
+
+    return check
+
+
+def _form(kind: str) -> tuple[Callable[[str], Any], str]:
+    """Which texts are values of a type, and how to say so."""
+    if match := _DECIMAL.fullmatch(kind):
+        precision, scale = int(match[1]), int(match[2])
+        pattern = rf"-?0*\d{{1,{precision - scale}}}" + (rf"(\.\d{{1,{scale}}}0*)?" if scale else "")
+        return re.compile(pattern).fullmatch, f"a number with at most {precision - scale} digits before and {scale} behind the point"
+    if kind == "date":
+        return _is_date, "a date YYYY-MM-DD"
+    if kind == "string":
+        return (lambda text: "\0" not in text), "text without NUL"
+    forms = {
+        "int": (_INTEGER.fullmatch, "a whole number of 32 bits"),
+        "long": (_INTEGER.fullmatch, "a whole number of 64 bits"),
+        "double": (_FLOAT.fullmatch, "a finite number"),
+        "timestamp": (_TIMESTAMP.fullmatch, "a time in ISO 8601 with zone"),
+        "boolean": (re.compile("true|false").fullmatch, "true or false"),
+    }
+    return forms[kind]
+
+
+def _is_date(text: str) -> bool:
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(contract: Contract, read: int, reasons: dict[int, list[str]], policies: dict[int, set[Policy]]) -> None:
+    """Raise where a row must not pass, or where too many do not."""
+    fatal = next((row for row, found in sorted(policies.items()) if "fail" in found), None)
+    if fatal is not None:
+        raise BadDataError(f"{contract.dataset}: row {fatal + 1}: {'; '.join(reasons[fatal])}; the contract accepts no such row")
+    if len(reasons) > contract.max_bad_rows * read:
+        row = min(reasons)
+        raise BadDataError(
+            f"{contract.dataset}: {len(reasons)} of {read} rows break the contract, more than the {contract.max_bad_rows:.0%} it allows; "
+            f"the first is row {row + 1}: {'; '.join(reasons[row])}"
+        )
+
+
+def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Sequence[int]) -> Table:
+    from arro3.compute import cast  # noqa: PLC0415  heavy; only extracting needs it
+    from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415
+
+    arrays: dict[str, Array] = {ROW_NUMBER: Array([row + 1 for row in rows], type=DataType.int32())}
+    for field in fields:
+        values = texts[field.name]
+        picked = values if isinstance(rows, range) else [values[row] for row in rows]
+        text = Array(picked, type=DataType.utf8())
+        array = text if field.type == "string" else cast(text, arrow_type(field.type))
+        if array.null_count != text.null_count:  # the cast makes nulls of what it cannot read: never lose one silently
+            raise BadDataError(f"{field.name}: values that look like {field.type} cannot be stored as one; narrow the contract")
+        arrays[field.name] = array
+    return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
+
+
+def _quarantine(
+    fields: Sequence[Field], texts: dict[str, list[str | None]], rows: list[int], reasons: dict[int, list[str]]
+) -> Table | None:
+    """Row number, the raw row as JSON, and the reasons; None when there is nothing wrong."""
+    if not rows:
+        return None
+    import json  # noqa: PLC0415
+
+    from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415
+
+    raw = [json.dumps({field.name: texts[field.name][row] for field in fields}, ensure_ascii=False) for row in rows]
+    arrays = {
+        ROW_NUMBER: Array([row + 1 for row in rows], type=DataType.int32()),
+        "raw_row": Array(raw, type=DataType.utf8()),
+        "reasons": Array(["; ".join(reasons[row]) for row in rows], type=DataType.utf8()),
+    }
+    return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
+
+
+def arrow_type(kind: str) -> DataType:
+    """The Arrow type of a contract type. Raises KeyError on an unknown one."""
+    from arro3.core import DataType  # noqa: PLC0415
+
+    if match := _DECIMAL.fullmatch(kind):
+        return DataType.decimal128(int(match[1]), int(match[2]))
+    if kind == "timestamp":
+        return DataType.timestamp("us", tz="UTC")
+    types: dict[str, Callable[[], DataType]] = {
+        "string": DataType.utf8,
+        "date": DataType.date32,
+        "int": DataType.int32,
+        "long": DataType.int64,
+        "double": DataType.float64,
+        "boolean": DataType.bool,
+    }
+    return types[kind]()
+
+
+def parquet(table: Table) -> bytes:
+    """The table as zstd Parquet; the same table always gives the same bytes."""
+    import io  # noqa: PLC0415
+
+    from arro3.io import write_parquet  # noqa: PLC0415
+
+    file = io.BytesIO()
+    write_parquet(table, file, compression="zstd(3)")
+    return file.getvalue()

@@ -1,0 +1,147 @@
+"""The options that jobs share, each defined once so that it means the same everywhere."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from jobkit import secrets
+from jobkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from click import Context, Parameter
+
+
+class BusinessDate(click.ParamType[date]):
+    """A past or present date, YYYY-MM-DD."""
+
+    name = "date"
+
+    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> date:
+        """The date. Fails on another format and on a date that has not come yet."""
+        try:
+            day = value if isinstance(value, date) else date.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a date; expected YYYY-MM-DD", param, ctx)
+        if day > datetime.now(UTC).date():
+            self.fail(f"{day} is in the future; no vendor has data for it yet", param, ctx)
+        return day
+
+
+class SecretReference(click.ParamType[str]):
+    """A reference such as env://NAME; the secret itself is refused and not repeated."""
+
+    name = "secret"
+
+    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> str:
+        """The reference, checked for its form only."""
+        try:
+            return secrets.check_reference(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class WarehouseUrl(click.ParamType[str]):
+    """postgresql://user@host:port/database, without a password."""
+
+    name = "url"
+
+    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> str:
+        """The URL. Fails on another scheme and on a password, which it does not repeat."""
+        url = urlsplit(str(value))
+        if url.password is not None:
+            self.fail("the URL holds a password; leave it out and name it with --warehouse-password", param, ctx)
+        if url.scheme not in ("postgresql", "postgres") or not url.hostname or not url.username or len(url.path) < 2:  # noqa: PLR2004
+            self.fail("expected postgresql://user@host:port/database", param, ctx)
+        return str(value)
+
+
+class Matching(click.ParamType[str]):
+    """A word of a given form."""
+
+    name = "text"
+
+    def __init__(self, pattern: str, expected: str) -> None:
+        self.pattern, self.expected = re.compile(pattern), expected
+
+    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> str:
+        """The word, or a failure that says what was expected."""
+        if not self.pattern.fullmatch(str(value)):
+            self.fail(f"{value!r} is not {self.expected}", param, ctx)
+        return str(value)
+
+
+def option(name: str, **attributes: Any) -> click.Option:  # noqa: ANN401  click's own
+    """A click option that is also the environment variable FINELT_<NAME>."""
+    variable = "FINELT_" + name.removeprefix("--").replace("-", "_").upper()
+    return click.Option([name], envvar=variable, show_envvar=True, **attributes)
+
+
+def lake() -> click.Option:
+    """--lake: where raw data lives."""
+    return option("--lake", required=True, metavar="URL", help="The lake: a directory, file:///path or s3://bucket/prefix.")
+
+
+def start() -> click.Option:
+    """--start: first business date."""
+    return option("--start", required=True, type=BusinessDate(), help="First business date, inclusive.")
+
+
+def end() -> click.Option:
+    """--end: last business date."""
+    return option("--end", required=True, type=BusinessDate(), help="Last business date, inclusive.")
+
+
+def tickers() -> click.Option:
+    """--tickers: one or more symbols."""
+    symbol = Matching(r"[A-Z0-9][A-Z0-9.\-]{0,14}", "a ticker such as AAPL or BRK-B")
+    return option("--tickers", required=True, multiple=True, type=symbol, help="A ticker; repeat the option for more.")
+
+
+def base_url(default: str) -> click.Option:
+    """--base-url: where the vendor answers."""
+    return option(
+        "--base-url",
+        default=default,
+        show_default=True,
+        metavar="URL",
+        help="Where the vendor answers; for a mirror or a test server.",
+    )
+
+
+def replay() -> click.Option:
+    """--replay: rebuild from the kept bytes."""
+    return option("--replay", is_flag=True, help="Rebuild from the vendor bytes kept in the lake; no network.")
+
+
+def secret(name: str, *, default: str, help: str) -> click.Option:  # noqa: A002  click's own word
+    """An option that holds a reference to a secret."""
+    return option(name, default=default, show_default=True, type=SecretReference(), metavar="REF", help=help)
+
+
+def contact() -> click.Option:
+    """--contact: who asks, as SEC demands in the User-Agent."""
+    form = Matching(r"[^\r\n<>]{1,80} [^\s@<>]+@[^\s@<>]+\.[^\s@<>]+", "of the form 'Company Name admin@company.example'")
+    return option(
+        "--contact", required=True, type=form, help="Who asks, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients."
+    )
+
+
+def warehouse() -> click.Option:
+    """--warehouse: the Postgres database."""
+    return option(
+        "--warehouse",
+        required=True,
+        type=WarehouseUrl(),
+        metavar="URL",
+        help="postgresql://user@host:port/database, without a password.",
+    )
+
+
+def warehouse_password() -> click.Option:
+    """--warehouse-password: where its password is."""
+    return secret("--warehouse-password", default="env://WAREHOUSE_PASSWORD", help="Where the warehouse password is.")

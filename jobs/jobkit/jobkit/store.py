@@ -1,0 +1,320 @@
+"""Objects under a URL, on a local directory or in S3, with the one primitive commits need: put if absent.
+
+Hand-written because no library gives both stores a durable put-if-absent with one meaning: fsspec has none on local files,
+object-store bindings do not fsync, and boto3 reports a lost answer that was really stored as a refusal.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CONFLICT_TRIES = 5
+
+
+class NotFoundError(KeyError):
+    """No object has this key."""
+
+
+class Store(Protocol):
+    """Bytes by key. Every write is atomic: a reader sees the old object, the new one, or none."""
+
+    url: str
+
+    def get(self, key: str) -> bytes:
+        """The object. Raises NotFoundError."""
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """The object and a tag that changes when it does. Raises NotFoundError."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the key has an object."""
+
+    def put(self, key: str, data: bytes, content_type: str | None = None) -> None:
+        """Write, replacing what is there."""
+
+    def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:
+        """Write if the key is free. True when our bytes are there afterwards, False when others are."""
+
+    def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
+        """Write if the object still has this tag (None: if there is none). False when it has not."""
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """The keys that begin with this prefix, which ends in a slash or is empty; sorted."""
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The names right below a prefix that have objects under them; sorted."""
+
+    def uri(self, key: str) -> str:
+        """Where the object is, for a person or another tool."""
+
+
+def open_store(url: str) -> Store:
+    """The store at a path, file:///path or s3://bucket/prefix. Raises UsageError on anything else."""
+    parts = urlsplit(url)
+    if parts.scheme == "s3" and parts.netloc:
+        return S3Store(parts.netloc, parts.path.strip("/"))
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        return FileStore(Path(parts.path))
+    if not parts.scheme and url:
+        return FileStore(Path(url).absolute())
+    raise UsageError(f"{url!r} is no place to keep data; expected a directory, file:///path or s3://bucket/prefix")
+
+
+def _checked(key: str) -> str:
+    """The key. Refuses what could leave its prefix or confuse a file system."""
+    if not key or key.startswith("/") or "\0" in key or any(part in ("", ".", "..") for part in key.rstrip("/").split("/")):
+        raise UsageError(f"{key!r} is not a key: expected names joined by single slashes, none of them '.' or '..'")
+    return key
+
+
+class FileStore:
+    """A local directory. Hard links give put-if-absent, fsync of file and folder makes it durable."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.url = root, root.as_uri()
+
+    def _path(self, key: str) -> Path:
+        return self.root / _checked(key)
+
+    def uri(self, key: str) -> str:
+        """file:///..."""
+        return self._path(key).as_uri()
+
+    def get(self, key: str) -> bytes:
+        """The object. Raises NotFoundError."""
+        try:
+            with _told(self._path(key)):
+                return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundError(key) from None
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """The object and its digest. Raises NotFoundError."""
+        data = self.get(key)
+        return data, hashlib.sha256(data).hexdigest()
+
+    def exists(self, key: str) -> bool:
+        """Whether the file is there."""
+        return self._path(key).is_file()
+
+    def put(self, key: str, data: bytes, content_type: str | None = None) -> None:  # noqa: ARG002  files have no type
+        """Write beside and rename over."""
+        path = self._path(key)
+        with _told(path), _beside(path, data) as temporary:
+            temporary.replace(path)
+            _sync_folder(path.parent)
+
+    def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:  # noqa: ARG002
+        """Write beside and hard-link: the link fails where the name is taken."""
+        path = self._path(key)
+        if path.exists():
+            return self.get(key) == data
+        with _told(path), _beside(path, data) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return self.get(key) == data
+            _sync_folder(path.parent)
+            return True
+
+    def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
+        """Compare and rename under a lock file beside the object."""
+        path = self._path(key)
+        with _told(path):
+            _make_folder(path.parent)
+            with (path.parent / f".{path.name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if (self.get_tagged(key)[1] if path.exists() else None) != tag:
+                    return False
+                self.put(key, data, content_type)
+                return True
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """Keys below a folder."""
+        folder = self.root / _checked(prefix) if prefix else self.root
+        with _told(folder):
+            files = (Path(where, name) for where, _, names in os.walk(folder) for name in names if not name.startswith("."))
+            return sorted(path.relative_to(self.root).as_posix() for path in files)
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Folders right below a folder."""
+        folder = self.root / _checked(prefix) if prefix else self.root
+        try:
+            with _told(folder):
+                return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """File system errors as sentences with the right exit code."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TemporaryError(f"no space left at {path.parent}; free some and run again, nothing half written is visible") from None
+        raise MisconfiguredError(f"cannot use {path}: {error.strerror}; check that the place exists and may be written") from None
+
+
+@contextmanager
+def _beside(path: Path, data: bytes) -> Iterator[Path]:
+    """A hidden, synced file with these bytes in the folder of `path`; gone afterwards."""
+    _make_folder(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        yield Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each entry durable before something is put inside."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    try:
+        folder.mkdir(exist_ok=True)
+    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+        raise MisconfiguredError(f"cannot make the folder {folder}: {error.strerror}") from None
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class S3Store:
+    """A prefix in a bucket. If-None-Match and If-Match give the conditional writes."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        import boto3  # noqa: PLC0415  a quarter of a second that file:// need not pay
+        from botocore.config import Config  # noqa: PLC0415
+
+        self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
+        self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+        config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60)
+        with self._told(""):
+            self._client: Any = boto3.client("s3", config=config)
+
+    def _key(self, key: str) -> str:
+        return self.prefix + _checked(key)
+
+    def uri(self, key: str) -> str:
+        """s3://..."""
+        return f"s3://{self.bucket}/{self._key(key)}"
+
+    def get(self, key: str) -> bytes:
+        """The object. Raises NotFoundError."""
+        return self.get_tagged(key)[0]
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """The object and its ETag. Raises NotFoundError."""
+        with self._told(key):
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._key(key))
+            return answer["Body"].read(), answer["ETag"]
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+        try:
+            with self._told(key):
+                self._client.head_object(Bucket=self.bucket, Key=self._key(key))
+        except NotFoundError:
+            return False
+        return True
+
+    def put(self, key: str, data: bytes, content_type: str | None = None) -> None:
+        """Write, replacing what is there."""
+        self._put(key, data, content_type)
+
+    def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:
+        """Write with If-None-Match. A refusal is settled by reading back: our own write may be what is there."""
+        return self._put(key, data, content_type, IfNoneMatch="*")
+
+    def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
+        """Write with If-Match."""
+        return self._put(key, data, content_type, **({"IfMatch": tag} if tag else {"IfNoneMatch": "*"}))
+
+    def _put(self, key: str, data: bytes, content_type: str | None, **condition: str) -> bool:
+        kind = {"ContentType": content_type} if content_type else {}
+        for _ in range(CONFLICT_TRIES):
+            with self._told(key):
+                try:
+                    self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, **kind, **condition)
+                except self._client.exceptions.ClientError as error:
+                    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                    if status == 412:  # noqa: PLR2004  precondition failed; perhaps by our own put whose answer was lost
+                        return self.exists(key) and self.get(key) == data
+                    if status == 409:  # noqa: PLR2004  another conditional write is under way; S3 asks to try again
+                        continue
+                    raise
+                return True
+        raise TemporaryError(f"{self.uri(key)} is being written by others all the time; try again later")
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """Keys below a prefix."""
+        return sorted(item["Key"].removeprefix(self.prefix) for page in self._pages(prefix) for item in page.get("Contents", ()))
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Common prefixes right below a prefix."""
+        common = (item["Prefix"] for page in self._pages(prefix, Delimiter="/") for item in page.get("CommonPrefixes", ()))
+        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in common)
+
+    def _pages(self, prefix: str, **more: str) -> Sequence[dict[str, Any]]:
+        full = self.prefix + (_checked(prefix) if prefix else "")
+        with self._told(prefix):
+            return list(self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=full, **more))
+
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        """S3's errors as sentences with the right exit code."""
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
+
+        where = f"s3://{self.bucket}/{self.prefix}{key}"
+        try:
+            yield
+        except ClientError as error:
+            raise _s3_error(error, key, where) from None
+        except NoCredentialsError:
+            raise MisconfiguredError(f"no AWS credentials for {where}; give the job a role or set AWS_PROFILE") from None
+        except BotoCoreError as error:
+            raise TemporaryError(f"S3 did not answer for {where}: {error}") from None
+
+
+def _s3_error(error: Any, key: str, where: str) -> Exception:  # noqa: ANN401  boto3's errors are untyped
+    code = error.response.get("Error", {}).get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in ("NoSuchKey", "404"):
+        return NotFoundError(key)
+    if code == "NoSuchBucket":
+        return MisconfiguredError(f"the bucket of {where} does not exist")
+    if status in (401, 403):
+        return RefusedError(f"S3 refuses {where} ({code}); the job's role needs s3:GetObject, s3:PutObject and s3:ListBucket there")
+    if status == 429 or status >= 500:  # noqa: PLR2004
+        return TemporaryError(f"S3 is busy for {where} ({code}); try again later")
+    return MisconfiguredError(f"S3 does not accept the request for {where}: {code} {error.response.get('Error', {}).get('Message', '')}")
