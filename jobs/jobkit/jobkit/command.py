@@ -198,7 +198,9 @@ def describe(declared: Declaration, options: Sequence[click.Option]) -> dict[str
 
 
 def _schema(option: click.Option) -> dict[str, Any]:
-    kind: dict[str, Any] = {"type": _JSON_TYPES.get(option.type.name, "string")}
+    kind: dict[str, Any] = {"type": _JSON_TYPES.get(option.type.name.partition(" ")[0], "string")}
+    if isinstance(option.type, click.IntRange | click.FloatRange) and option.type.min is not None:
+        kind["minimum"] = option.type.min
     if option.type.name == "date":
         kind["format"] = "date"
     if isinstance(option.type, click.Choice):

@@ -66,20 +66,25 @@ def build(
 ) -> Callable[[], NoReturn]:
     """The console command of an extractor. `asks` and `client` take all its options by name, `client` the declared hosts before them."""
 
-    def extractor(job: Job, given: dict[str, Any]) -> Extractor:
-        return Extractor(package, lambda: client(job.hosts, **given), fetch, shape)
+    def extractor(job: Job, given: dict[str, Any], patience: float) -> Extractor:
+        def patient() -> Client:
+            asked = client(job.hosts, **given)
+            asked.patience_s = patience
+            return asked
 
-    def run_(job: Job, *, lake: str, replay: bool, **given: Any) -> None:  # noqa: ANN401
+        return Extractor(package, patient, fetch, shape)
+
+    def run_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
         """Ask the vendor and commit what it answers, partition by partition."""
-        run(job, extractor(job, given), asks(**given), lake=lake, replay=replay)
+        run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
 
-    def check_(job: Job, *, lake: str, replay: bool, **given: Any) -> None:  # noqa: ANN401
-        check(extractor(job, given), asks(**given), lake=lake, replay=replay)
+    def check_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
+        check(extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
 
     def plan_(_job: Job, *, lake: str, replay: bool, **given: Any) -> list[dict[str, Any]]:  # noqa: ANN401, ARG001
         return plan(asks(**given), lake=lake)
 
-    return command.build(package, [shared.lake(), *options, shared.replay()], run=run_, check=check_, plan=plan_)
+    return command.build(package, [shared.lake(), *options, shared.patience(), shared.replay()], run=run_, check=check_, plan=plan_)
 
 
 def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 1 << 30
 MAX_WAIT_S = 90.0
-TRIES = 6
+TRIES = 10
 REDIRECTS = 3
 USER_AGENT = "finelt/0.1 (+batch extractor)"
 
@@ -64,7 +64,12 @@ class LaterError(TemporaryError):
 
 
 class Client:
-    """Requests below one base URL. `hosts` are those the job declares; a base URL given by hand adds its own."""
+    """Requests below one base URL. `hosts` are those the job declares; a base URL given by hand adds its own.
+
+    `patience_s` is how long a request is tried again while the vendor is busy or away; 0 asks once.
+    """
+
+    patience_s: float = 60.0
 
     def __init__(
         self, base_url: str, *, hosts: Sequence[str], accept: Sequence[str], rate: Rate, headers: Mapping[str, str] | None = None
@@ -100,12 +105,13 @@ class Client:
         import stamina  # noqa: PLC0415
 
         def patience(error: Exception) -> bool | float:
-            if not isinstance(error, LaterError) or (error.wait_s or 0) > MAX_WAIT_S:
+            if not isinstance(error, LaterError) or (error.wait_s or 0) > min(MAX_WAIT_S, self.patience_s):
                 return False
             return True if error.wait_s is None else error.wait_s
 
         url = self.url(path, params)
-        for attempt in stamina.retry_context(on=patience, attempts=TRIES, timeout=2 * MAX_WAIT_S, wait_initial=0.5, wait_max=20):
+        tries = TRIES if self.patience_s else 1
+        for attempt in stamina.retry_context(on=patience, attempts=tries, timeout=self.patience_s or None, wait_initial=0.5, wait_max=20):
             with attempt:
                 return self._once(url, known)
         raise AssertionError  # pragma: no cover  the loop returns or raises
@@ -163,8 +169,10 @@ class Client:
         """Refuse a private peer as soon as it is connected to, before anything is sent."""
         if event != "connection.connect_tcp.complete" or self._proxied or self._given is not None:
             return
-        peer = info["return_value"].get_extra_info("server_addr")[0]
+        stream = info["return_value"]
+        peer = stream.get_extra_info("server_addr")[0]
         if not ipaddress.ip_address(peer).is_global:
+            stream.close()
             raise MisconfiguredError(f"a public host name leads to the private address {peer}; refused, look at the resolver")
 
     def _judge(self, response: httpx2.Response, media_type: str) -> None:

@@ -118,6 +118,12 @@ def replay() -> click.Option:
     return option("--replay", is_flag=True, help="Rebuild from the vendor bytes kept in the lake; no network.")
 
 
+def patience() -> click.Option:
+    """--patience: how long to go on asking."""
+    told = "Seconds to go on asking a vendor that is busy or away; 0 asks once and leaves trying again to the scheduler."
+    return option("--patience", type=click.FloatRange(0), default=60.0, show_default=True, help=told)
+
+
 def secret(name: str, *, default: str, help: str) -> click.Option:  # noqa: A002  click's own word
     """An option that holds a reference to a secret."""
     return option(name, default=default, show_default=True, type=SecretReference(), metavar="REF", help=help)

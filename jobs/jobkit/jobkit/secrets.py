@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jobkit.errors import MisconfiguredError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMES = ("env", "file", "secretsmanager", "ssm")
 
@@ -66,7 +70,7 @@ def _read_parameter(name: str) -> str:
     return str(answer["Parameter"]["Value"])
 
 
-def _aws(service: str, name: str, call):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  boto3 clients are untyped
+def _aws(service: str, name: str, call: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     import boto3  # noqa: PLC0415  slow to import; most jobs read no AWS secret
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 

@@ -111,9 +111,7 @@ def api(environ: Mapping[str, str]) -> Api:
 class Prefect:
     """The launcher of a flow run. Speaks from a daemon thread while the job works, from the job's own at its ends."""
 
-    def __init__(
-        self, server: Api, flow_run_id: str, *, poll_s: float = POLL_S, heartbeat_s: float = HEARTBEAT_S
-    ) -> None:
+    def __init__(self, server: Api, flow_run_id: str, *, poll_s: float = POLL_S, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._api, self._id = server, flow_run_id
         self._poll_s, self._heartbeat_s = poll_s, heartbeat_s
         self._run: dict[str, Any] | None = None
@@ -121,7 +119,8 @@ class Prefect:
         self._records: list[dict[str, Any]] = []
         self._progress: tuple[float, str] | None = None
         self._progress_id: str | None = None
-        self._lock, self._ending, self._cancelled = threading.Lock(), threading.Event(), False
+        self._holding, self._sending = threading.Lock(), threading.Lock()
+        self._ending, self._cancelled = threading.Event(), False
         self._since_s = self._beaten_s = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="prefect-reporter", daemon=True)
 
@@ -158,7 +157,7 @@ class Prefect:
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "flow_run_id": self._id,
         }
-        with self._lock:
+        with self._holding:
             if len(self._records) < HELD:
                 self._records.append(entry)
 
@@ -248,11 +247,12 @@ class Prefect:
 
     def _send_logs(self) -> None:
         """Post what is held, batch by batch; a batch that failed stays for the next time."""
-        while batch := self._records[:BATCH]:
-            with contextlib.suppress(RefusedError):  # these records will never be taken; the next ones may be
-                self._api.call("POST", "/logs/", batch, within_s=self._poll_s)
-            with self._lock:
-                del self._records[: len(batch)]
+        with self._sending:
+            while batch := self._records[:BATCH]:
+                with contextlib.suppress(RefusedError):  # these records will never be taken; the next ones may be
+                    self._api.call("POST", "/logs/", batch, within_s=self._poll_s)
+                with self._holding:
+                    del self._records[: len(batch)]
 
     def _send_progress(self) -> None:
         if self._progress is None or time.monotonic() - self._since_s < PROGRESS_AFTER_S:

@@ -1,0 +1,56 @@
+"""Massive's answers as they come, and what is no such answer."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from extract_massive_daily_prices.shape import FIELDS, shape
+from extract_massive_daily_prices.source import asks
+from jobkit import contract
+from jobkit.errors import BadDataError
+from jobkit.extract import Ask
+from jobkit.extract import contract as rules
+
+ASK = Ask("massive_daily_prices", ("date=2012-12-31",), "/")
+BAR = {"T": "AAPL", "v": 1, "o": 510.53, "c": 532.17, "h": 535.4, "l": 509.0, "t": 1356987600000}
+
+
+def answer(**changes: Any) -> bytes:
+    return json.dumps({"status": "OK", "adjusted": False, "resultsCount": 1, "results": [BAR], **changes}).encode()
+
+
+def test_a_bar_is_kept_and_the_day_added() -> None:
+    body = answer().replace(b'"v": 1', b'"v": 1.029145e+06')
+    kept = contract.enforce(rules("extract_massive_daily_prices", "massive_daily_prices"), shape(body, ASK)["date=2012-12-31"])
+    assert kept.quarantine is None
+    assert (kept.table["v"][0].as_py(), kept.table["c"][0].as_py()) == (Decimal(1029145), Decimal("532.17"))
+    assert kept.table["date"][0].as_py() == date(2012, 12, 31)
+    assert kept.table["n"][0].as_py() is None
+
+
+@pytest.mark.parametrize("body", [answer(resultsCount=0, results=None), b'{"status":"OK","resultsCount":0}'])
+def test_a_closed_market_is_a_day_without_rows(body: bytes) -> None:
+    assert shape(body, ASK) == {"date=2012-12-31": {name: [] for name in FIELDS}}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "not JSON"),
+        (b'{"status":"ERROR","error":"maximum requests"}', "is an error"),
+        (answer(resultsCount=2), "says 2 rows and holds 1"),
+        (answer(adjusted=True), "split-adjusted"),
+    ],
+)
+def test_an_error_inside_a_200_is_refused(body: bytes, told: str) -> None:
+    with pytest.raises(BadDataError, match=told):
+        shape(body, ASK)
+
+
+def test_weekends_are_not_asked_for() -> None:
+    asked = asks(start=date(2012, 12, 28), end=date(2012, 12, 31))
+    assert [ask.partitions for ask in asked] == [("date=2012-12-28",), ("date=2012-12-31",)]

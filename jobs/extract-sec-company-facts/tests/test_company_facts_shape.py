@@ -1,0 +1,55 @@
+"""EDGAR's companyfacts documents as they come, and what is no such document."""
+
+from __future__ import annotations
+
+import gzip
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from extract_sec_company_facts.shape import shape
+from jobkit import contract
+from jobkit.errors import BadDataError
+from jobkit.extract import Ask
+from jobkit.extract import contract as rules
+
+FEEDS = Path(__file__).parents[4] / "shared/feeds/sec"
+ASK = Ask("sec_company_facts", ("cik=0000320193",), "/")
+FACT = '{"end":"2014-03-29","val":%s,"accn":"0001193125-14-157311","fy":2014,"fp":"Q2","form":"10-Q","filed":"2014-04-24"}'
+
+
+def document(*facts: str, cik: int = 320193) -> bytes:
+    inside = f'{{"us-gaap":{{"CommonStockPar":{{"label":null,"description":null,"units":{{"USD/shares":[{",".join(facts)}]}}}}}}}}'
+    return f'{{"cik":{cik},"entityName":"Apple Inc.","facts":{inside}}}'.encode()
+
+
+def test_a_fact_keeps_its_digits_whatever_json_makes_of_them() -> None:
+    columns = shape(document(FACT % "1e-05", FACT % "170910000000", FACT % "6.310"), ASK)["cik=0000320193"]
+    assert columns["val"] == ["0.00001", "170910000000", "6.310"]
+    assert (columns["cik"][0], columns["tag"][0], columns["unit"][0]) == ("320193", "CommonStockPar", "USD/shares")
+    assert (columns["start"][0], columns["fy"][0], columns["frame"][0]) == (None, 2014, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"<Error><Code>NoSuchKey</Code></Error>", "not the companyfacts document"),
+        (b'{"cik":320193}', "not the companyfacts document"),
+        (document(FACT % "1", cik=1), "is about cik 1"),
+        (document('{"end":"2014-03-29","value":1}'), "unknown field"),
+    ],
+)
+def test_another_document_is_refused(body: bytes, told: str) -> None:
+    with pytest.raises(BadDataError, match=told):
+        shape(body, ASK)
+
+
+@pytest.mark.skipif(not FEEDS.exists(), reason="the recorded vendor files are not on this machine")
+@pytest.mark.parametrize(("cik", "facts"), [("0000320193", 24_000), ("0001045810", 20_000), ("0001652044", 15_000)])
+def test_recorded_documents_keep_their_contract(cik: str, facts: int) -> None:
+    body = gzip.decompress((FEEDS / f"companyfacts_CIK{cik}.json.gz").read_bytes())
+    columns = shape(body, ASK._replace(partitions=(f"cik={cik}",)))[f"cik={cik}"]
+    kept = contract.enforce(rules("extract_sec_company_facts", "sec_company_facts"), columns)
+    assert kept.quarantine is None
+    assert kept.table.num_rows == kept.read > facts
+    assert all(isinstance(value.as_py(), Decimal) for value in kept.table["val"])

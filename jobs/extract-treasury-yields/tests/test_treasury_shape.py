@@ -1,0 +1,47 @@
+"""The Treasury's files as they come, and what is no such file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from extract_treasury_yields.shape import shape
+from jobkit import contract
+from jobkit.errors import BadDataError
+from jobkit.extract import Ask
+from jobkit.extract import contract as rules
+
+FEED = Path(__file__).parents[4] / "shared/feeds/treasury/par_yield_curve_2000_official.csv"
+ASK = Ask("treasury_par_yields", ("year=2010",), "/")
+
+
+def test_dates_are_read_and_blanks_are_no_value() -> None:
+    body = b'Date,"1 Mo","10 Yr"\n10/12/2010,0.15,2.44\n10/11/2010,,\n'
+    assert shape(body, ASK) == {"year=2010": {"Date": ["2010-10-12", "2010-10-11"], "1 Mo": ["0.15", None], "10 Yr": ["2.44", None]}}
+
+
+def test_a_year_without_rows_fills_nothing() -> None:
+    assert shape(b'Date,"1 Mo"\n', ASK) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "empty or no CSV"),
+        (b"<html>File Unavailable</html>", "does not begin with Date"),
+        (b'Date,"1 Mo"\n10/12/2010\n', "ragged"),
+        (b'Date,"1 Mo"\n10/12/2011,0.1\n', "days of 2011"),
+        (b"\xff\xfe", "no CSV"),
+    ],
+)
+def test_what_is_no_such_file_is_refused(body: bytes, told: str) -> None:
+    with pytest.raises(BadDataError, match=told):
+        shape(body, ASK)
+
+
+@pytest.mark.skipif(not FEED.exists(), reason="the recorded vendor file is not on this machine")
+def test_the_recorded_year_2000_keeps_its_contract() -> None:
+    columns = shape(FEED.read_bytes(), Ask("treasury_par_yields", ("year=2000",), "/"))["year=2000"]
+    kept = contract.enforce(rules("extract_treasury_yields", "treasury_par_yields"), columns)
+    assert (kept.read, kept.quarantine) == (kept.table.num_rows, None)
+    assert kept.read > 240

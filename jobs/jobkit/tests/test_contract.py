@@ -1,0 +1,166 @@
+"""What a contract does to rows: nothing is lost, nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jobkit.contract import Columns, Contract, Field, Good, enforce, load, parquet
+from jobkit.errors import BadDataError
+
+FIELDS = (
+    Field("day", "date", required=True),
+    Field("price", "decimal(8,2)", required=True, minimum=Decimal("0.01"), maximum=Decimal(1000)),
+    Field("shares", "long"),
+    Field("note", "string"),
+)
+RULES = Contract("t", "rows", FIELDS, ("day",), "year(day)", "none", "freeze", "string", max_bad_rows=1.0)
+
+
+def columns(*rows: tuple[str | None, ...]) -> Columns:
+    return {field.name: [row[i] for row in rows] for i, field in enumerate(FIELDS)}
+
+
+def kept(good: Good, name: str) -> list[Any]:
+    return [value.as_py() for value in good.table[name]]
+
+
+def bad(good: Good) -> list[tuple[int, str]]:
+    if good.quarantine is None:
+        return []
+    table = good.quarantine
+    return list(zip((v.as_py() for v in table["_row_number"]), (v.as_py() for v in table["reasons"]), strict=True))
+
+
+GOOD_ROW = ("2012-12-31", "532.17", "23553300", 'a "quoted", ünïcode\nline')
+
+
+def test_rows_that_keep_the_contract_are_typed_exactly() -> None:
+    good = enforce(RULES, columns(GOOD_ROW, ("2013-01-02", "549.03", None, None)))
+    assert kept(good, "price") == [Decimal("532.17"), Decimal("549.03")]
+    assert kept(good, "shares") == [23553300, None]
+    assert kept(good, "note") == [GOOD_ROW[3], None]
+    assert [day.isoformat() for day in kept(good, "day")] == ["2012-12-31", "2013-01-02"]
+    assert kept(good, "_row_number") == [1, 2]
+    assert good.quarantine is None
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("2012-02-30", "1.00", None, None), "not a date"),
+        (("31/12/2012", "1.00", None, None), "not a date"),
+        ((None, "1.00", None, None), "day is missing"),
+        (("2012-12-30", None, None, None), "price is missing"),
+        (("2012-12-30", "1.005", None, None), "at most 6 digits before and 2 behind"),
+        (("2012-12-30", "1e2", None, None), "at most 6 digits"),
+        (("2012-12-30", "NaN", None, None), "at most 6 digits"),
+        (("2012-12-30", "0.00", None, None), "below 0.01"),
+        (("2012-12-30", "1000.01", None, None), "above 1000"),
+        (("2012-12-30", "1.00", "9223372036854775808", None), "whole number of 64 bits"),
+        (("2012-12-30", "1.00", "1.5", None), "whole number"),
+        (("2012-12-30", "1.00", None, "nul \0 byte"), "text without NUL"),
+        (("2012-12-31", "1.00", None, None), "repeats the key of row 1"),
+    ],
+)
+def test_a_bad_row_goes_to_the_quarantine_with_its_reason_and_the_raw_row(row: tuple[str | None, ...], reason: str) -> None:
+    good = enforce(RULES, columns(GOOD_ROW, row, ("2013-01-02", "549.03", None, None)))
+    assert kept(good, "_row_number") == [1, 3]
+    ((number, told),) = bad(good)
+    assert number == 2
+    assert reason in told
+    assert good.quarantine is not None
+    assert json.loads(good.quarantine["raw_row"][0].as_py())["price"] == row[1]
+
+
+def test_a_value_is_not_invented_for_trailing_zeros() -> None:
+    assert kept(enforce(RULES, columns(("2012-12-31", "000532.17000", None, None))), "price") == [Decimal("532.17")]
+
+
+def with_policy(policy: Any) -> Contract:
+    return replace(RULES, fields=(FIELDS[0], replace(FIELDS[1], policy=policy), *FIELDS[2:]))
+
+
+def test_policy_drop_counts_what_it_drops() -> None:
+    good = enforce(with_policy("drop"), columns(GOOD_ROW, ("2012-12-30", "-1.00", None, None)))
+    assert (good.read, good.table.num_rows, good.dropped, good.quarantine) == (2, 1, 1, None)
+
+
+def test_policy_fail_refuses_the_partition() -> None:
+    with pytest.raises(BadDataError, match="row 2: price is -1.00, below"):
+        enforce(with_policy("fail"), columns(GOOD_ROW, ("2012-12-30", "-1.00", None, None)))
+
+
+def test_policy_warn_keeps_the_row_but_not_a_value_without_a_type() -> None:
+    good = enforce(with_policy("warn"), columns(("2012-12-30", "-1.00", None, None), ("2012-12-31", "x", None, None)))
+    assert kept(good, "price") == [Decimal("-1.00")]
+    assert good.warnings == ("row 1: price is -1.00, below 0.01",)
+    assert [number for number, _ in bad(good)] == [2]
+
+
+def test_too_many_bad_rows_fail_the_partition() -> None:
+    with pytest.raises(BadDataError, match=r"1 of 2 rows break the contract, more than the 10%"):
+        enforce(replace(RULES, max_bad_rows=0.1), columns(GOOD_ROW, ("x", "1.00", None, None)))
+
+
+def test_a_new_column_is_decided_by_the_contract() -> None:
+    sent = {**columns(GOOD_ROW), "surprise": ["1.25"]}
+    with pytest.raises(BadDataError, match="new fields 'surprise'"):
+        enforce(RULES, sent)
+    evolved = enforce(replace(RULES, new_fields="evolve", new_field_type="decimal(8,4)"), sent)
+    assert kept(evolved, "surprise") == [Decimal("1.2500")]
+
+
+def test_a_missing_required_column_fails_and_an_optional_one_does_not() -> None:
+    sent = columns(GOOD_ROW)
+    del sent["price"]
+    with pytest.raises(BadDataError, match="no longer sends price"):
+        enforce(RULES, sent)
+    sent = columns(GOOD_ROW)
+    del sent["note"]
+    assert enforce(RULES, sent).table.num_rows == 1
+
+
+def test_no_rows_are_a_table_without_rows() -> None:
+    good = enforce(RULES, columns())
+    assert (good.read, good.table.num_rows, good.quarantine) == (0, 0, None)
+
+
+def test_the_same_rows_give_the_same_bytes() -> None:
+    assert parquet(enforce(RULES, columns(GOOD_ROW)).table) == parquet(enforce(RULES, columns(GOOD_ROW)).table)
+
+
+cell = st.one_of(st.none(), st.sampled_from(["2012-12-31", "1.00", "7", "-1", "1e5", "", "NaN"]), st.text(max_size=12))
+
+
+@given(st.lists(st.tuples(cell, cell, cell, cell), max_size=30))
+def test_good_plus_quarantined_is_what_was_read(rows: list[tuple[str | None, ...]]) -> None:
+    good = enforce(RULES, columns(*rows))
+    numbers = kept(good, "_row_number") + [number for number, _ in bad(good)]
+    assert sorted(numbers) == list(range(1, len(rows) + 1))
+
+
+CONTRACTS = sorted((Path(__file__).parents[2]).glob("*/*/*.odcs.yaml"))
+
+
+@pytest.mark.parametrize("path", CONTRACTS, ids=lambda path: path.stem)
+def test_every_contract_in_the_project_reads_and_is_keyed(path: Path) -> None:
+    rules = load(path)
+    names = {field.name for field in rules.fields}
+    assert rules.dataset == path.name.removesuffix(".odcs.yaml")
+    assert rules.key
+    assert set(rules.key) <= names
+    assert rules.leaf.partition("(")[2].rstrip(")").split(",")[0] in names
+
+
+def test_a_broken_contract_file_is_told_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.odcs.yaml"
+    path.write_text("schema: [{name: x}]")
+    with pytest.raises(BadDataError, match="is not a contract"):
+        load(path)

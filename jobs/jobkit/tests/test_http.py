@@ -1,0 +1,220 @@
+"""The client's promises, against a local server that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+from jobkit import http
+from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, TemporaryError, UsageError
+from jobkit.http import Client, LaterError, MissingError, Rate
+from jobkit.lake import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CSV = {"Content-Type": "text/csv"}
+
+
+@dataclass
+class Says:
+    """One scripted answer; `cut` is how many bytes of the body are held back."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=lambda: dict(CSV))
+    body: bytes = b"a,b\n"
+    cut: int = 0
+
+
+@dataclass
+class Vendor:
+    url: str
+    script: list[Says]
+    requests: list[dict[str, str]]
+
+
+@pytest.fixture
+def vendor() -> Iterator[Vendor]:
+    with serving() as serves:
+        yield serves
+
+
+@contextmanager
+def serving() -> Iterator[Vendor]:
+    script: list[Says] = []
+    requests: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append({"path": self.path, **{name.lower(): value for name, value in self.headers.items()}})
+            says = script.pop(0) if script else Says()
+            self.send_response(says.status)
+            for name, value in says.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(says.body)))
+            self.end_headers()
+            self.wfile.write(says.body[: len(says.body) - says.cut])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield Vendor(f"http://127.0.0.1:{server.server_port}", script, requests)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tries and hardly a wait: patience itself is tested where it is the point."""
+    import stamina
+
+    monkeypatch.setattr(http, "TRIES", 2)
+    context = stamina.retry_context
+    monkeypatch.setattr(stamina, "retry_context", lambda **given: context(**{**given, "wait_initial": 0.01, "wait_jitter": 0}))
+
+
+def client(vendor: Vendor, **given: object) -> Client:
+    options: dict[str, object] = {"hosts": ["vendor.example"], "accept": ("text/csv",), "rate": Rate(1000, 1), **given}
+    return Client(vendor.url, **options)  # type: ignore[arg-type]
+
+
+def test_an_answer_comes_with_what_the_vendor_says_of_it(vendor: Vendor) -> None:
+    vendor.script.append(Says(headers={**CSV, "ETag": '"1"', "Last-Modified": "yesterday"}))
+    with client(vendor) as asked:
+        answer = asked.get("/x", (("a", "b c"),))
+    assert answer == (b"a,b\n", f"{vendor.url}/x?a=b+c", "text/csv", '"1"', "yesterday")
+
+
+def test_a_known_answer_is_asked_for_conditionally(vendor: Vendor) -> None:
+    vendor.script.append(Says(status=304, body=b""))
+    known = Source("p", "s", 1, "u", "text/csv", '"1"', "yesterday")
+    with client(vendor) as asked:
+        assert asked.get("/x", known=known).body is None
+    sent = vendor.requests[0]
+    assert (sent["if-none-match"], sent["if-modified-since"]) == ('"1"', "yesterday")
+
+
+def test_gzip_is_unpacked(vendor: Vendor) -> None:
+    vendor.script.append(Says(headers={**CSV, "Content-Encoding": "gzip"}, body=gzip.compress(b"hello")))
+    with client(vendor) as asked:
+        assert asked.get("/x").body == b"hello"
+
+
+def test_retry_after_is_honoured(vendor: Vendor) -> None:
+    vendor.script.append(Says(status=429, headers={"Retry-After": "1"}, body=b""))
+    began = time.monotonic()
+    with client(vendor) as asked:
+        assert asked.get("/x").body == b"a,b\n"
+    assert time.monotonic() - began >= 1.0
+
+
+def test_a_vendor_that_wants_a_long_wait_ends_the_run_as_temporary(vendor: Vendor) -> None:
+    vendor.script.append(Says(status=429, headers={"Retry-After": "3600"}, body=b""))
+    with client(vendor) as asked, pytest.raises(TemporaryError, match="busy"):
+        asked.get("/x")
+    assert len(vendor.requests) == 1
+
+
+@pytest.mark.parametrize("says", [Says(status=503), Says(status=500), Says(body=b"12345", cut=2)], ids=["503", "500", "cut"])
+def test_what_may_pass_is_tried_again(vendor: Vendor, says: Says) -> None:
+    vendor.script.append(says)
+    with client(vendor) as asked:
+        assert asked.get("/x").body == b"a,b\n"
+    assert len(vendor.requests) == 2
+
+
+def test_a_body_that_is_always_cut_short_is_temporary_and_never_handed_on(vendor: Vendor) -> None:
+    whole = gzip.compress(b"x" * 1000)
+    short = Says(headers={**CSV, "Content-Encoding": "gzip"}, body=whole[:-9])
+    vendor.script.extend([Says(body=b"12345", cut=2), short])
+    with client(vendor) as asked, pytest.raises(LaterError, match="cut short"):
+        asked.get("/x")
+
+
+def test_a_gzip_bomb_is_refused(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_BODY_BYTES", 1000)
+    vendor.script.append(Says(headers={**CSV, "Content-Encoding": "gzip"}, body=gzip.compress(b"0" * 100_000)))
+    with client(vendor) as asked, pytest.raises(BadDataError, match="more than"):
+        asked.get("/x")
+
+
+@pytest.mark.parametrize(
+    ("says", "error", "told"),
+    [
+        (
+            Says(headers={"Content-Type": "text/html"}, body=b"<html>"),
+            BadDataError,
+            "answered 200 with text/html where text/csv was expected",
+        ),
+        (Says(headers={}), BadDataError, "no media type"),
+        (Says(status=401), RefusedError, "refuses us"),
+        (Says(status=403, body=b"<h1>Undeclared  Tool</h1>"), RefusedError, "Undeclared Tool"),
+        (Says(status=404), MissingError, "does not exist"),
+        (Says(status=400, body=b"bad date"), UsageError, "bad date"),
+    ],
+)
+def test_other_answers_are_errors_that_are_not_tried_again(vendor: Vendor, says: Says, error: type[Exception], told: str) -> None:
+    vendor.script.append(says)
+    with client(vendor) as asked, pytest.raises(error, match=told):
+        asked.get("/x")
+    assert len(vendor.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "target", ["http://other.example/x", "https://169.254.169.254/latest", "http://vendor.example/plain", "https://vendor.example:8443/"]
+)
+def test_a_redirect_elsewhere_is_refused(vendor: Vendor, target: str) -> None:
+    vendor.script.append(Says(status=302, headers={"Location": target}, body=b""))
+    with client(vendor) as asked, pytest.raises(BadDataError, match="may not call"):
+        asked.get("/x")
+
+
+def test_a_redirect_on_the_same_host_is_followed(vendor: Vendor) -> None:
+    vendor.script.append(Says(status=301, headers={"Location": "/y"}, body=b""))
+    with client(vendor) as asked:
+        assert asked.get("/x").body == b"a,b\n"
+    assert [request["path"] for request in vendor.requests] == ["/x", "/y"]
+
+
+def test_a_public_name_that_leads_to_a_private_address_is_refused(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A declared host whose DNS was turned to loopback: refused once connected, before a byte is sent."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    asked = client(vendor, hosts=["127.0.0.1"])
+    monkeypatch.setattr(asked, "_allow", lambda _url: None)
+    with asked, pytest.raises(MisconfiguredError, match="private address 127"):
+        asked.get("/x")
+    assert vendor.requests == []
+
+
+def test_requests_never_exceed_the_rate(vendor: Vendor) -> None:
+    began = time.monotonic()
+    with client(vendor, rate=Rate(2, 0.5)) as asked:
+        for _ in range(5):
+            asked.get("/x")
+    assert time.monotonic() - began >= 1.0
+
+
+def test_a_vendor_that_is_not_there_is_temporary() -> None:
+    with serving() as gone:
+        pass
+    with client(gone) as asked, pytest.raises(TemporaryError, match="try again later"):
+        asked.get("/x")
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "https://user:pw@host", "nonsense", "http://"])
+def test_a_base_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="base-url"):
+        Client(url, hosts=[], accept=(), rate=Rate(1, 1))

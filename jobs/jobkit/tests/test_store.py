@@ -1,0 +1,146 @@
+"""The store's promises, the same for file:// and s3://."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from jobkit import store as stores
+from jobkit.errors import MisconfiguredError, TemporaryError, UsageError
+from jobkit.store import FileStore, NotFoundError, S3Store, Store, open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_what_was_put_is_read_back(store: Store) -> None:
+    store.put("a/b.json", b"one")
+    store.put("a/b.json", b"two")
+    assert store.get("a/b.json") == b"two"
+    assert store.exists("a/b.json")
+
+
+def test_a_missing_object_is_told_as_missing(store: Store) -> None:
+    assert not store.exists("nothing")
+    with pytest.raises(NotFoundError):
+        store.get("nothing")
+
+
+def test_put_new_keeps_the_first(store: Store) -> None:
+    assert store.put_new("k", b"first")
+    assert not store.put_new("k", b"second")
+    assert store.get("k") == b"first"
+
+
+def test_put_new_of_the_same_bytes_again_counts_as_ours(store: Store) -> None:
+    assert store.put_new("k", b"first")
+    assert store.put_new("k", b"first")
+
+
+def test_one_of_many_writers_wins(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda n: store.put_new("k", b"%d" % n), range(8)))
+    assert sum(won) == 1
+    assert store.get("k") == b"%d" % won.index(True)
+
+
+def test_put_if_writes_only_over_what_was_seen(store: Store) -> None:
+    assert store.put_if("pointer", b"1", None)
+    assert not store.put_if("pointer", b"2", None)
+    _, tag = store.get_tagged("pointer")
+    assert store.put_if("pointer", b"2", tag)
+    assert not store.put_if("pointer", b"3", tag)
+    assert store.get("pointer") == b"2"
+
+
+def test_keys_and_folders_are_listed_in_order(store: Store) -> None:
+    for key in ("d/b/2", "d/a/1", "d/b/1", "e/1"):
+        store.put(key, b"")
+    assert store.list("d/") == ["d/a/1", "d/b/1", "d/b/2"]
+    assert store.folders("d/") == ["a", "b"]
+    assert store.list("none/") == []
+    assert store.folders("none/") == []
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a\0b"])
+def test_a_key_cannot_leave_the_store(store: Store, key: str) -> None:
+    with pytest.raises(UsageError):
+        store.put(key, b"")
+
+
+@pytest.mark.parametrize("url", ["", "http://host/path", "s3://", "ftp://x/y"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="no place to keep data"):
+        open_store(url)
+
+
+def _answer(status: int, code: str) -> AWSResponse:
+    class Raw:
+        def stream(self, **_: Any) -> list[bytes]:
+            return [f"<Error><Code>{code}</Code></Error>".encode()]
+
+    return AWSResponse("http://s3", status, {"content-type": "application/xml"}, Raw())  # type: ignore[arg-type]
+
+
+def _answer_first(store: S3Store, status: int, code: str, *, times: int, really_put: bool) -> list[int]:
+    """Let the first puts get this answer, though the object may really have been stored; returns the list of calls."""
+    calls: list[int] = []
+    twin = S3Store(store.bucket, store.prefix.strip("/"))
+
+    def before_send(request: Any, **_: Any) -> AWSResponse | None:
+        calls.append(1)
+        if len(calls) > times:
+            return None
+        if really_put:
+            twin.put("k", request.body.getvalue() if hasattr(request.body, "getvalue") else b"mine")
+        return _answer(status, code)
+
+    store._client.meta.events.register("before-send.s3.PutObject", before_send)
+    return calls
+
+
+def test_a_put_whose_answer_was_lost_is_recognised_as_ours(bucket: str) -> None:
+    """S3 stored it, the answer never came, the client's own retry is refused with 412: the object is still ours."""
+    store = S3Store(bucket, "p")
+    calls = _answer_first(store, 500, "InternalError", times=1, really_put=True)
+    assert store.put_new("k", b"mine")
+    assert len(calls) == 2
+    assert store.get("k") == b"mine"
+
+
+def test_a_conflict_is_tried_again(bucket: str) -> None:
+    store = S3Store(bucket, "p")
+    calls = _answer_first(store, 409, "ConditionalRequestConflict", times=2, really_put=False)
+    assert store.put_new("k", b"mine")
+    assert len(calls) == 3
+
+
+def test_endless_conflict_is_temporary(bucket: str) -> None:
+    store = S3Store(bucket, "p")
+    _answer_first(store, 409, "ConditionalRequestConflict", times=99, really_put=False)
+    with pytest.raises(TemporaryError):
+        store.put_new("k", b"mine")
+
+
+def test_a_missing_bucket_is_our_mistake(bucket: str) -> None:
+    with pytest.raises(MisconfiguredError, match="does not exist"):
+        S3Store(bucket + "-not", "").put("k", b"")
+
+
+def test_no_space_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stores.os, "fsync", full)
+    with pytest.raises(TemporaryError, match="no space left"):
+        FileStore(tmp_path).put_new("k", b"x")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_an_unwritable_place_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MisconfiguredError, match="cannot"):
+        FileStore(tmp_path / "file").put("k", b"x")

@@ -1,0 +1,47 @@
+"""What a vendor is asked and what it answers, without the HTTP around it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from email.message import Message
+
+
+class Request(NamedTuple):
+    """One request to one vendor: `path` starts below the host, `seen` counts the earlier requests for that path."""
+
+    path: str
+    query: Mapping[str, str]
+    headers: Message
+    seen: int
+
+
+class Answer(NamedTuple):
+    """One answer; `cut` sends half of the promised body, `delay_s` waits before anything is sent."""
+
+    status: int
+    body: bytes
+    content_type: str
+    headers: Mapping[str, str] = {}
+    cut: bool = False
+    delay_s: float = 0
+
+
+def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer whose body is the value as compact JSON."""
+    return Answer(status, json.dumps(value, separators=(",", ":")).encode(), "application/json", headers or {})
+
+
+def html_answer(status: int, title: str, text: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer whose body is a page for people."""
+    head, body = f"<head><title>{title}</title></head>", f"<body><h1>{title}</h1><p>{text}</p></body>"
+    page = f'<!DOCTYPE html>\n<html lang="en">{head}{body}</html>\n'
+    return Answer(status, page.encode(), "text/html; charset=utf-8", headers or {})
+
+
+def not_found() -> Answer:
+    """The page a web site shows for an address it does not have."""
+    return html_answer(404, "Page not found", "The requested page could not be found.")

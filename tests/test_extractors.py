@@ -1,0 +1,175 @@
+"""The extractors against the sample vendors, as processes: what they commit, that a rerun changes nothing, and what faults do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobs.catalogue import catalogue
+from scripts.sample_vendors.server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RANGE = ("--start", "2012-12-20", "--end", "2013-01-04")
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "extract-ecb-fx-rates": RANGE,
+    "extract-treasury-yields": RANGE,
+    "extract-tiingo-prices": (*RANGE, "--tickers", "AAPL", "--tickers", "GOOG"),
+    "extract-massive-daily-prices": (*RANGE, "--requests-per-minute", "6000"),
+    "extract-sec-company-facts": ("--ciks", "320193", "--contact", "Example Ltd admin@example.com"),
+    "extract-sec-filers": ("--contact", "Example Ltd admin@example.com"),
+}
+ROWS = {
+    "extract-ecb-fx-rates": 256 + 42,
+    "extract-treasury-yields": 250 + 250,
+    "extract-tiingo-prices": 2 * (250 + 40),
+    "extract-massive-daily-prices": 4 * 10,
+    "extract-sec-company-facts": 752,
+    "extract-sec-filers": 5,
+}
+SPECS = {spec.name: spec for spec in catalogue() if spec.name.startswith("extract-") and spec.hosts}
+
+every_extractor = pytest.mark.parametrize("name", SPECS)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs extractors into one lake."""
+
+    url: str
+    lake: Path
+
+    def __call__(self, name: str, *more: str, fault: str = "", token: str = "sample", verb: str = "run") -> tuple[int, dict[str, Any]]:
+        host = SPECS[name].hosts[0]
+        words = ["--lake", str(self.lake), "--base-url", f"{self.url}{fault}/{host}", *ARGUMENTS[name], *more]
+        tokens = {"TIINGO_TOKEN": token, "MASSIVE_TOKEN": token}
+        done = subprocess.run(
+            [sys.executable, "-m", SPECS[name].package, verb, *words],
+            env={**os.environ, **tokens},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        (line,) = done.stdout.splitlines()
+        return done.returncode, json.loads(line)
+
+    def files(self) -> dict[str, str]:
+        """The digest of everything in the lake."""
+        return {
+            str(path.relative_to(self.lake)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.lake.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture(scope="module")
+def vendors() -> Iterator[str]:
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture
+def extract(vendors: str, tmp_path: Path) -> Runner:
+    return Runner(vendors, tmp_path / "lake")
+
+
+def test_every_extractor_is_tried_here() -> None:
+    assert set(ARGUMENTS) == set(SPECS)
+
+
+@every_extractor
+def test_a_rerun_changes_nothing_and_a_replay_needs_no_vendor(extract: Runner, name: str) -> None:
+    code, first = extract(name)
+    assert (code, first["status"], first["rows"], first["quarantined"]) == (0, "done", ROWS[name], 0)
+    before = extract.files()
+    code, again = extract(name)
+    assert (code, again["status"], again["committed"], again["rows"]) == (0, "unchanged", 0, first["rows"])
+    code, replayed = extract(name, "--replay", fault="/~redirected")
+    assert (code, replayed["status"], replayed["unchanged"]) == (0, "unchanged", first["committed"])
+    assert extract.files() == before
+
+
+@every_extractor
+def test_plan_and_check_move_nothing(extract: Runner, name: str) -> None:
+    code, planned = extract(name, verb="plan")
+    assert code == 0
+    assert planned["details"]["plan"]
+    assert extract(name, verb="check")[0] == 0
+    assert not [path for path in extract.files() if path.startswith("raw/")]
+
+
+@every_extractor
+@pytest.mark.parametrize(
+    ("fault", "code", "told"),
+    [
+        ("/~html", 65, "answered 200 with text/html"),
+        ("/~truncated", 75, "broke off|cut short"),
+        ("/~unavailable", 75, "is busy"),
+        ("/~redirected", 65, "may not call"),
+    ],
+)
+def test_a_vendor_at_fault_leaves_nothing_in_the_lake(extract: Runner, name: str, fault: str, code: int, told: str) -> None:
+    import re
+
+    ended, receipt = extract(name, "--patience", "0", fault=fault)
+    assert (ended, receipt["status"]) == (code, "failed")
+    assert re.search(told, receipt["error"])
+    assert extract.files() == {}
+
+
+@pytest.mark.parametrize("fault", ["/~truncated-1", "/~unavailable-1", "/~limited-1"])
+def test_a_fault_that_passes_is_waited_out(extract: Runner, fault: str) -> None:
+    code, receipt = extract("extract-sec-company-facts", fault=fault)
+    assert (code, receipt["rows"]) == (0, ROWS["extract-sec-company-facts"])
+
+
+def test_an_unknown_ticker_is_told_by_name_and_what_was_known_is_kept(extract: Runner) -> None:
+    code, receipt = extract("extract-tiingo-prices", "--tickers", "ZZZZZ")
+    assert (code, receipt["committed"]) == (2, 4)
+    assert "no ticker ZZZZZ" in receipt["error"]
+
+
+def test_an_unknown_filer_is_told_by_number(extract: Runner) -> None:
+    code, receipt = extract("extract-sec-company-facts", "--ciks", "999")
+    assert code == 2
+    assert "cik=0000000999" in receipt["error"]
+
+
+@pytest.mark.parametrize("name", ["extract-tiingo-prices", "extract-massive-daily-prices"])
+def test_a_refused_token_is_told_and_not_shown(extract: Runner, name: str) -> None:
+    code, receipt = extract(name, token="refused")
+    assert (code, receipt["committed"]) == (77, 0)
+    assert "check the token" in receipt["error"]
+
+
+def test_an_unwritable_lake_is_our_mistake(extract: Runner) -> None:
+    extract.lake.write_text("a file in the way")
+    code, receipt = extract("extract-sec-filers")
+    assert code == 78
+    assert str(extract.lake) in receipt["error"]
+
+
+def test_the_daily_file_fills_its_own_day(extract: Runner) -> None:
+    code, receipt = extract("extract-ecb-fx-rates", "--start", "2013-02-28", "--end", "2013-02-28", "--file", "daily")
+    assert (code, receipt["partitions"][0]["partition"], receipt["rows"]) == (0, "date=2013-02-28", 1)
+    code, receipt = extract("extract-ecb-fx-rates", "--file", "daily")
+    assert code == 2
+    assert "holds one day" in receipt["error"]
+
+
+def test_a_day_without_trading_is_committed_as_empty(extract: Runner) -> None:
+    _, receipt = extract("extract-massive-daily-prices")
+    rows = {part["partition"]: (part["outcome"], part["rows"]) for part in receipt["partitions"]}
+    assert rows["date=2012-12-25"] == ("committed", 0)
+    assert rows["date=2012-12-26"] == ("committed", 4)

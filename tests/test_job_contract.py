@@ -1,0 +1,212 @@
+"""The job contract, proved once for every job in the catalogue. A new job is tested by being there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jobkit.errors import EXIT_CODES
+
+from jobs.catalogue import JobSpec, catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEAVY = {"httpx2", "arro3.core", "boto3", "pandas", "numpy", "psycopg", "adbc_driver_manager", "dbt.cli.main", "yaml", "jinja2"}
+CANARY = "canary-7f3a9c-secret"
+
+every_job = pytest.mark.parametrize("spec", catalogue(), ids=lambda spec: spec.name)
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        (line,) = self.stdout.splitlines()
+        document = json.loads(line)
+        assert isinstance(document, dict)
+        return document
+
+
+def command(spec: JobSpec, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", spec.package, *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("FINELT_", "PREFECT_"))}
+    return {**ours, "CANARY": CANARY, **more}
+
+
+def call(spec: JobSpec, *arguments: str, **more: str) -> Ended:
+    done = subprocess.run(command(spec, *arguments), env=environment(**more), capture_output=True, text=True, timeout=60, check=False)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def describe(spec: JobSpec) -> dict[str, Any]:
+    return call(spec, "describe").receipt
+
+
+def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[str]:
+    """Options with which the job would run, against a vendor or a database on this port."""
+    known = {
+        "lake": str(tmp_path / "lake"),
+        "start": "2012-12-03",
+        "end": "2012-12-03",
+        "tickers": "AAPL",
+        "ciks": "320193",
+        "contact": "Example Ltd admin@example.com",
+        "base_url": f"http://127.0.0.1:{port}",
+        "patience": "0",
+        "token": "env://CANARY",
+        "warehouse": f"postgresql://finelt@127.0.0.1:{port}/warehouse",
+        "warehouse_password": "env://CANARY",
+        "site": str(tmp_path / "site"),
+        **changes,
+    }
+    options = describe(spec)["options"]
+    unknown = set(options["required"]) - set(known)
+    assert not unknown, f"tell tests/test_job_contract.py an example of {', '.join(sorted(unknown))}"
+    return [word for name in options["properties"] if name in known for word in (f"--{name.replace('_', '-')}", known[name])]
+
+
+@every_job
+def test_describe_says_what_the_job_is(spec: JobSpec) -> None:
+    told = describe(spec)
+    assert (told["job"], told["description"]) == (spec.name, spec.description)
+    assert told["resources"] == {"cpu": spec.cpu, "memory": spec.memory}
+    assert told["hosts"] == list(spec.hosts)
+    assert told["datasets"] == {"reads": list(spec.reads), "writes": list(spec.writes)}
+    assert told["exit_codes"] == {str(code): text for code, text in EXIT_CODES.items()}
+    schema = told["options"]
+    assert schema["additionalProperties"] is False
+    assert set(schema["required"]) <= set(schema["properties"])
+    assert all(option["description"] for option in schema["properties"].values())
+    assert set(spec.secrets) <= set(schema["properties"])
+
+
+@every_job
+def test_describe_loads_nothing_heavy_and_opens_no_socket(spec: JobSpec) -> None:
+    code = f"""
+import runpy, socket, sys
+def refuse(*_, **__): raise AssertionError("describe opened a socket")
+socket.socket = refuse
+sys.argv = [{spec.name!r}, "describe"]
+try:
+    runpy.run_module({spec.package!r}, run_name="__main__", alter_sys=False)
+except SystemExit:
+    pass
+print("\\n".join(sorted(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    assert set(done.stdout.splitlines()) & HEAVY == set()
+
+
+@every_job
+def test_every_option_is_an_environment_variable_too(spec: JobSpec) -> None:
+    told = call(spec, "run", "--help").stdout
+    for name in describe(spec)["options"]["properties"]:
+        assert f"FINELT_{name.upper()}" in told
+
+
+@every_job
+def test_a_missing_option_is_a_usage_error_told_in_a_sentence(spec: JobSpec) -> None:
+    ended = call(spec, "run")
+    assert (ended.code, ended.receipt["status"], ended.receipt["exit_code"]) == (2, "failed", 2)
+    assert "Missing option" in ended.receipt["error"]
+    assert "Traceback" not in ended.stderr
+
+
+@every_job
+def test_an_unknown_option_is_a_usage_error(spec: JobSpec) -> None:
+    ended = call(spec, "run", "--colour", "blue")
+    assert (ended.code, ended.receipt["exit_code"]) == (2, 2)
+
+
+@pytest.mark.parametrize("spec", [spec for spec in catalogue() if spec.secrets], ids=lambda spec: spec.name)
+def test_a_secret_given_outright_is_refused_and_not_repeated(spec: JobSpec, tmp_path: Path) -> None:
+    for name in spec.secrets:
+        ended = call(spec, "run", *arguments(spec, tmp_path, 1, **{name: CANARY}))
+        assert ended.code == 2
+        assert CANARY not in ended.stdout + ended.stderr
+
+
+@every_job
+@pytest.mark.parametrize(
+    ("start", "end", "told"),
+    [("2999-01-01", "2999-01-02", "future"), ("2012-12-31", "2012-01-01", "is after"), ("3 May", "2012-01-01", "not a date")],
+)
+def test_a_range_of_dates_that_cannot_be_is_refused(spec: JobSpec, tmp_path: Path, start: str, end: str, told: str) -> None:
+    if "start" not in describe(spec)["options"]["properties"]:
+        pytest.skip("this job takes no dates")
+    ended = call(spec, "run", *arguments(spec, tmp_path, 1, start=start, end=end))
+    assert ended.code == 2
+    assert told in ended.receipt["error"]
+    assert not (tmp_path / "lake").exists()
+
+
+@every_job
+def test_an_unreachable_other_side_is_temporary_and_leaks_nothing(spec: JobSpec, tmp_path: Path) -> None:
+    """Nobody listens on the port: exit 75 on run, and on check."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for verb in ("check", "run"):
+        ended = call(spec, verb, *arguments(spec, tmp_path, port))
+        assert (ended.code, ended.receipt["exit_code"], ended.receipt["verb"]) == (75, 75, verb)
+        assert ended.receipt["error"].count("\n") == 0
+        assert "Traceback" not in ended.stderr
+        assert CANARY not in ended.stdout + ended.stderr
+
+
+@contextmanager
+def silence() -> Iterator[tuple[int, threading.Event]]:
+    """A server that takes connections and never says a word; the event is set by the first."""
+    met = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    held.append(server.accept()[0])
+                except OSError:
+                    return
+                met.set()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1], met
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in held:
+                connection.close()
+
+
+@every_job
+def test_sigterm_ends_the_job_with_143_and_a_receipt(spec: JobSpec, tmp_path: Path) -> None:
+    with silence() as (port, met):
+        words = command(spec, "run", *arguments(spec, tmp_path, port))
+        with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert met.wait(30), "the job never called the other side"
+            process.send_signal(signal.SIGTERM)
+            stdout, stderr = process.communicate(timeout=10)
+    ended = Ended(process.returncode, stdout, stderr)
+    assert (ended.code, ended.receipt["status"]) == (143, "stopped")
+    assert "Traceback" not in ended.stderr
+    assert not list((tmp_path / "lake").rglob("*.json"))
