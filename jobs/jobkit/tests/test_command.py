@@ -1,0 +1,134 @@
+"""A made-up job as a process: receipt, exit codes, arguments."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PYPROJECT = """
+[project]
+name = "made-up"
+version = "1.2.3"
+description = "A job for tests."
+[tool.finelt]
+cpu = 1024
+memory = 2048
+secrets = ["token"]
+"""
+MAIN = """
+import click
+from jobkit import command, errors, options
+
+OPTIONS = [
+    options.option("--do", default="nothing", help="What to do."),
+    options.option("--many", multiple=True, help="Several."),
+    options.secret("--token", default="env://TOKEN", help="A secret."),
+]
+
+def run(job, *, do, many, token):
+    '''Do what is asked.'''
+    job.log.info("asked", extra={"do": do})
+    job.outcome("d", "p=1", "committed", rows=3, bytes=10, sha256="x", quarantined=1)
+    job.outcome("d", "p=2", "unchanged", rows=2)
+    job.details["note"] = "kept"
+    job.progress(1, 2, "half")
+    if do == "bug":
+        raise ZeroDivisionError("division by zero")
+    if do != "nothing":
+        raise getattr(errors, do)(f"{do} was asked for; ask for nothing")
+
+def check(job, **_):
+    pass
+
+def plan(job, **_):
+    return [{"partition": "p=1"}]
+
+main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)
+if __name__ == "__main__":
+    main()
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    receipt: dict[str, Any]
+    stderr: str
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    package = tmp_path / "made_up"
+    package.mkdir()
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(MAIN)
+    return tmp_path
+
+
+def call(folder: Path, *words: str, **variables: str) -> Ended:
+    environment = {**os.environ, "PYTHONPATH": str(folder), **variables}
+    done = subprocess.run([sys.executable, "-m", "made_up", *words], env=environment, capture_output=True, text=True, check=False)
+    (line,) = done.stdout.splitlines()
+    return Ended(done.returncode, json.loads(line), done.stderr)
+
+
+def test_the_receipt_tells_and_adds_up_what_was_done(folder: Path) -> None:
+    ended = call(folder, "run", FINELT_IMAGE_DIGEST="sha256:abc")
+    receipt = ended.receipt
+    assert (ended.code, receipt["status"], receipt["error"]) == (0, "done", None)
+    assert (receipt["job"], receipt["version"], receipt["image_digest"]) == ("made-up", "1.2.3", "sha256:abc")
+    assert (receipt["rows"], receipt["bytes"], receipt["quarantined"]) == (5, 10, 1)
+    assert (receipt["committed"], receipt["unchanged"]) == (1, 1)
+    assert receipt["details"] == {"note": "kept"}
+    assert receipt["peak_rss_bytes"] > 5_000_000
+    assert receipt["fargate_usd"] == pytest.approx((0.04048 + 2 * 0.004445) / 60, abs=1e-6)
+
+
+def test_secrets_are_masked_and_other_arguments_shown(folder: Path) -> None:
+    ended = call(folder, "run", "--many", "a", "--many", "b", "--token", "env://OTHER")
+    assert ended.receipt["arguments"] == {"do": "nothing", "many": ["a", "b"], "token": "***"}
+
+
+def test_logs_are_json_lines_on_stderr(folder: Path) -> None:
+    lines = [json.loads(line) for line in call(folder, "run").stderr.splitlines()]
+    assert [(line["event"], line["do"]) for line in lines if "do" in line] == [("asked", "nothing")]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [("UsageError", 2), ("BadDataError", 65), ("TemporaryError", 75), ("RefusedError", 77), ("MisconfiguredError", 78)],
+)
+def test_each_error_has_its_exit_code_and_its_sentence(folder: Path, error: str, code: int) -> None:
+    ended = call(folder, "run", "--do", error)
+    assert (ended.code, ended.receipt["exit_code"], ended.receipt["status"]) == (code, code, "failed")
+    assert ended.receipt["error"] == f"{error} was asked for; ask for nothing"
+    assert ended.receipt["committed"] == 1
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bug_is_70_and_its_traceback_goes_to_the_log(folder: Path) -> None:
+    ended = call(folder, "run", "--do", "bug")
+    assert (ended.code, ended.receipt["exit_code"]) == (70, 70)
+    assert "ZeroDivisionError: division by zero" in ended.receipt["error"]
+    assert "Traceback" in ended.stderr
+
+
+def test_the_command_line_goes_before_the_environment(folder: Path) -> None:
+    assert call(folder, "run", FINELT_DO="UsageError").code == 2
+    assert call(folder, "run", "--do", "nothing", FINELT_DO="UsageError").code == 0
+
+
+def test_plan_and_check_give_a_receipt_too(folder: Path) -> None:
+    assert call(folder, "plan").receipt["details"]["plan"] == [{"partition": "p=1"}]
+    checked = call(folder, "check").receipt
+    assert (checked["verb"], checked["status"], checked["partitions"]) == ("check", "done", [])
