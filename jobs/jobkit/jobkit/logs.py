@@ -85,4 +85,4 @@ class Progress:
             sys.stderr.flush()
         elif time.monotonic() - self._last_s >= _QUIET_S:
             self._last_s = time.monotonic()
-            self._log.info("progress", extra={"done": done, "total": total, "at": text})
+            self._log.info("progress", extra={"done": done, "total": total, "step": text})

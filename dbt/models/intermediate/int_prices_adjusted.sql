@@ -1,0 +1,38 @@
+with sessions as (
+    select
+        *,
+        lag(close) over (partition by ticker order by trade_date) as previous_close
+    from {{ ref('stg_tiingo__prices') }}
+),
+
+-- what each ex-date does to every earlier price; a dividend that eats the whole price is bad data, and a test finds it
+actions as (
+    select
+        *,
+        -ln(split_ratio::float8) as log_split,
+        case
+            when dividend_cash > 0 and dividend_cash < previous_close
+                then ln(1 - dividend_cash::float8 / previous_close::float8)
+            else 0
+        end as log_dividend
+    from sessions
+)
+
+select
+    ticker,
+    trade_date,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    currency,
+    dividend_cash,
+    split_ratio,
+    vendor_adj_close,
+    {{ settled('exp(coalesce(sum(log_split) over later, 0))') }} as split_factor,
+    {{ settled('exp(coalesce(sum(log_split + log_dividend) over later, 0))') }} as total_return_factor
+from actions
+window later as (
+    partition by ticker order by trade_date desc rows between unbounded preceding and 1 preceding
+)

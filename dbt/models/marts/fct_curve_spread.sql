@@ -1,0 +1,18 @@
+with curve as (
+    select
+        curve_date,
+        max(yield_pct) filter (where tenor = '3M') as yield_3m,
+        max(yield_pct) filter (where tenor = '2Y') as yield_2y,
+        max(yield_pct) filter (where tenor = '5Y') as yield_5y,
+        max(yield_pct) filter (where tenor = '10Y') as yield_10y,
+        max(yield_pct) filter (where tenor = '30Y') as yield_30y
+    from {{ ref('fct_yield') }}
+    group by curve_date
+)
+
+select
+    curve_date,
+    ((yield_10y - yield_2y) * 100)::numeric(10, 2) as spread_2s10s_bp,
+    ((yield_10y - yield_3m) * 100)::numeric(10, 2) as spread_3m10y_bp,
+    ((yield_30y - yield_5y) * 100)::numeric(10, 2) as spread_5s30s_bp
+from curve

@@ -1,0 +1,33 @@
+{{ config(indexes=[{'columns': ['cik', 'concept', 'period_end', 'known_from']}]) }}
+
+-- of two filings that became known on one session the later one stands
+with newest_of_session as (
+    select distinct on (cik, concept, unit, period_start, period_end, known_from) *
+    from {{ ref('int_facts_mapped') }}
+    order by cik, concept, unit, period_start, period_end, known_from, filed_date desc, accession desc
+),
+
+compared as (
+    select
+        *,
+        lag(value) over versions as previous_value
+    from newest_of_session
+    window versions as (partition by cik, concept, unit, period_start, period_end order by known_from)
+)
+
+select
+    cik,
+    concept,
+    period_start,
+    period_end,
+    unit,
+    value,
+    accession,
+    tag,
+    filed_date,
+    known_from,
+    lead(known_from, 1, 'infinity'::date) over (
+        partition by cik, concept, unit, period_start, period_end order by known_from
+    ) as known_to
+from compared
+where value is distinct from previous_value

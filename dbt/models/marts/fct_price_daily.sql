@@ -1,0 +1,50 @@
+{{ config(indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]) }}
+
+with prices as (
+    select * from {{ ref('int_prices_adjusted') }}
+),
+
+trade_days as (
+    select distinct trade_date, currency from prices
+),
+
+euro_rates as (
+    select
+        trade_days.trade_date,
+        trade_days.currency,
+        latest.rate as fx_rate,
+        latest.rate_date as fx_date
+    from trade_days
+    cross join lateral (
+        select
+            rates.rate,
+            rates.rate_date
+        from {{ ref('fct_fx_rate') }} as rates
+        where
+            rates.base_currency = 'EUR'
+            and rates.quote_currency = trade_days.currency
+            and rates.rate_date between trade_days.trade_date - 5 and trade_days.trade_date
+        order by rates.rate_date desc
+        limit 1
+    ) as latest
+)
+
+select
+    prices.ticker,
+    prices.trade_date,
+    prices.open,
+    prices.high,
+    prices.low,
+    prices.close,
+    prices.volume,
+    prices.currency,
+    prices.dividend_cash,
+    prices.split_ratio,
+    prices.split_factor,
+    prices.total_return_factor,
+    {{ settled('prices.close::float8 * prices.total_return_factor') }} as adj_close,
+    {{ settled('prices.close::float8 / euro_rates.fx_rate::float8') }} as close_eur,
+    euro_rates.fx_rate,
+    euro_rates.fx_date
+from prices
+left join euro_rates using (trade_date, currency)

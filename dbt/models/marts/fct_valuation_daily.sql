@@ -1,0 +1,90 @@
+{{ config(indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]) }}
+
+with prices as (
+    select ticker, trade_date, close, split_factor
+    from {{ ref('fct_price_daily') }}
+),
+
+securities as (
+    select ticker, cik from {{ ref('dim_security') }}
+),
+
+earnings as (
+    select
+        securities.ticker,
+        ttm.*
+    from {{ ref('int_fundamentals_ttm') }} as ttm
+    inner join securities using (cik)
+    where ttm.concept = 'eps_diluted'
+),
+
+-- a figure per share counts the shares of its filing day: each part is carried to the share count of the newest price
+parts as (
+    select
+        ticker,
+        known_from,
+        fiscal_year_value as value,
+        fiscal_year_filed_date as filed_date
+    from earnings
+    union all
+    select ticker, known_from, year_to_date_value, year_to_date_filed_date from earnings
+    union all
+    select ticker, known_from, -prior_year_to_date_value, prior_year_to_date_filed_date from earnings
+),
+
+earnings_per_newest_share as (
+    select
+        parts.ticker,
+        parts.known_from,
+        sum(parts.value::float8 * coalesce(on_filing.split_factor, before_first.split_factor)) as eps
+    from parts
+    left join lateral (
+        select prices.split_factor
+        from prices
+        where prices.ticker = parts.ticker and prices.trade_date <= parts.filed_date
+        order by prices.trade_date desc
+        limit 1
+    ) as on_filing on true
+    left join lateral (
+        select prices.split_factor
+        from prices
+        where prices.ticker = parts.ticker
+        order by prices.trade_date
+        limit 1
+    ) as before_first on true
+    group by parts.ticker, parts.known_from
+),
+
+valued as (
+    select
+        prices.ticker,
+        prices.trade_date,
+        prices.close,
+        earnings.period_end,
+        case
+            when securities.cik is null then 'no_filer'
+            when earnings.known_from is null then 'no_filing'
+            when earnings.null_reason is not null then earnings.null_reason
+            when prices.trade_date - earnings.period_end > 200 then 'stale'
+        end as unknown_because,
+        per_share.eps / prices.split_factor as eps
+    from prices
+    left join securities using (ticker)
+    left join earnings
+        on
+            earnings.ticker = prices.ticker
+            and earnings.known_from <= prices.trade_date
+            and earnings.known_to > prices.trade_date
+    left join earnings_per_newest_share as per_share
+        on per_share.ticker = earnings.ticker and per_share.known_from = earnings.known_from
+)
+
+select
+    ticker,
+    trade_date,
+    close,
+    case when unknown_because is null then {{ settled('eps', 12) }} end as ttm_eps_diluted,
+    case when unknown_because is null and eps > 0 then {{ settled('close::float8 / eps', 12) }} end as pe_ratio,
+    coalesce(unknown_because, case when eps <= 0 then 'eps_not_positive' end) as pe_null_reason,
+    period_end as ttm_period_end
+from valued

@@ -1,0 +1,11 @@
+select
+    "T" as ticker,
+    date as trade_date,
+    o as open,
+    h as high,
+    l as low,
+    c as close,
+    v as volume,
+    'USD' as currency,
+    known_from
+from {{ rows_known(source('massive', 'massive_daily_prices')) }} as raw

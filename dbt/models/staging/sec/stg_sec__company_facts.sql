@@ -1,0 +1,13 @@
+select
+    cik,
+    taxonomy,
+    tag,
+    unit,
+    start as period_start,
+    "end" as period_end,
+    val as value,
+    accn as accession,
+    form,
+    filed as filed_date,
+    known_from
+from {{ rows_known(source('sec', 'sec_company_facts')) }} as raw

@@ -1,0 +1,14 @@
+select
+    ticker,
+    date as trade_date,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    'USD' as currency,
+    "divCash" as dividend_cash,
+    "splitFactor" as split_ratio,
+    "adjClose" as vendor_adj_close,
+    known_from
+from {{ rows_known(source('tiingo', 'tiingo_prices')) }} as raw

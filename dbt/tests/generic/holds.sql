@@ -1,0 +1,15 @@
+{# Rows on which one of the conditions is false, with the conditions they break. Unknown is not false. #}
+{% test holds(model, conditions) %}
+select *
+from (
+    select
+        array_remove(array[
+            {%- for condition in conditions %}
+            case when ({{ condition }}) is false then '{{ condition | replace("'", "''") }}' end{{ ',' if not loop.last }}
+            {%- endfor %}
+        ], null) as broken,
+        rows_held.*
+    from {{ model }} as rows_held
+) as judged
+where cardinality(broken) > 0
+{% endtest %}

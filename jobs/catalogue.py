@@ -1,0 +1,125 @@
+"""Which jobs there are and what each declares. The only list of jobs, and it is derived: a folder in jobs/ registers itself.
+
+From it come the images, the deployments, the infrastructure and the CI matrix. A folder is a job when its pyproject.toml
+installs a command; the table [tool.finelt] beside it says what cannot be inferred.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+JOBS = Path(__file__).parent
+GIB = 1024
+# CPU units and the memory in MiB that Fargate sells with them. Source: "Task CPU and memory" in the Amazon ECS guide.
+FARGATE: dict[int, tuple[int, ...]] = {
+    256: (512, 1 * GIB, 2 * GIB),
+    512: tuple(range(1 * GIB, 4 * GIB + 1, GIB)),
+    1024: tuple(range(2 * GIB, 8 * GIB + 1, GIB)),
+    2048: tuple(range(4 * GIB, 16 * GIB + 1, GIB)),
+    4096: tuple(range(8 * GIB, 30 * GIB + 1, GIB)),
+    8192: tuple(range(16 * GIB, 60 * GIB + 1, 4 * GIB)),
+    16384: tuple(range(32 * GIB, 120 * GIB + 1, 8 * GIB)),
+}
+CRON = re.compile(r"[\d*,/\-]+( [\d*,/\-A-Za-z]+){4}")
+DATASET = re.compile(r"(raw/([a-z][a-z0-9_]*|\*)|warehouse/[a-z]+|site)")
+HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+OPTION = re.compile(r"[a-z][a-z_]*")
+
+
+class CatalogueError(Exception):
+    """A declaration that is wrong or missing; the message names the job and the fix."""
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One job: its names, and what its pyproject.toml declares. `cpu` in Fargate units, `memory` in MiB, `schedule` cron in `timezone`."""
+
+    name: str
+    package: str
+    folder: Path
+    description: str
+    cpu: int
+    memory: int
+    schedule: str | None
+    timezone: str
+    hosts: tuple[str, ...]
+    secrets: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+def catalogue(jobs: Path = JOBS) -> tuple[JobSpec, ...]:
+    """Every job, by name. Raises CatalogueError."""
+    documents = ((path.parent, tomllib.loads(path.read_text(encoding="utf-8"))) for path in sorted(jobs.glob("*/pyproject.toml")))
+    specs = tuple(_spec(folder, document) for folder, document in documents if "scripts" in document.get("project", {}))
+    _check_writers(specs)
+    return specs
+
+
+def _spec(folder: Path, document: dict[str, Any]) -> JobSpec:
+    name, project, declared = folder.name, document["project"], document.get("tool", {}).get("finelt")
+    if declared is None:
+        raise CatalogueError(f"{name}: its pyproject.toml has no table [tool.finelt]; add one with at least cpu and memory")
+    if project.get("name") != name or list(project["scripts"]) != [name]:
+        raise CatalogueError(f"{name}: project.name and the one command in project.scripts must both be {name!r}, the folder's name")
+    if not project.get("description"):
+        raise CatalogueError(f"{name}: project.description is empty; say in one sentence what the job does")
+    given = {"schedule": None, "timezone": "UTC", "hosts": [], "secrets": [], "reads": [], "writes": [], **declared}
+    _check_keys(name, declared)
+    _check_resources(name, declared)
+    _check_schedule(name, given, declared)
+    for key, form in (("hosts", HOST), ("secrets", OPTION), ("reads", DATASET), ("writes", DATASET)):
+        given[key] = _words(name, key, given[key], form)
+    return JobSpec(name=name, package=name.replace("-", "_"), folder=folder, description=project["description"], **given)
+
+
+def _check_keys(name: str, declared: dict[str, Any]) -> None:
+    known = {field.name for field in fields(JobSpec)} - {"name", "package", "folder", "description"}
+    if unknown := sorted(set(declared) - known):
+        raise CatalogueError(f"{name}: [tool.finelt] has no key {unknown[0]!r}; it takes {', '.join(sorted(known))}")
+    if missing := [key for key in ("cpu", "memory") if key not in declared]:
+        raise CatalogueError(f"{name}: [tool.finelt] lacks {missing[0]!r}; Fargate's smallest is cpu = 256, memory = 512")
+
+
+def _check_resources(name: str, declared: dict[str, Any]) -> None:
+    cpu, memory = declared["cpu"], declared["memory"]
+    if cpu not in FARGATE:
+        raise CatalogueError(f"{name}: Fargate has no cpu = {cpu!r}; choose one of {', '.join(map(str, FARGATE))}")
+    if memory not in FARGATE[cpu]:
+        offered = ", ".join(map(str, FARGATE[cpu]))
+        raise CatalogueError(f"{name}: Fargate has no memory = {memory!r} with cpu = {cpu}; choose one of {offered} (MiB)")
+
+
+def _check_schedule(name: str, given: dict[str, Any], declared: dict[str, Any]) -> None:
+    schedule, timezone = given["schedule"], given["timezone"]
+    if schedule is not None and not (isinstance(schedule, str) and CRON.fullmatch(schedule)):
+        raise CatalogueError(f"{name}: schedule = {schedule!r} is not cron; write five fields such as '0 17 * * 1-5'")
+    if schedule is None and "timezone" in declared:
+        raise CatalogueError(f"{name}: timezone without a schedule means nothing; add the schedule or drop it")
+    if timezone not in available_timezones():
+        raise CatalogueError(f"{name}: timezone = {timezone!r} is in no time zone database; write one such as 'Europe/Berlin'")
+
+
+def _words(name: str, key: str, value: object, form: re.Pattern[str]) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise CatalogueError(f"{name}: {key} = {value!r} is no list; write {key} = [...]")
+    for word in value:
+        if not (isinstance(word, str) and form.fullmatch(word)):
+            raise CatalogueError(f"{name}: {key} holds {word!r}, which is not of the form {form.pattern}; correct it")
+    return tuple(value)
+
+
+def _check_writers(specs: tuple[JobSpec, ...]) -> None:
+    writers: dict[str, str] = {}
+    for spec in specs:
+        for dataset in spec.writes:
+            if dataset in writers:
+                raise CatalogueError(
+                    f"{spec.name}: it writes {dataset!r}, which {writers[dataset]} writes too; a dataset has one writer, so rename one"
+                )
+            writers[dataset] = spec.name

@@ -1,0 +1,286 @@
+"""What transform-warehouse promises, on a real Postgres with a few raw rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
+from transform_warehouse import books
+from transform_warehouse import project as projects
+from transform_warehouse.__main__ import Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import psycopg
+
+    from tests.fixtures_postgres import Warehouse
+
+MARTS = projects.marts(projects.find(None))
+PRICES = """
+    create schema raw;
+    create table raw._ledger (
+        load_id bigint generated always as identity, dataset text, partition text, commit integer, sha256 text, rows bigint,
+        known_at timestamptz, loaded_at timestamptz default now()
+    );
+    create table raw.tiingo_prices (
+        ticker text, date date, close numeric(18,6), high numeric(18,6), low numeric(18,6), open numeric(18,6), volume bigint,
+        "adjClose" float8, "adjHigh" float8, "adjLow" float8, "adjOpen" float8, "adjVolume" bigint,
+        "divCash" numeric(18,6), "splitFactor" numeric(18,8),
+        _row_number integer, _load_id bigint, known_from timestamptz, known_to timestamptz
+    );
+"""
+
+
+def load(connection: psycopg.Connection[Any], day: str, close: float, *, known: tuple[str, str] = ("2013-01-01", "infinity")) -> None:
+    """One price as the loader leaves it, ledger row included."""
+    connection.execute(
+        "insert into raw._ledger (dataset, partition, commit, sha256) values ('tiingo_prices', %s, 1, %s)", [day, str(close)]
+    )
+    connection.execute(
+        "insert into raw.tiingo_prices values"
+        " ('AAPL', %(day)s, %(p)s, %(p)s, %(p)s, %(p)s, 1, %(p)s, %(p)s, %(p)s, %(p)s, 1, 0, 1, 1, 1, %(since)s, %(until)s)",
+        {"day": day, "p": close, "since": known[0], "until": known[1]},
+    )
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dbt project as an image has it: parsed beforehand and not to be written to."""
+    copy = tmp_path_factory.mktemp("image") / "dbt"
+    shutil.copytree(projects.find(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED))
+    subprocess.run([sys.executable, "-m", "transform_warehouse.parse", str(copy)], check=True, capture_output=True)
+    return copy
+
+
+@pytest.fixture
+def job(warehouse: Warehouse, project: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the job on the test's warehouse."""
+
+    def start(verb: str, *arguments: str) -> subprocess.Popen[str]:
+        where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
+        command = [sys.executable, "-m", "transform_warehouse", verb, *where, *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """The receipt of a job: the one thing on its stdout."""
+    out, err = process.communicate(timeout=60)
+    (line,) = out.splitlines()
+    receipt: dict[str, Any] = {**json.loads(line), "stderr": err}
+    assert receipt["exit_code"] == process.returncode
+    return receipt
+
+
+def outcomes(receipt: dict[str, Any]) -> dict[str, str]:
+    return {entry["dataset"]: entry["outcome"] for entry in receipt["partitions"]}
+
+
+def planned(receipt: dict[str, Any]) -> set[str]:
+    return {entry["action"] for entry in receipt["details"]["plan"]}
+
+
+@contextmanager
+def prices_locked(warehouse: Warehouse) -> Iterator[None]:
+    """No model can read prices meanwhile, so that a build comes to a halt."""
+    with warehouse.connect(autocommit=False) as connection:
+        connection.execute("lock table raw.tiingo_prices in access exclusive mode")
+        yield
+
+
+def until(warehouse: Warehouse, condition: str) -> None:
+    deadline = time.monotonic() + 30
+    while not warehouse.rows(f"select 1 from pg_stat_activity where {condition}"):
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.05)
+
+
+IN_DBT = "datname = current_database() and application_name = 'finelt transform'"
+HALTED = f"{IN_DBT} and wait_event_type = 'Lock'"
+
+
+def test_an_empty_warehouse_has_empty_marts_and_a_rerun_is_unchanged(
+    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], project: Path, tmp_path: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+    first = ended(job("run", "--docs", str(tmp_path / "docs")))
+    assert first["exit_code"] == 0
+    assert outcomes(first) == {f"marts.{mart}": "committed" for mart in MARTS}
+    assert first["rows"] == 0
+    assert set(first["details"]["tests"]) == {"pass"}
+    assert all(set(told) == {"rows", "seconds"} for told in first["details"]["models"].values())
+    assert "fct_price_daily" in (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
+    assert {path: path.stat().st_mtime_ns for path in project.rglob("*")} == before
+    for line in first["stderr"].splitlines():
+        json.loads(line)
+    assert warehouse.password not in first["stderr"] + json.dumps(first) + (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
+
+    again = ended(job("run", "--docs", str(tmp_path / "docs")))
+    assert (again["status"], again["unchanged"], again["elapsed_s"] < 1) == ("unchanged", len(MARTS), True)
+
+    assert planned(ended(job("plan"))) == {"none"}
+    assert planned(ended(job("plan", "--as-of", "2013-01-01T00:00:00Z"))) == {"build"}
+    with warehouse.connect() as connection:
+        connection.execute("drop table marts.fct_yield")
+        assert planned(ended(job("plan"))) == {"build"}
+        connection.execute("create table marts.fct_yield ()")
+        assert planned(ended(job("plan"))) == {"none"}
+        connection.execute(PRICES)
+        load(connection, "2012-12-31", 532.17)
+        assert planned(ended(job("plan"))) == {"build"}
+
+
+def test_a_failed_test_is_bad_data_and_names_the_rows(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(PRICES)
+        load(connection, "2012-12-31", -532.17)
+    failed = ended(job("run"))
+    assert failed["exit_code"] == 65
+    for word in ("fct_price_daily_holds", "close > 0", "AAPL", "2012-12-31", "-532.17"):
+        assert word in failed["error"]
+    assert outcomes(failed)["marts.fct_valuation_daily"] == "skipped"
+    assert planned(ended(job("plan"))) == {"build"}
+
+
+def test_a_row_that_is_there_twice_is_bad_data_and_never_gets_into_the_mart(
+    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]
+) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(PRICES)
+        load(connection, "2012-12-31", 532.17)
+        load(connection, "2012-12-31", 532.17)
+    failed = ended(job("run"))
+    assert failed["exit_code"] == 65
+    assert "(2012-12-31, AAPL) is duplicated" in failed["error"]
+    assert outcomes(failed)["marts.fct_price_daily"] == "failed"
+    assert warehouse.rows("select to_regclass('marts.fct_price_daily') is null") == [(True,)]
+
+
+def test_as_of_builds_from_the_rows_known_then(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(PRICES)
+        load(connection, "2012-12-31", 500, known=("2013-01-01", "2013-02-01"))
+        load(connection, "2012-12-31", 600, known=("2013-02-01", "infinity"))
+    assert ended(job("run", "--as-of", "2013-01-15T12:00:00+01:00"))["exit_code"] == 0
+    assert warehouse.rows("select close::int from marts.fct_price_daily") == [(500,)]
+
+
+def test_sigterm_ends_within_ten_seconds_and_leaves_nothing_half_built(
+    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]
+) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(PRICES)
+        load(connection, "2012-12-31", 532.17)
+    with prices_locked(warehouse):
+        process = job("run")
+        until(warehouse, HALTED)
+        process.send_signal(signal.SIGTERM)
+        stopped_at = time.monotonic()
+        receipt = ended(process)
+    assert time.monotonic() - stopped_at < 10, receipt["stderr"]
+    assert (receipt["exit_code"], receipt["status"]) == (143, "stopped"), receipt["stderr"]
+    assert warehouse.rows(f"select count(*) from pg_stat_activity where {IN_DBT}") == [(0,)]
+    assert warehouse.rows("select relname from pg_class where relname like '%dbt\\_tmp%' or relname like '%dbt\\_backup%'") == []
+
+
+def test_a_killed_transform_leaves_nothing_in_the_way_of_the_next(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(PRICES)
+        load(connection, "2012-12-31", 532.17)
+    with prices_locked(warehouse):
+        process = job("run")
+        until(warehouse, HALTED)
+        process.kill()
+        process.communicate()
+        following = job("run")
+        until(warehouse, f"{HALTED} and backend_start > (select max(started_at) from ops.transforms)")
+    assert ended(following)["status"] == "done"
+    assert warehouse.rows("select close::float from marts.fct_price_daily") == [(532.17,)]
+
+
+def test_a_second_transform_waits_and_finds_the_work_done(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(PRICES)
+        load(connection, "2012-12-31", 532.17)
+    with prices_locked(warehouse):
+        first = job("run")
+        until(warehouse, HALTED)
+        second = job("run")
+        assert second.stderr is not None
+        assert "waiting for another transform" in second.stderr.readline()
+    assert ended(first)["status"] == "done"
+    assert ended(second)["status"] == "unchanged"
+
+
+def test_credentials_and_places_that_are_wrong_are_told_apart(
+    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRONG", "not-the-password")
+    for verb in ("run", "check", "plan"):
+        refused = ended(job(verb, "--warehouse-password", "env://WRONG"))
+        assert refused["exit_code"] == 77
+        assert "not-the-password" not in refused["stderr"] + json.dumps(refused)
+    assert ended(job("run", "--warehouse", warehouse.url + "_gone"))["exit_code"] == 78
+    assert ended(job("run", "--warehouse", "postgresql://finelt@127.0.0.1:1/warehouse"))["exit_code"] == 75
+    assert ended(job("run", "--project", "/nowhere"))["exit_code"] == 78
+    assert ended(job("check"))["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ('connection to server at "h" failed: FATAL:  password authentication failed for user "finelt"', RefusedError),
+        ('connection to server at "h" failed: FATAL:  no pg_hba.conf entry for host "h"', RefusedError),
+        ('connection to server at "h" failed: FATAL:  database "finelt" does not exist', MisconfiguredError),
+        ("permission denied for database finelt", MisconfiguredError),
+        ("terminating connection due to administrator command\nserver closed the connection unexpectedly", TemporaryError),
+    ],
+)
+def test_what_postgres_says_becomes_the_right_error(said: str, error: type[Exception]) -> None:
+    told = books.told(said, "postgresql://finelt@h:5432/finelt")
+    assert type(told) is error
+    assert "h:5432/finelt" in str(told)
+
+
+def test_as_of_is_a_past_moment_with_a_zone() -> None:
+    read = Moment().convert
+    assert read("2013-01-15T12:00:00+01:00", None, None) == datetime(2013, 1, 15, 11, tzinfo=UTC)
+    for wrong in ("2013-01-15T12:00:00", "yesterday", "9999-01-01T00:00:00Z"):
+        with pytest.raises(click.BadParameter):
+            read(wrong, None, None)
+
+
+def test_the_fingerprint_of_a_project_is_that_of_its_files(tmp_path: Path) -> None:
+    copy = tmp_path / "dbt"
+    shutil.copytree(projects.find(None), copy)
+    assert projects.fingerprint(copy) == projects.fingerprint(projects.find(None))
+    (copy / "target" / "any").parent.mkdir(exist_ok=True)
+    (copy / "target" / "any").write_text("derived")
+    assert projects.fingerprint(copy) == projects.fingerprint(projects.find(None))
+    (copy / "models" / "marts" / "fct_new.sql").write_text("select 1 as one")
+    assert projects.fingerprint(copy) != projects.fingerprint(projects.find(None))
+    assert "fct_new" in projects.marts(copy)
+
+
+def test_the_kept_parse_is_used(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(_project: Path) -> None:
+        pytest.fail("parsed again")
+
+    monkeypatch.setattr(projects, "_parse", parse)
+    manifest = projects.manifest(project, database="elsewhere")
+    relations = {node.relation_name for node in manifest.nodes.values() if node.relation_name}
+    assert '"elsewhere"."marts"."fct_price_daily"' in relations
+    assert all(name.startswith('"elsewhere".') for name in relations)

@@ -1,0 +1,109 @@
+"""transform-warehouse: the marts, built and tested by dbt inside Postgres; unchanged when nothing they are made of changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+from jobkit import command, options
+
+if TYPE_CHECKING:
+    from click import Context, Parameter
+    from jobkit.command import Job
+
+DOCS = "index.html"
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment up to now, with its time zone."""
+
+    name = "timestamp"
+
+    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> datetime:
+        """The moment in UTC. Fails on another format, without a zone, and on one that has not come yet."""
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a moment; expected one such as 2026-11-23T04:00:00Z", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value} has no time zone; add Z for UTC or an offset such as +01:00", param, ctx)
+        if moment > datetime.now(UTC):
+            self.fail(f"{value} is in the future; what will be known then is not known now", param, ctx)
+        return moment.astimezone(UTC)
+
+
+OPTIONS = [
+    options.warehouse(),
+    options.warehouse_password(),
+    options.option("--project", metavar="PATH", help="The dbt project; in a checkout its dbt folder is found without."),
+    options.option("--as-of", type=Moment(), metavar="TIMESTAMP", help="Build from the rows that were known then, not now."),
+    options.option("--docs", metavar="URL", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS}."),
+]
+
+
+def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, docs: str | None) -> None:
+    """Build and test the marts."""
+    from jobkit import secrets, store  # noqa: PLC0415
+
+    from transform_warehouse import books  # noqa: PLC0415
+    from transform_warehouse import project as projects  # noqa: PLC0415
+
+    root, password = projects.find(project), secrets.resolve(warehouse_password)
+    shelf = store.open_store(docs) if docs else None
+    with books.opened(warehouse, password) as book:
+        book.wait_for_turn(job.log)
+        made_of = book.fingerprint(projects.fingerprint(root), as_of)
+        if book.is_current(made_of, projects.marts(root)) and (shelf is None or shelf.exists(DOCS)):
+            for mart in projects.marts(root):
+                job.outcome(f"marts.{mart}", "all", "unchanged")
+            return
+        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, book.transform(job.run_id, made_of, as_of):
+            from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
+
+            dbt.name_warehouse(warehouse, password)
+            manifest = projects.manifest(root, database=book.rows("select current_database() as name")[0]["name"])
+            job.log.info("building", extra={"project": root, "as_of": as_of})
+            place: dict[str, Any] = {"project": root, "scratch": Path(scratch), "manifest": manifest}
+            dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, **place)
+            if shelf is not None:
+                shelf.put(DOCS, dbt.docs(**place), "text/html")
+
+
+def check(_job: Job, *, warehouse: str, warehouse_password: str, project: str | None, docs: str | None, **_unused: object) -> None:
+    """Project, credentials, and the right to make schemas."""
+    from jobkit import secrets, store  # noqa: PLC0415
+    from jobkit.errors import MisconfiguredError  # noqa: PLC0415
+
+    from transform_warehouse import books  # noqa: PLC0415
+    from transform_warehouse import project as projects  # noqa: PLC0415
+
+    projects.find(project)
+    if docs:
+        store.open_store(docs).exists(DOCS)
+    with books.opened(warehouse, secrets.resolve(warehouse_password)) as book:
+        if not book.rows("select has_database_privilege(current_database(), 'create') as may")[0]["may"]:
+            raise MisconfiguredError(f"{books.where_is(warehouse)}: the job's user may not create schemas; grant it CREATE on the database")
+
+
+def plan(
+    _job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, **_unused: object
+) -> list[dict[str, Any]]:
+    """Each mart, and whether it would be built."""
+    from jobkit import secrets  # noqa: PLC0415
+
+    from transform_warehouse import books  # noqa: PLC0415
+    from transform_warehouse import project as projects  # noqa: PLC0415
+
+    root = projects.find(project)
+    with books.opened(warehouse, secrets.resolve(warehouse_password)) as book:
+        current = book.is_current(book.fingerprint(projects.fingerprint(root), as_of), projects.marts(root))
+    return [{"dataset": f"marts.{mart}", "action": "none" if current else "build"} for mart in projects.marts(root)]
+
+
+main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)
+
+if __name__ == "__main__":
+    main()

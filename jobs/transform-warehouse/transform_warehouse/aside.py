@@ -1,0 +1,26 @@
+"""Calls made in another thread, so that a signal interrupts us and not a C library that waits for the network."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def aside(call: Callable[[], T]) -> T:
+    """What the call returns or raises. A signal leaves it behind; it does not outlive the process."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  raised again where the result is taken
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future.result()

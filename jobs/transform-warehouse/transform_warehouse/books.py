@@ -1,0 +1,147 @@
+"""The job's own connection: who may transform now, what the last transform was made of, and a clean end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg2  # type: ignore[import-untyped]
+from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
+from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
+
+from transform_warehouse.aside import aside
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+APPLICATION = "finelt transform"  # dbt's sessions; ours has another name
+PATIENCE_S = 60.0
+LOCK = "hashtextextended('finelt transform', 0)"
+OPS = """
+create schema if not exists ops;
+create table if not exists ops.transforms (
+    transform_id bigint generated always as identity primary key,
+    run_id text not null,
+    fingerprint text not null,
+    as_of timestamptz,
+    started_at timestamptz not null default clock_timestamp(),
+    ended_at timestamptz
+);
+comment on table ops.transforms is 'One row per build of the marts; ended_at is null where it did not end well.';
+"""
+
+
+class Books:
+    """An open connection to the warehouse, for bookkeeping. Statements commit by themselves."""
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401  psycopg2 has no types
+        self._connection = connection
+
+    def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
+        """What a statement returns, as dicts; empty for one that returns nothing."""
+
+        def call() -> list[dict[str, Any]]:
+            with self._connection.cursor() as cursor:
+                cursor.execute(statement, values or None)
+                names = [column.name for column in cursor.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in cursor] if names else []
+
+        return aside(call)
+
+    def wait_for_turn(self, log: logging.Logger) -> None:
+        """Nothing, once no other transform runs on this database. Raises TemporaryError when one takes too long."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.rows(f"select pg_try_advisory_lock({LOCK}) as taken")[0]["taken"]:
+            if time.monotonic() > deadline:
+                raise TemporaryError(f"another transform has held this warehouse for {PATIENCE_S:.0f} s; run again when it has ended")
+            if deadline - time.monotonic() > PATIENCE_S - 1:
+                log.info("waiting for another transform")
+            time.sleep(1)
+
+    def fingerprint(self, project: str, as_of: datetime | None) -> str:
+        """A hash of all that the marts are made of: what was loaded, the project, the moment asked for."""
+        loaded: list[dict[str, Any]] = []
+        if self.rows("select to_regclass('raw._ledger') is not null as there")[0]["there"]:
+            loaded = self.rows(
+                "select count(*)::text as loads, max(load_id)::text as newest,"
+                " sum(hashtextextended(concat_ws('/', load_id, dataset, partition, commit, sha256), 0))::text as all_of_them"
+                " from raw._ledger"
+            )
+        whole = json.dumps([loaded, project, as_of.isoformat() if as_of else None])
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def is_current(self, fingerprint: str, marts: Sequence[str]) -> bool:
+        """Whether the last transform ended well, was made of the same, and its marts are all there."""
+        if not self.rows("select to_regclass('ops.transforms') is not null as there")[0]["there"]:
+            return False
+        last = self.rows("select fingerprint, ended_at from ops.transforms order by transform_id desc limit 1")
+        if not last or last[0]["fingerprint"] != fingerprint or last[0]["ended_at"] is None:
+            return False
+        there = self.rows("select tablename from pg_tables where schemaname = 'marts'")
+        return set(marts) <= {row["tablename"] for row in there}
+
+    @contextmanager
+    def transform(self, run_id: str, fingerprint: str, as_of: datetime | None) -> Iterator[None]:
+        """Notes that a transform began and, when the block ends well, that it did. No session of dbt's outlives the block."""
+        self.rows(OPS)
+        self._end_sessions()  # what a killed run left behind
+        [begun] = self.rows(
+            "insert into ops.transforms (run_id, fingerprint, as_of) values (%s, %s, %s) returning transform_id", run_id, fingerprint, as_of
+        )
+        try:
+            yield
+        except BaseException:
+            self._end_sessions()
+            raise
+        self.rows("update ops.transforms set ended_at = clock_timestamp() where transform_id = %s", begun["transform_id"])
+
+    def _end_sessions(self) -> None:
+        self.rows(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where application_name = %s and datname = current_database() and usename = current_user",
+            APPLICATION,
+        )
+
+
+@contextmanager
+def opened(warehouse: str, password: str) -> Iterator[Books]:
+    """The books of a warehouse. Raises RefusedError, MisconfiguredError or TemporaryError when it cannot be reached."""
+    connection = None
+    try:
+        given = {"password": password, "connect_timeout": 10, "application_name": f"{APPLICATION}: books"}
+        connection = aside(lambda: psycopg2.connect(warehouse, **given))
+        connection.autocommit = True
+        yield Books(connection)
+    except psycopg2.Error as error:
+        raise told(str(error).strip(), warehouse) from None
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def told(said: str, warehouse: str) -> JobError:
+    """What Postgres said about a connection or a right, as the error it is."""
+    where = where_is(warehouse)
+    if "authentication failed" in said or "no pg_hba.conf entry" in said or "no password supplied" in said:
+        return RefusedError(f"{where} refused the user name or password; look at --warehouse and at what --warehouse-password refers to")
+    if 'database "' in said and "does not exist" in said:
+        return MisconfiguredError(f"{where} has no such database; create it or correct --warehouse")
+    if "permission denied" in said:
+        return MisconfiguredError(f"{where}: {said.splitlines()[0]}; grant it to the job's user")
+    return TemporaryError(f"{where} cannot be reached or broke off: {said.splitlines()[-1].strip()}; run again when it is up")
+
+
+def where_is(warehouse: str) -> str:
+    """The warehouse as messages name it: host, port and database, without the user."""
+    found = parts(warehouse)
+    return f"the warehouse {found['host']}:{found['port']}/{found['dbname']}"
+
+
+def parts(warehouse: str) -> dict[str, str]:
+    """What the URL says, by libpq's names: host, port, user, dbname, sslmode and whatever else it has."""
+    return {"port": "5432", "sslmode": "prefer", **parse_dsn(warehouse)}

@@ -1,0 +1,103 @@
+"""The catalogue's promises: folders register themselves, and a wrong declaration is one sentence with the fix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobs.catalogue import FARGATE, CatalogueError, catalogue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROJECT = """
+[project]
+name = "{name}"
+description = "Moves things."
+[project.scripts]
+{name} = "{name}.__main__:main"
+"""
+DECLARED = """
+[tool.finelt]
+cpu = 256
+memory = 512
+"""
+
+
+def job(jobs: Path, name: str = "extract-things", declared: str = DECLARED, project: str = PROJECT) -> None:
+    folder = jobs / name
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(project.format(name=name) + declared)
+
+
+def test_every_folder_with_a_command_is_a_job_and_jobkit_is_none() -> None:
+    specs = catalogue()
+    assert [spec.name for spec in specs] == sorted(spec.name for spec in specs)
+    assert all(spec.folder.name == spec.name and (spec.folder / spec.package).is_dir() for spec in specs)
+    assert {"extract-ecb-fx-rates", "load-warehouse", "transform-warehouse", "publish-marts"} <= {spec.name for spec in specs}
+    assert "jobkit" not in {spec.name for spec in specs}
+
+
+def test_a_declaration_is_read_whole(tmp_path: Path) -> None:
+    more = 'schedule = "0 17 * * 1-5"\ntimezone = "Europe/Berlin"\nhosts = ["a.example"]\nsecrets = ["token"]\nwrites = ["raw/things"]\n'
+    job(tmp_path, declared=DECLARED + more)
+    (spec,) = catalogue(tmp_path)
+    assert (spec.name, spec.package, spec.description) == ("extract-things", "extract_things", "Moves things.")
+    assert (spec.cpu, spec.memory, spec.schedule, spec.timezone) == (256, 512, "0 17 * * 1-5", "Europe/Berlin")
+    assert (spec.hosts, spec.secrets, spec.reads, spec.writes) == (("a.example",), ("token",), (), ("raw/things",))
+
+
+def test_what_is_not_said_has_a_plain_default(tmp_path: Path) -> None:
+    job(tmp_path)
+    (spec,) = catalogue(tmp_path)
+    assert (spec.schedule, spec.timezone, spec.hosts, spec.writes) == (None, "UTC", (), ())
+
+
+def test_a_folder_without_a_command_is_no_job(tmp_path: Path) -> None:
+    job(tmp_path, project='[project]\nname = "{name}"\n', declared="")
+    assert catalogue(tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("declared", "sentence"),
+    [
+        ("", r"extract-things: .* no table \[tool.finelt\]; add one"),
+        ("[tool.finelt]\ncpu = 256\n", "extract-things: .* lacks 'memory'; Fargate's smallest"),
+        (DECLARED + "gpu = 1\n", "extract-things: .* no key 'gpu'; it takes cpu, hosts"),
+        ("[tool.finelt]\ncpu = 300\nmemory = 512\n", "extract-things: .* no cpu = 300; choose one of 256, 512"),
+        (
+            "[tool.finelt]\ncpu = 256\nmemory = 4096\n",
+            r"extract-things: .* memory = 4096 with cpu = 256; choose one of 512, 1024, 2048 \(MiB\)",
+        ),
+        (DECLARED + 'schedule = "daily"\n', "extract-things: schedule = 'daily' is not cron; write five fields"),
+        (DECLARED + 'timezone = "Europe/Berlin"\n', "extract-things: timezone without a schedule"),
+        (DECLARED + 'schedule = "0 1 * * *"\ntimezone = "Berlin"\n', "extract-things: timezone = 'Berlin' is in no time zone database"),
+        (DECLARED + 'hosts = "a.example"\n', "extract-things: hosts = 'a.example' is no list"),
+        (DECLARED + 'hosts = ["https://a.example"]\n', "extract-things: hosts holds 'https://a.example'"),
+        (DECLARED + 'writes = ["things"]\n', "extract-things: writes holds 'things'"),
+    ],
+)
+def test_a_wrong_declaration_is_one_sentence_with_the_job_and_the_fix(tmp_path: Path, declared: str, sentence: str) -> None:
+    job(tmp_path, declared=declared)
+    with pytest.raises(CatalogueError, match=sentence):
+        catalogue(tmp_path)
+
+
+def test_folder_project_and_command_have_one_name(tmp_path: Path) -> None:
+    job(tmp_path, project=PROJECT.replace('name = "{name}"', 'name = "other"'))
+    with pytest.raises(CatalogueError, match="extract-things: project.name and the one command"):
+        catalogue(tmp_path)
+
+
+def test_a_dataset_has_one_writer(tmp_path: Path) -> None:
+    for name in ("extract-a", "extract-b"):
+        job(tmp_path, name, DECLARED + 'writes = ["raw/things"]\n')
+    with pytest.raises(CatalogueError, match="extract-b: it writes 'raw/things', which extract-a writes too"):
+        catalogue(tmp_path)
+
+
+def test_fargate_offers_memory_in_its_steps() -> None:
+    assert FARGATE[512] == (1024, 2048, 3072, 4096)
+    assert (FARGATE[4096][0], FARGATE[4096][-1]) == (8192, 30720)
+    assert (FARGATE[16384][0], FARGATE[16384][-1]) == (32768, 122880)
