@@ -1,3 +1,5 @@
+{{ config(indexes=[{'columns': ['security_id'], 'unique': true}]) }}
+
 with traded as (
     select
         ticker,

@@ -1,3 +1,5 @@
+{{ config(indexes=[{'columns': ['curve_date'], 'unique': true}]) }}
+
 with curve as (
     select
         curve_date,

@@ -1,4 +1,4 @@
-{{ config(indexes=[{'columns': ['cik', 'concept', 'period_end', 'known_from']}]) }}
+{{ config(indexes=[{'columns': ['cik', 'concept', 'unit', 'period_end', 'period_start', 'known_from'], 'unique': true}]) }}
 
 -- of two filings that became known on one session the later one stands
 with newest_of_session as (

@@ -1,0 +1,174 @@
+"""The frames that the pages show, read from the marts and the raw tables of one snapshot.
+
+A frame has its columns also when its mart is not there or has no rows: a page then leaves that part out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from publish_marts.warehouse import literal, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from publish_marts.export import Mart
+    from publish_marts.warehouse import Warehouse
+
+MOST_TICKERS = 6  # as many as there are colours that everyone can tell apart
+CURRENCIES = ("USD", "GBP", "JPY", "CHF")
+_DAY_OF_ROWS = {"sec_company_facts": "filed"}  # of tables that are not split by a day
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the pages show. Days are datetime64, numbers float64: for drawing and rounding, never for the files."""
+
+    securities: pd.DataFrame
+    prices: pd.DataFrame
+    returns: pd.DataFrame
+    valuation: pd.DataFrame
+    fundamentals: pd.DataFrame
+    yields: pd.DataFrame
+    spreads: pd.DataFrame
+    fx: pd.DataFrame
+    freshness: pd.DataFrame
+    coverage: pd.DataFrame
+
+
+def read(warehouse: Warehouse, marts: Sequence[Mart]) -> Frames:
+    """All frames, sorted by their columns. Of prices, those of the tickers with the largest turnover."""
+    reader = _Reader(warehouse, {mart.name: {column.name: column.type for column in mart.columns} for mart in marts})
+    of_tickers = f"where ticker in ({_list(reader.tickers())})"
+    securities = reader.frame("dim_security", ("ticker", "name", "cik"), of_tickers)
+    of_issuers = f"where cik in ({_list(str(int(cik)) for cik in securities['cik'].dropna())})"
+    of_currencies = f"where base_currency = 'EUR' and quote_currency in ({_list(CURRENCIES)})"
+    freshness = _freshness(warehouse)
+    return Frames(
+        securities=securities,
+        prices=reader.frame("fct_price_daily", ("ticker", "trade_date", "close", "adj_close"), of_tickers),
+        returns=reader.frame("fct_return_daily", ("ticker", "trade_date", "vol_63d", "drawdown"), of_tickers),
+        valuation=reader.frame("fct_valuation_daily", ("ticker", "trade_date", "pe_ratio"), of_tickers),
+        fundamentals=reader.frame("fct_fundamental", _FUNDAMENTAL, of_issuers),
+        yields=reader.frame("fct_yield", ("curve_date", "tenor", "yield_pct"), ""),
+        spreads=reader.frame("fct_curve_spread", ("curve_date", "spread_2s10s_bp", "spread_3m10y_bp", "spread_5s30s_bp"), ""),
+        fx=reader.frame("fct_fx_rate", ("rate_date", "quote_currency", "rate"), of_currencies),
+        freshness=freshness,
+        coverage=_coverage(warehouse, freshness["dataset"]),
+    )
+
+
+_FUNDAMENTAL = ("cik", "concept", "period_start", "period_end", "unit", "known_from", "known_to", "value", "accession")
+
+
+_TICKERS = f"""
+select ticker from marts.fct_price_daily group by ticker order by sum(close * volume) desc nulls last, ticker limit {MOST_TICKERS}
+"""
+
+
+class _Reader:
+    """Reads frames from the marts there are; `marts` has the type of each column."""
+
+    def __init__(self, warehouse: Warehouse, marts: dict[str, dict[str, str]]) -> None:
+        self._warehouse, self._marts = warehouse, marts
+
+    def tickers(self) -> list[str]:
+        """The tickers to show, sorted."""
+        if "fct_price_daily" not in self._marts:
+            return []
+        return sorted(self._warehouse.columns(_TICKERS)["ticker"])
+
+    def frame(self, mart: str, names: Sequence[str], where: str) -> pd.DataFrame:
+        """A frame of these columns in their order; without rows where the mart is not there."""
+        if mart not in self._marts:
+            return pd.DataFrame(columns=list(names))
+        types = self._marts[mart]
+        columns = ", ".join(f"{_expression(name, types.get(name, ''))} as {name}" for name in names)
+        order = ", ".join(str(position) for position in range(1, len(names) + 1))
+        return _frame(self._warehouse, f"select {columns} from marts.{quoted(mart)} {where} order by {order}", types)
+
+
+def _expression(name: str, type_: str) -> str:
+    if type_ == "date":
+        return f"nullif({name}, 'infinity')"
+    return f"{name}::float8" if type_.startswith("numeric") else name
+
+
+def _frame(warehouse: Warehouse, sql: str, types: dict[str, str]) -> pd.DataFrame:
+    """The answer as pandas computes with it: days as datetime64, numbers as float64 where they may be null."""
+    frame = pd.DataFrame(warehouse.columns(sql))
+    for name in frame.columns:
+        if types.get(name) == "date":
+            frame[name] = pd.to_datetime(frame[name])
+        elif types.get(name, "text") != "text":
+            frame[name] = pd.to_numeric(frame[name])
+    return frame
+
+
+def _list(texts: Iterable[str]) -> str:
+    return ", ".join(literal(text) for text in texts) or "null"
+
+
+def _freshness(warehouse: Warehouse) -> pd.DataFrame:
+    """A row per source dataset: partitions, rows, the last day it has values for and when its newest commit became known (UTC)."""
+    names = ["dataset", "partitions", "rows", "last_day", "last_known"]
+    if not warehouse.has("raw._ledger"):
+        return pd.DataFrame(columns=names)
+    ledger = _frame(warehouse, _LEDGER, {})
+    days = {dataset: _last_day(warehouse, dataset) for dataset in ledger["dataset"]}
+    ledger["last_day"] = pd.to_datetime(ledger["dataset"].map(days))
+    return ledger[names]
+
+
+_LEDGER = """
+select
+    dataset,
+    count(*) as partitions,
+    sum(rows)::bigint as rows,
+    to_char(max(known_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI') as last_known
+from (select distinct on (dataset, partition) * from raw._ledger order by dataset, partition, commit desc) newest
+group by dataset
+order by dataset
+"""
+
+
+def _last_day(warehouse: Warehouse, dataset: str) -> object:
+    column = _day_column(warehouse, dataset)
+    if column is None:
+        return None
+    return warehouse.columns(f"select max({quoted(column)}) as day from raw.{quoted(dataset)} where known_to = 'infinity'")["day"][0]
+
+
+def _coverage(warehouse: Warehouse, datasets: Iterable[str]) -> pd.DataFrame:
+    """A row per source dataset and month with values: the days that have any, and their rows."""
+    frames = [pd.DataFrame(columns=["dataset", "month", "days", "rows"])]
+    for dataset in datasets:
+        if column := _day_column(warehouse, dataset):
+            sql = _COVERAGE.format(name=literal(dataset), day=quoted(column), table=quoted(dataset))
+            frames.append(_frame(warehouse, sql, {"month": "date"}))
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+_COVERAGE = """
+select {name} as dataset, date_trunc('month', day)::date as month, count(*) as days, sum(rows)::bigint as rows
+from (select {day} as day, count(*) as rows from raw.{table} where known_to = 'infinity' and {day} is not null group by 1) daily
+group by 2
+order by 2
+"""
+
+
+def _day_column(warehouse: Warehouse, dataset: str) -> str | None:
+    """The column that says for which day a row is: the one the table is split by. None where rows have no day."""
+    found = warehouse.columns(_DAY_COLUMN.format(table=literal(f"raw.{quoted(dataset)}"), named=literal(_DAY_OF_ROWS.get(dataset, ""))))
+    return str(found["column"][0]) if found["column"] else None
+
+
+_DAY_COLUMN = """
+select a.attname::text as column
+from pg_attribute a
+left join pg_partitioned_table p on p.partrelid = a.attrelid and p.partstrat = 'r'
+where a.attrelid = to_regclass({table}) and a.attnum > 0 and (a.attnum = p.partattrs[0] or a.attname = {named})
+"""

@@ -1,0 +1,183 @@
+"""The warehouse as this job sees it: one read-only snapshot, read through ADBC into Arrow.
+
+The driver's own DB-API module is left aside: it imports pandas where it finds it, half a second that an unchanged rerun need not pay.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from arro3.core import RecordBatchReader
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 5  # nothing else runs meanwhile, SIGTERM included, which has to be obeyed within ten
+BATCH_BYTES = 4_000_000
+_PASSING = ("08", "40", "53", "55", "57")  # SQLSTATE classes: connection, rollback, resources, locks, shutdown
+_MISSING = ("3F000", "42P01", "42703")  # schema, table, column
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What the marts are made of: a hash of it, and the moment they were asked for if that was not now."""
+
+    fingerprint: str
+    as_of: datetime | None
+
+
+class Warehouse:
+    """One snapshot: all that is read through it is of the same moment."""
+
+    def __init__(self, connection: Any, where: str) -> None:  # noqa: ANN401  the driver is untyped
+        self._connection, self.where = connection, where
+
+    def execute(self, sql: str) -> None:
+        """Run a statement that answers nothing."""
+        from adbc_driver_manager import AdbcStatement  # noqa: PLC0415
+
+        with _told(self.where), AdbcStatement(self._connection) as statement:
+            statement.set_sql_query(sql)
+            _stoppable(statement.execute_update)
+
+    @contextmanager
+    def stream(self, sql: str) -> Iterator[RecordBatchReader]:
+        """The rows of a query as they arrive. Numeric comes as exact text, as Arrow has no number for all of it."""
+        from adbc_driver_manager import AdbcStatement  # noqa: PLC0415
+        from arro3.core import RecordBatchReader  # noqa: PLC0415
+
+        with _told(self.where), AdbcStatement(self._connection) as statement:
+            statement.set_sql_query(sql)
+            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+            handle, _ = _stoppable(statement.execute_query)
+            yield RecordBatchReader.from_stream(handle)
+
+    def columns(self, sql: str) -> dict[str, list[Any]]:
+        """The rows of a small query, column by column."""
+        with self.stream(sql) as reader:
+            table = reader.read_all()
+        return {name: list(table.column(name).to_pylist()) for name in table.column_names}
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a small query."""
+        columns = self.columns(sql)
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def transform(self) -> Transform | None:
+        """The transform that made the marts; None where nobody keeps books of them. Raises TemporaryError when it did not end."""
+        if not self.has("ops.transforms"):
+            return None
+        last = self.rows("select fingerprint, as_of, ended_at is not null as ended from ops.transforms order by transform_id desc limit 1")
+        if last and not last[0]["ended"]:
+            raise TemporaryError(
+                f"the last transform of the warehouse {self.where} is running or ended badly, and its marts may be half made or wrong; "
+                "run transform-warehouse to a good end, then publish"
+            )
+        return Transform(last[0]["fingerprint"], last[0]["as_of"]) if last else None
+
+    def has(self, relation: str) -> bool:
+        """Whether a table or view is there."""
+        return bool(self.rows(f"select to_regclass({literal(relation)}) is not null as there")[0]["there"])
+
+
+@contextmanager
+def snapshot(url: str, password: str) -> Iterator[Warehouse]:
+    """A read-only view of one moment.
+
+    Raises RefusedError for a wrong password, TemporaryError when nobody answers, MisconfiguredError for a database that is not there.
+    """
+    from adbc_driver_manager import AdbcConnection  # noqa: PLC0415
+    from adbc_driver_postgresql import connect  # noqa: PLC0415
+
+    where = urlsplit(url).netloc + urlsplit(url).path
+    with _told(where):
+        database = connect(_with_password(url, password))
+        connection = AdbcConnection(database)
+    try:
+        connection.set_autocommit(False)
+        warehouse = Warehouse(connection, where)
+        warehouse.execute("set transaction isolation level repeatable read, read only")
+        warehouse.execute("set local timezone to 'UTC'")
+        yield warehouse
+    finally:
+        connection.close()
+        database.close()
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL takes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _stoppable(call: Callable[[], T]) -> T:
+    """The result of a call that waits inside the driver, where SIGTERM cannot reach it: it waits in a thread, we wait in Python."""
+    answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def answer() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:  # noqa: BLE001  raised again below
+            answers.put((None, error))
+
+    Thread(target=answer, daemon=True).start()
+    result, error = answers.get()
+    if error:
+        raise error
+    return cast("T", result)
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL for the driver alone; it never reaches a log."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    options = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": "publish-marts", **dict(parse_qsl(parts.query))}
+    return urlunsplit((parts.scheme, f"{user}:{quote(password, safe='')}@{host}", parts.path, urlencode(options), ""))
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """The driver's errors as sentences with the right exit code."""
+    from adbc_driver_manager import Error  # noqa: PLC0415
+
+    try:
+        yield
+    except Error as error:
+        if known := _error(str(error), error.sqlstate, where):
+            raise known from None
+        raise
+    except Exception as error:
+        if type(error) is Exception and "[libpq]" in str(error):  # the driver's error after Arrow carried it through a stream
+            raise TemporaryError(f"the warehouse {where} broke off: {str(error).strip()}; try again") from None
+        raise
+
+
+def _error(text: str, sqlstate: str | None, where: str) -> JobError | None:
+    """What the driver's message means, None for a bug of ours. It has no SQLSTATE for a connection that did not come about."""
+    reason = re.sub(r"\s+", " ", text.partition("\nQuery was:")[0]).strip().rpartition("FATAL: ")[2].strip()
+    if "authentication failed" in text or "no pg_hba.conf entry" in text:
+        return RefusedError(f"the warehouse {where} refuses the login: {reason}; check the user in --warehouse and --warehouse-password")
+    if sqlstate == "42501" or "permission denied" in text:
+        return RefusedError(f"the warehouse {where} refuses: {reason}; grant the user select on the schemas marts, raw and ops")
+    if "does not exist" in text and sqlstate is None:
+        return MisconfiguredError(f"the warehouse {where} cannot be used: {reason}; check --warehouse")
+    if sqlstate is None or sqlstate.startswith(_PASSING):
+        return TemporaryError(f"the warehouse {where} does not answer: {reason}; try again when it is up")
+    if sqlstate in _MISSING:
+        return MisconfiguredError(f"the warehouse {where} lacks something: {reason}; run transform-warehouse first")
+    return None

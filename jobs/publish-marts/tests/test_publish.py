@@ -1,0 +1,304 @@
+"""The job, end to end: from a real Postgres to a site on disk and in S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from jobkit import logs, receipt, report
+from jobkit import store as stores
+from jobkit.command import Job
+from jobkit.declaration import of_package
+from jobkit.errors import TemporaryError
+from moto import mock_aws
+from publish_marts import publication
+from publish_marts.__main__ import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fixtures_postgres import Warehouse
+
+MARTS = """
+create schema marts; create schema ops; create schema raw;
+create table marts.fct_yield (curve_date date, tenor text, yield_pct numeric(8,4), unique (curve_date, tenor));
+insert into marts.fct_yield values ('2012-12-31', '2Y', 0.25), ('2012-12-31', '10Y', 1.78), ('2012-12-28', '10Y', 1.73);
+create table marts.dim_security (ticker text, name text, cik bigint, valid_to date);
+insert into marts.dim_security values ('AAPL', 'Apple Inc.', 320193, 'infinity');
+create table ops.transforms (transform_id int, fingerprint text, as_of timestamptz, ended_at timestamptz);
+insert into ops.transforms values (1, 'one', null, now());
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    receipt: dict[str, Any]
+    stderr: str
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        return {partition["dataset"]: partition["outcome"] for partition in self.receipt["partitions"]}
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Runs the job as a command."""
+
+    warehouse: Warehouse
+    site: Path
+
+    def __call__(self, *more: str, verb: str = "run", **environment: str) -> Ended:
+        given = {"FINELT_WAREHOUSE": self.warehouse.url, "FINELT_WAREHOUSE_PASSWORD": self.warehouse.password_reference}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}
+        words = [sys.executable, "-m", "publish_marts", verb, "--site", str(self.site), *more]
+        done = subprocess.run(words, env={**clean, **given, **environment}, capture_output=True, text=True, timeout=60, check=False)
+        return Ended(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
+
+    def sql(self, text: str) -> None:
+        with self.warehouse.connect() as connection:
+            connection.execute(text.encode())
+
+    @property
+    def pointer(self) -> dict[str, Any]:
+        document = json.loads((self.site / "latest.json").read_text(encoding="utf-8"))
+        assert isinstance(document, dict)
+        return document
+
+    @property
+    def version(self) -> Path:
+        return self.site / "v" / str(self.pointer["version"])
+
+    def files(self) -> dict[str, str]:
+        paths = [path for path in self.site.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        return {str(path.relative_to(self.site)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.fixture
+def publish(warehouse: Warehouse, tmp_path: Path) -> Publisher:
+    publisher = Publisher(warehouse, tmp_path / "site")
+    publisher.sql(MARTS)
+    return publisher
+
+
+def test_a_publication_is_whole_and_its_digests_are_true(publish: Publisher) -> None:
+    ended = publish()
+    assert (ended.code, ended.outcomes) == (0, {"site/dim_security": "committed", "site/fct_yield": "committed"})
+    assert ended.receipt["details"]["site"] == (publish.site / "index.html").as_uri()
+    catalogue = json.loads((publish.version / "catalogue.json").read_text(encoding="utf-8"))
+    for partition in ended.receipt["partitions"]:
+        mart = catalogue["marts"][partition["dataset"].removeprefix("site/")]
+        for file in mart["files"].values():
+            data = (publish.version / file["path"]).read_bytes()
+            assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
+        assert (partition["rows"], partition["sha256"]) == (mart["rows"], mart["files"]["parquet"]["sha256"])
+    sums = (publish.version / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    told = {name: digest for digest, name in (line.split("  ") for line in sums)}
+    offered = [path for path in (publish.version / "marts").iterdir() if path.suffix != ".html"]
+    assert told == {f"marts/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in offered}
+    assert f'href="v/{publish.pointer["version"]}/marts/fct_yield.parquet"' in (publish.site / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_rerun_changes_nothing_and_need_not_look(publish: Publisher) -> None:
+    first, before = publish(), publish.files()
+    again = publish()
+    assert again.code == 0
+    assert again.receipt["status"] == "unchanged"
+    assert set(again.outcomes.values()) == {"unchanged"}
+    assert again.receipt["details"] == first.receipt["details"]
+    assert publish.files() == before
+
+
+def test_an_unchanged_run_does_without_pandas_and_without_reading_a_mart(publish: Publisher) -> None:
+    publish()
+    publish.sql("drop table marts.fct_yield")  # what the fingerprint vouches for is not looked at
+    assert publish(PYTHONPROFILEIMPORTTIME="1").receipt["status"] == "unchanged"
+    loaded = publish(PYTHONPROFILEIMPORTTIME="1").stderr
+    assert "adbc_driver_manager" in loaded
+    assert " pandas" not in loaded
+    assert " arro3.io" not in loaded
+
+
+def test_a_new_transform_with_the_same_rows_publishes_nothing_but_is_remembered(publish: Publisher) -> None:
+    publish()
+    version = publish.pointer["version"]
+    publish.sql("insert into ops.transforms values (2, 'two', null, now())")
+    before = publish.pointer
+    assert publish().receipt["status"] == "unchanged"
+    assert publish.pointer["version"] == version
+    assert publish.pointer["inputs"] != before["inputs"]
+
+
+def test_marts_nobody_keeps_books_of_are_compared_by_their_rows(publish: Publisher) -> None:
+    publish.sql("drop schema ops cascade")
+    assert publish().receipt["status"] == "done"
+    assert publish().receipt["status"] == "unchanged"
+
+
+def test_what_changed_is_counted_and_the_old_version_stays_as_it_was(publish: Publisher) -> None:
+    publish()
+    old, before = publish.version, publish.files()
+    publish.sql(
+        "update marts.fct_yield set yield_pct = 1.79 where tenor = '10Y' and curve_date = '2012-12-31';"
+        "delete from marts.fct_yield where curve_date = '2012-12-28';"
+        "insert into marts.fct_yield values ('2013-01-02', '2Y', 0.27), ('2013-01-02', '10Y', 1.86);"
+        "insert into ops.transforms values (2, 'two', null, now())"
+    )
+    ended = publish()
+    (yields,) = [partition for partition in ended.receipt["partitions"] if partition["dataset"] == "site/fct_yield"]
+    assert (yields["added"], yields["removed"], yields["changed"]) == (2, 1, 1)
+    assert publish.version != old
+    after = publish.files()
+    assert {name: digest for name, digest in before.items() if name.startswith("v/")}.items() <= after.items()
+    page = (publish.site / "index.html").read_text(encoding="utf-8")
+    assert f"Compared with version {old.name}." in page
+    assert f"v/{old.name}/" not in page
+
+
+def test_a_crash_before_the_pointer_leaves_the_old_site_and_the_rerun_ends_as_a_clean_run(publish: Publisher) -> None:
+    publish()
+    before = publish.files()
+    publish.sql("insert into marts.fct_yield values ('2013-01-02', '2Y', 0.27); insert into ops.transforms values (2, 'two', null, now())")
+    lines = "import os\nfrom publish_marts import publication\npublication.point = lambda *_: os._exit(9)\n"
+    (publish.site.parent / "sitecustomize.py").write_text(lines, encoding="utf-8")
+    assert publish(PYTHONPATH=str(publish.site.parent)).code == 9
+    crashed = publish.files()
+    assert {name: crashed[name] for name in before} == before
+    assert publish().receipt["status"] == "done"
+    assert set(publish.files()) == set(crashed)
+
+
+def test_a_crash_between_pointer_and_landing_page_is_mended_by_the_rerun(publish: Publisher) -> None:
+    publish()
+    page = publish.site / "index.html"
+    whole = page.read_bytes()
+    for harm in (page.unlink, lambda: page.write_text("the page of the version before", encoding="utf-8")):
+        harm()
+        assert publish().receipt["status"] == "unchanged"
+        assert page.read_bytes() == whole
+
+
+def test_two_publishers_never_overwrite_each_other(publish: Publisher) -> None:
+    publish()
+    store = stores.open_store(str(publish.site))
+    pointer, tag = publication.current(store)
+    assert pointer
+    theirs = publication.Pointer("theirs", "content", None, pointer.published_at)
+    publication.point(store, theirs, tag)
+    with pytest.raises(TemporaryError, match="another publication"):
+        publication.point(store, publication.Pointer("ours", "content", None, pointer.published_at), tag)
+    assert publication.current(store)[0] == theirs
+
+
+def test_only_the_marts_asked_for_are_published(publish: Publisher) -> None:
+    assert publish("--marts", "fct_yield").outcomes == {"site/fct_yield": "committed"}
+    assert publish("--marts", "fct_x").code == 78
+    assert set(publish().outcomes) == {"site/fct_yield", "site/dim_security"}
+
+
+def test_the_documentation_is_part_of_the_version(publish: Publisher, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    ended = publish("--docs", str(docs))
+    assert (ended.code, "run transform-warehouse" in ended.receipt["error"]) == (78, True)
+    docs.mkdir()
+    (docs / "index.html").write_text("<title>dbt</title>", encoding="utf-8")
+    assert publish("--docs", str(docs)).code == 0
+    assert (publish.version / "docs.html").read_text(encoding="utf-8") == "<title>dbt</title>"
+
+
+def test_marts_of_a_transform_that_did_not_end_are_not_published(publish: Publisher) -> None:
+    publish.sql("insert into ops.transforms values (2, 'two', null, null)")
+    ended = publish()
+    assert (ended.code, ended.receipt["partitions"]) == (75, [])
+    assert "run transform-warehouse to a good end" in ended.receipt["error"]
+    assert not publish.site.exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "check", "plan"])
+def test_without_marts_the_sentence_says_what_to_run_first(warehouse: Warehouse, tmp_path: Path, verb: str) -> None:
+    ended = Publisher(warehouse, tmp_path / "site")(verb=verb)
+    assert (ended.code, "run transform-warehouse first" in ended.receipt["error"]) == (78, True)
+    assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_a_wrong_password_is_refused_and_told_in_a_sentence(publish: Publisher, verb: str) -> None:
+    ended = publish(verb=verb, FINELT_WAREHOUSE_PASSWORD="env://WRONG", WRONG="not-it")
+    assert ended.code == 77
+    assert "refuses the login" in ended.receipt["error"]
+    assert "not-it" not in json.dumps(ended.receipt) + ended.stderr
+    assert not publish.site.exists()
+
+
+def test_a_database_that_is_not_there_is_misconfigured(publish: Publisher) -> None:
+    ended = publish(FINELT_WAREHOUSE=publish.warehouse.url + "_not")
+    assert (ended.code, "does not exist" in ended.receipt["error"]) == (78, True)
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_a_site_that_cannot_be_written_is_misconfigured(publish: Publisher, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "file").write_text("not a directory", encoding="utf-8")
+    ended = publish("--site", str(tmp_path / "file" / "site"), verb=verb)
+    assert (ended.code, "Traceback" in ended.stderr) == (78, False)
+
+
+def test_check_and_plan_publish_nothing(publish: Publisher) -> None:
+    assert publish(verb="check").code == 0
+    assert set(publish.files()) == {"_check"}
+    planned = publish(verb="plan").receipt["details"]["plan"]
+    assert [(step["dataset"], step["action"]) for step in planned] == [
+        ("site/dim_security", "export and compare"),
+        ("site/fct_yield", "export and compare"),
+    ]
+    publish()
+    assert {step["action"] for step in publish(verb="plan").receipt["details"]["plan"]} == {"none"}
+
+
+def test_a_site_in_s3_is_the_same_site(publish: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one process, as the stand-in for S3 is."""
+    publish()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    given: dict[str, Any] = {"warehouse": publish.warehouse.url, "warehouse_password": publish.warehouse.password_reference}
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="shelf", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        for outcome in ("committed", "unchanged"):
+            account = receipt.Account(of_package("publish_marts"), "run")
+            run(Job(account, report.Plain(), logs.set_up(lambda _: None)), site="s3://shelf/site", docs=None, marts=(), **given)
+            assert {partition["outcome"] for partition in account.partitions} == {outcome}
+            assert account.details["site"] == "s3://shelf/site/index.html"
+        found = {item["Key"].removeprefix("site/"): item["Key"] for item in client.list_objects_v2(Bucket="shelf")["Contents"]}
+        bodies = {name: client.get_object(Bucket="shelf", Key=key) for name, key in found.items()}
+        digests = {name: hashlib.sha256(answer["Body"].read()).hexdigest() for name, answer in bodies.items()}
+        assert bodies["index.html"]["ContentType"] == "text/html; charset=utf-8"
+    here = publish.files()
+    assert digests.pop("latest.json")
+    assert here.pop("latest.json")
+    assert digests == here
+
+
+def test_sigterm_ends_a_wait_for_a_locked_mart(publish: Publisher) -> None:
+    given = {"FINELT_WAREHOUSE": publish.warehouse.url, "FINELT_WAREHOUSE_PASSWORD": publish.warehouse.password_reference}
+    words = [sys.executable, "-m", "publish_marts", "run", "--site", str(publish.site)]
+    with publish.warehouse.connect(autocommit=False) as holder:
+        holder.execute("lock table marts.fct_yield in access exclusive mode")
+        with subprocess.Popen(words, env={**os.environ, **given}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            waiting = "select count(*) from pg_stat_activity where application_name = 'publish-marts' and wait_event_type = 'Lock'"
+            while publish.warehouse.rows(waiting) == [(0,)]:
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            stdout, stderr = process.communicate(timeout=5)
+    assert (process.returncode, json.loads(stdout)["status"]) == (143, "stopped")
+    assert "Traceback" not in stderr
+    assert not publish.site.exists()
