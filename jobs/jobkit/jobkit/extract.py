@@ -90,10 +90,10 @@ def build(
 def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:
     """Fill the partitions of all questions, each committed on its own."""
     store = Lake(lake)
-    texts = {ask.dataset: contract(extractor.package, ask.dataset) for ask in asks}
+    rules = {dataset: contract(extractor.package, dataset) for dataset in {ask.dataset for ask in asks}}
     if replay:
         for done, ask in enumerate(asks, 1):
-            _replay(job, store, extractor, ask, texts[ask.dataset])
+            _replay(job, store, extractor, ask, rules[ask.dataset])
             job.progress(done, len(asks), ask.dataset)
         return
     with extractor.client() as client:
@@ -102,14 +102,14 @@ def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, repla
                 for head in heads:
                     _tell(job, head, committed=False)
             else:
-                _fill(job, store, extractor, ask, answer, texts[ask.dataset])
+                _fill(job, store, extractor, ask, answer, rules[ask.dataset])
             job.progress(done, len(asks), f"{ask.dataset} {ask.partitions[-1]}")
 
 
 def check(extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:
     """Nothing, when the contracts read, the lake may be written and the vendor would answer the first question."""
-    for ask in asks:
-        contract(extractor.package, ask.dataset)
+    for dataset in {ask.dataset for ask in asks}:
+        contract(extractor.package, dataset)
     Lake(lake).store.put("_check", b"written by the verb check\n")
     if not replay and asks:
         with extractor.client() as client:

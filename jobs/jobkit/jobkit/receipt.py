@@ -9,6 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Account:
             "ended_at": datetime.now(UTC).isoformat(),
             "elapsed_s": round(elapsed_s, 3),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-            "peak_rss_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            "peak_rss_bytes": _peak_rss_bytes(),
             "fargate_usd": self._fargate_usd(elapsed_s),
             "details": self.details,
         }
@@ -64,6 +65,15 @@ class Account:
         hours = max(elapsed_s, MINIMUM_S) / 3600
         vcpu, gb = self.declaration.cpu / 1024, self.declaration.memory / 1024
         return round(hours * (vcpu * VCPU_HOUR_USD + gb * GB_HOUR_USD), 6)
+
+
+def _peak_rss_bytes() -> int:
+    """The most memory this process ever held. On Linux not ru_maxrss: that begins with what the process that forked us held."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 1024 * int(status.partition("VmHWM:")[2].split(maxsplit=1)[0])
 
 
 def _status(exit_code: int, outcomes: list[str]) -> str:
@@ -80,4 +90,5 @@ def sentence(receipt: dict[str, Any]) -> str:
         return f"{receipt['verb']}: ok"
     told = [f"{receipt[name]:,} {name}" for name in ("committed", "unchanged", "skipped") if receipt[name]]
     extra = f", {receipt['quarantined']:,} quarantined" if receipt["quarantined"] else ""
-    return f"{len(receipt['partitions']):,} partitions: {', '.join(told) or 'nothing to do'}; {receipt['rows']:,} rows{extra}"
+    parts = len(receipt["partitions"])
+    return f"{parts:,} partition{'s' * (parts != 1)}: {', '.join(told) or 'nothing to do'}; {receipt['rows']:,} rows{extra}"
