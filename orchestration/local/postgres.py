@@ -50,7 +50,7 @@ SETTINGS = {
     "log_min_messages": "warning",
     "update_process_title": "off",
 }
-_LEFT_TO_OTHERS: list[subprocess.Popen[bytes]] = []  # so that dropping the object is not taken for a forgotten process
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # servers this process started, by process id; to be waited for by whoever ends them
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,6 @@ class Postgres:
     pid: int
     place: Place = field(repr=False)
     users: IO[bytes] = field(repr=False)
-    process: subprocess.Popen[bytes] | None = field(repr=False)
 
     @property
     def url(self) -> str:
@@ -119,9 +118,8 @@ def stop(server: Postgres) -> None:
         try:
             fcntl.flock(server.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _LEFT_TO_OTHERS.extend([server.process] if server.process else [])
             return
-        _shut_down(server.pid, server.place.data, server.process)
+        _shut_down(server.pid, server.place.data)
 
 
 def remove(directory: Path) -> None:
@@ -131,7 +129,7 @@ def remove(directory: Path) -> None:
         with _turn(directory):
             place = places.find(directory)
             if pid := _server_pid(place.data):
-                _shut_down(pid, place.data, None)
+                _shut_down(pid, place.data)
     places.remove(directory)
 
 
@@ -155,18 +153,17 @@ def _turn(directory: Path) -> Iterator[None]:
 
 def _started(directory: Path, users: IO[bytes]) -> Postgres:
     place = places.find(directory)
-    port, process = _port_of_running(place.data), None
+    port = _port_of_running(place.data)
+    started = port is None
     if port is None:
         _initialise(directory, place)
-        port, process = _launch(directory, place)
-    password_file = directory / "password"
-    pid = _server_pid(place.data)
-    server = Postgres(HOST, port, USER, DATABASE, password_file, pid or 0, place, users, process)
+        port = _launch(directory, place)
+    server = Postgres(HOST, port, USER, DATABASE, directory / "password", _server_pid(place.data) or 0, place, users)
     try:
         _make_database(server)
     except BaseException:
-        if process:
-            _shut_down(process.pid, place.data, process)
+        if started:
+            _shut_down(server.pid, place.data)
         raise
     return server
 
@@ -210,7 +207,7 @@ def _run_initdb(place: Place, target: Path, password: str) -> None:
         raise _failure(done.stderr.decode(errors="replace"), place, "initdb")
 
 
-def _launch(directory: Path, place: Place) -> tuple[int, subprocess.Popen[bytes]]:
+def _launch(directory: Path, place: Place) -> int:
     """Start the server on a free port; another one where somebody was faster."""
     for _ in range(START_TRIES):
         port = _free_port()
@@ -219,8 +216,9 @@ def _launch(directory: Path, place: Place) -> tuple[int, subprocess.Popen[bytes]
             command = [str(place.binaries / "postgres"), "-D", str(place.data), "-p", str(port), *options]
             _forget_stale_pid(place.data)
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **place.process())  # noqa: S603
+        _CHILDREN[process.pid] = process
         if _accepts(process, place.data):
-            return port, process
+            return port
         said = (directory / "log").read_text(encoding="utf-8", errors="replace")
         if "Address already in use" not in said and "shared memory block" not in said:
             break
@@ -240,9 +238,9 @@ def _accepts(process: subprocess.Popen[bytes], data: Path) -> bool:
                 return True
             time.sleep(0.005)
     except BaseException:
-        _shut_down(process.pid, data, process)
+        _shut_down(process.pid, data)
         raise
-    _shut_down(process.pid, data, process)
+    _shut_down(process.pid, data)
     return False
 
 
@@ -289,8 +287,9 @@ def _make_database(server: Postgres) -> None:
         ) from None
 
 
-def _shut_down(pid: int, data: Path, process: subprocess.Popen[bytes] | None) -> None:
+def _shut_down(pid: int, data: Path) -> None:
     """Fast shutdown, then an immediate one, which the next start recovers from."""
+    process = _CHILDREN.pop(pid, None)
     for way in (signal.SIGINT, signal.SIGQUIT):
         if _is_server(pid, data):
             with suppress(ProcessLookupError):

@@ -1,0 +1,58 @@
+"""Committed lake partitions to Postgres: raw.<dataset>, every version of a row with known_from and known_to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from jobkit import command, options, secrets
+
+if TYPE_CHECKING:
+    from jobkit.command import Job
+
+OPTIONS = [
+    options.lake(),
+    options.option("--dataset", multiple=True, help="A dataset to load; repeat the option for more. Default: all of the lake."),
+    options.option("--partition", multiple=True, help="A lake partition such as year=2012; repeat the option for more. Default: all."),
+    options.warehouse(),
+    options.warehouse_password(),
+    options.option("--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="Partitions loaded at once."),
+]
+
+
+def run(
+    job: Job, *, lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], warehouse: str, warehouse_password: str, workers: int
+) -> None:
+    """Load every commit the warehouse does not have yet."""
+    from load_warehouse import work  # noqa: PLC0415  psycopg and arro3 are slow to import and `describe` needs neither
+
+    work.run(job, lake, dataset, partition, warehouse, secrets.resolve(warehouse_password), workers)
+
+
+def check(job: Job, *, lake: str, warehouse: str, warehouse_password: str, **_: Any) -> None:  # noqa: ANN401, ARG001
+    """The warehouse lets us in and lets us make tables; the lake can be listed."""
+    from load_warehouse import work  # noqa: PLC0415
+
+    work.check(lake, warehouse, secrets.resolve(warehouse_password))
+
+
+def plan(
+    job: Job,  # noqa: ARG001
+    *,
+    lake: str,
+    dataset: tuple[str, ...],
+    partition: tuple[str, ...],
+    warehouse: str,
+    warehouse_password: str,
+    **_: Any,  # noqa: ANN401
+) -> list[dict[str, Any]]:
+    """The partitions that would be loaded, from and to which commit."""
+    from load_warehouse import work  # noqa: PLC0415
+
+    return work.plan(lake, dataset, partition, warehouse, secrets.resolve(warehouse_password))
+
+
+main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""One lake partition into the warehouse: every commit that is not there yet, oldest first, each in a transaction of its own.
+
+Locks, always in this order: the lake partition (exclusive: one loader at a time), then the leaf (shared to change rows inside it,
+exclusive to attach or replace it). They belong to the session, so a loader that dies gives them back.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
+from psycopg import sql
+
+from load_warehouse import copy, leaves, ledger, tables, versions
+from load_warehouse.copy import Parquet
+from load_warehouse.ledger import Load
+from load_warehouse.session import lock_key, locked, told, tried
+from load_warehouse.versions import Change
+
+if TYPE_CHECKING:
+    from jobkit.lake import Commit, Lake
+
+    from load_warehouse.leaves import Leaf, Scheme
+    from load_warehouse.ledger import Entry
+    from load_warehouse.session import Session
+    from load_warehouse.tables import Columns
+
+TICK = timedelta(microseconds=1)
+
+
+class Result(NamedTuple):
+    """What became of a lake partition: its newest commit, and how many rows were added and closed to get there."""
+
+    head: Commit
+    changed: bool
+    added: int
+    closed: int
+
+
+class Target(NamedTuple):
+    """Where a commit's rows go."""
+
+    columns: Columns
+    leaf: Leaf
+    load: Load
+    key: tuple[str, ...]
+
+    @property
+    def stage(self) -> str:
+        """The table beside."""
+        return tables.stage_name(self.load.dataset, self.load.partition)
+
+    @property
+    def fence(self) -> int:
+        """The leaf's lock."""
+        return lock_key("leaf", self.load.dataset, self.leaf.name)
+
+
+def bring_up(session: Session, lake: Lake, dataset: str, partition: str, known: Entry | None) -> Result:
+    """Load what the warehouse lacks of a partition; `known` is its ledger entry of a moment ago. Raises jobkit.errors."""
+    head = lake.head(dataset, partition)
+    if head is None:
+        raise BadDataError(f"{dataset}/{partition}: its commits are gone from the lake; restore them from a backup")
+    if known and (known.commit, known.sha256) == (head.number, head.data.sha256):
+        return Result(head, changed=False, added=0, closed=0)
+    where = f"{dataset}/{partition}"
+    with told(where, session), locked(session, lock_key("partition", dataset, partition)):
+        tables.drop_stage(session, tables.stage_name(dataset, partition))
+        entry = ledger.newest(session, dataset, partition)
+        waiting = pending(lake.history(dataset, partition), entry)
+        changes = []
+        for commit in waiting:
+            with told(f"{where} commit {commit.number}", session):
+                changes.append(_load(session, lake, commit, entry))
+            entry = ledger.newest(session, dataset, partition)
+    added, closed = (sum(counts) for counts in zip(*changes, strict=True)) if changes else (0, 0)
+    return Result(waiting[-1] if waiting else head, changed=bool(waiting), added=added, closed=closed)
+
+
+def pending(history: list[Commit], entry: Entry | None) -> list[Commit]:
+    """The commits to load, oldest first. Raises MisconfiguredError when the warehouse was loaded from another lake."""
+    if entry is None:
+        return history
+    if not any((commit.number, commit.data.sha256) == (entry.commit, entry.sha256) for commit in history):
+        head = history[-1]
+        raise MisconfiguredError(
+            f"{head.dataset}/{head.partition}: the warehouse holds commit {entry.commit} with sha256 {entry.sha256[:12]}, which this lake "
+            f"does not have (its newest is {head.number}); is --lake the lake that this warehouse was loaded from?"
+        )
+    return [commit for commit in history if commit.number > entry.commit]
+
+
+def _load(session: Session, lake: Lake, commit: Commit, entry: Entry | None) -> Change:
+    """Load one commit, which follows the one of `entry`."""
+    load = Load(
+        load_id=ledger.next_id(session),
+        dataset=commit.dataset,
+        partition=commit.partition,
+        commit=commit.number,
+        sha256=commit.data.sha256,
+        rows=commit.data.rows,
+        known_at=_known_at(commit, entry),
+        leaf=entry.leaf if entry else None,
+    )
+    if entry and entry.sha256 == commit.data.sha256:  # the rows are the same, only what was quarantined differs
+        return _note(session, load)
+    where = f"{commit.dataset}/{commit.partition} commit {commit.number}"
+    file = Parquet(lake.read(commit.data), where)
+    way = leaves.scheme(commit.leaf, file.columns, where)
+    if missing := set(commit.key) - set(file.columns) or not commit.key:
+        raise BadDataError(f"{where}: the file has no key column {missing or ''}; the commit says the key is {commit.key}")
+    columns = tables.ensure(session, commit.dataset, file.columns, way, where)
+    leaf = _leaf(session, file, way, load)
+    if leaf is None:
+        return _note(session, load)
+    target = Target(columns, leaf, load._replace(leaf=leaf.name), commit.key)
+    return _later(session, file, target) if load.leaf else _first(session, file, target)
+
+
+def _known_at(commit: Commit, entry: Entry | None) -> datetime:
+    """When the rows became known: as the commit says, but later than the commit before, even where a clock was set back."""
+    said = datetime.fromisoformat(commit.known_at)
+    return max(said, entry.known_at + TICK) if entry else said
+
+
+def _note(session: Session, load: Load) -> Change:
+    ledger.write(session, load)
+    return Change(0, 0)
+
+
+def _leaf(session: Session, file: Parquet, way: Scheme, load: Load) -> Leaf | None:
+    """The leaf of a file's rows: of the rows before where there are none now, None where there never were any."""
+    if not load.rows:
+        return leaves.Leaf(load.leaf, sql.SQL(""), sql.SQL("")) if load.leaf else None
+    value = file.first_value(way.column)
+    if value is None:
+        raise BadDataError(f"{file.where}: column {way.column!r} is null in the first row; it says which leaf the rows belong to")
+    leaf = tables.leaf_of(session, load.dataset, way, file.columns[way.column], value)
+    if load.leaf not in (None, leaf.name):
+        raise BadDataError(f"{file.where}: its rows belong to leaf {leaf.name}, those before to {load.leaf}; expected all in one")
+    return leaf
+
+
+def _first(session: Session, file: Parquet, target: Target) -> Change:
+    """Rows of a partition that has none yet: a new leaf is built beside and attached, one that is there gets them copied in."""
+    if not tables.exists(session, target.leaf.name):
+        with locked(session, target.fence):
+            if not tables.exists(session, target.leaf.name):
+                return _new_leaf(session, file, target)
+    with locked(session, target.fence, shared=True), tables.transaction(session, target.load):
+        copy.copy(session, tables.raw(target.leaf.name), file, freeze=False, rows=target.load.rows)
+        ledger.write(session, target.load)
+    return Change(target.load.rows, 0)
+
+
+def _new_leaf(session: Session, file: Parquet, target: Target) -> Change:
+    columns, leaf, load, key = target
+    with session.main.transaction():
+        session.execute(tables.create_stage(columns, leaf, target.stage, load))
+        copy.copy(session, sql.Identifier("stage", target.stage), file, freeze=True, rows=load.rows)
+        for statement in tables.index_stage(leaf, target.stage, key):
+            session.execute(statement)
+    if not tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load)):
+        raise TemporaryError(f"{file.where}: raw.{load.dataset} is in use by others all the time; nothing was changed, try again later")
+    return Change(load.rows, 0)
+
+
+def _later(session: Session, file: Parquet, target: Target) -> Change:
+    """Rows of a partition that has some: a large change of a leaf's only partition is swapped in, all others happen inside the leaf."""
+    columns, leaf, load, key = target
+    versions.stage_fresh(session, columns, file, load.rows, key)
+    with ExitStack() as held:
+        held.enter_context(locked(session, target.fence, shared=True))
+        with tables.transaction(session, load):
+            change = versions.compare(session, columns, leaf, load)
+            swap = _worth_swapping(session, load, change) and held.enter_context(tried(session, target.fence))
+            if swap:
+                versions.build_beside(session, columns, leaf, target.stage, load, key)
+            else:
+                versions.change_in_place(session, columns, leaf, load)
+        if swap and not tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load)):
+            tables.drop_stage(session, target.stage)
+            with tables.transaction(session, load):
+                versions.compare(session, columns, leaf, load)
+                versions.change_in_place(session, columns, leaf, load)
+    return change
+
+
+def _worth_swapping(session: Session, load: Load, change: Change) -> bool:
+    large = load.rows > 0 and change.added + change.closed >= versions.SWAP_ROWS
+    return large and ledger.is_alone(session, load.dataset, load.partition, load.leaf or "")

@@ -1,0 +1,170 @@
+"""Connections to the warehouse, its refusals as sentences, and the advisory locks that keep loaders apart."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager, suppress
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from jobkit.errors import BadDataError, JobError, MisconfiguredError, RefusedError, StoppedError, TemporaryError
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OLDEST_SERVER = 150000  # NULLS NOT DISTINCT
+CONNECT_TIMEOUT_S = 10
+LOCK_TIMEOUT_MS = 300  # readers queue behind a waiting DDL lock; longer than this they would notice
+# A server notices within seconds that a loader was killed, even while it builds an index or waits for a lock.
+SETTINGS = "-c client_connection_check_interval=2000 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+
+# By the beginning of SQLSTATE (PostgreSQL, appendix A); the first that fits.
+_SENTENCES: tuple[tuple[tuple[str, ...], type[JobError], str], ...] = (
+    (("23505",), BadDataError, "two rows have the same key ({detail}); the contract's key must be unique"),
+    (("22", "23", "54"), BadDataError, "the warehouse does not take the rows: {said}"),
+    (("3D", "3F", "25006", "42501"), MisconfiguredError, "the warehouse does not allow it: {said}"),
+    (("53100",), TemporaryError, "the warehouse has no space left; nothing was changed, free some and try again"),
+    (("08",), TemporaryError, "the connection to the warehouse was lost ({said}); nothing was changed, try again"),
+    (("25", "40", "53", "55", "57", "58"), TemporaryError, "the warehouse gave up: {said}; nothing was changed, try again"),
+)
+
+
+class Session:
+    """One worker's connections: the main one, and a second where a copy flows from table to table."""
+
+    def __init__(self, url: str, password: str, stopping: Event | None = None) -> None:
+        self.url, self.stopping = url, stopping or Event()
+        self._password = password
+        self._connections: list[psycopg.Connection[Any]] = []
+
+    @property
+    def main(self) -> psycopg.Connection[Any]:
+        """The connection that holds locks and transactions."""
+        return self._connection(0)
+
+    @property
+    def second(self) -> psycopg.Connection[Any]:
+        """Another one."""
+        self._connection(0)
+        return self._connection(1)
+
+    def _connection(self, index: int) -> psycopg.Connection[Any]:
+        if len(self._connections) <= index:
+            self._connections.append(connect(self.url, self._password))
+        return self._connections[index]
+
+    def execute(self, statement: sql.Composed | sql.SQL) -> psycopg.Cursor[Any]:
+        """Run a statement on the main connection. Values are literals in it: a name may hold a percent sign."""
+        self.keep_going()
+        return self.main.execute(statement)
+
+    def scalar(self, statement: sql.Composed | sql.SQL) -> Any:  # noqa: ANN401  whatever the query gives
+        """The first value of the first row; None where there is no row."""
+        row = self.execute(statement).fetchone()
+        return row[0] if row else None
+
+    def keep_going(self) -> None:
+        """Raises StoppedError once the job was told to stop."""
+        if self.stopping.is_set():
+            raise StoppedError("stopped; nothing half done is visible, run it again to finish")
+
+    def cancel(self) -> None:
+        """Interrupt whatever runs; safe to call from another thread."""
+        for connection in self._connections:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=2)
+
+    def close(self) -> None:
+        """End the connections and with them every lock."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+
+def connect(url: str, password: str) -> psycopg.Connection[Any]:
+    """A connection in autocommit mode. Raises RefusedError, MisconfiguredError or TemporaryError."""
+    try:
+        connection: psycopg.Connection[Any] = psycopg.connect(
+            url,
+            password=password,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name="load-warehouse",
+            options=SETTINGS,
+            prepare_threshold=None,
+        )
+    except psycopg.OperationalError as error:
+        raise _not_connected(url, str(error)) from None
+    if connection.info.server_version < OLDEST_SERVER:
+        connection.close()
+        raise MisconfiguredError(f"the warehouse {url} is PostgreSQL {connection.info.server_version // 10000}; 15 or later is needed")
+    return connection
+
+
+def _not_connected(url: str, said: str) -> JobError:
+    """Why no connection came about. libpq gives no code here, so its words decide."""
+    reason = said.strip().splitlines()[-1].rpartition("FATAL:")[2].strip()
+    if any(words in said for words in ("password authentication failed", "no password supplied")):
+        return RefusedError(f"the warehouse {url} refuses the password; look at what --warehouse-password points to")
+    if any(words in said for words in ("does not exist", "no pg_hba.conf entry", "permission denied", "not permitted to log in")):
+        return MisconfiguredError(f"the warehouse {url} does not let us in: {reason}")
+    return TemporaryError(f"the warehouse {url} cannot be reached: {reason}; try again later")
+
+
+@contextmanager
+def told(where: str, session: Session) -> Iterator[None]:
+    """The warehouse's errors as sentences about `where`; one that nobody foresaw stays as it is, a bug."""
+    try:
+        yield
+    except psycopg.Error as error:
+        session.keep_going()
+        raise _sentence(where, error) or error from None
+
+
+def _sentence(where: str, error: psycopg.Error) -> JobError | None:
+    """The job's error for a code of the server's; a lost connection has none."""
+    code = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
+    for codes, kind, text in _SENTENCES:
+        if code.startswith(codes):
+            return kind(f"{where}: {text.format(said=_words(error), detail=error.diag.message_detail)}")
+    return None
+
+
+def _words(error: psycopg.Error) -> str:
+    said = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{said}, {error.diag.context.splitlines()[0]}" if error.diag.context else said
+
+
+def lock_key(*words: str) -> int:
+    """A 64-bit number for an advisory lock."""
+    return int.from_bytes(hashlib.sha256("\0".join(("finelt", *words)).encode()).digest()[:8], signed=True)
+
+
+@contextmanager
+def locked(session: Session, key: int, *, shared: bool = False) -> Iterator[None]:
+    """Hold an advisory lock of the session; waits for others."""
+    kind = sql.SQL("_shared" if shared else "")
+    session.execute(sql.SQL("select pg_advisory_lock{}({})").format(kind, sql.Literal(key)))
+    try:
+        yield
+    finally:
+        _unlock(session, key, kind)
+
+
+@contextmanager
+def tried(session: Session, key: int) -> Iterator[bool]:
+    """Hold an advisory lock if nobody else holds it at the moment; whether we do."""
+    held = session.scalar(sql.SQL("select pg_try_advisory_lock({})").format(sql.Literal(key)))
+    try:
+        yield held
+    finally:
+        if held:
+            _unlock(session, key, sql.SQL(""))
+
+
+def _unlock(session: Session, key: int, kind: sql.SQL) -> None:
+    """Give a lock back; a broken connection has given it back already."""
+    with suppress(psycopg.Error):
+        session.main.execute(sql.SQL("select pg_advisory_unlock{}({})").format(kind, sql.Literal(key)))

@@ -1,0 +1,157 @@
+"""All partitions asked for, on a few connections at once; what becomes of each goes into the receipt."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import closing, contextmanager
+from queue import SimpleQueue
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from jobkit.errors import BadDataError, MisconfiguredError, UsageError
+from jobkit.lake import Lake
+from psycopg import sql
+
+from load_warehouse import ledger, load
+from load_warehouse.session import Session, told
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from jobkit.command import Job
+
+    from load_warehouse.ledger import Entry
+    from load_warehouse.load import Result
+
+Partition = tuple[str, str]
+CANCEL_EVERY_S = 0.2
+
+
+def run(job: Job, lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str, password: str, workers: int) -> None:
+    """Bring the partitions up to date. Bad data in one does not keep the others out; the error is raised when they are done."""
+    stopping = Event()
+    sessions = [Session(url, password, stopping) for _ in range(workers)]
+    with _closing(sessions):
+        with told("set-up", sessions[0]):
+            ledger.prepare(sessions[0])
+            known = ledger.latest(sessions[0])
+        source = Lake(lake)
+        todo = wanted(source, datasets, partitions)
+        bad = []
+        with closing(_in_parallel(sessions, stopping, source, known, todo)) as results:
+            for done, (partition, future) in enumerate(results, start=1):
+                try:
+                    _tell(job, future.result())
+                except BadDataError as error:
+                    bad.append(error)
+                    job.outcome(*partition, "failed", reason=str(error))
+                job.progress(done, len(todo), "/".join(partition))
+    if bad:
+        raise BadDataError(str(bad[0]) + (f" (and {len(bad) - 1:,} more partitions, see the receipt)" if bad[1:] else ""))
+
+
+def wanted(lake: Lake, datasets: Sequence[str], partitions: Sequence[str]) -> list[Partition]:
+    """The lake partitions asked for: of these datasets or all, with these names or all. Raises UsageError on one that is not there."""
+    have = lake.datasets()
+    if unknown := sorted(set(datasets) - set(have)):
+        raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(have) or 'none'}")
+    found = [(dataset, partition) for dataset in sorted(set(datasets)) or have for partition in lake.partitions(dataset)]
+    if not found:
+        raise MisconfiguredError(f"the lake {lake.store.url} has no committed partition to load; check --lake, or run an extractor first")
+    if unknown := sorted(set(partitions) - {partition for _, partition in found}):
+        raise UsageError(f"no partition {', '.join(unknown)} in the lake {lake.store.url}; names look like {found[0][1]}")
+    return [item for item in found if not partitions or item[1] in partitions]
+
+
+def plan(lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str, password: str) -> list[dict[str, Any]]:
+    """The partitions that run would load, from which commit (None: the first) to which."""
+    session = Session(url, password)
+    with _closing([session]), told("plan", session):
+        known = ledger.latest(session)
+    source = Lake(lake)
+    heads = [head for item in wanted(source, datasets, partitions) if (head := source.head(*item))]
+    pairs = [(head, known.get((head.dataset, head.partition))) for head in heads]
+    return [
+        {
+            "dataset": head.dataset,
+            "partition": head.partition,
+            "from_commit": entry.commit if entry else None,
+            "to_commit": head.number,
+            "rows": head.data.rows,
+        }
+        for head, entry in pairs
+        if entry is None or (entry.commit, entry.sha256) != (head.number, head.data.sha256)
+    ]
+
+
+def check(lake: str, url: str, password: str) -> None:
+    """Nothing, when the warehouse lets us in and lets us make tables, and the lake can be listed."""
+    session = Session(url, password)
+    with _closing([session]), told("check", session):
+        for schema in ("raw", "stage"):
+            _check_schema(session, schema)
+    Lake(lake).datasets()
+
+
+def _check_schema(session: Session, schema: str) -> None:
+    name = sql.Literal(schema)
+    allowed = sql.SQL(
+        "select case when to_regnamespace({name}) is null then has_database_privilege(current_database(), 'create') "
+        "else has_schema_privilege({name}, 'create') and has_schema_privilege({name}, 'usage') end"
+    )
+    if not session.scalar(allowed.format(name=name)):
+        user = session.main.info.user
+        raise MisconfiguredError(f"the user {user} may not make tables in schema {schema} of {session.url}; grant it CREATE there")
+
+
+@contextmanager
+def _closing(sessions: Sequence[Session]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def _in_parallel(
+    sessions: Sequence[Session], stopping: Event, lake: Lake, known: dict[Partition, Entry], todo: Sequence[Partition]
+) -> Generator[tuple[Partition, Future[Result]], None, None]:
+    """Partitions as they are done. When this is closed early, queries are cancelled and every thread is waited for."""
+    idle: SimpleQueue[Session] = SimpleQueue()
+    for session in sessions:
+        idle.put(session)
+
+    def one(partition: Partition) -> Result:
+        session = idle.get()
+        try:
+            session.keep_going()
+            return load.bring_up(session, lake, *partition, known.get(partition))
+        finally:
+            idle.put(session)
+
+    pool = ThreadPoolExecutor(len(sessions))
+    futures = {pool.submit(one, partition): partition for partition in todo}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future
+    finally:
+        stopping.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        while wait(futures, timeout=CANCEL_EVERY_S).not_done:
+            for session in sessions:
+                session.cancel()
+
+
+def _tell(job: Job, result: Result) -> None:
+    head = result.head
+    job.outcome(
+        head.dataset,
+        head.partition,
+        "committed" if result.changed else "unchanged",
+        rows=head.data.rows,
+        bytes=head.data.bytes,
+        sha256=head.data.sha256,
+        commit=head.number,
+        rows_added=result.added,
+        rows_closed=result.closed,
+    )

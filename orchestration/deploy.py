@@ -1,0 +1,224 @@
+"""Registers a work pool and one deployment per job and flow, from the catalogue and each job's `describe`.
+
+Speaks Prefect's REST API directly: Prefect's own deploy commands want flow code behind every deployment, and a job holds none.
+Registering again changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from jobkit.errors import JobError, MisconfiguredError
+from jobkit.report import prefect
+
+from jobs.catalogue import CatalogueError, JobSpec, catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+REPOSITORY = Path(__file__).parents[1]
+FLOWS = ("daily",)
+DESCRIBERS = 2  # at a time; a describe is a tenth of a second of one core
+PAGE = 200  # the most that a filter route of Prefect gives at once
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A deployment as it should be: the fields of Prefect's API, and the name of its flow."""
+
+    flow: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What registering did: names of the pool and deployments (flow/deployment) that were made, changed or left as they were."""
+
+    created: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+
+
+def process_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
+    """A job on the process pool, from its installed command."""
+    return {"command": f"{shlex.quote(program)} run"}
+
+
+# What a kind of pool needs to know of a job, given its program: an installed command, or an image by digest.
+KINDS: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {"process": process_variables}
+
+
+def template(kind: str) -> dict[str, Any]:
+    """The base job template of a kind of pool."""
+    document: dict[str, Any] = json.loads((REPOSITORY / "orchestration" / "pools" / f"{kind}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def installed(specs: Sequence[JobSpec]) -> dict[str, str]:
+    """The console command of each job in the environment we run in, by name."""
+    return {spec.name: str(Path(sys.executable).with_name(spec.name)) for spec in specs}
+
+
+def described(commands: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """What each job says of itself, by name. Raises MisconfiguredError with the job's own words."""
+    with ThreadPoolExecutor(DESCRIBERS) as pool:
+        return dict(zip(commands, pool.map(_describe, commands, commands.values()), strict=True))
+
+
+def _describe(name: str, command: str) -> dict[str, Any]:
+    try:
+        done = subprocess.run([command, "describe"], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603  our own
+        description: dict[str, Any] = json.loads(done.stdout)
+    except FileNotFoundError:
+        raise MisconfiguredError(f"{name}: {command} is not installed; run scripts/setup") from None
+    except subprocess.CalledProcessError as error:
+        raise MisconfiguredError(f"{name}: describe ended with {error.returncode}: {error.stderr.strip()[-500:]}") from None
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise MisconfiguredError(f"{name}: describe gave no JSON: {error}") from None
+    return description
+
+
+def job_deployment(spec: JobSpec, description: Mapping[str, Any], program: str, *, kind: str, pool: str) -> Wanted:
+    """A job's deployment. It has no code of Prefect's: the image or process reports by itself."""
+    fields = {
+        "name": pool,
+        "description": spec.description,
+        "version": description["version"],
+        "parameter_openapi_schema": {"title": "Parameters", **description["options"]},
+        "job_variables": KINDS[kind](spec, program),
+        "tags": sorted({*spec.reads, *spec.writes}),
+    }
+    return Wanted(spec.name, fields)
+
+
+def flow_deployment(name: str, parameters: dict[str, Any], description: str, *, pool: str) -> Wanted:
+    """A flow's deployment, on a pool whose workers run in this checkout.
+
+    The command is named so that the worker starts Prefect's engine itself; without one it first resolves a workspace.
+    """
+    fields = {
+        "name": pool,
+        "description": description,
+        "entrypoint": f"orchestration.flows.{name}.{name}",
+        "parameter_openapi_schema": parameters,
+        "job_variables": {"command": f"{shlex.quote(sys.executable)} -m prefect.engine", "env": {"PYTHONPATH": str(REPOSITORY)}},
+        "tags": ["flow"],
+    }
+    return Wanted(name, fields)
+
+
+def flows(*, pool: str) -> list[Wanted]:
+    """The deployments of the flows, read in another process: importing Prefect takes seconds."""
+    command = [sys.executable, "-m", "orchestration.flows", *FLOWS]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+    if done.returncode:
+        raise MisconfiguredError(f"the flows cannot be loaded: {done.stderr.strip()[-500:]}")
+    return [flow_deployment(pool=pool, **flow) for flow in json.loads(done.stdout)]
+
+
+def jobs(specs: Sequence[JobSpec], commands: Mapping[str, str], *, kind: str, pool: str) -> list[Wanted]:
+    """The deployments of jobs that are installed as `commands`."""
+    descriptions = described(commands)
+    return [job_deployment(spec, descriptions[spec.name], commands[spec.name], kind=kind, pool=pool) for spec in specs]
+
+
+def everything(*, kind: str, pool: str) -> list[Wanted]:
+    """The deployments of every job in the catalogue and every flow."""
+    specs = catalogue()
+    with ThreadPoolExecutor(1) as aside:
+        of_flows = aside.submit(flows, pool=pool)
+        return jobs(specs, installed(specs), kind=kind, pool=pool) + of_flows.result()
+
+
+def remembered(path: Path, make: Callable[[], list[Wanted]]) -> list[Wanted]:
+    """What `make` gave the last time, while no file it may depend on has changed since. Asking every job takes seconds."""
+    sources = [REPOSITORY / "uv.lock", *REPOSITORY.glob("orchestration/**/*.py"), *REPOSITORY.glob("orchestration/**/*.json")]
+    sources += [source for ending in ("py", "toml") for source in REPOSITORY.glob(f"jobs/**/*.{ending}")]
+    digest = hashlib.sha256(f"{sys.executable} {REPOSITORY}".encode())
+    for source in sorted(sources):
+        digest.update(source.read_bytes())
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["sources"] == digest.hexdigest():
+            return [Wanted(**deployment) for deployment in document["deployments"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or not ours: made anew
+    deployments = make()
+    document = {"sources": digest.hexdigest(), "deployments": [asdict(deployment) for deployment in deployments]}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return deployments
+
+
+def register(api: prefect.Api, deployments: Sequence[Wanted], *, kind: str, pool: str) -> Registered:
+    """Make the pool and its deployments what they should be."""
+    done: dict[str, list[str]] = {"created": [], "changed": [], "unchanged": []}
+    done[_register_pool(api, kind, pool)].append(pool)
+    there = {(entry["flow_id"], entry["name"]): entry for entry in _all(api, "/deployments/filter")}
+    flow_ids = {entry["name"]: entry["id"] for entry in _all(api, "/flows/filter")}
+    for deployment in deployments:
+        flow_id = flow_ids.get(deployment.flow) or api.call("POST", "/flows/", {"name": deployment.flow})["id"]
+        found = there.get((flow_id, deployment.fields["name"]))
+        outcome = "unchanged" if found and _has(found, deployment.fields) else "changed" if found else "created"
+        if outcome != "unchanged":
+            body = {"flow_id": flow_id, "work_pool_name": pool, "enforce_parameter_schema": True, **deployment.fields}
+            api.call("POST", "/deployments/", body)
+        done[outcome].append(f"{deployment.flow}/{deployment.fields['name']}")
+    return Registered(*(tuple(done[name]) for name in ("created", "changed", "unchanged")))
+
+
+def _register_pool(api: prefect.Api, kind: str, pool: str) -> str:
+    fields = {"base_job_template": template(kind), "description": f"finelt jobs as {kind} runs"}
+    found = next((entry for entry in _all(api, "/work_pools/filter") if entry["name"] == pool), None)
+    if found is None:
+        api.call("POST", "/work_pools/", {"name": pool, "type": kind, **fields})
+        return "created"
+    if found["type"] != kind:
+        raise MisconfiguredError(f"the pool {pool!r} at {api.url} is of type {found['type']!r}, not {kind!r}; choose another name")
+    if _has(found, fields):
+        return "unchanged"
+    api.call("PATCH", f"/work_pools/{pool}", fields)
+    return "changed"
+
+
+def _all(api: prefect.Api, path: str) -> list[dict[str, Any]]:
+    """Every entry behind a filter route, page by page."""
+    entries: list[dict[str, Any]] = []
+    while page := api.call("POST", path, {"offset": len(entries)}):
+        entries += page
+        if len(page) < PAGE:
+            break
+    return entries
+
+
+def _has(found: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    return all(found.get(name) == value for name, value in fields.items())
+
+
+@click.command()
+@click.option("--pool", "kind", type=click.Choice(sorted(KINDS)), required=True, help="The kind of work pool to register.")
+@click.option("--name", help="The pool's name, which is also the name of each deployment. Default: the kind.")
+@click.option("--api-url", envvar="PREFECT_API_URL", required=True, help="The Prefect server, e.g. http://127.0.0.1:4200/api.")
+def main(kind: str, name: str | None, api_url: str) -> None:
+    """Register a work pool and a deployment for every job and flow. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
+    pool = name or kind
+    try:
+        done = register(prefect.api({**os.environ, "PREFECT_API_URL": api_url}), everything(kind=kind, pool=pool), kind=kind, pool=pool)
+    except (JobError, CatalogueError, prefect.ApiError) as error:
+        raise click.ClickException(str(error)) from None
+    for outcome in ("created", "changed", "unchanged"):
+        for what in getattr(done, outcome):
+            click.echo(f"{outcome:10}{what}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The daily pipeline: every vendor to the lake, the lake to the warehouse, the warehouse to marts, the marts to files."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from orchestration.run_job import Receipt, datasets, run_job, side_by_side
+
+
+@flow
+async def daily(lake: str, warehouse: str, warehouse_password: str, docs: str, site: str, extracts: dict[str, dict[str, object]]) -> None:
+    """Extract side by side, load each as soon as its extract is done, transform once, publish.
+
+    `extracts` names the extract jobs and gives each its options.
+    """
+    access = {"warehouse": warehouse, "warehouse_password": warehouse_password}
+
+    async def extract_and_load(job: str, options: dict[str, object]) -> Receipt:
+        extracted = await run_job(job, lake=lake, **options)
+        return await run_job("load-warehouse", lake=lake, dataset=datasets(extracted), **access)
+
+    await side_by_side(*(extract_and_load(job, options) for job, options in extracts.items()))
+    await run_job("transform-warehouse", docs=docs, **access)
+    await run_job("publish-marts", docs=docs, site=site, **access)

@@ -1,0 +1,152 @@
+"""Starts a job's deployment, waits for it, and gives its receipt. The only function of ours that starts a job."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jobkit.report.prefect import ApiError, api
+from prefect import get_client, task
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
+from prefect.context import TaskRunContext
+from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
+from prefect.runtime import deployment
+from prefect.tasks import exponential_backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from uuid import UUID
+
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun, State, TaskRun
+
+Receipt = dict[str, Any]
+
+LOOK_FIRST_S, LOOK_LAST_S, LOOK_SHARE = 0.5, 5.0, 0.1  # how often a run is looked at: a tenth of its age, within bounds
+RETRIES = 4
+FIRST_PAUSE_S = 2.0
+BUDGET_S = 15 * 60  # a step that still fails after this fails for good, whatever tries are left
+REFUSALS = (409, 422)  # parameters that the deployment's schema does not take
+USAGE, TEMPORARY, MISCONFIGURED, STOPPED = 2, 75, 78, 143
+
+
+class JobFailedError(Exception):
+    """A job did not do its work. The message is the job's name and its own sentence.
+
+    `exit_code` is None when the job left no receipt: its process, container or machine is gone.
+    """
+
+    def __init__(self, job: str, sentence: str, exit_code: int | None, state: str) -> None:
+        super().__init__(f"{job}: {sentence}")
+        self.job, self.exit_code, self.state = job, exit_code, state
+
+    @property
+    def temporary(self) -> bool:
+        """Whether another try may succeed: the job says so, or its infrastructure failed it."""
+        return self.exit_code == TEMPORARY or (self.state == "CRASHED" and self.exit_code in (None, STOPPED))
+
+
+def worth_a_retry(_task: object, run: TaskRun, state: State[Any]) -> bool:
+    """Only what another try can mend, and only within the budget of time."""
+    began = run.start_time or datetime.now(UTC)
+    return isinstance(state.data, JobFailedError) and state.data.temporary and (datetime.now(UTC) - began).total_seconds() < BUDGET_S
+
+
+@task(
+    task_run_name="{job}",
+    retries=RETRIES,
+    retry_delay_seconds=exponential_backoff(FIRST_PAUSE_S),
+    retry_jitter_factor=0.3,
+    retry_condition_fn=worth_a_retry,
+)
+async def run_job(job: str, **options: object) -> Receipt:
+    """The receipt of a job run on the work pool that this flow runs on. Each try is a child run of its own, linked to the flow.
+
+    Raises JobFailedError with the job's sentence.
+    """
+    run_id = await _start(job, options)
+    async with get_client() as client:
+        with _cancelling(run_id):
+            run = await _ended(client, run_id)
+        receipt = await _receipt(client, run_id)
+    if receipt is None or run.state is None or not run.state.is_completed():
+        raise _error(job, run, receipt)
+    return receipt
+
+
+async def side_by_side(*steps: Coroutine[Any, Any, Receipt]) -> list[Receipt]:
+    """The receipts of all steps, run at once. Raises the first failure, but only when all have ended: no step is left alone."""
+    ended = await asyncio.gather(*steps, return_exceptions=True)
+    for outcome in ended:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome for outcome in ended if not isinstance(outcome, BaseException)]
+
+
+def datasets(receipt: Receipt) -> list[str]:
+    """The datasets a job's receipt speaks of, in its order."""
+    return list(dict.fromkeys(partition["dataset"] for partition in receipt["partitions"]))
+
+
+async def _start(job: str, options: dict[str, object]) -> UUID:
+    """The id of a new run. A key of task run and attempt, so that a request sent twice starts one run and a retry another one."""
+    context = TaskRunContext.get()
+    attempt = context.task_run.run_count if context else 1
+    try:
+        run = await arun_deployment(
+            f"{job}/{deployment.name}",
+            parameters=options,
+            flow_run_name=job if attempt == 1 else f"{job} (try {attempt})",
+            idempotency_key=f"{context.task_run.id}:{attempt}" if context else None,
+            timeout=0,
+        )
+    except ObjectNotFound:
+        raise JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", MISCONFIGURED, "") from None
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code not in REFUSALS:
+            raise
+        raise JobFailedError(job, f"Prefect did not take its options: {error.response.text}", USAGE, "") from None
+    return run.id
+
+
+async def _ended(client: PrefectClient, flow_run_id: UUID) -> FlowRun:
+    began_s = time.monotonic()
+    while True:
+        await asyncio.sleep(min(max(LOOK_FIRST_S, LOOK_SHARE * (time.monotonic() - began_s)), LOOK_LAST_S))
+        run = await client.read_flow_run(flow_run_id)
+        if run.state and run.state.is_final():
+            return run
+
+
+@contextmanager
+def _cancelling(flow_run_id: UUID) -> Iterator[None]:
+    """Cancel the run when we are stopped before its end. The server would do so too, some seconds later.
+
+    No client of Prefect's here: the event loop may be gone by the time.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, TerminationSignal, asyncio.CancelledError, GeneratorExit):
+        cancelling = {"state": {"type": "CANCELLING", "message": "the flow was stopped"}}
+        with suppress(ApiError):
+            api(os.environ).call("POST", f"/flow_runs/{flow_run_id}/set_state", cancelling, within_s=2)
+        raise
+
+
+async def _receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | None:
+    """What the job's reporter posted; None when it did not come that far."""
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), type=ArtifactFilterType(any_=["receipt"]))
+    artifacts = await client.read_artifacts(artifact_filter=wanted)
+    receipt = artifacts[-1].data if artifacts else None
+    return receipt if isinstance(receipt, dict) else None
+
+
+def _error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFailedError:
+    state = run.state.type.value if run.state else "UNKNOWN"
+    sentence = (receipt or {}).get("error") or (run.state.message if run.state else None) or f"ended as {state}"
+    return JobFailedError(job, sentence, (receipt or {}).get("exit_code"), state)

@@ -1,0 +1,341 @@
+"""load-warehouse among others: other loaders, readers, killers, a server that refuses or goes away."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from arro3.core import DataType
+from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
+from jobkit.lake import Lake
+from load_warehouse import session, tables, versions, work
+from load_warehouse.copy import Parquet
+from load_warehouse.session import lock_key
+from psycopg import errors
+
+from tests.warehouse_samples import (
+    DATASET,
+    PARTITION,
+    PRICES,
+    arguments,
+    commit,
+    current,
+    days,
+    finish,
+    load,
+    price,
+    start,
+)
+from tests.warehouse_samples import versions as all_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.fixtures_postgres import Warehouse
+
+STAGED = "select tablename from pg_tables where schemaname = 'stage'"
+MISSING = """
+select sum("rows") - (select count(*) from raw.prices where known_to = 'infinity')
+from (select distinct on ("partition") "rows" from raw._ledger order by "partition", "commit" desc) newest
+"""
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+def until(condition: Any, within_s: float = 20) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+def test_of_two_loaders_at_once_one_loads_and_the_other_finds_it_done(lake: Path, warehouse: Warehouse) -> None:
+    commit(lake, days(300))
+    commit(lake, days(200))
+    partitions = [f"ticker=T{number}/year=2012" for number in range(6)]
+    for number, partition in enumerate(partitions):
+        commit(lake, days(50, ticker=f"T{number}"), partition=partition)
+    with ThreadPoolExecutor(3) as pool:
+        jobs = list(pool.map(lambda _: load(lake, warehouse), range(3)))
+    for partition in (PARTITION, *partitions):
+        ended = sorted(outcome for job in jobs for _, name, outcome in job.outcomes if name == partition)
+        assert ended == ["committed", "unchanged", "unchanged"]
+    assert warehouse.rows("select count(*) filter (where known_to = 'infinity'), count(*) from raw.prices") == [(500, 600)]
+    assert warehouse.rows("select count(*) from raw._ledger") == [(8,)]
+    assert warehouse.rows(STAGED) == []
+
+
+def test_new_columns_of_two_partitions_at_once_both_arrive(lake: Path, warehouse: Warehouse) -> None:
+    for number in range(6):
+        columns = {**PRICES, f"extra{number}": DataType.utf8()}
+        rows = [price(f"{2000 + number}-01-03", **{f"extra{number}": str(number)})]
+        commit(lake, rows, columns=columns, partition=f"year={2000 + number}")
+    load(lake, warehouse, workers=6)
+    told = " || ".join(f"coalesce(extra{number}, '')" for number in range(6))
+    assert [row[0] for row in warehouse.rows(f"select {told} from raw.prices order by date")] == list("012345")
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+@pytest.mark.parametrize("swap", [True, False])
+def test_a_reader_sees_whole_partitions_only(
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, isolation: str, *, swap: bool
+) -> None:
+    """Each commit holds one value of close; a mixture, or a count that no commit has, would be half a load."""
+    monkeypatch.setattr(versions, "SWAP_ROWS", 1 if swap else 10**9)
+    sizes = [(0, None), *((100 + 10 * number, number) for number in range(1, 9))]
+    commit(lake, [price("2011-01-03")], partition="ticker=AAPL/year=2011")
+    load(lake, warehouse)
+    seen: set[tuple[int, int | None]] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        query = "select count(*), min(close)::int, max(close)::int from raw.prices where known_to = 'infinity' and date >= '2012-01-01'"
+        with warehouse.connect() as connection:
+            while not done.is_set():
+                with connection.transaction():
+                    connection.execute(f"set transaction isolation level {isolation}".encode())
+                    connection.execute("select 1")
+                    time.sleep(0.005)
+                    count, low, high = connection.execute(query).fetchone() or (0, 0, 0)
+                    assert low == high
+                    seen.add((count, low))
+                time.sleep(0.005)
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            for count, number in sizes[1:]:
+                commit(lake, [{**row, "close": str(number)} for row in days(count)])
+                load(lake, warehouse)
+        finally:
+            done.set()
+        for reader in readers:
+            reader.result()
+    assert seen <= set(sizes)
+    assert len(seen) > 3
+
+
+def test_a_reader_whose_snapshot_is_older_than_a_swap_finds_no_hole(
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "SWAP_ROWS", 1)
+    commit(lake, days(100))
+    load(lake, warehouse)
+    with warehouse.connect(autocommit=False) as reader:
+        reader.execute("set transaction isolation level repeatable read")
+        reader.execute("select 1 from pg_class limit 1")  # takes the snapshot, touches nothing of ours
+        commit(lake, [{**row, "close": "7"} for row in days(100)])
+        load(lake, warehouse)
+        assert reader.execute("select count(*) from raw.prices where known_to = 'infinity'").fetchone() == (100,)
+
+
+def test_a_leaf_that_another_loader_works_in_is_not_swapped(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "SWAP_ROWS", 1)
+    commit(lake, days(100))
+    load(lake, warehouse)
+    leaf = warehouse.rows("select 'raw.\"prices-2012\"'::regclass::oid")
+    commit(lake, [{**row, "close": "7"} for row in days(100)])
+    with warehouse.connect() as other:
+        other.execute("select pg_advisory_lock_shared(%s)", [lock_key("leaf", DATASET, "prices-2012")])
+        load(lake, warehouse)
+    assert warehouse.rows("select 'raw.\"prices-2012\"'::regclass::oid") == leaf
+    assert set(current(warehouse).values()) == {"7.000000"}
+
+
+def test_a_failure_ends_the_other_threads_too(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(lake, days(10))
+    commit(lake, days(10, ticker="GOOG"), partition="ticker=GOOG/year=2012")
+    history = Lake.history
+
+    def unreadable(self: Lake, dataset: str, partition: str) -> Any:
+        if partition == PARTITION:
+            return history(self, dataset, partition)
+        until(lambda: warehouse.rows("select from pg_locks where locktype = 'advisory' and not granted"))
+        raise TemporaryError("S3 is busy")
+
+    monkeypatch.setattr(Lake, "history", unreadable)
+    with warehouse.connect() as holder:
+        holder.execute("select pg_advisory_lock(%s)", [lock_key("leaf", DATASET, "prices-2012")])
+        with pytest.raises(TemporaryError, match="S3 is busy"):
+            load(lake, warehouse)
+    assert [thread.name for thread in threading.enumerate() if "ThreadPool" in thread.name] == []
+    assert warehouse.rows("select count(*) from raw._ledger") == [(0,)]
+
+
+def test_readers_are_not_held_up_by_a_loader_that_waits(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "SWAP_ROWS", 1)
+    commit(lake, days(100))
+    load(lake, warehouse)
+    commit(lake, [{**row, "close": "7"} for row in days(100)])
+    with warehouse.connect(autocommit=False) as holder, warehouse.connect() as reader, ThreadPoolExecutor(1) as pool:
+        holder.execute("select count(*) from raw.prices")
+        loading = pool.submit(load, lake, warehouse)
+        waits = []
+        until(lambda: warehouse.rows("select from pg_locks where not granted"))
+        for _ in range(20):
+            begun = time.monotonic()
+            reader.execute("select count(*) from raw.prices")
+            waits.append(time.monotonic() - begun)
+            time.sleep(0.02)
+        holder.rollback()
+        loading.result()
+    assert max(waits) < 2 * session.LOCK_TIMEOUT_MS / 1000
+    assert set(current(warehouse).values()) == {"7.000000"}
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, interrupt: Any) -> None:
+    """Call something once, when the first batch of a file was sent and the second was not."""
+    batches = Parquet.batches
+    calls = iter([interrupt])
+
+    def with_interruption(file: Parquet) -> Iterator[Any]:
+        for batch in batches(file):
+            yield batch
+            next(calls, lambda: None)()
+
+    monkeypatch.setattr(Parquet, "batches", with_interruption)
+
+
+def end_backends(warehouse: Warehouse) -> None:
+    warehouse.run(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'load-warehouse' and datname = current_database()"
+    )
+
+
+@pytest.mark.parametrize("state", ["no leaf", "a leaf", "a version"])
+def test_a_backend_ended_in_mid_copy_is_temporary_and_leaves_nothing(
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    if state != "no leaf":
+        ticker = "AAPL" if state == "a version" else "GOOG"
+        commit(lake, days(100, ticker=ticker), partition=f"ticker={ticker}/year=2012")
+        load(lake, warehouse)
+    before = all_versions(warehouse) if state != "no leaf" else []
+    commit(lake, [{**row, "close": "7"} for row in days(40_000)])
+    interrupted(monkeypatch, lambda: end_backends(warehouse))
+    with pytest.raises(TemporaryError, match=r"prices/ticker=AAPL/year=2012 commit \d: .*; nothing was changed, try again"):
+        load(lake, warehouse, partitions=[PARTITION])
+    assert all_versions(warehouse) == before
+    load(lake, warehouse)
+    assert warehouse.rows("select count(*) from raw.prices where known_to = 'infinity' and close = 7") == [(40_000,)]
+    assert warehouse.rows(STAGED) == []
+
+
+def test_a_killed_load_run_again_equals_an_undisturbed_one(lake: Path, warehouse: Warehouse) -> None:
+    for year in range(2001, 2007):
+        commit(lake, days(4_000, date(year, 1, 1)), partition=f"year={year}")
+    commit(lake, [{**row, "close": "7"} for row in days(30_000, date(2001, 1, 1))], partition="year=2001")
+    begun = time.monotonic()
+    assert finish(start("run", *arguments(lake, warehouse)))["exit_code"] == 0
+    took_s = time.monotonic() - begun
+    undisturbed = all_versions(warehouse)
+    seed = random.Random(8)  # noqa: S311  the same moments every time
+    for _ in range(5):
+        warehouse.run("drop schema raw cascade")
+        process = start("run", *arguments(lake, warehouse))
+        time.sleep(seed.uniform(0.3, 0.9) * took_s)
+        process.kill()
+        process.communicate()
+        if warehouse.rows("select to_regclass('raw.prices')") != [(None,)]:
+            assert warehouse.rows(MISSING) in ([(0,)], [(None,)])
+        assert finish(start("run", *arguments(lake, warehouse)))["exit_code"] == 0
+        assert all_versions(warehouse) == undisturbed
+        assert warehouse.rows(STAGED) == []
+
+
+def test_sigterm_ends_a_waiting_load_in_time_and_leaves_nothing(lake: Path, warehouse: Warehouse) -> None:
+    commit(lake, days(100))
+    load(lake, warehouse)
+    before = all_versions(warehouse)
+    commit(lake, [{**row, "close": "7"} for row in days(100)])
+    with warehouse.connect() as holder:
+        holder.execute("select pg_advisory_lock(%s)", [lock_key("leaf", DATASET, "prices-2012")])
+        process = start("run", *arguments(lake, warehouse))
+        until(lambda: warehouse.rows("select from pg_locks where locktype = 'advisory' and not granted"))
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        receipt = finish(process)
+    assert (receipt["exit_code"], receipt["status"]) == (143, "stopped")
+    assert time.monotonic() - begun < 5
+    assert all_versions(warehouse) == before
+
+
+def test_what_a_killed_loader_staged_is_dropped_by_the_next(lake: Path, warehouse: Warehouse) -> None:
+    commit(lake, days(10))
+    warehouse.run(f'create schema stage; create table stage."{tables.stage_name(DATASET, PARTITION)}" (x int)')
+    load(lake, warehouse)
+    assert warehouse.rows(STAGED) == []
+    assert len(current(warehouse)) == 10
+
+
+def test_refusals_of_the_warehouse_have_their_exit_codes_and_keep_the_secret(lake: Path, warehouse: Warehouse, tmp_path: Path) -> None:
+    commit(lake, days(10))
+    (tmp_path / "wrong").write_text("canary-0815")
+    nobody, elsewhere = (warehouse.url.rpartition("/")[0].replace("finelt@", "stranger@"), warehouse.url.rpartition("/")[0] + "/nowhere")
+    for url, reference, code, told in (
+        (warehouse.url, (tmp_path / "wrong").as_uri(), 77, "refuses the password"),
+        (elsewhere, warehouse.password_reference, 78, 'database "nowhere" does not exist'),
+        (f"{nobody}/postgres", (tmp_path / "wrong").as_uri(), 77, "refuses the password"),
+        (warehouse.url, (tmp_path / "missing").as_uri(), 78, "no secret at"),
+    ):
+        for verb in ("run", "check", "plan"):
+            receipt = finish(start(verb, "--lake", str(lake), "--warehouse", url, "--warehouse-password", reference))
+            assert (receipt["exit_code"], receipt["error"].count("\n")) == (code, 0)
+            assert told in receipt["error"]
+            assert "canary-0815" not in str(receipt)
+    assert warehouse.rows("select to_regnamespace('raw')") == [(None,)]
+
+
+def test_a_user_who_may_not_make_tables_is_misconfigured(lake: Path, warehouse: Warehouse) -> None:
+    commit(lake, days(10))
+    warehouse.run("drop role if exists reader; create role reader login password 'only-reads'")
+    url = warehouse.url.replace("finelt@", "reader@")
+    with pytest.raises(MisconfiguredError, match="may not make tables in schema raw"):
+        work.check(str(lake), url, "only-reads")
+    reader = type(warehouse)(url, "only-reads", "")
+    with pytest.raises(MisconfiguredError, match="the warehouse does not allow it: permission denied"):
+        load(lake, reader)
+
+
+def test_check_is_content_with_a_warehouse_it_can_use(lake: Path, warehouse: Warehouse) -> None:
+    commit(lake, days(10))
+    work.check(str(lake), warehouse.url, warehouse.password)
+    assert warehouse.rows("select to_regnamespace('raw')") == [(None,)]
+
+
+def test_a_full_disk_is_temporary() -> None:
+    told = session.told("prices/year=2012", session.Session("postgresql://finelt@localhost/warehouse", ""))
+    with pytest.raises(TemporaryError, match="no space left; nothing was changed"), told:
+        raise errors.DiskFull
+
+
+def test_an_error_nobody_foresaw_stays_a_bug() -> None:
+    told = session.told("prices/year=2012", session.Session("postgresql://finelt@localhost/warehouse", ""))
+    with pytest.raises(errors.SyntaxError), told:
+        raise errors.SyntaxError
+
+
+def test_a_wrong_password_is_refused_before_anything_is_read(warehouse: Warehouse) -> None:
+    with pytest.raises(RefusedError), closing(session.connect(warehouse.url, "wrong")):
+        pass
+    with pytest.raises(TemporaryError, match="cannot be reached"), closing(session.connect("postgresql://u@127.0.0.1:1/db", "x")):
+        pass
+
+
+def test_a_connection_of_a_dead_loader_is_noticed(warehouse: Warehouse) -> None:
+    with closing(session.connect(warehouse.url, warehouse.password)) as connection:
+        assert isinstance(connection, psycopg.Connection)
+        assert connection.execute("show client_connection_check_interval").fetchone() == ("2s",)

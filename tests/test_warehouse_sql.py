@@ -1,0 +1,119 @@
+"""scripts/sql: a table on a terminal, CSV in a pipe, one sentence when it cannot."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestration.local import postgres
+from orchestration.local.sql import fitted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-m", "orchestration.local.sql"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory where a demo was, its server down."""
+    directory = tmp_path_factory.mktemp("demo")
+    with postgres.running(directory / "postgres"):
+        pass
+    yield directory
+    postgres.remove(directory / "postgres")
+
+
+def ask(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([*COMMAND, "--dir", str(directory), *words], env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def on_a_terminal(directory: Path, query: str, columns: int) -> str:
+    master, slave = pty.openpty()
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns)}
+    process = subprocess.Popen([*COMMAND, "--dir", str(directory), query], env=environ, stdout=slave, stderr=subprocess.STDOUT)
+    os.close(slave)
+    told = b""
+    while True:
+        try:
+            told += (chunk := os.read(master, 4096))
+        except OSError:  # how Linux says that the other end of a terminal was closed
+            chunk = b""
+        if not chunk:
+            break
+    os.close(master)
+    assert process.wait(60) == 0
+    return told.decode().replace("\r\n", "\n")
+
+
+def test_a_pipe_gets_csv_with_the_values_as_postgres_writes_them(demo: Path) -> None:
+    ended = ask(
+        demo, "select 1.50::numeric(5,2) as n, null as nothing, 'a,\"b\"' as t, 'infinity'::timestamptz as forever, array[1,2] as list"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == 'n,nothing,t,forever,list\n1.50,,"a,""b""",infinity,"{1,2}"\n'
+    assert ask(demo, "select 1 as one where false").stdout == "one\n"
+
+
+def test_a_terminal_gets_an_aligned_table_that_fits(demo: Path) -> None:
+    query = "select i * 50 as n, 'x\x1b[31m' || repeat('long ', 20) as text from generate_series(1, 2) i"
+    lines = on_a_terminal(demo, query, 40).splitlines()
+    assert lines[0] == "  n  text"
+    assert lines[2].startswith(" 50  x\\x1b[31mlong")
+    assert lines[3].startswith("100  x")
+    assert lines[2].endswith("…")
+    assert max(map(len, lines)) == 40
+    assert lines[-1] == "(2 rows)"
+
+
+def test_it_stops_the_server_it_started_and_no_other(demo: Path) -> None:
+    data = postgres.places.find(demo / "postgres").data
+    assert ask(demo, "select 1").returncode == 0
+    assert postgres._server_pid(data) is None
+    with postgres.running(demo / "postgres") as server:
+        assert ask(demo, "select 1").returncode == 0
+        assert postgres._server_pid(data) == server.pid
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("selec 1", 'syntax error at or near "selec"'),
+        ("select * from raw.nothing", 'relation "raw.nothing" does not exist'),
+        ("create table x (i int)", "cannot execute CREATE TABLE in a read-only transaction"),
+        ("set timezone = 'UTC'", "that gives no rows"),
+    ],
+)
+def test_what_is_no_query_is_told_in_a_sentence(demo: Path, query: str, told: str) -> None:
+    ended = ask(demo, query)
+    assert (ended.returncode, ended.stdout) == (65, "")
+    assert ended.stderr.startswith(f"sql: {told}")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_without_a_demo_it_says_how_to_get_one(tmp_path: Path) -> None:
+    ended = ask(tmp_path, "select 1")
+    assert (ended.returncode, ended.stdout) == (78, "")
+    assert "run ./scripts/demo" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(demo: Path) -> None:
+    command = " ".join([*COMMAND, "--dir", str(demo), '"select generate_series(1, 1000000)"'])
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(f"{command} | head -1", shell=True, env=environ, capture_output=True, text=True, timeout=60, check=False)  # noqa: S602
+    assert (ended.stdout, ended.stderr) == ("generate_series\n", "")
+
+
+def test_the_widest_column_gives_way_first() -> None:
+    assert fitted([3, 50, 20], 40) == [3, 16, 17]
+    assert fitted([3, 5], 40) == [3, 5]
+    assert fitted([30] * 10, 20) == [6] * 10

@@ -1,0 +1,136 @@
+"""Small lakes for the tests of load-warehouse, and the ways to run the job on them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from arro3.compute import cast
+from arro3.core import Array, DataType, Table
+from arro3.io import write_parquet
+from jobkit.lake import Draft, Lake
+from load_warehouse import work
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from jobkit.lake import Commit
+
+    from tests.fixtures_postgres import Warehouse
+
+Row = dict[str, str | None]
+PRICES = {
+    "ticker": DataType.utf8(),
+    "date": DataType.date32(),
+    "close": DataType.decimal128(18, 6),
+    "volume": DataType.int64(),
+    "adjClose": DataType.float64(),
+}
+KEY, LEAF = ("ticker", "date"), "year(date)"
+DATASET, PARTITION = "prices", "ticker=AAPL/year=2012"
+
+
+def parquet(rows: Sequence[Row], columns: dict[str, DataType] = PRICES) -> bytes:
+    """Rows of text as a Parquet file of these types, numbered as an extractor numbers them."""
+    arrays = {name: cast(Array([row.get(name) for row in rows], type=DataType.utf8()), kind) for name, kind in columns.items()}
+    numbers = Array([index + 1 for index in range(len(rows))], type=DataType.int32())
+    file = io.BytesIO()
+    write_parquet(Table.from_pydict({"_row_number": numbers, **arrays}), file, compression="zstd(3)")
+    return file.getvalue()
+
+
+def commit(
+    lake: Path | str,
+    rows: Sequence[Row],
+    *,
+    dataset: str = DATASET,
+    partition: str = PARTITION,
+    columns: dict[str, DataType] = PRICES,
+    key: tuple[str, ...] = KEY,
+    leaf: str = LEAF,
+) -> Commit:
+    """The next commit of a partition."""
+    writer = {"job": "test", "version": "0"}
+    draft = Draft(parquet(rows, columns), len(rows), None, 0, source=lambda: (), key=key, leaf=leaf, writer=writer)
+    return Lake(str(lake)).commit(dataset, partition, draft)[0]
+
+
+def price(day: str, close: str = "1.500000", ticker: str = "AAPL", **more: str | None) -> Row:
+    """A row of prices."""
+    return {"ticker": ticker, "date": day, "close": close, "volume": "1000", "adjClose": "1.25", **more}
+
+
+def days(count: int, start: date = date(2012, 1, 1), ticker: str = "AAPL") -> list[Row]:
+    """As many rows: a day each, and another ticker when the year is over."""
+    return [
+        price((start + timedelta(days=index % 365)).isoformat(), f"{index}.5", f"{ticker}{index // 365}" if index >= 365 else ticker)
+        for index in range(count)
+    ]
+
+
+@dataclass
+class Recorder:
+    """A job that remembers what it was told."""
+
+    outcomes: list[tuple[str, str, str]] = field(default_factory=list)
+    details: list[dict[str, Any]] = field(default_factory=list)
+
+    def outcome(self, dataset: str, partition: str, outcome: str, **details: Any) -> None:
+        """Remember."""
+        self.outcomes.append((dataset, partition, outcome))
+        self.details.append(details)
+
+    def progress(self, done: int, total: int, text: str = "") -> None:
+        """Nothing."""
+
+
+def load(lake: Path | str, warehouse: Warehouse, *, workers: int = 2, partitions: Sequence[str] = ()) -> Recorder:
+    """Run the job in this process on all of the lake."""
+    job = Recorder()
+    work.run(job, str(lake), (), partitions, warehouse.url, warehouse.password, workers)  # type: ignore[arg-type]
+    return job
+
+
+def arguments(lake: Path, warehouse: Warehouse, *more: str) -> list[str]:
+    """The command line of the job, without its verb."""
+    return ["--lake", str(lake), "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]
+
+
+def start(verb: str, *words: str) -> subprocess.Popen[str]:
+    """Start the job as a process of its own."""
+    command = [sys.executable, "-m", "load_warehouse", verb, *words]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """The receipt of a started job; its exit code is in it."""
+    with process:
+        stdout, stderr = process.communicate(timeout=60)
+    receipt: dict[str, Any] = json.loads(stdout)
+    assert receipt["exit_code"] == process.returncode, stderr
+    assert "Traceback" not in stderr, stderr
+    return receipt
+
+
+VERSIONS = """
+select ticker, date::text, close::text, volume, "adjClose"::text, _row_number, known_from, known_to::text
+from raw.prices order by 1, 2, 7
+"""
+
+
+def versions(warehouse: Warehouse) -> list[tuple[Any, ...]]:
+    """Every version of every price, with what was known when; all that a rebuild must reproduce."""
+    return warehouse.rows(VERSIONS)
+
+
+def current(warehouse: Warehouse) -> dict[str, str]:
+    """Close by day of the rows known now."""
+    return dict(warehouse.rows("select date::text, close::text from raw.prices where known_to = 'infinity' order by 1"))  # type: ignore[arg-type]
