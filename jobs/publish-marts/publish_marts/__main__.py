@@ -191,9 +191,7 @@ def check(_job: Job, *, warehouse: str, warehouse_password: str, site: str, docs
     open_store(site).put("_check", b"written by the verb check\n")
 
 
-def plan(
-    _job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str]
-) -> list[dict[str, Any]]:
+def plan(_job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str]) -> list[dict[str, Any]]:
     """Each mart, what is published of it, and whether this run would look at it again."""
     from jobkit.store import open_store  # noqa: PLC0415
 

@@ -104,9 +104,7 @@ def marts(warehouse: Warehouse, wanted: Sequence[str]) -> list[Mart]:
     if strangers := sorted(set(wanted) - set(names)):
         raise MisconfiguredError(f"no mart {', '.join(strangers)} in the warehouse {warehouse.where}; there are {', '.join(names)}")
     keys = {row["mart"]: tuple(row["key"]) for row in warehouse.rows(_KEYS)}
-    return [
-        Mart(name, descriptions[name], tuple(columns[name]), keys.get(name, ())) for name in names if not wanted or name in wanted
-    ]
+    return [Mart(name, descriptions[name], tuple(columns[name]), keys.get(name, ())) for name in names if not wanted or name in wanted]
 
 
 _COLUMNS = """

@@ -162,9 +162,7 @@ def test_tables_have_headers_and_numbers_stand_right(frames: Frames, exported: l
 def test_the_restated_revenue_is_told_with_both_values_and_days(frames: Frames) -> None:
     section = sections.restatements(frames)
     assert section
-    assert section.tables[0].rows == [
-        ["AAPL", "Revenue", "Year to 2009-09-26", "36,537", "2009-10-28", "42,905", "2010-01-26", "17.4 %"]
-    ]
+    assert section.tables[0].rows == [["AAPL", "Revenue", "Year to 2009-09-26", "36,537", "2009-10-28", "42,905", "2010-01-26", "17.4 %"]]
     note = section.figures[0].note.replace("\N{NO-BREAK SPACE}", " ")
     assert "was 36,537 million when first filed, and is 42,905 million since 26 Jan 2010" in note
     assert ">36.5<" in section.figures[0].svg
