@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
+import socket
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.request import getproxies
 
 import click
-from jobkit.errors import EXIT_BUG, JobError
+from jobkit.errors import EXIT_BUG, JobError, TemporaryError
 from jobkit.report.prefect import ApiError
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jobs.catalogue import CatalogueError
+from jobs.catalogue import CatalogueError, catalogue
 from orchestration import deploy, watch
 from orchestration.local import stack
 
@@ -36,8 +39,10 @@ TICKERS = ["AAPL", "IBM", "MSFT", "GOOG"]
 CIKS = ["320193"]
 CONTACT = "finelt demo demo@example.com"
 UNHURRIED = 1_000_000  # the sample vendors do not mind how often they are asked
+KEYLESS = ("extract-ecb-fx-rates", "extract-treasury-yields", "extract-sec-company-facts", "extract-sec-filers")
 LIVE_DAYS, LIVE_MARKET_DAYS = 730, 5
 INTERRUPTED = 130
+CONNECT_WITHIN_S = 5.0
 MIB = 1024 * 1024
 PIPE_WIDTH = 110
 TRY_SQL = "select ticker, trade_date, close, pe_ratio from marts.fct_valuation_daily where ticker = 'AAPL' order by trade_date desc limit 5"
@@ -133,6 +138,9 @@ def main(directory: Path, *, live: bool, contact: str | None) -> None:
 def run(directory: Path, live_contact: str | None, teller: Teller) -> int:
     """The exit code: 0, or that of the job that failed. Without a contact for the real vendors the sample vendors are asked."""
     _interrupt_on_signals()
+    if getproxies():
+        for name in ("NO_PROXY", "no_proxy"):  # Prefect is here, whatever proxy leads outside
+            os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
     try:
         _run_in(directory, live_contact, teller)
     except KeyboardInterrupt:
@@ -149,6 +157,8 @@ def run(directory: Path, live_contact: str | None, teller: Teller) -> int:
 
 def _run_in(directory: Path, live_contact: str | None, teller: Teller) -> None:
     """Start the stack, run the flow, tell the result. Signals are deaf while the stack is ended, so that nothing stays running."""
+    if live_contact:
+        _check_network()
     teller.line(f"working in {directory}: starting Prefect, Postgres and {'a worker' if live_contact else 'the sample vendors'}")
     everything = partial(deploy.remembered, directory / "deployments.json", partial(deploy.everything, kind=stack.KIND, pool=stack.POOL))
     with stack.running(directory, vendors=not live_contact, deployments=everything) as running:
@@ -161,6 +171,20 @@ def _run_in(directory: Path, live_contact: str | None, teller: Teller) -> None:
             _tell(directory, steps, ending, teller)
         finally:
             _ignore_signals()
+            shutil.rmtree(directory / "secrets", ignore_errors=True)
+
+
+def _check_network() -> None:
+    """Nothing, when the vendors that need no key can be reached. Raises TemporaryError at once, where the jobs would be patient."""
+    if set(getproxies()) - {"no"}:
+        return  # then only the proxy knows
+    for host in [host for spec in catalogue() if spec.name in KEYLESS for host in spec.hosts]:
+        try:
+            socket.create_connection((host, 443), CONNECT_WITHIN_S).close()
+        except OSError as error:
+            raise TemporaryError(
+                f"cannot reach {host}: {error}; --live needs the internet, without it the demo asks sample vendors"
+            ) from None
 
 
 def sample(directory: Path, vendors: str) -> Extracts:
@@ -239,7 +263,7 @@ def _tell(directory: Path, steps: list[Step], ending: Ending, teller: Teller) ->
     if ending.state == "COMPLETED":
         teller.plain(_next_commands(directory))
         return
-    log = directory / "logs" / "Prefect-worker.log"
+    log = directory / "logs" / "prefect-worker.log"
     if not failed:
         raise StepsFailedError(f"the flow {FLOW} ended as {ending.state}: {ending.message}; its log is {log}", EXIT_BUG)
     told = "\n".join(f"          {step.name}: {step.message}" for step in failed)
@@ -278,7 +302,7 @@ def _cells(step: Step) -> list[str]:
 def _next_commands(directory: Path) -> str:
     """What a person may want to do with the result, to be copied."""
     chosen = "" if directory == Path(DEFAULT_DIRECTORY).absolute() else f" --dir {shlex.quote(str(directory))}"
-    job = f".venv/bin/extract-ecb-fx-rates plan --lake {shlex.quote(str(directory / 'lake'))} --start 2024-01-01 --end 2024-12-31"
+    job = f".venv/bin/extract-ecb-fx-rates plan --lake {shlex.quote(str(directory / 'lake'))} --start {SAMPLE_START} --end {SAMPLE_END}"
     return "\n".join(
         [
             f"The site is {directory / 'site' / 'index.html'}; open it in a browser: {(directory / 'site' / 'index.html').as_uri()}",

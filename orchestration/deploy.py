@@ -210,10 +210,16 @@ def _has(found: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
 @click.option("--api-url", envvar="PREFECT_API_URL", required=True, help="The Prefect server, e.g. http://127.0.0.1:4200/api.")
 def main(kind: str, name: str | None, api_url: str) -> None:
     """Register a work pool and a deployment for every job and flow. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
-    pool = name or kind
+    pool, api = name or kind, prefect.api({**os.environ, "PREFECT_API_URL": api_url})
     try:
-        done = register(prefect.api({**os.environ, "PREFECT_API_URL": api_url}), everything(kind=kind, pool=pool), kind=kind, pool=pool)
-    except (JobError, CatalogueError, prefect.ApiError) as error:
+        api.call("GET", "/admin/version", within_s=5)
+        done = register(api, everything(kind=kind, pool=pool), kind=kind, pool=pool)
+    except prefect.UnreachableError as error:
+        raise click.ClickException(f"no Prefect server answers at {api_url}: {error}; check --api-url and that it runs") from None
+    except prefect.RefusedError as error:
+        hint = "; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if error.status in (401, 403) else ""
+        raise click.ClickException(f"{error}{hint}") from None
+    except (JobError, CatalogueError) as error:
         raise click.ClickException(str(error)) from None
     for outcome in ("created", "changed", "unchanged"):
         for what in getattr(done, outcome):

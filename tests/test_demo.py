@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from jobkit.errors import TemporaryError
 
 from jobs.catalogue import catalogue
+from orchestration import demo
 from orchestration.local import programs
 
 if TYPE_CHECKING:
@@ -165,7 +167,10 @@ def test_the_site_and_the_lake_are_where_the_readme_says(story: Story) -> None:
 
 
 def test_revenue_of_apples_fiscal_2012_is_what_it_reported(story: Story) -> None:
-    sql = "select distinct value::bigint as value from marts.fct_fundamental where concept = '{}' and cik = 320193 and period_end = '2012-09-29' and period_start = '2011-09-25'"
+    sql = (
+        "select distinct value::bigint as value from marts.fct_fundamental where cik = 320193 and concept = '{}' "
+        "and period_start = '2011-09-25' and period_end = '2012-09-29'"
+    )
     assert query(story, sql.format("revenue")) == [{"value": "156508000000"}]
     assert query(story, sql.format("net_income")) == [{"value": "41733000000"}]
 
@@ -180,7 +185,10 @@ def test_revenue_of_apples_fiscal_2009_is_as_known_at_the_time(story: Story) -> 
 
 
 def test_the_euro_on_the_last_day_of_2012(story: Story) -> None:
-    sql = "select round(rate, 4) as rate from marts.fct_fx_rate where rate_date = '2012-12-31' and base_currency = 'EUR' and quote_currency = 'USD'"
+    sql = (
+        "select round(rate, 4) as rate from marts.fct_fx_rate "
+        "where rate_date = '2012-12-31' and base_currency = 'EUR' and quote_currency = 'USD'"
+    )
     assert query(story, sql) == [{"rate": "1.3194"}]
 
 
@@ -211,7 +219,7 @@ def test_a_failing_step_is_named_with_its_sentence_its_log_and_what_to_do(story:
         (story.directory / "lake.away").rename(lake)
     assert failed.code == 78, failed.said
     assert "extract-ecb-fx-rates: failed" in failed.said
-    assert "Prefect-worker.log; correct what it names and run it again" in failed.said.replace("\n", " ")
+    assert "prefect-worker.log; correct what it names and run it again" in failed.said.replace("\n", " ")
     assert left(story.directory) == []
 
 
@@ -229,3 +237,28 @@ def test_live_wants_to_know_who_asks(tmp_path: Path) -> None:
     refused = run(tmp_path, "--live")
     assert refused.code == 2
     assert "--contact" in refused.said
+
+
+def test_live_without_a_network_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(demo.socket, "create_connection", nowhere)
+    monkeypatch.setattr(demo, "getproxies", dict)
+    with pytest.raises(TemporaryError, match=r"cannot reach www\.ecb\.europa\.eu: Name or service not known; --live needs the internet"):
+        demo._run_in(tmp_path, "A b@example.com", demo.Teller())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_live_asks_for_prices_only_with_a_token_and_keeps_it_where_only_we_can_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TIINGO_TOKEN", raising=False)
+    monkeypatch.setenv("MASSIVE_TOKEN", "very secret")
+    extracts = demo.live(tmp_path, "A b@example.com")
+    assert set(extracts) == {*demo.KEYLESS, "extract-massive-daily-prices"}
+    assert "very secret" not in str(extracts)
+    secret = tmp_path / "secrets" / "massive"
+    assert extracts["extract-massive-daily-prices"]["token"] == secret.as_uri()
+    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("very secret", 0o600)
+    assert not any("base_url" in options for options in extracts.values())

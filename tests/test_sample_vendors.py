@@ -44,7 +44,7 @@ class Reply(NamedTuple):
     headers: http.client.HTTPMessage
     body: bytes
 
-    def json(self) -> Any:  # noqa: ANN401  (JSON is anything)
+    def json(self) -> Any:
         """The body as a value, where it says that it is JSON."""
         assert self.headers["Content-Type"] == "application/json"
         return json.loads(self.body)

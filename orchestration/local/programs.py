@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 MARK = "FINELT_STACK"
-INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ", *PROXIES)
 STOP_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.05
 TAIL = 3
@@ -79,7 +80,7 @@ def start(
 
     One that is `held` waits for `release` by reading its stdin.
     """
-    log = directory / "logs" / f"{name.replace(' ', '-')}.log"
+    log = directory / "logs" / f"{name.lower().replace(' ', '-')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
     with log.open("wb") as output:
