@@ -89,6 +89,10 @@ class Teller:
         """Seconds since it began."""
         return time.monotonic() - self._began_s
 
+    def doing(self, text: str) -> None:
+        """Show what is at work, on a terminal."""
+        self._status.update(text)
+
     def line(self, text: str, style: str | None = None) -> None:
         """Print one line."""
         self._console.print(f"{self.elapsed_s:6.1f} s  {text}", style=style, highlight=False, markup=False, soft_wrap=True)
@@ -111,7 +115,7 @@ class Teller:
             self.line(f"{step.name}: try {step.attempt}")
         else:
             self.line(f"{step.name}: started", "dim")
-        self._status.update(", ".join(self._at_work) or "waiting for the next step")
+        self.doing(", ".join(self._at_work) or "waiting for the next step")
 
 
 @click.command()
@@ -171,6 +175,7 @@ def _run_in(directory: Path, live_contact: str | None, teller: Teller) -> None:
             _tell(directory, steps, ending, teller)
         finally:
             _ignore_signals()
+            teller.doing("stopping what was started")
             shutil.rmtree(directory / "secrets", ignore_errors=True)
 
 
@@ -237,7 +242,7 @@ def _flow(directory: Path, running: Stack, extracts: Extracts, teller: Teller) -
         "site": str(directory / "site"),
         "extracts": extracts,
     }
-    run_id = watch.start(running.api, FLOW, stack.POOL, parameters)
+    run_id = running.start(FLOW, parameters)
     steps: dict[str, Step] = {}
     for seen in watch.follow(running.api, run_id, running.check):
         if not isinstance(seen, watch.Step):

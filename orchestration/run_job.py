@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,11 @@ from prefect import get_client, task
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.context import TaskRunContext
 from prefect.deployments import arun_deployment
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
+from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
+from prefect.flow_runs import wait_for_flow_run
 from prefect.runtime import deployment
 from prefect.tasks import exponential_backoff
+from websockets.exceptions import WebSocketException
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Receipt = dict[str, Any]
 
-LOOK_FIRST_S, LOOK_LAST_S, LOOK_SHARE = 0.5, 5.0, 0.1  # how often a run is looked at: a tenth of its age, within bounds
+LOOK_EVERY_S = 30
 RETRIES = 4
 FIRST_PAUSE_S = 2.0
 BUDGET_S = 15 * 60  # a step that still fails after this fails for good, whatever tries are left
@@ -115,12 +116,10 @@ async def _start(job: str, options: dict[str, object]) -> UUID:
 
 
 async def _ended(client: PrefectClient, flow_run_id: UUID) -> FlowRun:
-    began_s = time.monotonic()
+    """The run, once it has ended. The server's event says so at once; should one be lost, the next look finds out."""
     while True:
-        await asyncio.sleep(min(max(LOOK_FIRST_S, LOOK_SHARE * (time.monotonic() - began_s)), LOOK_LAST_S))
-        run = await client.read_flow_run(flow_run_id)
-        if run.state and run.state.is_final():
-            return run
+        with suppress(FlowRunWaitTimeout, OSError, WebSocketException):
+            return await wait_for_flow_run(flow_run_id, timeout=LOOK_EVERY_S, client=client)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +139,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
         yield Local(prefect.api(), directory, wanted)
     finally:
         programs.stop(workers)
-        programs.stop(prefect.program)
+        server.stop(prefect)
     assert programs.left_behind(directory) == []
 
 
@@ -259,6 +260,27 @@ def test_runs_that_a_killed_stack_left_are_put_away(local: Local) -> None:
     run_id = local.api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", later)["id"]
     stack.put_away(local.api)
     assert local.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"] == "CRASHED"
+
+
+def deploy_command(url: str, auth_string: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "orchestration.deploy", "--pool", "process", "--name", "all", "--api-url", url]
+    environment = {**os.environ, "PREFECT_API_AUTH_STRING": auth_string, "PYTHONPATH": str(deploy.REPOSITORY)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd="/")
+
+
+def test_the_deploy_command_registers_every_job_and_flow_and_says_so(local: Local) -> None:
+    done = deploy_command(local.api.url, (local.directory / "prefect" / "auth").read_text())
+    assert done.returncode == 0, done.stderr
+    names = [*(spec.name for spec in catalogue()), *deploy.FLOWS]
+    assert done.stdout.splitlines() == ["created   all", *(f"created   {name}/all" for name in names)]
+
+
+def test_the_deploy_command_says_what_is_wrong_with_a_server(local: Local) -> None:
+    refused, absent = deploy_command(local.api.url, "no:body"), deploy_command("http://127.0.0.1:1/api", "")
+    assert (refused.returncode, absent.returncode) == (1, 1)
+    assert "answered 401" in refused.stderr
+    assert "set PREFECT_API_AUTH_STRING" in refused.stderr
+    assert "no Prefect server answers at http://127.0.0.1:1/api" in absent.stderr
 
 
 def test_the_server_answers_nobody_without_its_password(local: Local) -> None:

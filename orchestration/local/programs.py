@@ -39,7 +39,7 @@ class Program:
 
     def release(self) -> None:
         """Let a program that was started `held` go on."""
-        if self.process.stdin:
+        if self.process.stdin and not self.process.stdin.closed:
             with suppress(BrokenPipeError):
                 self.process.stdin.write(b"go\n")
                 self.process.stdin.close()

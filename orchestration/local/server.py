@@ -15,6 +15,7 @@ import socket
 import sys
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from jobkit.report import prefect
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from orchestration.local.programs import Program
 
 HOST = "127.0.0.1"
-READY_WITHIN_S = 90.0
+READY_WITHIN_S, STOP_WITHIN_S = 90.0, 0.5
+DATABASE, MIGRATED = "prefect.db", "migrated"
 BUSY, RETRY_AFTER_S = 503, b"0.1"
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -53,6 +55,7 @@ class Server:
     program: Program
     url: str
     auth_string: str
+    migrated: Path
 
     def api(self) -> prefect.Api:
         """A client of its REST API."""
@@ -65,6 +68,7 @@ class Server:
     def wait(self) -> None:
         """Nothing, once it answers. Raises MisconfiguredError when it ended, TemporaryError when it takes too long."""
         self.program.wait_until(self._answers, READY_WITHIN_S)
+        self.migrated.write_text(version("prefect"), encoding="utf-8")
 
     def _answers(self) -> bool:
         try:
@@ -72,6 +76,11 @@ class Server:
         except prefect.UnreachableError:
             return False
         return True
+
+
+def stop(server: Server) -> None:
+    """End the server. It is not waited for long: what it waits for are its own timers, and its database survives a kill."""
+    programs.stop(server.program, STOP_WITHIN_S)
 
 
 def start(directory: Path) -> Server:
@@ -89,6 +98,7 @@ def start(directory: Path) -> Server:
             "PREFECT_HOME": str(home),
             "PREFECT_SERVER_API_AUTH_STRING": auth_string,
             "PREFECT_SERVER_UI_API_URL": url,
+            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(_may_need_migration(home)).lower(),
             **SETTINGS,
         }
         program = programs.start(
@@ -98,7 +108,15 @@ def start(directory: Path) -> Server:
             environment,
             inherited_fds=[listening.fileno()],
         )
-    return Server(program, url, auth_string)
+    return Server(program, url, auth_string, home / MIGRATED)
+
+
+def _may_need_migration(home: Path) -> bool:
+    """Whether this Prefect has not served this database yet. To find that out by itself takes it most of a second."""
+    try:
+        return (home / MIGRATED).read_text(encoding="utf-8") != version("prefect") or not (home / DATABASE).exists()
+    except OSError:
+        return True
 
 
 def _auth_string(path: Path) -> str:

@@ -13,11 +13,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 
-from orchestration import deploy
+from orchestration import deploy, watch
 from orchestration.local import postgres, programs, server, worker
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from orchestration.local.programs import Program
 
 KIND = POOL = "process"
-SPACE_BYTES = 500 * 1024 * 1024
+SPACE_BYTES, FULL_BYTES = 250 * 1024 * 1024, 10 * 1024 * 1024
 VENDORS_WITHIN_S = 30.0
 UNENDED = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
 
@@ -39,15 +39,28 @@ UNENDED = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
 class Stack:
     """What runs: Prefect's API, the warehouse and its password by reference, and where the sample vendors answer, if they do."""
 
+    directory: Path
     api: Api
     warehouse: str
     warehouse_password: str
     vendors: str | None
-    programs: tuple[Program, ...]
+    worker: Program
+    others: tuple[Program, ...]
+
+    def start(self, flow: str, parameters: dict[str, Any]) -> str:
+        """The id of a new run of a flow. The worker is let go with the first, which its first question then finds."""
+        run_id = watch.start(self.api, flow, POOL, parameters)
+        self.worker.release()
+        return run_id
 
     def check(self) -> None:
-        """Nothing, while all programs run. Raises MisconfiguredError with the last words of one that ended."""
-        for program in self.programs:
+        """Nothing, while all programs run. Raises MisconfiguredError with the last words of one that ended.
+
+        Raises TemporaryError when the disk is full, which no program of them survives or tells as well.
+        """
+        if shutil.disk_usage(self.directory).free < FULL_BYTES:
+            raise TemporaryError(f"no space left at {self.directory}; free some and run it again, it goes on where it ended")
+        for program in (self.worker, *self.others):
             program.check()
 
 
@@ -61,24 +74,24 @@ def running(directory: Path, *, vendors: bool, deployments: Callable[[], Sequenc
     with alone(directory), ExitStack() as ends:
         programs.end(programs.left_behind(directory))
         prefect = server.start(directory)
-        ends.callback(lambda: programs.stop(prefect.program))
+        ends.callback(lambda: server.stop(prefect))
         workers = worker.start(directory, prefect, POOL)
         ends.callback(lambda: programs.stop(workers))
-        sample = _start_vendors(directory) if vendors else None
-        if sample:
-            ends.callback(lambda: programs.stop(sample))
+        others = [prefect.program]
+        if vendors:
+            others.append(_start_vendors(directory))
+            ends.callback(lambda: programs.stop(others[-1]))
         with ThreadPoolExecutor(2) as aside:
-            database = aside.submit(lambda: ends.enter_context(postgres.running(directory / "postgres")))
+            warehouse = aside.submit(lambda: ends.enter_context(postgres.running(directory / "postgres")))
             wanted = aside.submit(deployments)
             prefect.wait()
-        put_away(prefect.api())
-        deploy.register(prefect.api(), wanted.result(), kind=KIND, pool=POOL)
-        workers.release()
-        url = _vendors_url(sample) if sample else None
+        api, database = prefect.api(), warehouse.result()
+        put_away(api)
+        deploy.register(api, wanted.result(), kind=KIND, pool=POOL)
+        url = _vendors_url(others[-1]) if vendors else None
         ends.callback(lambda: programs.ask_to_end(programs.left_behind(directory)))  # while Postgres stops
         ends.callback(lambda: programs.stop(workers))  # first: its jobs want to tell the server how they ended
-        all_programs = (prefect.program, workers, sample) if sample else (prefect.program, workers)
-        yield Stack(prefect.api(), database.result().url, database.result().password_reference, url, all_programs)
+        yield Stack(directory, api, database.url, database.password_reference, url, workers, tuple(others))
 
 
 def put_away(api: Api) -> None:
