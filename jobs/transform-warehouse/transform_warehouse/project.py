@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -58,7 +59,7 @@ def keep_parse(project: Path) -> Path:
     kept = _kept(project)
     kept.parent.mkdir(exist_ok=True)
     beside = kept.with_suffix(f".{os.getpid()}")
-    beside.write_bytes(bytes(_parse(project).to_msgpack(extended_mashumaro_encoder)))
+    beside.write_bytes(bytes(_timeless(_parse(project)).to_msgpack(extended_mashumaro_encoder)))
     beside.replace(kept)
     for older in set(kept.parent.glob("parse-*")) - {kept}:
         older.unlink(missing_ok=True)
@@ -85,6 +86,17 @@ def _parse(project: Path) -> Manifest:
 
     with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         return cast("Manifest", dbt.invoke("parse", project=project, scratch=Path(scratch)).result)
+
+
+def _timeless(parsed: Manifest) -> Manifest:
+    """The parse without a trace of when and by which run it was made: the same project gives the same bytes."""
+    parsed.files = {}  # for a partial parse, which is never made
+    parsed.metadata.generated_at = parsed.metadata.invocation_started_at = parsed.metadata.run_started_at = datetime.fromtimestamp(0, UTC)
+    parsed.metadata.invocation_id = None
+    for node in chain(*(getattr(parsed, kind).values() for kind in ("nodes", "sources", "macros", "unit_tests"))):
+        node.created_at = 0.0
+    parsed.build_flat_graph()  # type: ignore[no-untyped-call]  # dbt has no types for it
+    return parsed
 
 
 def _moved(parsed: Manifest, database: str) -> Manifest:

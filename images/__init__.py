@@ -1,0 +1,1 @@
+"""One image per job: what goes into each, building, measuring and pushing them."""

@@ -1,0 +1,127 @@
+"""scripts/images: the images of the jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from images import base as bases
+from images import engine, size
+from images import plan as plans
+from jobs.catalogue import CatalogueError, JobSpec, catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TESTS = ("tests/test_images_plan.py", "tests/test_images.py")
+jobs_argument = click.argument("jobs", nargs=-1, metavar="[JOB]...")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def images() -> None:
+    r"""One image per job.
+
+    The tag is a hash of everything that can change the image: the job, jobkit, its part of uv.lock, the recipe, the base.
+
+    \b
+    FINELT_PYTHON_IMAGE   the base image; pin it by digest. Default: the one in images/job.Dockerfile
+    FINELT_BUILD_CA       certificates for the build where a proxy opens TLS; they do not stay. Default: SSL_CERT_FILE
+    FINELT_BUILD_NETWORK  the network of the build, such as host
+    FINELT_PLATFORM       such as linux/amd64. Default: the engine's own
+    """
+
+
+def chosen(names: Sequence[str]) -> list[JobSpec]:
+    """The jobs of these names, or all. Raises click's usage error for a name that is no job."""
+    specs = {spec.name: spec for spec in catalogue()}
+    if unknown := [name for name in names if name not in specs]:
+        raise click.UsageError(f"no job is called {unknown[0]!r}; there are {', '.join(specs)}")
+    return [specs[name] for name in names or specs]
+
+
+def surroundings() -> engine.Surroundings:
+    """What the environment says about building here."""
+    return engine.Surroundings.of(os.environ)
+
+
+@images.command("list")
+def list_images() -> None:
+    """Every image by name, and whether it is built here."""
+    for spec in chosen(()):
+        name = engine.plan(spec, surroundings()).name
+        click.echo(f"{name}  {'built' if engine.exists(name) else 'not built'}")
+
+
+@images.command()
+@jobs_argument
+@click.option("--again", is_flag=True, help="Build from nothing, also what is there already.")
+def build(jobs: tuple[str, ...], *, again: bool) -> None:
+    """Build what is missing; print the images' names."""
+    for spec in chosen(jobs):
+        click.echo(engine.build(spec, surroundings(), again=again))
+
+
+@images.command()
+def test() -> None:
+    """Test every image; what is missing is built first."""
+    environ = {**os.environ, "FINELT_REQUIRE_DOCKER": "1"}
+    command = [sys.executable, "-m", "pytest", *TESTS]
+    sys.exit(subprocess.run(command, cwd=plans.ROOT, env=environ, check=False).returncode)  # noqa: S603
+
+
+@images.command()
+@click.option("--since", metavar="REV", required=True, help="A commit, branch or tag.")
+def changed(since: str) -> None:
+    """The jobs whose image may have changed, as a JSON list for a CI matrix."""
+    specs = catalogue()
+    click.echo(json.dumps(plans.changed(specs, plans.revision(since), plans.checkout())))
+
+
+@images.command("size")
+@jobs_argument
+def sizes(jobs: tuple[str, ...]) -> None:
+    """Size over the base and the time of `describe`, against the budgets; 1 when one is over."""
+    here, excesses = surroundings(), list[str]()
+    click.echo(f"{'job':28} {'MB over base':>12} {'allowed':>8} {'describe s':>11} {'CPU s':>6}")
+    for spec in chosen(jobs):
+        base = engine.plan(spec, here).args["PYTHON_IMAGE"]
+        found = size.measure(spec.name, engine.build(spec, here), base)
+        own = f"{found.size_bytes / size.MB:12.1f} {found.budget_bytes / size.MB:8.0f}"
+        click.echo(f"{spec.name:28} {own} {found.describe_s:11.3f} {found.own_cpu_s:6.3f}")
+        excesses += found.excesses
+    for excess in excesses:
+        click.echo(excess, err=True)
+    sys.exit(bool(excesses))
+
+
+@images.command()
+@click.argument("registry")
+@jobs_argument
+def push(registry: str, jobs: tuple[str, ...]) -> None:
+    """Push to REGISTRY/JOB and print, as JSON, the digest each job's image is deployed by."""
+    here = surroundings()
+    pushed = {spec.name: engine.push(engine.build(spec, here), f"{registry.rstrip('/')}/{spec.name}") for spec in chosen(jobs)}
+    click.echo(json.dumps(pushed, indent=2))
+
+
+@images.command()
+def base() -> None:
+    """Make a base image from Debian's packages, where no registry can be reached; print its name. Needs root and Debian."""
+    click.echo(bases.base())
+
+
+def main() -> None:
+    """The command; what is wrong is one sentence, and nothing is half done."""
+    try:
+        images(prog_name="scripts/images")
+    except (engine.EngineError, plans.PlanError, CatalogueError) as error:
+        sys.exit(f"images: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+# One recipe, one image per job. `scripts/images build` names the arguments; by hand, from the top of the repository:
+#   docker build -f images/job.Dockerfile --build-arg JOB=extract-ecb-fx-rates .
+# Behind a proxy that opens TLS: --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt
+# There is no line that names a syntax: it would be pulled from a registry.
+ARG PYTHON_IMAGE=python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
+# Where PYTHON_IMAGE has no shell and no pip: the image beside it that has, with the same Python in the same place.
+ARG BUILD_IMAGE=${PYTHON_IMAGE}
+
+# What installs. None of it is in an image.
+FROM ${BUILD_IMAGE} AS tools
+USER 0:0
+WORKDIR /src
+ENV PATH=/tools/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 \
+    UV_LINK_MODE=copy UV_PROJECT_ENVIRONMENT=/app UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1
+COPY images/build-requirements.txt images/
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
+    python3 -m pip install --quiet --disable-pip-version-check --target /tools --no-deps --require-hashes -r images/build-requirements.txt
+COPY images/assemble.py images/lock.py images/
+
+# What every image stands on: one layer, because what a layer above removes would still be there, and leave a mark with the time.
+FROM ${PYTHON_IMAGE} AS offered
+
+FROM tools AS hardened
+COPY images/harden.py images/
+COPY --from=offered / /base
+RUN python3 images/harden.py /base
+
+FROM scratch AS base
+COPY --from=hardened /base /
+
+# The lock, cut down to what is needed: another job's dependency then changes nothing here, and jobs with the same share a layer.
+FROM tools AS locks
+ARG JOB
+ARG EXTRAS=""
+COPY uv.lock ./
+RUN mkdir /locks && python3 images/lock.py "jobkit[${EXTRAS}]" <uv.lock >/locks/runtime && python3 images/lock.py "${JOB}" <uv.lock >/locks/job
+
+# The libraries of jobkit, with the extras a job asks for. The same for all jobs that ask for the same.
+FROM tools AS runtime
+ARG EXTRAS=""
+COPY pyproject.toml ./
+COPY jobs/jobkit/pyproject.toml jobs/jobkit/
+COPY --from=locks /locks/runtime uv.lock
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+    if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
+    uv sync --quiet --frozen --no-dev --no-install-workspace --no-build --package jobkit $(for extra in ${EXTRAS}; do echo --extra ${extra}; done) \
+    && python3 images/assemble.py /app /layers runtime
+
+# The libraries of the job itself, then the job.
+FROM runtime AS build
+ARG JOB
+COPY jobs/${JOB}/pyproject.toml jobs/${JOB}/
+COPY --from=locks /locks/job uv.lock
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+    if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
+    uv sync --quiet --frozen --no-dev --no-install-workspace --no-build --package "${JOB}" \
+    && python3 images/assemble.py /app /layers libraries
+COPY jobs/jobkit jobs/jobkit
+COPY jobs/${JOB} jobs/${JOB}
+RUN --mount=type=cache,target=/root/.cache \
+    PYTHONPATH=/tools uv sync --quiet --offline --frozen --no-dev --no-editable --no-build-isolation --package "${JOB}" \
+    && python3 images/assemble.py /app /layers job "${JOB}"
+
+# The image of a job.
+FROM base AS job
+COPY --from=runtime /layers/runtime /
+COPY --from=build /layers/libraries /
+COPY --from=build /layers/job /
+ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["/app/bin/job"]
+ARG PYTHON_IMAGE
+ARG JOB
+ARG VERSION=""
+ARG DESCRIPTION=""
+ARG DESCRIBE="{}"
+LABEL org.opencontainers.image.title="${JOB}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.description="${DESCRIPTION}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
+      finelt.describe="${DESCRIBE}"
+
+# A job that runs dbt carries the project and its parse.
+FROM build AS project
+COPY dbt /app/dbt
+RUN /app/bin/python -m transform_warehouse.parse /app/dbt && python3 images/assemble.py /app /layers project
+
+FROM job AS dbt
+COPY --from=project /layers/project /
+ENV FINELT_PROJECT=/app/dbt
+
+# What `docker build` makes when no target is named.
+FROM job

@@ -1,0 +1,498 @@
+"""The images themselves, each promise once over every job in the catalogue. A new job is tested by being there."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from images import base, engine, lock, plan, size
+from images.engine import EngineError, Surroundings
+from jobs.catalogue import JobSpec, catalogue
+from tests.registry import registry
+from tests.test_job_contract import CANARY, arguments, silence
+from tests.test_job_contract import describe as described_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+pytestmark = pytest.mark.docker
+SPECS = catalogue()
+EXTRACTS = [spec for spec in SPECS if spec.name.startswith("extract-")]
+HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
+every_job = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+LOOK_AROUND = """
+import json, os, stat, sys
+found = {"setuid": [], "python": sys.prefix, "writable": []}
+for folder, names, files in os.walk("/"):
+    names[:] = [name for name in names if os.path.join(folder, name) not in ("/proc", "/sys", "/dev")]
+    for name in files:
+        mode = os.lstat(os.path.join(folder, name)).st_mode
+        if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+            found["setuid"].append(os.path.join(folder, name))
+        if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+            found["writable"].append(os.path.join(folder, name))
+found["commands"] = sorted({name for path in os.environ["PATH"].split(":") if os.path.isdir(path) for name in os.listdir(path)})
+print(json.dumps(found))
+"""
+
+
+@cache
+def here() -> Surroundings:
+    """The surroundings the environment names; where the recipe's base cannot be had, with a base made from Debian's packages."""
+    told = Surroundings.of(os.environ)
+    if told.python_image is None:
+        default = plan.default_image(plan.checkout())
+        try:
+            engine.exists(default) or engine.docker("pull", "--quiet", default)
+        except EngineError:
+            return replace(told, python_image=base.base(), network=told.network or "host")
+    return told
+
+
+@cache
+def image(spec: JobSpec) -> str:
+    return engine.build(spec, here())
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        (line,) = self.stdout.splitlines()
+        document = json.loads(line)
+        assert isinstance(document, dict)
+        return document
+
+
+def run(spec: JobSpec, *words: str, flags: Sequence[str] = ("--network", "none"), environ: dict[str, str] | None = None) -> Ended:
+    """What becomes of a hardened container, which is gone afterwards."""
+    name = f"finelt-test-{secrets.token_hex(4)}"
+    given = [word for variable in environ or {} for word in ("--env", variable)]
+    command = [engine.client(), "run", "--rm", "--name", name, *HARDENED, *flags, *given, image(spec), *words]
+    try:
+        done = subprocess.run(command, env={**os.environ, **(environ or {})}, capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        engine.docker("rm", "--force", name)
+        raise
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def python(spec: JobSpec, code: str, *flags: str) -> str:
+    """What Python says in the image."""
+    return engine.docker("run", "--rm", "--network", "none", "--entrypoint", "/app/bin/python", *flags, image(spec), "-c", code)
+
+
+def inspected(spec: JobSpec) -> dict[str, Any]:
+    (document,) = json.loads(engine.docker("image", "inspect", image(spec)))
+    assert isinstance(document, dict)
+    return document
+
+
+def layers(name: str) -> list[str]:
+    (document,) = json.loads(engine.docker("image", "inspect", name))
+    return list(document["RootFS"]["Layers"])
+
+
+@every_job
+def test_describe_needs_no_network_and_is_the_label(spec: JobSpec) -> None:
+    told = run(spec, "describe").receipt
+    assert told == described_here(spec)
+    labels = inspected(spec)["Config"]["Labels"]
+    assert json.loads(labels["finelt.describe"]) == told
+    assert labels["org.opencontainers.image.title"] == spec.name
+    assert labels["org.opencontainers.image.version"] == told["version"]
+    assert labels["org.opencontainers.image.description"] == spec.description
+    assert labels["org.opencontainers.image.base.name"]
+
+
+@every_job
+def test_the_command_is_the_job_and_is_started_without_a_shell(spec: JobSpec) -> None:
+    config = inspected(spec)["Config"]
+    assert config["Entrypoint"] == ["/app/bin/job"]
+    assert not config.get("Cmd")
+    assert spec.name in run(spec, "--version").stdout
+
+
+@every_job
+def test_usage_errors_end_with_2_and_one_receipt(spec: JobSpec) -> None:
+    ended = run(spec, "run")
+    assert (ended.code, ended.receipt["status"], ended.receipt["exit_code"]) == (2, "failed", 2)
+    assert "Traceback" not in ended.stderr
+
+
+@every_job
+def test_without_network_the_other_side_is_temporarily_away_and_nothing_leaks(spec: JobSpec) -> None:
+    for verb in ("check", "run"):
+        ended = run(spec, verb, *arguments(spec, Path("/tmp"), 9), environ={"CANARY": CANARY})  # noqa: S108
+        assert (ended.code, ended.receipt["exit_code"], ended.receipt["verb"]) == (75, 75, verb)
+        assert "Traceback" not in ended.stderr
+        assert CANARY not in ended.stdout + ended.stderr
+
+
+@every_job
+def test_sigterm_ends_the_first_process_of_a_container_within_ten_seconds(spec: JobSpec) -> None:
+    name = f"finelt-test-{secrets.token_hex(4)}"
+    with silence() as (port, met):
+        flags = ["--name", name, "--network", "host", "--env", "CANARY"]
+        command = [engine.client(), "run", "--rm", *HARDENED, *flags, image(spec), "run", *arguments(spec, Path("/tmp"), port)]  # noqa: S108
+        environ = {**os.environ, "CANARY": CANARY}
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert met.wait(60), "the job never called the other side"
+            began = time.monotonic()
+            engine.docker("kill", "--signal", "TERM", name)
+            stdout, stderr = process.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    ended = Ended(process.returncode, stdout, stderr)
+    assert (ended.code, ended.receipt["status"]) == (143, "stopped")
+
+
+@every_job
+def test_it_runs_as_nobody_and_can_write_nothing_of_its_own(spec: JobSpec) -> None:
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", inspected(spec)["Config"]["User"])
+    code = """
+import os, pathlib
+print(os.getuid(), os.getgid(), os.getgroups())
+for path in ("/", "/app", "/app/bin", "/etc", "/usr/bin"):
+    try: pathlib.Path(path, "x").write_text("x")
+    except OSError: continue
+    print("wrote to", path)
+"""
+    assert python(spec, code) == "65532 65532 [65532]"
+
+
+@every_job
+def test_there_is_nothing_to_install_build_or_become_someone_else_with(spec: JobSpec) -> None:
+    found = json.loads(python(spec, LOOK_AROUND, "--user", "0"))
+    assert found["setuid"] == found["writable"] == []
+    unwanted = re.compile(r"(pip|uv|uvx|wheel|easy_install|gcc|g\+\+|cc|c\+\+|clang|tcc|ld|as|make|cargo|curl|wget)[\d.-]*")
+    assert [name for name in found["commands"] if unwanted.fullmatch(name)] == []
+    modules = python(
+        spec, "import importlib.util as u; print([m for m in ('pip', 'uv', 'setuptools', 'ensurepip', 'pytest') if u.find_spec(m)])"
+    )
+    assert modules == "[]"
+
+
+@every_job
+def test_its_folder_holds_one_command_no_shell_script_and_only_what_the_lock_says_it_needs(spec: JobSpec) -> None:
+    code = """
+import json, os, pathlib, importlib.metadata as m
+bins = sorted(p.name for p in pathlib.Path("/app/bin").iterdir())
+first = {str(p): p.read_bytes()[:32].split(b"\\n")[0] for p in pathlib.Path("/app").rglob("*") if p.is_file()}
+scripts = [path for path, line in first.items() if line.startswith(b"#!") and line.endswith(b"sh")]
+print(json.dumps([bins, scripts, sorted(d.name for d in m.distributions() if str(d.locate_file("")).startswith("/app"))]))
+"""
+    bins, scripts, installed = json.loads(python(spec, code))
+    assert [name for name in bins if not name.startswith("python")] == sorted(["job", spec.name])
+    assert scripts == []
+    locked = lock.pruned((plan.ROOT / "uv.lock").read_text(), spec.name)
+    assert {name.lower().replace("_", "-").replace(".", "-") for name in installed} <= set(
+        re.findall(r'^name = "(.+)"$', locked, re.MULTILINE)
+    )
+    assert {"jobkit", spec.name} <= set(installed)
+
+
+@every_job
+def test_every_module_of_the_job_can_be_imported_from_its_bytecode(spec: JobSpec) -> None:
+    """What was trimmed away is missed by nobody."""
+    code = f"""
+import importlib, pkgutil, pathlib
+import {spec.package}, jobkit
+for package in ({spec.package}, jobkit):
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not found.name.endswith((".__main__", ".parse")):
+            module = importlib.import_module(found.name)
+            flags = pathlib.Path(module.__cached__).read_bytes()[4:8]
+            assert flags == bytes([1, 0, 0, 0]), (module.__cached__, flags)
+"""
+    optional = ("arro3", "backports", "httpx2", "yaml", "msgspec", "boto3", "stamina")
+    try:
+        python(spec, code)
+    except EngineError as error:  # a room of jobkit whose extra the job does not ask for
+        missing = re.search(r"No module named '([\w.]+)'", str(error))
+        if not missing or missing[1].split(".")[0] not in optional or spec in EXTRACTS:
+            raise
+
+
+def test_two_builds_of_the_same_files_give_the_same_layers_and_leave_no_certificate(tmp_path: Path) -> None:
+    """Also when one of them had other certificates, of which none stays in the image."""
+    bundle = tmp_path / "ca.pem"
+    own = here().ca
+    bundle.write_text(f"{own.read_text() if own else ''}\n# {CANARY}\n")
+    for name in ("extract-ecb-fx-rates", "transform-warehouse"):
+        spec = next(spec for spec in SPECS if spec.name == name)
+        first = layers(image(spec))
+        again = engine.build(spec, replace(here(), ca=bundle if own else None), again=True)
+        assert layers(again) == first
+        assert CANARY.encode() not in saved(again)
+
+
+def saved(name: str) -> bytes:
+    """All that a registry would get: the configuration and every layer."""
+    return subprocess.run([engine.client(), "save", name], capture_output=True, check=True).stdout
+
+
+def test_a_build_by_hand_from_the_repository_gives_the_same_layers() -> None:
+    """The recipe's .dockerignore and the staged context agree on what an image is made of."""
+    spec = SPECS[0]
+    planned = engine.plan(spec, here())
+    given = [word for name, value in planned.args.items() for word in ("--build-arg", f"{name}={value}")]
+    given += ["--network", here().network] if here().network else []
+    given += ["--secret", f"id=ca,src={here().ca}"] if here().ca else []
+    command = [engine.client(), "build", "--quiet", "--file", str(plan.ROOT / plan.RECIPE), *given, str(plan.ROOT)]
+    done = subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}, capture_output=True, text=True, check=True)
+    assert layers(done.stdout.strip()) == layers(image(spec))
+
+
+def test_extract_jobs_share_all_layers_but_their_own() -> None:
+    stacks = [layers(image(spec)) for spec in EXTRACTS]
+    assert len({tuple(stack[:-1]) for stack in stacks}) == 1
+    assert len({stack[-1] for stack in stacks}) == len(EXTRACTS)
+
+
+@every_job
+def test_no_secret_is_in_the_image_or_its_history(spec: JobSpec) -> None:
+    """Neither a credential of whoever built it nor a file that holds one."""
+    told = json.dumps(inspected(spec)) + engine.docker("history", "--no-trunc", image(spec))
+    assert not re.search(r"(AWS_|SECRET|TOKEN|PASSWORD)[A-Z_]*=|BEGIN [A-Z ]*PRIVATE KEY|AKIA[A-Z0-9]{16}", told)
+    names = (".env", "id_rsa", ".netrc", ".pypirc", "ca.pem")
+    code = f"import pathlib; print([str(path) for path in pathlib.Path('/').rglob('*') if path.name in {names}])"
+    assert python(spec, code, "--user", "0") == "[]"
+    assert python(spec, "import os; print(os.path.exists('/run/secrets/ca'))") == "False"
+
+
+@every_job
+def test_it_is_within_its_budgets(spec: JobSpec) -> None:
+    measured = size.measure(spec.name, image(spec), engine.plan(spec, here()).args["PYTHON_IMAGE"])
+    assert measured.excesses == []
+
+
+@contextmanager
+def endless_facts() -> Iterator[tuple[int, threading.Event]]:
+    """An EDGAR whose answer is a company with more facts than any memory holds; the event is set when it has begun."""
+    begun = threading.Event()
+
+    class Edgar(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            begun.set()
+            try:
+                self.wfile.write(b'{"cik": 320193, "entityName": "Endless", "facts": {"us-gaap": {"Assets": {"units": {"USD": [')
+                for _ in range(1024):
+                    self.wfile.write(b'{"end": "2012-12-31", "val": 1, "accn": "0", "fy": 2012, "fp": "FY"},' * 8192)
+            except OSError:
+                pass
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Edgar) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server.server_address[1], begun
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_out_of_memory_ends_with_137_and_commits_nothing(tmp_path: Path) -> None:
+    """The launcher can tell: Docker says who was killed for its memory, and there is no receipt."""
+    spec = next(spec for spec in SPECS if spec.name == "extract-sec-company-facts")
+    lake, name = tmp_path / "lake", f"finelt-test-{secrets.token_hex(4)}"
+    lake.mkdir()
+    lake.chmod(0o777)
+    flags = ["--name", name, "--network", "host", "--memory", "128m", "--memory-swap", "128m", "--volume", f"{lake}:/lake"]
+    with endless_facts() as (port, begun):
+        words = arguments(spec, Path("/"), port, lake="/lake")
+        command = [engine.client(), "run", *HARDENED, *flags, image(spec), "run", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert begun.is_set()
+    try:
+        assert (done.returncode, done.stdout) == (137, "")
+        assert engine.docker("inspect", "--format", "{{.State.OOMKilled}}", name) == "true"
+    finally:
+        engine.docker("rm", "--force", name)
+    assert [path for path in lake.rglob("*") if path.is_file()] == []
+
+
+def test_pushing_gives_the_digest_the_registry_has() -> None:
+    spec = SPECS[0]
+    with registry() as (address, shelves):
+        reference = engine.push(image(spec), f"{address}/finelt/{spec.name}")
+        engine.docker("image", "rm", f"{address}/finelt/{spec.name}:{image(spec).rpartition(':')[2]}")
+    name, _, digest = reference.partition("@")
+    assert name == f"{address}/finelt/{spec.name}"
+    manifest = json.loads(shelves.manifests[digest])
+    assert len(manifest["layers"]) == len(layers(image(spec)))
+    assert {layer["digest"] for layer in manifest["layers"]} <= set(shelves.blobs)
+
+
+# One pipeline through containers alone.
+
+
+@cache
+def stand_ins() -> str:
+    """The image of what the jobs work with."""
+    with TemporaryDirectory() as folder:
+        context = Path(folder)
+        for name in ("pyproject.toml", "uv.lock", "images/build-requirements.txt"):
+            (context / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(plan.ROOT / name, context / name)
+        shutil.copytree(
+            plan.ROOT / "scripts/sample_vendors", context / "scripts/sample_vendors", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        words = ["--build-arg", f"PYTHON_IMAGE={engine.plan(SPECS[0], here()).args['PYTHON_IMAGE']}"]
+        words += ["--network", here().network] if here().network else []
+        words += ["--secret", f"id=ca,src={here().ca}"] if here().ca else []
+        command = [
+            engine.client(),
+            "build",
+            "--file",
+            str(plan.ROOT / "tests/stand_ins.Dockerfile"),
+            "--tag",
+            "finelt/stand-ins",
+            *words,
+            folder,
+        ]
+        done = subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return "finelt/stand-ins"
+
+
+POSTGRES = """
+set -e
+/postgres/bin/initdb -D /tmp/data -U finelt --pwfile=/password --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 >/dev/null
+echo 'host all all all scram-sha-256' >>/tmp/data/pg_hba.conf
+exec /postgres/bin/postgres -D /tmp/data -c listen_addresses='*' -c unix_socket_directories=''
+"""
+REACH = """
+import socket, sys, time
+deadline = time.monotonic() + 30
+while True:
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close()
+        break
+    except OSError:
+        if time.monotonic() > deadline:
+            sys.exit(f"nobody listens at {sys.argv[1:]}")
+        time.sleep(0.1)
+"""
+S3 = """
+import boto3, json, sys
+s3 = boto3.client("s3")
+if sys.argv[1] == "make":
+    s3.create_bucket(Bucket="finelt", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+else:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="finelt")
+    print(json.dumps([found["Key"] for page in pages for found in page.get("Contents", [])]))
+"""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A private network with Postgres, an S3 server and the sample vendors, which nothing outside reaches and which reaches nothing."""
+
+    name: str
+    password: Path
+
+    def start(self, host: str, *words: str, flags: Sequence[str] = ()) -> None:
+        """One of its hosts."""
+        attached = ["--network", self.name, "--network-alias", host, "--name", f"{self.name}-{host}", "--detach"]
+        engine.docker("run", *attached, *HARDENED, *flags, stand_ins(), *words)
+
+    def ask(self, host: str, *words: str) -> str:
+        """What a program says on a host."""
+        return engine.docker("exec", *AWS, f"{self.name}-{host}", "/app/bin/python", "-c", *words)
+
+    def run(self, name: str, *words: str) -> dict[str, Any]:
+        """The receipt of a job that ended well, in a hardened container beside the vendors, who listen to their own machine only."""
+        spec = next(spec for spec in SPECS if spec.name == name)
+        known = {
+            "lake": "s3://finelt/lake",
+            "site": "s3://finelt/site",
+            "docs": "s3://finelt/docs",
+            "warehouse": "postgresql://finelt@postgres:5432/postgres",
+            "warehouse-password": "file:///password",
+            "start": "2012-12-03",
+            "end": "2012-12-31",
+            "tickers": "AAPL",
+            "ciks": "320193",
+            "contact": "Example Ltd admin@example.com",
+            "token": "file:///password",
+            "requests-per-minute": "1000000",
+            "requests-per-hour": "1000000",
+            "base-url": f"http://127.0.0.1:8000/{spec.hosts[0]}" if spec.hosts else "",
+        }
+        options = {option.replace("_", "-") for option in described_here(spec)["options"]["properties"]}
+        given = [word for option, value in known.items() if option in options for word in (f"--{option}", value)]
+        flags = ["--network", f"container:{self.name}-vendors", "--volume", f"{self.password}:/password:ro", *AWS]
+        ended = run(spec, "run", *given, *words, flags=flags)
+        assert ended.code == 0, ended.stderr[-3000:] + ended.stdout
+        return ended.receipt
+
+
+AWS = [
+    word
+    for setting in ("ENDPOINT_URL=http://s3:5000", "ACCESS_KEY_ID=test", "SECRET_ACCESS_KEY=test", "DEFAULT_REGION=eu-central-1")
+    for word in ("--env", f"AWS_{setting}")
+]
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    """The network, whose hosts answer."""
+    made = Network(f"finelt-test-{secrets.token_hex(4)}", tmp_path / "password")
+    made.password.write_text(secrets.token_urlsafe(16))
+    made.password.chmod(0o644)
+    engine.docker("network", "create", "--internal", made.name)
+    try:
+        made.start("postgres", "sh", "-c", POSTGRES, flags=["--volume", f"{made.password}:/password:ro"])
+        made.start("s3", "moto_server", "--host", "0.0.0.0", "--port", "5000")  # noqa: S104
+        made.start("vendors", "python3", "scripts/sample_vendors", "--port", "8000")
+        for host, port in (("postgres", "5432"), ("s3", "5000")):
+            made.ask("vendors", REACH, host, port)
+        made.ask("vendors", REACH, "127.0.0.1", "8000")
+        made.ask("s3", S3, "make")
+        yield made
+    finally:
+        for host in ("postgres", "s3", "vendors"):
+            subprocess.run([engine.client(), "rm", "--force", f"{made.name}-{host}"], capture_output=True, check=False)
+        subprocess.run([engine.client(), "network", "rm", made.name], capture_output=True, check=False)
+
+
+def test_vendors_become_published_marts_through_containers_alone(network: Network) -> None:
+    for spec in EXTRACTS:
+        assert network.run(spec.name)["status"] == "done", spec.name
+    loaded = network.run("load-warehouse")
+    assert loaded["committed"] > len(EXTRACTS)
+    assert network.run("transform-warehouse")["status"] == "done"
+    published = network.run("publish-marts")
+    assert published["status"] == "done"
+    keys = json.loads(network.ask("s3", S3, "list"))
+    assert any(key.startswith("site/") and key.endswith("index.html") for key in keys)
+    assert [key for key in keys if key.startswith("docs/")] == ["docs/index.html"]
+    assert any(key.startswith("site/") and key.endswith(".parquet") for key in keys)
+    for name in ("extract-sec-filers", "load-warehouse", "transform-warehouse", "publish-marts"):
+        assert network.run(name)["status"] == "unchanged", name
