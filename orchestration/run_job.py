@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+import stamina
+from httpx import TransportError
 from jobkit.report.prefect import ApiError, api
-from prefect import get_client, task
+from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
-from prefect.context import TaskRunContext
 from prefect.deployments import arun_deployment
 from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
 from prefect.flow_runs import wait_for_flow_run
 from prefect.runtime import deployment
-from prefect.tasks import exponential_backoff
 from websockets.exceptions import WebSocketException
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun, State, TaskRun
+    from prefect.client.schemas.objects import FlowRun
 
 Receipt = dict[str, Any]
 
-LOOK_EVERY_S = 30
-RETRIES = 4
-FIRST_PAUSE_S = 2.0
+LOOK_EVERY_S, PAUSE_S = 30, 0.2
+TRIES = 5
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 BUDGET_S = 15 * 60  # a step that still fails after this fails for good, whatever tries are left
 REFUSALS = (409, 422)  # parameters that the deployment's schema does not take
 USAGE, TEMPORARY, MISCONFIGURED, STOPPED = 2, 75, 78, 143
@@ -52,25 +52,28 @@ class JobFailedError(Exception):
         return self.exit_code == TEMPORARY or (self.state == "CRASHED" and self.exit_code in (None, STOPPED))
 
 
-def worth_a_retry(_task: object, run: TaskRun, state: State[Any]) -> bool:
-    """Only what another try can mend, and only within the budget of time."""
-    began = run.start_time or datetime.now(UTC)
-    return isinstance(state.data, JobFailedError) and state.data.temporary and (datetime.now(UTC) - began).total_seconds() < BUDGET_S
+def worth_a_retry(error: Exception) -> bool:
+    """Only what another try can mend."""
+    return isinstance(error, JobFailedError) and error.temporary
 
 
-@task(
-    task_run_name="{job}",
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(FIRST_PAUSE_S),
-    retry_jitter_factor=0.3,
-    retry_condition_fn=worth_a_retry,
-)
 async def run_job(job: str, **options: object) -> Receipt:
     """The receipt of a job run on the work pool that this flow runs on. Each try is a child run of its own, linked to the flow.
 
-    Raises JobFailedError with the job's sentence.
+    Raises JobFailedError with the job's sentence. No task of Prefect's around it: that one would add nothing but its own requests,
+    a tenth of the whole run.
     """
-    run_id = await _start(job, options)
+    tries = stamina.retry_context(
+        worth_a_retry, attempts=TRIES, timeout=BUDGET_S, wait_initial=FIRST_PAUSE_S, wait_max=LONGEST_PAUSE_S, wait_jitter=FIRST_PAUSE_S
+    )
+    async for attempt in tries:
+        with attempt:
+            return await _try(job, options, attempt.num)
+    raise AssertionError  # the last try returns or raises
+
+
+async def _try(job: str, options: dict[str, object], number: int) -> Receipt:
+    run_id = await _start(job, options, number)
     async with get_client() as client:
         with _cancelling(run_id):
             run = await _ended(client, run_id)
@@ -94,16 +97,14 @@ def datasets(receipt: Receipt) -> list[str]:
     return list(dict.fromkeys(partition["dataset"] for partition in receipt["partitions"]))
 
 
-async def _start(job: str, options: dict[str, object]) -> UUID:
-    """The id of a new run. A key of task run and attempt, so that a request sent twice starts one run and a retry another one."""
-    context = TaskRunContext.get()
-    attempt = context.task_run.run_count if context else 1
+async def _start(job: str, options: dict[str, object], number: int) -> UUID:
+    """The id of a new run. With a key of its own, so that a request sent twice starts one run."""
     try:
         run = await arun_deployment(
             f"{job}/{deployment.name}",
             parameters=options,
-            flow_run_name=job if attempt == 1 else f"{job} (try {attempt})",
-            idempotency_key=f"{context.task_run.id}:{attempt}" if context else None,
+            flow_run_name=job if number == 1 else f"{job} (try {number})",
+            idempotency_key=str(uuid4()),
             timeout=0,
         )
     except ObjectNotFound:
@@ -117,9 +118,14 @@ async def _start(job: str, options: dict[str, object]) -> UUID:
 
 async def _ended(client: PrefectClient, flow_run_id: UUID) -> FlowRun:
     """The run, once it has ended. The server's event says so at once; should one be lost, the next look finds out."""
+    told = False
     while True:
-        with suppress(FlowRunWaitTimeout, OSError, WebSocketException):
-            return await wait_for_flow_run(flow_run_id, timeout=LOOK_EVERY_S, client=client)
+        with suppress(FlowRunWaitTimeout, WebSocketException, OSError, TransportError):
+            run = await (client.read_flow_run(flow_run_id) if told else wait_for_flow_run(flow_run_id, timeout=LOOK_EVERY_S, client=client))
+            if run.state and run.state.is_final():
+                return run
+            told = True
+        await asyncio.sleep(PAUSE_S)  # the event came before its transaction was done, or the server is away
 
 
 @contextmanager
@@ -147,5 +153,7 @@ async def _receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | None:
 
 def _error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFailedError:
     state = run.state.type.value if run.state else "UNKNOWN"
+    if state == "COMPLETED":
+        return JobFailedError(job, "ended well but left no receipt, which counts as failed", None, state)
     sentence = (receipt or {}).get("error") or (run.state.message if run.state else None) or f"ended as {state}"
     return JobFailedError(job, sentence, (receipt or {}).get("exit_code"), state)
