@@ -337,4 +337,4 @@ def _ignore_signals() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="scripts/demo")

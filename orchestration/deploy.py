@@ -227,4 +227,4 @@ def main(kind: str, name: str | None, api_url: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="scripts/deploy")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestration.local.programs import Program
 
 HOST = "127.0.0.1"
-READY_WITHIN_S, STOP_WITHIN_S = 90.0, 0.5
+READY_WITHIN_S, STOP_WITHIN_S = 90.0, 0.2
 DATABASE, MIGRATED = "prefect.db", "migrated"
 BUSY, RETRY_AFTER_S = 503, b"0.1"
 SETTINGS = {

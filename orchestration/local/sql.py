@@ -135,4 +135,4 @@ def _fail(sentence: str, exit_code: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="scripts/sql")
