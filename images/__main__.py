@@ -124,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="scripts/images")
+    main()
