@@ -21,6 +21,7 @@ import click
 from jobkit.errors import JobError, MisconfiguredError
 from jobkit.report import prefect
 
+from images import engine
 from jobs.catalogue import CatalogueError, JobSpec, catalogue
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[1]
 FLOWS = ("daily",)
 DESCRIBERS = 2  # at a time; a describe is a tenth of a second of one core
+DESCRIBE = '{{index .Config.Labels "finelt.describe"}}'
 PAGE = 200  # the most that a filter route of Prefect gives at once
 
 
@@ -54,8 +56,13 @@ def process_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
     return {"command": f"{shlex.quote(program)} run"}
 
 
-# What a kind of pool needs to know of a job, given its program: an installed command, or an image by digest.
-KINDS: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {"process": process_variables}
+def docker_variables(spec: JobSpec, program: str) -> dict[str, Any]:
+    """A job on the Docker pool, from its image."""
+    return {"image": program, "memory": f"{spec.memory}m", "cpu": spec.cpu}
+
+
+# What a kind of pool needs to know of a job, given its program: an installed command, or an image by content hash.
+KINDS: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {"process": process_variables, "docker": docker_variables}
 
 
 def template(kind: str) -> dict[str, Any]:
@@ -132,9 +139,25 @@ def jobs(specs: Sequence[JobSpec], commands: Mapping[str, str], *, kind: str, po
     return [job_deployment(spec, descriptions[spec.name], commands[spec.name], kind=kind, pool=pool) for spec in specs]
 
 
+def images(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[Wanted]:
+    """The deployments of jobs from their images, which are built where they are missing. An image's label says what `describe` would.
+
+    Raises EngineError.
+    """
+    here = engine.Surroundings.of(os.environ)
+    deployments = []
+    for spec in specs:
+        image = engine.build(spec, here)
+        description = json.loads(engine.docker("image", "inspect", "--format", DESCRIBE, image))
+        deployments.append(job_deployment(spec, description, image, kind=kind, pool=pool))
+    return deployments
+
+
 def everything(*, kind: str, pool: str) -> list[Wanted]:
-    """The deployments of every job in the catalogue and every flow."""
+    """The deployments of every job in the catalogue, and on the process pool of every flow: a flow runs where Prefect is installed."""
     specs = catalogue()
+    if kind == "docker":
+        return images(specs, kind=kind, pool=pool)
     with ThreadPoolExecutor(1) as aside:
         of_flows = aside.submit(flows, pool=pool)
         return jobs(specs, installed(specs), kind=kind, pool=pool) + of_flows.result()
@@ -219,7 +242,7 @@ def main(kind: str, name: str | None, api_url: str) -> None:
     except prefect.RefusedError as error:
         hint = "; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if error.status in (401, 403) else ""
         raise click.ClickException(f"{error}{hint}") from None
-    except (JobError, CatalogueError) as error:
+    except (JobError, CatalogueError, engine.EngineError) as error:
         raise click.ClickException(str(error)) from None
     for outcome in ("created", "changed", "unchanged"):
         for what in getattr(done, outcome):
