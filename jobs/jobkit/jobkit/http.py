@@ -87,13 +87,15 @@ class Client:
         self._limiter = limiter_factory.create_inmemory_limiter(rate.requests, int(rate.per_s * 1000), buffer_ms=1)
         sent = {"User-Agent": USER_AGENT, "Accept": ", ".join((*accept, "*/*;q=0.1")), "Accept-Encoding": "gzip", **(headers or {})}
         self._client = httpx2.Client(headers=sent, timeout=httpx2.Timeout(30, connect=10), follow_redirects=False)
-        self._proxied = bool(getproxies())
+        self._proxied, self._closed = bool(getproxies()), False
         stamina.instrumentation.set_on_retry_hooks([_tell_retry])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close it. Requests of other threads fail with that and are not tried again."""
+        self._closed = True
         self._client.close()
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Answer:
@@ -105,7 +107,7 @@ class Client:
         import stamina  # noqa: PLC0415
 
         def patience(error: Exception) -> bool | float:
-            if not isinstance(error, LaterError) or (error.wait_s or 0) > min(MAX_WAIT_S, self.patience_s):
+            if self._closed or not isinstance(error, LaterError) or (error.wait_s or 0) > min(MAX_WAIT_S, self.patience_s):
                 return False
             return True if error.wait_s is None else error.wait_s
 

@@ -135,6 +135,20 @@ def test_what_may_pass_is_tried_again(vendor: Vendor, says: Says) -> None:
     assert len(vendor.requests) == 2
 
 
+def test_a_request_that_breaks_off_because_the_client_is_closed_is_not_tried_again(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    def breaks_off(asked: Client, url: str, _known: object) -> None:
+        tries.append(url)
+        asked.__exit__()
+        raise LaterError("the connection broke off")
+
+    monkeypatch.setattr(Client, "_once", breaks_off)
+    with client(vendor) as asked, pytest.raises(LaterError):
+        asked.get("/x")
+    assert len(tries) == 1
+
+
 def test_a_body_that_is_always_cut_short_is_temporary_and_never_handed_on(vendor: Vendor) -> None:
     whole = gzip.compress(b"x" * 1000)
     short = Says(headers={**CSV, "Content-Encoding": "gzip"}, body=whole[:-9])
