@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from jobkit.report.prefect import Api
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.25
 FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 STARTED = frozenset({"RUNNING", *FINAL})
 

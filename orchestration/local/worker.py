@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_CLIENT_MAX_RETRIES": "50",  # the local server asks for them a tenth of a second apart
-    "PREFECT_WORKER_QUERY_SECONDS": "0.2",
+    "PREFECT_WORKER_QUERY_SECONDS": "0.25",
     "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "1",
 }
 # Prefect's own first profile has a setting of the server's, which would go to every job.
