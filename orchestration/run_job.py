@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import stamina
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 Receipt = dict[str, Any]
+T = TypeVar("T")
 
 LOOK_EVERY_S, PAUSE_S = 30, 0.2
 TRIES = 5
@@ -83,8 +84,8 @@ async def _try(job: str, options: dict[str, object], number: int) -> Receipt:
     return receipt
 
 
-async def side_by_side(*steps: Coroutine[Any, Any, Receipt]) -> list[Receipt]:
-    """The receipts of all steps, run at once. Raises the first failure, but only when all have ended: no step is left alone."""
+async def side_by_side(*steps: Coroutine[Any, Any, T]) -> list[T]:
+    """What all steps give, run at once. Raises the first failure, but only when all have ended: no step is left alone."""
     ended = await asyncio.gather(*steps, return_exceptions=True)
     for outcome in ended:
         if isinstance(outcome, BaseException):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jobkit.report.prefect import Api
 
 LOOK_EVERY_S = 0.25
+NAMED = 2  # datasets in the name of a step
 FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 STARTED = frozenset({"RUNNING", *FINAL})
 
@@ -72,5 +73,6 @@ def _step(api: Api, run: dict[str, Any]) -> Step:
         wanted = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["receipt"]}}}
         receipt = next((artifact["data"] for artifact in api.call("POST", "/artifacts/filter", wanted)), None)
     job, _, attempt = run["name"].removesuffix(")").partition(" (try ")
-    subject = ", ".join(run["parameters"].get("dataset") or [])
+    datasets = run["parameters"].get("dataset") or []
+    subject = ", ".join(datasets) if len(datasets) <= NAMED else f"of {len(datasets)} datasets"
     return Step(run["id"], f"{job} {subject}".strip(), int(attempt or 1), state["type"], state["message"] or "", receipt)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from prefect import flow
 
-from orchestration.run_job import Receipt, datasets, run_job, side_by_side
+from orchestration.run_job import datasets, run_job, side_by_side
 
 
 @flow
 async def daily(lake: str, warehouse: str, warehouse_password: str, docs: str, site: str, extracts: dict[str, dict[str, object]]) -> None:
     """Extract side by side, load each as soon as its extract is done, transform once, publish.
 
-    `extracts` names the extract jobs and gives each its options.
+    `extracts` names the extract jobs and gives each its options. Extracts that found nothing new share one load, which then only looks
+    whether an earlier one was cut short.
     """
     access = {"warehouse": warehouse, "warehouse_password": warehouse_password}
 
-    async def extract_and_load(job: str, options: dict[str, object]) -> Receipt:
+    async def extract_and_load(job: str, options: dict[str, object]) -> list[str]:
         extracted = await run_job(job, lake=lake, **options)
-        return await run_job("load-warehouse", lake=lake, dataset=datasets(extracted), **access)
+        if extracted["status"] == "unchanged":
+            return datasets(extracted)
+        await run_job("load-warehouse", lake=lake, dataset=datasets(extracted), **access)
+        return []
 
-    await side_by_side(*(extract_and_load(job, options) for job, options in extracts.items()))
+    left = await side_by_side(*(extract_and_load(job, options) for job, options in extracts.items()))
+    if unchanged := sorted(name for names in left for name in names):
+        await run_job("load-warehouse", lake=lake, dataset=unchanged, **access)
     await run_job("transform-warehouse", docs=docs, **access)
     await run_job("publish-marts", docs=docs, site=site, **access)
