@@ -1,4 +1,4 @@
-"""scripts/images: the images of the jobs."""
+"""scripts/images: the images of the jobs and of what they run beside."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from jobs.catalogue import CatalogueError, JobSpec, catalogue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from images.plan import Service
+
 TESTS = ("tests/test_images_plan.py", "tests/test_images.py")
-jobs_argument = click.argument("jobs", nargs=-1, metavar="[JOB]...")
+names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def images() -> None:
-    r"""One image per job.
+    r"""One image per job, and the services: orchestration, sample-vendors.
 
     The tag is a hash of everything that can change the image: the job, jobkit, its part of uv.lock, the recipe, the base.
 
@@ -36,12 +38,17 @@ def images() -> None:
     """
 
 
-def chosen(names: Sequence[str]) -> list[JobSpec]:
-    """The jobs of these names, or all. Raises click's usage error for a name that is no job."""
-    specs = {spec.name: spec for spec in catalogue()}
+def chosen(names: Sequence[str], among: Sequence[JobSpec | Service]) -> list[JobSpec | Service]:
+    """What has these names, or all. Raises click's usage error for a name that is none of them."""
+    specs = {spec.name: spec for spec in among}
     if unknown := [name for name in names if name not in specs]:
-        raise click.UsageError(f"no job is called {unknown[0]!r}; there are {', '.join(specs)}")
+        raise click.UsageError(f"nothing is called {unknown[0]!r}; there are {', '.join(specs)}")
     return [specs[name] for name in names or specs]
+
+
+def everything() -> tuple[JobSpec | Service, ...]:
+    """What has an image."""
+    return (*catalogue(), *plans.SERVICES)
 
 
 def surroundings() -> engine.Surroundings:
@@ -52,17 +59,17 @@ def surroundings() -> engine.Surroundings:
 @images.command("list")
 def list_images() -> None:
     """Every image by name, and whether it is built here."""
-    for spec in chosen(()):
-        name = engine.plan(spec, surroundings()).name
+    for spec in everything():
+        name = engine.plan(spec, surroundings()).image
         click.echo(f"{name}  {'built' if engine.exists(name) else 'not built'}")
 
 
 @images.command()
-@jobs_argument
+@names_argument
 @click.option("--again", is_flag=True, help="Build from nothing, also what is there already.")
-def build(jobs: tuple[str, ...], *, again: bool) -> None:
-    """Build what is missing; print the images' names."""
-    for spec in chosen(jobs):
+def build(names: tuple[str, ...], *, again: bool) -> None:
+    """Build what is missing, of all jobs where none is named; print the images' names."""
+    for spec in chosen(names, everything()) if names else catalogue():
         click.echo(engine.build(spec, surroundings(), again=again))
 
 
@@ -77,18 +84,17 @@ def test() -> None:
 @images.command()
 @click.option("--since", metavar="REV", required=True, help="A commit, branch or tag.")
 def changed(since: str) -> None:
-    """The jobs whose image may have changed, as a JSON list for a CI matrix."""
-    specs = catalogue()
-    click.echo(json.dumps(plans.changed(specs, plans.revision(since), plans.checkout())))
+    """The images that may have changed, as a JSON list for a CI matrix."""
+    click.echo(json.dumps(plans.changed(everything(), plans.revision(since), plans.checkout())))
 
 
 @images.command("size")
-@jobs_argument
-def sizes(jobs: tuple[str, ...]) -> None:
+@names_argument
+def sizes(names: tuple[str, ...]) -> None:
     """Size over the base and the time of `describe`, against the budgets; 1 when one is over."""
     here, excesses = surroundings(), list[str]()
     click.echo(f"{'job':28} {'MB over base':>12} {'allowed':>8} {'describe s':>11} {'CPU s':>6}")
-    for spec in chosen(jobs):
+    for spec in chosen(names, catalogue()):
         base = engine.plan(spec, here).args["PYTHON_IMAGE"]
         found = size.measure(spec.name, engine.build(spec, here), base)
         own = f"{found.size_bytes / size.MB:12.1f} {found.budget_bytes / size.MB:8.0f}"
@@ -101,11 +107,11 @@ def sizes(jobs: tuple[str, ...]) -> None:
 
 @images.command()
 @click.argument("registry")
-@jobs_argument
-def push(registry: str, jobs: tuple[str, ...]) -> None:
-    """Push to REGISTRY/JOB and print, as JSON, the digest each job's image is deployed by."""
-    here = surroundings()
-    pushed = {spec.name: engine.push(engine.build(spec, here), f"{registry.rstrip('/')}/{spec.name}") for spec in chosen(jobs)}
+@names_argument
+def push(registry: str, names: tuple[str, ...]) -> None:
+    """Push to REGISTRY/NAME, all jobs where none is named, and print, as JSON, the digest each image is deployed by."""
+    here, specs = surroundings(), chosen(names, everything()) if names else catalogue()
+    pushed = {spec.name: engine.push(engine.build(spec, here), f"{registry.rstrip('/')}/{spec.name}") for spec in specs}
     click.echo(json.dumps(pushed, indent=2))
 
 

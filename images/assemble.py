@@ -1,7 +1,7 @@
 """Makes a layer of what was just installed: trimmed, compiled, every time stamp the same. Standard library only: it runs inside the build.
 
-`python assemble.py APP LAYERS NAME [COMMAND]`: what APP has and no layer in LAYERS yet goes to LAYERS/NAME. Of all the commands in APP
-only COMMAND stays, and is found as `job` too.
+`python assemble.py APP LAYERS NAME [COMMAND]`: what APP has and no layer in LAYERS yet goes to LAYERS/NAME and LAYERS/NAME.beside. Of all
+the commands in APP only COMMAND stays, and is found as `job` too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import filecmp
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 EPOCH = 315532800  # 1980-01-01, the first day a zip file can hold; the same for every file of every image
 AWS_APIS = {"s3", "sts", "secretsmanager", "ssm"}  # what jobkit asks; sts answers for the role of a container
+AWS_APIS |= set(os.environ.get("MORE_AWS_APIS", "").split())
 LOCALES = {"root.dat", "en.dat", "en_US.dat"}  # dbt writes numbers as Americans do
 SOURCES = {".a", ".c", ".cc", ".cpp", ".h", ".hpp", ".pxd", ".pyi", ".pyx"}
 BY_UV = {"_virtualenv.py", "_virtualenv.pth", ".lock", ".gitignore", "CACHEDIR.TAG", "direct_url.json", "uv_cache.json"}
@@ -66,17 +68,37 @@ def compile_bytecode(folder: Path) -> None:
 
 
 def split_off(app: Path, layers: Path, name: str) -> None:
-    """Nothing; what `app` has and no layer yet is copied to the layer `name`, readable by all, with one time stamp."""
-    root, earlier = layers / name, [path for path in layers.glob("*") if path.name != name]
-    root.mkdir(parents=True)
+    """Nothing; what `app` has and no layer yet is copied to two new ones, readable by all, with one time stamp.
+
+    An engine lists the files of a layer now by their whole paths and now folder by folder, which for the same files gives another digest:
+    click-8.5.dist-info stands before click/core.py, and click before click-8.5.dist-info. Kept in two layers, such neighbours never meet.
+    """
+    earlier, main, beside = list(layers.glob("*")), layers / name, layers / f"{name}.beside"
+    for root in (main, beside):
+        root.mkdir(parents=True)
     for path in sorted(app.rglob("*")):
         inner = path.relative_to("/")
         if (path.is_file() or path.is_symlink()) and not any(_same(path, layer / inner) for layer in earlier):
-            (root / inner).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, root / inner, follow_symlinks=False)
+            target = (beside if _follows_a_folder(path, app) else main) / inner
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target, follow_symlinks=False)
             if not path.is_symlink():
-                (root / inner).chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-    stamp(root)
+                target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    for root in (main, beside):
+        stamp(root)
+
+
+def _follows_a_folder(path: Path, app: Path) -> bool:
+    """Whether the path, or a folder it is in, has a neighbour that is a folder, and whose name and a slash would sort behind its own."""
+    names = (part for part in (path, *path.parents) if part.is_relative_to(app) and part != app)
+    return any(
+        part.name < f"{folder}/" and part.name.startswith(folder) for part in names for folder in _folders(part.parent) - {part.name}
+    )
+
+
+@cache
+def _folders(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
 
 
 def stamp(root: Path) -> None:

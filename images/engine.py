@@ -17,7 +17,7 @@ from images import plan as plans
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from images.plan import Plan
+    from images.plan import Plan, Service
     from jobs.catalogue import JobSpec
 
 UNREACHABLE = ("no such host", "failed to do request", "failed to resolve", "network is unreachable", "i/o timeout", "pull access denied")
@@ -76,23 +76,23 @@ def exists(image: str) -> bool:
     return _output(client(), "image", "inspect", image) is not None
 
 
-def plan(spec: JobSpec, here: Surroundings) -> Plan:
-    """The image of a job as this checkout and this machine would make it."""
+def plan(spec: JobSpec | Service, here: Surroundings) -> Plan:
+    """An image as this checkout and this machine would make it."""
     return plans.plan(spec, plans.checkout(), python_image=here.python_image, platform=here.platform)
 
 
-def build(spec: JobSpec, here: Surroundings, *, again: bool = False) -> str:
-    """The name of the job's image, which is built now unless it is there. `again` builds it all the same, from nothing."""
+def build(spec: JobSpec | Service, here: Surroundings, *, again: bool = False) -> str:
+    """The name of the image, which is built now unless it is there. `again` builds it all the same, from nothing."""
     planned = plan(spec, here)
-    if again or not exists(planned.name):
+    if again or not exists(planned.image):
         with TemporaryDirectory() as folder:
             context = planned.stage(Path(folder))
             _build(planned, plans.arguments(spec, planned), context, here, again=again)
-    return planned.name
+    return planned.image
 
 
 def _build(planned: Plan, build_args: Mapping[str, str], context: Path, here: Surroundings, *, again: bool) -> None:
-    words = ["build", "--file", str(context / plans.RECIPE), "--target", planned.target, "--tag", planned.name, "--progress", "plain"]
+    words = ["build", "--file", str(context / plans.RECIPE), "--target", planned.target, "--tag", planned.image, "--progress", "plain"]
     words += [word for name, value in build_args.items() for word in ("--build-arg", f"{name}={value}")]
     words += ["--network", here.network] if here.network else []
     words += ["--secret", f"id=ca,src={here.ca}"] if here.ca else []
@@ -110,10 +110,10 @@ def _why(planned: Plan, said: str) -> str:
     base = planned.args["PYTHON_IMAGE"]
     if any(sign in end for sign in UNREACHABLE) and base in end:
         return (
-            f"{planned.job}: the base image {base} cannot be had from here; name another in FINELT_PYTHON_IMAGE,"
+            f"{planned.name}: the base image {base} cannot be had from here; name another in FINELT_PYTHON_IMAGE,"
             " or make one from Debian's packages: export FINELT_PYTHON_IMAGE=$(scripts/images base)"
         )
-    return f"{planned.job}: the build failed\n{end}"
+    return f"{planned.name}: the build failed\n{end}"
 
 
 def layers(image: str) -> list[int]:

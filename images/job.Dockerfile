@@ -65,8 +65,11 @@ RUN --mount=type=cache,target=/root/.cache \
 # The image of a job.
 FROM base AS job
 COPY --from=runtime /layers/runtime /
+COPY --from=runtime /layers/runtime.beside /
 COPY --from=build /layers/libraries /
+COPY --from=build /layers/libraries.beside /
 COPY --from=build /layers/job /
+COPY --from=build /layers/job.beside /
 ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
@@ -89,7 +92,37 @@ RUN /app/bin/python -m transform_warehouse.parse /app/dbt && python3 images/asse
 
 FROM job AS dbt
 COPY --from=project /layers/project /
+COPY --from=project /layers/project.beside /
 ENV FINELT_PROJECT=/app/dbt
+
+# What is no job: the libraries of one dependency group, and source beside them.
+FROM tools AS installed
+ARG GROUP
+ENV MORE_AWS_APIS="ec2 ecs events logs sqs"
+COPY pyproject.toml uv.lock ./
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+    if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
+    uv sync --quiet --frozen --no-install-workspace --only-group "${GROUP}" && python3 images/assemble.py /app /layers libraries
+COPY source /app/source
+RUN python3 images/assemble.py /app /layers source
+
+FROM base AS service
+COPY --from=installed /layers/libraries /
+COPY --from=installed /layers/libraries.beside /
+COPY --from=installed /layers/source /
+COPY --from=installed /layers/source.beside /
+ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app/source:/app/source/jobs/jobkit
+WORKDIR /app/source
+USER 65532:65532
+ARG PYTHON_IMAGE
+ARG JOB
+ARG VERSION=""
+ARG DESCRIPTION=""
+LABEL org.opencontainers.image.title="${JOB}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.description="${DESCRIPTION}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
 # What `docker build` makes when no target is named.
 FROM job

@@ -1,6 +1,7 @@
-"""What goes into the image of a job: the files the build sees and the arguments it gets. The tag is their hash: one tag, one image.
+"""What goes into an image: the files the build sees and the arguments it gets. The tag is their hash: one tag, one image.
 
-The files are those of the job, of jobkit and of the recipe, and of uv.lock the packages the job needs. Nothing here needs Docker.
+For a job the files are its own, those of jobkit and of the recipe, and of uv.lock the packages it needs. A service is an image that is no
+job: what starts jobs, and what the local stack works with. Nothing here needs Docker.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from images import lock
 from images.assemble import EPOCH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jobs.catalogue import JobSpec
 
@@ -31,7 +32,7 @@ RECIPE = "images/job.Dockerfile"
 HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py")
 RECIPE_FILES = (RECIPE, f"{RECIPE}.dockerignore", *(f"images/{name}" for name in HELPERS))
 TOP_FILES = ("pyproject.toml", "uv.lock")
-FOLDERS = ("images", "jobs", "dbt")
+FOLDERS = ("images", "jobs", "dbt", "orchestration", "scripts")
 LEFT_OUT = re.compile(r"(^|/)(\.[^/]*|__pycache__)(/|$)|^jobs/[^/]+/tests/|^dbt/(target|logs)/")
 DEFAULT_IMAGE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
 
@@ -43,10 +44,39 @@ class PlanError(Exception):
 
 
 @dataclass(frozen=True)
+class Service:
+    """An image that is no job: the libraries of one dependency group of pyproject.toml, and the files whose paths match `source`."""
+
+    name: str
+    description: str
+    group: str
+    source: re.Pattern[str]
+
+
+SERVICES = (
+    Service(
+        "orchestration",
+        "Prefect's server and worker, the registration of deployments, and where flows run.",
+        "orchestration",
+        re.compile(r"(orchestration|images)/.*|jobs/catalogue\.py|jobs/[^/]+/pyproject\.toml|jobs/jobkit/jobkit/.*"),
+    ),
+    Service(
+        "sample-vendors",
+        "Answers as the real vendors do, with real figures of 2009 to 2013.",
+        "samples",
+        re.compile(r"scripts/sample_vendors/.*"),
+    ),
+)
+STAND_INS = Service(
+    "stand-ins", "Postgres and an S3 server, for where their own images cannot be pulled.", "stand-ins", re.compile(r"scripts/stand_ins/.*")
+)
+
+
+@dataclass(frozen=True)
 class Plan:
     """One image: `files` is the build context, `target` the stage of the recipe; `labels` are arguments that follow from the files."""
 
-    job: str
+    name: str
     target: str
     platform: str | None
     files: Mapping[str, bytes] = field(repr=False)
@@ -61,9 +91,9 @@ class Plan:
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
     @property
-    def name(self) -> str:
+    def image(self) -> str:
         """The image's name on this machine."""
-        return f"finelt/{self.job}:{self.tag}"
+        return f"finelt/{self.name}:{self.tag}"
 
     def stage(self, folder: Path) -> Path:
         """The folder, with the build context written into it."""
@@ -75,12 +105,19 @@ class Plan:
         return folder
 
 
-def plan(spec: JobSpec, tree: Tree, *, python_image: str | None = None, platform: str | None = None) -> Plan:
-    """The image of a job, from the files of a checkout or a revision, on the recipe's own base unless told. Raises PlanError."""
-    own = f"jobs/{spec.name}/pyproject.toml"
-    missing = [path for path in (*RECIPE_FILES, *TOP_FILES, own) if path not in tree]
+def plan(spec: JobSpec | Service, tree: Tree, *, python_image: str | None = None, platform: str | None = None) -> Plan:
+    """An image, from the files of a checkout or a revision, on the recipe's own base unless told. Raises PlanError."""
+    missing = [path for path in (*RECIPE_FILES, *TOP_FILES) if path not in tree]
     if missing:
         raise PlanError(f"{spec.name}: there is no {missing[0]}; an image needs it")
+    base = {"PYTHON_IMAGE": python_image or default_image(tree), "SOURCE_DATE_EPOCH": str(EPOCH)}
+    return _service(spec, tree, base, platform) if isinstance(spec, Service) else _job(spec, tree, base, platform)
+
+
+def _job(spec: JobSpec, tree: Tree, base: Mapping[str, str], platform: str | None) -> Plan:
+    own = f"jobs/{spec.name}/pyproject.toml"
+    if own not in tree:
+        raise PlanError(f"{spec.name}: there is no {own}; an image needs it")
     try:
         locked = lock.pruned(tree["uv.lock"].decode(), spec.name)
     except lock.LockError as error:
@@ -90,14 +127,29 @@ def plan(spec: JobSpec, tree: Tree, *, python_image: str | None = None, platform
     files = {path: content for path, content in tree.items() if path in RECIPE_FILES or path.startswith(folders)}
     files["uv.lock"], files["pyproject.toml"] = locked.encode(), _workspace(tree["pyproject.toml"]).encode()
     declared = tomllib.loads(tree[own].decode())["project"]
-    base = python_image or default_image(tree)
     return Plan(
-        job=spec.name,
+        name=spec.name,
         target="dbt" if runs_dbt else "job",
         files=dict(sorted(files.items())),
-        args={"JOB": spec.name, "EXTRAS": _extras(declared), "PYTHON_IMAGE": base, "SOURCE_DATE_EPOCH": str(EPOCH)},
+        args={"JOB": spec.name, "EXTRAS": _extras(declared), **base},
         platform=platform,
         labels={"VERSION": declared["version"], "DESCRIPTION": declared["description"]},
+    )
+
+
+def _service(spec: Service, tree: Tree, base: Mapping[str, str], platform: str | None) -> Plan:
+    source = {f"source/{path}": content for path, content in tree.items() if spec.source.fullmatch(path)}
+    if not source:
+        raise PlanError(f"{spec.name}: nothing here matches {spec.source.pattern}; its image needs it")
+    files = {path: content for path, content in tree.items() if path in RECIPE_FILES} | source
+    files["uv.lock"], files["pyproject.toml"] = tree["uv.lock"], _workspace(tree["pyproject.toml"], spec.group).encode()
+    return Plan(
+        name=spec.name,
+        target="service",
+        files=dict(sorted(files.items())),
+        args={"JOB": spec.name, "GROUP": spec.group, **base},
+        platform=platform,
+        labels={"VERSION": tomllib.loads(tree["pyproject.toml"].decode())["project"]["version"], "DESCRIPTION": spec.description},
     )
 
 
@@ -115,11 +167,20 @@ def _extras(declared: Mapping[str, Any]) -> str:
     return " ".join(extra for name, extras in wanted if name == "jobkit" for extra in extras)
 
 
-def _workspace(pyproject: bytes) -> str:
-    """As much of the workspace's pyproject.toml as an installation needs; the rest is tools and tests."""
-    project = tomllib.loads(pyproject.decode())["project"]
+def _workspace(pyproject: bytes, group: str | None = None) -> str:
+    """As much of the workspace's pyproject.toml as an installation needs, with one dependency group or none, and no tools."""
+    document = tomllib.loads(pyproject.decode())
+    project = document["project"]
     lines = [f"{key} = {json.dumps(project[key])}" for key in ("name", "version", "requires-python")]
-    return "\n".join(["[project]", *lines, "", "[tool.uv]", "package = false", "", "[tool.uv.workspace]", 'members = ["jobs/*"]', ""])
+    groups = ["[dependency-groups]", f"{group} = {json.dumps(_group(document, group))}", ""] if group else []
+    tail = ["[tool.uv]", "package = false", "default-groups = []", "", "[tool.uv.workspace]", 'members = ["jobs/*"]', ""]
+    return "\n".join(["[project]", *lines, "", *groups, *tail])
+
+
+def _group(document: Mapping[str, Any], name: str) -> list[str]:
+    """The requirements of a dependency group and of those it includes."""
+    entries = document["dependency-groups"][name]
+    return [text for entry in entries for text in (_group(document, entry["include-group"]) if isinstance(entry, dict) else [entry])]
 
 
 def checkout(root: Path = ROOT) -> Tree:
@@ -139,12 +200,12 @@ def revision(rev: str, root: Path = ROOT) -> Tree:
         return {member.name: content.read() for member, content in members if content is not None and not LEFT_OUT.search(member.name)}
 
 
-def changed(specs: tuple[JobSpec, ...], before: Tree, now: Tree) -> list[str]:
-    """The jobs whose image may differ between two trees, by name."""
+def changed(specs: Sequence[JobSpec | Service], before: Tree, now: Tree) -> list[str]:
+    """The images that may differ between two trees, by name."""
     return [spec.name for spec in specs if _tag(spec, before) != _tag(spec, now)]
 
 
-def _tag(spec: JobSpec, tree: Tree) -> str | None:
+def _tag(spec: JobSpec | Service, tree: Tree) -> str | None:
     try:
         return plan(spec, tree).tag
     except PlanError:
@@ -160,9 +221,10 @@ def describe(spec: JobSpec) -> str:
     return done.stdout.strip()
 
 
-def arguments(spec: JobSpec, planned: Plan) -> dict[str, str]:
+def arguments(spec: JobSpec | Service, planned: Plan) -> dict[str, str]:
     """All build arguments: those that shape the image, and those that only label it."""
-    return {**planned.args, **planned.labels, "DESCRIBE": describe(spec)}
+    described = {} if isinstance(spec, Service) else {"DESCRIBE": describe(spec)}
+    return {**planned.args, **planned.labels, **described}
 
 
 def _git(root: Path, *arguments: str) -> bytes:

@@ -22,6 +22,7 @@ from jobkit.errors import JobError, MisconfiguredError
 from jobkit.report import prefect
 
 from images import engine
+from images.plan import SERVICES, PlanError
 from jobs.catalogue import CatalogueError, JobSpec, catalogue
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[1]
 FLOWS = ("daily",)
+FLOW_SIZE = {"memory": "512m", "cpu": 256}
 DESCRIBERS = 2  # at a time; a describe is a tenth of a second of one core
 DESCRIBE = '{{index .Config.Labels "finelt.describe"}}'
 PAGE = 200  # the most that a filter route of Prefect gives at once
@@ -65,9 +67,14 @@ def docker_variables(spec: JobSpec, program: str) -> dict[str, Any]:
 KINDS: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {"process": process_variables, "docker": docker_variables}
 
 
-def template(kind: str) -> dict[str, Any]:
-    """The base job template of a kind of pool."""
+def template(kind: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The base job template of a kind of pool, with defaults of its variables. Raises MisconfiguredError for one that it has not."""
     document: dict[str, Any] = json.loads((REPOSITORY / "orchestration" / "pools" / f"{kind}.json").read_text(encoding="utf-8"))
+    variables = document["variables"]["properties"]
+    for name, value in defaults.items():
+        if name not in variables:
+            raise MisconfiguredError(f"the {kind} pool has no variable {name!r}; there are {', '.join(sorted(variables))}")
+        variables[name]["default"] = value
     return document
 
 
@@ -108,29 +115,39 @@ def job_deployment(spec: JobSpec, description: Mapping[str, Any], program: str, 
     return Wanted(spec.name, fields)
 
 
-def flow_deployment(name: str, parameters: dict[str, Any], description: str, *, pool: str) -> Wanted:
-    """A flow's deployment, on a pool whose workers run in this checkout.
-
-    The command is named so that the worker starts Prefect's engine itself; without one it first resolves a workspace.
-    """
+def flow_deployment(name: str, parameters: dict[str, Any], description: str, *, pool: str, variables: dict[str, Any]) -> Wanted:
+    """A flow's deployment, on a pool whose workers start flows as `variables` say."""
     fields = {
         "name": pool,
         "description": description,
         "entrypoint": f"orchestration.flows.{name}.{name}",
         "parameter_openapi_schema": parameters,
-        "job_variables": {"command": f"{shlex.quote(sys.executable)} -m prefect.engine", "env": {"PYTHONPATH": str(REPOSITORY)}},
+        "job_variables": variables,
         "tags": ["flow"],
     }
     return Wanted(name, fields)
 
 
-def flows(*, pool: str) -> list[Wanted]:
+def flows(*, pool: str, variables: dict[str, Any]) -> list[Wanted]:
     """The deployments of the flows, read in another process: importing Prefect takes seconds."""
     command = [sys.executable, "-m", "orchestration.flows", *FLOWS]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
     if done.returncode:
         raise MisconfiguredError(f"the flows cannot be loaded: {done.stderr.strip()[-500:]}")
-    return [flow_deployment(pool=pool, **flow) for flow in json.loads(done.stdout)]
+    return [flow_deployment(pool=pool, variables=variables, **flow) for flow in json.loads(done.stdout)]
+
+
+# The command is named so that the worker starts Prefect's engine itself; without one it first resolves a workspace.
+def process_flow_variables() -> dict[str, Any]:
+    """A flow on the process pool, from this checkout."""
+    return {"command": f"{shlex.quote(sys.executable)} -m prefect.engine", "env": {"PYTHONPATH": str(REPOSITORY)}}
+
+
+def docker_flow_variables() -> dict[str, Any]:
+    """A flow on the Docker pool: it reads no data and so gets none of the jobs' secrets. Builds the image where it is missing."""
+    (service,) = (service for service in SERVICES if service.name == "orchestration")
+    image = engine.build(service, engine.Surroundings.of(os.environ))
+    return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": {}, "volumes": []}
 
 
 def jobs(specs: Sequence[JobSpec], commands: Mapping[str, str], *, kind: str, pool: str) -> list[Wanted]:
@@ -154,12 +171,13 @@ def images(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[Wanted]:
 
 
 def everything(*, kind: str, pool: str) -> list[Wanted]:
-    """The deployments of every job in the catalogue, and on the process pool of every flow: a flow runs where Prefect is installed."""
+    """The deployments of every job in the catalogue and of every flow."""
     specs = catalogue()
-    if kind == "docker":
-        return images(specs, kind=kind, pool=pool)
     with ThreadPoolExecutor(1) as aside:
-        of_flows = aside.submit(flows, pool=pool)
+        if kind == "docker":
+            of_flows = aside.submit(lambda: flows(pool=pool, variables=docker_flow_variables()))
+            return images(specs, kind=kind, pool=pool) + of_flows.result()
+        of_flows = aside.submit(flows, pool=pool, variables=process_flow_variables())
         return jobs(specs, installed(specs), kind=kind, pool=pool) + of_flows.result()
 
 
@@ -182,10 +200,12 @@ def remembered(path: Path, make: Callable[[], list[Wanted]]) -> list[Wanted]:
     return deployments
 
 
-def register(api: prefect.Api, deployments: Sequence[Wanted], *, kind: str, pool: str) -> Registered:
-    """Make the pool and its deployments what they should be."""
+def register(
+    api: prefect.Api, deployments: Sequence[Wanted], *, kind: str, pool: str, defaults: Mapping[str, Any] | None = None
+) -> Registered:
+    """Make the pool and its deployments what they should be. `defaults` are those of the pool's variables: what all its runs get."""
     done: dict[str, list[str]] = {"created": [], "changed": [], "unchanged": []}
-    done[_register_pool(api, kind, pool)].append(pool)
+    done[_register_pool(api, kind, pool, defaults or {})].append(pool)
     there = {(entry["flow_id"], entry["name"]): entry for entry in _all(api, "/deployments/filter")}
     flow_ids = {entry["name"]: entry["id"] for entry in _all(api, "/flows/filter")}
     for deployment in deployments:
@@ -199,8 +219,8 @@ def register(api: prefect.Api, deployments: Sequence[Wanted], *, kind: str, pool
     return Registered(*(tuple(done[name]) for name in ("created", "changed", "unchanged")))
 
 
-def _register_pool(api: prefect.Api, kind: str, pool: str) -> str:
-    fields = {"base_job_template": template(kind), "description": f"finelt jobs as {kind} runs"}
+def _register_pool(api: prefect.Api, kind: str, pool: str, defaults: Mapping[str, Any]) -> str:
+    fields = {"base_job_template": template(kind, defaults), "description": f"finelt jobs as {kind} runs"}
     found = next((entry for entry in _all(api, "/work_pools/filter") if entry["name"] == pool), None)
     if found is None:
         api.call("POST", "/work_pools/", {"name": pool, "type": kind, **fields})
@@ -227,22 +247,37 @@ def _has(found: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
     return all(found.get(name) == value for name, value in fields.items())
 
 
+def _as_defaults(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        return {name: json.loads(value) for name, _, value in (text.partition("=") for text in given)}
+    except ValueError:
+        raise click.BadParameter("expected NAME=JSON, such as networks='[\"finelt\"]'") from None
+
+
 @click.command()
 @click.option("--pool", "kind", type=click.Choice(sorted(KINDS)), required=True, help="The kind of work pool to register.")
 @click.option("--name", help="The pool's name, which is also the name of each deployment. Default: the kind.")
+@click.option(
+    "--default",
+    "defaults",
+    metavar="NAME=JSON",
+    multiple=True,
+    callback=_as_defaults,
+    help="A default for all runs of the pool, such as networks='[\"finelt\"]'. Repeatable.",
+)
 @click.option("--api-url", envvar="PREFECT_API_URL", required=True, help="The Prefect server, e.g. http://127.0.0.1:4200/api.")
-def main(kind: str, name: str | None, api_url: str) -> None:
+def main(kind: str, name: str | None, api_url: str, defaults: dict[str, Any]) -> None:
     """Register a work pool and a deployment for every job and flow. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
     pool, api = name or kind, prefect.api({**os.environ, "PREFECT_API_URL": api_url})
     try:
         api.call("GET", "/admin/version", within_s=5)
-        done = register(api, everything(kind=kind, pool=pool), kind=kind, pool=pool)
+        done = register(api, everything(kind=kind, pool=pool), kind=kind, pool=pool, defaults=defaults)
     except prefect.UnreachableError as error:
         raise click.ClickException(f"no Prefect server answers at {api_url}: {error}; check --api-url and that it runs") from None
     except prefect.RefusedError as error:
         hint = "; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if error.status in (401, 403) else ""
         raise click.ClickException(f"{error}{hint}") from None
-    except (JobError, CatalogueError, engine.EngineError) as error:
+    except (JobError, CatalogueError, engine.EngineError, PlanError) as error:
         raise click.ClickException(str(error)) from None
     for outcome in ("created", "changed", "unchanged"):
         for what in getattr(done, outcome):

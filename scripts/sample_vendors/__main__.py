@@ -13,15 +13,17 @@ STOPS = {signal.SIGTERM, signal.SIGINT}
 def main() -> None:
     """Serves until told to stop; the signals are blocked so that this thread alone takes them."""
     options = argparse.ArgumentParser(prog="sample_vendors", description=__doc__)
-    options.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
-    port: int = options.parse_args().port
+    options.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 in a container of its own")
+    options.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    given = options.parse_args()
+    host, port = given.host, given.port
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
-        with serving(port) as url:
+        with serving(port, host) as url:
             print(url, flush=True)
             signal.sigwait(STOPS)
     except OSError as error:
-        sys.exit(f"sample_vendors: cannot listen on 127.0.0.1:{port} ({error.strerror}); --port 0 takes a free port")
+        sys.exit(f"sample_vendors: cannot listen on {host}:{port} ({error.strerror}); --port 0 takes a free port")
 
 
 if __name__ == "__main__":

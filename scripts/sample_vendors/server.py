@@ -75,21 +75,21 @@ class Vendors(ThreadingHTTPServer):
 
     request_queue_size = 128
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str) -> None:
         self.asked: list[Asked] = []
         self.closing = threading.Event()
         self._seen: Counter[str] = Counter()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        super().__init__(("127.0.0.1", port), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__((host, port), Handler)
+        self.url = f"http://{host}:{self.server_address[1]}"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="sample-vendors", daemon=True)
         self._thread.start()
 
     def server_bind(self) -> None:
         """Binds without the reverse name look-up of HTTPServer, which waits for a resolver where there is none."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def answer(self, path: str, headers: Message) -> Answer:
         """The vendor's answer, spoilt where the path asks for it."""
@@ -176,15 +176,15 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
 
-def serve(port: int = 0) -> Vendors:
+def serve(port: int = 0, host: str = "127.0.0.1") -> Vendors:
     """A server that answers in a thread of its own until `close()`; port 0 takes a free one; OSError if it is taken."""
-    return Vendors(port)
+    return Vendors(port, host)
 
 
 @contextmanager
-def serving(port: int = 0) -> Iterator[str]:
+def serving(port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
     """The base URL of a server that lives as long as the block."""
-    server = serve(port)
+    server = serve(port, host)
     try:
         yield server.url
     finally:

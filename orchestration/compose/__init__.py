@@ -1,0 +1,1 @@
+"""The stack of docker-compose.yml: production in small, on one Docker engine."""

@@ -1,0 +1,115 @@
+"""Runs the daily flow on the stack of docker-compose.yml, from the sample vendors to published marts, and tells how it goes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import click
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from jobkit.errors import EXIT_BUG, JobError, MisconfiguredError
+from jobkit.report import prefect
+
+from images import engine
+from images.plan import PlanError
+from jobs.catalogue import CatalogueError
+from orchestration import deploy, tell, watch
+from orchestration.compose import command, facts
+from orchestration.extracts import sample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FLOW = "daily"
+DEFAULT_DIRECTORY = ".finelt/compose"
+INTERRUPTED = 130
+# Ended containers stay a day, for whoever wants to look into them; labels that Prefect's worker gives them.
+OLD = ("container", "prune", "--force", "--filter", f"label=io.prefect.deployment-name={facts.POOL}", "--filter", "until=24h")
+
+
+@click.command()
+@click.option("--pool", type=click.Choice([facts.POOL]), required=True, help="The work pool to run on.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_DIRECTORY,
+    show_default=True,
+    help="Where receipts.jsonl and a copy of the published site go.",
+)
+def main(pool: str, directory: Path) -> None:
+    """Run the daily flow on the stack that ./scripts/compose up has started: each step is a container of its own."""
+    with tell.Teller() as teller:
+        sys.exit(run(command.ENV_FILE, pool, directory.absolute(), teller))
+
+
+def run(env_file: Path, pool: str, directory: Path, teller: tell.Teller) -> int:
+    """The exit code: 0, or that of the job that failed."""
+    try:
+        _run(env_file, pool, directory, teller)
+    except KeyboardInterrupt:
+        teller.line("you have left; the flow goes on, Prefect's pages show it", "red")
+        return INTERRUPTED
+    except (JobError, tell.StepsFailedError) as error:
+        teller.line(str(error), "red")
+        return error.exit_code
+    except (CatalogueError, PlanError, engine.EngineError, prefect.ApiError) as error:
+        teller.line(str(error), "red")
+        return EXIT_BUG
+    except (ClientError, BotoCoreError) as error:
+        teller.line(f"the site cannot be copied from S3: {error}", "red")
+        return EXIT_BUG
+    return 0
+
+
+def _run(env_file: Path, pool: str, directory: Path, teller: tell.Teller) -> None:
+    known = command.read(env_file)
+    if not known:
+        raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
+    directory.mkdir(parents=True, exist_ok=True)
+    page = f"http://127.0.0.1:{known['FINELT_PREFECT_PORT']}"
+    api = prefect.api({"PREFECT_API_URL": f"{page}/api", "PREFECT_API_AUTH_STRING": known["FINELT_PREFECT_AUTH"]})
+    try:
+        api.call("GET", "/admin/version", within_s=10)
+    except prefect.UnreachableError:
+        raise MisconfiguredError(f"no Prefect server answers at {page}; start it with ./scripts/compose up --detach") from None
+    teller.line("building the images that are missing, and registering a deployment for each")
+    defaults = facts.pool_defaults(known["COMPOSE_PROJECT_NAME"])
+    deploy.register(api, deploy.everything(kind=facts.KIND, pool=pool), kind=facts.KIND, pool=pool, defaults=defaults)
+    user = known["FINELT_PREFECT_AUTH"].partition(":")[0]
+    teller.line(f"ready; Prefect is at {page} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
+    parameters = facts.parameters(sample(facts.VENDORS_URL, f"file://{facts.SAMPLE_TOKEN}"))
+    run_id = watch.start(api, FLOW, pool, parameters)
+    steps, ending = tell.follow(api, run_id, lambda: None, directory, teller)
+    engine.docker(*OLD)
+    tell.conclude(steps, ending, teller, f"{page}/runs/flow-run/{run_id} has its log")
+    copy_site(known, directory / "site")
+    index = directory / "site" / "index.html"
+    teller.plain(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
+    teller.plain(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
+
+
+def copy_site(known: Mapping[str, str], to: Path) -> None:
+    """The published site, from the bucket to a folder; the pages that name a version come after it."""
+    client: Any = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{known['FINELT_S3_PORT']}",
+        region_name="us-east-1",
+        aws_access_key_id=known["FINELT_S3_ACCESS_KEY"],
+        aws_secret_access_key=known["FINELT_S3_SECRET_KEY"],
+        config=Config(s3={"addressing_style": "path"}, proxies={}),
+    )
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=facts.BUCKET, Prefix="site/")
+    keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+    for key in sorted(keys, key=lambda key: (not key.startswith("site/v/"), key)):
+        path = to / key.removeprefix("site/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.download_file(facts.BUCKET, key, str(path))
+
+
+if __name__ == "__main__":
+    main(prog_name="scripts/run")
