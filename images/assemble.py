@@ -1,7 +1,7 @@
 """Makes a layer of what was just installed: trimmed, compiled, every time stamp the same. Standard library only: it runs inside the build.
 
-`python assemble.py APP LAYERS NAME [COMMAND]`: what APP has and no layer in LAYERS yet goes to LAYERS/NAME and LAYERS/NAME.beside. Of all
-the commands in APP only COMMAND stays, and is found as `job` too.
+`python assemble.py APP LAYERS NAME [COMMAND]`: what APP has and no layer in LAYERS yet goes to LAYERS/NAME. Of all the commands in APP
+only COMMAND stays, and is found as `job` too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import filecmp
 import os
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
+LAST = ("rest", "project")  # layers that take all that is left
 EPOCH = 315532800  # 1980-01-01, the first day a zip file can hold; the same for every file of every image
 AWS_APIS = {"s3", "sts", "secretsmanager", "ssm"}  # what jobkit asks; sts answers for the role of a container
 AWS_APIS |= set(os.environ.get("MORE_AWS_APIS", "").split())
@@ -68,37 +69,37 @@ def compile_bytecode(folder: Path) -> None:
 
 
 def split_off(app: Path, layers: Path, name: str) -> None:
-    """Nothing; what `app` has and no layer yet is copied to two new ones, readable by all, with one time stamp.
+    """Nothing; what `app` has and no layer yet is copied to the layer `name`, readable by all, with one time stamp.
 
-    An engine lists the files of a layer now by their whole paths and now folder by folder, which for the same files gives another digest:
-    click-8.5.dist-info stands before click/core.py, and click before click-8.5.dist-info. Kept in two layers, such neighbours never meet.
+    What is crowded waits for a later layer.
     """
-    earlier, main, beside = list(layers.glob("*")), layers / name, layers / f"{name}.beside"
-    for root in (main, beside):
-        root.mkdir(parents=True)
-    for path in sorted(app.rglob("*")):
-        inner = path.relative_to("/")
-        if (path.is_file() or path.is_symlink()) and not any(_same(path, layer / inner) for layer in earlier):
-            target = (beside if _follows_a_folder(path, app) else main) / inner
+    root, earlier = layers / name, list(layers.glob("*"))
+    root.mkdir(parents=True)
+    files = [path for path in sorted(app.rglob("*")) if path.is_file() or path.is_symlink()]
+    new = [path for path in files if not any(_same(path, layer / path.relative_to("/")) for layer in earlier)]
+    folders = {folder for path in new for folder in path.parents}
+    for path in new:
+        if name in LAST or not crowded(path, folders):
+            target = root / path.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target, follow_symlinks=False)
             if not path.is_symlink():
                 target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-    for root in (main, beside):
-        stamp(root)
+    stamp(root)
 
 
-def _follows_a_folder(path: Path, app: Path) -> bool:
-    """Whether the path, or a folder it is in, has a neighbour that is a folder, and whose name and a slash would sort behind its own."""
-    names = (part for part in (path, *path.parents) if part.is_relative_to(app) and part != app)
+def crowded(path: Path, folders: AbstractSet[Path]) -> bool:
+    """Whether the path, or a folder it is in, stands beside a folder that sorts before it, and behind it once both have a slash.
+
+    An engine lists the files of a layer now by their whole paths and now folder by folder, which gives the same files another digest:
+    click-8.5.dist-info comes before click/core.py, and click before click-8.5.dist-info.
+    """
     return any(
-        part.name < f"{folder}/" and part.name.startswith(folder) for part in names for folder in _folders(part.parent) - {part.name}
+        part.with_name(part.name[:end]) in folders
+        for part in (path, *path.parents)
+        for end in range(1, len(part.name))
+        if part.name[end] < "/"
     )
-
-
-@cache
-def _folders(folder: Path) -> frozenset[str]:
-    return frozenset(path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
 
 
 def stamp(root: Path) -> None:

@@ -60,16 +60,14 @@ COPY jobs/jobkit jobs/jobkit
 COPY jobs/${JOB} jobs/${JOB}
 RUN --mount=type=cache,target=/root/.cache \
     PYTHONPATH=/tools uv sync --quiet --offline --frozen --no-dev --no-editable --no-build-isolation --package "${JOB}" \
-    && python3 images/assemble.py /app /layers job "${JOB}"
+    && python3 images/assemble.py /app /layers job "${JOB}" && python3 images/assemble.py /app /layers rest "${JOB}"
 
 # The image of a job.
 FROM base AS job
 COPY --from=runtime /layers/runtime /
-COPY --from=runtime /layers/runtime.beside /
 COPY --from=build /layers/libraries /
-COPY --from=build /layers/libraries.beside /
 COPY --from=build /layers/job /
-COPY --from=build /layers/job.beside /
+COPY --from=build /layers/rest /
 ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
@@ -92,7 +90,6 @@ RUN /app/bin/python -m transform_warehouse.parse /app/dbt && python3 images/asse
 
 FROM job AS dbt
 COPY --from=project /layers/project /
-COPY --from=project /layers/project.beside /
 ENV FINELT_PROJECT=/app/dbt
 
 # What is no job: the libraries of one dependency group, and source beside them.
@@ -104,13 +101,12 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
     if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
     uv sync --quiet --frozen --no-install-workspace --only-group "${GROUP}" && python3 images/assemble.py /app /layers libraries
 COPY source /app/source
-RUN python3 images/assemble.py /app /layers source
+RUN python3 images/assemble.py /app /layers source && python3 images/assemble.py /app /layers rest
 
 FROM base AS service
 COPY --from=installed /layers/libraries /
-COPY --from=installed /layers/libraries.beside /
 COPY --from=installed /layers/source /
-COPY --from=installed /layers/source.beside /
+COPY --from=installed /layers/rest /
 ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app/source:/app/source/jobs/jobkit
 WORKDIR /app/source

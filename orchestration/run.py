@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FLOW = "daily"
 DEFAULT_DIRECTORY = ".finelt/compose"
-INTERRUPTED = 130
+INTERRUPTED, ANSWERS_WITHIN_S = 130, 10.0
 # Ended containers stay a day, for whoever wants to look into them; labels that Prefect's worker gives them.
 OLD = ("container", "prune", "--force", "--filter", f"label=io.prefect.deployment-name={facts.POOL}", "--filter", "until=24h")
 
@@ -74,7 +74,7 @@ def _run(env_file: Path, pool: str, directory: Path, teller: tell.Teller) -> Non
     page = f"http://127.0.0.1:{known['FINELT_PREFECT_PORT']}"
     api = prefect.api({"PREFECT_API_URL": f"{page}/api", "PREFECT_API_AUTH_STRING": known["FINELT_PREFECT_AUTH"]})
     try:
-        api.call("GET", "/admin/version", within_s=10)
+        api.call("GET", "/admin/version", within_s=ANSWERS_WITHIN_S)
     except prefect.UnreachableError:
         raise MisconfiguredError(f"no Prefect server answers at {page}; start it with ./scripts/compose up --detach") from None
     teller.line("building the images that are missing, and registering a deployment for each")

@@ -8,9 +8,10 @@ import subprocess
 
 import pytest
 
+from tests.fixtures_demo import story
 from tests.fixtures_postgres import postgres_server, warehouse
 
-__all__ = ["postgres_server", "warehouse"]
+__all__ = ["postgres_server", "story", "warehouse"]
 
 
 def docker_engine_is_missing() -> str | None:

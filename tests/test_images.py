@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import threading
 import time
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -265,8 +263,8 @@ def test_a_build_by_hand_from_the_repository_gives_the_same_layers() -> None:
 
 def test_extract_jobs_share_all_layers_but_their_own() -> None:
     stacks = [layers(image(spec)) for spec in EXTRACTS]
-    assert len({tuple(stack[:-1]) for stack in stacks}) == 1
-    assert len({stack[-1] for stack in stacks}) == len(EXTRACTS)
+    assert len({tuple(stack[:-2]) for stack in stacks}) == 1
+    assert len({tuple(stack[-2:]) for stack in stacks}) == len(EXTRACTS)
 
 
 @every_job
@@ -354,39 +352,16 @@ def test_pushing_gives_the_digest_the_registry_has() -> None:
 
 @cache
 def stand_ins() -> str:
-    """The image of what the jobs work with."""
-    with TemporaryDirectory() as folder:
-        context = Path(folder)
-        for name in ("pyproject.toml", "uv.lock", "images/build-requirements.txt"):
-            (context / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(plan.ROOT / name, context / name)
-        shutil.copytree(
-            plan.ROOT / "scripts/sample_vendors", context / "scripts/sample_vendors", ignore=shutil.ignore_patterns("__pycache__")
-        )
-        words = ["--build-arg", f"PYTHON_IMAGE={engine.plan(SPECS[0], here()).args['PYTHON_IMAGE']}"]
-        words += ["--network", here().network] if here().network else []
-        words += ["--secret", f"id=ca,src={here().ca}"] if here().ca else []
-        command = [
-            engine.client(),
-            "build",
-            "--file",
-            str(plan.ROOT / "tests/stand_ins.Dockerfile"),
-            "--tag",
-            "finelt/stand-ins",
-            *words,
-            folder,
-        ]
-        done = subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-    return "finelt/stand-ins"
+    """The image of Postgres and an S3 server."""
+    return base.stand_ins(here())
 
 
-POSTGRES = """
-set -e
-/postgres/bin/initdb -D /tmp/data -U finelt --pwfile=/password --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 >/dev/null
-echo 'host all all all scram-sha-256' >>/tmp/data/pg_hba.conf
-exec /postgres/bin/postgres -D /tmp/data -c listen_addresses='*' -c unix_socket_directories=''
-"""
+@cache
+def vendors() -> str:
+    """The image of the sample vendors."""
+    return engine.build(next(service for service in plan.SERVICES if service.name == "sample-vendors"), here())
+
+
 REACH = """
 import socket, sys, time
 deadline = time.monotonic() + 30
@@ -417,10 +392,10 @@ class Network:
     name: str
     password: Path
 
-    def start(self, host: str, *words: str, flags: Sequence[str] = ()) -> None:
+    def start(self, host: str, image: str, *words: str, flags: Sequence[str] = ()) -> None:
         """One of its hosts."""
         attached = ["--network", self.name, "--network-alias", host, "--name", f"{self.name}-{host}", "--detach"]
-        engine.docker("run", *attached, *HARDENED, *flags, stand_ins(), *words)
+        engine.docker("run", *attached, *HARDENED, *flags, image, *words)
 
     def ask(self, host: str, *words: str) -> str:
         """What a program says on a host."""
@@ -433,7 +408,7 @@ class Network:
             "lake": "s3://finelt/lake",
             "site": "s3://finelt/site",
             "docs": "s3://finelt/docs",
-            "warehouse": "postgresql://finelt@postgres:5432/postgres",
+            "warehouse": "postgresql://finelt@postgres:5432/finelt",
             "warehouse-password": "file:///password",
             "start": "2012-12-03",
             "end": "2012-12-31",
@@ -468,9 +443,11 @@ def network(tmp_path: Path) -> Iterator[Network]:
     made.password.chmod(0o644)
     engine.docker("network", "create", "--internal", made.name)
     try:
-        made.start("postgres", "sh", "-c", POSTGRES, flags=["--volume", f"{made.password}:/password:ro"])
-        made.start("s3", "moto_server", "--host", "0.0.0.0", "--port", "5000")  # noqa: S104
-        made.start("vendors", "python3", "scripts/sample_vendors", "--port", "8000")
+        given = {"USER": "finelt", "PASSWORD": made.password.read_text(), "DB": "finelt"}
+        flags = [word for name, value in given.items() for word in ("--env", f"POSTGRES_{name}={value}")]
+        made.start("postgres", stand_ins(), "python", "-m", "scripts.stand_ins", flags=["--user", "nobody", *flags])
+        made.start("s3", stand_ins(), "python", "-m", "moto.server", "-H", "0.0.0.0", "-p", "5000")  # noqa: S104
+        made.start("vendors", vendors(), "python", "scripts/sample_vendors", "--port", "8000")
         for host, port in (("postgres", "5432"), ("s3", "5000")):
             made.ask("vendors", REACH, host, port)
         made.ask("vendors", REACH, "127.0.0.1", "8000")

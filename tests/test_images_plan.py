@@ -266,7 +266,9 @@ def test_a_layer_holds_what_a_job_needs_and_no_more(app: Path, tmp_path: Path) -
     site = root / "lib/python3.11/site-packages"
     assert files(root / "bin") == {"python", "extract-it", "job"}
     assert (root / "bin/job").readlink().name == "extract-it"
-    assert {path for path in files(site) if "__pycache__" not in path} == {
+    assemble.main(app, tmp_path / "layers", "rest", "extract-it")
+    beside = tmp_path / "layers/rest" / app.relative_to("/") / "lib/python3.11/site-packages"
+    assert {path for path in files(site) | files(beside) if "__pycache__" not in path} == {
         "botocore/data/s3/2006-03-01/service-2.json",
         "botocore/data/endpoints.json",
         "babel/locale-data/en_US.dat",
@@ -274,7 +276,7 @@ def test_a_layer_holds_what_a_job_needs_and_no_more(app: Path, tmp_path: Path) -
         "dbt/include/tests/generic/unique.sql",
         "pandas-1.dist-info/RECORD",
     }
-    assert (site / "pandas-1.dist-info/RECORD").read_text() == "pandas/core.py,,\n"
+    assert (beside / "pandas-1.dist-info/RECORD").read_text() == "pandas/core.py,,\n"
 
 
 def test_bytecode_is_there_and_never_compared_with_its_source(app: Path, tmp_path: Path) -> None:
@@ -296,9 +298,26 @@ def test_a_later_layer_holds_only_what_is_new(app: Path, tmp_path: Path) -> None
     assemble.main(app, tmp_path / "layers", "runtime")
     (app / "new.txt").write_text("x")
     assemble.main(app, tmp_path / "layers", "job", "extract-it")
-    assert files(tmp_path / "layers/job" / app.relative_to("/")) == {"new.txt"}
+    waited = "lib/python3.11/site-packages/pandas-1.dist-info/RECORD"
+    assert files(tmp_path / "layers/job" / app.relative_to("/")) == {"new.txt", waited}
     assemble.main(app, tmp_path / "layers", "nothing", "extract-it")
     assert files(tmp_path / "layers/nothing") == set()
+
+
+def test_the_files_of_a_layer_have_one_order_by_path_and_by_folder(app: Path, tmp_path: Path) -> None:
+    """Engines list them now one way and now the other, and the order is part of a layer's digest."""
+    for name in ("pandas.libs/a.so", "pandas/io/b.py", "pandas/io.py", "pandas-extra/c.py"):
+        path = app / "lib/python3.11/site-packages" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    names, layers = ("runtime", "job", "rest"), tmp_path / "layers"
+    for name in names:
+        assemble.main(app, layers, name)
+        paths = [path.relative_to(layers / name) for path in (layers / name).rglob("*")]
+        assert sorted(paths, key=lambda path: path.parts) == sorted(paths, key=lambda path: path.as_posix()), name
+    inside = [files(layers / name / app.relative_to("/")) for name in names]
+    assert set().union(*inside) == files(app)
+    assert sum(map(len, inside)) == len(files(app))
 
 
 def test_a_hardened_base_has_no_installer_and_nothing_that_runs_as_another(tmp_path: Path) -> None:
@@ -426,13 +445,13 @@ def test_every_job_has_a_budget_and_is_told_when_it_is_over(spec: JobSpec) -> No
 
 def test_changed_prints_json_for_a_matrix() -> None:
     told = CliRunner().invoke(command.images, ["changed", "--since", "HEAD"])
-    assert set(json.loads(told.stdout)) <= {spec.name for spec in SPECS}
+    assert set(json.loads(told.stdout)) <= {spec.name for spec in (*SPECS, *plan.SERVICES)}
 
 
 def test_a_name_that_is_no_job_is_a_usage_error() -> None:
     told = CliRunner().invoke(command.images, ["build", "made-up"])
     assert told.exit_code == 2
-    assert "no job is called 'made-up'" in told.stderr
+    assert "nothing is called 'made-up'" in told.stderr
 
 
 def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:
@@ -450,3 +469,26 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+SERVICES = pytest.mark.parametrize("service", [*plan.SERVICES, plan.STAND_INS], ids=lambda service: service.name)
+
+
+@SERVICES
+def test_a_service_is_made_of_its_source_its_group_and_the_recipe(service: plan.Service, tmp_path: Path) -> None:
+    planned = plan.plan(service, CHECKOUT)
+    planned.stage(tmp_path)
+    source = [path for path in planned.files if path.startswith("source/")]
+    assert source
+    assert set(planned.files) == {*source, *plan.RECIPE_FILES, *plan.TOP_FILES}
+    assert not [path for path in source if "/tests/" in path]
+    groups = tomllib.loads(planned.files["pyproject.toml"].decode())["dependency-groups"]
+    assert list(groups) == [service.group]
+    assert all(isinstance(requirement, str) for requirement in groups[service.group])
+
+
+def test_a_service_changes_with_its_source_and_no_other_image_does() -> None:
+    everything = (*SPECS, *plan.SERVICES)
+    assert plan.changed(everything, CHECKOUT, edited("orchestration/flows/daily.py")) == ["orchestration"]
+    assert plan.changed(everything, CHECKOUT, edited("scripts/sample_vendors/ecb.py")) == ["sample-vendors"]
+    assert "orchestration" in plan.changed(everything, CHECKOUT, edited("jobs/jobkit/jobkit/report/prefect.py"))

@@ -73,10 +73,21 @@ def compose(env_file: Path, words: Sequence[str]) -> list[str]:
     files = [word for name in read(env_file)["COMPOSE_FILE"].split(":") for word in ("--file", str(REPOSITORY / name))]
     found = [path for folder in os.get_exec_path() if (path := shutil.which("docker", path=folder))]
     plugin = next((path for path in found if _works(path, "compose", "version")), None)
-    program = [plugin, "compose"] if plugin else [shutil.which("docker-compose")]
-    if program[0] is None:
+    older = shutil.which("docker-compose")
+    if plugin:
+        program = [plugin, "compose"]
+    elif older:
+        program = [older]
+    else:
         raise engine.EngineError("there is no docker compose on this machine; install it (Debian: apt-get install docker-compose)")
     return [str(word) for word in (*program, "--project-directory", REPOSITORY, "--env-file", env_file, *files, *words)]
+
+
+def remove_runs(project: str) -> None:
+    """Nothing; the containers of runs are gone. Compose did not start them, and while they are there it cannot take down what they use."""
+    runs = engine.docker("ps", "--all", "--quiet", "--filter", f"network={project}", "--filter", "label=io.prefect.flow-run-id").split()
+    if runs:
+        engine.docker("rm", "--force", *runs)
 
 
 def _group_of_the_socket(image: str) -> str:
@@ -98,6 +109,8 @@ def main(words: tuple[str, ...], *, stand_ins: bool) -> None:
     try:
         write(ENV_FILE, settings(known, stand_ins=stand_ins or STAND_INS in known.get("COMPOSE_FILE", "")))
         command = compose(ENV_FILE, words or ("--help",))
+        if "down" in words:
+            remove_runs(read(ENV_FILE)["COMPOSE_PROJECT_NAME"])
     except (engine.EngineError, plan.PlanError) as error:
         sys.exit(f"compose: {error}")
     os.execv(command[0], command)  # noqa: S606

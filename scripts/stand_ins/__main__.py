@@ -20,10 +20,10 @@ def initialise(user: str, password: str, database: str) -> None:
         file.write(password)
         file.flush()
         words = ["-D", str(DATA), "-U", user, f"--pwfile={file.name}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
-        subprocess.run([PROGRAMS / "initdb", *words], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        subprocess.run([str(PROGRAMS / "initdb"), *words], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     with (DATA / "pg_hba.conf").open("a") as rules:
         rules.write("host all all all scram-sha-256\n")
-    alone = [PROGRAMS / "postgres", "--single", "-D", str(DATA), "postgres"]
+    alone = [str(PROGRAMS / "postgres"), "--single", "-D", str(DATA), "postgres"]
     subprocess.run(alone, input=f'create database "{database}"\n', text=True, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
 
 
