@@ -121,7 +121,7 @@ def wanted_deployments(folder: Path) -> list[deploy.Wanted]:
     command.write_text(COMMAND.format(python=sys.executable, folder=str(package.parent)))
     command.chmod(0o755)
     parameters = {"type": "object", "properties": {"job": {"type": "string"}, "options": {"type": "object"}}}
-    flow = deploy.flow_deployment(FLOW, parameters, "One job.", pool=POOL)
+    flow = deploy.flow_deployment(FLOW, parameters, "One job.", pool=POOL, variables=deploy.process_flow_variables())
     flow.fields["entrypoint"] = "tests.flow_of_one.flow_of_one"
     return [*deploy.jobs(catalogue(folder / "jobs"), {JOB: str(command)}, kind="process", pool=POOL), flow]
 
@@ -297,7 +297,7 @@ def test_every_job_of_the_catalogue_has_a_deployment_on_every_kind_of_pool() -> 
     specs = catalogue()
     description = {"version": "1", "options": {"type": "object", "properties": {}, "additionalProperties": False}}
     for kind in deploy.KINDS:
-        variables = deploy.template(kind)["variables"]["properties"]
+        variables = deploy.template(kind, {})["variables"]["properties"]
         for spec in specs:
             wanted = deploy.job_deployment(spec, description, f"/bin/{spec.name}", kind=kind, pool="p")
             assert wanted.flow == spec.name
@@ -306,7 +306,7 @@ def test_every_job_of_the_catalogue_has_a_deployment_on_every_kind_of_pool() -> 
 
 
 def test_the_flows_describe_themselves_and_take_nothing_unknown() -> None:
-    (daily,) = deploy.flows(pool="p")
+    (daily,) = deploy.flows(pool="p", variables={})
     schema = daily.fields["parameter_openapi_schema"]
     assert (daily.flow, daily.fields["entrypoint"]) == ("daily", "orchestration.flows.daily.daily")
     assert schema["additionalProperties"] is False
@@ -425,3 +425,13 @@ def test_a_place_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Pa
     monkeypatch.setattr(stack, "SPACE_BYTES", 10**18)
     with pytest.raises(TemporaryError, match="MB are free at .* are needed; free some or choose another --dir"):
         begin(tmp_path / "new")
+
+
+def test_a_pools_defaults_are_checked_against_its_variables() -> None:
+    template = deploy.template("docker", {"networks": ["mine"]})
+    assert template["variables"]["properties"]["networks"]["default"] == ["mine"]
+    with pytest.raises(MisconfiguredError, match="the docker pool has no variable 'netwroks'; there are .*networks"):
+        deploy.template("docker", {"netwroks": []})
+    told = CliRunner().invoke(deploy.main, ["--pool", "docker", "--api-url", "http://127.0.0.1:9/api", "--default", "networks=mine"])
+    assert told.exit_code == 2
+    assert "expected NAME=JSON" in told.output
