@@ -63,6 +63,21 @@ def docker_variables(spec: JobSpec, program: str) -> dict[str, Any]:
     return {"image": program, "memory": f"{spec.memory}m", "cpu": spec.cpu}
 
 
+def process_flow_variables() -> dict[str, Any]:
+    """A flow on the process pool, from this checkout.
+
+    The command is named so that the worker starts Prefect's engine itself; without one it first resolves a workspace.
+    """
+    return {"command": f"{shlex.quote(sys.executable)} -m prefect.engine", "env": {"PYTHONPATH": str(REPOSITORY)}}
+
+
+def docker_flow_variables() -> dict[str, Any]:
+    """A flow on the Docker pool: it reads no data and so gets none of the jobs' secrets. Builds the image where it is missing."""
+    (service,) = (service for service in SERVICES if service.name == "orchestration")
+    image = engine.build(service, engine.Surroundings.of(os.environ))
+    return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": {}, "volumes": []}
+
+
 # What a kind of pool needs to know of a job, given its program: an installed command, or an image by content hash.
 KINDS: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {"process": process_variables, "docker": docker_variables}
 
@@ -135,19 +150,6 @@ def flows(*, pool: str, variables: dict[str, Any]) -> list[Wanted]:
     if done.returncode:
         raise MisconfiguredError(f"the flows cannot be loaded: {done.stderr.strip()[-500:]}")
     return [flow_deployment(pool=pool, variables=variables, **flow) for flow in json.loads(done.stdout)]
-
-
-# The command is named so that the worker starts Prefect's engine itself; without one it first resolves a workspace.
-def process_flow_variables() -> dict[str, Any]:
-    """A flow on the process pool, from this checkout."""
-    return {"command": f"{shlex.quote(sys.executable)} -m prefect.engine", "env": {"PYTHONPATH": str(REPOSITORY)}}
-
-
-def docker_flow_variables() -> dict[str, Any]:
-    """A flow on the Docker pool: it reads no data and so gets none of the jobs' secrets. Builds the image where it is missing."""
-    (service,) = (service for service in SERVICES if service.name == "orchestration")
-    image = engine.build(service, engine.Surroundings.of(os.environ))
-    return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": {}, "volumes": []}
 
 
 def jobs(specs: Sequence[JobSpec], commands: Mapping[str, str], *, kind: str, pool: str) -> list[Wanted]:

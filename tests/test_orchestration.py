@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from jobkit.errors import MisconfiguredError, TemporaryError
 from jobkit.report.prefect import Api, RefusedError
 
