@@ -14,6 +14,7 @@ import click
 from jobkit import declaration as declarations
 from jobkit import errors, logs, report
 from jobkit import receipt as receipts
+from jobkit.report import files
 
 if TYPE_CHECKING:
     import logging
@@ -139,7 +140,8 @@ def _failed(log: logging.Logger, exit_code: int, sentence: str) -> tuple[int, st
 
 def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _print(receipt)
+    _print(receipt)  # after this a job says nothing more unless its launcher wants it: Airflow's DockerOperator takes the last line
+    files.write(os.environ, receipt, receipts.sentence(receipt))
     launcher.finished(receipt, exit_code, receipts.sentence(receipt))
     if sys.stderr.isatty():
         sys.stderr.write(f"{receipts.sentence(receipt)}\n")

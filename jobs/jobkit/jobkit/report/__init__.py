@@ -62,4 +62,12 @@ def launcher(environ: Mapping[str, str]) -> Launcher:
         from jobkit.report import prefect  # noqa: PLC0415  only a job launched by Prefect pays for it
 
         return prefect.Prefect(prefect.api(environ), environ["PREFECT__FLOW_RUN_ID"])
+    if environ.get("DAGSTER_PIPES_CONTEXT"):
+        from jobkit.report import dagster  # noqa: PLC0415
+
+        return dagster.Dagster(environ)
+    if environ.get("FINELT_TASK_TOKEN"):
+        from jobkit.report import stepfunctions  # noqa: PLC0415
+
+        return stepfunctions.StepFunctions(environ)
     return Plain()
