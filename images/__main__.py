@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from images.plan import Service
 
+AUDITOR = "pip-audit==2.10.0"
 TESTS = ("tests/test_images_plan.py", "tests/test_images.py")
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
@@ -74,10 +77,12 @@ def build(names: tuple[str, ...], *, again: bool) -> None:
 
 
 @images.command()
-def test() -> None:
-    """Test every image; what is missing is built first."""
+@names_argument
+def test(names: tuple[str, ...]) -> None:
+    """Test the images of these names, or all; what is missing is built first."""
+    specs = chosen(names, everything())
     environ = {**os.environ, "FINELT_REQUIRE_DOCKER": "1"}
-    command = [sys.executable, "-m", "pytest", *TESTS]
+    command = [sys.executable, "-m", "pytest", *TESTS, *(["-k", " or ".join(spec.name for spec in specs)] if names else [])]
     sys.exit(subprocess.run(command, cwd=plans.ROOT, env=environ, check=False).returncode)  # noqa: S603
 
 
@@ -91,10 +96,11 @@ def changed(since: str) -> None:
 @images.command("size")
 @names_argument
 def sizes(names: tuple[str, ...]) -> None:
-    """Size over the base and the time of `describe`, against the budgets; 1 when one is over."""
+    """Size over the base and the time of `describe` of jobs, against their budgets; 1 when one is over."""
     here, excesses = surroundings(), list[str]()
     click.echo(f"{'job':28} {'MB over base':>12} {'allowed':>8} {'describe s':>11} {'CPU s':>6}")
-    for spec in chosen(names, catalogue()):
+    budgeted = {spec.name for spec in catalogue()}
+    for spec in (spec for spec in chosen(names, everything()) if spec.name in budgeted):
         base = engine.plan(spec, here).args["PYTHON_IMAGE"]
         found = size.measure(spec.name, engine.build(spec, here), base)
         own = f"{found.size_bytes / size.MB:12.1f} {found.budget_bytes / size.MB:8.0f}"
@@ -113,6 +119,37 @@ def push(registry: str, names: tuple[str, ...]) -> None:
     here, specs = surroundings(), chosen(names, everything()) if names else catalogue()
     pushed = {spec.name: engine.push(engine.build(spec, here), f"{registry.rstrip('/')}/{spec.name}") for spec in specs}
     click.echo(json.dumps(pushed, indent=2))
+
+
+@images.command()
+@click.argument("name")
+def sbom(name: str) -> None:
+    """Print the Python parts of an image as CycloneDX JSON."""
+    (spec,) = chosen([name], everything())
+    click.echo(_exported(spec, "cyclonedx1.5"))
+
+
+@images.command()
+@click.argument("name")
+def audit(name: str) -> None:
+    """Look for known holes in the Python parts of an image; 1 when there are any. Asks PyPI."""
+    (spec,) = chosen([name], everything())
+    with NamedTemporaryFile("w", suffix=".txt") as requirements:
+        requirements.write(_exported(spec, "requirements.txt"))
+        requirements.flush()
+        words = ["tool", "run", "--from", AUDITOR, "pip-audit", "--disable-pip", "--require-hashes", "--requirement", requirements.name]
+        sys.exit(subprocess.run([_uv(), *words], check=False).returncode)  # noqa: S603
+
+
+def _exported(spec: JobSpec | Service, form: str) -> str:
+    """What of uv.lock is in an image."""
+    which = ["--package", spec.name, "--no-dev"] if isinstance(spec, JobSpec) else ["--only-group", spec.group]
+    command = [_uv(), "export", "--quiet", "--frozen", "--no-emit-workspace", *which, "--format", form]
+    return subprocess.run(command, cwd=plans.ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
+
+
+def _uv() -> str:
+    return shutil.which("uv") or str(plans.ROOT / ".tools" / "bin" / "uv")
 
 
 @images.command()

@@ -8,11 +8,15 @@ ARG BUILD_IMAGE=${PYTHON_IMAGE}
 
 # What installs. None of it is in an image.
 FROM ${BUILD_IMAGE} AS tools
+# No image runs as this user: each one names its own.
+# hadolint ignore=DL3002
 USER 0:0
 WORKDIR /src
 ENV PATH=/tools/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 \
     UV_LINK_MODE=copy UV_PROJECT_ENVIRONMENT=/app UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1
 COPY images/build-requirements.txt images/
+# pip's cache is a mount, in no layer.
+# hadolint ignore=DL3042
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
     python3 -m pip install --quiet --disable-pip-version-check --target /tools --no-deps --require-hashes -r images/build-requirements.txt
@@ -42,6 +46,8 @@ ARG EXTRAS=""
 COPY pyproject.toml ./
 COPY jobs/jobkit/pyproject.toml jobs/jobkit/
 COPY --from=locks /locks/runtime uv.lock
+# The extras are several words.
+# hadolint ignore=SC2086
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
     if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
     uv sync --quiet --frozen --no-dev --no-install-workspace --no-build --package jobkit $(for extra in ${EXTRAS}; do echo --extra ${extra}; done) \
