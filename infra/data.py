@@ -122,18 +122,21 @@ def _bucket(settings: Settings, keys: Keys, role: str, access_logs: aws.s3.Bucke
         ],
     )
     aws.s3.BucketLogging(name, bucket=bucket.id, target_bucket=access_logs.id, target_prefix=f"{role}/")
-    old = {"noncurrent_days": NONCURRENT_DAYS}
     aws.s3.BucketLifecycleConfiguration(
         name,
         bucket=bucket.id,
         rules=[
-            {
-                "id": "what was replaced or never finished",
-                "status": "Enabled",
-                "filter": {"prefix": ""},
-                "noncurrent_version_expiration": old,
-                "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
-            }
+            aws.s3.BucketLifecycleConfigurationRuleArgs(
+                id="what was replaced or never finished",
+                status="Enabled",
+                filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=""),
+                noncurrent_version_expiration=aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
+                    noncurrent_days=NONCURRENT_DAYS
+                ),
+                abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
+                    days_after_initiation=7
+                ),
+            )
         ],
     )
     return bucket

@@ -49,7 +49,7 @@ def auth(settings: Settings, keys: Keys) -> aws.secretsmanager.Secret:
     aws.secretsmanager.SecretVersion(
         f"{settings.name}-prefect-auth",
         secret_id=secret.id,
-        secret_string=pulumi.Output.secret(pulumi.Output.concat("finelt:", word)),
+        secret_string=pulumi.Output.concat("finelt:", pulumi.Output.secret(word)),
         opts=pulumi.ResourceOptions(ignore_changes=["secretString"]),  # another is drawn each time the program runs
     )
     return secret

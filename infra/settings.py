@@ -90,13 +90,13 @@ def _account(config: pulumi.Config) -> str:
 
 def checked(found: Settings) -> Settings:
     """The same. Raises SettingsError with the first choice that cannot be."""
-    for name, value, offered in (
+    for name, chosen, offered in (
         ("architecture", found.architecture, get_args(Architecture)),
         ("egress", found.egress, get_args(Egress)),
         ("logDays", found.log_days, LOG_DAYS),
     ):
-        if value not in offered:
-            raise SettingsError(f"finelt:{name} = {value!r}; choose one of {', '.join(map(str, offered))}")
+        if chosen not in offered:
+            raise SettingsError(f"finelt:{name} = {chosen!r}; choose one of {', '.join(map(str, offered))}")
     for name, value, form, example in (
         ("account", found.account, r"\d{12}", "123456789012, in quotes, in aws:allowedAccountIds"),
         ("repository", found.repository, r"[\w.-]+/[\w.-]+", "organisation/repository"),
