@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 REPOSITORY = Path(__file__).parents[1]
-FLOWS = ("daily",)
+FLOWS = ("backfill", "daily")
 DESCRIBERS = 2  # at a time; a describe is a tenth of a second of one core
 DESCRIBE = '{{index .Config.Labels "finelt.describe"}}'
 PAGE = 200  # the most that a filter route of Prefect gives at once
