@@ -36,6 +36,7 @@ description = "Ends as it is told to."
 [tool.finelt]
 cpu = 256
 memory = 512
+{declared}
 """
 COMMAND = """#!{python}
 import sys
@@ -108,6 +109,8 @@ class FlowStack:
     api: Api
     directory: Path
     vendors: str
+    wanted: list[deploy.Wanted]
+    worker: programs.Program
 
     def start(self, flow: str, **parameters: object) -> str:
         """The id of a new run of a flow, with places of this stack."""
@@ -126,6 +129,12 @@ class FlowStack:
         assert isinstance(ending, watch.Ending)
         return [step for step in seen if isinstance(step, watch.Step) and step.ended], ending
 
+    def receipt(self, run_id: str) -> dict[str, Any]:
+        """The receipt that a job's run left."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["receipt"]}}}
+        (found,) = self.api.call("POST", "/artifacts/filter", wanted)
+        return dict(found["data"])
+
     def artifact(self, run_id: str, key: str) -> dict[str, Any]:
         """The one artifact of a run with this key; a table's data read."""
         wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": [key]}}}
@@ -138,7 +147,7 @@ def made_up(folder: Path, name: str, main: str, declared: str = "") -> str:
     package = name.replace("-", "_")
     code = folder / "jobs" / name / package
     code.mkdir(parents=True)
-    (code.parent / "pyproject.toml").write_text(PYPROJECT.format(name=name, package=package) + declared)
+    (code.parent / "pyproject.toml").write_text(PYPROJECT.format(name=name, package=package, declared=declared))
     (code / "__init__.py").touch()
     (code / "__main__.py").write_text(main)
     command = folder / name
@@ -151,6 +160,8 @@ def specs_and_commands(folder: Path) -> tuple[list[JobSpec], dict[str, str]]:
     """The jobs of this stack and how each is started."""
     commands = {name: made_up(folder, name, AFTER_MAIN) for name in AFTER}
     commands["extract-nothing"] = made_up(folder, "extract-nothing", NOTHING_MAIN)
+    for name in ("extract-one-things", "extract-one-others"):
+        commands[name] = made_up(folder, name, NOTHING_MAIN, "concurrency = 1")
     real = [spec for spec in catalogue() if spec.name in REAL]
     return [*real, *catalogue(folder / "jobs")], {**deploy.installed(real), **commands}
 
@@ -170,7 +181,7 @@ def running(directory: Path) -> Iterator[FlowStack]:
         deploy.register(prefect.api(), wanted, kind="process", pool=POOL)
         workers.release()
         vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
-        yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0])
+        yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0], wanted, workers)
     finally:
         programs.stop(workers)
         programs.stop(vendors)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jobkit.errors import TemporaryError
+from jobkit.report.prefect import Prefect
 
+from orchestration import deploy, reconcile, watch
+from orchestration.local import programs
 from orchestration.pieces import Piece, cut, period, span
 from tests import flow_stack
 
@@ -80,6 +86,45 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStack]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def left(stack: FlowStack) -> Iterator[dict[str, str]]:
+    """Runs that nobody works on, one that somebody does, one of somebody else's, and one that waits for a flow that has ended: ids."""
+    ours = stack.api.call("GET", f"/deployments/name/{NOTHING}/{flow_stack.POOL}")["id"]
+    flow = stack.api.call("POST", "/flows/", {"name": "somebody-elses"})["id"]
+    others = stack.api.call("POST", "/deployments/", {"name": "d", "flow_id": flow})["id"]
+    made = {"living": ["RUNNING"], "silent": ["RUNNING"], "taken": ["PENDING"], "cancelling": ["RUNNING", "CANCELLING"]}
+    runs = {name: run_in(stack, ours, *states) for name, states in made.items()}
+    runs["others"] = run_in(stack, others, "RUNNING")
+    parent = run_in(stack, ours, "CRASHED")
+    task = {"flow_run_id": parent, "task_key": "t", "dynamic_key": "0"}
+    runs["orphan"] = run_in(stack, ours, parent_task_run_id=stack.api.call("POST", "/task_runs/", task)["id"])
+    ending = threading.Event()
+    beating = threading.Thread(target=beat, args=(stack, runs["living"], ending))
+    beating.start()
+    yield runs
+    ending.set()
+    beating.join()
+
+
+def run_in(stack: FlowStack, deployment: str, *states: str, **more: object) -> str:
+    """The id of a run that is said to have come through states; nobody works on it."""
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
+    given = {"lake": "L", "start": "2012-01-01", "end": "2012-01-01"}
+    wanted = {"state": later, "parameters": given, "enforce_parameter_schema": False, **more}
+    run_id = stack.api.call("POST", f"/deployments/{deployment}/create_flow_run", wanted)["id"]
+    for state in states:
+        stack.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": state}, "force": True})
+    return str(run_id)
+
+
+def beat(stack: FlowStack, run_id: str, ending: threading.Event) -> None:
+    """Say that a run lives, as a job says it, only oftener."""
+    told = Prefect(stack.api, run_id, heartbeat_s=0)
+    told._read(10)
+    while not ending.wait(1):
+        told._beat()
+
+
 def extracts(stack: FlowStack) -> dict[str, dict[str, object]]:
     token = stack.directory / "token"
     token.write_text("sample")
@@ -90,8 +135,9 @@ def extracts(stack: FlowStack) -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def backfills(stack: FlowStack) -> dict[str, str]:
+def backfills(stack: FlowStack, left: dict[str, str]) -> dict[str, str]:
     """A plan, a backfill of five weeks in which one job meets bad data, and one of a longer range: run ids, all ended."""
+    assert left  # they are there from the beginning, so that what is silent has been so for long when it is looked for
     weeks = {"start": "2012-12-28", "end": "2013-01-31"}
     runs = {
         "plan": stack.start("backfill", extracts=extracts(stack), **weeks, plan_only=True),
@@ -175,6 +221,74 @@ def test_cancelling_a_backfill_stops_every_child_within_ten_seconds(stack: FlowS
     stack.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
     until(lambda: sorted(children()) == ["CANCELLED"] * 3 + ["COMPLETED"], within_s=10)
     assert stack.steps(run_id)[1].state == "CANCELLED"
+
+
+def test_one_vendor_is_asked_by_so_many_runs_at_a_time_as_its_jobs_declare(stack: FlowStack) -> None:
+    jobs = ("extract-one-things", "extract-one-others")
+    days = {"lake": "L", "start": "2012-01-01", "end": "2012-01-01", "seconds": 0.5}
+    runs = [watch.start(stack.api, job, flow_stack.POOL, days) for job in jobs for _ in range(2)]
+    ended = {run_id: stack.steps(run_id)[1] for run_id in runs}
+    assert {ending.state for ending in ended.values()} == {"COMPLETED"}
+    receipts = [stack.receipt(run_id) for run_id in runs]
+    spans = sorted((receipt["started_at"], receipt["ended_at"]) for receipt in receipts)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_registering_the_flows_again_changes_nothing(stack: FlowStack) -> None:
+    done = deploy.register(stack.api, stack.wanted, kind="process", pool=flow_stack.POOL)
+    assert (done.created, done.changed) == ((), ())
+
+
+@pytest.mark.usefixtures("backfills")
+def test_runs_that_nobody_works_on_are_ended_and_no_other(stack: FlowStack, left: dict[str, str]) -> None:
+    run_id = watch.start(stack.api, "reconcile", flow_stack.POOL, {"silent_s": 12, "pending_s": 12, "confirm_s": 1})
+    assert stack.steps(run_id)[1].state == "COMPLETED"
+    found = {name: stack.api.call("GET", f"/flow_runs/{left[name]}")["state"] for name in left}
+    assert {name: state["type"] for name, state in found.items()} == {
+        "living": "RUNNING",
+        "others": "RUNNING",
+        "silent": "CRASHED",
+        "taken": "CRASHED",
+        "cancelling": "CANCELLED",
+        "orphan": "CANCELLED",
+    }
+    assert found["silent"]["message"].startswith("no sign of life since 20")
+    assert "never started: its worker or its container is gone" in found["taken"]["message"]
+    assert {row["id"] for row in stack.artifact(run_id, "reconcile")["data"]} == {
+        left[name] for name in ("silent", "taken", "cancelling", "orphan")
+    }
+
+
+def test_nothing_is_ended_while_the_server_shows_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "SEEN_WITHIN_S", 0.0)
+
+    class Deaf:
+        url = "http://p/api"
+
+        def call(self, _method: str, path: str, _body: object) -> list[object]:
+            assert path.startswith("/events"), "it looked at runs"
+            return []
+
+    with pytest.raises(TemporaryError, match="silence says nothing; nothing was ended"):
+        reconcile.reconciled(Deaf(), silent_s=1, pending_s=1, confirm_s=0)  # type: ignore[arg-type]
+
+
+def test_what_a_killed_machine_ran_is_found_and_ended(stack: FlowStack) -> None:
+    """The last test of this stack: its worker is killed with all that it runs."""
+    run_id = stack.start("backfill", extracts={NOTHING: {"seconds": 60}}, start="2012-01-01", end="2012-12-31", at_once=2)
+    wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}
+
+    def children() -> list[str]:
+        return [run["state"]["type"] for run in stack.api.call("POST", "/flow_runs/filter", wanted)]
+
+    until(lambda: children().count("RUNNING") == 2)
+    for process in programs.left_behind(stack.directory):
+        if "orchestration.local.server" not in process.cmdline():
+            process.kill()
+    time.sleep(2)
+    reconcile.reconciled(stack.api, silent_s=2, pending_s=2, confirm_s=1)
+    assert stack.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"] == "CRASHED"
+    assert sorted(children()) == ["COMPLETED", "CRASHED", "CRASHED"]
 
 
 def until(true: Any, within_s: float = 30) -> None:

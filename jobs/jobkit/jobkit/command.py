@@ -195,6 +195,7 @@ def describe(declared: Declaration, options: Sequence[click.Option]) -> dict[str
         "resources": {"cpu": declared.cpu, "memory": declared.memory},
         "schedule": declared.schedule,
         "timezone": declared.timezone,
+        "concurrency": declared.concurrency,
         "exit_codes": {str(code): meaning for code, meaning in errors.EXIT_CODES.items()},
     }
 
