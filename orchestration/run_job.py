@@ -19,6 +19,8 @@ from prefect.flow_runs import wait_for_flow_run
 from prefect.runtime import deployment
 from websockets.exceptions import WebSocketException
 
+from orchestration.page import Step, note
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from uuid import UUID
@@ -34,7 +36,7 @@ NAMED = 2  # datasets in the name of a run
 LOOK_EVERY_S, PAUSE_S = 30, 0.2
 TRIES = 5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
-BUDGET_S = 15 * 60  # a step that still fails after this fails for good, whatever tries are left
+BUDGET_S = 4 * 3600  # a step that still fails after this fails for good, whatever tries are left; its own work counts too
 REFUSALS = (409, 422)  # parameters that the deployment's schema does not take
 USAGE, TEMPORARY, MISCONFIGURED, STOPPED = 2, 75, 78, 143
 
@@ -93,6 +95,8 @@ async def _try(job: str, options: Mapping[str, object], verb: str, subject: str,
         with _cancelling(run_id):
             run = await _ended(client, run_id)
         receipt = await _receipt(client, run_id)
+    state = run.state.type.value if run.state else "UNKNOWN"
+    note(Step(run_id, name, state, (run.state and run.state.message) or state.lower(), receipt))
     if receipt is None or run.state is None or not run.state.is_completed():
         raise _error(job, run, receipt)
     return receipt

@@ -5,20 +5,24 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from jobkit.errors import TemporaryError
 from jobkit.report.prefect import Prefect
 
-from orchestration import deploy, reconcile, watch
-from orchestration.local import programs
+from jobs.catalogue import catalogue
+from orchestration import deploy, reconcile, schedules, watch
+from orchestration.local import programs, server
 from orchestration.pieces import Piece, cut, period, span
 from tests import flow_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.flow_stack import FlowStack
 
@@ -82,8 +86,12 @@ def test_again_asks_for_what_is_committed_too() -> None:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStack]:
-    with flow_stack.running(tmp_path_factory.mktemp("stack")) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as machine:
+        for name in flow_stack.SECRETS:
+            machine.setenv(name, "secret")
+        machine.setitem(server.SETTINGS, "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.5")  # five seconds by default
+        with flow_stack.running(tmp_path_factory.mktemp("stack")) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +149,11 @@ def backfills(stack: FlowStack, left: dict[str, str]) -> dict[str, str]:
     weeks = {"start": "2012-12-28", "end": "2013-01-31"}
     runs = {
         "plan": stack.start("backfill", extracts=extracts(stack), **weeks, plan_only=True),
+        "daily": stack.start("daily", extracts={NOTHING: {"start": "today", "end": "today"}}, timezone="Pacific/Pago_Pago"),
         "weeks": stack.start("backfill", extracts={**extracts(stack), NOTHING: {"bad": "2013-01-10"}}, **weeks),
     }
-    assert stack.steps(runs["plan"])[1].state == "COMPLETED"
+    endings = [stack.steps(runs[name])[1] for name in ("plan", "daily")]
+    assert {ending.state for ending in endings} == {"COMPLETED"}, endings
     assert stack.steps(runs["weeks"])[1].state == "FAILED"
     runs["more"] = stack.start("backfill", extracts=extracts(stack), start="2012-12-03", end="2013-02-28")
     assert stack.steps(runs["more"])[1].state == "COMPLETED", stack.steps(runs["more"])[1]
@@ -201,6 +211,61 @@ def test_bad_data_stops_its_piece_only_and_is_told_when_all_else_is_done(stack: 
     assert f"31 partitions failed: {NOTHING}: the rows of 2013-01-10 break their contract; correct that" in ending.message
     rows = stack.artifact(backfills["weeks"], "backfill-progress")["data"]
     assert [row[NOTHING] for row in rows] == ["", "4 of 4", "", "0 of 31, 31 failed"]
+
+
+def test_today_is_the_day_a_run_was_scheduled_for_where_its_vendor_is(stack: FlowStack, backfills: dict[str, str]) -> None:
+    scheduled = datetime.fromisoformat(stack.api.call("GET", f"/flow_runs/{backfills['daily']}")["expected_start_time"])
+    receipt = stack.steps(backfills["daily"])[0][0].receipt or {}
+    assert [partition["partition"] for partition in receipt["partitions"]] == [
+        f"date={scheduled.astimezone(ZoneInfo('Pacific/Pago_Pago')).date()}"
+    ]
+
+
+def test_a_run_of_a_flow_ends_with_a_page_of_its_steps_changes_and_site(stack: FlowStack, backfills: dict[str, str]) -> None:
+    page = stack.artifact(backfills["daily"], "daily")["data"]
+    first, *_ = stack.steps(backfills["daily"])[0]
+    assert (
+        f"| [{NOTHING}]({stack.api.url.removesuffix('/api')}/runs/flow-run/{first.run_id}) | 1 partition: 1 committed; 1 rows | 1 |" in page
+    )
+    assert "- nothing by load-warehouse: year=2012; 5 rows" in page
+    assert "- site/fct_yield by publish-marts: 3 rows added, 1 rows changed" in page
+    assert f"- [the published site]({stack.directory}/site/index.html)" in page
+    failed = stack.artifact(backfills["weeks"], "backfill")["data"]
+    assert "**failed**: the rows of 2013-01-10 break their contract" in failed
+
+
+def test_no_server_setting_and_no_secret_of_a_machine_reaches_a_job(stack: FlowStack, backfills: dict[str, str]) -> None:
+    seen = (stack.steps(backfills["daily"])[0][0].receipt or {})["details"]["environment"]
+    assert not set(seen) & set(flow_stack.SECRETS)
+    assert [name for name in seen if name.startswith(("PREFECT_SERVER", "PREFECT_API_DATABASE", "AWS_", "PG"))] == []
+    assert "PREFECT_API_AUTH_STRING" in seen  # the one that its reporter needs
+
+
+def test_schedules_of_a_file_are_registered_once_and_a_pause_outlives_a_change(stack: FlowStack, tmp_path: Path) -> None:
+    values = tmp_path / "values.toml"
+    values.write_text('lake = "L"\nwarehouse = "W"\nwarehouse_password = "env://P"\ndocs = "D"\nsite = "S"\n')
+    wanted, _ = schedules.given(stack.wanted, values, catalogue())
+
+    def register(deployments: list[deploy.Wanted]) -> tuple[str, ...]:
+        return deploy.register(stack.api, deployments, kind="process", pool=flow_stack.POOL).changed
+
+    def there() -> dict[str, dict[str, Any]]:
+        found = stack.api.call("GET", f"/deployments/name/daily/{flow_stack.POOL}")["schedules"]
+        return {schedule["slug"]: schedule for schedule in found}
+
+    assert "daily/process" in register(wanted)
+    assert register(wanted) == ()
+    timed = {name: (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) for name, schedule in there().items()}
+    assert timed == {spec.name: (spec.schedule, spec.timezone) for spec in catalogue() if spec.name in flow_stack.REAL}
+    paused = there()[TREASURY]  # with its parameters, as the pages of Prefect do: the server forgets them otherwise
+    path = f"/deployments/{paused['deployment_id']}/schedules/{paused['id']}"
+    stack.api.call("PATCH", path, {"active": False, "parameters": paused["parameters"]})
+    assert register(wanted) == ()
+    newer = [replace(one, fields={**one.fields, "description": "newer"}) if one.flow == "daily" else one for one in wanted]
+    assert register(newer) == ("daily/process",)
+    assert {name: schedule["active"] for name, schedule in there().items()} == {MASSIVE: True, TREASURY: False}
+    assert set(register(stack.wanted)) == {"daily/process"}
+    assert set(there()) == {MASSIVE, TREASURY}  # without a file, what there is stays as it is
 
 
 def test_after_refused_credentials_no_further_piece_is_begun(stack: FlowStack) -> None:

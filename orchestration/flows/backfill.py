@@ -1,18 +1,18 @@
 """A range of days: asked for where the lake does not hold it, then loaded, transformed and published once."""
 
-from __future__ import annotations
-
-from datetime import date  # noqa: TC003  Prefect reads the signature
+from datetime import date
 
 from prefect import flow
 
 from orchestration.backfill import AtOnce, planned
+from orchestration.page import run_page
 from orchestration.run_job import run_job
 
 Extracts = dict[str, dict[str, object]]
 
 
 @flow
+@run_page()
 async def backfill(
     lake: str, warehouse: str, warehouse_password: str, docs: str, site: str, extracts: Extracts, start: date, end: date,
     *, at_once: AtOnce = 4, again: bool = False, plan_only: bool = False,

@@ -1,16 +1,16 @@
 """The daily pipeline: every vendor to the lake, the lake to the warehouse, the warehouse to marts, the marts to files."""
 
-from __future__ import annotations
-
 from prefect import flow
 
 from orchestration.days import dated
+from orchestration.page import run_page
 from orchestration.run_job import datasets, run_job, side_by_side
 
 Extracts = dict[str, dict[str, object]]
 
 
 @flow
+@run_page()
 async def daily(
     lake: str, warehouse: str, warehouse_password: str, docs: str, site: str, extracts: Extracts, timezone: str = "UTC"
 ) -> None:  # fmt: skip
