@@ -37,7 +37,10 @@ class CatalogueError(Exception):
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One job: its names, and what its pyproject.toml declares. `cpu` in Fargate units, `memory` in MiB, `schedule` cron in `timezone`."""
+    """One job: its names, and what its pyproject.toml declares. `cpu` in Fargate units, `memory` in MiB, `schedule` cron in `timezone`.
+
+    `concurrency` is how many runs may ask the job's vendor at once, counted over all jobs of that vendor; None for any number.
+    """
 
     name: str
     package: str
@@ -51,6 +54,12 @@ class JobSpec:
     secrets: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    concurrency: int | None = None
+
+    @property
+    def vendor(self) -> str:
+        """Whom it asks: the second word of its name."""
+        return self.name.partition("-")[2].partition("-")[0]
 
 
 def catalogue(jobs: Path = JOBS) -> tuple[JobSpec, ...]:
@@ -58,6 +67,7 @@ def catalogue(jobs: Path = JOBS) -> tuple[JobSpec, ...]:
     documents = ((path.parent, tomllib.loads(path.read_text(encoding="utf-8"))) for path in sorted(jobs.glob("*/pyproject.toml")))
     specs = tuple(_spec(folder, document) for folder, document in documents if "scripts" in document.get("project", {}))
     _check_writers(specs)
+    _check_vendors(specs)
     return specs
 
 
@@ -73,6 +83,7 @@ def _spec(folder: Path, document: dict[str, Any]) -> JobSpec:
     _check_keys(name, declared)
     _check_resources(name, declared)
     _check_schedule(name, given, declared)
+    _check_concurrency(name, declared)
     for key, form in (("hosts", HOST), ("secrets", OPTION), ("reads", DATASET), ("writes", DATASET)):
         given[key] = _words(name, key, given[key], form)
     return JobSpec(name=name, package=name.replace("-", "_"), folder=folder, description=project["description"], **given)
@@ -105,6 +116,12 @@ def _check_schedule(name: str, given: dict[str, Any], declared: dict[str, Any]) 
         raise CatalogueError(f"{name}: timezone = {timezone!r} is in no time zone database; write one such as 'Europe/Berlin'")
 
 
+def _check_concurrency(name: str, declared: dict[str, Any]) -> None:
+    limit = declared.get("concurrency", 1)
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise CatalogueError(f"{name}: concurrency = {limit!r} is no number of runs; write one from 1 up, or drop it")
+
+
 def _words(name: str, key: str, value: object, form: re.Pattern[str]) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise CatalogueError(f"{name}: {key} = {value!r} is no list; write {key} = [...]")
@@ -123,3 +140,14 @@ def _check_writers(specs: tuple[JobSpec, ...]) -> None:
                     f"{spec.name}: it writes {dataset!r}, which {writers[dataset]} writes too; a dataset has one writer, so rename one"
                 )
             writers[dataset] = spec.name
+
+
+def _check_vendors(specs: tuple[JobSpec, ...]) -> None:
+    first: dict[str, JobSpec] = {}
+    for spec in specs:
+        other = first.setdefault(spec.vendor, spec)
+        if other.concurrency != spec.concurrency:
+            raise CatalogueError(
+                f"{spec.name}: concurrency = {spec.concurrency}, but {other.name} has {other.concurrency} and asks the same vendor; "
+                "make them equal"
+            )

@@ -24,13 +24,18 @@ from jobkit.report import prefect
 from images import engine
 from images.plan import SERVICES, PlanError
 from jobs.catalogue import CatalogueError, JobSpec, catalogue
+from orchestration import schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 REPOSITORY = Path(__file__).parents[1]
-FLOWS = ("daily",)
+TAG = "finelt"  # of every deployment of ours, by which reconcile knows the runs it may judge
+QUEUE = "default"  # Prefect's own, of what asks no vendor
+HEARTBEAT_S = 30  # of a flow; its jobs have the same
+FLOWS = ("backfill", "daily", "reconcile")
 FLOW_SIZE = {"memory": "512m", "cpu": 256}
+FLOW_ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
 DESCRIBERS = 2  # at a time; a describe is a tenth of a second of one core
 DESCRIBE = '{{index .Config.Labels "finelt.describe"}}'
 PAGE = 200  # the most that a filter route of Prefect gives at once
@@ -38,10 +43,14 @@ PAGE = 200  # the most that a filter route of Prefect gives at once
 
 @dataclass(frozen=True)
 class Wanted:
-    """A deployment as it should be: the fields of Prefect's API, and the name of its flow."""
+    """A deployment as it should be: the fields of Prefect's API, and the name of its flow.
+
+    `at_once` is how many runs its work queue lets go at a time, None for any number.
+    """
 
     flow: str
     fields: dict[str, Any]
+    at_once: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,14 @@ def process_flow_variables() -> dict[str, Any]:
 
     The command is named so that the worker starts Prefect's engine itself; without one it first resolves a workspace.
     """
-    return {"command": f"{shlex.quote(sys.executable)} -m prefect.engine", "env": {"PYTHONPATH": str(REPOSITORY)}}
+    return {"command": f"{shlex.quote(sys.executable)} -m prefect.engine", "env": {"PYTHONPATH": str(REPOSITORY), **FLOW_ENVIRONMENT}}
 
 
 def docker_flow_variables() -> dict[str, Any]:
     """A flow on the Docker pool: it reads no data and so gets none of the jobs' secrets. Builds the image where it is missing."""
     (service,) = (service for service in SERVICES if service.name == "orchestration")
     image = engine.build(service, engine.Surroundings.of(os.environ))
-    return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": {}, "volumes": []}
+    return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": FLOW_ENVIRONMENT, "volumes": []}
 
 
 # What a kind of pool needs to know of a job, given its program: an installed command, or an image by content hash.
@@ -125,9 +134,10 @@ def job_deployment(spec: JobSpec, description: Mapping[str, Any], program: str, 
         "version": description["version"],
         "parameter_openapi_schema": {"title": "Parameters", **description["options"]},
         "job_variables": KINDS[kind](spec, program),
-        "tags": sorted({*spec.reads, *spec.writes}),
+        "work_queue_name": QUEUE if spec.concurrency is None else spec.vendor,
+        "tags": sorted({TAG, *spec.reads, *spec.writes}),
     }
-    return Wanted(spec.name, fields)
+    return Wanted(spec.name, fields, spec.concurrency)
 
 
 def flow_deployment(name: str, parameters: dict[str, Any], description: str, *, pool: str, variables: dict[str, Any]) -> Wanted:
@@ -138,7 +148,8 @@ def flow_deployment(name: str, parameters: dict[str, Any], description: str, *, 
         "entrypoint": f"orchestration.flows.{name}.{name}",
         "parameter_openapi_schema": parameters,
         "job_variables": variables,
-        "tags": ["flow"],
+        "tags": [TAG, "flow"],
+        **schedules.OF_FLOWS.get(name, {}),
     }
     return Wanted(name, fields)
 
@@ -208,6 +219,7 @@ def register(
     """Make the pool and its deployments what they should be. `defaults` are those of the pool's variables: what all its runs get."""
     done: dict[str, list[str]] = {"created": [], "changed": [], "unchanged": []}
     done[_register_pool(api, kind, pool, defaults or {})].append(pool)
+    _register_queues(api, pool, {wanted.fields["work_queue_name"]: wanted.at_once for wanted in deployments if wanted.at_once})
     there = {(entry["flow_id"], entry["name"]): entry for entry in _all(api, "/deployments/filter")}
     flow_ids = {entry["name"]: entry["id"] for entry in _all(api, "/flows/filter")}
     for deployment in deployments:
@@ -216,7 +228,7 @@ def register(
         outcome = "unchanged" if found and _has(found, deployment.fields) else "changed" if found else "created"
         if outcome != "unchanged":
             body = {"flow_id": flow_id, "work_pool_name": pool, "enforce_parameter_schema": True, **deployment.fields}
-            api.call("POST", "/deployments/", body)
+            api.call("POST", "/deployments/", body | schedules.kept(found, body))
         done[outcome].append(f"{deployment.flow}/{deployment.fields['name']}")
     return Registered(*(tuple(done[name]) for name in ("created", "changed", "unchanged")))
 
@@ -235,6 +247,16 @@ def _register_pool(api: prefect.Api, kind: str, pool: str, defaults: Mapping[str
     return "changed"
 
 
+def _register_queues(api: prefect.Api, pool: str, limits: Mapping[str, int | None]) -> None:
+    """One queue a vendor, which lets so many runs go at a time whatever job or flow they are of."""
+    there = {queue["name"]: queue for queue in api.call("POST", f"/work_pools/{pool}/queues/filter", {})}
+    for name, limit in limits.items():
+        if name not in there:
+            api.call("POST", f"/work_pools/{pool}/queues", {"name": name, "concurrency_limit": limit})
+        elif there[name]["concurrency_limit"] != limit:
+            api.call("PATCH", f"/work_pools/{pool}/queues/{name}", {"concurrency_limit": limit})
+
+
 def _all(api: prefect.Api, path: str) -> list[dict[str, Any]]:
     """Every entry behind a filter route, page by page."""
     entries: list[dict[str, Any]] = []
@@ -246,7 +268,8 @@ def _all(api: prefect.Api, path: str) -> list[dict[str, Any]]:
 
 
 def _has(found: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    return all(found.get(name) == value for name, value in fields.items())
+    shown = schedules.shown(found)
+    return all(shown.get(name) == value for name, value in fields.items())
 
 
 def _as_defaults(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
@@ -268,12 +291,23 @@ def _as_defaults(_context: click.Context, _parameter: click.Parameter, given: tu
     help="A default for all runs of the pool, such as networks='[\"finelt\"]'. Repeatable.",
 )
 @click.option("--api-url", envvar="PREFECT_API_URL", required=True, help="The Prefect server, e.g. http://127.0.0.1:4200/api.")
-def main(kind: str, name: str | None, api_url: str, defaults: dict[str, Any]) -> None:
+@click.option(
+    "--parameters",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A TOML file with values for options: at its top for every job and flow, in a table [job] for one. With it come the schedules.",
+)
+def main(kind: str, name: str | None, api_url: str, defaults: dict[str, Any], file: Path | None) -> None:
     """Register a work pool and a deployment for every job and flow. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
     pool, api = name or kind, prefect.api({**os.environ, "PREFECT_API_URL": api_url})
     try:
         api.call("GET", "/admin/version", within_s=5)
-        done = register(api, everything(kind=kind, pool=pool), kind=kind, pool=pool, defaults=defaults)
+        wanted = everything(kind=kind, pool=pool)
+        if file:
+            wanted, unscheduled = schedules.given(wanted, file, catalogue())
+            for sentence in unscheduled:
+                click.echo(sentence, err=True)
+        done = register(api, wanted, kind=kind, pool=pool, defaults=defaults)
     except prefect.UnreachableError as error:
         raise click.ClickException(f"no Prefect server answers at {api_url}: {error}; check --api-url and that it runs") from None
     except prefect.RefusedError as error:

@@ -19,8 +19,10 @@ from prefect.flow_runs import wait_for_flow_run
 from prefect.runtime import deployment
 from websockets.exceptions import WebSocketException
 
+from orchestration.page import Step, note
+
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Mapping
     from uuid import UUID
 
     from prefect.client.orchestration import PrefectClient
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
 Receipt = dict[str, Any]
 T = TypeVar("T")
 
+RUN = "run"
+NAMED = 2  # datasets in the name of a run
 LOOK_EVERY_S, PAUSE_S = 30, 0.2
 TRIES = 5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
-BUDGET_S = 15 * 60  # a step that still fails after this fails for good, whatever tries are left
+BUDGET_S = 4 * 3600  # a step that still fails after this fails for good, whatever tries are left; its own work counts too
 REFUSALS = (409, 422)  # parameters that the deployment's schema does not take
 USAGE, TEMPORARY, MISCONFIGURED, STOPPED = 2, 75, 78, 143
 
@@ -64,21 +68,35 @@ async def run_job(job: str, **options: object) -> Receipt:
     Raises JobFailedError with the job's sentence. No task of Prefect's around it: that one would add nothing but its own requests,
     a tenth of the whole run.
     """
+    return await run(job, options, subject=_about(options))
+
+
+async def plan(job: str, **options: object) -> list[dict[str, Any]]:
+    """The partitions that a job would fill, by its own word, and which commit the lake holds of each. Raises JobFailedError."""
+    receipt = await run(job, options, verb="plan", subject="plan")
+    return list(receipt["details"]["plan"])
+
+
+async def run(job: str, options: Mapping[str, object], *, verb: str = "run", subject: str = "") -> Receipt:
+    """The receipt of one verb of a job; the run is named by the job and its subject. Raises JobFailedError."""
     tries = stamina.retry_context(
         worth_a_retry, attempts=TRIES, timeout=BUDGET_S, wait_initial=FIRST_PAUSE_S, wait_max=LONGEST_PAUSE_S, wait_jitter=FIRST_PAUSE_S
     )
     async for attempt in tries:
         with attempt:
-            return await _try(job, options, attempt.num)
+            return await _try(job, options, verb, subject, attempt.num)
     raise AssertionError  # the last try returns or raises
 
 
-async def _try(job: str, options: dict[str, object], number: int) -> Receipt:
-    run_id = await _start(job, options, number)
+async def _try(job: str, options: Mapping[str, object], verb: str, subject: str, number: int) -> Receipt:
+    name = " ".join(filter(None, [job, subject, f"(try {number})" if number > 1 else ""]))
+    run_id = await _start(job, options, verb, name)
     async with get_client() as client:
         with _cancelling(run_id):
             run = await _ended(client, run_id)
         receipt = await _receipt(client, run_id)
+    state = run.state.type.value if run.state else "UNKNOWN"
+    note(Step(run_id, name, state, (run.state and run.state.message) or state.lower(), receipt))
     if receipt is None or run.state is None or not run.state.is_completed():
         raise _error(job, run, receipt)
     return receipt
@@ -93,28 +111,54 @@ async def side_by_side(*steps: Coroutine[Any, Any, T]) -> list[T]:
     return [outcome for outcome in ended if not isinstance(outcome, BaseException)]
 
 
+def _about(options: Mapping[str, object]) -> str:
+    """What a run with these options is about, as far as its name should tell: the datasets, if it is given any."""
+    given = options.get("dataset")
+    if not isinstance(given, list) or not given:
+        return ""
+    return ", ".join(given) if len(given) <= NAMED else f"of {len(given)} datasets"
+
+
 def datasets(receipt: Receipt) -> list[str]:
     """The datasets a job's receipt speaks of, in its order."""
     return list(dict.fromkeys(partition["dataset"] for partition in receipt["partitions"]))
 
 
-async def _start(job: str, options: dict[str, object], number: int) -> UUID:
+async def _start(job: str, options: Mapping[str, object], verb: str, name: str) -> UUID:
     """The id of a new run. With a key of its own, so that a request sent twice starts one run."""
     try:
         run = await arun_deployment(
             f"{job}/{deployment.name}",
-            parameters=options,
-            flow_run_name=job if number == 1 else f"{job} (try {number})",
+            parameters=dict(options),
+            flow_run_name=name,
             idempotency_key=str(uuid4()),
             timeout=0,
+            job_variables=None if verb == RUN else {"command": await _command(job, verb)},
         )
     except ObjectNotFound:
-        raise JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", MISCONFIGURED, "") from None
+        raise _unknown(job) from None
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in REFUSALS:
             raise
         raise JobFailedError(job, f"Prefect did not take its options: {error.response.text}", USAGE, "") from None
     return run.id
+
+
+async def _command(job: str, verb: str) -> str:
+    """What the pool starts for another verb than `run`: the deployment's own command, which ends with the verb."""
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(f"{job}/{deployment.name}")
+    return str((found.job_variables or {}).get("command", RUN)).removesuffix(RUN) + verb
+
+
+async def options_of(job: str) -> frozenset[str]:
+    """The names of a job's options. Raises JobFailedError for a job that has no deployment."""
+    async with get_client() as client:
+        try:
+            found = await client.read_deployment_by_name(f"{job}/{deployment.name}")
+        except ObjectNotFound:
+            raise _unknown(job) from None
+    return frozenset((found.parameter_openapi_schema or {}).get("properties", {}))
 
 
 async def _ended(client: PrefectClient, flow_run_id: UUID) -> FlowRun:
@@ -150,6 +194,10 @@ async def _receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | None:
     artifacts = await client.read_artifacts(artifact_filter=wanted)
     receipt = artifacts[-1].data if artifacts else None
     return receipt if isinstance(receipt, dict) else None
+
+
+def _unknown(job: str) -> JobFailedError:
+    return JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", MISCONFIGURED, "")
 
 
 def _error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFailedError:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from jobkit.report.prefect import Api
 
 LOOK_EVERY_S = 0.25
-NAMED = 2  # datasets in the name of a step
 FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 STARTED = frozenset({"RUNNING", *FINAL})
 
@@ -72,7 +71,5 @@ def _step(api: Api, run: dict[str, Any]) -> Step:
     if state["type"] in FINAL:
         wanted = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["receipt"]}}}
         receipt = next((artifact["data"] for artifact in api.call("POST", "/artifacts/filter", wanted)), None)
-    job, _, attempt = run["name"].removesuffix(")").partition(" (try ")
-    datasets = run["parameters"].get("dataset") or []
-    subject = ", ".join(datasets) if len(datasets) <= NAMED else f"of {len(datasets)} datasets"
-    return Step(run["id"], f"{job} {subject}".strip(), int(attempt or 1), state["type"], state["message"] or "", receipt)
+    name, _, attempt = run["name"].removesuffix(")").partition(" (try ")
+    return Step(run["id"], name, int(attempt or 1), state["type"], state["message"] or "", receipt)

@@ -40,11 +40,13 @@ def test_every_folder_with_a_command_is_a_job_and_jobkit_is_none() -> None:
 
 
 def test_a_declaration_is_read_whole(tmp_path: Path) -> None:
-    more = 'schedule = "0 17 * * 1-5"\ntimezone = "Europe/Berlin"\nhosts = ["a.example"]\nsecrets = ["token"]\nwrites = ["raw/things"]\n'
+    more = 'concurrency = 2\nschedule = "0 17 * * 1-5"\ntimezone = "Europe/Berlin"\n'
+    more += 'hosts = ["a.example"]\nsecrets = ["token"]\nwrites = ["raw/things"]\n'
     job(tmp_path, declared=DECLARED + more)
     (spec,) = catalogue(tmp_path)
     assert (spec.name, spec.package, spec.description) == ("extract-things", "extract_things", "Moves things.")
     assert (spec.cpu, spec.memory, spec.schedule, spec.timezone) == (256, 512, "0 17 * * 1-5", "Europe/Berlin")
+    assert (spec.vendor, spec.concurrency) == ("things", 2)
     assert (spec.hosts, spec.secrets, spec.reads, spec.writes) == (("a.example",), ("token",), (), ("raw/things",))
 
 
@@ -64,7 +66,7 @@ def test_a_folder_without_a_command_is_no_job(tmp_path: Path) -> None:
     [
         ("", r"extract-things: .* no table \[tool.finelt\]; add one"),
         ("[tool.finelt]\ncpu = 256\n", "extract-things: .* lacks 'memory'; Fargate's smallest"),
-        (DECLARED + "gpu = 1\n", "extract-things: .* no key 'gpu'; it takes cpu, hosts"),
+        (DECLARED + "gpu = 1\n", "extract-things: .* no key 'gpu'; it takes concurrency, cpu, hosts"),
         ("[tool.finelt]\ncpu = 300\nmemory = 512\n", "extract-things: .* no cpu = 300; choose one of 256, 512"),
         (
             "[tool.finelt]\ncpu = 256\nmemory = 4096\n",
@@ -75,6 +77,7 @@ def test_a_folder_without_a_command_is_no_job(tmp_path: Path) -> None:
         (DECLARED + 'schedule = "0 1 * * *"\ntimezone = "Berlin"\n', "extract-things: timezone = 'Berlin' is in no time zone database"),
         (DECLARED + 'hosts = "a.example"\n', "extract-things: hosts = 'a.example' is no list"),
         (DECLARED + 'hosts = ["https://a.example"]\n', "extract-things: hosts holds 'https://a.example'"),
+        (DECLARED + "concurrency = 0\n", "extract-things: concurrency = 0 is no number of runs; write one from 1 up"),
         (DECLARED + 'writes = ["things"]\n', "extract-things: writes holds 'things'"),
     ],
 )
@@ -94,6 +97,15 @@ def test_a_dataset_has_one_writer(tmp_path: Path) -> None:
     for name in ("extract-a", "extract-b"):
         job(tmp_path, name, DECLARED + 'writes = ["raw/things"]\n')
     with pytest.raises(CatalogueError, match="extract-b: it writes 'raw/things', which extract-a writes too"):
+        catalogue(tmp_path)
+
+
+def test_the_jobs_of_a_vendor_agree_on_its_limit(tmp_path: Path) -> None:
+    job(tmp_path, "extract-sec-facts", DECLARED + "concurrency = 2\n")
+    job(tmp_path, "extract-sec-filers")
+    with pytest.raises(
+        CatalogueError, match="extract-sec-filers: concurrency = None, but extract-sec-facts has 2 and asks the same vendor"
+    ):
         catalogue(tmp_path)
 
 

@@ -1,23 +1,28 @@
 """The daily pipeline: every vendor to the lake, the lake to the warehouse, the warehouse to marts, the marts to files."""
 
-from __future__ import annotations
-
 from prefect import flow
 
+from orchestration.days import dated
+from orchestration.page import run_page
 from orchestration.run_job import datasets, run_job, side_by_side
+
+Extracts = dict[str, dict[str, object]]
 
 
 @flow
-async def daily(lake: str, warehouse: str, warehouse_password: str, docs: str, site: str, extracts: dict[str, dict[str, object]]) -> None:
+@run_page()
+async def daily(
+    lake: str, warehouse: str, warehouse_password: str, docs: str, site: str, extracts: Extracts, timezone: str = "UTC"
+) -> None:  # fmt: skip
     """Extract side by side, load each as soon as its extract is done, transform once, publish.
 
-    `extracts` names the extract jobs and gives each its options. Extracts that found nothing new share one load, which then only looks
-    whether an earlier one was cut short.
+    `extracts` names the extract jobs and gives each its options; `today` in them is the day this run was scheduled for, in `timezone`.
+    Extracts that found nothing new share one load, which then only looks whether an earlier one was cut short.
     """
     access = {"warehouse": warehouse, "warehouse_password": warehouse_password}
 
     async def extract_and_load(job: str, options: dict[str, object]) -> list[str]:
-        extracted = await run_job(job, lake=lake, **options)
+        extracted = await run_job(job, lake=lake, **dated(options, timezone))
         if extracted["status"] == "unchanged":
             return datasets(extracted)
         await run_job("load-warehouse", lake=lake, dataset=datasets(extracted), **access)

@@ -81,7 +81,8 @@ def build(
 
 def _invoke(declared: Declaration, options: list[click.Option], verbs: dict[str, Callable[..., None]]) -> NoReturn:
     """Parse, call, report, exit."""
-    launcher = report.launcher(os.environ) if sys.argv[1:2] == ["run"] else report.Plain()
+    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    launcher = report.launcher(os.environ) if asked in verbs and sys.argv[1] == asked else report.Plain()
     log = logs.set_up(launcher.log)
     accounts = {verb: receipts.Account(declared, verb) for verb in verbs}
 
@@ -100,24 +101,25 @@ def _invoke(declared: Declaration, options: list[click.Option], verbs: dict[str,
     )
     click.version_option(declared.version, prog_name=declared.name)(group)
 
-    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    if verb not in verbs:
+    if asked not in verbs:
         group.main(prog_name=declared.name)
     if not launcher.started():
         sys.exit(0)
     _stop_on_sigterm()
-    exit_code, error = _outcome(group, declared, launcher, log)
-    _end(accounts[verb].receipt(exit_code=exit_code, error=error), launcher, exit_code)
+    exit_code, error = _outcome(group, declared, asked, launcher, log)
+    _end(accounts[asked].receipt(exit_code=exit_code, error=error), launcher, exit_code)
 
 
 def _bind(call: Callable[..., None], verb: str) -> Callable[..., None]:
     return lambda **given: call(verb, **given)
 
 
-def _outcome(group: click.Group, declared: Declaration, launcher: report.Launcher, log: logging.Logger) -> tuple[int, str | None]:
+def _outcome(
+    group: click.Group, declared: Declaration, verb: str, launcher: report.Launcher, log: logging.Logger
+) -> tuple[int, str | None]:
     """The exit code, and the sentence when it is not 0."""
     try:
-        defaults = {"run": launcher.parameters()}
+        defaults = {verb: launcher.parameters()}
         code = group.main(prog_name=declared.name, standalone_mode=False, default_map=defaults)
     except click.ClickException as error:
         return _failed(log, errors.UsageError.exit_code, error.format_message())
@@ -195,6 +197,7 @@ def describe(declared: Declaration, options: Sequence[click.Option]) -> dict[str
         "resources": {"cpu": declared.cpu, "memory": declared.memory},
         "schedule": declared.schedule,
         "timezone": declared.timezone,
+        "concurrency": declared.concurrency,
         "exit_codes": {str(code): meaning for code, meaning in errors.EXIT_CODES.items()},
     }
 

@@ -24,6 +24,7 @@ class Declaration:
     secrets: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    concurrency: int | None
 
 
 def of_package(package: str) -> Declaration:
@@ -48,5 +49,6 @@ def of_file(path: Path) -> Declaration:
         secrets=tuple(own.pop("secrets", ())),
         reads=tuple(own.pop("reads", ())),
         writes=tuple(own.pop("writes", ())),
+        concurrency=own.pop("concurrency", None),
         **own,
     )

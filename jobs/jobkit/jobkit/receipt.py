@@ -86,6 +86,8 @@ def sentence(receipt: dict[str, Any]) -> str:
     """One line for a person: what the receipt says in short."""
     if receipt["error"]:
         return str(receipt["error"])
+    if (plan := receipt["details"].get("plan")) is not None:
+        return f"plan: {len(plan):,} partition{'s' * (len(plan) != 1)}"
     if receipt["verb"] != "run":
         return f"{receipt['verb']}: ok"
     told = [f"{receipt[name]:,} {name}" for name in ("committed", "unchanged", "skipped") if receipt[name]]
