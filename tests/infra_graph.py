@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import warnings
+import multiprocessing
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi.runtime import mocks, rpc, settings
+from pulumi.runtime import mocks, rpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +69,6 @@ class Graph:
     """All resources of a program's run."""
 
     resources: tuple[Resource, ...]
-    outputs: dict[str, Any] = field(repr=False)
 
     def of(self, kind: str) -> Iterator[Resource]:
         """Those of a type, such as s3/bucket:Bucket."""
@@ -151,22 +153,29 @@ def _camel(name: str) -> str:
     return first + "".join(map(str.title, rest))
 
 
+@cache
+def _aside() -> ProcessPoolExecutor:
+    """A process for Pulumi, whose event loops and deprecations are not for pytest's."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
 def graph(stack: str = "dev", *, unknown: bool = False, **choices: str) -> Graph:
-    """What a stack with these choices (as in Pulumi.<stack>.yaml, in snake case) is made of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pulumi_aws deprecates things by being imported
-        from infra.program import program
+    """What a stack with these choices (as in Pulumi.<stack>.yaml, in snake case) is made of. Raises what the program raises."""
+    return _aside().submit(_graph, stack, unknown, choices).result()
 
-        mocked = _Mocks(unknown=unknown)
-        mocks.set_mocks(mocked, project="finelt", stack=stack, preview=unknown)
-        given = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
-        pulumi.runtime.set_all_config({**CONFIG, **given})
-        outputs: dict[str, Any] = {}
 
-        @pulumi.runtime.test
-        def run() -> None:
-            program()
-            outputs.update(getattr(settings.get_root_resource(), "outputs", {}))
+def _graph(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  # noqa: FBT001  across processes
+    from infra.program import program
 
-        run()
-    return Graph(tuple(mocked.seen), outputs)
+    mocked = _Mocks(unknown=unknown)
+    asyncio.set_event_loop(asyncio.new_event_loop())  # Pulumi takes the current one
+    mocks.set_mocks(mocked, project="finelt", stack=stack, preview=unknown)
+    given = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
+    pulumi.runtime.set_all_config({**CONFIG, **given})
+
+    @pulumi.runtime.test
+    def run() -> None:
+        program()
+
+    run()
+    return Graph(tuple(mocked.seen))
