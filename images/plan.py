@@ -58,7 +58,7 @@ SERVICES = (
         "orchestration",
         "Prefect's server and worker, the registration of deployments, and where flows run.",
         "orchestration",
-        re.compile(r"(orchestration|images)/.*|jobs/catalogue\.py|jobs/[^/]+/pyproject\.toml|jobs/jobkit/jobkit/.*"),
+        re.compile(r"(orchestration|images)/.*|jobs/catalogue\.py|jobs/[^/]+/(pyproject\.toml|[a-z_]+/.*)"),  # to describe themselves
     ),
     Service(
         "sample-vendors",

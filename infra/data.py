@@ -21,17 +21,23 @@ if TYPE_CHECKING:
 POSTGRES_VERSION, FAMILY = "17", "postgres17"
 NONCURRENT_DAYS = 90
 WAREHOUSE, PREFECT = "finelt", "prefect"
+PASSWORD = "warehouse_password"  # noqa: S105  the option's name
 
 
 @dataclass(frozen=True)
 class Data:
-    """Buckets, the warehouse, and per job its secrets by option name."""
+    """Buckets, the warehouse, and secrets by job and option. The jobs that speak to the warehouse share its password."""
 
     lake: aws.s3.Bucket
     site: aws.s3.Bucket
     distribution: aws.cloudfront.Distribution
     warehouse: aws.rds.Instance
+    warehouse_password: aws.secretsmanager.Secret
     secrets: dict[tuple[str, str], aws.secretsmanager.Secret]
+
+    def tokens(self) -> dict[tuple[str, str], aws.secretsmanager.Secret]:
+        """The secrets that a person puts in: keys of vendors."""
+        return {key: secret for key, secret in self.secrets.items() if secret is not self.warehouse_password}
 
 
 def make(settings: Settings, keys: Keys, network: Network, specs: Sequence[JobSpec]) -> Data:
@@ -52,8 +58,13 @@ def make(settings: Settings, keys: Keys, network: Network, specs: Sequence[JobSp
     )
     _policy(settings, "site", site, [reader])
     warehouse = database(settings, keys, network, "warehouse", settings.warehouse_class, settings.warehouse_gb)
-    secrets = {(spec.name, option): secret(settings, keys, f"{spec.name}/{option}") for spec in specs for option in spec.secrets}
-    return Data(lake, site, distribution, warehouse, secrets)
+    shared = secret(settings, keys, "warehouse/password")
+    secrets = {
+        (spec.name, option): shared if option == PASSWORD else secret(settings, keys, f"{spec.name}/{option}")
+        for spec in specs
+        for option in spec.secrets
+    }
+    return Data(lake, site, distribution, warehouse, shared, secrets)
 
 
 def secret(settings: Settings, keys: Keys, name: str) -> aws.secretsmanager.Secret:

@@ -236,27 +236,44 @@ def _register(
     runs: Mapping[str, Made],
     network: Network,
 ) -> Made:
-    """What makes the work pool and the deployments what they should be: run once after each deploy, in the network, where the server is."""
-    told = pulumi.Output.json_dumps({name: {"task_definition_arn": made.definition.arn} for name, made in runs.items()})
-    placed = pulumi.Output.json_dumps(
-        {
+    """What makes the warehouse's role, the work pool and the deployments: run once after each deploy, in the network, where they are."""
+    bucket = data.lake.bucket
+    shared = data.warehouse_password
+    told = {
+        "tasks": {name: made.definition.arn for name, made in runs.items()},
+        "pool": {
             "cluster": settings.name,
             "subnets": network.subnet_ids,
             "security_groups": [network.group_id("jobs")],
             "capacity_provider": "FARGATE_SPOT" if settings.spot else "FARGATE",
-            "lake": data.lake.bucket,
-            "site": data.site.bucket,
-            "warehouse": data.warehouse.address,
-        }
-    )
+        },
+        "parameters": {
+            "lake": pulumi.Output.concat("s3://", bucket, "/lake"),
+            "docs": pulumi.Output.concat("s3://", bucket, "/docs"),
+            "site": pulumi.Output.concat("s3://", data.site.bucket, "/site"),
+            "warehouse": pulumi.Output.concat(f"postgresql://{stores.WAREHOUSE}@", data.warehouse.address, f":5432/{stores.WAREHOUSE}"),
+            "warehouse_password": pulumi.Output.concat("secretsmanager://", shared.name),
+            **{job: {option: pulumi.Output.concat("secretsmanager://", own.name)} for (job, option), own in data.tokens().items()},
+        },
+        "warehouse": {"host": data.warehouse.address, "secret": shared.arn},
+    }
+    master = data.warehouse.master_user_secrets[0].secret_arn
     task = tasks.Task(
         "register",
         image,
         256,
         512,
-        ["python", "-m", "orchestration.deploy", "--pool", POOL],
-        environment={**client, "FINELT_TASKS": told, "FINELT_PLACE": placed},
-        secrets=reporting(secret),
+        ["python", "-m", "orchestration.cloud"],
+        environment={**client, "FINELT_STACK": pulumi.Output.json_dumps(told)},
+        secrets={
+            **reporting(secret),
+            "FINELT_MASTER_USER": pulumi.Output.concat(master, ":username::"),
+            "FINELT_MASTER_PASSWORD": pulumi.Output.concat(master, ":password::"),
+        },
+        allowed=[
+            policies.allow(("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"), [shared.arn]),
+            policies.allow(("kms:Decrypt", "kms:GenerateDataKey"), [keys.data.arn]),
+        ],
     )
     return tasks.make(settings, keys, task)
 

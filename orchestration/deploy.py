@@ -87,8 +87,22 @@ def docker_flow_variables() -> dict[str, Any]:
     return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": FLOW_ENVIRONMENT, "volumes": []}
 
 
-# What a kind of pool needs to know of a job, given its program: an installed command, or an image by content hash.
-KINDS: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {"process": process_variables, "docker": docker_variables}
+def ecs_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
+    """A job on ECS, from its task definition, which has everything else in it."""
+    return {"task_definition_arn": program}
+
+
+def ecs_flow_variables(task_definition: str) -> dict[str, Any]:
+    """A flow on ECS."""
+    return {"command": "python -m prefect.engine", "task_definition_arn": task_definition, "env": FLOW_ENVIRONMENT}
+
+
+# What a kind of pool needs to know of a job, given its program: an installed command, an image by content hash, or a task definition.
+KINDS: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {
+    "process": process_variables,
+    "docker": docker_variables,
+    "ecs": ecs_variables,
+}
 
 
 def template(kind: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,15 +124,15 @@ def installed(specs: Sequence[JobSpec]) -> dict[str, str]:
 def described(commands: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """What each job says of itself, by name. Raises MisconfiguredError with the job's own words."""
     with ThreadPoolExecutor(DESCRIBERS) as pool:
-        return dict(zip(commands, pool.map(_describe, commands, commands.values()), strict=True))
+        return dict(zip(commands, pool.map(_describe, commands, ([command] for command in commands.values())), strict=True))
 
 
-def _describe(name: str, command: str) -> dict[str, Any]:
+def _describe(name: str, command: Sequence[str], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     try:
-        done = subprocess.run([command, "describe"], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603  our own
+        done = subprocess.run([*command, "describe"], env=environ, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603  our own
         description: dict[str, Any] = json.loads(done.stdout)
     except FileNotFoundError:
-        raise MisconfiguredError(f"{name}: {command} is not installed; run scripts/setup") from None
+        raise MisconfiguredError(f"{name}: {command[0]} is not installed; run scripts/setup") from None
     except subprocess.CalledProcessError as error:
         raise MisconfiguredError(f"{name}: describe ended with {error.returncode}: {error.stderr.strip()[-500:]}") from None
     except (subprocess.TimeoutExpired, ValueError) as error:
@@ -181,6 +195,22 @@ def images(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[Wanted]:
         description = json.loads(engine.docker("image", "inspect", "--format", DESCRIBE, image))
         deployments.append(job_deployment(spec, description, image, kind=kind, pool=pool))
     return deployments
+
+
+def tasks(specs: Sequence[JobSpec], definitions: Mapping[str, str], *, pool: str) -> list[Wanted]:
+    """The deployments of jobs and flows on ECS, from the ARNs of their task definitions: by job, and `flows`.
+
+    A job describes itself from its source: what it needs to work is in its image only, and to describe itself it needs none of it.
+    Raises MisconfiguredError for a job without a task definition.
+    """
+    if missing := [name for name in (*(spec.name for spec in specs), "flows") if name not in definitions]:
+        raise MisconfiguredError(f"there is no task definition for {missing[0]}; run pulumi up in infra/, which makes one for each job")
+    deployments = []
+    for spec in specs:
+        folders = os.pathsep.join([str(spec.folder), str(spec.folder.parent / "jobkit")])
+        description = _describe(spec.name, [sys.executable, "-m", spec.package], {**os.environ, "PYTHONPATH": folders})
+        deployments.append(job_deployment(spec, description, definitions[spec.name], kind="ecs", pool=pool))
+    return deployments + flows(pool=pool, variables=ecs_flow_variables(definitions["flows"]))
 
 
 def everything(*, kind: str, pool: str) -> list[Wanted]:
@@ -279,8 +309,22 @@ def _as_defaults(_context: click.Context, _parameter: click.Parameter, given: tu
         raise click.BadParameter("expected NAME=JSON, such as networks='[\"finelt\"]'") from None
 
 
+def _as_definitions(text: str | None) -> dict[str, str]:
+    try:
+        return dict(json.loads(text or ""))
+    except (ValueError, TypeError):
+        raise click.UsageError('--pool ecs needs --tasks, such as --tasks "$(pulumi -C infra stack output tasks --json)"') from None
+
+
 @click.command()
 @click.option("--pool", "kind", type=click.Choice(sorted(KINDS)), required=True, help="The kind of work pool to register.")
+@click.option(
+    "--tasks",
+    "definitions",
+    envvar="FINELT_TASKS",
+    metavar="JSON",
+    help="With --pool ecs: the task definitions, as `pulumi stack output tasks --json` prints them.",
+)
 @click.option("--name", help="The pool's name, which is also the name of each deployment. Default: the kind.")
 @click.option(
     "--default",
@@ -297,12 +341,12 @@ def _as_defaults(_context: click.Context, _parameter: click.Parameter, given: tu
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A TOML file with values for options: at its top for every job and flow, in a table [job] for one. With it come the schedules.",
 )
-def main(kind: str, name: str | None, api_url: str, defaults: dict[str, Any], file: Path | None) -> None:
+def main(kind: str, name: str | None, api_url: str, definitions: str | None, defaults: dict[str, Any], file: Path | None) -> None:
     """Register a work pool and a deployment for every job and flow. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
     pool, api = name or kind, prefect.api({**os.environ, "PREFECT_API_URL": api_url})
     try:
         api.call("GET", "/admin/version", within_s=5)
-        wanted = everything(kind=kind, pool=pool)
+        wanted = tasks(catalogue(), _as_definitions(definitions), pool=pool) if kind == "ecs" else everything(kind=kind, pool=pool)
         if file:
             wanted, unscheduled = schedules.given(wanted, file, catalogue())
             for sentence in unscheduled:

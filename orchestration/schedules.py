@@ -37,24 +37,31 @@ OF_FLOWS: dict[str, dict[str, Any]] = {
 
 
 def given(deployments: Sequence[Wanted], file: Path, specs: Sequence[JobSpec]) -> tuple[list[Wanted], list[str]]:
-    """The deployments with the file's values and the schedules they allow, and a sentence for each schedule they do not.
+    """The same from a TOML file. Raises MisconfiguredError for one that cannot be read."""
+    return valued(deployments, _read(file), str(file), specs)
 
-    Raises MisconfiguredError for a file that cannot be read, UsageError for a value that nothing takes.
+
+def valued(
+    deployments: Sequence[Wanted], values: Mapping[str, Any], source: str, specs: Sequence[JobSpec]
+) -> tuple[list[Wanted], list[str]]:
+    """The deployments with these values and the schedules they allow, and a sentence for each schedule they do not.
+
+    Raises UsageError for a value that nothing takes.
     """
-    valued = _valued(deployments, _read(file), file)
-    flow = next((wanted for wanted in valued if wanted.flow == DAILY), None)
+    found_valued = _valued(deployments, values, source)
+    flow = next((wanted for wanted in found_valued if wanted.flow == DAILY), None)
     if flow is None:
-        return valued, []  # a pool that runs no flows
-    jobs = {wanted.flow: wanted for wanted in valued}
+        return found_valued, []  # a pool that runs no flows
+    jobs = {wanted.flow: wanted for wanted in found_valued}
     found, sentences = [], []
     for spec in (spec for spec in specs if spec.schedule and spec.name in jobs):
         missing = [*_missing(flow, {"extracts"}), *_missing(jobs[spec.name], {"lake", "start", "end"})]
         if missing:
-            sentences.append(f"not scheduled {spec.name}: {file} has no value for {', '.join(dict.fromkeys(missing))}")
+            sentences.append(f"not scheduled {spec.name}: {source} has no value for {', '.join(dict.fromkeys(missing))}")
         else:
             found.append(_schedule(spec, jobs[spec.name]))
     scheduled = replace(flow, fields={**flow.fields, "schedules": found})
-    return [scheduled if wanted is flow else wanted for wanted in valued], sentences
+    return [scheduled if wanted is flow else wanted for wanted in found_valued], sentences
 
 
 def shown(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,18 +105,18 @@ def _read(file: Path) -> dict[str, Any]:
         raise MisconfiguredError(f"{file} is no TOML file that can be read: {error}") from None
 
 
-def _valued(deployments: Sequence[Wanted], values: Mapping[str, Any], file: Path) -> list[Wanted]:
+def _valued(deployments: Sequence[Wanted], values: Mapping[str, Any], source: str) -> list[Wanted]:
     """The deployments with those of the values that they take."""
     names = {wanted.flow for wanted in deployments}
     for_all = {name: value for name, value in values.items() if name not in names}
     taken = {option for wanted in deployments for option in _options(wanted)}
     if unknown := sorted(set(for_all) - taken):
-        raise UsageError(f"{file}: nothing is called {unknown[0]!r} and nothing takes it; see the options of the jobs' `describe`")
+        raise UsageError(f"{source}: nothing is called {unknown[0]!r} and nothing takes it; see the options of the jobs' `describe`")
     valued = []
     for wanted in deployments:
         own = values.get(wanted.flow, {})
         if unknown := sorted(set(own) - set(_options(wanted))):
-            raise UsageError(f"{file}: {wanted.flow} has no option {unknown[0]!r}; it takes {', '.join(_options(wanted))}")
+            raise UsageError(f"{source}: {wanted.flow} has no option {unknown[0]!r}; it takes {', '.join(_options(wanted))}")
         common = {name: value for name, value in for_all.items() if name in _options(wanted)}
         valued.append(replace(wanted, fields={**wanted.fields, "parameters": {**common, **own}}))
     return valued

@@ -1,0 +1,84 @@
+"""Makes a stack in AWS ready after each deployment, as a task of its own inside the network: the warehouse's role, pool and deployments.
+
+What the stack is comes from infra/ as JSON in FINELT_STACK:
+
+    tasks        task definitions by job, and `flows`
+    pool         defaults of the work pool's variables: cluster, subnets, security groups, capacity provider
+    parameters   values for options, as scripts/deploy takes them from a file: at the top for all, below a job's name for one
+    warehouse    host of the warehouse, and the ARN of the secret that its password is kept in
+
+Run again, it changes what has changed and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import boto3
+import click
+from jobkit.report import prefect
+
+from jobs.catalogue import catalogue
+from orchestration import deploy, schedules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KIND = POOL = "ecs"
+ROLE = DATABASE = "finelt"
+
+
+def main(environ: Mapping[str, str]) -> None:
+    """Everything, from what the environment says."""
+    stack = json.loads(environ["FINELT_STACK"])
+    if place := stack.get("warehouse"):
+        password = kept_password(boto3.client("secretsmanager"), place["secret"])
+        user, master_password = environ["FINELT_MASTER_USER"], environ["FINELT_MASTER_PASSWORD"]
+        asyncio.run(warehouse(place["host"], user, master_password, password, port=place.get("port", 5432)))
+    register(prefect.api(environ), stack)
+
+
+def kept_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has no types
+    """The password of the jobs' role: made when the secret is still empty, so that nobody outside ever held it."""
+    try:
+        return str(client.get_secret_value(SecretId=secret)["SecretString"])
+    except client.exceptions.ResourceNotFoundException:
+        password = secrets.token_urlsafe(32)
+        client.put_secret_value(SecretId=secret, SecretString=password)
+        return password
+
+
+async def warehouse(host: str, user: str, master_password: str, password: str, *, port: int = 5432) -> None:
+    """The role that the jobs log in as; it owns the warehouse's database and nothing else."""
+    connection = await asyncpg.connect(host=host, port=port, user=user, password=master_password, database=DATABASE)
+    try:
+        if not await connection.fetchval("select true from pg_roles where rolname = $1", ROLE):
+            await connection.execute(f"create role {ROLE} login")
+        literal = await connection.fetchval("select quote_literal($1::text)", password)  # a role's password takes no parameter
+        await connection.execute(f"alter role {ROLE} password {literal}")
+        await connection.execute(f"grant all on database {DATABASE} to {ROLE}; grant create on schema public to {ROLE}")
+        await connection.execute(f"revoke connect on database {DATABASE} from public")
+    finally:
+        await connection.close()
+
+
+def register(api: prefect.Api, stack: Mapping[str, Any]) -> deploy.Registered:
+    """The work pool and a deployment per job and flow, from their task definitions."""
+    wanted = deploy.tasks(catalogue(), stack["tasks"], pool=POOL)
+    wanted, unscheduled = schedules.valued(wanted, stack.get("parameters", {}), "FINELT_STACK", catalogue())
+    for sentence in unscheduled:
+        click.echo(sentence, err=True)
+    done = deploy.register(api, wanted, kind=KIND, pool=POOL, defaults=stack["pool"])
+    for outcome in ("created", "changed", "unchanged"):
+        for what in getattr(done, outcome):
+            click.echo(f"{outcome:10}{what}")
+    return done
+
+
+if __name__ == "__main__":
+    main(os.environ)

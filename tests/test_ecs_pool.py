@@ -1,0 +1,127 @@
+"""The ECS pool: what is registered, and what Prefect's own worker makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import psycopg
+import pytest
+from click.testing import CliRunner
+from jobkit.errors import MisconfiguredError
+from moto import mock_aws
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import use_profile
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, Profile
+from prefect.utilities.templating import apply_values
+from prefect_aws.workers.ecs_worker import ECSJobConfiguration
+
+from jobs.catalogue import catalogue
+from orchestration import cloud, deploy
+from orchestration.local import server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobkit.report.prefect import Api
+
+    from orchestration.local.postgres import Postgres
+
+SPECS = catalogue()
+CANARY = "canary-7f3a"
+SERVER = "http://prefect.dev.finelt.internal:4200/api"
+ARN = "arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{}:7"
+DEFINITIONS = {name: ARN.format(name) for name in (*(spec.name for spec in SPECS), "flows")}
+PLACE = {"cluster": "finelt-dev", "subnets": ["subnet-1"], "security_groups": ["sg-1"], "capacity_provider": "FARGATE_SPOT"}
+PARAMETERS: dict[str, Any] = {
+    "lake": "s3://lake/lake",
+    "docs": "s3://lake/docs",
+    "site": "s3://site/site",
+    "warehouse": "postgresql://finelt@warehouse/finelt",
+    "warehouse_password": "secretsmanager://finelt-dev/warehouse/password",
+    "extract-tiingo-prices": {"token": "secretsmanager://finelt-dev/extract-tiingo-prices/token"},
+    "extract-massive-daily-prices": {"token": "secretsmanager://finelt-dev/extract-massive-daily-prices/token"},
+}
+STACK = {"tasks": DEFINITIONS, "pool": PLACE, "parameters": PARAMETERS}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    prefect = server.start(tmp_path_factory.mktemp("stack"))
+    prefect.wait()
+    yield prefect.api()
+    server.stop(prefect)
+
+
+def test_a_deployment_per_job_and_flow_comes_from_its_task_definition(api: Api) -> None:
+    first, second = cloud.register(api, STACK), cloud.register(api, STACK)
+    names = {f"{spec.name}/ecs" for spec in SPECS} | {f"{flow}/ecs" for flow in deploy.FLOWS} | {"ecs"}
+    assert set(first.created) == names
+    assert set(second.unchanged) == names
+    job = api.call("GET", "/deployments/name/extract-tiingo-prices/ecs")
+    assert job["job_variables"] == {"task_definition_arn": ARN.format("extract-tiingo-prices")}
+    assert job["parameters"]["token"] == "secretsmanager://finelt-dev/extract-tiingo-prices/token"
+    assert job["parameter_openapi_schema"]["additionalProperties"] is False
+    flow = api.call("GET", "/deployments/name/daily/ecs")
+    assert flow["job_variables"]["task_definition_arn"] == ARN.format("flows")
+    assert {schedule["slug"] for schedule in flow["schedules"]} >= {"extract-ecb-fx-rates", "extract-treasury-yields"}
+
+
+def test_a_job_without_a_task_definition_is_named_with_the_fix() -> None:
+    with pytest.raises(MisconfiguredError, match="no task definition for flows; run pulumi up"):
+        deploy.tasks(SPECS, {name: arn for name, arn in DEFINITIONS.items() if name != "flows"}, pool="ecs")
+    told = CliRunner().invoke(deploy.main, ["--pool", "ecs", "--api-url", "http://127.0.0.1:9/api"])
+    assert told.exit_code != 0
+    assert "--tasks" in told.output or "no Prefect server answers" in told.output
+
+
+def request(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the worker would ask ECS for, with its profile as infra/ sets it and a password among its settings."""
+    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(deploy.REPOSITORY / "orchestration" / "profiles.toml"))
+    template = deploy.template("ecs", PLACE)
+    defaults = {name: told["default"] for name, told in template["variables"]["properties"].items() if "default" in told}
+    configuration = ECSJobConfiguration(**apply_values(template["job_configuration"], {**defaults, **variables}))
+    profile = Profile(name="worker", settings={PREFECT_API_URL: SERVER, PREFECT_API_AUTH_STRING: f"finelt:{CANARY}"})
+    with use_profile(profile, include_current_context=False):
+        configuration.prepare_for_flow_run(FlowRun(id=uuid.uuid4(), flow_id=uuid.uuid4(), name="extract"))
+    return {"request": configuration.task_run_request, "env": configuration.env, "command": configuration.command}
+
+
+def test_a_task_is_run_where_the_stack_is_and_no_password_is_in_its_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request({"task_definition_arn": ARN.format("load-warehouse")}, monkeypatch)
+    run = asked["request"]
+    assert run["taskDefinition"] == ARN.format("load-warehouse")
+    assert run["cluster"] == "finelt-dev"
+    assert run["capacityProviderStrategy"] == [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    placed = {"subnets": ["subnet-1"], "securityGroups": ["sg-1"], "assignPublicIp": "DISABLED"}
+    assert run["networkConfiguration"] == {"awsvpcConfiguration": placed}
+    assert asked["command"] == "run"
+    assert asked["env"]["PREFECT_API_URL"] == SERVER
+    assert asked["env"]["PREFECT__FLOW_RUN_ID"]
+    assert CANARY not in json.dumps({**run, "env": asked["env"]}, default=str)
+    assert not [name for name in asked["env"] if name.startswith("PREFECT_SERVER_")]
+
+
+@mock_aws
+def test_the_warehouses_role_has_a_password_that_was_made_inside_and_stays(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "x")
+    client = boto3.client("secretsmanager", region_name="eu-central-1")
+    secret = client.create_secret(Name="finelt-dev/warehouse/password")["ARN"]
+    password = cloud.kept_password(client, secret)
+    assert cloud.kept_password(client, secret) == password
+    monkeypatch.setattr(cloud, "ROLE", "jobs")  # the embedded server's own is called as the real one's jobs are
+    monkeypatch.setattr(cloud, "DATABASE", "cloud")
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as master:
+        master.execute("create database cloud")
+        host, port, user = master.info.host, master.info.port, master.info.user
+    for word in (password, "another"):
+        asyncio.run(cloud.warehouse(host, user, postgres_server.password, word, port=port))
+        with psycopg.connect(host=host, port=port, user="jobs", dbname="cloud", password=word) as job:
+            job.execute("create schema raw")
+            job.rollback()
