@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.catalogue import JobSpec, catalogue
 from orchestration import deploy, watch
-from orchestration.local import programs, server, worker
+from orchestration.local import programs, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobkit.report.prefect import Api
 
 POOL = "process"
-SECRETS = ("TIINGO_TOKEN", "AWS_SECRET_ACCESS_KEY", "WAREHOUSE_PASSWORD", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_KEY")
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "WAREHOUSE_PASSWORD", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_API_AUTH_STRING")
 REAL = ("extract-massive-daily-prices", "extract-treasury-yields")
 AFTER = ("load-warehouse", "transform-warehouse", "publish-marts")
 PYPROJECT = """
@@ -113,7 +113,6 @@ class FlowStack:
     directory: Path
     vendors: str
     wanted: list[deploy.Wanted]
-    worker: programs.Program
 
     def start(self, flow: str, **parameters: object) -> str:
         """The id of a new run of a flow, with places of this stack."""
@@ -169,11 +168,19 @@ def specs_and_commands(folder: Path) -> tuple[list[JobSpec], dict[str, str]]:
     return [*real, *catalogue(folder / "jobs")], {**deploy.installed(real), **commands}
 
 
+def start_worker(directory: Path, prefect: server.Server) -> programs.Program:
+    """A worker as a person starts it on a machine that holds secrets, of which jobs may see one."""
+    command = [sys.executable, "-m", "orchestration.worker", "--pool", POOL, "--env", "TIINGO_TOKEN", "--env", programs.MARK]
+    secrets = dict.fromkeys([*SECRETS, "TIINGO_TOKEN"], "secret")
+    environment = {"PYTHONPATH": str(programs.REPOSITORY), **secrets, **prefect.client_settings()}
+    return programs.start("Prefect worker", command, directory, environment)
+
+
 @contextmanager
 def running(directory: Path) -> Iterator[FlowStack]:
     """The stack, up and with everything registered."""
     prefect = server.start(directory)
-    workers = worker.start(directory, prefect, POOL)
+    workers = None
     vendors = programs.start(
         "sample vendors", [sys.executable, str(programs.REPOSITORY / "scripts" / "sample_vendors"), "--port", "0"], directory, {}
     )
@@ -184,11 +191,12 @@ def running(directory: Path) -> Iterator[FlowStack]:
         )
         prefect.wait()
         deploy.register(prefect.api(), wanted, kind="process", pool=POOL)
-        workers.release()
+        workers = start_worker(directory, prefect)
         vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
-        yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0], wanted, workers)
+        yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0], wanted)
     finally:
-        programs.stop(workers)
+        if workers:
+            programs.stop(workers)
         programs.stop(vendors)
         server.stop(prefect)
     assert programs.left_behind(directory) == []

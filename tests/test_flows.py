@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from dataclasses import replace
@@ -10,12 +11,13 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import click
 import pytest
 from jobkit.errors import TemporaryError
-from jobkit.report.prefect import Prefect
+from jobkit.report.prefect import Api, Prefect
 
 from jobs.catalogue import catalogue
-from orchestration import deploy, reconcile, schedules, watch
+from orchestration import deploy, reconcile, schedules, watch, worker
 from orchestration.local import programs, server
 from orchestration.pieces import Piece, cut, period, span
 from tests import flow_stack
@@ -87,9 +89,9 @@ def test_again_asks_for_what_is_committed_too() -> None:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStack]:
     with pytest.MonkeyPatch.context() as machine:
-        for name in flow_stack.SECRETS:
-            machine.setenv(name, "secret")
         machine.setitem(server.SETTINGS, "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.5")  # five seconds by default
+        # Else the server may end the silent one before we do.
+        machine.setitem(server.SETTINGS, "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS", "600")
         with flow_stack.running(tmp_path_factory.mktemp("stack")) as running:
             yield running
 
@@ -238,7 +240,25 @@ def test_no_server_setting_and_no_secret_of_a_machine_reaches_a_job(stack: FlowS
     seen = (stack.steps(backfills["daily"])[0][0].receipt or {})["details"]["environment"]
     assert not set(seen) & set(flow_stack.SECRETS)
     assert [name for name in seen if name.startswith(("PREFECT_SERVER", "PREFECT_API_DATABASE", "AWS_", "PG"))] == []
-    assert "PREFECT_API_AUTH_STRING" in seen  # the one that its reporter needs
+    assert {"PREFECT_API_AUTH_STRING", "TIINGO_TOKEN"} <= set(seen)  # what its reporter needs, and what was passed by name
+
+
+def test_what_keeps_a_worker_from_working_is_one_sentence(stack: FlowStack) -> None:
+    url = stack.api.url
+    for api, sentence in {
+        stack.api: f"{url} has no work pool 'elsewhere'; register it with scripts/deploy first",
+        Api(url): f"{url} refuses our credentials (401); set PREFECT_API_AUTH_STRING or PREFECT_API_KEY",
+        Api("http://127.0.0.1:1/api"): "no Prefect server answers at http://127.0.0.1:1/api: .*; check --api-url and that it runs",
+    }.items():
+        with pytest.raises(click.ClickException) as told:
+            worker.kind_of(api, "elsewhere")
+        assert re.fullmatch(sentence.replace("(401)", r"\(401\)"), told.value.message)
+
+
+def test_a_worker_whose_jobs_are_elsewhere_keeps_what_it_needs_itself_but_no_setting_of_a_server() -> None:
+    seen = worker.environment("ecs", {"AWS_REGION": "r", "PREFECT_SERVER_API_AUTH_STRING": "s", "PREFECT_API_URL": "u"}, [])
+    assert (seen["AWS_REGION"], seen["PREFECT_API_URL"]) == ("r", "u")
+    assert "PREFECT_SERVER_API_AUTH_STRING" not in seen
 
 
 def test_schedules_of_a_file_are_registered_once_and_a_pause_outlives_a_change(stack: FlowStack, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,8 @@ def start(directory: Path, server: Server, pool: str, kind: str = "process") -> 
     return programs.start("Prefect worker", command, directory, environment, held=True)
 
 
-def main(pool: str, kind: str) -> None:
-    """Work until SIGTERM or SIGINT."""
+def main(pool: str, kind: str, when: str = "released") -> None:
+    """Work until SIGTERM or SIGINT; `at once`, or when a line on stdin has released it."""
     gc.disable()  # a fifth of the time that loading takes
     import asyncio  # noqa: PLC0415  seconds of imports, for the worker's own process only
     import signal  # noqa: PLC0415
@@ -55,14 +56,14 @@ def main(pool: str, kind: str) -> None:
     load_prefect_collections()  # the worker does it when it first meets its server, and then everything waits for it
     gc.freeze()
     gc.enable()
-    if not sys.stdin.readline():
+    if when != "at once" and not sys.stdin.readline():
         return  # whoever started us is gone
     setup_signal_handlers_worker(os.getpid(), f"the {kind} worker", print)
     of_kind = ProcessWorker if kind == "process" else BaseWorker.get_worker_class_from_type(kind)
     if of_kind is None:
         sys.exit(f"this installation of Prefect has no worker of kind {kind!r}")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(of_kind(work_pool_name=pool, name=f"local-{os.getpid()}", create_pool_if_not_found=False).start())
+        asyncio.run(of_kind(work_pool_name=pool, name=f"{socket.gethostname()}-{os.getpid()}", create_pool_if_not_found=False).start())
 
 
 if __name__ == "__main__":
