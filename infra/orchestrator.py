@@ -211,7 +211,7 @@ def _worker(
         "PREFECT_PROFILES_PATH": "/app/source/orchestration/profiles.toml",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
     }
-    command = ["python", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "ecs", "--with-healthcheck"]
+    command = ["python", "-m", "orchestration.work", POOL, "ecs", "at once"]
     task = tasks.Task(
         "worker",
         image,

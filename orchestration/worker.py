@@ -61,7 +61,7 @@ def main(pool: str, passed: tuple[str, ...], api_url: str) -> None:
         raise click.UsageError(f"--env {absent[0]}: there is no such variable here; set it first")
     environ = {**os.environ, "PREFECT_API_URL": api_url}
     kind = kind_of(prefect.api(environ), pool)
-    command = [sys.executable, "-m", "orchestration.local.worker", pool, kind, "at once"]
+    command = [sys.executable, "-m", "orchestration.work", pool, kind, "at once"]
     os.execve(sys.executable, command, environment(kind, environ, passed))  # noqa: S606  so that signals reach the worker itself
 
 
