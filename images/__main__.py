@@ -103,7 +103,7 @@ def sizes(names: tuple[str, ...]) -> None:
     for spec in (spec for spec in chosen(names, everything()) if spec.name in budgeted):
         base = engine.plan(spec, here).args["PYTHON_IMAGE"]
         found = size.measure(spec.name, engine.build(spec, here), base)
-        own = f"{found.size_bytes / size.MB:12.1f} {found.budget_bytes / size.MB:8.0f}"
+        own = f"{found.size_bytes / size.MB:12.1f} {size.budget_bytes(spec.name) / size.MB:8.0f}"
         click.echo(f"{spec.name:28} {own} {found.describe_s:11.3f} {found.own_cpu_s:6.3f}")
         excesses += found.excesses
     for excess in excesses:

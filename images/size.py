@@ -36,27 +36,31 @@ class Measured:
     own_cpu_s: float
 
     @property
-    def budget_bytes(self) -> int:
-        """The most it may weigh."""
-        return BUDGET_MB[self.job.partition("-")[0]] * MB
-
-    @property
     def excesses(self) -> list[str]:
         """What is over its budget, in words; empty when nothing is."""
         limits = (
-            ("MB over the base", self.size_bytes / MB, self.budget_bytes / MB),
+            ("MB over the base", self.size_bytes / MB, budget_bytes(self.job) / MB),
             ("s for describe in a container", self.describe_s, DESCRIBE_S),
             ("s of work for describe", self.own_cpu_s, OWN_CPU_S),
         )
         return [f"{self.job}: {value:.2f} {unit}, {limit:g} are allowed" for unit, value, limit in limits if value > limit]
 
 
-def measure(job: str, image: str, base: str) -> Measured:
-    """One image on its base. All of what the recipe adds counts, and of what it takes from the base nothing."""
+def weight_bytes(image: str, base: str) -> int:
+    """The size of an image over its base. All of what the recipe adds counts, and of what it takes from the base nothing."""
     lowest, *ours = layers(image)
-    size_bytes = sum(ours) + max(0, lowest - sum(layers(base)))
+    return sum(ours) + max(0, lowest - sum(layers(base)))
+
+
+def budget_bytes(job: str) -> int:
+    """The most that a job's image may weigh over the base."""
+    return BUDGET_MB[job.partition("-")[0]] * MB
+
+
+def measure(job: str, image: str, base: str) -> Measured:
+    """One image on its base."""
     worked = docker("run", "--rm", "--network", "none", "--entrypoint", "/app/bin/python", image, "-c", CLOCK)
-    return Measured(job, size_bytes, _describe_s(image), float(worked))
+    return Measured(job, weight_bytes(image, base), _describe_s(image), float(worked))
 
 
 def _describe_s(image: str) -> float:

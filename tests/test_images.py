@@ -279,9 +279,9 @@ def test_no_secret_is_in_the_image_or_its_history(spec: JobSpec) -> None:
 
 
 @every_job
-def test_it_is_within_its_budgets(spec: JobSpec) -> None:
-    measured = size.measure(spec.name, image(spec), engine.plan(spec, here()).args["PYTHON_IMAGE"])
-    assert measured.excesses == []
+def test_it_weighs_no_more_than_it_may(spec: JobSpec) -> None:
+    """How fast it starts is for `scripts/images size` to say, on a machine that does nothing else."""
+    assert size.weight_bytes(image(spec), engine.plan(spec, here()).args["PYTHON_IMAGE"]) <= size.budget_bytes(spec.name)
 
 
 @contextmanager

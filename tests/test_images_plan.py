@@ -438,7 +438,7 @@ def test_surroundings_come_from_the_environment() -> None:
 def test_every_job_has_a_budget_and_is_told_when_it_is_over(spec: JobSpec) -> None:
     good = size.Measured(spec.name, size_bytes=1, describe_s=0.4, own_cpu_s=0.09)
     assert good.excesses == []
-    assert "are allowed" in replace(good, size_bytes=good.budget_bytes + 1).excesses[0]
+    assert "are allowed" in replace(good, size_bytes=size.budget_bytes(good.job) + 1).excesses[0]
     assert "describe in a container" in replace(good, describe_s=0.51).excesses[0]
     assert "work for describe" in replace(good, own_cpu_s=0.11).excesses[0]
 
