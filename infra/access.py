@@ -29,13 +29,15 @@ ANYWHERE = ("ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition")  # which 
 
 
 def make(settings: Settings) -> pulumi.Output[str]:
-    """The ARN of the role that deploys; also what holds for the account as a whole."""
-    aws.s3.AccountPublicAccessBlock(
-        settings.name, block_public_acls=True, block_public_policy=True, ignore_public_acls=True, restrict_public_buckets=True
-    )
+    """The ARN of the role that deploys; also what holds for the account as a whole, where no other stack in it has made that."""
+    provider: policies.Text = f"arn:aws:iam::{settings.account}:oidc-provider/{ISSUER}"
+    if settings.first_in_account:
+        aws.s3.AccountPublicAccessBlock(
+            settings.name, block_public_acls=True, block_public_policy=True, ignore_public_acls=True, restrict_public_buckets=True
+        )
+        provider = aws.iam.OpenIdConnectProvider(settings.name, url=f"https://{ISSUER}", client_id_lists=["sts.amazonaws.com"]).arn
     aws.ebs.EncryptionByDefault(settings.name, enabled=True)
     boundary = _boundary(settings)
-    provider = aws.iam.OpenIdConnectProvider(settings.name, url=f"https://{ISSUER}", client_id_lists=["sts.amazonaws.com"])
     claims = {
         f"{ISSUER}:aud": "sts.amazonaws.com",
         f"{ISSUER}:sub": f"repo:{settings.repository}:environment:{settings.stack}",
@@ -43,7 +45,7 @@ def make(settings: Settings) -> pulumi.Output[str]:
     trusted = policies.document(
         {
             "Effect": "Allow",
-            "Principal": {"Federated": provider.arn},
+            "Principal": {"Federated": provider},
             "Action": "sts:AssumeRoleWithWebIdentity",
             "Condition": {"StringEquals": claims},
         }

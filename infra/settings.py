@@ -38,6 +38,7 @@ class Settings:
     budget_usd: int
     alarm_email: str
     repository: str
+    first_in_account: bool
 
     @property
     def name(self) -> str:
@@ -76,6 +77,7 @@ def load() -> Settings:
             budget_usd=config.require_int("budgetUsd"),
             alarm_email=config.require("alarmEmail"),
             repository=config.require("repository"),
+            first_in_account=config.require_bool("firstInAccount"),
         )
     )
 

@@ -23,7 +23,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.server import ThreadedMotoServer
 
 from images import engine
-from tests.infra_graph import ACCOUNT, REGION
+from infra.graph import ACCOUNT, REGION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,12 +18,12 @@ from psycopg import sql
 
 from images import engine
 from images.plan import SERVICES
+from infra.graph import graph
 from jobs.catalogue import catalogue
 from orchestration import cloud, endings, watch
 from orchestration.extracts import sample
 from orchestration.local import programs, server
 from tests import fargate as aws
-from tests.infra_graph import graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ import pytest
 from botocore.validate import ParamValidator
 from parliament import analyze_policy_string
 
-from infra import jobs, settings
+from infra import costs, jobs, settings
+from infra.graph import Graph, graph
 from jobs.catalogue import catalogue
-from tests.infra_graph import Graph, graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -276,7 +276,7 @@ def test_a_first_preview_knows_nothing_yet_and_goes_through(dev: Graph) -> None:
     ids=lambda choices: " ".join(f"{name}={value}" for name, value in choices.items()),
 )
 def test_every_choice_is_a_stack_that_obeys(choices: dict[str, str]) -> None:
-    found = graph("prod", **choices)
+    found = graph("prod", choices=choices)
     assert found.duplicates() == []
     for rule in RULES:
         assert list(rule(found)) == [], rule.__name__
@@ -291,7 +291,7 @@ def test_a_choice_that_cannot_be_is_refused_with_what_may_be() -> None:
         ("backup_days", "0", "expected 1 to 35"),
     ):
         with pytest.raises(settings.SettingsError, match=words):
-            graph(**{name: value})
+            graph(choices={name: value})
 
 
 def test_a_job_that_reads_what_nobody_writes_is_refused() -> None:
@@ -362,3 +362,7 @@ def test_what_is_registered_is_what_was_made(dev: Graph) -> None:
         for option in spec.secrets:
             value = stack["parameters"].get(spec.name, {}).get(option) or stack["parameters"][option]
             assert value.startswith("secretsmanager://finelt-dev/")
+
+
+def test_the_page_of_costs_is_what_the_program_asks_for() -> None:
+    assert costs.PAGE.read_text(encoding="utf-8") == costs.page(), "run ./scripts/costs"

@@ -15,7 +15,7 @@ import pulumi
 from pulumi.runtime import mocks, rpc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 SECRET = "4dabf18193072939515e22adb298388d"  # how Pulumi marks a secret on the wire
@@ -36,6 +36,7 @@ CONFIG = {
     "finelt:budgetUsd": "150",
     "finelt:alarmEmail": "data@example.com",
     "finelt:repository": "example/finelt",
+    "finelt:firstInAccount": "true",
 }
 ARNS = {
     "s3/bucket:Bucket": "arn:aws:s3:::{name}",
@@ -110,7 +111,7 @@ class _Mocks(mocks.Mocks):
             return None, {**dict.fromkeys(computed, rpc.UNKNOWN), **args.inputs}
         return f"{args.name}-id", {**computed, **args.inputs}
 
-    def call(self, args: mocks.MockCallArgs) -> dict[Any, Any]:
+    def call(self, args: mocks.MockCallArgs) -> dict[Any, Any]:  # type: ignore[override]  # Pulumi takes this too
         if "AvailabilityZones" in args.token:
             return {"names": [f"{REGION}{letter}" for letter in "abc"]}
         if "AuthorizationToken" in args.token:
@@ -159,9 +160,9 @@ def _aside() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
-def graph(stack: str = "dev", *, unknown: bool = False, **choices: str) -> Graph:
+def graph(stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, str] | None = None) -> Graph:
     """What a stack with these choices (as in Pulumi.<stack>.yaml, in snake case) is made of. Raises what the program raises."""
-    return _aside().submit(_graph, stack, unknown, choices).result()
+    return _aside().submit(_graph, stack, unknown, dict(choices or {})).result()
 
 
 def _graph(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  # noqa: FBT001  across processes
@@ -173,9 +174,5 @@ def _graph(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  # noqa
     given = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
     pulumi.runtime.set_all_config({**CONFIG, **given})
 
-    @pulumi.runtime.test
-    def run() -> None:
-        program()
-
-    run()
+    pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
     return Graph(tuple(mocked.seen))
