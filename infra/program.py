@@ -34,4 +34,5 @@ def make(chosen: settings.Settings) -> None:
     pulumi.export("lake", stores.lake.bucket)
     pulumi.export("register", prefect.register.definition.arn)
     pulumi.export("site", stores.distribution.domain_name)
+    pulumi.export("stack", prefect.stack)
     pulumi.export("tasks", {name: made.definition.arn for name, made in {**runs, "flows": prefect.flows}.items()})
