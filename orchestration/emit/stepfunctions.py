@@ -18,11 +18,11 @@ DATE = "{{% $exists($states.context.Execution.Input.{name}) ? $states.context.Ex
 def emit(chain: Chain) -> str:
     """JSON; the input of an execution may hold `start` and `end`. Raises UsageError without a stack or where it lacks a job."""
     levels = settled(chain).levels()
-    states: dict[str, Any] = {}
+    states: dict[str, dict[str, Any]] = {}
     for number, steps in enumerate(levels):
         states[_name(steps, number)] = _task(chain, steps[0]) if len(steps) == 1 else _side_by_side(chain, steps)
     for name, following in zip(states, [*list(states)[1:], None], strict=True):
-        states[name].update({"Next": following} if following else {"End": True})
+        states[name]["Next" if following else "End"] = following or True
     comment = chain.header.replace("\n", ". ")
     return json.dumps({"Comment": comment, "QueryLanguage": "JSONata", "StartAt": next(iter(states)), "States": states}, indent=2) + "\n"
 
