@@ -1,4 +1,4 @@
-"""OpenLineage events and CloudWatch metrics from a job as a process; the events are what the official client would have made."""
+"""OpenLineage events, CloudWatch metrics and a span from a job as a process; the events are what the official client would have made."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ for line in sys.stdin:
     print(event["eventType"])
 """
 
+READ_SPAN = """
+import json, sys
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+(told,) = ParseDict(json.load(sys.stdin), ExportTraceServiceRequest()).resource_spans[0].scope_spans[0].spans
+print(told.name)
+"""
+
 
 @pytest.fixture(scope="module")
 def vendors() -> Iterator[str]:
@@ -99,12 +108,12 @@ def test_the_events_are_the_official_clients_with_columns_and_rows(tmp_path: Pat
     assert events[3]["run"]["facets"]["errorMessage"]["message"] == json.loads(failed.stdout)["error"]
 
 
-class Marquez(BaseHTTPRequestHandler):
-    """Keeps what is posted to the path of lineage."""
+class Collector(BaseHTTPRequestHandler):
+    """Keeps what is posted, with its path and key."""
 
     def do_POST(self) -> None:
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.kept.append((self.path, self.headers["Authorization"], told["eventType"]))  # type: ignore[attr-defined]
+        self.server.kept.append((self.path, self.headers["Authorization"], told))  # type: ignore[attr-defined]
         self.send_response(201)
         self.end_headers()
 
@@ -112,17 +121,48 @@ class Marquez(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def test_a_server_gets_them_in_order_with_the_key(tmp_path: Path, vendors: str) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Marquez) as server:
-        server.kept = []  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        done = extract(tmp_path / "lake", vendors, OPENLINEAGE_URL=url, OPENLINEAGE_API_KEY="canary-7f3a9c")
-        server.shutdown()
-        kept = server.kept  # type: ignore[attr-defined]
+@pytest.fixture
+def server() -> Iterator[Any]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as listening:
+        listening.kept = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+        yield listening
+        listening.shutdown()
+        thread.join()
+
+
+def test_a_server_gets_them_in_order_with_the_key(tmp_path: Path, vendors: str, server: Any) -> None:
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    done = extract(tmp_path / "lake", vendors, OPENLINEAGE_URL=url, OPENLINEAGE_API_KEY="canary-7f3a9c")
     assert done.returncode == 0
-    assert kept == [("/api/v1/lineage", "Bearer canary-7f3a9c", kind) for kind in ("START", "COMPLETE")]
+    told = [(path, key, event["eventType"]) for path, key, event in server.kept]
+    assert told == [("/api/v1/lineage", "Bearer canary-7f3a9c", kind) for kind in ("START", "COMPLETE")]
     assert "canary" not in done.stdout + done.stderr
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("parent", "trace", "span"), [(f"00-{TRACE}-{SPAN}-01", TRACE, SPAN), ("", None, None), (f"00-{'0' * 32}-{SPAN}-01", None, None)]
+)
+def test_a_run_is_a_span_below_its_parent(
+    tmp_path: Path, vendors: str, server: Any, parent: str, trace: str | None, span: str | None
+) -> None:
+    """The document is one that protobuf's own JSON reader takes for OTLP's message."""
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x", "TRACEPARENT": parent}
+    done = extract(tmp_path / "lake", vendors, "/~html", **given)
+    ((path, key, document),) = server.kept
+    assert (path, key, done.returncode) == ("/v1/traces", "Bearer x", 65)
+    (told,) = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert told["traceId"] == (trace or told["traceId"])
+    assert (told.get("parentSpanId"), told["status"]["code"], told["name"]) == (span, 2, "extract-treasury-yields run")
+    assert int(told["startTimeUnixNano"]) < int(told["endTimeUnixNano"])
+    python = environments.python("otlp", "opentelemetry-proto==1.39.1")
+    read = subprocess.run([python, "-c", READ_SPAN], input=json.dumps(document), capture_output=True, text=True, check=False)
+    assert read.stdout.strip() == "extract-treasury-yields run", read.stderr
 
 
 @pytest.mark.parametrize(
@@ -130,6 +170,8 @@ def test_a_server_gets_them_in_order_with_the_key(tmp_path: Path, vendors: str) 
     [
         {"OPENLINEAGE_URL": "http://127.0.0.1:9"},
         {"OPENLINEAGE_URL": "no url at all"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "no url at all"},
         {"OPENLINEAGE__TRANSPORT__TYPE": "file", "OPENLINEAGE__TRANSPORT__LOG_FILE_PATH": "/no/such/folder/events"},
     ],
 )

@@ -162,6 +162,10 @@ def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int, tol
     launcher.finished(receipt, exit_code, receipts.sentence(receipt))
     if told is not None:
         told.finished(receipt)
+    if receipt["verb"] == "run" and any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+        from jobkit.report import trace  # noqa: PLC0415  only a job that is asked pays for it
+
+        trace.finished(os.environ, receipt)
     if sys.stderr.isatty():
         sys.stderr.write(f"{receipts.sentence(receipt)}\n")
     if exit_code in (_STOPPED, 130):
