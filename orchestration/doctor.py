@@ -115,10 +115,6 @@ def examine() -> list[Finding]:
     return [Finding(name, wanted_for, *look()) for name, wanted_for, look in LOOKS]
 
 
-def _word(finding: Finding) -> str:
-    return "ok" if finding.mend is None else "missing"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print what was found; 1 where something is missing that was asked for, 0 otherwise."""
     parser = argparse.ArgumentParser(prog="scripts/doctor", description="Say what is missing here, and the command that mends it.")
