@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pulumi_aws as aws
@@ -40,6 +40,7 @@ class Orchestrator:
     dead_letters: aws.sqs.Queue
     database: aws.rds.Instance
     services: list[aws.ecs.Service]
+    stack: dict[str, Any]
 
 
 def auth(settings: Settings, keys: Keys) -> aws.secretsmanager.Secret:
@@ -85,8 +86,9 @@ def make(
     )
     events, dead_letters = _events(settings, keys, cluster)
     worker = _worker(settings, keys, network, cluster, image, client, secret, {**jobs, "flows": flows}, events)
-    register = _register(settings, keys, data, image, client, secret, {**jobs, "flows": flows}, network)
-    return Orchestrator(api_url, flows, register, dead_letters, database, [server, worker])
+    told = stack(settings, data, {**jobs, "flows": flows}, network)
+    register = _register(settings, keys, data, image, client, secret, told)
+    return Orchestrator(api_url, flows, register, dead_letters, database, [server, worker], told)
 
 
 def _server(
@@ -226,20 +228,11 @@ def _worker(
     return _service(network, cluster, tasks.make(settings, keys, task), "worker", 1, None)
 
 
-def _register(
-    settings: Settings,
-    keys: Keys,
-    data: Data,
-    image: Text,
-    client: Mapping[str, Text],
-    secret: aws.secretsmanager.Secret,
-    runs: Mapping[str, Made],
-    network: Network,
-) -> Made:
-    """What makes the warehouse's role, the work pool and the deployments: run once after each deploy, in the network, where they are."""
+def stack(settings: Settings, data: Data, runs: Mapping[str, Made], network: Network) -> dict[str, Any]:
+    """What whoever starts jobs has to know of a stack: orchestration/cloud.py describes it, and scripts/emit takes it too."""
     bucket = data.lake.bucket
     shared = data.warehouse_password
-    told = {
+    return {
         "tasks": {name: made.definition.arn for name, made in runs.items()},
         "pool": {
             "cluster": settings.name,
@@ -257,6 +250,18 @@ def _register(
         },
         "warehouse": {"host": data.warehouse.address, "secret": shared.arn},
     }
+
+
+def _register(
+    settings: Settings,
+    keys: Keys,
+    data: Data,
+    image: Text,
+    client: Mapping[str, Text],
+    secret: aws.secretsmanager.Secret,
+    told: Mapping[str, Any],
+) -> Made:
+    """What makes the warehouse's role, the work pool and the deployments: run once after each deploy, in the network, where they are."""
     master = data.warehouse.master_user_secrets[0].secret_arn
     task = tasks.Task(
         "register",
@@ -271,7 +276,7 @@ def _register(
             "FINELT_MASTER_PASSWORD": pulumi.Output.concat(master, ":password::"),
         },
         allowed=[
-            policies.allow(("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"), [shared.arn]),
+            policies.allow(("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"), [data.warehouse_password.arn]),
             policies.allow(("kms:Decrypt", "kms:GenerateDataKey"), [keys.data.arn]),
         ],
     )

@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from jobs.catalogue import JobSpec, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HEAVY = {"httpx2", "arro3.core", "boto3", "pandas", "numpy", "psycopg", "adbc_driver_manager", "dbt.cli.main", "yaml", "jinja2"}
 CANARY = "canary-7f3a9c-secret"
@@ -210,3 +210,17 @@ def test_sigterm_ends_the_job_with_143_and_a_receipt(spec: JobSpec, tmp_path: Pa
     assert (ended.code, ended.receipt["status"]) == (143, "stopped")
     assert "Traceback" not in ended.stderr
     assert not list((tmp_path / "lake").rglob("*.json"))
+
+
+@every_job
+@pytest.mark.parametrize(("words", "place", "offered"), [("", "1", {"run", "check", "plan", "describe"}), ("run --", "2", None)])
+def test_a_shell_completes_verbs_and_options(spec: JobSpec, words: str, place: str, offered: set[str] | None) -> None:
+    """As README.md says: the variable is the command in capitals, and what it prints is sourced."""
+    variable = f"_{spec.name.upper().replace('-', '_')}_COMPLETE"
+    script = [str(Path(sys.executable).with_name(spec.name))]
+    sourced = subprocess.run(script, env=environment(**{variable: "bash_source"}), capture_output=True, text=True, check=False)
+    assert "complete -o nosort -F" in sourced.stdout
+    asked = environment(**{variable: "bash_complete", "COMP_WORDS": f"{spec.name} {words}", "COMP_CWORD": place})
+    told = subprocess.run(script, env=asked, capture_output=True, text=True, check=False).stdout
+    found = {line.split(",")[1] for line in told.splitlines()}
+    assert found >= (offered or {f"--{name.replace('_', '-')}" for name in describe(spec)["options"]["properties"]})

@@ -63,3 +63,25 @@ def test_every_image_has_a_list_of_its_parts(spec: plan.Service) -> None:
     else:
         assert "click" in parts
         assert not parts & {"prefect", "pytest", "moto"}
+
+
+def test_only_main_is_deployed_and_only_our_own_pull_requests_are_previewed_without_any_key() -> None:
+    text = (ROOT / ".github/workflows/deploy.yml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+    assert "github.ref == 'refs/heads/main'" in jobs["deploy"]["if"]
+    assert "head.repo.full_name == github.repository" in jobs["preview"]["if"]
+    assert {name: set(job["permissions"]) for name, job in jobs.items()} == {
+        "preview": {"contents", "id-token", "pull-requests"},
+        "deploy": {"contents", "id-token"},
+    }
+    assert not re.search(r"secrets\.|AWS_SECRET|AWS_ACCESS", text)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_shell_of_every_step_can_be_read_and_every_script_is_there(path: Path) -> None:
+    for job in yaml.safe_load(path.read_text())["jobs"].values():
+        for step in (step for step in job.get("steps", []) if "run" in step):
+            done = subprocess.run(["bash", "-n"], input=step["run"], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            for script in re.findall(r"(?:^|\s)(scripts/[\w-]+|\.ci/\w+)", step["run"]):
+                assert (ROOT / script).is_file(), script

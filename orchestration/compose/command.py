@@ -69,18 +69,19 @@ def write(path: Path, values: Settings) -> None:
 
 
 def compose(env_file: Path, words: Sequence[str]) -> list[str]:
-    """The command line of docker compose for the stack of an environment file: of the plugin, or of the program before it."""
+    """The command line of docker compose for the stack of an environment file."""
     files = [word for name in read(env_file)["COMPOSE_FILE"].split(":") for word in ("--file", str(REPOSITORY / name))]
+    return [str(word) for word in (*program(), "--project-directory", REPOSITORY, "--env-file", env_file, *files, *words)]
+
+
+def program() -> list[str]:
+    """The docker compose of this machine: the plugin, or the program before it. Raises EngineError."""
     found = [path for folder in os.get_exec_path() if (path := shutil.which("docker", path=folder))]
-    plugin = next((path for path in found if _works(path, "compose", "version")), None)
-    older = shutil.which("docker-compose")
-    if plugin:
-        program = [plugin, "compose"]
-    elif older:
-        program = [older]
-    else:
-        raise engine.EngineError("there is no docker compose on this machine; install it (Debian: apt-get install docker-compose)")
-    return [str(word) for word in (*program, "--project-directory", REPOSITORY, "--env-file", env_file, *files, *words)]
+    if plugin := next((path for path in found if _works(path, "compose", "version")), None):
+        return [plugin, "compose"]
+    if older := shutil.which("docker-compose"):
+        return [older]
+    raise engine.EngineError("there is no docker compose on this machine; install it (Debian: apt-get install docker-compose)")
 
 
 def remove_runs(project: str) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from extract_treasury_yields.shape import shape
-from jobkit import contract
 from jobkit.errors import BadDataError
 from jobkit.extract import Ask
-from jobkit.extract import contract as rules
 
-FEED = Path(__file__).parents[4] / "shared/feeds/treasury/par_yield_curve_2000_official.csv"
 ASK = Ask("treasury_par_yields", ("year=2010",), "/")
 
 
@@ -37,11 +32,3 @@ def test_a_year_without_rows_fills_nothing() -> None:
 def test_what_is_no_such_file_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(BadDataError, match=told):
         shape(body, ASK)
-
-
-@pytest.mark.skipif(not FEED.exists(), reason="the recorded vendor file is not on this machine")
-def test_the_recorded_year_2000_keeps_its_contract() -> None:
-    columns = shape(FEED.read_bytes(), Ask("treasury_par_yields", ("year=2000",), "/"))["year=2000"]
-    kept = contract.enforce(rules("extract_treasury_yields", "treasury_par_yields"), columns)
-    assert (kept.read, kept.quarantine) == (kept.table.num_rows, None)
-    assert kept.read > 240

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jobkit.declaration import Declaration
+    from jobkit.report.lineage import Lineage
 
 STOP_WITHIN_S = 8.0  # the contract gives ten; what has not unwound by then is cut off, which is safe at any point
 _STOPPED = errors.StoppedError.exit_code
@@ -74,12 +75,12 @@ def build(
         def planned(job: Job, **given: Any) -> None:  # noqa: ANN401
             job.details["plan"] = plan(job, **given)
 
-        _invoke(declared, list(options), {"run": run, "check": check, "plan": planned})
+        _invoke(declared, package, list(options), {"run": run, "check": check, "plan": planned})
 
     return main
 
 
-def _invoke(declared: Declaration, options: list[click.Option], verbs: dict[str, Callable[..., None]]) -> NoReturn:
+def _invoke(declared: Declaration, package: str, options: list[click.Option], verbs: dict[str, Callable[..., None]]) -> NoReturn:
     """Parse, call, report, exit."""
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     launcher = report.launcher(os.environ) if asked in verbs and sys.argv[1] == asked else report.Plain()
@@ -106,8 +107,20 @@ def _invoke(declared: Declaration, options: list[click.Option], verbs: dict[str,
     if not launcher.started():
         sys.exit(0)
     _stop_on_sigterm()
+    told = _lineage(declared, package, accounts[asked])
     exit_code, error = _outcome(group, declared, asked, launcher, log)
-    _end(accounts[asked].receipt(exit_code=exit_code, error=error), launcher, exit_code)
+    _end(accounts[asked].receipt(exit_code=exit_code, error=error), launcher, exit_code, told)
+
+
+def _lineage(declared: Declaration, package: str, account: receipts.Account) -> Lineage | None:
+    """What tells OpenLineage or CloudWatch of a run, where the environment asks for it."""
+    if account.verb != "run" or not any(name.startswith("OPENLINEAGE_") or name == "FINELT_METRICS" for name in os.environ):
+        return None
+    from jobkit.report import lineage  # noqa: PLC0415  only a job that is asked pays for it
+
+    told = lineage.Lineage(os.environ, declared, account.run_id, package)
+    told.started(account.started_at)
+    return told
 
 
 def _bind(call: Callable[..., None], verb: str) -> Callable[..., None]:
@@ -140,11 +153,19 @@ def _failed(log: logging.Logger, exit_code: int, sentence: str) -> tuple[int, st
     return exit_code, sentence
 
 
-def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int) -> NoReturn:
+def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int, told: Lineage | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if told is not None:
+        told.measured(receipt)
     _print(receipt)  # after this a job says nothing more unless its launcher wants it: Airflow's DockerOperator takes the last line
     files.write(os.environ, receipt, receipts.sentence(receipt))
     launcher.finished(receipt, exit_code, receipts.sentence(receipt))
+    if told is not None:
+        told.finished(receipt)
+    if receipt["verb"] == "run" and any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+        from jobkit.report import trace  # noqa: PLC0415  only a job that is asked pays for it
+
+        trace.finished(os.environ, receipt)
     if sys.stderr.isatty():
         sys.stderr.write(f"{receipts.sentence(receipt)}\n")
     if exit_code in (_STOPPED, 130):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -17,19 +19,28 @@ if TYPE_CHECKING:
 
 
 class BusinessDate(click.ParamType[date]):
-    """A past or present date, YYYY-MM-DD."""
+    """A past or present date, YYYY-MM-DD; `today`, for schedulers that know no dates, is the day in the time zone TZ (UTC without)."""
 
     name = "date"
 
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> date:
         """The date. Fails on another format and on a date that has not come yet."""
+        if value == "today":
+            return self._today(param, ctx)
         try:
             day = value if isinstance(value, date) else date.fromisoformat(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not a date; expected YYYY-MM-DD", param, ctx)
+            self.fail(f"{value!r} is not a date; expected YYYY-MM-DD or today", param, ctx)
         if day > datetime.now(UTC).date():
             self.fail(f"{day} is in the future; no vendor has data for it yet", param, ctx)
         return day
+
+    def _today(self, param: Parameter | None, ctx: Context | None) -> date:
+        name = os.environ.get("TZ") or "UTC"
+        try:
+            return datetime.now(ZoneInfo(name)).date()
+        except (ValueError, OSError, KeyError):  # KeyError: a zone that nobody knows
+            self.fail(f"today depends on TZ={name!r}, which is in no time zone database; write one such as Europe/Berlin", param, ctx)
 
 
 class SecretReference(click.ParamType[str]):

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -32,9 +34,10 @@ OPTIONS = [
     options.option("--do", default="nothing", help="What to do."),
     options.option("--many", multiple=True, help="Several."),
     options.secret("--token", default="env://TOKEN", help="A secret."),
+    options.option("--day", type=options.BusinessDate(), help="A day."),
 ]
 
-def run(job, *, do, many, token):
+def run(job, *, do, many, token, day):
     '''Do what is asked.'''
     job.log.info("asked", extra={"do": do})
     job.outcome("d", "p=1", "committed", rows=3, bytes=10, sha256="x", quarantined=1)
@@ -96,7 +99,7 @@ def test_the_receipt_tells_and_adds_up_what_was_done(folder: Path) -> None:
 
 def test_secrets_are_masked_and_other_arguments_shown(folder: Path) -> None:
     ended = call(folder, "run", "--many", "a", "--many", "b", "--token", "env://OTHER")
-    assert ended.receipt["arguments"] == {"do": "nothing", "many": ["a", "b"], "token": "***"}
+    assert ended.receipt["arguments"] == {"do": "nothing", "many": ["a", "b"], "token": "***", "day": None}
 
 
 def test_logs_are_json_lines_on_stderr(folder: Path) -> None:
@@ -132,3 +135,17 @@ def test_plan_and_check_give_a_receipt_too(folder: Path) -> None:
     assert call(folder, "plan").receipt["details"]["plan"] == [{"partition": "p=1"}]
     checked = call(folder, "check").receipt
     assert (checked["verb"], checked["status"], checked["partitions"]) == ("check", "done", [])
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12", ""])
+def test_today_is_a_word_and_the_receipt_says_which_day_it_was(folder: Path, zone: str) -> None:
+    """Fourteen hours before UTC and twelve behind: one of them is always on another day."""
+    before = datetime.now(ZoneInfo(zone or "UTC")).date()
+    ended = call(folder, "run", "--day", "today", TZ=zone)
+    assert ended.receipt["arguments"]["day"] in {str(before), str(datetime.now(ZoneInfo(zone or "UTC")).date())}
+
+
+def test_today_in_a_zone_that_nobody_knows_is_a_usage_error(folder: Path) -> None:
+    ended = call(folder, "run", "--day", "today", TZ="Europe/Atlantis")
+    assert ended.code == 2
+    assert "TZ='Europe/Atlantis'" in ended.receipt["error"]

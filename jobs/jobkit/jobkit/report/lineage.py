@@ -1,0 +1,192 @@
+"""OpenLineage events of a run (START, then COMPLETE, FAIL or ABORT) and its CloudWatch metrics, without their libraries.
+
+The environment is that of the official client: OPENLINEAGE_URL (with OPENLINEAGE_ENDPOINT, OPENLINEAGE_API_KEY) for a server, or
+OPENLINEAGE__TRANSPORT__TYPE=file with OPENLINEAGE__TRANSPORT__LOG_FILE_PATH for a file; OPENLINEAGE_NAMESPACE names the job's namespace and
+OPENLINEAGE_DISABLED=true turns it off. FINELT_METRICS=emf writes one line of CloudWatch's embedded metric format to stderr.
+
+Sources: the OpenLineage specification 2-0-2 and its naming page; "Embedded metric format" in the CloudWatch guide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import urllib.request
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobkit.declaration import Declaration
+
+PRODUCER = "urn:finelt:jobkit"
+SPEC = "https://openlineage.io/spec"
+TIMEOUT_S = 5.0  # of one event; the job works meanwhile
+LAST_WITHIN_S = 3.0  # what the end of a job waits, at most, for what is still under way
+UNITS = {"rows": "Count", "bytes": "Bytes", "quarantined": "Count", "elapsed_s": "Seconds", "cpu_s": "Seconds", "peak_rss_bytes": "Bytes"}
+
+
+@dataclass
+class Lineage:
+    """Tells of one run. Nothing it does raises, and the job never waits for it but at its end."""
+
+    environ: Mapping[str, str]
+    declared: Declaration
+    run_id: str
+    package: str
+    _under_way: list[threading.Thread] = field(default_factory=list)
+
+    def started(self, at: datetime) -> None:
+        """Nothing; the event is on its way."""
+        self._send(self._event("START", at, [], [], {}))
+
+    def finished(self, receipt: Mapping[str, Any]) -> None:
+        """Nothing; the event is there, or could not be delivered in time."""
+        kind = {"failed": "FAIL", "stopped": "ABORT"}.get(receipt["status"], "COMPLETE")
+        facets = {}
+        if receipt["error"]:
+            message = {"message": receipt["error"], "programmingLanguage": "python"}
+            facets["errorMessage"] = _facet("1-0-1", "ErrorMessageRunFacet", message)
+        with contextlib.suppress(Exception):  # a dataset without a name is no reason to fail a job that is done
+            self._send(self._event(kind, datetime.now(UTC), _inputs(self.declared, receipt), self._outputs(receipt), facets))
+        for thread in self._under_way:
+            thread.join(LAST_WITHIN_S / len(self._under_way))
+
+    def measured(self, receipt: Mapping[str, Any]) -> None:
+        """Nothing; where it is asked for, the receipt's figures are on stderr as CloudWatch reads them."""
+        if self.environ.get("FINELT_METRICS") != "emf":
+            return
+        described = [{"Name": name, "Unit": unit} for name, unit in UNITS.items()]
+        told = {"Namespace": "finelt", "Dimensions": [["job"], ["job", "status"]], "Metrics": described}
+        at = round(datetime.fromisoformat(receipt["ended_at"]).timestamp() * 1000)
+        line = {"_aws": {"Timestamp": at, "CloudWatchMetrics": [told]}, "job": receipt["job"], "status": receipt["status"]}
+        with contextlib.suppress(OSError):
+            sys.stderr.write(json.dumps({**line, **{name: receipt[name] for name in UNITS}}) + "\n")
+            sys.stderr.flush()
+
+    def _outputs(self, receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What was written, each with its rows and bytes, and its columns where a contract names them."""
+        found = []
+        for place, dataset, parts in _written(self.declared, receipt):
+            statistics = {"rowCount": sum(part["rows"] for part in parts), "size": sum(part["bytes"] for part in parts)}
+            facets = self._columns(dataset)
+            output = {"outputStatistics": _facet("1-0-2", "OutputStatisticsOutputDatasetFacet", statistics)}
+            found.append({**place, "facets": facets, "outputFacets": output})
+        return found
+
+    def _columns(self, dataset: str) -> dict[str, Any]:
+        path = Path(str(sys.modules[self.package].__file__)).with_name(f"{dataset}.odcs.yaml")
+        if not path.exists():
+            return {}
+        from jobkit import contract  # noqa: PLC0415  slow to import, and loaded already by whoever wrote such a dataset
+
+        fields = [{"name": column.name, "type": column.type, "description": column.description} for column in contract.load(path).fields]
+        return {"schema": _facet("1-2-0", "SchemaDatasetFacet", {"fields": fields})}
+
+    def _event(
+        self, kind: str, at: datetime, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], facets: dict[str, Any]
+    ) -> dict[str, Any]:
+        kinds = {"processingType": "BATCH", "integration": "FINELT", "jobType": "JOB"}
+        return {
+            "eventTime": at.isoformat(),
+            "eventType": kind,
+            "producer": PRODUCER,
+            "schemaURL": f"{SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent",
+            "run": {"runId": str(uuid.UUID(self.run_id)), "facets": facets},
+            "job": {
+                "namespace": self.environ.get("OPENLINEAGE_NAMESPACE") or "finelt",
+                "name": self.declared.name,
+                "facets": {"jobType": _facet("2-0-4", "JobTypeJobFacet", kinds)},
+            },
+            "inputs": inputs,
+            "outputs": outputs,
+        }
+
+    def _send(self, event: dict[str, Any]) -> None:
+        deliver = _delivery(self.environ)
+        if deliver is None:
+            return
+        before = self._under_way[-1] if self._under_way else None
+        thread = threading.Thread(target=deliver, args=(event, before), name="openlineage", daemon=True)
+        thread.start()
+        self._under_way.append(thread)
+
+
+def _delivery(environ: Mapping[str, str]) -> Any:  # noqa: ANN401  a function, or None
+    """What takes an event where it shall go, after the event before it; None where nobody asked for one."""
+    if environ.get("OPENLINEAGE_DISABLED", "").lower() == "true":
+        return None
+    file = environ.get("OPENLINEAGE__TRANSPORT__LOG_FILE_PATH")
+    if environ.get("OPENLINEAGE__TRANSPORT__TYPE") == "file" and file:
+        return lambda event, before: _in_turn(before, lambda: _append(Path(file), event))
+    if url := environ.get("OPENLINEAGE_URL"):
+        return lambda event, before: _in_turn(before, lambda: _post(url, environ, event))
+    return None
+
+
+def _in_turn(before: threading.Thread | None, deliver: Any) -> None:  # noqa: ANN401
+    if before is not None:
+        before.join(TIMEOUT_S)
+    with contextlib.suppress(OSError, ValueError, HTTPException):
+        deliver()
+
+
+def _append(path: Path, event: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(event, default=str) + "\n")
+
+
+def _post(url: str, environ: Mapping[str, str], event: dict[str, Any]) -> None:
+    address = f"{url.rstrip('/')}/{environ.get('OPENLINEAGE_ENDPOINT') or 'api/v1/lineage'}"
+    headers = {"Content-Type": "application/json"}
+    if key := environ.get("OPENLINEAGE_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(address, json.dumps(event, default=str).encode(), headers)  # noqa: S310  the URL is the operator's
+    urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
+
+
+def _facet(version: str, name: str, told: dict[str, Any]) -> dict[str, Any]:
+    return {"_producer": PRODUCER, "_schemaURL": f"{SPEC}/facets/{version}/{name}.json#/$defs/{name}", **told}
+
+
+def _inputs(declared: Declaration, receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The vendor's hosts, or what the job reads of ours; a `raw/*` is the datasets that the receipt names."""
+    found = [{"namespace": f"https://{host}", "name": "/"} for host in declared.hosts]
+    named = sorted({part["dataset"] for part in receipt["partitions"]})
+    for wanted in declared.reads:
+        found += [_place(f"raw/{one}", receipt) for one in named] if wanted == "raw/*" else [_place(wanted, receipt)]
+    return [{**place, "facets": {}} for place in found]
+
+
+def _written(declared: Declaration, receipt: Mapping[str, Any]) -> list[tuple[dict[str, str], str, list[Any]]]:
+    """Place, name and partitions of each dataset that was written."""
+    parts = [part for part in receipt["partitions"] if part["outcome"] in ("committed", "unchanged")]
+    found = []
+    for written in declared.writes:
+        dataset = written.removeprefix("raw/")
+        own = [part for part in parts if part["dataset"] == dataset] if written.startswith("raw/") else parts
+        if own:
+            found.append((_place(written, receipt), dataset, own))
+    return found
+
+
+def _place(dataset: str, receipt: Mapping[str, Any]) -> dict[str, str]:
+    """Namespace and name as OpenLineage's naming page has them: bucket and key, or server and database.schema."""
+    given = receipt["arguments"]
+    if dataset.startswith("warehouse/"):
+        url = urlsplit(str(given.get("warehouse")))
+        database = url.path.strip("/")
+        return {"namespace": f"postgres://{url.hostname}:{url.port or 5432}", "name": f"{database}.{dataset.removeprefix('warehouse/')}"}
+    root = urlsplit(str(given.get("site" if dataset == "site" else "lake")))
+    name = f"{root.path.rstrip('/')}/{dataset}".replace("/site/site", "/site")
+    if root.scheme == "s3":
+        return {"namespace": f"s3://{root.netloc}", "name": name.lstrip("/")}
+    return {"namespace": "file", "name": name}
