@@ -1,8 +1,12 @@
+-- a price on a day without a session is no price: vendors have sent some on holidays
 with sessions as (
     select
-        *,
-        lag(close) over (partition by ticker order by trade_date) as previous_close
-    from {{ ref('stg_tiingo__prices') }}
+        prices.*,
+        calendar.published_at as known_at,
+        lag(prices.close) over (partition by prices.ticker order by prices.trade_date) as previous_close
+    from {{ ref('stg_tiingo__prices') }} as prices
+    inner join {{ ref('dim_calendar') }} as calendar
+        on calendar.calendar = 'XNYS' and calendar.session_date = prices.trade_date
 ),
 
 -- what each ex-date does to every earlier price; a dividend that eats the whole price is bad data, and a test finds it
@@ -30,6 +34,7 @@ select
     dividend_cash,
     split_ratio,
     vendor_adj_close,
+    known_at,
     {{ settled('exp(coalesce(sum(log_split) over later, 0))') }} as split_factor,
     {{ settled('exp(coalesce(sum(log_split + log_dividend) over later, 0))') }} as total_return_factor
 from actions

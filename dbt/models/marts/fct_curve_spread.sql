@@ -7,7 +7,8 @@ with curve as (
         max(yield_pct) filter (where tenor = '2Y') as yield_2y,
         max(yield_pct) filter (where tenor = '5Y') as yield_5y,
         max(yield_pct) filter (where tenor = '10Y') as yield_10y,
-        max(yield_pct) filter (where tenor = '30Y') as yield_30y
+        max(yield_pct) filter (where tenor = '30Y') as yield_30y,
+        max(known_at) as known_at
     from {{ ref('fct_yield') }}
     group by curve_date
 )
@@ -16,5 +17,6 @@ select
     curve_date,
     ((yield_10y - yield_2y) * 100)::numeric(10, 2) as spread_2s10s_bp,
     ((yield_10y - yield_3m) * 100)::numeric(10, 2) as spread_3m10y_bp,
-    ((yield_30y - yield_5y) * 100)::numeric(10, 2) as spread_5s30s_bp
+    ((yield_30y - yield_5y) * 100)::numeric(10, 2) as spread_5s30s_bp,
+    known_at
 from curve

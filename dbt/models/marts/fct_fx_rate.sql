@@ -11,6 +11,7 @@ select distinct on (rate_date, base_currency, quote_currency)
     rate_date,
     base_currency,
     quote_currency,
-    rate
+    rate,
+    {{ published_at('rate_date', "time '16:00'", 'Europe/Berlin') }} as known_at
 from published
 order by rate_date, base_currency, quote_currency, known_from desc

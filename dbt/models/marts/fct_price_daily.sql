@@ -45,6 +45,7 @@ select
     {{ settled('prices.close::float8 * prices.total_return_factor') }} as adj_close,
     {{ settled('prices.close::float8 / euro_rates.fx_rate::float8') }} as close_eur,
     euro_rates.fx_rate,
-    euro_rates.fx_date
+    euro_rates.fx_date,
+    prices.known_at
 from prices
 left join euro_rates using (trade_date, currency)

@@ -1,12 +1,12 @@
 {{ config(indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]) }}
 
 with prices as (
-    select ticker, trade_date, close, split_factor
+    select ticker, trade_date, close, split_factor, known_at
     from {{ ref('fct_price_daily') }}
 ),
 
 securities as (
-    select ticker, cik from {{ ref('dim_security') }}
+    select ticker, cik from {{ ref('int_securities') }}
 ),
 
 earnings as (
@@ -60,6 +60,7 @@ valued as (
         prices.ticker,
         prices.trade_date,
         prices.close,
+        prices.known_at,
         earnings.period_end,
         case
             when securities.cik is null then 'no_filer'
@@ -86,5 +87,6 @@ select
     case when unknown_because is null then {{ settled('eps', 12) }} end as ttm_eps_diluted,
     case when unknown_because is null and eps > 0 then {{ settled('close::float8 / eps', 12) }} end as pe_ratio,
     coalesce(unknown_because, case when eps <= 0 then 'eps_not_positive' end) as pe_null_reason,
-    period_end as ttm_period_end
+    period_end as ttm_period_end,
+    known_at
 from valued

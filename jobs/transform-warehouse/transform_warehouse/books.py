@@ -82,8 +82,8 @@ class Books:
         last = self.rows("select fingerprint, ended_at from ops.transforms order by transform_id desc limit 1")
         if not last or last[0]["fingerprint"] != fingerprint or last[0]["ended_at"] is None:
             return False
-        there = self.rows("select tablename from pg_tables where schemaname = 'marts'")
-        return set(marts) <= {row["tablename"] for row in there}
+        there = self.rows("select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind in ('r', 'v')")
+        return set(marts) <= {row["relname"] for row in there}
 
     @contextmanager
     def transform(self, run_id: str, fingerprint: str, as_of: datetime | None) -> Iterator[None]:
