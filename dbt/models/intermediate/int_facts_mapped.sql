@@ -15,7 +15,7 @@ with facts as (
 ),
 
 -- the time of acceptance is not to be trusted (SEC writes New York's clock as UTC), the day of filing is
-known as (
+known as materialized (
     select
         filing_days.filed_date,
         min(calendar.session_date) as known_from
