@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tests.real_lake import Answer
 
 TOLERANCE = 1e-6
-FEEDS_MISSING = not real_answers.FEEDS.exists()
 CONCEPTS = {
     "revenue": ("USD", ["SalesRevenueNet", "Revenues", "RevenueFromContractWithCustomerExcludingAssessedTax",
                         "RevenueFromContractWithCustomerIncludingAssessedTax", "SalesRevenueGoodsNet"]),
@@ -60,14 +59,17 @@ class World:
         return [answer for answer in self.answers if answer.dataset == dataset]
 
 
-@pytest.fixture(scope="module", params=["sample", pytest.param("feeds", marks=pytest.mark.skipif(FEEDS_MISSING, reason="no feeds here"))])
+@pytest.fixture(scope="module", params=["sample", "feeds"])
 def world(request: pytest.FixtureRequest, postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The sample of 2009 to 2013, and real files of 2015 to 2017."""
-    answers = real_answers.of_the_sample() if request.param == "sample" else real_answers.of_the_feeds()
-    name = f"independent_{request.param}"
-    yield World(answers, real_lake.build(postgres_server, name, Lake(str(tmp_path_factory.mktemp(name))), answers))
+    if request.param == "feeds":
+        marts = request.getfixturevalue("feeds")
+        yield World(real_answers.of_the_feeds(), marts)
+        return
+    answers = real_answers.of_the_sample()
+    yield World(answers, real_lake.build(postgres_server, "independent", Lake(str(tmp_path_factory.mktemp("lake"))), answers))
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
-        admin.execute(f"drop database {name} with (force)".encode())
+        admin.execute("drop database independent with (force)")
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from jobkit import contract as contracts
 from jobkit.errors import UsageError
 from jobkit.extract import contract
-from jobkit.lake import About, Draft, Lake
+from jobkit.lake import Draft, Lake
 
 from jobs import quarantine
+from tests import real_lake
 from tests.warehouse_samples import load
 
 if TYPE_CHECKING:
@@ -38,23 +38,8 @@ def answer(*bad: dict[str, Any]) -> bytes:
 
 def commit(lake: Lake, body: bytes) -> tuple[Commit, bool]:
     """What the extractor commits of an answer."""
-    from extract_massive_daily_prices.shape import shape
-    from jobkit.extract import Ask
-
-    good = contracts.enforce(RULES, shape(body, Ask(DATASET, (PARTITION,), "/"))[PARTITION])
-    about = About("https://api.massive.com/", "application/json", None, None)
-    draft = Draft(
-        contracts.parquet(good.table),
-        good.table.num_rows,
-        contracts.parquet(good.quarantine) if good.quarantine else None,
-        good.quarantine.num_rows if good.quarantine else 0,
-        lambda: (lake.keep(DATASET, body, about),),
-        RULES.key,
-        RULES.leaf,
-        {"job": "test", "version": "0"},
-        good.dropped,
-    )
-    return lake.commit(DATASET, PARTITION, draft)
+    (made,) = real_lake.commit(lake, real_lake.Answer("extract_massive_daily_prices", DATASET, (PARTITION,), body))
+    return made
 
 
 @pytest.fixture
