@@ -1,4 +1,8 @@
-{{ config(indexes=[{'columns': ['curve_date'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_days('treasury_par_yields', 'curve_date') }}",
+    indexes=[{'columns': ['curve_date'], 'unique': true}]
+) }}
 
 with curve as (
     select
@@ -10,6 +14,9 @@ with curve as (
         max(yield_pct) filter (where tenor = '30Y') as yield_30y,
         max(known_at) as known_at
     from {{ ref('fct_yield') }}
+    {%- if changes_only() %}
+    where curve_date in (select touched.day from {{ ref('stg_lake__touched') }} as touched where touched.dataset = 'treasury_par_yields')
+    {%- endif %}
     group by curve_date
 )
 

@@ -5,10 +5,9 @@ with loaded as (
     select
         dataset,
         max(known_at) as last_known_at,
-        count(distinct "partition") as partition_count,
+        count(distinct lake_partition) as partition_count,
         count(*) as commit_count
-    from {{ source('lake', '_ledger') if not execute or load_relation(source('lake', '_ledger')) is not none
-        else "(select null::text as dataset, null::timestamptz as known_at, null::text as partition limit 0) as nothing" }}
+    from {{ ref('stg_lake__loads') }}
     group by dataset
 ),
 

@@ -1,7 +1,13 @@
-{{ config(indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_touched() }}",
+    indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
+) }}
 
 with prices as (
-    select * from {{ ref('int_prices_adjusted') }}
+    select adjusted.*
+    from {{ ref('int_prices_adjusted') }} as adjusted
+    {{ join_touched('adjusted') }}
 ),
 
 trade_days as (

@@ -28,7 +28,7 @@ sent as (
         value_before::numeric as value_before,
         value_after::numeric as value_after,
         lake_partition || coalesce(' commit ' || lake_commit, '') as origin
-    from {{ ref('int_cells_restated') }}
+    from {{ ref('stg_lake__cells_restated') }}
     where value_before ~ '^-?[0-9.]+$' and coalesce(value_after, '0') ~ '^-?[0-9.]+$'
     order by dataset, row_key, item, (known_at at time zone 'UTC')::date, known_at desc
 ),

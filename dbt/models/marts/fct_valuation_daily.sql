@@ -1,4 +1,8 @@
-{{ config(indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_touched() }}",
+    indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]
+) }}
 
 with prices as (
     select ticker, trade_date, close, split_factor, known_at
@@ -15,6 +19,9 @@ earnings as (
         ttm.*
     from {{ ref('int_fundamentals_ttm') }} as ttm
     inner join securities using (cik)
+    {%- if changes_only() %}
+    inner join {{ ref('int_touched') }} as touched on touched.ticker = securities.ticker and touched.from_date < ttm.known_to
+    {%- endif %}
     where ttm.concept = 'eps_diluted'
 ),
 
@@ -78,6 +85,7 @@ valued as (
             and earnings.known_to > prices.trade_date
     left join earnings_per_newest_share as per_share
         on per_share.ticker = earnings.ticker and per_share.known_from = earnings.known_from
+    {{ join_touched('prices') }}
 )
 
 select
