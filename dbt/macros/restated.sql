@@ -19,8 +19,8 @@
         to_jsonb(now_known) ->> cell.key as value_after,
         coalesce(loads."partition", loads_before."partition") as lake_partition,
         loads."commit" as lake_commit
-    from {{ versions_known(relation) }} as was
-    left join {{ versions_known(relation) }} as now_known
+    from {{ relation }} as was
+    left join {{ relation }} as now_known
         on
             now_known.known_from = was.known_to
             {%- for column in key %}
@@ -34,22 +34,8 @@
             and loads.known_at = was.known_to
     cross join lateral {{ cells('was', identified_by=key) }} as cell
     where
-        was.known_to < 'infinity'
+        was.known_to {% if var('as_of') %}<= '{{ var("as_of") }}'{% else %}< 'infinity'{% endif %}
         and cell.value is distinct from to_jsonb(now_known) ->> cell.key
         and cell.key not like 'adj%'
     {%- endif %}
-{%- endmacro %}
-
-
-{# A raw table with all versions of its rows; with the var as_of those of that moment, and what came later undone. #}
-{% macro versions_known(relation) -%}
-    {%- if var('as_of') -%}
-        (
-            select *
-            from {{ relation }}
-            where known_from <= '{{ var("as_of") }}'::timestamptz
-        )
-    {%- else -%}
-        {{ relation }}
-    {%- endif -%}
 {%- endmacro %}

@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
     pre_hook="{{ forget_touched() }}",
-    indexes=[{'columns': ['ticker', 'trade_date'], 'unique': true}]
+    indexes=[{'columns': ['ticker', 'trade_date']}]
 ) }}
 
 -- a price on a day without a session is no price: vendors have sent some on holidays

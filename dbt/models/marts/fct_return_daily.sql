@@ -86,7 +86,7 @@ peaked as (
         *,
         greatest(
             log_high_before, max(log_index) filter (where trade_date >= from_date) over (partition by ticker order by trade_date)
-        ) as log_high
+        )::numeric(18, 12) as log_high
     from indexed
 ),
 

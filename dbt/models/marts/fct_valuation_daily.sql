@@ -43,7 +43,7 @@ earnings_per_newest_share as (
     select
         parts.ticker,
         parts.known_from,
-        sum(parts.value::float8 * coalesce(on_filing.split_factor, before_first.split_factor)) as eps
+        sum(parts.value * coalesce(on_filing.split_factor, before_first.split_factor)::numeric)::float8 as eps
     from parts
     left join lateral (
         select prices.split_factor

@@ -36,7 +36,7 @@ alter table ops.transforms add column if not exists shape text;
 comment on table ops.transforms is 'One row per build of the marts; ended_at is null where it did not end well.';
 create table if not exists ops.transformed_loads (load_id bigint primary key);
 comment on table ops.transformed_loads is 'The loads that the marts are made of.';
-create table if not exists ops.new_loads (load_id bigint primary key, dataset text not null, known_at timestamptz not null);
+create table if not exists ops.new_loads (load_id bigint primary key, dataset text not null, known_at timestamptz);
 comment on table ops.new_loads is 'The loads that the newest build of the marts was about.';
 """
 
