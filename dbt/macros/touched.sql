@@ -58,3 +58,18 @@
                 and {{ rows }}.trade_date >= (select min({{ column }}) from {{ ref('int_touched') }})
     {%- endif -%}
 {%- endmacro %}
+
+
+{# What a test has to look at: all rows, or those of the days that the new loads reach back to; `whole` may name a longer span, as year. #}
+{% macro rows_to_test(relation, whole='day') -%}
+    {%- set touched = ref('int_touched') -%}
+    {%- if var('changes_only') and relation.identifier in ('int_prices_adjusted', 'fct_price_daily', 'fct_return_daily', 'fct_valuation_daily') -%}
+        (
+            select *
+            from {{ relation }}
+            where trade_date >= (select coalesce(min(date_trunc('{{ whole }}', from_date)), 'infinity') from {{ touched }})
+        )
+    {%- else -%}
+        {{ relation }}
+    {%- endif -%}
+{%- endmacro %}

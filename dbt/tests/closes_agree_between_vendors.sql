@@ -7,6 +7,6 @@ select
     prices.trade_date,
     prices.close as close_tiingo,
     massive.close as close_massive
-from {{ ref('fct_price_daily') }} as prices
+from {{ rows_to_test(ref('fct_price_daily')) }} as prices
 inner join {{ ref('stg_massive__daily_prices') }} as massive using (ticker, trade_date)
 where abs(massive.close / prices.close - 1) > 0.005
