@@ -17,9 +17,9 @@ select
     weekdays.calendar,
     weekdays.weekday as session_date,
     case weekdays.calendar
-        when 'XNYS' then {{ published_at('weekdays.weekday', "coalesce(closures.closes_at, '16:00')", 'America/New_York') }}
-        when 'TARGET' then {{ published_at('weekdays.weekday', "time '16:00'", 'Europe/Berlin') }}
-        when 'SIFMA' then {{ published_at('weekdays.weekday', "time '18:00'", 'America/New_York') }}
+        {%- for calendar in ['XNYS', 'TARGET', 'SIFMA'] %}
+        when '{{ calendar }}' then {{ published_at(calendar, 'weekdays.weekday', 'closures.closes_at') }}
+        {%- endfor %}
     end as published_at,
     closures.closes_at is not null as is_early_close
 from weekdays

@@ -16,7 +16,7 @@ select distinct on (rate_date, base_currency, quote_currency)
     base_currency,
     quote_currency,
     rate,
-    {{ published_at('rate_date', "time '16:00'", 'Europe/Berlin') }} as known_at
+    {{ published_at('TARGET', 'rate_date') }} as known_at
 from published
 {%- if changes_only() %}
 where rate_date in (select touched.day from {{ ref('stg_lake__touched') }} as touched where touched.dataset = 'ecb_fx_rates')

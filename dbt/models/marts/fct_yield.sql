@@ -8,7 +8,7 @@ select
     curve_date,
     tenor,
     yield_pct,
-    {{ published_at('curve_date', "time '18:00'", 'America/New_York') }} as known_at
+    {{ published_at('SIFMA', 'curve_date') }} as known_at
 from {{ ref('stg_treasury__par_yields') }}
 {%- if changes_only() %}
 where curve_date in (select touched.day from {{ ref('stg_lake__touched') }} as touched where touched.dataset = 'treasury_par_yields')
