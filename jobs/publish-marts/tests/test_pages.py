@@ -230,6 +230,14 @@ def test_what_is_wrong_with_the_data_is_told_worst_or_newest_first(frames: Frame
     assert corrected.rows[0][3:5] == ["500.0000", "549.0300"]
 
 
+def test_tables_that_stand_together_have_captions_to_be_seen(frames: Frames, exported: list[Exported]) -> None:
+    page = pages.render(version(), exported, frames)["index.html"].decode()
+    told = page[page.index('id="quality"') : page.index('id="changes"')]
+    captions = re.findall(r"<caption([^>]*)>", told)
+    assert len(captions) == 4
+    assert not any("unseen" in attributes for attributes in captions)
+
+
 def test_data_without_a_flaw_say_so(frames: Frames) -> None:
     section = sections.quality(replace(nothing(), coverage=frames.coverage))
     assert section
