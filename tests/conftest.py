@@ -10,8 +10,9 @@ import pytest
 
 from tests.fixtures_demo import story
 from tests.fixtures_postgres import postgres_server, warehouse
+from tests.fixtures_real import feeds
 
-__all__ = ["postgres_server", "story", "warehouse"]
+__all__ = ["feeds", "postgres_server", "story", "warehouse"]
 
 
 def docker_engine_is_missing() -> str | None:

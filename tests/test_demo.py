@@ -23,11 +23,15 @@ FIRST_WITHIN_S = 120.0
 SHOWN = {spec.name for spec in catalogue() if not spec.hosts or set(spec.hosts) & set(VENDORS)}  # without sample data there is no demo
 DATASETS = {"ecb_fx_rates", "treasury_par_yields", "tiingo_prices", "massive_daily_prices", "sec_company_facts", "sec_filers"}
 MARTS = {
+    "dim_calendar",
+    "dim_issuer",
     "dim_security",
+    "fct_coverage_daily",
     "fct_curve_spread",
     "fct_fundamental",
     "fct_fx_rate",
     "fct_price_daily",
+    "fct_restatement",
     "fct_return_daily",
     "fct_valuation_daily",
     "fct_yield",

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from datetime import date
+from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +32,21 @@ KNOWN_AT = "2026-01-01T00:00:00Z"
 COLUMNS = {
     "dim_security": "security_id ticker name currency cik valid_from valid_to",
     "fct_price_daily": "ticker trade_date open high low close volume currency split_factor total_return_factor adj_close close_eur"
-    " fx_rate fx_date",
-    "fct_return_daily": "ticker trade_date return_price return_total return_total_log vol_21d vol_63d vol_252d drawdown sharpe_252d",
+    " fx_rate fx_date known_at",
+    "fct_return_daily": "ticker trade_date return_price return_total return_total_log return_price_eur return_total_eur"
+    " vol_21d vol_63d vol_252d drawdown sharpe_252d known_at",
     "fct_fx_rate": "rate_date base_currency quote_currency rate",
     "fct_yield": "curve_date tenor yield_pct",
     "fct_curve_spread": "curve_date spread_2s10s_bp spread_3m10y_bp spread_5s30s_bp",
     "fct_fundamental": "cik concept period_start period_end unit value accession known_from known_to",
     "fct_valuation_daily": "ticker trade_date close ttm_eps_diluted pe_ratio",
+    "fct_coverage_daily": "dataset coverage_date calendar status row_count",
+    "fct_close_difference": "security_id trade_date close_tiingo close_massive difference",
+    "fct_restatement": "known_date dataset subject item period_start period_end value_before value_after change origin",
+    "fct_quarantine": "dataset lake_partition row_number reasons raw_row",
+    "fct_freshness": "dataset last_date last_known_at sessions_behind",
+    "dim_calendar": "calendar session_date published_at",
+    "dim_issuer": "filer_cik cik name",
 }
 FISCAL_2012 = "select value from marts.fct_fundamental where concept = '{}' and period_start = '2011-09-25' and period_end = '2012-09-29'"
 TIINGO_TYPES = {
@@ -200,6 +208,46 @@ def test_apples_fiscal_2009_revenue_is_what_was_known_on_the_day(marts: Warehous
             and known_from <= '{day}' and known_to > '{day}'
     """
     assert [float(found) for (found,) in marts.rows(query)] == [value]
+
+
+@pytest.mark.parametrize(
+    ("query", "moment"),
+    [
+        ("select known_at from marts.fct_fx_rate where rate_date = '2012-12-31' and quote_currency = 'USD'", "2012-12-31T15:00Z"),
+        ("select known_at from marts.fct_fx_rate where rate_date = '2012-06-29' and quote_currency = 'USD'", "2012-06-29T14:00Z"),
+        ("select known_at from marts.fct_yield where curve_date = '2012-12-31' and tenor = '3M'", "2012-12-31T23:00Z"),
+        ("select known_at from marts.fct_price_daily where ticker = 'AAPL' and trade_date = '2012-12-31'", "2012-12-31T21:00Z"),
+        ("select known_at from marts.fct_return_daily where ticker = 'AAPL' and trade_date = '2012-12-24'", "2012-12-24T18:00Z"),
+        ("select known_at from marts.fct_valuation_daily where ticker = 'AAPL' and trade_date = '2012-07-03'", "2012-07-03T17:00Z"),
+    ],
+)
+def test_a_figure_is_known_when_it_was_published(marts: Warehouse, query: str, moment: str) -> None:
+    assert marts.rows(query) == [(datetime.fromisoformat(moment),)]
+
+
+def test_the_sample_is_covered_but_for_the_days_without_rates(marts: Warehouse) -> None:
+    query = "select dataset, status, count(*)::int from marts.fct_coverage_daily where status <> 'whole' group by 1, 2 order by 1, 2"
+    assert marts.rows(query) == []
+    assert marts.rows("select count(distinct dataset) from marts.fct_coverage_daily") == [(4,)]
+
+
+def test_the_two_vendors_of_the_sample_agree(marts: Warehouse) -> None:
+    assert marts.rows("select * from marts.fct_close_difference") == []
+
+
+def test_a_restatement_of_a_company_names_its_filing(marts: Warehouse) -> None:
+    query = """
+        select known_date::text, (value_before / 1000000)::int, (value_after / 1000000)::int, round(change::numeric, 6)::text, origin
+        from marts.fct_restatement
+        where subject = 'CIK 320193' and item = 'revenue, USD' and period_start = '2008-09-28' and period_end = '2009-09-26'
+    """
+    assert marts.rows(query) == [("2010-01-26", 36_537, 42_905, "0.174289", "0001193125-10-012091")]
+
+
+def test_freshness_counts_the_sessions_since_by_the_clock(marts: Warehouse) -> None:
+    query = "select dataset, last_date::text, sessions_behind > 3000 from marts.fct_freshness where sessions_behind is not null order by 1"
+    assert [row[0] for row in marts.rows(query)] == ["ecb_fx_rates", "massive_daily_prices", "tiingo_prices", "treasury_par_yields"]
+    assert {row[2] for row in marts.rows(query)} == {True}
 
 
 def test_unknown_earnings_have_a_reason(marts: Warehouse) -> None:

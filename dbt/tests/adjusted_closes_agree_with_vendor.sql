@@ -6,7 +6,7 @@ with factors as (
         trade_date,
         total_return_factor / last_value(total_return_factor) over years as ours,
         (vendor_adj_close / close::float8) / last_value(vendor_adj_close / close::float8) over years as vendors
-    from {{ ref('int_prices_adjusted') }}
+    from {{ rows_to_test(ref('int_prices_adjusted'), whole='year') }} as adjusted
     where close > 0 and vendor_adj_close > 0
     window years as (
         partition by ticker, extract(year from trade_date) order by trade_date

@@ -1,6 +1,7 @@
 with facts as (
     select
         facts.*,
+        coalesce(history.successor_cik, facts.cik) as issuer_cik,
         concept_map.concept,
         row_number() over (
             partition by
@@ -9,35 +10,26 @@ with facts as (
         ) as choice
     from {{ ref('stg_sec__company_facts') }} as facts
     inner join {{ ref('concept_map') }} as concept_map using (taxonomy, tag, unit)
+    left join {{ ref('issuer_history') }} as history on history.cik = facts.cik
     where facts.form in ('10-K', '10-K/A', '10-KT', '10-KT/A', '10-Q', '10-Q/A')
 ),
 
-sessions as (
-    select distinct trade_date from {{ ref('stg_tiingo__prices') }}
-),
-
-filing_days as (
-    select distinct filed_date from facts
-),
-
-known as (
+-- the time of acceptance is not to be trusted (SEC writes New York's clock as UTC), the day of filing is
+known as materialized (
     select
         filing_days.filed_date,
-        coalesce(
-            (
-                select min(sessions.trade_date)
-                from sessions
-                where
-                    sessions.trade_date > filing_days.filed_date
-                    and sessions.trade_date <= filing_days.filed_date + 7
-            ),
-            filing_days.filed_date + case extract(isodow from filing_days.filed_date) when 5 then 3 when 6 then 2 else 1 end
-        ) as known_from
-    from filing_days
+        min(calendar.session_date) as known_from
+    from (select distinct filed_date from facts) as filing_days
+    inner join {{ ref('dim_calendar') }} as calendar
+        on
+            calendar.calendar = 'XNYS'
+            and calendar.session_date > filing_days.filed_date
+            and calendar.session_date <= filing_days.filed_date + 10
+    group by filing_days.filed_date
 )
 
 select
-    facts.cik,
+    facts.issuer_cik as cik,
     facts.concept,
     facts.unit,
     facts.period_start,

@@ -1,27 +1,18 @@
-{{ config(indexes=[{'columns': ['security_id'], 'unique': true}]) }}
+{{ config(indexes=[{'columns': ['security_id', 'valid_from'], 'unique': true}]) }}
 
-with traded as (
-    select
-        ticker,
-        currency,
-        min(trade_date) as valid_from
-    from {{ ref('stg_tiingo__prices') }}
-    group by ticker, currency
-),
-
-filers as (
-    select distinct on (ticker) ticker, cik, name
-    from {{ ref('stg_sec__filers') }}
-    order by ticker, known_from desc, cik
+with securities as (
+    select distinct on (security_id) *
+    from {{ ref('int_securities') }}
+    order by security_id, last_session desc, ticker
 )
 
 select
-    traded.ticker || '.1' as security_id,
-    traded.ticker,
-    filers.name,
-    traded.currency,
-    filers.cik,
-    traded.valid_from,
-    'infinity'::date as valid_to
-from traded
-left join filers using (ticker)
+    securities.security_id,
+    coalesce(history.ticker, securities.ticker) as ticker,
+    securities.name,
+    securities.currency,
+    securities.cik,
+    coalesce(history.valid_from, securities.first_session) as valid_from,
+    coalesce(history.valid_to, 'infinity'::date) as valid_to
+from securities
+left join {{ ref('ticker_history') }} as history using (security_id)

@@ -1,4 +1,8 @@
-{{ config(indexes=[{'columns': ['quote_currency', 'rate_date'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_days('ecb_fx_rates', 'rate_date') }}",
+    indexes=[{'columns': ['quote_currency', 'rate_date'], 'unique': true}]
+) }}
 
 with published as (
     select * from {{ ref('stg_ecb__fx_rates') }}
@@ -11,6 +15,10 @@ select distinct on (rate_date, base_currency, quote_currency)
     rate_date,
     base_currency,
     quote_currency,
-    rate
+    rate,
+    {{ published_at('TARGET', 'rate_date') }} as known_at
 from published
+{%- if changes_only() %}
+where rate_date in (select touched.day from {{ ref('stg_lake__touched') }} as touched where touched.dataset = 'ecb_fx_rates')
+{%- endif %}
 order by rate_date, base_currency, quote_currency, known_from desc

@@ -1,7 +1,13 @@
-{{ config(indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_touched() }}",
+    indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
+) }}
 
 with prices as (
-    select * from {{ ref('int_prices_adjusted') }}
+    select adjusted.*
+    from {{ ref('int_prices_adjusted') }} as adjusted
+    {{ join_touched('adjusted') }}
 ),
 
 trade_days as (
@@ -45,6 +51,7 @@ select
     {{ settled('prices.close::float8 * prices.total_return_factor') }} as adj_close,
     {{ settled('prices.close::float8 / euro_rates.fx_rate::float8') }} as close_eur,
     euro_rates.fx_rate,
-    euro_rates.fx_date
+    euro_rates.fx_date,
+    prices.known_at
 from prices
 left join euro_rates using (trade_date, currency)

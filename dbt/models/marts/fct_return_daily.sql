@@ -1,13 +1,22 @@
-{{ config(indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_touched() }}",
+    indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
+) }}
 
 with prices as (
     select
-        ticker,
-        trade_date,
-        close::float8 * split_ratio::float8 as close_per_old_share,
-        dividend_cash::float8 as dividend_cash,
-        nullif(lag(close) over (partition by ticker order by trade_date), 0)::float8 as previous_close
-    from {{ ref('fct_price_daily') }}
+        priced.ticker,
+        priced.trade_date,
+        priced.known_at,
+        priced.close::float8 * priced.split_ratio::float8 as close_per_old_share,
+        priced.dividend_cash::float8 as dividend_cash,
+        nullif(lag(priced.close) over sessions, 0)::float8 as previous_close,
+        (lag(priced.fx_rate) over sessions)::float8 / priced.fx_rate::float8 as currency_growth,
+        {{ 'touched.from_date' if changes_only() else "'-infinity'::date" }} as from_date
+    from {{ ref('fct_price_daily') }} as priced
+    {{ join_touched('priced', 'lookback_date') }}
+    window sessions as (partition by priced.ticker order by priced.trade_date)
 ),
 
 trade_days as (
@@ -35,42 +44,99 @@ returns as (
     select
         ticker,
         trade_date,
+        known_at,
+        from_date,
         close_per_old_share / previous_close - 1 as return_price,
         (close_per_old_share + dividend_cash) / previous_close - 1 as return_total,
-        ln(nullif((close_per_old_share + dividend_cash) / previous_close, 0)) as return_total_log
+        ln(nullif((close_per_old_share + dividend_cash) / previous_close, 0)) as return_total_log,
+        close_per_old_share / previous_close * currency_growth - 1 as return_price_eur,
+        (close_per_old_share + dividend_cash) / previous_close * currency_growth - 1 as return_total_eur
     from prices
 ),
 
+-- where the index stood before the first session that is made
+stood as (
+    {%- if changes_only() %}
+    select touched.ticker, mine.log_index, mine.log_high
+    from {{ ref('int_touched') }} as touched
+    inner join {{ this }} as mine on mine.ticker = touched.ticker and mine.trade_date = touched.previous_date
+    {%- else %}
+    select null::text as ticker, 0::numeric(18, 12) as log_index, 0::numeric(18, 12) as log_high where false
+    {%- endif %}
+),
+
+-- the index is a sum of decimals: exact, in whatever steps it is added up
 indexed as (
     select
         returns.*,
         returns.return_total - bill_yields.risk_free_return as return_excess,
-        exp(coalesce(sum(returns.return_total_log) over so_far, 0)) as total_return_index
+        stood.log_high as log_high_before,
+        (
+            coalesce(stood.log_index, 0)
+            + coalesce(sum(returns.return_total_log::numeric(18, 12)) filter (where returns.trade_date >= returns.from_date) over so_far, 0)
+        )::numeric(18, 12) as log_index
     from returns
     left join bill_yields using (trade_date)
+    left join stood using (ticker)
     window so_far as (partition by returns.ticker order by returns.trade_date)
+),
+
+peaked as (
+    select
+        *,
+        greatest(
+            log_high_before, max(log_index) filter (where trade_date >= from_date) over (partition by ticker order by trade_date)
+        )::numeric(18, 12) as log_high
+    from indexed
+),
+
+measured as (
+    select
+        ticker,
+        trade_date,
+        from_date,
+        {{ settled('return_price', 12) }} as return_price,
+        {{ settled('return_total', 12) }} as return_total,
+        {{ settled('return_total_log', 12) }} as return_total_log,
+        {{ settled('return_price_eur', 12) }} as return_price_eur,
+        {{ settled('return_total_eur', 12) }} as return_total_eur,
+        {%- for sessions, window in [(21, 'month'), (63, 'quarter'), (252, 'year')] %}
+        case
+            when count(return_total_log) over {{ window }} = {{ sessions }}
+                then {{ settled('stddev_samp(return_total_log) over ' ~ window ~ ' * sqrt(252::float8)', 12) }}
+        end as vol_{{ sessions }}d,
+        {%- endfor %}
+        log_index,
+        log_high,
+        {{ settled('exp((log_index - log_high)::float8) - 1', 12) }} as drawdown,
+        case
+            when count(return_excess) over year = 252
+                then {{ settled('avg(return_excess) over year / nullif(stddev_samp(return_excess) over year, 0) * sqrt(252::float8)', 12) }}
+        end as sharpe_252d,
+        known_at
+    from peaked
+    window
+        so_far as (partition by ticker order by trade_date),
+        month as (so_far rows between 20 preceding and current row),
+        quarter as (so_far rows between 62 preceding and current row),
+        year as (so_far rows between 251 preceding and current row)
 )
 
 select
     ticker,
     trade_date,
-    {{ settled('return_price', 12) }} as return_price,
-    {{ settled('return_total', 12) }} as return_total,
-    {{ settled('return_total_log', 12) }} as return_total_log,
-    {%- for sessions, window in [(21, 'month'), (63, 'quarter'), (252, 'year')] %}
-    case
-        when count(return_total_log) over {{ window }} = {{ sessions }}
-            then {{ settled('stddev_samp(return_total_log) over ' ~ window ~ ' * sqrt(252::float8)', 12) }}
-    end as vol_{{ sessions }}d,
-    {%- endfor %}
-    {{ settled('total_return_index / max(total_return_index) over so_far - 1', 12) }} as drawdown,
-    case
-        when count(return_excess) over year = 252
-            then {{ settled('avg(return_excess) over year / nullif(stddev_samp(return_excess) over year, 0) * sqrt(252::float8)', 12) }}
-    end as sharpe_252d
-from indexed
-window
-    so_far as (partition by ticker order by trade_date),
-    month as (so_far rows between 20 preceding and current row),
-    quarter as (so_far rows between 62 preceding and current row),
-    year as (so_far rows between 251 preceding and current row)
+    return_price,
+    return_total,
+    return_total_log,
+    return_price_eur,
+    return_total_eur,
+    vol_21d,
+    vol_63d,
+    vol_252d,
+    log_index,
+    log_high,
+    drawdown,
+    sharpe_252d,
+    known_at
+from measured
+where trade_date >= from_date

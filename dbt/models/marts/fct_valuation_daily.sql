@@ -1,12 +1,16 @@
-{{ config(indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_touched() }}",
+    indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]
+) }}
 
 with prices as (
-    select ticker, trade_date, close, split_factor
+    select ticker, trade_date, close, split_factor, known_at
     from {{ ref('fct_price_daily') }}
 ),
 
 securities as (
-    select ticker, cik from {{ ref('dim_security') }}
+    select ticker, cik from {{ ref('int_securities') }}
 ),
 
 earnings as (
@@ -15,6 +19,9 @@ earnings as (
         ttm.*
     from {{ ref('int_fundamentals_ttm') }} as ttm
     inner join securities using (cik)
+    {%- if changes_only() %}
+    inner join {{ ref('int_touched') }} as touched on touched.ticker = securities.ticker and touched.from_date < ttm.known_to
+    {%- endif %}
     where ttm.concept = 'eps_diluted'
 ),
 
@@ -36,7 +43,7 @@ earnings_per_newest_share as (
     select
         parts.ticker,
         parts.known_from,
-        sum(parts.value::float8 * coalesce(on_filing.split_factor, before_first.split_factor)) as eps
+        sum(parts.value * coalesce(on_filing.split_factor, before_first.split_factor)::numeric)::float8 as eps
     from parts
     left join lateral (
         select prices.split_factor
@@ -60,6 +67,7 @@ valued as (
         prices.ticker,
         prices.trade_date,
         prices.close,
+        prices.known_at,
         earnings.period_end,
         case
             when securities.cik is null then 'no_filer'
@@ -77,6 +85,7 @@ valued as (
             and earnings.known_to > prices.trade_date
     left join earnings_per_newest_share as per_share
         on per_share.ticker = earnings.ticker and per_share.known_from = earnings.known_from
+    {{ join_touched('prices') }}
 )
 
 select
@@ -86,5 +95,6 @@ select
     case when unknown_because is null then {{ settled('eps', 12) }} end as ttm_eps_diluted,
     case when unknown_because is null and eps > 0 then {{ settled('close::float8 / eps', 12) }} end as pe_ratio,
     coalesce(unknown_because, case when eps <= 0 then 'eps_not_positive' end) as pe_null_reason,
-    period_end as ttm_period_end
+    period_end as ttm_period_end,
+    known_at
 from valued

@@ -9,7 +9,7 @@ from (
             {%- endfor %}
         ], null) as broken,
         rows_held.*
-    from {{ model }} as rows_held
+    from {{ rows_to_test(model) }} as rows_held
 ) as judged
 where cardinality(broken) > 0
 {% endtest %}

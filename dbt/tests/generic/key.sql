@@ -3,7 +3,7 @@
 select
     {{ columns | join(', ') }},
     count(*) as times_seen
-from {{ model }}
+from {{ rows_to_test(model) }} as rows_held
 group by {{ columns | join(', ') }}
 having
     count(*) > 1

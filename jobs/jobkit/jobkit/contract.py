@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jobkit.errors import BadDataError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from arro3.core import Array, DataType, Table
 
 Policy = Literal["warn", "drop", "quarantine", "fail"]
+Evolution = Literal["evolve", "freeze"]
 Columns = dict[str, list[Any]]
 
 ROW_NUMBER = "_row_number"
@@ -31,6 +33,7 @@ _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]
 _INTEGER = re.compile(r"-?\d{1,19}")
 _FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _RANGES = {"int": 2**31, "long": 2**63}
+_RULE = re.compile(r"(.+) (<=|<) (.+)")
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,26 @@ class Field:
     maximum: Decimal | str | None = None
     description: str = ""
     policy: Policy = "quarantine"
+    evolution: Evolution = "evolve"
+
+
+class Rule(NamedTuple):
+    """What two columns of one row keep, such as low <= close, and what becomes of a row that does not."""
+
+    left: str
+    sign: str
+    right: str
+    policy: Policy
+
+    @property
+    def text(self) -> str:
+        """The rule as the contract writes it."""
+        return f"{self.left} {self.sign} {self.right}"
 
 
 @dataclass(frozen=True)
 class Contract:
-    """One dataset: grain, columns, and how much may be wrong before the whole partition is refused."""
+    """One dataset: grain, columns, and how much may be wrong before the whole partition is refused. `latency_days`: how old is too old."""
 
     dataset: str
     description: str
@@ -57,9 +75,12 @@ class Contract:
     key: tuple[str, ...]
     leaf: str
     licence: str
-    new_fields: Literal["evolve", "freeze"]
+    new_fields: Evolution
     new_field_type: str
     max_bad_rows: float
+    rules: tuple[Rule, ...] = ()
+    version: str = "1.0.0"
+    latency_days: int = 1
 
 
 class Good(NamedTuple):
@@ -86,6 +107,7 @@ def _contract(document: dict[str, Any]) -> Contract:
     (schema,) = document["schema"]
     custom = {item["property"]: item["value"] for item in schema["customProperties"]}
     fields = tuple(_field(item) for item in schema["properties"])
+    latency = {item["property"]: item["value"] for item in document.get("slaProperties", ())}.get("latency", 1)
     keyed = sorted((item["primaryKeyPosition"], item["name"]) for item in schema["properties"] if item.get("primaryKey"))
     return Contract(
         dataset=schema["name"],
@@ -97,7 +119,17 @@ def _contract(document: dict[str, Any]) -> Contract:
         new_fields=custom.get("newFields", "freeze"),
         new_field_type=custom.get("newFieldType", "string"),
         max_bad_rows=float(custom.get("maxBadRows", 0.05)),
+        rules=tuple(_rule(item) for item in schema.get("quality", ())),
+        version=document["version"],
+        latency_days=int(latency),
     )
+
+
+def _rule(item: dict[str, Any]) -> Rule:
+    match = _RULE.fullmatch(item["implementation"])
+    if match is None:
+        raise ValueError(f"{item['implementation']!r} is no rule; expected one such as low <= close")
+    return Rule(match[1], match[2], match[3], item.get("severity", "quarantine"))
 
 
 def _field(item: dict[str, Any]) -> Field:
@@ -112,6 +144,7 @@ def _field(item: dict[str, Any]) -> Field:
         maximum=_bound(item, options.get("maximum")),
         description=item.get("description", ""),
         policy=custom.get("policy", "quarantine"),
+        evolution=custom.get("evolution", "evolve"),
     )
 
 
@@ -134,7 +167,7 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
     warnings: list[str] = []
-    for row, reason, policy in _violations(contract, fields, texts):
+    for row, reason, policy in chain(_violations(contract, fields, texts), _broken_rules(contract, fields, texts)):
         if policy == "warn":
             warnings.append(f"row {row + 1}: {reason}")
             continue
@@ -151,7 +184,7 @@ def enforce(contract: Contract, columns: Columns) -> Good:
 def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
     """The contract's fields that matter here: those sent, and new ones where the contract lets it evolve."""
     known = {field.name for field in contract.fields}
-    missing = [field.name for field in contract.fields if field.required and field.name not in columns]
+    missing = [field.name for field in contract.fields if field.name not in columns and (field.required or field.evolution == "freeze")]
     if missing:
         raise BadDataError(
             f"{contract.dataset}: the vendor no longer sends {', '.join(missing)}; look at the answer and mend contract or parser"
@@ -194,6 +227,21 @@ def _violations(contract: Contract, fields: Sequence[Field], texts: dict[str, li
             elif outside and (reason := outside(text)):
                 yield row, f"{field.name} {reason}", field.policy
     yield from _duplicates(contract, texts)
+
+
+def _broken_rules(contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]]) -> Iterator[tuple[int, str, Policy]]:
+    """Rows whose columns contradict each other. A value that is missing or of no type breaks its own column's promise, not this one."""
+    typed = {field.name: _form(field.type)[0] for field in fields}
+    value_of = {field.name: str if field.type in ("date", "timestamp", "string") else Decimal for field in fields}
+    for rule in contract.rules:
+        if rule.left not in typed or rule.right not in typed:
+            continue
+        for row, (left, right) in enumerate(zip(texts[rule.left], texts[rule.right], strict=True)):
+            if left is None or right is None or not typed[rule.left](left) or not typed[rule.right](right):
+                continue
+            low, high = value_of[rule.left](left), value_of[rule.right](right)
+            if low > high or (rule.sign == "<" and low == high):  # type: ignore[operator]
+                yield row, f"{rule.left} is {left}, which breaks {rule.text} with {right}", rule.policy
 
 
 def _duplicates(contract: Contract, texts: dict[str, list[str | None]]) -> Iterator[tuple[int, str, Policy]]:

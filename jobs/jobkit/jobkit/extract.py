@@ -213,6 +213,7 @@ def _commit(job: Job, lake: Lake, rules: Contract, partition: str, columns: Colu
         key=rules.key,
         leaf=rules.leaf,
         writer={"job": job.name, "version": job.version},
+        dropped=good.dropped,
     )
     commit, committed = lake.commit(rules.dataset, partition, draft)
     _tell(job, commit, committed=committed, **({"dropped": good.dropped} if good.dropped else {}))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RACE_TRIES = 20
+DROPPED = "dropped_sha256"  # in a commit's writer: the quarantine that was dropped by hand
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _PARTITION = re.compile(r"[a-z_]+=[A-Za-z0-9._\-]+(/[a-z_]+=[A-Za-z0-9._\-]+)*")
 _NUMBER = re.compile(r"(\d{6,})\.json")
@@ -82,7 +83,10 @@ class About(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """What a commit would hold: encoded files, and what it says of itself. `source` keeps the vendor's bytes; called only to commit."""
+    """What a commit would hold: encoded files, and what it says of itself. `source` keeps the vendor's bytes; called only to commit.
+
+    `rows`, `quarantined` and `dropped` add up to the rows read.
+    """
 
     data: bytes
     rows: int
@@ -92,6 +96,7 @@ class Draft(NamedTuple):
     key: tuple[str, ...]
     leaf: str
     writer: dict[str, str]
+    dropped: int = 0
 
 
 class Lake:
@@ -147,7 +152,7 @@ class Lake:
         data_sha, bad_sha = _digest(draft.data), _digest(draft.quarantine) if draft.quarantine else None
         for _ in range(RACE_TRIES):
             head = self.head(dataset, partition)
-            if head and head.data.sha256 == data_sha and (head.quarantine.sha256 if head.quarantine else None) == bad_sha:
+            if head and head.data.sha256 == data_sha and bad_sha in _quarantines(head):
                 return head, False
             commit = self._next(dataset, partition, head, draft)
             body = json.dumps(asdict(commit), indent=1, sort_keys=True).encode()
@@ -165,7 +170,7 @@ class Lake:
             quarantine=self._put(dataset, partition, draft.quarantine, draft.quarantined, "quarantine.parquet")
             if draft.quarantine
             else None,
-            rows_read=draft.rows + draft.quarantined,
+            rows_read=draft.rows + draft.quarantined + draft.dropped,
             source=draft.source(),
             key=draft.key,
             leaf=draft.leaf,
@@ -192,6 +197,12 @@ class Lake:
             return _parse(json.loads(self.store.get(key)))
         except (ValueError, KeyError, TypeError) as error:
             raise BadDataError(f"{self.store.uri(key)} is not a commit this version can read: {error}") from None
+
+
+def _quarantines(head: Commit) -> tuple[str | None, ...]:
+    """The digest of what a commit has in quarantine, and of what somebody who looked at it dropped: the same again is nothing new."""
+    held = head.quarantine.sha256 if head.quarantine else None
+    return (held, head.writer[DROPPED]) if DROPPED in head.writer else (held,)
 
 
 def _parse(document: dict[str, Any]) -> Commit:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobkit.contract import Columns, Contract, Field, Good, enforce, load, parquet
+from jobkit.contract import Columns, Contract, Field, Good, Rule, enforce, load, parquet
 from jobkit.errors import BadDataError
 
 FIELDS = (
@@ -125,6 +125,29 @@ def test_a_missing_required_column_fails_and_an_optional_one_does_not() -> None:
     sent = columns(GOOD_ROW)
     del sent["note"]
     assert enforce(RULES, sent).table.num_rows == 1
+
+
+def test_a_frozen_column_must_be_sent_though_its_values_may_be_missing() -> None:
+    frozen = replace(RULES, fields=(*FIELDS[:3], replace(FIELDS[3], evolution="freeze")))
+    assert enforce(frozen, columns(("2012-12-31", "1.00", None, None))).table.num_rows == 1
+    sent = columns(GOOD_ROW)
+    del sent["note"]
+    with pytest.raises(BadDataError, match="no longer sends note"):
+        enforce(frozen, sent)
+
+
+def test_columns_that_contradict_each_other_go_to_the_quarantine() -> None:
+    """PMV on 2015-11-20: a close below the low of the day."""
+    bars = (Field("low", "decimal(8,2)"), Field("close", "decimal(8,2)"))
+    rules = replace(RULES, fields=bars, key=(), rules=(Rule("low", "<=", "close", "quarantine"),))
+    good = enforce(rules, {"low": ["9.50", "9.50", "10.00", None, "x"], "close": ["9.50", "9.49", "9.99", "1.00", "1.00"]})
+    assert kept(good, "_row_number") == [1, 4]
+    assert bad(good) == [
+        (2, "low is 9.50, which breaks low <= close with 9.49"),
+        (3, "low is 10.00, which breaks low <= close with 9.99"),
+        (5, "low is 'x', not a number with at most 6 digits before and 2 behind the point"),
+    ]
+    assert enforce(replace(rules, rules=(Rule("low", "<", "close", "drop"),)), {"low": ["1.0"], "close": ["1.00"]}).dropped == 1
 
 
 def test_no_rows_are_a_table_without_rows() -> None:

@@ -28,7 +28,21 @@ create table if not exists raw._ledger (
     leaf text,
     unique ("dataset", "partition", "commit")
 );
-comment on table raw._ledger is 'One row per loaded commit of a lake partition. Raw rows name theirs by _load_id.'
+comment on table raw._ledger is 'One row per loaded commit of a lake partition. Raw rows name theirs by _load_id.';
+create table if not exists raw._quarantine (
+    "dataset" text not null,
+    "partition" text not null,
+    "commit" integer not null,
+    row_number integer not null,
+    raw_row json not null,
+    reasons text not null,
+    _load_id bigint not null,
+    known_from timestamptz not null,
+    known_to timestamptz not null default 'infinity'
+);
+create index if not exists _quarantine_partition on raw._quarantine ("dataset", "partition");
+comment on table raw._quarantine is
+    'One row per row that broke its contract and version of it, as the vendor sent it; closed by the commit that no longer has it.'
 """
 _FIELDS = sql.SQL('load_id, "commit", sha256, known_at, leaf')
 
@@ -43,8 +57,16 @@ class Entry(NamedTuple):
     leaf: str | None
 
 
+class Bad(NamedTuple):
+    """A quarantined row: its number among the rows read, the row as JSON, and why."""
+
+    row_number: int
+    raw_row: str
+    reasons: str
+
+
 class Load(NamedTuple):
-    """A ledger row to write."""
+    """A ledger row to write, and the rows in quarantine beside it."""
 
     load_id: int
     dataset: str
@@ -54,11 +76,15 @@ class Load(NamedTuple):
     rows: int
     known_at: datetime
     leaf: str | None
+    bad: tuple[Bad, ...] = ()
 
 
 def prepare(session: Session) -> None:
     """Make the schemas and the ledger unless they are there."""
-    if session.execute(sql.SQL("select to_regclass('raw._ledger'), to_regnamespace('stage')")).fetchone() == ("raw._ledger", "stage"):
+    there = sql.SQL(
+        "select to_regclass('raw._ledger') is not null and to_regclass('raw._quarantine') is not null and to_regnamespace('stage') > 0"
+    )
+    if session.scalar(there):
         return
     with locked(session, lock_key("schema")), session.main.transaction():
         session.execute(sql.SQL(_DDL))
@@ -102,5 +128,34 @@ def next_id(session: Session) -> int:
 def write(session: Session, load: Load) -> None:
     """Add a row, in the transaction that makes its rows visible."""
     names = sql.SQL('load_id, "dataset", "partition", "commit", sha256, "rows", known_at, leaf')
-    values = sql.SQL(", ").join(map(sql.Literal, load))
+    values = sql.SQL(", ").join(map(sql.Literal, load[:-1]))
     session.execute(sql.SQL("insert into raw._ledger ({}) values ({})").format(names, values))
+    _write_bad(session, load)
+
+
+def _write_bad(session: Session, load: Load) -> None:
+    """Close the quarantined rows that this commit no longer has and add those that are new; the others are left alone."""
+    columns = [sql.Literal(list(column)) for column in zip(*load.bad, strict=True)] or [sql.Literal([])] * 3
+    terms = {
+        "mine": sql.SQL('"dataset" = {} and "partition" = {}').format(sql.Literal(load.dataset), sql.Literal(load.partition)),
+        "fresh": sql.SQL("unnest({}::int[], {}::text[], {}::text[]) as fresh (row_number, raw_row, reasons)").format(*columns),
+        "same": sql.SQL(
+            "fresh.row_number = held.row_number and fresh.raw_row = held.raw_row::text and fresh.reasons = held.reasons "
+            "and held.known_to = 'infinity'"
+        ),
+        "known_at": sql.Literal(load.known_at.isoformat()),
+        "values": sql.SQL(", ").join(map(sql.Literal, (load.dataset, load.partition, load.commit))),
+        "load_id": sql.Literal(load.load_id),
+    }
+    close = sql.SQL(
+        "update raw._quarantine held set known_to = {known_at} "
+        "where {mine} and known_to = 'infinity' and not exists (select from {fresh} where {same})"
+    )
+    session.execute(close.format(**terms))
+    if load.bad:
+        add = sql.SQL(
+            "insert into raw._quarantine "
+            "select {values}, fresh.row_number, fresh.raw_row::json, fresh.reasons, {load_id}, {known_at}::timestamptz, 'infinity' "
+            "from {fresh} where not exists (select from raw._quarantine held where {mine} and {same})"
+        )
+        session.execute(add.format(**terms))

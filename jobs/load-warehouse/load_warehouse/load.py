@@ -6,17 +6,20 @@ exclusive to attach or replace it). They belong to the session, so a loader that
 
 from __future__ import annotations
 
+import io
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from arro3.io import read_parquet
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from psycopg import sql
 
 from load_warehouse import copy, leaves, ledger, tables, versions
 from load_warehouse.copy import Parquet
-from load_warehouse.ledger import Load
+from load_warehouse.ledger import Bad, Load
 from load_warehouse.session import lock_key, locked, told, tried
+from load_warehouse.types import ROW_NUMBER
 from load_warehouse.versions import Change
 
 if TYPE_CHECKING:
@@ -103,6 +106,7 @@ def _load(session: Session, lake: Lake, commit: Commit, entry: Entry | None) -> 
         rows=commit.data.rows,
         known_at=_known_at(commit, entry),
         leaf=entry.leaf if entry else None,
+        bad=quarantined(lake, commit),
     )
     if entry and entry.sha256 == commit.data.sha256:  # the rows are the same, only what was quarantined differs
         return _note(session, load)
@@ -117,6 +121,14 @@ def _load(session: Session, lake: Lake, commit: Commit, entry: Entry | None) -> 
         return _note(session, load)
     target = Target(columns, leaf, load._replace(leaf=leaf.name), commit.key)
     return _later(session, file, target) if load.leaf else _first(session, file, target)
+
+
+def quarantined(lake: Lake, commit: Commit) -> tuple[Bad, ...]:
+    """The rows that a commit has in quarantine, as its file has them."""
+    if commit.quarantine is None:
+        return ()
+    table = read_parquet(io.BytesIO(lake.read(commit.quarantine))).read_all()
+    return tuple(map(Bad, *(table.column(name).to_pylist() for name in (ROW_NUMBER, "raw_row", "reasons"))))
 
 
 def _known_at(commit: Commit, entry: Entry | None) -> datetime:

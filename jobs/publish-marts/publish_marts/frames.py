@@ -37,6 +37,10 @@ class Frames:
     fx: pd.DataFrame
     freshness: pd.DataFrame
     coverage: pd.DataFrame
+    days: pd.DataFrame
+    quarantine: pd.DataFrame
+    differences: pd.DataFrame
+    corrections: pd.DataFrame
 
 
 def read(warehouse: Warehouse, marts: Sequence[Mart]) -> Frames:
@@ -58,9 +62,16 @@ def read(warehouse: Warehouse, marts: Sequence[Mart]) -> Frames:
         fx=reader.frame("fct_fx_rate", ("rate_date", "quote_currency", "rate"), of_currencies),
         freshness=freshness,
         coverage=_coverage(warehouse, freshness["dataset"]),
+        days=reader.frame("fct_coverage_daily", _DAYS, "where status <> 'whole'"),
+        quarantine=reader.frame("fct_quarantine", ("dataset", "lake_partition", "row_number", "reasons"), ""),
+        differences=reader.frame("fct_close_difference", _DIFFERENCES, "where close_massive is not null"),
+        corrections=reader.frame("fct_restatement", _CORRECTIONS, "where dataset <> 'sec_company_facts'"),
     )
 
 
+_DAYS = ("dataset", "coverage_date", "status", "row_count", "usual_count")
+_DIFFERENCES = ("trade_date", "ticker_tiingo", "close_tiingo", "close_massive", "difference")
+_CORRECTIONS = ("known_date", "dataset", "subject", "item", "value_before", "value_after", "origin")
 _FUNDAMENTAL = ("cik", "concept", "period_start", "period_end", "unit", "known_from", "known_to", "value", "accession")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from publish_marts.frames import Frames
 
-MOST_MONTHS, MOST_YEARS, MOST_RESTATEMENTS = 60, 8, 14
+MOST_MONTHS, MOST_YEARS, MOST_RESTATEMENTS, MOST_FLAWS = 60, 8, 14, 14
 YEAR_DAYS = 350  # a fiscal year has at least 52 weeks
 MONTH_DAYS = 30.4
 _DECEMBER = 12
@@ -58,6 +58,7 @@ def of_frames(frames: Frames) -> list[Section]:
         restatements(frames),
         freshness(frames),
         coverage(frames),
+        quality(frames),
     ]
     return [section for section in made if section]
 
@@ -336,6 +337,68 @@ def coverage(frames: Frames) -> Section | None:
     figure = Figure("Days with values by month", note, Markup(svg))  # noqa: S704  our own drawing
     table = Table("Days with values by year", headers("Dataset", *names, numbers=names), rows)
     return Section("coverage", "Coverage", "", figures=(figure,), tables=(table,))
+
+
+def quality(frames: Frames) -> Section | None:
+    """What is wrong with the data, as far as it shows: bad rows, days that are not whole, vendors that differ or correct themselves."""
+    if frames.coverage.empty:
+        return None
+    told = {
+        "rows in quarantine": frames.quarantine,
+        "days not whole": frames.days,
+        "closes on which two vendors differ": frames.differences,
+        "numbers that vendors corrected": frames.corrections,
+    }
+    lead = "; ".join(f"{what}: {count(len(frame)) if len(frame) else 'none'}" for what, frame in told.items())
+    made = (_bad_rows(frames.quarantine), _days_not_whole(frames.days), _differing(frames.differences), _corrected(frames.corrections))
+    return Section("quality", "Quality", f"{lead[0].upper()}{lead[1:]}.", tables=tuple(table for table in made if table.rows))
+
+
+def _bad_rows(found: pd.DataFrame) -> Table:
+    heads = headers("Dataset", "Partition", "Row", "Why", numbers=("Row",), prose=("Why",))
+    rows = [[row.dataset, row.lake_partition, count(row.row_number), row.reasons] for row in _rows(found.head(MOST_FLAWS))]
+    return Table(_shown("Rows in quarantine", found), heads, rows)
+
+
+def _days_not_whole(found: pd.DataFrame) -> Table:
+    """The newest first."""
+    numbers = ("Rows", "Usual")
+    newest = found.sort_values(["coverage_date", "dataset"], ascending=[False, True])
+    rows = [
+        [row.dataset, day(row.coverage_date), row.status.replace("_", " "), count(row.row_count), count(row.usual_count)]
+        for row in _rows(newest.head(MOST_FLAWS))
+    ]
+    return Table(_shown("Days that are not whole", found), headers("Dataset", "Day", "How", *numbers, numbers=numbers), rows)
+
+
+def _differing(found: pd.DataFrame) -> Table:
+    """The furthest apart first."""
+    numbers = ("Tiingo", "Massive", "Apart")
+    furthest = found.assign(apart=found["difference"].abs()).sort_values(
+        ["apart", "trade_date", "ticker_tiingo"], ascending=[False, True, True]
+    )
+    rows = [
+        [row.ticker_tiingo, day(row.trade_date), number(row.close_tiingo), number(row.close_massive), percent(row.difference, 2)]
+        for row in _rows(furthest.head(MOST_FLAWS))
+    ]
+    return Table(_shown("Closes on which two vendors differ", found), headers("Ticker", "Session", *numbers, numbers=numbers), rows)
+
+
+def _corrected(found: pd.DataFrame) -> Table:
+    """The newest first."""
+    numbers = ("Before", "Since")
+    newest = found.sort_values(["known_date", "dataset", "subject", "item"], ascending=[False, True, True, True])
+    rows = [
+        [row.dataset, row.subject, row.item, number(row.value_before, 4), number(row.value_after, 4), day(row.known_date), row.origin]
+        for row in _rows(newest.head(MOST_FLAWS))
+    ]
+    return Table(
+        _shown("Numbers that vendors corrected", found), headers("Dataset", "Row", "What", *numbers, "Known", "By", numbers=numbers), rows
+    )
+
+
+def _shown(caption: str, found: pd.DataFrame) -> str:
+    return f"{caption}, {MOST_FLAWS} of {count(len(found))}" if len(found) > MOST_FLAWS else caption
 
 
 def _by_dataset(found: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

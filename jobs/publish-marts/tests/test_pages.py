@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,35 @@ def nothing() -> Frames:
         "fx": "rate_date quote_currency rate",
         "freshness": "dataset partitions rows last_day last_known",
         "coverage": "dataset month days rows",
+        "days": "dataset coverage_date status row_count usual_count",
+        "quarantine": "dataset lake_partition row_number reasons",
+        "differences": "trade_date ticker_tiingo close_tiingo close_massive difference",
+        "corrections": "known_date dataset subject item value_before value_after origin",
     }
     return Frames(**{name: pd.DataFrame(columns=text.split()) for name, text in columns.items()})
+
+
+FLAWS = {
+    "days": pd.DataFrame(
+        [
+            ("massive_daily_prices", pd.Timestamp("2016-09-01"), "partial", 2359.0, 6012.0),
+            ("tiingo_prices", DAYS[3], "no_session", 3.0, None),
+        ],
+        columns=["dataset", "coverage_date", "status", "row_count", "usual_count"],
+    ),
+    "quarantine": pd.DataFrame(
+        [("tiingo_prices", "ticker=PMV/year=2015", 163.0, "low is 0.5, which breaks low <= close with 0.4")],
+        columns=["dataset", "lake_partition", "row_number", "reasons"],
+    ),
+    "differences": pd.DataFrame(
+        [(DAYS[1], "AAPL", 100.0, 101.0, 0.01), (DAYS[2], "IBM", 100.0, 97.0, -0.03)],
+        columns=["trade_date", "ticker_tiingo", "close_tiingo", "close_massive", "difference"],
+    ),
+    "corrections": pd.DataFrame(
+        [(DAYS[5], "tiingo_prices", f"AAPL {day:%Y-%m-%d}", "close", 500.0, 549.03, "ticker=AAPL/year=2011 commit 2") for day in DAYS[:20]],
+        columns=["known_date", "dataset", "subject", "item", "value_before", "value_after", "origin"],
+    ),
+}
 
 
 def fact(value: float, known_from: str, accession: str) -> dict[str, Any]:
@@ -96,6 +124,7 @@ def frames() -> Frames:
         fx=fx,
         freshness=freshness,
         coverage=coverage,
+        **FLAWS,
     )
 
 
@@ -184,6 +213,38 @@ def test_coverage_tells_a_full_month_from_a_half_and_an_empty_one(frames: Frames
     cells = re.findall(r'class="(cell|void)"[^/]*?(?:fill-opacity="([\d.]+)")?/>', wide)
     assert cells == [("cell", "0.95"), ("void", ""), ("cell", "0.50")]
     assert section.tables[0].rows == [["tiingo_prices", "32"]]
+
+
+def test_what_is_wrong_with_the_data_is_told_worst_or_newest_first(frames: Frames) -> None:
+    section = sections.quality(frames)
+    assert section
+    assert section.lead == (
+        "Rows in quarantine: 1; days not whole: 2; closes on which two vendors differ: 2; numbers that vendors corrected: 20."
+    )
+    quarantine, days, differing, corrected = section.tables
+    assert quarantine.rows == [["tiingo_prices", "ticker=PMV/year=2015", "163", "low is 0.5, which breaks low <= close with 0.4"]]
+    assert [row[1:3] for row in days.rows] == [["2016-09-01", "partial"], ["2011-01-06", "no session"]]
+    assert [row[0] for row in differing.rows] == ["IBM", "AAPL"]
+    assert differing.rows[0][-1] == "\N{MINUS SIGN}3.00 %"
+    assert (len(corrected.rows), corrected.caption) == (14, "Numbers that vendors corrected, 14 of 20")
+    assert corrected.rows[0][3:5] == ["500.0000", "549.0300"]
+
+
+def test_tables_that_stand_together_have_captions_to_be_seen(frames: Frames, exported: list[Exported]) -> None:
+    page = pages.render(version(), exported, frames)["index.html"].decode()
+    told = page[page.index('id="quality"') : page.index('id="changes"')]
+    captions = re.findall(r"<caption([^>]*)>", told)
+    assert len(captions) == 4
+    assert not any("unseen" in attributes for attributes in captions)
+
+
+def test_data_without_a_flaw_say_so(frames: Frames) -> None:
+    section = sections.quality(replace(nothing(), coverage=frames.coverage))
+    assert section
+    assert section.lead == (
+        "Rows in quarantine: none; days not whole: none; closes on which two vendors differ: none; numbers that vendors corrected: none."
+    )
+    assert section.tables == ()
 
 
 def test_the_curve_is_drawn_in_order_of_maturity(frames: Frames) -> None:

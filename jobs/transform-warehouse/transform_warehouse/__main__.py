@@ -60,14 +60,16 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
             for mart in projects.marts(root):
                 job.outcome(f"marts.{mart}", "all", "unchanged")
             return
-        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, book.transform(job.run_id, made_of, as_of):
+        shape = book.shape(projects.fingerprint(root), as_of)
+        made = book.transform(job.run_id, made_of, as_of, shape, projects.marts(root))
+        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, made as changes_only:
             from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
 
             dbt.name_warehouse(warehouse, password)
             manifest = projects.manifest(root, database=book.rows("select current_database() as name")[0]["name"])
-            job.log.info("building", extra={"project": root, "as_of": as_of})
+            job.log.info("building", extra={"project": root, "as_of": as_of, "changes_only": changes_only})
             place: dict[str, Any] = {"project": root, "scratch": Path(scratch), "manifest": manifest}
-            dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, **place)
+            dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, changes_only=changes_only, **place)
             if shelf is not None:
                 shelf.put(DOCS, dbt.docs(**place), "text/html")
 

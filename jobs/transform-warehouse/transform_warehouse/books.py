@@ -32,7 +32,12 @@ create table if not exists ops.transforms (
     started_at timestamptz not null default clock_timestamp(),
     ended_at timestamptz
 );
+alter table ops.transforms add column if not exists shape text;
 comment on table ops.transforms is 'One row per build of the marts; ended_at is null where it did not end well.';
+create table if not exists ops.transformed_loads (load_id bigint primary key);
+comment on table ops.transformed_loads is 'The loads that the marts are made of.';
+create table if not exists ops.new_loads (load_id bigint primary key, dataset text not null, known_at timestamptz);
+comment on table ops.new_loads is 'The loads that the newest build of the marts was about.';
 """
 
 
@@ -75,6 +80,15 @@ class Books:
         whole = json.dumps([loaded, project, as_of.isoformat() if as_of else None])
         return hashlib.sha256(whole.encode()).hexdigest()
 
+    def shape(self, project: str, as_of: datetime | None) -> str:
+        """A hash of what decides how the marts are made but for the rows: the project, the moment asked for, the raw tables' columns."""
+        columns = self.rows(
+            "select table_name, column_name, data_type from information_schema.columns where table_schema = 'raw'"
+            " and table_name in (select relname from pg_class where relnamespace = to_regnamespace('raw') and not relispartition)"
+            " order by 1, ordinal_position"
+        )
+        return hashlib.sha256(json.dumps([project, as_of.isoformat() if as_of else None, columns]).encode()).hexdigest()
+
     def is_current(self, fingerprint: str, marts: Sequence[str]) -> bool:
         """Whether the last transform ended well, was made of the same, and its marts are all there."""
         if not self.rows("select to_regclass('ops.transforms') is not null as there")[0]["there"]:
@@ -82,23 +96,50 @@ class Books:
         last = self.rows("select fingerprint, ended_at from ops.transforms order by transform_id desc limit 1")
         if not last or last[0]["fingerprint"] != fingerprint or last[0]["ended_at"] is None:
             return False
-        there = self.rows("select tablename from pg_tables where schemaname = 'marts'")
-        return set(marts) <= {row["tablename"] for row in there}
+        return self.has(marts)
+
+    def has(self, marts: Sequence[str]) -> bool:
+        """Whether the marts are all there."""
+        there = self.rows("select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind in ('r', 'v')")
+        return set(marts) <= {row["relname"] for row in there}
 
     @contextmanager
-    def transform(self, run_id: str, fingerprint: str, as_of: datetime | None) -> Iterator[None]:
-        """Notes that a transform began and, when the block ends well, that it did. No session of dbt's outlives the block."""
+    def transform(self, run_id: str, fingerprint: str, as_of: datetime | None, shape: str, marts: Sequence[str]) -> Iterator[bool]:
+        """Notes that a transform began and, when the block ends well, that it did. No session of dbt's outlives the block.
+
+        Gives whether it is enough to build what the loads in ops.new_loads touch: the marts are there and were made the same way.
+        """
         self.rows(OPS)
         self._end_sessions()  # what a killed run left behind
+        changes_only = self.has(marts) and self._made_the_same_way(shape)
+        if not changes_only:
+            self.rows("truncate ops.transformed_loads")
+        self.rows("truncate ops.new_loads")
+        if self.rows("select to_regclass('raw._ledger') is not null as there")[0]["there"]:
+            self.rows(
+                "insert into ops.new_loads select load_id, dataset, known_at from raw._ledger"
+                " where load_id not in (select load_id from ops.transformed_loads)"
+            )
         [begun] = self.rows(
-            "insert into ops.transforms (run_id, fingerprint, as_of) values (%s, %s, %s) returning transform_id", run_id, fingerprint, as_of
-        )
+            "insert into ops.transforms (run_id, fingerprint, as_of, shape) values (%s, %s, %s, %s) returning transform_id",
+            run_id, fingerprint, as_of, shape,
+        )  # fmt: skip
         try:
-            yield
+            yield changes_only
         except BaseException:
             self._end_sessions()
             raise
-        self.rows("update ops.transforms set ended_at = clock_timestamp() where transform_id = %s", begun["transform_id"])
+        self.rows(
+            "with done as (insert into ops.transformed_loads select load_id from ops.new_loads)"
+            " update ops.transforms set ended_at = clock_timestamp() where transform_id = %s",
+            begun["transform_id"],
+        )
+
+    def _made_the_same_way(self, shape: str) -> bool:
+        """Whether some transform ended well and every one from that on had this shape: one that failed left rows of no other."""
+        found = self.rows("select shape, ended_at from ops.transforms order by transform_id desc limit 100")
+        ended = next((index for index, row in enumerate(found) if row["ended_at"]), None)
+        return ended is not None and all(row["shape"] == shape for row in found[: ended + 1])
 
     def _end_sessions(self) -> None:
         self.rows(

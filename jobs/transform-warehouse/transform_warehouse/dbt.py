@@ -86,12 +86,16 @@ def invoke(
     return result
 
 
-def build(job: Job, warehouse: books.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None) -> None:
-    """Nothing; builds and tests every model and records what became of each mart.
+def build(
+    job: Job, warehouse: books.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
+) -> None:
+    """Nothing; builds and tests every model and records what became of each mart. `changes_only`: of the daily marts what new loads touch.
 
     Raises BadDataError when a test failed or the data broke a model, TemporaryError when the warehouse went away.
     """
-    words = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps({"as_of": as_of})]
+    words = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps({"as_of": as_of, "changes_only": changes_only})]
+    words += ["--exclude-resource-type", "seed"] if changes_only else ["--full-refresh"]
+    job.details["changes_only"] = changes_only
     done = invoke(*words, project=project, scratch=scratch, manifest=manifest, listen=_Listener(job))
     results = cast("RunExecutionResult", done.result).results
     _record(job, results)

@@ -1,0 +1,41 @@
+{#
+    The cells of a raw table that a later commit changed or took away, one row each, with the commit that did:
+    row_key is what the contract's key says of the row, item the vendor's column. Columns whose name begins with adj are left out:
+    a vendor's adjusted prices all change with every dividend.
+#}
+{% macro restated(relation, key) -%}
+    {%- if execute and load_relation(relation) is none %}
+    select
+        null::text as dataset, null::timestamptz as known_at, null::text as row_key, null::text as item,
+        null::text as value_before, null::text as value_after, null::text as lake_partition, null::integer as lake_commit
+    where false
+    {%- else %}
+    select
+        '{{ relation.identifier }}' as dataset,
+        was.known_to as known_at,
+        concat_ws(' ', {% for column in key %}was.{{ adapter.quote(column) }}::text{{ ', ' if not loop.last }}{% endfor %}) as row_key,
+        cell.key as item,
+        cell.value as value_before,
+        to_jsonb(now_known) ->> cell.key as value_after,
+        coalesce(loads."partition", loads_before."partition") as lake_partition,
+        loads."commit" as lake_commit
+    from {{ relation }} as was
+    left join {{ relation }} as now_known
+        on
+            now_known.known_from = was.known_to
+            {%- for column in key %}
+            and now_known.{{ adapter.quote(column) }} is not distinct from was.{{ adapter.quote(column) }}
+            {%- endfor %}
+    left join {{ source('lake', '_ledger') }} as loads_before on loads_before.load_id = was._load_id
+    left join {{ source('lake', '_ledger') }} as loads
+        on
+            loads.dataset = loads_before.dataset
+            and loads."partition" = loads_before."partition"
+            and loads.known_at = was.known_to
+    cross join lateral {{ cells('was', identified_by=key) }} as cell
+    where
+        was.known_to {% if var('as_of') %}<= '{{ var("as_of") }}'{% else %}< 'infinity'{% endif %}
+        and cell.value is distinct from to_jsonb(now_known) ->> cell.key
+        and cell.key not like 'adj%'
+    {%- endif %}
+{%- endmacro %}

@@ -1,0 +1,75 @@
+{#
+    Building only what new loads touch. transform-warehouse lists the loads that the marts do not have yet in ops.new_loads and
+    sets changes_only; without that every model is built whole.
+#}
+{% macro changes_only() -%}
+    {{ return(var('changes_only') and is_incremental()) }}
+{%- endmacro %}
+
+
+{# A raw table's rows that came with the new loads, or were closed by them. #}
+{% macro rows_touched(relation) -%}
+    {%- if not execute -%}
+        {{ relation }}
+    {%- elif not var('changes_only') or load_relation(relation) is none -%}
+        (select {{ columns_declared(relation) }}, false as is_closed limit 0)
+    {%- else -%}
+        (
+            select *, known_to < 'infinity' as is_closed
+            from {{ relation }}
+            where
+                _load_id in (select load_id from ops.new_loads where dataset = '{{ relation.identifier }}')
+                or (
+                    known_to < 'infinity'
+                    and known_to in (select known_at from ops.new_loads where dataset = '{{ relation.identifier }}')
+                )
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# Before rows are added: takes away those that are made again, in the same transaction. `touched` says which, as a condition on mine. #}
+{% macro forget(touched) -%}
+    {%- if var('changes_only') and load_relation(this) is not none and not flags.FULL_REFRESH -%}
+        delete from {{ this }} as mine where {{ touched }}
+    {%- elif load_relation(this) is not none and not flags.FULL_REFRESH -%}
+        truncate {{ this }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro forget_touched() -%}
+    {{ forget('exists (select from ' ~ ref('int_touched') ~ ' as touched where touched.ticker = mine.ticker and mine.trade_date >= touched.from_date)') }}
+{%- endmacro %}
+
+
+{% macro forget_days(dataset, day) -%}
+    {{ forget('mine.' ~ day ~ " in (select day from " ~ ref('stg_lake__touched') ~ " where dataset = '" ~ dataset ~ "')") }}
+{%- endmacro %}
+
+
+{# The rows of a model that the new loads change, as a join on int_touched; with more before them as far as a window reaches. #}
+{% macro join_touched(rows, column='from_date') -%}
+    {%- if changes_only() -%}
+        inner join {{ ref('int_touched') }} as touched
+            on
+                touched.ticker = {{ rows }}.ticker
+                and {{ rows }}.trade_date >= touched.{{ column }}
+                and {{ rows }}.trade_date >= (select min({{ column }}) from {{ ref('int_touched') }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# What a test has to look at: all rows, or those of the days that the new loads reach back to; `whole` may name a longer span, as year. #}
+{% macro rows_to_test(relation, whole='day') -%}
+    {%- set touched = ref('int_touched') -%}
+    {%- if var('changes_only') and relation.identifier in ('int_prices_adjusted', 'fct_price_daily', 'fct_return_daily', 'fct_valuation_daily') -%}
+        (
+            select *
+            from {{ relation }}
+            where trade_date >= (select coalesce(min(date_trunc('{{ whole }}', from_date)), 'infinity') from {{ touched }})
+        )
+    {%- else -%}
+        {{ relation }}
+    {%- endif -%}
+{%- endmacro %}

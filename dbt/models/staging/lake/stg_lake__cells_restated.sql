@@ -1,0 +1,9 @@
+{{ restated(source('tiingo', 'tiingo_prices'), key=['ticker', 'date']) }}
+union all
+{{ restated(source('massive', 'massive_daily_prices'), key=['T', 'date']) }}
+union all
+{{ restated(source('ecb', 'ecb_fx_rates'), key=['Date']) }}
+union all
+{{ restated(source('ecb', 'ecb_fx_rates_daily'), key=['Date']) }}
+union all
+{{ restated(source('treasury', 'treasury_par_yields'), key=['Date']) }}

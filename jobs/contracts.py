@@ -1,0 +1,308 @@
+"""Data contracts as a whole: whether each is sound and says what dbt says, and what a change of one breaks downstream.
+
+Downstream is read off the dbt project as it lies there: which staging model names a column, which marts stand on that model.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+import yaml
+from jobkit import contract as contracts
+from jobkit.errors import BadDataError
+
+from jobs.catalogue import JOBS, catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from jobkit.contract import Contract, Field
+
+DBT = JOBS.parent / "dbt"
+LOADERS = {"_row_number": "integer", "_load_id": "bigint", "known_from": "timestamptz", "known_to": "timestamptz"}
+SQL_TYPES = {
+    "string": "text",
+    "date": "date",
+    "timestamp": "timestamptz",
+    "int": "integer",
+    "long": "bigint",
+    "double": "double precision",
+    "boolean": "boolean",
+}
+LOGICAL = {"string": "string", "date": "date", "timestamp": "timestamp", "int": "integer", "long": "integer", "double": "number"}
+_LEAF = re.compile(r"(?:year|month|hash)\((.+?)(?:, ?\d+)?\)")
+_DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
+_SOURCE = re.compile(r"source\('(\w+)', '(\w+)'\)")
+_REF = re.compile(r"ref\('(\w+)'\)")
+_POLICIES = {"warn", "drop", "quarantine", "fail"}
+
+Weight = Literal["breaks", "watch", "fine"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference of two versions. `breaks`: readers or the load fail or err; `watch`: other rows pass than before; `fine`: neither."""
+
+    weight: Weight
+    column: str | None
+    text: str
+
+
+class Project:
+    """The dbt project as text: its models, and the source tables its YAML declares."""
+
+    def __init__(self, root: Path = DBT) -> None:
+        self.root = root
+
+    @cached_property
+    def models(self) -> dict[str, str]:
+        """SQL by model."""
+        return {path.stem: path.read_text(encoding="utf-8") for path in sorted((self.root / "models").rglob("*.sql"))}
+
+    @cached_property
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Declared source tables by dataset, each with the freshness that holds for it."""
+        found = {}
+        for path in sorted((self.root / "models").rglob("*.yml")):
+            for source in yaml.safe_load(path.read_text(encoding="utf-8")).get("sources", ()):
+                for table in source["tables"]:
+                    found[table["name"]] = {"config": source.get("config", {}), **table}
+        return found
+
+    def staged(self, dataset: str, column: str | None) -> list[str]:
+        """The models that read a column of a dataset (any, where it is None); one that turns columns into rows reads all."""
+        reading = [name for name, sql in self.models.items() if any(found[1] == dataset for found in _SOURCE.findall(sql))]
+        names = re.compile(rf"\b{re.escape(column)}\b") if column else None
+        return [name for name in reading if not names or "cells(" in self.models[name] or names.search(self.models[name])]
+
+    def marts_on(self, models: Sequence[str]) -> list[str]:
+        """The marts that stand on any of the models, sorted."""
+        reached = set(models)
+        while more := {name for name, sql in self.models.items() if reached & set(_REF.findall(sql))} - reached:
+            reached |= more
+        return sorted(name for name in reached if (self.root / "models" / "marts" / f"{name}.sql").exists())
+
+
+def files() -> list[Path]:
+    """The contract files, by dataset."""
+    return sorted(JOBS.glob("*/*/*.odcs.yaml"), key=lambda path: path.name)
+
+
+def lint(paths: Sequence[Path], project: Project, written: set[str]) -> list[str]:
+    """What is wrong with the contracts, a sentence each; `written` are the datasets that jobs declare to write."""
+    problems = []
+    for path in paths:
+        dataset = path.name.removesuffix(".odcs.yaml")
+        try:
+            rules = contracts.load(path)
+        except BadDataError as error:
+            problems.append(str(error))
+            continue
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = [*_of_document(document, dataset), *_of_fields(rules, document), *_of_source(rules, project)]
+        problems += [f"{path.name}: {problem}" for problem in found]
+        if dataset not in written:
+            problems.append(f"{path.name}: no job declares to write raw/{dataset}; add it to writes in the job's pyproject.toml")
+    without = written - {path.name.removesuffix(".odcs.yaml") for path in paths}
+    return problems + [f"raw/{dataset} is written without a contract; add {dataset}.odcs.yaml beside its extractor" for dataset in without]
+
+
+def _of_document(document: dict[str, Any], dataset: str) -> Iterator[str]:
+    """What the standard asks for around the schema."""
+    if document.get("kind") != "DataContract" or not str(document.get("apiVersion", "")).startswith("v3."):
+        yield "kind and apiVersion must be DataContract and v3.x of the Open Data Contract Standard"
+    for where, name in (("id", document.get("id")), ("schema name", document["schema"][0]["name"])):
+        if name != dataset:
+            yield f"its {where} is {name!r}, its file says {dataset!r}; make them equal"
+    if not re.fullmatch(r"\d+\.\d+\.\d+", str(document.get("version"))):
+        yield f"version {document.get('version')!r} is not of the form 1.2.3"
+
+
+def _of_fields(rules: Contract, document: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with key, leaf, rules and columns."""
+    names = [field.name for field in rules.fields]
+    leaf = _LEAF.fullmatch(rules.leaf)
+    named = [("the key", name) for name in rules.key] + [("a rule", name) for rule in rules.rules for name in (rule.left, rule.right)]
+    for what, name in [*named, ("the leaf", leaf[1] if leaf else rules.leaf)]:
+        if name not in names:
+            yield f"{what} names {name!r}, which is no column"
+    if not rules.key:
+        yield "it has no primaryKey; say what tells its rows apart"
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"column {name!r} is there twice"
+    for field, item in zip(rules.fields, document["schema"][0]["properties"], strict=True):
+        yield from _of_field(field, item)
+    for rule in rules.rules:
+        if rule.policy not in _POLICIES:
+            yield f"rule {rule.text}: severity {rule.policy!r} is none of {', '.join(sorted(_POLICIES))}"
+
+
+def _of_field(field: Field, item: dict[str, Any]) -> Iterator[str]:
+    if _sql_type(field.type) is None:
+        yield f"{field.name}: physicalType {field.type!r} is unknown; there are {', '.join(SQL_TYPES)} and decimal(p,s)"
+    elif item.get("logicalType") != LOGICAL.get(field.type, "boolean" if field.type == "boolean" else "number"):
+        yield f"{field.name}: logicalType {item.get('logicalType')!r} does not go with physicalType {field.type!r}"
+    if field.policy not in _POLICIES:
+        yield f"{field.name}: policy {field.policy!r} is none of {', '.join(sorted(_POLICIES))}"
+    if field.evolution not in ("evolve", "freeze"):
+        yield f"{field.name}: evolution {field.evolution!r} is neither evolve nor freeze"
+    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:  # type: ignore[operator]
+        yield f"{field.name}: its minimum {field.minimum} is above its maximum {field.maximum}"
+
+
+def _of_source(rules: Contract, project: Project) -> Iterator[str]:
+    """Where the dbt source YAML says something else: columns, their types, and how old the data may be."""
+    table = project.sources.get(rules.dataset)
+    if table is None:
+        yield "dbt declares no source table for it; add one to the YAML of its staging folder"
+        return
+    columns = {field.name: _sql_type(field.type) for field in rules.fields}
+    if any("cells(" in project.models[model] for model in project.staged(rules.dataset, None)):
+        columns = {name: columns[name] for name in rules.key}  # the others become rows, whichever there are
+    expected = list({**columns, **LOADERS}.items())
+    declared = [(column["name"], column["data_type"]) for column in table["columns"]]
+    if declared != expected:
+        differing = sorted({name for name, _ in set(expected) ^ set(declared)})
+        yield f"the dbt source declares other columns or types; look at {', '.join(differing) or 'their order'}"
+    age = table["config"].get("freshness", {}).get("warn_after", {})
+    if age != {"count": rules.latency_days, "period": "day"}:
+        yield f"the dbt source warns after {age.get('count')} {age.get('period')}s, the contract's latency is {rules.latency_days} days"
+
+
+def _sql_type(kind: str) -> str | None:
+    """The warehouse's type for a contract's, as dbt's YAML writes it; None for an unknown one."""
+    if match := _DECIMAL.fullmatch(kind):
+        return f"numeric({match[1]},{match[2]})"
+    return SQL_TYPES.get(kind)
+
+
+def diff(old: Contract, new: Contract) -> list[Change]:
+    """What differs from one version to the next, the worst first."""
+    before, after = ({field.name: field for field in rules.fields} for rules in (old, new))
+    changes = [*_of_dataset(old, new), *_of_rules(old, new)]
+    changes += [Change("breaks", name, "is gone; its readers find null or nothing") for name in before if name not in after]
+    changes += [_added(after[name]) for name in after if name not in before]
+    changes += [change for name in before if name in after for change in _of_column(before[name], after[name])]
+    return sorted(changes, key=lambda change: ["breaks", "watch", "fine"].index(change.weight))
+
+
+def _of_dataset(old: Contract, new: Contract) -> Iterator[Change]:
+    for what, was, now in (("dataset", old.dataset, new.dataset), ("key", old.key, new.key), ("leaf", old.leaf, new.leaf)):
+        if was != now:
+            yield Change("breaks", None, f"{what} {_told(was)} -> {_told(now)}; the raw table has to be dropped and loaded again")
+    if old.new_fields != new.new_fields:
+        weight: Weight = "breaks" if new.new_fields == "freeze" else "watch"
+        yield Change(weight, None, f"new vendor columns: {old.new_fields} -> {new.new_fields}")
+    if old.new_field_type != new.new_field_type:
+        yield Change("watch", None, f"type of new vendor columns: {old.new_field_type} -> {new.new_field_type}")
+    if old.max_bad_rows != new.max_bad_rows:
+        yield Change("watch", None, f"bad rows allowed: {old.max_bad_rows:.2%} -> {new.max_bad_rows:.2%}")
+    if old.latency_days != new.latency_days:
+        yield Change("watch", None, f"latency: {old.latency_days} -> {new.latency_days} days")
+    if old.licence != new.licence:
+        yield Change("watch", None, f"licence: {old.licence} -> {new.licence}; look whether it may still be published")
+
+
+def _of_rules(old: Contract, new: Contract) -> Iterator[Change]:
+    for rule in new.rules:
+        if rule not in old.rules:
+            yield Change("watch", None, f"rule {rule.text} ({rule.policy}) is new")
+    for rule in old.rules:
+        if rule not in new.rules:
+            yield Change("watch", None, f"rule {rule.text} ({rule.policy}) is gone")
+
+
+def _added(field: Field) -> Change:
+    if field.required:
+        return Change("breaks", field.name, "is new and required; what the lake holds without it cannot be replayed")
+    return Change("fine", field.name, f"is new, {field.type}")
+
+
+def _of_column(old: Field, new: Field) -> Iterator[Change]:
+    if old.type != new.type:
+        yield Change("breaks", new.name, f"type {old.type} -> {new.type}; the raw table has to be dropped and loaded again")
+    if old.unit != new.unit:
+        yield Change("breaks", new.name, f"unit {old.unit} -> {new.unit}; the same number means something else")
+    if old.required and not new.required:
+        yield Change("breaks", new.name, "may now be missing; its readers take it for granted")
+    if new.required and not old.required:
+        yield Change("watch", new.name, "must now be there; rows without it are bad rows")
+    if old.evolution != new.evolution:
+        yield Change("watch", new.name, f"a column no longer sent: {old.evolution} -> {new.evolution}")
+    if (old.minimum, old.maximum) != (new.minimum, new.maximum):
+        yield Change("watch", new.name, f"range {_range(old)} -> {_range(new)}")
+    if old.policy != new.policy:
+        yield Change("watch", new.name, f"policy {old.policy} -> {new.policy}")
+
+
+def _range(field: Field) -> str:
+    return f"[{'' if field.minimum is None else field.minimum}, {'' if field.maximum is None else field.maximum}]"
+
+
+def _told(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
+
+
+def report(old: Contract, new: Contract, project: Project) -> tuple[list[str], bool]:
+    """The changes as lines, each with what stands on it, and whether one breaks something that the version does not admit.
+
+    A version admits a break by its first number (semver.org).
+    """
+    changes = diff(old, new)
+    lines = []
+    for change in changes:
+        line = f"{change.weight:<6}  {change.column + ': ' if change.column else ''}{change.text}"
+        staged = project.staged(old.dataset, change.column) if change.weight != "fine" else []
+        if staged:
+            line += f"\n        read by {', '.join(staged)}; stands on it: {', '.join(project.marts_on(staged)) or 'no mart'}"
+        lines.append(line)
+    broken = any(change.weight == "breaks" for change in changes)
+    return lines, broken and _major(new) <= _major(old)
+
+
+def _major(rules: Contract) -> int:
+    return int(rules.version.partition(".")[0])
+
+
+@click.group(context_settings={"max_content_width": 110})
+def main() -> None:
+    """Look after the data contracts."""
+
+
+@main.command("lint")
+def lint_() -> None:
+    """Every contract is sound, has a job that writes it, and says what the dbt sources say. 65 where not."""
+    written = {dataset.removeprefix("raw/") for spec in catalogue() for dataset in spec.writes if dataset.startswith("raw/")}
+    problems = lint(files(), Project(), written)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        sys.exit(BadDataError.exit_code)
+    click.echo(f"{len(files())} contracts are sound")
+
+
+@main.command("diff")
+@click.argument("old", type=click.Path(exists=True, path_type=Path))
+@click.argument("new", type=click.Path(exists=True, path_type=Path))
+def diff_(old: Path, new: Path) -> None:
+    """What changes from OLD to NEW, two contract files, and what breaks downstream. 65 for a break without a new major version."""
+    try:
+        lines, unadmitted = report(contracts.load(old), contracts.load(new), Project())
+    except BadDataError as error:
+        click.echo(f"contracts: {error}", err=True)
+        sys.exit(error.exit_code)
+    for line in lines or ["nothing changes"]:
+        click.echo(line)
+    if unadmitted:
+        click.echo("contracts: this breaks what stands on it; raise the first number of its version, or undo the change", err=True)
+        sys.exit(BadDataError.exit_code)
+
+
+if __name__ == "__main__":
+    main(prog_name="scripts/contracts")

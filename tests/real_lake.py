@@ -1,0 +1,117 @@
+"""A warehouse made from vendors' answers as jobs make it: shape, contract, lake, load, transform; no network."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+from jobkit import contract as contracts
+from jobkit.extract import Ask, contract
+from jobkit.lake import About, Draft
+
+from tests.fixtures_postgres import Warehouse
+from tests.warehouse_samples import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from jobkit.lake import Commit, Lake
+
+    from orchestration.local.postgres import Postgres
+
+
+class Answer(NamedTuple):
+    """What a vendor sent: the extractor that asks for it, the partitions it fills, the bytes."""
+
+    package: str
+    dataset: str
+    partitions: tuple[str, ...]
+    body: bytes
+
+
+def commit(lake: Lake, answer: Answer) -> list[tuple[Commit, bool]]:
+    """What the extractor commits of an answer. Raises BadDataError where it would."""
+    rules = contract(answer.package, answer.dataset)
+    shaped = importlib.import_module(f"{answer.package}.shape").shape(answer.body, Ask(answer.dataset, answer.partitions, "/"))
+    kept = lake.keep(answer.dataset, answer.body, About("https://vendor.example/", "text/plain", None, None))
+    made = []
+    for partition, columns in shaped.items():
+        good = contracts.enforce(rules, columns)
+        draft = Draft(
+            contracts.parquet(good.table),
+            good.table.num_rows,
+            contracts.parquet(good.quarantine) if good.quarantine else None,
+            good.quarantine.num_rows if good.quarantine else 0,
+            lambda: (kept,),
+            rules.key,
+            rules.leaf,
+            {"job": "test", "version": "0"},
+            good.dropped,
+        )
+        made.append(lake.commit(answer.dataset, partition, draft))
+    return made
+
+
+def tiingo(ticker: str, prices: list[dict[str, Any]]) -> Answer:
+    """Tiingo's answer for a ticker."""
+    years = sorted({str(price["date"])[:4] for price in prices})
+    partitions = tuple(f"ticker={ticker}/year={year}" for year in years)
+    return Answer("extract_tiingo_prices", "tiingo_prices", partitions, json.dumps(prices).encode())
+
+
+def massive(day: str, rows: list[dict[str, Any]]) -> Answer:
+    """Massive's answer for a day."""
+    head = {"queryCount": len(rows), "resultsCount": len(rows), "adjusted": False}
+    body = json.dumps({**head, **({"results": rows} if rows else {}), "status": "OK"})
+    return Answer("extract_massive_daily_prices", "massive_daily_prices", (f"date={day}",), body.encode())
+
+
+def treasury(year: str, body: str) -> Answer:
+    """The Treasury's file of a year."""
+    return Answer("extract_treasury_yields", "treasury_par_yields", (f"year={year}",), body.encode())
+
+
+def ecb(body: bytes, first: int, last: int) -> Answer:
+    """The ECB's history."""
+    return Answer("extract_ecb_fx_rates", "ecb_fx_rates", tuple(f"year={year}" for year in range(first, last + 1)), body)
+
+
+def facts(cik: int, body: bytes) -> Answer:
+    """A company's reported facts."""
+    return Answer("extract_sec_company_facts", "sec_company_facts", (f"cik={cik:010}",), body)
+
+
+def filers(body: bytes) -> Answer:
+    """The list of filers."""
+    return Answer("extract_sec_filers", "sec_filers", ("file=company_tickers",), body)
+
+
+def transform(warehouse: Warehouse, *more: str) -> dict[str, Any]:
+    """The receipt of transform-warehouse."""
+    words = ["run", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]
+    done = subprocess.run([sys.executable, "-m", "transform_warehouse", *words], capture_output=True, text=True, check=False)
+    receipt: dict[str, Any] = json.loads(done.stdout)
+    assert receipt["exit_code"] == 0, receipt["error"]
+    return receipt
+
+
+def build(server: Postgres, name: str, lake: Lake, answers: Iterable[Answer]) -> Warehouse:
+    """A database of this name with the answers loaded and transformed."""
+    with psycopg.connect(server.url, password=server.password, autocommit=True) as admin:
+        admin.execute(f"create database {name}".encode())
+    made = Warehouse(server.url.replace("/warehouse", f"/{name}"), server.password, server.password_reference)
+    for answer in answers:
+        commit(lake, answer)
+    load(lake_path(lake), made)
+    transform(made)
+    return made
+
+
+def lake_path(lake: Lake) -> Path | str:
+    """The lake's directory."""
+    return str(lake.store.url).removeprefix("file://")

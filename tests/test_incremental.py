@@ -1,0 +1,199 @@
+"""Building only what new loads touch gives what a full build gives; and what was known at a moment can be asked for afterwards."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from jobkit.lake import Lake
+
+from scripts.sample_vendors import ecb, sample, sec, tiingo, treasury
+from tests import real_lake
+from tests.fixtures_postgres import Warehouse
+from tests.warehouse_samples import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestration.local.postgres import Postgres
+    from tests.real_lake import Answer
+
+ANOTHER = "update ops.transforms set fingerprint = 'another' where transform_id = (select max(transform_id) from ops.transforms)"
+Tables = dict[str, list[str]]
+
+
+def until(last: str, tickers: tuple[str, ...] = ("AAPL", "IBM", "MSFT")) -> list[Answer]:
+    """What the sample vendors would have answered at the end of a day."""
+    facts = json.loads(sec.company_facts())
+    for tags in facts["facts"].values():
+        for tag in tags.values():
+            tag["units"] = {unit: [fact for fact in found if fact["filed"] <= last] for unit, found in tag["units"].items()}
+    curves = {year: treasury.curve(year).splitlines() for year in ("2011", "2012", "2013") if year <= last[:4]}
+    days = {
+        year: [line for line in lines[1:] if line[6:10] + line[:2] + line[3:5] <= last.replace("-", "")] for year, lines in curves.items()
+    }
+    return [
+        *(
+            real_lake.tiingo(ticker, [dict(day) for day in tiingo.history(ticker) if "2011" <= day["date"][:10] <= last])
+            for ticker in tickers
+        ),
+        real_lake.ecb(zipped([line for line in ecb.history().splitlines()[1:] if line[:10] <= last]), 2009, 2013),
+        *(real_lake.treasury(year, "\n".join([curves[year][0], *found])) for year, found in days.items() if found),
+        real_lake.facts(320193, json.dumps(facts).encode()),
+        real_lake.filers(sec.company_tickers()),
+    ]
+
+
+def zipped(days: list[str]) -> bytes:
+    """The ECB's history with these days."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("eurofxref-hist.csv", "\n".join([ecb.history().splitlines()[0], *days]))
+    return packed.getvalue()
+
+
+def corrected() -> list[Answer]:
+    """Everything, and corrections of everything: a close, a day taken away, a rate, a yield, a filing, another ticker, other filers."""
+    [apple, ibm, msft, _, *rest] = until(sample.LAST_SESSION)
+    days = json.loads(apple.body)
+    days[100]["close"] += 0.01
+    days[100]["high"] += 0.01
+    gone = [day for day in json.loads(ibm.body) if day["date"][:10] != "2012-06-15"]
+    lines = [line.replace("2012-12-31,1.3194", "2012-12-31,1.3195") for line in ecb.history().splitlines()[1:]]
+    rest = [answer._replace(body=answer.body.replace(b"12/28/2012,0.02", b"12/28/2012,0.03")) for answer in rest]
+    facts = rest[-2]._replace(body=rest[-2].body.replace(b"44.15", b"44.16"))
+    filers = rest[-1]._replace(body=rest[-1].body.replace(b"MICROSOFT CORP", b"Microsoft Corp"))
+    prices = [real_lake.tiingo("AAPL", days), real_lake.tiingo("IBM", gone), msft]
+    goog = real_lake.tiingo("GOOG", [dict(day) for day in tiingo.history("GOOG") if day["date"] > "2012"])
+    return [*prices, goog, real_lake.ecb(zipped(lines), 2009, 2013), *rest[:-2], facts, filers]
+
+
+@dataclass
+class Story:
+    """A warehouse through which the days pass, and what its marts said after each step."""
+
+    lake: Lake
+    server: Postgres
+    warehouse: Warehouse
+    receipts: list[dict[str, Any]]
+    marts: list[Tables]
+    full: list[Tables]
+    known_at: list[str]
+    versions: list[dict[str, set[tuple[Any, ...]]]]
+
+    def step(self, answers: list[Answer]) -> None:
+        """Answers into the lake and the warehouse; marts built from what is new, and beside that in a new database."""
+        made = [commit for answer in answers for commit, _ in real_lake.commit(self.lake, answer)]
+        load(real_lake.lake_path(self.lake), self.warehouse)
+        self.receipts.append(real_lake.transform(self.warehouse))
+        self.marts.append(tables(self.warehouse))
+        self.full.append(self.anew(len(self.full)))
+        self.known_at.append(max(commit.known_at for commit in made))
+        self.versions.append(
+            {name: versions(self.warehouse, name) for name in ("fct_price_daily", "fct_return_daily", "fct_valuation_daily")}
+        )
+
+    def anew(self, number: int) -> Tables:
+        """What the marts say that are built from the same lake at once."""
+        return tables(real_lake.build(self.server, f"anew_{number}", self.lake, []))
+
+
+def tables(warehouse: Warehouse, schema: str = "marts", setting: str = "") -> Tables:
+    """Every mart's rows as JSON, in order."""
+    names = [
+        name
+        for (name,) in warehouse.rows("select relname::text from pg_class where relnamespace = 'marts'::regnamespace and relkind = 'r'")
+    ]
+    with warehouse.connect() as connection:
+        connection.execute(f"select set_config('finelt.as_of', '{setting}', false)".encode())
+        found = {
+            name: connection.execute(f"select to_jsonb(mart)::text from {schema}.{name} as mart".encode()).fetchall() for name in names
+        }
+        return {name: sorted(row for (row,) in rows) for name, rows in found.items()}
+
+
+def versions(warehouse: Warehouse, mart: str) -> set[tuple[Any, ...]]:
+    """Where each row lies and which transaction wrote it."""
+    return set(warehouse.rows(f"select ticker, trade_date::text, ctid::text, xmin::text from marts.{mart}"))
+
+
+@pytest.fixture(scope="module")
+def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """A first load, one new day, three months with dividends and a filing, corrections, and a run of nothing but a new filing."""
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+        admin.execute("create database days")
+        url = postgres_server.url.replace("/warehouse", "/days")
+        warehouse = Warehouse(url, postgres_server.password, postgres_server.password_reference)
+        told = Story(Lake(str(tmp_path_factory.mktemp("days") / "lake")), postgres_server, warehouse, [], [], [], [], [])
+        for answers in (until("2012-11-30"), until("2012-12-03"), until(sample.LAST_SESSION), corrected()):
+            told.step(answers)
+        yield told
+        for name in ("days", *(f"anew_{number}" for number in range(len(told.full)))):
+            admin.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_building_what_is_new_gives_what_building_all_gives(story: Story, step: int) -> None:
+    assert story.receipts[step]["details"]["changes_only"] is (step > 0)
+    for name, rows in story.full[step].items():
+        assert story.marts[step][name] == rows, (step, name)
+    assert len(story.marts[step]["fct_return_daily"]) > 1400
+
+
+def test_one_new_day_writes_one_row_for_each_ticker_and_no_other(story: Story) -> None:
+    models = story.receipts[1]["details"]["models"]
+    for mart in ("fct_price_daily", "fct_return_daily", "fct_valuation_daily"):
+        assert models[mart]["rows"] == 3, mart
+        assert story.versions[0][mart] < story.versions[1][mart]
+        assert {day for _, day, _, _ in story.versions[1][mart] - story.versions[0][mart]} == {"2012-12-03"}
+    assert models["fct_yield"]["rows"] == 11
+    assert models["fct_fx_rate"]["rows"] == len([row for row in story.marts[1]["fct_fx_rate"] if '"2012-12-03"' in row])
+
+
+def test_a_dividend_makes_its_ticker_anew(story: Story) -> None:
+    """Apple's of 2013-02-07 and the others' lower every adjusted price before them."""
+    before, after = (
+        {(row["ticker"], row["trade_date"]): row["adj_close"] for row in map(json.loads, step["fct_price_daily"])}
+        for step in story.marts[1:3]
+    )
+    assert all(after[key] < before[key] for key in before)
+
+
+def test_plain_views_say_what_the_marts_said_at_the_moment(story: Story) -> None:
+    """The views are made with the marts, so they stand on today's tables and yesterday's rows."""
+    for step, known_at in enumerate(story.known_at):
+        then = tables(story.warehouse, "as_of", known_at)
+        for name, rows in story.marts[step].items():
+            assert then[name] == rows, (step, name)
+    assert tables(story.warehouse, "as_of") == story.marts[-1]
+
+
+def test_the_job_builds_the_marts_of_a_moment_and_comes_back(story: Story) -> None:
+    real_lake.transform(story.warehouse, "--as-of", story.known_at[1])
+    assert tables(story.warehouse) == story.marts[1]
+    back = real_lake.transform(story.warehouse)
+    assert back["details"]["changes_only"] is False
+    assert tables(story.warehouse) == story.marts[-1]
+
+
+def test_a_build_that_failed_is_made_good_by_the_next(story: Story) -> None:
+    """Half of the marts made, then a stop: the loads are not noted as done."""
+    with story.warehouse.connect() as connection:
+        goog = "select load_id from raw._ledger where partition like 'ticker=GOOG%'"
+        connection.execute(f"delete from ops.transformed_loads where load_id in ({goog})".encode())
+        connection.execute(ANOTHER)
+        connection.execute("delete from marts.fct_return_daily where ticker = 'GOOG' and trade_date > '2012-06-01'")
+    again = real_lake.transform(story.warehouse)
+    assert again["details"]["changes_only"] is True
+    assert tables(story.warehouse) == story.marts[-1]
+
+
+def test_other_columns_in_a_raw_table_make_all_anew(story: Story) -> None:
+    story.warehouse.run('alter table raw.ecb_fx_rates add column "XTS" numeric(18,8)')
+    story.warehouse.run(ANOTHER)
+    assert real_lake.transform(story.warehouse)["details"]["changes_only"] is False
