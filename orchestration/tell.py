@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestration.watch import Ending, Step
 
 MIB = 1024 * 1024
-PIPE_WIDTH = 110
+PIPE_WIDTH = 120
 HINTS = {
     2: "the options are wrong; correct them and run it again",
     65: "the data break their contract; look at the rows it names",
@@ -136,8 +136,8 @@ def _table(steps: list[Step], elapsed_s: float) -> Table:
     for name in ("rows", "quarantined"):
         table.add_column(name, f"{sum(receipt[name] for receipt in receipts):,}", justify="right", no_wrap=True)
     table.add_column("unchanged", justify="right", no_wrap=True)
-    table.add_column("seconds", f"{elapsed_s:.1f}", justify="right")
-    table.add_column("peak MiB", justify="right")
+    table.add_column("seconds", f"{elapsed_s:.1f}", justify="right", no_wrap=True)
+    table.add_column("peak MiB", justify="right", no_wrap=True)
     for step in steps:
         table.add_row(step.name, *_cells(step))
     return table
