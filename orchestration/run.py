@@ -1,9 +1,10 @@
-"""Runs the daily flow on the stack of docker-compose.yml, from the sample vendors to published marts, and tells how it goes."""
+"""Runs a flow on the stack of docker-compose.yml, from the sample vendors to published marts, and tells how it goes."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ from orchestration.extracts import sample
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FLOW = "daily"
+DAY = click.DateTime(["%Y-%m-%d"])
+BACKFILL, PUBLISHES = "backfill", "publish-marts"
+NOTHING: Mapping[str, Any] = {}
 DEFAULT_DIRECTORY = ".finelt/compose"
 INTERRUPTED, ANSWERS_WITHIN_S = 130, 10.0
 # Ended containers stay a day, for whoever wants to look into them; labels that Prefect's worker gives them.
@@ -33,6 +36,11 @@ OLD = ("container", "prune", "--force", "--filter", f"label=io.prefect.deploymen
 
 @click.command()
 @click.option("--pool", type=click.Choice([facts.POOL]), required=True, help="The work pool to run on.")
+@click.option("--flow", type=click.Choice(deploy.FLOWS), default="daily", show_default=True, help="Which flow.")
+@click.option("--start", type=DAY, metavar="DATE", help="With --flow backfill: the first day, inclusive.")
+@click.option("--end", type=DAY, metavar="DATE", help="With --flow backfill: the last day, inclusive.")
+@click.option("--again", is_flag=True, help="With --flow backfill: ask for what is committed too.")
+@click.option("--plan-only", is_flag=True, help="With --flow backfill: show what would run, and end there.")
 @click.option(
     "--dir",
     "directory",
@@ -41,16 +49,21 @@ OLD = ("container", "prune", "--force", "--filter", f"label=io.prefect.deploymen
     show_default=True,
     help="Where receipts.jsonl and a copy of the published site go.",
 )
-def main(pool: str, directory: Path) -> None:
-    """Run the daily flow on the stack that ./scripts/compose up has started: each step is a container of its own."""
+def main(pool: str, flow: str, directory: Path, **range_: datetime | bool | None) -> None:
+    """Run a flow on the stack that ./scripts/compose up has started: each step is a container of its own."""
+    if any(range_.values()) and flow != BACKFILL:
+        raise click.UsageError(f"the {flow} flow takes no days; --flow {BACKFILL} does")
+    if flow == BACKFILL and not (range_["start"] and range_["end"]):
+        raise click.UsageError(f"--flow {BACKFILL} needs --start and --end")
+    given = {name: str(value.date()) if isinstance(value, datetime) else value for name, value in range_.items() if value}
     with tell.Teller() as teller:
-        sys.exit(run(command.ENV_FILE, pool, directory.absolute(), teller))
+        sys.exit(run(command.ENV_FILE, pool, directory.absolute(), teller, flow, given))
 
 
-def run(env_file: Path, pool: str, directory: Path, teller: tell.Teller) -> int:
-    """The exit code: 0, or that of the job that failed."""
+def run(env_file: Path, pool: str, directory: Path, teller: tell.Teller, flow: str = "daily", given: Mapping[str, Any] = NOTHING) -> int:
+    """The exit code: 0, or that of the job that failed. `given` are the flow's own parameters, such as a backfill's days."""
     try:
-        _run(env_file, pool, directory, teller)
+        _run(env_file, pool, directory, teller, flow, given)
     except KeyboardInterrupt:
         teller.line("you have left; the flow goes on, Prefect's pages show it", "red")
         return INTERRUPTED
@@ -66,7 +79,7 @@ def run(env_file: Path, pool: str, directory: Path, teller: tell.Teller) -> int:
     return 0
 
 
-def _run(env_file: Path, pool: str, directory: Path, teller: tell.Teller) -> None:
+def _run(env_file: Path, pool: str, directory: Path, teller: tell.Teller, flow: str, given: Mapping[str, Any]) -> None:
     known = command.read(env_file)
     if not known:
         raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
@@ -82,15 +95,29 @@ def _run(env_file: Path, pool: str, directory: Path, teller: tell.Teller) -> Non
     deploy.register(api, deploy.everything(kind=facts.KIND, pool=pool), kind=facts.KIND, pool=pool, defaults=defaults)
     user = known["FINELT_PREFECT_AUTH"].partition(":")[0]
     teller.line(f"ready; Prefect is at {page} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
-    parameters = facts.parameters(sample(facts.VENDORS_URL, f"file://{facts.SAMPLE_TOKEN}"))
-    run_id = watch.start(api, FLOW, pool, parameters)
+    run_id = watch.start(api, flow, pool, {**parameters(flow), **given})
     steps, ending = tell.follow(api, run_id, lambda: None, directory, teller)
     engine.docker(*OLD)
     tell.conclude(steps, ending, teller, f"{page}/runs/flow-run/{run_id} has its log")
+    if not any((step.receipt or {}).get("job") == PUBLISHES for step in steps):
+        teller.plain(f"What the flow found is told at {page}/runs/flow-run/{run_id}?tab=Artifacts")
+        return
     copy_site(known, directory / "site")
     index = directory / "site" / "index.html"
     teller.plain(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
     teller.plain(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
+
+
+def parameters(flow: str) -> dict[str, Any]:
+    """Of a flow on the stack, with the sample vendors; a backfill brings its own days."""
+    extracts = sample(facts.VENDORS_URL, f"file://{facts.SAMPLE_TOKEN}")
+    if flow == "reconcile":
+        return {}
+    if flow == BACKFILL:
+        extracts = {
+            job: {name: value for name, value in options.items() if name not in ("start", "end")} for job, options in extracts.items()
+        }
+    return facts.parameters(extracts)
 
 
 def copy_site(known: Mapping[str, str], to: Path) -> None:

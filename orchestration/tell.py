@@ -116,8 +116,9 @@ def _keep(directory: Path, step: Step) -> None:
 
 def conclude(steps: list[Step], ending: Ending, teller: Teller, look: str) -> None:
     """Print the table. Raises StepsFailedError, with where to `look` into it, when the flow did not end well."""
-    teller.plain()
-    teller.plain(_table(steps, teller.elapsed_s))
+    if steps:
+        teller.plain()
+        teller.plain(_table(steps, teller.elapsed_s))
     failed = [step for step in steps if step.state != "COMPLETED"]
     if ending.state == "COMPLETED":
         return

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
+import shlex
 import socket
 import stat
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[1]
 FILES = [command.FILE, command.STAND_INS]
 UP_WITHIN_S = 120
+RUN = """
+import pathlib, sys
+from orchestration import run
+from orchestration.compose import command
+command.ENV_FILE = pathlib.Path(sys.argv.pop(1))
+run.main(prog_name="scripts/run")
+"""
 
 
 def services(name: str) -> dict[str, dict[str, Any]]:
@@ -187,3 +197,34 @@ def test_starting_a_stack_again_keeps_its_data_and_passwords(stack: Stack) -> No
     assert command.read(stack.env_file) == stack.settings
     stack.compose("up", "--detach")
     assert stack.health("worker") == "healthy"
+
+
+def told_in_the_pages() -> list[str]:
+    """The commands of docs/operations.md that are for this stack, in their order."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh compose\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.docker
+def test_what_operations_tells_to_do_works_on_the_stack(stack: Stack, tmp_path: Path) -> None:
+    said = {}
+    for line in told_in_the_pages():
+        program, *words = shlex.split(line)
+        assert program == "./scripts/run"
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, str(stack.env_file), *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
+        said[line] = done.stdout
+    (again,) = [text for line, text in said.items() if "--again" in line]
+    assert re.search(r"extract-\S+ .*unchanged", again)  # asked for once more, and the vendors say the same
+    (plan,) = [text for line, text in said.items() if "--plan-only" in line]
+    assert "load-warehouse" not in plan
+    assert "tab=Artifacts" in plan

@@ -104,12 +104,16 @@ def _works(*command: str) -> bool:
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.option("--stand-ins", is_flag=True, help="Postgres and S3 from PyPI's packages, where their images cannot be pulled.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def main(words: tuple[str, ...], *, stand_ins: bool) -> None:
+@click.pass_context
+def main(context: click.Context, words: tuple[str, ...], *, stand_ins: bool) -> None:
     """Write .env and build the images it names, then call docker compose with WORDS, such as up --detach."""
+    if words in ((), ("--help",)):
+        click.echo(context.get_help())
+        return
     known = read(ENV_FILE)
     try:
         write(ENV_FILE, settings(known, stand_ins=stand_ins or STAND_INS in known.get("COMPOSE_FILE", "")))
-        command = compose(ENV_FILE, words or ("--help",))
+        command = compose(ENV_FILE, words)
         if "down" in words:
             remove_runs(read(ENV_FILE)["COMPOSE_PROJECT_NAME"])
     except (engine.EngineError, plan.PlanError) as error:
