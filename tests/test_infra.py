@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 SPECS = catalogue()
 UNDERSTOOD = {"RESOURCE_STAR", "MISMATCHED_TYPE_BUT_USABLE"}  # the first has a rule of its own; an ARN compared as a string is exact
-NO_RESOURCE = {"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition"}
+NO_RESOURCE = {
+    "ecr:GetAuthorizationToken",
+    "ecs:DescribeTaskDefinition",
+    *("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"),
+}
 DATABASE, TASK, BUCKET = "rds/instance:Instance", "ecs/taskDefinition:TaskDefinition", "s3/bucket:Bucket"
 LOGS, ROLE, REPOSITORY = "cloudwatch/logGroup:LogGroup", "iam/role:Role", "ecr/repository:Repository"
 

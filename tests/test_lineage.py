@@ -77,10 +77,10 @@ def vendors() -> Iterator[str]:
         yield url
 
 
-def extract(lake: Path, vendors: str, fault: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+def extract(lake: Path, vendors: str, fault: str = "", *more: str, **environ: str) -> subprocess.CompletedProcess[str]:
     url = f"{vendors}{fault}/home.treasury.gov"
     words = ["--lake", str(lake), "--start", "2012-12-03", "--end", "2012-12-31", "--patience", "0", "--base-url", url]
-    command = [sys.executable, "-m", "extract_treasury_yields", "run", *words]
+    command = [sys.executable, "-m", "extract_treasury_yields", "run", *words, *more]
     return subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -163,6 +163,15 @@ def test_a_run_is_a_span_below_its_parent(
     python = environments.python("otlp", "opentelemetry-proto==1.39.1")
     read = subprocess.run([python, "-c", READ_SPAN], input=json.dumps(document), capture_output=True, text=True, check=False)
     assert read.stdout.strip() == "extract-treasury-yields run", read.stderr
+
+
+def test_an_option_says_where_the_span_goes_too(tmp_path: Path, vendors: str, server: Any) -> None:
+    done = extract(
+        tmp_path / "lake", vendors, "", "--trace", f"http://127.0.0.1:{server.server_address[1]}", TRACEPARENT=f"00-{TRACE}-{SPAN}-01"
+    )
+    ((path, _, document),) = server.kept
+    (told,) = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert (path, told["traceId"], told["parentSpanId"], done.returncode) == ("/v1/traces", TRACE, SPAN, 0)
 
 
 @pytest.mark.parametrize(

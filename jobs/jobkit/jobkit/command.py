@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from jobkit import declaration as declarations
-from jobkit import errors, logs, report
+from jobkit import errors, logs, report, secrets
 from jobkit import receipt as receipts
 from jobkit.report import files
 
@@ -92,11 +92,16 @@ def _invoke(declared: Declaration, package: str, options: list[click.Option], ve
         verbs[verb](Job(accounts[verb], launcher, log), **given)
 
     group = click.Group(declared.name, help=declared.description, no_args_is_help=True)
+    trace = click.Option(
+        ["--trace"], metavar="URL", expose_value=False, callback=_traced, help="Tell this OpenTelemetry collector of the run (OTLP, HTTP)."
+    )
     for verb, function in verbs.items():
         text = {"run": "Do it.", "check": "Try credentials, reachability and permissions; move nothing."}
         wanted = text.get(verb, "Say what run would do.")
         callback = _bind(call, verb)
-        group.add_command(click.Command(verb, params=[*options], callback=callback, help=function.__doc__ if verb == "run" else wanted))
+        group.add_command(
+            click.Command(verb, params=[*options, trace], callback=callback, help=function.__doc__ if verb == "run" else wanted)
+        )
     group.add_command(
         click.Command("describe", callback=lambda: _print(describe(declared, options)), help="Print what this job is, as JSON.")
     )
@@ -123,6 +128,12 @@ def _lineage(declared: Declaration, package: str, account: receipts.Account) -> 
     return told
 
 
+def _traced(_context: click.Context, _option: click.Parameter, url: str | None) -> None:
+    """As the standard's own variable says it, which a run has from its environment as well."""
+    if url:
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = url
+
+
 def _bind(call: Callable[..., None], verb: str) -> Callable[..., None]:
     return lambda **given: call(verb, **given)
 
@@ -137,6 +148,8 @@ def _outcome(
     except click.ClickException as error:
         return _failed(log, errors.UsageError.exit_code, error.format_message())
     except errors.JobError as error:
+        if isinstance(error, errors.RefusedError) and (rotated := secrets.changed()):
+            error = errors.TemporaryError(f"{error}; the secret at {rotated} has changed since, so a new run may do")
         return _failed(log, error.exit_code, str(error))
     except (click.Abort, KeyboardInterrupt):
         return _failed(log, 130, "interrupted from the keyboard; nothing half done is visible")
@@ -190,8 +203,8 @@ def _stop_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _shown(given: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
-    return {name: "***" if name in secrets and value else _plain(value) for name, value in given.items()}
+def _shown(given: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
+    return {name: "***" if name in hidden and value else _plain(value) for name, value in given.items()}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

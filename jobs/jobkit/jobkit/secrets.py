@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCHEMES = ("env", "file", "secretsmanager", "ssm")
+_used: dict[str, bytes] = {}  # what this process was given, as a digest, by reference
 
 
 def check_reference(reference: str) -> str:
@@ -42,7 +44,23 @@ def resolve(reference: str) -> str:
         value = _read_parameter(name)
     if not (value := value.strip()):
         raise MisconfiguredError(f"no secret at {reference}: it is not set or empty")
+    _used.setdefault(reference, _digest(value))
     return value
+
+
+def changed() -> str | None:
+    """The first reference behind which another secret is than the one this process was given: it was rotated meanwhile."""
+    for reference, digest in _used.items():
+        try:
+            if _digest(resolve(reference)) != digest:
+                return reference
+        except MisconfiguredError:
+            continue  # gone, and so no better
+    return None
+
+
+def _digest(value: str) -> bytes:
+    return hashlib.sha256(value.encode()).digest()
 
 
 def _read_file(path: str) -> str:

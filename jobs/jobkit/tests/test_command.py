@@ -27,8 +27,9 @@ memory = 2048
 secrets = ["token"]
 """
 MAIN = """
+import pathlib
 import click
-from jobkit import command, errors, options
+from jobkit import command, errors, options, secrets
 
 OPTIONS = [
     options.option("--do", default="nothing", help="What to do."),
@@ -44,6 +45,10 @@ def run(job, *, do, many, token, day):
     job.outcome("d", "p=2", "unchanged", rows=2)
     job.details["note"] = "kept"
     job.progress(1, 2, "half")
+    if do == "rotate":
+        secrets.resolve(token)
+        pathlib.Path(token.removeprefix("file://")).write_text("another")  # as its keeper would, meanwhile
+        do = "RefusedError"
     if do == "bug":
         raise ZeroDivisionError("division by zero")
     if do != "nothing":
@@ -117,6 +122,14 @@ def test_each_error_has_its_exit_code_and_its_sentence(folder: Path, error: str,
     assert ended.receipt["error"] == f"{error} was asked for; ask for nothing"
     assert ended.receipt["committed"] == 1
     assert "Traceback" not in ended.stderr
+
+
+def test_a_secret_that_was_rotated_meanwhile_is_worth_another_try(folder: Path) -> None:
+    (folder / "token").write_text("canary-7f3a9c")
+    ended = call(folder, "run", "--do", "rotate", "--token", f"file://{folder}/token")
+    assert (ended.code, ended.receipt["exit_code"]) == (75, 75)
+    assert f"the secret at file://{folder}/token has changed since" in ended.receipt["error"]
+    assert "canary" not in ended.stderr
 
 
 def test_a_bug_is_70_and_its_traceback_goes_to_the_log(folder: Path) -> None:
