@@ -61,7 +61,7 @@ def read(warehouse: Warehouse, marts: Sequence[Mart]) -> Frames:
         spreads=reader.frame("fct_curve_spread", ("curve_date", "spread_2s10s_bp", "spread_3m10y_bp", "spread_5s30s_bp"), ""),
         fx=reader.frame("fct_fx_rate", ("rate_date", "quote_currency", "rate"), of_currencies),
         freshness=freshness,
-        coverage=_coverage(warehouse, freshness["dataset"]),
+        coverage=_coverage(warehouse, freshness["dataset"]).merge(reader.sessions(), on=["dataset", "month"], how="left"),
         days=reader.frame("fct_coverage_daily", _DAYS, "where status <> 'whole'"),
         quarantine=reader.frame("fct_quarantine", ("dataset", "lake_partition", "row_number", "reasons"), ""),
         differences=reader.frame("fct_close_difference", _DIFFERENCES, "where close_massive is not null"),
@@ -77,6 +77,15 @@ _FUNDAMENTAL = ("cik", "concept", "period_start", "period_end", "unit", "known_f
 
 _TICKERS = f"""
 select ticker from marts.fct_price_daily group by ticker order by sum(close * volume) desc nulls last, ticker limit {MOST_TICKERS}
+"""
+
+
+_SESSIONS = """
+select dataset, date_trunc('month', session_date)::date as month, count(*) as sessions
+from (select distinct dataset, calendar from marts.fct_coverage_daily) asked
+join marts.dim_calendar using (calendar)
+group by 1, 2
+order by 1, 2
 """
 
 
@@ -100,6 +109,12 @@ class _Reader:
         columns = ", ".join(f"{_expression(name, types.get(name, ''))} as {name}" for name in names)
         order = ", ".join(str(position) for position in range(1, len(names) + 1))
         return _frame(self._warehouse, f"select {columns} from marts.{quoted(mart)} {where} order by {order}", types)
+
+    def sessions(self) -> pd.DataFrame:
+        """How many sessions a month has on the calendar of a dataset; without rows where the marts are not there."""
+        if not {"fct_coverage_daily", "dim_calendar"} <= self._marts.keys():
+            return pd.DataFrame(columns=["dataset", "month", "sessions"])
+        return _frame(self._warehouse, _SESSIONS, {"month": "date"})
 
 
 def _expression(name: str, type_: str) -> str:

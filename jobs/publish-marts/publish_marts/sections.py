@@ -330,7 +330,7 @@ def coverage(frames: Frames) -> Section | None:
     span = f"{months[0]} to {months[-1]}"
     told = f"{len(shown)} datasets over {len(months)} months, {span}; the table below has the figures by year."
     svg = charts.heat_map("coverage-map", "Days with values by dataset and month", told, shown, [str(month) for month in months])
-    note = f"{span}. The darker, the more weekdays of the month have values; an outline where none has. Facts count when filed."
+    note = f"{span}. The darker, the more sessions of the month have values; an outline where none has. Facts count when filed."
     years = sorted(set(found["month"].dt.year))[-MOST_YEARS:]
     names = [str(year) for year in years]
     rows = [[name, *(_days_of(mine, year) for year in years)] for name, mine in _by_dataset(found)]
@@ -407,10 +407,12 @@ def _by_dataset(found: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _share(mine: pd.DataFrame, month: pd.Period) -> float | None:
-    """Days with values per weekday of the month."""
-    days = mine.loc[mine["month"] == month.to_timestamp(), "days"]
+    """Days with values per session of the month, or per weekday where the dataset has no calendar."""
+    found = mine[mine["month"] == month.to_timestamp()]
+    if found.empty:
+        return None
     weekdays = int(np.busday_count(month.start_time.date(), (month + 1).start_time.date()))
-    return float(days.iloc[0]) / weekdays if len(days) else None
+    return float(found["days"].iloc[0]) / float(found["sessions"].fillna(weekdays).iloc[0])
 
 
 def _days_of(mine: pd.DataFrame, year: int) -> str:

@@ -56,7 +56,7 @@ def nothing() -> Frames:
         "spreads": "curve_date spread_2s10s_bp spread_3m10y_bp spread_5s30s_bp",
         "fx": "rate_date quote_currency rate",
         "freshness": "dataset partitions rows last_day last_known",
-        "coverage": "dataset month days rows",
+        "coverage": "dataset month days rows sessions",
         "days": "dataset coverage_date status row_count usual_count",
         "quarantine": "dataset lake_partition row_number reasons",
         "differences": "trade_date ticker_tiingo close_tiingo close_massive difference",
@@ -110,8 +110,8 @@ def frames() -> Frames:
     told = [("tiingo_prices", 1, len(DAYS), DAYS[-1], "2026-11-20 22:30"), ("sec_filers", 1, 3, pd.NaT, "2026-11-20 12:00")]
     freshness = pd.DataFrame(told, columns=["dataset", "partitions", "rows", "last_day", "last_known"])
     coverage = pd.DataFrame(
-        [("tiingo_prices", pd.Timestamp("2012-01-01"), 21, 84), ("tiingo_prices", pd.Timestamp("2012-03-01"), 11, 44)],
-        columns=["dataset", "month", "days", "rows"],
+        [("tiingo_prices", pd.Timestamp("2012-01-01"), 20, 80, 20), ("tiingo_prices", pd.Timestamp("2012-03-01"), 11, 44, None)],
+        columns=["dataset", "month", "days", "rows", "sessions"],
     )
     return Frames(
         securities=pd.DataFrame({"ticker": ["AAPL"], "name": ["Apple Inc."], "cik": [320193.0]}),
@@ -211,8 +211,8 @@ def test_coverage_tells_a_full_month_from_a_half_and_an_empty_one(frames: Frames
     assert section
     wide = section.figures[0].svg.split("</svg>")[0]
     cells = re.findall(r'class="(cell|void)"[^/]*?(?:fill-opacity="([\d.]+)")?/>', wide)
-    assert cells == [("cell", "0.95"), ("void", ""), ("cell", "0.50")]
-    assert section.tables[0].rows == [["tiingo_prices", "32"]]
+    assert cells == [("cell", "1.00"), ("void", ""), ("cell", "0.50")]
+    assert section.tables[0].rows == [["tiingo_prices", "31"]]
 
 
 def test_what_is_wrong_with_the_data_is_told_worst_or_newest_first(frames: Frames) -> None:
