@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 STOP_WITHIN_S = 8.0  # the contract gives ten; what has not unwound by then is cut off, which is safe at any point
 _STOPPED = errors.StoppedError.exit_code
+_STOPPED_TOLD = "stopped by SIGTERM; nothing half done is visible, run it again to finish"
 _JSON_TYPES = {"integer": "integer", "float": "number", "boolean": "boolean"}
+
+
+class _Sigterm(BaseException):
+    """SIGTERM, on its way out through code that catches every Exception: botocore takes one for a lost connection and asks again."""
 
 
 class Job:
@@ -125,6 +130,8 @@ def _outcome(
         return _failed(log, errors.UsageError.exit_code, error.format_message())
     except errors.JobError as error:
         return _failed(log, error.exit_code, str(error))
+    except _Sigterm:
+        return _failed(log, _STOPPED, _STOPPED_TOLD)
     except (click.Abort, KeyboardInterrupt):
         return _failed(log, 130, "interrupted from the keyboard; nothing half done is visible")
     except Exception as error:  # the one place that turns a bug into an exit code
@@ -164,7 +171,7 @@ def _stop_on_sigterm() -> None:
         last_resort = threading.Timer(STOP_WITHIN_S, os._exit, [_STOPPED])
         last_resort.daemon = True
         last_resort.start()
-        raise errors.StoppedError("stopped by SIGTERM; nothing half done is visible, run it again to finish")
+        raise _Sigterm
 
     signal.signal(signal.SIGTERM, stop)
 
