@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jobkit import logs, secrets
 from jobkit.report import prefect
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ASIDE = ("accepted/", "rejected/")  # where the job puts files: no new ones
-WITHIN_S = 15.0  # each call; the function has a minute
+QUESTIONS = 3  # to Secrets Manager and twice to Prefect; each may take its part of the time that is left
 NOT_FOUND = 404
 
 
@@ -33,13 +33,23 @@ class EventError(Exception):
     """The event is none of a dropped file, or no run could be started for it; the message says what to look at."""
 
 
-def handler(event: Mapping[str, Any], _context: object) -> dict[str, str | None]:
+class Context(Protocol):
+    """What Lambda tells of a call besides the event."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How long the function may still take."""
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, str | None]:
     """The file's key below the drop, and the id of its flow run; None where there is nothing to start.
 
     Raises EventError on another event and where Prefect refuses, jobkit's errors where it cannot be reached.
     """
     key, identity = dropped(event, os.environ["FINELT_DROP"])
-    run_id = None if key.startswith(ASIDE) or key.endswith("/") else start(api(), os.environ["FINELT_DEPLOYMENT"], key, identity)
+    run_id = None
+    if not key.startswith(ASIDE) and not key.endswith("/"):
+        within_s = context.get_remaining_time_in_millis() / 1000 / QUESTIONS
+        run_id = start(api(), os.environ["FINELT_DEPLOYMENT"], key, identity, within_s=within_s)
     logs.set_up(lambda _: None).info("dropped", extra={"key": key, "flow_run_id": run_id})
     return {"key": key, "flow_run_id": run_id}
 
@@ -59,12 +69,12 @@ def dropped(event: Mapping[str, Any], prefix: str) -> tuple[str, str]:
     return key.removeprefix(prefix), hashlib.sha256(f"{bucket}\n{key}\n{version}".encode()).hexdigest()
 
 
-def start(server: prefect.Api, deployment: str, key: str, identity: str) -> str:
+def start(server: prefect.Api, deployment: str, key: str, identity: str, *, within_s: float) -> str:
     """The id of the one flow run with this identity, which is there now. Raises EventError, jobkit's UnreachableError."""
     try:
-        found = server.call("GET", f"/deployments/name/{deployment}", within_s=WITHIN_S)
+        found = server.call("GET", f"/deployments/name/{deployment}", within_s=within_s)
         asked = {"parameters": {"key": key}, "idempotency_key": identity}
-        run = server.call("POST", f"/deployments/{found['id']}/create_flow_run", asked, within_s=WITHIN_S)
+        run = server.call("POST", f"/deployments/{found['id']}/create_flow_run", asked, within_s=within_s)
     except prefect.RefusedError as error:
         hint = "; run ./scripts/stack register, which makes it" if error.status == NOT_FOUND else ""
         raise EventError(f"Prefect starts no run of {deployment} for {key}: {error}{hint}") from None
