@@ -61,6 +61,12 @@ SERVICES = (
         re.compile(r"(orchestration|images)/.*|jobs/catalogue\.py|jobs/[^/]+/(pyproject\.toml|[a-z_]+/.*)"),  # to describe themselves
     ),
     Service(
+        "start-dropped-files",
+        "A Lambda function: an object dropped into the lake's bucket starts a run of extract-dropped-files.",
+        "events",
+        re.compile(r"jobs/(__init__|start_dropped_files)\.py|jobs/jobkit/jobkit/([a-z_]+/)?[a-z_]+\.py"),
+    ),
+    Service(
         "sample-vendors",
         "Answers as the real vendors do, with real figures of 2009 to 2013.",
         "samples",

@@ -17,15 +17,16 @@ ISSUER = "token.actions.githubusercontent.com"
 POWER = "arn:aws:iam::aws:policy/PowerUserAccess"  # AWS's own: everything but IAM, which is given below by name
 # What running takes, all roles together. A role's own policy is narrower; this is for the day somebody widens one.
 RUNNING = {
-    "s3": ("s3:GetObject", "s3:PutObject", "s3:ListBucket"),
+    "s3": ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"),
     "secretsmanager": ("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"),
     "kms": ("kms:Decrypt", "kms:GenerateDataKey"),
     "ecs": ("ecs:RunTask", "ecs:DescribeTasks", "ecs:StopTask", "ecs:TagResource"),
-    "sqs": ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes"),
+    "sqs": ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes"),
     "ecr": ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"),
     "logs": ("logs:CreateLogStream", "logs:PutLogEvents"),
+    "ec2": policies.INTERFACES,
 }
-ANYWHERE = ("ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition")  # which have no resource
+ANYWHERE = ("ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", *policies.INTERFACES_SEEN)  # which have no resource
 
 
 def make(settings: Settings) -> pulumi.Output[str]:
@@ -69,6 +70,7 @@ def _boundary(settings: Settings) -> aws.iam.Policy:
         "sqs": [f"arn:aws:sqs:{here}:{settings.name}-*"],
         "ecr": [f"arn:aws:ecr:{here}:repository/{settings.name}/*"],
         "logs": [f"arn:aws:logs:{here}:log-group:/finelt/{settings.stack}/*"],
+        "ec2": [f"arn:aws:ec2:{here}:{kind}/*" for kind in policies.INTERFACES_IN],
     }
     statements = [policies.allow(RUNNING[service], arns) for service, arns in things.items()]
     roles = [f"arn:aws:iam::{settings.account}:role/{settings.name}-*"]
@@ -88,7 +90,7 @@ def _deploying(settings: Settings, boundary: aws.iam.Policy) -> list[policies.St
         "iam:ListAttachedRolePolicies",
         "iam:ListInstanceProfilesForRole",
     )
-    services = ["ecs-tasks.amazonaws.com", "vpc-flow-logs.amazonaws.com"]
+    services = ["ecs-tasks.amazonaws.com", "lambda.amazonaws.com", "vpc-flow-logs.amazonaws.com"]
     return [
         policies.allow(reading, roles),
         policies.allow(("iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary"), roles, bounded),

@@ -18,6 +18,8 @@ from jobs.catalogue import catalogue
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from jobs.catalogue import JobSpec
+
 HOURS = 730  # in a month
 PAGE = Path(__file__).with_name("COSTS.md")
 FARGATE = {"ARM64": (0.03238, 0.00356), "X86_64": (0.04048, 0.004445)}  # a vCPU-hour, a GB-hour
@@ -94,11 +96,11 @@ def _service(made: Resource, task: Resource) -> Item:
 
 
 def run_usd(found: Graph) -> float:
-    """What one daily flow costs: every job of the catalogue for a minute, and the flow's own task while it waits."""
+    """What one daily flow costs: each of its steps for a minute, and the flow's own task while it waits."""
     tasks = {made.name: made for made in found.of("ecs/taskDefinition:TaskDefinition")}
     stack = next(found.of("ecs/cluster:Cluster")).name
     share = SPOT_SHARE if _spot(found) else 1.0
-    minutes = {f"{stack}-{spec.name}": MINUTES for spec in catalogue()} | {f"{stack}-flows": JOBS_IN_FLOW_WAITING}
+    minutes = {f"{stack}-{spec.name}": MINUTES for spec in steps()} | {f"{stack}-flows": JOBS_IN_FLOW_WAITING}
     return sum(
         share
         * fargate_usd(
@@ -109,6 +111,11 @@ def run_usd(found: Graph) -> float:
         )
         for name, count in minutes.items()
     )
+
+
+def steps() -> list[JobSpec]:
+    """The jobs of the daily flow; dropped files come when they come."""
+    return [spec for spec in catalogue() if "drop" not in spec.reads]
 
 
 def _spot(found: Graph) -> bool:
@@ -147,7 +154,7 @@ def page() -> str:
         "",
         "## A run",
         "",
-        f"The daily flow: {len(catalogue())} steps of a minute (Fargate counts no less), and its own task for {JOBS_IN_FLOW_WAITING}:",
+        f"The daily flow: {len(steps())} steps of a minute (Fargate counts no less), and its own task for {JOBS_IN_FLOW_WAITING}:",
         "",
         "| stack | a run | a month of working days |",
         "| --- | ---: | ---: |",

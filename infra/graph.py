@@ -51,6 +51,7 @@ ARNS = {
     "cloudfront/distribution:Distribution": "arn:aws:cloudfront::{account}:distribution/E000000000000",
     "secretsmanager/secret:Secret": "arn:aws:secretsmanager:{region}:{account}:secret:{name}-AbCdEf",
     "iam/openIdConnectProvider:OpenIdConnectProvider": "arn:aws:iam::{account}:oidc-provider/token.actions.githubusercontent.com",
+    "lambda/function:Function": "arn:aws:lambda:{region}:{account}:function:{name}",
     "iam/policy:Policy": "arn:aws:iam::{account}:policy/{name}",
 }
 DIGEST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{{name}}@sha256:{'0' * 64}"

@@ -29,19 +29,20 @@ KEPT = 20
 
 
 class JobImage(pulumi.ComponentResource):
-    """An image in its repository. `digest` is repository@sha256:..., which is what runs.
+    """An image in its `repository`. `digest` is repository@sha256:..., which is what runs.
 
     The tag is the hash of everything that goes in, so that an unchanged job is not built, and a changed one never meets its old tag.
     """
 
     digest: pulumi.Output[str]
+    repository: aws.ecr.Repository
 
     def __init__(
         self, spec: JobSpec | Service, settings: Settings, keys: Keys, registry: docker.RegistryArgs, after: JobImage | None
     ) -> None:
         super().__init__("finelt:images:JobImage", spec.name, opts=pulumi.ResourceOptions(depends_on=[after] if after else []))
         below = pulumi.ResourceOptions(parent=self)
-        repository = aws.ecr.Repository(
+        self.repository = repository = aws.ecr.Repository(
             f"{settings.name}-{spec.name}",
             name=f"{settings.name}/{spec.name}",
             image_tag_mutability="IMMUTABLE",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pulumi
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from infra.tasks import Made
     from jobs.catalogue import JobSpec
 
+T = TypeVar("T")
 READ, WRITE = ("s3:GetObject",), ("s3:GetObject", "s3:PutObject")
+TAKE = (*WRITE, "s3:DeleteObject")
+DROP = "drop"  # beside the lake too: whoever takes dropped files puts them aside there
 DOCS_WRITERS, DOCS_READERS = "warehouse/marts", "site"  # dbt's documentation lies beside the lake: whoever makes marts writes it
 
 
@@ -88,11 +91,21 @@ def lake_prefixes(spec: JobSpec) -> dict[str, tuple[str, ...]]:
     for datasets, actions in ((spec.reads, READ), (spec.writes, WRITE)):
         names = [dataset.removesuffix("*").rstrip("/") for dataset in datasets if dataset.startswith("raw/")]
         prefixes.update({f"lake/{name}/": actions for name in names})
+    if DROP in spec.writes:
+        prefixes[f"{DROP}/"] = TAKE
     if DOCS_WRITERS in spec.writes:
         prefixes["docs/"] = WRITE
     elif DOCS_READERS in spec.writes:
         prefixes["docs/"] = READ
     return prefixes
+
+
+def by_job(values: Mapping[tuple[str, str], T]) -> dict[str, dict[str, T]]:
+    """Values by job and option, as options by job."""
+    found: dict[str, dict[str, T]] = {}
+    for (job, option), value in values.items():
+        found.setdefault(job, {})[option] = value
+    return found
 
 
 def _in(bucket: aws.s3.Bucket, prefixes: Mapping[str, tuple[str, ...]]) -> list[Statement]:

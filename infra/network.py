@@ -29,7 +29,7 @@ class Network:
     groups: dict[str, aws.ec2.SecurityGroup]
 
     def group_id(self, name: str) -> pulumi.Output[str]:
-        """The security group of jobs, prefect, worker, warehouse, prefect-database or redis."""
+        """The security group of jobs, prefect, worker, events, warehouse, prefect-database or redis."""
         return self.groups[name].id
 
 
@@ -108,17 +108,18 @@ def _endpoints(settings: Settings, vpc: aws.ec2.Vpc, subnets: list[aws.ec2.Subne
 
 def _groups(settings: Settings, vpc: aws.ec2.Vpc) -> dict[str, aws.ec2.SecurityGroup]:
     """Who may speak to whom. Every rule is between two groups, but for https to the outside."""
-    names = ["jobs", "prefect", "worker", "warehouse", "prefect-database"]
+    names = ["jobs", "prefect", "worker", "events", "warehouse", "prefect-database"]
     talks = [
         ("jobs", "warehouse", POSTGRES),
         ("jobs", "prefect", PREFECT),
         ("worker", "prefect", PREFECT),
+        ("events", "prefect", PREFECT),
         ("prefect", "prefect-database", POSTGRES),
     ]
     if settings.server_replicas > 1:
         names.append("redis")
         talks.append(("prefect", "redis", REDIS))
-    outward = ["jobs", "prefect", "worker"]
+    outward = ["jobs", "prefect", "worker", "events"]
     if settings.egress == "endpoints":
         names.append("endpoints")
         talks += [(name, "endpoints", HTTPS) for name in outward]

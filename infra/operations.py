@@ -10,61 +10,82 @@ import pulumi_aws as aws
 from infra import policies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from infra.data import Data
+    from infra.events import Events
     from infra.keys import Keys
     from infra.orchestrator import Orchestrator
     from infra.settings import Settings
     from infra.tasks import Made
+    from jobs.catalogue import JobSpec
 
 FAILED = "{ $.exit_code > 0 && $.exit_code != 75 }"  # a receipt of a run that will not be tried again
+DONE = '{ $.verb = "run" && $.exit_code = 0 }'
 LOW_STORAGE_BYTES, MANY_CONNECTIONS, BUSY_PERCENT = 4 * 1024**3, 60, 85
-FRESH_WITHIN_S = 86_400  # a published site is older than a day: late
+DAY_S = 86_400
+LATE_DAYS = 3  # what runs on weekdays is silent for a weekend; the third day is late
 PUBLISHER = "publish-marts"
 
 
-def make(settings: Settings, keys: Keys, data: Data, orchestrator: Orchestrator, jobs: Mapping[str, Made]) -> aws.sns.Topic:
+def make(
+    settings: Settings,
+    keys: Keys,
+    data: Data,
+    orchestrator: Orchestrator,
+    drops: Events,
+    jobs: Mapping[str, Made],
+    specs: Sequence[JobSpec],
+) -> aws.sns.Topic:
     """The topic that all alarms go to."""
     topic = aws.sns.Topic(f"{settings.name}-alarms", name=f"{settings.name}-alarms", kms_master_key_id=keys.messages.arn)
     aws.sns.TopicSubscription(f"{settings.name}-alarms", topic=topic.arn, protocol="email", endpoint=settings.alarm_email)
     own = {"StringEquals": {"aws:SourceAccount": settings.account}}
     senders = [policies.service(name, ("sns:Publish",), [topic.arn], own) for name in ("cloudwatch", "events", "budgets")]
     aws.sns.TopicPolicy(f"{settings.name}-alarms", arn=topic.arn, policy=policies.document(*senders))
-    _runs(settings, topic, jobs)
+    _failures(settings, topic, jobs)
+    _freshness(settings, topic, {name: jobs[name] for name in (*(spec.name for spec in specs if spec.schedule), PUBLISHER)})
     _crashes(settings, topic)
     for role, database in (("warehouse", data.warehouse), ("prefect-database", orchestrator.database)):
         _database(settings, topic, role, database)
-    letters = {"QueueName": orchestrator.dead_letters.name}
-    _alarm(settings, topic, "dead-letters", "AWS/SQS", "ApproximateNumberOfMessagesVisible", letters, 0, statistic="Maximum")
+    for name, queue in (("dead-letters", orchestrator.dead_letters), ("dropped-files-dead-letters", drops.dead_letters)):
+        letters = {"QueueName": queue.name}
+        _alarm(settings, topic, name, "AWS/SQS", "ApproximateNumberOfMessagesVisible", letters, 0, statistic="Maximum")
+    _alarm(settings, topic, "dropped-files-errors", "AWS/Lambda", "Errors", {"FunctionName": drops.function.name}, 0)
     for service in orchestrator.services:
         running: dict[str, pulumi.Input[str]] = {"ClusterName": settings.name, "ServiceName": service.name}
         name = f"{service._name.removeprefix(settings.name + '-')}-down"  # noqa: SLF001  the name we gave it
         _alarm(settings, topic, name, "ECS/ContainerInsights", "RunningTaskCount", running, 1, below=True, missing="breaching")
-    _dashboard(settings, data, orchestrator)
+    _dashboard(settings, data, orchestrator, drops)
     _budget(settings, topic)
     return topic
 
 
-def _runs(settings: Settings, topic: aws.sns.Topic, jobs: Mapping[str, Made]) -> None:
-    """A failed run, read from the receipt in its log; and the site's publication, which must come every day."""
+def _failures(settings: Settings, topic: aws.sns.Topic, jobs: Mapping[str, Made]) -> None:
+    """A failed run, read from the receipt in its log."""
     metric = f"finelt/{settings.stack}"
     for name, made in jobs.items():
         _counted(settings, f"{name}-failed", made, FAILED, metric)
         _alarm(settings, topic, f"{name}-failed", metric, f"{name}-failed", {}, 0)
-    if PUBLISHER in jobs:
-        _counted(settings, f"{PUBLISHER}-done", jobs[PUBLISHER], "{ $.exit_code = 0 }", metric)
+
+
+def _freshness(settings: Settings, topic: aws.sns.Topic, jobs: Mapping[str, Made]) -> None:
+    """No receipt of a good run for days from what runs by schedule: the data are late, whatever the reason."""
+    metric = f"finelt/{settings.stack}"
+    for name, made in jobs.items():
+        _counted(settings, f"{name}-done", made, DONE, metric)
         _alarm(
             settings,
             topic,
-            "site-late",
+            f"{name}-late",
             metric,
-            f"{PUBLISHER}-done",
+            f"{name}-done",
             {},
             1,
             below=True,
             missing="breaching",
-            period_s=FRESH_WITHIN_S,
+            period_s=DAY_S,
+            times=LATE_DAYS,
         )
 
 
@@ -130,7 +151,7 @@ def _alarm(
     )
 
 
-def _dashboard(settings: Settings, data: Data, orchestrator: Orchestrator) -> None:
+def _dashboard(settings: Settings, data: Data, orchestrator: Orchestrator, drops: Events) -> None:
     def graph(title: str, metrics: list[Any], stat: str) -> dict[str, Any]:
         shown = {"title": title, "region": settings.region, "metrics": metrics, "stat": stat, "period": 300}
         return {"type": "metric", "width": 12, "height": 6, "properties": shown}
@@ -142,7 +163,10 @@ def _dashboard(settings: Settings, data: Data, orchestrator: Orchestrator) -> No
         graph("Databases: free bytes", [["AWS/RDS", "FreeStorageSpace", "DBInstanceIdentifier", name] for name in databases], "Minimum"),
         graph(
             "Dead letters",
-            [["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", orchestrator.dead_letters.name]],
+            [
+                ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue.name]
+                for queue in (orchestrator.dead_letters, drops.dead_letters)
+            ],
             "Maximum",
         ),
     ]

@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from infra import data as stores
 from infra import policies, tasks
+from infra.jobs import by_job
 from infra.network import PREFECT
 
 if TYPE_CHECKING:
@@ -246,7 +247,8 @@ def stack(settings: Settings, data: Data, runs: Mapping[str, Made], network: Net
             "site": pulumi.Output.concat("s3://", data.site.bucket, "/site"),
             "warehouse": pulumi.Output.concat(f"postgresql://{stores.WAREHOUSE}@", data.warehouse.address, f":5432/{stores.WAREHOUSE}"),
             "warehouse_password": pulumi.Output.concat("secretsmanager://", shared.name),
-            **{job: {option: pulumi.Output.concat("secretsmanager://", own.name)} for (job, option), own in data.tokens().items()},
+            "drop": pulumi.Output.concat("s3://", bucket, "/drop"),
+            **by_job({key: pulumi.Output.concat("secretsmanager://", own.name) for key, own in data.tokens().items()}),
         },
         "warehouse": {"host": data.warehouse.address, "secret": shared.arn},
     }

@@ -10,6 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Text = pulumi.Input[str]
+# What Lambda does to put a function into a network. Source: "Giving Lambda functions access to resources in an Amazon VPC".
+INTERFACES = (
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+)
+INTERFACES_IN = ("network-interface", "security-group", "subnet")
+INTERFACES_SEEN = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
 Statement = dict[str, Any]
 
 

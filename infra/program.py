@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 
 from images.plan import SERVICES
-from infra import access, data, images, jobs, keys, network, operations, orchestrator, settings, tasks
+from infra import access, data, events, images, jobs, keys, network, operations, orchestrator, settings, tasks
 from jobs.catalogue import catalogue
 
 
@@ -21,13 +21,16 @@ def make(chosen: settings.Settings) -> None:
     locks = keys.make(chosen)
     net = network.make(chosen, locks)
     deploy_role = access.make(chosen)
-    pictures = images.make([*specs, *(service for service in SERVICES if service.name == "orchestration")], chosen, locks)
+    pictures = images.make(
+        [*specs, *(service for service in SERVICES if service.name in ("orchestration", events.FUNCTION))], chosen, locks
+    )
     stores = data.make(chosen, locks, net, specs)
     cluster = tasks.cluster(chosen, locks)
     password = orchestrator.auth(chosen, locks)
     runs = jobs.make(chosen, locks, stores, pictures, specs, orchestrator.reporting(password))
     prefect = orchestrator.make(chosen, locks, net, stores, cluster, pictures["orchestration"].digest, runs, password)
-    operations.make(chosen, locks, stores, prefect, runs)
+    drops = events.make(chosen, locks, net, stores, pictures[events.FUNCTION], password, prefect.api_url)
+    operations.make(chosen, locks, stores, prefect, drops, runs, specs)
     pulumi.export("api_url", prefect.api_url)
     pulumi.export("cluster", cluster.name)
     pulumi.export("deploy_role", deploy_role)

@@ -26,7 +26,7 @@ FARGATE: dict[int, tuple[int, ...]] = {
     16384: tuple(range(32 * GIB, 120 * GIB + 1, 8 * GIB)),
 }
 CRON = re.compile(r"[\d*,/\-]+( [\d*,/\-A-Za-z]+){4}")
-DATASET = re.compile(r"(raw/([a-z][a-z0-9_]*|\*)|warehouse/[a-z]+|site)")
+DATASET = re.compile(r"(raw/([a-z][a-z0-9_]*|\*)|warehouse/[a-z]+|site|drop)")
 HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 OPTION = re.compile(r"[a-z][a-z_]*")
 

@@ -22,7 +22,7 @@ from images import base, engine, lock, plan, size
 from images.engine import EngineError, Surroundings
 from jobs.catalogue import JobSpec, catalogue
 from tests.registry import registry
-from tests.test_job_contract import CANARY, arguments, silence
+from tests.test_job_contract import CANARY, arguments, s3, silence
 from tests.test_job_contract import describe as described_here
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_usage_errors_end_with_2_and_one_receipt(spec: JobSpec) -> None:
 @every_job
 def test_without_network_the_other_side_is_temporarily_away_and_nothing_leaks(spec: JobSpec) -> None:
     for verb in ("check", "run"):
-        ended = run(spec, verb, *arguments(spec, Path("/tmp"), 9), environ={"CANARY": CANARY})  # noqa: S108
+        ended = run(spec, verb, *arguments(spec, Path("/tmp"), 9), environ={"CANARY": CANARY, **s3(9)})  # noqa: S108
         assert (ended.code, ended.receipt["exit_code"], ended.receipt["verb"]) == (75, 75, verb)
         assert "Traceback" not in ended.stderr
         assert CANARY not in ended.stdout + ended.stderr
@@ -151,10 +151,10 @@ def test_without_network_the_other_side_is_temporarily_away_and_nothing_leaks(sp
 def test_sigterm_ends_the_first_process_of_a_container_within_ten_seconds(spec: JobSpec) -> None:
     name = f"finelt-test-{secrets.token_hex(4)}"
     with silence() as (port, met):
-        flags = ["--name", name, "--network", "host", "--env", "CANARY"]
+        environ = {"CANARY": CANARY, **s3(port)}
+        flags = ["--name", name, "--network", "host", *(word for variable in environ for word in ("--env", variable))]
         command = [engine.client(), "run", "--rm", *HARDENED, *flags, image(spec), "run", *arguments(spec, Path("/tmp"), port)]  # noqa: S108
-        environ = {**os.environ, "CANARY": CANARY}
-        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert met.wait(60), "the job never called the other side"
             began = time.monotonic()
             engine.docker("kill", "--signal", "TERM", name)
@@ -408,6 +408,7 @@ class Network:
             "lake": "s3://finelt/lake",
             "site": "s3://finelt/site",
             "docs": "s3://finelt/docs",
+            "drop": "s3://finelt/drop",
             "warehouse": "postgresql://finelt@postgres:5432/finelt",
             "warehouse-password": "file:///password",
             "start": "2012-12-03",

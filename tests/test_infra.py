@@ -23,9 +23,12 @@ UNDERSTOOD = {"RESOURCE_STAR", "MISMATCHED_TYPE_BUT_USABLE"}  # the first has a 
 NO_RESOURCE = {
     "ecr:GetAuthorizationToken",
     "ecs:DescribeTaskDefinition",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
     *("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"),
 }
 DATABASE, TASK, BUCKET = "rds/instance:Instance", "ecs/taskDefinition:TaskDefinition", "s3/bucket:Bucket"
+FUNCTION, ALARM, QUEUE = "lambda/function:Function", "cloudwatch/metricAlarm:MetricAlarm", "sqs/queue:Queue"
 LOGS, ROLE, REPOSITORY = "cloudwatch/logGroup:LogGroup", "iam/role:Role", "ecr/repository:Repository"
 
 
@@ -201,11 +204,70 @@ def no_policy_allows_more_than_it_names(found: Graph) -> Iterator[str]:
         if name.startswith("kms/"):
             continue  # in a key's policy "*" is the key, and the account itself governs it
         for statement in policy["Statement"]:
-            actions, resources = listed(statement["Action"]), listed(statement["Resource"])
+            actions, resources = listed(statement["Action"]), listed(statement.get("Resource", []))
             if statement["Effect"] == "Deny":
                 continue
             if any("*" in action for action in actions) or ("*" in resources and not set(actions) <= NO_RESOURCE):
                 yield name
+
+
+def functions_run_by_digest_inside_and_lose_no_event(found: Graph) -> Iterator[str]:
+    dead = {told["deadLetterConfig"]["targetArn"] for told in (f.inputs for f in found.of(FUNCTION)) if "deadLetterConfig" in told}
+    queues = {f"arn:aws:sqs:eu-central-1:123456789012:{queue.inputs['name']}" for queue in found.of(QUEUE)}
+    for function in found.of(FUNCTION):
+        told = function.inputs
+        targets = [target.inputs for target in found.of("cloudwatch/eventTarget:EventTarget") if target.name == function.name]
+        permissions = [made.inputs for made in found.of("lambda/permission:Permission") if made.inputs["function"] == told["name"]]
+        groups = {logs.inputs["name"] for logs in found.of(LOGS)}
+        good = (
+            re.search(r"@sha256:[0-9a-f]{64}$", told["imageUri"]),
+            told.get("reservedConcurrentExecutions", -1) > 0,
+            told.get("vpcConfig", {}).get("subnetIds") and told["vpcConfig"].get("securityGroupIds"),
+            "deadLetterConfig" in told and dead <= queues,
+            targets and all(target.get("deadLetterConfig", {}).get("arn") in queues for target in targets),
+            permissions and all(":rule/" in made.get("sourceArn", "") and made.get("sourceAccount") for made in permissions),
+            told.get("loggingConfig", {}).get("logGroup") in groups,
+            not [name for name, value in told["environment"]["variables"].items() if re.search(r"://[^/]*:[^/]*@", value)],
+        )
+        if not all(good):
+            yield function.name
+
+
+def dropped_files_start_something(found: Graph) -> Iterator[str]:
+    told = [made.inputs for made in found.of("s3/bucketNotification:BucketNotification") if made.name.endswith("-lake")]
+    if [made.get("eventbridge") for made in told] != [True]:
+        yield "the lake tells nothing"
+    rule = found.the("cloudwatch/eventRule:EventRule", "-start-dropped-files")
+    pattern = json.loads(rule.inputs["eventPattern"])
+    where = found.the(BUCKET, "-lake").inputs["bucket"]
+    detail = {"bucket": {"name": [where]}, "object": {"key": [{"prefix": "drop/"}]}}
+    if pattern != {"source": ["aws.s3"], "detail-type": ["Object Created"], "detail": detail}:
+        yield rule.name
+
+
+def whatever_can_go_wrong_wakes_somebody(found: Graph) -> Iterator[str]:
+    alarms = [alarm.inputs for alarm in found.of(ALARM) if alarm.inputs.get("alarmActions")]
+    watched = {value for alarm in alarms for value in alarm.get("dimensions", {}).values()}
+    yield from (queue.name for queue in found.of(QUEUE) if queue.name.endswith("-dead") and queue.inputs["name"] not in watched)
+    yield from (function.name for function in found.of(FUNCTION) if function.inputs["name"] not in watched)
+    counted = {made.inputs["name"]: made.inputs for made in found.of("cloudwatch/logMetricFilter:LogMetricFilter")}
+    alarmed = {alarm["metricName"]: alarm for alarm in alarms if alarm["namespace"].startswith("finelt/")}
+    stack = next(found.of("ecs/cluster:Cluster")).name.removeprefix("finelt-")
+    for spec in SPECS:
+        late = [f"{spec.name}-done"] if spec.schedule or "site" in spec.writes else []
+        for metric in (f"{spec.name}-failed", *late):
+            place = counted.get(metric, {}).get("logGroupName")
+            missing = alarmed.get(metric, {}).get("treatMissingData")
+            if place != f"/finelt/{stack}/{spec.name}" or missing != ("breaching" if metric in late else "notBreaching"):
+                yield metric
+
+
+def only_what_takes_dropped_files_may_delete(found: Graph) -> Iterator[str]:
+    for name, policy in documents(found):
+        for statement in policy["Statement"]:
+            below = [resource.partition(":::")[2].partition("/")[2] for resource in listed(statement.get("Resource", []))]
+            if statement["Effect"] == "Allow" and "s3:DeleteObject" in listed(statement["Action"]) and not name.endswith("-boundary"):
+                yield from (f"{name} {key}" for key in below if key != "drop/*")
 
 
 RULES: dict[Callable[[Graph], Iterator[str]], Callable[[Graph], Graph]] = {
@@ -228,7 +290,19 @@ RULES: dict[Callable[[Graph], Iterator[str]], Callable[[Graph], Graph]] = {
     ),
     roles_are_trusted_narrowly_and_bounded: lambda found: found.with_inputs(ROLE, "-load-warehouse", permissionsBoundary=None),
     databases_are_private_encrypted_and_kept: lambda found: found.with_inputs(DATABASE, "-warehouse", publiclyAccessible=True),
-    queues_and_topics_are_encrypted: lambda found: found.with_inputs("sqs/queue:Queue", "-dead", kmsMasterKeyId=None),
+    queues_and_topics_are_encrypted: lambda found: found.with_inputs(QUEUE, "-task-events-dead", kmsMasterKeyId=None),
+    functions_run_by_digest_inside_and_lose_no_event: lambda found: found.with_inputs(
+        FUNCTION, "-start-dropped-files", deadLetterConfig=None
+    ),
+    dropped_files_start_something: lambda found: found.with_inputs("s3/bucketNotification:BucketNotification", "-lake", eventbridge=None),
+    whatever_can_go_wrong_wakes_somebody: lambda found: found.without(ALARM, "-extract-sec-filers-late"),
+    only_what_takes_dropped_files_may_delete: lambda found: found.with_inputs(
+        "iam/rolePolicy:RolePolicy",
+        "-extract-sec-filers",
+        policy=json.dumps(
+            {"Statement": [{"Effect": "Allow", "Action": ["s3:DeleteObject"], "Resource": ["arn:aws:s3:::lake/lake/raw/sec_filers/*"]}]}
+        ),
+    ),
     nobody_is_let_in_from_outside: lambda found: found.with_inputs(
         "vpc/securityGroupIngressRule:SecurityGroupIngressRule", "-jobs-to-warehouse", referencedSecurityGroupId=None, cidrIpv4="0.0.0.0/0"
     ),
@@ -302,7 +376,7 @@ def test_a_job_that_reads_what_nobody_writes_is_refused() -> None:
     from dataclasses import replace
 
     lost = replace(SPECS[0], reads=("raw/nothing",))
-    with pytest.raises(jobs.CatalogueError, match=f"{lost.name}: it reads 'raw/nothing', which no job writes; correct it to one of raw/"):
+    with pytest.raises(jobs.CatalogueError, match=f"{lost.name}: it reads 'raw/nothing', which no job writes; correct it to one of .*raw/"):
         jobs.check([*SPECS, lost])
 
 
@@ -313,6 +387,7 @@ def test_a_job_may_touch_its_own_datasets_secrets_and_nothing_else(dev: Graph) -
         expected = {f"lake/{dataset}/*" for dataset in spec.writes if dataset.startswith("raw/")}
         expected |= {"site/*"} if "site" in spec.writes else set()
         expected |= {"docs/*"} if "warehouse/marts" in spec.writes else set()
+        expected |= {"drop/*"} if "drop" in spec.writes else set()
         assert {resource.partition(":::")[2].partition("/")[2] for resource in written} == expected, spec.name
         secrets = [r for s in policy["Statement"] if "secretsmanager:GetSecretValue" in s["Action"] for r in s["Resource"]]
         assert len(secrets) == len(spec.secrets)
@@ -340,7 +415,7 @@ def test_there_is_a_repository_an_image_and_a_task_per_job_and_no_list_of_them(d
 
 def test_aws_would_understand_every_policy(dev: Graph) -> None:
     for name, policy in documents(dev):
-        if name.startswith(("kms/", "s3/", "sqs/", "sns/")):
+        if name.startswith(("kms/", "s3/", "sqs/", "sns/", "ecr/")):
             continue  # policies of resources have a principal, which parliament does not know
         findings = [finding for finding in analyze_policy_string(json.dumps(policy)).findings if finding.issue not in UNDERSTOOD]
         assert findings == [], (name, [str(finding) for finding in findings])
@@ -353,6 +428,36 @@ def test_ecs_would_take_every_task(dev: Graph) -> None:
         asked = {"family": task.inputs["family"], "containerDefinitions": json.loads(task.inputs["containerDefinitions"])}
         report = ParamValidator().validate(asked, shape)
         assert not report.has_errors(), (task.name, report.generate_report())
+
+
+def test_a_job_with_two_secrets_is_given_both() -> None:
+    secrets = {("a", "token"): 1, ("a", "password"): 2, ("b", "token"): 3}
+    assert jobs.by_job(secrets) == {"a": {"token": 1, "password": 2}, "b": {"token": 3}}
+
+
+def test_the_function_may_do_no_more_than_it_does(dev: Graph) -> None:
+    policy = json.loads(dev.the("iam/rolePolicy:RolePolicy", "dev-start-dropped-files").inputs["policy"])
+    allowed = {action: statement["Resource"] for statement in policy["Statement"] for action in statement["Action"]}
+    assert {action.partition(":")[0] for action in allowed} == {"secretsmanager", "logs", "sqs", "kms", "ec2"}
+    assert [arn.partition(":secret:")[2][:-7] for arn in allowed["secretsmanager:GetSecretValue"]] == ["finelt-dev/prefect/auth"]
+    assert [arn.rpartition(":")[2] for arn in allowed["sqs:SendMessage"]] == ["finelt-dev-start-dropped-files-dead"]
+
+
+def test_the_function_asks_for_what_is_registered_and_understands_what_the_rule_lets_through(
+    dev: Graph,
+) -> None:
+    from jobs import start_dropped_files as ours
+
+    told = dev.the(FUNCTION, "-start-dropped-files").inputs
+    variables = told["environment"]["variables"]
+    job, _, pool = variables["FINELT_DEPLOYMENT"].partition("/")
+    assert (job in {spec.name for spec in SPECS}, pool) == (True, "ecs")
+    module, _, name = told["imageConfig"]["commands"][0].rpartition(".")
+    assert (module, name) == (ours.__name__, ours.handler.__name__)
+    stack = {variable["name"]: variable["value"] for variable in container(dev.the(TASK, "-register"))["environment"]}["FINELT_STACK"]
+    assert json.loads(stack)["parameters"]["drop"].endswith(f"/{variables['FINELT_DROP']}".rstrip("/"))
+    event = {"detail": {"bucket": {"name": "b"}, "object": {"key": f"{variables['FINELT_DROP']}x/y.csv", "sequencer": "1"}}}
+    assert ours.dropped(event, variables["FINELT_DROP"])[0] == "x/y.csv"
 
 
 def test_what_is_registered_is_what_was_made(dev: Graph) -> None:

@@ -76,12 +76,19 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "warehouse": f"postgresql://finelt@127.0.0.1:{port}/warehouse",
         "warehouse_password": "env://CANARY",
         "site": str(tmp_path / "site"),
+        "drop": "s3://bucket/drop",
         **changes,
     }
     options = describe(spec)["options"]
     unknown = set(options["required"]) - set(known)
     assert not unknown, f"tell tests/test_job_contract.py an example of {', '.join(sorted(unknown))}"
     return [word for name in options["properties"] if name in known for word in (f"--{name.replace('_', '-')}", known[name])]
+
+
+def s3(port: int) -> dict[str, str]:
+    """An environment in which S3 is on this port; for the job whose other side that is."""
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}
+    return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **keys}
 
 
 @every_job
@@ -165,7 +172,7 @@ def test_an_unreachable_other_side_is_temporary_and_leaks_nothing(spec: JobSpec,
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     for verb in ("check", "run"):
-        ended = call(spec, verb, *arguments(spec, tmp_path, port))
+        ended = call(spec, verb, *arguments(spec, tmp_path, port), **s3(port))
         assert (ended.code, ended.receipt["exit_code"], ended.receipt["verb"]) == (75, 75, verb)
         assert ended.receipt["error"].count("\n") == 0
         assert "Traceback" not in ended.stderr
@@ -202,7 +209,7 @@ def silence() -> Iterator[tuple[int, threading.Event]]:
 def test_sigterm_ends_the_job_with_143_and_a_receipt(spec: JobSpec, tmp_path: Path) -> None:
     with silence() as (port, met):
         words = command(spec, "run", *arguments(spec, tmp_path, port))
-        with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(words, env=environment(**s3(port)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert met.wait(30), "the job never called the other side"
             process.send_signal(signal.SIGTERM)
             stdout, stderr = process.communicate(timeout=10)

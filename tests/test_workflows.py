@@ -59,7 +59,7 @@ def test_every_image_has_a_list_of_its_parts(spec: plan.Service) -> None:
     assert document["bomFormat"] == "CycloneDX"
     parts = {part["name"] for part in document["components"]}
     if isinstance(spec, plan.Service):
-        assert parts & {"prefect", "currencyconverter"}
+        assert parts & {"prefect", "currencyconverter", "awslambdaric"}
     else:
         assert "click" in parts
         assert not parts & {"prefect", "pytest", "moto"}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 ENV_FILE = REPOSITORY / ".env"
+SERVICES = ("orchestration", "sample-vendors")
 FILE, STAND_INS = "docker-compose.yml", "docker-compose.stand-ins.yml"
 SOCKET = "/var/run/docker.sock"
 PORTS = {"FINELT_PREFECT_PORT": "4200", "FINELT_S3_PORT": "8333", "FINELT_POSTGRES_PORT": "5432"}
@@ -42,7 +43,7 @@ def settings(known: Settings, *, stand_ins: bool) -> Settings:
     Raises EngineError.
     """
     here = engine.Surroundings.of(os.environ)
-    images = {service.name: engine.build(service, here) for service in plan.SERVICES}
+    images = {service.name: engine.build(service, here) for service in plan.SERVICES if service.name in SERVICES}
     images |= {plan.STAND_INS.name: base.stand_ins(here)} if stand_ins else {}
     return {
         "COMPOSE_PROJECT_NAME": "finelt",

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 STOP_WITHIN_S = 8.0  # the contract gives ten; what has not unwound by then is cut off, which is safe at any point
 _STOPPED = errors.StoppedError.exit_code
+_STOPPED_TOLD = "stopped by SIGTERM; nothing half done is visible, run it again to finish"
 _JSON_TYPES = {"integer": "integer", "float": "number", "boolean": "boolean"}
+
+
+class _Sigterm(BaseException):
+    """SIGTERM, on its way out through code that catches every Exception: botocore takes one for a lost connection and asks again."""
 
 
 class Job:
@@ -151,6 +156,8 @@ def _outcome(
         if isinstance(error, errors.RefusedError) and (rotated := secrets.changed()):
             error = errors.TemporaryError(f"{error}; the secret at {rotated} has changed since, so a new run may do")
         return _failed(log, error.exit_code, str(error))
+    except _Sigterm:
+        return _failed(log, _STOPPED, _STOPPED_TOLD)
     except (click.Abort, KeyboardInterrupt):
         return _failed(log, 130, "interrupted from the keyboard; nothing half done is visible")
     except Exception as error:  # the one place that turns a bug into an exit code
@@ -198,7 +205,7 @@ def _stop_on_sigterm() -> None:
         last_resort = threading.Timer(STOP_WITHIN_S, os._exit, [_STOPPED])
         last_resort.daemon = True
         last_resort.start()
-        raise errors.StoppedError("stopped by SIGTERM; nothing half done is visible, run it again to finish")
+        raise _Sigterm
 
     signal.signal(signal.SIGTERM, stop)
 

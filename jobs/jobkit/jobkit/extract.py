@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from click import Option
 
     from jobkit.command import Job
-    from jobkit.contract import Columns, Contract
+    from jobkit.contract import Columns, Contract, Good
     from jobkit.http import Answer, Client
 
 AHEAD = 4  # questions under way at once; the client's rate holds whatever this is
@@ -100,7 +100,7 @@ def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, repla
         for done, (ask, heads, answer) in enumerate(_answers(extractor, client, asks, store), 1):
             if answer.body is None:
                 for head in heads:
-                    _tell(job, head, committed=False)
+                    tell(job, head, committed=False)
             else:
                 _fill(job, store, extractor, ask, answer, rules[ask.dataset])
             job.progress(done, len(asks), f"{ask.dataset} {ask.partitions[-1]}")
@@ -185,7 +185,7 @@ def _fill(job: Job, lake: Lake, extractor: Extractor, ask: Ask, answer: Answer, 
 
     for partition in ask.partitions:
         if partition in shaped:
-            _commit(job, lake, rules, partition, shaped[partition], keep)
+            commit(job, lake, rules, partition, contracts.enforce(rules, shaped[partition]), keep)
         else:
             job.outcome(ask.dataset, partition, "skipped", reason="the vendor has no data for it")
 
@@ -197,11 +197,14 @@ def _replay(job: Job, lake: Lake, extractor: Extractor, ask: Ask, rules: Contrac
         if head is None:
             raise UsageError(f"nothing to replay for {ask.dataset}/{partition}: it was never extracted; run without --replay first")
         columns = extractor.shape(lake.read(head.source[-1]), ask)[partition]
-        _commit(job, lake, rules, partition, columns, lambda source=head.source: source)  # type: ignore[misc]
+        commit(job, lake, rules, partition, contracts.enforce(rules, columns), lambda source=head.source: source)  # type: ignore[misc]
 
 
-def _commit(job: Job, lake: Lake, rules: Contract, partition: str, columns: Columns, source: Callable[[], tuple[Source, ...]]) -> None:
-    good = contracts.enforce(rules, columns)
+def commit(job: Job, lake: Lake, rules: Contract, partition: str, good: Good, source: Callable[[], tuple[Source, ...]]) -> None:
+    """Nothing; what keeps the contract is the partition, what does not is beside it, and the receipt says so.
+
+    `source` keeps the bytes that the rows come from; called only where there is something new.
+    """
     for warning in good.warnings[:5]:
         job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
     draft = Draft(
@@ -215,11 +218,12 @@ def _commit(job: Job, lake: Lake, rules: Contract, partition: str, columns: Colu
         writer={"job": job.name, "version": job.version},
         dropped=good.dropped,
     )
-    commit, committed = lake.commit(rules.dataset, partition, draft)
-    _tell(job, commit, committed=committed, **({"dropped": good.dropped} if good.dropped else {}))
+    made, committed = lake.commit(rules.dataset, partition, draft)
+    tell(job, made, committed=committed, **({"dropped": good.dropped} if good.dropped else {}))
 
 
-def _tell(job: Job, commit: Commit | None, *, committed: bool, **details: int) -> None:
+def tell(job: Job, commit: Commit | None, *, committed: bool, **details: int) -> None:
+    """Nothing; the receipt says what became of the commit's partition."""
     if commit is None:  # a vendor that says `unchanged` of what we never had
         raise UsageError("the vendor says nothing changed, but the lake holds nothing; run again")
     job.outcome(

@@ -51,6 +51,12 @@ class Store(Protocol):
     def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
         """Write if the object still has this tag (None: if there is none). False when it has not."""
 
+    def delete_if(self, key: str, tag: str) -> bool:
+        """Remove the object if it still has this tag. True when it is gone, False when another is there."""
+
+    def size(self, key: str) -> int:
+        """How many bytes the object has. Raises NotFoundError."""
+
     def list(self, prefix: str) -> Sequence[str]:
         """The keys that begin with this prefix, which ends in a slash or is empty; sorted."""
 
@@ -133,14 +139,31 @@ class FileStore:
     def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
         """Compare and rename under a lock file beside the object."""
         path = self._path(key)
-        with _told(path):
-            _make_folder(path.parent)
-            with (path.parent / f".{path.name}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if (self.get_tagged(key)[1] if path.exists() else None) != tag:
-                    return False
-                self.put(key, data, content_type)
-                return True
+        with _told(path), _locked(path):
+            if self._tag(key) != tag:
+                return False
+            self.put(key, data, content_type)
+            return True
+
+    def delete_if(self, key: str, tag: str) -> bool:
+        """Compare and unlink under the same lock file."""
+        path = self._path(key)
+        with _told(path), _locked(path):
+            if (found := self._tag(key)) == tag:
+                path.unlink()
+                _sync_folder(path.parent)
+            return found in (tag, None)
+
+    def _tag(self, key: str) -> str | None:
+        return self.get_tagged(key)[1] if self.exists(key) else None
+
+    def size(self, key: str) -> int:
+        """The file's size. Raises NotFoundError."""
+        try:
+            with _told(self._path(key)):
+                return self._path(key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundError(key) from None
 
     def list(self, prefix: str) -> Sequence[str]:
         """Keys below a folder."""
@@ -187,6 +210,15 @@ def _beside(path: Path, data: bytes) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Nobody else compares and changes this object meanwhile."""
+    _make_folder(path.parent)
+    with (path.parent / f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _make_folder(folder: Path) -> None:
@@ -259,6 +291,30 @@ class S3Store:
     def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
         """Write with If-Match."""
         return self._put(key, data, content_type, **({"IfMatch": tag} if tag else {"IfNoneMatch": "*"}))
+
+    def delete_if(self, key: str, tag: str) -> bool:
+        """Delete with If-Match."""
+        for _ in range(CONFLICT_TRIES):
+            try:
+                with self._told(key):
+                    try:
+                        self._client.delete_object(Bucket=self.bucket, Key=self._key(key), IfMatch=tag)
+                    except self._client.exceptions.ClientError as error:
+                        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                        if status == 412:  # noqa: PLR2004  another object, or none any more
+                            return not self.exists(key)
+                        if status == 409:  # noqa: PLR2004  another conditional write is under way; S3 asks to try again
+                            continue
+                        raise
+            except NotFoundError:
+                pass  # gone already
+            return True
+        raise TemporaryError(f"{self.uri(key)} is being written by others all the time; try again later")
+
+    def size(self, key: str) -> int:
+        """The object's size. Raises NotFoundError."""
+        with self._told(key):
+            return int(self._client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"])
 
     def _put(self, key: str, data: bytes, content_type: str | None, **condition: str) -> bool:
         kind = {"ContentType": content_type} if content_type else {}

@@ -56,6 +56,25 @@ def test_put_if_writes_only_over_what_was_seen(store: Store) -> None:
     assert store.get("pointer") == b"2"
 
 
+def test_delete_if_removes_only_what_was_seen(store: Store) -> None:
+    store.put("d/k", b"one")
+    _, tag = store.get_tagged("d/k")
+    store.put("d/k", b"other")
+    assert not store.delete_if("d/k", tag)
+    assert store.get("d/k") == b"other"
+    _, tag = store.get_tagged("d/k")
+    assert store.delete_if("d/k", tag)
+    assert store.delete_if("d/k", tag)
+    assert store.list("d/") == []
+
+
+def test_the_size_is_known_without_reading(store: Store) -> None:
+    store.put("k", b"12345")
+    assert store.size("k") == 5
+    with pytest.raises(NotFoundError):
+        store.size("nothing")
+
+
 def test_keys_and_folders_are_listed_in_order(store: Store) -> None:
     for key in ("d/b/2", "d/a/1", "d/b/1", "e/1"):
         store.put(key, b"")
