@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import multiprocessing
 from collections import Counter
@@ -53,6 +54,15 @@ ARNS = {
     "iam/openIdConnectProvider:OpenIdConnectProvider": "arn:aws:iam::{account}:oidc-provider/token.actions.githubusercontent.com",
     "lambda/function:Function": "arn:aws:lambda:{region}:{account}:function:{name}",
     "iam/policy:Policy": "arn:aws:iam::{account}:policy/{name}",
+}
+IDS = {
+    "ec2/eip:Eip": "eipalloc",
+    "ec2/internetGateway:InternetGateway": "igw",
+    "ec2/natGateway:NatGateway": "nat",
+    "ec2/routeTable:RouteTable": "rtb",
+    "ec2/securityGroup:SecurityGroup": "sg",
+    "ec2/subnet:Subnet": "subnet",
+    "ec2/vpc:Vpc": "vpc",
 }
 DIGEST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{{name}}@sha256:{'0' * 64}"
 
@@ -110,7 +120,7 @@ class _Mocks(mocks.Mocks):
         computed = _computed(kind, args.name, args.inputs)
         if self._unknown:  # as in the preview of a stack that is not there yet
             return None, {**dict.fromkeys(computed, rpc.UNKNOWN), **args.inputs}
-        return f"{args.name}-id", {**computed, **args.inputs}
+        return _id(kind, args.name, computed["name"]), {**computed, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> dict[Any, Any]:  # type: ignore[override]  # Pulumi takes this too
         if "AvailabilityZones" in args.token:
@@ -118,6 +128,11 @@ class _Mocks(mocks.Mocks):
         if "AuthorizationToken" in args.token:
             return {"proxyEndpoint": "https://registry", "userName": "AWS", "password": "p4ssw0rd"}
         return {"randomPassword": "r4ndom"}
+
+
+def _id(kind: str, name: str, named: str) -> str:
+    """The id that AWS would give: its own for parts of a network, for most else the name."""
+    return f"{IDS[kind]}-{hashlib.sha256(name.encode()).hexdigest()[:17]}" if kind in IDS else named
 
 
 def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,6 +17,7 @@ from parliament import analyze_policy_string
 from infra import costs, jobs, settings
 from infra.graph import Graph, graph
 from jobs.catalogue import catalogue
+from tests.cloudformation import KINDS, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -471,6 +475,43 @@ def test_what_is_registered_is_what_was_made(dev: Graph) -> None:
         for option in spec.secrets:
             value = stack["parameters"].get(spec.name, {}).get(option) or stack["parameters"][option]
             assert value.startswith("secretsmanager://finelt-dev/")
+
+
+def mistakes(found: Graph, folder: Path) -> dict[str, str]:
+    """What cfn-lint has to say against the values in a graph, by the resource's logical name."""
+    file = folder / "template.json"
+    file.write_text(json.dumps(template(found)))
+    known = ("W3010", "W3691")  # zones are asked of AWS; a major version of Postgres is meant
+    command = [Path(sys.executable).with_name("cfn-lint"), "--format", "json", "--regions", "eu-central-1", "--ignore-checks", *known]
+    done = subprocess.run([*command, "--template", str(file)], capture_output=True, text=True, check=False)
+    return {problem["Location"]["Path"][1]: problem["Message"] for problem in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize(
+    "choices", [{}, {"server_replicas": "2", "multi_az": "true", "egress": "nat-per-zone"}, {"egress": "endpoints"}], ids=str
+)
+def test_aws_would_take_every_value(choices: dict[str, str], tmp_path: Path) -> None:
+    assert mistakes(graph(choices=choices), tmp_path) == {}
+
+
+def test_a_value_that_aws_does_not_take_is_found(dev: Graph, tmp_path: Path) -> None:
+    seeded: dict[str, tuple[str, dict[str, Any]]] = {
+        ALARM: ("-dropped-files-errors", {"comparisonOperator": "MoreThan"}),
+        LOGS: ("-start-dropped-files", {"retentionInDays": 13}),
+        FUNCTION: ("-start-dropped-files", {"architectures": ["arm65"]}),
+        TASK: ("-load-warehouse", {"memory": "8192"}),
+        DATABASE: ("-warehouse", {"instanceClass": "db.t4g.tiny"}),
+        "ec2/subnet:Subnet": ("-private-0", {"cidrBlock": "10.20.0.0/99"}),
+        QUEUE: ("-task-events", {"visibilityTimeoutSeconds": 90_000}),
+        "lambda/permission:Permission": ("-start-dropped-files", {"action": "invoke"}),
+    }
+    wrong = dev
+    for kind, (name, inputs) in seeded.items():
+        wrong = wrong.with_inputs(kind, name, **inputs)
+    found = mistakes(wrong, tmp_path)
+    types = {told["Type"] for name, told in template(wrong)["Resources"].items() if name in found}
+    expected = {f"AWS::{KINDS[kind].type}" for kind in seeded}
+    assert types == expected, found
 
 
 def test_the_page_of_costs_is_what_the_program_asks_for() -> None:
