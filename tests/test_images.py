@@ -380,7 +380,8 @@ s3 = boto3.client("s3")
 if sys.argv[1] == "make":
     s3.create_bucket(Bucket="finelt", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     header = "position_date,custodian,account,isin,quantity,price,market_value,currency"
-    s3.put_object(Bucket="finelt", Key="drop/custodian_positions/bank.csv", Body=f"{header}\n2012-12-03,Bank,A1,US0378331005,10,1,10,USD\n")
+    rows = f"{header}\\n2012-12-03,Bank,A1,US0378331005,10,1,10,USD\\n"
+    s3.put_object(Bucket="finelt", Key="drop/custodian_positions/bank.csv", Body=rows)
 else:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket="finelt")
     print(json.dumps([found["Key"] for page in pages for found in page.get("Contents", [])]))
