@@ -29,7 +29,7 @@ names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def images() -> None:
-    r"""One image per job, and the services: orchestration, sample-vendors.
+    r"""One image per job, and the services: orchestration, start-dropped-files, sample-vendors.
 
     The tag is a hash of everything that can change the image: the job, jobkit, its part of uv.lock, the recipe, the base.
 

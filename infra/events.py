@@ -50,9 +50,9 @@ def make(
         assume_role_policy=policies.trust("lambda", settings.account),
         permissions_boundary=tasks.boundary_arn(settings),
     )
-    allowed = aws.iam.RolePolicy(name, role=role.id, policy=policies.document(*_allowed(settings, keys, logs, dead, password)))
-    ours = f"arn:aws:lambda:{settings.region}:{settings.account}:function:{name}"
-    pulls = policies.service("lambda", ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), [], {"ArnLike": {"aws:SourceArn": ours}})
+    itself = f"arn:aws:lambda:{settings.region}:{settings.account}:function:{name}"
+    allowed = aws.iam.RolePolicy(name, role=role.id, policy=policies.document(*_allowed(settings, keys, itself, logs, dead, password)))
+    pulls = policies.service("lambda", ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), [], {"ArnLike": {"aws:SourceArn": itself}})
     del pulls["Resource"]  # a repository's policy is about itself
     pulling = aws.ecr.RepositoryPolicy(name, repository=image.repository.name, policy=policies.document(pulls))
     function = aws.lambda_.Function(
@@ -109,7 +109,7 @@ def _rule(settings: Settings, name: str, lake: aws.s3.Bucket, function: aws.lamb
 
 
 def _allowed(
-    settings: Settings, keys: Keys, logs: aws.cloudwatch.LogGroup, dead: aws.sqs.Queue, password: aws.secretsmanager.Secret
+    settings: Settings, keys: Keys, itself: str, logs: aws.cloudwatch.LogGroup, dead: aws.sqs.Queue, password: aws.secretsmanager.Secret
 ) -> list[Statement]:
     """What the function may do: read its one secret, write its log and its dead letters, and have a place in the network."""
     return [
@@ -122,4 +122,10 @@ def _allowed(
             policies.INTERFACES, [f"arn:aws:ec2:{settings.region}:{settings.account}:{kind}/*" for kind in policies.INTERFACES_IN]
         ),
         policies.allow(policies.INTERFACES_SEEN, ["*"]),  # which have no resource
+        {  # that is for Lambda alone; the function's code has no business there
+            "Effect": "Deny",
+            "Action": [*policies.INTERFACES, *policies.INTERFACES_SEEN],
+            "Resource": ["*"],
+            "Condition": {"ArnEquals": {"lambda:SourceFunctionArn": itself}},
+        },
     ]

@@ -379,6 +379,9 @@ import boto3, json, sys
 s3 = boto3.client("s3")
 if sys.argv[1] == "make":
     s3.create_bucket(Bucket="finelt", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    header = "position_date,custodian,account,isin,quantity,price,market_value,currency"
+    rows = f"{header}\\n2012-12-03,Bank,A1,US0378331005,10,1,10,USD\\n"
+    s3.put_object(Bucket="finelt", Key="drop/custodian_positions/bank.csv", Body=rows)
 else:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket="finelt")
     print(json.dumps([found["Key"] for page in pages for found in page.get("Contents", [])]))
@@ -471,6 +474,7 @@ def test_vendors_become_published_marts_through_containers_alone(network: Networ
     keys = json.loads(network.ask("s3", S3, "list"))
     assert any(key.startswith("site/") and key.endswith("index.html") for key in keys)
     assert [key for key in keys if key.startswith("docs/")] == ["docs/index.html"]
+    assert [key for key in keys if key.startswith("drop/")] == ["drop/accepted/custodian_positions/bank.csv"]
     assert any(key.startswith("site/") and key.endswith(".parquet") for key in keys)
     for name in ("extract-sec-filers", "load-warehouse", "transform-warehouse", "publish-marts"):
         assert network.run(name)["status"] == "unchanged", name

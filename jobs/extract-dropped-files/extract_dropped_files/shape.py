@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from datetime import datetime
@@ -26,6 +28,7 @@ ENDING = re.compile(r"\.(csv|parquet|jsonl|ndjson|gz|zip)$", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
 DELIMITERS = ",;\t|"
 EXPECTED = "expected .csv, .parquet, .jsonl or .ndjson, as it is, with .gz, or alone in a .zip"
+UNZIPPING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError)  # all it raises
 Scalar = str | bool | int | float | Decimal | None
 
 
@@ -85,7 +88,7 @@ def _unzipped(data: bytes, name: str) -> tuple[bytes, str]:
                 raise BadDataError(f"{name} holds {len(members)} files; expected one")
             with archive.open(members[0]) as file:  # what it says of its size is not believed
                 return _small(_read(file), name, len(data)), members[0].filename.rpartition("/")[2]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except UNZIPPING as error:
         raise BadDataError(f"{name} is no zip file that can be read: {error}") from None
 
 

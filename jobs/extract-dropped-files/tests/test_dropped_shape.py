@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zipfile
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -13,6 +14,7 @@ from arro3.compute import cast
 from arro3.core import Array, ChunkedArray, DataType, Table
 from arro3.io import write_parquet
 from extract_dropped_files.shape import LARGEST_BYTES, partition, shape
+from hypothesis import given, settings, strategies
 from jobkit.errors import BadDataError
 
 COLUMNS = {"isin": ["US0378331005", "DE0007164600"], "quantity": ["10", "-2.5"], "note": ['two\nlines, "quoted"', None]}
@@ -102,6 +104,8 @@ def test_parquet_gives_its_values_as_contracts_know_them() -> None:
         (zipped(("a.txt", b"a\n1\n")), "a.csv.zip", "a.txt is of no kind"),
         (b'{"a": 1}\n[1]\n', "a.jsonl", "line 2 is no JSON object"),
         (b'{"a": 1}\n{"a"\n', "a.jsonl", "line 2 is not JSON"),
+        (b'{"\xff": 1}\n', "a.jsonl", "line 1 is not JSON"),
+        (b'{"a":' * 100_000, "a.jsonl", "line 1 is not JSON"),
         (b'{"a": {"b": 1}}\n', "a.jsonl", "line 1: a holds a dict; expected plain values"),
         (b"PAR1no parquetPAR1", "a.parquet", "no Parquet file that can be read"),
     ],
@@ -147,3 +151,31 @@ def test_the_name_without_its_endings_is_the_partition() -> None:
     for name in ("my positions.csv", ".csv", "a..b.csv", "a/b.csv", "=x.csv"):
         with pytest.raises(BadDataError, match="no name for a file here"):
             partition(name)
+
+
+WHOLE = {
+    "a.csv": TEXT.encode(),
+    "a.csv.gz": gzip.compress(TEXT.encode()),
+    "a.zip": zipped(("a.csv", TEXT.encode())),
+    "a.jsonl": LINES,
+    "a.parquet": parquet({"a": ChunkedArray([Array(["x", "y"], type=DataType.utf8())])}),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@settings(max_examples=150, deadline=None)
+@given(data=strategies.data())
+def test_whatever_the_bytes_are_they_give_columns_or_one_sentence(name: str, data: strategies.DataObject) -> None:
+    """A whole file with some bytes changed and its end cut off: nothing else than a refusal comes of it."""
+    torn = bytearray(WHOLE[name])
+    for _ in range(data.draw(strategies.integers(1, 4))):
+        torn[data.draw(strategies.integers(0, len(torn) - 1))] = data.draw(strategies.integers(0, 255))
+    del torn[data.draw(strategies.one_of(strategies.just(len(torn)), strategies.integers(0, len(torn)))) :]
+    with suppress(BadDataError):
+        columns = shape(bytes(torn), name)
+        assert len({len(values) for values in columns.values()}) <= 1
+
+
+def test_a_number_that_would_fill_the_memory_stays_as_it_is() -> None:
+    line = b'{"a": 1e999999999, "b": -1E-99999, "c": 1.5e3}'
+    assert shape(line, "a.jsonl") == {"a": ["1e999999999"], "b": ["-1E-99999"], "c": ["1500"]}

@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     from jobkit.contract import Columns
 
 
+LONGEST_EXPONENT = 4  # characters: -308 is the last of a double
+
+
 def decode(body: bytes, what: str) -> Any:  # noqa: ANN401  JSON
     """The document, fractional numbers as text without exponents. Raises BadDataError naming `what` when it is no JSON."""
     import msgspec  # noqa: PLC0415  describe decodes nothing
 
     try:
         return msgspec.json.Decoder(float_hook=plain).decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadDataError(f"{what} is not JSON: {error}; it begins {body[:60]!r}") from None
 
 
 def plain(number: str) -> str:
-    """A JSON number without exponent: 1.03e+06 is 1030000."""
-    return format(Decimal(number), "f") if "e" in number or "E" in number else number
+    """A JSON number without exponent: 1.03e+06 is 1030000. One beyond every figure stays: written out it would fill the memory."""
+    _, exponential, exponent = number.lower().partition("e")
+    return format(Decimal(number), "f") if exponential and len(exponent) <= LONGEST_EXPONENT else number
 
 
 def columns(rows: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> Columns:
