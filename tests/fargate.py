@@ -11,6 +11,7 @@ import os
 import subprocess
 import threading
 import time
+import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -152,12 +153,18 @@ class Fargate:
         self.client("sqs").send_message(QueueUrl=self.queue, MessageBody=json.dumps(event))
 
 
+def forget(url: str) -> None:
+    """Nothing; what other tests of this process have left in moto is gone."""
+    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()  # noqa: S310  loopback
+
+
 def start(images: Mapping[str, str], patch: pytest.MonkeyPatch) -> tuple[Fargate, ThreadedMotoServer]:
     """AWS and Fargate, up. The patch lets RunTask be refused."""
     patch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
+    forget(f"http://{host}:{port}")
     fargate = Fargate(f"http://{host}:{port}", images, "")
     take = EC2ContainerServiceResponse.run_task
 

@@ -23,6 +23,7 @@ from infra.graph import Resource, graph
 from jobs.catalogue import catalogue
 from orchestration import deploy
 from orchestration.local import programs, server
+from tests.fargate import forget
 from tests.lambda_runtime import Answer, Runtime, runtime
 from tests.test_images import HARDENED, here
 
@@ -87,6 +88,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         prefect = server.start(folder)
         ends.callback(lambda: server.stop(prefect))
         address, port = moto.get_host_and_port()
+        forget(f"http://{address}:{port}")
         keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
         aws = {"AWS_ENDPOINT_URL": f"http://{address}:{port}", **keys}
         auth = prefect.client_settings()["PREFECT_API_AUTH_STRING"]

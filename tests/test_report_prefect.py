@@ -116,6 +116,24 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def no_reporter_outlives_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A job's process ends with its reporter; this one goes on, and another test's server may get its port."""
+    made: list[prefect.Prefect] = []
+    begin = prefect.Prefect.__init__
+
+    def remembered(told: prefect.Prefect, *words: Any, **pace: Any) -> None:
+        begin(told, *words, **pace)
+        made.append(told)
+
+    monkeypatch.setattr(prefect.Prefect, "__init__", remembered)
+    yield
+    for told in made:
+        told._ending.set()
+        if told._thread.is_alive():
+            told._thread.join()
+
+
 @pytest.fixture
 def server() -> Iterator[FakePrefect]:
     with FakePrefect() as fake:

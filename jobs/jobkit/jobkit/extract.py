@@ -108,9 +108,10 @@ def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, repla
 
 def check(extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:
     """Nothing, when the contracts read, the lake may be written and the vendor would answer the first question."""
+    store = Lake(lake).store
     for dataset in {ask.dataset for ask in asks}:
         contract(extractor.package, dataset)
-    Lake(lake).store.put("_check", b"written by the verb check\n")
+        store.put(f"raw/{dataset}/_check", b"written by the verb check\n")  # where the job may write, and nowhere else
     if not replay and asks:
         with extractor.client() as client:
             client.reach(asks[0].path, asks[0].params)
