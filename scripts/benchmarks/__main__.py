@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import psutil  # type: ignore[import-untyped]
 from jobkit import declaration
-from orchestration.bench import machine
 
 from images import engine
 from jobs.catalogue import JobSpec, catalogue
 from orchestration import deploy, watch
 from orchestration.local import programs, server, worker
+from scripts.benchmarks import machine, marts, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from orchestration.deploy import Wanted
     from orchestration.local.programs import Program
 
-MEASURED = deploy.REPOSITORY / "docs" / "measured"
 STEP = "extract-ecb-fx-rates"
 STEP_OPTIONS = {"lake": "/tmp/lake", "start": "2012-01-01", "end": "2012-12-31"}  # noqa: S108  looked at, never written
-SLEEP = "orchestration.bench.extract_sleep"
+SLEEP = "scripts.benchmarks.extract_sleep"
 LOOK_EVERY_S = 5.0
 MIB = 1024 * 1024
 
@@ -61,7 +60,7 @@ class Sample(NamedTuple):
 
 @click.group()
 def main() -> None:
-    """Measure what Prefect costs on this machine; prints, and writes docs/measured/."""
+    """Measure on this machine; prints, and writes its part of docs/benchmarks.md."""
 
 
 @main.command()
@@ -69,10 +68,21 @@ def main() -> None:
 @click.option("--times", type=click.IntRange(3), default=10, show_default=True, help="How many steps; the first is not counted.")
 def steps(kinds: tuple[str, ...], times: int) -> None:
     """Seconds from asking for a step to its job's first line, and from its end to the flow's going on."""
-    page = ["# What a step costs", "", machine.facts(), "", "Seconds beyond the job itself; median [least to most]. Server on SQLite.", ""]
-    page += ["| pool | to the job's first line | from its end to the flow | together |", "| --- | --- | --- | --- |"]
-    page += [_step_row(kind, times) for kind in kinds]
-    _write("steps.md", page)
+    lines = [machine.facts(), "", "Seconds beyond the job itself; median [least to most]. Server on SQLite.", ""]
+    lines += ["| pool | to the job's first line | from its end to the flow | together |", "| --- | --- | --- | --- |"]
+    lines += [_step_row(kind, times) for kind in kinds]
+    click.echo(page.write("steps", lines))
+
+
+@main.command(name="marts")
+@click.option("--tickers", type=click.IntRange(10), default=2000, show_default=True, help="2,000 are five million rows of prices.")
+@click.option("--times", type=click.IntRange(3), default=7, show_default=True, help="How often each query is asked.")
+def marts_command(tickers: int, times: int) -> None:
+    """What asking as of a moment costs, and what building the marts costs in full and after one new day."""
+    facts = machine.facts()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        found = marts.measure(Path(folder), tickers=tickers, times=times)
+    click.echo(page.write("marts", [facts, "", *marts.page(found)]))
 
 
 @main.command()
@@ -83,31 +93,34 @@ def steps(kinds: tuple[str, ...], times: int) -> None:
 def scale(runs: int, seconds: float, at_once: int, minutes: float) -> None:
     """A backfill of many runs of a job that sleeps, on the process pool: throughput, and what the server takes."""
     facts = machine.facts()
-    with _stack("process", _scale_deployments()) as running:
+    with _stack("process", *_scale_deployments()) as running:
         samples = list(_watched(running, {"count": runs, "seconds": seconds, "at_once": at_once}, minutes))
-    _write("scale.md", _scale_page(facts, runs, seconds, at_once, samples))
+    click.echo(page.write("scale", _scale_page(facts, runs, seconds, at_once, samples)))
 
 
 @contextmanager
-def _stack(kind: str, deployments: Sequence[Wanted]) -> Iterator[Running]:
+def _stack(kind: str, jobs: Sequence[Wanted], flow: Wanted) -> Iterator[Running]:
+    """A server and workers. The flow runs on the process pool whatever the jobs' is: no image has it."""
     with ExitStack() as ends, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
         prefect = server.start(directory)
         ends.callback(lambda: server.stop(prefect))
         prefect.wait()
-        deploy.register(prefect.api(), deployments, kind=kind, pool=kind)
-        workers = worker.start(directory, prefect, kind, kind)
-        ends.callback(lambda: programs.stop(workers))
-        workers.release()
-        yield Running(prefect.api(), prefect.program, workers, directory / "prefect" / server.DATABASE)
+        deploy.register(prefect.api(), jobs, kind=kind, pool=kind)
+        deploy.register(prefect.api(), [flow], kind="process", pool="process")
+        working = [worker.start(directory / pool, prefect, pool, pool) for pool in dict.fromkeys((kind, "process"))]
+        for one in working:
+            ends.callback(programs.stop, one)
+            one.release()
+        yield Running(prefect.api(), prefect.program, working[-1], directory / "prefect" / server.DATABASE)
 
 
 def _flow(name: str, parameters: Sequence[str], *, kind: str) -> Wanted:
     """The deployment of one of our flows."""
-    variables = deploy.docker_flow_variables() if kind == "docker" else deploy.process_flow_variables()
+    variables = deploy.process_flow_variables()
     schema = {"type": "object", "properties": {parameter: {} for parameter in parameters}}
     wanted = deploy.flow_deployment(name, schema, "Measured.", pool=kind, variables=variables)
-    wanted.fields["entrypoint"] = f"orchestration.bench.flows.{name}"
+    wanted.fields["entrypoint"] = f"scripts.benchmarks.flows.{name}"
     return wanted
 
 
@@ -115,7 +128,7 @@ def _step_row(kind: str, times: int) -> str:
     specs = [spec for spec in catalogue() if spec.name == STEP]
     jobs = deploy.images if kind == "docker" else _installed
     flow = _flow("steps", ["job", "options", "times"], kind=kind)
-    with _stack(kind, [*jobs(specs, kind=kind, pool=kind), flow]) as running:
+    with _stack(kind, jobs(specs, kind=kind, pool=kind), flow) as running:
         run_id = watch.start(running.api, "steps", kind, {"job": STEP, "options": STEP_OPTIONS, "times": times + 1})
         *_, ending = watch.follow(running.api, run_id, running.worker.check)
         if ending.state != "COMPLETED":
@@ -136,7 +149,7 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} [{min(values):.2f} to {max(values):.2f}]"
 
 
-def _scale_deployments() -> list[Wanted]:
+def _scale_deployments() -> tuple[list[Wanted], Wanted]:
     """The job that sleeps, which is in no catalogue, and the flow."""
     folder = Path(__file__).parent / "extract_sleep"
     declared = declaration.of_file(folder / "pyproject.toml")
@@ -146,7 +159,7 @@ def _scale_deployments() -> list[Wanted]:
     described = json.loads(subprocess.run([*program, "describe"], cwd=deploy.REPOSITORY, capture_output=True, check=True).stdout)  # noqa: S603
     job = deploy.job_deployment(spec, described, "", kind="process", pool="process")
     job.fields["job_variables"] = {"command": shlex.join([*program, "run"]), "env": {"PYTHONPATH": str(deploy.REPOSITORY)}}
-    return [job, _flow("scale", ["count", "seconds", "at_once"], kind="process")]
+    return [job], _flow("scale", ["count", "seconds", "at_once"], kind="process")
 
 
 def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> Iterator[Sample]:
@@ -187,8 +200,6 @@ def _scale_page(facts: str, runs: int, seconds: float, at_once: int, samples: Se
     what = f"{last.done:,} of {runs:,} runs of a job that sleeps {seconds:g} s, {at_once} at a time, on the process pool, server on SQLite"
     cpu_ms, growth_kib = (last.server_cpu_s - first.server_cpu_s) / done * 1000, (last.database_mib - first.database_mib) / done * 1024
     return [
-        "# A backfill of many runs",
-        "",
         facts,
         "",
         f"{what}: {last.elapsed_s:.0f} s, {last.done / last.elapsed_s:.2f} runs a second.",
@@ -199,13 +210,6 @@ def _scale_page(facts: str, runs: int, seconds: float, at_once: int, samples: Se
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
         *table,
     ]
-
-
-def _write(name: str, lines: Sequence[str]) -> None:
-    MEASURED.mkdir(parents=True, exist_ok=True)
-    text = "\n".join([*lines, "", f"Written by `scripts/bench {name.removesuffix('.md')}`.", ""])
-    (MEASURED / name).write_text(text, encoding="utf-8")
-    click.echo(text)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Marts(NamedTuple):
 
 def measure(directory: Path, *, tickers: int, times: int) -> Marts:
     """Measured on a demo of its own below a directory."""
-    demo = [deploy.REPOSITORY / "scripts" / "demo", "--dir", directory]
+    demo = [str(deploy.REPOSITORY / "scripts" / "demo"), "--dir", str(directory)]
     subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     with (
         postgres.running(directory / "postgres") as server,
