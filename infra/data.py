@@ -26,18 +26,21 @@ PASSWORD = "warehouse_password"  # noqa: S105  the option's name
 
 @dataclass(frozen=True)
 class Data:
-    """Buckets, the warehouse, and secrets by job and option. The jobs that speak to the warehouse share its password."""
+    """Buckets, the warehouse, and secrets by job and option: each job that speaks to the warehouse has a user and a password of its own."""
 
     lake: aws.s3.Bucket
     site: aws.s3.Bucket
     distribution: aws.cloudfront.Distribution
     warehouse: aws.rds.Instance
-    warehouse_password: aws.secretsmanager.Secret
     secrets: dict[tuple[str, str], aws.secretsmanager.Secret]
 
     def tokens(self) -> dict[tuple[str, str], aws.secretsmanager.Secret]:
         """The secrets that a person puts in: keys of vendors."""
-        return {key: secret for key, secret in self.secrets.items() if secret is not self.warehouse_password}
+        return {key: secret for key, secret in self.secrets.items() if key[1] != PASSWORD}
+
+    def passwords(self) -> dict[str, aws.secretsmanager.Secret]:
+        """Those of the warehouse by job, which nobody outside ever sees: the registration makes them."""
+        return {job: secret for (job, option), secret in self.secrets.items() if option == PASSWORD}
 
 
 def make(settings: Settings, keys: Keys, network: Network, specs: Sequence[JobSpec]) -> Data:
@@ -58,13 +61,8 @@ def make(settings: Settings, keys: Keys, network: Network, specs: Sequence[JobSp
     )
     _policy(settings, "site", site, [reader])
     warehouse = database(settings, keys, network, "warehouse", settings.warehouse_class, settings.warehouse_gb)
-    shared = secret(settings, keys, "warehouse/password")
-    secrets = {
-        (spec.name, option): shared if option == PASSWORD else secret(settings, keys, f"{spec.name}/{option}")
-        for spec in specs
-        for option in spec.secrets
-    }
-    return Data(lake, site, distribution, warehouse, shared, secrets)
+    secrets = {(spec.name, option): secret(settings, keys, f"{spec.name}/{option}") for spec in specs for option in spec.secrets}
+    return Data(lake, site, distribution, warehouse, secrets)
 
 
 def secret(settings: Settings, keys: Keys, name: str) -> aws.secretsmanager.Secret:

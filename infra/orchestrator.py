@@ -232,7 +232,6 @@ def _worker(
 def stack(settings: Settings, data: Data, runs: Mapping[str, Made], network: Network) -> dict[str, Any]:
     """What whoever starts jobs has to know of a stack: orchestration/cloud.py describes it, and scripts/emit takes it too."""
     bucket = data.lake.bucket
-    shared = data.warehouse_password
     return {
         "tasks": {name: made.definition.arn for name, made in runs.items()},
         "pool": {
@@ -245,12 +244,12 @@ def stack(settings: Settings, data: Data, runs: Mapping[str, Made], network: Net
             "lake": pulumi.Output.concat("s3://", bucket, "/lake"),
             "docs": pulumi.Output.concat("s3://", bucket, "/docs"),
             "site": pulumi.Output.concat("s3://", data.site.bucket, "/site"),
-            "warehouse": pulumi.Output.concat(f"postgresql://{stores.WAREHOUSE}@", data.warehouse.address, f":5432/{stores.WAREHOUSE}"),
-            "warehouse_password": pulumi.Output.concat("secretsmanager://", shared.name),
+            "warehouse": pulumi.Output.concat("postgresql://{job}@", data.warehouse.address, f":5432/{stores.WAREHOUSE}"),
+            "warehouse_password": f"secretsmanager://{settings.name}/{{job}}/{stores.PASSWORD}",
             "drop": pulumi.Output.concat("s3://", bucket, "/drop"),
             **by_job({key: pulumi.Output.concat("secretsmanager://", own.name) for key, own in data.tokens().items()}),
         },
-        "warehouse": {"host": data.warehouse.address, "secret": shared.arn},
+        "warehouse": {"host": data.warehouse.address, "secrets": {job: own.arn for job, own in data.passwords().items()}},
     }
 
 
@@ -263,7 +262,7 @@ def _register(
     secret: aws.secretsmanager.Secret,
     told: Mapping[str, Any],
 ) -> Made:
-    """What makes the warehouse's role, the work pool and the deployments: run once after each deploy, in the network, where they are."""
+    """What makes the warehouse's roles, the work pool and the deployments: run once after each deploy, in the network, where they are."""
     master = data.warehouse.master_user_secrets[0].secret_arn
     task = tasks.Task(
         "register",
@@ -278,7 +277,9 @@ def _register(
             "FINELT_MASTER_PASSWORD": pulumi.Output.concat(master, ":password::"),
         },
         allowed=[
-            policies.allow(("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"), [data.warehouse_password.arn]),
+            policies.allow(
+                ("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"), [own.arn for own in data.passwords().values()]
+            ),
             policies.allow(("kms:Decrypt", "kms:GenerateDataKey"), [keys.data.arn]),
         ],
     )

@@ -19,6 +19,7 @@ from prefect.flow_runs import wait_for_flow_run
 from prefect.runtime import deployment
 from websockets.exceptions import WebSocketException
 
+from orchestration import schedules
 from orchestration.page import Step, note
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ async def _start(job: str, options: Mapping[str, object], verb: str, name: str) 
     try:
         run = await arun_deployment(
             f"{job}/{deployment.name}",
-            parameters=dict(options),
+            parameters=schedules.of_job(options, job),
             flow_run_name=name,
             idempotency_key=str(uuid4()),
             timeout=0,

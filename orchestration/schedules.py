@@ -105,6 +105,11 @@ def _read(file: Path) -> dict[str, Any]:
         raise MisconfiguredError(f"{file} is no TOML file that can be read: {error}") from None
 
 
+def of_job(values: Mapping[str, object], job: str) -> dict[str, object]:
+    """The values with {job} in a text as the job's name: so one value for all says where each job's own user and secret are."""
+    return {name: value.replace("{job}", job) if isinstance(value, str) else value for name, value in values.items()}
+
+
 def _valued(deployments: Sequence[Wanted], values: Mapping[str, Any], source: str) -> list[Wanted]:
     """The deployments with those of the values that they take."""
     names = {wanted.flow for wanted in deployments}
@@ -118,7 +123,10 @@ def _valued(deployments: Sequence[Wanted], values: Mapping[str, Any], source: st
         if unknown := sorted(set(own) - set(_options(wanted))):
             raise UsageError(f"{source}: {wanted.flow} has no option {unknown[0]!r}; it takes {', '.join(_options(wanted))}")
         common = {name: value for name, value in for_all.items() if name in _options(wanted)}
-        valued.append(replace(wanted, fields={**wanted.fields, "parameters": {**common, **own}}))
+        given = {**common, **own}
+        if "entrypoint" not in wanted.fields:  # a flow hands them on to jobs of many names
+            given = of_job(given, wanted.flow)
+        valued.append(replace(wanted, fields={**wanted.fields, "parameters": given}))
     return valued
 
 

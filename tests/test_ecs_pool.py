@@ -40,8 +40,8 @@ PARAMETERS: dict[str, Any] = {
     "lake": "s3://lake/lake",
     "docs": "s3://lake/docs",
     "site": "s3://site/site",
-    "warehouse": "postgresql://finelt@warehouse/finelt",
-    "warehouse_password": "secretsmanager://finelt-dev/warehouse/password",
+    "warehouse": "postgresql://{job}@warehouse/finelt",
+    "warehouse_password": "secretsmanager://finelt-dev/{job}/warehouse_password",
     "extract-tiingo-prices": {"token": "secretsmanager://finelt-dev/extract-tiingo-prices/token"},
     "extract-massive-daily-prices": {"token": "secretsmanager://finelt-dev/extract-massive-daily-prices/token"},
 }
@@ -65,7 +65,11 @@ def test_a_deployment_per_job_and_flow_comes_from_its_task_definition(api: Api) 
     assert job["job_variables"] == {"task_definition_arn": ARN.format("extract-tiingo-prices")}
     assert job["parameters"]["token"] == "secretsmanager://finelt-dev/extract-tiingo-prices/token"
     assert job["parameter_openapi_schema"]["additionalProperties"] is False
+    loads = api.call("GET", "/deployments/name/load-warehouse/ecs")
+    assert loads["parameters"]["warehouse"] == "postgresql://load-warehouse@warehouse/finelt"
+    assert loads["parameters"]["warehouse_password"] == "secretsmanager://finelt-dev/load-warehouse/warehouse_password"
     flow = api.call("GET", "/deployments/name/daily/ecs")
+    assert flow["parameters"]["warehouse"] == "postgresql://{job}@warehouse/finelt"  # which it says to each job in the job's own name
     assert flow["job_variables"]["task_definition_arn"] == ARN.format("flows")
     assert {schedule["slug"] for schedule in flow["schedules"]} >= {"extract-ecb-fx-rates", "extract-treasury-yields"}
 
@@ -106,22 +110,44 @@ def test_a_task_is_run_where_the_stack_is_and_no_password_is_in_its_overrides(mo
 
 
 @mock_aws
-def test_the_warehouses_role_has_a_password_that_was_made_inside_and_stays(
-    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_password_is_made_inside_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "x")
     client = boto3.client("secretsmanager", region_name="eu-central-1")
-    secret = client.create_secret(Name="finelt-dev/warehouse/password")["ARN"]
+    secret = client.create_secret(Name="finelt-dev/load-warehouse/warehouse_password")["ARN"]
     password = cloud.kept_password(client, secret)
+    assert len(password) > 30
     assert cloud.kept_password(client, secret) == password
-    monkeypatch.setattr(cloud, "ROLE", "jobs")  # the embedded server's own is called as the real one's jobs are
+
+
+def test_each_job_has_a_role_that_may_do_its_work_and_no_other(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master is none that may do everything: on RDS it may make roles and owns the database, and that is all."""
     monkeypatch.setattr(cloud, "DATABASE", "cloud")
-    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as master:
-        master.execute("create database cloud")
-        host, port, user = master.info.host, master.info.port, master.info.user
-    for word in (password, "another"):
-        asyncio.run(cloud.warehouse(host, user, postgres_server.password, word, port=port))
-        with psycopg.connect(host=host, port=port, user="jobs", dbname="cloud", password=word) as job:
-            job.execute("create schema raw")
-            job.rollback()
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+        admin.execute("create role master login createrole password 'm4ster'")
+        admin.execute("create database cloud owner master")
+        host, port = admin.info.host, admin.info.port
+
+    def job(name: str, statements: str, password: str) -> None:
+        with psycopg.connect(host=host, port=port, user=name, dbname="cloud", password=password) as connection:
+            connection.execute(statements.encode())
+
+    jobs = ("load-warehouse", "transform-warehouse", "publish-marts")
+    for word in ("first", "second"):  # again: the new password is the one that counts
+        asyncio.run(cloud.warehouse(host, "master", "m4ster", {name: f"{name} {word}" for name in jobs}, port=port))
+        load, transform, publish = (f"{name} {word}" for name in jobs)
+        job("load-warehouse", f"create schema raw_{word}; create table raw_{word}.t as select 1 as a", load)
+        job("transform-warehouse", f"create schema marts_{word}; create table marts_{word}.t as select a from raw_{word}.t", transform)
+        job("publish-marts", f"create temporary table mine as select a from marts_{word}.t join raw_{word}.t using (a)", publish)
+        for name, password, statement in (
+            ("transform-warehouse", transform, f"delete from raw_{word}.t"),
+            ("publish-marts", publish, f"delete from marts_{word}.t"),
+            ("publish-marts", publish, "create schema other"),
+            ("load-warehouse", load, f"select from marts_{word}.t"),
+            ("load-warehouse", load, "create role other"),
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                job(name, statement, password)
+    job("publish-marts", "select from raw_first.t", publish)
+    with pytest.raises(psycopg.OperationalError):
+        job("publish-marts", "select 1", "publish-marts first")

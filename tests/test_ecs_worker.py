@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 LAKE, SITE = "finelt-dev-lake-123456789012", "finelt-dev-site-123456789012"
 JOB = "extract-ecb-fx-rates"
 CANARY = "canary-5b21"
+WAREHOUSE_JOBS = [spec.name for spec in catalogue() if "warehouse_password" in spec.secrets]
 WITHIN_S = 90
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{}:1"
 DEFINITION = ("family", "cpu", "memory", "networkMode", "requiresCompatibilities", "runtimePlatform", "taskRoleArn", "executionRoleArn")
@@ -104,7 +106,8 @@ def furnish(fargate: aws.Fargate, made: dict[str, dict[str, Any]], auth: str, to
         fargate.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     keep = fargate.client("secretsmanager").create_secret
     keep(Name="finelt-dev/prefect/auth", SecretString=auth)
-    keep(Name="finelt-dev/warehouse/password")
+    for job in WAREHOUSE_JOBS:
+        keep(Name=f"finelt-dev/{job}/warehouse_password")
     for job in ("extract-tiingo-prices", "extract-massive-daily-prices"):
         keep(Name=f"finelt-dev/{job}/token", SecretString=token)
 
@@ -138,7 +141,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
         vendors_command = [sys.executable, str(programs.REPOSITORY / "scripts" / "sample_vendors"), "--port", "0"]
         vendors = programs.start("sample vendors", vendors_command, directory, {})
         ends.callback(lambda: programs.stop(vendors))
-        parameters = warehouse(postgres_server, fargate)
+        parameters = warehouse(postgres_server, fargate, patch)
         told = json.loads(
             next(entry["value"] for entry in made["register"]["containerDefinitions"][0]["environment"] if entry["name"] == "FINELT_STACK")
         )
@@ -159,16 +162,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
         yield Stack(prefect.api(), fargate, {**given, "extracts": extracts}, made, f"http://127.0.0.1:{waiting.getsockname()[1]}", worker)
 
 
-def warehouse(postgres_server: Postgres, fargate: aws.Fargate) -> dict[str, str]:
-    """A warehouse with a password that nobody outside has seen, as the registration makes it."""
-    role = f"ecs{secrets.token_hex(4)}"
-    client = fargate.client("secretsmanager")
-    password = cloud.kept_password(client, "finelt-dev/warehouse/password")
+def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A warehouse with a role for each job, whose passwords nobody outside has seen, as the registration makes them."""
+    database, client = f"ecs{secrets.token_hex(4)}", fargate.client("secretsmanager")
+    passwords = {job: cloud.kept_password(client, f"finelt-dev/{job}/warehouse_password") for job in WAREHOUSE_JOBS}
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as master:
-        master.execute(sql.SQL("create role {} login password {}").format(sql.Identifier(role), sql.Literal(password)))
-        master.execute(sql.SQL("create database {} owner {}").format(sql.Identifier(role), sql.Identifier(role)))
-        host, port = master.info.host, master.info.port
-    return {"warehouse": f"postgresql://{role}@{host}:{port}/{role}"}
+        master.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+        host, port, user = master.info.host, master.info.port, master.info.user
+    patch.setattr(cloud, "DATABASE", database)
+    asyncio.run(cloud.warehouse(host, user, postgres_server.password, passwords, port=port))
+    return {"warehouse": f"postgresql://{{job}}@{host}:{port}/{database}"}
 
 
 @pytest.mark.docker
@@ -196,7 +199,11 @@ def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, story: 
     families = stack.fargate.client("ecs").list_task_definitions()["taskDefinitionArns"]
     assert not [arn for arn in families if not arn.rpartition("/")[2].startswith("finelt-dev-")], "the worker registers none of its own"
     held = json.dumps(stack.fargate.run_tasks)
-    for secret in ("finelt-dev/prefect/auth", "finelt-dev/warehouse/password", "finelt-dev/extract-tiingo-prices/token"):
+    for secret in (
+        "finelt-dev/prefect/auth",
+        *(f"finelt-dev/{job}/warehouse_password" for job in WAREHOUSE_JOBS),
+        "finelt-dev/extract-tiingo-prices/token",
+    ):
         assert stack.fargate.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"] not in held
     logs = "".join(engine.docker("logs", container["Id"]) for container in stack.fargate.containers())
     assert CANARY not in logs

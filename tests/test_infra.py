@@ -475,11 +475,12 @@ def test_what_is_registered_is_what_was_made(dev: Graph) -> None:
     stack = json.loads(told["FINELT_STACK"])
     assert set(stack["tasks"]) == {*(spec.name for spec in SPECS), "flows"}
     assert stack["parameters"]["lake"].startswith("s3://finelt-dev-lake-")
-    assert stack["parameters"]["warehouse_password"] == "secretsmanager://finelt-dev/warehouse/password"
+    assert stack["parameters"]["warehouse_password"] == "secretsmanager://finelt-dev/{job}/warehouse_password"
+    assert set(stack["warehouse"]["secrets"]) == {spec.name for spec in SPECS if "warehouse_password" in spec.secrets}
     for spec in SPECS:
         for option in spec.secrets:
             value = stack["parameters"].get(spec.name, {}).get(option) or stack["parameters"][option]
-            assert value.startswith("secretsmanager://finelt-dev/")
+            assert value.replace("{job}", spec.name) == f"secretsmanager://finelt-dev/{spec.name}/{option}"
 
 
 def mistakes(found: Graph, folder: Path) -> dict[str, str]:

@@ -76,12 +76,13 @@ def steps(kinds: tuple[str, ...], times: int) -> None:
 
 @main.command(name="marts")
 @click.option("--tickers", type=click.IntRange(10), default=2000, show_default=True, help="2,000 are five million rows of prices.")
+@click.option("--built", type=click.IntRange(10), default=400, show_default=True, help="As many tickers have marts.")
 @click.option("--times", type=click.IntRange(3), default=7, show_default=True, help="How often each query is asked.")
-def marts_command(tickers: int, times: int) -> None:
+def marts_command(tickers: int, built: int, times: int) -> None:
     """What asking as of a moment costs, and what building the marts costs in full and after one new day."""
     facts = machine.facts()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found = marts.measure(Path(folder), tickers=tickers, times=times)
+        found = marts.measure(Path(folder), built=built, tickers=tickers, times=times)
     click.echo(page.write("marts", [facts, "", *marts.page(found)]))
 
 
