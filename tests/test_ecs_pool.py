@@ -21,10 +21,11 @@ from prefect_aws.workers.ecs_worker import ECSJobConfiguration
 
 from jobs.catalogue import catalogue
 from orchestration import cloud, deploy
-from orchestration.local import server
+from orchestration.local import postgres, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from jobkit.report.prefect import Api
 
@@ -120,10 +121,18 @@ def test_a_password_is_made_inside_and_stays(monkeypatch: pytest.MonkeyPatch) ->
     assert cloud.kept_password(client, secret) == password
 
 
-def test_each_job_has_a_role_that_may_do_its_work_and_no_other(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Postgres]:
+    """A server whose roles no other test has made: roles are the server's, not a database's."""
+    with postgres.running(tmp_path / "postgres") as server:
+        yield server
+    postgres.remove(tmp_path / "postgres")
+
+
+def test_each_job_has_a_role_that_may_do_its_work_and_no_other(own_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     """The master is none that may do everything: on RDS it may make roles and owns the database, and that is all."""
     monkeypatch.setattr(cloud, "DATABASE", "cloud")
-    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+    with psycopg.connect(own_server.url, password=own_server.password, autocommit=True) as admin:
         admin.execute("create role master login createrole password 'm4ster'")
         admin.execute("create database cloud owner master")
         host, port = admin.info.host, admin.info.port

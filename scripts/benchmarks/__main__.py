@@ -21,7 +21,7 @@ from images import engine
 from jobs.catalogue import JobSpec, catalogue
 from orchestration import deploy, watch
 from orchestration.local import programs, server, worker
-from scripts.benchmarks import machine, marts, page
+from scripts.benchmarks import load, machine, marts, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,6 +72,15 @@ def steps(kinds: tuple[str, ...], times: int) -> None:
     lines += ["| pool | to the job's first line | from its end to the flow | together |", "| --- | --- | --- | --- |"]
     lines += [_step_row(kind, times) for kind in kinds]
     click.echo(page.write("steps", lines))
+
+
+@main.command(name="load")
+@click.option("--rows", type=click.IntRange(60_000), default=5_000_000, show_default=True, help="How many rows, in 60 partitions.")
+@click.option("--times", type=click.IntRange(1), default=3, show_default=True, help="How often, after one that is not counted.")
+def load_command(rows: int, times: int) -> None:
+    """load-warehouse from the lake to a keyed table, beside the server's own COPY of the same rows."""
+    facts = machine.facts()
+    click.echo(page.write("load", [facts, "", *load.page(load.measure(rows, times))]))
 
 
 @main.command(name="marts")

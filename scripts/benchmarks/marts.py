@@ -32,7 +32,7 @@ VIEW = "as_of.tiingo_prices"
 FILL = """
 with session as (select session_date, row_number() over (order by session_date) as n from marts.dim_calendar
                  where calendar = 'XNYS' and session_date between %(first)s and %(last)s),
-     ticker as (select 'T' || lpad(t::text, 5, '0') as ticker, t from generate_series(%(low)s, %(high)s) as t),
+     ticker as (select 'T' || lpad(t::text, 5, '0') as ticker, t from generate_series(%(low)s::int, %(high)s::int) as t),
      price as (select ticker, session_date, n,
                       round((20 + t %% 180 + 10 * sin(n / 25.0 + t) + (n * 7 + t * 13) %% 11 * 0.1)::numeric, 6) as close,
                       (1000000 + (n * 7919 + t * 104729) %% 900000)::bigint as volume

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PAGE = deploy.REPOSITORY / "docs" / "benchmarks.md"
 TITLES = {
+    "load": "Loading",
     "steps": "What a step costs beyond its job",
     "scale": "A backfill of many runs",
     "marts": "What was known, and one new day",
