@@ -1,7 +1,7 @@
 {#
     The cells of a raw table that a later commit changed or took away, one row each, with the commit that did:
-    row_key is what the contract's key says of the row, item the vendor's column. Columns whose name begins with adj are left out:
-    a vendor's adjusted prices all change with every dividend.
+    row_key is what the contract's key says of the row (none of its columns is ever null), item the vendor's column. Left out are
+    columns whose name begins with adj: a vendor's adjusted prices all change with every dividend.
 #}
 {% macro restated(relation, key) -%}
     {%- if execute and load_relation(relation) is none %}
@@ -24,7 +24,7 @@
         on
             now_known.known_from = was.known_to
             {%- for column in key %}
-            and now_known.{{ adapter.quote(column) }} is not distinct from was.{{ adapter.quote(column) }}
+            and now_known.{{ adapter.quote(column) }} = was.{{ adapter.quote(column) }}
             {%- endfor %}
     left join {{ source('lake', '_ledger') }} as loads_before on loads_before.load_id = was._load_id
     left join {{ source('lake', '_ledger') }} as loads

@@ -48,6 +48,18 @@
 {%- endmacro %}
 
 
+{# The first day of restatements that the new loads may change: a day's last word stands, so all of a day is made again. #}
+{% macro first_new_day() -%}
+    (select date_trunc('day', min(known_at) at time zone 'UTC') from ops.new_loads)
+{%- endmacro %}
+
+
+{# Vendors' restatements of those days, and all that issuers filed, which are few. #}
+{% macro forget_restated() -%}
+    {{ forget("mine.dataset = 'sec_company_facts' or mine.known_date >= " ~ first_new_day()) }}
+{%- endmacro %}
+
+
 {# The rows of a model that the new loads change, as a join on int_touched; with more before them as far as a window reaches. #}
 {% macro join_touched(rows, column='from_date') -%}
     {%- if changes_only() -%}

@@ -85,7 +85,7 @@ def load_command(rows: int, times: int) -> None:
 
 @main.command(name="marts")
 @click.option("--tickers", type=click.IntRange(10), default=2000, show_default=True, help="2,000 are five million rows of prices.")
-@click.option("--built", type=click.IntRange(10), default=400, show_default=True, help="As many tickers have marts.")
+@click.option("--built", type=click.IntRange(10), default=2000, show_default=True, help="As many tickers have marts.")
 @click.option("--times", type=click.IntRange(3), default=7, show_default=True, help="How often each query is asked.")
 def marts_command(tickers: int, built: int, times: int) -> None:
     """What asking as of a moment costs, and what building the marts costs in full and after one new day."""

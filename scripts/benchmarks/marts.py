@@ -75,7 +75,7 @@ def measure(directory: Path, *, built: int, tickers: int, times: int) -> Marts:
         full_s = _transform(server)
         _day(admin, (1, built), NEW_DAY, NEW_DAY)
         new_day_s = _transform(server)
-        as_of_s = _transform(server, "--as-of", "2030-01-01T00:00:00Z")
+        as_of_s = _transform(server, "--as-of", "2020-01-01T00:00:00Z")
         rows = _fill(admin, built + 1, tickers)
         asked = {name: _ask(admin, query, times) for name, query in QUERIES.items()}
         return Marts(rows, asked, built_rows, full_s, new_day_s, as_of_s)
@@ -84,7 +84,10 @@ def measure(directory: Path, *, built: int, tickers: int, times: int) -> Marts:
 def _fill(admin: psycopg.Connection, first: int, last: int) -> int:
     for year in range(FIRST_YEAR, 2009):
         span = f"for values from ('{year}-01-01') to ('{year + 1}-01-01')"
-        admin.execute(f'create table if not exists raw."tiingo_prices-{year}" partition of raw.tiingo_prices {span}'.encode())
+        leaf = f'raw."tiingo_prices-{year}"'
+        admin.execute(f"create table if not exists {leaf} partition of raw.tiingo_prices {span}".encode())
+        key = f'create unique index if not exists "tiingo_prices-{year}-key" on {leaf} (date, ticker, known_from) nulls not distinct'
+        admin.execute(key.encode())
     load = _day(admin, (first, last), f"{FIRST_YEAR}-01-01", LAST_DAY)
     admin.execute(OLDER.encode(), {"load": load, "every": RESTATED})
     admin.execute("vacuum analyze raw.tiingo_prices")

@@ -1,4 +1,8 @@
-{{ config(indexes=[{'columns': ['known_date', 'dataset', 'subject', 'item', 'period_start', 'period_end'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_restated() }}",
+    indexes=[{'columns': ['known_date', 'dataset', 'subject', 'item', 'period_start', 'period_end'], 'unique': true}]
+) }}
 
 -- numbers that an issuer changed in a later filing, known from the session after it
 with filed as (
@@ -29,7 +33,12 @@ sent as (
         value_after::numeric as value_after,
         lake_partition || coalesce(' commit ' || lake_commit, '') as origin
     from {{ ref('stg_lake__cells_restated') }}
-    where value_before ~ '^-?[0-9.]+$' and coalesce(value_after, '0') ~ '^-?[0-9.]+$'
+    where
+        value_before ~ '^-?[0-9.]+$'
+        and coalesce(value_after, '0') ~ '^-?[0-9.]+$'
+        {%- if changes_only() %}
+        and known_at >= {{ first_new_day() }} at time zone 'UTC'
+        {%- endif %}
     order by dataset, row_key, item, (known_at at time zone 'UTC')::date, known_at desc
 ),
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+import zlib
 from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
 
     The unnamed last column, left by a trailing comma on every line, is not a field; N/A is no value.
     """
-    header, *rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(_csv(body))) if row]
+    try:
+        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(_csv(body))) if row]
+    except (ValueError, csv.Error) as error:
+        raise BadDataError(f"the ECB file is empty or no CSV: {error}") from None
     if header[:2] != ["Date", "USD"] or any(len(row) != len(header) for row in rows):
         raise BadDataError(f"the ECB file does not begin with Date, USD or has ragged rows; its header is {header[:5]}")
     rows = [[_iso(row[0]), *row[1:]] for row in rows]
@@ -39,7 +43,7 @@ def _csv(body: bytes) -> str:
             if member.file_size > MAX_CSV_BYTES:
                 raise BadDataError(f"the ECB file unpacks to {member.file_size:,} bytes, more than the {MAX_CSV_BYTES:,} it may be")
             return archive.read(member).decode("utf-8-sig")
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or packed otherwise
         raise BadDataError(f"the ECB answer is no zip with one CSV inside: {error}") from None
 
 

@@ -46,7 +46,7 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     (partition,) = ask.partitions
     try:
         company = msgspec.json.decode(body, type=Company)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadDataError(f"SEC's answer for {partition} is not the companyfacts document: {error}; it begins {body[:60]!r}") from None
     if f"cik={company.cik:010}" != partition:
         raise BadDataError(f"SEC's answer for {partition} is about cik {company.cik}")

@@ -22,7 +22,7 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     (partition,) = ask.partitions
     try:
         header, *rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig"))) if row]
-    except ValueError:
+    except (ValueError, csv.Error):
         raise BadDataError(f"the Treasury's answer for {partition} is empty or no CSV; it begins {body[:40]!r}") from None
     if header[0] != "Date" or any(len(row) != len(header) for row in rows):
         raise BadDataError(f"the Treasury's file for {partition} does not begin with Date or has ragged rows; its header is {header[:4]}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies
 
-from jobkit import logs
+from jobkit import logs, steps
 from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Client:
         url = self.url(path, params)
         tries = TRIES if self.patience_s else 1
         for attempt in stamina.retry_context(on=patience, attempts=tries, timeout=self.patience_s or None, wait_initial=0.5, wait_max=20):
-            with attempt:
+            with attempt, steps.around("request"):
                 return self._once(url, known)
         raise AssertionError  # pragma: no cover  the loop returns or raises
 

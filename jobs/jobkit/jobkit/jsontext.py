@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import BadDataError
@@ -27,9 +27,15 @@ def decode(body: bytes, what: str) -> Any:  # noqa: ANN401  JSON
 
 
 def plain(number: str) -> str:
-    """A JSON number without exponent: 1.03e+06 is 1030000. One beyond every figure stays: written out it would fill the memory."""
+    """A JSON number without exponent: 1.03e+06 is 1030000. What is none stays, for the contract to refuse.
+
+    One beyond every figure stays, too: written out it would fill the memory.
+    """
     _, exponential, exponent = number.lower().partition("e")
-    return format(Decimal(number), "f") if exponential and len(exponent) <= LONGEST_EXPONENT else number
+    try:
+        return format(Decimal(number), "f") if exponential and len(exponent) <= LONGEST_EXPONENT else number
+    except InvalidOperation:
+        return number
 
 
 def columns(rows: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> Columns:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from jobkit import steps
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class FileStore:
         """Write beside and rename over."""
         path = self._path(key)
         with _told(path), _beside(path, data) as temporary:
-            temporary.replace(path)
+            with steps.around("rename"):
+                temporary.replace(path)
             _sync_folder(path.parent)
 
     def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:  # noqa: ARG002
@@ -130,7 +132,8 @@ class FileStore:
             return self.get(key) == data
         with _told(path), _beside(path, data) as temporary:
             try:
-                os.link(temporary, path)
+                with steps.around("link"):
+                    os.link(temporary, path)
             except FileExistsError:
                 return self.get(key) == data
             _sync_folder(path.parent)
@@ -150,7 +153,8 @@ class FileStore:
         path = self._path(key)
         with _told(path), _locked(path):
             if (found := self._tag(key)) == tag:
-                path.unlink()
+                with steps.around("unlink"):
+                    path.unlink()
                 _sync_folder(path.parent)
             return found in (tag, None)
 
@@ -202,10 +206,12 @@ def _beside(path: Path, data: bytes) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as file:
+            steps.passed("before write")
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
+            with steps.around("fsync"):
+                os.fsync(file.fileno())
         yield Path(name)
     finally:
         with suppress(FileNotFoundError):
@@ -298,7 +304,8 @@ class S3Store:
             try:
                 with self._told(key):
                     try:
-                        self._client.delete_object(Bucket=self.bucket, Key=self._key(key), IfMatch=tag)
+                        with steps.around("delete"):
+                            self._client.delete_object(Bucket=self.bucket, Key=self._key(key), IfMatch=tag)
                     except self._client.exceptions.ClientError as error:
                         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
                         if status == 412:  # noqa: PLR2004  another object, or none any more
@@ -321,7 +328,8 @@ class S3Store:
         for _ in range(CONFLICT_TRIES):
             with self._told(key):
                 try:
-                    self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, **kind, **condition)
+                    with steps.around("put"):
+                        self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, **kind, **condition)
                 except self._client.exceptions.ClientError as error:
                     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
                     if status == 412:  # noqa: PLR2004  precondition failed; perhaps by our own put whose answer was lost

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from arro3.io import read_parquet
+from jobkit import steps
 from jobkit.errors import BadDataError
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
@@ -61,11 +62,12 @@ def copy(session: Session, table: sql.Identifier, file: Parquet, *, freeze: bool
     options = sql.SQL("format binary, freeze" if freeze else "format binary")
     encoder = ArrowToPostgresBinaryEncoder(file.schema)
     with session.main.cursor() as cursor:
-        with cursor.copy(sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)) as stream:
+        with steps.around("copy"), cursor.copy(sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)) as stream:
             stream.write(encoder.write_header())
             for batch in file.batches():
                 session.keep_going()
                 stream.write(encoder.write_batch(batch))
+                steps.passed("within copy")
             stream.write(encoder.finish())
         if cursor.rowcount != rows:
             raise BadDataError(f"{file.where}: the file has {cursor.rowcount:,} rows, its commit says {rows:,}; commit the partition again")
@@ -73,7 +75,13 @@ def copy(session: Session, table: sql.Identifier, file: Parquet, *, freeze: bool
 
 def pour(session: Session, source: sql.Composed, connection: psycopg.Connection[Any], target: sql.Composed) -> None:
     """Copy from a COPY TO on the main connection to a COPY FROM on another, block by block."""
-    with session.main.cursor() as out, connection.cursor() as into, out.copy(source) as reader, into.copy(target) as writer:
+    with (
+        steps.around("pour"),
+        session.main.cursor() as out,
+        connection.cursor() as into,
+        out.copy(source) as reader,
+        into.copy(target) as writer,
+    ):
         for block in reader:
             session.keep_going()
             writer.write(block)

@@ -86,7 +86,7 @@ def prepare(session: Session) -> None:
     )
     if session.scalar(there):
         return
-    with locked(session, lock_key("schema")), session.main.transaction():
+    with locked(session, lock_key("schema")), session.transaction():
         session.execute(sql.SQL(_DDL))
 
 

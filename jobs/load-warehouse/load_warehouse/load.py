@@ -169,7 +169,7 @@ def _first(session: Session, file: Parquet, target: Target) -> Change:
 
 def _new_leaf(session: Session, file: Parquet, target: Target) -> Change:
     columns, leaf, load, key = target
-    with session.main.transaction():
+    with session.transaction():
         session.execute(tables.create_stage(columns, leaf, target.stage, load))
         copy.copy(session, sql.Identifier("stage", target.stage), file, freeze=True, rows=load.rows)
         for statement in tables.index_stage(leaf, target.stage, key):

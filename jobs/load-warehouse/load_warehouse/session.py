@@ -8,6 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from jobkit import steps
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, RefusedError, StoppedError, TemporaryError
 from psycopg import sql
 
@@ -54,6 +55,14 @@ class Session:
         if len(self._connections) <= index:
             self._connections.append(connect(self.url, self._password))
         return self._connections[index]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing, on the main connection."""
+        with self.main.transaction():
+            yield
+            steps.passed("before commit")
+        steps.passed("after commit")
 
     def execute(self, statement: sql.Composed | sql.SQL) -> psycopg.Cursor[Any]:
         """Run a statement on the main connection. Values are literals in it: a name may hold a percent sign."""

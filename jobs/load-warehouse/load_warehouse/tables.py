@@ -87,7 +87,7 @@ def _regclass(session: Session, name: str) -> sql.Literal:
 def _create(session: Session, dataset: str, columns: Columns, way: Scheme) -> Columns:
     statement = sql.SQL("create table {} ({}, {}) {}").format(raw(dataset), definitions(columns), _META_DDL, way.clause)
     comment = sql.SQL("comment on table {} is {}").format(raw(dataset), sql.Literal(way.text))
-    with session.main.transaction():
+    with session.transaction():
         session.execute(statement)
         session.execute(comment)
     return columns
@@ -212,7 +212,7 @@ def _patiently(session: Session, change: Callable[[], object], tries: int) -> bo
     """Run a change in a transaction that waits for locks only briefly, so that nobody queues behind it; again later if need be."""
     for attempt in range(tries):
         try:
-            with session.main.transaction():
+            with session.transaction():
                 session.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
                 change()
         except (errors.LockNotAvailable, errors.DeadlockDetected):
@@ -225,7 +225,7 @@ def _patiently(session: Session, change: Callable[[], object], tries: int) -> bo
 @contextmanager
 def transaction(session: Session, load: Load) -> Iterator[None]:
     """A transaction in which rows that are put into a leaf belong to a load."""
-    with session.main.transaction():
+    with session.transaction():
         setting = sql.SQL("select set_config('finelt.load_id', {}, true), set_config('finelt.known_at', {}, true)")
         session.execute(setting.format(sql.Literal(str(load.load_id)), sql.Literal(load.known_at.isoformat())))
         yield

@@ -39,7 +39,7 @@ def stage_fresh(session: Session, columns: Columns, file: Parquet, rows: int, ke
     """
     session.execute(sql.SQL("drop table if exists pg_temp.fresh"))
     session.execute(sql.SQL("create temporary table fresh ({})").format(tables.definitions(columns)))
-    with session.main.transaction():
+    with session.transaction():
         copy.copy(session, FRESH, file, freeze=False, rows=rows)
     twice = sql.SQL("select {key} from pg_temp.fresh group by {key} having count(*) > 1 limit 1").format(key=tables.names(key))
     if found := session.execute(twice).fetchone():

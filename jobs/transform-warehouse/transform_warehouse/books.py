@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg2  # type: ignore[import-untyped]
+from jobkit import steps
 from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
@@ -129,11 +130,12 @@ class Books:
         except BaseException:
             self._end_sessions()
             raise
-        self.rows(
-            "with done as (insert into ops.transformed_loads select load_id from ops.new_loads)"
-            " update ops.transforms set ended_at = clock_timestamp() where transform_id = %s",
-            begun["transform_id"],
-        )
+        with steps.around("end"):
+            self.rows(
+                "with done as (insert into ops.transformed_loads select load_id from ops.new_loads)"
+                " update ops.transforms set ended_at = clock_timestamp() where transform_id = %s",
+                begun["transform_id"],
+            )
 
     def _made_the_same_way(self, shape: str) -> bool:
         """Whether some transform ended well and every one from that on had this shape: one that failed left rows of no other."""

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+from jobkit import steps
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
 
 from transform_warehouse import books
@@ -120,6 +121,7 @@ class _Listener:
         if event.info.name == "LogStartLine":
             self._total = event.data.total
         elif event.info.name == "NodeFinished":
+            steps.passed(f"after {event.data.node_info.resource_type}")
             self._done += 1
             self._job.progress(self._done, max(self._total, self._done), event.data.node_info.node_name)
 

@@ -1,0 +1,158 @@
+"""An S3 emulator, and an HTTP proxy before it that fails a share of the requests: everything on the loopback, gone with the block."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+    from scripts.reliability.scene import Stage
+
+SLOW_S = 0.3
+FAULTS = ("503", "429", "reset", "slow", "409", "lost")
+KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}
+XML = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%b</Code><Message>a fault</Message></Error>'
+
+
+@dataclass
+class S3:
+    """An emulator; whoever enters is led to it by this process's environment, and so are the jobs it starts."""
+
+    url: str
+    buckets: int = 0
+
+    def enter(self) -> str:
+        """A new bucket's name."""
+        self.buckets += 1
+        name = f"faults-{self.buckets}"
+        client: Any = boto3.client("s3")
+        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": KEYS["AWS_DEFAULT_REGION"]})
+        return name
+
+
+@contextmanager
+def s3(_stage: Stage) -> Iterator[S3]:
+    """An emulator on a free port; the environment leads to it as long as the block lasts."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    before = {name: os.environ.get(name) for name in (*KEYS, "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")}
+    os.environ.update(KEYS, AWS_ENDPOINT_URL=f"http://{host}:{port}")
+    os.environ.pop("AWS_CA_BUNDLE", None)
+    try:
+        yield S3(f"http://{host}:{port}")
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        server.stop()
+
+
+@dataclass
+class Proxy:
+    """Where it is, and how many requests came."""
+
+    upstream: str
+    rng: random.Random
+    share: float
+    url: str = ""
+    requests: int = 0
+    lock: Lock = field(default_factory=Lock)
+
+    def fault(self, method: str, *, conditional: bool) -> str | None:
+        """The fault for a request; conflicts and lost answers come to conditional writes only."""
+        with self.lock:
+            self.requests += 1
+            if self.rng.random() >= self.share:
+                return None
+            return self.rng.choice(FAULTS if conditional and method == "PUT" else FAULTS[:4])
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Passes a request on, or does not."""
+
+    protocol_version = "HTTP/1.1"
+    proxy: Proxy
+
+    def _pass(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.proxy.fault(self.command, conditional="If-None-Match" in self.headers or "If-Match" in self.headers)
+        if fault == "reset":
+            return self._hang_up()
+        if fault in ("503", "429", "409"):
+            code = {"503": b"SlowDown", "429": b"TooManyRequests", "409": b"ConditionalRequestConflict"}[fault]
+            return self._answer(int(fault), {"Content-Type": "application/xml"}, XML % code)
+        if fault == "slow":
+            time.sleep(SLOW_S)
+        host = urlsplit(self.proxy.upstream)
+        connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=30)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if fault == "lost":
+            return self._hang_up()
+        return self._answer(
+            answer.status, {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}, content
+        )
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815  (the base class's names)
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() != "content-length" or self.command == "HEAD":
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+        """Says nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  (the base class's types)
+        """Keeps silent about clients that hung up."""
+
+
+@contextmanager
+def proxy(upstream: str, rng: random.Random, *, share: float) -> Iterator[Proxy]:
+    """A proxy that fails this share of the requests."""
+    told = Proxy(upstream, rng, share)
+    server = _Server(("127.0.0.1", 0), type("Told", (Handler,), {"proxy": told}))
+    told.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

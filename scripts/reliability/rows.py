@@ -1,0 +1,399 @@
+"""The rows of the scorecard: each puts one kind of fault in, looks, and says what it found."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+from jobkit.errors import JobError
+from jobkit.lake import Draft, Lake
+from jobkit.store import FileStore
+
+from orchestration import extracts
+from scripts.reliability import faulty, kills, malformed, scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from scripts.reliability.scene import Stage
+
+STOP_S = 10.0
+WRITERS = 16
+LEAF_OF_ALL = "hash(ticker, 1)"
+
+
+class Row(NamedTuple):
+    """A row of the scorecard: what was done, in how many trials, what was seen, and what of it is wrong (nothing, if it holds)."""
+
+    fault: str
+    trials: int
+    seen: str
+    wrong: tuple[str, ...] = ()
+
+
+class Much(NamedTuple):
+    """How often: the whole promise, or a few of each."""
+
+    seeds: int
+    reader_kills: int
+    reads: int
+    rounds: int
+    stops: int
+    documents: int
+    names: int
+
+
+ALL = Much(seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000)
+LESS = Much(seeds=1, reader_kills=4, reads=40, rounds=5, stops=1, documents=60, names=300)
+
+
+def killed(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """SIGKILL at every named step of every job, then again."""
+    done = kills.all_jobs(stage, much.seeds, rng)
+    with faulty.s3(stage) as s3:
+        done += kills.all_jobs(stage, much.seeds, rng, only=["extract-ecb-fx-rates"], bucket=s3.enter())
+    steps = sum(len(one.steps) for one in done)
+    wrong = tuple(sentence for one in done for sentence in one.wrong)
+    return Row(
+        "SIGKILL at every named step of every job, then run again",
+        sum(one.kills for one in done),
+        f"{steps} steps of {len({one.job for one in done})} jobs, up to {much.seeds} moments each; lake, tables and site equal an "
+        "undisturbed run's",
+        wrong,
+    )
+
+
+def read(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Readers of lake and tables while loads and extracts are killed."""
+    place, url = stage.fresh("lake"), stage.database()
+    asks = ["--lake", str(place), *stage.asks("extract-tiingo-prices")]
+    scene.well("extract-tiingo-prices", asks)
+    began = time.monotonic()
+    scene.well("load-warehouse", ["--lake", str(place), *stage.warehouse(url)])
+    took_s, done = time.monotonic() - began, threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(_lake_reads, place, done, much.reads // 2), pool.submit(_table_reads, stage, url, done, much.reads // 2)]
+        ended = []
+        for number in range(much.reader_kills):
+            _correct(place, number)
+            if number % 20 == 0:  # another warehouse would be another reader; the same one is emptied
+                _empty(stage, url)
+            process = scene.start("load-warehouse", ["--lake", str(place), *stage.warehouse(url)])
+            time.sleep(rng.uniform(0.2, 1.0) * took_s)
+            process.kill()
+            ended.append(scene.ended(process).code)
+        deadline = time.monotonic() + 600
+        while not all(reader.done() for reader in readers) and time.monotonic() < deadline:
+            scene.well("load-warehouse", ["--lake", str(place), *stage.warehouse(url)])
+            _correct(place, len(ended))
+            ended.append(0)
+        done.set()
+        found = [reader.result() for reader in readers]
+    reads, wrong = sum(count for count, _ in found), tuple(sentence for _, all_ in found for sentence in all_)
+    return Row(
+        "Readers of lake and tables while loads are killed",
+        ended.count(-signal.SIGKILL),
+        f"{reads:,} reads, each of whole partitions",
+        wrong[:3],
+    )
+
+
+def _correct(place: Path, number: int) -> None:
+    """One more commit of a ticker's year: as many rows, another number in each."""
+    where = Lake(str(place))
+    partition = sorted(where.partitions("tiingo_prices"))[number % len(where.partitions("tiingo_prices"))]
+    malformed.recommit(where, "tiingo_prices", partition, number)
+
+
+def _empty(stage: Stage, url: str) -> None:
+    with stage.connect(url) as connection:
+        connection.execute("set lock_timeout = '20s'")
+        connection.execute("drop schema if exists raw cascade")
+        connection.execute("drop schema if exists stage cascade")
+
+
+def _lake_reads(place: Path, done: threading.Event, enough: int) -> tuple[int, list[str]]:
+    where, count = Lake(str(place)), 0
+    wrong: list[str] = []
+    partitions = where.partitions("tiingo_prices")
+    while not done.is_set() and count < enough:
+        head = where.head("tiingo_prices", partitions[count % len(partitions)])
+        try:
+            if head is None or malformed.rows_of(where.read(head.data)) != head.data.rows:
+                wrong.append(f"a lake partition without its rows: {head}")
+        except JobError as error:
+            wrong.append(str(error))
+        count += 1
+    return count, wrong
+
+
+WHOLE = """
+select (select coalesce(sum(newest."rows"), 0) from (
+    select distinct on ("partition") "rows" from raw._ledger
+    where "dataset" = 'tiingo_prices' order by "partition", "commit" desc) as newest)
+    - (select count(*) from raw.tiingo_prices where known_to = 'infinity')
+"""
+
+
+def _table_reads(stage: Stage, url: str, done: threading.Event, enough: int) -> tuple[int, list[str]]:
+    """The rows that can be seen are those of the commits that can be seen: in one statement, so of one moment."""
+    count, wrong = 0, []
+    with stage.connect(url) as connection:
+        while not done.is_set() and count < enough:
+            try:
+                found = connection.execute(WHOLE.encode()).fetchone()
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+                time.sleep(0.01)  # the warehouse was just emptied
+                continue
+            except psycopg.errors.InternalError:
+                continue  # emptied while the question was planned
+            count += 1
+            if found != (0,):
+                wrong.append(f"the tables miss {found and found[0]} rows of what the ledger says")
+    return count, wrong
+
+
+def written(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Many writers on one partition."""
+    wrong: list[str] = []
+    with faulty.s3(stage) as s3:
+        for url, rounds in ((str(stage.fresh("lake")), much.rounds), (f"s3://{s3.enter()}/{stage.fresh('lake').name}", much.rounds)):
+            wrong += _rounds(url, rounds)
+    return Row(
+        f"{WRITERS} writers on one partition, half of them with the same bytes, on files and on S3",
+        2 * much.rounds,
+        "each round numbers its commits without a gap, one writer has each number, every content is there once",
+        tuple(wrong[:3]),
+    )
+
+
+def _rounds(url: str, rounds: int) -> Iterator[str]:
+    with ThreadPoolExecutor(WRITERS) as pool:
+        for round_ in range(rounds):
+            partition, ready = f"round={round_}", threading.Barrier(WRITERS)
+
+            def write(number: int, partition: str = partition, ready: threading.Barrier = ready) -> tuple[int, bool]:
+                content = b"the same" if number % 2 else b"%d" % number
+                draft = Draft(content, 1, None, 0, lambda: (), ("ticker",), LEAF_OF_ALL, {"job": "writer", "version": "0"})
+                lake = Lake(url)
+                ready.wait()
+                commit, made = lake.commit("prices", partition, draft)
+                return commit.number, made
+
+            done = list(pool.map(write, range(WRITERS)))
+            history = Lake(url).history("prices", partition)
+            numbers = [commit.number for commit in history]
+            made = sorted(number for number, own in done if own)
+            if numbers != list(range(1, len(numbers) + 1)) or made != numbers:
+                yield f"round {round_} at {url.partition(':')[0]}: commits {numbers}, won {made}"
+            if len({commit.data.sha256 for commit in history}) != WRITERS // 2 + 1:
+                yield f"round {round_} at {url.partition(':')[0]}: a content is lost"
+
+
+def refused(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """A vendor and an object store that fail in a fifth of all requests."""
+    job, trials = "extract-treasury-yields", max(much.seeds // 2, 2)
+    wrong, requests, times = [], [], []
+    with faulty.s3(stage) as s3, ExitStack() as ends:
+        bucket = s3.enter()
+        calm = ends.enter_context(faulty.proxy(s3.url, random.Random(0), share=0.0))  # noqa: S311  which of none
+        rough = ends.enter_context(faulty.proxy(s3.url, rng, share=0.2))
+        for trial in range(trials):
+            found = []
+            for through in (calm, rough):
+                lake, before, began = f"s3://{bucket}/{stage.fresh('lake').name}", through.requests, time.monotonic()
+                done = scene.run(job, ["--lake", lake, *stage.asks(job)], AWS_ENDPOINT_URL=through.url)
+                found.append((time.monotonic() - began, through.requests - before, scene.lake(lake), done))
+            (calm_s, calm_n, expected, _), (rough_s, rough_n, state, done) = found
+            if done.code or state != expected:
+                wrong.append(f"trial {trial}: it ended with {done.code}: {done.receipt and done.receipt['error']}")
+            requests.append(rough_n / calm_n)
+            times.append(rough_s / calm_s)
+    return Row(
+        "S3 that fails in 20 % of its requests: 503, 429, connection reset, slow, 409 on a commit, the answer to a commit lost",
+        trials,
+        f"no commit twice, none lost; {max(requests):.2f} times the requests and {max(times):.2f} times the time at most",
+        tuple(wrong[:3]),
+    )
+
+
+def stopped(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """SIGTERM at random moments of every job."""
+    took: list[float] = []
+    wrong: list[str] = []
+    for job, place in kills.trials(stage).items():
+        undisturbed, began = place(), time.monotonic()
+        scene.well(job, undisturbed.options)
+        whole_s, expected = time.monotonic() - began, undisturbed.state()
+        undisturbed.close()
+        for _ in range(much.stops):
+            trial, process = (made := place()), scene.start(job, made.options)
+            time.sleep(rng.uniform(0.3, 1.0) * whole_s)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            done = scene.ended(process)
+            took.append(time.monotonic() - began)
+            told = done.receipt and (done.receipt["exit_code"], done.receipt["status"])
+            early = done.code == -signal.SIGTERM and not done.stdout  # before Python had begun to listen
+            if done.code not in (0, 143) and not early:
+                wrong.append(f"{job}: it ended with {done.code} and {told}")
+            again = scene.run(job, trial.options)
+            if again.code or trial.state() != expected:
+                wrong.append(f"{job}: stopped and run again it ended with {again.code}")
+            trial.close()
+    took.sort()
+    p99 = took[min(int(len(took) * 0.99), len(took) - 1)]
+    wrong += [f"p99 is {p99:.1f} s"] if p99 > STOP_S else []
+    return Row(
+        "SIGTERM at random moments of every job, then run again",
+        len(took),
+        f"exit code 143 (or 0 where it was done), p99 {p99:.2f} s; what is there equals an undisturbed run's",
+        tuple(wrong[:3]),
+    )
+
+
+def repeated(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """The same day again and again, days in random order, ranges that overlap."""
+    wrong: list[str] = []
+    job, days = "extract-massive-daily-prices", [f"2013-02-{day:02}" for day in range(11, 23)]
+    sample = {**extracts.sample(stage.vendors, "env://CANARY")[job]}
+
+    def filled(ranges: list[tuple[str, str]]) -> tuple[Any, Any, list[int]]:
+        place, url, changed = stage.fresh("lake"), stage.database(), []
+        for start, end in ranges:
+            options = scene.words({**sample, "start": start, "end": end})
+            extracted = scene.well(job, ["--lake", str(place), *options])
+            loaded = scene.well("load-warehouse", ["--lake", str(place), *stage.warehouse(url)])
+            changed.append(sum(done.receipt["committed"] for done in (extracted, loaded) if done.receipt))
+        with stage.connect(url) as connection:
+            found = scene.lake(place), scene.tables(connection, ("raw",)), changed
+        stage.drop(url)
+        return found
+
+    shuffled = [(day, day) for day in days]
+    rng.shuffle(shuffled)
+    expected = filled([(days[0], days[-1])])
+    five = filled([(days[0], days[-1])] * 5)
+    ways = {
+        "five times": five,
+        "days in random order": filled([*shuffled[: max(len(shuffled) if much is ALL else 4, 4)], (days[0], days[-1])]),
+        "two that overlap": filled([(days[0], days[7]), (days[4], days[-1])]),
+    }
+    wrong += [f"{way}: not what once in order gives" for way, found in ways.items() if found[:2] != expected[:2]]
+    wrong += ["the same days again changed something"] if any(five[2][1:]) else []
+    return Row(
+        "The same days five times; days in random order; two ranges that overlap",
+        len(ways),
+        "lake and tables are those of once in order; the later four changed no row",
+        tuple(wrong),
+    )
+
+
+def broken(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  needs no stage
+    """Documents of every dataset, spoilt in every way."""
+    found = [malformed.dataset(dataset, much.documents, rng.randrange(1 << 30)) for dataset in malformed.datasets()]
+    return Row(
+        f"Malformed documents of {len(found)} datasets, {much.documents:,} each, spoilt in one to three places",
+        sum(one.documents for one in found),
+        f"{sum(one.refused for one in found):,} refused in a sentence, {sum(one.read for one in found):,} rows read: "
+        f"{sum(one.good for one in found):,} good and {sum(one.bad for one in found):,} in quarantine or dropped",
+        tuple(sentence for one in found for sentence in one.wrong)[:3],
+    )
+
+
+def hostile(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Keys, datasets and partitions that want to be elsewhere."""
+    outer = stage.fresh("outer")
+    inner = outer / "store"
+    inner.mkdir(parents=True)
+    store, lake = FileStore(inner), Lake(str(inner / "lake"))
+    pieces = [
+        "..",
+        ".",
+        "",
+        "/",
+        "\0",
+        "a",
+        "%2e%2e",
+        "..\\",
+        "~",
+        "$(id)",
+        "'; drop table raw; --",
+        "\u202e",
+        "é",
+        "a" * 300,
+        "-",
+        "*",
+        "\n",
+    ]
+    escaped, taken = 0, 0
+    for _ in range(much.names):
+        name = rng.choice(["/", "//", ""]).join(rng.choices(pieces, k=rng.randint(1, 5)))
+        for attempt in (
+            lambda name=name: store.put(name, b"x"),
+            lambda name=name: store.put_new(name, b"x"),
+            lambda name=name: store.get(name),
+            lambda name=name: lake.head(name, "year=2012"),
+            lambda name=name: lake.head("prices", f"year={name}"),
+        ):
+            try:
+                attempt()
+                taken += 1
+            except (JobError, KeyError):
+                pass
+    escaped += sum(1 for path in outer.iterdir() if path != inner)
+    escaped += sum(1 for path in inner.rglob("*") if not path.resolve().is_relative_to(inner.resolve()))
+    return Row(
+        "Hostile keys, datasets and partitions (../, NUL, SQL, unicode, very long)",
+        much.names,
+        f"{escaped} escapes; all else is one sentence",
+        (f"{escaped} escapes",) if escaped else (),
+    )
+
+
+def canaries(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """A secret through every job that takes one, where it goes well and where it does not."""
+    wrong, trials = [], 0
+    for job in ("extract-tiingo-prices", "extract-massive-daily-prices"):
+        for base in ("", "/~limited", "/~html", "/~truncated"):
+            place = stage.fresh("lake")
+            host = {"extract-tiingo-prices": "api.tiingo.com", "extract-massive-daily-prices": "api.massive.com"}[job]
+            options = [*stage.asks(job), "--base-url", f"{stage.vendors}{base}/{host}", "--patience", "0"]
+            process = scene.start(job, ["--lake", str(place), *options])
+            with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as file:  # noqa: PTH123  one line of a process
+                seen = [file.read()]
+            done = scene.ended(process)
+            seen += [done.stdout, done.stderr]
+            seen += [path.read_bytes().decode(errors="replace") for path in place.rglob("*") if path.is_file()]
+            trials += 1
+            wrong += [f"{job}{base}: the token is in what it said or wrote"] if any(scene.TOKEN in text for text in seen) else []
+    url = stage.database()
+    for job in ("load-warehouse", "transform-warehouse"):
+        given = ["--lake", str(stage.fresh("lake"))] if job == "load-warehouse" else []
+        for password in ("env://CANARY", stage.server.password_reference):
+            done = scene.run(job, [*given, "--warehouse", url, "--warehouse-password", password])
+            trials += 1
+            wrong += [f"{job}: a password is in what it said"] if scene.TOKEN in done.stdout + done.stderr else []
+            wrong += [f"{job}: the password is in what it said"] if stage.server.password in done.stdout + done.stderr else []
+    stage.drop(url)
+    return Row("Canary secrets, where a job goes well and where it fails", trials, "0 in logs, receipts, argv and the lake", tuple(wrong))
+
+
+ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
+    "kills": killed,
+    "readers": read,
+    "writers": written,
+    "storage": refused,
+    "stops": stopped,
+    "repeats": repeated,
+    "malformed": broken,
+    "hostile": hostile,
+    "canaries": canaries,
+}
