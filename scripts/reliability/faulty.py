@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
+import secrets
 import socket
 import time
 from contextlib import contextmanager, suppress
@@ -33,12 +35,10 @@ class S3:
     """An emulator; whoever enters is led to it by this process's environment, and so are the jobs it starts."""
 
     url: str
-    buckets: int = 0
 
     def enter(self) -> str:
         """A new bucket's name."""
-        self.buckets += 1
-        name = f"faults-{self.buckets}"
+        name = f"faults-{secrets.token_hex(4)}"
         client: Any = boto3.client("s3")
         client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": KEYS["AWS_DEFAULT_REGION"]})
         return name
@@ -47,6 +47,7 @@ class S3:
 @contextmanager
 def s3(_stage: Stage) -> Iterator[S3]:
     """An emulator on a free port; the environment leads to it as long as the block lasts."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for every request otherwise
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import random
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, Usag
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CONFLICT_TRIES = 5
+CONFLICT_TRIES = REQUEST_TRIES = 5
 
 
 class NotFoundError(KeyError):
@@ -115,7 +116,8 @@ class FileStore:
 
     def exists(self, key: str) -> bool:
         """Whether the file is there."""
-        return self._path(key).is_file()
+        with _told(self._path(key)):
+            return self._path(key).is_file()
 
     def put(self, key: str, data: bytes, content_type: str | None = None) -> None:  # noqa: ARG002  files have no type
         """Write beside and rename over."""
@@ -128,7 +130,7 @@ class FileStore:
     def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:  # noqa: ARG002
         """Write beside and hard-link: the link fails where the name is taken."""
         path = self._path(key)
-        if path.exists():
+        if self.exists(key):
             return self.get(key) == data
         with _told(path), _beside(path, data) as temporary:
             try:
@@ -256,9 +258,10 @@ class S3Store:
 
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
-        config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60)
+        config = Config(retries={"mode": "standard", "max_attempts": REQUEST_TRIES}, connect_timeout=5, read_timeout=60)
         with self._told(""):
             self._client: Any = boto3.client("s3", config=config)
+        self._client.meta.events.register("needs-retry.s3", _after_429)
 
     def _key(self, key: str) -> str:
         return self.prefix + _checked(key)
@@ -368,6 +371,12 @@ class S3Store:
             raise MisconfiguredError(f"no AWS credentials for {where}; give the job a role or set AWS_PROFILE") from None
         except BotoCoreError as error:
             raise TemporaryError(f"S3 did not answer for {where}: {error}") from None
+
+
+def _after_429(response: Any, attempts: int, **_: object) -> float | None:  # noqa: ANN401  botocore's are untyped
+    """Seconds until the next try of a request that S3's relatives answered with 429; botocore itself knows S3's own 503 only."""
+    limited = response is not None and response[0].status_code == 429  # noqa: PLR2004
+    return random.uniform(0, 0.2 * 2**attempts) if limited and attempts < REQUEST_TRIES else None  # noqa: S311  a pause, not a secret
 
 
 def _s3_error(error: Any, key: str, where: str) -> Exception:  # noqa: ANN401  boto3's errors are untyped
