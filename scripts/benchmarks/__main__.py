@@ -232,7 +232,7 @@ def _a_day(cpu_ms: float, growth_kib: float, runs: int = 100_000) -> list[str]:
         f"{runs * growth_kib / 1024 / 1024:.1f} GiB: within what was measured if they are spread over the day. What to set: Postgres in "
         "place of SQLite (one writer at a time), with runs older than a week deleted; two workers, each for half of the jobs at once, so "
         "that one may go; when most runs come within an hour, the server's API and its background services apart, with Redis between "
-        "them and two of the API (`infra/README.md`). Extrapolated, not measured."
+        "them and two of the API (`server_replicas: 2` in infra/Pulumi.prod.yaml). Extrapolated, not measured."
     )
     return [told]
 

@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1, type=click.Choice(list(rows.ROWS)), metavar="[ROW]...")
 @click.option("--less", is_flag=True, help="A few of each, as the tests do; the page is left alone.")
+@click.option("--seeds", type=click.IntRange(1), help="Moments of each step and job, in place of twenty.")
 @click.option("--seed", type=int, default=8, show_default=True, help="Another one takes other moments.")
-def main(names: tuple[str, ...], *, less: bool, seed: int) -> None:
+def main(names: tuple[str, ...], *, less: bool, seeds: int | None, seed: int) -> None:
     """Measure the rows named, or all."""
+    much = rows.LESS if less else rows.ALL
+    if seeds:
+        much = much._replace(seeds=seeds, stops=seeds)
     failed = False
     with stage() as place:
         for name in names or rows.ROWS:
             began = time.monotonic()
-            row = rows.ROWS[name](place, rows.LESS if less else rows.ALL, random.Random(seed))  # noqa: S311  the same moments every time
+            row = rows.ROWS[name](place, much, random.Random(seed))  # noqa: S311  the same moments every time
             failed |= bool(row.wrong)
             click.echo(
                 f"{'FAILED' if row.wrong else 'holds'}  {name}: {row.trials:,} trials, {row.seen} ({time.monotonic() - began:.0f} s)"
