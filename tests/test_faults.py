@@ -49,4 +49,4 @@ def test_a_job_that_does_harm_is_found(stage: Stage, monkeypatch: pytest.MonkeyP
 def test_no_step_is_told_and_nobody_killed_unless_asked_for(stage: Stage) -> None:
     done = scene.well("extract-sec-filers", ["--lake", str(stage.fresh("lake")), *stage.asks("extract-sec-filers")])
     assert '"step"' not in done.stderr
-    assert scene.run("extract-sec-filers", ["--help"], **{steps.VARIABLE: "before put#1"}).code == 0
+    assert scene.run("extract-sec-filers", [], verb="describe", **{steps.VARIABLE: "before write#1"}).code == 0
