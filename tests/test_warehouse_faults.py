@@ -157,7 +157,8 @@ def test_a_leaf_that_another_loader_works_in_is_not_swapped(lake: Path, warehous
 
 def test_a_failure_ends_the_other_threads_too(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(lake, days(10))
-    commit(lake, days(10, ticker="GOOG"), partition="ticker=GOOG/year=2012")
+    for ticker in ("GOOG", "IBM", "MSFT", "ORCL"):  # more than are loaded at once: the others are never begun
+        commit(lake, days(10, ticker=ticker), partition=f"ticker={ticker}/year=2012")
     history = Lake.history
 
     def unreadable(self: Lake, dataset: str, partition: str) -> Any:

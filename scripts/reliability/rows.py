@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
@@ -16,7 +17,7 @@ from jobkit.lake import Draft, Lake
 from jobkit.store import FileStore
 
 from orchestration import extracts
-from scripts.reliability import faulty, kills, malformed, scene
+from scripts.reliability import corrections, faulty, kills, malformed, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scripts.reliability.scene import Stage
 
 STOP_S = 10.0
+TEMPORARY = 75
 WRITERS = 16
 LEAF_OF_ALL = "hash(ticker, 1)"
 
@@ -259,6 +261,67 @@ def stopped(stage: Stage, much: Much, rng: random.Random) -> Row:
     )
 
 
+BACKEND = "select pid from pg_stat_activity where application_name = 'load-warehouse' and datname = %s limit 1"
+
+
+def crashed(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """The warehouse's server goes down in the middle of a load, recovers from its log, and is there again."""
+    lake = str(corrections.lake(stage))
+    url, began = stage.database(), time.monotonic()
+    scene.well("load-warehouse", ["--lake", lake, *stage.warehouse(url)])
+    whole_s = time.monotonic() - began
+    with stage.connect(url) as connection:
+        expected = scene.tables(connection)
+    wrong: list[str] = []
+    down = 0
+    for trial in range(much.seeds):
+        url = stage.database()
+        process = scene.start("load-warehouse", ["--lake", lake, *stage.warehouse(url)])
+        down += _crash(stage, url, rng.uniform(0.0, 0.12) * whole_s)
+        done = scene.ended(process)
+        if done.code not in (0, TEMPORARY):
+            wrong.append(f"trial {trial}: it ended with {done.code}: {done.receipt and done.receipt['error']}")
+        _wait_for(stage)
+        again = scene.run("load-warehouse", ["--lake", lake, *stage.warehouse(url)])
+        with stage.connect(url) as connection:
+            if again.code or scene.tables(connection) != expected:
+                wrong.append(f"trial {trial}: run again it ended with {again.code}, and the tables are others")
+        stage.drop(url)
+    return Row(
+        "The warehouse's server crashes in the middle of a load and recovers",
+        down,
+        "exit code 75 (or 0 where it was done); run again, the tables equal an undisturbed load's",
+        tuple(wrong[:3]),
+    )
+
+
+def _crash(stage: Stage, url: str, after_s: float) -> bool:
+    """Kill a backend of a load's; its server then ends all others and starts anew. False where the load was quicker."""
+    deadline = time.monotonic() + 20
+    pid = None
+    with stage.admin() as admin:
+        while pid is None and time.monotonic() < deadline:
+            row = admin.execute(BACKEND, [url.rpartition("/")[2]]).fetchone()
+            pid = row[0] if row else None
+        time.sleep(after_s)
+        if pid is None or admin.execute("select from pg_stat_activity where pid = %s", [pid]).fetchone() is None:
+            return False
+    os.kill(pid, signal.SIGKILL)
+    return True
+
+
+def _wait_for(stage: Stage) -> None:
+    """Until the server lets somebody in."""
+    for _ in range(200):
+        try:
+            stage.admin().close()
+        except psycopg.OperationalError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("the server did not come back within twenty seconds")
+
+
 def repeated(stage: Stage, much: Much, rng: random.Random) -> Row:
     """The same day again and again, days in random order, ranges that overlap."""
     wrong: list[str] = []
@@ -395,6 +458,7 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "writers": written,
     "storage": refused,
     "stops": stopped,
+    "server": crashed,
     "repeats": repeated,
     "malformed": broken,
     "hostile": hostile,

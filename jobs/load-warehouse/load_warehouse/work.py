@@ -137,7 +137,8 @@ def _in_parallel(
     finally:
         stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
-        while wait(futures, timeout=CANCEL_EVERY_S).not_done:
+        begun = [future for future in futures if not future.cancelled()]  # wait() never counts one as done that was cancelled unbegun
+        while wait(begun, timeout=CANCEL_EVERY_S).not_done:
             for session in sessions:
                 session.cancel()
 
