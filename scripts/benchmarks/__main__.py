@@ -1,61 +1,20 @@
-"""scripts/bench: `steps` measures what a step costs beyond its job, `scale` a backfill of many runs. Nothing is asserted."""
+"""scripts/bench: each part measures on this machine, prints, and writes its part of docs/benchmarks.md. Nothing is asserted."""
 
 from __future__ import annotations
 
-import json
-import shlex
-import statistics
-import subprocess
-import sys
-import time
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
-import psutil  # type: ignore[import-untyped]
-from jobkit import declaration
 
-from images import engine
-from jobs.catalogue import JobSpec, catalogue
-from orchestration import deploy, watch
-from orchestration.local import programs, server, worker
-from scripts.benchmarks import load, machine, marts, page
+from orchestration import deploy
+from scripts.benchmarks import load, machine, marts, orchestrated, page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
 
-    from jobkit.report.prefect import Api
-
-    from orchestration.deploy import Wanted
-    from orchestration.local.programs import Program
-
-STEP = "extract-ecb-fx-rates"
-STEP_OPTIONS = {"lake": "/tmp/lake", "start": "2012-01-01", "end": "2012-12-31"}  # noqa: S108  looked at, never written
-SLEEP = "scripts.benchmarks.extract_sleep"
-LOOK_EVERY_S = 5.0
-MIB = 1024 * 1024
-
-
-class Running(NamedTuple):
-    """A measured stack: its server's API, and the programs to look at."""
-
-    api: Api
-    server: Program
-    worker: Program
-    database: Path
-
-
-class Sample(NamedTuple):
-    """How far a backfill is, and what its server took until then."""
-
-    elapsed_s: float
-    done: int
-    server_cpu_s: float
-    server_mib: float
-    worker_mib: float
-    database_mib: float
+TIMES = click.option("--times", type=click.IntRange(1), default=3, show_default=True, help="How often, after one that is not counted.")
 
 
 @click.group()
@@ -63,24 +22,38 @@ def main() -> None:
     """Measure on this machine; prints, and writes its part of docs/benchmarks.md."""
 
 
+def _write(part: str, facts: str, lines: Iterable[str]) -> None:
+    """`facts` are of before the measurement, when the machine was idle."""
+    click.echo(page.write(part, [facts, "", *lines]))
+
+
+@main.command(name="load")
+@click.option("--rows", type=click.IntRange(60_000), default=5_000_000, show_default=True, help="How many rows, in 60 partitions.")
+@TIMES
+def load_command(rows: int, times: int) -> None:
+    """load-warehouse from the lake to a keyed table, beside the server's own COPY of the same rows."""
+    facts = machine.facts()
+    _write("load", facts, load.page(load.measure(rows, times)))
+
+
 @main.command()
 @click.option("--pool", "kinds", type=click.Choice(sorted(deploy.KINDS)), multiple=True, default=["process"], show_default=True)
 @click.option("--times", type=click.IntRange(3), default=10, show_default=True, help="How many steps; the first is not counted.")
 def steps(kinds: tuple[str, ...], times: int) -> None:
     """Seconds from asking for a step to its job's first line, and from its end to the flow's going on."""
-    lines = [machine.facts(), "", "Seconds beyond the job itself; median [least to most]. Server on SQLite.", ""]
-    lines += ["| pool | to the job's first line | from its end to the flow | together |", "| --- | --- | --- | --- |"]
-    lines += [_step_row(kind, times) for kind in kinds]
-    click.echo(page.write("steps", lines))
-
-
-@main.command(name="load")
-@click.option("--rows", type=click.IntRange(60_000), default=5_000_000, show_default=True, help="How many rows, in 60 partitions.")
-@click.option("--times", type=click.IntRange(1), default=3, show_default=True, help="How often, after one that is not counted.")
-def load_command(rows: int, times: int) -> None:
-    """load-warehouse from the lake to a keyed table, beside the server's own COPY of the same rows."""
     facts = machine.facts()
-    click.echo(page.write("load", [facts, "", *load.page(load.measure(rows, times))]))
+    _write("steps", facts, orchestrated.steps(kinds, times))
+
+
+@main.command()
+@click.option("--runs", type=click.IntRange(1), default=10_000, show_default=True, help="How many runs the backfill has.")
+@click.option("--seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="How long each job sleeps.")
+@click.option("--at-once", type=click.IntRange(1, 100), default=8, show_default=True, help="How many run at a time.")
+@click.option("--minutes", type=click.FloatRange(0.1), default=180.0, show_default=True, help="It stops by itself after so long.")
+def scale(runs: int, seconds: float, at_once: int, minutes: float) -> None:
+    """A backfill of many runs of a job that sleeps, on the process pool: throughput, and what the server takes."""
+    facts = machine.facts()
+    _write("scale", facts, orchestrated.scale(runs=runs, seconds=seconds, at_once=at_once, minutes=minutes))
 
 
 @main.command(name="marts")
@@ -92,149 +65,7 @@ def marts_command(tickers: int, built: int, times: int) -> None:
     facts = machine.facts()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = marts.measure(Path(folder), built=built, tickers=tickers, times=times)
-    click.echo(page.write("marts", [facts, "", *marts.page(found)]))
-
-
-@main.command()
-@click.option("--runs", type=click.IntRange(1), default=10_000, show_default=True, help="How many runs the backfill has.")
-@click.option("--seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="How long each job sleeps.")
-@click.option("--at-once", type=click.IntRange(1, 100), default=8, show_default=True, help="How many run at a time.")
-@click.option("--minutes", type=click.FloatRange(0.1), default=180.0, show_default=True, help="It stops by itself after so long.")
-def scale(runs: int, seconds: float, at_once: int, minutes: float) -> None:
-    """A backfill of many runs of a job that sleeps, on the process pool: throughput, and what the server takes."""
-    facts = machine.facts()
-    with _stack("process", *_scale_deployments()) as running:
-        samples = list(_watched(running, {"count": runs, "seconds": seconds, "at_once": at_once}, minutes))
-    click.echo(page.write("scale", _scale_page(facts, runs, seconds, at_once, samples)))
-
-
-@contextmanager
-def _stack(kind: str, jobs: Sequence[Wanted], flow: Wanted) -> Iterator[Running]:
-    """A server and workers. The flow runs on the process pool whatever the jobs' is: no image has it."""
-    with ExitStack() as ends, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        directory = Path(folder)
-        prefect = server.start(directory)
-        ends.callback(lambda: server.stop(prefect))
-        prefect.wait()
-        deploy.register(prefect.api(), jobs, kind=kind, pool=kind)
-        deploy.register(prefect.api(), [flow], kind="process", pool="process")
-        working = [worker.start(directory / pool, prefect, pool, pool) for pool in dict.fromkeys((kind, "process"))]
-        for one in working:
-            ends.callback(programs.stop, one)
-            one.release()
-        yield Running(prefect.api(), prefect.program, working[-1], directory / "prefect" / server.DATABASE)
-
-
-def _flow(name: str, parameters: Sequence[str], *, kind: str) -> Wanted:
-    """The deployment of one of our flows."""
-    variables = deploy.process_flow_variables()
-    schema = {"type": "object", "properties": {parameter: {} for parameter in parameters}}
-    wanted = deploy.flow_deployment(name, schema, "Measured.", pool=kind, variables=variables)
-    wanted.fields["entrypoint"] = f"scripts.benchmarks.flows.{name}"
-    return wanted
-
-
-def _step_row(kind: str, times: int) -> str:
-    specs = [spec for spec in catalogue() if spec.name == STEP]
-    jobs = deploy.images if kind == "docker" else _installed
-    flow = _flow("steps", ["job", "options", "times"], kind=kind)
-    with _stack(kind, jobs(specs, kind=kind, pool=kind), flow) as running:
-        run_id = watch.start(running.api, "steps", kind, {"job": STEP, "options": STEP_OPTIONS, "times": times + 1})
-        *_, ending = watch.follow(running.api, run_id, running.worker.check)
-        if ending.state != "COMPLETED":
-            raise click.ClickException(f"the flow ended as {ending.state}: {ending.message}")
-        found = running.api.call("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
-    if kind == "docker":
-        engine.docker("container", "prune", "--force", "--filter", f"label=io.prefect.flow-name={STEP}")
-    took = json.loads(next(artifact["data"] for artifact in found if artifact["type"] == "markdown"))[1:]
-    columns = [[first for first, _ in took], [last for _, last in took], [first + last for first, last in took]]
-    return f"| {kind} | " + " | ".join(_spread(column) for column in columns) + " |"
-
-
-def _installed(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[Wanted]:
-    return deploy.jobs(specs, deploy.installed(specs), kind=kind, pool=pool)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} [{min(values):.2f} to {max(values):.2f}]"
-
-
-def _scale_deployments() -> tuple[list[Wanted], Wanted]:
-    """The job that sleeps, which is in no catalogue, and the flow."""
-    folder = Path(__file__).parent / "extract_sleep"
-    declared = declaration.of_file(folder / "pyproject.toml")
-    names = ("name", "description", "cpu", "memory", "schedule", "timezone", "hosts", "secrets", "reads", "writes")
-    spec = JobSpec(package=SLEEP, folder=folder, **{name: getattr(declared, name) for name in names})
-    program = [sys.executable, "-m", SLEEP]
-    described = json.loads(subprocess.run([*program, "describe"], cwd=deploy.REPOSITORY, capture_output=True, check=True).stdout)  # noqa: S603
-    job = deploy.job_deployment(spec, described, "", kind="process", pool="process")
-    job.fields["job_variables"] = {"command": shlex.join([*program, "run"]), "env": {"PYTHONPATH": str(deploy.REPOSITORY)}}
-    return [job], _flow("scale", ["count", "seconds", "at_once"], kind="process")
-
-
-def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> Iterator[Sample]:
-    """A sample every few seconds until the flow has ended; cancelled when its time is over."""
-    run_id, began_s = watch.start(running.api, "scale", "process", parameters), time.monotonic()
-    done = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
-    while True:
-        state = running.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"]
-        sample = _sample(running, time.monotonic() - began_s, int(running.api.call("POST", "/flow_runs/count", done)))
-        click.echo(
-            f"{sample.elapsed_s:7.0f} s  {sample.done:6,} runs  server {sample.server_cpu_s:6.0f} CPU s, {sample.server_mib:5.0f} MiB"
-        )
-        yield sample
-        if state in watch.FINAL:
-            return
-        if sample.elapsed_s > minutes * 60 and state != "CANCELLING":
-            running.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
-        time.sleep(LOOK_EVERY_S)
-
-
-def _sample(running: Running, elapsed_s: float, done: int) -> Sample:
-    process = psutil.Process(running.server.process.pid)
-    times = process.cpu_times()
-    worker_mib = psutil.Process(running.worker.process.pid).memory_info().rss / MIB
-    size = sum(path.stat().st_size for path in running.database.parent.glob(f"{running.database.name}*")) / MIB
-    return Sample(elapsed_s, done, times.user + times.system, process.memory_info().rss / MIB, worker_mib, size)
-
-
-def _scale_page(facts: str, runs: int, seconds: float, at_once: int, samples: Sequence[Sample]) -> list[str]:
-    first, last = samples[0], samples[-1]
-    done = max(last.done, 1)
-    rows = [samples[round(part * (len(samples) - 1) / 10)] for part in range(11)]
-    table = [
-        f"| {row.elapsed_s:.0f} | {row.done:,} | {row.server_cpu_s:.0f} "
-        f"| {row.server_mib:.0f} | {row.worker_mib:.0f} | {row.database_mib:.1f} |"
-        for row in dict.fromkeys(rows)
-    ]
-    what = f"{last.done:,} of {runs:,} runs of a job that sleeps {seconds:g} s, {at_once} at a time, on the process pool, server on SQLite"
-    cpu_ms, growth_kib = (last.server_cpu_s - first.server_cpu_s) / done * 1000, (last.database_mib - first.database_mib) / done * 1024
-    return [
-        facts,
-        "",
-        f"{what}: {last.elapsed_s:.0f} s, {last.done / last.elapsed_s:.2f} runs a second.",
-        "",
-        f"A run took {cpu_ms:.0f} ms of the server's processor and {growth_kib:.0f} KiB of its database.",
-        "",
-        *_a_day(cpu_ms, growth_kib),
-        "",
-        "| seconds | runs done | server CPU s | server MiB | worker MiB | database MiB |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
-        *table,
-    ]
-
-
-def _a_day(cpu_ms: float, growth_kib: float, runs: int = 100_000) -> list[str]:
-    """What that comes to for so many runs a day, and what to set for it."""
-    busy = runs * cpu_ms / 1000 / 86_400
-    told = (
-        f"{runs:,} runs a day, by that, are {runs / 86_400:.1f} a second, {busy:.2f} of a core all day long and "
-        f"{runs * growth_kib / 1024 / 1024:.1f} GiB: within what was measured if they are spread over the day. What to set: Postgres in "
-        "place of SQLite (one writer at a time), with runs older than a week deleted; two workers, each for half of the jobs at once, so "
-        "that one may go; when most runs come within an hour, the server's API and its background services apart, with Redis between "
-        "them and two of the API (`server_replicas: 2` in infra/Pulumi.prod.yaml). Extrapolated, not measured."
-    )
-    return [told]
+    _write("marts", facts, marts.page(found))
 
 
 if __name__ == "__main__":

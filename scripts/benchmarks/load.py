@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
-import statistics
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil  # type: ignore[import-untyped]
 import psycopg
 from adbc_driver_postgresql import dbapi
 from arro3.core import Table
@@ -21,14 +16,16 @@ from arro3.io import write_parquet
 from jobkit.lake import Draft, Lake
 
 from orchestration.local import postgres
+from scripts.benchmarks import took
+from scripts.benchmarks.took import Took
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from orchestration.local.postgres import Postgres
 
+OURS = "load-warehouse"
 MONTHS = 60
-MIB = 1024
 MONTH = """
 select (row_number() over ())::int as "_row_number", 'S' || lpad((n / 20)::text, 6, '0') as symbol,
   (date '2020-01-01' + make_interval(months => {month}))::date + n % 20 as date, 'USD' as currency,
@@ -45,16 +42,14 @@ from pg_indexes where schemaname = 'raw' and tablename = 'prices-2020-01'
 """
 
 
-class Took(NamedTuple):
-    """One run: seconds by the clock and of both processors' work, and the client's greatest memory in MiB."""
+class Loaded(NamedTuple):
+    """Every run of every way to load so many rows."""
 
-    wall_s: float
-    client_cpu_s: float
-    server_cpu_s: float
-    peak_mib: float
+    rows: int
+    runs: dict[str, list[Took]]
 
 
-def measure(rows: int, times: int) -> dict[str, Any]:
+def measure(rows: int, times: int) -> Loaded:
     """Every run of every method, in turns after one that is not counted. Raises RuntimeError when a table is not what it should be."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -63,7 +58,7 @@ def measure(rows: int, times: int) -> dict[str, Any]:
             return _measured(server, home, rows // MONTHS, times)
 
 
-def _measured(server: Postgres, home: Path, month_rows: int, times: int) -> dict[str, Any]:
+def _measured(server: Postgres, home: Path, month_rows: int, times: int) -> Loaded:
     lake = home / "lake"
     _fill(server, str(lake), month_rows)
     with psycopg.connect(server.url, password=server.password, autocommit=True) as connection:
@@ -78,20 +73,10 @@ def _measured(server: Postgres, home: Path, month_rows: int, times: int) -> dict
             "COPY BINARY, no key": lambda: _limit(server, connection, prepared, [], []),
             "COPY BINARY into a keyed table": lambda: _limit(server, connection, prepared, keys, []),
             "COPY BINARY, then the key": lambda: _limit(server, connection, prepared, [], keys),
-            "load-warehouse": lambda: _ours(server, connection, lake),
+            OURS: lambda: _ours(server, connection, lake),
         }
-        found: dict[str, list[Took]] = {name: [] for name in ways}
-        for turn in range(times + 1):
-            for name, way in ways.items():
-                took = way()
-                _same(connection, "raw.prices" if name == "load-warehouse" else "bench", expected)
-                if turn:
-                    found[name].append(took)
-        return {
-            "rows": month_rows * MONTHS,
-            "partitions": MONTHS,
-            "runs": {name: [took._asdict() for took in all_] for name, all_ in found.items()},
-        }
+        found = took.in_turns(ways, times, lambda name: _same(connection, "raw.prices" if name == OURS else "bench", expected))
+        return Loaded(month_rows * MONTHS, found)
 
 
 def _made(connection: psycopg.Connection[Any], month_rows: int) -> tuple[int, int]:
@@ -129,22 +114,14 @@ def _ours(server: Postgres, connection: psycopg.Connection[Any], lake: Path) -> 
         connection.execute(f"drop schema if exists {schema} cascade".encode())
     connection.execute(b"checkpoint")
     words = ["--lake", str(lake), "--warehouse", server.url, "--warehouse-password", server.password_reference]
-    before_s, began_s = _server_cpu_s(server), time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "load_warehouse", "run", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603
-    said = process.stderr.read() if process.stderr else b""
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - began_s
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"load-warehouse ended with {process.returncode}: {said.decode(errors='replace')[-500:]}")
-    return Took(wall_s, usage.ru_utime + usage.ru_stime, _server_cpu_s(server) - before_s, usage.ru_maxrss / MIB)
+    return took.process([sys.executable, "-m", "load_warehouse", "run", *words], server=server)
 
 
 def _limit(server: Postgres, connection: psycopg.Connection[Any], prepared: Path, before: list[str], after: list[str]) -> Took:
     """The server's own COPY from a file it reads itself, in one transaction with the table's making."""
     connection.execute(b"drop table if exists bench")
     connection.execute(b"checkpoint")
-    cpu_s, began_s = _server_cpu_s(server), time.perf_counter()
+    cpu_s, began_s = took.server_cpu_s(server), time.perf_counter()
     with psycopg.connect(server.url, password=server.password) as copier:
         copier.execute(b"create table bench (like raw.prices including defaults)")
         for key in before:
@@ -154,41 +131,17 @@ def _limit(server: Postgres, connection: psycopg.Connection[Any], prepared: Path
             copier.execute(key.encode())
         copier.commit()
         wall_s = time.perf_counter() - began_s
-        return Took(wall_s, 0.0, _server_cpu_s(server) - cpu_s, 0.0)  # while its process lives: one that just ended is counted late
+        return Took(wall_s, server_cpu_s=took.server_cpu_s(server) - cpu_s)  # while its process lives: one that just ended is counted late
 
 
-def _server_cpu_s(server: Postgres) -> float:
-    """Processor seconds of the server: of its processes that live, and of those that ended."""
-    parent = psutil.Process(server.pid)
-    told = parent.cpu_times()
-    total_s = told.user + told.system + told.children_user + told.children_system
-    for child in parent.children():
-        with suppress(psutil.NoSuchProcess):  # ended meanwhile
-            total_s += sum(child.cpu_times()[:2])
-    return float(total_s)
-
-
-def page(result: dict[str, Any]) -> list[str]:
-    """A table of medians, and each method's ratio to load-warehouse."""
-    ours = statistics.median(run["wall_s"] for run in result["runs"]["load-warehouse"])
-    lines = [
-        f"{result['rows']:,} rows in {result['partitions']} monthly partitions; medians of {len(result['runs']['load-warehouse'])}.",
-        "",
-    ]
-    lines += [
-        "The limits are the server's own COPY from a prepared file into one table that has every column of ours and, where keyed, the",
-        "indexes of a leaf.",
-        "Each table is held against count and hash of the rows as they were made.",
-        "",
-        "| way | seconds [least] | load-warehouse is | client CPU s | server CPU s | client MiB |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name, runs in result["runs"].items():
-        middle = {key: statistics.median(run[key] for run in runs) for key in Took._fields}
-        least = min(run["wall_s"] for run in runs)
-        times = f"{ours / middle['wall_s']:.2f} of it"
-        lines.append(
-            f"| {name} | {middle['wall_s']:.2f} [{least:.2f}] | {times} | {middle['client_cpu_s']:.2f} "
-            f"| {middle['server_cpu_s']:.2f} | {middle['peak_mib']:.0f} |"
-        )
-    return lines
+def page(found: Loaded) -> Iterator[str]:
+    """A table of medians, each with what load-warehouse takes of its time, and rows a second as bars."""
+    yield f"{found.rows:,} rows in {MONTHS} monthly partitions; medians of {len(found.runs[OURS])}."
+    yield ""
+    yield "The limits are the server's own COPY from a prepared file into one table that has every column of ours and, where keyed, the"
+    yield "indexes of a leaf."
+    yield "Each table is held against count and hash of the rows as they were made."
+    yield ""
+    yield from took.table(found.runs, OURS)
+    rates = {name: found.rows / took.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
+    yield from took.plot("Rows loaded", "thousands a second", rates)

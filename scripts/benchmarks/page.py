@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 PAGE = deploy.REPOSITORY / "docs" / "benchmarks.md"
 TITLES = {
     "load": "Loading",
+    "reload": "Loading again",
+    "growth": "What more rows and partitions cost",
+    "extract": "Extracting",
+    "publish": "Publishing",
+    "start": "Starting",
     "steps": "What a step costs beyond its job",
     "scale": "A backfill of many runs",
     "marts": "What was known, and one new day",
