@@ -215,6 +215,19 @@ def test_a_type_that_differs_is_refused_before_a_byte_is_copied(lake: Path, ware
     assert all_versions(warehouse) == before
 
 
+def test_text_sorts_by_its_bytes_and_a_table_that_sorts_it_otherwise_is_loaded_as_it_is(lake: Path, warehouse: Warehouse) -> None:
+    commit(lake, [price("2012-01-03")])
+    load(lake, warehouse)
+    sorted_by = "select attcollation::regcollation::text from pg_attribute where attrelid = 'raw.prices'::regclass and attname = 'ticker'"
+    assert warehouse.rows(sorted_by) == [('"C"',)]
+    warehouse.run('alter table raw.prices alter ticker type text collate "default"')
+    commit(lake, [price("2012-01-03", "2")])
+    commit(lake, [price("2013-01-03")], partition="ticker=AAPL/year=2013")
+    load(lake, warehouse)
+    assert warehouse.rows(sorted_by) == [('"default"',)]
+    assert current(warehouse) == {"2012-01-03": "2.000000", "2013-01-03": "1.500000"}
+
+
 def test_bad_data_in_one_partition_keeps_no_other_out(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, [price("2011-01-03", volume="1")], columns={**PRICES, "volume": DataType.int16()}, partition="ticker=AAPL/year=2011")
     commit(lake, [price("2012-01-03")])

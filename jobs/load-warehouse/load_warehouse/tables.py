@@ -11,7 +11,7 @@ from psycopg import errors, sql
 
 from load_warehouse.leaves import Leaf, Scheme, hash_leaf, range_leaf
 from load_warehouse.session import LOCK_TIMEOUT_MS, lock_key, locked
-from load_warehouse.types import META, ROW_NUMBER
+from load_warehouse.types import META, ROW_NUMBER, TEXT, without_collation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,16 +53,17 @@ def ensure(session: Session, dataset: str, columns: Columns, way: Scheme, where:
             found = read(session, dataset, where) or {}
     _check_scheme(session, dataset, way, where)
     for name, kind in columns.items():
-        if found[name] != kind:
+        in_file, in_table = without_collation(kind), without_collation(found[name])
+        if in_file != in_table:
             raise BadDataError(
-                f"{where}: column {name!r} is {kind} in the file and {found[name]} in raw.{dataset}; nothing was copied. "
+                f"{where}: column {name!r} is {in_file} in the file and {in_table} in raw.{dataset}; nothing was copied. "
                 "If the contract's type was changed on purpose, drop the table and its ledger rows and load again"
             )
     return found
 
 
 def read(session: Session, dataset: str, where: str) -> Columns | None:
-    """The table's columns but our own, types as format_type() prints them; None where there is no table."""
+    """The table's columns but our own, types as a column definition has them; None where there is no table."""
     kind = session.scalar(sql.SQL("select relkind from pg_class where oid = to_regclass({})").format(_regclass(session, dataset)))
     if kind is None:
         return None
@@ -74,10 +75,11 @@ def read(session: Session, dataset: str, where: str) -> Columns | None:
 
 def _attributes(session: Session, table: sql.Identifier) -> Columns:
     statement = sql.SQL(
-        "select attname, format_type(atttypid, atttypmod) from pg_attribute "
-        "where attrelid = {}::regclass and attnum > 0 and not attisdropped order by attnum"
+        "select attname, format_type(atttypid, atttypmod) || case when attcollation = {}::regcollation then {} else '' end "
+        "from pg_attribute where attrelid = {}::regclass and attnum > 0 and not attisdropped order by attnum"
     )
-    return dict(session.execute(statement.format(sql.Literal(table.as_string(session.main)))).fetchall())
+    by_bytes = sql.Literal('"C"'), sql.Literal(TEXT.removeprefix("text"))
+    return dict(session.execute(statement.format(*by_bytes, sql.Literal(table.as_string(session.main)))).fetchall())
 
 
 def _regclass(session: Session, name: str) -> sql.Literal:
@@ -99,7 +101,7 @@ def definitions(columns: Mapping[str, str]) -> sql.Composed:
 
 
 def _type(kind: str) -> sql.Composable:
-    """A type's name as SQL. It comes from our own map or from format_type(), never from a file."""
+    """A type's name as SQL. It comes from our own map or from the catalogue, never from a file."""
     return sql.SQL(kind)
 
 
