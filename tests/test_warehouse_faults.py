@@ -142,6 +142,23 @@ def test_a_reader_whose_snapshot_is_older_than_a_swap_finds_no_hole(
         assert reader.execute("select count(*) from raw.prices where known_to = 'infinity'").fetchone() == (100,)
 
 
+def test_three_swaps_at_once_do_not_deadlock(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "SWAP_ROWS", 1)
+    swaps = []
+    attach = tables.attach
+    monkeypatch.setattr(tables, "attach", lambda *given: swaps.append(given[2].name) or attach(*given))
+    years = {f"year={year}": [price(f"{year}-01-{day:02}", ticker=f"T{day}") for day in range(1, 21)] for year in (2010, 2011, 2012)}
+    deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
+    rounds = 6
+    for close in range(rounds):
+        for partition, rows in years.items():
+            commit(lake, [{**row, "close": str(close)} for row in rows], partition=partition)
+        load(lake, warehouse, workers=3)
+    assert len(swaps) == rounds * len(years)
+    assert warehouse.rows("select count(*), count(distinct _load_id) from raw.prices") == [(rounds * 60, rounds * 3)]
+    assert warehouse.rows(f"select pg_stat_clear_snapshot()::text, ({deadlocks})") == [("", 0)]
+
+
 def test_a_leaf_that_another_loader_works_in_is_not_swapped(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "SWAP_ROWS", 1)
     commit(lake, days(100))

@@ -249,6 +249,39 @@ def test_two_rows_with_one_key_are_refused_whole(lake: Path, warehouse: Warehous
     assert warehouse.rows("select close::int from raw.prices") == rows
 
 
+@pytest.mark.parametrize("again", [["1", "1"], ["2", "2"], ["1", "2"]])
+def test_a_restated_row_that_comes_twice_is_refused_whether_it_changed_or_not(lake: Path, warehouse: Warehouse, again: list[str]) -> None:
+    commit(lake, [price("2012-01-03", "1"), price("2012-01-04", "1")])
+    load(lake, warehouse)
+    before = all_versions(warehouse)
+    commit(lake, [*(price("2012-01-03", close) for close in again), price("2012-01-04", "1")])
+    with pytest.raises(BadDataError, match=r"two rows have the same key .*2012-01-03"):
+        load(lake, warehouse)
+    assert all_versions(warehouse) == before
+
+
+def test_a_key_that_became_coarser_closes_what_is_gone_and_leaves_the_rest_alone(lake: Path, warehouse: Warehouse) -> None:
+    commit(lake, [price("2012-01-03"), price("2012-01-04"), price("2012-01-03", ticker="MSFT")])
+    commit(lake, [price("2012-01-03"), price("2012-01-03", "2", ticker="MSFT")], key=("ticker",))
+    load(lake, warehouse)
+    found = "select ticker, date::text, close::int, known_to = 'infinity' from raw.prices order by 1, 2, 3"
+    assert warehouse.rows(found) == [
+        ("AAPL", "2012-01-03", 2, True),
+        ("AAPL", "2012-01-04", 2, False),
+        ("MSFT", "2012-01-03", 2, False),
+        ("MSFT", "2012-01-03", 2, True),
+    ]
+
+
+def test_columns_may_have_the_names_of_what_a_restatement_is_made_with(lake: Path, warehouse: Warehouse) -> None:
+    columns = {**PRICES, **dict.fromkeys(("held", "fresh", "f", "o", "n", "place", "changed"), DataType.utf8())}
+    for value in ("1", "2"):
+        commit(lake, [price("2012-01-03", held=value, fresh="x", f=None, o=value, n="y", place=value, changed="z")], columns=columns)
+    load(lake, warehouse)
+    found = "select held, fresh, f, o, n, place, changed, known_to = 'infinity' from raw.prices order by 1"
+    assert warehouse.rows(found) == [(value, "x", None, value, "y", value, "z", value == "2") for value in ("1", "2")]
+
+
 def test_a_key_with_null_in_it_is_a_key(lake: Path, warehouse: Warehouse) -> None:
     columns = {**PRICES, "start": DataType.date32()}
     for close in ("1", "2"):

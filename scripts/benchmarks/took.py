@@ -6,7 +6,9 @@ import os
 import statistics
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
     from orchestration.local.postgres import Postgres
 
-MIB_OF_KIB = 1024
+KIB_A_MIB = 1024
+LOOK_EVERY_S = 0.01
 
 
 class Took(NamedTuple):
@@ -38,14 +41,46 @@ class FailedError(RuntimeError):
 def process(command: Sequence[str], *, server: Postgres | None = None, env: Mapping[str, str] | None = None) -> Took:
     """A program from its start to its exit, its children included. Raises FailedError unless it ends with 0."""
     before_s, began_s = server_cpu_s(server), time.perf_counter()
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(env or {})})  # noqa: S603
-    said = running.stderr.read() if running.stderr else b""
-    _, status, usage = os.wait4(running.pid, 0)
-    wall_s = time.perf_counter() - began_s
-    running.returncode = os.waitstatus_to_exitcode(status)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}) as running:  # noqa: S603
+        with _watched(running.pid) as peaks:
+            said = running.stderr.read() if running.stderr else b""
+            _, status, usage = os.wait4(running.pid, 0)
+        wall_s = time.perf_counter() - began_s
+        running.returncode = os.waitstatus_to_exitcode(status)
     if running.returncode:
         raise FailedError(f"{command[0]} ended with {running.returncode}: {said.decode(errors='replace')[-500:]}")
-    return Took(wall_s, usage.ru_utime + usage.ru_stime, server_cpu_s(server) - before_s, usage.ru_maxrss / MIB_OF_KIB)
+    return Took(wall_s, usage.ru_utime + usage.ru_stime, server_cpu_s(server) - before_s, max(peaks) / KIB_A_MIB)
+
+
+@contextmanager
+def _watched(pid: int) -> Iterator[list[int]]:
+    """The most memory in KiB that a process and its children had, time and again.
+
+    Not from getrusage: what it tells of a child begins with what its parent had at the fork.
+    """
+    peaks, over = [0], Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_EVERY_S):
+            peaks.append(_peak_kib(pid))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _peak_kib(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:  # ended meanwhile
+        return 0
+    own = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return own + sum(_peak_kib(int(child)) for child in children)
 
 
 def server_cpu_s(server: Postgres | None) -> float:

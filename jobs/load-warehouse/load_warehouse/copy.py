@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
 
 BATCH_ROWS = 16_384
+POUR_BYTES = 1 << 18
 _MAGIC = b"PAR1"
 _SMALLEST = 12
 
 
 class Parquet:
-    """A Parquet file to copy: its columns with their Postgres types, and its batches once. Raises BadDataError on anything else."""
+    """A Parquet file to copy: its columns with their Postgres types, and its batches once. Raises BadDataError on anything else.
+
+    `with_nulls` are the columns in which a null was seen so far.
+    """
 
     def __init__(self, data: bytes, where: str) -> None:
         if len(data) < _SMALLEST or not data.startswith(_MAGIC) or not data.endswith(_MAGIC):
@@ -41,6 +45,7 @@ class Parquet:
         self.schema, self.where = self._reader.schema, where
         self.columns = types.columns(self.schema, where)
         self._first = next(self._reader, None)
+        self.with_nulls: set[str] = set()
 
     @property
     def order(self) -> list[str]:
@@ -53,16 +58,19 @@ class Parquet:
 
     def batches(self) -> Iterator[RecordBatch]:
         """The rows; once."""
-        return chain([self._first] if self._first is not None else [], self._reader)
+        for batch in chain([self._first] if self._first is not None else [], self._reader):
+            self.with_nulls.update(name for name in self.columns if batch.column(name).null_count)
+            yield batch
 
 
 def copy(session: Session, table: sql.Identifier, file: Parquet, *, freeze: bool, rows: int) -> None:
     """Copy a file into a table, in the transaction that is open. Raises BadDataError when it has not as many rows as its commit says."""
     names = sql.SQL(", ").join(map(sql.Identifier, file.order))
     options = sql.SQL("format binary, freeze" if freeze else "format binary")
+    statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)
     encoder = ArrowToPostgresBinaryEncoder(file.schema)
     with session.main.cursor() as cursor:
-        with steps.around("copy"), cursor.copy(sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)) as stream:
+        with steps.around("copy"), cursor.copy(statement) as stream:
             stream.write(encoder.write_header())
             for batch in file.batches():
                 session.keep_going()
@@ -74,7 +82,8 @@ def copy(session: Session, table: sql.Identifier, file: Parquet, *, freeze: bool
 
 
 def pour(session: Session, source: sql.Composed, connection: psycopg.Connection[Any], target: sql.Composed) -> None:
-    """Copy from a COPY TO on the main connection to a COPY FROM on another, block by block."""
+    """Copy from a COPY TO on the main connection to a COPY FROM on another. The server sends row by row; many are handed on at once."""
+    rows = bytearray()
     with (
         steps.around("pour"),
         session.main.cursor() as out,
@@ -82,6 +91,10 @@ def pour(session: Session, source: sql.Composed, connection: psycopg.Connection[
         out.copy(source) as reader,
         into.copy(target) as writer,
     ):
-        for block in reader:
-            session.keep_going()
-            writer.write(block)
+        for row in reader:
+            rows += row
+            if len(rows) >= POUR_BYTES:
+                session.keep_going()
+                writer.write(rows)
+                rows.clear()
+        writer.write(rows)

@@ -182,11 +182,11 @@ def _new_leaf(session: Session, file: Parquet, target: Target) -> Change:
 def _later(session: Session, file: Parquet, target: Target) -> Change:
     """Rows of a partition that has some: a large change of a leaf's only partition is swapped in, all others happen inside the leaf."""
     columns, leaf, load, key = target
-    versions.stage_fresh(session, columns, file, load.rows, key)
+    versions.stage_fresh(session, columns, file, load.rows)
     with ExitStack() as held:
         held.enter_context(locked(session, target.fence, shared=True))
         with tables.transaction(session, load):
-            change = versions.compare(session, columns, leaf, load)
+            change = _compared(session, file, target)
             swap = _worth_swapping(session, load, change) and held.enter_context(tried(session, target.fence))
             if swap:
                 versions.build_beside(session, columns, leaf, target.stage, load, key)
@@ -195,11 +195,24 @@ def _later(session: Session, file: Parquet, target: Target) -> Change:
         if swap and not tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load)):
             tables.drop_stage(session, target.stage)
             with tables.transaction(session, load):
-                versions.compare(session, columns, leaf, load)
+                _compared(session, file, target)
                 versions.change_in_place(session, columns, leaf, load)
     return change
 
 
+def _compared(session: Session, file: Parquet, target: Target) -> Change:
+    """What changes, in the open transaction. Raises BadDataError when two rows have one key."""
+    columns, leaf, load, key = target
+    change = versions.compare(session, columns, leaf, load, key, nulls=not file.with_nulls.isdisjoint(key))
+    if change is not None:
+        return change
+    versions.refuse_twice(session, key, file.where)
+    everything = tuple(name for name in columns if name != ROW_NUMBER)  # the rows held were keyed otherwise: no two are alike in all
+    session.execute(sql.SQL("drop table pg_temp.changed"))
+    return versions.compare(session, columns, leaf, load, everything, nulls=True) or Change(0, 0)
+
+
 def _worth_swapping(session: Session, load: Load, change: Change) -> bool:
-    large = load.rows > 0 and change.added + change.closed >= versions.SWAP_ROWS
+    changes = change.added + change.closed
+    large = load.rows > 0 and changes >= max(versions.SWAP_ROWS, load.rows * versions.SWAP_PART)
     return large and ledger.is_alone(session, load.dataset, load.partition, load.leaf or "")

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
     from load_warehouse.tables import Columns
 
-SWAP_ROWS = 20_000  # from about here building the leaf anew beats changing it in place
+SWAP_ROWS, SWAP_PART = 20_000, 0.5  # from so many changes, and so many a row, building the leaf anew beats changing it in place
 FRESH = sql.Identifier("pg_temp", "fresh")
+_ADDED = sql.SQL("pg_temp.fresh f join pg_temp.changed n on f.ctid = n.fresh")
 
 
 class Change(NamedTuple):
@@ -32,45 +33,48 @@ class Change(NamedTuple):
     closed: int
 
 
-def stage_fresh(session: Session, columns: Columns, file: Parquet, rows: int, key: tuple[str, ...]) -> None:
-    """Copy a commit's rows to a temporary table with all columns of the raw table; what the file lacks is null.
-
-    Raises BadDataError when two rows have one key: only one of them may be new, so the unique index would not see it.
-    """
+def stage_fresh(session: Session, columns: Columns, file: Parquet, rows: int) -> None:
+    """Copy a commit's rows to a temporary table with all columns of the raw table; what the file lacks is null."""
     session.execute(sql.SQL("drop table if exists pg_temp.fresh"))
     session.execute(sql.SQL("create temporary table fresh ({})").format(tables.definitions(columns)))
     with session.transaction():
         copy.copy(session, FRESH, file, freeze=False, rows=rows)
+
+
+def refuse_twice(session: Session, key: tuple[str, ...], where: str) -> None:
+    """Raise BadDataError when two fresh rows have one key: where only one of them is new, the unique index would not see it."""
     twice = sql.SQL("select {key} from pg_temp.fresh group by {key} having count(*) > 1 limit 1").format(key=tables.names(key))
     if found := session.execute(twice).fetchone():
-        raise BadDataError(f"{file.where}: two rows have the same key {', '.join(map(str, found))}; the contract's key must be unique")
+        raise BadDataError(f"{where}: two rows have the same key {', '.join(map(str, found))}; the contract's key must be unique")
 
 
-def compare(session: Session, columns: Columns, leaf: Leaf, load: Load) -> Change:
-    """Find the rows to close and to add, in temporary tables of the open transaction."""
-    for setting in ("set local enable_nestloop = off", "set local work_mem = '64MB'"):  # both sides are whole partitions: hash them
-        session.execute(sql.SQL(setting))
-    ids = ledger.load_ids(session, load.dataset, load.partition)
-    terms = {
-        "leaf": tables.raw(leaf.name),
-        "fresh": FRESH,
-        "current": sql.SQL("o._load_id = any({}) and o.known_to = 'infinity'").format(sql.Literal(ids)),
-        "same": _same([name for name in columns if name != ROW_NUMBER]),
-    }
-    closed = sql.SQL(
-        "create temporary table closed on commit drop as select o.ctid as place from {leaf} o "
-        "where {current} and not exists (select from {fresh} f where {same})"
+def compare(session: Session, columns: Columns, leaf: Leaf, load: Load, by: tuple[str, ...], *, nulls: bool) -> Change | None:
+    """Pair the rows held with the fresh ones that have the same values `by`; the pairs that differ are in a temporary table.
+
+    A row that is new or gone is half a pair. `nulls`: whether fresh values of `by` may be null. None when a row of one side has two
+    partners: then `by` is no key of the other.
+    """
+    for setting in ("enable_nestloop = off", "enable_mergejoin = off", "work_mem = '64MB'"):  # both sides are whole partitions: hash them
+        session.execute(sql.SQL("set local {}").format(sql.SQL(setting)))
+    compared = [name for name in columns if name != ROW_NUMBER]
+    ids = sql.Literal(ledger.load_ids(session, load.dataset, load.partition))
+    current = sql.SQL("{} where _load_id = any({}) and known_to = 'infinity'").format(tables.raw(leaf.name), ids)
+    pair = sql.SQL(
+        "create temporary table changed on commit drop as select o.ctid as held, f.ctid as fresh "
+        "from pg_temp.fresh f full join (select ctid, {names} from {current}) o on {same} "
+        "where row({new}) is distinct from row({old}) or o.ctid is null or f.ctid is null"
     )
-    added = sql.SQL(
-        "create temporary table added on commit drop as select f.* from {fresh} f "
-        "where not exists (select from {leaf} o where {current} and {same})"
-    )
-    gone, new = (session.execute(statement.format(**terms)).rowcount for statement in (closed, added))
-    return Change(new, gone)
+    new, old, same = tables.names(compared, "f"), tables.names(compared, "o"), _same(by, nulls=nulls)
+    pairs = session.execute(pair.format(names=tables.names(compared), current=current, same=same, new=new, old=old)).rowcount
+    count = sql.SQL("select count(fresh), count(held), (select count(*) from {}) from pg_temp.changed").format(current)
+    added, closed, before = session.execute(count).fetchone() or (0, 0, 0)
+    return Change(added, closed) if load.rows - (pairs - closed) == before - (pairs - added) else None
 
 
-def _same(names: list[str]) -> sql.Composed:
-    """Two rows are equal: by hash, so that millions can be joined, then value by value."""
+def _same(names: tuple[str, ...], *, nulls: bool) -> sql.Composable:
+    """Two rows are equal in these columns. Null equals null by hash, so that millions can be joined, then value by value."""
+    if not nulls:
+        return sql.SQL(" and ").join(sql.SQL("f.{name} = o.{name}").format(name=sql.Identifier(name)) for name in names)
     statement = sql.SQL(
         "hash_record_extended(row({left}), 0) = hash_record_extended(row({right}), 0) and row({left}) is not distinct from row({right})"
     )
@@ -80,10 +84,13 @@ def _same(names: list[str]) -> sql.Composed:
 def change_in_place(session: Session, columns: Columns, leaf: Leaf, load: Load) -> None:
     """Close and add inside the leaf, in the open transaction, after `compare`."""
     target, known_at = tables.raw(leaf.name), sql.Literal(load.known_at.isoformat())
-    close = sql.SQL("update {} o set known_to = {} from pg_temp.closed c where o.ctid = c.place")
+    session.execute(sql.SQL("analyze pg_temp.changed"))
+    for setting in ("enable_nestloop = on", "random_page_cost = 1.1"):  # few rows are fetched by their place, many are hashed
+        session.execute(sql.SQL("set local {}").format(sql.SQL(setting)))
+    close = sql.SQL("update {} o set known_to = {} from pg_temp.changed c where o.ctid = c.held")
     session.execute(close.format(target, known_at))
-    add = sql.SQL("insert into {} ({}) select {} from pg_temp.added")
-    session.execute(add.format(target, tables.names(columns), tables.names(columns)))
+    add = sql.SQL("insert into {} ({}) select {} from {}")
+    session.execute(add.format(target, tables.names(columns), tables.names(columns, "f"), _ADDED))
     ledger.write(session, load)
 
 
@@ -94,15 +101,16 @@ def build_beside(session: Session, columns: Columns, leaf: Leaf, stage: str, loa
     """
     every = [*columns, *META]
     old = sql.SQL(
-        "select {old_names}, o._load_id, o.known_from, case when c.place is null then o.known_to else {known_at}::timestamptz end "
-        "from {leaf} o left join pg_temp.closed c on o.ctid = c.place "
-        "union all select {new_names}, {load_id}, {known_at}::timestamptz, 'infinity' from pg_temp.added n"
+        "select {old_names}, o._load_id, o.known_from, case when c.held is null then o.known_to else {known_at}::timestamptz end "
+        "from {leaf} o left join pg_temp.changed c on o.ctid = c.held "
+        "union all select {new_names}, {load_id}, {known_at}::timestamptz, 'infinity' from {added}"
     ).format(
         old_names=tables.names(columns, "o"),
-        new_names=tables.names(columns, "n"),
+        new_names=tables.names(columns, "f"),
         leaf=tables.raw(leaf.name),
         known_at=sql.Literal(load.known_at.isoformat()),
         load_id=sql.Literal(load.load_id),
+        added=_ADDED,
     )
     source = sql.SQL("copy ({}) to stdout (format binary)").format(old)
     target = sql.SQL("copy {} ({}) from stdin (format binary, freeze)").format(sql.Identifier("stage", stage), tables.names(every))
