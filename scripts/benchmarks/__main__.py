@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration import deploy
-from scripts.benchmarks import load, machine, marts, orchestrated, page
+from scripts.benchmarks import growth, load, machine, marts, orchestrated, page, reload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,23 @@ def load_command(rows: int, times: int) -> None:
     """load-warehouse from the lake to a keyed table, beside the server's own COPY of the same rows."""
     facts = machine.facts()
     _write("load", facts, load.page(load.measure(rows, times)))
+
+
+@main.command(name="reload")
+@click.option("--days", type=click.IntRange(600), default=1000, show_default=True, help="How many days there are, one of which changes.")
+@TIMES
+def reload_command(days: int, times: int) -> None:
+    """What nothing new, one changed day and a million restated rows cost, and partitions beside each other."""
+    facts = machine.facts()
+    _write("reload", facts, reload.page(reload.measure(days, times)))
+
+
+@main.command(name="growth")
+@click.option("--rows", type=click.IntRange(12_000), default=1_250_000, show_default=True, help="The smallest size.")
+def growth_command(rows: int) -> None:
+    """load-warehouse with 1, 4 and 16 times the rows and the partitions: time a row, and memory."""
+    facts = machine.facts()
+    _write("growth", facts, growth.page(growth.measure(rows)))
 
 
 @main.command()
