@@ -418,8 +418,20 @@ def test_what_is_not_in_the_lake_cannot_be_asked_for(lake: Path) -> None:
         work.wanted(Lake(str(lake)), ["yields"], [])
     with pytest.raises(UsageError, match="no partition year=1999"):
         work.wanted(Lake(str(lake)), [], ["year=1999"])
+    with pytest.raises(UsageError, match="no partition year=1999 in"):
+        work.wanted(Lake(str(lake)), [], [PARTITION, "year=1999"])
     with pytest.raises(MisconfiguredError, match="has no committed partition to load"):
         work.wanted(Lake(str(lake.parent / "nowhere")), [], [])
+
+
+@pytest.mark.parametrize("by_name", [0, 100])
+def test_partitions_asked_for_are_found_by_name_as_in_the_list(lake: Path, monkeypatch: pytest.MonkeyPatch, by_name: int) -> None:
+    monkeypatch.setattr(work, "BY_NAME", by_name)
+    for dataset in ("fills", DATASET):
+        for year in (2012, 2011):
+            commit(lake, [price(f"{year}-01-03")], dataset=dataset, partition=f"year={year}")
+    assert work.wanted(Lake(str(lake)), [], ["year=2012"]) == [("fills", "year=2012"), (DATASET, "year=2012")]
+    assert work.wanted(Lake(str(lake)), [DATASET], ["year=2012", "year=2011"]) == [(DATASET, "year=2011"), (DATASET, "year=2012")]
 
 
 def test_the_plan_names_what_would_be_loaded_and_loads_nothing(lake: Path, warehouse: Warehouse) -> None:

@@ -115,6 +115,10 @@ class Lake:
         found = (key.removeprefix(prefix).split("/_commits/") for key in self.store.list(prefix) if "/_commits/" in key)
         return sorted({parts[0] for parts in found})
 
+    def has(self, dataset: str, partition: str) -> bool:
+        """Whether the partition has a commit."""
+        return bool(self._numbers(dataset, partition))
+
     def head(self, dataset: str, partition: str) -> Commit | None:
         """The newest commit, or None where there is none."""
         numbers = self._numbers(dataset, partition)

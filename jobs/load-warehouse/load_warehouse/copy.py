@@ -7,7 +7,6 @@ arro3 and pgpq because together they are 15 MB and load 5 million rows in 1.2 ti
 from __future__ import annotations
 
 import io
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from arro3.io import read_parquet
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
-    from arro3.core import RecordBatch
+    from arro3.core import RecordBatch, RecordBatchReader
 
     from load_warehouse.session import Session
 
@@ -33,7 +32,7 @@ _SMALLEST = 12
 
 
 class Parquet:
-    """A Parquet file to copy: its columns with their Postgres types, and its batches once. Raises BadDataError on anything else.
+    """A Parquet file to copy: its columns with their Postgres types, and its batches. Raises BadDataError on anything else.
 
     `with_nulls` are the columns in which a null was seen so far.
     """
@@ -41,11 +40,15 @@ class Parquet:
     def __init__(self, data: bytes, where: str) -> None:
         if len(data) < _SMALLEST or not data.startswith(_MAGIC) or not data.endswith(_MAGIC):
             raise BadDataError(f"{where}: the committed file is no Parquet file; commit the partition again")
-        self._reader = read_parquet(io.BytesIO(data), batch_size=BATCH_ROWS)
-        self.schema, self.where = self._reader.schema, where
+        self._data, self.where = data, where
+        reader = self._read()
+        self.schema = reader.schema
         self.columns = types.columns(self.schema, where)
-        self._first = next(self._reader, None)
+        self._first = next(reader, None)
         self.with_nulls: set[str] = set()
+
+    def _read(self) -> RecordBatchReader:
+        return read_parquet(io.BytesIO(self._data), batch_size=BATCH_ROWS)
 
     @property
     def order(self) -> list[str]:
@@ -57,19 +60,24 @@ class Parquet:
         return self._first.column(column)[0].as_py() if self._first is not None and self._first.num_rows else None
 
     def batches(self) -> Iterator[RecordBatch]:
-        """The rows; once."""
-        for batch in chain([self._first] if self._first is not None else [], self._reader):
+        """The rows."""
+        for batch in self._read():
             self.with_nulls.update(name for name in self.columns if batch.column(name).null_count)
             yield batch
 
 
-def copy(session: Session, table: sql.Identifier, file: Parquet, *, freeze: bool, rows: int) -> None:
-    """Copy a file into a table, in the transaction that is open. Raises BadDataError when it has not as many rows as its commit says."""
+def copy(
+    session: Session, table: sql.Identifier, file: Parquet, *, freeze: bool, rows: int, into: psycopg.Connection[Any] | None = None
+) -> None:
+    """Copy a file into a table, in the open transaction of the main connection or of another.
+
+    Raises BadDataError when it has not as many rows as its commit says.
+    """
     names = sql.SQL(", ").join(map(sql.Identifier, file.order))
     options = sql.SQL("format binary, freeze" if freeze else "format binary")
     statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)
     encoder = ArrowToPostgresBinaryEncoder(file.schema)
-    with session.main.cursor() as cursor:
+    with (into or session.main).cursor() as cursor:
         with steps.around("copy"), cursor.copy(statement) as stream:
             stream.write(encoder.write_header())
             for batch in file.batches():

@@ -189,7 +189,8 @@ def _later(session: Session, file: Parquet, target: Target) -> Change:
             change = _compared(session, file, target)
             swap = _worth_swapping(session, load, change) and held.enter_context(tried(session, target.fence))
             if swap:
-                versions.build_beside(session, columns, leaf, target.stage, load, key)
+                whole = file if change.added == load.rows else None
+                versions.build_beside(session, columns, leaf, target.stage, load, key, whole=whole)
             else:
                 versions.change_in_place(session, columns, leaf, load)
         if swap and not tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load)):

@@ -94,17 +94,17 @@ def change_in_place(session: Session, columns: Columns, leaf: Leaf, load: Load) 
     ledger.write(session, load)
 
 
-def build_beside(session: Session, columns: Columns, leaf: Leaf, stage: str, load: Load, key: tuple[str, ...]) -> None:
+def build_beside(
+    session: Session, columns: Columns, leaf: Leaf, stage: str, load: Load, key: tuple[str, ...], *, whole: Parquet | None
+) -> None:
     """Build the leaf as it will be in a table beside, keyed afterwards, on the second connection; after `compare`.
 
-    FREEZE, which only COPY can, lets a reader whose snapshot is older than the swap see the rows: otherwise it would find a hole.
+    `whole` is the commit's file where all of its rows are new: then none has to be looked for. FREEZE, which only COPY can, lets a
+    reader whose snapshot is older than the swap see the rows: otherwise it would find a hole.
     """
-    every = [*columns, *META]
-    old = sql.SQL(
-        "select {old_names}, o._load_id, o.known_from, case when c.held is null then o.known_to else {known_at}::timestamptz end "
-        "from {leaf} o left join pg_temp.changed c on o.ctid = c.held "
-        "union all select {new_names}, {load_id}, {known_at}::timestamptz, 'infinity' from {added}"
-    ).format(
+    every, beside = [*columns, *META], sql.Identifier("stage", stage)
+    parts = [_OLD] if whole else [_OLD, _NEW]
+    rows = sql.SQL(" union all ".join(parts)).format(
         old_names=tables.names(columns, "o"),
         new_names=tables.names(columns, "f"),
         leaf=tables.raw(leaf.name),
@@ -112,10 +112,19 @@ def build_beside(session: Session, columns: Columns, leaf: Leaf, stage: str, loa
         load_id=sql.Literal(load.load_id),
         added=_ADDED,
     )
-    source = sql.SQL("copy ({}) to stdout (format binary)").format(old)
-    target = sql.SQL("copy {} ({}) from stdin (format binary, freeze)").format(sql.Identifier("stage", stage), tables.names(every))
+    source = sql.SQL("copy ({}) to stdout (format binary)").format(rows)
+    target = sql.SQL("copy {} ({}) from stdin (format binary, freeze)").format(beside, tables.names(every))
     with session.second.transaction():
         session.second.execute(tables.create_stage(columns, leaf, stage, load))
         copy.pour(session, source, session.second, target)
+        if whole:
+            copy.copy(session, beside, whole, freeze=True, rows=load.rows, into=session.second)
         for statement in tables.index_stage(leaf, stage, key):
             session.second.execute(statement)
+
+
+_OLD = (
+    "select {old_names}, o._load_id, o.known_from, case when c.held is null then o.known_to else {known_at}::timestamptz end "
+    "from {leaf} o left join pg_temp.changed c on o.ctid = c.held"
+)
+_NEW = "select {new_names}, {load_id}, {known_at}::timestamptz, 'infinity' from {added}"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Partition = tuple[str, str]
 CANCEL_EVERY_S = 0.2
+BY_NAME = 16  # so many partitions are looked up; more are found faster in the list of all, which may be thousands
 
 
 def run(job: Job, lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str, password: str, workers: int) -> None:
@@ -55,12 +56,17 @@ def wanted(lake: Lake, datasets: Sequence[str], partitions: Sequence[str]) -> li
     have = lake.datasets()
     if unknown := sorted(set(datasets) - set(have)):
         raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(have) or 'none'}")
-    found = [(dataset, partition) for dataset in sorted(set(datasets)) or have for partition in lake.partitions(dataset)]
+    chosen, asked = sorted(set(datasets)) or have, sorted(set(partitions))
+    if asked and len(chosen) * len(asked) <= BY_NAME:
+        named = [(dataset, partition) for dataset in chosen for partition in asked if lake.has(dataset, partition)]
+        if {partition for _, partition in named} == set(asked):
+            return named
+    found = [(dataset, partition) for dataset in chosen for partition in lake.partitions(dataset)]
     if not found:
         raise MisconfiguredError(f"the lake {lake.store.url} has no committed partition to load; check --lake, or run an extractor first")
-    if unknown := sorted(set(partitions) - {partition for _, partition in found}):
+    if unknown := sorted(set(asked) - {partition for _, partition in found}):
         raise UsageError(f"no partition {', '.join(unknown)} in the lake {lake.store.url}; names look like {found[0][1]}")
-    return [item for item in found if not partitions or item[1] in partitions]
+    return [item for item in found if not asked or item[1] in asked]
 
 
 def plan(lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str, password: str) -> list[dict[str, Any]]:
