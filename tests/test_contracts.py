@@ -31,8 +31,8 @@ def test_every_contract_is_sound() -> None:
 def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
     longer = {"timestamp with time zone": "timestamptz"}
     for kind, sql in SQL_TYPES.items():
-        loaded = types.sql_type(types.printed(str(contracts.arrow_type(kind))))
-        assert longer.get(str(loaded), loaded) == sql
+        loaded = types.without_collation(str(types.sql_type(types.printed(str(contracts.arrow_type(kind))))))
+        assert longer.get(loaded, loaded) == sql
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +12,9 @@ from jobkit.errors import BadDataError
 if TYPE_CHECKING:
     from jobkit.contract import Columns
     from jobkit.extract import Ask
+
+
+FIELDS = ("start", "end", "accn", "fy", "fp", "form", "filed", "frame")
 
 
 class Fact(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -51,27 +55,30 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     if f"cik={company.cik:010}" != partition:
         raise BadDataError(f"SEC's answer for {partition} is about cik {company.cik}")
     stated = [
-        (taxonomy, tag, unit, fact)
+        ((taxonomy, tag, unit), facts)
         for taxonomy, tags in company.facts.items()
         for tag, concept in tags.items()
         for unit, facts in concept.units.items()
-        for fact in facts
     ]
-    facts = [fact for *_, fact in stated]
+    facts = [fact for _, of_unit in stated for fact in of_unit]
+    named = zip(*map(attrgetter(*FIELDS), facts), strict=True) if facts else [()] * len(FIELDS)
+    columns = dict(zip(FIELDS, map(list, named), strict=True))
+    start, end = columns.pop("start"), columns.pop("end")
     return {
         partition: {
             "cik": [str(company.cik)] * len(facts),
             "entityName": [company.entityName] * len(facts),
-            **{name: [row[i] for row in stated] for i, name in enumerate(("taxonomy", "tag", "unit"))},
-            "start": [fact.start for fact in facts],
-            "end": [fact.end for fact in facts],
-            "val": [_number(fact.val) for fact in facts],
-            **{name: [getattr(fact, name) for fact in facts] for name in ("accn", "fy", "fp", "form", "filed", "frame")},
+            **{name: [words[i] for words, of_unit in stated for _ in of_unit] for i, name in enumerate(("taxonomy", "tag", "unit"))},
+            "start": start,
+            "end": end,
+            "val": [_number(str(fact.val, "utf-8")) for fact in facts],
+            **columns,
         }
     }
 
 
-def _number(raw: msgspec.Raw) -> str | None:
+def _number(text: str) -> str | None:
     """The digits as SEC wrote them."""
-    text = bytes(raw).decode()
+    if text.isdigit():
+        return text
     return None if text == "null" else jsontext.plain(text)

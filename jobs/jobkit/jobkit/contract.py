@@ -8,10 +8,12 @@ either miss rows when one value of a column does not cast, or bring a data frame
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from itertools import chain
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jobkit.errors import BadDataError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Policy = Literal["warn", "drop", "quarantine", "fail"]
 Evolution = Literal["evolve", "freeze"]
 Columns = dict[str, list[Any]]
+Distinct = dict[str, set[str | None]]  # what a column holds, each text once: far fewer than its rows
 
 ROW_NUMBER = "_row_number"
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
@@ -163,11 +166,11 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     """
     fields = _resolved(contract, columns)
     read = len(next(iter(columns.values()), []))
-    texts = {field.name: _texts(columns.get(field.name), read) for field in fields}
+    texts, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
     warnings: list[str] = []
-    for row, reason, policy in chain(_violations(contract, fields, texts), _broken_rules(contract, fields, texts)):
+    for row, reason, policy in chain(_violations(contract, fields, texts, distinct), _broken_rules(contract, fields, texts, distinct)):
         if policy == "warn":
             warnings.append(f"row {row + 1}: {reason}")
             continue
@@ -198,14 +201,22 @@ def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
     return sent + tuple(Field(name, contract.new_field_type) for name in new)
 
 
-def _texts(values: list[Any] | None, length: int) -> list[str | None]:
-    if values is None:
-        return [None] * length
-    return [value if value is None or type(value) is str else _text(value) for value in values]
+def _texts(columns: Columns) -> tuple[dict[str, list[str | None]], Distinct]:
+    """The columns as text, and what each holds. Few passes: most of the time goes into fetching strings from memory."""
+    found: Distinct = {}
+    for name, values in columns.items():
+        with suppress(TypeError):  # nested JSON, which no set takes
+            found[name] = set(values)
+        if name not in found or not set(map(type, found[name])) <= {str, NoneType}:  # no other value equals a text
+            columns[name] = [value if value is None or type(value) is str else _text(value) for value in values]
+            found[name] = set(columns[name])
+    return columns, found
 
 
 def _text(value: object) -> str:
     """A JSON scalar as the vendor wrote it, without an exponent."""
+    if type(value) is int:
+        return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return (
@@ -213,10 +224,14 @@ def _text(value: object) -> str:
     )
 
 
-def _violations(contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]]) -> Iterator[tuple[int, str, Policy]]:
-    """Every breach: row index, reason, and the policy of the field it is in."""
+def _violations(
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct
+) -> Iterator[tuple[int, str, Policy]]:
+    """Every breach: row index, reason, and the policy of the field it is in. Rows are looked at where a value among all is wrong."""
     for field in fields:
         untyped, outside = _not_of_type(field), _out_of_range(field)
+        if all(not field.required if text is None else not (untyped(text) or (outside and outside(text))) for text in distinct[field.name]):
+            continue
         typing: Policy = "quarantine" if field.policy == "warn" else field.policy  # a value without a type cannot be kept
         for row, text in enumerate(texts[field.name]):
             if text is None:
@@ -226,26 +241,36 @@ def _violations(contract: Contract, fields: Sequence[Field], texts: dict[str, li
                 yield row, f"{field.name} {reason}", typing
             elif outside and (reason := outside(text)):
                 yield row, f"{field.name} {reason}", field.policy
-    yield from _duplicates(contract, texts)
+    yield from _duplicates(contract, texts, distinct)
 
 
-def _broken_rules(contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]]) -> Iterator[tuple[int, str, Policy]]:
+def _broken_rules(
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct
+) -> Iterator[tuple[int, str, Policy]]:
     """Rows whose columns contradict each other. A value that is missing or of no type breaks its own column's promise, not this one."""
     typed = {field.name: _form(field.type)[0] for field in fields}
     value_of = {field.name: str if field.type in ("date", "timestamp", "string") else Decimal for field in fields}
     for rule in contract.rules:
         if rule.left not in typed or rule.right not in typed:
             continue
-        for row, (left, right) in enumerate(zip(texts[rule.left], texts[rule.right], strict=True)):
-            if left is None or right is None or not typed[rule.left](left) or not typed[rule.right](right):
-                continue
-            low, high = value_of[rule.left](left), value_of[rule.right](right)
-            if low > high or (rule.sign == "<" and low == high):  # type: ignore[operator]
+        low, high = (_compared(texts[name], distinct[name], typed[name], value_of[name]) for name in (rule.left, rule.right))
+        for row, (least, most) in enumerate(zip(low, high, strict=True)):
+            if least is not None and most is not None and (least > most or (rule.sign == "<" and least == most)):
+                left, right = texts[rule.left][row], texts[rule.right][row]
                 yield row, f"{rule.left} is {left}, which breaks {rule.text} with {right}", rule.policy
 
 
-def _duplicates(contract: Contract, texts: dict[str, list[str | None]]) -> Iterator[tuple[int, str, Policy]]:
+def _compared(texts: list[str | None], distinct: set[str | None], typed: Callable[[str], Any], value_of: Callable[[str], Any]) -> list[Any]:
+    """The column's values in the type they are compared in; None for one that is missing or of no type."""
+    known = {text: value_of(text) if text is not None and typed(text) else None for text in distinct}
+    return [known[text] for text in texts]
+
+
+def _duplicates(contract: Contract, texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, str, Policy]]:
     keys = [texts[name] for name in contract.key if name in texts]
+    telling = [texts[name] for name in contract.key if len(distinct.get(name, ())) > 1]
+    if telling and len(set(zip(*telling, strict=True))) == len(telling[0]):
+        return
     first: dict[tuple[str | None, ...], int] = {}
     for row, key in enumerate(zip(*keys, strict=True)):
         if (before := first.setdefault(key, row)) != row:

@@ -169,6 +169,23 @@ def test_good_plus_quarantined_is_what_was_read(rows: list[tuple[str | None, ...
     assert sorted(numbers) == list(range(1, len(rows) + 1))
 
 
+value = st.one_of(cell, st.sampled_from([True, False, 0, 1, 1.0, 1e5, Decimal("1.50"), [1], {"a": 1}]))
+
+
+@given(st.lists(st.tuples(value, value, value, value), min_size=1, max_size=12))
+def test_what_a_row_breaks_does_not_depend_on_the_rows_beside_it(rows: list[tuple[Any, ...]]) -> None:
+    """Rows are checked a column at a time and each value once; the answer is that of each row alone."""
+    rules = replace(RULES, rules=(Rule("price", "<=", "shares", "quarantine"),))
+    good = enforce(rules, columns(*rows))
+    found = {number: "; ".join(part for part in told.split("; ") if not part.startswith("repeats")) for number, told in bad(good)}
+    alone = [enforce(rules, columns(row)) for row in rows]
+    assert {number: told for number, told in found.items() if told} == {
+        number: told for number, one in enumerate(alone, 1) for _, told in bad(one)
+    }
+    whole = dict(zip(kept(good, "_row_number"), kept(good, "price"), strict=True))
+    assert whole.items() <= {number: price for number, one in enumerate(alone, 1) for price in kept(one, "price")}.items()
+
+
 CONTRACTS = sorted((Path(__file__).parents[2]).glob("*/*/*.odcs.yaml"))
 
 
