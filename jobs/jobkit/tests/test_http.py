@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -213,12 +214,24 @@ def test_a_public_name_that_leads_to_a_private_address_is_refused(vendor: Vendor
     assert vendor.requests == []
 
 
-def test_requests_never_exceed_the_rate(vendor: Vendor) -> None:
-    began = time.monotonic()
-    with client(vendor, rate=Rate(2, 0.5)) as asked:
-        for _ in range(5):
-            asked.get("/x")
-    assert time.monotonic() - began >= 1.0
+def test_requests_never_exceed_the_rate_in_any_window(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[float] = []
+    with client(vendor, rate=Rate(4, 0.4)) as asked:
+        acquire = asked._limiter.try_acquire
+        monkeypatch.setattr(asked._limiter, "try_acquire", lambda name: (acquire(name), sent.append(time.monotonic())))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: asked.get("/x"), range(12)))
+    sent.sort()
+    assert len(vendor.requests) == 12
+    assert max(sum(first <= at < first + 0.4 for at in sent) for first in sent) <= 4
+
+
+@pytest.mark.parametrize(("rate", "asked_at"), [(Rate(10, 1), (1, 102)), (Rate(2, 1), (1, 510)), (Rate(5, 60), (5, 61_000))])
+def test_what_arrives_late_is_no_more_than_the_vendor_allows(rate: Rate, asked_at: tuple[int, int]) -> None:
+    """Ten at once each second, one of them half a second late, are eleven in a second; one every 102 ms are not."""
+    paced = http._paced(rate)
+    assert (paced.limit, paced.interval) == asked_at
+    assert 0.95 <= paced.limit / paced.interval * rate.per_s * 1000 / rate.requests < 1
 
 
 def test_a_vendor_that_is_not_there_is_temporary() -> None:
