@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration import deploy
-from scripts.benchmarks import growth, load, machine, marts, orchestrated, page, reload
+from scripts.benchmarks import growth, load, machine, marts, orchestrated, page, peers, reload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,10 +30,12 @@ def _write(part: str, facts: str, lines: Iterable[str]) -> None:
 @main.command(name="load")
 @click.option("--rows", type=click.IntRange(60_000), default=5_000_000, show_default=True, help="How many rows, in 60 partitions.")
 @TIMES
-def load_command(rows: int, times: int) -> None:
-    """load-warehouse from the lake to a keyed table, beside the server's own COPY of the same rows."""
+@click.option("--peer", "names", multiple=True, help="Measure beside this peer alone; repeat it for more, or say none. Default: all.")
+def load_command(rows: int, times: int, names: tuple[str, ...]) -> None:
+    """load-warehouse from the lake to a keyed table, beside the server's own COPY of the same rows and beside its peers."""
     facts = machine.facts()
-    _write("load", facts, load.page(load.measure(rows, times)))
+    beside = [peer for peer in peers.PEERS if not names or peer.name in names]
+    _write("load", facts, load.page(load.measure(rows, times, beside=beside)))
 
 
 @main.command(name="reload")

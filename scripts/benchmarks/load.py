@@ -1,8 +1,8 @@
-"""load-warehouse from a lake of monthly partitions, beside what the server's own COPY takes for the very same rows."""
+"""load-warehouse from a lake of monthly partitions, beside the server's own COPY of the very same rows, and beside its peers."""
 
 from __future__ import annotations
 
-import io
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -10,32 +10,27 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
-from adbc_driver_postgresql import dbapi
-from arro3.core import Table
-from arro3.io import write_parquet
-from jobkit.lake import Draft, Lake
+from jobkit.lake import Lake
 
 from orchestration.local import postgres
-from scripts.benchmarks import took
+from scripts.benchmarks import peers, took
+from scripts.benchmarks.samples import COLUMNS, DATASET, Days, committing
 from scripts.benchmarks.took import Took
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from orchestration.local.postgres import Postgres
+    from scripts.benchmarks.peers import Peer
 
-OURS = "load-warehouse"
-MONTHS = 60
-MONTH = """
-select (row_number() over ())::int as "_row_number", 'S' || lpad((n / 20)::text, 6, '0') as symbol,
-  (date '2020-01-01' + make_interval(months => {month}))::date + n % 20 as date, 'USD' as currency,
-  round((50 + n % 977 * 0.13)::numeric, 2)::float8 as open, round((51 + n % 983 * 0.13)::numeric, 2)::float8 as high,
-  round((49 + n % 991 * 0.13)::numeric, 2)::float8 as low, round((50 + n % 997 * 0.13)::numeric, 2)::float8 as close,
-  (n::bigint * 7919 % 10000019) as volume, (case when n % 50 = 0 then null else n % 7 * 0.01 end)::float8 as dividend
-from generate_series(0, {rows} - 1) as n
+OURS, UNKEYED = "load-warehouse", "its copy alone, no key, one connection"
+MONTHS, DAYS = 60, 20
+# Types as a peer may have made them; the values must be the same.
+AS_MADE = """
+_row_number::int, symbol::text, date::date, currency::text, open::float8, high::float8, low::float8, close::float8, volume::bigint,
+dividend::float8
 """
-COLUMNS = '"_row_number", symbol, date, currency, open, high, low, close, volume, dividend'
-COUNT_AND_HASH = f"select count(*), sum(hashtextextended(t::text, 0)) from (select {COLUMNS} from {{}} as rows) as t"
+COUNT_AND_HASH = f"select count(*), sum(hashtextextended(t::text, 0)) from (select {AS_MADE} from {{}} as rows) as t"
 INDEXES = """
 select split_part(indexdef, ' INDEX ', 1) || ' index on bench using ' || split_part(indexdef, ' USING ', 2)
 from pg_indexes where schemaname = 'raw' and tablename = 'prices-2020-01'
@@ -43,100 +38,153 @@ from pg_indexes where schemaname = 'raw' and tablename = 'prices-2020-01'
 
 
 class Loaded(NamedTuple):
-    """Every run of every way to load so many rows."""
+    """Every run of every way to load so many rows; of each peer its rows and run, or why it is missing."""
 
     rows: int
     runs: dict[str, list[Took]]
+    peers: dict[Peer, tuple[int, Took] | str]
 
 
-def measure(rows: int, times: int) -> Loaded:
+class Place(NamedTuple):
+    """Where it is measured: the lake's data files are in the order of their months."""
+
+    server: Postgres
+    admin: psycopg.Connection[Any]
+    lake: Path
+    months: Sequence[Days]
+    files: Sequence[Path]
+
+    def must_hold(self, table: str, months: int = MONTHS) -> None:
+        """Raise RuntimeError unless a table holds the rows of the first months as they were made, each once."""
+        wanted = [self.admin.execute(COUNT_AND_HASH.format(f"({month.query})").encode()).fetchone() for month in self.months[:months]]
+        found = self.admin.execute(COUNT_AND_HASH.format(table).encode()).fetchone()
+        if found != (expected := tuple(map(sum, zip(*wanted, strict=True)))):
+            raise RuntimeError(f"{table} holds {found}, expected {expected}")
+
+
+def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> Loaded:
     """Every run of every method, in turns after one that is not counted. Raises RuntimeError when a table is not what it should be."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
-        with postgres.running(home / "postgres") as server:
-            return _measured(server, home, rows // MONTHS, times)
+        with postgres.running(home / "postgres") as server, psycopg.connect(server.url, password=server.password, autocommit=True) as admin:
+            place = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
+            return Loaded(sum(month.rows for month in place.months), _limits(place, times), {peer: _peer(place, peer) for peer in beside})
 
 
-def _measured(server: Postgres, home: Path, month_rows: int, times: int) -> Loaded:
-    lake = home / "lake"
-    _fill(server, str(lake), month_rows)
-    with psycopg.connect(server.url, password=server.password, autocommit=True) as connection:
-        _ours(server, connection, lake)
-        prepared = server.place.data / "bench.copy"
-        connection.execute(f"copy (select * from raw.prices) to '{prepared}' (format binary)".encode())
-        expected = _made(connection, month_rows)
-        keys = [str(row[0]) for row in connection.execute(INDEXES.encode()).fetchall()]
-        if not keys:
-            raise RuntimeError("the loaded table has no key to compare with")
-        ways: dict[str, Callable[[], Took]] = {
-            "COPY BINARY, no key": lambda: _limit(server, connection, prepared, [], []),
-            "COPY BINARY into a keyed table": lambda: _limit(server, connection, prepared, keys, []),
-            "COPY BINARY, then the key": lambda: _limit(server, connection, prepared, [], keys),
-            OURS: lambda: _ours(server, connection, lake),
-        }
-        found = took.in_turns(ways, times, lambda name: _same(connection, "raw.prices" if name == OURS else "bench", expected))
-        return Loaded(month_rows * MONTHS, found)
+def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbols: int) -> Place:
+    """A lake with a partition a month."""
+    names = [f"{2020 + number // 12}-{number % 12 + 1:02}" for number in range(MONTHS)]
+    months = [Days(f"{name}-01", DAYS, symbols) for name in names]
+    with committing(server, str(lake)) as commit:
+        for name, month in zip(names, months, strict=True):
+            commit(f"month={name}", month)
+    heads = [Lake(str(lake)).head(DATASET, f"month={name}") for name in names]
+    return Place(server, admin, lake, months, [lake / head.data.path for head in heads if head])
 
 
-def _made(connection: psycopg.Connection[Any], month_rows: int) -> tuple[int, int]:
-    """Count and hash of the rows as they were made, before any file had them."""
-    months = [
-        connection.execute(COUNT_AND_HASH.format(f"({MONTH.format(month=month, rows=month_rows)})").encode()) for month in range(MONTHS)
-    ]
-    found = [cursor.fetchone() or (0, 0) for cursor in months]
-    return sum(row[0] for row in found), sum(row[1] for row in found)
+def _limits(place: Place, times: int) -> dict[str, list[Took]]:
+    _ours(place)
+    prepared = {kind: place.server.place.data / f"bench.{kind}" for kind in ("binary", "text")}
+    for kind, path in prepared.items():
+        place.admin.execute(f"copy (select * from raw.prices) to '{path}' (format {kind})".encode())
+    keys = [str(row[0]) for row in place.admin.execute(INDEXES.encode()).fetchall()]
+    if not keys:
+        raise RuntimeError("the loaded table has no key to compare with")
+    place.must_hold("raw.prices")
+    held = place.admin.execute(COUNT_AND_HASH.format("raw.prices").encode()).fetchone()
+
+    def limit(kind: str, before: Sequence[str], after: Sequence[str]) -> Callable[[], Took]:
+        return lambda: _limit(place, f"copy bench from '{prepared[kind]}' (format {kind})", before, after)
+
+    ways: dict[str, Callable[[], Took]] = {
+        "COPY BINARY, no key": limit("binary", [], []),
+        "COPY of text, no key": limit("text", [], []),
+        "COPY BINARY into a keyed table": limit("binary", keys, []),
+        "COPY BINARY, then the key": limit("binary", [], keys),
+        UNKEYED: lambda: _unkeyed(place),
+        OURS: lambda: _ours(place),
+    }
+
+    def check(name: str) -> None:
+        table = "raw.prices" if name == OURS else "bench"
+        if (found := place.admin.execute(COUNT_AND_HASH.format(table).encode()).fetchone()) != held:
+            raise RuntimeError(f"{table} holds {found}, expected {held}")
+
+    return took.in_turns(ways, times, check)
 
 
-def _same(connection: psycopg.Connection[Any], table: str, expected: tuple[int, int]) -> None:
-    """The table holds the rows that were made, each once."""
-    found = connection.execute(COUNT_AND_HASH.format(table).encode()).fetchone()
-    if found != expected:
-        raise RuntimeError(f"{table} holds {found}, expected {expected}")
-
-
-def _fill(server: Postgres, lake: str, month_rows: int) -> None:
-    """A lake with a partition a month; the rows are made by the server."""
-    url = server.url.replace("@", f":{server.password}@")
-    writer = {"job": "bench", "version": "0"}
-    with dbapi.connect(url) as connection, connection.cursor() as cursor:
-        for month in range(MONTHS):
-            cursor.execute(MONTH.format(month=month, rows=month_rows))
-            file = io.BytesIO()
-            write_parquet(Table.from_arrow(cursor.fetch_arrow()), file, compression="zstd(3)")
-            draft = Draft(file.getvalue(), month_rows, None, 0, lambda: (), key=("date", "symbol"), leaf="month(date)", writer=writer)
-            Lake(lake).commit("prices", f"month={2020 + month // 12}-{month % 12 + 1:02}", draft)
-
-
-def _ours(server: Postgres, connection: psycopg.Connection[Any], lake: Path) -> Took:
+def _ours(place: Place) -> Took:
     """The job, from its process's start to its exit, into an empty warehouse."""
     for schema in ("raw", "stage"):
-        connection.execute(f"drop schema if exists {schema} cascade".encode())
-    connection.execute(b"checkpoint")
-    words = ["--lake", str(lake), "--warehouse", server.url, "--warehouse-password", server.password_reference]
-    return took.process([sys.executable, "-m", "load_warehouse", "run", *words], server=server)
+        place.admin.execute(f"drop schema if exists {schema} cascade".encode())
+    place.admin.execute(b"checkpoint")
+    words = ["--lake", str(place.lake), "--warehouse", place.server.url, "--warehouse-password", place.server.password_reference]
+    return took.process([sys.executable, "-m", "load_warehouse", "run", *words], server=place.server)
 
 
-def _limit(server: Postgres, connection: psycopg.Connection[Any], prepared: Path, before: list[str], after: list[str]) -> Took:
+def _unkeyed(place: Place) -> Took:
+    """The job's own copy of the same files into one plain table, from a process's start to its exit."""
+    _emptied(place)
+    place.admin.execute(b"create table bench (like raw.prices including defaults)")
+    for column, value in (("_load_id", "1"), ("known_from", "now()"), ("known_to", "'infinity'")):
+        place.admin.execute(f"alter table bench alter {column} set default {value}".encode())
+    words = [place.server.url, place.server.password_reference, "bench", str(place.months[0].rows), *map(str, place.files)]
+    return took.process([sys.executable, "-m", "scripts.benchmarks.unkeyed", *words], server=place.server)
+
+
+def _emptied(place: Place) -> None:
+    place.admin.execute(b"drop table if exists bench")
+    place.admin.execute(b"checkpoint")
+
+
+def _limit(place: Place, copy: str, before: Sequence[str], after: Sequence[str]) -> Took:
     """The server's own COPY from a file it reads itself, in one transaction with the table's making."""
-    connection.execute(b"drop table if exists bench")
-    connection.execute(b"checkpoint")
-    cpu_s, began_s = took.server_cpu_s(server), time.perf_counter()
-    with psycopg.connect(server.url, password=server.password) as copier:
-        copier.execute(b"create table bench (like raw.prices including defaults)")
-        for key in before:
-            copier.execute(key.encode())
-        copier.execute(f"copy bench from '{prepared}' (format binary)".encode())
-        for key in after:
-            copier.execute(key.encode())
+    _emptied(place)
+    cpu_s, began_s = took.server_cpu_s(place.server), time.perf_counter()
+    with psycopg.connect(place.server.url, password=place.server.password) as copier:
+        for statement in ("create table bench (like raw.prices including defaults)", *before, copy, *after):
+            copier.execute(statement.encode())
         copier.commit()
         wall_s = time.perf_counter() - began_s
-        return Took(wall_s, server_cpu_s=took.server_cpu_s(server) - cpu_s)  # while its process lives: one that just ended is counted late
+        return Took(wall_s, server_cpu_s=took.server_cpu_s(place.server) - cpu_s)  # while its process lives: one that ended is counted late
+
+
+def _peer(place: Place, peer: Peer) -> tuple[int, Took] | str:
+    """The rows that a peer was given and its run; the better of two, the first of which may have made files it keeps."""
+    files = place.files[: peer.files]
+    _as_csv(place, files)
+    try:
+        return sum(month.rows for month in place.months[: peer.files]), min(_peer_run(place, peer, files) for _ in range(2))
+    except (peers.MissingError, RuntimeError) as reason:
+        return str(reason)
+
+
+def _peer_run(place: Place, peer: Peer, files: Sequence[Path]) -> Took:
+    place.admin.execute(b"drop schema if exists peer cascade")
+    place.admin.execute(b"drop schema if exists peer_staging cascade")
+    place.admin.execute(b"create schema peer")
+    place.admin.execute(b"checkpoint")
+    one = peers.load(peer, place.server, files)
+    place.must_hold("peer.prices", len(files))
+    return one
+
+
+def _as_csv(place: Place, files: Sequence[Path]) -> None:
+    """The files as one CSV beside the first, for the peers that take no Parquet; its making is not counted."""
+    path = files[0].parent / f"first-{len(files)}.csv"
+    if len(files) == MONTHS or path.exists():
+        return
+    made = place.server.place.data / "peer.csv"
+    rows = " union all ".join(f"({month.query})" for month in place.months[: len(files)])
+    place.admin.execute(f"copy (select {COLUMNS} from ({rows}) as rows) to '{made}' (format csv, header)".encode())
+    shutil.copyfile(made, path)
 
 
 def page(found: Loaded) -> Iterator[str]:
-    """A table of medians, each with what load-warehouse takes of its time, and rows a second as bars."""
-    yield f"{found.rows:,} rows in {MONTHS} monthly partitions; medians of {len(found.runs[OURS])}."
+    """Two tables of medians, each way with what load-warehouse takes of its time, and rows a second as bars."""
+    ours = took.median(found.runs[OURS])
+    yield f"{found.rows:,} rows in {MONTHS} monthly partitions, in order of day and symbol; medians of {len(found.runs[OURS])}."
     yield ""
     yield "The limits are the server's own COPY from a prepared file into one table that has every column of ours and, where keyed, the"
     yield "indexes of a leaf."
@@ -144,4 +192,27 @@ def page(found: Loaded) -> Iterator[str]:
     yield ""
     yield from took.table(found.runs, OURS)
     rates = {name: found.rows / took.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
+    if found.peers:
+        yield ""
+        yield "Peers, from the start of their process to its exit, the better of two runs; the slow ones with fewer rows. None of them keys"
+        yield "the table or keeps versions, as load-warehouse does meanwhile, unless it says so."
+        yield ""
+        yield "| peer | rows | seconds | load-warehouse is, by the row | CPU s | server CPU s | MiB |"
+        yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+        for peer, one in found.peers.items():
+            if isinstance(one, str):
+                yield f"| {peer.name} | missing: {one} | | | | | |"
+                continue
+            rows, run = one
+            faster = run.wall_s / rows / (ours.wall_s / found.rows)
+            rates[peer.name] = rows / run.wall_s / 1000
+            figures = f"{run.wall_s:.3g} | {faster:.3g} times as fast | {run.cpu_s:.2f} | {run.server_cpu_s:.2f} | {run.peak_mib:.0f}"
+            yield f"| {peer.name} | {rows:,} | {figures} |"
+        yield ""
+        yield "| peer | version | configuration |"
+        yield "| --- | --- | --- |"
+        for peer, one in found.peers.items():
+            yield f"| {peer.name} | {'missing' if isinstance(one, str) else peers.versions(peer)} | {peer.configuration} |"
+        yield ""
+        yield from (f"Not run: {name}; {reason}." for name, reason in peers.ABSENT.items())
     yield from took.plot("Rows loaded", "thousands a second", rates)

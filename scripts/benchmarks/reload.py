@@ -15,6 +15,7 @@ import psycopg
 
 from orchestration.local import postgres
 from scripts.benchmarks import took
+from scripts.benchmarks.load import INDEXES
 from scripts.benchmarks.samples import COLUMNS, DATASET, Days, committing
 from scripts.benchmarks.took import Took
 
@@ -28,10 +29,6 @@ CHANGED = "date=2021-06-15"
 MONTH = Days("2020-01-01", days=20, symbols=50_000)
 ONE = "month=2020-01"
 COPIED, FEW, ALL = "delete and copy, which forgets", "load-warehouse, 1 % of the rows restated", "load-warehouse, every row restated"
-INDEXES = """
-select split_part(indexdef, ' INDEX ', 1) || ' index on bench using ' || split_part(indexdef, ' USING ', 2)
-from pg_indexes where schemaname = 'raw' and tablename = 'prices-2020-01'
-"""
 HASH = f"select count(*), sum(hashtextextended(t::text, 0)) from (select {COLUMNS} from {{}}) as t"
 CURRENT = "raw.prices where known_to = 'infinity'"
 READ = "select count(*) from raw.prices where date = '2020-01-07' and symbol = 'S000042'"

@@ -74,13 +74,14 @@ def _watched(pid: int) -> Iterator[list[int]]:
 
 
 def _peak_kib(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    except OSError:  # ended meanwhile
-        return 0
-    own = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
-    return own + sum(_peak_kib(int(child)) for child in children)
+    total, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        with suppress(OSError):  # ended meanwhile
+            status = Path(f"/proc/{one}/status").read_text(encoding="utf-8")
+            total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+            waiting += map(int, Path(f"/proc/{one}/task/{one}/children").read_text(encoding="utf-8").split())
+    return total
 
 
 def server_cpu_s(server: Postgres | None) -> float:
