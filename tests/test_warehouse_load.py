@@ -12,7 +12,7 @@ import pytest
 from arro3.core import DataType
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
-from load_warehouse import leaves, tables, types, versions, work
+from load_warehouse import copy, leaves, tables, types, versions, work
 from moto import mock_aws
 
 from tests.warehouse_samples import DATASET, LEAF, PARTITION, PRICES, commit, current, days, load, price
@@ -299,9 +299,14 @@ def test_rows_of_two_leaves_in_one_partition_are_refused(lake: Path, warehouse: 
     assert warehouse.rows("select count(*) from raw._ledger") == [(0,)]
 
 
-def test_text_with_nul_is_refused_and_nothing_is_visible(lake: Path, warehouse: Warehouse) -> None:
+@pytest.mark.parametrize(("encoder", "told"), [("pgpq", "invalid byte sequence .* 0x00"), ("psycopg", "cannot contain NUL")])
+def test_text_with_nul_is_refused_and_nothing_is_visible(
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, encoder: str, told: str
+) -> None:
+    if encoder == "psycopg":
+        monkeypatch.setattr(copy, "ArrowToPostgresBinaryEncoder", None)
     commit(lake, [price("2012-01-03"), price("2012-01-04", ticker="A\0B")])
-    with pytest.raises(BadDataError, match=r"does not take the rows: invalid byte sequence .* 0x00"):
+    with pytest.raises(BadDataError, match=f"does not take the rows: .*{told}"):
         load(lake, warehouse)
     assert warehouse.rows("select count(*) from raw.prices") == [(0,)]
 
@@ -327,7 +332,10 @@ VALUES: list[dict[str, str | None]] = [
 ]
 
 
-def test_every_value_arrives_exactly(lake: Path, warehouse: Warehouse) -> None:
+@pytest.mark.parametrize("encoder", ["pgpq", "psycopg"])
+def test_every_value_arrives_exactly(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, encoder: str) -> None:
+    if encoder == "psycopg":
+        monkeypatch.setattr(copy, "ArrowToPostgresBinaryEncoder", None)
     commit(lake, VALUES, dataset="exact", partition="file=all", columns=EXACT, key=("ticker",), leaf="hash(ticker, 1)")
     load(lake, warehouse)
     names = ", ".join(f'"{name}"::text' for name in EXACT)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration import deploy
-from scripts.benchmarks import growth, load, machine, marts, orchestrated, page, peers, reload
+from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, reload, starting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +53,22 @@ def growth_command(rows: int) -> None:
     """load-warehouse with 1, 4 and 16 times the rows and the partitions: time a row, and memory."""
     facts = machine.facts()
     _write("growth", facts, growth.page(growth.measure(rows)))
+
+
+@main.command(name="extract")
+@TIMES
+def extract_command(times: int) -> None:
+    """Documents of vendors to Parquet, beside plain ways to do it; and requests beside the rate that is allowed."""
+    facts = machine.facts()
+    _write("extract", facts, extract.page(*extract.measure(times)))
+
+
+@main.command(name="start")
+@click.option("--times", type=click.IntRange(3), default=10, show_default=True, help="How often, after one that is not counted.")
+def start_command(times: int) -> None:
+    """`describe` of every job, and what its time goes into."""
+    facts = machine.facts()
+    _write("start", facts, starting.page(starting.measure(times)))
 
 
 @main.command()

@@ -54,12 +54,16 @@ class Place(NamedTuple):
     months: Sequence[Days]
     files: Sequence[Path]
 
-    def must_hold(self, table: str, months: int = MONTHS) -> None:
-        """Raise RuntimeError unless a table holds the rows of the first months as they were made, each once."""
-        wanted = [self.admin.execute(COUNT_AND_HASH.format(f"({month.query})").encode()).fetchone() for month in self.months[:months]]
+    def must_hold(self, table: str, expected: tuple[int, ...]) -> None:
+        """Raise RuntimeError unless a table has this count and hash of rows."""
         found = self.admin.execute(COUNT_AND_HASH.format(table).encode()).fetchone()
-        if found != (expected := tuple(map(sum, zip(*wanted, strict=True)))):
+        if found != expected:
             raise RuntimeError(f"{table} holds {found}, expected {expected}")
+
+    def made(self, months: int) -> tuple[int, ...]:
+        """Count and hash of the rows of the first months as they were made, before any file had them."""
+        each = [self.admin.execute(COUNT_AND_HASH.format(f"({month.query})").encode()).fetchone() for month in self.months[:months]]
+        return tuple(map(sum, zip(*(one for one in each if one), strict=True)))
 
 
 def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> Loaded:
@@ -69,7 +73,9 @@ def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> Loaded:
         home.chmod(0o755)
         with postgres.running(home / "postgres") as server, psycopg.connect(server.url, password=server.password, autocommit=True) as admin:
             place = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
-            return Loaded(sum(month.rows for month in place.months), _limits(place, times), {peer: _peer(place, peer) for peer in beside})
+            made = {files: place.made(files) for files in {MONTHS, *(peer.files for peer in beside)}}
+            runs = _limits(place, times, made[MONTHS])
+            return Loaded(made[MONTHS][0], runs, {peer: _peer(place, peer, made[peer.files]) for peer in beside})
 
 
 def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbols: int) -> Place:
@@ -83,7 +89,7 @@ def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbol
     return Place(server, admin, lake, months, [lake / head.data.path for head in heads if head])
 
 
-def _limits(place: Place, times: int) -> dict[str, list[Took]]:
+def _limits(place: Place, times: int, made: tuple[int, ...]) -> dict[str, list[Took]]:
     _ours(place)
     prepared = {kind: place.server.place.data / f"bench.{kind}" for kind in ("binary", "text")}
     for kind, path in prepared.items():
@@ -91,8 +97,6 @@ def _limits(place: Place, times: int) -> dict[str, list[Took]]:
     keys = [str(row[0]) for row in place.admin.execute(INDEXES.encode()).fetchall()]
     if not keys:
         raise RuntimeError("the loaded table has no key to compare with")
-    place.must_hold("raw.prices")
-    held = place.admin.execute(COUNT_AND_HASH.format("raw.prices").encode()).fetchone()
 
     def limit(kind: str, before: Sequence[str], after: Sequence[str]) -> Callable[[], Took]:
         return lambda: _limit(place, f"copy bench from '{prepared[kind]}' (format {kind})", before, after)
@@ -106,12 +110,7 @@ def _limits(place: Place, times: int) -> dict[str, list[Took]]:
         OURS: lambda: _ours(place),
     }
 
-    def check(name: str) -> None:
-        table = "raw.prices" if name == OURS else "bench"
-        if (found := place.admin.execute(COUNT_AND_HASH.format(table).encode()).fetchone()) != held:
-            raise RuntimeError(f"{table} holds {found}, expected {held}")
-
-    return took.in_turns(ways, times, check)
+    return took.in_turns(ways, times, lambda name: place.must_hold("raw.prices" if name == OURS else "bench", made))
 
 
 def _ours(place: Place) -> Took:
@@ -150,24 +149,23 @@ def _limit(place: Place, copy: str, before: Sequence[str], after: Sequence[str])
         return Took(wall_s, server_cpu_s=took.server_cpu_s(place.server) - cpu_s)  # while its process lives: one that ended is counted late
 
 
-def _peer(place: Place, peer: Peer) -> tuple[int, Took] | str:
-    """The rows that a peer was given and its run; the better of two, the first of which may have made files it keeps."""
+def _peer(place: Place, peer: Peer, made: tuple[int, ...]) -> tuple[int, Took] | str:
+    """The rows that a peer was given and its run; why it is missing where there is none."""
     files = place.files[: peer.files]
     _as_csv(place, files)
+    for statement in (
+        "drop schema if exists peer cascade",
+        "drop schema if exists peer_staging cascade",
+        "create schema peer",
+        "checkpoint",
+    ):
+        place.admin.execute(statement.encode())
     try:
-        return sum(month.rows for month in place.months[: peer.files]), min(_peer_run(place, peer, files) for _ in range(2))
+        run = peers.load(peer, place.server, files)
+        place.must_hold("peer.prices", made)
     except (peers.MissingError, RuntimeError) as reason:
         return str(reason)
-
-
-def _peer_run(place: Place, peer: Peer, files: Sequence[Path]) -> Took:
-    place.admin.execute(b"drop schema if exists peer cascade")
-    place.admin.execute(b"drop schema if exists peer_staging cascade")
-    place.admin.execute(b"create schema peer")
-    place.admin.execute(b"checkpoint")
-    one = peers.load(peer, place.server, files)
-    place.must_hold("peer.prices", len(files))
-    return one
+    return made[0], run
 
 
 def _as_csv(place: Place, files: Sequence[Path]) -> None:
@@ -194,7 +192,7 @@ def page(found: Loaded) -> Iterator[str]:
     rates = {name: found.rows / took.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
     if found.peers:
         yield ""
-        yield "Peers, from the start of their process to its exit, the better of two runs; the slow ones with fewer rows. None of them keys"
+        yield "Peers, from the start of their process to its exit, one run each; the slow ones with fewer rows. None of them keys"
         yield "the table or keeps versions, as load-warehouse does meanwhile, unless it says so."
         yield ""
         yield "| peer | rows | seconds | load-warehouse is, by the row | CPU s | server CPU s | MiB |"

@@ -146,6 +146,24 @@ def flatten_typed(files):
     flatten(files, typed="yes")
 
 
+def market_pandas(files):
+    import pandas as pd
+
+    for file in files:
+        rows = pd.DataFrame(json.loads(Path(file).read_bytes())["results"])
+        with tempfile.TemporaryFile() as out:
+            rows.to_parquet(out, compression="zstd")
+
+
+def ecb_pandas(files):
+    import pandas as pd
+
+    for file in files:
+        rows = pd.read_csv(file, compression="zip", na_values="N/A", parse_dates=["Date"])
+        with tempfile.TemporaryFile() as out:
+            rows.to_parquet(out, compression="zstd")
+
+
 def _batches(files, size):
     import pyarrow.dataset as ds
 

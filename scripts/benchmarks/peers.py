@@ -43,7 +43,7 @@ class MissingError(RuntimeError):
 
 
 _DLT = ("dlt[postgres,parquet]==1.31.0", "adbc-driver-postgresql==1.13.0", "pyarrow==26.0.1")
-_PANDAS = ("pandas==3.1.1", "sqlalchemy", "psycopg[binary]==3.3.9", "pyarrow==26.0.1")
+PANDAS = ("pandas==3.1.1", "sqlalchemy", "psycopg[binary]==3.3.9", "pyarrow==26.0.1")
 _SINGER = ("meltanolabs-target-postgres==0.8.1", "pyarrow==26.0.1")
 PEERS = (
     Peer("ADBC", ("adbc-driver-postgresql==1.13.0", "pyarrow==26.0.1"), "adbc", "adbc_ingest of Parquet batches, no key"),
@@ -65,8 +65,8 @@ PEERS = (
     Peer("sling", ("sling-linux-amd64==1.4.11",), "sling", "CSV made beforehand, bulk, full refresh, no key", 6),
     Peer("Singer target-postgres, tuned", _SINGER, "singer_tuned", "use_copy, batches of 100,000, no validation, append, no key", 2),
     Peer("Singer target-postgres, as it comes", _SINGER, "singer", "upserts by key", 2),
-    Peer("pandas.to_sql", _PANDAS, "pandas", "SQLAlchemy and psycopg, as it comes, no key", 2),
-    Peer("pandas.to_sql, multi", _PANDAS, "pandas_multi", "method='multi', chunks of 1,000, no key", 1),
+    Peer("pandas.to_sql", PANDAS, "pandas", "SQLAlchemy and psycopg, as it comes, no key", 2),
+    Peer("pandas.to_sql, multi", PANDAS, "pandas_multi", "method='multi', chunks of 1,000, no key", 1),
 )
 
 

@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orchestration.local.postgres import Postgres
 
@@ -32,6 +33,9 @@ class Took(NamedTuple):
     cpu_s: float = 0.0
     server_cpu_s: float = 0.0
     peak_mib: float = 0.0
+
+
+Way = Callable[[], Took]
 
 
 class FailedError(RuntimeError):
@@ -97,7 +101,7 @@ def server_cpu_s(server: Postgres | None) -> float:
     return float(total_s)
 
 
-def in_turns(ways: Mapping[str, Callable[[], Took]], times: int, check: Callable[[str], None] | None = None) -> dict[str, list[Took]]:
+def in_turns(ways: Mapping[str, Way], times: int, check: Callable[[str], None] | None = None) -> dict[str, list[Took]]:
     """Every way so many times, one after the other, after one turn that is not counted; `check` is given its name after each."""
     found: dict[str, list[Took]] = {name: [] for name in ways}
     for turn in range(times + 1):

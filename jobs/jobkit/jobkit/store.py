@@ -23,7 +23,9 @@ from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, Usag
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CONFLICT_TRIES = REQUEST_TRIES = 5
+CONFLICT_TRIES = BOTOCORE_TRIES = 5
+REQUEST_TRIES, FIRST_PAUSE_S = 8, 0.05
+_PASSING = (429, 500, 502, 503, 504)
 
 
 class NotFoundError(KeyError):
@@ -258,10 +260,10 @@ class S3Store:
 
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
-        config = Config(retries={"mode": "standard", "max_attempts": REQUEST_TRIES}, connect_timeout=5, read_timeout=60)
+        config = Config(retries={"mode": "standard", "max_attempts": BOTOCORE_TRIES}, connect_timeout=5, read_timeout=60)
         with self._told(""):
             self._client: Any = boto3.client("s3", config=config)
-        self._client.meta.events.register("needs-retry.s3", _after_429)
+        self._client.meta.events.register_first("needs-retry.s3", _pause_s)
 
     def _key(self, key: str) -> str:
         return self.prefix + _checked(key)
@@ -373,10 +375,16 @@ class S3Store:
             raise TemporaryError(f"S3 did not answer for {where}: {error}") from None
 
 
-def _after_429(response: Any, attempts: int, **_: object) -> float | None:  # noqa: ANN401  botocore's are untyped
-    """Seconds until the next try of a request that S3's relatives answered with 429; botocore itself knows S3's own 503 only."""
-    limited = response is not None and response[0].status_code == 429  # noqa: PLR2004
-    return random.uniform(0, 0.2 * 2**attempts) if limited and attempts < REQUEST_TRIES else None  # noqa: S311  a pause, not a secret
+def _pause_s(response: Any, attempts: int, caught_exception: Exception | None = None, **_: object) -> float | None:  # noqa: ANN401  botocore's are untyped
+    """Seconds until the next try of a request; None where botocore may decide.
+
+    botocore waits half a second at first, whatever went wrong, and knows no 429, which S3's relatives answer. Most of what goes wrong is
+    over in milliseconds, so these pauses begin small; they double, and all together are as long as botocore's.
+    """
+    from botocore.exceptions import HTTPClientError  # noqa: PLC0415
+
+    passing = response[0].status_code in _PASSING if response else isinstance(caught_exception, HTTPClientError)
+    return random.uniform(0, FIRST_PAUSE_S * 2**attempts) if passing and attempts < REQUEST_TRIES else None  # noqa: S311  a pause, not a secret
 
 
 def _s3_error(error: Any, key: str, where: str) -> Exception:  # noqa: ANN401  boto3's errors are untyped

@@ -1,7 +1,7 @@
 """Parquet to Postgres: Arrow batches encoded as binary COPY, one after the other, so that memory does not grow with the file.
 
 arro3 and pgpq because together they are 15 MB and load 5 million rows in 1.2 times the server's own COPY; pyarrow alone is 168 MB
-(docs/decisions). pgpq keeps a buffer of its own: what `finish` returns are rows, too.
+(docs/decisions). Where pgpq is not to be had, psycopg encodes row by row: the same bytes, some ten times slower.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 from arro3.io import read_parquet
 from jobkit import steps
 from jobkit.errors import BadDataError
-from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
 from load_warehouse import types
+
+try:
+    from pgpq import ArrowToPostgresBinaryEncoder
+except ImportError:  # before 1.0, and not built for every Python and machine
+    ArrowToPostgresBinaryEncoder = None
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,17 +80,33 @@ def copy(
     names = sql.SQL(", ").join(map(sql.Identifier, file.order))
     options = sql.SQL("format binary, freeze" if freeze else "format binary")
     statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)
-    encoder = ArrowToPostgresBinaryEncoder(file.schema)
+    write = _rows if ArrowToPostgresBinaryEncoder is None else _batches
     with (into or session.main).cursor() as cursor:
         with steps.around("copy"), cursor.copy(statement) as stream:
-            stream.write(encoder.write_header())
-            for batch in file.batches():
+            for _ in write(stream, file):
                 session.keep_going()
-                stream.write(encoder.write_batch(batch))
                 steps.passed("within copy")
-            stream.write(encoder.finish())
         if cursor.rowcount != rows:
             raise BadDataError(f"{file.where}: the file has {cursor.rowcount:,} rows, its commit says {rows:,}; commit the partition again")
+
+
+def _batches(stream: psycopg.Copy[Any], file: Parquet) -> Iterator[None]:
+    """Write batch by batch. The encoder keeps a buffer of its own: what `finish` returns are rows, too."""
+    encoder = ArrowToPostgresBinaryEncoder(file.schema)
+    stream.write(encoder.write_header())
+    for batch in file.batches():
+        stream.write(encoder.write_batch(batch))
+        yield
+    stream.write(encoder.finish())
+
+
+def _rows(stream: psycopg.Copy[Any], file: Parquet) -> Iterator[None]:
+    """Write row by row."""
+    stream.set_types([types.without_collation(file.columns[name]).partition("(")[0] for name in file.order])
+    for batch in file.batches():
+        for row in zip(*(batch.column(name).to_pylist() for name in file.order), strict=True):
+            stream.write_row(row)
+        yield
 
 
 def pour(session: Session, source: sql.Composed, connection: psycopg.Connection[Any], target: sql.Composed) -> None:
