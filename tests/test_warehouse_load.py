@@ -304,7 +304,7 @@ def test_text_with_nul_is_refused_and_nothing_is_visible(
     lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, encoder: str, told: str
 ) -> None:
     if encoder == "psycopg":
-        monkeypatch.setattr(copy, "ArrowToPostgresBinaryEncoder", None)
+        monkeypatch.setattr(copy, "pgpq", None)
     commit(lake, [price("2012-01-03"), price("2012-01-04", ticker="A\0B")])
     with pytest.raises(BadDataError, match=f"does not take the rows: .*{told}"):
         load(lake, warehouse)
@@ -335,7 +335,7 @@ VALUES: list[dict[str, str | None]] = [
 @pytest.mark.parametrize("encoder", ["pgpq", "psycopg"])
 def test_every_value_arrives_exactly(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, encoder: str) -> None:
     if encoder == "psycopg":
-        monkeypatch.setattr(copy, "ArrowToPostgresBinaryEncoder", None)
+        monkeypatch.setattr(copy, "pgpq", None)
     commit(lake, VALUES, dataset="exact", partition="file=all", columns=EXACT, key=("ticker",), leaf="hash(ticker, 1)")
     load(lake, warehouse)
     names = ", ".join(f'"{name}"::text' for name in EXACT)

@@ -17,9 +17,9 @@ from psycopg import sql
 from load_warehouse import types
 
 try:
-    from pgpq import ArrowToPostgresBinaryEncoder
+    import pgpq
 except ImportError:  # before 1.0, and not built for every Python and machine
-    ArrowToPostgresBinaryEncoder = None
+    pgpq = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ def copy(
     names = sql.SQL(", ").join(map(sql.Identifier, file.order))
     options = sql.SQL("format binary, freeze" if freeze else "format binary")
     statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)
-    write = _rows if ArrowToPostgresBinaryEncoder is None else _batches
+    write = _rows if pgpq is None else _batches
     with (into or session.main).cursor() as cursor:
         with steps.around("copy"), cursor.copy(statement) as stream:
             for _ in write(stream, file):
@@ -90,9 +90,9 @@ def copy(
             raise BadDataError(f"{file.where}: the file has {cursor.rowcount:,} rows, its commit says {rows:,}; commit the partition again")
 
 
-def _batches(stream: psycopg.Copy[Any], file: Parquet) -> Iterator[None]:
+def _batches(stream: psycopg.Copy, file: Parquet) -> Iterator[None]:
     """Write batch by batch. The encoder keeps a buffer of its own: what `finish` returns are rows, too."""
-    encoder = ArrowToPostgresBinaryEncoder(file.schema)
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(file.schema)
     stream.write(encoder.write_header())
     for batch in file.batches():
         stream.write(encoder.write_batch(batch))
@@ -100,7 +100,7 @@ def _batches(stream: psycopg.Copy[Any], file: Parquet) -> Iterator[None]:
     stream.write(encoder.finish())
 
 
-def _rows(stream: psycopg.Copy[Any], file: Parquet) -> Iterator[None]:
+def _rows(stream: psycopg.Copy, file: Parquet) -> Iterator[None]:
     """Write row by row."""
     stream.set_types([types.without_collation(file.columns[name]).partition("(")[0] for name in file.order])
     for batch in file.batches():
