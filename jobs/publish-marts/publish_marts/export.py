@@ -13,7 +13,6 @@ import csv
 import hashlib
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -186,14 +185,14 @@ def _write_parquet(warehouse: Warehouse, mart: Mart, path: Path) -> int:
 
     counted = 0
 
-    def typed(reader: RecordBatchReader) -> Iterator[RecordBatch]:
+    def typed(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
         nonlocal counted
-        for batch in reader:
+        for batch in batches:
             counted += batch.num_rows
             yield _typed(batch, mart)
 
-    with warehouse.stream(query(mart)) as reader:
-        _pass(typed(reader), _schema(reader.schema, mart), lambda batches: write_parquet(batches, path, **PARQUET))
+    with warehouse.stream(query(mart)) as answer:
+        _pass(typed(answer.batches), _schema(answer.schema, mart), lambda batches: write_parquet(batches, path, **PARQUET))
     return counted
 
 
@@ -267,13 +266,14 @@ def _typed(batch: RecordBatch, mart: Mart) -> RecordBatch:
 
 def _decimals(given: Array, precision: int, scale: int) -> Array:
     """Decimals as the query gives them: as text or, where they fit, as counts of their last digit. Null where that is no number."""
-    from arro3.compute import cast, mul  # noqa: PLC0415
-    from arro3.core import Array, DataType, Scalar  # noqa: PLC0415
+    from arro3.compute import cast  # noqa: PLC0415
+    from arro3.core import Array, DataType  # noqa: PLC0415
 
-    if precision <= _MOST_DIGITS_BIGINT:
-        last_digit = cast(Array([f"{Decimal(1).scaleb(-scale):f}"], DataType.string()), DataType.decimal128(scale + 1, scale))
-        given = mul(cast(given, DataType.decimal128(_MOST_DIGITS_BIGINT + 1, 0)), Scalar.from_arrow(last_digit))
-    return cast(given, DataType.decimal128(precision, scale))
+    decimal = DataType.decimal128(precision, scale)
+    if precision > _MOST_DIGITS_BIGINT:
+        return cast(given, decimal)
+    counts = cast(given, DataType.decimal128(precision, 0))
+    return Array.from_arrow_pycapsule(decimal.__arrow_c_schema__(), counts.__arrow_c_array__()[1])  # its buffer is that of the decimals
 
 
 def _without_formulas(batch: RecordBatch) -> RecordBatch:
