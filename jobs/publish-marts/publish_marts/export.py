@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from arro3.core import Array, DataType, RecordBatch, RecordBatchReader, Schema
+    from arro3.core import Array, RecordBatch, RecordBatchReader, Schema
 
     from publish_marts.warehouse import Warehouse
 
@@ -35,6 +35,8 @@ ENDLESS = {"date": "date", "timestamp without time zone": "timestamp", "timestam
 _AS_IT_IS = ("boolean", "smallint", "integer", "bigint", "real", "double precision", "text")
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _MOST_DIGITS = 38  # of Arrow's 128-bit decimal
+_MOST_DIGITS_BIGINT = 18
+_NO_NUMBER = 10**_MOST_DIGITS_BIGINT  # in place of NaN; has a digit too many for any numeric that is sent as bigint
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -166,7 +168,9 @@ def _expression(column: Column) -> str:
         kind = ENDLESS[column.type]
         last, first = (f"{kind} {literal(day)}" for day in ("9999-12-31", "0001-01-01"))
         return f"case {name} when 'infinity' then {last} when '-infinity' then {first} else {name} end"
-    return name if column.type in _AS_IT_IS or column.digits else f"{name}::text"
+    if column.digits and column.digits[0] <= _MOST_DIGITS_BIGINT:  # its last digit's units: a third of the work of digits as text
+        return f"case {name} when 'NaN' then {_NO_NUMBER} else ({name} * {10 ** column.digits[1]})::bigint end"
+    return name if column.type in _AS_IT_IS else f"{name}::text"
 
 
 def _ordering(name: str, type_: str) -> str:
@@ -181,14 +185,14 @@ def _write_parquet(warehouse: Warehouse, mart: Mart, path: Path) -> int:
 
     counted = 0
 
-    def typed(reader: RecordBatchReader) -> Iterator[RecordBatch]:
+    def typed(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
         nonlocal counted
-        for batch in reader:
+        for batch in batches:
             counted += batch.num_rows
             yield _typed(batch, mart)
 
-    with warehouse.stream(query(mart)) as reader:
-        _pass(typed(reader), _schema(reader.schema, mart), lambda batches: write_parquet(batches, path, **PARQUET))
+    with warehouse.stream(query(mart)) as answer:
+        _pass(typed(answer.batches), _schema(answer.schema, mart), lambda batches: write_parquet(batches, path, **PARQUET))
     return counted
 
 
@@ -239,34 +243,37 @@ def _pass(batches: Iterable[RecordBatch], schema: Schema, write: Callable[[Recor
 
 def _schema(schema: Schema, mart: Mart) -> Schema:
     """The schema with decimals where the mart declares them."""
-    for at, column in enumerate(mart.columns):
-        if decimal := _decimal(column):
-            schema = schema.set(at, schema.field(at).with_type(decimal))
-    return schema
-
-
-def _decimal(column: Column) -> DataType | None:
     from arro3.core import DataType  # noqa: PLC0415
 
-    return DataType.decimal128(*column.digits) if column.digits else None
+    for at, column in enumerate(mart.columns):
+        if column.digits:
+            schema = schema.set(at, schema.field(at).with_type(DataType.decimal128(*column.digits)))
+    return schema
 
 
 def _typed(batch: RecordBatch, mart: Mart) -> RecordBatch:
     """The batch with its numerics as decimals."""
     for at, column in enumerate(mart.columns):
-        if decimal := _decimal(column):
-            numbers = _cast(batch.column(at), decimal, f"marts.{mart.name}.{column.name}")
-            batch = batch.set_column(at, batch.schema.field(at).with_type(decimal), numbers)
+        if column.digits:
+            given = batch.column(at)
+            numbers = _decimals(given, *column.digits)
+            if numbers.null_count != given.null_count:
+                where = f"marts.{mart.name}.{column.name}"
+                raise BadDataError(f"{where} holds NaN or an infinity, which no decimal has; make it null or double precision in the mart")
+            batch = batch.set_column(at, batch.schema.field(at).with_type(numbers.type), numbers)
     return batch
 
 
-def _cast(texts: Array, decimal: DataType, where: str) -> Array:
+def _decimals(given: Array, precision: int, scale: int) -> Array:
+    """Decimals as the query gives them: as text or, where they fit, as counts of their last digit. Null where that is no number."""
     from arro3.compute import cast  # noqa: PLC0415
+    from arro3.core import Array, DataType  # noqa: PLC0415
 
-    numbers = cast(texts, decimal)
-    if numbers.null_count != texts.null_count:
-        raise BadDataError(f"{where} holds NaN or an infinity, which no decimal has; make it null or double precision in the mart")
-    return numbers
+    decimal = DataType.decimal128(precision, scale)
+    if precision > _MOST_DIGITS_BIGINT:
+        return cast(given, decimal)
+    counts = cast(given, DataType.decimal128(precision, 0))
+    return Array.from_arrow_pycapsule(decimal.__arrow_c_schema__(), counts.__arrow_c_array__()[1])  # its buffer is that of the decimals
 
 
 def _without_formulas(batch: RecordBatch) -> RecordBatch:

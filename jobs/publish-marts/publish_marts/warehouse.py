@@ -15,16 +15,18 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
 
+from publish_marts import ahead
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from arro3.core import RecordBatchReader
+    from publish_marts.ahead import Batches
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 5  # nothing else runs meanwhile, SIGTERM included, which has to be obeyed within ten
-BATCH_BYTES = 4_000_000
+BATCH_BYTES = 2_000_000
 _PASSING = ("08", "40", "53", "55", "57")  # SQLSTATE classes: connection, rollback, resources, locks, shutdown
 _MISSING = ("3F000", "42P01", "42703")  # schema, table, column
 
@@ -52,22 +54,25 @@ class Warehouse:
             _stoppable(statement.execute_update)
 
     @contextmanager
-    def stream(self, sql: str) -> Iterator[RecordBatchReader]:
-        """The rows of a query as they arrive. Numeric comes as exact text, as Arrow has no number for all of it."""
+    def stream(self, sql: str) -> Iterator[Batches]:
+        """The rows of a query as they arrive, the next fetched while one is used."""
         from adbc_driver_manager import AdbcStatement  # noqa: PLC0415
-        from arro3.core import RecordBatchReader  # noqa: PLC0415
 
         with _told(self.where), AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             handle, _ = _stoppable(statement.execute_query)
-            yield RecordBatchReader.from_stream(handle)
+            with ahead.read(handle, statement.cancel) as answer:
+                yield answer
 
     def columns(self, sql: str) -> dict[str, list[Any]]:
         """The rows of a small query, column by column."""
-        with self.stream(sql) as reader:
-            table = reader.read_all()
-        return {name: list(table.column(name).to_pylist()) for name in table.column_names}
+        with self.stream(sql) as answer:
+            columns: dict[str, list[Any]] = {name: [] for name in answer.schema.names}
+            for batch in answer.batches:
+                for name in columns:
+                    columns[name] += batch.column(name).to_pylist()
+        return columns
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a small query."""
@@ -161,10 +166,8 @@ def _told(where: str) -> Iterator[None]:
         if known := _error(str(error), error.sqlstate, where):
             raise known from None
         raise
-    except Exception as error:
-        if type(error) is Exception and "[libpq]" in str(error):  # the driver's error after Arrow carried it through a stream
-            raise TemporaryError(f"the warehouse {where} broke off: {str(error).strip()}; try again") from None
-        raise
+    except ahead.BrokenError as error:
+        raise TemporaryError(f"the warehouse {where} broke off: {error}; try again") from None
 
 
 def _error(text: str, sqlstate: str | None, where: str) -> JobError | None:

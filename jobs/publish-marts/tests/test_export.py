@@ -129,6 +129,28 @@ def test_a_numeric_that_is_not_a_number_is_refused_by_name(warehouse: Warehouse,
         exported(warehouse, tmp_path, "t")
 
 
+@pytest.mark.parametrize("type_", ["numeric(18,0)", "numeric(18,18)", "numeric(19,2)"])
+def test_a_numeric_that_is_not_a_number_is_refused_whatever_its_digits(warehouse: Warehouse, tmp_path: Path, type_: str) -> None:
+    made(warehouse, f"create schema marts; create table marts.t as select n as id, 'NaN'::{type_} as price from generate_series(1, 3) n")
+    with pytest.raises(BadDataError, match=r"marts\.t\.price holds NaN or an infinity"):
+        exported(warehouse, tmp_path, "t")
+
+
+def test_numerics_with_as_many_digits_as_they_may_have_are_exact(warehouse: Warehouse, tmp_path: Path) -> None:
+    nines = {
+        "numeric(18,0)": "9" * 18,
+        "numeric(18,6)": f"{'9' * 12}.{'9' * 6}",
+        "numeric(18,18)": f"0.{'9' * 18}",
+        "numeric(4,2)": "99.99",
+    }
+    columns_ = ", ".join(f"sign * {number}::{type_} as c{at}" for at, (type_, number) in enumerate(nines.items()))
+    made(warehouse, f"create schema marts; create table marts.made as select {columns_} from unnest(array[-1, 1]) as sign")
+    typed = ", ".join(f"c{at}::{type_} as c{at}" for at, type_ in enumerate(nines))
+    made(warehouse, f"create table marts.t as select {typed} from marts.made")
+    found = columns(exported(warehouse, tmp_path, "t"))
+    assert found == {f"c{at}": [-Decimal(number), Decimal(number)] for at, number in enumerate(nines.values())}
+
+
 def test_descriptions_and_types_come_from_the_catalog(warehouse: Warehouse, tmp_path: Path) -> None:
     made(warehouse, KINDS)
     mart = exported(warehouse, tmp_path).mart

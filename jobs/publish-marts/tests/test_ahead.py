@@ -1,0 +1,45 @@
+"""Reading ahead of the rows that are used, from a real Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from jobkit.errors import TemporaryError
+from publish_marts import warehouse as reading
+
+if TYPE_CHECKING:
+    from tests.fixtures_postgres import Warehouse
+
+ROWS = "select n::bigint as n, repeat('x', 200) as filling from generate_series(1, 200000) as n"
+SILENT = ROWS.replace("as filling", "as filling, case n when 60000 then pg_sleep(600)::text end as silence")
+AT_WORK = "select count(*) from pg_stat_activity where application_name = 'publish-marts' and state = 'active'"
+
+
+def test_every_row_comes_once_and_in_order(warehouse: Warehouse) -> None:
+    with reading.snapshot(warehouse.url, warehouse.password) as opened, opened.stream(ROWS) as answer:
+        assert answer.schema.names == ["n", "filling"]
+        sizes: list[int] = []
+        numbers: list[int] = []
+        for batch in answer.batches:
+            sizes.append(batch.num_rows)
+            numbers += batch.column("n").to_pylist()
+    assert len(sizes) > 10
+    assert numbers == list(range(1, 200_001))
+
+
+def test_a_server_that_goes_away_is_told_as_temporary(warehouse: Warehouse) -> None:
+    broken = pytest.raises(TemporaryError, match="broke off: ")
+    with broken, reading.snapshot(warehouse.url, warehouse.password) as opened, opened.stream(ROWS.replace("200000", "2000000")) as answer:
+        next(answer.batches)
+        warehouse.run("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'publish-marts'")
+        for _ in answer.batches:
+            pass
+
+
+def test_whoever_wants_no_more_rows_leaves_no_query_behind(warehouse: Warehouse) -> None:
+    with reading.snapshot(warehouse.url, warehouse.password) as opened:
+        with opened.stream(SILENT) as answer:
+            next(answer.batches)
+            assert warehouse.rows(AT_WORK) == [(1,)]
+        assert warehouse.rows(AT_WORK) == [(0,)]
