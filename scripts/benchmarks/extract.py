@@ -17,7 +17,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.extract import AHEAD
-from jobkit.http import Client, Rate
+from jobkit.http import SHORT_S, Client, Rate
 
 from scripts.benchmarks import peers, took
 
@@ -57,7 +57,7 @@ def measure(times: int) -> tuple[dict[str, dict[str, list[Took]]], list[Paced]]:
     """Ways by document, from a process's start to its exit; and rates."""
     with TemporaryDirectory() as folder:
         found = {document.name: _ways(document, Path(folder), times) for document in _documents()}
-    return found, [_paced(Rate(10, 1), 60), _paced(Rate(5, 1), 30), _paced(Rate(20, 10), 45)]
+    return found, [_paced(Rate(10, 1), 60), _paced(Rate(5, 1), 30), _paced(Rate(30, 15), 75)]
 
 
 def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Took]]:
@@ -137,7 +137,8 @@ def _paced(rate: Rate, requests: int) -> Paced:
             list(pool.map(lambda number: client.get(f"/{number}"), range(requests)))
         times = sorted(arrived)
     most = max(sum(first <= at < first + rate.per_s for at in times) for first in times)
-    windows = (times[-1] - times[0]) / rate.per_s + (1 / rate.requests if rate.per_s <= 1 else 1)  # a long window begins with all of it
+    ahead = 1 if rate.per_s > SHORT_S else 1 / rate.requests  # what a window begins with
+    windows = (times[-1] - times[0]) / rate.per_s + ahead
     return Paced(rate, requests / windows / rate.requests, most)
 
 

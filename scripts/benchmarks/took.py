@@ -136,4 +136,5 @@ def plot(title: str, unit: str, bars: Mapping[str, float]) -> Iterator[str]:
     """A bar each, as Mermaid, which GitHub draws: the picture is text and stands in the page with its figures."""
     names = ", ".join(f'"{name}"' for name in bars)
     yield from ("", "```mermaid", "xychart-beta horizontal", f'    title "{title}"', f"    x-axis [{names}]")
-    yield from (f'    y-axis "{unit}"', f"    bar [{', '.join(f'{value:.0f}' for value in bars.values())}]", "```")
+    values = ", ".join(f"{value:.0f}" for value in bars.values())
+    yield from (f'    y-axis "{unit}" 0 --> {max(bars.values()):.0f}', f"    bar [{values}]", "```")
