@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration import deploy
-from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, reload, starting
+from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, publishing, reload, starting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +61,15 @@ def extract_command(times: int) -> None:
     """Documents of vendors to Parquet, beside plain ways to do it; and requests beside the rate that is allowed."""
     facts = machine.facts()
     _write("extract", facts, extract.page(*extract.measure(times)))
+
+
+@main.command(name="publish")
+@click.option("--rows", type=click.IntRange(20_000), default=5_000_000, show_default=True, help="How many rows the mart has.")
+@TIMES
+def publish_command(rows: int, times: int) -> None:
+    """A mart to Parquet and to a whole site, beside a binary COPY of its rows to a client and beside pandas."""
+    facts = machine.facts()
+    _write("publish", facts, publishing.page(publishing.measure(rows, times)))
 
 
 @main.command(name="start")
