@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration import deploy
-from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, publish, reload, starting
+from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, publishing, reload, starting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,12 +64,12 @@ def extract_command(times: int) -> None:
 
 
 @main.command(name="publish")
-@click.option("--rows", type=click.IntRange(40_000), default=5_000_000, show_default=True, help="How many rows the mart has.")
+@click.option("--rows", type=click.IntRange(20_000), default=5_000_000, show_default=True, help="How many rows the mart has.")
 @TIMES
 def publish_command(rows: int, times: int) -> None:
-    """A mart to Parquet, beside a raw COPY of the same rows and pandas.read_sql."""
+    """A mart to Parquet and to a whole site, beside a binary COPY of its rows to a client and beside pandas."""
     facts = machine.facts()
-    _write("publish", facts, publish.page(publish.measure(rows, times)))
+    _write("publish", facts, publishing.page(publishing.measure(rows, times)))
 
 
 @main.command(name="start")

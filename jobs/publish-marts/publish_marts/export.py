@@ -147,7 +147,7 @@ def export(warehouse: Warehouse, mart: Mart, folder: Path) -> Exported:
     Raises BadDataError for a numeric that is NaN or infinite, which no decimal can hold.
     """
     paths = {format_: folder / f"{mart.name}.{format_}" for format_ in FORMATS}
-    counted = _write_parquet(warehouse, mart, paths["parquet"])
+    counted = parquet(warehouse, mart, paths["parquet"])
     _write_csv(paths["parquet"], paths["csv"])
     _write_json(paths["parquet"], paths["json"])
     return Exported(mart, counted, tuple(_file(format_, path) for format_, path in paths.items()))
@@ -179,8 +179,8 @@ def _ordering(name: str, type_: str) -> str:
     return f"mart.{quoted(name)}" if by_value else f'mart.{quoted(name)}::text collate "C"'
 
 
-def _write_parquet(warehouse: Warehouse, mart: Mart, path: Path) -> int:
-    """Stream the mart into a Parquet file; gives its rows."""
+def parquet(warehouse: Warehouse, mart: Mart, path: Path) -> int:
+    """Stream the mart into a Parquet file; gives its rows. Raises BadDataError for a numeric that is NaN or infinite."""
     from arro3.io import write_parquet  # noqa: PLC0415
 
     counted = 0
