@@ -299,14 +299,14 @@ def test_rows_of_two_leaves_in_one_partition_are_refused(lake: Path, warehouse: 
     assert warehouse.rows("select count(*) from raw._ledger") == [(0,)]
 
 
-@pytest.mark.parametrize(("encoder", "told"), [("pgpq", "invalid byte sequence .* 0x00"), ("psycopg", "cannot contain NUL")])
+@pytest.mark.parametrize("encoder", ["pgpq", "psycopg"])
 def test_text_with_nul_is_refused_and_nothing_is_visible(
-    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, encoder: str, told: str
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, encoder: str
 ) -> None:
     if encoder == "psycopg":
         monkeypatch.setattr(copy, "pgpq", None)
     commit(lake, [price("2012-01-03"), price("2012-01-04", ticker="A\0B")])
-    with pytest.raises(BadDataError, match=f"does not take the rows: .*{told}"):
+    with pytest.raises(BadDataError, match=r"does not take the rows: invalid byte sequence .* 0x00"):
         load(lake, warehouse)
     assert warehouse.rows("select count(*) from raw.prices") == [(0,)]
 

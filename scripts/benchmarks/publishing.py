@@ -142,7 +142,7 @@ def _measured(place: Place, times: int) -> Published:
 
 
 def _copied(place: Place, query: str) -> Took:
-    """Psql's own \\copy to nowhere."""
+    """A copy by psql that goes nowhere."""
     words = [str(place.server.place.binaries / "psql"), "--quiet", "--command", f"\\copy ({query}) to '/dev/null' (format binary)"]
     return took.process([*words, place.server.url], server=place.server, env={"PGPASSWORD": place.server.password})
 

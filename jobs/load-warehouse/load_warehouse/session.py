@@ -133,9 +133,8 @@ def told(where: str, session: Session) -> Iterator[None]:
 
 
 def _sentence(where: str, error: psycopg.Error) -> JobError | None:
-    """The job's error for a code of the server's; a lost connection has none, nor has a value that psycopg cannot send."""
-    kinds = {psycopg.OperationalError: "08", psycopg.DataError: "22"}
-    code = error.sqlstate or next((code for kind, code in kinds.items() if isinstance(error, kind)), "")
+    """The job's error for a code of the server's; a lost connection has none."""
+    code = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
     for codes, kind, text in _SENTENCES:
         if code.startswith(codes):
             return kind(f"{where}: {text.format(said=_words(error), detail=error.diag.message_detail)}")
