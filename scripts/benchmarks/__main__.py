@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration import deploy
-from scripts.benchmarks import load, machine, marts, orchestrated, page
+from scripts.benchmarks import load, machine, marts, orchestrated, page, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,16 @@ def load_command(rows: int, times: int) -> None:
     """load-warehouse from the lake to a keyed table, beside the server's own COPY of the same rows."""
     facts = machine.facts()
     _write("load", facts, load.page(load.measure(rows, times)))
+
+
+@main.command(name="start")
+@click.option("--days", type=click.IntRange(2), default=1000, show_default=True, help="Among how many days one has changed.")
+@click.option("--rows", type=click.IntRange(1), default=4000, show_default=True, help="How many rows a day has.")
+@click.option("--times", type=click.IntRange(1), default=9, show_default=True, help="How often, after one that is not counted.")
+def start_command(days: int, rows: int, times: int) -> None:
+    """Describe of every job, what a run imports, and load-warehouse with little or nothing to do."""
+    facts = machine.facts()
+    _write("start", facts, start.page(start.measure(days, rows, times)))
 
 
 @main.command()
