@@ -23,7 +23,9 @@ from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, Usag
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CONFLICT_TRIES = REQUEST_TRIES = 5
+CONFLICT_TRIES, REQUEST_TRIES = 5, 6
+FIRST_PAUSE_S, LONGER, ASKED_PAUSE_S = 0.05, 4.0, 20.0  # together 17 seconds, give or take half; at most so long where the store asks for it
+BUSY = frozenset({429, 500, 502, 503, 504})
 
 
 class NotFoundError(KeyError):
@@ -258,10 +260,10 @@ class S3Store:
 
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
-        config = Config(retries={"mode": "standard", "max_attempts": REQUEST_TRIES}, connect_timeout=5, read_timeout=60)
+        config = Config(retries={"mode": "standard", "total_max_attempts": REQUEST_TRIES}, connect_timeout=5, read_timeout=60)
         with self._told(""):
             self._client: Any = boto3.client("s3", config=config)
-        self._client.meta.events.register("needs-retry.s3", _after_429)
+        self._client.meta.events.register_first("needs-retry.s3", _pause_s)
 
     def _key(self, key: str) -> str:
         return self.prefix + _checked(key)
@@ -373,10 +375,20 @@ class S3Store:
             raise TemporaryError(f"S3 did not answer for {where}: {error}") from None
 
 
-def _after_429(response: Any, attempts: int, **_: object) -> float | None:  # noqa: ANN401  botocore's are untyped
-    """Seconds until the next try of a request that S3's relatives answered with 429; botocore itself knows S3's own 503 only."""
-    limited = response is not None and response[0].status_code == 429  # noqa: PLR2004
-    return random.uniform(0, 0.2 * 2**attempts) if limited and attempts < REQUEST_TRIES else None  # noqa: S311  a pause, not a secret
+def _pause_s(response: Any, attempts: int, caught_exception: Exception | None, **_: object) -> float | None:  # noqa: ANN401  untyped
+    """Seconds until a request that found S3 busy or away is tried again; None leaves it to botocore.
+
+    botocore waits half a second at first, whatever happened, and knows no 429, which S3's relatives answer.
+    """
+    from botocore.exceptions import ConnectionError as AwayError  # noqa: PLC0415
+    from botocore.exceptions import HTTPClientError  # noqa: PLC0415
+
+    busy = response is not None and response[0].status_code in BUSY
+    if attempts >= REQUEST_TRIES or not (busy or isinstance(caught_exception, AwayError | HTTPClientError)):
+        return None
+    asked = str(response[0].headers.get("Retry-After", "")) if busy else ""
+    pause_s = FIRST_PAUSE_S * LONGER ** (attempts - 1) * random.uniform(0.5, 1.5)  # noqa: S311  not a secret
+    return max(pause_s, min(float(asked), ASKED_PAUSE_S)) if asked.isdecimal() else pause_s
 
 
 def _s3_error(error: Any, key: str, where: str) -> Exception:  # noqa: ANN401  boto3's errors are untyped
