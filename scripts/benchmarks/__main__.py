@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration import deploy
-from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, publishing, reload, starting
+from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, publishing, reload, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,11 +73,13 @@ def publish_command(rows: int, times: int) -> None:
 
 
 @main.command(name="start")
-@click.option("--times", type=click.IntRange(3), default=10, show_default=True, help="How often, after one that is not counted.")
-def start_command(times: int) -> None:
-    """`describe` of every job, and what its time goes into."""
+@click.option("--days", type=click.IntRange(2), default=1000, show_default=True, help="Among how many days one has changed.")
+@click.option("--rows", type=click.IntRange(1), default=4000, show_default=True, help="How many rows a day has.")
+@click.option("--times", type=click.IntRange(1), default=9, show_default=True, help="How often, after one that is not counted.")
+def start_command(days: int, rows: int, times: int) -> None:
+    """Describe of every job, what a run imports, and load-warehouse with little or nothing to do."""
     facts = machine.facts()
-    _write("start", facts, starting.page(starting.measure(times)))
+    _write("start", facts, start.page(start.measure(days, rows, times)))
 
 
 @main.command()

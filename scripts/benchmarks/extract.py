@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit.extract import AHEAD
+from jobkit.fill import AHEAD
 from jobkit.http import SHORT_S, Client, Rate
 
 from scripts.benchmarks import peers, took

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from jobkit import contract as contracts
-from jobkit import extract
+from jobkit import extract, fill
 from jobkit.errors import BadDataError, UsageError
 from jobkit.lake import About, Lake
 
@@ -101,7 +101,7 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str) -> None:
     def keep() -> tuple[Source, ...]:
         return (lake.keep(rules.dataset, file.data, about),)
 
-    extract.commit(job, lake, rules, partition, good, keep)
+    fill.commit(job, lake, rules, partition, good, keep)
     drop.accept(file)
 
 
@@ -141,4 +141,4 @@ def _tell_taken(job: Job, lake: Lake, drop: Drop, key: str) -> None:
         raise BadDataError(reasons[0])
     if not drop.accepted(key):
         raise UsageError(f"no file waits at {drop.store.uri(key)} and none was taken from there; look at --drop and --key")
-    extract.tell(job, lake.head(*_place(key)), committed=False)
+    fill.tell(job, lake.head(*_place(key)), committed=False)

@@ -3,7 +3,7 @@
 import click
 from jobkit import extract, options
 
-from extract_ecb_fx_rates import shape, source
+from extract_ecb_fx_rates import source
 
 OPTIONS = [
     options.start(),
@@ -18,7 +18,7 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, shape=shape.shape)
+main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client)
 
 if __name__ == "__main__":
     main()

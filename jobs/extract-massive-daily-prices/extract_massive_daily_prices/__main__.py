@@ -3,7 +3,7 @@
 import click
 from jobkit import extract, options
 
-from extract_massive_daily_prices import shape, source
+from extract_massive_daily_prices import source
 
 OPTIONS = [
     options.start(),
@@ -19,7 +19,7 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, shape=shape.shape, fetch=source.fetch)
+main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, fetch=source.fetch)
 
 if __name__ == "__main__":
     main()

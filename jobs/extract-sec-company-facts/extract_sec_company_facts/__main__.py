@@ -2,7 +2,7 @@
 
 from jobkit import extract, options
 
-from extract_sec_company_facts import shape, source
+from extract_sec_company_facts import source
 
 OPTIONS = [
     options.option(
@@ -16,7 +16,7 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, shape=shape.shape, fetch=source.fetch)
+main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, fetch=source.fetch)
 
 if __name__ == "__main__":
     main()

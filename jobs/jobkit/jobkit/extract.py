@@ -1,31 +1,24 @@
-"""What every extractor does around its own two parts: ask, shape, hold against the contract, commit."""
+"""What an extractor declares: options, questions to the vendor, how it is asked. `describe` needs this much and no more."""
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from jobkit import command
-from jobkit import contract as contracts
 from jobkit import options as shared
 from jobkit.errors import UsageError
-from jobkit.lake import About, Commit, Draft, Lake, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date
 
     from click import Option
 
     from jobkit.command import Job
-    from jobkit.contract import Columns, Contract, Good
+    from jobkit.contract import Contract
     from jobkit.http import Answer, Client
-
-AHEAD = 4  # questions under way at once; the client's rate holds whatever this is
+    from jobkit.lake import Source
 
 
 class Ask(NamedTuple):
@@ -39,15 +32,14 @@ class Ask(NamedTuple):
 
 @dataclass(frozen=True)
 class Extractor:
-    """What an extractor adds: how to reach the vendor, how to ask, and the pure function from bytes to columns by partition.
+    """What an extractor adds: how to reach the vendor and how to ask; what its bytes mean says `shape` in the package's module `shape`.
 
-    `client` is called only where the network is needed. `shape` leaves out a partition for which the vendor has no data.
+    `client` is called only where the network is needed.
     """
 
     package: str
     client: Callable[[], Client]
     fetch: Callable[[Client, Ask, Source | None], Answer]
-    shape: Callable[[bytes, Ask], dict[str, Columns]]
 
 
 def fetch(client: Client, ask: Ask, known: Source | None) -> Answer:
@@ -61,7 +53,6 @@ def build(
     *,
     asks: Callable[..., list[Ask]],
     client: Callable[..., Client],
-    shape: Callable[[bytes, Ask], dict[str, Columns]],
     fetch: Callable[[Client, Ask, Source | None], Answer] = fetch,
 ) -> Callable[[], NoReturn]:
     """The console command of an extractor. `asks` and `client` take all its options by name, `client` the declared hosts before them."""
@@ -72,59 +63,25 @@ def build(
             asked.patience_s = patience
             return asked
 
-        return Extractor(package, patient, fetch, shape)
+        return Extractor(package, patient, fetch)
 
     def run_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
         """Ask the vendor and commit what it answers, partition by partition."""
-        run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
+        from jobkit import fill  # noqa: PLC0415  describe fills nothing
+
+        fill.run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
 
     def check_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
-        check(extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
+        from jobkit import fill  # noqa: PLC0415
+
+        fill.check(extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
 
     def plan_(_job: Job, *, lake: str, replay: bool, **given: Any) -> list[dict[str, Any]]:  # noqa: ANN401, ARG001
-        return plan(asks(**given), lake=lake)
+        from jobkit import fill  # noqa: PLC0415
+
+        return fill.plan(asks(**given), lake=lake)
 
     return command.build(package, [shared.lake(), *options, shared.patience(), shared.replay()], run=run_, check=check_, plan=plan_)
-
-
-def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:
-    """Fill the partitions of all questions, each committed on its own."""
-    store = Lake(lake)
-    rules = {dataset: contract(extractor.package, dataset) for dataset in {ask.dataset for ask in asks}}
-    if replay:
-        for done, ask in enumerate(asks, 1):
-            _replay(job, store, extractor, ask, rules[ask.dataset])
-            job.progress(done, len(asks), ask.dataset)
-        return
-    with extractor.client() as client:
-        for done, (ask, heads, answer) in enumerate(_answers(extractor, client, asks, store), 1):
-            if answer.body is None:
-                for head in heads:
-                    tell(job, head, committed=False)
-            else:
-                _fill(job, store, extractor, ask, answer, rules[ask.dataset])
-            job.progress(done, len(asks), f"{ask.dataset} {ask.partitions[-1]}")
-
-
-def check(extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:
-    """Nothing, when the contracts read, the lake may be written and the vendor would answer the first question."""
-    store = Lake(lake).store
-    for dataset in {ask.dataset for ask in asks}:
-        contract(extractor.package, dataset)
-        store.put(f"raw/{dataset}/_check", b"written by the verb check\n")  # where the job may write, and nowhere else
-    if not replay and asks:
-        with extractor.client() as client:
-            client.reach(asks[0].path, asks[0].params)
-
-
-def plan(asks: Sequence[Ask], *, lake: str) -> list[dict[str, Any]]:
-    """The partitions that would be asked for, and what the lake holds of them."""
-    store = Lake(lake)
-    heads = ((ask, partition, store.head(ask.dataset, partition)) for ask in asks for partition in ask.partitions)
-    return [
-        {"dataset": ask.dataset, "partition": partition, "asks": ask.path, "commit": head.number if head else None}
-        for ask, partition, head in heads
-    ]
 
 
 def years(start: date, end: date) -> range:
@@ -141,100 +98,10 @@ def in_order(start: date, end: date) -> None:
 
 def contract(package: str, dataset: str) -> Contract:
     """The contract of a dataset, from <dataset>.odcs.yaml beside the extractor's code."""
+    from importlib import resources  # noqa: PLC0415  describe reads no contract
+    from pathlib import Path  # noqa: PLC0415
+
+    from jobkit import contract as contracts  # noqa: PLC0415
+
     with resources.as_file(resources.files(package) / f"{dataset}.odcs.yaml") as path:
         return contracts.load(Path(path))
-
-
-def _answers(extractor: Extractor, client: Client, asks: Sequence[Ask], lake: Lake) -> Iterator[tuple[Ask, list[Commit | None], Answer]]:
-    """Each question, the heads of its partitions and the answer; in order, a few under way at once."""
-
-    def answer(ask: Ask) -> tuple[Ask, list[Commit | None], Answer]:
-        heads = [lake.head(ask.dataset, partition) for partition in ask.partitions]
-        return (
-            ask,
-            heads,
-            extractor.fetch(client, ask, _known(heads, client.url(ask.path, ask.params).removeprefix(client.base_url))),
-        )
-
-    pool = ThreadPoolExecutor(AHEAD)
-    waiting: deque[Future[tuple[Ask, list[Commit | None], Answer]]] = deque()
-    try:
-        for ask in asks:
-            waiting.append(pool.submit(answer, ask))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _known(heads: list[Commit | None], question: str) -> Source | None:
-    """The one answer to this very question that all its partitions were made from; only then may the vendor say `unchanged`."""
-    sources = {head.source[-1] if head and head.source else None for head in heads}
-    source = sources.pop() if len(sources) == 1 else None
-    return source if source and source.url.endswith(question) else None
-
-
-def _fill(job: Job, lake: Lake, extractor: Extractor, ask: Ask, answer: Answer, rules: Contract) -> None:
-    body = answer.body or b""
-    shaped = extractor.shape(body, ask)
-
-    def keep() -> tuple[Source, ...]:
-        about = About(answer.url, answer.media_type, answer.etag, answer.last_modified)
-        return (lake.keep(ask.dataset, body, about),)
-
-    for partition in ask.partitions:
-        if partition in shaped:
-            commit(job, lake, rules, partition, contracts.enforce(rules, shaped[partition]), keep)
-        else:
-            job.outcome(ask.dataset, partition, "skipped", reason="the vendor has no data for it")
-
-
-def _replay(job: Job, lake: Lake, extractor: Extractor, ask: Ask, rules: Contract) -> None:
-    """Shape the kept bytes of each partition again. Raises UsageError where none were kept."""
-    for partition in ask.partitions:
-        head = lake.head(ask.dataset, partition)
-        if head is None:
-            raise UsageError(f"nothing to replay for {ask.dataset}/{partition}: it was never extracted; run without --replay first")
-        columns = extractor.shape(lake.read(head.source[-1]), ask)[partition]
-        commit(job, lake, rules, partition, contracts.enforce(rules, columns), lambda source=head.source: source)  # type: ignore[misc]
-
-
-def commit(job: Job, lake: Lake, rules: Contract, partition: str, good: Good, source: Callable[[], tuple[Source, ...]]) -> None:
-    """Nothing; what keeps the contract is the partition, what does not is beside it, and the receipt says so.
-
-    `source` keeps the bytes that the rows come from; called only where there is something new.
-    """
-    for warning in good.warnings[:5]:
-        job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
-    draft = Draft(
-        data=contracts.parquet(good.table),
-        rows=good.table.num_rows,
-        quarantine=contracts.parquet(good.quarantine) if good.quarantine else None,
-        quarantined=good.quarantine.num_rows if good.quarantine else 0,
-        source=source,
-        key=rules.key,
-        leaf=rules.leaf,
-        writer={"job": job.name, "version": job.version},
-        dropped=good.dropped,
-    )
-    made, committed = lake.commit(rules.dataset, partition, draft)
-    tell(job, made, committed=committed, **({"dropped": good.dropped} if good.dropped else {}))
-
-
-def tell(job: Job, commit: Commit | None, *, committed: bool, **details: int) -> None:
-    """Nothing; the receipt says what became of the commit's partition."""
-    if commit is None:  # a vendor that says `unchanged` of what we never had
-        raise UsageError("the vendor says nothing changed, but the lake holds nothing; run again")
-    job.outcome(
-        commit.dataset,
-        commit.partition,
-        "committed" if committed else "unchanged",
-        rows=commit.data.rows,
-        bytes=commit.data.bytes,
-        sha256=commit.data.sha256,
-        quarantined=commit.quarantine.rows if commit.quarantine else 0,
-        commit=commit.number,
-        **details,
-    )

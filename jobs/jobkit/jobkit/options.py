@@ -7,7 +7,6 @@ import re
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 import click
 
@@ -36,6 +35,8 @@ class BusinessDate(click.ParamType[date]):
         return day
 
     def _today(self, param: Parameter | None, ctx: Context | None) -> date:
+        from zoneinfo import ZoneInfo  # noqa: PLC0415  for this word only
+
         name = os.environ.get("TZ") or "UTC"
         try:
             return datetime.now(ZoneInfo(name)).date()

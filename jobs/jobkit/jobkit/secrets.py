@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +59,8 @@ def changed() -> str | None:
 
 
 def _digest(value: str) -> bytes:
+    import hashlib  # noqa: PLC0415  OpenSSL, which describe need not load
+
     return hashlib.sha256(value.encode()).digest()
 
 

@@ -23,9 +23,13 @@ from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, Usag
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CONFLICT_TRIES = BOTOCORE_TRIES = 5
-REQUEST_TRIES, FIRST_PAUSE_S = 8, 0.05
-_PASSING = (429, 500, 502, 503, 504)
+CONFLICT_TRIES, REQUEST_TRIES = 5, 6
+FIRST_PAUSE_S, LONGER, ASKED_PAUSE_S = (
+    0.05,
+    4.0,
+    20.0,
+)  # together 17 seconds, give or take half; at most so long where the store asks for it
+BUSY = frozenset({429, 500, 502, 503, 504})
 
 
 class NotFoundError(KeyError):
@@ -260,7 +264,7 @@ class S3Store:
 
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
-        config = Config(retries={"mode": "standard", "max_attempts": BOTOCORE_TRIES}, connect_timeout=5, read_timeout=60)
+        config = Config(retries={"mode": "standard", "total_max_attempts": REQUEST_TRIES}, connect_timeout=5, read_timeout=60)
         with self._told(""):
             self._client: Any = boto3.client("s3", config=config)
         self._client.meta.events.register_first("needs-retry.s3", _pause_s)
@@ -375,16 +379,20 @@ class S3Store:
             raise TemporaryError(f"S3 did not answer for {where}: {error}") from None
 
 
-def _pause_s(response: Any, attempts: int, caught_exception: Exception | None = None, **_: object) -> float | None:  # noqa: ANN401  botocore's are untyped
-    """Seconds until the next try of a request; None where botocore may decide.
+def _pause_s(response: Any, attempts: int, caught_exception: Exception | None, **_: object) -> float | None:  # noqa: ANN401  untyped
+    """Seconds until a request that found S3 busy or away is tried again; None leaves it to botocore.
 
-    botocore waits half a second at first, whatever went wrong, and knows no 429, which S3's relatives answer. Most of what goes wrong is
-    over in milliseconds, so these pauses begin small; they double, and all together are as long as botocore's.
+    botocore waits half a second at first, whatever happened, and knows no 429, which S3's relatives answer.
     """
+    from botocore.exceptions import ConnectionError as AwayError  # noqa: PLC0415
     from botocore.exceptions import HTTPClientError  # noqa: PLC0415
 
-    passing = response[0].status_code in _PASSING if response else isinstance(caught_exception, HTTPClientError)
-    return random.uniform(0, FIRST_PAUSE_S * 2**attempts) if passing and attempts < REQUEST_TRIES else None  # noqa: S311  a pause, not a secret
+    busy = response is not None and response[0].status_code in BUSY
+    if attempts >= REQUEST_TRIES or not (busy or isinstance(caught_exception, AwayError | HTTPClientError)):
+        return None
+    asked = str(response[0].headers.get("Retry-After", "")) if busy else ""
+    pause_s = FIRST_PAUSE_S * LONGER ** (attempts - 1) * random.uniform(0.5, 1.5)  # noqa: S311  not a secret
+    return max(pause_s, min(float(asked), ASKED_PAUSE_S)) if asked.isdecimal() else pause_s
 
 
 def _s3_error(error: Any, key: str, where: str) -> Exception:  # noqa: ANN401  boto3's errors are untyped

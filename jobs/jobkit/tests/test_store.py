@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ConnectionClosedError
 from jobkit import store as stores
 from jobkit.errors import MisconfiguredError, TemporaryError, UsageError
 from jobkit.store import FileStore, NotFoundError, S3Store, Store, open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -96,15 +99,17 @@ def test_other_urls_are_refused(url: str) -> None:
         open_store(url)
 
 
-def _answer(status: int, code: str) -> AWSResponse:
+def _answer(status: int, code: str, headers: Mapping[str, str]) -> AWSResponse:
     class Raw:
         def stream(self, **_: Any) -> list[bytes]:
             return [f"<Error><Code>{code}</Code></Error>".encode()]
 
-    return AWSResponse("http://s3", status, {"content-type": "application/xml"}, Raw())  # type: ignore[arg-type]
+    return AWSResponse("http://s3", status, {"content-type": "application/xml", **headers}, Raw())  # type: ignore[arg-type]
 
 
-def _answer_first(store: S3Store, status: int, code: str, *, times: int, really_put: bool) -> list[int]:
+def _answer_first(
+    store: S3Store, status: int, code: str, *, times: int, really_put: bool, headers: Mapping[str, str] = MappingProxyType({})
+) -> list[int]:
     """Let the first puts get this answer, though the object may really have been stored; returns the list of calls."""
     calls: list[int] = []
     twin = S3Store(store.bucket, store.prefix.strip("/"))
@@ -115,7 +120,7 @@ def _answer_first(store: S3Store, status: int, code: str, *, times: int, really_
             return None
         if really_put:
             twin.put("k", request.body.getvalue() if hasattr(request.body, "getvalue") else b"mine")
-        return _answer(status, code)
+        return _answer(status, code, headers)
 
     store._client.meta.events.register("before-send.s3.PutObject", before_send)
     return calls
@@ -128,6 +133,49 @@ def test_a_put_whose_answer_was_lost_is_recognised_as_ours(bucket: str) -> None:
     assert store.put_new("k", b"mine")
     assert len(calls) == 2
     assert store.get("k") == b"mine"
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that would have been slept between tries."""
+    slept: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time.sleep", slept.append)
+    return slept
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_busy_store_is_asked_again_soon_and_then_ever_later(bucket: str, pauses: list[float], status: int) -> None:
+    store = S3Store(bucket, "p")
+    calls = _answer_first(store, status, "SlowDown", times=99, really_put=False)
+    with pytest.raises(TemporaryError, match="S3 is busy"):
+        store.put("k", b"mine")
+    assert len(calls) == stores.REQUEST_TRIES
+    assert pauses[0] < 0.1
+    assert pauses == sorted(pauses)
+    assert sum(pauses) > 8
+
+
+def test_a_store_that_hangs_up_is_asked_again_soon(bucket: str, pauses: list[float]) -> None:
+    store, calls = S3Store(bucket, "p"), []
+
+    def before_send(**_: Any) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionClosedError(endpoint_url="http://s3")
+
+    store._client.meta.events.register("before-send.s3.PutObject", before_send)
+    store.put("k", b"mine")
+    assert len(calls) == 3
+    assert len(pauses) == 2
+    assert sum(pauses) < 0.5
+
+
+@pytest.mark.parametrize(("asked", "least_s", "most_s"), [("7", 7, 7), ("900", 20, 20), ("Wed, 21 Oct 2026 07:28:00 GMT", 0, 0.1)])
+def test_a_store_that_says_when_is_asked_then(bucket: str, pauses: list[float], asked: str, least_s: float, most_s: float) -> None:
+    store = S3Store(bucket, "p")
+    _answer_first(store, 503, "SlowDown", times=1, really_put=False, headers={"retry-after": asked})
+    store.put("k", b"mine")
+    assert least_s <= pauses[0] <= most_s
 
 
 def test_a_conflict_is_tried_again(bucket: str) -> None:

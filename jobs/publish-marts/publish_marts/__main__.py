@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from jobkit import command, options
@@ -59,6 +58,8 @@ class Draft:
 
 def run(job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str]) -> None:
     """Publish the marts as files with a site that shows them."""
+    from tempfile import TemporaryDirectory  # noqa: PLC0415  describe needs none of it
+
     from jobkit.store import open_store  # noqa: PLC0415
 
     from publish_marts import publication  # noqa: PLC0415

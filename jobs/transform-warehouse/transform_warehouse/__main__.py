@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +45,8 @@ OPTIONS = [
 
 def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, docs: str | None) -> None:
     """Build and test the marts."""
+    from tempfile import TemporaryDirectory  # noqa: PLC0415  describe needs none of it
+
     from jobkit import secrets, store  # noqa: PLC0415
 
     from transform_warehouse import books  # noqa: PLC0415
