@@ -185,27 +185,6 @@ def test_a_conflict_is_tried_again(bucket: str) -> None:
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_store_is_asked_again_soon_and_then_for_long(bucket: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    paused: list[float] = []
-    monkeypatch.setattr("botocore.endpoint.time.sleep", paused.append)
-    monkeypatch.setattr(stores.random, "uniform", lambda _low, high: high)
-    store = S3Store(bucket, "p")
-    calls = _answer_first(store, status, "Busy", times=7, really_put=False)
-    assert store.put_new("k", b"mine")
-    assert len(calls) == 8
-    assert paused == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
-
-
-def test_a_store_that_stays_busy_is_temporary(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-    store = S3Store(bucket, "p")
-    calls = _answer_first(store, 503, "SlowDown", times=99, really_put=False)
-    with pytest.raises(TemporaryError, match="busy"):
-        store.put("k", b"mine")
-    assert len(calls) == stores.REQUEST_TRIES
-
-
 def test_endless_conflict_is_temporary(bucket: str) -> None:
     store = S3Store(bucket, "p")
     _answer_first(store, 409, "ConditionalRequestConflict", times=99, really_put=False)
