@@ -363,10 +363,10 @@ def repeated(stage: Stage, much: Much, rng: random.Random) -> Row:
 
 
 def broken(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  needs no stage
-    """Documents of every dataset, spoilt in every way."""
-    found = [malformed.dataset(dataset, much.documents, rng.randrange(1 << 30)) for dataset in malformed.datasets()]
+    """Documents of every dataset and of every kind of dropped file, spoilt in every way."""
+    found = [malformed.spoil(kind, much.documents, rng.randrange(1 << 30)) for kind in malformed.kinds()]
     return Row(
-        f"Malformed documents of {len(found)} datasets, {much.documents:,} each, spoilt in one to three places",
+        f"Malformed documents of {len(found)} kinds, {much.documents:,} each, spoilt in one to three places",
         sum(one.documents for one in found),
         f"{sum(one.refused for one in found):,} refused in a sentence, {sum(one.read for one in found):,} rows read: "
         f"{sum(one.good for one in found):,} good and {sum(one.bad for one in found):,} in quarantine or dropped",
