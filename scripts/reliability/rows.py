@@ -82,10 +82,10 @@ def read(stage: Stage, much: Much, rng: random.Random) -> Row:
     took_s, done = time.monotonic() - began, threading.Event()
     with ThreadPoolExecutor(2) as pool:
         readers = [pool.submit(_lake_reads, place, done, much.reads // 2), pool.submit(_table_reads, stage, url, done, much.reads // 2)]
-        ended = []
-        for number in range(much.reader_kills):
-            _correct(place, number)
-            if number % 20 == 0:  # another warehouse would be another reader; the same one is emptied
+        ended: list[int] = []
+        while ended.count(-signal.SIGKILL) < much.reader_kills and len(ended) < 2 * much.reader_kills:  # some are done before
+            _correct(place, len(ended))
+            if len(ended) % 20 == 0:  # another warehouse would be another reader; the same one is emptied
                 _empty(stage, url)
             process = scene.start("load-warehouse", ["--lake", str(place), *stage.warehouse(url)])
             time.sleep(rng.uniform(0.2, 1.0) * took_s)
