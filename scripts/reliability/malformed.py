@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import importlib
 import io
 import json
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import TYPE_CHECKING, NamedTuple
 
-from arro3.core import Array, ChunkedArray, DataType
+from arro3.core import Array, ChunkedArray, DataType, Table
 from arro3.io import read_parquet, write_parquet
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -51,9 +53,9 @@ class Document(NamedTuple):
 
 @dataclass
 class Found:
-    """What became of a dataset's documents."""
+    """What became of the documents of a kind."""
 
-    dataset: str
+    kind: str
     documents: int = 0
     refused: int = 0
     read: int = 0
@@ -62,8 +64,8 @@ class Found:
     wrong: list[str] = field(default_factory=list)
 
 
-def datasets() -> dict[str, Document]:
-    """A short document of every dataset that an extractor fills."""
+def kinds() -> dict[str, Document]:
+    """A short document of every dataset that an extractor fills, and of every kind of file that may be dropped."""
 
     def of(package: str, dataset: str, body: bytes, *partitions: str, packed: Callable[[bytes], bytes] = bytes) -> Document:
         shape = importlib.import_module(f"{package}.shape").shape
@@ -76,8 +78,6 @@ def datasets() -> dict[str, Document]:
             del tags[name]
     filers = dict(list(json.loads(sec.company_tickers()).items())[:ROWS])
     history = b"\n".join(ecb.history().encode().splitlines()[: ROWS + 1])
-    dropped = importlib.import_module("extract_dropped_files.shape").shape
-    positions = HEADER + "".join(f"2012-12-31,Bank,A{n},US0378331005,{n},1.5,15,USD\n" for n in range(ROWS))
     years = tuple(f"year={year}" for year in range(2009, 2014))
     found = [
         of("extract_tiingo_prices", "tiingo_prices", json.dumps([dict(day) for day in tiingo.history("AAPL")[:ROWS]]).encode(),
@@ -87,9 +87,29 @@ def datasets() -> dict[str, Document]:
         of("extract_treasury_yields", "treasury_par_yields", "\n".join(treasury.curve("2012").splitlines()[:ROWS]).encode(), "year=2012"),
         of("extract_sec_company_facts", "sec_company_facts", json.dumps(facts).encode(), "cik=0000320193"),
         of("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
-        Document("extract_dropped_files", "custodian_positions", positions.encode(), lambda data: {"": dropped(data, "a.csv")}),
     ]  # fmt: skip
-    return {document.dataset: document for document in found}
+    return {document.dataset: document for document in found} | _dropped()
+
+
+def _dropped() -> dict[str, Document]:
+    """The same positions in each kind of file."""
+    shape = importlib.import_module("extract_dropped_files.shape").shape
+    positions = HEADER + "".join(f"2012-12-31,Bank,A{n},US0378331005,{n},1.5,15,USD\n" for n in range(ROWS))
+    table = {name: list(cells) for name, *cells in zip(*csv.reader(io.StringIO(positions)), strict=True)}
+    lines = "".join(json.dumps(dict(zip(table, row, strict=True))) + "\n" for row in zip(*table.values(), strict=True))
+    parquet = io.BytesIO()
+    write_parquet(Table.from_pydict({name: Array(cells, DataType.string()) for name, cells in table.items()}), parquet)
+
+    def of(ending: str, body: bytes, packed: Callable[[bytes], bytes] = bytes) -> Document:
+        return Document("extract_dropped_files", "custodian_positions", body, lambda data: {"": shape(data, f"a.{ending}")}, packed)
+
+    found = {
+        "csv": of("csv", positions.encode()),
+        "csv.gz": of("csv.gz", positions.encode(), packed=gzip.compress),
+        "jsonl": of("jsonl", lines.encode()),
+        "parquet": of("parquet", parquet.getvalue()),
+    }
+    return {f"custodian_positions.{ending}": document for ending, document in found.items()}
 
 
 def _headers() -> Message:
@@ -105,13 +125,13 @@ def _zipped(data: bytes) -> bytes:
     return packed.getvalue()
 
 
-def dataset(name: str, documents: int, number: int) -> Found:
-    """Spoil a dataset's document in as many ways; a way that does harm is made as small as it can be."""
-    document, found = datasets()[name], Found(name)
+def spoil(kind: str, documents: int, number: int) -> Found:
+    """Spoil a document in as many ways; a way that does harm is made as small as it can be."""
+    document, found = kinds()[kind], Found(kind)
     rules = contract(document.package, document.dataset)
     good_rows = sum(len(next(iter(columns.values()))) for columns in document.shape(document.packed(document.body)).values())
     if not good_rows:
-        raise RuntimeError(f"the sample document of {name} has no rows")
+        raise RuntimeError(f"the sample document of {kind} has no rows")
 
     @seed(number)
     @settings(
@@ -137,7 +157,7 @@ def dataset(name: str, documents: int, number: int) -> Found:
     try:
         property_()
     except Exception as error:  # noqa: BLE001  whatever it is, it is what we look for
-        found.wrong.append(f"{name}: {type(error).__name__}: {error} {getattr(error, '__notes__', '')}")
+        found.wrong.append(f"{kind}: {type(error).__name__}: {error} {getattr(error, '__notes__', '')}")
     return found
 
 

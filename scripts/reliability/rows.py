@@ -82,10 +82,10 @@ def read(stage: Stage, much: Much, rng: random.Random) -> Row:
     took_s, done = time.monotonic() - began, threading.Event()
     with ThreadPoolExecutor(2) as pool:
         readers = [pool.submit(_lake_reads, place, done, much.reads // 2), pool.submit(_table_reads, stage, url, done, much.reads // 2)]
-        ended = []
-        for number in range(much.reader_kills):
-            _correct(place, number)
-            if number % 20 == 0:  # another warehouse would be another reader; the same one is emptied
+        ended: list[int] = []
+        while ended.count(-signal.SIGKILL) < much.reader_kills and len(ended) < 2 * much.reader_kills:  # some are done before
+            _correct(place, len(ended))
+            if len(ended) % 20 == 0:  # another warehouse would be another reader; the same one is emptied
                 _empty(stage, url)
             process = scene.start("load-warehouse", ["--lake", str(place), *stage.warehouse(url)])
             time.sleep(rng.uniform(0.2, 1.0) * took_s)
@@ -363,10 +363,10 @@ def repeated(stage: Stage, much: Much, rng: random.Random) -> Row:
 
 
 def broken(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  needs no stage
-    """Documents of every dataset, spoilt in every way."""
-    found = [malformed.dataset(dataset, much.documents, rng.randrange(1 << 30)) for dataset in malformed.datasets()]
+    """Documents of every dataset and of every kind of dropped file, spoilt in every way."""
+    found = [malformed.spoil(kind, much.documents, rng.randrange(1 << 30)) for kind in malformed.kinds()]
     return Row(
-        f"Malformed documents of {len(found)} datasets, {much.documents:,} each, spoilt in one to three places",
+        f"Malformed documents of {len(found)} kinds, {much.documents:,} each, spoilt in one to three places",
         sum(one.documents for one in found),
         f"{sum(one.refused for one in found):,} refused in a sentence, {sum(one.read for one in found):,} rows read: "
         f"{sum(one.good for one in found):,} good and {sum(one.bad for one in found):,} in quarantine or dropped",

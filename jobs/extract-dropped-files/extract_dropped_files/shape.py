@@ -7,7 +7,10 @@ import gzip
 import io
 import lzma
 import re
+import signal
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from datetime import datetime
@@ -29,6 +32,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
 DELIMITERS = ",;\t|"
 EXPECTED = "expected .csv, .parquet, .jsonl or .ndjson, as it is, with .gz, or alone in a .zip"
 UNZIPPING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError)  # all it raises
+FIRST_READER = f"""
+import io, sys
+from arro3.io import read_parquet
+size = 0
+for batch in read_parquet(io.BytesIO(sys.stdin.buffer.read())):
+    size += batch.nbytes
+    if size > {LARGEST_BYTES}:
+        break
+"""
 Scalar = str | bool | int | float | Decimal | None
 
 
@@ -143,6 +155,8 @@ def _json_lines(data: bytes, name: str) -> Columns:
 
 
 def _parquet(data: bytes, name: str) -> Columns:
+    if not _survived(data):
+        raise BadDataError(f"{name} is no Parquet file that can be read: it aborts its reader")
     try:
         return _read_parquet(data, name)
     except BadDataError:
@@ -151,6 +165,12 @@ def _parquet(data: bytes, name: str) -> Columns:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # how the reader gives up; no module exports it
             raise
         raise BadDataError(f"{name} is no Parquet file that can be read: {str(error).partition(chr(10))[0]}") from None
+
+
+def _survived(data: bytes) -> bool:
+    """Whether a process that reads a Parquet file lives on; broken pages make the reader abort the process, which nothing can catch."""
+    first = subprocess.run([sys.executable, "-P", "-c", FIRST_READER], input=data, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
+    return first.returncode not in (-signal.SIGABRT, -signal.SIGSEGV)
 
 
 def _read_parquet(data: bytes, name: str) -> Columns:

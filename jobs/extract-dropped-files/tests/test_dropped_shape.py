@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -35,6 +36,12 @@ def parquet(columns: dict[str, ChunkedArray]) -> bytes:
     return file.getvalue()
 
 
+ABORTING = base64.b64decode(  # two rows; a byte of its only page is another, at which arro3 ends the process
+    "UEFSMRUEFRQVFEwVBBUAEgAAAQAAAHgBAAAAeRUAFRIVEiwVBBUQFQYVBgAAAgAAAP8BAQMCGRICGRgBeBkYAXkVAhkWACkmAAQAGRwWOBU0Fg"
+    "AAGRYEABUCGSxIDGFycm93X3NjaGVtYRUCABUMJQIYAWElAEwcAAAAFgQZHBkcJgAcFQwZNQAGEBkYAWEVABYEFmQWZCY4JggcNgAoAXkYAXgR"
+    "EQAZLBUAFRAVAgAVBBUAFQIAPBYEKSYABAAAFpYBFRoWbBUqABZkFgQmCBZkFAAAKBlwYXJxdWV0LXJzIHZlcnNpb24gNTkuMC4wGRwcAAAAng"
+    "AAAFBBUjE="
+)
 LINES = "\n".join(json.dumps({name: values[row] for name, values in COLUMNS.items()}) for row in range(2)).encode()
 
 
@@ -108,6 +115,7 @@ def test_parquet_gives_its_values_as_contracts_know_them() -> None:
         (b'{"a":' * 100_000, "a.jsonl", "line 1 is not JSON"),
         (b'{"a": {"b": 1}}\n', "a.jsonl", "line 1: a holds a dict; expected plain values"),
         (b"PAR1no parquetPAR1", "a.parquet", "no Parquet file that can be read"),
+        (ABORTING, "a.parquet", "no Parquet file that can be read"),
     ],
 )
 def test_what_is_no_file_of_figures_is_refused_in_a_sentence(data: bytes, name: str, told: str) -> None:

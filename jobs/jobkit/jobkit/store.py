@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CONFLICT_TRIES, REQUEST_TRIES = 5, 6
-FIRST_PAUSE_S, LONGER, ASKED_PAUSE_S = (
-    0.05,
-    4.0,
-    20.0,
-)  # together 17 seconds, give or take half; at most so long where the store asks for it
+FIRST_PAUSE_S, LONGER = 0.05, 4.0  # 17 seconds in all, give or take half
+ASKED_PAUSE_S = 20.0  # at most, where S3 says how long
 BUSY = frozenset({429, 500, 502, 503, 504})
 
 
@@ -181,8 +178,8 @@ class FileStore:
         """Keys below a folder."""
         folder = self.root / _checked(prefix) if prefix else self.root
         with _told(folder):
-            files = (Path(where, name) for where, _, names in os.walk(folder) for name in names if not name.startswith("."))
-            return sorted(path.relative_to(self.root).as_posix() for path in files)
+            above = len(f"{self.root}/")  # text and not paths: there may be thousands
+            return sorted(f"{where}/{name}"[above:] for where, _, names in os.walk(folder) for name in names if not name.startswith("."))
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Folders right below a folder."""
