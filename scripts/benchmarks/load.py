@@ -163,8 +163,10 @@ def _peer(place: Place, peer: Peer, made: tuple[int, ...]) -> tuple[int, Took] |
     try:
         run = peers.load(peer, place.server, files)
         place.must_hold("peer.prices", made)
-    except (peers.MissingError, RuntimeError) as reason:
-        return str(reason)
+    except peers.MissingError as reason:
+        return f"missing: {reason}"
+    except (RuntimeError, psycopg.Error) as reason:
+        return f"its rows are not those it was given: {str(reason).splitlines()[0]}"
     return made[0], run
 
 
@@ -199,7 +201,7 @@ def page(found: Loaded) -> Iterator[str]:
         yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
         for peer, one in found.peers.items():
             if isinstance(one, str):
-                yield f"| {peer.name} | missing: {one} | | | | | |"
+                yield f"| {peer.name} | {one} | | | | | |"
                 continue
             rows, run = one
             faster = run.wall_s / rows / (ours.wall_s / found.rows)
@@ -210,7 +212,7 @@ def page(found: Loaded) -> Iterator[str]:
         yield "| peer | version | configuration |"
         yield "| --- | --- | --- |"
         for peer, one in found.peers.items():
-            yield f"| {peer.name} | {'missing' if isinstance(one, str) else peers.versions(peer)} | {peer.configuration} |"
+            yield f"| {peer.name} | {'-' if isinstance(one, str) else peers.versions(peer)} | {peer.configuration} |"
         yield ""
         yield from (f"Not run: {name}; {reason}." for name, reason in peers.ABSENT.items())
     yield from took.plot("Rows loaded", "thousands a second", rates)

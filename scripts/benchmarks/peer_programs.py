@@ -74,7 +74,7 @@ def sling(files):
         subprocess.run(command, check=True, env={**os.environ, "HOME": home, "PEER_URL": f"{URL}?sslmode=disable"})
 
 
-def singer(files, **options):
+def singer(files, key=("date", "symbol"), **options):
     parts = _parts()
     config = {"host": parts.hostname, "port": parts.port, "user": parts.username, "password": parts.password, "database": parts.path[1:]}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -84,7 +84,7 @@ def singer(files, **options):
         number, text = {"type": ["null", "number"]}, {"type": ["null", "string"]}
         properties = dict.fromkeys(("open", "high", "low", "close", "dividend"), number) | {"symbol": text, "currency": text}
         properties |= {name: {"type": "integer"} for name in ("_row_number", "volume")} | {"date": {"type": "string", "format": "date"}}
-        schema = {"type": "SCHEMA", "stream": TABLE, "schema": {"properties": properties}, "key_properties": ["date", "symbol"]}
+        schema = {"type": "SCHEMA", "stream": TABLE, "schema": {"properties": properties}, "key_properties": list(key)}
         target.stdin.write(json.dumps(schema) + "\n")
         for table in _tables(files):
             for row in table.to_pylist():
@@ -96,7 +96,7 @@ def singer(files, **options):
 
 
 def singer_tuned(files):
-    singer(files, use_copy=True, batch_size_rows=100_000, validate_records=False, load_method="append-only")
+    singer(files, key=(), use_copy=True, batch_size_rows=100_000, validate_records=False)  # it appends where there is no key
 
 
 def pandas(files, **options):

@@ -94,6 +94,8 @@ def python(packages: Sequence[str]) -> Path:
 def _installed(command: Sequence[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_WITHIN_S)  # noqa: S603
+    except FileNotFoundError as error:
+        raise MissingError(f"cannot be installed: there is no {error.filename}") from None
     except subprocess.TimeoutExpired:
         raise MissingError(f"not installed within {INSTALL_WITHIN_S} s") from None
     if done.returncode:
