@@ -4,7 +4,7 @@
     columns whose name begins with adj: a vendor's adjusted prices all change with every dividend.
 #}
 {% macro restated(relation, key) -%}
-    {%- if execute and load_relation(relation) is none %}
+    {%- if not is_loaded(relation) %}
     select
         null::text as dataset, null::timestamptz as known_at, null::text as row_key, null::text as item,
         null::text as value_before, null::text as value_after, null::text as lake_partition, null::integer as lake_commit

@@ -3,7 +3,7 @@
     A table that nothing was loaded into yet reads as empty, with the columns its source YAML declares.
 #}
 {% macro rows_known(relation) -%}
-    {%- if execute and load_relation(relation) is none -%}
+    {%- if not is_loaded(relation) -%}
         (select {{ columns_declared(relation) }} limit 0)
     {%- elif var('as_of') -%}
         (

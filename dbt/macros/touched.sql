@@ -11,7 +11,7 @@
 {% macro rows_touched(relation) -%}
     {%- if not execute -%}
         {{ relation }}
-    {%- elif not var('changes_only') or load_relation(relation) is none -%}
+    {%- elif not var('changes_only') or not is_loaded(relation) -%}
         (select {{ columns_declared(relation) }}, false as is_closed limit 0)
     {%- else -%}
         (

@@ -178,6 +178,41 @@ def test_as_of_builds_from_the_rows_known_then(warehouse: Warehouse, job: Callab
     assert warehouse.rows("select close::int from marts.fct_price_daily") == [(500,)]
 
 
+HESITANT = """
+import runpy, threading, time
+from dbt.adapters.base import BaseAdapter
+from dbt.adapters.cache import RelationsCache
+
+first, begun = threading.Lock(), threading.Event()
+is_cached, add = BaseAdapter._schema_is_cached, RelationsCache.add
+
+def late(adapter, database, schema):
+    if schema == "raw" and not first.acquire(blocking=False):
+        begun.wait(10)
+    return is_cached(adapter, database, schema)
+
+def hesitating(cache, relation):
+    add(cache, relation)
+    if relation.schema == "raw":
+        begun.set()
+        time.sleep(1)
+
+BaseAdapter._schema_is_cached, RelationsCache.add = late, hesitating
+runpy.run_module("transform_warehouse", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_no_model_takes_a_loaded_table_for_an_empty_one(warehouse: Warehouse, project: Path) -> None:
+    """However long dbt takes to make itself a picture of the raw schema, a part of which other threads see meanwhile."""
+    with warehouse.connect() as connection:
+        connection.execute(PRICES)
+        load(connection, "2012-12-31", 532.17)
+    where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
+    command = [sys.executable, "-c", HESITANT, "run", *where]
+    assert ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))["status"] == "done"
+    assert warehouse.rows("select (select count(*) from marts.fct_price_daily), (select count(*) from staging.stg_lake__loads)") == [(1, 1)]
+
+
 def test_sigterm_ends_within_ten_seconds_and_leaves_nothing_half_built(
     warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]
 ) -> None:

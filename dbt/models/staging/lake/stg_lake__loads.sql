@@ -1,4 +1,4 @@
-{%- if execute and load_relation(source('lake', '_ledger')) is none %}
+{%- if not is_loaded(source('lake', '_ledger')) %}
 select null::bigint as load_id, null::text as dataset, null::text as lake_partition, null::integer as lake_commit, null::timestamptz as known_at
 where false
 {%- else %}
