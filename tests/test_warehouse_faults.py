@@ -142,6 +142,34 @@ def test_a_reader_whose_snapshot_is_older_than_a_swap_finds_no_hole(
         assert reader.execute("select count(*) from raw.prices where known_to = 'infinity'").fetchone() == (100,)
 
 
+def test_a_reader_planned_before_a_leaf_was_there_sees_no_ledger_row_of_it(lake: Path, warehouse: Warehouse) -> None:
+    """Postgres plans with the leaves of one moment and reads with a snapshot of a later one; the pause is between them."""
+    commit(lake, [price("2011-01-03")], partition="ticker=AAPL/year=2011")
+    load(lake, warehouse)
+    warehouse.run("create function pause() returns bool immutable language sql as 'select pg_sleep(1) is not null'")
+    held, told = "select count(*) from raw.prices", 'select sum("rows") from raw._ledger where pause()'
+    commit(lake, days(100))
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(warehouse.rows, f"select ({held}), ({told})")
+        until(lambda: warehouse.rows("select from pg_stat_activity where wait_event = 'PgSleep'"))
+        load(lake, warehouse)
+        assert found.result() == [(1, 1)]
+    assert warehouse.rows(f"select ({held}), ({told})") == [(101, 101)]
+
+
+def test_a_new_leaf_comes_while_a_reader_stays(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "SWAP_TRIES", 1)
+    commit(lake, [price("2011-01-03")], partition="ticker=AAPL/year=2011")
+    load(lake, warehouse)
+    commit(lake, days(100))
+    with warehouse.connect(autocommit=False) as reader:
+        reader.execute("select count(*) from raw.prices")
+        load(lake, warehouse)
+        assert reader.execute("select count(*) from raw.prices where known_to = 'infinity'").fetchone() == (101,)
+    assert warehouse.rows("select count(*) from pg_indexes where schemaname = 'raw' and tablename = 'prices-2012'") == [(2,)]
+    assert warehouse.rows(STAGED) == []
+
+
 def test_three_swaps_at_once_do_not_deadlock(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "SWAP_ROWS", 1)
     swaps = []

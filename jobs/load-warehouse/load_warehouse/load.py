@@ -160,23 +160,36 @@ def _first(session: Session, file: Parquet, target: Target) -> Change:
     if not tables.exists(session, target.leaf.name):
         with locked(session, target.fence):
             if not tables.exists(session, target.leaf.name):
-                return _new_leaf(session, file, target)
+                if _new_leaf(session, file, target):
+                    return Change(target.load.rows, 0)
+                _empty_leaf(session, file.where, target)
     with locked(session, target.fence, shared=True), tables.transaction(session, target.load):
         copy.copy(session, tables.raw(target.leaf.name), file, freeze=False, rows=target.load.rows)
         ledger.write(session, target.load)
     return Change(target.load.rows, 0)
 
 
-def _new_leaf(session: Session, file: Parquet, target: Target) -> Change:
+def _new_leaf(session: Session, file: Parquet, target: Target) -> bool:
+    """Whether the rows could be attached: not where somebody reads the table for as long as we would wait."""
     columns, leaf, load, key = target
     with session.transaction():
         session.execute(tables.create_stage(columns, leaf, target.stage, load))
         copy.copy(session, sql.Identifier("stage", target.stage), file, freeze=True, rows=load.rows)
         for statement in tables.index_stage(leaf, target.stage, key):
             session.execute(statement)
-    if not tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load)):
-        raise TemporaryError(f"{file.where}: raw.{load.dataset} is in use by others all the time; nothing was changed, try again later")
-    return Change(load.rows, 0)
+    return tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load))
+
+
+def _empty_leaf(session: Session, where: str, target: Target) -> None:
+    """A leaf without rows: nobody who reads the table has to be waited for."""
+    columns, leaf, load, key = target
+    with session.transaction():
+        tables.drop_stage(session, target.stage)
+        session.execute(tables.create_stage(columns, leaf, target.stage, load))
+        for statement in tables.index_stage(leaf, target.stage, key):
+            session.execute(statement)
+    if not tables.attach_empty(session, load.dataset, leaf, target.stage):
+        raise TemporaryError(f"{where}: raw.{load.dataset} is being changed by others all the time; nothing was changed, try again later")
 
 
 def _later(session: Session, file: Parquet, target: Target) -> Change:

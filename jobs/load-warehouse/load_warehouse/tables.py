@@ -181,24 +181,39 @@ def attach(session: Session, dataset: str, leaf: Leaf, stage: str, record: Calla
     """Make the table beside the leaf in one short transaction, in place of the leaf that is there; `record` writes the ledger row.
 
     False when the locks could not be had in time; then nothing has changed. ATTACH does not scan: the CHECK says what it would look for.
+    No statement runs meanwhile that reads the table: Postgres plans with the leaves of one moment and reads with a snapshot of a later
+    one, so a statement in between would see the ledger row and not the rows.
     """
-    replaced = exists(session, leaf.name)
 
     def swap() -> None:
         record()
         parent, target = raw(dataset), raw(leaf.name)
-        if replaced:
+        session.execute(sql.SQL("lock table only {} in access exclusive mode").format(parent))
+        if exists(session, leaf.name):
             session.execute(sql.SQL("alter table {} detach partition {}").format(parent, target))
             session.execute(sql.SQL("drop table {}").format(target))
-        else:
-            session.execute(sql.SQL("lock table only {} in share update exclusive mode").format(parent))
-        _add_late_columns(session, dataset, stage)
-        session.execute(sql.SQL("alter table {} set schema raw").format(sql.Identifier("stage", stage)))
-        session.execute(sql.SQL("alter table {} rename to {}").format(raw(stage), sql.Identifier(leaf.name)))
-        session.execute(sql.SQL("alter table {} attach partition {} {}").format(parent, target, leaf.bounds))
-        session.execute(sql.SQL("alter table {} drop constraint fits, {}").format(target, _LEAF_DEFAULTS))
+        _become_leaf(session, dataset, leaf, stage)
 
-    return _patiently(session, swap, SWAP_TRIES if replaced else ATTACH_TRIES)
+    return _patiently(session, swap, SWAP_TRIES)
+
+
+def attach_empty(session: Session, dataset: str, leaf: Leaf, stage: str) -> bool:
+    """Make the table beside, which is empty, the leaf that is not there yet, whoever reads. False when others change the table all the time."""
+
+    def add() -> None:
+        session.execute(sql.SQL("lock table only {} in share update exclusive mode").format(raw(dataset)))
+        _become_leaf(session, dataset, leaf, stage)
+
+    return _patiently(session, add, ATTACH_TRIES)
+
+
+def _become_leaf(session: Session, dataset: str, leaf: Leaf, stage: str) -> None:
+    parent, target = raw(dataset), raw(leaf.name)
+    _add_late_columns(session, dataset, stage)
+    session.execute(sql.SQL("alter table {} set schema raw").format(sql.Identifier("stage", stage)))
+    session.execute(sql.SQL("alter table {} rename to {}").format(raw(stage), sql.Identifier(leaf.name)))
+    session.execute(sql.SQL("alter table {} attach partition {} {}").format(parent, target, leaf.bounds))
+    session.execute(sql.SQL("alter table {} drop constraint fits, {}").format(target, _LEAF_DEFAULTS))
 
 
 def _add_late_columns(session: Session, dataset: str, stage: str) -> None:
