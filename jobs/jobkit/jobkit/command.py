@@ -116,9 +116,14 @@ def _invoke(declared: Declaration, package: str, options: list[click.Option], ve
         group.main(prog_name=declared.name)
     if not launcher.started():
         sys.exit(0)
-    _stop_on_sigterm()
-    told = _lineage(declared, package, accounts[asked])
-    exit_code, error = _outcome(group, declared, asked, launcher, log)
+    told = None
+    try:
+        _stop_on_sigterm()
+        told = _lineage(declared, package, accounts[asked])
+        exit_code, error = _outcome(group, declared, asked, launcher, log)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what it came to is known, and is told in full
+    except _Sigterm:
+        exit_code, error = _failed(log, _STOPPED, _STOPPED_TOLD)
     _end(accounts[asked].receipt(exit_code=exit_code, error=error), launcher, exit_code, told)
 
 
@@ -156,8 +161,6 @@ def _outcome(
         if isinstance(error, errors.RefusedError) and (rotated := secrets.changed()):
             error = errors.TemporaryError(f"{error}; the secret at {rotated} has changed since, so a new run may do")
         return _failed(log, error.exit_code, str(error))
-    except _Sigterm:
-        return _failed(log, _STOPPED, _STOPPED_TOLD)
     except (click.Abort, KeyboardInterrupt):
         return _failed(log, 130, "interrupted from the keyboard; nothing half done is visible")
     except Exception as error:  # the one place that turns a bug into an exit code
@@ -174,7 +177,6 @@ def _failed(log: logging.Logger, exit_code: int, sentence: str) -> tuple[int, st
 
 
 def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int, told: Lineage | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if told is not None:
         told.measured(receipt)
     _print(receipt)  # after this a job says nothing more unless its launcher wants it: Airflow's DockerOperator takes the last line

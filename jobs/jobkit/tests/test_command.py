@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 PYPROJECT = """
@@ -83,9 +84,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def call(folder: Path, *words: str, **variables: str) -> Ended:
+def call(folder: Path, *words: str, code: Sequence[str] = ("-m", "made_up"), **variables: str) -> Ended:
     environment = {**os.environ, "PYTHONPATH": str(folder), **variables}
-    done = subprocess.run([sys.executable, "-m", "made_up", *words], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *code, *words], env=environment, capture_output=True, text=True, check=False)
     (line,) = done.stdout.splitlines()
     return Ended(done.returncode, json.loads(line), done.stderr)
 
@@ -130,6 +131,29 @@ def test_a_secret_that_was_rotated_meanwhile_is_worth_another_try(folder: Path) 
     assert (ended.code, ended.receipt["exit_code"]) == (75, 75)
     assert f"the secret at file://{folder}/token has changed since" in ended.receipt["error"]
     assert "canary" not in ended.stderr
+
+
+SIGTERM_IN = """
+import os, runpy, signal
+from jobkit import command
+function = command.{name}
+def interrupted(*given, **more):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return function(*given, **more)
+command.{name} = interrupted
+runpy.run_module("made_up", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "do", "code"),
+    [("_lineage", "nothing", 143), ("_outcome", "nothing", 143), ("_failed", "BadDataError", 143), ("_end", "nothing", 0)],
+)
+def test_sigterm_is_told_wherever_it_comes(folder: Path, name: str, do: str, code: int) -> None:
+    """Before the job's own code, while its failure is being told, and after it is known that it went well."""
+    ended = call(folder, "run", "--do", do, code=["-c", SIGTERM_IN.format(name=name)])
+    assert (ended.code, ended.receipt["exit_code"]) == (code, code)
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_bug_is_70_and_its_traceback_goes_to_the_log(folder: Path) -> None:
