@@ -11,10 +11,11 @@ import fcntl
 import hashlib
 import os
 import random
+import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from jobkit import steps
@@ -47,8 +48,8 @@ class Store(Protocol):
     def exists(self, key: str) -> bool:
         """Whether the key has an object."""
 
-    def put(self, key: str, data: bytes, content_type: str | None = None) -> None:
-        """Write, replacing what is there."""
+    def put(self, key: str, data: bytes | Path, content_type: str | None = None) -> None:
+        """Write, replacing what is there. Of a path what its file holds, which is never in memory as a whole."""
 
     def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:
         """Write if the key is free. True when our bytes are there afterwards, False when others are."""
@@ -122,7 +123,7 @@ class FileStore:
         with _told(self._path(key)):
             return self._path(key).is_file()
 
-    def put(self, key: str, data: bytes, content_type: str | None = None) -> None:  # noqa: ARG002  files have no type
+    def put(self, key: str, data: bytes | Path, content_type: str | None = None) -> None:  # noqa: ARG002  files have no type
         """Write beside and rename over."""
         path = self._path(key)
         with _told(path), _beside(path, data) as temporary:
@@ -205,14 +206,14 @@ def _told(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _beside(path: Path, data: bytes) -> Iterator[Path]:
-    """A hidden, synced file with these bytes in the folder of `path`; gone afterwards."""
+def _beside(path: Path, data: bytes | Path) -> Iterator[Path]:
+    """A hidden, synced file with these bytes, or those of a file, in the folder of `path`; gone afterwards."""
     _make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as file:
             steps.passed("before write")
-            file.write(data)
+            _write(data, file)
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             with steps.around("fsync"):
@@ -221,6 +222,14 @@ def _beside(path: Path, data: bytes) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+def _write(data: bytes | Path, file: IO[bytes]) -> None:
+    if isinstance(data, bytes):
+        file.write(data)
+    else:
+        with data.open("rb") as source:
+            shutil.copyfileobj(source, file)
 
 
 @contextmanager
@@ -292,9 +301,13 @@ class S3Store:
             return False
         return True
 
-    def put(self, key: str, data: bytes, content_type: str | None = None) -> None:
+    def put(self, key: str, data: bytes | Path, content_type: str | None = None) -> None:
         """Write, replacing what is there."""
-        self._put(key, data, content_type)
+        if isinstance(data, bytes):
+            self._put(key, data, content_type)
+        else:
+            with data.open("rb") as file:
+                self._put(key, file, content_type)
 
     def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:
         """Write with If-None-Match. A refusal is settled by reading back: our own write may be what is there."""
@@ -329,7 +342,7 @@ class S3Store:
         with self._told(key):
             return int(self._client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"])
 
-    def _put(self, key: str, data: bytes, content_type: str | None, **condition: str) -> bool:
+    def _put(self, key: str, data: bytes | IO[bytes], content_type: str | None, **condition: str) -> bool:
         kind = {"ContentType": content_type} if content_type else {}
         for _ in range(CONFLICT_TRIES):
             with self._told(key):

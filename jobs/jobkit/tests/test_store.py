@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,19 @@ def test_what_was_put_is_read_back(store: Store) -> None:
     store.put("a/b.json", b"two")
     assert store.get("a/b.json") == b"two"
     assert store.exists("a/b.json")
+
+
+def test_what_a_file_holds_is_put_without_being_held_in_memory(store: Store, tmp_path: Path) -> None:
+    file, block = tmp_path / "rows", bytes(range(256)) * 4096
+    with file.open("wb") as opened:
+        opened.writelines([block] * 32)
+    tracemalloc.start()
+    store.put("a/rows", file, "text/csv")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert store.get("a/rows") == block * 32
+    if isinstance(store, FileStore):  # moto answers in this process, and keeps what it is given
+        assert most < len(block) * 4
 
 
 def test_a_missing_object_is_told_as_missing(store: Store) -> None:

@@ -141,7 +141,7 @@ def write(
 
     for one in exported:
         for file in one.files:
-            store.put(key(version_, f"marts/{file.path.name}"), file.path.read_bytes(), FORMATS[file.format])
+            store.put(key(version_, f"marts/{file.path.name}"), file.path, FORMATS[file.format])
     for name, page in pages.items():
         store.put(key(version_, name), page, HTML)
     if docs is not None:
