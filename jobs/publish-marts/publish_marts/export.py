@@ -38,6 +38,7 @@ _MOST_DIGITS = 38  # of Arrow's 128-bit decimal
 _MOST_DIGITS_BIGINT = 18
 _NO_NUMBER = 10**_MOST_DIGITS_BIGINT  # in place of NaN; has a digit too many for any numeric that is sent as bigint
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_AFTER_FORMULAS = "A"  # by their bytes
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -200,10 +201,10 @@ def _write_csv(parquet: Path, path: Path) -> None:
     from arro3.io import read_parquet, write_csv  # noqa: PLC0415
 
     reader = read_parquet(parquet, batch_size=BATCH_ROWS)
-    with path.open("wb") as file:
-        file.write(_headings(reader.schema))  # the writer has none for a mart without rows
-        batches = (_without_formulas(batch) for batch in reader)
-        _pass(batches, reader.schema, lambda batches: write_csv(batches, file, header=False))
+    schema = reader.schema
+    _pass((_without_formulas(batch) for batch in reader), schema, lambda batches: write_csv(batches, path))
+    if not path.stat().st_size:  # the writer has no headings for a mart without rows
+        path.write_bytes(_headings(schema))
 
 
 def _headings(schema: Schema) -> bytes:
@@ -215,18 +216,20 @@ def _headings(schema: Schema) -> bytes:
 def _write_json(parquet: Path, path: Path) -> None:
     from arro3.io import read_parquet, write_json  # noqa: PLC0415
 
-    write_json(read_parquet(parquet, batch_size=BATCH_ROWS), path, explicit_nulls=True)
+    reader = read_parquet(parquet, batch_size=BATCH_ROWS)
+    _pass(reader, reader.schema, lambda batches: write_json(batches, path, explicit_nulls=True))
 
 
 def _pass(batches: Iterable[RecordBatch], schema: Schema, write: Callable[[RecordBatchReader], None]) -> None:
-    """Hand batches to a writer, and hand back the error that stopped them: on its way through Arrow it loses its type."""
+    """Hand batches to a writer, through Python, which obeys SIGTERM, and hand back the error that stopped them: Arrow takes its type."""
     from arro3.core import RecordBatchReader  # noqa: PLC0415
 
     reasons: list[BaseException] = []
 
     def watched() -> Iterator[RecordBatch]:
         try:
-            yield from batches
+            for batch in batches:  # noqa: UP028  Python obeys signals in a loop, not while it yields from
+                yield batch
         except GeneratorExit:
             raise
         except BaseException as reason:
@@ -282,12 +285,20 @@ def _without_formulas(batch: RecordBatch) -> RecordBatch:
 
     for at in range(batch.num_columns):
         field = batch.schema.field(at)
-        if DataType.is_string(field.type):
+        if DataType.is_string(field.type) and _may_hold_formulas(batch.column(at)):
             cells = batch.column(at).to_pylist()
             if any(cell and cell.startswith(_FORMULA) for cell in cells):
                 tame = [f"'{cell}" if cell and cell.startswith(_FORMULA) else cell for cell in cells]
                 batch = batch.set_column(at, field, Array(tame, field.type))
     return batch
+
+
+def _may_hold_formulas(texts: Array) -> bool:
+    """False, at a hundredth of what looking at each text costs, for names, codes and symbols: none is before A."""
+    from arro3.compute import min as least  # noqa: PLC0415
+
+    first = least(texts).as_py()
+    return first is not None and first < _AFTER_FORMULAS
 
 
 def _file(format_: str, path: Path) -> File:

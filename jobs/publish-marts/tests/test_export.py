@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from arro3.core import DataType
-from arro3.io import read_parquet
+from arro3.core import Array, DataType, RecordBatch, Table
+from arro3.io import read_parquet, write_parquet
 from jobkit.errors import BadDataError, MisconfiguredError
 from publish_marts import export
 from publish_marts.warehouse import snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from publish_marts.export import Exported
@@ -89,6 +91,36 @@ def test_csv_says_the_same_and_no_text_in_it_is_a_formula(warehouse: Warehouse, 
     assert (second["price"], first["wide"], second["loose"]) == ("-0.000001", "-1.0000000000", "0.1")
     assert (second["day"], second["moment"]) == ("9999-12-31", "9999-12-31T00:00:00Z")
     assert set(third.values()) == {"3", ""}
+
+
+@pytest.mark.parametrize("beside", ["", "A", "é", "0", None])
+@pytest.mark.parametrize("formula", ["=1", "+1", "-1", "@A", "\t1", "\r1"])
+def test_a_formula_is_found_whatever_is_beside_it(formula: str, beside: str | None) -> None:
+    texts = Array(["Z", beside, formula], DataType.string())
+    batch = export._without_formulas(RecordBatch.from_pydict({"text": texts}))
+    assert batch.column("text").to_pylist() == ["Z", beside, f"'{formula}"]
+
+
+@pytest.mark.parametrize("write", [export._write_csv, export._write_json])
+def test_a_signal_is_answered_while_a_long_file_is_written(tmp_path: Path, write: Callable[[Path, Path], None]) -> None:
+    numbers = Array(range(2_000_000), DataType.int64())
+    write_parquet(Table.from_pydict(dict.fromkeys("abcdef", numbers)), tmp_path / "rows.parquet")
+
+    class StoppedError(BaseException):
+        pass
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise StoppedError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(StoppedError):
+            write(tmp_path / "rows.parquet", tmp_path / "rows")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert b"1999999" not in (tmp_path / "rows").read_bytes()[-200:]
 
 
 def test_json_says_the_same(warehouse: Warehouse, tmp_path: Path) -> None:
