@@ -13,7 +13,7 @@ import os
 import random
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -303,11 +303,7 @@ class S3Store:
 
     def put(self, key: str, data: bytes | Path, content_type: str | None = None) -> None:
         """Write, replacing what is there."""
-        if isinstance(data, bytes):
-            self._put(key, data, content_type)
-        else:
-            with data.open("rb") as file:
-                self._put(key, file, content_type)
+        self._put(key, data, content_type)
 
     def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:
         """Write with If-None-Match. A refusal is settled by reading back: our own write may be what is there."""
@@ -342,13 +338,13 @@ class S3Store:
         with self._told(key):
             return int(self._client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"])
 
-    def _put(self, key: str, data: bytes | IO[bytes], content_type: str | None, **condition: str) -> bool:
+    def _put(self, key: str, data: bytes | Path, content_type: str | None, **condition: str) -> bool:
         kind = {"ContentType": content_type} if content_type else {}
         for _ in range(CONFLICT_TRIES):
             with self._told(key):
                 try:
-                    with steps.around("put"):
-                        self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, **kind, **condition)
+                    with steps.around("put"), nullcontext(data) if isinstance(data, bytes) else data.open("rb") as body:
+                        self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=body, **kind, **condition)
                 except self._client.exceptions.ClientError as error:
                     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
                     if status == 412:  # noqa: PLR2004  precondition failed; perhaps by our own put whose answer was lost

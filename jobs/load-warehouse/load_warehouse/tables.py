@@ -198,7 +198,7 @@ def attach(session: Session, dataset: str, leaf: Leaf, stage: str, record: Calla
 
 
 def attach_empty(session: Session, dataset: str, leaf: Leaf, stage: str) -> bool:
-    """Make the table beside, which is empty, the leaf that is not there yet, whoever reads. False when others change the table all the time."""
+    """Make the table beside, which is empty, a leaf, whoever reads. False when others change the table all the time."""
 
     def add() -> None:
         session.execute(sql.SQL("lock table only {} in share update exclusive mode").format(raw(dataset)))
