@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from scripts.benchmarks import page
+import pytest
 
-if TYPE_CHECKING:
-    import pytest
+from scripts.benchmarks import load, page, peers, took
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,3 +28,22 @@ def test_a_measurement_replaces_its_own_part_of_the_page(tmp_path: Path, monkeyp
 def test_every_part_of_the_page_has_its_command() -> None:
     told = subprocess.run([ROOT / "scripts" / "bench", "--help"], capture_output=True, text=True, check=True).stdout
     assert all(f"\n  {part}" in told for part in page.TITLES)
+
+
+def test_a_peer_that_is_missing_or_late_is_told_and_the_others_stand() -> None:
+    ours, peer, late = took.Took(10.0), peers.PEERS[0], peers.PEERS[1]
+    runs = {"COPY BINARY, no key": [took.Took(8.0)], load.OURS: [ours]}
+    text = "\n".join(load.page(load.Loaded(1_000_000, runs, {peer: (500_000, took.Took(20.0)), late: "missing: not done within 300 s"})))
+    assert f"| {peer.name} | 500,000 | 20 | 25,000 | 4 times as fast |" in text
+    assert f"| {late.name} | missing: not done within 300 s |" in text
+    assert all(f"{name}; {reason}" in text for name, reason in peers.ABSENT.items())
+
+
+def test_every_package_of_every_peer_is_pinned() -> None:
+    assert all("==" in package for peer in peers.PEERS for package in peer.packages)
+
+
+def test_a_program_that_fails_is_told_with_its_code_and_last_words() -> None:
+    with pytest.raises(took.FailedError, match="ended with 3: alas") as failed:
+        took.process([sys.executable, "-c", "import sys; sys.stderr.write('alas'); sys.exit(3)"])
+    assert failed.value.code == 3

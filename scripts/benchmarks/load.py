@@ -150,18 +150,15 @@ def _limit(place: Place, copy: str, before: Sequence[str], after: Sequence[str])
 
 
 def _peer(place: Place, peer: Peer, made: tuple[int, ...]) -> tuple[int, Took] | str:
-    """The rows that a peer was given and its run; why it is missing where there is none."""
-    files = place.files[: peer.files]
-    _as_csv(place, files)
-    for statement in (
-        "drop schema if exists peer cascade",
-        "drop schema if exists peer_staging cascade",
-        "create schema peer",
-        "checkpoint",
-    ):
-        place.admin.execute(statement.encode())
+    """The rows that a peer was given and its second run, the first being of one file; why it is missing where there is none."""
     try:
-        run = peers.load(peer, place.server, files)
+        for files in (place.files[:1], place.files[: peer.files]):
+            if peer.csv:
+                _as_csv(place, files)
+            for statement in ("drop schema if exists peer cascade", "drop schema if exists peer_staging cascade", "create schema peer"):
+                place.admin.execute(statement.encode())
+            place.admin.execute(b"checkpoint")
+            run = peers.load(peer, place.server, files)
         place.must_hold("peer.prices", made)
     except peers.MissingError as reason:
         return f"missing: {reason}"
@@ -171,10 +168,8 @@ def _peer(place: Place, peer: Peer, made: tuple[int, ...]) -> tuple[int, Took] |
 
 
 def _as_csv(place: Place, files: Sequence[Path]) -> None:
-    """The files as one CSV beside the first, for the peers that take no Parquet; its making is not counted."""
+    """The files as one CSV beside the first; its making is not counted."""
     path = files[0].parent / f"first-{len(files)}.csv"
-    if len(files) == MONTHS or path.exists():
-        return
     made = place.server.place.data / "peer.csv"
     rows = " union all ".join(f"({month.query})" for month in place.months[: len(files)])
     place.admin.execute(f"copy (select {COLUMNS} from ({rows}) as rows) to '{made}' (format csv, header)".encode())
@@ -194,25 +189,27 @@ def page(found: Loaded) -> Iterator[str]:
     rates = {name: found.rows / took.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
     if found.peers:
         yield ""
-        yield "Peers, from the start of their process to its exit, one run each; the slow ones with fewer rows. None of them keys"
-        yield "the table or keeps versions, as load-warehouse does meanwhile, unless it says so."
+        yield "Peers, from the start of their process to its exit, one run each after one of a single file; the slow ones with fewer rows."
+        yield "None of them keys the table or keeps versions, as load-warehouse does meanwhile, unless it says so. Prices may come out as"
+        yield "floating point or numeric, as the peer makes them: values are held against ours as floating point."
         yield ""
-        yield "| peer | rows | seconds | load-warehouse is, by the row | CPU s | server CPU s | MiB |"
-        yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+        yield "| peer | rows | seconds | rows a second | load-warehouse is, by the row | CPU s | server CPU s | MiB |"
+        yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
         for peer, one in found.peers.items():
             if isinstance(one, str):
-                yield f"| {peer.name} | {one} | | | | | |"
+                yield f"| {peer.name} | {one} | | | | | | |"
                 continue
             rows, run = one
             faster = run.wall_s / rows / (ours.wall_s / found.rows)
             rates[peer.name] = rows / run.wall_s / 1000
-            figures = f"{run.wall_s:.3g} | {faster:.3g} times as fast | {run.cpu_s:.2f} | {run.server_cpu_s:.2f} | {run.peak_mib:.0f}"
+            told = f"{run.wall_s:.3g} | {rows / run.wall_s:,.0f} | {faster:.3g} times as fast"
+            figures = f"{told} | {run.cpu_s:.2f} | {run.server_cpu_s:.2f} | {run.peak_mib:.0f}"
             yield f"| {peer.name} | {rows:,} | {figures} |"
         yield ""
         yield "| peer | version | configuration |"
         yield "| --- | --- | --- |"
-        for peer, one in found.peers.items():
-            yield f"| {peer.name} | {'-' if isinstance(one, str) else peers.versions(peer)} | {peer.configuration} |"
+        for peer in found.peers:
+            yield f"| {peer.name} | {peers.versions(peer)} | {peer.configuration} |"
         yield ""
         yield from (f"Not run: {name}; {reason}." for name, reason in peers.ABSENT.items())
     yield from took.plot("Rows loaded", "thousands a second", rates)

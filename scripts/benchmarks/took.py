@@ -39,7 +39,11 @@ Way = Callable[[], Took]
 
 
 class FailedError(RuntimeError):
-    """A measured program ended badly; the message ends with what it said last."""
+    """A measured program ended badly, with this code; the message ends with what it said last."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def process(command: Sequence[str], *, server: Postgres | None = None, env: Mapping[str, str] | None = None) -> Took:
@@ -52,7 +56,8 @@ def process(command: Sequence[str], *, server: Postgres | None = None, env: Mapp
         wall_s = time.perf_counter() - began_s
         running.returncode = os.waitstatus_to_exitcode(status)
     if running.returncode:
-        raise FailedError(f"{command[0]} ended with {running.returncode}: {said.decode(errors='replace')[-500:]}")
+        said_last = said.decode(errors="replace")[-500:]
+        raise FailedError(f"{command[0]} ended with {running.returncode}: {said_last}", running.returncode)
     return Took(wall_s, usage.ru_utime + usage.ru_stime, server_cpu_s(server) - before_s, max(peaks) / KIB_A_MIB)
 
 
