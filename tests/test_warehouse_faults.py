@@ -238,7 +238,7 @@ def test_readers_are_not_held_up_by_a_loader_that_waits(lake: Path, warehouse: W
             time.sleep(0.02)
         holder.rollback()
         loading.result()
-    assert max(waits) < 2 * session.LOCK_TIMEOUT_MS / 1000
+    assert max(waits) < 1  # all the while, if the loader asked for its lock without a limit
     assert set(current(warehouse).values()) == {"7.000000"}
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER = 150000  # NULLS NOT DISTINCT
 CONNECT_TIMEOUT_S = 10
-LOCK_TIMEOUT_MS = 300  # readers queue behind a waiting DDL lock; longer than this they would notice
+LOCK_TIMEOUT_MS = 100  # readers queue behind a waiting DDL lock; longer than this they would notice
 # A server notices within seconds that a loader was killed, even while it builds an index or waits for a lock.
 SETTINGS = "-c client_connection_check_interval=2000 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
 
 Columns = dict[str, str]
-ATTACH_TRIES, SWAP_TRIES = 300, 10  # about six minutes, and ten seconds
+ATTACH_TRIES, SWAP_TRIES = 300, 12  # about four minutes, and eight seconds
 _META_DDL = sql.SQL("_load_id bigint not null, known_from timestamptz not null, known_to timestamptz not null")
 # A leaf's own defaults: rows copied into it say their load by these settings of the transaction, not on the wire.
 _LEAF_DEFAULTS = sql.SQL(
