@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +60,10 @@ def as_massive(day: str) -> list[dict[str, Any]]:
     """A day's file as Massive's results: the rows that are of the day itself."""
     dashed = f"{day[:4]}-{day[4:6]}-{day[6:]}"
     names = {"o": "open", "c": "close", "h": "high", "l": "low"}.items()
+    noon = int(datetime.fromisoformat(f"{dashed}T17:00Z").timestamp() * 1000)
     rows = [row for row in day_file(day) if row["date"] == dashed]
     return [
-        {"T": row["symbol"], "v": int(row["volume"]), **{ours: float(row[name]) for ours, name in names}, "t": BAR["t"]} for row in rows
+        {"T": row["symbol"], "v": int(row["volume"]), **{ours: float(row[name]) for ours, name in names}, "t": noon} for row in rows
     ]  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from jobkit import jsontext
 from jobkit.errors import BadDataError
@@ -11,13 +13,14 @@ if TYPE_CHECKING:
     from jobkit.contract import Columns
     from jobkit.extract import Ask
 
+NEW_YORK = ZoneInfo("America/New_York")
 FIELDS = ("date", "T", "v", "vw", "o", "c", "h", "l", "t", "n")
 
 
 def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
-    """The day's columns, rows as sent; none of them on a day when the market was closed.
+    """The day's columns, rows as sent; none of them on a day when the market was closed. A bar whose time is of another day has no date.
 
-    Raises BadDataError when the answer is an error inside a 200, holds fewer rows than it says, or is split-adjusted.
+    Raises BadDataError when the answer is an error inside a 200, holds fewer rows than it says, is split-adjusted or of another day.
     """
     (partition,) = ask.partitions
     day = partition.removeprefix("date=")
@@ -29,4 +32,17 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
         raise BadDataError(f"Massive's answer for {day} says {answer['resultsCount']} rows and holds {len(rows)}")
     if rows and answer.get("adjusted"):
         raise BadDataError(f"Massive's answer for {day} is split-adjusted as of today; it was asked for with adjusted=false")
-    return {partition: jsontext.columns([{"date": day, **row} for row in rows], FIELDS)}
+    days = {time: _day(time) for time in {str(row.get("t")) for row in rows}}
+    if days and day not in days.values():
+        others = ", ".join(sorted(set(days.values())))[:80]
+        raise BadDataError(f"Massive's answer for {day} holds bars of {others}, none of the day asked for")
+    dated = [{"date": day if days[str(row.get("t"))] == day else None, **row} for row in rows]
+    return {partition: jsontext.columns(dated, FIELDS)}
+
+
+def _day(time: str) -> str:
+    """The day in New York that a bar's time is on, be it the session's close or the midnight before; the time itself where it is none."""
+    try:
+        return datetime.fromtimestamp(int(time) / 1000, NEW_YORK).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return time

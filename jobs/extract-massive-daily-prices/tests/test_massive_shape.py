@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -44,11 +44,40 @@ def test_a_closed_market_is_a_day_without_rows(body: bytes) -> None:
         (b'{"status":"ERROR","error":"maximum requests"}', "is an error"),
         (answer(resultsCount=2), "says 2 rows and holds 1"),
         (answer(adjusted=True), "split-adjusted"),
+        (answer(results=[{**BAR, "t": 1356728400000}]), "holds bars of 2012-12-28, none of the day asked for"),
+        (answer(results=[{**BAR, "t": [1]}]), "none of the day asked for"),
     ],
 )
 def test_an_error_inside_a_200_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(BadDataError, match=told):
         shape(body, ASK)
+
+
+def test_a_bar_of_another_day_is_in_quarantine_among_those_of_the_day() -> None:
+    stale = {**BAR, "T": "IBM", "t": 1356728400000}
+    body = answer(resultsCount=100, results=[*({**BAR, "T": f"A{n}"} for n in range(99)), stale])
+    kept = contract.enforce(rules("extract_massive_daily_prices", "massive_daily_prices"), shape(body, ASK)["date=2012-12-31"])
+    assert kept.table.num_rows == 99
+    assert kept.quarantine is not None
+    assert kept.quarantine.num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("day", "time"),
+    [
+        ("2005-04-01", "2005-04-01T05:00Z"),  # midnight in New York, where clocks went forward on 3 April
+        ("2005-04-04", "2005-04-04T04:00Z"),
+        ("2012-03-09", "2012-03-09T21:00Z"),  # the close, before and after a night of 23 hours
+        ("2012-03-12", "2012-03-12T20:00Z"),
+        ("2012-11-02", "2012-11-02T20:00Z"),  # and of 25
+        ("2012-11-05", "2012-11-05T21:00Z"),
+        ("2012-02-29", "2012-02-29T21:00Z"),
+    ],
+)
+def test_a_bar_is_of_its_day_in_new_york(day: str, time: str) -> None:
+    sent = answer(results=[{**BAR, "t": int(datetime.fromisoformat(time).timestamp() * 1000)}])
+    (columns,) = shape(sent, ASK._replace(partitions=(f"date={day}",))).values()
+    assert columns["date"] == [day]
 
 
 def test_weekends_are_not_asked_for() -> None:
