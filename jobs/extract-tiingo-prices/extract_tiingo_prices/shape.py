@@ -23,5 +23,6 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("date"), str) for row in rows):
         raise BadDataError(f"Tiingo's answer for {ticker} is no list of days with a date; it begins {body[:60]!r}")
     days = [{"ticker": ticker, **row, "date": row["date"].removesuffix("T00:00:00.000Z")} for row in rows]
+    days.sort(key=lambda row: row["date"])  # a year that came in two parts would be its last one
     grouped = groupby(days, lambda row: f"ticker={ticker}/year={row['date'][:4]}")
     return {partition: jsontext.columns(list(part)) for partition, part in grouped if partition in ask.partitions}

@@ -40,6 +40,16 @@ def test_years_without_prices_are_left_out() -> None:
     assert shape(b"[]", ASK) == {}
 
 
+def test_days_in_any_order_are_all_kept() -> None:
+    days = ["2012-12-31", "2013-01-02", "2012-02-29", "2013-01-03", "2012-02-28"]
+    body = b"[" + b",".join(DAY.replace(b"2012-12-31", day.encode()) for day in days) + b"]"
+    found = {partition: columns["date"] for partition, columns in shape(body, ASK).items()}
+    assert found == {
+        "ticker=AAPL/year=2012": ["2012-02-28", "2012-02-29", "2012-12-31"],
+        "ticker=AAPL/year=2013": ["2013-01-02", "2013-01-03"],
+    }
+
+
 @pytest.mark.parametrize("body", [b"", b"[{]", b'{"detail":"Error: Ticker \'ZZZZ\' not found"}', b'[{"close":1}]', b"<html>"])
 def test_what_is_no_list_of_days_is_refused(body: bytes) -> None:
     with pytest.raises(BadDataError, match="Tiingo's answer for AAPL"):
