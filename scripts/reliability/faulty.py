@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import boto3
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from scripts.reliability.scene import Stage
 
@@ -55,13 +57,25 @@ def s3(_stage: Stage) -> Iterator[S3]:
     os.environ.update(KEYS, AWS_ENDPOINT_URL=f"http://{host}:{port}")
     os.environ.pop("AWS_CA_BUNDLE", None)
     try:
-        yield S3(f"http://{host}:{port}")
+        with patch.object(S3Response, "put_object", _one_at_a_time(S3Response.put_object)):
+            yield S3(f"http://{host}:{port}")
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
         server.stop()
+
+
+def _one_at_a_time(put: Callable[[S3Response], Any]) -> Callable[[S3Response], Any]:
+    """S3 looks whether a key is free and takes it in one step; moto does so in two, and two writers may have it."""
+    lock = Lock()
+
+    def put_object(response: S3Response) -> Any:  # noqa: ANN401  moto's own
+        with lock:
+            return put(response)
+
+    return put_object
 
 
 @dataclass

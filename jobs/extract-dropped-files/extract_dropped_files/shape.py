@@ -36,10 +36,13 @@ FIRST_READER = f"""
 import io, sys
 from arro3.io import read_parquet
 size = 0
-for batch in read_parquet(io.BytesIO(sys.stdin.buffer.read())):
-    size += batch.nbytes
-    if size > {LARGEST_BYTES}:
-        break
+try:
+    for batch in read_parquet(io.BytesIO(sys.stdin.buffer.read())):
+        size += batch.nbytes
+        if size > {LARGEST_BYTES}:
+            break
+except BaseException as error:
+    print(str(error).partition(chr(10))[0] or type(error).__name__)
 """
 Scalar = str | bool | int | float | Decimal | None
 
@@ -155,8 +158,8 @@ def _json_lines(data: bytes, name: str) -> Columns:
 
 
 def _parquet(data: bytes, name: str) -> Columns:
-    if not _survived(data):
-        raise BadDataError(f"{name} is no Parquet file that can be read: it aborts its reader")
+    if reason := _broken(data):
+        raise BadDataError(f"{name} is no Parquet file that can be read: {reason}")
     try:
         return _read_parquet(data, name)
     except BadDataError:
@@ -167,10 +170,15 @@ def _parquet(data: bytes, name: str) -> Columns:
         raise BadDataError(f"{name} is no Parquet file that can be read: {str(error).partition(chr(10))[0]}") from None
 
 
-def _survived(data: bytes) -> bool:
-    """Whether a process that reads a Parquet file lives on; broken pages make the reader abort the process, which nothing can catch."""
-    first = subprocess.run([sys.executable, "-P", "-c", FIRST_READER], input=data, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
-    return first.returncode not in (-signal.SIGABRT, -signal.SIGSEGV)
+def _broken(data: bytes) -> str:
+    """Why a Parquet file cannot be read; nothing where it can.
+
+    Another process reads it first: on broken pages the reader aborts its process, which nothing can catch, or writes a trace of its own.
+    """
+    first = subprocess.run([sys.executable, "-P", "-c", FIRST_READER], input=data, capture_output=True, check=False)  # noqa: S603
+    if first.returncode in (-signal.SIGABRT, -signal.SIGSEGV):
+        return "it aborts its reader"
+    return first.stdout.decode(errors="replace").strip()
 
 
 def _read_parquet(data: bytes, name: str) -> Columns:

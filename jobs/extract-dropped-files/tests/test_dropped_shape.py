@@ -118,10 +118,11 @@ def test_parquet_gives_its_values_as_contracts_know_them() -> None:
         (ABORTING, "a.parquet", "no Parquet file that can be read"),
     ],
 )
-def test_what_is_no_file_of_figures_is_refused_in_a_sentence(data: bytes, name: str, told: str) -> None:
+def test_what_is_no_file_of_figures_is_refused_in_a_sentence(data: bytes, name: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BadDataError, match=told) as error:
         shape(data, name)
     assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
