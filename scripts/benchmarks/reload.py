@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -21,6 +20,7 @@ from scripts.benchmarks.took import Took
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from threading import Event
 
     from orchestration.local.postgres import Postgres
 
@@ -138,9 +138,9 @@ def _replaced(place: Place, way: Callable[[Place], Callable[[], Took]], times: i
 @contextmanager
 def _reading(server: Postgres) -> Iterator[list[float]]:
     """Seconds that each of many small queries took meanwhile."""
-    waits, over = [0.0], Event()
+    waits = [0.0]
 
-    def read() -> None:
+    def read(over: Event) -> None:
         with psycopg.connect(server.url, password=server.password, autocommit=True) as reader:
             while not over.is_set():
                 began_s = time.perf_counter()
@@ -148,13 +148,8 @@ def _reading(server: Postgres) -> Iterator[list[float]]:
                 waits.append(time.perf_counter() - began_s)
                 time.sleep(0.002)
 
-    thread = Thread(target=read)
-    thread.start()
-    try:
+    with took.meanwhile(read):
         yield waits
-    finally:
-        over.set()
-        thread.join()
 
 
 def _first_version(place: Place) -> None:

@@ -67,19 +67,27 @@ def _watched(pid: int) -> Iterator[list[int]]:
 
     Not from getrusage: what it tells of a child begins with what its parent had at the fork.
     """
-    peaks, over = [0], Event()
+    peaks = [0]
 
-    def watch() -> None:
+    def watch(over: Event) -> None:
         while not over.wait(LOOK_EVERY_S):
             peaks.append(_peak_kib(pid))
 
-    watcher = Thread(target=watch)
-    watcher.start()
-    try:
+    with meanwhile(watch):
         yield peaks
+
+
+@contextmanager
+def meanwhile(work: Callable[[Event], None]) -> Iterator[None]:
+    """Work done in a thread while the block lasts; it is given an event that tells it to end, and waited for."""
+    over = Event()
+    worker = Thread(target=work, args=[over])
+    worker.start()
+    try:
+        yield
     finally:
         over.set()
-        watcher.join()
+        worker.join()
 
 
 def _peak_kib(pid: int) -> int:

@@ -181,15 +181,12 @@ def _new_leaf(session: Session, file: Parquet, target: Target) -> bool:
 
 
 def _empty_leaf(session: Session, where: str, target: Target) -> None:
-    """A leaf without rows: nobody who reads the table has to be waited for."""
-    columns, leaf, load, key = target
-    with session.transaction():
-        tables.drop_stage(session, target.stage)
-        session.execute(tables.create_stage(columns, leaf, target.stage, load))
-        for statement in tables.index_stage(leaf, target.stage, key):
-            session.execute(statement)
-    if not tables.attach_empty(session, load.dataset, leaf, target.stage):
-        raise TemporaryError(f"{where}: raw.{load.dataset} is being changed by others all the time; nothing was changed, try again later")
+    """The table beside without its rows as a leaf: nobody who reads the table has to be waited for."""
+    session.execute(sql.SQL("truncate {}").format(sql.Identifier("stage", target.stage)))
+    if not tables.attach_empty(session, target.load.dataset, target.leaf, target.stage):
+        raise TemporaryError(
+            f"{where}: raw.{target.load.dataset} is being changed by others all the time; nothing was changed, try again later"
+        )
 
 
 def _later(session: Session, file: Parquet, target: Target) -> Change:
