@@ -41,15 +41,15 @@ def test_a_first_load_makes_a_split_table_with_the_vendors_columns_and_ours(lake
     job = load(lake, warehouse)
     assert sorted(job.outcomes) == [(DATASET, "ticker=AAPL/year=2011", "committed"), (DATASET, PARTITION, "committed")]
     assert warehouse.rows(ATTRIBUTES) == [
+        ("_load_id", "bigint"),
+        ("known_from", "timestamp with time zone"),
+        ("known_to", "timestamp with time zone"),
         ("ticker", "text"),
         ("date", "date"),
         ("close", "numeric(18,6)"),
         ("volume", "bigint"),
         ("adjClose", "double precision"),
         ("_row_number", "integer"),
-        ("_load_id", "bigint"),
-        ("known_from", "timestamp with time zone"),
-        ("known_to", "timestamp with time zone"),
     ]
     assert warehouse.rows(LEAVES.format(DATASET)) == [('raw."prices-2011"',), ('raw."prices-2012"',)]
     assert warehouse.rows("select distinct known_from, known_to = 'infinity' from raw.prices where date > '2012-01-01'") == [

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 OLDEST_SERVER = 150000  # NULLS NOT DISTINCT
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 100  # readers queue behind a waiting DDL lock; longer than this they would notice
-# A server notices within seconds that a loader was killed, even while it builds an index or waits for a lock.
-SETTINGS = "-c client_connection_check_interval=2000 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+# A server notices within seconds that a loader was killed, even while it builds an index or waits for a lock. Under half a million rows
+# or so, a helping process costs an index more than it saves: the loader's other connection has work for the other core.
+SETTINGS = (
+    "-c client_connection_check_interval=2000 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 "
+    "-c min_parallel_table_scan_size=64MB"
+)
 
 # By the beginning of SQLSTATE (PostgreSQL, appendix A); the first that fits.
 _SENTENCES: tuple[tuple[tuple[str, ...], type[JobError], str], ...] = (

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Columns = dict[str, str]
 ATTACH_TRIES, SWAP_TRIES = 300, 12  # about four minutes, and eight seconds
+# First in each row, where the columns after have no say in how fast they are read: every index and every question as of a moment needs them.
 _META_DDL = sql.SQL("_load_id bigint not null, known_from timestamptz not null, known_to timestamptz not null")
 # A leaf's own defaults: rows copied into it say their load by these settings of the transaction, not on the wire.
 _LEAF_DEFAULTS = sql.SQL(
@@ -87,7 +88,7 @@ def _regclass(session: Session, name: str) -> sql.Literal:
 
 
 def _create(session: Session, dataset: str, columns: Columns, way: Scheme) -> Columns:
-    statement = sql.SQL("create table {} ({}, {}) {}").format(raw(dataset), definitions(columns), _META_DDL, way.clause)
+    statement = sql.SQL("create table {} ({}, {}) {}").format(raw(dataset), _META_DDL, definitions(columns), way.clause)
     comment = sql.SQL("comment on table {} is {}").format(raw(dataset), sql.Literal(way.text))
     with session.transaction():
         session.execute(statement)
@@ -155,10 +156,13 @@ def drop_stage(session: Session, stage: str) -> None:
 
 
 def create_stage(columns: Columns, leaf: Leaf, stage: str, load: Load) -> sql.Composed:
-    """CREATE TABLE for a table beside that can become the leaf: our columns are its defaults, the leaf's bounds its CHECK."""
+    """CREATE TABLE for a table beside that can become the leaf: our columns are its defaults, the leaf's bounds its CHECK.
+
+    Its transaction does not wait for the disk: it is nothing to anybody before the swap, whose commit brings all before it to the disk.
+    """
     statement = sql.SQL(
-        "create table {stage} ({columns}, _load_id bigint not null default {load_id}, known_from timestamptz not null default {known_at}, "
-        "known_to timestamptz not null default 'infinity', constraint fits check ({condition}))"
+        "set local synchronous_commit = off; create table {stage} (_load_id bigint not null default {load_id}, known_from timestamptz not null default {known_at}, "
+        "known_to timestamptz not null default 'infinity', {columns}, constraint fits check ({condition}))"
     )
     return statement.format(
         stage=sql.Identifier("stage", stage),
