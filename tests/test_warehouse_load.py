@@ -12,6 +12,7 @@ import pytest
 from arro3.core import DataType
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
+from jobkit.store import FileStore
 from load_warehouse import copy, leaves, tables, types, versions, work
 from moto import mock_aws
 
@@ -66,6 +67,20 @@ def test_the_same_commit_again_is_unchanged_and_reads_no_data_file(lake: Path, w
     (lake / made.data.path).unlink()
     assert load(lake, warehouse).outcomes == [(DATASET, PARTITION, "unchanged")]
     assert all_versions(warehouse) == before
+
+
+def test_what_is_unchanged_costs_one_listing_and_a_read_for_each_partition(
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for year in (2010, 2011, 2012):
+        commit(lake, [price(f"{year}-01-04")], partition=f"year={year}")
+    load(lake, warehouse)
+    asked = []
+    for way in ("list", "get"):
+        answer = getattr(FileStore, way)
+        monkeypatch.setattr(FileStore, way, lambda store, key, way=way, answer=answer: asked.append(way) or answer(store, key))
+    assert {outcome for _, _, outcome in load(lake, warehouse).outcomes} == {"unchanged"}
+    assert sorted(asked) == ["get", "get", "get", "list"]
 
 
 def test_a_second_partition_of_a_leaf_is_copied_into_it(lake: Path, warehouse: Warehouse) -> None:
@@ -438,8 +453,12 @@ def test_partitions_asked_for_are_found_by_name_as_in_the_list(lake: Path, monke
     for dataset in ("fills", DATASET):
         for year in (2012, 2011):
             commit(lake, [price(f"{year}-01-03")], dataset=dataset, partition=f"year={year}")
-    assert work.wanted(Lake(str(lake)), [], ["year=2012"]) == [("fills", "year=2012"), (DATASET, "year=2012")]
-    assert work.wanted(Lake(str(lake)), [DATASET], ["year=2012", "year=2011"]) == [(DATASET, "year=2011"), (DATASET, "year=2012")]
+    commit(lake, [price("2011-01-04")], partition="year=2011")
+    assert work.wanted(Lake(str(lake)), [], ["year=2012"]) == {("fills", "year=2012"): 1, (DATASET, "year=2012"): 1}
+    assert list(work.wanted(Lake(str(lake)), [DATASET], ["year=2012", "year=2011"]).items()) == [
+        ((DATASET, "year=2011"), 2),
+        ((DATASET, "year=2012"), 1),
+    ]
 
 
 def test_the_plan_names_what_would_be_loaded_and_loads_nothing(lake: Path, warehouse: Warehouse) -> None:

@@ -111,22 +111,30 @@ class Lake:
 
     def partitions(self, dataset: str) -> list[str]:
         """Committed partitions of a dataset, sorted."""
-        prefix = f"raw/{_named(dataset)}/"
-        found = (key.removeprefix(prefix).split("/_commits/") for key in self.store.list(prefix) if "/_commits/" in key)
-        return sorted({parts[0] for parts in found})
+        return sorted(self.heads(dataset))
 
-    def has(self, dataset: str, partition: str) -> bool:
-        """Whether the partition has a commit."""
-        return bool(self._numbers(dataset, partition))
+    def heads(self, dataset: str) -> dict[str, int]:
+        """The newest commit's number of each partition of a dataset, by one listing."""
+        prefix = f"raw/{_named(dataset)}/"
+        numbers: dict[str, int] = {}
+        for key in self.store.list(prefix):
+            partition, _, name = key.removeprefix(prefix).partition("/_commits/")
+            if match := _NUMBER.fullmatch(name):
+                numbers[partition] = max(int(match[1]), numbers.get(partition, 0))
+        return numbers
+
+    def newest(self, dataset: str, partition: str) -> int | None:
+        """The newest commit's number, or None where there is none."""
+        return max(self._numbers(dataset, partition), default=None)
 
     def head(self, dataset: str, partition: str) -> Commit | None:
         """The newest commit, or None where there is none."""
-        numbers = self._numbers(dataset, partition)
-        return self._load(dataset, partition, numbers[-1]) if numbers else None
+        number = self.newest(dataset, partition)
+        return self.read_commit(dataset, partition, number) if number else None
 
     def history(self, dataset: str, partition: str) -> list[Commit]:
         """All commits, oldest first."""
-        return [self._load(dataset, partition, number) for number in self._numbers(dataset, partition)]
+        return [self.read_commit(dataset, partition, number) for number in self._numbers(dataset, partition)]
 
     def read(self, file: File | Source) -> bytes:
         """The file's bytes; a source's as the vendor sent them. Raises BadDataError when they are not what was committed."""
@@ -195,10 +203,13 @@ class Lake:
         keys = self.store.list(f"raw/{_named(dataset)}/{_part(partition)}/_commits/")
         return sorted(int(match[1]) for key in keys if (match := _NUMBER.fullmatch(key.rsplit("/", 1)[-1])))
 
-    def _load(self, dataset: str, partition: str, number: int) -> Commit:
+    def read_commit(self, dataset: str, partition: str, number: int) -> Commit:
+        """One commit. Raises BadDataError where it is gone or cannot be read."""
         key = self._commit_key(dataset, partition, number)
         try:
             return _parse(json.loads(self.store.get(key)))
+        except NotFoundError:
+            raise BadDataError(f"{self.store.uri(key)} was listed and is gone; restore it from a backup") from None
         except (ValueError, KeyError, TypeError) as error:
             raise BadDataError(f"{self.store.uri(key)} is not a commit this version can read: {error}") from None
 

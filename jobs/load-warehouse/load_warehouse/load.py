@@ -61,11 +61,12 @@ class Target(NamedTuple):
         return lock_key("leaf", self.load.dataset, self.leaf.name)
 
 
-def bring_up(session: Session, lake: Lake, dataset: str, partition: str, known: Entry | None) -> Result:
-    """Load what the warehouse lacks of a partition; `known` is its ledger entry of a moment ago. Raises jobkit.errors."""
-    head = lake.head(dataset, partition)
-    if head is None:
-        raise BadDataError(f"{dataset}/{partition}: its commits are gone from the lake; restore them from a backup")
+def bring_up(session: Session, lake: Lake, dataset: str, partition: str, newest: int, known: Entry | None) -> Result:
+    """Load what the warehouse lacks of a partition. Raises jobkit.errors.
+
+    `newest` is its commit's number and `known` its ledger entry, both of a moment ago.
+    """
+    head = lake.read_commit(dataset, partition, newest)
     if known and (known.commit, known.sha256) == (head.number, head.data.sha256):
         return Result(head, changed=False, added=0, closed=0)
     where = f"{dataset}/{partition}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Columns = dict[str, str]
 ATTACH_TRIES, SWAP_TRIES = 300, 12  # about four minutes, and eight seconds
-# First in each row, where the columns after have no say in how fast they are read: every index and every question as of a moment needs them.
+# First in each row, where no vendor's column before them makes them slow to read: every index and question as of a moment needs them.
 _META_DDL = sql.SQL("_load_id bigint not null, known_from timestamptz not null, known_to timestamptz not null")
 # A leaf's own defaults: rows copied into it say their load by these settings of the transaction, not on the wire.
 _LEAF_DEFAULTS = sql.SQL(
@@ -161,7 +161,8 @@ def create_stage(columns: Columns, leaf: Leaf, stage: str, load: Load) -> sql.Co
     Its transaction does not wait for the disk: it is nothing to anybody before the swap, whose commit brings all before it to the disk.
     """
     statement = sql.SQL(
-        "set local synchronous_commit = off; create table {stage} (_load_id bigint not null default {load_id}, known_from timestamptz not null default {known_at}, "
+        "set local synchronous_commit = off; "
+        "create table {stage} (_load_id bigint not null default {load_id}, known_from timestamptz not null default {known_at}, "
         "known_to timestamptz not null default 'infinity', {columns}, constraint fits check ({condition}))"
     )
     return statement.format(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import closing, contextmanager
+from itertools import product
 from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from load_warehouse import ledger, load
 from load_warehouse.session import Session, told
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from jobkit.command import Job
 
@@ -51,22 +52,25 @@ def run(job: Job, lake: str, datasets: Sequence[str], partitions: Sequence[str],
         raise BadDataError(str(bad[0]) + (f" (and {len(bad) - 1:,} more partitions, see the receipt)" if bad[1:] else ""))
 
 
-def wanted(lake: Lake, datasets: Sequence[str], partitions: Sequence[str]) -> list[Partition]:
-    """The lake partitions asked for: of these datasets or all, with these names or all. Raises UsageError on one that is not there."""
+def wanted(lake: Lake, datasets: Sequence[str], partitions: Sequence[str]) -> dict[Partition, int]:
+    """The lake partitions asked for, each with its newest commit's number: of these datasets or all, with these names or all.
+
+    Raises UsageError on one that is not there, MisconfiguredError where nothing is.
+    """
     have = lake.datasets()
     if unknown := sorted(set(datasets) - set(have)):
         raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(have) or 'none'}")
     chosen, asked = sorted(set(datasets)) or have, sorted(set(partitions))
     if asked and len(chosen) * len(asked) <= BY_NAME:
-        named = [(dataset, partition) for dataset in chosen for partition in asked if lake.has(dataset, partition)]
+        named = {item: number for item in product(chosen, asked) if (number := lake.newest(*item))}
         if {partition for _, partition in named} == set(asked):
             return named
-    found = [(dataset, partition) for dataset in chosen for partition in lake.partitions(dataset)]
+    found = {(dataset, partition): number for dataset in chosen for partition, number in sorted(lake.heads(dataset).items())}
     if not found:
         raise MisconfiguredError(f"the lake {lake.store.url} has no committed partition to load; check --lake, or run an extractor first")
     if unknown := sorted(set(asked) - {partition for _, partition in found}):
-        raise UsageError(f"no partition {', '.join(unknown)} in the lake {lake.store.url}; names look like {found[0][1]}")
-    return [item for item in found if not asked or item[1] in asked]
+        raise UsageError(f"no partition {', '.join(unknown)} in the lake {lake.store.url}; names look like {next(iter(found))[1]}")
+    return {item: number for item, number in found.items() if not asked or item[1] in asked}
 
 
 def plan(lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str, password: str) -> list[dict[str, Any]]:
@@ -75,7 +79,7 @@ def plan(lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str
     with _closing([session]), told("plan", session):
         known = ledger.latest(session)
     source = Lake(lake)
-    heads = [head for item in wanted(source, datasets, partitions) if (head := source.head(*item))]
+    heads = [source.read_commit(*item, number) for item, number in wanted(source, datasets, partitions).items()]
     pairs = [(head, known.get((head.dataset, head.partition))) for head in heads]
     return [
         {
@@ -120,7 +124,7 @@ def _closing(sessions: Sequence[Session]) -> Iterator[None]:
 
 
 def _in_parallel(
-    sessions: Sequence[Session], stopping: Event, lake: Lake, known: dict[Partition, Entry], todo: Sequence[Partition]
+    sessions: Sequence[Session], stopping: Event, lake: Lake, known: dict[Partition, Entry], todo: Mapping[Partition, int]
 ) -> Generator[tuple[Partition, Future[Result]], None, None]:
     """Partitions as they are done. When this is closed early, queries are cancelled and every thread is waited for."""
     idle: SimpleQueue[Session] = SimpleQueue()
@@ -131,7 +135,7 @@ def _in_parallel(
         session = idle.get()
         try:
             session.keep_going()
-            return load.bring_up(session, lake, *partition, known.get(partition))
+            return load.bring_up(session, lake, *partition, todo[partition], known.get(partition))
         finally:
             idle.put(session)
 
