@@ -33,7 +33,13 @@ def test_every_part_of_the_page_has_its_command() -> None:
 def test_a_peer_that_is_missing_or_late_is_told_and_the_others_stand() -> None:
     ours, peer, late = took.Took(10.0), peers.PEERS[0], peers.PEERS[1]
     runs = {"COPY BINARY, no key": [took.Took(8.0)], load.OURS: [ours]}
-    text = "\n".join(load.page(load.Loaded(1_000_000, runs, {peer: (500_000, took.Took(20.0)), late: "missing: not done within 300 s"})))
+    text = "\n".join(
+        load.page(
+            load.Loaded(
+                1_000_000, runs, {"keys": took.Took(2.0)}, {peer: (500_000, took.Took(20.0)), late: "missing: not done within 300 s"}
+            )
+        )
+    )
     assert f"| {peer.name} | 500,000 | 20 | 25,000 | 4 times as fast |" in text
     assert f"| {late.name} | missing: not done within 300 s |" in text
     assert all(f"{name}; {reason}" in text for name, reason in peers.ABSENT.items())

@@ -38,10 +38,11 @@ from pg_indexes where schemaname = 'raw' and tablename = 'prices-2020-01'
 
 
 class Loaded(NamedTuple):
-    """Every run of every way to load so many rows; of each peer its rows and run, or why it is missing."""
+    """Every run of every way to load so many rows; what each kind of index takes of ours; of each peer its rows and run, or why not."""
 
     rows: int
     runs: dict[str, list[Took]]
+    indexes: dict[str, Took]
     peers: dict[Peer, tuple[int, Took] | str]
 
 
@@ -75,7 +76,8 @@ def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> Loaded:
             place = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
             made = {files: place.made(files) for files in {MONTHS, *(peer.files for peer in beside)}}
             runs = _limits(place, times, made[MONTHS])
-            return Loaded(made[MONTHS][0], runs, {peer: _peer(place, peer, made[peer.files]) for peer in beside})
+            indexes = {kind: _rebuilt(place, ending) for kind, ending in (("keys", "key"), ("indexes of loads", "load"))}
+            return Loaded(made[MONTHS][0], runs, indexes, {peer: _peer(place, peer, made[peer.files]) for peer in beside})
 
 
 def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbols: int) -> Place:
@@ -120,6 +122,17 @@ def _ours(place: Place) -> Took:
     place.admin.execute(b"checkpoint")
     words = ["--lake", str(place.lake), "--warehouse", place.server.url, "--warehouse-password", place.server.password_reference]
     return took.process([sys.executable, "-m", "load_warehouse", "run", *words], server=place.server)
+
+
+def _rebuilt(place: Place, ending: str) -> Took:
+    """The indexes of one kind of all leaves, built again on one connection."""
+    named = f"select indexname from pg_indexes where schemaname = 'raw' and tablename like 'prices-%' and indexname like '%-{ending}'"
+    names = [row[0] for row in place.admin.execute(named.encode()).fetchall()]
+    place.admin.execute(b"set min_parallel_table_scan_size = '64MB'")
+    cpu_s, began_s = took.server_cpu_s(place.server), time.perf_counter()
+    for name in names:
+        place.admin.execute(f'reindex index raw."{name}"'.encode())
+    return Took(time.perf_counter() - began_s, server_cpu_s=took.server_cpu_s(place.server) - cpu_s)
 
 
 def _unkeyed(place: Place) -> Took:
@@ -186,6 +199,9 @@ def page(found: Loaded) -> Iterator[str]:
     yield "Each table is held against count and hash of the rows as they were made."
     yield ""
     yield from took.table(found.runs, OURS)
+    yield ""
+    for kind, one in found.indexes.items():
+        yield f"Built again on one connection, the {kind} take {one.wall_s:.2f} s and {one.server_cpu_s:.2f} CPU s of the server."
     rates = {name: found.rows / took.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
     if found.peers:
         yield ""
