@@ -14,6 +14,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from pydantic import Field
 
 from orchestration import run_job
+from orchestration.away import patiently
 from orchestration.pieces import cut, period
 from orchestration.run_job import JobFailedError, side_by_side
 
@@ -51,6 +52,7 @@ class Backfill:
         """The datasets of which the lake holds something, by name."""
         return sorted({self._dataset[key] for key, outcome in self._outcomes.items() if outcome == "done"})
 
+    @patiently
     async def show_plan(self) -> None:
         """Leave a table of the runs to come, and how much of each job's range is committed already."""
         table = [{"job": piece.job, "partitions": piece.subject, "count": len(piece.partitions)} for piece in self.pieces[:PLAN_ROWS]]
@@ -94,6 +96,7 @@ class Backfill:
         self._outcomes.update({(piece.job, partition): outcome for partition in piece.partitions})
         await self._show()
 
+    @patiently
     async def _show(self, *, now: bool = False) -> None:
         """Bring the table of periods and jobs up to date: one artifact, some seconds apart."""
         if not now and time.monotonic() - self._shown_s < SHOWN_EVERY_S:

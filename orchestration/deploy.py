@@ -24,7 +24,7 @@ from jobkit.report import prefect
 from images import engine
 from images.plan import SERVICES, PlanError
 from jobs.catalogue import CatalogueError, JobSpec, catalogue
-from orchestration import schedules
+from orchestration import schedules, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +84,7 @@ def docker_flow_variables() -> dict[str, Any]:
     """A flow on the Docker pool: it reads no data and so gets none of the jobs' secrets. Builds the image where it is missing."""
     (service,) = (service for service in SERVICES if service.name == "orchestration")
     image = engine.build(service, engine.Surroundings.of(os.environ))
-    return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": FLOW_ENVIRONMENT, "volumes": []}
+    return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": {**FLOW_ENVIRONMENT, **worker.CLIENT}, "volumes": []}
 
 
 def ecs_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def ecs_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
 
 def ecs_flow_variables(task_definition: str) -> dict[str, Any]:
     """A flow on ECS."""
-    return {"command": "python -m prefect.engine", "task_definition_arn": task_definition, "env": FLOW_ENVIRONMENT}
+    return {"command": "python -m prefect.engine", "task_definition_arn": task_definition, "env": {**FLOW_ENVIRONMENT, **worker.CLIENT}}
 
 
 # What a kind of pool needs to know of a job, given its program: an installed command, an image by content hash, or a task definition.

@@ -11,6 +11,8 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
+from orchestration.away import patiently
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from uuid import UUID
@@ -53,6 +55,7 @@ async def run_page() -> AsyncIterator[None]:
     await _leave(steps)
 
 
+@patiently
 async def _leave(steps: Sequence[Step]) -> None:
     await acreate_markdown_artifact(markdown(steps, flow_run.flow_name), key=flow_run.flow_name, description=_total(steps))
 

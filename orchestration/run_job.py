@@ -20,6 +20,7 @@ from prefect.runtime import deployment
 from websockets.exceptions import WebSocketException
 
 from orchestration import schedules
+from orchestration.away import patiently
 from orchestration.page import Step, note
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ async def run(job: str, options: Mapping[str, object], *, verb: str = "run", sub
 
 async def _try(job: str, options: Mapping[str, object], verb: str, subject: str, number: int) -> Receipt:
     name = " ".join(filter(None, [job, subject, f"(try {number})" if number > 1 else ""]))
-    run_id = await _start(job, options, verb, name)
+    run_id = await _start(job, options, verb, name, str(uuid4()))
     async with get_client() as client:
         with _cancelling(run_id):
             run = await _ended(client, run_id)
@@ -125,14 +126,15 @@ def datasets(receipt: Receipt) -> list[str]:
     return list(dict.fromkeys(partition["dataset"] for partition in receipt["partitions"]))
 
 
-async def _start(job: str, options: Mapping[str, object], verb: str, name: str) -> UUID:
+@patiently
+async def _start(job: str, options: Mapping[str, object], verb: str, name: str, key: str) -> UUID:
     """The id of a new run. With a key of its own, so that a request sent twice starts one run."""
     try:
         run = await arun_deployment(
             f"{job}/{deployment.name}",
             parameters=schedules.of_job(options, job),
             flow_run_name=name,
-            idempotency_key=str(uuid4()),
+            idempotency_key=key,
             timeout=0,
             job_variables=None if verb == RUN else {"command": await _command(job, verb)},
         )
@@ -145,6 +147,7 @@ async def _start(job: str, options: Mapping[str, object], verb: str, name: str) 
     return run.id
 
 
+@patiently
 async def _command(job: str, verb: str) -> str:
     """What the pool starts for another verb than `run`: the deployment's own command, which ends with the verb."""
     async with get_client() as client:
@@ -152,6 +155,7 @@ async def _command(job: str, verb: str) -> str:
     return str((found.job_variables or {}).get("command", RUN)).removesuffix(RUN) + verb
 
 
+@patiently
 async def options_of(job: str) -> frozenset[str]:
     """The names of a job's options. Raises JobFailedError for a job that has no deployment."""
     async with get_client() as client:
@@ -189,6 +193,7 @@ def _cancelling(flow_run_id: UUID) -> Iterator[None]:
         raise
 
 
+@patiently
 async def _receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | None:
     """What the job's reporter posted; None when it did not come that far."""
     wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), type=ArtifactFilterType(any_=["receipt"]))

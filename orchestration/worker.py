@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ACCESS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
+# Pauses of two seconds, four, eight, together more than eight minutes in which a server is back; by default it is one minute.
+CLIENT = {"PREFECT_CLIENT_MAX_RETRIES": "8"}
 SETTINGS = {
+    **CLIENT,
     "DO_NOT_TRACK": "1",
     "PREFECT_PROFILES_PATH": str(Path(__file__).with_name("profiles.toml")),
     "PREFECT_WORKER_QUERY_SECONDS": "1",  # oftener, a server on SQLite is busy with the question alone

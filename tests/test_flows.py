@@ -20,13 +20,13 @@ from jobs.catalogue import catalogue
 from orchestration import deploy, reconcile, schedules, watch, worker
 from orchestration.local import programs, server
 from orchestration.pieces import Piece, cut, period, span
-from tests import flow_stack
+from scripts.reliability import flow_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.flow_stack import FlowStack
+    from scripts.reliability.flow_stack import FlowStack
 
 MASSIVE, TREASURY, NOTHING = "extract-massive-daily-prices", "extract-treasury-yields", "extract-nothing"
 AFTER = ["load-warehouse", "transform-warehouse", "publish-marts"]

@@ -287,14 +287,13 @@ def test_a_run_being_cancelled_ends_cancelled(server: FakePrefect) -> None:
 def test_a_cancellation_between_the_look_and_the_last_state_ends_cancelled(server: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
     told = reporter(server, poll_s=60)
     told.started()
-    read = told._read
+    propose = told._propose
 
-    def read_then_cancel(within_s: float) -> dict[str, Any]:
-        answer = read(within_s)
-        server.state = "CANCELLING"
-        return answer
+    def cancel_then_propose(state: str, *more: Any) -> dict[str, Any]:
+        server.state = "CANCELLING" if server.proposals() == ["RUNNING"] else server.state
+        return propose(state, *more)
 
-    monkeypatch.setattr(told, "_read", read_then_cancel)
+    monkeypatch.setattr(told, "_propose", cancel_then_propose)
     told.finished(RECEIPT, 0, "done")
     assert server.proposals() == ["RUNNING", "COMPLETED", "CANCELLED"]
 
@@ -304,6 +303,19 @@ def test_the_last_state_survives_a_server_that_is_away_for_a_while(server: FakeP
     told.started()
     server.failures = {f"/flow_runs/{RUN}": [503] * 4, f"/flow_runs/{RUN}/set_state": [0, 503]}
     told.finished(RECEIPT, 0, "done")
+    assert server.state == "COMPLETED"
+
+
+def test_the_receipt_of_a_job_that_ends_while_the_server_is_away_is_there_before_its_state(
+    server: FakePrefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefect, "STOP_WITHIN_S", 0.1)
+    told = reporter(server, poll_s=0.1)
+    told.started()
+    server.failures = {path: [0, 503, 503, 503, 503] for path in (f"/flow_runs/{RUN}", "/artifacts/", f"/flow_runs/{RUN}/set_state")}
+    told.finished(RECEIPT, 0, "done")
+    assert {body["type"] for body in server.bodies("/artifacts/")} == {"receipt", "table"}
+    assert [path for _, path, _ in server.seen][-1] == f"/flow_runs/{RUN}/set_state"
     assert server.state == "COMPLETED"
 
 

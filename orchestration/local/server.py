@@ -83,15 +83,15 @@ def stop(server: Server) -> None:
     programs.stop(server.program, STOP_WITHIN_S)
 
 
-def start(directory: Path) -> Server:
-    """Start the server that keeps its runs under `directory`; it is not ready yet.
+def start(directory: Path, port: int = 0) -> Server:
+    """Start the server that keeps its runs under `directory`; it is not ready yet. Port 0 is any that is free.
 
     It gets a socket that listens already, so that nobody can take the port while it loads.
     """
     home = directory / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     auth_string = _auth_string(home / "auth")
-    with socket.create_server((HOST, 0), backlog=128) as listening:
+    with socket.create_server((HOST, port), backlog=128) as listening:
         url = f"http://{HOST}:{listening.getsockname()[1]}/api"
         environment = {
             "PYTHONPATH": str(programs.REPOSITORY),

@@ -200,8 +200,8 @@ def page(found: Loaded) -> Iterator[str]:
     yield ""
     yield from took.table(found.runs, OURS)
     yield ""
-    for kind, one in found.indexes.items():
-        yield f"Built again on one connection, the {kind} take {one.wall_s:.2f} s and {one.server_cpu_s:.2f} CPU s of the server."
+    for kind, built in found.indexes.items():
+        yield f"Built again on one connection, the {kind} take {built.wall_s:.2f} s and {built.server_cpu_s:.2f} CPU s of the server."
     rates = {name: found.rows / took.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
     if found.peers:
         yield ""

@@ -17,7 +17,7 @@ from jobkit.lake import Draft, Lake
 from jobkit.store import FileStore
 
 from orchestration import extracts
-from scripts.reliability import corrections, faulty, kills, malformed, scene
+from scripts.reliability import corrections, faulty, kills, malformed, outages, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,10 +50,11 @@ class Much(NamedTuple):
     stops: int
     documents: int
     names: int
+    outages: int
 
 
-ALL = Much(seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000)
-LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300)
+ALL = Much(seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10)
+LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1)
 
 
 def killed(stage: Stage, much: Much, rng: random.Random) -> Row:
@@ -322,6 +323,18 @@ def _wait_for(stage: Stage) -> None:
     raise RuntimeError("the server did not come back within twenty seconds")
 
 
+def without_prefect(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Prefect's server away in the middle of a flow."""
+    found = outages.outages(stage.fresh("flows"), much.outages, rng)
+    return Row(
+        "Prefect's server killed in the middle of a backfill, back at once or after a minute",
+        found.backfills,
+        f"each backfill ended well, each of its steps was done once and none twice at once, {found.longest_s:.0f} s after the server "
+        f"was back at the latest; {found.runs} runs",
+        found.wrong[:3],
+    )
+
+
 def repeated(stage: Stage, much: Much, rng: random.Random) -> Row:
     """The same day again and again, days in random order, ranges that overlap."""
     wrong: list[str] = []
@@ -459,6 +472,7 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "storage": refused,
     "stops": stopped,
     "server": crashed,
+    "prefect": without_prefect,
     "repeats": repeated,
     "malformed": broken,
     "hostile": hostile,

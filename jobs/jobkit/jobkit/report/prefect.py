@@ -30,8 +30,7 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 POLL_S = 1.5  # cancellation is seen within two seconds
 HEARTBEAT_S = 30.0
 PROGRESS_AFTER_S = 5.0
-START_WITHIN_S = 60.0
-FINAL_WITHIN_S = 120.0  # a server that restarts is back by then
+START_WITHIN_S = FINAL_WITHIN_S = 120.0  # a server that restarts is back by then
 STOP_WITHIN_S = 5.0  # of the ten seconds that a stopped job has
 BATCH, HELD = 200, 20_000  # log records in a call, and held while the server is away
 TEXT = 50_000  # characters of a message
@@ -170,17 +169,21 @@ class Prefect:
         return self._cancelled
 
     def finished(self, receipt: dict[str, Any], exit_code: int, sentence: str) -> None:
-        """Post the rest of the logs, the receipt, and the last state: a state is final, so it comes last."""
+        """Post the rest of the logs, the receipt, and the last state: a state is final, so it comes last.
+
+        A server that is away is waited for before the first of them: whoever sees the state looks for the receipt.
+        """
         stopped = exit_code in (errors.StoppedError.exit_code, INTERRUPTED)
         deadline = time.monotonic() + (STOP_WITHIN_S if stopped else FINAL_WITHIN_S)
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join(1.0)
-        for step in (self._send_logs, lambda: self._send_receipt(receipt, sentence)):
-            with contextlib.suppress(ApiError):
-                step()
         proposed = "COMPLETED" if exit_code == 0 else "CRASHED" if stopped else "FAILED"
         with contextlib.suppress(ApiError):
+            self._read(_left_s(deadline))
+            for step in (self._send_logs, lambda: self._send_receipt(receipt, sentence, deadline)):
+                with contextlib.suppress(ApiError):
+                    step()
             self._end(proposed, sentence, deadline)
 
     def _start(self) -> bool:
@@ -223,12 +226,12 @@ class Prefect:
 
     def _end(self, proposed: str, sentence: str, deadline: float) -> None:
         """Propose the last state, unless the run is CANCELLED; a cancelled run ends CANCELLED."""
-        state = self._read(max(1.0, deadline - time.monotonic()))["state"]["type"]
+        state = self._read(_left_s(deadline))["state"]["type"]
         for _ in range(2):
             if state in ("CANCELLED", proposed):
                 return
             wanted = "CANCELLED" if state == "CANCELLING" else proposed
-            state = self._propose(wanted, sentence[:TEXT], max(1.0, deadline - time.monotonic()))["state"]["type"]
+            state = self._propose(wanted, sentence[:TEXT], _left_s(deadline))["state"]["type"]
             if state != "CANCELLING":
                 return
 
@@ -288,7 +291,7 @@ class Prefect:
         }
         self._api.call("POST", "/events", [event], within_s=self._poll_s)
 
-    def _send_receipt(self, receipt: dict[str, Any], sentence: str) -> None:
+    def _send_receipt(self, receipt: dict[str, Any], sentence: str, deadline: float) -> None:
         """Post the receipt twice: as a table for people, and whole, without a key, for whoever chains jobs."""
         table = [_row(partition) for partition in receipt["partitions"][:TABLE_ROWS]]
         left = len(receipt["partitions"]) - len(table)
@@ -296,7 +299,11 @@ class Prefect:
         shown = {"key": f"receipt-{receipt['job']}", "type": "table", "data": json.dumps(table, default=str)}
         shown["description"] = f"**{receipt['status']}**: {sentence}{more}"
         for artifact in ({"type": "receipt", "data": receipt}, shown):
-            self._api.call("POST", "/artifacts/", {**artifact, "flow_run_id": self._id}, within_s=STOP_WITHIN_S)
+            self._api.call("POST", "/artifacts/", {**artifact, "flow_run_id": self._id}, within_s=_left_s(deadline))
+
+
+def _left_s(deadline: float) -> float:
+    return max(1.0, deadline - time.monotonic())
 
 
 def _row(partition: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""A real Prefect server and process worker with jobs that flows can run in seconds; for tests/test_flows.py and test_reconcile.py.
+"""A real Prefect server and process worker with jobs that flows can run in seconds.
 
 The extractors of Treasury and Massive are the real ones, against the sample vendors. What comes after them only says that it ran, and
-`extract-nothing` ends, waits or fails as its options say.
+`extract-nothing` ends, waits or fails as its options say, and fails where it works on the same days twice at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from jobkit.errors import TemporaryError
 
 from jobs.catalogue import JobSpec, catalogue
 from orchestration import deploy, watch
@@ -66,9 +69,11 @@ def plan(job, **_):
 main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)
 """
 NOTHING_MAIN = '''
+import fcntl
 import os
 import time
 from datetime import timedelta
+from pathlib import Path
 import click
 from jobkit import command, errors, options
 
@@ -87,6 +92,9 @@ def days(start, end):
 def run(job, start, end, seconds, bad, refused, lake):
     """Wait, then say that the days are there."""
     job.log.info("at work")
+    Path(lake).mkdir(exist_ok=True)
+    turn = Path(lake, f"nothing-{start}").open("w")
+    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
     job.details["environment"] = sorted(os.environ)
     time.sleep(seconds)
     if refused:
@@ -113,6 +121,16 @@ class FlowStack:
     directory: Path
     vendors: str
     wanted: list[deploy.Wanted]
+    prefect: list[server.Server]  # the one that runs
+
+    def without_server(self, away_s: float) -> None:
+        """Kill Prefect's server, and start it again after so many seconds, where it was; it answers when this returns."""
+        old = self.prefect.pop()
+        old.program.process.kill()
+        old.program.process.wait()
+        time.sleep(away_s)
+        self.prefect.append(server.start(self.directory, urlsplit(old.url).port or 0))
+        self.prefect[-1].wait()
 
     def start(self, flow: str, **parameters: object) -> str:
         """The id of a new run of a flow, with places of this stack."""
@@ -125,11 +143,11 @@ class FlowStack:
         deadline = time.monotonic() + within_s
 
         def check() -> None:
-            assert time.monotonic() < deadline, "the flow run does not end"
+            if time.monotonic() > deadline:
+                raise TemporaryError(f"the flow run {run_id} has not ended within {within_s:.0f} s")
 
         *seen, ending = list(watch.follow(self.api, run_id, check))
-        assert isinstance(ending, watch.Ending)
-        return [step for step in seen if isinstance(step, watch.Step) and step.ended], ending
+        return [step for step in seen if isinstance(step, watch.Step) and step.ended], cast("watch.Ending", ending)
 
     def receipt(self, run_id: str) -> dict[str, Any]:
         """The receipt that a job's run left."""
@@ -180,7 +198,7 @@ def start_worker(directory: Path, prefect: server.Server) -> programs.Program:
 def running(directory: Path) -> Iterator[FlowStack]:
     """The stack, up and with everything registered."""
     prefect = server.start(directory)
-    workers = None
+    servers, workers = [prefect], None
     vendors = programs.start(
         "sample vendors", [sys.executable, str(programs.REPOSITORY / "scripts" / "sample_vendors"), "--port", "0"], directory, {}
     )
@@ -193,10 +211,12 @@ def running(directory: Path) -> Iterator[FlowStack]:
         deploy.register(prefect.api(), wanted, kind="process", pool=POOL)
         workers = start_worker(directory, prefect)
         vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
-        yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0], wanted)
+        yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0], wanted, servers)
     finally:
         if workers:
             programs.stop(workers)
         programs.stop(vendors)
-        server.stop(prefect)
-    assert programs.left_behind(directory) == []
+        for one in servers:
+            server.stop(one)
+    if left := programs.left_behind(directory):
+        raise RuntimeError(f"left running: {left}")
