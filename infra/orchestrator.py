@@ -82,7 +82,7 @@ def make(
         settings,
         keys,
         tasks.Task(
-            "flows", image, FLOW_CPU, FLOW_MEMORY, ["python", "-m", "prefect.engine"], environment=client, secrets=reporting(secret)
+            "flows", image, FLOW_CPU, FLOW_MEMORY, ["python", "-m", "orchestration.engine"], environment=client, secrets=reporting(secret)
         ),
     )
     events, dead_letters = _events(settings, keys, cluster)

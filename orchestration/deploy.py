@@ -36,6 +36,7 @@ HEARTBEAT_S = 30  # of a flow; its jobs have the same
 FLOWS = ("backfill", "daily", "reconcile")
 FLOW_SIZE = {"memory": "512m", "cpu": 256}
 FLOW_ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
+CONTAINER_ENVIRONMENT = {**FLOW_ENVIRONMENT, **worker.CLIENT}  # a process has its worker's
 DESCRIBERS = 2  # at a time; a describe is a tenth of a second of one core
 DESCRIBE = '{{index .Config.Labels "finelt.describe"}}'
 PAGE = 200  # the most that a filter route of Prefect gives at once
@@ -75,16 +76,16 @@ def docker_variables(spec: JobSpec, program: str) -> dict[str, Any]:
 def process_flow_variables() -> dict[str, Any]:
     """A flow on the process pool, from this checkout.
 
-    The command is named so that the worker starts Prefect's engine itself; without one it first resolves a workspace.
+    The command is named so that the worker starts the engine itself; without one it first resolves a workspace.
     """
-    return {"command": f"{shlex.quote(sys.executable)} -m prefect.engine", "env": {"PYTHONPATH": str(REPOSITORY), **FLOW_ENVIRONMENT}}
+    return {"command": f"{shlex.quote(sys.executable)} -m orchestration.engine", "env": {"PYTHONPATH": str(REPOSITORY), **FLOW_ENVIRONMENT}}
 
 
 def docker_flow_variables() -> dict[str, Any]:
     """A flow on the Docker pool: it reads no data and so gets none of the jobs' secrets. Builds the image where it is missing."""
     (service,) = (service for service in SERVICES if service.name == "orchestration")
     image = engine.build(service, engine.Surroundings.of(os.environ))
-    return {"command": "python -m prefect.engine", "image": image, **FLOW_SIZE, "env": {**FLOW_ENVIRONMENT, **worker.CLIENT}, "volumes": []}
+    return {"command": "python -m orchestration.engine", "image": image, **FLOW_SIZE, "env": CONTAINER_ENVIRONMENT, "volumes": []}
 
 
 def ecs_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def ecs_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
 
 def ecs_flow_variables(task_definition: str) -> dict[str, Any]:
     """A flow on ECS."""
-    return {"command": "python -m prefect.engine", "task_definition_arn": task_definition, "env": {**FLOW_ENVIRONMENT, **worker.CLIENT}}
+    return {"command": "python -m orchestration.engine", "task_definition_arn": task_definition, "env": CONTAINER_ENVIRONMENT}
 
 
 # What a kind of pool needs to know of a job, given its program: an installed command, an image by content hash, or a task definition.
