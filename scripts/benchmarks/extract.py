@@ -57,7 +57,7 @@ def measure(times: int) -> tuple[dict[str, dict[str, list[Took]]], list[Paced]]:
     """Ways by document, from a process's start to its exit; and rates."""
     with TemporaryDirectory() as folder:
         found = {document.name: _ways(document, Path(folder), times) for document in _documents()}
-    return found, [_paced(Rate(10, 1), 60), _paced(Rate(5, 1), 30), _paced(Rate(30, 15), 75)]
+    return found, [_paced(Rate(10, 1), 60), _paced(Rate(5, 1), 30), _paced(Rate(30, 60), 90)]
 
 
 def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Took]]:
