@@ -22,7 +22,11 @@ TITLES = {
     "scale": "A backfill of many runs",
     "marts": "What was known, and one new day",
 }
-HEAD = "# Benchmarks\n\nEach part is written by the command under it, on the machine it names; run it to have yours.\n"
+HEAD = """# Benchmarks
+
+Each part is written by the command under it, on the machine it names; run it to have yours. What each was aimed at, and what bounds it:
+[decisions/what-bounds-it.md](decisions/what-bounds-it.md).
+"""
 PART = re.compile(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
