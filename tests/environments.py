@@ -20,7 +20,7 @@ def _made(name: str, requirements: tuple[str, ...]) -> tuple[Path, str | None]:
         return folder, None
     steps = (
         [TOOLS / "bin" / "uv", "venv", "--quiet", "--clear", "--python", sys.executable, folder],
-        [TOOLS / "bin" / "uv", "pip", "install", "--quiet", "--python", folder, *requirements],
+        [TOOLS / "bin" / "uv", "pip", "install", "--no-config", "--quiet", "--python", folder, *requirements],
     )
     for step in steps:
         done = subprocess.run([str(word) for word in step], capture_output=True, text=True, check=False)

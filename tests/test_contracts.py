@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 from jobkit import contract as contracts
-from load_warehouse import types
+from load_warehouse import parquet, types
 
 from jobs import contracts as looked_after
 from jobs.contracts import DBT, SQL_TYPES, Change, Project, diff, files, lint, report
@@ -31,7 +31,7 @@ def test_every_contract_is_sound() -> None:
 def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
     longer = {"timestamp with time zone": "timestamptz"}
     for kind, sql in SQL_TYPES.items():
-        loaded = types.without_collation(str(types.sql_type(types.printed(str(contracts.arrow_type(kind))))))
+        loaded = types.without_collation(str(types.sql_type(parquet.type_name(contracts.arrow_type(kind)))))
         assert longer.get(loaded, loaded) == sql
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -13,15 +17,14 @@ from arro3.core import DataType
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
 from jobkit.store import FileStore
-from load_warehouse import copy, leaves, tables, types, versions, work
+from load_warehouse import copy, leaves, parquet, tables, types, versions, work
 from moto import mock_aws
 
-from tests.warehouse_samples import DATASET, LEAF, PARTITION, PRICES, commit, current, days, load, price
+from tests import environments
+from tests.warehouse_samples import DATASET, LEAF, PARTITION, PRICES, arguments, commit, current, days, load, price
 from tests.warehouse_samples import versions as all_versions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.fixtures_postgres import Warehouse
 
 ATTRIBUTES = """
@@ -351,13 +354,35 @@ VALUES: list[dict[str, str | None]] = [
 def test_every_value_arrives_exactly(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, encoder: str) -> None:
     if encoder == "psycopg":
         monkeypatch.setattr(copy, "pgpq", None)
-    commit(lake, VALUES, dataset="exact", partition="file=all", columns=EXACT, key=("ticker",), leaf="hash(ticker, 1)")
+    commit_exact(lake)
     load(lake, warehouse)
+    assert exact(warehouse) == arrived()
+
+
+@pytest.mark.parametrize("encoder", ["pgpq", "psycopg"])
+def test_where_arro3_is_not_to_be_had_pyarrow_reads_the_same(lake: Path, warehouse: Warehouse, encoder: str) -> None:
+    (packages,) = Path(environments.python("pyarrow", "pyarrow==26.0.1")).parents[1].glob("lib/python*/site-packages")
+    missing = ["arro3.io", *(["pgpq"] if encoder == "psycopg" else [])]
+    program = f"import sys; sys.modules |= dict.fromkeys({missing}); from load_warehouse.__main__ import main; main()"
+    commit_exact(lake)
+    command = [sys.executable, "-c", program, "run", *arguments(lake, warehouse)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(packages)}, capture_output=True, check=True)
+    assert exact(warehouse) == arrived()
+
+
+def commit_exact(lake: Path) -> None:
+    commit(lake, VALUES, dataset="exact", partition="file=all", columns=EXACT, key=("ticker",), leaf="hash(ticker, 1)")
+
+
+def exact(warehouse: Warehouse) -> list[tuple[Any, ...]]:
     names = ", ".join(f'"{name}"::text' for name in EXACT)
-    found = warehouse.rows(f"select {names} from raw.exact order by _row_number")
-    expected = [tuple(row.get(name) for name in EXACT) for row in VALUES]
+    return warehouse.rows(f"select {names} from raw.exact order by _row_number")
+
+
+def arrived() -> list[tuple[str | None, ...]]:
+    """The values as Postgres prints them."""
     told = {"1969-12-31T23:59:59.999999Z": "1969-12-31 23:59:59.999999+00"}
-    assert found == [tuple(told.get(value or "", value) for value in row) for row in expected]
+    return [tuple(told.get(row.get(name) or "", row.get(name)) for name in EXACT) for row in VALUES]
 
 
 def test_a_hash_leaf_takes_the_rows_that_postgres_would_put_there(lake: Path, warehouse: Warehouse) -> None:
@@ -475,11 +500,11 @@ def test_the_plan_names_what_would_be_loaded_and_loads_nothing(lake: Path, wareh
 
 def test_the_type_map_is_exact_or_says_no() -> None:
     known = {str(DataType.decimal128(18, 6)): "numeric(18,6)", str(DataType.timestamp("us", tz="UTC")): "timestamp with time zone"}
-    printed = {types.printed(kind): sql for kind, sql in known.items()}
+    printed = {parquet.type_name(kind): sql for kind, sql in known.items()}
     assert {kind: types.sql_type(kind) for kind in printed} == printed
     unknown = [DataType.timestamp("us"), DataType.timestamp("ns", tz="UTC"), DataType.uint64(), DataType.float32(), DataType.int16()]
     for kind in unknown:
-        assert types.sql_type(types.printed(str(kind))) is None
+        assert types.sql_type(parquet.type_name(kind)) is None
 
 
 def test_leaf_names_fit_where_postgres_would_cut_them() -> None:

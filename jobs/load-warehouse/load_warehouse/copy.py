@@ -1,20 +1,19 @@
 """Parquet to Postgres: Arrow batches encoded as binary COPY, one after the other, so that memory does not grow with the file.
 
 arro3 and pgpq because together they are 15 MB and load 5 million rows in 1.2 times the server's own COPY; pyarrow alone is 168 MB
-(docs/decisions). Where pgpq is not to be had, psycopg encodes row by row: the same bytes, some ten times slower.
+(docs/decisions). Where pgpq is not to be had, psycopg encodes row by row: the same bytes, some ten times slower; where arro3 is not,
+pyarrow reads.
 """
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
-from arro3.io import read_parquet
 from jobkit import steps
 from jobkit.errors import BadDataError
 from psycopg import sql
 
-from load_warehouse import types
+from load_warehouse import parquet, types
 
 try:
     import pgpq
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
-    from arro3.core import RecordBatch, RecordBatchReader
+    from arro3.core import RecordBatch
 
     from load_warehouse.session import Session
 
@@ -45,14 +44,10 @@ class Parquet:
         if len(data) < _SMALLEST or not data.startswith(_MAGIC) or not data.endswith(_MAGIC):
             raise BadDataError(f"{where}: the committed file is no Parquet file; commit the partition again")
         self._data, self.where = data, where
-        reader = self._read()
-        self.schema = reader.schema
+        self.schema, batches = parquet.read(data, BATCH_ROWS)
         self.columns = types.columns(self.schema, where)
-        self._first = next(reader, None)
+        self._first = next(iter(batches), None)
         self.with_nulls: set[str] = set()
-
-    def _read(self) -> RecordBatchReader:
-        return read_parquet(io.BytesIO(self._data), batch_size=BATCH_ROWS)
 
     @property
     def order(self) -> list[str]:
@@ -65,7 +60,7 @@ class Parquet:
 
     def batches(self) -> Iterator[RecordBatch]:
         """The rows."""
-        for batch in self._read():
+        for batch in parquet.read(self._data, BATCH_ROWS)[1]:
             self.with_nulls.update(name for name in self.columns if batch.column(name).null_count)
             yield batch
 

@@ -6,16 +6,14 @@ exclusive to attach or replace it). They belong to the session, so a loader that
 
 from __future__ import annotations
 
-import io
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from arro3.io import read_parquet
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from psycopg import sql
 
-from load_warehouse import copy, leaves, ledger, tables, versions
+from load_warehouse import copy, leaves, ledger, parquet, tables, versions
 from load_warehouse.copy import Parquet
 from load_warehouse.ledger import Bad, Load
 from load_warehouse.session import lock_key, locked, told, tried
@@ -128,8 +126,12 @@ def quarantined(lake: Lake, commit: Commit) -> tuple[Bad, ...]:
     """The rows that a commit has in quarantine, as its file has them."""
     if commit.quarantine is None:
         return ()
-    table = read_parquet(io.BytesIO(lake.read(commit.quarantine))).read_all()
-    return tuple(map(Bad, *(table.column(name).to_pylist() for name in (ROW_NUMBER, "raw_row", "reasons"))))
+    _, batches = parquet.read(lake.read(commit.quarantine), copy.BATCH_ROWS)
+    return tuple(
+        Bad(*row)
+        for batch in batches
+        for row in zip(*(batch.column(name).to_pylist() for name in (ROW_NUMBER, "raw_row", "reasons")), strict=True)
+    )
 
 
 def _known_at(commit: Commit, entry: Entry | None) -> datetime:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from jobkit.errors import BadDataError
 
+from load_warehouse import parquet
+
 if TYPE_CHECKING:
     from arro3.core import Schema
 
@@ -17,7 +19,7 @@ MAX_NAME_BYTES = 63  # Postgres cuts longer names off without a word
 
 # By its bytes: a third faster to sort than by a locale, and no new C library can spoil an index.
 TEXT = 'text collate "C"'
-# Arrow's type as arro3 prints it, and the same type as `tables.read` gives it.
+# Arrow's type as `parquet.type_name` has it, and the same type as `tables.read` gives it.
 _EXACT = {
     "Int32": "integer",
     "Int64": "bigint",
@@ -30,7 +32,6 @@ _EXACT = {
 }
 _DECIMAL = re.compile(r"Decimal128\((\d+), (\d+)\)")
 _TIMESTAMP = re.compile(r'Timestamp\((µs|Microsecond), (Some\()?".+"\)*')
-_PRINTED = re.compile(r"arro3\.core\.DataType<(.*)>", re.DOTALL)
 
 
 def sql_type(arrow_type: str) -> str | None:
@@ -47,12 +48,6 @@ def without_collation(kind: str) -> str:
     return kind.partition(" collate ")[0]
 
 
-def printed(told: str) -> str:
-    """The type within what arro3 prints of one."""
-    match = _PRINTED.match(told.strip())
-    return match[1] if match else told
-
-
 def columns(schema: Schema, where: str) -> dict[str, str]:
     """Column names and Postgres types of a file, in its order, `_row_number` last.
 
@@ -62,7 +57,7 @@ def columns(schema: Schema, where: str) -> dict[str, str]:
     for index in range(len(schema)):
         field = schema.field(index)
         _check_name(field.name, found, where)
-        arrow_type = printed(str(field.type))
+        arrow_type = parquet.type_name(field.type)
         kind = sql_type(arrow_type)
         if kind is None:
             raise BadDataError(f"{where}: column {field.name!r} is of Arrow type {arrow_type}, which no Postgres type holds exactly")
