@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from jobkit.lake import Lake
+from load_warehouse import session
 
 from orchestration.local import postgres
 from scripts.benchmarks import peers, took
@@ -125,14 +126,14 @@ def _ours(place: Place) -> Took:
 
 
 def _rebuilt(place: Place, ending: str) -> Took:
-    """The indexes of one kind of all leaves, built again on one connection."""
+    """The indexes of one kind of all leaves, built again on one connection of the loader's."""
     named = f"select indexname from pg_indexes where schemaname = 'raw' and tablename like 'prices-%' and indexname like '%-{ending}'"
     names = [row[0] for row in place.admin.execute(named.encode()).fetchall()]
-    place.admin.execute(b"set min_parallel_table_scan_size = '64MB'")
-    cpu_s, began_s = took.server_cpu_s(place.server), time.perf_counter()
-    for name in names:
-        place.admin.execute(f'reindex index raw."{name}"'.encode())
-    return Took(time.perf_counter() - began_s, server_cpu_s=took.server_cpu_s(place.server) - cpu_s)
+    with session.connect(place.server.url, place.server.password) as loader:
+        cpu_s, began_s = took.server_cpu_s(place.server), time.perf_counter()
+        for name in names:
+            loader.execute(f'reindex index raw."{name}"'.encode())
+        return Took(time.perf_counter() - began_s, server_cpu_s=took.server_cpu_s(place.server) - cpu_s)
 
 
 def _unkeyed(place: Place) -> Took:

@@ -92,7 +92,8 @@ def read(stage: Stage, much: Much, rng: random.Random) -> Row:
             time.sleep(rng.uniform(0.2, 1.0) * took_s)
             process.kill()
             ended.append(scene.ended(process).code)
-            took_s *= 1.0 if ended[-1] else 0.7  # done before: the first, of everything and perhaps beside others' work, took longer
+            if ended[-1] == 0:  # done before the kill: the first load, of everything and perhaps beside others' work, took longer
+                took_s *= 0.7
         deadline = time.monotonic() + 600
         while not all(reader.done() for reader in readers) and time.monotonic() < deadline:
             scene.well("load-warehouse", ["--lake", str(place), *stage.warehouse(url)])
