@@ -24,7 +24,8 @@ from jobkit.report import prefect
 from images import engine
 from images.plan import SERVICES, PlanError
 from jobs.catalogue import CatalogueError, JobSpec, catalogue
-from orchestration import schedules, worker
+from orchestration import schedules
+from orchestration.away import CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,7 @@ HEARTBEAT_S = 30  # of a flow; its jobs have the same
 FLOWS = ("backfill", "daily", "reconcile")
 FLOW_SIZE = {"memory": "512m", "cpu": 256}
 FLOW_ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
-CONTAINER_ENVIRONMENT = {**FLOW_ENVIRONMENT, **worker.CLIENT}  # a process has its worker's
+CONTAINER_ENVIRONMENT = {**FLOW_ENVIRONMENT, **CLIENT}  # a process has its worker's
 DESCRIBERS = 2  # at a time; a describe is a tenth of a second of one core
 DESCRIBE = '{{index .Config.Labels "finelt.describe"}}'
 PAGE = 200  # the most that a filter route of Prefect gives at once

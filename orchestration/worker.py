@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import click
 from jobkit.report import prefect
 
+from orchestration.away import CLIENT
 from orchestration.local import programs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ACCESS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
-# Pauses of two seconds, four, eight, together more than eight minutes in which a server is back; by default it is one minute.
-CLIENT = {"PREFECT_CLIENT_MAX_RETRIES": "8"}
 SETTINGS = {
     **CLIENT,
     "DO_NOT_TRACK": "1",
