@@ -7,6 +7,7 @@ pyarrow reads.
 
 from __future__ import annotations
 
+from copy import copy as shallow
 from typing import TYPE_CHECKING, Any
 
 from jobkit import steps
@@ -21,7 +22,7 @@ except ImportError:  # before 1.0, and not built for every Python and machine
     pgpq = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import psycopg
     from arro3.core import RecordBatch
@@ -43,7 +44,8 @@ class Parquet:
     def __init__(self, data: bytes, where: str) -> None:
         if len(data) < _SMALLEST or not data.startswith(_MAGIC) or not data.endswith(_MAGIC):
             raise BadDataError(f"{where}: the committed file is no Parquet file; commit the partition again")
-        self._data, self.where = data, where
+        self.where = where
+        self._read: Callable[[], Iterable[RecordBatch]] = lambda: parquet.read(data, BATCH_ROWS)[1]
         self.schema, batches = parquet.read(data, BATCH_ROWS)
         self.columns = types.columns(self.schema, where)
         self._first = next(iter(batches), None)
@@ -60,9 +62,15 @@ class Parquet:
 
     def batches(self) -> Iterator[RecordBatch]:
         """The rows."""
-        for batch in parquet.read(self._data, BATCH_ROWS)[1]:
+        for batch in self._read():
             self.with_nulls.update(name for name in self.columns if batch.column(name).null_count)
             yield batch
+
+    def only(self, batches: Sequence[RecordBatch]) -> Parquet:
+        """The same file as if it had these of its rows."""
+        other = shallow(self)
+        other._read = lambda: batches  # noqa: SLF001  one of us
+        return other
 
 
 def copy(

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from psycopg import sql
 
-from load_warehouse import copy, leaves, ledger, parquet, tables, versions
+from load_warehouse import copy, delta, leaves, ledger, parquet, tables, versions
 from load_warehouse.copy import Parquet
 from load_warehouse.ledger import Bad, Load
 from load_warehouse.session import lock_key, locked, told, tried
 from load_warehouse.types import ROW_NUMBER
-from load_warehouse.versions import Change
+from load_warehouse.versions import FORMER, FRESH, Change, Rows
 
 if TYPE_CHECKING:
     from jobkit.lake import Commit, Lake
 
+    from load_warehouse.delta import Left
     from load_warehouse.leaves import Leaf, Scheme
     from load_warehouse.ledger import Entry
     from load_warehouse.session import Session
@@ -71,11 +72,12 @@ def bring_up(session: Session, lake: Lake, dataset: str, partition: str, newest:
     with told(where, session), locked(session, lock_key("partition", dataset, partition)):
         tables.drop_stage(session, tables.stage_name(dataset, partition))
         entry = ledger.newest(session, dataset, partition)
-        waiting = pending(lake.history(dataset, partition), entry)
+        history = {commit.number: commit for commit in lake.history(dataset, partition)}
+        waiting = pending(list(history.values()), entry)
         changes = []
         for commit in waiting:
             with told(f"{where} commit {commit.number}", session):
-                changes.append(_load(session, lake, commit, entry))
+                changes.append(_load(session, lake, commit, history[entry.commit] if entry else None, entry))
             entry = ledger.newest(session, dataset, partition)
     added, closed = (sum(counts) for counts in zip(*changes, strict=True)) if changes else (0, 0)
     return Result(waiting[-1] if waiting else head, changed=bool(waiting), added=added, closed=closed)
@@ -94,8 +96,8 @@ def pending(history: list[Commit], entry: Entry | None) -> list[Commit]:
     return [commit for commit in history if commit.number > entry.commit]
 
 
-def _load(session: Session, lake: Lake, commit: Commit, entry: Entry | None) -> Change:
-    """Load one commit, which follows the one of `entry`."""
+def _load(session: Session, lake: Lake, commit: Commit, before: Commit | None, entry: Entry | None) -> Change:
+    """Load one commit, which follows the one `before`, whose ledger entry is `entry`."""
     load = Load(
         load_id=ledger.next_id(session),
         dataset=commit.dataset,
@@ -119,7 +121,12 @@ def _load(session: Session, lake: Lake, commit: Commit, entry: Entry | None) -> 
     if leaf is None:
         return _note(session, load)
     target = Target(columns, leaf, load._replace(leaf=leaf.name), commit.key)
-    return _later(session, file, target) if load.leaf else _first(session, file, target)
+    if not load.leaf:
+        return _first(session, file, target)
+    try:
+        return _later(session, file, target, _left(lake, before, file, target))
+    except versions.NotHeldError:
+        return _later(session, file, target, None)
 
 
 def quarantined(lake: Lake, commit: Commit) -> tuple[Bad, ...]:
@@ -192,14 +199,34 @@ def _empty_leaf(session: Session, where: str, target: Target) -> None:
         )
 
 
-def _later(session: Session, file: Parquet, target: Target) -> Change:
-    """Rows of a partition that has some: a large change of a leaf's only partition is swapped in, all others happen inside the leaf."""
+def _left(lake: Lake, before: Commit | None, file: Parquet, target: Target) -> Left | None:
+    """What of a commit differs from the one before; None where that cannot be told, or takes longer than to compare it all."""
+    if before is None or before.key != target.key or min(before.data.rows, target.load.rows) < delta.FEWEST:
+        return None
+    try:
+        former = Parquet(lake.read(before.data), file.where)
+    except BadDataError:  # gone or damaged: it is a short cut, no more
+        return None
+    return delta.left(former, file, target.key) if former.columns == file.columns else None
+
+
+def _later(session: Session, file: Parquet, target: Target, left: Left | None) -> Change:
+    """Rows of a partition that has some: a large change of a leaf's only partition is swapped in, all others happen inside the leaf.
+
+    `left` is what differs from what is held, where that is known. Raises versions.NotHeldError where it is not so.
+    """
     columns, leaf, load, key = target
-    versions.stage_fresh(session, columns, file, load.rows)
+    if left:
+        versions.stage(session, columns, FORMER, left.former, left.former_rows)
+        versions.stage(session, columns, FRESH, left.fresh, left.fresh_rows)
+        rows = Rows(left.fresh_rows, left.former_rows)
+    else:
+        versions.stage(session, columns, FRESH, file, load.rows)
+        rows = Rows(load.rows, None)
     with ExitStack() as held:
         held.enter_context(locked(session, target.fence, shared=True))
         with tables.transaction(session, load):
-            change = _compared(session, file, target)
+            change = _compared(session, file, target, rows)
             swap = _worth_swapping(session, load, change) and held.enter_context(tried(session, target.fence))
             if swap:
                 whole = file if change.added == load.rows else None
@@ -209,21 +236,23 @@ def _later(session: Session, file: Parquet, target: Target) -> Change:
         if swap and not tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load)):
             tables.drop_stage(session, target.stage)
             with tables.transaction(session, load):
-                _compared(session, file, target)
+                _compared(session, file, target, rows)
                 versions.change_in_place(session, columns, leaf, load)
     return change
 
 
-def _compared(session: Session, file: Parquet, target: Target) -> Change:
+def _compared(session: Session, file: Parquet, target: Target, rows: Rows) -> Change:
     """What changes, in the open transaction. Raises BadDataError when two rows have one key."""
     columns, leaf, load, key = target
-    change = versions.compare(session, columns, leaf, load, key, nulls=not file.with_nulls.isdisjoint(key))
+    change = versions.compare(session, columns, leaf, load, key, rows, nulls=not file.with_nulls.isdisjoint(key))
     if change is not None:
         return change
     versions.refuse_twice(session, key, file.where)
+    if rows.former is not None:
+        raise versions.NotHeldError
     everything = tuple(name for name in columns if name != ROW_NUMBER)  # the rows held were keyed otherwise: no two are alike in all
     session.execute(sql.SQL("drop table pg_temp.changed"))
-    return versions.compare(session, columns, leaf, load, everything, nulls=True) or Change(0, 0)
+    return versions.compare(session, columns, leaf, load, everything, rows, nulls=True) or Change(0, 0)
 
 
 def _worth_swapping(session: Session, load: Load, change: Change) -> bool:

@@ -7,12 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 try:
+    from arro3.core import Array
+    from arro3.core import DataType as Type
     from arro3.io import read_parquet
 except ImportError:
     read_parquet = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from arro3.core import DataType, RecordBatch, Schema
 
@@ -41,6 +43,13 @@ def read(data: bytes, batch_rows: int) -> tuple[Schema, Iterable[RecordBatch]]:
 
     file = ParquetFile(io.BytesIO(data))
     return file.schema_arrow, file.iter_batches(batch_rows)
+
+
+def take(batch: RecordBatch, rows: Sequence[int]) -> RecordBatch:
+    """These rows of a batch."""
+    if read_parquet is not None:
+        return batch.take(Array(rows, type=Type.uint32()))
+    return batch.take(list(rows))
 
 
 def type_name(of: DataType) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from load_warehouse.tables import Columns
 
 SWAP_ROWS, SWAP_PART = 20_000, 0.5  # from so many changes, and so many a row, building the leaf anew beats changing it in place
-FRESH = sql.Identifier("pg_temp", "fresh")
+FRESH, FORMER = "fresh", "former"  # temporary tables: what a commit has, and what the one before had
+_PLACE = sql.Identifier("known_from")  # where a row lies, in a column beside the vendor's: none of these has this name
 _ADDED = sql.SQL("pg_temp.fresh f join pg_temp.changed n on f.ctid = n.fresh")
 
 
@@ -33,12 +34,24 @@ class Change(NamedTuple):
     closed: int
 
 
-def stage_fresh(session: Session, columns: Columns, file: Parquet, rows: int) -> None:
-    """Copy a commit's rows to a temporary table with all columns of the raw table; what the file lacks is null."""
-    session.execute(sql.SQL("drop table if exists pg_temp.fresh"))
-    session.execute(sql.SQL("create temporary table fresh ({})").format(tables.definitions(columns)))
+def stage(session: Session, columns: Columns, name: str, file: Parquet, rows: int) -> None:
+    """Copy rows to a temporary table with all columns of the raw table; what the file lacks is null."""
+    table = sql.Identifier("pg_temp", name)
+    session.execute(sql.SQL("drop table if exists {}").format(table))
+    session.execute(sql.SQL("create temporary table {} ({})").format(sql.Identifier(name), tables.definitions(columns)))
     with session.transaction():
-        copy.copy(session, FRESH, file, freeze=False, rows=rows)
+        copy.copy(session, table, file, freeze=False, rows=rows)
+
+
+class Rows(NamedTuple):
+    """How many rows were staged: fresh ones, and former ones where not all that are held are to be compared."""
+
+    fresh: int
+    former: int | None
+
+
+class NotHeldError(Exception):
+    """The warehouse does not hold the former rows as they are in the lake: then all that it holds must be compared."""
 
 
 def refuse_twice(session: Session, key: tuple[str, ...], where: str) -> None:
@@ -48,37 +61,57 @@ def refuse_twice(session: Session, key: tuple[str, ...], where: str) -> None:
         raise BadDataError(f"{where}: two rows have the same key {', '.join(map(str, found))}; the contract's key must be unique")
 
 
-def compare(session: Session, columns: Columns, leaf: Leaf, load: Load, by: tuple[str, ...], *, nulls: bool) -> Change | None:
+def compare(session: Session, columns: Columns, leaf: Leaf, load: Load, by: tuple[str, ...], rows: Rows, *, nulls: bool) -> Change | None:
     """Pair the rows held with the fresh ones that have the same values `by`; the pairs that differ are in a temporary table.
 
-    A row that is new or gone is half a pair. `nulls`: whether fresh values of `by` may be null. None when a row of one side has two
-    partners: then `by` is no key of the other.
+    A row that is new or gone is half a pair. `nulls`: whether values of `by` may be null. None when a row of one side has two
+    partners, as `by` is no key of the other then, or when not all former rows are held.
     """
     for setting in ("enable_nestloop = off", "enable_mergejoin = off", "work_mem = '64MB'"):  # both sides are whole partitions: hash them
         session.execute(sql.SQL("set local {}").format(sql.SQL(setting)))
     compared = [name for name in columns if name != ROW_NUMBER]
+    new, old, same = tables.names(compared, "f"), tables.names(compared, "o"), _same(by, "f", nulls=nulls)
     ids = sql.Literal(ledger.load_ids(session, load.dataset, load.partition))
-    current = sql.SQL("{} where _load_id = any({}) and known_to = 'infinity'").format(tables.raw(leaf.name), ids)
+    current = sql.SQL("{} o where o._load_id = any({}) and o.known_to = 'infinity'").format(tables.raw(leaf.name), ids)
+    listed = sql.SQL("select o.ctid as {}, {} from {}").format(_PLACE, old, current)
+    held: sql.Composable = sql.SQL("pg_temp.held")
+    before = rows.former
+    if before is None:
+        held = sql.SQL("({})").format(listed)
+        before = session.scalar(sql.SQL("select count(*) from {}").format(current))
+    elif not _hold(session, listed, by, nulls=nulls):
+        return None
     pair = sql.SQL(
-        "create temporary table changed on commit drop as select o.ctid as held, f.ctid as fresh "
-        "from pg_temp.fresh f full join (select ctid, {names} from {current}) o on {same} "
-        "where row({new}) is distinct from row({old}) or o.ctid is null or f.ctid is null"
+        "create temporary table changed on commit drop as select o.{place} as held, f.ctid as fresh "
+        "from pg_temp.fresh f full join {held} o on {same} "
+        "where row({new}) is distinct from row({old}) or o.{place} is null or f.ctid is null"
     )
-    new, old, same = tables.names(compared, "f"), tables.names(compared, "o"), _same(by, nulls=nulls)
-    pairs = session.execute(pair.format(names=tables.names(compared), current=current, same=same, new=new, old=old)).rowcount
-    count = sql.SQL("select count(fresh), count(held), (select count(*) from {}) from pg_temp.changed").format(current)
-    added, closed, before = session.execute(count).fetchone() or (0, 0, 0)
-    return Change(added, closed) if load.rows - (pairs - closed) == before - (pairs - added) else None
+    session.execute(pair.format(place=_PLACE, held=held, same=same, new=new, old=old))
+    added, closed = session.execute(sql.SQL("select count(fresh), count(held) from pg_temp.changed")).fetchone() or (0, 0)
+    return Change(added, closed) if rows.fresh - added == before - closed else None  # those that are the same on both sides
 
 
-def _same(names: tuple[str, ...], *, nulls: bool) -> sql.Composable:
-    """Two rows are equal in these columns. Null equals null by hash, so that millions can be joined, then value by value."""
+def _hold(session: Session, listed: sql.Composed, by: tuple[str, ...], *, nulls: bool) -> bool:
+    """Put the rows held that have the key of a staged row into a temporary table; whether they are the former ones, each once."""
+    key = tables.names(by)
+    hold = sql.SQL(
+        "create temporary table held on commit drop as "
+        "{listed} and exists (select from (select {key} from pg_temp.former union select {key} from pg_temp.fresh) b where {same})"
+    )
+    session.execute(hold.format(listed=listed, key=key, same=_same(by, "b", nulls=nulls)))
+    odd = sql.SQL("select exists (select from pg_temp.former b full join pg_temp.held o on {same} where b.ctid is null or o.ctid is null)")
+    return not session.scalar(odd.format(same=_same(by, "b", nulls=nulls)))
+
+
+def _same(names: tuple[str, ...], of: str, *, nulls: bool) -> sql.Composable:
+    """Rows of a table and of `o` are equal in these columns. Null equals null by hash, so that millions can be joined, then by value."""
     if not nulls:
-        return sql.SQL(" and ").join(sql.SQL("f.{name} = o.{name}").format(name=sql.Identifier(name)) for name in names)
+        pairs = (sql.SQL("{} = {}").format(sql.Identifier(of, name), sql.Identifier("o", name)) for name in names)
+        return sql.SQL(" and ").join(pairs)
     statement = sql.SQL(
         "hash_record_extended(row({left}), 0) = hash_record_extended(row({right}), 0) and row({left}) is not distinct from row({right})"
     )
-    return statement.format(left=tables.names(names, "f"), right=tables.names(names, "o"))
+    return statement.format(left=tables.names(names, of), right=tables.names(names, "o"))
 
 
 def change_in_place(session: Session, columns: Columns, leaf: Leaf, load: Load) -> None:
