@@ -66,6 +66,7 @@ class Place(NamedTuple):
         """Nothing is loaded any more."""
         for schema in ("raw", "stage"):
             self.admin.execute(f"drop schema if exists {schema} cascade".encode())
+        self.admin.execute(b"drop table if exists bench")  # its dead rows would be vacuumed meanwhile
         self.admin.execute(b"checkpoint")
 
     def must(self, query: str, expected: object) -> None:
@@ -185,7 +186,6 @@ def _copied(place: Place) -> Callable[[], Took]:
     prepared = place.server.place.data / "month.copy"
     keys = [str(row[0]) for row in place.admin.execute(INDEXES.encode()).fetchall()]
     for statement in (
-        "drop table if exists bench",
         "create table bench (like raw.prices including defaults)",
         "insert into bench select * from raw.prices",
         f"copy bench to '{prepared}' (format binary)",
