@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import cache
 
 import pytest
 
@@ -15,6 +16,15 @@ from tests.fixtures_real import feeds
 __all__ = ["feeds", "postgres_server", "story", "warehouse"]
 
 
+LONG = ("test_faults", "test_compose", "test_tutorial", "test_incremental", "test_ecs_worker", "test_docs", "test_images")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first, so that at the end no process waits for another's long one."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+@cache
 def docker_engine_is_missing() -> str | None:
     """Why no Docker engine can be used, or None when one answers."""
     docker = shutil.which("docker")

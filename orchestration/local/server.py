@@ -11,11 +11,14 @@ import asyncio
 import gc
 import os
 import secrets
+import shutil
 import socket
+import sqlite3
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobkit.report import prefect
@@ -24,7 +27,6 @@ from orchestration.local import programs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from orchestration.local.programs import Program
 
@@ -35,7 +37,7 @@ BUSY, RETRY_AFTER_S = 503, b"0.1"
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_API_BLOCKS_REGISTER_ON_START": "false",  # no flow of ours uses a block; a third of the first start
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # no flow of ours uses a block; a third of the first start
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "60",
@@ -55,7 +57,8 @@ class Server:
     program: Program
     url: str
     auth_string: str
-    migrated: Path
+    home: Path
+    new: bool
 
     def api(self) -> prefect.Api:
         """A client of its REST API."""
@@ -68,7 +71,9 @@ class Server:
     def wait(self) -> None:
         """Nothing, once it answers. Raises MisconfiguredError when it ended, TemporaryError when it takes too long."""
         self.program.wait_until(self._answers, READY_WITHIN_S)
-        self.migrated.write_text(version("prefect"), encoding="utf-8")
+        (self.home / MIGRATED).write_text(version("prefect"), encoding="utf-8")
+        if self.new:
+            _keep(self.home / DATABASE)
 
     def _answers(self) -> bool:
         try:
@@ -90,6 +95,7 @@ def start(directory: Path, port: int = 0) -> Server:
     """
     home = directory / "prefect"
     home.mkdir(parents=True, exist_ok=True)
+    new = not (home / DATABASE).exists() and not _copied(home)
     auth_string = _auth_string(home / "auth")
     with socket.create_server((HOST, port), backlog=128) as listening:
         url = f"http://{HOST}:{listening.getsockname()[1]}/api"
@@ -108,7 +114,7 @@ def start(directory: Path, port: int = 0) -> Server:
             environment,
             inherited_fds=[listening.fileno()],
         )
-    return Server(program, url, auth_string, home / MIGRATED)
+    return Server(program, url, auth_string, home, new)
 
 
 def _may_need_migration(home: Path) -> bool:
@@ -117,6 +123,32 @@ def _may_need_migration(home: Path) -> bool:
         return (home / MIGRATED).read_text(encoding="utf-8") != version("prefect") or not (home / DATABASE).exists()
     except OSError:
         return True
+
+
+def _empty() -> Path:
+    """A database in which nothing is yet, kept with the packages: its hundred and more migrations are two thirds of a first start."""
+    return Path(sys.prefix) / f".prefect-{version('prefect')}.db"
+
+
+def _copied(home: Path) -> bool:
+    """Whether there was one to begin with."""
+    made = home / f"{DATABASE}.new"
+    try:
+        shutil.copyfile(_empty(), made)
+    except OSError:
+        return False
+    made.rename(home / DATABASE)
+    (home / MIGRATED).write_text(version("prefect"), encoding="utf-8")
+    return True
+
+
+def _keep(database: Path) -> None:
+    """Keep a database that was made just now for the next; whole or not at all, and not where nobody may write."""
+    made = _empty().with_suffix(f".{os.getpid()}")
+    with suppress(OSError, sqlite3.Error):
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(made)) as target:
+            source.backup(target)
+        made.rename(_empty())
 
 
 def _auth_string(path: Path) -> str:
