@@ -25,16 +25,13 @@ OTHERS = re.compile(r"PREFECT_(GB|HOST|_FLOW_RUN_ID|INTEGRATIONS_\w+|REDIS_MESSA
 
 def known(settings: type[BaseModel]) -> Iterator[str]:
     """Every name by which Prefect takes a setting from the environment."""
-    for field in settings.model_fields.values():
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    for name, field in settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from known(field.annotation)
         else:
-            prefix = str(settings.model_config.get("env_prefix", ""))
             aliases = getattr(field.validation_alias, "choices", [])
-            yield from (alias.upper() for alias in aliases if isinstance(alias, str))
-            yield from ((prefix + alias.path[0]).upper() for alias in aliases if hasattr(alias, "path"))
-    for name in settings.model_fields:
-        yield f"{settings.model_config.get('env_prefix', '')}{name}".upper()
+            yield from (alias.upper() for alias in (prefix + name, *aliases) if isinstance(alias, str))
 
 
 def test_prefect_knows_every_setting_we_give() -> None:

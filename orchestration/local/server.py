@@ -149,6 +149,8 @@ def _keep(database: Path) -> None:
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(made)) as target:
             source.backup(target)
         made.rename(_empty())
+    with suppress(OSError):
+        made.unlink(missing_ok=True)
 
 
 def _auth_string(path: Path) -> str:

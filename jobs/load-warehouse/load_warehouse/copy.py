@@ -107,7 +107,7 @@ def _rows(stream: psycopg.Copy, file: Parquet) -> Iterator[None]:
     """Write row by row."""
     stream.set_types([types.without_collation(file.columns[name]).partition("(")[0] for name in file.order])
     for batch in file.batches():
-        for row in zip(*(batch.column(name).to_pylist() for name in file.order), strict=True):
+        for row in parquet.rows(batch, file.order):
             stream.write_row(row)
         yield
 

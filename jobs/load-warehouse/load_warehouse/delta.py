@@ -95,13 +95,9 @@ def _beside(old: RecordBatch, new: RecordBatch, key: tuple[str, ...]) -> tuple[S
     size = min(old.num_rows, new.num_rows)
     if all(old.column(name).slice(0, size) == new.column(name).slice(0, size) for name in key):
         return range(size), range(size)
-    places = {values: place for place, values in enumerate(_values(new, key))}
-    pairs = [(place, places[values]) for place, values in enumerate(_values(old, key)) if values in places]
+    places = {values: place for place, values in enumerate(parquet.rows(new, key))}
+    pairs = [(place, places[values]) for place, values in enumerate(parquet.rows(old, key)) if values in places]
     return tuple(zip(*pairs, strict=True)) if pairs else ((), ())  # type: ignore[return-value]
-
-
-def _values(batch: RecordBatch, names: tuple[str, ...]) -> Iterable[tuple[object, ...]]:
-    return zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _pick(batch: RecordBatch, rows: Sequence[int]) -> RecordBatch:

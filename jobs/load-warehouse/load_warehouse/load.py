@@ -134,11 +134,7 @@ def quarantined(lake: Lake, commit: Commit) -> tuple[Bad, ...]:
     if commit.quarantine is None:
         return ()
     _, batches = parquet.read(lake.read(commit.quarantine), copy.BATCH_ROWS)
-    return tuple(
-        Bad(*row)
-        for batch in batches
-        for row in zip(*(batch.column(name).to_pylist() for name in (ROW_NUMBER, "raw_row", "reasons")), strict=True)
-    )
+    return tuple(Bad(*row) for batch in batches for row in parquet.rows(batch, (ROW_NUMBER, "raw_row", "reasons")))
 
 
 def _known_at(commit: Commit, entry: Entry | None) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     from arro3.core import Array
@@ -45,11 +45,16 @@ def read(data: bytes, batch_rows: int) -> tuple[Schema, Iterable[RecordBatch]]:
     return file.schema_arrow, file.iter_batches(batch_rows)
 
 
-def take(batch: RecordBatch, rows: Sequence[int]) -> RecordBatch:
-    """These rows of a batch."""
+def rows(batch: RecordBatch, names: Iterable[str]) -> Iterable[tuple[Any, ...]]:
+    """The values of these columns, row by row."""
+    return zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+
+
+def take(batch: RecordBatch, places: Sequence[int]) -> RecordBatch:
+    """The rows at these places."""
     if read_parquet is not None:
-        return batch.take(Array(rows, type=Type.uint32()))
-    return batch.take(list(rows))
+        return batch.take(Array(places, type=Type.uint32()))
+    return batch.take(list(places))
 
 
 def type_name(of: DataType) -> str:
