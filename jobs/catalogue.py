@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
@@ -25,7 +26,10 @@ FARGATE: dict[int, tuple[int, ...]] = {
     8192: tuple(range(16 * GIB, 60 * GIB + 1, 4 * GIB)),
     16384: tuple(range(32 * GIB, 120 * GIB + 1, 8 * GIB)),
 }
-CRON = re.compile(r"[\d*,/\-]+( [\d*,/\-A-Za-z]+){4}")
+# What every scheduler reads alike: numbers, names of months and weekdays, lists, ranges and steps. Not all know L, #, ?, 7 or 5/10.
+_FIELD = r"(?:\*|{0}-{0})(?:/\d+)?|{0}"
+_FIELDS = [rf"(?:{field})(?:,(?:{field}))*" for field in (_FIELD.format(r"\d+"), _FIELD.format(r"(?:\d+|[A-Za-z]{3})"))]
+CRON = re.compile(" ".join([_FIELDS[0]] * 3 + [_FIELDS[1]] * 2), re.ASCII)
 DATASET = re.compile(r"(raw/([a-z][a-z0-9_]*|\*)|warehouse/[a-z]+|site|drop)")
 HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 OPTION = re.compile(r"[a-z][a-z_]*")
@@ -39,7 +43,8 @@ class CatalogueError(Exception):
 class JobSpec:
     """One job: its names, and what its pyproject.toml declares. `cpu` in Fargate units, `memory` in MiB, `schedule` cron in `timezone`.
 
-    `concurrency` is how many runs may ask the job's vendor at once, counted over all jobs of that vendor; None for any number.
+    `timezone` is also where the vendor's business days begin and end. `concurrency` is how many runs may ask the job's vendor at once,
+    counted over all jobs of that vendor; None for any number.
     """
 
     name: str
@@ -82,7 +87,7 @@ def _spec(folder: Path, document: dict[str, Any]) -> JobSpec:
     given = {"schedule": None, "timezone": "UTC", "hosts": [], "secrets": [], "reads": [], "writes": [], **declared}
     _check_keys(name, declared)
     _check_resources(name, declared)
-    _check_schedule(name, given, declared)
+    _check_schedule(name, given["schedule"], given["timezone"])
     _check_concurrency(name, declared)
     for key, form in (("hosts", HOST), ("secrets", OPTION), ("reads", DATASET), ("writes", DATASET)):
         given[key] = _words(name, key, given[key], form)
@@ -106,14 +111,36 @@ def _check_resources(name: str, declared: dict[str, Any]) -> None:
         raise CatalogueError(f"{name}: Fargate has no memory = {memory!r} with cpu = {cpu}; choose one of {offered} (MiB)")
 
 
-def _check_schedule(name: str, given: dict[str, Any], declared: dict[str, Any]) -> None:
-    schedule, timezone = given["schedule"], given["timezone"]
-    if schedule is not None and not (isinstance(schedule, str) and CRON.fullmatch(schedule)):
-        raise CatalogueError(f"{name}: schedule = {schedule!r} is not cron; write five fields such as '0 17 * * 1-5'")
-    if schedule is None and "timezone" in declared:
-        raise CatalogueError(f"{name}: timezone without a schedule means nothing; add the schedule or drop it")
-    if timezone not in available_timezones():
-        raise CatalogueError(f"{name}: timezone = {timezone!r} is in no time zone database; write one such as 'Europe/Berlin'")
+def _check_schedule(name: str, schedule: object, timezone: object) -> None:
+    if schedule is not None and (problem := schedule_problem(schedule)):
+        raise CatalogueError(f"{name}: schedule = {problem}")
+    if problem := timezone_problem(timezone):
+        raise CatalogueError(f"{name}: timezone = {problem}")
+
+
+def schedule_problem(schedule: object) -> str | None:
+    """Why some scheduler would refuse a cron schedule or read it differently, and what to write; None where all agree."""
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415  Prefect's own parser; who only lists jobs need not have it
+
+    if not (isinstance(schedule, str) and CRON.fullmatch(schedule)):
+        return f"{schedule!r} is not cron; write five fields such as '0 17 * * 1-5'"
+    _, _, day, _, weekday = schedule.split()
+    if 7 in map(int, re.findall(r"(?<!/)\b\d+", weekday)):  # noqa: PLR2004
+        return f"{schedule!r} says 7 for Sunday, which Kubernetes and Argo refuse; write 0"
+    if "*" not in (day, weekday) and (day + weekday).count("*"):
+        return f"{schedule!r} restricts days of month and of week, and schedulers disagree which days that is; restrict one of them"
+    try:
+        CronSim(schedule, datetime(2000, 1, 1))  # noqa: DTZ001  any will do
+    except CronSimError as error:
+        return f"{schedule!r} is not cron ({str(error).lower()}); write five fields such as '0 17 * * 1-5'"
+    return None
+
+
+def timezone_problem(timezone: object) -> str | None:
+    """Why a text is no time zone, and what to write; None where it is one."""
+    if isinstance(timezone, str) and timezone in available_timezones() - {"localtime", "Factory"}:
+        return None
+    return f"{timezone!r} is in no time zone database; write one such as 'Europe/Berlin'"
 
 
 def _check_concurrency(name: str, declared: dict[str, Any]) -> None:

@@ -130,8 +130,8 @@ async def planned(extracts: Mapping[str, Mapping[str, object]], *, lake: str, st
 
     async def of(job: str, options: Mapping[str, object]) -> tuple[list[dict[str, Any]], list[Piece]]:
         known = await run_job.options_of(job)
-        days = {name: str(day) for name, day in (("start", start), ("end", end)) if name in known}
-        given = {"lake": lake, **days, **options}
+        days = {"start": str(start), "end": str(end), "lookback_days": 0}
+        given = {"lake": lake, **{name: value for name, value in days.items() if name in known}, **options}
         plan = await run_job.plan(job, **given)
         return plan, cut(job, given, plan, known=known, again=again)
 

@@ -14,8 +14,8 @@ Extracts = dict[str, dict[str, object]]
 
 def sample(vendors: str, token: str) -> Extracts:
     """The extract jobs and their options for the sample vendors at a URL, who take any token; it is given by reference."""
-    days = {"start": SAMPLE_START, "end": SAMPLE_END}
-    market = {"start": SAMPLE_MARKET_START, "end": SAMPLE_END, "requests_per_minute": UNHURRIED}
+    days = {"start": SAMPLE_START, "end": SAMPLE_END, "lookback_days": 0}
+    market = {**days, "start": SAMPLE_MARKET_START, "requests_per_minute": UNHURRIED}
     return {
         "extract-ecb-fx-rates": {**days, "base_url": f"{vendors}/www.ecb.europa.eu"},
         "extract-treasury-yields": {**days, "base_url": f"{vendors}/home.treasury.gov"},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobs.catalogue import FARGATE, CatalogueError, catalogue
+from jobs.catalogue import FARGATE, CatalogueError, catalogue, schedule_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,29 @@ def test_a_folder_without_a_command_is_no_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        ("0 17 * * 1-5", None),
+        ("*/5 9-17 1,15 JAN-MAR *", None),
+        ("0 6 * * mon", None),
+        ("61 25 * * *", "is not cron"),
+        ("0 6 31 2 *", "is not cron"),
+        ("0 6 * * 5L", "is not cron"),
+        ("0 6 ? * 1", "is not cron"),
+        ("1/5 * * * *", "is not cron"),
+        ("0 6 * * 1 ", "is not cron"),
+        ("@daily", "is not cron"),
+        ("0 6 * * 7", "write 0"),
+        ("0 6 * * 5-7", "write 0"),
+        ("0 0 */2 * 1", "restrict one of them"),
+    ],
+)
+def test_a_schedule_is_one_that_every_scheduler_reads_alike(schedule: str, problem: str | None) -> None:
+    found = schedule_problem(schedule)
+    assert found is None if problem is None else problem in str(found)
+
+
+@pytest.mark.parametrize(
     ("declared", "sentence"),
     [
         ("", r"extract-things: .* no table \[tool.finelt\]; add one"),
@@ -73,7 +96,6 @@ def test_a_folder_without_a_command_is_no_job(tmp_path: Path) -> None:
             r"extract-things: .* memory = 4096 with cpu = 256; choose one of 512, 1024, 2048 \(MiB\)",
         ),
         (DECLARED + 'schedule = "daily"\n', "extract-things: schedule = 'daily' is not cron; write five fields"),
-        (DECLARED + 'timezone = "Europe/Berlin"\n', "extract-things: timezone without a schedule"),
         (DECLARED + 'schedule = "0 1 * * *"\ntimezone = "Berlin"\n', "extract-things: timezone = 'Berlin' is in no time zone database"),
         (DECLARED + 'hosts = "a.example"\n', "extract-things: hosts = 'a.example' is no list"),
         (DECLARED + 'hosts = ["https://a.example"]\n', "extract-things: hosts holds 'https://a.example'"),

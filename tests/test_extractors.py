@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,10 +22,10 @@ from jobs.catalogue import catalogue
 from scripts.sample_vendors.server import VENDORS, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-RANGE = ("--start", "2012-12-20", "--end", "2013-01-04")
+RANGE = ("--start", "2012-12-20", "--end", "2013-01-04", "--lookback-days", "0")
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-ecb-fx-rates": RANGE,
     "extract-treasury-yields": RANGE,
@@ -166,6 +172,77 @@ def test_the_daily_file_fills_its_own_day(extract: Runner) -> None:
     code, receipt = extract("extract-ecb-fx-rates", "--file", "daily")
     assert code == 2
     assert "holds one day" in receipt["error"]
+
+
+WITH_DATES = [name for name in ARGUMENTS if RANGE[0] in ARGUMENTS[name]]
+NEW_YEAR = ("--start", "2013-01-02", "--end", "2013-01-02")
+
+
+@pytest.mark.parametrize("name", WITH_DATES)
+def test_the_first_days_of_a_year_request_the_last_ones_of_the_year_before_again(extract: Runner, name: str) -> None:
+    described = subprocess.run([sys.executable, "-m", SPECS[name].package, "describe"], capture_output=True, text=True, check=True)
+    window = json.loads(described.stdout)["options"]["properties"]["lookback_days"]["default"]
+    assert extract(name, "--start", "2012-12-31", "--end", "2012-12-31")[0] == 0
+    code, receipt = extract(name, *NEW_YEAR, "--lookback-days", str(window))
+    assert code == 0
+    outcomes = {part["partition"]: part["outcome"] for part in receipt["partitions"]}
+    assert {outcome for partition, outcome in outcomes.items() if "=2012" in partition} >= {"unchanged"}
+    assert [outcome for partition, outcome in outcomes.items() if "=2013" in partition] != []
+    code, receipt = extract(name, *NEW_YEAR)
+    assert [part["partition"] for part in receipt["partitions"] if "=2012" in part["partition"]] == []
+
+
+def test_what_a_vendor_publishes_late_comes_with_the_next_run(tmp_path: Path) -> None:
+    """The last day of the year is not there yet when the job of that day runs."""
+    first, last, new_year = ("2012-12-28", "1.3183"), ("2012-12-31", "1.3194"), ("2013-01-02", "1.3262")
+    run = partial(ecb, tmp_path / "lake")
+    assert run([first], "2012-12-31") == {"year=2012": 1}
+    assert run([first, last, new_year], "2013-01-02") == {"year=2012": 2, "year=2013": 1}
+
+
+def ecb(lake: Path, rates: Sequence[tuple[str, str]], day: str) -> dict[str, int]:
+    """Run the ECB's extractor for a day while the file holds these rates; the rows of each partition."""
+    text = "Date,USD,\n" + "".join(f"{date},{rate},\n" for date, rate in reversed(rates))
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("eurofxref-hist.csv", text)
+    with answering(archive.getvalue(), "application/zip") as url:
+        words = ["--lake", str(lake), "--base-url", url, "--start", day, "--end", day]
+        done = subprocess.run([sys.executable, "-m", "extract_ecb_fx_rates", "run", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {part["partition"]: part["rows"] for part in json.loads(done.stdout)["partitions"]}
+
+
+def test_a_vendor_need_not_know_the_days_before_those_asked_for(tmp_path: Path) -> None:
+    words = ["--lake", str(tmp_path / "lake"), *NEW_YEAR, "--requests-per-minute", "6000"]
+    body = b'{"status": "OK", "adjusted": false, "resultsCount": 0, "results": []}'
+    with answering(body, "application/json", only="2013-01-02") as url:
+        command = [sys.executable, "-m", "extract_massive_daily_prices", "run", *words, "--base-url", url]
+        done = subprocess.run(command, env={**os.environ, "MASSIVE_TOKEN": "t"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outcomes = {part["partition"]: part["outcome"] for part in json.loads(done.stdout)["partitions"]}
+    assert outcomes == {"date=2012-12-31": "skipped", "date=2013-01-01": "skipped", "date=2013-01-02": "committed"}
+
+
+@contextmanager
+def answering(body: bytes, media_type: str, only: str = "") -> Iterator[str]:
+    """A vendor with one answer to every path that holds `only`; it knows no others."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if only in self.path else 404)
+            self.send_header("Content-Type", media_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_a_day_without_trading_is_committed_as_empty(extract: Runner) -> None:

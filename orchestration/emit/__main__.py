@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import tomllib
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from jobkit.errors import JobError, UsageError
 
-from jobs.catalogue import CatalogueError, catalogue
+from jobs.catalogue import CatalogueError, catalogue, schedule_problem, timezone_problem
 from orchestration import deploy, schedules
 from orchestration.emit import airflow, argo, batch, chain, compose, cron, dagster, kubernetes, stepfunctions
 
@@ -31,6 +32,7 @@ TARGETS: dict[str, Callable[[chain.Chain], str]] = {
     "compose": compose.emit,
     "cron": cron.emit,
 }
+NAME = re.compile(r"[a-z]([a-z0-9-]{0,50}[a-z0-9])?")  # Kubernetes adds eleven characters to a CronJob's name, and takes 63
 WITHOUT_IMAGE = ("stepfunctions",)  # there the image, by digest too, is in the stack's task definition
 
 
@@ -94,6 +96,28 @@ def read(path: str | None, parse: Callable[[str], Any]) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error}") from None
 
 
+def _check_time(schedule: str | None, timezone: str) -> None:
+    """Raise UsageError for a schedule or a time zone that a scheduler would refuse, or read in its own way."""
+    if schedule is not None and (problem := schedule_problem(schedule)):
+        raise UsageError(f"--schedule {problem}")
+    if problem := timezone_problem(timezone):
+        raise UsageError(f"--timezone {problem}")
+
+
+def _checked_folder(path: str) -> str:
+    """The folder of the secrets. Raises UsageError where it is no absolute path: the scheduler starts jobs from another folder."""
+    if not chain.LOCAL.fullmatch(path) or ":" in path:
+        raise UsageError(f"--secrets {path!r} is no absolute path; write one such as /etc/finelt/secrets")
+    return path.rstrip("/")
+
+
+def _checked_name(name: str) -> str:
+    """The name, if every target takes it. Raises UsageError otherwise."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--name {name!r} is no name that every scheduler takes; write up to 52 lower-case letters, digits and hyphens")
+    return name
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="Who is to start the jobs.")
@@ -137,15 +161,16 @@ def emit(
     order = chain.ordered([specs[job] for job in dict.fromkeys(jobs)])
     found = {} if target in WITHOUT_IMAGE else pictures(list(order), images, image, allow_tag=allow_tag)
     steps = [chain.step(specs[job], described[job], valued[job], image=found.get(job), after=after) for job, after in order.items()]
-    due, zone = (schedule, timezone or "UTC") if schedule else chain.timed([specs[job] for job in order])
+    due, zone = (schedule, timezone or "UTC") if schedule is not None else chain.timed([specs[job] for job in order])
+    _check_time(due, timezone or zone)
     whole = chain.Chain(
-        name=name or (jobs[0] if len(order) == 1 else "finelt"),
+        name=_checked_name(name or (jobs[0] if len(order) == 1 else "finelt")),
         steps=tuple(steps),
         schedule=due,
         timezone=timezone or zone,
         minutes=minutes,
         made_by=shlex.join(["scripts/emit", *sys.argv[1:]]),
-        secrets=secrets.rstrip("/"),
+        secrets=_checked_folder(secrets),
         stack=told,
     )
     click.echo(TARGETS[target](whole), nl=False)

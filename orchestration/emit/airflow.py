@@ -84,7 +84,7 @@ def _task(chain: Chain, step: Step) -> dict[str, object]:
         "task_id": step.name,
         "image": step.image,
         "command": step.words({name: DAY.format(name=name) for name in step.dates}),
-        "environment": step.environment(chain.timezone),
+        "environment": step.environment,
         "cpus": step.cpus,
         "mem_limit": f"{step.spec.memory}m",
         "mounts": mounts,

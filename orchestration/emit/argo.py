@@ -42,7 +42,7 @@ def emit(chain: Chain) -> str:
 
 
 def _template(chain: Chain, step: Step) -> dict[str, Any]:
-    container = kubernetes.container(chain, step, {name: f"{{{{workflow.parameters.{name}}}}}" for name in step.dates})
+    container = kubernetes.container(step, {name: f"{{{{workflow.parameters.{name}}}}}" for name in step.dates})
     return {
         "name": step.name,
         "activeDeadlineSeconds": str(60 * chain.minutes),

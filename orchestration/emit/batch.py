@@ -27,9 +27,7 @@ def _definition(chain: Chain, step: Step) -> dict[str, Any]:
     container = {
         "image": step.image,
         "command": step.words({name: f"Ref::{name}" for name in step.dates}),
-        "environment": [
-            {"name": name, "value": value} for name, value in {"AWS_REGION": region, **step.environment(chain.timezone)}.items()
-        ],
+        "environment": [{"name": name, "value": value} for name, value in {"AWS_REGION": region, **step.environment}.items()],
         "resourceRequirements": [{"type": "VCPU", "value": f"{step.cpus:g}"}, {"type": "MEMORY", "value": str(step.spec.memory)}],
         "jobRoleArn": role(arn, family),
         "executionRoleArn": role(arn, f"{family}-start"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from graphlib import TopologicalSorter
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit import secrets
 from jobkit.errors import UsageError
+from jsonschema import Draft202012Validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +25,7 @@ SECRETS = "/run/secrets"  # where a container finds its secrets
 SHARED = {"warehouse_password": ("warehouse", "password")}  # one secret for all jobs that have the option, as in infra/
 DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 LOCAL = re.compile(r"(?:file://)?(/.*)")
-TODAY = "today"  # jobkit reads it as the day in the time zone TZ
+TODAY = "today"  # a job reads it as the current day in its vendor's time zone
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,10 @@ class Step:
         found = (LOCAL.fullmatch(value) for value in self.options.values() if isinstance(value, str))
         return tuple(dict.fromkeys(match[1] for match in found if match))
 
-    def environment(self, timezone: str) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
         """Variables with nothing secret in them."""
-        digest = {"FINELT_IMAGE_DIGEST": self.image} if self.image and DIGEST.fullmatch(self.image) else {}
-        return {**digest, **({"TZ": timezone} if self.dates else {})}
+        return {"FINELT_IMAGE_DIGEST": self.image} if self.image and DIGEST.fullmatch(self.image) else {}
 
     @property
     def today(self) -> dict[str, str]:
@@ -157,6 +160,7 @@ def step(spec: JobSpec, described: Mapping[str, Any], given: Mapping[str, object
     if missing := [name for name in schema["required"] if name not in {*given, *dates}]:
         example = " ".join(f"--set {name}=..." for name in missing)
         raise UsageError(f"{spec.name} needs a value for {', '.join(missing)}; add {example}, or --parameters FILE")
+    _check_values(spec.name, schema, given)
     for name in (name for name in spec.secrets if name in given):
         if secrets.check_reference(str(given[name])).startswith("env:"):
             raise UsageError(f"{spec.name}: nobody would set {given[name]} in the container; leave {name} out, or refer to another place")
@@ -165,6 +169,25 @@ def step(spec: JobSpec, described: Mapping[str, Any], given: Mapping[str, object
             raise UsageError(f"{name}={given[name]} is no absolute path and no URL; whoever starts the job starts it from another folder")
     flags = frozenset(name for name, option in schema["properties"].items() if option.get("type") == "boolean")
     return Step(spec, image, given, dates, flags, secrets_of(spec, given), after)
+
+
+def _check_values(job: str, schema: Mapping[str, Any], given: Mapping[str, object]) -> None:
+    """Raise UsageError for a value that the job would refuse, by the JSON Schema of its options."""
+    checker = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    typed = {name: _typed(schema["properties"][name], value) for name, value in given.items() if value != TODAY}
+    for error in checker.iter_errors({**dict.fromkeys(schema["required"], ""), **typed}):
+        if error.path and error.path[0] in typed:
+            raise UsageError(f"{job}: {error.path[0]}={error.instance} is no value that it takes: {error.message}")
+
+
+def _typed(schema: Mapping[str, Any], value: object) -> object:
+    """A value as its option's schema has it: on a command line, all of them are texts."""
+    if schema.get("type") == "array":
+        return [_typed(schema["items"], one) for one in (value if isinstance(value, list) else [value])]
+    if isinstance(value, str) and schema.get("type") in ("integer", "number", "boolean"):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def timed(specs: Sequence[JobSpec]) -> tuple[str | None, str]:

@@ -22,20 +22,20 @@ def emit(chain: Chain) -> str:
     secrets = {
         f"{secret.group}-{secret.key}": f"{chain.secrets}/{secret.group}/{secret.key}" for step in chain.steps for secret in step.secrets
     }
-    document: dict[str, Any] = {"services": {step.name: _service(chain, step) for step in chain.steps}}
+    document: dict[str, Any] = {"services": {step.name: _service(step) for step in chain.steps}}
     if secrets:
         document["secrets"] = {name: {"file": path} for name, path in secrets.items()}
     head = "".join(f"# {line}\n" for line in chain.header.splitlines())
     return head + KNOWS + dumped(document)
 
 
-def _service(chain: Chain, step: Step) -> dict[str, Any]:
+def _service(step: Step) -> dict[str, Any]:
     waits = {name: {"condition": "service_completed_successfully"} for name in step.after}
     mounted = [{"source": f"{secret.group}-{secret.key}", "target": f"{SECRETS}/{secret.group}/{secret.key}"} for secret in step.secrets]
     return {
         "image": step.image,
         "command": [word.replace("$", "$$") for word in step.words(step.today)],
-        "environment": step.environment(chain.timezone),
+        "environment": step.environment,
         **({"depends_on": waits} if waits else {}),
         **({"secrets": mounted} if mounted else {}),
         **({"volumes": [f"{path}:{path}" for path in step.folders]} if step.folders else {}),

@@ -41,7 +41,7 @@ def _command(chain: Chain, step: Step) -> list[str]:
         "--cap-drop": ["ALL"],
         "--security-opt": ["no-new-privileges"],
         "--volume": [":".join(mount) for mount in docker.mounts(chain, step)],
-        "--env": [f"{name}={value}" for name, value in step.environment(chain.timezone).items()],
+        "--env": [f"{name}={value}" for name, value in step.environment.items()],
     }
     given = [word for name, values in options.items() for value in values for word in (name, value)]
     return ["docker", "run", "--rm", "--init", "--read-only", *given, str(step.image), *step.words(step.today)]

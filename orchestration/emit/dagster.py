@@ -98,7 +98,7 @@ def _asset(chain: Chain, step: Step, *, dated: bool) -> str:
     how = {
         "image": step.image,
         "command": step.words({}),
-        "env": step.environment(chain.timezone),
+        "env": step.environment,
         "container_kwargs": _limits(chain, step),
     }
     return ASSET.format(

@@ -23,7 +23,7 @@ def emit(chain: Chain) -> str:
     if chain.schedule is None:
         raise UsageError("a CronJob needs a schedule, and none of these jobs has one; add --schedule CRON, and --timezone ZONE unless UTC")
     remote(chain, "Kubernetes")
-    *first, last = [container(chain, step) for step in chain.steps]
+    *first, last = [container(step) for step in chain.steps]
     pod = {"restartPolicy": "Never", **hardened(), **({"initContainers": first} if first else {}), "containers": [last]}
     job = {
         "backoffLimit": RETRIES,
@@ -47,7 +47,7 @@ def emit(chain: Chain) -> str:
     return text(chain, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata(chain), "spec": spec})
 
 
-def container(chain: Chain, step: Step, dates: Mapping[str, str] | None = None) -> dict[str, Any]:
+def container(step: Step, dates: Mapping[str, str] | None = None) -> dict[str, Any]:
     """A step as a container."""
     secrets = [{"name": group, "mountPath": f"{SECRETS}/{group}", "readOnly": True} for group in step.groups]
     size = {"cpu": f"{round(1000 * step.cpus)}m", "memory": f"{step.spec.memory}Mi"}
@@ -55,7 +55,7 @@ def container(chain: Chain, step: Step, dates: Mapping[str, str] | None = None) 
         "name": step.name,
         "image": step.image,
         "args": step.words(step.today if dates is None else dates),
-        "env": [{"name": name, "value": value} for name, value in step.environment(chain.timezone).items()],
+        "env": [{"name": name, "value": value} for name, value in step.environment.items()],
         "resources": {"requests": size, "limits": size},
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *secrets],  # noqa: S108  the container's own

@@ -38,7 +38,7 @@ def _side_by_side(chain: Chain, steps: list[Step]) -> dict[str, Any]:
 
 def _task(chain: Chain, step: Step) -> dict[str, Any]:
     pool = chain.stack["pool"]
-    environment = {"FINELT_TASK_TOKEN": "{% $states.context.Task.Token %}", **step.environment(chain.timezone)}
+    environment = {"FINELT_TASK_TOKEN": "{% $states.context.Task.Token %}", **step.environment}
     override = {
         "Name": "job",
         "Command": step.words({name: DATE.format(name=name) for name in step.dates}),

@@ -8,6 +8,7 @@ from extract_ecb_fx_rates import source
 OPTIONS = [
     options.start(),
     options.end(),
+    options.lookback_days(7, "a day may be published late, and is rarely corrected"),
     options.option(
         "--file",
         type=click.Choice(["history", "daily"]),

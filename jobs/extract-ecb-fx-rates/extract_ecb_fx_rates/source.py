@@ -20,13 +20,13 @@ BASE_URL = "https://www.ecb.europa.eu"
 HISTORY, DAILY = "/stats/eurofxref/eurofxref-hist.zip", "/stats/eurofxref/eurofxref.zip"
 
 
-def asks(*, start: date, end: date, file: str, **_: object) -> list[Ask]:
+def asks(*, start: date, end: date, lookback_days: int, file: str, **_: object) -> list[Ask]:
     """One question, whichever file: the history fills every year of the range, the daily file one day.
 
     Raises UsageError on a range that runs backwards, and on a daily file asked for more than one day.
     """
     if file == "history":
-        return [Ask("ecb_fx_rates", tuple(f"year={year}" for year in years(start, end)), HISTORY)]
+        return [Ask("ecb_fx_rates", tuple(f"year={year}" for year in years(start, end, lookback_days)), HISTORY)]
     in_order(start, end)
     if start != end:
         raise UsageError(f"the daily file holds one day, but --start {start} and --end {end} differ; use --file history for a range")

@@ -8,6 +8,7 @@ from extract_massive_daily_prices import source
 OPTIONS = [
     options.start(),
     options.end(),
+    options.lookback_days(4, "late trades change a day's bars, and an answer may come too early"),
     options.secret("--token", default="env://MASSIVE_TOKEN", help="Where the Massive API key is."),
     options.option(
         "--requests-per-minute",

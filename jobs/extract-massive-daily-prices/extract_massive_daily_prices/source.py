@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobkit import extract
-from jobkit.extract import Ask, in_order
+from jobkit.extract import Ask, first_day
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,10 @@ PATH = "/v2/aggs/grouped/locale/us/market/stocks/{day}"
 SATURDAY = 5
 
 
-def asks(*, start: date, end: date, **_: object) -> list[Ask]:
+def asks(*, start: date, end: date, lookback_days: int, **_: object) -> list[Ask]:
     """One question per weekday. Raises UsageError on a range that runs backwards."""
-    in_order(start, end)
-    days = (start + timedelta(days=n) for n in range((end - start).days + 1))
+    first = first_day(start, end, lookback_days)
+    days = (first + timedelta(days=n) for n in range((end - first).days + 1))
     wanted = (("adjusted", "false"), ("include_otc", "false"))
     return [Ask("massive_daily_prices", (f"date={day}",), PATH.format(day=day), wanted) for day in days if day.weekday() < SATURDAY]
 

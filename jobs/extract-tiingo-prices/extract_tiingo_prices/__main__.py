@@ -9,6 +9,7 @@ OPTIONS = [
     options.tickers(),
     options.start(),
     options.end(),
+    options.lookback_days(7, "exchanges correct prices, and late corporate actions are added"),
     options.secret("--token", default="env://TIINGO_TOKEN", help="Where the Tiingo API token is."),
     options.option(
         "--requests-per-hour",

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.tiingo.com"
 
 
-def asks(*, tickers: Sequence[str], start: date, end: date, **_: object) -> list[Ask]:
+def asks(*, tickers: Sequence[str], start: date, end: date, lookback_days: int, **_: object) -> list[Ask]:
     """One question per ticker. Raises UsageError on a range that runs backwards."""
-    span = years(start, end)
+    span = years(start, end, lookback_days)
     wanted = (("startDate", f"{span[0]}-01-01"), ("endDate", f"{span[-1]}-12-31"), ("format", "json"), ("resampleFreq", "daily"))
     return [
         Ask("tiingo_prices", tuple(f"ticker={ticker}/year={year}" for year in span), f"/tiingo/daily/{ticker}/prices", wanted)

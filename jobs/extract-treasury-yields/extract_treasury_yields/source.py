@@ -19,9 +19,9 @@ BASE_URL = "https://home.treasury.gov"
 PATH = "/resource-center/data-chart-center/interest-rates/daily-treasury-rates.csv/{year}/all"
 
 
-def asks(*, start: date, end: date, **_: object) -> list[Ask]:
+def asks(*, start: date, end: date, lookback_days: int, **_: object) -> list[Ask]:
     """One question a year. Raises UsageError on a range that runs backwards."""
-    return [_ask(str(year)) for year in years(start, end)]
+    return [_ask(str(year)) for year in years(start, end, lookback_days)]
 
 
 def _ask(year: str) -> Ask:

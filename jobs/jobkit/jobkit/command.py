@@ -154,7 +154,7 @@ def _outcome(
     """The exit code, and the sentence when it is not 0."""
     try:
         defaults = {verb: launcher.parameters()}
-        code = group.main(prog_name=declared.name, standalone_mode=False, default_map=defaults)
+        code = group.main(prog_name=declared.name, standalone_mode=False, default_map=defaults, obj=declared)
     except click.ClickException as error:
         return _failed(log, errors.UsageError.exit_code, error.format_message())
     except errors.JobError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from jobkit import command
@@ -10,8 +11,7 @@ from jobkit import options as shared
 from jobkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import date
+    from collections.abc import Callable, Iterable, Sequence
 
     from click import Option
 
@@ -34,12 +34,14 @@ class Ask(NamedTuple):
 class Extractor:
     """What an extractor adds: how to reach the vendor and how to ask; what its bytes mean says `shape` in the package's module `shape`.
 
-    `client` is called only where the network is needed.
+    `client` is called only where the network is needed. `lookback` holds the partitions, each with its dataset, that are requested only
+    because they may have changed: it is no error if the vendor has nothing for them.
     """
 
     package: str
     client: Callable[[], Client]
     fetch: Callable[[Client, Ask, Source | None], Answer]
+    lookback: frozenset[tuple[str, str]] = frozenset()
 
 
 def fetch(client: Client, ask: Ask, known: Source | None) -> Answer:
@@ -63,7 +65,7 @@ def build(
             asked.patience_s = patience
             return asked
 
-        return Extractor(package, patient, fetch)
+        return Extractor(package, patient, fetch, _lookback(asks, given))
 
     def run_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
         """Ask the vendor and commit what it answers, partition by partition."""
@@ -84,10 +86,27 @@ def build(
     return command.build(package, [shared.lake(), *options, shared.patience(), shared.replay()], run=run_, check=check_, plan=plan_)
 
 
-def years(start: date, end: date) -> range:
-    """The calendar years that a range of dates touches. Raises UsageError where it runs backwards."""
+def _lookback(asks: Callable[..., list[Ask]], given: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    """The partitions that --lookback-days adds to those between --start and --end."""
+    if not given.get("lookback_days"):
+        return frozenset()
+    return partitions(asks(**given)) - partitions(asks(**{**given, "lookback_days": 0}))
+
+
+def partitions(asks: Iterable[Ask]) -> frozenset[tuple[str, str]]:
+    """The partitions that the answers fill, each with its dataset."""
+    return frozenset((ask.dataset, partition) for ask in asks for partition in ask.partitions)
+
+
+def years(start: date, end: date, lookback_days: int = 0) -> range:
+    """The calendar years that a range of dates touches, and the days before it. Raises UsageError where it runs backwards."""
+    return range(first_day(start, end, lookback_days).year, end.year + 1)
+
+
+def first_day(start: date, end: date, lookback_days: int) -> date:
+    """The first day to request: --start, or as many days earlier. Raises UsageError where the range runs backwards."""
     in_order(start, end)
-    return range(start.year, end.year + 1)
+    return start - timedelta(days=min(lookback_days, (start - date.min).days))
 
 
 def in_order(start: date, end: date) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit import contract as contracts
 from jobkit.errors import UsageError
-from jobkit.extract import contract
+from jobkit.extract import contract, partitions
 from jobkit.lake import About, Commit, Draft, Lake, Source
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jobkit.contract import Columns, Contract, Good
     from jobkit.extract import Ask, Extractor
     from jobkit.http import Answer, Client
+
+    Answered = tuple[Ask, list[Commit | None], Answer | None]
 
 AHEAD = 4  # questions under way at once; the client's rate holds whatever this is
 
@@ -34,7 +36,10 @@ def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, repla
         return
     with extractor.client() as client:
         for done, (ask, heads, answer) in enumerate(_answers(extractor, client, asks, store), 1):
-            if answer.body is None:
+            if answer is None:
+                for partition in ask.partitions:
+                    _skip(job, ask.dataset, partition)
+            elif answer.body is None:
                 for head in heads:
                     tell(job, head, committed=False)
             else:
@@ -63,19 +68,25 @@ def plan(asks: Sequence[Ask], *, lake: str) -> list[dict[str, Any]]:
     ]
 
 
-def _answers(extractor: Extractor, client: Client, asks: Sequence[Ask], lake: Lake) -> Iterator[tuple[Ask, list[Commit | None], Answer]]:
-    """Each question, the heads of its partitions and the answer; in order, a few under way at once."""
+def _answers(extractor: Extractor, client: Client, asks: Sequence[Ask], lake: Lake) -> Iterator[Answered]:
+    """Each question, the heads of its partitions and the answer; in order, a few under way at once.
 
-    def answer(ask: Ask) -> tuple[Ask, list[Commit | None], Answer]:
+    The answer is None where the vendor knows nothing of a request that only looks back.
+    """
+    from jobkit.http import MissingError  # noqa: PLC0415  describe needs no network
+
+    def answer(ask: Ask) -> Answered:
         heads = [lake.head(ask.dataset, partition) for partition in ask.partitions]
-        return (
-            ask,
-            heads,
-            extractor.fetch(client, ask, _known(heads, client.url(ask.path, ask.params).removeprefix(client.base_url))),
-        )
+        known = _known(heads, client.url(ask.path, ask.params).removeprefix(client.base_url))
+        try:
+            return ask, heads, extractor.fetch(client, ask, known)
+        except MissingError:
+            if not partitions([ask]) <= extractor.lookback:
+                raise
+            return ask, heads, None
 
     pool = ThreadPoolExecutor(AHEAD)
-    waiting: deque[Future[tuple[Ask, list[Commit | None], Answer]]] = deque()
+    waiting: deque[Future[Answered]] = deque()
     try:
         for ask in asks:
             waiting.append(pool.submit(answer, ask))
@@ -106,7 +117,11 @@ def _fill(job: Job, lake: Lake, extractor: Extractor, ask: Ask, answer: Answer, 
         if partition in shaped:
             commit(job, lake, rules, partition, contracts.enforce(rules, shaped[partition]), keep)
         else:
-            job.outcome(ask.dataset, partition, "skipped", reason="the vendor has no data for it")
+            _skip(job, ask.dataset, partition)
+
+
+def _skip(job: Job, dataset: str, partition: str) -> None:
+    job.outcome(dataset, partition, "skipped", reason="the vendor has no data for it")
 
 
 def _shaped(extractor: Extractor, body: bytes, ask: Ask) -> dict[str, Columns]:
@@ -119,6 +134,8 @@ def _replay(job: Job, lake: Lake, extractor: Extractor, ask: Ask, rules: Contrac
     """Shape the kept bytes of each partition again. Raises UsageError where none were kept."""
     for partition in ask.partitions:
         head = lake.head(ask.dataset, partition)
+        if head is None and (ask.dataset, partition) in extractor.lookback:
+            continue
         if head is None:
             raise UsageError(f"nothing to replay for {ask.dataset}/{partition}: it was never extracted; run without --replay first")
         columns = _shaped(extractor, lake.read(head.source[-1]), ask)[partition]

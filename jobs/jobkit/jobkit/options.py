@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,31 +16,38 @@ if TYPE_CHECKING:
     from click import Context, Parameter
 
 
+MAX_LOOKBACK_DAYS = 366
+EASTERNMOST = timedelta(hours=14)  # the first time zone in which a day begins is UTC+14
+
+
 class BusinessDate(click.ParamType[date]):
-    """A past or present date, YYYY-MM-DD; `today`, for schedulers that know no dates, is the day in the time zone TZ (UTC without)."""
+    """A business date of the vendor, YYYY-MM-DD. `today` is its current day, in the time zone that the job declares.
+
+    A scheduler east of the vendor may pass a date that has begun there but not at the vendor: it then means the vendor's current day.
+    """
 
     name = "date"
 
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> date:
-        """The date. Fails on another format and on a date that has not come yet."""
+        """The date. Fails on another format and on a date that has not begun anywhere on Earth."""
+        now = datetime.now(UTC)
+        today = _day_at_vendor(now, ctx)
         if value == "today":
-            return self._today(param, ctx)
+            return today
         try:
             day = value if isinstance(value, date) else date.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a date; expected YYYY-MM-DD or today", param, ctx)
-        if day > datetime.now(UTC).date():
+        if day > (now + EASTERNMOST).date():
             self.fail(f"{day} is in the future; no vendor has data for it yet", param, ctx)
-        return day
+        return min(day, today)
 
-    def _today(self, param: Parameter | None, ctx: Context | None) -> date:
-        from zoneinfo import ZoneInfo  # noqa: PLC0415  for this word only
 
-        name = os.environ.get("TZ") or "UTC"
-        try:
-            return datetime.now(ZoneInfo(name)).date()
-        except (ValueError, OSError, KeyError):  # KeyError: a zone that nobody knows
-            self.fail(f"today depends on TZ={name!r}, which is in no time zone database; write one such as Europe/Berlin", param, ctx)
+def _day_at_vendor(now: datetime, ctx: Context | None) -> date:
+    """The calendar day in the time zone of the job that runs, which `command` puts into the context; UTC without one."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  slow to import; describe reads no date
+
+    return now.astimezone(ZoneInfo(getattr(ctx and ctx.obj, "timezone", "UTC"))).date()
 
 
 class SecretReference(click.ParamType[str]):
@@ -106,6 +112,17 @@ def start() -> click.Option:
 def end() -> click.Option:
     """--end: last business date."""
     return option("--end", required=True, type=BusinessDate(), help="Last business date, inclusive.")
+
+
+def lookback_days(default: int, reason: str) -> click.Option:
+    """--lookback-days: the vendor's correction window. `reason` says why it is this long."""
+    return option(
+        "--lookback-days",
+        type=click.IntRange(0, MAX_LOOKBACK_DAYS),
+        default=default,
+        show_default=True,
+        help=f"Also request partitions of this many days before --start, which may still change: {reason}. 0 requests none.",
+    )
 
 
 def tickers() -> click.Option:

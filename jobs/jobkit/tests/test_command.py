@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -174,15 +174,34 @@ def test_plan_and_check_give_a_receipt_too(folder: Path) -> None:
     assert (checked["verb"], checked["status"], checked["partitions"]) == ("check", "done", [])
 
 
-@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12", ""])
-def test_today_is_a_word_and_the_receipt_says_which_day_it_was(folder: Path, zone: str) -> None:
-    """Fourteen hours before UTC and twelve behind: one of them is always on another day."""
-    before = datetime.now(ZoneInfo(zone or "UTC")).date()
-    ended = call(folder, "run", "--day", "today", TZ=zone)
-    assert ended.receipt["arguments"]["day"] in {str(before), str(datetime.now(ZoneInfo(zone or "UTC")).date())}
+EAST, WEST = "Pacific/Kiritimati", "Etc/GMT+12"  # 14 hours ahead of UTC and 12 behind: never on the same day
 
 
-def test_today_in_a_zone_that_nobody_knows_is_a_usage_error(folder: Path) -> None:
-    ended = call(folder, "run", "--day", "today", TZ="Europe/Atlantis")
+def day_of_run(folder: Path, given: str, vendor: str, **variables: str) -> tuple[str, set[str]]:
+    """The day of a job whose vendor is in a time zone, and the days that it was there meanwhile."""
+    (folder / "pyproject.toml").write_text(PYPROJECT + f'timezone = "{vendor}"\n')
+    before = datetime.now(ZoneInfo(vendor)).date()
+    ended = call(folder, "run", "--day", given, **variables)
+    assert ended.code == 0, ended.receipt["error"]
+    return ended.receipt["arguments"]["day"], {str(before), str(datetime.now(ZoneInfo(vendor)).date())}
+
+
+@pytest.mark.parametrize("vendor", [EAST, WEST, "UTC"])
+def test_today_is_the_vendors_day_wherever_the_job_runs(folder: Path, vendor: str) -> None:
+    day, days = day_of_run(folder, "today", vendor, TZ=WEST if vendor == EAST else EAST)
+    assert day in days
+
+
+def test_a_day_that_has_begun_in_the_east_is_the_vendors_current_day(folder: Path) -> None:
+    day, days = day_of_run(folder, str(datetime.now(ZoneInfo(EAST)).date()), WEST)
+    assert day in days
+
+
+def test_a_past_day_is_taken_as_it_is(folder: Path) -> None:
+    assert day_of_run(folder, "2012-12-31", EAST)[0] == "2012-12-31"
+
+
+def test_a_day_that_has_begun_nowhere_is_refused(folder: Path) -> None:
+    ended = call(folder, "run", "--day", str(datetime.now(ZoneInfo(EAST)).date() + timedelta(days=2)))
     assert ended.code == 2
-    assert "TZ='Europe/Atlantis'" in ended.receipt["error"]
+    assert "is in the future" in ended.receipt["error"]
