@@ -5,16 +5,20 @@ Downstream is read off the dbt project as it lies there: which staging model nam
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+import jsonschema
 import yaml
 from jobkit import contract as contracts
+from jobkit import odcs
 from jobkit.errors import BadDataError
 
 from jobs.catalogue import JOBS, catalogue
@@ -35,12 +39,17 @@ SQL_TYPES = {
     "double": "double precision",
     "boolean": "boolean",
 }
-LOGICAL = {"string": "string", "date": "date", "timestamp": "timestamp", "int": "integer", "long": "integer", "double": "number"}
+LOGICAL = {
+    "string": "string",
+    "date": "date",
+    "timestamp": "timestamp",
+    "boolean": "boolean",
+    **dict.fromkeys(("int", "long"), "integer"),
+}
 _LEAF = re.compile(r"(?:year|month|hash)\((.+?)(?:, ?\d+)?\)")
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _SOURCE = re.compile(r"source\('(\w+)', '(\w+)'\)")
 _REF = re.compile(r"ref\('(\w+)'\)")
-_POLICIES = {"warn", "drop", "quarantine", "fail"}
 
 Weight = Literal["breaks", "watch", "fine"]
 
@@ -52,6 +61,12 @@ class Change:
     weight: Weight
     column: str | None
     text: str
+
+
+def _config(source: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """A table's configuration, with what its source says where the table says nothing."""
+    above, own = source.get("config", {}), table.get("config", {})
+    return {**above, **own, "meta": {**above.get("meta", {}), **own.get("meta", {})}}
 
 
 class Project:
@@ -72,7 +87,7 @@ class Project:
         for path in sorted((self.root / "models").rglob("*.yml")):
             for source in yaml.safe_load(path.read_text(encoding="utf-8")).get("sources", ()):
                 for table in source["tables"]:
-                    found[table["name"]] = {"config": source.get("config", {}), **table}
+                    found[table["name"]] = {**table, "config": _config(source, table)}
         return found
 
     def staged(self, dataset: str, column: str | None) -> list[str]:
@@ -104,13 +119,37 @@ def lint(paths: Sequence[Path], project: Project, written: set[str]) -> list[str
         except BadDataError as error:
             problems.append(str(error))
             continue
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found = [*_of_document(document, dataset), *_of_fields(rules, document), *_of_source(rules, project)]
+        document = odcs.parse(path.read_text(encoding="utf-8"))
+        found = [*_of_standard(document), *_of_document(document, dataset), *_of_fields(rules, document), *_of_terms(rules, project)]
+        found += _of_source(rules, project)
         problems += [f"{path.name}: {problem}" for problem in found]
         if dataset not in written:
             problems.append(f"{path.name}: no job declares to write raw/{dataset}; add it to writes in the job's pyproject.toml")
     without = written - {path.name.removesuffix(".odcs.yaml") for path in paths}
     return problems + [f"raw/{dataset} is written without a contract; add {dataset}.odcs.yaml beside its extractor" for dataset in without]
+
+
+def _of_standard(document: dict[str, Any]) -> Iterator[str]:
+    """What the standard's own schema has against it."""
+    schema = json.loads((resources.files("open_data_contract_standard") / "schema.json").read_text(encoding="utf-8"))
+    as_json = json.loads(json.dumps(document, default=float))
+    for error in jsonschema.Draft201909Validator(schema).iter_errors(as_json):
+        yield f"not valid by the Open Data Contract Standard: {error.json_path}: {error.message[:200]}"
+
+
+def _of_terms(rules: Contract, project: Project) -> Iterator[str]:
+    """Terms that are missing, or that dbt says otherwise; a confidential dataset behind a mart, which everybody may read."""
+    terms: dict[str, str | None] = {"classification": rules.classification, "redistribution": rules.redistribution}
+    for name, value in terms.items():
+        if value is None:
+            yield f"it states no {name}, so that nothing made of it is ever published; add the custom property {name}"
+    if table := project.sources.get(rules.dataset):
+        said = table["config"].get("meta", {})
+        for name, value in {**terms, "licence": rules.licence}.items():
+            if said.get(name) != value:
+                yield f"the meta of the dbt source says {name} {said.get(name)!r}, the contract {value!r}; make them equal"
+    if not rules.shows_values and (marts := project.marts_on(project.staged(rules.dataset, None))):
+        yield f"its rows may be in no mart, as it is {rules.classification or 'not classified'}, and {', '.join(marts)} stands on it"
 
 
 def _of_document(document: dict[str, Any], dataset: str) -> Iterator[str]:
@@ -125,35 +164,16 @@ def _of_document(document: dict[str, Any], dataset: str) -> Iterator[str]:
 
 
 def _of_fields(rules: Contract, document: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with key, leaf, rules and columns."""
+    """What is wrong with key, leaf and logical types."""
     names = [field.name for field in rules.fields]
     leaf = _LEAF.fullmatch(rules.leaf)
-    named = [("the key", name) for name in rules.key] + [("a rule", name) for rule in rules.rules for name in (rule.left, rule.right)]
-    for what, name in [*named, ("the leaf", leaf[1] if leaf else rules.leaf)]:
-        if name not in names:
-            yield f"{what} names {name!r}, which is no column"
+    if (leaf[1] if leaf else rules.leaf) not in names:
+        yield f"the leaf names {leaf[1] if leaf else rules.leaf!r}, which is no column"
     if not rules.key:
         yield "it has no primaryKey; say what tells its rows apart"
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"column {name!r} is there twice"
     for field, item in zip(rules.fields, document["schema"][0]["properties"], strict=True):
-        yield from _of_field(field, item)
-    for rule in rules.rules:
-        if rule.policy not in _POLICIES:
-            yield f"rule {rule.text}: severity {rule.policy!r} is none of {', '.join(sorted(_POLICIES))}"
-
-
-def _of_field(field: Field, item: dict[str, Any]) -> Iterator[str]:
-    if _sql_type(field.type) is None:
-        yield f"{field.name}: physicalType {field.type!r} is unknown; there are {', '.join(SQL_TYPES)} and decimal(p,s)"
-    elif item.get("logicalType") != LOGICAL.get(field.type, "boolean" if field.type == "boolean" else "number"):
-        yield f"{field.name}: logicalType {item.get('logicalType')!r} does not go with physicalType {field.type!r}"
-    if field.policy not in _POLICIES:
-        yield f"{field.name}: policy {field.policy!r} is none of {', '.join(sorted(_POLICIES))}"
-    if field.evolution not in ("evolve", "freeze"):
-        yield f"{field.name}: evolution {field.evolution!r} is neither evolve nor freeze"
-    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:  # type: ignore[operator]
-        yield f"{field.name}: its minimum {field.minimum} is above its maximum {field.maximum}"
+        if item.get("logicalType") != LOGICAL.get(field.type, "number"):
+            yield f"{field.name}: logicalType {item.get('logicalType')!r} does not go with physicalType {field.type!r}"
 
 
 def _of_source(rules: Contract, project: Project) -> Iterator[str]:
@@ -185,7 +205,7 @@ def _sql_type(kind: str) -> str | None:
 def diff(old: Contract, new: Contract) -> list[Change]:
     """What differs from one version to the next, the worst first."""
     before, after = ({field.name: field for field in rules.fields} for rules in (old, new))
-    changes = [*_of_dataset(old, new), *_of_rules(old, new)]
+    changes = [*_of_dataset(old, new), *_of_changed_terms(old, new), *_of_rules(old, new)]
     changes += [Change("breaks", name, "is gone; its readers find null or nothing") for name in before if name not in after]
     changes += [_added(after[name]) for name in after if name not in before]
     changes += [change for name in before if name in after for change in _of_column(before[name], after[name])]
@@ -205,8 +225,19 @@ def _of_dataset(old: Contract, new: Contract) -> Iterator[Change]:
         yield Change("watch", None, f"bad rows allowed: {old.max_bad_rows:.2%} -> {new.max_bad_rows:.2%}")
     if old.latency_days != new.latency_days:
         yield Change("watch", None, f"latency: {old.latency_days} -> {new.latency_days} days")
+    for names in {*old.unique} ^ {*new.unique}:
+        yield Change("watch", None, f"{', '.join(names)} {'need' if names in new.unique else 'need no longer'} be unique")
+
+
+def _of_changed_terms(old: Contract, new: Contract) -> Iterator[Change]:
     if old.licence != new.licence:
         yield Change("watch", None, f"licence: {old.licence} -> {new.licence}; look whether it may still be published")
+    for what, was, now in (
+        ("classification", old.classification, new.classification),
+        ("redistribution", old.redistribution, new.redistribution),
+    ):
+        if was != now:
+            yield Change("watch", None, f"{what}: {was} -> {now}; other marts are published, and versions published before may have to go")
 
 
 def _of_rules(old: Contract, new: Contract) -> Iterator[Change]:
@@ -237,12 +268,19 @@ def _of_column(old: Field, new: Field) -> Iterator[Change]:
         yield Change("watch", new.name, f"a column no longer sent: {old.evolution} -> {new.evolution}")
     if (old.minimum, old.maximum) != (new.minimum, new.maximum):
         yield Change("watch", new.name, f"range {_range(old)} -> {_range(new)}")
+    for name in ("exclusive_minimum", "exclusive_maximum", "multiple_of", "min_length", "max_length", "pattern", "values"):
+        if (was := getattr(old, name)) != (now := getattr(new, name)):
+            yield Change("watch", new.name, f"{name.replace('_', ' ')} {_shown(was)} -> {_shown(now)}")
     if old.policy != new.policy:
         yield Change("watch", new.name, f"policy {old.policy} -> {new.policy}")
 
 
 def _range(field: Field) -> str:
     return f"[{'' if field.minimum is None else field.minimum}, {'' if field.maximum is None else field.maximum}]"
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _told(value: str | tuple[str, ...]) -> str:

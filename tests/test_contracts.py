@@ -49,6 +49,11 @@ def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
         ("volume, logicalType: integer, physicalType: long", "volume, logicalType: integer, physicalType: int", "look at volume"),
         ("property: latency, value: 5", "property: latency, value: 9", "latency is 9 days"),
         ("minimum: 0.000001", "minimum: 2, maximum: 1", "above its maximum"),
+        ("logicalType: date", "logicalType: day", "not valid by the Open Data Contract Standard: $.schema[0].properties[1].logicalType"),
+        ("status: active", "tags: active", "not valid by the Open Data Contract Standard: $"),
+        ("      - {property: classification, value: internal}\n", "", "states no classification"),
+        ("redistribution, value: internal-use-only", "redistribution, value: allowed", "make them equal"),
+        ("needs a licence of its own", "needs nothing", "make them equal"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_in_a_sentence(tmp_path: Path, was: str, now: str, told: str) -> None:
@@ -71,6 +76,21 @@ def test_a_dataset_has_a_contract_a_writer_and_a_source(tmp_path: Path) -> None:
     assert "dbt declares no source table" in lint([TIINGO], Project(tmp_path), {"tiingo_prices"})[0]
 
 
+def test_no_mart_stands_on_a_confidential_dataset(tmp_path: Path) -> None:
+    custodian = next(path for path in files() if path.name == "custodian_positions.odcs.yaml")
+    shutil.copytree(DBT / "models", tmp_path / "models")
+    mart = tmp_path / "models" / "marts" / "fct_position.sql"
+    mart.write_text("select * from {{ ref('stg_custodian__positions') }}", encoding="utf-8")
+    (problem,) = lint([custodian], Project(tmp_path), {"custodian_positions"})
+    assert "its rows may be in no mart, as it is confidential, and fct_position stands on it" in problem
+
+
+def test_a_contract_is_valid_by_the_standard_and_its_licence_is_whole() -> None:
+    licences = {contracts.load(path).licence for path in files()}
+    assert "US government work, public domain" in licences
+    assert not any(problem for problem in lint(files(), Project(), WRITTEN))
+
+
 def changed(edit: Callable[[contracts.Field], contracts.Field | None]) -> list[Change]:
     """What differs when the column close is edited."""
     old = contracts.load(TIINGO)
@@ -87,6 +107,8 @@ def changed(edit: Callable[[contracts.Field], contracts.Field | None]) -> list[C
         (lambda field: replace(field, required=False), "breaks"),
         (lambda field: replace(field, minimum=Decimal(1)), "watch"),
         (lambda field: replace(field, policy="drop"), "watch"),
+        (lambda field: replace(field, multiple_of=Decimal("0.01")), "watch"),
+        (lambda field: replace(field, values=(Decimal(1),)), "watch"),
         (lambda field: replace(field, evolution="freeze"), "watch"),
     ],
 )
@@ -111,14 +133,17 @@ def test_key_leaf_and_evolution_are_part_of_the_contract() -> None:
     new = replace(old, key=("ticker",), leaf="month(date)", new_fields="freeze", fields=(*old.fields, contracts.Field("note", "string")))
     assert [(change.weight, change.column) for change in diff(old, new)] == [("breaks", None)] * 3 + [("fine", "note")]
     assert diff(old, old) == []
+    told = diff(old, replace(old, classification="confidential", redistribution=None, unique=(("close",),)))
+    assert [change.weight for change in told] == ["watch"] * 3
+    assert any("classification: internal -> confidential" in change.text for change in told)
 
 
 def test_the_command_tells_a_break_by_its_exit_code(tmp_path: Path) -> None:
     edited = tmp_path / "new.odcs.yaml"
-    edited.write_text(TIINGO.read_text().replace("name: close,", "name: last,"))
+    edited.write_text(TIINGO.read_text().replace("name: divCash,", "name: dividend,"))
     ended = CliRunner().invoke(looked_after.main, ["diff", str(TIINGO), str(edited)])
     assert ended.exit_code == 65
-    assert "breaks  close: is gone" in ended.output
+    assert "breaks  divCash: is gone" in ended.output
     assert CliRunner().invoke(looked_after.main, ["diff", str(TIINGO), str(TIINGO)]).output == "nothing changes\n"
     edited.write_text("kind: none")
     assert CliRunner().invoke(looked_after.main, ["diff", str(TIINGO), str(edited)]).exit_code == 65

@@ -11,7 +11,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal, InvalidOperation
 from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -26,17 +26,21 @@ if TYPE_CHECKING:
 
 Policy = Literal["warn", "drop", "quarantine", "fail"]
 Evolution = Literal["evolve", "freeze"]
+Classification = Literal["public", "internal", "confidential"]
+Redistribution = Literal["allowed", "internal-use-only"]
 Columns = dict[str, list[Any]]
 Distinct = dict[str, set[str | None]]  # what a column holds, each text once: far fewer than its rows
 
 ROW_NUMBER = "_row_number"
+SHOWN_VALUES = 10  # of those that a column may have
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})")
 _INTEGER = re.compile(r"-?\d{1,19}")
 _FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_EXACT = Context(prec=1000)  # the context at hand rounds to 28 digits
 _RANGES = {"int": 2**31, "long": 2**63}
-_RULE = re.compile(r"(.+) (<=|<) (.+)")
+WITHHELD = "values withheld: "  # how the reasons of a row begin whose values are not shown
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class Field:
     description: str = ""
     policy: Policy = "quarantine"
     evolution: Evolution = "evolve"
+    unique: bool = False
+    exclusive_minimum: Decimal | str | None = None
+    exclusive_maximum: Decimal | str | None = None
+    multiple_of: Decimal | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    values: tuple[Decimal | str, ...] | None = None
 
 
 class Rule(NamedTuple):
@@ -70,7 +82,11 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Contract:
-    """One dataset: grain, columns, and how much may be wrong before the whole partition is refused. `latency_days`: how old is too old."""
+    """One dataset: grain, columns, and how much may be wrong before the whole partition is refused. `latency_days`: how old is too old.
+
+    `unique` are the columns, besides the key, that no two rows share. Classification and redistribution decide what is published;
+    a dataset without them is in no publication.
+    """
 
     dataset: str
     description: str
@@ -84,6 +100,15 @@ class Contract:
     rules: tuple[Rule, ...] = ()
     version: str = "1.0.0"
     latency_days: int = 1
+    unique: tuple[tuple[str, ...], ...] = ()
+    classification: Classification | None = None
+    redistribution: Redistribution | None = None
+    licence_url: str = ""
+
+    @property
+    def shows_values(self) -> bool:
+        """Whether reasons, logs and receipts may hold values of its rows."""
+        return self.classification in ("public", "internal")
 
 
 class Good(NamedTuple):
@@ -97,65 +122,13 @@ class Good(NamedTuple):
 
 
 def load(path: Path) -> Contract:
-    """The contract in a YAML file. Raises BadDataError saying what it lacks."""
-    import yaml  # noqa: PLC0415  `describe` reads no contract
+    """The contract in a YAML file. Raises BadDataError naming what is wrong in it: a key or value that this version does not implement."""
+    from jobkit import odcs  # noqa: PLC0415  `describe` reads no contract
 
     try:
-        return _contract(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadDataError(f"{path} is not a contract this version can read: {type(error).__name__} {error}") from None
-
-
-def _contract(document: dict[str, Any]) -> Contract:
-    (schema,) = document["schema"]
-    custom = {item["property"]: item["value"] for item in schema["customProperties"]}
-    fields = tuple(_field(item) for item in schema["properties"])
-    latency = {item["property"]: item["value"] for item in document.get("slaProperties", ())}.get("latency", 1)
-    keyed = sorted((item["primaryKeyPosition"], item["name"]) for item in schema["properties"] if item.get("primaryKey"))
-    return Contract(
-        dataset=schema["name"],
-        description=schema["description"],
-        fields=fields,
-        key=tuple(name for _, name in keyed),
-        leaf=custom["leaf"],
-        licence=custom["licence"],
-        new_fields=custom.get("newFields", "freeze"),
-        new_field_type=custom.get("newFieldType", "string"),
-        max_bad_rows=float(custom.get("maxBadRows", 0.05)),
-        rules=tuple(_rule(item) for item in schema.get("quality", ())),
-        version=document["version"],
-        latency_days=int(latency),
-    )
-
-
-def _rule(item: dict[str, Any]) -> Rule:
-    match = _RULE.fullmatch(item["implementation"])
-    if match is None:
-        raise ValueError(f"{item['implementation']!r} is no rule; expected one such as low <= close")
-    return Rule(match[1], match[2], match[3], item.get("severity", "quarantine"))
-
-
-def _field(item: dict[str, Any]) -> Field:
-    options = item.get("logicalTypeOptions", {})
-    custom = {entry["property"]: entry["value"] for entry in item.get("customProperties", ())}
-    return Field(
-        name=item["name"],
-        type=item["physicalType"],
-        required=bool(item.get("required", False)),
-        unit=custom.get("unit"),
-        minimum=_bound(item, options.get("minimum")),
-        maximum=_bound(item, options.get("maximum")),
-        description=item.get("description", ""),
-        policy=custom.get("policy", "quarantine"),
-        evolution=custom.get("evolution", "evolve"),
-    )
-
-
-def _bound(item: dict[str, Any], value: object) -> Decimal | str | None:
-    """A limit in the type it is compared in: ISO text for dates, Decimal for numbers."""
-    if value is None:
-        return None
-    return str(value) if item["physicalType"] in ("date", "timestamp") else Decimal(str(value))
+        return odcs.read(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadDataError(f"{path} is not a contract this version can read: {error}") from None
 
 
 def enforce(contract: Contract, columns: Columns) -> Good:
@@ -181,7 +154,8 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     bad = sorted(set(reasons) - dropped)
     out = set(reasons)
     kept = [row for row in range(read) if row not in out] if out else range(read)
-    return Good(_typed(fields, texts, kept), _quarantine(fields, texts, bad, reasons), read, len(dropped), tuple(warnings))
+    quarantine = _quarantine(fields, texts, bad, {row: _joined(contract, reasons[row]) for row in bad})
+    return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings))
 
 
 def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
@@ -194,11 +168,16 @@ def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
         )
     new = [name for name in columns if name not in known]
     if new and contract.new_fields == "freeze":
-        raise BadDataError(
-            f"{contract.dataset}: the vendor sends new fields {', '.join(map(repr, new))}; add them to the contract or let it evolve"
-        )
+        raise BadDataError(f"{contract.dataset}: the vendor sends {_new_fields(contract, new)}; add them to the contract or let it evolve")
     sent = tuple(field for field in contract.fields if field.name in columns)
     return sent + tuple(Field(name, contract.new_field_type) for name in new)
+
+
+def _new_fields(contract: Contract, names: list[str]) -> str:
+    """New columns by name. Without a header the first row is taken for one, so names are values where those are not shown."""
+    if contract.shows_values:
+        return f"new fields {', '.join(map(repr, names))}"
+    return f"{len(names)} fields besides {', '.join(field.name for field in contract.fields)}"
 
 
 def _texts(columns: Columns) -> tuple[dict[str, list[str | None]], Distinct]:
@@ -229,18 +208,19 @@ def _violations(
 ) -> Iterator[tuple[int, str, Policy]]:
     """Every breach: row index, reason, and the policy of the field it is in. Rows are looked at where a value among all is wrong."""
     for field in fields:
-        untyped, outside = _not_of_type(field), _out_of_range(field)
+        untyped, outside = _not_of_type(field), _not_accepted(field)
         if all(not field.required if text is None else not (untyped(text) or (outside and outside(text))) for text in distinct[field.name]):
             continue
         typing: Policy = "quarantine" if field.policy == "warn" else field.policy  # a value without a type cannot be kept
+        name = field.name if contract.shows_values or field in contract.fields else "a field that is not in the contract"
         for row, text in enumerate(texts[field.name]):
             if text is None:
                 if field.required:
-                    yield row, f"{field.name} is missing", typing
-            elif reason := untyped(text):
-                yield row, f"{field.name} {reason}", typing
-            elif outside and (reason := outside(text)):
-                yield row, f"{field.name} {reason}", field.policy
+                    yield row, f"{name} is missing", typing
+            elif fault := untyped(text):
+                yield row, f"{name} is {f'{text[:40]!r}, ' if contract.shows_values else ''}{fault}", typing
+            elif outside and (fault := outside(text)):
+                yield row, f"{name} is {f'{text[:40]}, ' if contract.shows_values else ''}{fault}", field.policy
     yield from _duplicates(contract, texts, distinct)
 
 
@@ -257,7 +237,8 @@ def _broken_rules(
         for row, (least, most) in enumerate(zip(low, high, strict=True)):
             if least is not None and most is not None and (least > most or (rule.sign == "<" and least == most)):
                 left, right = texts[rule.left][row], texts[rule.right][row]
-                yield row, f"{rule.left} is {left}, which breaks {rule.text} with {right}", rule.policy
+                shown = f"{rule.left} is {left}, which breaks {rule.text} with {right}"
+                yield row, shown if contract.shows_values else f"breaks {rule.text}", rule.policy
 
 
 def _compared(texts: list[str | None], distinct: set[str | None], typed: Callable[[str], Any], value_of: Callable[[str], Any]) -> list[Any]:
@@ -267,24 +248,35 @@ def _compared(texts: list[str | None], distinct: set[str | None], typed: Callabl
 
 
 def _duplicates(contract: Contract, texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, str, Policy]]:
-    keys = [texts[name] for name in contract.key if name in texts]
-    telling = [texts[name] for name in contract.key if len(distinct.get(name, ())) > 1]
+    yield from ((row, f"repeats the key of row {before}", "quarantine") for row, before in _repeated(contract.key, texts, distinct))
+    policies = {field.name: field.policy for field in contract.fields}
+    for names in contract.unique:
+        policy = policies[names[0]] if len(names) == 1 else "quarantine"
+        for row, before in _repeated(names, texts, distinct):
+            if all(texts[name][row] is not None for name in names if name in texts):  # as in SQL, null is equal to nothing
+                yield row, f"repeats {', '.join(names)} of row {before}", policy
+
+
+def _repeated(names: Sequence[str], texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, int]]:
+    """Each row with the same values in these columns as one before it, and the number of that row from 1."""
+    columns = [texts[name] for name in names if name in texts]
+    telling = [texts[name] for name in names if len(distinct.get(name, ())) > 1]
     if telling and len(set(zip(*telling, strict=True))) == len(telling[0]):
         return
     first: dict[tuple[str | None, ...], int] = {}
-    for row, key in enumerate(zip(*keys, strict=True)):
-        if (before := first.setdefault(key, row)) != row:
-            yield row, f"repeats the key of row {before + 1}", "quarantine"
+    for row, values in enumerate(zip(*columns, strict=True)):
+        if (before := first.setdefault(values, row)) != row:
+            yield row, before + 1
 
 
 def _not_of_type(field: Field) -> Callable[[str], str | None]:
-    """What makes a text no value of the field's type, or None. Made once per column: it runs for every value."""
+    """What makes a text no value of the field's type, or None, without the value. Made once per column: it runs for every value."""
     form, expected = _form(field.type)
     limit = _RANGES.get(field.type)
 
     def check(text: str) -> str | None:
         if not form(text) or (limit is not None and not -limit <= int(text) < limit):
-            return f"is {text[:40]!r}, not {expected}"
+            return f"not {expected}"
         return None
 
     return check
@@ -300,12 +292,99 @@ def _out_of_range(field: Field) -> Callable[[str], str | None] | None:
     def check(text: str) -> str | None:
         value = value_of(text)
         if low is not None and value < low:
-            return f"is {text}, below {low}"
+            return f"below {low}"
         if high is not None and value > high:
-            return f"is {text}, above {high}"
+            return f"above {high}"
         return None
 
     return check
+
+
+def _outside_exclusive_range(field: Field) -> Callable[[str], str | None] | None:
+    """What puts a value on or beyond a limit that it may not reach."""
+    low, high = field.exclusive_minimum, field.exclusive_maximum
+    if low is None and high is None:
+        return None
+    value_of = _comparable(field)
+
+    def check(text: str) -> str | None:
+        value = value_of(text)
+        if low is not None and value <= low:
+            return f"not above {low}"
+        if high is not None and value >= high:
+            return f"not below {high}"
+        return None
+
+    return check
+
+
+def _not_multiple(field: Field) -> Callable[[str], str | None] | None:
+    step = field.multiple_of
+    if step is None:
+        return None
+    return lambda text: None if _is_multiple(Decimal(text), step) else f"no multiple of {step}"
+
+
+def _is_multiple(value: Decimal, step: Decimal) -> bool:
+    """Whether value is a whole number of steps, exactly; one with more digits than any number has here is none."""
+    try:
+        return _EXACT.remainder(value, step) == 0
+    except InvalidOperation:
+        return False
+
+
+def _of_wrong_length(field: Field) -> Callable[[str], str | None] | None:
+    least, most = field.min_length, field.max_length
+    if least is None and most is None:
+        return None
+
+    def check(text: str) -> str | None:
+        if least is not None and len(text) < least:
+            return f"shorter than {least} characters"
+        if most is not None and len(text) > most:
+            return f"longer than {most} characters"
+        return None
+
+    return check
+
+
+def _unlike_pattern(field: Field) -> Callable[[str], str | None] | None:
+    if field.pattern is None:
+        return None
+    found = regex(field.pattern).search
+    return lambda text: None if found(text) else f"not of the form {field.pattern}"
+
+
+def _not_listed(field: Field) -> Callable[[str], str | None] | None:
+    if field.values is None:
+        return None
+    value_of, values = _comparable(field), frozenset(field.values)
+    listed = ", ".join(map(str, field.values[:SHOWN_VALUES])) + (", ..." if len(field.values) > SHOWN_VALUES else "")
+    return lambda text: None if value_of(text) in values else f"none of {listed}"
+
+
+def _comparable(field: Field) -> Callable[[str], Any]:
+    """How a text of the field's type becomes what its limits are compared with."""
+    return str if field.type in ("date", "timestamp", "string") else Decimal
+
+
+OPTIONS = (_out_of_range, _outside_exclusive_range, _not_multiple, _of_wrong_length, _unlike_pattern, _not_listed)
+
+
+def _not_accepted(field: Field) -> Callable[[str], str | None] | None:
+    """What the field's options have against a value of its type, or None; no function for a field without options."""
+    checks = [check for option in OPTIONS if (check := option(field))]
+    if len(checks) < 2:  # noqa: PLR2004
+        return checks[0] if checks else None
+    return lambda text: next((fault for check in checks if (fault := check(text))), None)
+
+
+def regex(pattern: str) -> re.Pattern[str]:
+    """A pattern of ECMA 262, as the standard has it, in Python: `$` is the end of the text alone, a match may be anywhere."""
+    tokens = r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?<(?![=!])|\$"
+    python = {"$": r"\Z", "(?<": "(?P<"}
+    source: str = re.sub(tokens, lambda found: python.get(str(found[0]), str(found[0])), pattern, flags=re.DOTALL)
+    return re.compile(source, re.ASCII)
 
 
 def _form(kind: str) -> tuple[Callable[[str], Any], str]:
@@ -351,6 +430,11 @@ def _refuse(contract: Contract, read: int, reasons: dict[int, list[str]], polici
         )
 
 
+def _joined(contract: Contract, reasons: list[str]) -> str:
+    """A row's reasons as they are stored. Whether values are withheld is part of them: earlier versions stored values of every dataset."""
+    return ("" if contract.shows_values else WITHHELD) + "; ".join(reasons)
+
+
 def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Sequence[int]) -> Table:
     from arro3.compute import cast  # noqa: PLC0415  heavy; only extracting needs it
     from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415
@@ -367,9 +451,7 @@ def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Se
     return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
 
 
-def _quarantine(
-    fields: Sequence[Field], texts: dict[str, list[str | None]], rows: list[int], reasons: dict[int, list[str]]
-) -> Table | None:
+def _quarantine(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: list[int], reasons: dict[int, str]) -> Table | None:
     """Row number, the raw row as JSON, and the reasons; None when there is nothing wrong."""
     if not rows:
         return None
@@ -381,7 +463,7 @@ def _quarantine(
     arrays = {
         ROW_NUMBER: Array([row + 1 for row in rows], type=DataType.int32()),
         "raw_row": Array(raw, type=DataType.utf8()),
-        "reasons": Array(["; ".join(reasons[row]) for row in rows], type=DataType.utf8()),
+        "reasons": Array([reasons[row] for row in rows], type=DataType.utf8()),
     }
     return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
 

@@ -20,7 +20,7 @@ FIELDS = (
     Field("shares", "long"),
     Field("note", "string"),
 )
-RULES = Contract("t", "rows", FIELDS, ("day",), "year(day)", "none", "freeze", "string", max_bad_rows=1.0)
+RULES = Contract("t", "rows", FIELDS, ("day",), "year(day)", "none", "freeze", "string", max_bad_rows=1.0, classification="public")
 
 
 def columns(*rows: tuple[str | None, ...]) -> Columns:
@@ -204,3 +204,84 @@ def test_a_broken_contract_file_is_told_by_name(tmp_path: Path) -> None:
     path.write_text("schema: [{name: x}]")
     with pytest.raises(BadDataError, match="is not a contract"):
         load(path)
+
+
+def optioned(kind: str, **options: Any) -> Contract:
+    """A contract of two columns: n, which is the key, and x of this type with these options."""
+    unique = (("x",),) if options.get("unique") else ()
+    return replace(RULES, fields=(Field("n", "int"), Field("x", kind, **options)), key=("n",), leaf="n", unique=unique)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "kept_texts", "refused"),
+    [
+        ("string", {"min_length": 2, "max_length": 3}, ["ab", "äöü"], {"a": "shorter than 2", "abcd": "longer than 3"}),
+        ("string", {"pattern": "^[A-Z]{3}$"}, ["EUR"], {"eur": "not of the form", "EUR\n": "not of the form", "EURO": "not of the form"}),
+        ("string", {"pattern": "b"}, ["abc"], {"xyz": "not of the form b"}),
+        ("string", {"pattern": r"^\d[$]\$$"}, ["1$$"], {"1$": "not of the form", "\u0661$$": "not of the form"}),
+        ("string", {"pattern": "^(?<first>a)(?<!b)c"}, ["ac"], {"bc": "not of the form"}),
+        ("string", {"values": ("EUR", "USD")}, ["EUR"], {"eur": "none of EUR, USD", "EUR ": "none of"}),
+        ("decimal(8,2)", {"values": (Decimal(1), Decimal("2.50"))}, ["1.00", "2.5"], {"2": "none of 1, 2.50"}),
+        (
+            "decimal(8,2)",
+            {"exclusive_minimum": Decimal(0), "exclusive_maximum": Decimal(1)},
+            ["0.01"],
+            {"0.00": "not above 0", "1.0": "not below 1"},
+        ),
+        ("decimal(8,2)", {"multiple_of": Decimal("0.05")}, ["0.15", "-1.00"], {"0.07": "no multiple of 0.05"}),
+        ("decimal(38,10)", {"multiple_of": Decimal("0.0000000003")}, ["9" * 27 + ".0000000003"], {"9" * 27 + ".0000000001": "no multiple"}),
+        ("double", {"multiple_of": Decimal("0.1")}, ["0.3", "1e300"], {"0.35": "no multiple of 0.1", "1e999999999": "no multiple"}),
+        ("long", {"multiple_of": Decimal(100)}, ["0", "-300"], {"50": "no multiple of 100"}),
+        (
+            "date",
+            {"exclusive_minimum": "2012-01-01", "values": ("2012-01-02",)},
+            ["2012-01-02"],
+            {"2012-01-01": "not above", "2013-01-01": "none of"},
+        ),
+        ("string", {"unique": True}, ["a", None, None, "b"], {"a": "repeats x of row 1"}),
+    ],
+)
+def test_options_are_kept_row_by_row(kind: str, options: dict[str, Any], kept_texts: list[str | None], refused: dict[str, str]) -> None:
+    texts = [*kept_texts, *refused]
+    good = enforce(optioned(kind, **options), {"n": [str(number) for number in range(len(texts))], "x": texts})
+    assert good.table.num_rows == len(kept_texts)
+    assert [number for number, _ in bad(good)] == list(range(len(kept_texts) + 1, len(texts) + 1))
+    for (_, told), expected in zip(bad(good), refused.values(), strict=True):
+        assert expected in told
+
+
+SECRET = "Zq7canary"
+
+
+@pytest.mark.parametrize("classification", ["confidential", None])
+def test_no_value_of_a_confidential_row_is_in_a_reason_an_error_or_a_warning(classification: Any) -> None:
+    digits = "31337.31"
+    fields = (
+        Field("day", "date", required=True),
+        Field("low", "decimal(8,2)", maximum=Decimal(5)),
+        Field("high", "decimal(8,2)", policy="warn", maximum=Decimal(4)),
+        Field("code", "string", pattern="^[A-Z]+$", max_length=4, values=("A",)),
+    )
+    rules = replace(RULES, fields=fields, rules=(Rule("low", "<=", "high", "quarantine"),), classification=classification)
+    rows = {
+        "day": ["2012-12-30", "2012-12-31", SECRET, "2012-12-31"],
+        "low": ["1", digits, "1", "1"],
+        "high": [digits, "2", SECRET, None],
+        "code": [SECRET, "A", "A", "A"],
+    }
+    good = enforce(rules, {name: list(values) for name, values in rows.items()})
+    told = [reason for _, reason in bad(good)]
+    assert all(reason.startswith("values withheld: ") for reason in told)
+    assert told[1] == "values withheld: low is above 5; breaks low <= high"
+    assert "day is not a date" in told[2]
+    texts = [*told, *good.warnings]
+    for harder in (replace(rules, max_bad_rows=0.1), replace(rules, fields=tuple(replace(field, policy="fail") for field in fields))):
+        with pytest.raises(BadDataError) as refused:
+            enforce(harder, {name: list(values) for name, values in rows.items()})
+        texts.append(str(refused.value))
+    with pytest.raises(BadDataError, match="sends 1 fields besides day, low, high, code") as refused:
+        enforce(rules, {**rows, SECRET: ["1"] * 4})
+    texts.append(str(refused.value))
+    assert not [text for text in texts if SECRET in text or digits in text]
+    assert enforce(replace(rules, classification="internal"), rows).quarantine is not None
+    assert SECRET in bad(enforce(replace(rules, classification="internal"), rows))[2][1]
