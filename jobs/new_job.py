@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 TEMPLATE, PACKAGE, DATASET = "extract-treasury-yields", "extract_treasury_yields", "treasury_par_yields"
 FILES = ("pyproject.toml", f"{PACKAGE}/*.py", f"{PACKAGE}/{DATASET}.odcs.yaml", "tests/test_treasury_shape.py")
 NAME = re.compile(r"extract-([a-z][a-z0-9]*)-([a-z0-9]+(?:-[a-z0-9]+)*)")
+TERMS_OF_TEMPLATE = """\
+      - {property: classification, value: public}
+      - {property: licence, value: "US government work, public domain"}
+      - {property: licenceUrl, value: "https://home.treasury.gov/subfooter/site-policies-and-notices"}
+      - {property: redistribution, value: allowed}
+"""
 TENORS = re.compile(r"( +- )\{name: 1 Mo, .*\Z", re.DOTALL)
 VALUE = r"""\1{name: Value, logicalType: number, physicalType: "decimal(18,6)"}""" + "\n"
 
@@ -44,6 +50,11 @@ class Names(NamedTuple):
         """What stands in the template, and what in the new job; longer before shorter."""
         vendor, things = self.vendor.capitalize(), self.things.replace("-", " ")
         return {
+            TERMS_OF_TEMPLATE: (  # what no vendor has to allow: whoever knows better says so
+                "      - {property: classification, value: internal}\n"
+                f'      - {{property: licence, value: "ask {vendor}"}}\n'
+                "      - {property: redistribution, value: internal-use-only}\n"
+            ),
             TEMPLATE: self.job,
             PACKAGE: self.package,
             DATASET: self.dataset,
@@ -61,7 +72,6 @@ class Names(NamedTuple):
             ),
             "Published about 18:00 New York time on trading days.": "When it is published, and what it may be used for.",
             "One row per day in the Treasury's file; each tenor is a par yield in percent. Tenors come and go by year.": "One row per day.",
-            "US government work, public domain": f"ask {vendor}",
             "US Treasury par yield curve rates": f"{things.capitalize()} of {vendor}",
             "Which tenors there are changes from year to year; an all-blank row (2010-10-11) is kept as the vendor sends it.": (
                 "Columns are kept as the vendor names them."
@@ -128,7 +138,7 @@ def main(name: str, host: str | None) -> None:
     click.echo(
         f"""
 Now it works as a vendor would that publishes a CSV a year. Make it yours, in this order:
-  {new.package}/{new.dataset}.odcs.yaml    the fields, their types and key; licence
+  {new.package}/{new.dataset}.odcs.yaml    the fields, their types and key; licence and who may see it
   {new.package}/source.py    how the vendor is asked
   {new.package}/shape.py     what its bytes mean
   pyproject.toml             hosts, schedule and time zone, secrets

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from jobkit import odcs
 
 from images.plan import SERVICES
 from jobs import new_job
@@ -93,6 +94,9 @@ def test_the_job_that_is_copied_still_says_what_the_copy_replaces() -> None:
     copied = "\n".join(new_job.renamed(text, new) for text in sources.values())
     assert "reasury" not in copied
     assert "10 Yr" not in new_job.renamed(next(text for path, text in sources.items() if path.suffix == ".yaml"), new)
+    text = next(text for path, text in sources.items() if path.suffix == ".yaml")
+    rules = odcs.read(new_job.renamed(text, new))
+    assert (rules.classification, rules.licence, rules.redistribution, rules.licence_url) == ("internal", "ask Acme", "internal-use-only", "")
 
 
 @pytest.mark.parametrize(
