@@ -1,10 +1,11 @@
 {#
     The cells of a raw table that a later commit changed or took away, one row each, with the commit that did:
     row_key is what the contract's key says of the row (none of its columns is ever null), item the vendor's column. Left out are
-    columns whose name begins with adj: a vendor's adjusted prices all change with every dividend.
+    columns whose name begins with adj: a vendor's adjusted prices all change with every dividend. A table whose values are not to be shown
+    gives no rows.
 #}
 {% macro restated(relation, key) -%}
-    {%- if not is_loaded(relation) %}
+    {%- if not is_loaded(relation) or not shows_values(relation) %}
     select
         null::text as dataset, null::timestamptz as known_at, null::text as row_key, null::text as item,
         null::text as value_before, null::text as value_after, null::text as lake_partition, null::integer as lake_commit

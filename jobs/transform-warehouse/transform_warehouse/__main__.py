@@ -49,7 +49,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
 
     from jobkit import secrets, store  # noqa: PLC0415
 
-    from transform_warehouse import books  # noqa: PLC0415
+    from transform_warehouse import books, lineage  # noqa: PLC0415
     from transform_warehouse import project as projects  # noqa: PLC0415
 
     root, password = projects.find(project), secrets.resolve(warehouse_password)
@@ -71,6 +71,8 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
             job.log.info("building", extra={"project": root, "as_of": as_of, "changes_only": changes_only})
             place: dict[str, Any] = {"project": root, "scratch": Path(scratch), "manifest": manifest}
             dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, changes_only=changes_only, **place)
+            compiled = {name: getattr(node, "compiled_code", None) or "" for name, node in manifest.nodes.items()}
+            book.record_lineage(job.run_id, lineage.describe(manifest, compiled, book.tables()))
             if shelf is not None:
                 shelf.put(DOCS, dbt.docs(**place), "text/html")
 

@@ -14,10 +14,11 @@ from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryE
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
 from transform_warehouse.aside import aside
+from transform_warehouse.lineage import Relation
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
 APPLICATION = "finelt transform"  # dbt's sessions; ours has another name
@@ -34,6 +35,8 @@ create table if not exists ops.transforms (
     ended_at timestamptz
 );
 alter table ops.transforms add column if not exists shape text;
+alter table ops.transforms add column if not exists lineage jsonb;
+comment on column ops.transforms.lineage is 'Which datasets are behind each mart, and their terms; publish-marts goes by it.';
 comment on table ops.transforms is 'One row per build of the marts; ended_at is null where it did not end well.';
 create table if not exists ops.transformed_loads (load_id bigint primary key);
 comment on table ops.transformed_loads is 'The loads that the marts are made of.';
@@ -94,10 +97,25 @@ class Books:
         """Whether the last transform ended well, was made of the same, and its marts are all there."""
         if not self.rows("select to_regclass('ops.transforms') is not null as there")[0]["there"]:
             return False
-        last = self.rows("select fingerprint, ended_at from ops.transforms order by transform_id desc limit 1")
-        if not last or last[0]["fingerprint"] != fingerprint or last[0]["ended_at"] is None:
+        last = self.rows(
+            "select fingerprint, ended_at, to_jsonb(transforms) ->> 'lineage' is not null as has_lineage"
+            " from ops.transforms order by transform_id desc limit 1"
+        )
+        if not last or last[0]["fingerprint"] != fingerprint or last[0]["ended_at"] is None or not last[0]["has_lineage"]:
             return False
         return self.has(marts)
+
+    def tables(self) -> list[Relation]:
+        """The tables and views that are there, Postgres' own and those of bookkeeping left out."""
+        found = self.rows(
+            "select nspname::text as schema, relname::text as name from pg_class join pg_namespace on pg_namespace.oid = relnamespace"
+            " where nspname not in ('pg_catalog', 'pg_toast', 'information_schema', 'ops') and relkind in ('r', 'p', 'v', 'm', 'f')"
+        )
+        return [Relation(**row) for row in found]
+
+    def record_lineage(self, run_id: str, lineage: Mapping[str, Any]) -> None:
+        """Note what the marts of the build under way are made of."""
+        self.rows("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
 
     def has(self, marts: Sequence[str]) -> bool:
         """Whether the marts are all there."""

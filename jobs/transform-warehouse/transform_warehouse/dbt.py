@@ -15,7 +15,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from jobkit import steps
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
 
-from transform_warehouse import books
+from transform_warehouse import books, lineage
 from transform_warehouse.aside import aside
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def build(
     _record(job, results)
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
-        raise _explained(failed, warehouse)
+        raise _explained(failed, warehouse, manifest)
 
 
 def docs(*, project: Path, scratch: Path, manifest: Manifest) -> bytes:
@@ -144,14 +144,15 @@ def _of_kind(results: Sequence[RunResult], kind: str) -> list[RunResult]:
     return [result for result in results if str(result.node.resource_type) == kind]
 
 
-def _explained(failed: list[RunResult], warehouse: books.Books) -> JobError | RuntimeError:
+def _explained(failed: list[RunResult], warehouse: books.Books, manifest: Manifest) -> JobError | RuntimeError:
     """The failures in one sentence. A model's comes before a test's, as it may be its cause."""
     broken = [result for result in failed if result.status != "fail"]
     if not broken:
-        told = [_failed_test(result, warehouse) for result in failed[:SHOWN]]
+        told = [_failed_test(result, warehouse, manifest) for result in failed[:SHOWN]]
         return BadDataError("; ".join(told) + (f"; {len(failed) - SHOWN} more tests failed" if len(failed) > SHOWN else ""))
     said = " ".join(str(broken[0].message).split())
-    sentence = f"{broken[0].node.name} could not be built: {said}"
+    shown = said if lineage.shows_values(manifest, broken[0].node.unique_id) else "the database's message may hold confidential values"
+    sentence = f"{broken[0].node.name} could not be built: {shown}"
     if TEMPORARY.search(said):
         return TemporaryError(f"{sentence}; run again when the warehouse is well")
     if BAD_DATA.search(said):
@@ -159,9 +160,11 @@ def _explained(failed: list[RunResult], warehouse: books.Books) -> JobError | Ru
     return RuntimeError(sentence)
 
 
-def _failed_test(result: RunResult, warehouse: books.Books) -> str:
-    """The test and a few of the rows it failed on."""
+def _failed_test(result: RunResult, warehouse: books.Books, manifest: Manifest) -> str:
+    """The test and a few of the rows it failed on, unless they may hold confidential values."""
     statement, failures = getattr(result.node, "compiled_code", ""), result.failures or 0
+    if not lineage.shows_values(manifest, result.node.unique_id):
+        return f"test {result.node.name} failed on {failures} rows, which may hold confidential values and are not shown"
     rows = warehouse.rows(f"select * from (\n{statement}\n) as failing limit {SHOWN}")
     shown = ", ".join(json.dumps(row, default=str) for row in rows)
     more = f" and {failures - len(rows)} more" if failures > len(rows) else ""

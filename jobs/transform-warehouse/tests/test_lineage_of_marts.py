@@ -1,0 +1,188 @@
+"""Which datasets are behind a mart, and what of confidential ones gets into marts and messages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from transform_warehouse import books, lineage
+from transform_warehouse import project as projects
+from transform_warehouse.lineage import Relation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fixtures_postgres import Warehouse
+
+QUARANTINE = """
+    create schema raw;
+    create table raw._ledger (
+        load_id bigint generated always as identity, dataset text, partition text, commit integer, sha256 text, rows bigint,
+        known_at timestamptz, loaded_at timestamptz default now()
+    );
+    create table raw._quarantine (
+        dataset text, partition text, commit integer, row_number integer, raw_row json, reasons text,
+        known_from timestamptz, known_to timestamptz
+    );
+    insert into raw._quarantine values
+        ('custodian_positions', 'file=a', 1, 1, '{"account": "ACCT-7", "date": "2012-12-28"}', 'account is ''ACCT-7'', not text',
+            '2013-01-01', 'infinity'),
+        ('custodian_positions', 'file=b', 1, 2, '{"account": "ACCT-8"}', 'values withheld: quantity is above 5', '2013-01-01', 'infinity'),
+        ('treasury_par_yields', 'year=2012', 1, 3, '{"Date": "2012-12-31", "10 Yr": "99"}', '10 Yr is 99, above 50',
+            '2013-01-01', 'infinity'),
+        ('foreign_rates', 'all', 1, 4, '{"rate": "ACCT-9"}', 'rate is ''ACCT-9'', not a number', '2013-01-01', 'infinity');
+    create table raw.custodian_positions (
+        position_date date, custodian text, account text, isin text, quantity numeric(24,6), price numeric(18,6),
+        market_value numeric(24,4), currency text, _row_number integer, _load_id bigint, known_from timestamptz, known_to timestamptz
+    );
+    insert into raw.custodian_positions values
+        ('2012-12-31', 'bank', 'ACCT-1', 'US0378331005', 1, 1, 1, 'USD', 1, 1, '2013-01-01', 'infinity'),
+        ('2012-12-31', 'bank', 'ACCT-1', 'US0378331005', 1, 1, 1, 'USD', 2, 1, '2013-01-01', 'infinity');
+    create table raw.spare (account text);
+"""
+
+
+def node(kind: str, name: str, schema: str, above: tuple[str, ...] = (), **meta: Any) -> Any:
+    return SimpleNamespace(
+        unique_id=f"{kind}.{name}",
+        resource_type=kind,
+        name=name,
+        alias=name,
+        identifier=name,
+        schema=schema,
+        depends_on_nodes=list(above),
+        config=SimpleNamespace(meta=meta),
+        source_description=f"about {name}",
+    )
+
+
+def manifest(*nodes: Any) -> Any:
+    sources = {one.unique_id: one for one in nodes if one.resource_type == "source"}
+    return SimpleNamespace(nodes={one.unique_id: one for one in nodes if one.unique_id not in sources}, sources=sources)
+
+
+RATES = node("source", "rates", "raw", classification="public", redistribution="allowed", licence="free")
+HOLDINGS = node("source", "holdings", "raw", classification="confidential")
+LEDGER = node("source", "_ledger", "raw", rows_of="every dataset")
+CODES = node("seed", "codes", "intermediate")
+SECRET_CODES = node("seed", "secret_codes", "intermediate", classification="confidential")
+
+
+def behind(*nodes: Any, compiled: dict[str, str] | None = None, tables: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the mart m is made of, with the kind of each."""
+    found = lineage.describe(
+        manifest(RATES, HOLDINGS, LEDGER, CODES, SECRET_CODES, *nodes), compiled or {}, [Relation("raw", name) for name in tables]
+    )
+    return {name: found["datasets"][name]["kind"] for name in found["marts"]["m"]["made_of"]}
+
+
+def test_all_that_models_refer_to_is_behind_a_mart_however_far_away() -> None:
+    chain = (node("model", "a", "staging", ("source.rates",)), node("model", "b", "intermediate", ("model.a", "seed.codes", "model.c")))
+    loop = (node("model", "c", "intermediate", ("model.b", "source.holdings")), node("model", "m", "marts", ("model.b",)))
+    assert behind(*chain, *loop) == {"codes": "seed", "holdings": "dataset", "rates": "dataset"}
+    assert behind(node("snapshot", "s", "snapshots", ("source.holdings",)), node("model", "m", "marts", ("snapshot.s",))) == {
+        "holdings": "dataset"
+    }
+    assert behind(node("model", "m", "marts", ("model.gone",))) == {"model.gone": "unknown"}
+    assert behind(node("model", "m", "marts", ("source._ledger",))) == {"raw._ledger": "every dataset"}
+    assert behind(node("model", "m", "marts")) == {}
+
+
+def test_what_only_decides_which_rows_are_made_again_is_not() -> None:
+    touched = node("model", "touched", "staging", ("source.holdings",), adds_no_values=True)
+    assert behind(touched, node("model", "m", "marts", ("model.touched", "source.rates"))) == {"rates": "dataset"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ('select * from "db"."raw"."holdings"', {"holdings": "dataset"}),
+        ("select 1 from RAW.Holdings", {"holdings": "dataset"}),
+        ("select 1 from x join only raw.holdings on true", {"holdings": "dataset"}),
+        ('select 1 from "as_of"."holdings"', {"holdings": "dataset"}),
+        ("select 1 from raw.spare", {"raw.spare": "unknown"}),
+        ("select 1 from one, raw.spare", {"raw.spare": "unknown"}),
+        ("with raw as (select 1) select raw.close from raw", {}),
+        ("select 1 from raw.no_such_table", {}),
+    ],
+)
+def test_a_table_that_is_named_without_source_is_behind_the_mart_too(sql: str, found: dict[str, str]) -> None:
+    assert behind(node("model", "m", "marts"), compiled={"model.m": sql}, tables=("spare",)) == found
+
+
+def test_a_seed_is_public_unless_it_says_otherwise() -> None:
+    found = lineage.describe(manifest(CODES, SECRET_CODES, node("model", "m", "marts", ("seed.codes", "seed.secret_codes"))), {}, ())
+    assert found["datasets"]["codes"] == {"kind": "seed", "classification": "public", "redistribution": "allowed"}
+    assert found["datasets"]["secret_codes"]["classification"] == "confidential"
+
+
+def test_rows_are_in_messages_only_where_all_behind_them_may_be_shown() -> None:
+    nodes = manifest(RATES, HOLDINGS, LEDGER, *(node("test", name, "t", (f"source.{name}",)) for name in ("rates", "holdings", "_ledger")))
+    assert [lineage.shows_values(nodes, f"test.{name}") for name in ("rates", "holdings", "_ledger")] == [True, False, False]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with a mart that reads positions behind dbt's back, and a test that fails on them."""
+    copy = tmp_path_factory.mktemp("image") / "dbt"
+    shutil.copytree(projects.find(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED))
+    sql = "{{ config(contract={'enforced': false}) }} select count(*) as positions from raw.custodian_positions, raw.spare"
+    (copy / "models" / "marts" / "fct_behind.sql").write_text(sql, encoding="utf-8")
+    test = "select account from {{ ref('stg_custodian__positions') }}"
+    (copy / "tests" / "no_account.sql").write_text(f"{{{{ config(enabled=var('strict', false)) }}}} {test}", encoding="utf-8")
+    return copy
+
+
+def transform(warehouse: Warehouse, project: Path) -> tuple[int, str, str]:
+    """Exit code, receipt and log."""
+    where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
+    done = subprocess.run(
+        [sys.executable, "-m", "transform_warehouse", "run", *where], capture_output=True, text=True, check=False, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_confidential_values_are_in_no_mart_no_receipt_and_no_log(warehouse: Warehouse, project: Path) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(QUARANTINE)
+    code, said, log = transform(warehouse, project)
+    assert code == 0, said
+    rows = warehouse.rows("select dataset, reasons, raw_row, row_date from marts.fct_quarantine order by dataset, row_number")
+    assert [row[0] for row in rows] == ["custodian_positions", "custodian_positions", "foreign_rates", "treasury_par_yields"]
+    withheld = "values withheld: these reasons hold some; replay the partition for reasons without"
+    assert [row[1:] for row in rows[:3]] == [
+        (withheld, None, None),
+        ("values withheld: quantity is above 5", None, None),
+        (withheld, None, None),
+    ]
+    assert (rows[3][1], json.loads(rows[3][2])["10 Yr"], rows[3][3]) == ("10 Yr is 99, above 50", "99", "2012-12-31")
+    [[found]] = warehouse.rows("select lineage from ops.transforms")
+    assert found["marts"]["fct_behind"]["made_of"] == ["custodian_positions", "raw.spare"]
+    assert found["marts"]["fct_quarantine"] == {"made_of": ["raw._quarantine"], "published_by": "dataset"}
+    assert found["datasets"]["custodian_positions"]["classification"] == "confidential"
+
+    test = project / "tests" / "no_account.sql"
+    test.write_text(test.read_text(encoding="utf-8").replace("'strict', false", "'strict', true"), encoding="utf-8")
+    code, said, failing_log = transform(warehouse, project)
+    assert code == 65
+    assert "test no_account failed on 2 rows, which may hold confidential values" in said
+    assert "ACCT-" not in said + log + failing_log
+
+
+def test_marts_whose_lineage_nobody_wrote_down_are_built_again(warehouse: Warehouse) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(
+            "create schema ops; create schema marts; create table ops.transforms (transform_id int, fingerprint text, ended_at timestamptz)"
+        )
+        connection.execute("insert into ops.transforms values (1, 'same', now())")
+        with books.opened(warehouse.url, warehouse.password) as book:
+            assert not book.is_current("same", [])
+            connection.execute("alter table ops.transforms add column lineage jsonb")
+            assert not book.is_current("same", [])
+            connection.execute("update ops.transforms set lineage = '{}'")
+            assert book.is_current("same", [])
