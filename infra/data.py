@@ -26,11 +26,14 @@ PASSWORD = "warehouse_password"  # noqa: S105  the option's name
 
 @dataclass(frozen=True)
 class Data:
-    """Buckets, the warehouse, and secrets by job and option: each job that speaks to the warehouse has a user and a password of its own."""
+    """Buckets, the warehouse, and secrets by job and option: each job that speaks to the warehouse has a user and a password of its own.
+
+    The site has a distribution where it is for the public; one for an internal audience is read from its bucket, with rights there.
+    """
 
     lake: aws.s3.Bucket
     site: aws.s3.Bucket
-    distribution: aws.cloudfront.Distribution
+    distribution: aws.cloudfront.Distribution | None
     warehouse: aws.rds.Instance
     secrets: dict[tuple[str, str], aws.secretsmanager.Secret]
 
@@ -47,22 +50,22 @@ def make(settings: Settings, keys: Keys, network: Network, specs: Sequence[JobSp
     """The data of a stack."""
     access_logs = _access_logs(settings, keys)
     lake, site = _bucket(settings, keys, "lake", access_logs), _bucket(settings, keys, "site", access_logs)
-    distribution = _distribution(settings, site, access_logs)
+    distribution = _distribution(settings, site, access_logs) if settings.audience == "public" else None
     inside = pulumi.Output.concat(lake.arn, "/lake/raw/*/_commits/*")
     absent = policies.deny(
         ("s3:PutObject",), [inside], {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
     )
     _policy(settings, "lake", lake, [absent])
-    reader = policies.service(
-        "cloudfront",
-        ("s3:GetObject",),
-        [pulumi.Output.concat(site.arn, "/site/*")],
-        {"StringEquals": {"aws:SourceArn": distribution.arn}},
-    )
-    _policy(settings, "site", site, [reader])
+    _policy(settings, "site", site, [_viewer(site, distribution)] if distribution else [])
     warehouse = database(settings, keys, network, "warehouse", settings.warehouse_class, settings.warehouse_gb)
     secrets = {(spec.name, option): secret(settings, keys, f"{spec.name}/{option}") for spec in specs for option in spec.secrets}
     return Data(lake, site, distribution, warehouse, secrets)
+
+
+def _viewer(site: aws.s3.Bucket, distribution: aws.cloudfront.Distribution) -> policies.Statement:
+    """The distribution reads the site."""
+    objects = [pulumi.Output.concat(site.arn, "/site/*")]
+    return policies.service("cloudfront", ("s3:GetObject",), objects, {"StringEquals": {"aws:SourceArn": distribution.arn}})
 
 
 def secret(settings: Settings, keys: Keys, name: str) -> aws.secretsmanager.Secret:
@@ -194,7 +197,10 @@ def _policy(settings: Settings, role: str, bucket: aws.s3.Bucket, more: list[pol
 
 
 def _distribution(settings: Settings, site: aws.s3.Bucket, access_logs: aws.s3.Bucket) -> aws.cloudfront.Distribution:
-    """The site for people, by https, from a bucket that nobody else reads. What is below v/ never changes; the rest is asked for anew."""
+    """The site for everybody, by https, from a bucket that nobody else reads.
+
+    What is below v/ is cached, as it changes only where it is withdrawn; the rest is asked for anew.
+    """
     del access_logs
     name = f"{settings.name}-site"
     control = aws.cloudfront.OriginAccessControl(

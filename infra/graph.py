@@ -25,6 +25,7 @@ CONFIG = {
     "aws:allowedAccountIds": json.dumps([ACCOUNT]),
     "finelt:architecture": "arm64",
     "finelt:egress": "nat",
+    "finelt:audience": "internal",
     "finelt:spot": "true",
     "finelt:warehouseClass": "db.t4g.micro",
     "finelt:warehouseGb": "20",

@@ -246,6 +246,7 @@ def stack(settings: Settings, data: Data, runs: Mapping[str, Made], network: Net
             "site": pulumi.Output.concat("s3://", data.site.bucket, "/site"),
             "warehouse": pulumi.Output.concat("postgresql://{job}@", data.warehouse.address, f":5432/{stores.WAREHOUSE}"),
             "warehouse_password": f"secretsmanager://{settings.name}/{{job}}/{stores.PASSWORD}",
+            "audience": settings.audience,
             "drop": pulumi.Output.concat("s3://", bucket, "/drop"),
             **by_job({key: pulumi.Output.concat("secretsmanager://", own.name) for key, own in data.tokens().items()}),
         },

@@ -37,7 +37,7 @@ def make(chosen: settings.Settings) -> None:
     pulumi.export("lake", stores.lake.bucket)
     pulumi.export("register", prefect.register.definition.arn)
     pulumi.export("register_security_groups", [net.group_id("jobs")])
-    pulumi.export("site", stores.distribution.domain_name)
+    pulumi.export("site", stores.distribution.domain_name if stores.distribution else stores.site.bucket)
     pulumi.export("stack", prefect.stack)
     pulumi.export("subnets", net.subnet_ids)
     pulumi.export("tasks", {name: made.definition.arn for name, made in {**runs, "flows": prefect.flows}.items()})

@@ -10,6 +10,7 @@ import pulumi
 
 Architecture = Literal["arm64", "x86_64"]
 Egress = Literal["nat", "nat-per-zone", "endpoints"]
+Audience = Literal["internal", "public"]
 ZONES = 2
 
 
@@ -26,6 +27,7 @@ class Settings:
     account: str
     architecture: Architecture
     egress: Egress
+    audience: Audience
     spot: bool
     warehouse_class: str
     warehouse_gb: int
@@ -65,6 +67,7 @@ def load() -> Settings:
             account=_account(aws),
             architecture=config.require("architecture"),  # type: ignore[arg-type]  # checked below
             egress=config.require("egress"),  # type: ignore[arg-type]
+            audience=config.require("audience"),  # type: ignore[arg-type]
             spot=config.require_bool("spot"),
             warehouse_class=config.require("warehouseClass"),
             warehouse_gb=config.require_int("warehouseGb"),
@@ -95,6 +98,7 @@ def checked(found: Settings) -> Settings:
     for name, chosen, offered in (
         ("architecture", found.architecture, get_args(Architecture)),
         ("egress", found.egress, get_args(Egress)),
+        ("audience", found.audience, get_args(Audience)),
         ("logDays", found.log_days, LOG_DAYS),
     ):
         if chosen not in offered:

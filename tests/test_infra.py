@@ -355,6 +355,7 @@ def test_a_first_preview_knows_nothing_yet_and_goes_through(dev: Graph) -> None:
         {"egress": "endpoints"},
         {"server_replicas": "2", "multi_az": "true"},
         {"architecture": "x86_64", "spot": "false"},
+        {"audience": "public"},
     ],
     ids=lambda choices: " ".join(f"{name}={value}" for name, value in choices.items()),
 )
@@ -369,6 +370,7 @@ def test_a_choice_that_cannot_be_is_refused_with_what_may_be() -> None:
     for name, value, words in (
         ("architecture", "riscv", "choose one of arm64, x86_64"),
         ("egress", "none", "nat, nat-per-zone, endpoints"),
+        ("audience", "everybody", "internal, public"),
         ("log_days", "13", "finelt:logDays = 13; choose one of 1, 3, 5, 7, 14"),
         ("repository", "finelt", "expected such as organisation/repository"),
         ("backup_days", "0", "expected 1 to 35"),
@@ -483,6 +485,16 @@ def test_what_is_registered_is_what_was_made(dev: Graph) -> None:
             assert value.replace("{job}", spec.name) == f"secretsmanager://finelt-dev/{spec.name}/{option}"
 
 
+def test_the_site_is_open_to_all_only_where_it_is_for_the_public(dev: Graph) -> None:
+    for audience, found in (("internal", dev), ("public", graph(choices={"audience": "public"}))):
+        served = [resource for resource in found.resources if resource.type == "cloudfront/distribution:Distribution"]
+        policy = json.loads(found.the("s3/bucketPolicy:BucketPolicy", "-site").inputs["policy"])
+        readers = [statement for statement in policy["Statement"] if statement["Effect"] == "Allow"]
+        assert (len(served), len(readers)) == ((1, 1) if audience == "public" else (0, 0))
+        told = {variable["name"]: variable["value"] for variable in container(found.the(TASK, "-register"))["environment"]}
+        assert json.loads(told["FINELT_STACK"])["parameters"]["audience"] == audience
+
+
 def mistakes(found: Graph, folder: Path) -> dict[str, str]:
     """What cfn-lint has to say against the values in a graph, by the resource's logical name."""
     file = folder / "template.json"
@@ -493,9 +505,10 @@ def mistakes(found: Graph, folder: Path) -> dict[str, str]:
     return {problem["Location"]["Path"][1]: problem["Message"] for problem in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize(
-    "choices", [{}, {"server_replicas": "2", "multi_az": "true", "egress": "nat-per-zone"}, {"egress": "endpoints"}], ids=str
-)
+PUBLIC = {"egress": "endpoints", "audience": "public"}
+
+
+@pytest.mark.parametrize("choices", [{}, {"server_replicas": "2", "multi_az": "true", "egress": "nat-per-zone"}, PUBLIC], ids=str)
 def test_aws_would_take_every_value(choices: dict[str, str], tmp_path: Path) -> None:
     assert mistakes(graph(choices=choices), tmp_path) == {}
 

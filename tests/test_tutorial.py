@@ -96,7 +96,12 @@ def test_the_job_that_is_copied_still_says_what_the_copy_replaces() -> None:
     assert "10 Yr" not in new_job.renamed(next(text for path, text in sources.items() if path.suffix == ".yaml"), new)
     text = next(text for path, text in sources.items() if path.suffix == ".yaml")
     rules = odcs.read(new_job.renamed(text, new))
-    assert (rules.classification, rules.licence, rules.redistribution, rules.licence_url) == ("internal", "ask Acme", "internal-use-only", "")
+    assert (rules.classification, rules.licence, rules.redistribution, rules.licence_url) == (
+        "internal",
+        "ask Acme",
+        "internal-use-only",
+        "",
+    )
 
 
 @pytest.mark.parametrize(

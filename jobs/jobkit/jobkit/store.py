@@ -22,10 +22,11 @@ from jobkit import steps
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 CONFLICT_TRIES, REQUEST_TRIES = 5, 6
 FIRST_PAUSE_S, LONGER = 0.05, 4.0  # 17 seconds in all, give or take half
+ERASED_AT_ONCE = 1000  # as many as S3 takes in one request
 ASKED_PAUSE_S = 20.0  # at most, where S3 says how long
 BUSY = frozenset({429, 500, 502, 503, 504})
 
@@ -68,6 +69,12 @@ class Store(Protocol):
 
     def folders(self, prefix: str) -> Sequence[str]:
         """The names right below a prefix that have objects under them; sorted."""
+
+    def erase(self, prefix: str, wanted: Callable[[str], bool]) -> Sequence[str]:
+        """Delete for good the objects below a prefix whose keys are wanted, with what a versioned bucket keeps of them; gives the keys."""
+
+    def erase_earlier(self, prefix: str, wanted: Callable[[str], bool]) -> None:
+        """Delete for good what a versioned bucket keeps of such objects besides what they are now."""
 
     def uri(self, key: str) -> str:
         """Where the object is, for a person or another tool."""
@@ -181,6 +188,21 @@ class FileStore:
         with _told(folder):
             above = len(f"{self.root}/")  # text and not paths: there may be thousands
             return sorted(f"{where}/{name}"[above:] for where, _, names in os.walk(folder) for name in names if not name.startswith("."))
+
+    def erase(self, prefix: str, wanted: Callable[[str], bool]) -> Sequence[str]:
+        """Unlink, and remove the folders that are empty then."""
+        found = [key for key in ([prefix] if self.exists(prefix) else self.list(prefix)) if wanted(key)]
+        for key in found:
+            with _told(self._path(key)), steps.around("unlink"):
+                self._path(key).unlink(missing_ok=True)
+        folders = {folder for key in found for folder in self._path(key).parents if self.root in folder.parents}
+        for folder in sorted(folders, reverse=True):
+            with suppress(OSError):  # not empty, or gone already
+                folder.rmdir()
+        return found
+
+    def erase_earlier(self, prefix: str, wanted: Callable[[str], bool]) -> None:
+        """Nothing to do: a directory keeps no earlier versions."""
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Folders right below a folder."""
@@ -359,6 +381,31 @@ class S3Store:
         """Keys below a prefix."""
         return sorted(item["Key"].removeprefix(self.prefix) for page in self._pages(prefix) for item in page.get("Contents", ()))
 
+    def erase(self, prefix: str, wanted: Callable[[str], bool]) -> Sequence[str]:
+        """Delete every version of each object, and the markers of those that were deleted before."""
+        return sorted({item["Key"].removeprefix(self.prefix) for item in self._erase(prefix, lambda item: wanted(item["Key"]))})
+
+    def erase_earlier(self, prefix: str, wanted: Callable[[str], bool]) -> None:
+        """Delete every version but the newest."""
+        self._erase(prefix, lambda item: wanted(item["Key"]) and not item["IsLatest"])
+
+    def _erase(self, prefix: str, wanted: Callable[[dict[str, Any]], bool]) -> Sequence[dict[str, Any]]:
+        """Delete the versions that are wanted, by their keys in this store; gives them."""
+        try:
+            with self._told(prefix):
+                asked = {"Bucket": self.bucket, "Prefix": self.prefix + _checked(prefix)}
+                pages = list(self._client.get_paginator("list_object_versions").paginate(**asked))
+            listed = [item for page in pages for kind in ("Versions", "DeleteMarkers") for item in page.get(kind, ())]
+            found = [item for item in listed if wanted({**item, "Key": item["Key"].removeprefix(self.prefix)})]
+            for at in range(0, len(found), ERASED_AT_ONCE):
+                batch = [{name: item[name] for name in ("Key", "VersionId")} for item in found[at : at + ERASED_AT_ONCE]]
+                with self._told(prefix), steps.around("delete"):
+                    answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True})
+                _check_erased(answer.get("Errors", ()), self.url)
+        except RefusedError as error:
+            raise RefusedError(f"{error}; deleting for good takes s3:ListBucketVersions and s3:DeleteObjectVersion, too") from None
+        return found
+
     def folders(self, prefix: str) -> Sequence[str]:
         """Common prefixes right below a prefix."""
         common = (item["Prefix"] for page in self._pages(prefix, Delimiter="/") for item in page.get("CommonPrefixes", ()))
@@ -383,6 +430,15 @@ class S3Store:
             raise MisconfiguredError(f"no AWS credentials for {where}; give the job a role or set AWS_PROFILE") from None
         except BotoCoreError as error:
             raise TemporaryError(f"S3 did not answer for {where}: {error}") from None
+
+
+def _check_erased(errors: Sequence[dict[str, str]], url: str) -> None:
+    """Raises RefusedError or TemporaryError where objects of a batch were not deleted."""
+    for error in errors:
+        told = (
+            f"{len(errors)} objects of {url} were not deleted, {error.get('Key')} for one: {error.get('Code')} {error.get('Message', '')}"
+        )
+        raise RefusedError(told) if error.get("Code") == "AccessDenied" else TemporaryError(f"{told}; run again")
 
 
 def _pause_s(response: Any, attempts: int, caught_exception: Exception | None, **_: object) -> float | None:  # noqa: ANN401  untyped

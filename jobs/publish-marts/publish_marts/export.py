@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import BadDataError, MisconfiguredError
 
+from publish_marts.terms import DATASET_COLUMN
 from publish_marts.warehouse import literal, quoted
 
 if TYPE_CHECKING:
@@ -59,12 +60,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Mart:
-    """One table of the schema marts. `key` is empty where no unique index says what it is."""
+    """One table of the schema marts. `key` is empty where no unique index says what it is.
+
+    Of a mart that is published by dataset, only rows of `datasets` count.
+    """
 
     name: str
     description: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
+    datasets: tuple[str, ...] | None = None
+
+    @property
+    def where(self) -> str:
+        """The rows that count, as a condition."""
+        return "true" if self.datasets is None else f"{quoted(DATASET_COLUMN)} in ({', '.join(map(literal, self.datasets)) or 'null'})"
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ def query(mart: Mart) -> str:
     in_order = [*mart.key, *(column.name for column in mart.columns if column.name not in mart.key)]
     types = {column.name: column.type for column in mart.columns}
     order = ", ".join(_ordering(name, types[name]) for name in in_order)
-    return f"select {columns} from marts.{quoted(mart.name)} as mart order by {order}"
+    return f"select {columns} from marts.{quoted(mart.name)} as mart where {mart.where} order by {order}"
 
 
 def _expression(column: Column) -> str:

@@ -43,14 +43,14 @@ class Frames:
     corrections: pd.DataFrame
 
 
-def read(warehouse: Warehouse, marts: Sequence[Mart]) -> Frames:
-    """All frames, sorted by their columns. Of prices, those of the tickers with the largest turnover."""
-    reader = _Reader(warehouse, {mart.name: {column.name: column.type for column in mart.columns} for mart in marts})
-    of_tickers = f"where ticker in ({_list(reader.tickers())})"
+def read(warehouse: Warehouse, marts: Sequence[Mart], datasets: Sequence[str]) -> Frames:
+    """All frames, sorted by their columns. Of prices, those of the tickers with the largest turnover; of raw tables, these datasets."""
+    reader = _Reader(warehouse, {mart.name: mart for mart in marts})
+    of_tickers = f"ticker in ({_list(reader.tickers())})"
     securities = reader.frame("dim_security", ("ticker", "name", "cik"), of_tickers)
-    of_issuers = f"where cik in ({_list(str(int(cik)) for cik in securities['cik'].dropna())})"
-    of_currencies = f"where base_currency = 'EUR' and quote_currency in ({_list(CURRENCIES)})"
-    freshness = _freshness(warehouse)
+    of_issuers = f"cik in ({_list(str(int(cik)) for cik in securities['cik'].dropna())})"
+    of_currencies = f"base_currency = 'EUR' and quote_currency in ({_list(CURRENCIES)})"
+    freshness = _freshness(warehouse, datasets)
     return Frames(
         securities=securities,
         prices=reader.frame("fct_price_daily", ("ticker", "trade_date", "close", "adj_close"), of_tickers),
@@ -62,10 +62,10 @@ def read(warehouse: Warehouse, marts: Sequence[Mart]) -> Frames:
         fx=reader.frame("fct_fx_rate", ("rate_date", "quote_currency", "rate"), of_currencies),
         freshness=freshness,
         coverage=_coverage(warehouse, freshness["dataset"]).merge(reader.sessions(), on=["dataset", "month"], how="left"),
-        days=reader.frame("fct_coverage_daily", _DAYS, "where status <> 'whole'"),
+        days=reader.frame("fct_coverage_daily", _DAYS, "status <> 'whole'"),
         quarantine=reader.frame("fct_quarantine", ("dataset", "lake_partition", "row_number", "reasons"), ""),
-        differences=reader.frame("fct_close_difference", _DIFFERENCES, "where close_massive is not null"),
-        corrections=reader.frame("fct_restatement", _CORRECTIONS, "where dataset <> 'sec_company_facts'"),
+        differences=reader.frame("fct_close_difference", _DIFFERENCES, "close_massive is not null"),
+        corrections=reader.frame("fct_restatement", _CORRECTIONS, "dataset <> 'sec_company_facts'"),
     )
 
 
@@ -90,9 +90,9 @@ order by 1, 2
 
 
 class _Reader:
-    """Reads frames from the marts there are; `marts` has the type of each column."""
+    """Reads frames from the marts that are published."""
 
-    def __init__(self, warehouse: Warehouse, marts: dict[str, dict[str, str]]) -> None:
+    def __init__(self, warehouse: Warehouse, marts: dict[str, Mart]) -> None:
         self._warehouse, self._marts = warehouse, marts
 
     def tickers(self) -> list[str]:
@@ -101,13 +101,14 @@ class _Reader:
             return []
         return sorted(self._warehouse.columns(_TICKERS)["ticker"])
 
-    def frame(self, mart: str, names: Sequence[str], where: str) -> pd.DataFrame:
-        """A frame of these columns in their order; without rows where the mart is not there."""
+    def frame(self, mart: str, names: Sequence[str], condition: str) -> pd.DataFrame:
+        """A frame of these columns in their order, of the rows that count; without rows where the mart is not there."""
         if mart not in self._marts:
             return pd.DataFrame(columns=list(names))
-        types = self._marts[mart]
+        types = {column.name: column.type for column in self._marts[mart].columns}
         columns = ", ".join(f"{_expression(name, types.get(name, ''))} as {name}" for name in names)
         order = ", ".join(str(position) for position in range(1, len(names) + 1))
+        where = f"where {self._marts[mart].where}{' and ' + condition if condition else ''}"
         return _frame(self._warehouse, f"select {columns} from marts.{quoted(mart)} {where} order by {order}", types)
 
     def sessions(self) -> pd.DataFrame:
@@ -138,12 +139,12 @@ def _list(texts: Iterable[str]) -> str:
     return ", ".join(literal(text) for text in texts) or "null"
 
 
-def _freshness(warehouse: Warehouse) -> pd.DataFrame:
-    """A row per source dataset: partitions, rows, the last day it has values for and when its newest commit became known (UTC)."""
+def _freshness(warehouse: Warehouse, datasets: Sequence[str]) -> pd.DataFrame:
+    """A row per loaded dataset of these: partitions, rows, the last day with values and when its newest commit became known (UTC)."""
     names = ["dataset", "partitions", "rows", "last_day", "last_known"]
     if not warehouse.has("raw._ledger"):
         return pd.DataFrame(columns=names)
-    ledger = _frame(warehouse, _LEDGER, {})
+    ledger = _frame(warehouse, _LEDGER.format(datasets=_list(datasets)), {})
     days = {dataset: _last_day(warehouse, dataset) for dataset in ledger["dataset"]}
     ledger["last_day"] = pd.to_datetime(ledger["dataset"].map(days))
     return ledger[names]
@@ -155,7 +156,12 @@ select
     count(*) as partitions,
     sum(rows)::bigint as rows,
     to_char(max(known_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI') as last_known
-from (select distinct on (dataset, partition) * from raw._ledger order by dataset, partition, commit desc) newest
+from (
+    select distinct on (dataset, partition) *
+    from raw._ledger
+    where dataset in ({datasets})
+    order by dataset, partition, commit desc
+) newest
 group by dataset
 order by dataset
 """

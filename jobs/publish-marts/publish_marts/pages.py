@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from publish_marts import sections, tables
+from publish_marts.publication import About
 from publish_marts.tables import Header, Table, headers
 
 if TYPE_CHECKING:
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from publish_marts.sections import Section
 
 SAMPLE_ROWS = 20
-SOURCES = (
-    ("European Central Bank", "euro reference rates"),
-    ("US Department of the Treasury", "par yield curve"),
-    ("US Securities and Exchange Commission, EDGAR", "reported facts"),
-    ("Tiingo and Massive", "prices; internal use"),
-)
 
 
 @dataclass(frozen=True)
@@ -42,12 +37,13 @@ class Version:
     docs: bool
     as_of: str | None
     changes: Mapping[str, Changes]
+    about: About
 
 
 def render(version: Version, exported: Sequence[Exported], frames: Frames) -> dict[str, bytes]:
     """The pages of a version by their key below it."""
     known_at = version.as_of or max(frames.freshness["last_known"], default=None)
-    shared = {"version": version, "known_at": known_at, "sources": SOURCES}
+    shared = {"version": version, "known_at": known_at, "sources": _origins(version.about.sources)}
     body = [*sections.of_frames(frames), *_publication(version, exported)]
     pages = {"index.html": _html("index.html.j2", **shared, sections=[section for section in body if section])}
     for one in exported:
@@ -59,18 +55,62 @@ def _publication(version: Version, exported: Sequence[Exported]) -> list[Section
     """What changed, and the files."""
     lead = f"Compared with version {version.previous}." if version.previous else "This is the first publication: everything is new."
     counts = ("Rows", "Added", "Removed", "Changed")
-    changes = [[_link(one), tables.count(one.rows), *_told(version.changes[one.mart.name])] for one in exported]
+    changes = [[_link(one.mart.name), tables.count(one.rows), *_told(version.changes[one.mart.name])] for one in exported]
     sizes = ("Rows", "Parquet", "CSV", "JSON")
-    files = [[_link(one), tables.count(one.rows), *_downloads(one), tables.grain(one.mart.description)] for one in exported]
+    files = [[_link(one.mart.name), tables.count(one.rows), *_downloads(one), tables.grain(one.mart.description)] for one in exported]
     changed = Table("Rows since the last publication", headers("Mart", *counts, numbers=counts), changes)
     offered = Table("Files", headers("Mart", *sizes, _GRAIN, numbers=sizes, prose=(_GRAIN,)), files)
     return [
         sections.Section("changes", "What changed", lead, tables=(changed,)),
         sections.Section("files", "Files", _FILES, tables=(offered,)),
+        *_terms(version.about),
     ]
 
 
+def withdrawn(document: Mapping[str, Any], *, docs: bool) -> bytes:
+    """The page of a version of which a mart was withdrawn: its figures may have been drawn from it, so they are gone with it."""
+    version = Version(document["version"], document["previous"], docs, None, {}, _about(document))
+    sizes = ("Rows", "Parquet", "CSV", "JSON")
+    rows = [
+        [_link(name), tables.count(mart["rows"]), *_listed(mart["files"]), tables.grain(mart["description"])]
+        for name, mart in document["marts"].items()
+    ]
+    gone = Table("Withdrawn", headers("Mart"), [[name] for name in document["withdrawn"]])
+    offered = Table("Files", headers("Mart", *sizes, _GRAIN, numbers=sizes, prose=(_GRAIN,)), rows)
+    body = [
+        sections.Section("withdrawn", "Withdrawn", _WITHDRAWN, tables=(gone,)),
+        sections.Section("files", "Files", _FILES, tables=(offered,)),
+        *_terms(version.about),
+    ]
+    return _html("index.html.j2", version=version, known_at=None, sources=_origins(version.about.sources), sections=body)
+
+
+def _about(document: Mapping[str, Any]) -> About:
+    """What a catalogue says of a publication; versions from before there were terms say nothing."""
+    return About(document.get("audience", "internal"), document.get("left_out", {}), document.get("sources", ()))
+
+
+def _terms(about: About) -> list[Section]:
+    """What is left out and why, and under which terms the rest may be used."""
+    heads = headers("Dataset", "Source", "Licence", "Redistribution", prose=("Source", "Licence"))
+    rows = [[one["dataset"], one["source"], one["licence"], one["redistribution"].replace("-", " ")] for one in about.sources]
+    left_out = Table("Left out", headers("What", "Why", prose=("Why",)), [[what, why] for what, why in about.left_out.items()])
+    made = [
+        sections.Section("left-out", "Left out", f"What may not be seen by this site's audience, {about.audience}.", tables=(left_out,)),
+        sections.Section(
+            "sources", "Sources and terms", f"This site is for the audience {about.audience}.", tables=(Table("Sources", heads, rows),)
+        ),
+    ]
+    return [section for section in made if section.tables[0].rows]
+
+
+def _origins(sources: Sequence[Mapping[str, str]]) -> list[str]:
+    """Each source once, without the full stop."""
+    return list(dict.fromkeys(one["source"].rstrip(".") for one in sources if one["source"]))
+
+
 _GRAIN = "One row per"
+_WITHDRAWN = "These marts are no longer part of this version, and neither are the figures that its page showed."
 _FILES = (
     "Each mart whole, in three formats that say the same. An open end of validity is 9999-12-31. In CSV an empty cell is null, and a "
     "text that a spreadsheet would run as a formula has an apostrophe in front. SHA256SUMS and catalogue.json have the digests."
@@ -81,13 +121,18 @@ def _told(changes: Changes) -> list[str]:
     return [tables.count(number) if number else tables.NOTHING for number in (changes.added, changes.removed, changes.changed)]
 
 
-def _link(one: Exported) -> Markup:
-    return Markup('<a href="./marts/{0}.html">{0}</a>').format(one.mart.name)
+def _link(mart: str) -> Markup:
+    return Markup('<a href="./marts/{0}.html">{0}</a>').format(mart)
 
 
 def _downloads(one: Exported) -> list[Markup]:
     link = Markup('<a href="./marts/{}" download>{}</a>')
     return [link.format(file.path.name, tables.size(file.bytes)) for file in one.files]
+
+
+def _listed(files: Mapping[str, Any]) -> list[Markup]:
+    link = Markup('<a href="./{}" download>{}</a>')
+    return [link.format(files[name]["path"], tables.size(files[name]["bytes"])) for name in ("parquet", "csv", "json")]
 
 
 def _mart(one: Exported) -> dict[str, Any]:

@@ -5,6 +5,7 @@ The driver's own DB-API module is left aside: it imports pandas where it finds i
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryE
 from publish_marts import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from publish_marts.ahead import Batches
@@ -33,10 +34,11 @@ _MISSING = ("3F000", "42P01", "42703")  # schema, table, column
 
 @dataclass(frozen=True)
 class Transform:
-    """What the marts are made of: a hash of it, and the moment they were asked for if that was not now."""
+    """What the marts are made of: a hash of it, the moment they were asked for if that was not now, and the datasets behind each mart."""
 
     fingerprint: str
     as_of: datetime | None
+    lineage: Mapping[str, Any]
 
 
 class Warehouse:
@@ -79,21 +81,32 @@ class Warehouse:
         columns = self.columns(sql)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def transform(self) -> Transform | None:
-        """The transform that made the marts; None where nobody keeps books of them. Raises TemporaryError when it did not end."""
-        if not self.has("ops.transforms"):
-            return None
-        last = self.rows("select fingerprint, as_of, ended_at is not null as ended from ops.transforms order by transform_id desc limit 1")
+    def transform(self) -> Transform:
+        """The transform that made the marts. Raises TemporaryError when it did not end, MisconfiguredError where it left no lineage."""
+        last = self.rows(_LAST_TRANSFORM) if self.has("ops.transforms") else []
         if last and not last[0]["ended"]:
             raise TemporaryError(
                 f"the last transform of the warehouse {self.where} is running or ended badly, and its marts may be half made or wrong; "
                 "run transform-warehouse to a good end, then publish"
             )
-        return Transform(last[0]["fingerprint"], last[0]["as_of"]) if last else None
+        if not last or last[0]["lineage"] is None:
+            raise MisconfiguredError(
+                f"the warehouse {self.where} does not say what its marts are made of, without which nothing may be published; "
+                "run transform-warehouse first"
+            )
+        return Transform(last[0]["fingerprint"], last[0]["as_of"], json.loads(last[0]["lineage"]))
 
     def has(self, relation: str) -> bool:
         """Whether a table or view is there."""
         return bool(self.rows(f"select to_regclass({literal(relation)}) is not null as there")[0]["there"])
+
+
+_LAST_TRANSFORM = """
+select fingerprint, as_of, ended_at is not null as ended, to_jsonb(transforms) ->> 'lineage' as lineage
+from ops.transforms
+order by transform_id desc
+limit 1
+"""
 
 
 @contextmanager

@@ -16,6 +16,11 @@ from publish_marts.export import Column, Exported, File, Mart
 from publish_marts.frames import Frames
 from publish_marts.pages import Version
 
+ABOUT = publication.About(
+    "internal",
+    {"fct_<secret>": "holdings is confidential"},
+    [{"dataset": "rates", "source": "A <bank>.", "licence": "free & open", "redistribution": "internal-use-only"}],
+)
 DAYS = pd.bdate_range("2011-01-03", "2013-02-28")
 VOID = {"meta", "link", "input", "br", "img"}
 
@@ -139,7 +144,7 @@ def exported(tmp_path: Path) -> list[Exported]:
 
 
 def version(*, docs: bool = True, previous: str | None = None) -> Version:
-    return Version("abc123", previous, docs, None, {"fct_yield": Changes(added=1, removed=0, changed=2)})
+    return Version("abc123", previous, docs, None, {"fct_yield": Changes(added=1, removed=0, changed=2)}, ABOUT)
 
 
 def test_every_page_is_well_formed_and_asks_nobody_outside(frames: Frames, exported: list[Exported]) -> None:
@@ -293,3 +298,21 @@ def test_the_same_frames_give_the_same_bytes(frames: Frames, exported: list[Expo
 )
 def test_numbers_are_written_as_people_read_them(value: float | None, decimals: int, text: str) -> None:
     assert tables.number(value, decimals) == text
+
+
+def test_a_page_says_what_is_left_out_whose_data_they_are_and_under_which_terms(exported: list[Exported]) -> None:
+    page = pages.render(version(), exported, nothing())["index.html"].decode()
+    for text in ("fct_&lt;secret&gt;", "holdings is confidential", "free &amp; open", "internal use only", "Sources: A &lt;bank&gt;."):
+        assert text in page
+    bare = replace(version(), about=publication.About("public", {}, ()))
+    page = pages.render(bare, exported, nothing())["index.html"].decode()
+    assert "Left out" not in page
+    assert "Sources" not in page
+
+
+def test_the_page_of_a_version_that_lost_a_mart_links_what_is_left(exported: list[Exported]) -> None:
+    document = publication.describe("abc123", None, exported, version().changes, ABOUT)
+    page = pages.withdrawn({**document, "withdrawn": ["fct_price_daily"]}, docs=True)
+    links = {str(attributes["href"]) for tag, attributes in parsed(page).tags if tag == "a"}
+    assert {"./marts/fct_yield.html", "./marts/fct_yield.csv", "./docs.html", "./catalogue.json"} <= links
+    assert b"fct_price_daily" in page

@@ -27,14 +27,43 @@ if TYPE_CHECKING:
 
     from tests.fixtures_postgres import Warehouse
 
-MARTS = """
+LINEAGE = {
+    "marts": {
+        "fct_yield": {"made_of": ["treasury_par_yields"], "published_by": None},
+        "dim_security": {"made_of": ["tiingo_prices", "ticker_history"], "published_by": None},
+        "fct_quarantine": {"made_of": ["raw._quarantine"], "published_by": "dataset"},
+    },
+    "datasets": {
+        "treasury_par_yields": {
+            "kind": "dataset", "classification": "public", "redistribution": "allowed", "licence": "public domain", "source": "US Treasury."
+        },
+        "tiingo_prices": {
+            "kind": "dataset", "classification": "internal", "redistribution": "internal-use-only", "licence": "terms", "source": "Tiingo."
+        },
+        "custodian_positions": {"kind": "dataset", "classification": "confidential", "redistribution": "internal-use-only"},
+        "ticker_history": {"kind": "seed", "classification": "public", "redistribution": "allowed"},
+        "raw._quarantine": {"kind": "every dataset"},
+    },
+}  # fmt: skip
+MARTS = f"""
 create schema marts; create schema ops; create schema raw;
 create table marts.fct_yield (curve_date date, tenor text, yield_pct numeric(8,4), unique (curve_date, tenor));
 insert into marts.fct_yield values ('2012-12-31', '2Y', 0.25), ('2012-12-31', '10Y', 1.78), ('2012-12-28', '10Y', 1.73);
 create table marts.dim_security (ticker text, name text, cik bigint, valid_to date);
 insert into marts.dim_security values ('AAPL', 'Apple Inc.', 320193, 'infinity');
-create table ops.transforms (transform_id int, fingerprint text, as_of timestamptz, ended_at timestamptz);
+create table ops.transforms (transform_id int, fingerprint text, as_of timestamptz, ended_at timestamptz,
+    lineage jsonb default '{json.dumps(LINEAGE)}');
 insert into ops.transforms values (1, 'one', null, now());
+"""
+QUARANTINE = """
+create table marts.fct_quarantine (
+    dataset text, lake_partition text, row_number integer, reasons text, raw_row text, unique (dataset, lake_partition, row_number)
+);
+insert into marts.fct_quarantine values
+    ('treasury_par_yields', 'year=2012', 7, '10 Yr is 99, above 50', '{"10 Yr": "99"}'),
+    ('tiingo_prices', 'year=2012', 8, 'close is 0, below 0.01', '{"close": "0"}'),
+    ('custodian_positions', 'file=bank', 1, 'values withheld: quantity is not a number', null),
+    ('foreign_rates', 'all', 2, 'values withheld: rate is not a number', null);
 """
 
 
@@ -137,10 +166,106 @@ def test_a_new_transform_with_the_same_rows_publishes_nothing_but_is_remembered(
     assert publish.pointer["inputs"] != before["inputs"]
 
 
-def test_marts_nobody_keeps_books_of_are_compared_by_their_rows(publish: Publisher) -> None:
-    publish.sql("drop schema ops cascade")
-    assert publish().receipt["status"] == "done"
+@pytest.mark.parametrize(
+    "harm", ["drop schema ops cascade", "update ops.transforms set lineage = null", "alter table ops.transforms drop lineage"]
+)
+def test_nothing_is_published_of_marts_of_which_nobody_says_what_they_are_made_of(publish: Publisher, harm: str) -> None:
+    publish.sql(harm)
+    for verb in ("run", "check", "plan"):
+        ended = publish(verb=verb)
+        assert (ended.code, "run transform-warehouse first" in ended.receipt["error"]) == (78, True)
+    assert not publish.site.exists()
+
+
+def test_a_mart_is_published_to_whom_its_datasets_allow(publish: Publisher) -> None:
+    publish.sql(QUARANTINE)
+    internal = publish()
+    assert internal.code == 0
+    assert set(internal.outcomes.values()) == {"committed"}
+    told = internal.receipt["details"]
+    assert (told["audience"], set(told["left_out"])) == (
+        "internal",
+        {"fct_quarantine, rows of custodian_positions", "fct_quarantine, rows of foreign_rates"},
+    )
+    assert told["left_out"]["fct_quarantine, rows of custodian_positions"] == "custodian_positions is confidential"
+    public = Publisher(publish.warehouse, publish.site.parent / "public")
+    planned = public("--audience", "public", verb="plan").receipt["details"]["plan"]
+    assert {step["dataset"]: step["action"].partition(":")[0] for step in planned} == {
+        "site/dim_security": "leave out",
+        "site/fct_quarantine": "export and compare",
+        "site/fct_yield": "export and compare",
+    }
+    for outcome in ("committed", "unchanged"):
+        ended = public("--audience", "public")
+        assert (ended.code, ended.outcomes) == (
+            0,
+            {"site/fct_quarantine": outcome, "site/fct_yield": outcome, "site/dim_security": "skipped"},
+        )
+        reason = ended.receipt["details"]["left_out"]["dim_security"]
+        assert reason == "tiingo_prices is internal"
+        assert next(part for part in ended.receipt["partitions"] if part["dataset"] == "site/dim_security")["reason"] == reason
+        assert ended.stderr.count('"left out"') == 4
+    for site, marts in ((publish, 3), (public, 2)):
+        page = (site.site / "index.html").read_text(encoding="utf-8")
+        files = {path: path.read_bytes() for path in site.version.rglob("*") if path.is_file()}
+        assert len([path for path in files if path.suffix == ".parquet"]) == marts
+        assert "custodian_positions is confidential" in page
+        assert "Sources: " in page
+        assert ("Tiingo" in page) == (site is publish)
+        rows = json.loads((site.version / "marts" / "fct_quarantine.json").read_text(encoding="utf-8"))
+        assert {row["dataset"] for row in rows} == {"treasury_par_yields"} | ({"tiingo_prices"} if site is publish else set())
+        assert not [path for path, data in files.items() if b"file=bank" in data]
+    assert "tiingo_prices is internal" in (public.site / "index.html").read_text(encoding="utf-8")
+
+
+def test_where_nothing_may_be_published_the_sentence_says_why(publish: Publisher) -> None:
+    publish.sql("""update ops.transforms set lineage = lineage #- '{datasets,treasury_par_yields,redistribution}'""")
+    for verb in ("run", "check", "plan"):
+        ended = publish("--marts", "fct_yield", verb=verb)
+        assert ended.code == 78
+        assert (
+            "nothing may be published for the audience internal (fct_yield: treasury_par_yields states no redistribution)"
+            in ended.receipt["error"]
+        )
+    assert not publish.site.exists()
+    publish.sql("""update ops.transforms set lineage = '{"marts": {}, "datasets": {}}'""")
+    assert "nothing says what it is made of" in publish().receipt["error"]
+
+
+def test_other_terms_are_another_version_though_no_row_changed(publish: Publisher) -> None:
+    publish()
+    old = publish.version
+    publish.sql(
+        """insert into ops.transforms (transform_id, fingerprint, ended_at, lineage)
+        select 2, 'two', now(), jsonb_set(lineage, '{datasets,tiingo_prices,classification}', '"confidential"') from ops.transforms"""
+    )
+    ended = publish()
+    assert ended.outcomes == {"site/fct_yield": "committed", "site/dim_security": "skipped"}
+    assert not (publish.version / "marts" / "dim_security.csv").exists()
+    assert (old / "marts" / "dim_security.csv").exists()
+
+
+def test_a_site_is_for_one_audience(publish: Publisher) -> None:
+    publish()
+    before = publish.files()
+    for verb in ("run", "check", "plan"):
+        ended = publish("--audience", "public", verb=verb)
+        assert (ended.code, "is for the audience internal, and --audience says public" in ended.receipt["error"]) == (78, True)
+    assert publish.files() == before
+    public = Publisher(publish.warehouse, publish.site.parent / "public")
+    assert public("--audience", "public").code == 0
+    assert "is for the audience public, and --audience says internal" in public().receipt["error"]
+
+
+def test_a_site_of_a_version_without_audiences_is_internal(publish: Publisher) -> None:
+    publish()
+    (publish.site / "site.json").unlink()
+    (publish.version / "published.json").unlink()
+    assert publish("--audience", "public").code == 78
     assert publish().receipt["status"] == "unchanged"
+    assert json.loads((publish.site / "site.json").read_text(encoding="utf-8")) == {"audience": "internal"}
+    (publish.site / "site.json").write_text("[]", encoding="utf-8")
+    assert publish().code == 65
 
 
 def test_what_changed_is_counted_and_the_old_version_stays_as_it_was(publish: Publisher) -> None:
@@ -274,7 +399,14 @@ def test_a_site_in_s3_is_the_same_site(publish: Publisher, monkeypatch: pytest.M
         client.create_bucket(Bucket="shelf", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         for outcome in ("committed", "unchanged"):
             account = receipt.Account(of_package("publish_marts"), "run")
-            run(Job(account, report.Plain(), logs.set_up(lambda _: None)), site="s3://shelf/site", docs=None, marts=(), **given)
+            run(
+                Job(account, report.Plain(), logs.set_up(lambda _: None)),
+                site="s3://shelf/site",
+                docs=None,
+                marts=(),
+                audience="internal",
+                **given,
+            )
             assert {partition["outcome"] for partition in account.partitions} == {outcome}
             assert account.details["site"] == "s3://shelf/site/index.html"
         found = {item["Key"].removeprefix("site/"): item["Key"] for item in client.list_objects_v2(Bucket="shelf")["Contents"]}
@@ -282,8 +414,9 @@ def test_a_site_in_s3_is_the_same_site(publish: Publisher, monkeypatch: pytest.M
         digests = {name: hashlib.sha256(answer["Body"].read()).hexdigest() for name, answer in bodies.items()}
         assert bodies["index.html"]["ContentType"] == "text/html; charset=utf-8"
     here = publish.files()
-    assert digests.pop("latest.json")
-    assert here.pop("latest.json")
+    for dated in ("latest.json", next(name for name in here if name.endswith("published.json"))):
+        assert digests.pop(dated)
+        assert here.pop(dated)
     assert digests == here
 
 
