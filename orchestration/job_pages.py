@@ -20,6 +20,8 @@ from orchestration import deploy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jobkit.contract import Contract
+
     from jobs.catalogue import JobSpec
 
 PAGES = deploy.REPOSITORY / "docs" / "jobs"
@@ -97,8 +99,27 @@ def _dataset(spec: JobSpec, dataset: str) -> str:
     with resources.as_file(resources.files(spec.package) / f"{dataset}.odcs.yaml") as path:
         rules = contracts.load(Path(path))
     rows = [(field.name, field.type, "yes" if field.required else "", "key" if field.name in rules.key else "") for field in rules.fields]
-    head = f"## Dataset raw/{dataset}\n\n{rules.description}\n\nLicence: {rules.licence}.\n"
+    head = f"## Dataset raw/{dataset}\n\n{rules.description}\n\n{_terms(rules)}\n"
     return f"{head}\n{_table(('field', 'type', 'required', ''), rows)}"
+
+
+def _terms(rules: Contract) -> str:
+    """Classification and licence, with what follows for publishing."""
+    licence = f"[{rules.licence}]({rules.licence_url})" if rules.licence_url else rules.licence
+    stated = [
+        f"Classification: {rules.classification or 'none stated'}.",
+        f"Licence: {licence}.",
+        f"Redistribution: {(rules.redistribution or 'none stated').replace('-', ' ')}.",
+    ]
+    return f"{' '.join(stated)} Marts made of it are published {_audiences(rules)} ([publication](../publication.md))."
+
+
+def _audiences(rules: Contract) -> str:
+    """To whom what is made of a dataset is published; publish-marts has the rule (publish_marts/terms.py)."""
+    if rules.classification is None or rules.redistribution is None or rules.classification == "confidential":
+        return "to nobody"
+    is_open = rules.classification == "public" and rules.redistribution == "allowed"
+    return "to every audience" if is_open else "to the internal audience only"
 
 
 def _options(schema: Mapping[str, Any]) -> str:

@@ -279,8 +279,9 @@ def test_two_rows_with_one_key_are_refused_whole(lake: Path, warehouse: Warehous
         commit(lake, [price("2012-01-03", "1")])
         load(lake, warehouse)
     commit(lake, [price("2012-01-03", "1"), price("2012-01-03", "2")])
-    with pytest.raises(BadDataError, match=r"two rows have the same key .*2012-01-03"):
+    with pytest.raises(BadDataError, match="two rows have the same key") as refused:
         load(lake, warehouse)
+    assert "2012-01-03" not in str(refused.value)  # a value may be confidential
     rows = [(1,)] if not first else []
     assert not first or warehouse.rows("select to_regclass('raw.\"prices-2012\"')") == [(None,)]
     assert warehouse.rows("select close::int from raw.prices") == rows
@@ -293,7 +294,7 @@ def test_a_restated_row_that_comes_twice_is_refused_whether_it_changed_or_not(la
     load(lake, warehouse)
     before = all_versions(warehouse)
     commit(lake, [*(price("2012-01-03", close) for close in again), price("2012-01-04", "1")])
-    with pytest.raises(BadDataError, match=r"two rows have the same key .*2012-01-03"):
+    with pytest.raises(BadDataError, match="two rows have the same key"):
         load(lake, warehouse)
     assert all_versions(warehouse) == before
 

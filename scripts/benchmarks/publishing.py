@@ -32,6 +32,9 @@ ORDER = 'trade_date, ticker collate "C"'
 # As the model has them after a full build: by ticker, with a unique index by day.
 MADE = """
 create schema marts;
+create schema ops;
+create table ops.transforms as select 1 as transform_id, 'made' as fingerprint, null::timestamptz as as_of, now() as ended_at,
+    '{{"marts": {{"fct_price_daily": {{"made_of": []}}, "quarter": {{"made_of": []}}}}, "datasets": {{}}}}'::jsonb as lineage;
 create table marts.fct_price_daily (
     ticker text not null, trade_date date not null, open numeric(18,6), high numeric(18,6), low numeric(18,6), close numeric(18,6) not null,
     volume bigint, currency text not null, dividend_cash numeric(18,6), split_ratio numeric(18,8), split_factor double precision,

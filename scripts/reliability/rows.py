@@ -17,7 +17,7 @@ from jobkit.lake import Draft, Lake
 from jobkit.store import FileStore
 
 from orchestration import extracts
-from scripts.reliability import corrections, faulty, kills, malformed, outages, scene
+from scripts.reliability import corrections, faulty, kills, malformed, outages, publication, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -467,6 +467,20 @@ def canaries(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG0
     return Row("Canary secrets, where a job goes well and where it fails", trials, "0 in logs, receipts, argv and the lake", tuple(wrong))
 
 
+def withheld(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """What may not be published, in marts, sites, receipts and logs."""
+    files, trials = max(much.outages // 2, 1), much.documents
+    wrong = [*publication.rule(trials, rng), *publication.confidential(stage, files, rng)]
+    return Row(
+        "Datasets with terms at random behind random models; confidential files with canaries in every cell, good, bad and broken; then "
+        "all withdrawn",
+        trials + files,
+        f"{trials:,} lineages: published is what both audiences may see, and no more; {files} times the whole pipeline: 0 canaries in "
+        "marts, sites, receipts and logs, nothing left of what was withdrawn",
+        tuple(wrong[:3]),
+    )
+
+
 ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "kills": killed,
     "readers": read,
@@ -479,4 +493,5 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "malformed": broken,
     "hostile": hostile,
     "canaries": canaries,
+    "publication": withheld,
 }

@@ -177,9 +177,10 @@ def tables(
 
 
 def site(url: str | Path) -> State:
-    """Every file of a site by its digest, but for the pointer's moment."""
+    """Every file of a site by its digest, but for the moments of the pointer and of its versions."""
     store = stores.open_store(str(url))
     found: State = {key: hashlib.sha256(store.get(key)).hexdigest() for key in store.list("") if key != "latest.json"}
+    found.update({key: "dated" for key in found if key.endswith("/published.json")})
     if store.exists("latest.json"):
         pointer = json.loads(store.get("latest.json"))
         found["latest.json"] = (pointer["version"], pointer["content"])

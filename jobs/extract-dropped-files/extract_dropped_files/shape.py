@@ -141,8 +141,11 @@ def _csv(data: bytes, name: str) -> Columns:
 
 
 def _check_header(names: list[str], file: str) -> None:
-    if "" in names or len(set(names)) != len(names):
-        raise BadDataError(f"{file} has columns without a name, or two of one name: {', '.join(names)[:200]}")
+    """Raises BadDataError naming columns by their place: without a header the first row is taken for one, and it may be confidential."""
+    if "" in names:
+        raise BadDataError(f"{file} has columns without a name: column {names.index('') + 1} is the first")
+    if twice := [place for place, name in enumerate(names, 1) if names.index(name) + 1 < place]:
+        raise BadDataError(f"{file} has two columns of one name: {names.index(names[twice[0] - 1]) + 1} and {twice[0]}")
 
 
 def _json_lines(data: bytes, name: str) -> Columns:
@@ -150,9 +153,12 @@ def _json_lines(data: bytes, name: str) -> Columns:
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         if not line.strip():
             continue
-        row = jsontext.decode(line, f"{name} line {number}")
-        if not isinstance(row, dict):
-            raise BadDataError(f"{name} line {number} is no JSON object; it begins {line[:60]!r}")
+        try:
+            row = jsontext.decode(line, f"{name} line {number}")
+        except BadDataError:
+            row = None
+        if not isinstance(row, dict):  # what it holds may be confidential
+            raise BadDataError(f"{name} line {number} is no JSON object")
         rows.append({column: _scalar(value, f"{name} line {number}: {column}") for column, value in row.items()})
     return jsontext.columns(rows)
 

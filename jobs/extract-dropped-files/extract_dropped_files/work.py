@@ -132,7 +132,7 @@ def _bad_rows(rules: Contract, columns: Columns) -> list[str]:
     if bad is None:
         return []
     numbers, reasons = (bad.column(name).to_pylist()[:ROWS_TOLD] for name in (contracts.ROW_NUMBER, "reasons"))
-    return [f"row {number}: {told}" for number, told in zip(numbers, reasons, strict=True)]
+    return [f"row {number}: {told.removeprefix(contracts.WITHHELD)}" for number, told in zip(numbers, reasons, strict=True)]
 
 
 def _tell_taken(job: Job, lake: Lake, drop: Drop, key: str) -> None:

@@ -141,7 +141,8 @@ def _sentence(where: str, error: psycopg.Error) -> JobError | None:
     code = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
     for codes, kind, text in _SENTENCES:
         if code.startswith(codes):
-            return kind(f"{where}: {text.format(said=_words(error), detail=error.diag.message_detail)}")
+            columns = (error.diag.message_detail or "").partition("=(")[0]  # its values may be confidential
+            return kind(f"{where}: {text.format(said=_words(error), detail=columns)}")
     return None
 
 

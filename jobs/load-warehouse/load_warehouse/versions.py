@@ -57,8 +57,8 @@ class NotHeldError(Exception):
 def refuse_twice(session: Session, key: tuple[str, ...], where: str) -> None:
     """Raise BadDataError when two fresh rows have one key: where only one of them is new, the unique index would not see it."""
     twice = sql.SQL("select {key} from pg_temp.fresh group by {key} having count(*) > 1 limit 1").format(key=tables.names(key))
-    if found := session.execute(twice).fetchone():
-        raise BadDataError(f"{where}: two rows have the same key {', '.join(map(str, found))}; the contract's key must be unique")
+    if session.execute(twice).fetchone():  # which may not be shown: the row may be confidential
+        raise BadDataError(f"{where}: two rows have the same key ({', '.join(key)}); the contract's key must be unique")
 
 
 def compare(session: Session, columns: Columns, leaf: Leaf, load: Load, by: tuple[str, ...], rows: Rows, *, nulls: bool) -> Change | None:

@@ -126,7 +126,8 @@ def _expression(name: str, type_: str) -> str:
 
 def _frame(warehouse: Warehouse, sql: str, types: dict[str, str]) -> pd.DataFrame:
     """The answer as pandas computes with it: days as datetime64, numbers as float64 where they may be null."""
-    frame = pd.DataFrame(warehouse.columns(sql))
+    columns = warehouse.columns(sql)
+    frame = pd.DataFrame(columns) if any(columns.values()) else pd.DataFrame(columns, dtype="object")  # without rows it would be numbers
     for name in frame.columns:
         if types.get(name) == "date":
             frame[name] = pd.to_datetime(frame[name])

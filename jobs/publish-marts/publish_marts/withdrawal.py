@@ -82,7 +82,7 @@ def withdraw(store: Store, marts: Collection[str], before: date | None) -> Withd
                 changed.add(version.name)
         _lead(store)
         if before is None:  # also what a versioned bucket keeps of files that somebody deleted
-            store.erase_earlier(publication.VERSIONS, lambda key: not marts or any(key in _files(key.split("/")[1], mart) for mart in marts))
+            store.erase_earlier(publication.VERSIONS, lambda key: not marts or _is_of(key, marts))
         found = versions(store)
         if not _left(store, found, removed, marts, before):
             kept = {one.name for one in found} - changed
@@ -160,6 +160,10 @@ def _check_marts(found: Collection[Version], marts: Collection[str]) -> None:
     strangers = sorted(mart for mart in marts if mart not in known and not any(one.holds(mart) for one in found))
     if strangers and found:
         raise UsageError(f"no version of the site has or had the mart {', '.join(strangers)}; there are {', '.join(sorted(known))}")
+
+
+def _is_of(key: str, marts: Collection[str]) -> bool:
+    return any(key in _files(key.split("/")[1], mart) for mart in marts)
 
 
 def _files(version: str, mart: str) -> frozenset[str]:
