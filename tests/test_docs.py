@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.fixtures_demo import Story
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "operations.md", ROOT / "infra" / "README.md", ROOT / "images" / "README.md"]
+PAGES = [ROOT / name for name in ("README.md", "docs/operations.md", "docs/publication.md", "infra/README.md", "images/README.md")]
 BLOCK = re.compile(r"^```sh[\w ]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 # What does not change this machine and asks nobody outside of it. `./scripts/demo` is what the story is.

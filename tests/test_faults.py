@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from jobkit import steps
+from publish_marts import terms
 
-from scripts.reliability import kills, rows, scene
+from scripts.reliability import kills, publication, rows, scene
 from scripts.reliability.__main__ import stage as staged
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ def test_a_job_that_does_harm_is_found(stage: Stage, monkeypatch: pytest.MonkeyP
     found = kills.kill("extract-sec-filers", place, 1, dice())
     assert len(found.wrong) == found.kills > 0
     assert "differs in look" in found.wrong[0]
+
+
+@pytest.mark.parametrize("reason", [None, "is not for you"])
+def test_a_rule_that_publishes_too_much_or_too_little_is_found(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
+    monkeypatch.setattr(terms, "refusal", lambda *_: reason)
+    assert list(publication.rule(20, dice()))
 
 
 def test_no_step_is_told_and_nobody_killed_unless_asked_for(stage: Stage) -> None:

@@ -61,7 +61,7 @@ def read(warehouse: Warehouse, marts: Sequence[Mart], datasets: Sequence[str]) -
         spreads=reader.frame("fct_curve_spread", ("curve_date", "spread_2s10s_bp", "spread_3m10y_bp", "spread_5s30s_bp"), ""),
         fx=reader.frame("fct_fx_rate", ("rate_date", "quote_currency", "rate"), of_currencies),
         freshness=freshness,
-        coverage=_coverage(warehouse, freshness["dataset"]).merge(reader.sessions(), on=["dataset", "month"], how="left"),
+        coverage=_with_sessions(_coverage(warehouse, freshness["dataset"]), reader.sessions()),
         days=reader.frame("fct_coverage_daily", _DAYS, "status <> 'whole'"),
         quarantine=reader.frame("fct_quarantine", ("dataset", "lake_partition", "row_number", "reasons"), ""),
         differences=reader.frame("fct_close_difference", _DIFFERENCES, "close_massive is not null"),
@@ -126,8 +126,7 @@ def _expression(name: str, type_: str) -> str:
 
 def _frame(warehouse: Warehouse, sql: str, types: dict[str, str]) -> pd.DataFrame:
     """The answer as pandas computes with it: days as datetime64, numbers as float64 where they may be null."""
-    columns = warehouse.columns(sql)
-    frame = pd.DataFrame(columns) if any(columns.values()) else pd.DataFrame(columns, dtype="object")  # without rows it would be numbers
+    frame = pd.DataFrame(warehouse.columns(sql))
     for name in frame.columns:
         if types.get(name) == "date":
             frame[name] = pd.to_datetime(frame[name])
@@ -183,6 +182,13 @@ def _coverage(warehouse: Warehouse, datasets: Iterable[str]) -> pd.DataFrame:
             sql = _COVERAGE.format(name=literal(dataset), day=quoted(column), table=quoted(dataset))
             frames.append(_frame(warehouse, sql, {"month": "date"}))
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _with_sessions(coverage: pd.DataFrame, sessions: pd.DataFrame) -> pd.DataFrame:
+    """Coverage with the sessions of each month. Frames without rows have columns of any type, which do not merge."""
+    if coverage.empty or sessions.empty:
+        return coverage.assign(sessions=float("nan"))
+    return coverage.merge(sessions, on=["dataset", "month"], how="left")
 
 
 _COVERAGE = """
