@@ -36,7 +36,12 @@ def test_a_page_says_options_secrets_hosts_licence_and_every_exit_code(spec: Job
     assert all(f"| {code} | {told} |" in text for code, told in EXIT_CODES.items())
     assert all(host in text for host in spec.hosts)
     assert all(f"the secret behind `--{name.replace('_', '-')}`" in text for name in spec.secrets)
-    assert text.count("Licence: ") == sum(dataset.startswith("raw/") for dataset in spec.writes)
+    datasets = sum(dataset.startswith("raw/") for dataset in spec.writes)
+    assert [text.count(words) for words in ("Licence: ", "Classification: ", "Redistribution: ", "Marts made of it are published ")] == [
+        datasets
+    ] * 4
+    assert ("published to nobody" in text) == ("raw/custodian_positions" in spec.writes)
+    assert ("internal audience only" in text) == (spec.vendor in ("tiingo", "massive"))
 
 
 @every_job

@@ -51,7 +51,7 @@ main()
 AFTER_MAIN = """
 from jobkit import command, options
 
-TEXT = ("--lake", "--docs", "--site", "--warehouse", "--warehouse-password")
+TEXT = ("--lake", "--docs", "--site", "--audience", "--warehouse", "--warehouse-password")
 OPTIONS = [options.option("--dataset", multiple=True), *(options.option(name) for name in TEXT)]
 
 def run(job, dataset, site, **_):
