@@ -10,10 +10,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 from jobkit import store as stores
 from jobkit.lake import Lake
@@ -147,11 +148,10 @@ def lake(url: str | Path) -> State:
         for partition in where.partitions(dataset):
             history = where.history(dataset, partition)
             for commit in history:
-                for file in (commit.data, commit.quarantine, *commit.source):
-                    if file is not None:
-                        where.read(file)
+                for file in commit.files:
+                    where.read(file)
             found[f"{dataset}/{partition}"] = [
-                {name: value for name, value in asdict(commit).items() if name not in ("known_at", "source")}
+                {name: value for name, value in msgspec.to_builtins(commit).items() if name not in ("known_at", "source")}
                 | {"sources": len(commit.source)}  # not which: some vendors number their answers, so no two are the same
                 for commit in history
             ]
