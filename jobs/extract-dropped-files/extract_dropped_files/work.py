@@ -35,20 +35,24 @@ class RefusedFileError(BadDataError):
         self.rows = rows
 
 
+class ShrunkenFileError(BadDataError):
+    """The file leaves out rows of an earlier file with its name."""
+
+
 def datasets() -> list[str]:
     """What may be dropped: the datasets with a contract beside this module."""
     names = (file.name for file in resources.files(PACKAGE).iterdir())
     return sorted(name.removesuffix(CONTRACT) for name in names if name.endswith(CONTRACT))
 
 
-def run(job: Job, lake: str, drop: str, key: str | None) -> None:
+def run(job: Job, lake: str, drop: str, key: str | None, *, allow_shrinking: bool = False) -> None:
     """Take one file, or all that wait. The first refusal is raised when all are done."""
     store, place = Lake(lake), Drop(drop)
     keys = _keys(place, key)
     refused: list[str] = []
     for done, name in enumerate(keys, start=1):
         try:
-            _take(job, store, place, name)
+            _take(job, store, place, name, allow_shrinking=allow_shrinking)
         except BadDataError as error:
             refused.append(f"{name}: {error}")
             job.outcome(name.partition("/")[0], name, "failed", reason=str(error))
@@ -62,8 +66,8 @@ def plan(lake: str, drop: str, key: str | None) -> list[dict[str, Any]]:
     store, planned = Lake(lake), []
     for name in _keys(Drop(drop), key):
         dataset, partition = _place(name)
-        head = store.head(dataset, partition)
-        planned.append({"dataset": dataset, "partition": partition, "asks": name, "commit": head.number if head else None})
+        held = store.look(dataset, partition).held
+        planned.append({"dataset": dataset, "partition": partition, "asks": name, "commit": held})
     return planned
 
 
@@ -83,7 +87,7 @@ def _keys(drop: Drop, key: str | None) -> list[str]:
     return [key]
 
 
-def _take(job: Job, lake: Lake, drop: Drop, key: str) -> None:
+def _take(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) -> None:
     """Commit a file and put it aside. Raises BadDataError when it is refused, by this run or the one before."""
     if drop.size(key) > shape.LARGEST_BYTES:
         raise BadDataError(f"it has more than {shape.LARGEST_BYTES >> 20} MiB and stays where it is; split it into several files")
@@ -101,8 +105,16 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str) -> None:
     def keep() -> tuple[Source, ...]:
         return (lake.keep(rules.dataset, file.data, about),)
 
-    fill.commit(job, lake, rules, partition, good, keep)
+    try:
+        fill.commit(job, lake, rules, partition, good, keep, refuse=_refuse_shrunken, allow_shrinking=allow_shrinking)
+    except ShrunkenFileError as error:
+        drop.reject(file, [str(error)])
+        raise
     drop.accept(file)
+
+
+def _refuse_shrunken(told: str) -> ShrunkenFileError:
+    return ShrunkenFileError(f"{told}; drop the whole file, or run once with --allow-shrinking if they are to go")
 
 
 def judged(file: Dropped) -> tuple[Contract, str, Good]:

@@ -82,7 +82,7 @@ class Place:
         for key in store.list(""):
             content = store.get(key)
             if key.endswith(".json"):
-                content = json.dumps({**json.loads(content), "known_at": None}).encode()
+                content = json.dumps({**json.loads(content), "known_at": None, "digest": None}).encode()
             found[f"lake/{key}"] = content
         return found
 
@@ -113,6 +113,28 @@ def test_the_same_file_again_is_unchanged_and_other_bytes_are_a_new_commit(here:
         assert here.head().number == number
     here.put(f"{KEY}.gz", gzip.compress((HEADER + rows(4)).encode()))
     assert here.run() == [("file=bank-2026-11-20", "unchanged")]
+
+
+@pytest.mark.parametrize(("text", "count"), [(HEADER, 0), (HEADER + rows(60), 60)], ids=["a header alone", "cut short"])
+def test_a_file_that_leaves_rows_out_is_refused_unless_that_is_allowed(here: Place, text: str, count: int) -> None:
+    here.put(KEY, HEADER + rows(100))
+    here.run(KEY)
+    here.put(KEY, text)
+    told = here.refused()
+    assert f"{100 - count} of the 100 rows of commit 1 are missing from what came, which has {count}" in told
+    assert (here.head().number, here.drop.reasons(KEY)[0] in told) == (1, True)
+    here.put(KEY, text)
+    job = Job()
+    work.run(job, f"{here.url}/lake", f"{here.url}/drop", KEY, allow_shrinking=True)  # type: ignore[arg-type]
+    assert (job.outcomes, here.head().data.rows) == ([("file=bank-2026-11-20", "committed")], count)
+    assert here.lying() == [f"accepted/{KEY}"]
+
+
+def test_a_correction_may_take_a_few_rows_back(here: Place) -> None:
+    for count in (100, 95):
+        here.put(KEY, HEADER + rows(count))
+        assert here.run(KEY) == [("file=bank-2026-11-20", "committed")]
+    assert here.head().data.rows == 95
 
 
 def test_all_that_wait_are_taken_and_one_that_is_refused_keeps_none_out(here: Place) -> None:

@@ -85,7 +85,7 @@ class Contract:
     """One dataset: grain, columns, and how much may be wrong before the whole partition is refused. `latency_days`: how old is too old.
 
     `unique` are the columns, besides the key, that no two rows share. Classification and redistribution decide what is published;
-    a dataset without them is in no publication.
+    a dataset without them is in no publication. `max_missing_rows` is the share of a partition's rows that a later answer may leave out.
     """
 
     dataset: str
@@ -104,6 +104,7 @@ class Contract:
     classification: Classification | None = None
     redistribution: Redistribution | None = None
     licence_url: str = ""
+    max_missing_rows: float = 0.0
 
     @property
     def shows_values(self) -> bool:

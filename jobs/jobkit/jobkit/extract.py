@@ -67,13 +67,13 @@ def build(
 
         return Extractor(package, patient, fetch, _lookback(asks, given))
 
-    def run_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
+    def run_(job: Job, *, lake: str, replay: bool, patience: float, allow_shrinking: bool, **given: Any) -> None:  # noqa: ANN401
         """Ask the vendor and commit what it answers, partition by partition."""
         from jobkit import fill  # noqa: PLC0415  describe fills nothing
 
-        fill.run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
+        fill.run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay, allow_shrinking=allow_shrinking)
 
-    def check_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
+    def check_(job: Job, *, lake: str, replay: bool, patience: float, allow_shrinking: bool, **given: Any) -> None:  # noqa: ANN401, ARG001
         from jobkit import fill  # noqa: PLC0415
 
         fill.check(extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
@@ -83,7 +83,9 @@ def build(
 
         return fill.plan(asks(**given), lake=lake)
 
-    return command.build(package, [shared.lake(), *options, shared.patience(), shared.replay()], run=run_, check=check_, plan=plan_)
+    return command.build(
+        package, [shared.lake(), *options, shared.patience(), shared.replay(), shared.allow_shrinking()], run=run_, check=check_, plan=plan_
+    )
 
 
 def _lookback(asks: Callable[..., list[Ask]], given: dict[str, Any]) -> frozenset[tuple[str, str]]:

@@ -147,6 +147,12 @@ def replay() -> click.Option:
     return option("--replay", is_flag=True, help="Rebuild from the vendor bytes kept in the lake; no network.")
 
 
+def allow_shrinking() -> click.Option:
+    """--allow-shrinking: believe an answer that lacks what the lake holds."""
+    told = "Commit answers that leave out rows the lake holds, and close what the vendor no longer has; otherwise they are refused."
+    return option("--allow-shrinking", is_flag=True, help=told)
+
+
 def patience() -> click.Option:
     """--patience: how long to go on asking."""
     told = "Seconds to go on asking a vendor that is busy or away; 0 asks once and leaves trying again to the scheduler."

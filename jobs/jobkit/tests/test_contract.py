@@ -199,6 +199,18 @@ def test_every_contract_in_the_project_reads_and_is_keyed(path: Path) -> None:
     assert rules.leaf.partition("(")[2].rstrip(")").split(",")[0] in names
 
 
+@pytest.mark.parametrize(("text", "share"), [("0.25", 0.25), ("1", 1.0), ("-0.1", None), ("2", None), ("true", None), ("much", None)])
+def test_how_much_may_be_missing_is_a_share(tmp_path: Path, text: str, share: float | None) -> None:
+    path, line = tmp_path / "x.odcs.yaml", "      - {property: maxBadRows"
+    contract = next(path for path in CONTRACTS if path.name == "tiingo_prices.odcs.yaml")
+    path.write_text(contract.read_text().replace(line, f"      - {{property: maxMissingRows, value: {text}}}\n{line}", 1))
+    if share is None:
+        with pytest.raises(BadDataError, match="is not a contract"):
+            load(path)
+    else:
+        assert load(path).max_missing_rows == share
+
+
 def test_a_broken_contract_file_is_told_by_name(tmp_path: Path) -> None:
     path = tmp_path / "x.odcs.yaml"
     path.write_text("schema: [{name: x}]")
