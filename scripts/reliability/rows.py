@@ -17,7 +17,7 @@ from jobkit.lake import Draft, Lake
 from jobkit.store import FileStore
 
 from orchestration import extracts
-from scripts.reliability import corrections, faulty, kills, malformed, outages, publication, scene
+from scripts.reliability import corrections, damage, faulty, kills, malformed, outages, publication, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -481,6 +481,40 @@ def withheld(stage: Stage, much: Much, rng: random.Random) -> Row:
     )
 
 
+def damaged(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """A lake in which a commit or a file went bad."""
+    trials, wrong = damage.damaged(stage, much, rng)
+    return Row(
+        f"{len(damage.ROT)} ways to go bad, of a commit, an older one, their files, quarantine and vendor bytes, on files and on S3",
+        trials,
+        "the load passes over an older commit and reports it, or that partition fails alone with 65; run again, the extract rewrites the "
+        "file or adds a commit, and the load has every row",
+        wrong[:3],
+    )
+
+
+def shrunken(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Answers that leave out rows that the lake holds."""
+    trials, wrong = damage.shrunken(stage, much, rng)
+    return Row(
+        "Answers of every dataset that leave out some of the rows held, from one to all, and have others besides",
+        trials,
+        "refused past the contract's share and nothing closed; where it is allowed, the receipt says how many rows were closed",
+        wrong[:3],
+    )
+
+
+def clocks(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Commits made by a clock that was off."""
+    trials, wrong = damage.clocked(stage, much, rng)
+    return Row(
+        "Each commit of a history made by a clock that was minutes to decades ahead or behind, on files and on S3",
+        trials,
+        "every row known now, none in the future, no version that ends before it begins; the receipt says what was corrected",
+        wrong[:3],
+    )
+
+
 ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "kills": killed,
     "readers": read,
@@ -494,4 +528,7 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "hostile": hostile,
     "canaries": canaries,
     "publication": withheld,
+    "damage": damaged,
+    "shrinking": shrunken,
+    "clocks": clocks,
 }
