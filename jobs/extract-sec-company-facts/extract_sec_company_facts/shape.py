@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from jobkit import jsontext
 from jobkit.errors import BadDataError
+from msgspec import UNSET, UnsetType
 
 if TYPE_CHECKING:
     from jobkit.contract import Columns
@@ -20,27 +21,29 @@ FIELDS = ("start", "end", "accn", "fy", "fp", "form", "filed", "frame")
 class Fact(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """One fact as a filing states it. `fy` and `fp` are the filing's, not the fact's; an instant has no start."""
 
-    val: msgspec.Raw = msgspec.Raw(b"null")
-    start: str | None = None
-    end: str | None = None
-    accn: str | None = None
-    fy: int | None = None
-    fp: str | None = None
-    form: str | None = None
-    filed: str | None = None
-    frame: str | None = None
+    val: msgspec.Raw | UnsetType = UNSET
+    start: str | UnsetType | None = UNSET
+    end: str | UnsetType | None = UNSET
+    accn: str | UnsetType | None = UNSET
+    fy: int | UnsetType | None = UNSET
+    fp: str | UnsetType | None = UNSET
+    form: str | UnsetType | None = UNSET
+    filed: str | UnsetType | None = UNSET
+    frame: str | UnsetType | None = UNSET
 
 
 class Concept(msgspec.Struct):
-    """A tag's facts by unit; its label and description are not kept."""
+    """A tag's facts by unit. Its label and description are read for their keys and not kept."""
 
     units: dict[str, list[Fact]]
+    label: msgspec.Raw | UnsetType = UNSET
+    description: msgspec.Raw | UnsetType = UNSET
 
 
 class Company(msgspec.Struct):
-    """The document: facts by taxonomy and tag."""
+    """The document: facts by taxonomy and tag. SEC writes `cik` as a number, and as text with its zeros."""
 
-    cik: int
+    cik: int | str
     entityName: str  # noqa: N815  the vendor's name
     facts: dict[str, dict[str, Concept]]
 
@@ -48,12 +51,10 @@ class Company(msgspec.Struct):
 def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     """The filer's columns, facts in the document's order. Raises BadDataError on another document or another filer's."""
     (partition,) = ask.partitions
-    try:
-        company = msgspec.json.decode(body, type=Company)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadDataError(f"SEC's answer for {partition} is not the companyfacts document: {error}; it begins {body[:60]!r}") from None
-    if f"cik={company.cik:010}" != partition:
-        raise BadDataError(f"SEC's answer for {partition} is about cik {company.cik}")
+    company: Company = jsontext.decode(body, f"SEC's answer for {partition}", Company, "the companyfacts document")
+    cik = str(company.cik).lstrip("0")
+    if f"cik={cik:0>10}" != partition:
+        raise BadDataError(f"SEC's answer for {partition} is about cik {company.cik!r:.40}")
     stated = [
         ((taxonomy, tag, unit), facts)
         for taxonomy, tags in company.facts.items()
@@ -62,19 +63,24 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     ]
     facts = [fact for _, of_unit in stated for fact in of_unit]
     named = zip(*map(attrgetter(*FIELDS), facts), strict=True) if facts else [()] * len(FIELDS)
-    columns = dict(zip(FIELDS, map(list, named), strict=True))
+    columns = dict(zip(FIELDS, map(_present, named), strict=True))
     start, end = columns.pop("start"), columns.pop("end")
     return {
         partition: {
-            "cik": [str(company.cik)] * len(facts),
+            "cik": [cik] * len(facts),
             "entityName": [company.entityName] * len(facts),
             **{name: [words[i] for words, of_unit in stated for _ in of_unit] for i, name in enumerate(("taxonomy", "tag", "unit"))},
             "start": start,
             "end": end,
-            "val": [_number(str(fact.val, "utf-8")) for fact in facts],
+            "val": [None if fact.val is UNSET else _number(str(fact.val, "utf-8")) for fact in facts],
             **columns,
         }
     }
+
+
+def _present(values: tuple[Any, ...]) -> list[Any]:
+    """The column, None where a fact has it not."""
+    return [None if value is UNSET else value for value in values]
 
 
 def _number(text: str) -> str | None:

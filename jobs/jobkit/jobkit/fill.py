@@ -39,7 +39,7 @@ def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, repla
             if answer is None:
                 for partition in ask.partitions:
                     _skip(job, ask.dataset, partition)
-            elif answer.body is None:
+            elif answer.content is None:
                 for head in heads:
                     tell(job, head, committed=False)
             else:
@@ -106,12 +106,11 @@ def _known(heads: list[Commit | None], question: str) -> Source | None:
 
 
 def _fill(job: Job, lake: Lake, extractor: Extractor, ask: Ask, answer: Answer, rules: Contract) -> None:
-    body = answer.body or b""
-    shaped = _shaped(extractor, body, ask)
+    shaped = _shaped(extractor, answer.body or b"", ask)  # its bytes are gone from memory before the rows are typed
 
     def keep() -> tuple[Source, ...]:
         about = About(answer.url, answer.media_type, answer.etag, answer.last_modified)
-        return (lake.keep(ask.dataset, body, about),)
+        return (lake.keep(ask.dataset, answer.body or b"", about),)
 
     for partition in ask.partitions:
         if partition in shaped:
