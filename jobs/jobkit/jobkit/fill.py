@@ -114,7 +114,7 @@ def _fill(job: Job, lake: Lake, extractor: Extractor, ask: Ask, answer: Answer, 
 
     for partition in ask.partitions:
         if partition in shaped:
-            commit(job, lake, rules, partition, contracts.enforce(rules, shaped[partition]), keep)
+            commit(job, lake, rules, partition, contracts.enforce(rules, shaped.pop(partition)), keep)
         else:
             _skip(job, ask.dataset, partition)
 

@@ -20,19 +20,25 @@ if TYPE_CHECKING:
     from jobkit.contract import Columns
 
 
+BYTES_PER_OBJECT = 32  # of a document of figures; a denser one is none, and objects cost more memory than their bytes
+SMALL = 1 << 20  # bytes; as many objects as fit into them do no harm
+MOST_CELLS = 8 << 20  # of a table; rows that each have other names would make more than anyone sent
 LONGEST_EXPONENT = 4  # characters: -308 is the last of a double
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]', re.DOTALL)
 _PRIVATE_USE = range(0xE000, 0xF900)
 
 
-def decode(body: bytes, what: str, kind: Any = Any, form: str = "JSON") -> Any:  # noqa: ANN401  JSON
+def decode(body: bytes, what: str, kind: Any = Any, form: str = "JSON", *, dense: int = BYTES_PER_OBJECT) -> Any:  # noqa: ANN401  JSON
     """The document, fractional numbers as text without exponents; as a msgspec type where one is given, which `form` names.
 
-    Raises BadDataError naming `what` when it is no such document, or has a key twice in one object.
+    Raises BadDataError naming `what` when it is no such document, has a key twice in one object, or has more than one object or array
+    in `dense` bytes.
     """
     import msgspec  # noqa: PLC0415  describe decodes nothing
 
+    if len(body) > SMALL and (objects := body.count(b"{") + body.count(b"[")) * dense > len(body):
+        raise BadDataError(f"{what} has {objects:,} objects and arrays in {len(body):,} bytes, which no document of figures has")
     decoder, mark = msgspec.json.Decoder(kind, float_hook=plain), ""
     try:
         try:
@@ -74,8 +80,13 @@ def plain(number: str) -> str:
 
 
 def columns(rows: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> Columns:
-    """Rows as columns: `names` first, then any other in the order in which it first comes; None where a row has it not."""
+    """Rows as columns: `names` first, then any other in the order in which it first comes; None where a row has it not.
+
+    Raises BadDataError where so many names would make a table that is far larger than what was sent.
+    """
     found = dict.fromkeys(names) | dict.fromkeys(name for row in rows for name in row)
+    if len(found) * len(rows) > MOST_CELLS:
+        raise BadDataError(f"{len(rows):,} rows have {len(found):,} different names in all, which no table of figures has")
     return {name: [row.get(name) for row in rows] for name in found}
 
 
@@ -140,6 +151,8 @@ def _unmarked(value: Any, mark: str) -> Any:  # noqa: ANN401  JSON
         return [_unmarked(item, mark) for item in value]
     if isinstance(value, dict):
         return {_unmarked(key, mark): _unmarked(item, mark) for key, item in value.items()}
+    if isinstance(value, msgspec.Raw):  # JSON still, to be decoded later
+        return msgspec.Raw(bytes(value).replace(mark.encode(), b"\\u"))
     if isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             setattr(value, name, _unmarked(getattr(value, name), mark))
