@@ -27,9 +27,7 @@ def read(body: bytes, what: str) -> tuple[list[str], list[list[str]]]:
             if header is None:
                 header = row
             elif len(row) != len(header):
-                raise BadDataError(
-                    f"{what} has ragged rows: row {len(rows) + 1} has {len(row)} cells, its header {header[:4]} {len(header)}"
-                )
+                raise BadDataError(f"{what} has ragged rows: row {len(rows) + 1} has {len(row)} cells, its header {len(header)}")
             else:
                 rows.append(row)
                 if len(rows) > most:

@@ -7,10 +7,11 @@ import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobkit import headers
+from jobkit import headers, options
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
 from jobkit.lake import Source
 
@@ -145,3 +146,22 @@ def test_only_the_media_type_asked_for_is_taken(*, media: str, taken: bool) -> N
         else:
             with pytest.raises(BadDataError, match="where text/csv was expected"):
                 asked.get("/x")
+
+
+@pytest.mark.parametrize(
+    ("contact", "taken"),
+    [
+        ("Example Ltd a@b.example", True),
+        ("B\u00fccher AG a@b.example", False),
+        ("A\0B a@b.example", False),
+        (" A a@b.example", False),
+        ("A a@b.\u00fc", False),
+    ],
+)
+def test_a_contact_is_one_that_can_be_sent(*, contact: str, taken: bool) -> None:
+    kind = options.contact().type
+    if taken:
+        assert kind.convert(contact, None, None) == contact
+    else:
+        with pytest.raises(click.BadParameter, match="in ASCII"):
+            kind.convert(contact, None, None)
