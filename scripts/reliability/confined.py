@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+PROCESSES = "cgroup.procs"
 INTO = 'echo $$ > "$0" && exec "$@"'
 
 
@@ -27,23 +30,45 @@ def memory(mib: int) -> Iterator[Confinement]:
     """A cgroup (version 2 or 1) of this much memory and no swap, gone with the block; needs root, or a cgroup handed to this user."""
     for parent, limits in ((_own(), ("memory.max", "memory.swap.max")), (V1, ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"))):
         group = parent / f"finelt-{os.getpid()}-{time.monotonic_ns()}"
-        try:
-            group.mkdir()
-        except OSError:
+        if not (parent / PROCESSES).exists() or not _made(group):
             continue
+        prefix = ("sh", "-c", INTO, str(group / PROCESSES))
         try:
-            (group / limits[0]).write_text(str(mib << 20))
-        except OSError:
-            group.rmdir()
-            continue
-        with suppress(OSError):  # a kernel without an account of swap
-            (group / limits[1]).write_text("0" if parent != V1 else str(mib << 20))
-        try:
-            yield Confinement(("sh", "-c", INTO, str(group / "cgroup.procs")), "a cgroup")
+            if _holds(group, limits, prefix):
+                _limit(group, limits, mib)
+                yield Confinement(prefix, "a cgroup")
+                return
         finally:
             _remove(group)
-        return
     yield Confinement((), "no cgroup can be made here, so by the peak in the receipt")
+
+
+def _made(group: Path) -> bool:
+    try:
+        group.mkdir()
+    except OSError:
+        return False
+    return True
+
+
+def _holds(group: Path, limits: tuple[str, str], prefix: tuple[str, ...]) -> bool:
+    """Whether what takes more than the limit is ended: a kernel may keep the files of a cgroup and no account of memory."""
+    try:
+        _limit(group, limits, 64)
+    except OSError:
+        return False
+    greedy = [*prefix, sys.executable, "-c", "bytearray(b'1') * (128 << 20)"]
+    return subprocess.run(greedy, check=False, capture_output=True).returncode != 0  # noqa: S603  our own
+
+
+def _limit(group: Path, limits: tuple[str, str], mib: int) -> None:
+    memory, swap = (group / limit for limit in limits)
+    with_swap = "0" if swap.name == "memory.swap.max" else str(mib << 20)  # version 1 counts both
+    with suppress(OSError):  # it has to be raised before, and lowered after; some kernels have no account of swap
+        swap.write_text(with_swap)
+    memory.write_text(str(mib << 20))
+    with suppress(OSError):
+        swap.write_text(with_swap)
 
 
 def _own() -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jobs.catalogue import catalogue
 from orchestration import deploy
 from scripts.reliability import confined, scene
+from scripts.reliability.corrections import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -131,6 +132,12 @@ def _repeated(head: bytes, row: bytes, tail: bytes) -> Callable[[int], bytes]:
     return lambda size: head + row * ((size - len(head) - len(tail)) // len(row)) + tail
 
 
+def _positions(size: int) -> bytes:
+    rows = (b"2012-12-31,Bank,A%d,US0378331005,%d,1,%d,USD" % (n, n, n) for n in count(1))
+    return _padded(HEADER.encode(), rows, b"\n", size, b"\n")
+
+
+DROPPED = "extract-dropped-files"
 FACT = b'{"end":"2014-03-29","accn":"0001193125-14-157311","fy":2014},'
 SEC = ("--contact", "Example Ltd admin@example.com")
 EXTRACTORS: dict[str, Largest] = {
@@ -162,6 +169,7 @@ EXTRACTORS: dict[str, Largest] = {
         ("--start", "1999-01-01", "--end", "2012-12-31"),
         "application/zip",
     ),
+    DROPPED: Largest(_positions, _repeated(HEADER.encode(), b"2012-12-31,Bank,A,US0378331005,,,\n", b"\n"), (), "text/csv"),
 }  # fmt: skip
 
 
@@ -196,6 +204,11 @@ def _bodies(largest: Largest, size: int) -> Iterator[tuple[str, bytes, str | Non
 
 def _run(stage: Stage, job: str, body: bytes, coding: str | None, prefix: tuple[str, ...]) -> scene.Ended:
     place: Path = stage.fresh("lake")
+    if job == DROPPED:
+        folder = place / "drop" / "custodian_positions"
+        folder.mkdir(parents=True)
+        (folder / ("positions.csv" + (".gz" if coding else ""))).write_bytes(body)
+        return scene.ended(scene.start(job, ["--lake", str(place / "lake"), "--drop", str(folder.parent)], prefix=prefix), within_s=1800)
     with _serving(body, EXTRACTORS[job].media, coding) as url:
         options = ["--lake", str(place), *EXTRACTORS[job].options, "--base-url", url, "--patience", "0"]
         return scene.ended(scene.start(job, options, prefix=prefix), within_s=1800)
