@@ -114,7 +114,7 @@ def _treasury(size: int) -> bytes:
 
 
 def _ecb(size: int) -> bytes:
-    rows = (f"{day},1.2345,{'0.98765,' * 30}".encode() for day in _days(BEGIN, LIFE))
+    rows = (f"{day},1.2345,{'0.98765,' * 30}".encode() for day in _days(date(1999, 1, 4), LIFE))
     names = b",".join(b"A%02d" % number for number in range(30))
     body = _padded(b"Date,USD," + names + b",\n", rows, b"\n", size, b"\n")
     return _zipped(body)
