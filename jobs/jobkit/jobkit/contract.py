@@ -33,7 +33,7 @@ Distinct = dict[str, set[str | None]]  # what a column holds, each text once: fa
 
 ROW_NUMBER = "_row_number"
 SHOWN_VALUES = 10  # of those that a column may have
-ENOUGH_BAD_ROWS = 10_000  # to know that a partition is to be refused
+ENOUGH_BAD_ROWS = 100_000  # to know that a partition is to be refused
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})")
