@@ -44,7 +44,8 @@ class JobSpec:
     """One job: its names, and what its pyproject.toml declares. `cpu` in Fargate units, `memory` in MiB, `schedule` cron in `timezone`.
 
     `timezone` is also where the vendor's business days begin and end. `concurrency` is how many runs may ask the job's vendor at once,
-    counted over all jobs of that vendor; None for any number.
+    counted over all jobs of that vendor; None for any number. `max_body_mib` is the largest answer it takes; None where that follows
+    from the memory.
     """
 
     name: str
@@ -60,6 +61,7 @@ class JobSpec:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     concurrency: int | None = None
+    max_body_mib: int | None = None
 
     @property
     def vendor(self) -> str:
@@ -89,6 +91,7 @@ def _spec(folder: Path, document: dict[str, Any]) -> JobSpec:
     _check_resources(name, declared)
     _check_schedule(name, given["schedule"], given["timezone"])
     _check_concurrency(name, declared)
+    _check_body(name, declared)
     for key, form in (("hosts", HOST), ("secrets", OPTION), ("reads", DATASET), ("writes", DATASET)):
         given[key] = _words(name, key, given[key], form)
     return JobSpec(name=name, package=name.replace("-", "_"), folder=folder, description=project["description"], **given)
@@ -147,6 +150,14 @@ def _check_concurrency(name: str, declared: dict[str, Any]) -> None:
     limit = declared.get("concurrency", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise CatalogueError(f"{name}: concurrency = {limit!r} is no number of runs; write one from 1 up, or drop it")
+
+
+def _check_body(name: str, declared: dict[str, Any]) -> None:
+    limit, most = declared.get("max_body_mib", 1), declared["memory"] // 4
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= most:
+        raise CatalogueError(
+            f"{name}: max_body_mib = {limit!r} is no size of an answer; write MiB, from 1 to {most} (a quarter of the memory), or drop it"
+        )
 
 
 def _words(name: str, key: str, value: object, form: re.Pattern[str]) -> tuple[str, ...]:

@@ -97,7 +97,8 @@ def s3(port: int) -> dict[str, str]:
 def test_describe_says_what_the_job_is(spec: JobSpec) -> None:
     told = describe(spec)
     assert (told["job"], told["description"]) == (spec.name, spec.description)
-    assert told["resources"] == {"cpu": spec.cpu, "memory": spec.memory}
+    assert {name: told["resources"][name] for name in ("cpu", "memory")} == {"cpu": spec.cpu, "memory": spec.memory}
+    assert ("max_body_bytes" in told["resources"]) == spec.name.startswith("extract-")
     assert told["hosts"] == list(spec.hosts)
     assert told["datasets"] == {"reads": list(spec.reads), "writes": list(spec.writes)}
     assert told["exit_codes"] == {str(code): text for code, text in EXIT_CODES.items()}

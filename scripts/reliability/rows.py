@@ -17,7 +17,7 @@ from jobkit.lake import Draft, Lake
 from jobkit.store import FileStore
 
 from orchestration import extracts
-from scripts.reliability import corrections, damage, faulty, kills, malformed, outages, publication, scene
+from scripts.reliability import answers, corrections, damage, faulty, kills, malformed, memory, outages, publication, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,10 +51,11 @@ class Much(NamedTuple):
     documents: int
     names: int
     outages: int
+    answers: int
 
 
-ALL = Much(seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10)
-LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1)
+ALL = Much(seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10, answers=2_000)
+LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1, answers=60)
 
 
 def killed(stage: Stage, much: Much, rng: random.Random) -> Row:
@@ -515,6 +516,42 @@ def clocks(stage: Stage, much: Much, rng: random.Random) -> Row:
     )
 
 
+def whole(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Answers in many members and framings, cut and damaged."""
+    found = answers.packed(much.answers, rng)
+    return Row("Answers in any gzip members, framing and segments; cut, damaged or with bytes behind them", *found[:2], found.wrong[:3])
+
+
+def doubled(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Keys that an object has twice."""
+    found = answers.doubled(much.answers, rng)
+    return Row("JSON in which one object has a key twice, written in any way", *found[:2], found.wrong[:3])
+
+
+def slow(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Vendors that send a byte a second."""
+    found = answers.slow(stage, ("head", "body", "chunks") if much.seeds > 1 else ("body",))
+    return Row("A vendor that sends a byte a second, in header fields or body", *found[:2], found.wrong[:3])
+
+
+def worded(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Limits, maintenance and refusals, in vendors' words."""
+    found = answers.words(stage, tuple(answers.JOBS) if much.seeds > 1 else ("extract-massive-daily-prices",))
+    return Row("Limits, maintenance and refusals in vendors' words, with and without a status", *found[:2], found.wrong[:3])
+
+
+def fitted(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """The largest answers in the memory that jobs declare."""
+    found = memory.measured(stage, list(memory.EXTRACTORS) if much.seeds > 1 else ["extract-sec-filers"])
+    peaks = ", ".join(f"{name} {peak}" for name, peak in found.peaks.items())
+    return Row(
+        "The largest answer each extractor takes and its densest, six at once, in the memory it declares; one byte more",
+        found.runs,
+        f"kept by {found.how}: done or refused (65), never killed; peaks in MiB: {peaks}",
+        found.wrong[:3],
+    )
+
+
 ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "kills": killed,
     "readers": read,
@@ -531,4 +568,9 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "damage": damaged,
     "shrinking": shrunken,
     "clocks": clocks,
+    "whole": whole,
+    "doubled": doubled,
+    "slow": slow,
+    "words": worded,
+    "memory": fitted,
 }

@@ -108,10 +108,10 @@ def words(given: Mapping[str, Any]) -> list[str]:
     return [word for name, value in pairs for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def start(job: str, options: Sequence[str], *, verb: str = "run", **environ: str) -> subprocess.Popen[str]:
-    """Start a job as a process of its own, which knows nothing of ours."""
+def start(job: str, options: Sequence[str], *, verb: str = "run", prefix: Sequence[str] = (), **environ: str) -> subprocess.Popen[str]:
+    """Start a job as a process of its own, which knows nothing of ours; `prefix` are words before its command."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("FINELT_", "PREFECT_"))}
-    command = [sys.executable, "-m", job.replace("-", "_"), verb, *options]
+    command = [*prefix, sys.executable, "-m", job.replace("-", "_"), verb, *options]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env={**ours, "CANARY": TOKEN, **environ}, text=True, **both)  # type: ignore[call-overload,no-any-return]  # noqa: S603
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LARGEST_BYTES = 64 << 20  # of a file once unpacked; what is larger comes in several
 LARGEST_RATIO, SUSPECT_BYTES = 200, 1 << 20  # a file of figures shrinks to a tenth; a bomb to a thousandth
+BYTES_PER_LINE = 32  # rows cost more memory than their bytes
 ENDING = re.compile(r"\.(csv|parquet|jsonl|ndjson|gz|zip)$", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
 DELIMITERS = ",;\t|"
@@ -71,6 +72,8 @@ def shape(data: bytes, name: str) -> Columns:
         raise BadDataError(f"{name} is of no kind that is read here; {EXPECTED}")
     if not data:
         raise BadDataError(f"{name} is empty; was it sent before it was written?")
+    if read is not _parquet and data.count(b"\n") * BYTES_PER_LINE > max(len(data), SUSPECT_BYTES):
+        raise BadDataError(f"{name} has more than one line in {BYTES_PER_LINE} bytes, which no file of figures has")
     return read(data, name)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Sequence
 
+    from jobkit.answers import Meaning
     from jobkit.declaration import Declaration
     from jobkit.report.lineage import Lineage
 
@@ -38,7 +39,7 @@ class Job:
 
     def __init__(self, account: receipts.Account, launcher: report.Launcher, log: logging.Logger) -> None:
         self.name, self.version = account.declaration.name, account.declaration.version
-        self.hosts = account.declaration.hosts
+        self.hosts, self.max_body_bytes = account.declaration.hosts, account.declaration.max_body_bytes
         self.run_id, self.details, self.log = account.run_id, account.details, log
         self._account, self._launcher, self._progress = account, launcher, logs.Progress(log)
 
@@ -71,8 +72,9 @@ def build(
     run: Callable[..., None],
     check: Callable[..., None],
     plan: Callable[..., list[dict[str, Any]]],
+    answers: Sequence[Meaning] = (),
 ) -> Callable[[], NoReturn]:
-    """The console command of a job package: each verb takes the same options and a Job first."""
+    """The console command of a job package: each verb takes the same options and a Job first. `answers` are its vendor's refusals."""
 
     def main() -> NoReturn:
         declared = declarations.of_package(package)
@@ -80,12 +82,14 @@ def build(
         def planned(job: Job, **given: Any) -> None:  # noqa: ANN401
             job.details["plan"] = plan(job, **given)
 
-        _invoke(declared, package, list(options), {"run": run, "check": check, "plan": planned})
+        _invoke(declared, package, list(options), {"run": run, "check": check, "plan": planned}, answers)
 
     return main
 
 
-def _invoke(declared: Declaration, package: str, options: list[click.Option], verbs: dict[str, Callable[..., None]]) -> NoReturn:
+def _invoke(
+    declared: Declaration, package: str, options: list[click.Option], verbs: dict[str, Callable[..., None]], answers: Sequence[Meaning]
+) -> NoReturn:
     """Parse, call, report, exit."""
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     launcher = report.launcher(os.environ) if asked in verbs and sys.argv[1] == asked else report.Plain()
@@ -108,7 +112,7 @@ def _invoke(declared: Declaration, package: str, options: list[click.Option], ve
             click.Command(verb, params=[*options, trace], callback=callback, help=function.__doc__ if verb == "run" else wanted)
         )
     group.add_command(
-        click.Command("describe", callback=lambda: _print(describe(declared, options)), help="Print what this job is, as JSON.")
+        click.Command("describe", callback=lambda: _print(describe(declared, options, answers)), help="Print what this job is, as JSON.")
     )
     click.version_option(declared.version, prog_name=declared.name)(group)
 
@@ -222,8 +226,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def describe(declared: Declaration, options: Sequence[click.Option]) -> dict[str, Any]:
-    """What a job is, in JSON: options as JSON Schema, datasets, secrets, hosts, resources, schedule, exit codes."""
+def describe(declared: Declaration, options: Sequence[click.Option], answers: Sequence[Meaning] = ()) -> dict[str, Any]:
+    """What a job is, in JSON: options as JSON Schema, datasets, secrets, hosts, its vendor's refusals, resources, schedule, exit codes."""
     return {
         "job": declared.name,
         "version": declared.version,
@@ -237,12 +241,18 @@ def describe(declared: Declaration, options: Sequence[click.Option]) -> dict[str
         "datasets": {"reads": list(declared.reads), "writes": list(declared.writes)},
         "secrets": list(declared.secrets),
         "hosts": list(declared.hosts),
-        "resources": {"cpu": declared.cpu, "memory": declared.memory},
+        "answers": [meaning._asdict() for meaning in answers],
+        "resources": {"cpu": declared.cpu, "memory": declared.memory, **_body_limit(declared)},
         "schedule": declared.schedule,
         "timezone": declared.timezone,
         "concurrency": declared.concurrency,
         "exit_codes": {str(code): meaning for code, meaning in errors.EXIT_CODES.items()},
     }
+
+
+def _body_limit(declared: Declaration) -> dict[str, int]:
+    """The largest answer or file, for a job that takes any from outside."""
+    return {"max_body_bytes": declared.max_body_bytes} if declared.hosts or declared.max_body_mib else {}
 
 
 def _schema(option: click.Option) -> dict[str, Any]:

@@ -33,6 +33,7 @@ Distinct = dict[str, set[str | None]]  # what a column holds, each text once: fa
 
 ROW_NUMBER = "_row_number"
 SHOWN_VALUES = 10  # of those that a column may have
+ENOUGH_BAD_ROWS = 100_000  # to know that a partition is to be refused
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})")
@@ -150,6 +151,8 @@ def enforce(contract: Contract, columns: Columns) -> Good:
             continue
         reasons.setdefault(row, []).append(reason)
         policies.setdefault(row, set()).add(policy)
+        if len(reasons) > ENOUGH_BAD_ROWS and len(reasons) > contract.max_bad_rows * read:
+            break  # the partition is refused, and reasons take more memory than rows
     _refuse(contract, read, reasons, policies)
     dropped = {row for row, found in policies.items() if found == {"drop"}}
     bad = sorted(set(reasons) - dropped)
@@ -424,9 +427,9 @@ def _refuse(contract: Contract, read: int, reasons: dict[int, list[str]], polici
     if fatal is not None:
         raise BadDataError(f"{contract.dataset}: row {fatal + 1}: {'; '.join(reasons[fatal])}; the contract accepts no such row")
     if len(reasons) > contract.max_bad_rows * read:
-        row = min(reasons)
+        row, found = min(reasons), f"{'at least ' * (len(reasons) > ENOUGH_BAD_ROWS)}{len(reasons)}"
         raise BadDataError(
-            f"{contract.dataset}: {len(reasons)} of {read} rows break the contract, more than the {contract.max_bad_rows:.0%} it allows; "
+            f"{contract.dataset}: {found} of {read} rows break the contract, more than the {contract.max_bad_rows:.0%} it allows; "
             f"the first is row {row + 1}: {'; '.join(reasons[row])}"
         )
 

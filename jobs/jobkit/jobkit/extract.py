@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from click import Option
 
+    from jobkit.answers import Meaning
     from jobkit.command import Job
     from jobkit.contract import Contract
     from jobkit.http import Answer, Client
@@ -56,13 +57,17 @@ def build(
     asks: Callable[..., list[Ask]],
     client: Callable[..., Client],
     fetch: Callable[[Client, Ask, Source | None], Answer] = fetch,
+    answers: Sequence[Meaning] = (),
 ) -> Callable[[], NoReturn]:
-    """The console command of an extractor. `asks` and `client` take all its options by name, `client` the declared hosts before them."""
+    """The console command of an extractor. `asks` and `client` take all its options by name, `client` the declared hosts before them.
+
+    `answers` is the table of what its vendor answers besides data.
+    """
 
     def extractor(job: Job, given: dict[str, Any], patience: float) -> Extractor:
         def patient() -> Client:
             asked = client(job.hosts, **given)
-            asked.patience_s = patience
+            asked.patience_s, asked.max_body_bytes, asked.meanings = patience, job.max_body_bytes, answers
             return asked
 
         return Extractor(package, patient, fetch, _lookback(asks, given))
@@ -84,7 +89,12 @@ def build(
         return fill.plan(asks(**given), lake=lake)
 
     return command.build(
-        package, [shared.lake(), *options, shared.patience(), shared.replay(), shared.allow_shrinking()], run=run_, check=check_, plan=plan_
+        package,
+        [shared.lake(), *options, shared.patience(), shared.replay(), shared.allow_shrinking()],
+        run=run_,
+        check=check_,
+        plan=plan_,
+        answers=answers,
     )
 
 

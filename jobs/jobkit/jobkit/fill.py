@@ -58,7 +58,7 @@ def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, repla
     else:
         with extractor.client() as client:
             for done, (ask, looks, answer) in enumerate(_answers(extractor, client, asks, fill.lake), 1):
-                if answer and answer.body is None:
+                if answer and answer.content is None:
                     for look in looks:
                         tell(job, look.head, committed=False)
                 else:
@@ -143,20 +143,19 @@ def _is_intact(lake: Lake, look: Look) -> bool:
 
 def _fill(fill: Fill, ask: Ask, looks: list[Look], answer: Answer | None, rules: Contract) -> list[JobError]:
     """Commit an answer's partitions; none where there is no answer. Gives why some are refused."""
-    body = (answer and answer.body) or b""
-    shaped = _shaped(fill.extractor.package, body, ask) if answer else {}
+    shaped = _shaped(fill.extractor.package, answer.body or b"", ask) if answer else {}  # the bytes are gone before the rows are typed
 
     @cache
     def keep() -> tuple[Source, ...]:
         if answer is None:
             return ()
         about = About(answer.url, answer.media_type, answer.etag, answer.last_modified)
-        return (fill.lake.keep(ask.dataset, body, about),)
+        return (fill.lake.keep(ask.dataset, answer.body or b"", about),)
 
     failures: list[JobError] = []
     for partition, look in zip(ask.partitions, looks, strict=True):
         try:
-            columns = shaped[partition] if partition in shaped else _withdrawn(fill, rules, partition, look)
+            columns = shaped.pop(partition) if partition in shaped else _withdrawn(fill, rules, partition, look)
             if columns is not None:
                 good = contracts.enforce(rules, columns)
                 commit(

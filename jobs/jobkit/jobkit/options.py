@@ -166,7 +166,8 @@ def secret(name: str, *, default: str, help: str) -> click.Option:  # noqa: A002
 
 def contact() -> click.Option:
     """--contact: who asks, as SEC demands in the User-Agent."""
-    form = Matching(r"[^\r\n<>]{1,80} [^\s@<>]+@[^\s@<>]+\.[^\s@<>]+", "of the form 'Company Name admin@company.example'")
+    pattern = r"(?=[ -~]+\Z)[^\s<>][^<>]{0,79} [^\s@<>]+@[^\s@<>]+\.[^\s@<>]+"
+    form = Matching(pattern, "of the form 'Company Name admin@company.example', in ASCII")
     return option(
         "--contact", required=True, type=form, help="Who asks, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients."
     )

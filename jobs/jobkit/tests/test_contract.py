@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobkit import contract
 from jobkit.contract import Columns, Contract, Field, Good, Rule, enforce, load, parquet
 from jobkit.errors import BadDataError
 
@@ -107,6 +108,12 @@ def test_policy_warn_keeps_the_row_but_not_a_value_without_a_type() -> None:
 def test_too_many_bad_rows_fail_the_partition() -> None:
     with pytest.raises(BadDataError, match=r"1 of 2 rows break the contract, more than the 10%"):
         enforce(replace(RULES, max_bad_rows=0.1), columns(GOOD_ROW, ("x", "1.00", None, None)))
+
+
+def test_reasons_are_not_collected_once_a_partition_is_refused_for_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "ENOUGH_BAD_ROWS", 10)
+    with pytest.raises(BadDataError, match=r"at least 11 of 500 rows break the contract, more than the 1%"):
+        enforce(replace(RULES, max_bad_rows=0.01), columns(*[("x", "1.00", None, None)] * 500))
 
 
 def test_a_new_column_is_decided_by_the_contract() -> None:
