@@ -11,13 +11,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Declaration:
-    """One job's [project] and [tool.finelt] tables: Fargate cpu units, memory in MiB, cron schedule in `timezone`."""
+    """One job's [project] and [tool.finelt] tables: Fargate cpu units, memory in MiB, deadline in seconds, cron schedule in `timezone`."""
 
     name: str
     version: str
     description: str
     cpu: int
     memory: int
+    deadline_s: int
     schedule: str | None
     timezone: str
     hosts: tuple[str, ...]

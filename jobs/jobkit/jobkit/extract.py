@@ -62,7 +62,7 @@ def build(
     def extractor(job: Job, given: dict[str, Any], patience: float) -> Extractor:
         def patient() -> Client:
             asked = client(job.hosts, **given)
-            asked.patience_s = patience
+            asked.patience_s = min(patience, job.deadline_s)
             return asked
 
         return Extractor(package, patient, fetch, _lookback(asks, given))

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from jobkit import contract as contracts
+from jobkit import redaction, secrets
 from jobkit.errors import UsageError
 from jobkit.extract import contract, partitions
 from jobkit.lake import About, Commit, Draft, Lake, Source
@@ -107,10 +108,11 @@ def _known(heads: list[Commit | None], question: str) -> Source | None:
 
 def _fill(job: Job, lake: Lake, extractor: Extractor, ask: Ask, answer: Answer, rules: Contract) -> None:
     body = answer.body or b""
+    secrets.refuse_echo(body, f"{ask.path} for {ask.dataset}")
     shaped = _shaped(extractor, body, ask)
 
     def keep() -> tuple[Source, ...]:
-        about = About(answer.url, answer.media_type, answer.etag, answer.last_modified)
+        about = About(*map(redaction.clean, (answer.url, answer.media_type, answer.etag, answer.last_modified)))
         return (lake.keep(ask.dataset, body, about),)
 
     for partition in ask.partitions:

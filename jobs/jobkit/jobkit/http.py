@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies
 
-from jobkit import logs, steps
+from jobkit import logs, redaction, steps, urls
 from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
@@ -81,9 +81,10 @@ class Client:
         import stamina.instrumentation  # noqa: PLC0415
         from pyrate_limiter import InMemoryBucket, Limiter  # noqa: PLC0415
 
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise UsageError(f"--base-url {base_url!r} is not one; expected https://host/path")
+        try:
+            parts = urlsplit(urls.check_web(base_url))
+        except UsageError as error:
+            raise UsageError(f"--base-url: {error}") from None
         self._declared = frozenset(hosts)
         self._given = None if parts.hostname in self._declared else parts.netloc
         self.base_url, self._accept = base_url.rstrip("/"), tuple(accept)
@@ -237,7 +238,7 @@ def _told(response: httpx2.Response) -> str:
         response.read()
     except Exception as error:  # noqa: BLE001  a refusal we cannot read is still a refusal
         return type(error).__name__
-    text = " ".join(response.text.split())
+    text = redaction.redact(" ".join(response.text.split()))  # before it is cut: the beginning of a secret would be left
     return text[:160] if not text.startswith("<") else _without_tags(text)[:160]
 
 

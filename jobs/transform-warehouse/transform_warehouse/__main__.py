@@ -39,7 +39,7 @@ OPTIONS = [
     options.warehouse_password(),
     options.option("--project", metavar="PATH", help="The dbt project; in a checkout its dbt folder is found without."),
     options.option("--as-of", type=Moment(), metavar="TIMESTAMP", help="Build from the rows that were known then, not now."),
-    options.option("--docs", metavar="URL", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS}."),
+    options.place("--docs", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS}."),
 ]
 
 
