@@ -50,7 +50,7 @@ def check_web(url: str) -> str:
         raise UsageError(f"expected https://host/path; {_UNSEEN}")
     if "@" in parts.netloc:
         raise UsageError(f"the URL names a user or password before its host; leave them out, and give a secret by reference; {_UNSEEN}")
-    if "?" in url or "#" in url or _has_credential(url):
+    if "?" in url or "#" in url or has_credential(url):
         raise UsageError(f"the URL goes on behind its path; expected https://host/path without a query, a key or a token; {_UNSEEN}")
     return url
 
@@ -64,7 +64,7 @@ def check_place(url: str) -> str:
         right = parts.netloc in ("", "localhost") and parts.path != "" and not set("?#") & set(url)
     else:
         right = url != "" and not parts.scheme and "://" not in url and "@" not in parts.netloc
-    if not right or "\0" in url or _has_credential(url):
+    if not right or "\0" in url or has_credential(url):
         raise UsageError(
             f"it is no place to keep data; expected a directory, file:///path or s3://bucket/prefix, no user and no key in it; {_UNSEEN}"
         )
@@ -103,9 +103,10 @@ def check_environment(environ: Mapping[str, str]) -> None:
             parts = split(value)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from None
-        if "@" in parts.netloc or _has_credential(value):
+        if "@" in parts.netloc or has_credential(value):
             raise UsageError(f"{name} holds a user, a password or a key; give it where the client of it looks for one; {_UNSEEN}")
 
 
-def _has_credential(url: str) -> bool:
+def has_credential(url: str) -> bool:
+    """Whether a URL names a password, a key, or somebody other than a database's user."""
     return any(redaction.mask_urls(seen) != seen for seen in (url, unquote(url)))
