@@ -180,6 +180,12 @@ def rows_of(data: bytes) -> int:
     return int(read_parquet(io.BytesIO(data)).read_all().num_rows)
 
 
+def values_of(data: bytes) -> dict[str, list[object]]:
+    """The values of a Parquet file by column."""
+    table = read_parquet(io.BytesIO(data)).read_all()
+    return {name: table.column(name).to_pylist() for name in table.schema.names}
+
+
 def recommit(where: Lake, name: str, partition: str, number: int) -> None:
     """Commit a partition again, another volume in each row."""
     head = where.head(name, partition)
