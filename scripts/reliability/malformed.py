@@ -180,10 +180,10 @@ def rows_of(data: bytes) -> int:
     return int(read_parquet(io.BytesIO(data)).read_all().num_rows)
 
 
-def values_of(data: bytes) -> dict[str, list[object]]:
-    """The values of a Parquet file by column."""
+def values_of(data: bytes) -> list[object]:
+    """All values of a Parquet file, column by column."""
     table = read_parquet(io.BytesIO(data)).read_all()
-    return {name: table.column(name).to_pylist() for name in table.schema.names}
+    return [value for name in table.schema.names for value in table.column(name).to_pylist()]
 
 
 def recommit(where: Lake, name: str, partition: str, number: int) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scripts.reliability.scene import Stage
 
 TOKEN = "canary-5d1e/8a+Qr=tok~en"  # noqa: S105  which URLs, JSON and base64 all write in another way
+IN_A_HOST = "canary-5d1e-8aqr-token"
 HOSTS = {"extract-tiingo-prices": "api.tiingo.com", "extract-massive-daily-prices": "api.massive.com"}
 AT_ONCE = 2
 BUG = 70
@@ -203,10 +204,9 @@ def kept(lake: Path) -> str:
 def leaks(text: str, secret: str) -> list[str]:
     """In which writings a secret, or its first half, is in a text."""
     lower = text.lower()
-    wanted = {**WRITINGS, "base64": lambda one: base64.b64encode(f"user:{one}".encode()).decode()[8:]}
     found = []
-    for name, write in wanted.items():
-        written = write(secret).lower()
+    for name, write in WRITINGS.items():
+        written = write(secret).lower()[8 if name == "base64" else 0 :]  # behind what base64 makes of the user
         if written[: max(8, len(written) // 2)] in lower:
             found.append(name)
     return found
@@ -231,14 +231,15 @@ def echoes(stage: Stage, most: int, rng: random.Random) -> tuple[int, list[str]]
 def _echo(stage: Stage, url: str, job: str, place: str, writing: str, by: str) -> str | None:
     lake, sinks = stage.fresh("lake"), stage.fresh("sinks")
     sinks.mkdir()
-    (sinks.parent / f"{sinks.name}-token").write_text(f"{TOKEN}\n")
+    token = IN_A_HOST if place == "redirect by name" else TOKEN
+    (sinks.parent / f"{sinks.name}-token").write_text(f"{token}\n")
     reference = "env://CANARY" if by == "env" else f"file://{sinks.parent}/{sinks.name}-token"
     base = f"{url}/{list(ECHOES).index(place)}/{writing}/{HOSTS[job]}"
     days = ["--start", "2013-02-12", "--end", "2013-02-13"]
     options = ["--lake", str(lake), *stage.asks(job), *days, "--base-url", base, "--patience", "0", "--token", reference]
-    heard = listen(job, options, sinks, CANARY=TOKEN)
+    heard = listen(job, options, sinks, CANARY=token)
     told = f"{job} by {by}, token in {place} ({writing})"
-    if found := leaks(heard.everything + (kept(lake) if lake.exists() else ""), TOKEN):
+    if found := leaks(heard.everything + (kept(lake) if lake.exists() else ""), token):
         return f"{told}: it is in what it said or wrote ({', '.join(found)})"
     if heard.ended.code == BUG or heard.ended.receipt is None:
         return f"{told}: it ended with {heard.ended.code}: {heard.ended.stderr[-200:]}"
