@@ -7,13 +7,17 @@ import base64
 import html
 import io
 import json
+import logging
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import jobkit
 import pytest
 from jobkit import redaction
+from jobkit.report import dagster, files, lineage, prefect, stepfunctions, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,6 +188,85 @@ def test_only_secrets_that_were_sent_are_looked_for_in_data() -> None:
     redaction.protect(PLAIN)
     redaction.protect(SHORT, sent=True)
     assert not redaction.holds_secret(f"{PLAIN} {SHORT}".encode())
+
+
+RECEIPT: dict[str, Any] = {
+    "job": "j",
+    "verb": "run",
+    "version": "1",
+    "run_id": "0" * 32,
+    "status": "failed",
+    "exit_code": 65,
+    "error": f"no {PLAIN}",
+    **dict.fromkeys(("rows", "bytes", "quarantined", "committed", "unchanged", "skipped", "failed", "elapsed_s", "cpu_s"), 0),
+    "peak_rss_bytes": 0,
+    "arguments": {"lake": "/l"},
+    "details": {PLAIN: [PLAIN]},
+    "started_at": "2026-01-02T03:04:05+00:00",
+    "ended_at": "2026-01-02T03:04:06+00:00",
+    "partitions": [{"dataset": "d", "partition": PLAIN, "rows": 0, "outcome": "failed"}],
+}
+
+
+def record(said: str) -> logging.LogRecord:
+    made = logging.makeLogRecord({"name": "finelt", "levelno": 30, "levelname": "WARNING", "msg": "said %s", "args": (said,)})
+    made.answer = said.upper()
+    return made
+
+
+def test_prefect_is_told_no_secret() -> None:
+    redaction.protect(PLAIN)
+    sent: list[object] = []
+
+    class Server:
+        def call(self, _method: str, path: str, body: object = None, **_: object) -> dict[str, Any]:
+            sent.append(body)
+            run = {"id": "1", "name": "r", "parameters": {}, "state": {"type": "RUNNING"}}
+            return {"status": "ACCEPT", "state": {"type": "FAILED"}} if path.endswith("/set_state") else run
+
+    launcher = prefect.Prefect(Server(), "1")  # type: ignore[arg-type]
+    launcher.log(record(f"{'x' * (prefect.TEXT - 10)}{PLAIN}"))
+    launcher.log(record(PLAIN))
+    launcher.finished(RECEIPT, 65, f"no {PLAIN}")
+    assert len(sent) >= 5
+    assert PLAIN[:8].lower() not in json.dumps(sent).lower()
+
+
+def test_step_functions_is_told_no_secret_but_its_own_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    redaction.protect(PLAIN)
+    redaction.protect_environment({"FINELT_TASK_TOKEN": "AAAAtask-token"})
+    sent: list[dict[str, str]] = []
+    monkeypatch.setattr(stepfunctions.StepFunctions, "_call", lambda _self, _name, body: sent.append(body))
+    launcher = stepfunctions.StepFunctions({"FINELT_TASK_TOKEN": "AAAAtask-token"})
+    launcher.finished(RECEIPT, 65, f"no {PLAIN}")
+    launcher.finished(RECEIPT, 0, "done")
+    assert [body["taskToken"] for body in sent] == ["AAAAtask-token"] * 2
+    assert PLAIN not in json.dumps(sent)
+
+
+def test_dagster_files_lineage_and_traces_get_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    redaction.protect(PLAIN)
+    sent: list[bytes] = []
+
+    def urlopen(request: Any, **_: object) -> io.BytesIO:
+        sent.append(request.data)
+        return io.BytesIO()
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    packed = base64.b64encode(zlib.compress(json.dumps({"path": str(tmp_path / "dagster")}).encode())).decode()
+    launcher = dagster.Dagster({dagster.MESSAGES: packed, dagster.CONTEXT: packed})
+    launcher.log(record(PLAIN))
+    launcher.finished(RECEIPT, 65, f"no {PLAIN}")
+    monkeypatch.setattr(files, "XCOM", tmp_path)
+    monkeypatch.setattr(files, "TERMINATION", tmp_path / "dagster")
+    files.write({"FINELT_RECEIPT_FILE": str(tmp_path / "receipt"), "KUBERNETES_SERVICE_HOST": "h"}, RECEIPT, f"no {PLAIN}")
+    declared = SimpleNamespace(name="j", hosts=(), reads=(), writes=())
+    told = lineage.Lineage({"OPENLINEAGE_URL": "http://h"}, declared, "0" * 32, "jobkit")  # type: ignore[arg-type]
+    told.finished(RECEIPT)
+    trace.finished({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h"}, RECEIPT)
+    written = [path.read_bytes() for path in tmp_path.iterdir()]
+    assert (len(written), len(sent)) == (3, 2)
+    assert all(PLAIN.encode() not in text and b"***" in text for text in [*written, *sent])
 
 
 def test_nothing_leaves_jobkit_but_through_the_redactor() -> None:

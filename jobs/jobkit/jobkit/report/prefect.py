@@ -35,6 +35,7 @@ STOP_WITHIN_S = 5.0  # of the ten seconds that a stopped job has
 BATCH, HELD = 200, 20_000  # log records in a call, and held while the server is away
 TEXT = 50_000  # characters of a message
 TABLE_ROWS = 200
+SAID_BYTES, SAID_CHARS = 4096, 500  # of a refusal
 INTERRUPTED = 130
 
 
@@ -91,18 +92,22 @@ class Api:
                 text = answer.read()
                 return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
-            message = f"{method} {self.url}{path} answered {error.code}: {error.read(500).decode(errors='replace')}"
+            said = redaction.redact(error.read(SAID_BYTES).decode(errors="replace"))[:SAID_CHARS]
+            message = f"{method} {self.url}{path} answered {error.code}: {said}"
             raise (UnreachableError(message) if error.code in RETRIED else RefusedError(error.code, message)) from None
         except (OSError, HTTPException, ValueError) as error:
-            raise UnreachableError(f"{method} {self.url}{path}: {error}") from None
+            raise UnreachableError(f"{method} {self.url}{path}: {redaction.redact(str(error))}") from None
 
 
 def api(environ: Mapping[str, str]) -> Api:
     """The API that PREFECT_API_URL names; with both credentials set the key wins, as in Prefect."""
     authorization = None
     if key := environ.get("PREFECT_API_KEY"):
+        redaction.protect(key)
         authorization = f"Bearer {key}"
     elif pair := environ.get("PREFECT_API_AUTH_STRING"):
+        redaction.protect(pair)
+        redaction.protect(pair.partition(":")[2])
         authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
     return Api(environ["PREFECT_API_URL"], authorization)
 

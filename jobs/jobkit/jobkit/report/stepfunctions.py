@@ -136,6 +136,8 @@ def credentials(environ: Mapping[str, str]) -> tuple[str, str, str | None]:
     headers = {"Authorization": token} if (token := environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")) else {}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as answer:  # noqa: S310
         found = json.load(answer)
+    for name in ("AccessKeyId", "SecretAccessKey", "Token"):
+        redaction.protect(found.get(name) or "")
     return found["AccessKeyId"], found["SecretAccessKey"], found.get("Token")
 
 
