@@ -55,7 +55,7 @@ class Much(NamedTuple):
 
 
 ALL = Much(seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10, echoes=600)
-LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1, echoes=12)
+LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1, echoes=28)
 
 
 def killed(stage: Stage, much: Much, rng: random.Random) -> Row:

@@ -223,7 +223,9 @@ def echoes(stage: Stage, most: int, rng: random.Random) -> tuple[int, list[str]]
         if place != "row, escaped" or writing == "plain"
     ]
     with vendor() as url, ThreadPoolExecutor(AT_ONCE) as pool:
-        chosen = rng.sample(trials, min(most, len(trials)))
+        rng.shuffle(trials)
+        first = {trial[1]: trial for trial in trials}
+        chosen = [*first.values(), *(trial for trial in trials if trial not in first.values())][:most]  # each place, then more
         wrong = list(pool.map(lambda trial: _echo(stage, url, *trial), chosen))
     return len(chosen), [sentence for sentence in wrong if sentence]
 
