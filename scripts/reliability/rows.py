@@ -17,7 +17,20 @@ from jobkit.lake import Draft, Lake
 from jobkit.store import FileStore
 
 from orchestration import extracts
-from scripts.reliability import answers, corrections, damage, faulty, kills, malformed, memory, outages, publication, scene
+from scripts.reliability import (
+    answers,
+    corrections,
+    damage,
+    deadlines,
+    faulty,
+    kills,
+    malformed,
+    memory,
+    outages,
+    publication,
+    scene,
+    secret_echoes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,10 +65,13 @@ class Much(NamedTuple):
     names: int
     outages: int
     answers: int
+    echoes: int
 
 
-ALL = Much(seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10, answers=2_000)
-LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1, answers=60)
+ALL = Much(
+    seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10, answers=2_000, echoes=600
+)
+LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1, answers=60, echoes=28)
 
 
 def killed(stage: Stage, much: Much, rng: random.Random) -> Row:
@@ -440,32 +456,49 @@ def hostile(stage: Stage, much: Much, rng: random.Random) -> Row:
     )
 
 
-def canaries(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
-    """A secret through every job that takes one, where it goes well and where it does not."""
+def canaries(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """A secret through every job that takes one: where it goes well, where it is sent back, where it is in the wrong place."""
+    wrong, trials = _well_and_not(stage)
+    for count, sentences in (
+        secret_echoes.echoes(stage, much.echoes, rng),
+        secret_echoes.urls(stage, much.echoes, rng),
+        secret_echoes.unsendable(stage),
+        secret_echoes.passwords(stage),
+    ):
+        trials += count
+        wrong += sentences
+    return Row(
+        "Canary secrets: vendors that send the token back in headers, bodies, redirects and rows; credentials in URLs; wrong passwords",
+        trials,
+        "0 in logs, receipts, lineage, Dagster's messages, argv and the lake; an answer that holds the token is refused",
+        tuple(wrong[:3]),
+    )
+
+
+def _well_and_not(stage: Stage) -> tuple[list[str], int]:
     wrong, trials = [], 0
     for job in ("extract-tiingo-prices", "extract-massive-daily-prices"):
         for base in ("", "/~limited", "/~html", "/~truncated"):
             place = stage.fresh("lake")
-            host = {"extract-tiingo-prices": "api.tiingo.com", "extract-massive-daily-prices": "api.massive.com"}[job]
+            host = secret_echoes.HOSTS[job]
             options = [*stage.asks(job), "--base-url", f"{stage.vendors}{base}/{host}", "--patience", "0"]
-            process = scene.start(job, ["--lake", str(place), *options])
-            with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as file:  # noqa: PTH123  one line of a process
-                seen = [file.read()]
-            done = scene.ended(process)
-            seen += [done.stdout, done.stderr]
-            seen += [path.read_bytes().decode(errors="replace") for path in place.rglob("*") if path.is_file()]
+            heard = secret_echoes.listen(job, ["--lake", str(place), *options], stage.fresh("sinks"))
+            everything = heard.everything + (secret_echoes.kept(place) if place.exists() else "")
             trials += 1
-            wrong += [f"{job}{base}: the token is in what it said or wrote"] if any(scene.TOKEN in text for text in seen) else []
-    url = stage.database()
-    for job in ("load-warehouse", "transform-warehouse"):
-        given = ["--lake", str(stage.fresh("lake"))] if job == "load-warehouse" else []
-        for password in ("env://CANARY", stage.server.password_reference):
-            done = scene.run(job, [*given, "--warehouse", url, "--warehouse-password", password])
-            trials += 1
-            wrong += [f"{job}: a password is in what it said"] if scene.TOKEN in done.stdout + done.stderr else []
-            wrong += [f"{job}: the password is in what it said"] if stage.server.password in done.stdout + done.stderr else []
-    stage.drop(url)
-    return Row("Canary secrets, where a job goes well and where it fails", trials, "0 in logs, receipts, argv and the lake", tuple(wrong))
+            wrong += [f"{job}{base}: the token is in what it said or wrote"] if secret_echoes.leaks(everything, scene.TOKEN) else []
+    return wrong, trials
+
+
+def hanging(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Whoever a job waits for hangs."""
+    found = deadlines.trials(stage, every=much.seeds > 1)
+    return Row(
+        "Whoever a job waits for hangs: vendors that trickle or are silent, S3 and Postgres that do not answer, a table held by another",
+        found.trials,
+        f"exit code 75 and a receipt {found.longest_s:.1f} s after the start at most, with a deadline of {deadlines.DEADLINE_S} s; "
+        "run again, all is well",
+        tuple(found.wrong[:3]),
+    )
 
 
 def withheld(stage: Stage, much: Much, rng: random.Random) -> Row:
@@ -573,4 +606,5 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "slow": slow,
     "words": worded,
     "memory": fitted,
+    "deadlines": hanging,
 }

@@ -43,7 +43,7 @@ def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_minu
     from jobkit import secrets  # noqa: PLC0415  describe needs neither
     from jobkit.http import Client, Rate  # noqa: PLC0415
 
-    headers = {"Authorization": f"Bearer {secrets.resolve(token)}"}
+    headers = {"Authorization": f"Bearer {secrets.resolve_token(token)}"}
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(requests_per_minute, 60), headers=headers)
 
 

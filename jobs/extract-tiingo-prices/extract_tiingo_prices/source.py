@@ -49,7 +49,7 @@ def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_hour
     from jobkit import secrets  # noqa: PLC0415  describe needs neither
     from jobkit.http import Client, Rate  # noqa: PLC0415
 
-    headers = {"Authorization": f"Token {secrets.resolve(token)}"}
+    headers = {"Authorization": f"Token {secrets.resolve_token(token)}"}
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(requests_per_hour, 3600), headers=headers)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from jobkit import redaction
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,7 +64,8 @@ def text_of(body: bytes) -> str:
 
 
 def quote(text: str) -> str:
-    """The beginning of what was said."""
+    """The beginning of what was said, without secrets: they are masked first, as the beginning of one could be left."""
+    text = redaction.redact(text)
     return text if len(text) <= QUOTED_CHARACTERS else text[: QUOTED_CHARACTERS - 1].rstrip() + "…"
 
 

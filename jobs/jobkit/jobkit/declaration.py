@@ -13,7 +13,7 @@ MEMORY_PER_BODY = 64  # what a job needs for an answer, in answers of that size;
 
 @dataclass(frozen=True)
 class Declaration:
-    """One job's [project] and [tool.finelt] tables: Fargate cpu units, memory in MiB, cron schedule in `timezone`.
+    """One job's [project] and [tool.finelt] tables: Fargate cpu units, memory in MiB, deadline in seconds, cron schedule in `timezone`.
 
     `max_body_mib` is the largest answer that it takes; what is not declared follows from the memory.
     """
@@ -23,6 +23,7 @@ class Declaration:
     description: str
     cpu: int
     memory: int
+    deadline_s: int
     schedule: str | None
     timezone: str
     hosts: tuple[str, ...]

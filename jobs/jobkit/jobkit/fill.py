@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import changes
+from jobkit import changes, redaction, secrets
 from jobkit import contract as contracts
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
 from jobkit.extract import contract, partitions
@@ -143,13 +143,15 @@ def _is_intact(lake: Lake, look: Look) -> bool:
 
 def _fill(fill: Fill, ask: Ask, looks: list[Look], answer: Answer | None, rules: Contract) -> list[JobError]:
     """Commit an answer's partitions; none where there is no answer. Gives why some are refused."""
+    if answer:
+        secrets.refuse_echo(answer.body or b"", f"{ask.path} for {ask.dataset}")
     shaped = _shaped(fill.extractor.package, answer.body or b"", ask) if answer else {}  # the bytes are gone before the rows are typed
 
     @cache
     def keep() -> tuple[Source, ...]:
         if answer is None:
             return ()
-        about = About(answer.url, answer.media_type, answer.etag, answer.last_modified)
+        about = About(*map(redaction.clean, (answer.url, answer.media_type, answer.etag, answer.last_modified)))
         return (fill.lake.keep(ask.dataset, answer.body or b"", about),)
 
     failures: list[JobError] = []

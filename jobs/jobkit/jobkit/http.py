@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, NamedTuple, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from jobkit import answers, headers, logs, steps
+from jobkit import answers, headers, logs, steps, urls
 from jobkit import body as bodies
 from jobkit.body import LaterError
 from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, UsageError
@@ -290,11 +290,13 @@ def _given(base_url: str, declared: frozenset[str]) -> Host | None:
     from jobkit.network import host_of  # noqa: PLC0415
 
     try:
-        host, parts = host_of(base_url), urlsplit(base_url)
+        host = host_of(urls.check_web(base_url))
+    except UsageError as error:
+        raise UsageError(f"--base-url: {error}") from None
     except ValueError:
-        host, parts = None, None
-    if host is None or parts is None or "@" in parts.netloc or "?" in base_url or "#" in base_url or not headers.is_sendable(base_url):
-        raise UsageError("--base-url is no address; expected https://host/path, in ASCII, without a user, a question mark or a #")
+        host = None
+    if host is None or not headers.is_sendable(base_url):
+        raise UsageError("--base-url is no address; expected https://host/path, in ASCII")
     if host.name not in declared:
         return host
     if (host.scheme, host.port) != ("https", 443):

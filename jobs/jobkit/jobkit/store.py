@@ -21,9 +21,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from jobkit import steps
+from jobkit import steps, urls
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
@@ -104,15 +104,16 @@ class Store(Protocol):
 
 
 def open_store(url: str) -> Store:
-    """The store at a path, file:///path or s3://bucket/prefix. Raises UsageError on anything else."""
-    parts = urlsplit(url)
-    if parts.scheme == "s3" and parts.netloc:
+    """The store at a path, file:///path or s3://bucket/prefix. Raises UsageError on anything else, and does not repeat it."""
+    parts = urlsplit(urls.check_place(url))
+    if parts.scheme == "s3":
         return S3Store(parts.netloc, parts.path.strip("/"))
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-        return FileStore(Path(parts.path))
-    if not parts.scheme and url:
-        return FileStore(Path(url).absolute())
-    raise UsageError(f"{url!r} is no place to keep data; expected a directory, file:///path or s3://bucket/prefix")
+    return FileStore(Path(unquote(parts.path)) if parts.scheme else Path(url).absolute())
+
+
+def _file_url(path: Path) -> str:
+    """The path as a URL that open_store reads back. What a URL may hold stays as it is, so that `year=2016` reads as `year=2016`."""
+    return f"file://{quote(str(path), safe='/=:,@+~!$()*')}"
 
 
 def _checked(key: str) -> str:
@@ -126,14 +127,14 @@ class FileStore:
     """A local directory. Hard links give put-if-absent, fsync of file and folder makes it durable."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.url = root, root.as_uri()
+        self.root, self.url = root, _file_url(root)
 
     def _path(self, key: str) -> Path:
         return self.root / _checked(key)
 
     def uri(self, key: str) -> str:
         """file:///..."""
-        return self._path(key).as_uri()
+        return _file_url(self._path(key))
 
     def get(self, key: str) -> bytes:
         """The object. Raises NotFoundError."""
