@@ -11,6 +11,7 @@ import io
 import random
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -26,7 +27,6 @@ from jobs.catalogue import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from jobkit.contract import Good
     from jobkit.lake import Commit, History, Look
@@ -62,7 +62,7 @@ def verify(lake: Lake, datasets: Sequence[str] = (), partitions: Sequence[str] =
     """Look at commits, their numbering and their files; of the files' content at all, or at so many picked by chance."""
     findings: list[Finding] = []
     named: dict[str, tuple[str, File | Source]] = {}
-    count, looked, now = 0, 0, lake.store.now()
+    count, looked, now = 0, 0, datetime.now(UTC)
     for dataset in chosen(lake, datasets):
         wanted = [partition for partition in lake.partitions(dataset) if not partitions or partition in partitions]
         looked += len(wanted)

@@ -86,18 +86,17 @@ class Place:
         allow: bool = False,
         replay: bool = False,
         etag: str | None = None,
+        lookback: frozenset[tuple[str, str]] = frozenset(),
     ) -> Job:
         """Ask for partitions, each answer being that of one question; whatever is raised is in the job's `error`."""
         package, dataset = kind
         self.vendor = Vendor([body for _, body in answers], etag)
         asks = [Ask(dataset, partitions, f"/{number}") for number, (partitions, _) in enumerate(answers)]
         job = Job()
-        extractor = Extractor(package, lambda: self.vendor, self.vendor.answer)  # type: ignore[arg-type,return-value]
+        extractor = Extractor(package, lambda: self.vendor, self.vendor.answer, lookback)  # type: ignore[arg-type,return-value]
         try:
             fill.run(job, extractor, asks, lake=self.url, replay=replay, allow_shrinking=allow)  # type: ignore[arg-type]
-        except BadDataError as error:
-            job.told["error"] = {"is": error}
-        except ShrunkenAnswerError as error:
+        except (BadDataError, ShrunkenAnswerError) as error:
             job.told["error"] = {"is": error}
         return job
 
@@ -242,6 +241,15 @@ def test_what_a_vendor_no_longer_has_is_kept_and_said_and_closed_where_it_is_all
     ]  # fmt: skip
     replayed = place.extract(TIINGO, (years[:1], b""), replay=True)
     assert replayed.told[years[0]]["outcome"] == "unchanged"
+
+
+def test_what_is_only_looked_back_at_is_never_closed_as_withdrawn(place: Place) -> None:
+    years = ("ticker=Z/year=2012", "ticker=Z/year=2013")
+    lookback = frozenset({("tiingo_prices", years[0])})
+    place.extract(TIINGO, (years, tiingo("2012-01-03", "2013-01-02")))
+    kept = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True, lookback=lookback).told
+    assert [kept[year]["outcome"] for year in years] == ["skipped", "unchanged"]
+    assert Lake(place.url).numbers("tiingo_prices", years[0]) == [1]
 
 
 def test_a_replay_that_makes_fewer_rows_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
