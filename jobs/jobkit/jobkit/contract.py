@@ -34,6 +34,7 @@ Distinct = dict[str, set[str | None]]  # what a column holds, each text once: fa
 Untyped = dict[str, dict[str, str]]  # by column: which of its texts are no values of its type, and why
 
 ROW_NUMBER = "_row_number"
+UNREAD = "\0"  # before a text of a dropped file that is not written as the contract says: a value of no type
 MOST_COLUMNS = 400  # a Postgres row of so many long texts just fits into a page
 MOST_KEY_BYTES = 1000  # of the texts in a key; an index of Postgres holds 2,704 bytes a row, some marts index two
 SURELY_DOUBLE = 300  # digits without an exponent that are within a double's range
@@ -54,7 +55,12 @@ WITHHELD = "values withheld: "  # how the reasons of a row begin whose values ar
 
 @dataclass(frozen=True)
 class Field:
-    """One column: its vendor name, type, and the rules its values keep."""
+    """One column: its vendor name, type, and the rules its values keep.
+
+    `format` is the kind of identifier that a text is, or how a dropped file writes its dates. What follows it is of dropped files:
+    `source` is the column's header where that is another, `constant` its value where the file has no such column, `counted_within` the
+    columns within which rows are numbered from 1 to give it.
+    """
 
     name: str
     type: str
@@ -73,6 +79,18 @@ class Field:
     max_length: int | None = None
     pattern: str | None = None
     values: tuple[Decimal | str, ...] | None = None
+    format: str | None = None
+    source: str | None = None
+    trim: bool = False
+    case: Literal["upper", "lower"] | None = None
+    percent: bool = False
+    constant: str | None = None
+    counted_within: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The column as whoever sends it calls it."""
+        return self.source or self.name
 
 
 class Rule(NamedTuple):
@@ -89,12 +107,50 @@ class Rule(NamedTuple):
         return f"{self.left} {self.sign} {self.right}"
 
 
+class Product(NamedTuple):
+    """A column that is the product of two others, over a divisor, within a share of itself or an amount, whichever is larger."""
+
+    value: str
+    factors: tuple[str, str]
+    divisor: Decimal
+    share: Decimal
+    amount: Decimal
+    policy: Policy
+    text: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dropped file is written. Nothing is guessed: a file that is written otherwise is refused.
+
+    `negative` are the forms of a negative number, as -1, 1- or (1). `header_row` counts lines from 1. `footer` is how the first cell of
+    the lines begins that close the file; in the last of them the columns of `footer_totals` hold the sum of the rows, within
+    `footer_tolerance`, and `footer_count` their number. `revision` is a pattern in the file's name whose group 1 numbers a correction.
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    decimal: str = "."
+    thousands: str = ""
+    negative: tuple[str, ...] = ("-1",)
+    header_row: int = 1
+    sheet: str | None = None
+    ignored: tuple[str, ...] = ()
+    footer: str | None = None
+    footer_required: bool = False
+    footer_totals: tuple[str, ...] = ()
+    footer_count: str | None = None
+    footer_tolerance: Decimal = Decimal(0)
+    revision: str | None = None
+
+
 @dataclass(frozen=True)
 class Contract:
     """One dataset: grain, columns, and how much may be wrong before the whole partition is refused. `latency_days`: how old is too old.
 
-    `unique` are the columns, besides the key, that no two rows share. Classification and redistribution decide what is published;
-    a dataset without them is in no publication.
+    `unique` are the columns, besides the key, that no two rows share. `partition` are the columns whose values say which lake partition a
+    row of a dropped file is in; without them the file's name does. Classification and redistribution decide what is published; a dataset
+    without them is in no publication.
     """
 
     dataset: str
@@ -113,11 +169,30 @@ class Contract:
     classification: Classification | None = None
     redistribution: Redistribution | None = None
     licence_url: str = ""
+    products: tuple[Product, ...] = ()
+    partition: tuple[str, ...] = ()
+    repeated_key: Policy = "quarantine"
+    layout: Layout = Layout()
 
     @property
     def shows_values(self) -> bool:
         """Whether reasons, logs and receipts may hold values of its rows."""
         return self.classification in ("public", "internal")
+
+
+def _row(number: int) -> str:
+    return f"row {number}"
+
+
+class Reading(NamedTuple):
+    """Columns that were read from another notation: the cells as sent, texts that could not be read and why, and what a row is called.
+
+    A text that could not be read begins with UNREAD, so that it is a value of no type.
+    """
+
+    sent: Columns
+    faults: Untyped
+    place: Callable[[int], str] = _row
 
 
 class Good(NamedTuple):
@@ -140,7 +215,16 @@ def load(path: Path) -> Contract:
         raise BadDataError(f"{path} is not a contract this version can read: {error}") from None
 
 
-def enforce(contract: Contract, columns: Columns) -> Good:
+def differences(dataset: Contract, layout: Contract) -> list[str]:
+    """How a contract of one bank's files differs from that of the dataset which they fill, where it may not."""
+    found = [name for name in ("key", "leaf", "partition", "classification") if getattr(dataset, name) != getattr(layout, name)]
+    types = {field.name: field.type for field in dataset.fields}
+    found += [f"type of {field.name}" for field in layout.fields if types.get(field.name) != field.type]
+    there = {field.name for field in layout.fields}
+    return found + [f"{field.name}, which is missing" for field in dataset.fields if field.required and field.name not in there]
+
+
+def enforce(contract: Contract, columns: Columns, reading: Reading | None = None) -> Good:
     """The rows that keep the contract, typed, in the vendor's order; the others beside them with their reasons.
 
     `columns` hold the vendor's values as text (or None), all of one length. Good plus quarantined plus dropped equals read. Of valid rows
@@ -150,7 +234,9 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     fields = _resolved(contract, columns)
     read = len(next(iter(columns.values()), []))
     texts, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
-    untyped = {field.name: _untyped(field, distinct[field.name]) for field in fields}
+    faults = reading.faults if reading else {}
+    untyped = {field.name: _untyped(field, distinct[field.name], faults.get(field.name, {})) for field in fields}
+    place = reading.place if reading else _row
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
     warnings: list[str] = []
@@ -158,7 +244,7 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     def note(breaches: Iterator[tuple[int, str, Policy]]) -> None:
         for row, reason, policy in breaches:
             if policy == "warn":
-                warnings.append(f"row {row + 1}: {reason}")
+                warnings.append(f"{place(row + 1)}: {reason}")
                 continue
             reasons.setdefault(row, []).append(reason)
             policies.setdefault(row, set()).add(policy)
@@ -170,13 +256,14 @@ def enforce(contract: Contract, columns: Columns) -> Good:
             _broken_rules(contract, fields, texts, distinct, untyped),
         )
     )
-    note(_duplicates(contract, fields, texts, distinct, untyped, set(reasons)))
-    _refuse(contract, read, reasons, policies)
+    note(_duplicates(contract, fields, texts, distinct, untyped, set(reasons), place))
+    _refuse(contract, read, reasons, policies, place)
     dropped = {row for row, found in policies.items() if found == {"drop"}}
     bad = sorted(set(reasons) - dropped)
     out = set(reasons)
     kept = [row for row in range(read) if row not in out] if out else range(read)
-    quarantine = _quarantine(fields, texts, bad, {row: _joined(contract, reasons[row]) for row in bad})
+    sent = reading.sent if reading else texts
+    quarantine = _quarantine(sent, bad, {row: _joined(contract, reasons[row]) for row in bad})
     return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings))
 
 
@@ -231,13 +318,13 @@ def _text(value: object) -> str:
     )
 
 
-def _untyped(field: Field, distinct: Collection[str | None]) -> dict[str, str]:
+def _untyped(field: Field, distinct: Collection[str | None], unread: dict[str, str]) -> dict[str, str]:
     """Why a text is no value of the field's type, by text; none for the others.
 
     A pattern says which form a text must have, but whether it is a value says the cast that stores it: both of the same texts.
     """
     check = _not_of_type(field)
-    found = {text: fault for text in distinct if text is not None and (fault := check(text))}
+    found = unread | {text: fault for text in distinct if text is not None and text not in unread and (fault := check(text))}
     if field.type == "string":
         return found
     texts = [text for text in distinct if text is not None and text not in found]
@@ -265,13 +352,13 @@ def _violations(
         if not (without_type or unaccepted or (field.required and None in distinct[field.name])):
             continue
         typing: Policy = "quarantine" if field.policy == "warn" else field.policy  # a value without a type cannot be kept
-        name = field.name if contract.shows_values or field in contract.fields else "a field that is not in the contract"
+        name = field.label if contract.shows_values or field in contract.fields else "a field that is not in the contract"
         for row, text in enumerate(texts[field.name]):
             if text is None:
                 if field.required:
                     yield row, f"{name} is missing", typing
             elif fault := without_type.get(text):
-                yield row, f"{name} is {f'{_shown(text)}, ' if contract.shows_values else ''}{fault}", typing
+                yield row, f"{name} is {f'{_shown(text.removeprefix(UNREAD))}, ' if contract.shows_values else ''}{fault}", typing
             elif fault := unaccepted.get(text):
                 yield row, f"{name} is {f'{_cut(text)}, ' if contract.shows_values else ''}{fault}", field.policy
 
@@ -299,7 +386,9 @@ def _broken_rules(
     """Rows whose columns contradict each other. A value that is missing or of no type breaks its own column's promise, not this one."""
     types = {field.name: field.type for field in fields}
     rules = [rule for rule in contract.rules if rule.left in types and rule.right in types]
+    products = [product for product in contract.products if {product.value, *product.factors} <= types.keys()]
     named = {name for rule in rules for name in (rule.left, rule.right)}
+    named |= {name for product in products for name in (product.value, *product.factors)}
     values = {name: _compared(texts[name], _values(types[name], distinct[name], untyped[name])) for name in named}
     for rule in rules:
         for row, (least, most) in enumerate(zip(values[rule.left], values[rule.right], strict=True)):
@@ -307,6 +396,18 @@ def _broken_rules(
                 left, right = (_cut(texts[name][row] or "") for name in (rule.left, rule.right))
                 shown = f"{rule.left} is {left}, which breaks {rule.text} with {right}"
                 yield row, shown if contract.shows_values else f"breaks {rule.text}", rule.policy
+    for product in products:
+        for row, (value, one, other) in enumerate(zip(*(values[name] for name in (product.value, *product.factors)), strict=True)):
+            if None not in (value, one, other) and not _is_product(product, Decimal(value), Decimal(one), Decimal(other)):
+                shown = f"{product.value} is {_cut(texts[product.value][row] or '')}, which breaks {product.text}"
+                yield row, shown if contract.shows_values else f"breaks {product.text}", product.policy
+
+
+def _is_product(product: Product, value: Decimal, one: Decimal, other: Decimal) -> bool:
+    """Whether the value is as near to the product as it must be."""
+    expected = _EXACT.divide(_EXACT.multiply(one, other), product.divisor)
+    allowed = max(product.amount, _EXACT.multiply(product.share, abs(value)))
+    return _EXACT.subtract(value, expected).copy_abs() <= allowed
 
 
 def _values(kind: str, distinct: Collection[str | None], untyped: Collection[str]) -> dict[str, Any]:
@@ -325,8 +426,8 @@ def _value_of(kind: str) -> Callable[[str], Any]:
 
 def _compared(texts: list[str | None], values: dict[str, Any]) -> list[Any]:
     """The column's values; None for one that is missing or of no type."""
-    known: dict[str | None, Any] = {**values}
-    return list(map(known.get, texts))
+    value_of: Callable[[Any], Any] = values.get  # of None it is None
+    return list(map(value_of, texts))
 
 
 def _duplicates(
@@ -336,19 +437,21 @@ def _duplicates(
     distinct: Distinct,
     untyped: Untyped,
     bad: Collection[int],
+    place: Callable[[int], str],
 ) -> Iterator[tuple[int, str, Policy]]:
     """Rows with the key of an earlier one, or its values in other unique columns, among those that break nothing else."""
-    kinds, policies = ({field.name: getattr(field, of) for field in fields} for of in ("type", "policy"))
+    kinds = {field.name: field.type for field in fields}
+    policies: dict[str, Policy] = {field.name: field.policy for field in fields}
     named = {name for names in (contract.key, *contract.unique) for name in names if name in kinds}
     keys = {name: _keyed(texts[name], kinds[name], distinct[name], untyped[name]) for name in named}
     repeated = _repeated([name for name in contract.key if name in kinds], keys, distinct, bad)
-    yield from ((row, f"repeats the key of row {before}", "quarantine") for row, before in repeated)
+    yield from ((row, f"repeats the key of {place(before)}", contract.repeated_key) for row, before in repeated)
     for names in contract.unique:
         there = [name for name in names if name in kinds]
         policy = policies.get(names[0], "quarantine") if len(names) == 1 else "quarantine"
         for row, before in _repeated(there, keys, distinct, bad):
             if all(texts[name][row] is not None for name in there):  # as in SQL, null is equal to nothing
-                yield row, f"repeats {', '.join(names)} of row {before}", policy
+                yield row, f"repeats {', '.join(names)} of {place(before)}", policy
 
 
 def _repeated(names: Sequence[str], keys: dict[str, list[Any]], distinct: Distinct, bad: Collection[int]) -> Iterator[tuple[int, int]]:
@@ -457,6 +560,14 @@ def _unlike_pattern(field: Field) -> Callable[[str], str | None] | None:
     return lambda text: None if found(text) else f"not of the form {field.pattern}"
 
 
+def _not_identifier(field: Field) -> Callable[[str], str | None] | None:
+    if field.format is None or field.type != "string":
+        return None
+    from jobkit import identifiers  # noqa: PLC0415  few contracts name one
+
+    return identifiers.CHECKS[field.format]
+
+
 def _not_listed(field: Field) -> Callable[[str], str | None] | None:
     if field.values is None:
         return None
@@ -477,7 +588,7 @@ def _limit(field: Field, limit: Decimal | str | None) -> Any:  # noqa: ANN401  o
     return _moment(str(limit)) if field.type == "timestamp" and limit is not None else limit
 
 
-OPTIONS = (_out_of_range, _outside_exclusive_range, _not_multiple, _of_wrong_length, _unlike_pattern, _not_listed)
+OPTIONS = (_out_of_range, _outside_exclusive_range, _not_multiple, _of_wrong_length, _unlike_pattern, _not_identifier, _not_listed)
 
 
 def _not_accepted(field: Field) -> Callable[[str], str | None] | None:
@@ -588,16 +699,18 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
 
 
-def _refuse(contract: Contract, read: int, reasons: dict[int, list[str]], policies: dict[int, set[Policy]]) -> None:
+def _refuse(
+    contract: Contract, read: int, reasons: dict[int, list[str]], policies: dict[int, set[Policy]], place: Callable[[int], str]
+) -> None:
     """Raise where a row must not pass, or where too many do not."""
     fatal = next((row for row, found in sorted(policies.items()) if "fail" in found), None)
     if fatal is not None:
-        raise BadDataError(f"{contract.dataset}: row {fatal + 1}: {_sentence(reasons[fatal])}; the contract accepts no such row")
+        raise BadDataError(f"{contract.dataset}: {place(fatal + 1)}: {_sentence(reasons[fatal])}; the contract accepts no such row")
     if len(reasons) > contract.max_bad_rows * read:
         row = min(reasons)
         raise BadDataError(
             f"{contract.dataset}: {len(reasons)} of {read} rows break the contract, more than the {contract.max_bad_rows:.0%} it allows; "
-            f"the first is row {row + 1}: {_sentence(reasons[row])}"
+            f"the first is {place(row + 1)}: {_sentence(reasons[row])}"
         )
 
 
@@ -627,13 +740,13 @@ def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Se
     return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
 
 
-def _quarantine(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: list[int], reasons: dict[int, str]) -> Table | None:
+def _quarantine(sent: Columns, rows: list[int], reasons: dict[int, str]) -> Table | None:
     """Row number, the raw row as JSON, and the reasons; None when there is nothing wrong."""
     if not rows:
         return None
     from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415
 
-    raw = [_json({field.name: texts[field.name][row] for field in fields}) for row in rows]
+    raw = [_json({name: values[row] for name, values in sent.items()}) for row in rows]
     arrays = {
         ROW_NUMBER: Array([row + 1 for row in rows], type=DataType.int32()),
         "raw_row": Array(raw, type=DataType.utf8()),
