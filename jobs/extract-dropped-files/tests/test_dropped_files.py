@@ -13,6 +13,7 @@ from extract_dropped_files import shape, work
 from extract_dropped_files.source import Drop
 from jobkit import declaration
 from jobkit.errors import BadDataError, UsageError
+from jobkit.extract import contract
 from jobkit.lake import Lake
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 DATASET = "custodian_positions"
 HEADER = "position_date,custodian,account,isin,quantity,price,market_value,currency\n"
 KEY = f"{DATASET}/bank-2026-11-20.csv"
+PARTITION = "custodian=Bank/position_date=2026-11-20"
 
 
 def rows(count: int, quantity: str = "10") -> str:
@@ -72,7 +74,7 @@ class Place:
     def lying(self) -> Sequence[str]:
         return self.drop.store.list("")
 
-    def head(self, partition: str = "file=bank-2026-11-20") -> Any:
+    def head(self, partition: str = PARTITION) -> Any:
         return self.lake.head(DATASET, partition)
 
     def everything(self) -> dict[str, bytes]:
@@ -94,12 +96,13 @@ def here(place: str) -> Place:
 
 def test_the_contracts_are_the_datasets_that_the_job_declares() -> None:
     declared = declaration.of_package("extract_dropped_files")
-    assert [f"raw/{name}" for name in work.datasets()] == [name for name in declared.writes if name.startswith("raw/")]
+    written = sorted({f"raw/{contract(work.PACKAGE, name).dataset}" for name in work.folders()})
+    assert written == sorted(name for name in declared.writes if name.startswith("raw/"))
 
 
 def test_a_dropped_file_is_committed_and_put_aside(here: Place) -> None:
     here.put(KEY, HEADER + rows(3))
-    assert here.run(KEY) == [("file=bank-2026-11-20", "committed")]
+    assert here.run(KEY) == [(PARTITION, "committed")]
     assert here.lying() == [f"accepted/{KEY}"]
     head = here.head()
     assert (head.data.rows, head.quarantine, head.leaf) == (3, None, "hash(account, 1)")
@@ -109,39 +112,44 @@ def test_a_dropped_file_is_committed_and_put_aside(here: Place) -> None:
 def test_the_same_file_again_is_unchanged_and_other_bytes_are_a_new_commit(here: Place) -> None:
     for text, outcome, number in ((rows(3), "committed", 1), (rows(3), "unchanged", 1), (rows(4), "committed", 2)):
         here.put(KEY, HEADER + text)
-        assert here.run(KEY) == [("file=bank-2026-11-20", outcome)]
+        assert here.run(KEY) == [(PARTITION, outcome)]
         assert here.head().number == number
     here.put(f"{KEY}.gz", gzip.compress((HEADER + rows(4)).encode()))
-    assert here.run() == [("file=bank-2026-11-20", "unchanged")]
+    assert here.run() == [(PARTITION, "unchanged")]
 
 
 def test_all_that_wait_are_taken_and_one_that_is_refused_keeps_none_out(here: Place) -> None:
     here.put(f"{DATASET}/a.csv", HEADER + rows(1))
     here.put(f"{DATASET}/b.csv", "some,other,header\n1,2,3\n")
-    here.put(f"{DATASET}/c.csv", HEADER + rows(1))
+    here.put(f"{DATASET}/c.csv", HEADER + rows(1).replace("Bank", "Bank C"))
     here.put("prices/d.csv", HEADER + rows(1))
     job = Job()
-    with pytest.raises(BadDataError, match=r"b\.csv: custodian_positions: .* position_date.*\(and 1 more files"):
+    with pytest.raises(BadDataError, match=r"b\.csv: it lacks the column 'position_date', .*\(and 1 more files"):
         work.run(job, f"{here.url}/lake", f"{here.url}/drop", None)  # type: ignore[arg-type]
-    told = [("file=a", "committed"), (f"{DATASET}/b.csv", "failed"), ("file=c", "committed"), ("prices/d.csv", "failed")]
+    told = [
+        (PARTITION, "committed"),
+        (f"{DATASET}/b.csv", "failed"),
+        (PARTITION.replace("Bank", "Bank_20C"), "committed"),
+        ("prices/d.csv", "failed"),
+    ]
     assert job.outcomes == told
     aside = [f"accepted/{DATASET}/a.csv", f"accepted/{DATASET}/c.csv"]
     aside += [f"rejected/{name}{end}" for name in (f"{DATASET}/b.csv", "prices/d.csv") for end in ("", ".reasons.json")]
     assert here.lying() == aside
     reasons = json.loads(here.drop.store.get("rejected/prices/d.csv.reasons.json"))["reasons"]
-    assert reasons == ["prices/d.csv lies in no dataset's folder; expected one of custodian_positions"]
+    assert reasons == ["prices/d.csv lies in no contract's folder; expected one of custodian_lots, custodian_positions"]
     assert here.run() == []
 
 
 def test_few_bad_rows_go_to_the_quarantine_and_many_refuse_the_file_row_by_row(here: Place) -> None:
     here.put(KEY, HEADER + rows(99) + "2026-11-20,Bank,B,US0378331005,ten,1,1,USD\n")
-    assert here.run() == [("file=bank-2026-11-20", "committed")]
+    assert here.run() == [(PARTITION, "committed")]
     head = here.head()
     assert (head.data.rows, head.quarantine.rows) == (99, 1)
     here.put(KEY, HEADER + rows(2, "ten"))
     assert "2 of 2 rows break the contract" in here.refused()
     reasons = json.loads(here.drop.store.get(f"rejected/{KEY}.reasons.json"))["reasons"]
-    assert [reason.partition(" is ")[0] for reason in reasons[1:]] == ["row 1: quantity", "row 2: quantity"]
+    assert [reason.partition(", not")[0] for reason in reasons[1:]] == ["line 2: quantity is 'ten'", "line 3: quantity is 'ten'"]
     assert here.head().number == 1
 
 
@@ -156,7 +164,7 @@ def test_a_mended_file_takes_its_refusal_away(here: Place) -> None:
 def test_an_event_that_comes_twice_says_again_what_became_of_the_file(here: Place) -> None:
     here.put(KEY, HEADER + rows(2))
     here.run(KEY)
-    assert here.run(KEY) == [("file=bank-2026-11-20", "unchanged")]
+    assert here.run(KEY) == [(PARTITION, "unchanged")]
     other = f"{DATASET}/other.csv"
     here.put(other, "x\n1\n")
     assert here.refused(other) == here.refused(other)
@@ -229,15 +237,15 @@ def test_a_file_that_is_replaced_while_it_is_taken_waits_again(here: Place, monk
     here.put(KEY, HEADER + rows(1))
     real = shape.shape
 
-    def slow(data: bytes, name: str) -> Any:
+    def slow(data: bytes, name: str, layout: Any) -> Any:
         here.put(KEY, HEADER + rows(2))
-        return real(data, name)
+        return real(data, name, layout)
 
     with monkeypatch.context() as patch:
         patch.setattr(shape, "shape", slow)
         here.run(KEY)
     assert KEY in here.lying()
-    assert here.run() == [("file=bank-2026-11-20", "committed")]
+    assert here.run() == [(PARTITION, "committed")]
     assert here.head().data.rows == 2
 
 
@@ -251,7 +259,7 @@ def test_a_file_that_no_memory_holds_is_not_read(here: Place, monkeypatch: pytes
 def test_the_plan_says_what_waits_and_moves_nothing(here: Place) -> None:
     here.put(KEY, HEADER + rows(1))
     before = here.everything()
-    expected = {"dataset": DATASET, "partition": "file=bank-2026-11-20", "asks": KEY, "commit": None}
+    expected = {"dataset": DATASET, "partition": PARTITION, "asks": KEY, "commit": None}
     assert work.plan(f"{here.url}/lake", f"{here.url}/drop", None) == [expected]
     work.check(f"{here.url}/lake", f"{here.url}/drop")
     assert here.everything() == before
