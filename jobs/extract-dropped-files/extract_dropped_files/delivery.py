@@ -34,6 +34,7 @@ class Delivery(NamedTuple):
 def read(rules: Contract, sheet: Sheet) -> Delivery:
     """The columns of a sheet. Raises BadDataError where its header, its footer or its lots are not as the contract says."""
     rows = len(next(iter(sheet.columns.values()), []))
+    _check_footers(rules, sheet)
     if not rows:
         raise BadDataError(
             "it has a header and no rows; nothing was changed. Send the rows, or ask for the partition to be emptied by hand"
@@ -46,10 +47,9 @@ def read(rules: Contract, sheet: Sheet) -> Delivery:
             columns[field.name] = [field.constant] * rows
         elif field.label in sheet.columns:
             columns[field.name], faults[field.name] = _read(field, rules, sheet)
-    named = {field.label for field in rules.fields if field.constant is None} | set(rules.layout.ignored)
-    columns |= {name: _as_sent(values) for name, values in sheet.columns.items() if name not in named}
-    _check_footer(rules, sheet, columns, faults)
+    columns |= {name: _as_sent(values) for name, values in sheet.columns.items() if name not in _known(rules)}
     _number_lots(rules, columns, sheet)
+    _check_totals(rules, sheet, columns, faults)
     sent = {name: _as_sent(values) for name, values in sheet.columns.items()}
     return Delivery(columns, Reading(sent, faults, sheet.place))
 
@@ -60,6 +60,15 @@ def _check_header(rules: Contract, sheet: Sheet) -> None:
     if missing:
         found = f"; it has {', '.join(map(repr, list(sheet.columns)[:30]))}" if rules.shows_values else ""
         raise BadDataError(f"it lacks the column {', '.join(map(repr, missing))}{found}. Are the names in the header as before?")
+    more = [(number, name) for number, name in enumerate(sheet.columns, 1) if name not in _known(rules)]
+    if more and rules.new_fields == "freeze":
+        shown = ", ".join(repr(name) if rules.shows_values else f"number {number}" for number, name in more[:10])
+        raise BadDataError(f"it has columns that its contract does not know: {shown}; leave them out, or have the contract name them")
+
+
+def _known(rules: Contract) -> set[str]:
+    """The headers that the contract names."""
+    return {field.label for field in rules.fields if field.constant is None} | set(rules.layout.ignored)
 
 
 def _is_needed(field: Field) -> bool:
@@ -113,8 +122,8 @@ def _number_lots(rules: Contract, columns: Columns, sheet: Sheet) -> None:
         columns[field.name] = numbers
 
 
-def _check_footer(rules: Contract, sheet: Sheet, columns: Columns, faults: Untyped) -> None:
-    """Nothing, where the totals in the file's last line are those of its rows. Raises BadDataError."""
+def _check_footers(rules: Contract, sheet: Sheet) -> None:
+    """Nothing, where the file ends with the lines that its contract says, none of which could be a row. Raises BadDataError."""
     layout = rules.layout
     if layout.footer_required and not sheet.footers:
         raise BadDataError(f"it does not end with a line that begins with {layout.footer!r}, as its contract says; was it cut off?")
@@ -122,18 +131,22 @@ def _check_footer(rules: Contract, sheet: Sheet, columns: Columns, faults: Untyp
     for footer in sheet.footers:
         if all(footer.cells.get(name) is not None for name in needed):
             raise BadDataError(f"{footer.place} begins with {layout.footer!r} and is filled like a row; is it a position or a total?")
+
+
+def _check_totals(rules: Contract, sheet: Sheet, columns: Columns, faults: Untyped) -> None:
+    """Nothing, where the totals in the file's last line are those of its rows. Raises BadDataError."""
     if not sheet.footers:
         return
-    last = sheet.footers[-1]
-    labels = {field.name: field for field in rules.fields}
+    layout, last = rules.layout, sheet.footers[-1]
+    fields = {field.name: field for field in rules.fields}
     if layout.footer_count:
-        _check_count(rules, last, labels[layout.footer_count], len(next(iter(sheet.columns.values()))))
+        _check_count(last, fields[layout.footer_count], len(next(iter(sheet.columns.values()))), rules)
     for name in layout.footer_totals:
-        if not any(text in faults.get(name, {}) for text in columns[name] if text):
-            _check_total(rules, last, labels[name], columns[name])
+        if not any(text in faults.get(name, {}) for text in columns.get(name, ()) if text):
+            _check_total(rules, last, fields[name], columns.get(name, ()))
 
 
-def _check_count(rules: Contract, footer: Footer, field: Field, rows: int) -> None:
+def _check_count(footer: Footer, field: Field, rows: int, rules: Contract) -> None:
     said = _footer_number(rules, footer, field)
     if said is not None and said != rows:
         raise BadDataError(f"{footer.place} says that there are {said} rows, but there are {rows}; was the file cut or changed?")
