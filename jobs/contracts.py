@@ -263,12 +263,11 @@ def _of_changed_terms(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _of_rules(old: Contract, new: Contract) -> Iterator[Change]:
-    for rule in (*new.rules, *new.products):
-        if rule not in (*old.rules, *old.products):
-            yield Change("watch", None, f"rule {rule.text} ({rule.policy}) is new")
-    for rule in (*old.rules, *old.products):
-        if rule not in (*new.rules, *new.products):
-            yield Change("watch", None, f"rule {rule.text} ({rule.policy}) is gone")
+    before, after = (
+        {rule.text: rule.policy for rule in rules.rules} | {rule.text: rule.policy for rule in rules.products} for rules in (old, new)
+    )
+    yield from (Change("watch", None, f"rule {text} ({policy}) is new") for text, policy in after.items() if before.get(text) != policy)
+    yield from (Change("watch", None, f"rule {text} ({policy}) is gone") for text, policy in before.items() if after.get(text) != policy)
 
 
 def _added(field: Field) -> Change:
