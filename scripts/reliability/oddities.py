@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from contextlib import chdir
@@ -91,7 +92,7 @@ def _stored_otherwise(stage: Stage, url: str, sent: dict[str, bytes]) -> list[st
     wrong = []
     with stage.connect(url) as connection:
         for bank, cell in sent.items():
-            partition = f"custodian={bank.replace(' ', '_20')}/position_date=2013-06-28"
+            partition = f"custodian={hashlib.sha256(bank.encode()).hexdigest()[:16]}/position_date=2013-06-28"
             found = connection.execute(STORED.encode(), [partition]).fetchall()
             expected = cell.decode("utf-8", "surrogateescape").strip()
             if [(row[1], unescaped(row[2]).strip()) for row in found] != [(GOOD_ROWS + 1, expected)]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from extract_dropped_files.shape import Footer, Sheet
 
 TEXT = Field("text", "string")
+DIGITS = 16  # of a digest, in a partition's name
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -183,26 +185,30 @@ def parts(rules: Contract, delivery: Delivery, good: Good, name: str) -> Iterato
     if not rules.partition:
         yield f"file={name}", good
         return
-    partitions = [
-        _partition(rules.partition, cells) for cells in zip(*(delivery.columns[column] for column in rules.partition), strict=True)
-    ]
+    partitions = [partition(rules, cells) for cells in zip(*(delivery.columns[column] for column in rules.partition), strict=True)]
     found = list(dict.fromkeys(partitions[number - 1] for number in good.table.column(ROW_NUMBER).to_pylist()))
     if not found:
         raise BadDataError(f"no row says {' and '.join(rules.partition)}, by which the lake keeps them")
     if len(found) == 1:
         yield found[0], good
         return
-    for place, partition in enumerate(found):
-        inside = {number for number, one in enumerate(partitions, 1) if one == partition or (one not in found and place == 0)}
+    for place, name_of_part in enumerate(found):
+        inside = {number for number, one in enumerate(partitions, 1) if one == name_of_part or (one not in found and place == 0)}
         table, bad = _only(good.table, inside), good.quarantine and _only(good.quarantine, inside)
         quarantine = bad if bad and bad.num_rows else None
         dropped = good.dropped if place == 0 else 0
         read = table.num_rows + (quarantine.num_rows if quarantine else 0) + dropped
-        yield partition, Good(table, quarantine, read, dropped, good.warnings if place == 0 else ())
+        yield name_of_part, Good(table, quarantine, read, dropped, good.warnings if place == 0 else ())
 
 
-def _partition(names: Sequence[str], cells: Sequence[str | None]) -> str:
-    return "/".join(f"{name}={_safe(cell or '')}" for name, cell in zip(names, cells, strict=True))
+def partition(rules: Contract, cells: Sequence[str | None]) -> str:
+    """The lake partition of rows with these values, which all may see: of a dataset whose values are not shown it says days only."""
+    return "/".join(f"{name}={_named(rules, name, cell or '')}" for name, cell in zip(rules.partition, cells, strict=True))
+
+
+def _named(rules: Contract, name: str, text: str) -> str:
+    is_day = any(field.name == name and field.type == "date" for field in rules.fields)
+    return _safe(text) if is_day or rules.shows_values else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
 
 
 def _safe(text: str) -> str:

@@ -283,15 +283,37 @@ def _json_lines(data: bytes, name: str, _layout: Layout) -> Sheet:
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         if not line.strip():
             continue
-        try:
-            row = jsontext.decode(line, f"{name} line {number}")
-        except BadDataError as error:
-            raise BadDataError(str(error).partition("; it begins")[0]) from None  # what it begins with may be confidential
-        if not isinstance(row, dict):
+        row = _json_line(line)
+        if not isinstance(row, dict):  # what it holds may be confidential
             raise BadDataError(f"{name} line {number} is no JSON object")
         rows.append({column: _scalar(value) for column, value in row.items()})
         numbers.append(number)
-    return Sheet(jsontext.columns(rows), lambda row: f"line {numbers[row - 1]}", is_typed=True)
+    columns = jsontext.columns(rows)
+    check_header(list(columns), name)
+    return Sheet(columns, lambda row: f"line {numbers[row - 1]}", is_typed=True)
+
+
+def _json_line(line: bytes) -> object:
+    """What a line says, None where it is no JSON. Bytes that are no UTF-8 and halves of surrogate pairs are left to the contract."""
+    try:
+        return jsontext.decode(line, "")
+    except BadDataError:
+        text = line.decode("utf-8", "surrogateescape")
+    try:
+        return json.loads(text, parse_float=jsontext.plain, parse_constant=_refuse, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(text)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _parquet(data: bytes, name: str, _layout: Layout) -> Sheet:

@@ -188,7 +188,7 @@ def _check_revisions(job: Job, lake: Lake, rules: Contract, parts: tuple[tuple[s
         number, held_number = _revision(rules, name)[1], _revision(rules, held)[1]
         if number < held_number:
             raise BadDataError(
-                f"it is number {number} of {partition}, of which the lake has number {held_number}, from {held}; "
+                f"it is number {number} of what the lake has in number {held_number}, from {held}; "
                 "drop it under a name with a higher number if it is the newer one"
             )
         job.log.warning("replaces another file", extra={"dataset": rules.dataset, "partition": partition, "file": name, "replaced": held})

@@ -21,7 +21,7 @@ from jobkit.contract import Contract, Field, Layout
 from jobkit.errors import BadDataError, MisconfiguredError
 from jobkit.lake import Lake
 
-from .test_dropped_files import DATASET, HEADER, Job
+from .test_dropped_files import DATASET, HEADER, RULES, Job
 from .workbooks import Raw, workbook
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "custodians"
@@ -68,6 +68,10 @@ class Desk:
         return found
 
 
+def partition(bank: str) -> str:
+    return delivery.partition(RULES, [bank, "2013-06-28"])
+
+
 def load_contract(_package: str, name: str) -> Contract:
     path = EXAMPLES / f"{name}.odcs.yaml"
     return contracts.load(path if path.exists() else LIVE / f"{name}.odcs.yaml")
@@ -90,9 +94,7 @@ Summe;;;;;;404.766,78;;
 
 
 def test_a_european_bank_is_read_as_its_contract_says(desk: Desk) -> None:
-    assert desk.take(("bank_muster/Depotbestand_20130628.csv", MUSTER.encode("cp1252"))) == [
-        ("custodian=Bank_20Muster/position_date=2013-06-28", "committed")
-    ]
+    assert desk.take(("bank_muster/Depotbestand_20130628.csv", MUSTER.encode("cp1252"))) == [(partition("Bank Muster"), "committed")]
     assert desk.rows(DATASET, "position_date", "custodian", "account", "quantity", "price", "market_value", "currency") == [
         (date(2013, 6, 28), "Bank Muster", "0001001", Decimal(1500), Decimal("270.5"), Decimal(405750), "USD"),
         (date(2013, 6, 28), "Bank Muster", "0001002", Decimal(-12), Decimal("81.935"), Decimal("-983.22"), "EUR"),
@@ -250,9 +252,7 @@ def test_a_correction_replaces_the_positions_whatever_it_is_called(desk: Desk, n
 
     desk.take((f"{DATASET}/c.csv", positions(100, 5)))
     body = positions(110, 5).encode()
-    assert desk.take((f"{DATASET}/{name}", gzip.compress(body) if name.endswith("gz") else body)) == [
-        ("custodian=Bank_20C/position_date=2013-06-28", "committed")
-    ]
+    assert desk.take((f"{DATASET}/{name}", gzip.compress(body) if name.endswith("gz") else body)) == [(partition("Bank C"), "committed")]
     assert desk.rows(DATASET, "quantity") == [(110,), (5,)]
 
 
@@ -260,28 +260,35 @@ def test_corrections_that_wait_together_are_taken_in_their_order(desk: Desk) -> 
     files = {"c.csv": 100, "c_v2.csv": 120, "c_v10.csv": 1000}
     desk.take(*((f"{DATASET}/{name}", positions(quantity)) for name, quantity in files.items()))
     assert desk.rows(DATASET, "quantity") == [(1000,)]
-    assert "it is number 2 of custodian=Bank_20C/position_date=2013-06-28, of which the lake has number 10" in desk.refused(
-        f"{DATASET}/c_v2.csv", positions(121)
-    )
+    assert "it is number 2 of what the lake has in number 10, from c_v10.csv" in desk.refused(f"{DATASET}/c_v2.csv", positions(121))
     assert desk.rows(DATASET, "quantity") == [(1000,)]
 
 
 def test_a_file_of_two_banks_fills_two_partitions(desk: Desk) -> None:
     text = positions(1, 2) + positions(3, bank="Bänk/D=.").removeprefix(HEADER)
     assert [partition for partition, _ in desk.take((f"{DATASET}/both.csv", text))] == [
-        "custodian=Bank_20C/position_date=2013-06-28",
-        "custodian=B_C3_A4nk_2FD_3D_2E/position_date=2013-06-28",
+        partition("Bank C"),
+        partition("Bänk/D=."),
     ]
     assert sorted(desk.rows(DATASET, "custodian", "quantity")) == [("Bank C", 1), ("Bank C", 2), ("Bänk/D=.", 3)]
     text = positions(1, 4) + positions(3, bank="Bänk/D=.").removeprefix(HEADER)
     assert [outcome for _, outcome in desk.take((f"{DATASET}/both.csv", text))] == ["committed", "unchanged"]
 
 
+def test_a_partition_shows_the_day_and_no_value_of_a_confidential_row() -> None:
+    assert "Bank" not in partition("Bank C")
+    assert partition("Bank C").endswith("/position_date=2013-06-28")
+    shown = replace(RULES, classification="internal")
+    assert delivery.partition(shown, ["Bänk C", "2013-06-28"]) == "custodian=B_C3_A4nk_20C/position_date=2013-06-28"
+
+
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_no_two_values_have_one_partition(one: str, other: str) -> None:
-    paths = [delivery._partition(["a"], [text]) for text in (one, other)]
-    assert (paths[0] == paths[1]) == (one == other)
-    assert all(character in "=_" or (character.isascii() and (character.isalnum() or character == "-")) for character in paths[0])
+    rules = load_contract("", DATASET)
+    for shown in (rules, replace(rules, classification="internal")):
+        paths = [delivery.partition(shown, [text, "2013-06-28"]).partition("/")[0] for text in (one, other)]
+        assert (paths[0] == paths[1]) == (one == other)
+        assert all(character in "=_" or (character.isascii() and (character.isalnum() or character == "-")) for character in paths[0])
 
 
 def test_rows_of_a_small_and_a_large_file_with_totals_are_taken_alike(desk: Desk) -> None:
@@ -318,7 +325,7 @@ def test_texts_are_trimmed_and_cased_as_the_contract_says(desk: Desk) -> None:
 def test_bytes_that_are_no_text_are_their_rows_fault(desk: Desk) -> None:
     good = positions(*range(1, 100)).encode()
     desk.take((f"{DATASET}/c.csv", good + ROW.format(number="x", quantity=1, value=2).replace("C-x", "K\xf6ln\0").encode("latin-1")))
-    head = desk.lake.head(DATASET, "custodian=Bank_20C/position_date=2013-06-28")
+    head = desk.lake.head(DATASET, partition("Bank C"))
     assert head is not None
     assert head.quarantine is not None
     assert (head.data.rows, head.quarantine.rows) == (99, 1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from extract_dropped_files import shape, work
+from extract_dropped_files import delivery, shape, work
 from extract_dropped_files.source import Drop
 from jobkit import declaration
 from jobkit.errors import BadDataError, UsageError
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DATASET = "custodian_positions"
 HEADER = "position_date,custodian,account,isin,quantity,price,market_value,currency\n"
 KEY = f"{DATASET}/bank-2026-11-20.csv"
-PARTITION = "custodian=Bank/position_date=2026-11-20"
+RULES = contract(work.PACKAGE, DATASET)
+PARTITION = delivery.partition(RULES, ["Bank", "2026-11-20"])
 
 
 def rows(count: int, quantity: str = "10") -> str:
@@ -129,7 +130,7 @@ def test_all_that_wait_are_taken_and_one_that_is_refused_keeps_none_out(here: Pl
     told = [
         (PARTITION, "committed"),
         (f"{DATASET}/b.csv", "failed"),
-        (PARTITION.replace("Bank", "Bank_20C"), "committed"),
+        (delivery.partition(RULES, ["Bank C", "2026-11-20"]), "committed"),
         ("prices/d.csv", "failed"),
     ]
     assert job.outcomes == told

@@ -131,7 +131,9 @@ def test_nanoseconds_are_not_cut_without_a_word() -> None:
         (zipped(("a.txt", b"a\n1\n")), "a.csv.zip", "a.txt is of no kind"),
         (b'{"a": 1}\n[1]\n', "a.jsonl", "line 2 is no JSON object"),
         (b'{"a": 1}\n{"a"\n', "a.jsonl", "line 2 is no JSON object"),
-        (b'{"\xff": 1}\n', "a.jsonl", "line 1 is no JSON object"),
+        (b'{"\xff": 1}\n', "a.jsonl", "the header is not in the encoding"),
+        (b'{"a": NaN}\n', "a.jsonl", "line 1 is no JSON object"),
+        (b'{"a": "\xff", "a": 1}\n', "a.jsonl", "line 1 is no JSON object"),
         (b'{"a":' * 100_000, "a.jsonl", "line 1 is no JSON object"),
         (b"PAR1no parquetPAR1", "a.parquet", "no Parquet file that can be read"),
         (ABORTING, "a.parquet", "no Parquet file that can be read"),
@@ -211,6 +213,10 @@ def test_a_number_that_would_fill_the_memory_stays_as_it_is() -> None:
 
 def test_nested_values_are_json_and_bytes_are_text() -> None:
     assert shape(b'{"a": {"b": [1, null]}, "c": "x"}', "a.jsonl").columns == {"a": ['{"b": [1, null]}'], "c": ["x"]}
+    assert shape(b'{"a": "K\xf6ln", "b": 1.50}\n{"a": "\\ud83d", "b": 2}\n', "a.jsonl").columns == {
+        "a": ["K\udcf6ln", "\ud83d"],
+        "b": ["1.50", 2],
+    }
     assert shape(b"a,b\n1,K\xf6ln\n2,x\n", "a.csv").columns == {"a": ["1", "2"], "b": ["K\udcf6ln", "x"]}
 
 
