@@ -323,6 +323,8 @@ def _untyped(field: Field, distinct: Collection[str | None], unread: dict[str, s
 
     A pattern says which form a text must have, but whether it is a value says the cast that stores it: both of the same texts.
     """
+    if field.type == "string" and _is_storable("".join(filter(None, distinct))):  # all at once: most of it is
+        return unread
     check = _not_of_type(field)
     found = unread | {text: fault for text in distinct if text is not None and text not in unread and (fault := check(text))}
     if field.type == "string":
@@ -368,7 +370,7 @@ def _long_keys(
 ) -> Iterator[tuple[int, str, Policy]]:
     """Rows whose key no index holds."""
     names = [field.name for field in fields if field.name in contract.key and field.type == "string"]
-    if sum(max((len(text) for text in distinct[name] if text), default=0) for name in names) * 4 <= MOST_KEY_BYTES:  # bytes a character
+    if sum(max(map(len, filter(None, distinct[name])), default=0) for name in names) * 4 <= MOST_KEY_BYTES:  # bytes a character
         return
     for row, key in enumerate(zip(*(texts[name] for name in names), strict=True)):
         size = sum(len(text.encode(errors="replace")) for text in key if text)
