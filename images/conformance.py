@@ -25,7 +25,7 @@ KILL_AT = "FINELT_KILL_AT"
 KILLED, STOPPED, USAGE = 137, 143, 2
 STOP_S = 10.0
 PLACE = "/place"
-TOLD = ("job", "version", "description", "options", "datasets", "secrets", "resources", "exit_codes")
+TOLD = ("job", "version", "description", "options", "datasets", "secrets", "resources", "deadline_s", "exit_codes")
 RECEIPT = ("job", "version", "verb", "run_id", "status", "exit_code", "error", "rows", "committed", "unchanged", "partitions")
 MOMENT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|KEY)[^=]*=.+")

@@ -16,6 +16,7 @@ from zoneinfo import available_timezones
 
 JOBS = Path(__file__).parent
 GIB = 1024
+LONGEST_S = 7 * 86_400
 # CPU units and the memory in MiB that Fargate sells with them. Source: "Task CPU and memory" in the Amazon ECS guide.
 FARGATE: dict[int, tuple[int, ...]] = {
     256: (512, 1 * GIB, 2 * GIB),
@@ -43,8 +44,10 @@ class CatalogueError(Exception):
 class JobSpec:
     """One job: its names, and what its pyproject.toml declares. `cpu` in Fargate units, `memory` in MiB, `schedule` cron in `timezone`.
 
+    `deadline_s` is after how many seconds a run gives up by itself; who starts it allows some more (jobkit.interruption.MARGIN_S).
     `timezone` is also where the vendor's business days begin and end. `concurrency` is how many runs may ask the job's vendor at once,
-    counted over all jobs of that vendor; None for any number.
+    counted over all jobs of that vendor; None for any number. `max_body_mib` is the largest answer it takes; None where that follows
+    from the memory.
     """
 
     name: str
@@ -53,6 +56,7 @@ class JobSpec:
     description: str
     cpu: int
     memory: int
+    deadline_s: int
     schedule: str | None
     timezone: str
     hosts: tuple[str, ...]
@@ -60,6 +64,7 @@ class JobSpec:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     concurrency: int | None = None
+    max_body_mib: int | None = None
 
     @property
     def vendor(self) -> str:
@@ -79,7 +84,7 @@ def catalogue(jobs: Path = JOBS) -> tuple[JobSpec, ...]:
 def _spec(folder: Path, document: dict[str, Any]) -> JobSpec:
     name, project, declared = folder.name, document["project"], document.get("tool", {}).get("finelt")
     if declared is None:
-        raise CatalogueError(f"{name}: its pyproject.toml has no table [tool.finelt]; add one with at least cpu and memory")
+        raise CatalogueError(f"{name}: its pyproject.toml has no table [tool.finelt]; add one with at least cpu, memory and deadline_s")
     if project.get("name") != name or list(project["scripts"]) != [name]:
         raise CatalogueError(f"{name}: project.name and the one command in project.scripts must both be {name!r}, the folder's name")
     if not project.get("description"):
@@ -87,8 +92,10 @@ def _spec(folder: Path, document: dict[str, Any]) -> JobSpec:
     given = {"schedule": None, "timezone": "UTC", "hosts": [], "secrets": [], "reads": [], "writes": [], **declared}
     _check_keys(name, declared)
     _check_resources(name, declared)
+    _check_deadline(name, declared)
     _check_schedule(name, given["schedule"], given["timezone"])
     _check_concurrency(name, declared)
+    _check_body(name, declared)
     for key, form in (("hosts", HOST), ("secrets", OPTION), ("reads", DATASET), ("writes", DATASET)):
         given[key] = _words(name, key, given[key], form)
     return JobSpec(name=name, package=name.replace("-", "_"), folder=folder, description=project["description"], **given)
@@ -109,6 +116,14 @@ def _check_resources(name: str, declared: dict[str, Any]) -> None:
     if memory not in FARGATE[cpu]:
         offered = ", ".join(map(str, FARGATE[cpu]))
         raise CatalogueError(f"{name}: Fargate has no memory = {memory!r} with cpu = {cpu}; choose one of {offered} (MiB)")
+
+
+def _check_deadline(name: str, declared: dict[str, Any]) -> None:
+    if "deadline_s" not in declared:
+        raise CatalogueError(f"{name}: [tool.finelt] lacks 'deadline_s'; write after how many seconds a run gives up, such as 900")
+    deadline_s = declared["deadline_s"]
+    if not isinstance(deadline_s, int) or isinstance(deadline_s, bool) or not 1 <= deadline_s <= LONGEST_S:
+        raise CatalogueError(f"{name}: deadline_s = {deadline_s!r} is no number of seconds from 1 to {LONGEST_S:,} (a week)")
 
 
 def _check_schedule(name: str, schedule: object, timezone: object) -> None:
@@ -147,6 +162,14 @@ def _check_concurrency(name: str, declared: dict[str, Any]) -> None:
     limit = declared.get("concurrency", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise CatalogueError(f"{name}: concurrency = {limit!r} is no number of runs; write one from 1 up, or drop it")
+
+
+def _check_body(name: str, declared: dict[str, Any]) -> None:
+    limit, most = declared.get("max_body_mib", 1), declared["memory"] // 4
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= most:
+        raise CatalogueError(
+            f"{name}: max_body_mib = {limit!r} is no size of an answer; write MiB, from 1 to {most} (a quarter of the memory), or drop it"
+        )
 
 
 def _words(name: str, key: str, value: object, form: re.Pattern[str]) -> tuple[str, ...]:

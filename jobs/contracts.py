@@ -233,6 +233,8 @@ def _of_dataset(old: Contract, new: Contract) -> Iterator[Change]:
         yield Change("watch", None, f"type of new vendor columns: {old.new_field_type} -> {new.new_field_type}")
     if old.max_bad_rows != new.max_bad_rows:
         yield Change("watch", None, f"bad rows allowed: {old.max_bad_rows:.2%} -> {new.max_bad_rows:.2%}")
+    if old.max_missing_rows != new.max_missing_rows:
+        yield Change("watch", None, f"rows an answer may leave out: {old.max_missing_rows:.2%} -> {new.max_missing_rows:.2%}")
     if old.latency_days != new.latency_days:
         yield Change("watch", None, f"latency: {old.latency_days} -> {new.latency_days} days")
     for names in {*old.unique} ^ {*new.unique}:

@@ -42,8 +42,8 @@ class Count(NamedTuple):
 
 def listed(lake: Lake) -> list[Count]:
     """The partitions with rows in quarantine, by name."""
-    heads = (lake.head(dataset, partition) for dataset in lake.datasets() for partition in lake.partitions(dataset))
-    return [counted(head) for head in heads if head and head.quarantine]
+    looks = (lake.look(dataset, partition) for dataset in lake.datasets() for partition in lake.partitions(dataset))
+    return [counted(look.head) for look in looks if look.head and look.head.quarantine]
 
 
 def counted(commit: Commit) -> Count:
@@ -64,12 +64,11 @@ def rows(lake: Lake, commit: Commit) -> Iterator[dict[str, Any]]:
 
 def head(lake: Lake, dataset: str, partition: str, number: int | None = None) -> Commit:
     """A partition's newest commit, or the one with a number. Raises UsageError where there is none."""
-    history = lake.history(dataset, partition)
-    found = next((commit for commit in reversed(history) if number in (None, commit.number)), None)
-    if found is None:
-        told = f"commit {number} of {dataset}/{partition}" if history else f"{dataset}/{partition}"
+    numbers = lake.numbers(dataset, partition)
+    if not numbers or number not in (None, *numbers):
+        told = f"commit {number} of {dataset}/{partition}" if numbers else f"{dataset}/{partition}"
         raise UsageError(f"there is no {told} in {lake.store.url}; `ls` shows what is in quarantine")
-    return found
+    return lake.read_commit(dataset, partition, number or numbers[-1])
 
 
 def drop(lake: Lake, dataset: str, partition: str, reason: str) -> Commit:
@@ -82,10 +81,10 @@ def drop(lake: Lake, dataset: str, partition: str, reason: str) -> Commit:
         rows=before.data.rows,
         quarantine=None,
         quarantined=0,
-        source=lambda: before.source,
+        source=lambda: lake.intact(before.source),
         key=before.key,
         leaf=before.leaf,
-        writer={"job": WRITER, "version": before.writer["version"], "reason": reason, DROPPED: before.quarantine.sha256},
+        writer={"job": WRITER, "version": before.writer.get("version", ""), "reason": reason, DROPPED: before.quarantine.sha256},
         dropped=before.rows_read - before.data.rows,
     )
     return lake.commit(dataset, partition, draft)[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from jobkit import answers
 from jobkit import contract as contracts
 from jobkit.errors import JobError
 
@@ -59,6 +60,7 @@ def page(spec: JobSpec, described: Mapping[str, Any]) -> str:
                 ("writes", _words(spec.writes)),
                 ("schedule", due),
                 ("size", f"{spec.cpu / 1024:g} vCPU, {spec.memory} MiB"),
+                *_largest(described["resources"]),
                 ("runs at once", f"{spec.concurrency} of all jobs that ask {spec.vendor}" if spec.concurrency else "any number"),
             ],
         ),
@@ -67,6 +69,7 @@ def page(spec: JobSpec, described: Mapping[str, Any]) -> str:
         _options(described["options"]),
         "## How it fails\n",
         _table(("code", "means", "what to do"), [(code, told, MENDS[code]) for code, told in described["exit_codes"].items()]),
+        *_answers(spec, described["answers"]),
         "## How to run it again\n",
         "With the same arguments, at any time: what is done already is told as `unchanged`, and nothing half done is ever visible.",
         f"`{spec.name} plan` says beforehand what a run would do, `{spec.name} check` whether it could.\n",
@@ -132,6 +135,29 @@ def _options(schema: Mapping[str, Any]) -> str:
         for name, option in schema["properties"].items()
     ]
     return _table(("option", "variable", "says"), rows)
+
+
+def _largest(resources: Mapping[str, int]) -> list[tuple[str, str]]:
+    size = resources.get("max_body_bytes")
+    return [("takes", f"answers and files of up to {size:,} bytes once unpacked; one byte more is refused (65)")] if size else []
+
+
+def _answers(spec: JobSpec, table: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the vendor answers besides data, and what that means: its own words first, then what holds for every vendor."""
+    if not spec.hosts:
+        return []
+    own = [
+        (str(one["status"]), f"`{one['says']}`" if one["says"] else "anything", _meaning(one), f"{one['source']}, as of {one['seen']}")
+        for one in table
+    ]
+    general = [(status, "", f"{told} ({code})", "RFC 9110; this client") for status, told, code in answers.GENERAL]
+    head = "## What the vendor's answers mean\n\nThe first line counts that an answer's status fits, and its words where there are any.\n"
+    return [head, _table(("status", "text (a pattern, case ignored)", "means", "source"), [*own, *general])]
+
+
+def _meaning(one: Mapping[str, Any]) -> str:
+    wait = f", no sooner than {one['wait_s'] / 60:g} minutes later" if one["wait_s"] else ""
+    return f"{one['means']} ({answers.EXIT_CODE_OF[one['means']]}){wait}"
 
 
 def _words(names: tuple[str, ...]) -> str:

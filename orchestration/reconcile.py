@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import TemporaryError
+from jobkit.interruption import MARGIN_S
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -29,22 +30,26 @@ PAGE, IDS = 200, 50
 GONE = "no sign of life since {since:%Y-%m-%d %H:%M:%S} UTC: its process, container or machine is gone; run it again to finish"
 NEVER_STARTED = "taken by a worker at {since:%Y-%m-%d %H:%M:%S} UTC and never started: its worker or its container is gone; run it again"
 STOPPED = "cancelled; what ran it was gone before it could say so"
+OVERDUE = "running since {since:%Y-%m-%d %H:%M:%S} UTC, longer than its deadline and {margin_s} s more; run it again to go on"
 ORPHAN = "not started: the flow that wanted it has ended"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A flow run in the state in which it was seen. `since` is when it came into that state."""
+    """A flow run in the state in which it was seen. `since` is when it came into that state; `overdue`: it should have given up by now."""
 
     run_id: str
     name: str
     state_id: str
     state: str
     since: datetime
+    overdue: bool = False
 
     @property
     def ending(self) -> tuple[str, str]:
-        """The state in which it ends when nobody works on it, and the sentence that says why."""
+        """The state into which it is put when nobody works on it, or has for too long, and the sentence that says why."""
+        if self.overdue:
+            return "CANCELLING", OVERDUE.format(since=self.since, margin_s=MARGIN_S)  # its worker ends it, and it is CANCELLED then
         if self.state == "CANCELLING":
             return "CANCELLED", STOPPED
         if self.state == "SCHEDULED":
@@ -85,8 +90,25 @@ def orphans(api: Api) -> list[Run]:
     return [_run(waiting[parent["id"]]) for parent in parents]
 
 
+def overdue(api: Api) -> list[Run]:
+    """Runs of jobs that go on past their deadline and the margin that a scheduler allows, though they may still say that they live."""
+    found = _found(api, ["RUNNING"])
+    deadlines: dict[str, int] = {}
+    for ids in _chunks(list({run["deployment_id"] for run in found if run["deployment_id"]})):
+        for deployment in api.call("POST", "/deployments/filter", {"deployments": {"id": {"any_": ids}}, "limit": PAGE}):
+            option = (deployment["parameter_openapi_schema"] or {}).get("properties", {}).get("deadline", {})  # a flow has none
+            deadlines |= {deployment["id"]: option["default"]} if "default" in option else {}
+    now = datetime.now(UTC)
+    late = []
+    for run in found:
+        deadline_s = run["parameters"].get("deadline") or deadlines.get(run["deployment_id"])
+        if deadline_s and (now - _run(run).since).total_seconds() > float(deadline_s) + MARGIN_S:
+            late.append(replace(_run(run), overdue=True))
+    return late
+
+
 def end(api: Api, run: Run) -> bool:
-    """Whether the run was still in the state in which it was seen, and is ended now."""
+    """Whether the run was still in the state in which it was seen, and is ended now, or is being ended."""
     found = api.call("GET", f"/flow_runs/{run.run_id}")["state"]
     if found["id"] != run.state_id:
         return False
@@ -96,7 +118,7 @@ def end(api: Api, run: Run) -> bool:
 
 
 def reconciled(api: Api, *, silent_s: float, pending_s: float, confirm_s: float) -> list[Run]:
-    """The runs that were ended: silent at a first look, and still silent and in the same state `confirm_s` later; and orphans."""
+    """The runs that were ended: silent at a first look, and still silent and in the same state `confirm_s` later; overdue ones; orphans."""
     prove_events(api)
     suspects = silent(api, silent_s=silent_s, pending_s=pending_s)
     if suspects:
@@ -104,7 +126,7 @@ def reconciled(api: Api, *, silent_s: float, pending_s: float, confirm_s: float)
         prove_events(api)
         still = silent(api, silent_s=silent_s, pending_s=pending_s)
         suspects = [run for run in suspects if run in still]
-    return [run for run in [*suspects, *orphans(api)] if end(api, run)]
+    return [run for run in [*suspects, *overdue(api), *orphans(api)] if end(api, run)]
 
 
 def show(api: Api, ended: Sequence[Run], flow_run_id: str) -> None:

@@ -15,6 +15,7 @@ import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from jobkit import urls
 from jobkit.errors import MisconfiguredError, UsageError
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def _valued(deployments: Sequence[Wanted], values: Mapping[str, Any], source: st
         given = {**common, **own}
         if "entrypoint" not in wanted.fields:  # a flow hands them on to jobs of many names
             given = of_job(given, wanted.flow)
+        if shown := [name for name, value in given.items() if urls.has_credential(str(value))]:
+            raise UsageError(f"{source}: the value of {wanted.flow}'s {shown[0]} holds a password or a key; leave it out of the URL")
         valued.append(replace(wanted, fields={**wanted.fields, "parameters": given}))
     return valued
 

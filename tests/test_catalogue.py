@@ -22,6 +22,7 @@ DECLARED = """
 [tool.finelt]
 cpu = 256
 memory = 512
+deadline_s = 600
 """
 
 
@@ -89,7 +90,11 @@ def test_a_schedule_is_one_that_every_scheduler_reads_alike(schedule: str, probl
     [
         ("", r"extract-things: .* no table \[tool.finelt\]; add one"),
         ("[tool.finelt]\ncpu = 256\n", "extract-things: .* lacks 'memory'; Fargate's smallest"),
-        (DECLARED + "gpu = 1\n", "extract-things: .* no key 'gpu'; it takes concurrency, cpu, hosts"),
+        ("[tool.finelt]\ncpu = 256\nmemory = 512\n", "extract-things: .* lacks 'deadline_s'; write after how many seconds"),
+        (DECLARED.replace("600", "0"), "extract-things: deadline_s = 0 is no number of seconds"),
+        (DECLARED.replace("600", "'900'"), "extract-things: deadline_s = '900' is no number of seconds"),
+        (DECLARED.replace("600", "604801"), "extract-things: deadline_s = 604801 is no number of seconds"),
+        (DECLARED + "gpu = 1\n", "extract-things: .* no key 'gpu'; it takes concurrency, cpu, deadline_s, hosts"),
         ("[tool.finelt]\ncpu = 300\nmemory = 512\n", "extract-things: .* no cpu = 300; choose one of 256, 512"),
         (
             "[tool.finelt]\ncpu = 256\nmemory = 4096\n",

@@ -136,6 +136,7 @@ def test_key_leaf_and_evolution_are_part_of_the_contract() -> None:
     told = diff(old, replace(old, classification="confidential", redistribution=None, unique=(("close",),)))
     assert [change.weight for change in told] == ["watch"] * 3
     assert any("classification: internal -> confidential" in change.text for change in told)
+    assert diff(old, replace(old, max_missing_rows=0.1)) == [Change("watch", None, "rows an answer may leave out: 0.00% -> 10.00%")]
 
 
 def test_the_command_tells_a_break_by_its_exit_code(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from botocore.validate import ParamValidator
 from cronsim import CronSim
+from jobkit.interruption import MARGIN_S
 
 from jobs.catalogue import catalogue
 from orchestration.compose import command as compose_command
@@ -32,6 +33,7 @@ IMAGES = {job: f"registry.example/finelt/{job}@{DIGEST}" for job in JOBS}
 WAREHOUSE = "postgresql://finelt@warehouse.example:5432/finelt"
 VALUES = ("--set", "tickers=AAPL", "--set", "tickers=IBM", "--set", f"warehouse={WAREHOUSE}", "--set", "lake=s3://example/lake")
 MORE = ("--set", "site=s3://example/site", "--schedule", "30 20 * * 1-5", "--timezone", "America/New_York")
+LIMITS = {spec.name: spec.deadline_s + MARGIN_S for spec in catalogue()}
 CONTAINERS = ("airflow", "dagster", "argo", "k8s-cronjob", "compose", "cron")
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{}:7"
 STACK = {
@@ -134,7 +136,7 @@ def test_airflow_loads_the_dag_and_retries_75_alone(emitted: dict[str, str], tmp
     assert all(task["ended"] == {"75": "retry", "65": "fail"} and task["retries"] == 3 for task in tasks.values())
     fx = tasks["extract-ecb-fx-rates"]
     assert fx["command"][-4:] == ["--start", "2024-01-02", "--end", "2024-01-05"]  # three in the morning in UTC is the day before there
-    assert (fx["image"], fx["seconds"], fx["memory"], fx["cpus"]) == (IMAGES["extract-ecb-fx-rates"], 3600, "512m", 0.25)
+    assert (fx["image"], fx["seconds"], fx["memory"], fx["cpus"]) == (IMAGES["extract-ecb-fx-rates"], 900 + MARGIN_S, "512m", 0.25)
 
 
 IN_DAGSTER = """
@@ -182,7 +184,9 @@ def test_dagster_loads_the_definitions_and_retries_75_alone(emitted: dict[str, s
         "warehouse/marts": ["warehouse/raw"],
         "site": ["warehouse/marts", "warehouse/raw"],
     }
-    assert (found["key"], found["zone"], found["most"]) == ("2024-01-02", "America/New_York", "14400")
+    longest = [max(LIMITS[job] for job in ORDER[:2]), *(LIMITS[job] for job in ORDER[2:])]  # of the jobs that run side by side
+    assert (found["key"], found["zone"]) == ("2024-01-02", "America/New_York")
+    assert int(found["most"]) == sum(4 * limit_s + 300 + 600 + 1200 for limit_s in longest)  # each with three pauses and retries
     assert found["ended"] == {"75": 3, "65": False}
 
 
@@ -269,7 +273,8 @@ def test_batch_takes_the_job_definitions_and_retries_75_alone(emitted: dict[str,
         assert not report.has_errors(), report.generate_report()
         rules = definition["retryStrategy"]["evaluateOnExit"]
         assert rules == [{"onExitCode": "75", "action": "RETRY"}, {"onReason": "*", "action": "EXIT"}]
-        assert definition["timeout"] == {"attemptDurationSeconds": 3600}
+        job = definition["jobDefinitionName"].removeprefix("finelt-dev-")
+        assert definition["timeout"] == {"attemptDurationSeconds": LIMITS[job]}
     assert tuple(definition["jobDefinitionName"].removeprefix("finelt-dev-") for definition in definitions) == ORDER
     fx = definitions[0]
     assert fx["containerProperties"]["command"][-4:] == ["--start", "Ref::start", "--end", "Ref::end"]
@@ -394,6 +399,7 @@ IMAGE = ("--image", f"{FX[0]}={IMAGES[FX[0]]}")
         (("--target", "cron", "--set", "lake=/l", "--set", "start=1.2.2024", *IMAGE, *FX), "start=1.2.2024 is no value"),
         (("--target", "cron", "--set", "lake=/l", "--set", "lookback_days=many", *IMAGE, *FX), "lookback_days=many is no value"),
         (("--target", "cron", "--set", "lake=/l", "--set", "file=hourly", *IMAGE, *FX), "file=hourly is no value"),
+        (("--target", "cron", "--set", "lake=/l", "--set", "deadline=0", *IMAGE, *FX), "deadline=0 is no value"),
         (
             ("--target", "cron", "--allow-tag", *VALUES, "--image", "load-warehouse=x", "load-warehouse"),
             "needs a schedule",
@@ -409,6 +415,29 @@ def test_what_cannot_be_is_one_sentence_with_the_mend(words: tuple[str, ...], to
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["lake=s3://AKIA:{}@bucket", "base_url=https://h/?api_key={}", "extract-ecb-fx-rates.lake=//u:{}@h/x"])
+def test_a_credential_in_a_url_is_refused_and_not_repeated(name: str) -> None:
+    done = run("--target", "cron", "--set", "lake=/l", *IMAGE, "--set", name.format("canary-7f3a9c"), *FX)
+    assert done.returncode == 2
+    assert "a password or a key" in done.stderr
+    assert "canary" not in done.stdout + done.stderr
+
+
+def test_a_scheduler_lets_a_job_speak_first_that_passes_its_deadline(emitted: dict[str, str]) -> None:
+    """Every limit is the job's own deadline and a margin; another deadline of the job moves it."""
+    variables, _, _ = crontab(emitted["cron"])
+    assert [variables[f"job_{number}"].split()[:2] for number in range(1, 6)] == [["timeout", str(LIMITS[job])] for job in ORDER]
+    templates = {one["name"]: one for one in yaml.safe_load(emitted["argo"])["spec"]["workflowSpec"]["templates"]}
+    assert {job: templates[job]["activeDeadlineSeconds"] for job in ORDER} == {job: str(LIMITS[job]) for job in ORDER}
+    states = json.loads(emitted["stepfunctions"])["States"]
+    assert states["load-warehouse"]["TimeoutSeconds"] == LIMITS["load-warehouse"]
+    whole = yaml.safe_load(emitted["k8s-cronjob"])["spec"]["jobTemplate"]["spec"]
+    assert whole["activeDeadlineSeconds"] == 4 * sum(LIMITS[job] for job in ORDER)
+    assert yaml.safe_load(emitted["argo"])["spec"]["workflowSpec"]["activeDeadlineSeconds"] > 4 * max(LIMITS.values())
+    text = emit("cron", "--set", "lake=/l", "--set", "deadline=60", jobs=FX)
+    assert crontab(text)[0]["job_1"].split()[1] == str(60 + MARGIN_S)
 
 
 def test_a_secret_given_outright_is_refused_and_not_repeated() -> None:

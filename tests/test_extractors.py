@@ -119,7 +119,7 @@ def test_plan_and_check_move_nothing(extract: Runner, name: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "code", "told"),
     [
-        ("/~html", 65, "answered 200 with text/html"),
+        ("/~html", 75, "answered 200 with text/html"),
         ("/~truncated", 75, "broke off|cut short"),
         ("/~unavailable", 75, "is busy"),
         ("/~redirected", 65, "may not call"),

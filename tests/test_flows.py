@@ -7,13 +7,14 @@ import re
 import threading
 import time
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import click
 import pytest
 from jobkit.errors import TemporaryError
+from jobkit.interruption import MARGIN_S
 from jobkit.report.prefect import Api, Prefect
 
 from jobs.catalogue import catalogue
@@ -356,6 +357,52 @@ def test_nothing_is_ended_while_the_server_shows_no_events(monkeypatch: pytest.M
 
     with pytest.raises(TemporaryError, match="silence says nothing; nothing was ended"):
         reconcile.reconciled(Deaf(), silent_s=1, pending_s=1, confirm_s=0)  # type: ignore[arg-type]
+
+
+def test_a_run_that_goes_on_past_its_deadline_is_cancelled_though_it_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the deployment's own deadline or the run's, and with the margin; a flow has no deadline."""
+    now = datetime.now(UTC)
+    runs = [
+        {
+            "id": name,
+            "name": name,
+            "deployment_id": "flow" if name == "flow" else "job",
+            "parameters": {"deadline": deadline_s} if deadline_s else {},
+            "state": {"id": f"{name}-1", "type": "RUNNING", "timestamp": (now - timedelta(seconds=since_s)).isoformat()},
+        }
+        for name, deadline_s, since_s in (
+            ("late", None, 960 + MARGIN_S),
+            ("soon", None, 840 + MARGIN_S),
+            ("given", 60, 120 + MARGIN_S),
+            ("longer", 9000, 960 + MARGIN_S),
+            ("flow", None, 90_000),
+        )
+    ]
+    deployments = [
+        {"id": "job", "parameter_openapi_schema": {"properties": {"deadline": {"default": 900}}}},
+        {"id": "flow", "parameter_openapi_schema": {"properties": {}}},
+    ]
+    said: list[tuple[str, Any]] = []
+
+    class Server:
+        url = "http://p/api"
+
+        def call(self, method: str, path: str, body: Any = None) -> Any:
+            if method == "GET":
+                return next(run for run in runs if path.endswith(f"/{run['id']}"))
+            if path.endswith("/set_state"):
+                said.append((path.split("/")[2], body["state"]))
+                return {"status": "ACCEPT"}
+            if path == "/deployments/filter":
+                return deployments
+            states = body.get("flow_runs", {}).get("state", {}).get("type", {}).get("any_", ())
+            return runs if "RUNNING" in states else []
+
+    monkeypatch.setattr(reconcile, "prove_events", lambda _api: None)
+    monkeypatch.setattr(reconcile, "silent", lambda _api, **_patience: [])
+    reconcile.reconciled(Server(), silent_s=1, pending_s=1, confirm_s=0)  # type: ignore[arg-type]
+    assert [(run_id, state["type"]) for run_id, state in said] == [("late", "CANCELLING"), ("given", "CANCELLING")]
+    assert f"longer than its deadline and {MARGIN_S} s more" in said[0][1]["message"]
 
 
 def test_what_a_killed_machine_ran_is_found_and_ended(stack: FlowStack) -> None:

@@ -97,7 +97,9 @@ def s3(port: int) -> dict[str, str]:
 def test_describe_says_what_the_job_is(spec: JobSpec) -> None:
     told = describe(spec)
     assert (told["job"], told["description"]) == (spec.name, spec.description)
-    assert told["resources"] == {"cpu": spec.cpu, "memory": spec.memory}
+    assert {name: told["resources"][name] for name in ("cpu", "memory")} == {"cpu": spec.cpu, "memory": spec.memory}
+    assert ("max_body_bytes" in told["resources"]) == spec.name.startswith("extract-")
+    assert told["deadline_s"] == told["options"]["properties"]["deadline"]["default"] == spec.deadline_s
     assert told["hosts"] == list(spec.hosts)
     assert told["datasets"] == {"reads": list(spec.reads), "writes": list(spec.writes)}
     assert told["exit_codes"] == {str(code): text for code, text in EXIT_CODES.items()}
@@ -219,6 +221,41 @@ def test_sigterm_ends_the_job_with_143_and_a_receipt(spec: JobSpec, tmp_path: Pa
     assert (ended.code, ended.receipt["status"]) == (143, "stopped")
     assert "Traceback" not in ended.stderr
     assert not list((tmp_path / "lake").rglob("*.json"))
+
+
+@every_job
+def test_a_job_whose_other_side_hangs_ends_at_its_deadline_with_75_and_a_receipt(spec: JobSpec, tmp_path: Path) -> None:
+    with silence() as (port, _):
+        ended = call(spec, "run", *arguments(spec, tmp_path, port), "--deadline", "3", **s3(port))
+    assert (ended.code, ended.receipt["exit_code"], ended.receipt["status"]) == (75, 75, "failed")
+    assert ended.receipt["error"].startswith("its deadline of 3 s has passed; nothing half done is visible")
+    assert "Traceback" not in ended.stderr
+    assert not list((tmp_path / "lake").rglob("*.json"))
+
+
+URLS = {
+    "lake": "s3://AKIA:{}@bucket/lake",
+    "site": "s3://bucket/site?X-Amz-Signature={}",
+    "docs": "https://u:{}@host/docs",
+    "drop": "file://u:{}@/drop",
+    "base_url": "https://host/?api_key={}",
+    "warehouse": "postgresql://finelt@h/x?password={}",
+}
+
+
+@every_job
+@pytest.mark.parametrize("verb", ["run", "check", "plan"])
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_a_credential_in_a_url_is_refused_and_not_repeated(spec: JobSpec, tmp_path: Path, verb: str, way: str) -> None:
+    given = arguments(spec, tmp_path, 1)
+    for name in sorted(set(URLS) & set(describe(spec)["options"]["properties"])):
+        url, option = URLS[name].format(CANARY), f"--{name.replace('_', '-')}"
+        others = [word for at, word in enumerate(given) if option not in (word, given[at - 1])]
+        words, variables = ([option, url], {}) if way == "option" else ([], {f"FINELT_{name.upper()}": url})
+        ended = call(spec, verb, *others, *words, **variables)
+        assert (ended.code, ended.receipt["exit_code"]) == (2, 2), name
+        assert option in ended.receipt["error"]
+        assert CANARY not in ended.stdout + ended.stderr
 
 
 @every_job

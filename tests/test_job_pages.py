@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,3 +55,14 @@ def test_the_rights_on_a_page_are_those_of_the_roles(spec: JobSpec) -> None:
             assert ("s3:PutObject" in line) == ("s3:PutObject" in actions)
             told.remove(line)
     assert told == []
+
+
+@pytest.mark.parametrize("spec", [spec for spec in catalogue() if spec.hosts], ids=lambda spec: spec.name)
+def test_a_page_says_what_the_vendors_answers_mean_and_how_large_they_may_be(spec: JobSpec, pages: Path) -> None:
+    text = (pages / f"{spec.name}.md").read_text()
+    described = deploy.described(deploy.installed([spec]))[spec.name]
+    for meaning in described["answers"]:
+        assert f"{meaning['source']}, as of {meaning['seen']}" in text
+        assert re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", meaning["seen"])
+    assert "| 401 or 403 |" in text
+    assert f"{described['resources']['max_body_bytes']:,} bytes" in text

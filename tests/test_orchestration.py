@@ -38,6 +38,7 @@ extract-nothing = "extract_nothing.__main__:main"
 [tool.finelt]
 cpu = 256
 memory = 512
+deadline_s = 600
 writes = ["raw/nothing"]
 """
 COMMAND = """#!{python}

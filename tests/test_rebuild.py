@@ -42,6 +42,11 @@ def test_a_warehouse_that_grew_equals_one_from_the_lake_alone_and_a_difference_i
     other = rebuilt(stage, lake, "--into", stage.database(), "--warehouse", url)
     assert other.returncode == 65
     assert "DIFFERS raw.tiingo_prices" in other.stdout
+    (lake / "raw/treasury_par_yields/year=2012/_commits/000001.json").unlink()
+    gap = rebuilt(stage, lake, "--into", stage.database(), "--warehouse", url)
+    assert gap.returncode == 65
+    assert "GAP     treasury_par_yields/year=2012: commit 1 is missing" in gap.stdout
+    assert "DIFFERS raw.treasury_par_yields" in gap.stdout
     refused = rebuilt(stage, lake, "--into", url)
     assert (refused.returncode, "give an empty database" in refused.stderr) == (2, True)
 

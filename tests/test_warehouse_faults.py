@@ -204,15 +204,15 @@ def test_a_failure_ends_the_other_threads_too(lake: Path, warehouse: Warehouse, 
     commit(lake, days(10))
     for ticker in ("GOOG", "IBM", "MSFT", "ORCL"):  # more than are loaded at once: the others are never begun
         commit(lake, days(10, ticker=ticker), partition=f"ticker={ticker}/year=2012")
-    history = Lake.history
+    examine = Lake.examine
 
-    def unreadable(self: Lake, dataset: str, partition: str) -> Any:
+    def unreadable(self: Lake, dataset: str, partition: str, since: int = 1) -> Any:
         if partition == PARTITION:
-            return history(self, dataset, partition)
+            return examine(self, dataset, partition, since)
         until(lambda: warehouse.rows("select from pg_locks where locktype = 'advisory' and not granted"))
         raise TemporaryError("S3 is busy")
 
-    monkeypatch.setattr(Lake, "history", unreadable)
+    monkeypatch.setattr(Lake, "examine", unreadable)
     with warehouse.connect() as holder:
         holder.execute("select pg_advisory_lock(%s)", [lock_key("leaf", DATASET, "prices-2012")])
         with pytest.raises(TemporaryError, match="S3 is busy"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from arro3.compute import cast
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
+from jobkit import commits
 from jobkit.lake import Draft, Lake
 from load_warehouse import work
 
@@ -62,6 +65,13 @@ def commit(
     return Lake(str(lake)).commit(dataset, partition, draft)[0]
 
 
+def made_at(lake: Path | str, made: Commit, moment: str) -> Commit:
+    """A commit as a machine would have made it whose clock showed this moment."""
+    where, other = Lake(str(lake)), msgspec.structs.replace(made, known_at=moment)
+    where.store.put(where.commit_key(made.dataset, made.partition, made.number), commits.encode(other))
+    return other
+
+
 def price(day: str, close: str = "1.500000", ticker: str = "AAPL", **more: str | None) -> Row:
     """A row of prices."""
     return {"ticker": ticker, "date": day, "close": close, "volume": "1000", "adjClose": "1.25", **more}
@@ -81,6 +91,7 @@ class Recorder:
 
     outcomes: list[tuple[str, str, str]] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("finelt"))
 
     def outcome(self, dataset: str, partition: str, outcome: str, **details: Any) -> None:
         """Remember."""

@@ -129,7 +129,6 @@ def _checked_name(name: str) -> str:
 @click.option("--stack", metavar="FILE", help="For batch and stepfunctions: what `pulumi -C infra stack output stack --json` prints.")
 @click.option("--schedule", metavar="CRON", help="When to start them. Default: the jobs' own, where they agree.")
 @click.option("--timezone", metavar="ZONE", help="The time zone of --schedule. Default: UTC.")
-@click.option("--minutes", type=click.IntRange(1), default=60, show_default=True, help="The longest that one try of one job may take.")
 @click.option(
     "--secrets", metavar="DIR", default="/etc/finelt/secrets", show_default=True, help="Where a machine with Docker keeps secrets."
 )
@@ -144,7 +143,6 @@ def emit(
     stack: str | None,
     schedule: str | None,
     timezone: str | None,
-    minutes: int,
     secrets: str,
     name: str | None,
     *,
@@ -168,7 +166,6 @@ def emit(
         steps=tuple(steps),
         schedule=due,
         timezone=timezone or zone,
-        minutes=minutes,
         made_by=shlex.join(["scripts/emit", *sys.argv[1:]]),
         secrets=_checked_folder(secrets),
         stack=told,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from textwrap import indent
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz={timezone}),
     catchup=False,
     max_active_runs=1,
-    default_args={{"retries": {retries}, "retry_delay": timedelta(seconds={pause_s}), "execution_timeout": timedelta(minutes={minutes})}},
+    default_args={{"retries": {retries}, "retry_delay": timedelta(seconds={pause_s})}},
     params={params},
 ):
 {tasks}
@@ -69,7 +70,6 @@ def emit(chain: Chain) -> str:
         timezone=literal(chain.timezone),
         retries=RETRIES,
         pause_s=PAUSE_S,
-        minutes=chain.minutes,
         params=f"{{{params}}}",
         tasks=indent("\n".join([*tasks, *arrows]), "    "),
     )
@@ -87,6 +87,7 @@ def _task(chain: Chain, step: Step) -> dict[str, object]:
         "environment": step.environment,
         "cpus": step.cpus,
         "mem_limit": f"{step.spec.memory}m",
+        "execution_timeout": timedelta(seconds=step.limit_s),
         "mounts": mounts,
         "mount_tmp_dir": False,
         "auto_remove": "force",

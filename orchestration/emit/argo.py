@@ -20,11 +20,11 @@ def emit(chain: Chain) -> str:
     ]
     workflow: dict[str, Any] = {
         "entrypoint": "all",
-        "activeDeadlineSeconds": 60 * chain.minutes * len(chain.levels()) * (1 + RETRIES),
+        "activeDeadlineSeconds": chain.limit_s,
         **kubernetes.hardened(),
         **({"arguments": {"parameters": [{"name": name, "value": TODAY} for name in dates]}} if dates else {}),
         "volumes": kubernetes.volumes(chain),
-        "templates": [{"name": "all", "dag": {"tasks": graph}}, *(_template(chain, step) for step in chain.steps)],
+        "templates": [{"name": "all", "dag": {"tasks": graph}}, *(_template(step) for step in chain.steps)],
     }
     del workflow["automountServiceAccountToken"]  # Argo's own sidecar speaks to the cluster; the job's container gets no token of use
     kind, spec = "WorkflowTemplate", workflow
@@ -41,11 +41,11 @@ def emit(chain: Chain) -> str:
     return kubernetes.text(chain, document)
 
 
-def _template(chain: Chain, step: Step) -> dict[str, Any]:
+def _template(step: Step) -> dict[str, Any]:
     container = kubernetes.container(step, {name: f"{{{{workflow.parameters.{name}}}}}" for name in step.dates})
     return {
         "name": step.name,
-        "activeDeadlineSeconds": str(60 * chain.minutes),
+        "activeDeadlineSeconds": str(step.limit_s),
         "retryStrategy": {
             "limit": str(RETRIES),
             "retryPolicy": "Always",

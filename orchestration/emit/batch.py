@@ -51,7 +51,7 @@ def _definition(chain: Chain, step: Step) -> dict[str, Any]:
             "attempts": 1 + RETRIES,
             "evaluateOnExit": [{"onExitCode": str(RETRIED), "action": "RETRY"}, {"onReason": "*", "action": "EXIT"}],
         },
-        "timeout": {"attemptDurationSeconds": 60 * chain.minutes},
+        "timeout": {"attemptDurationSeconds": step.limit_s},
         "propagateTags": True,
         "tags": {"project": "finelt"},
     }

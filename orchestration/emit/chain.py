@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit import secrets
 from jobkit.errors import UsageError
+from jobkit.interruption import MARGIN_S
 from jsonschema import Draft202012Validator
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class Step:
         return self.spec.cpu / 1024
 
     @property
+    def limit_s(self) -> int:
+        """How long one try of it may take before its launcher ends it. The job gives up before that, and says so."""
+        return int(float(str(self.options.get("deadline", self.spec.deadline_s)))) + MARGIN_S
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The groups of its secrets, each once."""
         return tuple(dict.fromkeys(secret.group for secret in self.secrets))
@@ -113,7 +119,6 @@ class Chain:
     steps: tuple[Step, ...]
     schedule: str | None
     timezone: str
-    minutes: int
     made_by: str
     secrets: str
     stack: Mapping[str, Any]
@@ -122,6 +127,12 @@ class Chain:
     def header(self) -> str:
         """What stands at the top of a definition that can hold a comment."""
         return f"Made by {self.made_by}\nMake it again rather than change it here."
+
+    @property
+    def limit_s(self) -> int:
+        """How long all of it may take: the longest step of each level, with every retry and the pauses before them."""
+        pauses_s = sum(PAUSE_S * 2**number for number in range(RETRIES))
+        return sum((1 + RETRIES) * max(step.limit_s for step in level) + pauses_s for level in self.levels())
 
     def levels(self) -> list[list[Step]]:
         """The steps, those together that wait for nothing but earlier levels."""

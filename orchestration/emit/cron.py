@@ -26,7 +26,7 @@ def emit(chain: Chain) -> str:
         raise UsageError(f"the command of {long[0]} is longer than a line of cron may be; choose another target")
     pauses = " ".join(str(PAUSE_S * 2**number) for number in range(RETRIES))
     listed = " ".join(f'"${name}"' for name in jobs)
-    once = f'timeout {60 * chain.minutes} sh -c "$job"; code=$?; [ $code -eq {RETRIED} ] && [ $pause != end ] || break; sleep $pause'
+    once = f'sh -c "$job"; code=$?; [ $code -eq {RETRIED} ] && [ $pause != end ] || break; sleep $pause'
     line = f"for job in {listed}; do for pause in {pauses} end; do {once}; done; [ $code -eq 0 ] || exit $code; done"
     head = [*(f"# {text}" for text in chain.header.splitlines()), ZONE, "SHELL=/bin/sh", f"CRON_TZ={chain.timezone}"]
     return "\n".join([*head, *(f"{name}={command}" for name, command in jobs.items()), f"{chain.schedule} {line}", ""])
@@ -44,4 +44,5 @@ def _command(chain: Chain, step: Step) -> list[str]:
         "--env": [f"{name}={value}" for name, value in step.environment.items()],
     }
     given = [word for name, values in options.items() for value in values for word in (name, value)]
-    return ["docker", "run", "--rm", "--init", "--read-only", *given, str(step.image), *step.words(step.today)]
+    limited = ["timeout", str(step.limit_s)]
+    return [*limited, "docker", "run", "--rm", "--init", "--read-only", *given, str(step.image), *step.words(step.today)]

@@ -83,7 +83,7 @@ def emit(chain: Chain) -> str:
         pause_s=PAUSE_S,
         assets="\n\n\n".join(_asset(chain, step, dated=dated) for step in chain.steps),
         job=literal(f"{identifier(chain.name)}_job"),
-        seconds=60 * chain.minutes * len(chain.levels()),
+        seconds=chain.limit_s,
         schedule=schedule if chain.schedule else "",
         names=", ".join(identifier(step.name) for step in chain.steps),
         scheduled="on_time" if chain.schedule else "",

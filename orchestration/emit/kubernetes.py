@@ -27,7 +27,7 @@ def emit(chain: Chain) -> str:
     pod = {"restartPolicy": "Never", **hardened(), **({"initContainers": first} if first else {}), "containers": [last]}
     job = {
         "backoffLimit": RETRIES,
-        "activeDeadlineSeconds": 60 * chain.minutes * len(chain.steps),
+        "activeDeadlineSeconds": sum(step.limit_s for step in chain.steps) * (1 + RETRIES),
         "ttlSecondsAfterFinished": 86_400,
         "podFailurePolicy": {
             "rules": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from textwrap import indent
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ def literal(value: object) -> str:
     """A value, over several lines where one would be too long."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, timedelta):
+        return f"timedelta(seconds={value.total_seconds():.0f})"
     if not isinstance(value, dict | list):
         return repr(value)
     parts = (

@@ -57,7 +57,7 @@ def _task(chain: Chain, step: Step) -> dict[str, Any]:
             "Overrides": {"Cpu": str(step.spec.cpu), "Memory": str(step.spec.memory), "ContainerOverrides": [override]},
             "PropagateTags": "TASK_DEFINITION",
         },
-        "TimeoutSeconds": 60 * chain.minutes,
+        "TimeoutSeconds": step.limit_s,
         "HeartbeatSeconds": HEARTBEAT_S,
         "Retry": [{"ErrorEquals": [f"Exit{RETRIED}"], "IntervalSeconds": PAUSE_S, "BackoffRate": 2.0, "MaxAttempts": RETRIES}],
     }

@@ -126,7 +126,7 @@ def _scale_deployments() -> tuple[list[Wanted], Wanted]:
     """The job that sleeps, which is in no catalogue, and the flow."""
     folder = Path(__file__).parent / "extract_sleep"
     declared = declaration.of_file(folder / "pyproject.toml")
-    names = ("name", "description", "cpu", "memory", "schedule", "timezone", "hosts", "secrets", "reads", "writes")
+    names = ("name", "description", "cpu", "memory", "deadline_s", "schedule", "timezone", "hosts", "secrets", "reads", "writes")
     spec = JobSpec(package=SLEEP, folder=folder, **{name: getattr(declared, name) for name in names})
     program = [sys.executable, "-m", SLEEP]
     described = json.loads(subprocess.run([*program, "describe"], cwd=deploy.REPOSITORY, capture_output=True, check=True).stdout)  # noqa: S603

@@ -40,6 +40,7 @@ description = "Ends as it is told to."
 [tool.finelt]
 cpu = 256
 memory = 512
+deadline_s = 600
 {declared}
 """
 COMMAND = """#!{python}

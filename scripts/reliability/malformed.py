@@ -184,6 +184,12 @@ def rows_of(data: bytes) -> int:
     return int(read_parquet(io.BytesIO(data)).read_all().num_rows)
 
 
+def values_of(data: bytes) -> list[object]:
+    """All values of a Parquet file, column by column."""
+    table = read_parquet(io.BytesIO(data)).read_all()
+    return [value for name in table.schema.names for value in table.column(name).to_pylist()]
+
+
 def recommit(where: Lake, name: str, partition: str, number: int) -> None:
     """Commit a partition again, another volume in each row."""
     head = where.head(name, partition)

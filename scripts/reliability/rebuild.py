@@ -43,6 +43,7 @@ def main(lake: str, into: str, warehouse: str | None, password: str) -> None:
                 sys.stderr.write(f"{done.receipt['error'] if done.receipt else done.stderr.strip().splitlines()[-1]}\n")
                 sys.exit(done.code)
             click.echo(f"{job}: {done.receipt and done.receipt['committed']} made")
+            _report_gaps(done)
         if warehouse:
             with _connected(into, secret) as made, _connected(warehouse, secret) as there:
                 _compare(scene.tables(made, unlike=ONCE), scene.tables(there, unlike=ONCE))
@@ -57,6 +58,13 @@ def _connected(url: str, password: str) -> psycopg.Connection[Any]:
         return psycopg.connect(url, password=password, autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:
         raise click.UsageError(f"{url} cannot be reached: {str(error).strip().splitlines()[-1]}") from None
+
+
+def _report_gaps(done: scene.Ended) -> None:
+    """Say which commits could not be loaded: what only they had is missing from the history."""
+    for partition in (done.receipt or {}).get("partitions", ()):
+        for gap in partition.get("gaps", ()):
+            click.echo(f"GAP     {partition['dataset']}/{partition['partition']}: {gap}")
 
 
 def _compare(made: scene.State, there: scene.State) -> None:

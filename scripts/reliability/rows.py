@@ -17,7 +17,21 @@ from jobkit.lake import Draft, Lake
 from jobkit.store import FileStore
 
 from orchestration import extracts
-from scripts.reliability import corrections, faulty, kills, malformed, oddities, outages, publication, scene
+from scripts.reliability import (
+    answers,
+    corrections,
+    damage,
+    deadlines,
+    faulty,
+    kills,
+    malformed,
+    memory,
+    oddities,
+    outages,
+    publication,
+    scene,
+    secret_echoes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,10 +65,14 @@ class Much(NamedTuple):
     documents: int
     names: int
     outages: int
+    answers: int
+    echoes: int
 
 
-ALL = Much(seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10)
-LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1)
+ALL = Much(
+    seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10, answers=2_000, echoes=600
+)
+LESS = Much(seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1, answers=60, echoes=28)
 
 
 def killed(stage: Stage, much: Much, rng: random.Random) -> Row:
@@ -439,32 +457,49 @@ def hostile(stage: Stage, much: Much, rng: random.Random) -> Row:
     )
 
 
-def canaries(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
-    """A secret through every job that takes one, where it goes well and where it does not."""
+def canaries(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """A secret through every job that takes one: where it goes well, where it is sent back, where it is in the wrong place."""
+    wrong, trials = _well_and_not(stage)
+    for count, sentences in (
+        secret_echoes.echoes(stage, much.echoes, rng),
+        secret_echoes.urls(stage, much.echoes, rng),
+        secret_echoes.unsendable(stage),
+        secret_echoes.passwords(stage),
+    ):
+        trials += count
+        wrong += sentences
+    return Row(
+        "Canary secrets: vendors that send the token back in headers, bodies, redirects and rows; credentials in URLs; wrong passwords",
+        trials,
+        "0 in logs, receipts, lineage, Dagster's messages, argv and the lake; an answer that holds the token is refused",
+        tuple(wrong[:3]),
+    )
+
+
+def _well_and_not(stage: Stage) -> tuple[list[str], int]:
     wrong, trials = [], 0
     for job in ("extract-tiingo-prices", "extract-massive-daily-prices"):
         for base in ("", "/~limited", "/~html", "/~truncated"):
             place = stage.fresh("lake")
-            host = {"extract-tiingo-prices": "api.tiingo.com", "extract-massive-daily-prices": "api.massive.com"}[job]
+            host = secret_echoes.HOSTS[job]
             options = [*stage.asks(job), "--base-url", f"{stage.vendors}{base}/{host}", "--patience", "0"]
-            process = scene.start(job, ["--lake", str(place), *options])
-            with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as file:  # noqa: PTH123  one line of a process
-                seen = [file.read()]
-            done = scene.ended(process)
-            seen += [done.stdout, done.stderr]
-            seen += [path.read_bytes().decode(errors="replace") for path in place.rglob("*") if path.is_file()]
+            heard = secret_echoes.listen(job, ["--lake", str(place), *options], stage.fresh("sinks"))
+            everything = heard.everything + (secret_echoes.kept(place) if place.exists() else "")
             trials += 1
-            wrong += [f"{job}{base}: the token is in what it said or wrote"] if any(scene.TOKEN in text for text in seen) else []
-    url = stage.database()
-    for job in ("load-warehouse", "transform-warehouse"):
-        given = ["--lake", str(stage.fresh("lake"))] if job == "load-warehouse" else []
-        for password in ("env://CANARY", stage.server.password_reference):
-            done = scene.run(job, [*given, "--warehouse", url, "--warehouse-password", password])
-            trials += 1
-            wrong += [f"{job}: a password is in what it said"] if scene.TOKEN in done.stdout + done.stderr else []
-            wrong += [f"{job}: the password is in what it said"] if stage.server.password in done.stdout + done.stderr else []
-    stage.drop(url)
-    return Row("Canary secrets, where a job goes well and where it fails", trials, "0 in logs, receipts, argv and the lake", tuple(wrong))
+            wrong += [f"{job}{base}: the token is in what it said or wrote"] if secret_echoes.leaks(everything, scene.TOKEN) else []
+    return wrong, trials
+
+
+def hanging(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Whoever a job waits for hangs."""
+    found = deadlines.trials(stage, every=much.seeds > 1)
+    return Row(
+        "Whoever a job waits for hangs: vendors that trickle or are silent, S3 and Postgres that do not answer, a table held by another",
+        found.trials,
+        f"exit code 75 and a receipt {found.longest_s:.1f} s after the start at most, with a deadline of {deadlines.DEADLINE_S} s; "
+        "run again, all is well",
+        tuple(found.wrong[:3]),
+    )
 
 
 def withheld(stage: Stage, much: Much, rng: random.Random) -> Row:
@@ -503,6 +538,76 @@ def odd_drops(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG
     )
 
 
+def damaged(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """A lake in which a commit or a file went bad."""
+    trials, wrong = damage.damaged(stage, much, rng)
+    return Row(
+        f"{len(damage.ROT)} ways to go bad, of a commit, an older one, their files, quarantine and vendor bytes, on files and on S3",
+        trials,
+        "the load passes over an older commit and reports it, or that partition fails alone with 65; run again, the extract rewrites the "
+        "file or adds a commit, and the load has every row",
+        wrong[:3],
+    )
+
+
+def shrunken(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Answers that leave out rows that the lake holds."""
+    trials, wrong = damage.shrunken(stage, much, rng)
+    return Row(
+        "Answers of every dataset that leave out some of the rows held, from one to all, and have others besides",
+        trials,
+        "refused past the contract's share and nothing closed; where it is allowed, the receipt says how many rows were closed",
+        wrong[:3],
+    )
+
+
+def clocks(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Commits made by a clock that was off."""
+    trials, wrong = damage.clocked(stage, much, rng)
+    return Row(
+        "Each commit of a history made by a clock that was minutes to decades ahead or behind, on files and on S3",
+        trials,
+        "every row known now, none in the future, no version that ends before it begins; the receipt says what was corrected",
+        wrong[:3],
+    )
+
+
+def whole(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Answers in many members and framings, cut and damaged."""
+    found = answers.packed(much.answers, rng)
+    return Row("Answers in any gzip members, framing and segments; cut, damaged or with bytes behind them", *found[:2], found.wrong[:3])
+
+
+def doubled(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Keys that an object has twice."""
+    found = answers.doubled(much.answers, rng)
+    return Row("JSON in which one object has a key twice, written in any way", *found[:2], found.wrong[:3])
+
+
+def slow(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Vendors that send a byte a second."""
+    found = answers.slow(stage, ("head", "body", "chunks") if much.seeds > 1 else ("body",))
+    return Row("A vendor that sends a byte a second, in header fields or body", *found[:2], found.wrong[:3])
+
+
+def worded(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """Limits, maintenance and refusals, in vendors' words."""
+    found = answers.words(stage, tuple(answers.JOBS) if much.seeds > 1 else ("extract-massive-daily-prices",))
+    return Row("Limits, maintenance and refusals in vendors' words, with and without a status", *found[:2], found.wrong[:3])
+
+
+def fitted(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """The largest answers in the memory that jobs declare."""
+    found = memory.measured(stage, list(memory.EXTRACTORS) if much.seeds > 1 else ["extract-sec-filers"])
+    peaks = ", ".join(f"{name} {peak}" for name, peak in found.peaks.items())
+    return Row(
+        "The largest answer each extractor takes and its densest, six at once, in the memory it declares; one byte more",
+        found.runs,
+        f"kept by {found.how}: done or refused (65), never killed; peaks in MiB: {peaks}",
+        found.wrong[:3],
+    )
+
+
 ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "kills": killed,
     "readers": read,
@@ -518,4 +623,13 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "drops": odd_drops,
     "canaries": canaries,
     "publication": withheld,
+    "damage": damaged,
+    "shrinking": shrunken,
+    "clocks": clocks,
+    "whole": whole,
+    "doubled": doubled,
+    "slow": slow,
+    "words": worded,
+    "memory": fitted,
+    "deadlines": hanging,
 }

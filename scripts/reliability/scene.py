@@ -10,10 +10,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 from jobkit import store as stores
 from jobkit.lake import Lake
@@ -107,10 +108,10 @@ def words(given: Mapping[str, Any]) -> list[str]:
     return [word for name, value in pairs for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def start(job: str, options: Sequence[str], *, verb: str = "run", **environ: str) -> subprocess.Popen[str]:
-    """Start a job as a process of its own, which knows nothing of ours."""
+def start(job: str, options: Sequence[str], *, verb: str = "run", prefix: Sequence[str] = (), **environ: str) -> subprocess.Popen[str]:
+    """Start a job as a process of its own, which knows nothing of ours; `prefix` are words before its command."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("FINELT_", "PREFECT_"))}
-    command = [sys.executable, "-m", job.replace("-", "_"), verb, *options]
+    command = [*prefix, sys.executable, "-m", job.replace("-", "_"), verb, *options]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env={**ours, "CANARY": TOKEN, **environ}, text=True, **both)  # type: ignore[call-overload,no-any-return]  # noqa: S603
 
@@ -147,11 +148,10 @@ def lake(url: str | Path) -> State:
         for partition in where.partitions(dataset):
             history = where.history(dataset, partition)
             for commit in history:
-                for file in (commit.data, commit.quarantine, *commit.source):
-                    if file is not None:
-                        where.read(file)
+                for file in commit.files:
+                    where.read(file)
             found[f"{dataset}/{partition}"] = [
-                {name: value for name, value in asdict(commit).items() if name not in ("known_at", "source")}
+                {name: value for name, value in msgspec.to_builtins(commit).items() if name not in ("known_at", "source")}
                 | {"sources": len(commit.source)}  # not which: some vendors number their answers, so no two are the same
                 for commit in history
             ]

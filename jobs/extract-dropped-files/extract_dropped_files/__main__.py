@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
 OPTIONS = [
     options.lake(),
-    options.option("--drop", required=True, metavar="URL", help="Where files wait as DATASET/NAME: a directory or s3://bucket/prefix."),
+    options.place("--drop", required=True, help="Where files wait as DATASET/NAME: a directory or s3://bucket/prefix."),
     options.option("--key", metavar="DATASET/NAME", help="The one file to take. Default: all that wait."),
+    options.allow_shrinking(),
 ]
 
 
-def run(job: Job, *, lake: str, drop: str, key: str | None) -> None:
+def run(job: Job, *, lake: str, drop: str, key: str | None, allow_shrinking: bool) -> None:
     """Take what was dropped. A file that is refused does not keep the others out."""
     from extract_dropped_files import work  # noqa: PLC0415  describe needs none of it
 
-    work.run(job, lake, drop, key)
+    work.run(job, lake, drop, key, allow_shrinking=allow_shrinking)
 
 
 def check(job: Job, *, lake: str, drop: str, **_: Any) -> None:  # noqa: ANN401, ARG001
@@ -30,7 +31,7 @@ def check(job: Job, *, lake: str, drop: str, **_: Any) -> None:  # noqa: ANN401,
     work.check(lake, drop)
 
 
-def plan(job: Job, *, lake: str, drop: str, key: str | None) -> list[dict[str, Any]]:  # noqa: ARG001
+def plan(job: Job, *, lake: str, drop: str, key: str | None, **_: Any) -> list[dict[str, Any]]:  # noqa: ANN401, ARG001
     """The files that wait, the partition each would fill, and what the lake holds of it."""
     from extract_dropped_files import work  # noqa: PLC0415
 

@@ -38,9 +38,7 @@ def read(rules: Contract, sheet: Sheet) -> Delivery:
     rows = len(next(iter(sheet.columns.values()), []))
     _check_footers(rules, sheet)
     if not rows:
-        raise BadDataError(
-            "it has a header and no rows; nothing was changed. Send the rows, or ask for the partition to be emptied by hand"
-        )
+        raise BadDataError("it has a header and no rows, so that nothing says what it replaces; nothing was changed. Send the rows")
     _check_header(rules, sheet)
     faults: Untyped = {}
     columns: Columns = {}
@@ -194,11 +192,12 @@ def parts(rules: Contract, delivery: Delivery, good: Good, name: str) -> Iterato
         return
     for place, name_of_part in enumerate(found):
         inside = {number for number, one in enumerate(partitions, 1) if one == name_of_part or (one not in found and place == 0)}
-        table, bad = _only(good.table, inside), good.quarantine and _only(good.quarantine, inside)
-        quarantine = bad if bad and bad.num_rows else None
-        dropped = good.dropped if place == 0 else 0
-        read = table.num_rows + (quarantine.num_rows if quarantine else 0) + dropped
-        yield name_of_part, Good(table, quarantine, read, dropped, good.warnings if place == 0 else ())
+        table = _only(good.table, inside)
+        rejected = _only(good.rejected_keys, inside) if good.rejected_keys else None
+        bad = _only(good.quarantine, inside) if good.quarantine else None
+        quarantined, rejected_rows = bad.num_rows if bad else 0, rejected.num_rows if rejected else 0
+        read, warnings = table.num_rows + rejected_rows, good.warnings if place == 0 else ()
+        yield name_of_part, Good(table, bad if quarantined else None, read, rejected_rows - quarantined, warnings, rejected)
 
 
 def partition(rules: Contract, cells: Sequence[str | None]) -> str:

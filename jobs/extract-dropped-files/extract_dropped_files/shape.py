@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LARGEST_BYTES = 64 << 20  # of a file once unpacked; what is larger comes in several
 LARGEST_RATIO, SUSPECT_BYTES = 200, 1 << 20  # a file of figures shrinks to a tenth; a bomb to a thousandth
+BYTES_PER_LINE = 32  # rows cost more memory than their bytes
 ENDING = re.compile(r"\.(csv|xlsx|parquet|jsonl|ndjson|gz|zip)$", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -97,7 +98,14 @@ def shape(data: bytes, name: str, layout: Layout = Layout()) -> Sheet:  # noqa: 
         raise BadDataError(f"{name} is of no kind that is read here; {EXPECTED}")
     if not data:
         raise BadDataError(f"{name} is empty; was it sent before it was written?")
+    if read in (_csv, _json_lines) and _count_lines(data) * BYTES_PER_LINE > max(len(data), SUSPECT_BYTES):
+        raise BadDataError(f"{name} has more than one line in {BYTES_PER_LINE} bytes, which no file of figures has")
     return read(data, name, layout)
+
+
+def _count_lines(data: bytes) -> int:
+    """How many lines there may be, whatever ends them."""
+    return max(data.count(b"\n"), data.count(b"\r"))
 
 
 def _ending(name: str) -> str:

@@ -19,12 +19,14 @@ from extract_dropped_files.source import ASIDE, Drop, UnsettledError
 
 if TYPE_CHECKING:
     from jobkit.command import Job
-    from jobkit.contract import Contract, Good
-    from jobkit.lake import Commit, Source
+    from jobkit.contract import Columns, Contract, Good
+    from jobkit.lake import Commit, Look, Source
 
 PACKAGE = "extract_dropped_files"
 CONTRACT = ".odcs.yaml"
+ROWS_LOOKED_AT = 100_000  # for those to tell: reasons take more memory than rows
 ROWS_TOLD = 100  # of those that a file was refused for
+Parts = tuple[tuple[str, "Good"], ...]  # the rows of a file by the lake partition that they fill
 
 
 class RefusedFileError(BadDataError):
@@ -35,11 +37,15 @@ class RefusedFileError(BadDataError):
         self.reasons = reasons
 
 
+class ShrunkenFileError(BadDataError):
+    """The file leaves out rows that the lake has in the partitions that it fills."""
+
+
 class Judged(NamedTuple):
     """A file that keeps its contract: the contract, and its rows by the lake partition that they fill."""
 
     rules: Contract
-    parts: tuple[tuple[str, Good], ...]
+    parts: Parts
 
 
 def folders() -> list[str]:
@@ -48,7 +54,7 @@ def folders() -> list[str]:
     return sorted(name.removesuffix(CONTRACT) for name in names if name.endswith(CONTRACT))
 
 
-def run(job: Job, lake: str, drop: str, key: str | None) -> None:
+def run(job: Job, lake: str, drop: str, key: str | None, *, allow_shrinking: bool = False) -> None:
     """Take one file, or all that wait. The first refusal is raised when all are done."""
     store, place = Lake(lake), Drop(drop)
     keys = _keys(place, key)
@@ -56,7 +62,7 @@ def run(job: Job, lake: str, drop: str, key: str | None) -> None:
     unsettled: list[str] = []
     for done, name in enumerate(keys, start=1):
         try:
-            _take(job, store, place, name)
+            _take(job, store, place, name, allow_shrinking=allow_shrinking)
         except (BadDataError, UnsettledError) as error:
             (refused if isinstance(error, BadDataError) else unsettled).append(f"{contracts.escaped(name)}: {error}")
             job.outcome(name.partition("/")[0], contracts.escaped(name), "failed", reason=str(error))
@@ -81,9 +87,8 @@ def plan(lake: str, drop: str, key: str | None) -> list[dict[str, Any]]:
             planned.append(told)
             continue
         for partition, _ in judged.parts if judged else ():
-            head = store.head(judged.rules.dataset, partition) if judged else None
             dataset = judged.rules.dataset if judged else ""
-            planned.append({"dataset": dataset, "partition": partition, "asks": name, "commit": head.number if head else None})
+            planned.append({"dataset": dataset, "partition": partition, "asks": name, "commit": store.look(dataset, partition).held})
     return planned
 
 
@@ -112,7 +117,7 @@ def _order(key: str) -> tuple[str, str, int, str]:
         return (key, "", 0, "")
 
 
-def _take(job: Job, lake: Lake, drop: Drop, key: str) -> None:
+def _take(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) -> None:
     """Commit a file and put it aside. Raises BadDataError when it is refused, by this run or the one before."""
     file = drop.read(key, shape.LARGEST_BYTES)
     if file is None:
@@ -120,7 +125,10 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str) -> None:
         return
     try:
         rules, parts = judge(key, file.data)
-        _check_revisions(job, lake, rules, parts, key)
+        looks = [lake.look(rules.dataset, partition) for partition, _ in parts]
+        _check_revisions(job, rules, parts, looks, key)
+        if len(parts) > 1 and not allow_shrinking:  # before any is committed
+            _check_missing(lake, rules, parts, looks)
     except BadDataError as error:
         drop.reject(file, str(error), error.reasons if isinstance(error, RefusedFileError) else [str(error)])
         raise
@@ -129,9 +137,29 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str) -> None:
     def keep() -> tuple[Source, ...]:
         return (lake.keep(rules.dataset, file.data, about),)
 
-    for partition, good in parts:
-        fill.commit(job, lake, rules, partition, good, keep)
+    try:
+        for (partition, good), look in zip(parts, looks, strict=True):
+            fill.commit(
+                job, lake, rules, partition, good, keep,
+                refuse=_refuse_shrunken, allow_shrinking=allow_shrinking, look=look,
+            )  # fmt: skip
+    except ShrunkenFileError as error:
+        drop.reject(file, str(error), [str(error)])
+        raise
     drop.accept(file)
+
+
+def _refuse_shrunken(told: str) -> ShrunkenFileError:
+    return ShrunkenFileError(
+        f"{told}; drop a file that has all rows, or drop this one again and run once with --allow-shrinking if they are to go"
+    )
+
+
+def _check_missing(lake: Lake, rules: Contract, parts: Parts, looks: list[Look]) -> None:
+    """Nothing, where no part of the file leaves out more rows than its contract allows. Raises ShrunkenFileError."""
+    for (_, good), look in zip(parts, looks, strict=True):
+        if look.head:
+            fill.measure_change(lake, rules, good, look.head, refuse=_refuse_shrunken, allow_shrinking=False)
 
 
 def judge(key: str, data: bytes) -> Judged:
@@ -141,7 +169,8 @@ def judge(key: str, data: bytes) -> Judged:
     try:
         return Judged(rules, _parts(rules, data, name))
     except BadDataError as error:
-        raise RefusedFileError(str(error), _reasons(rules, data, name)) from None
+        message = str(error)  # the error itself holds the rows in memory
+    raise RefusedFileError(message, _reasons(rules, data, name))
 
 
 def _rules(folder: str) -> Contract:
@@ -156,7 +185,7 @@ def _rules(folder: str) -> Contract:
     return rules
 
 
-def _parts(rules: Contract, data: bytes, name: str) -> tuple[tuple[str, Good], ...]:
+def _parts(rules: Contract, data: bytes, name: str) -> Parts:
     read = delivery.read(rules, shape.shape(data, name, rules.layout))
     good = contracts.enforce(rules, read.columns, read.reading)
     return tuple(delivery.parts(rules, read, good, _revision(rules, name)[0]))
@@ -178,11 +207,11 @@ def _revision(rules: Contract, name: str) -> tuple[str, int]:
     return (stem[: match.start()] + stem[match.end() :], int(match[1])) if match else (stem, 1)
 
 
-def _check_revisions(job: Job, lake: Lake, rules: Contract, parts: tuple[tuple[str, Good], ...], key: str) -> None:
+def _check_revisions(job: Job, rules: Contract, parts: Parts, looks: list[Look], key: str) -> None:
     """Nothing, where the file is no older than what the lake has in its place. Raises BadDataError."""
     name = key.rpartition("/")[2]
-    for partition, _ in parts:
-        held = _held_name(lake.head(rules.dataset, partition))
+    for (partition, _), look in zip(parts, looks, strict=True):
+        held = _held_name(look.head)
         if held is None or held == name:
             continue
         number, held_number = _revision(rules, name)[1], _revision(rules, held)[1]
@@ -210,12 +239,14 @@ def _reasons(rules: Contract, data: bytes, name: str) -> list[str]:
     try:
         _parts(shown, data, name)
     except BadDataError as error:
-        return [str(error), *_bad_rows(shown, data, name)]
-    return []
+        message = str(error)
+    else:
+        return []
+    return [message, *_bad_rows(shown, data, name)]
 
 
 def _bad_rows(rules: Contract, data: bytes, name: str) -> list[str]:
-    """What is wrong with which rows, the first of many; none where it is the file as a whole that is wrong."""
+    """What is wrong with which of the first rows, however many they are; none where it is the file as a whole that is wrong."""
     soft = replace(
         rules,
         max_bad_rows=1.0,
@@ -226,7 +257,8 @@ def _bad_rows(rules: Contract, data: bytes, name: str) -> list[str]:
     )
     try:
         read = delivery.read(soft, shape.shape(data, name, rules.layout))
-        bad = contracts.enforce(soft, read.columns, read.reading).quarantine
+        reading = read.reading._replace(sent=_first_rows(read.reading.sent))
+        bad = contracts.enforce(soft, _first_rows(read.columns), reading).quarantine
     except BadDataError:
         return []
     if bad is None:
@@ -234,6 +266,10 @@ def _bad_rows(rules: Contract, data: bytes, name: str) -> list[str]:
     numbers, reasons = (bad.column(column).to_pylist()[:ROWS_TOLD] for column in (contracts.ROW_NUMBER, "reasons"))
     more = [f"and {bad.num_rows - ROWS_TOLD:,} more rows"] if bad.num_rows > ROWS_TOLD else []
     return [f"{read.reading.place(number)}: {told}" for number, told in zip(numbers, reasons, strict=True)] + more
+
+
+def _first_rows(columns: Columns) -> Columns:
+    return {name: values[:ROWS_LOOKED_AT] for name, values in columns.items()}
 
 
 def _tell_taken(job: Job, lake: Lake, drop: Drop, key: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,9 +62,9 @@ class Place:
     def put(self, key: str, text: str | bytes) -> None:
         self.drop.store.put(key, text.encode() if isinstance(text, str) else text)
 
-    def run(self, key: str | None = None) -> list[tuple[str, str]]:
+    def run(self, key: str | None = None, *, allow_shrinking: bool = False) -> list[tuple[str, str]]:
         job = Job()
-        work.run(job, f"{self.url}/lake", f"{self.url}/drop", key)  # type: ignore[arg-type]
+        work.run(job, f"{self.url}/lake", f"{self.url}/drop", key, allow_shrinking=allow_shrinking)  # type: ignore[arg-type]
         return job.outcomes
 
     def refused(self, key: str | None = None) -> str:
@@ -85,7 +85,7 @@ class Place:
         for key in store.list(""):
             content = store.get(key)
             if key.endswith(".json"):
-                content = json.dumps({**json.loads(content), "known_at": None}).encode()
+                content = json.dumps({**json.loads(content), "known_at": None, "digest": None}).encode()
             found[f"lake/{key}"] = content
         return found
 
@@ -117,6 +117,80 @@ def test_the_same_file_again_is_unchanged_and_other_bytes_are_a_new_commit(here:
         assert here.head().number == number
     here.put(f"{KEY}.gz", gzip.compress((HEADER + rows(4)).encode()))
     assert here.run() == [(PARTITION, "unchanged")]
+
+
+def test_a_file_that_leaves_rows_out_is_refused_unless_that_is_allowed(here: Place) -> None:
+    here.put(KEY, HEADER + rows(100))
+    here.run(KEY)
+    correction = KEY.replace(".csv", "_v2.csv")
+    here.put(correction, HEADER + rows(60))
+    told = here.refused()
+    assert "40 of the 100 rows of commit 1 are missing from what came, which has 60" in told
+    assert (here.head().number, str(here.drop.refusal(correction)) in told) == (1, True)
+    here.put(correction, HEADER + rows(60))
+    assert here.run(correction, allow_shrinking=True) == [(PARTITION, "committed")]
+    assert here.head().data.rows == 60
+    assert here.lying() == [f"accepted/{KEY}", f"accepted/{correction}"]
+
+
+@pytest.mark.parametrize("allow_shrinking", [False, True])
+def test_a_header_alone_empties_no_partition(here: Place, *, allow_shrinking: bool) -> None:
+    here.put(KEY, HEADER + rows(3))
+    here.run(KEY)
+    here.put(KEY, HEADER)
+    with pytest.raises(BadDataError, match="a header and no rows"):
+        here.run(KEY, allow_shrinking=allow_shrinking)
+    assert here.head().number == 1
+
+
+def test_a_file_of_another_account_does_not_replace_those_of_the_bank(here: Place) -> None:
+    here.put(KEY, HEADER + rows(3))
+    here.run(KEY)
+    here.put(KEY.replace(".csv", "-second.csv"), HEADER + rows(3).replace("Bank,A", "Bank,B"))
+    assert "3 of the 3 rows of commit 1 are missing" in here.refused()
+    assert here.head().number == 1
+
+
+def test_of_a_file_of_several_banks_none_is_taken_where_one_has_lost_rows(here: Place) -> None:
+    whole = rows(20) + rows(20).replace("Bank", "Bank C")
+    here.put(KEY, HEADER + whole)
+    here.run(KEY)
+    here.put(KEY, HEADER + whole.replace("10,1.5,15", "20,1.5,30")[: -len(rows(20)) // 2])
+    assert "rows of commit 1 are missing" in here.refused()
+    other = delivery.partition(RULES, ["Bank C", "2026-11-20"])
+    assert [here.head(partition).number for partition in (PARTITION, other)] == [1, 1]
+    assert here.lying() == [f"accepted/{KEY}", f"rejected/{KEY}", f"rejected/{KEY}.reasons.json"]
+
+
+def test_a_row_that_is_quarantined_is_not_missing_however_its_bank_writes(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are compared as the contract reads them: the bank has other headers, blanks and lower case."""
+    fields = tuple(replace(field, source=f"bank's {field.name}") for field in RULES.fields)
+    rules = replace(RULES, fields=fields, max_missing_rows=0.0)
+    monkeypatch.setattr(work.extract, "contract", lambda _package, _dataset: rules)
+    header = ",".join(f"bank's {name}" for name in HEADER.strip().split(",")) + "\n"
+    here.put(KEY, header + rows(100))
+    here.run(KEY)
+    bad = "2026-11-20, Bank ,A7 ,us0378331005,ten,1.5,15,USD\n"
+    here.put(KEY, header + "".join(bad if ",A7," in line else line for line in rows(100).splitlines(keepends=True)))
+    assert here.run(KEY) == [(PARTITION, "committed")]
+    head = here.head()
+    assert (head.data.rows, head.quarantine.rows) == (99, 1)
+
+
+def test_a_damaged_commit_is_followed_by_the_file_that_comes_next(here: Place) -> None:
+    here.put(KEY, HEADER + rows(3))
+    here.run(KEY)
+    here.lake.store.put(here.lake.commit_key(DATASET, PARTITION, 1), b"{}")
+    here.put(KEY, HEADER + rows(2))
+    assert here.run(KEY) == [(PARTITION, "committed")]
+    assert (here.head().number, here.head().data.rows) == (2, 2)
+
+
+def test_a_correction_may_take_a_few_rows_back(here: Place) -> None:
+    for count in (100, 95):
+        here.put(KEY, HEADER + rows(count))
+        assert here.run(KEY) == [(PARTITION, "committed")]
+    assert here.head().data.rows == 95
 
 
 def test_all_that_wait_are_taken_and_one_that_is_refused_keeps_none_out(here: Place) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
 import zlib
@@ -10,13 +9,14 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from jobkit import csvtext
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
     from jobkit.contract import Columns
     from jobkit.extract import Ask
 
-MAX_CSV_BYTES = 64 << 20
+MAX_CSV_BYTES = 8 << 20  # the same as of the zip file: what the declared memory holds
 
 
 def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
@@ -24,27 +24,27 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
 
     The unnamed last column, left by a trailing comma on every line, is not a field; N/A is no value.
     """
-    try:
-        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(_csv(body))) if row]
-    except (ValueError, csv.Error) as error:
-        raise BadDataError(f"the ECB file is empty or no CSV: {error}") from None
-    if header[:2] != ["Date", "USD"] or any(len(row) != len(header) for row in rows):
-        raise BadDataError(f"the ECB file does not begin with Date, USD or has ragged rows; its header is {header[:5]}")
-    rows = [[_iso(row[0]), *row[1:]] for row in rows]
+    names, cells = csvtext.read(_csv(body), "the ECB file")
+    header = [name.strip() for name in names]
+    if header[:2] != ["Date", "USD"]:
+        raise BadDataError(f"the ECB file does not begin with Date, USD; its header is {header[:5]}")
+    rows = [[_iso(row[0].strip()), *(cell.strip() for cell in row[1:])] for row in cells]
     key = (lambda row: f"date={row[0]}") if ask.dataset == "ecb_fx_rates_daily" else (lambda row: f"year={row[0][:4]}")
     grouped = groupby(sorted(rows, key=key), key)
     return {partition: _columns(header, list(part)) for partition, part in grouped if partition in ask.partitions}
 
 
-def _csv(body: bytes) -> str:
+def _csv(body: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             (member,) = archive.infolist()
-            if member.file_size > MAX_CSV_BYTES:
-                raise BadDataError(f"the ECB file unpacks to {member.file_size:,} bytes, more than the {MAX_CSV_BYTES:,} it may be")
-            return archive.read(member).decode("utf-8-sig")
+            with archive.open(member) as file:  # what it says of its size is not believed
+                data = file.read(MAX_CSV_BYTES + 1)
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or packed otherwise
         raise BadDataError(f"the ECB answer is no zip with one CSV inside: {error}") from None
+    if len(data) > MAX_CSV_BYTES:
+        raise BadDataError(f"the ECB file unpacks to more than the {MAX_CSV_BYTES:,} bytes that this job has the memory for")
+    return data
 
 
 def _iso(text: str) -> str:

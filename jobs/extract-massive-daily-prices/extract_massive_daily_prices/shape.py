@@ -28,6 +28,8 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     if not isinstance(answer, dict) or answer.get("status") not in ("OK", "DELAYED"):
         raise BadDataError(f"Massive's answer for {day} is an error or another document; it begins {body[:80]!r}")
     rows = answer.get("results") or []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadDataError(f"Massive's answer for {day} has results that are no list of bars; it begins {body[:80]!r}")
     if answer.get("resultsCount", len(rows)) != len(rows):
         raise BadDataError(f"Massive's answer for {day} says {answer['resultsCount']} rows and holds {len(rows)}")
     if rows and answer.get("adjusted"):

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobkit import extract
+from jobkit.answers import Meaning
 from jobkit.extract import Ask, first_day
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.massive.com"
 PATH = "/v2/aggs/grouped/locale/us/market/stocks/{day}"
 SATURDAY = 5
+LIMITS, PLANS = "https://github.com/polygon-io/issues/issues/112", "https://massive.com/pricing"
+ANSWERS = (
+    Meaning(200, r""""status"\s*:\s*"NOT_AUTHORIZED"|unknown api key""", "refused", PLANS, "2026-11"),
+    Meaning(200, r"""^\s*\{.*"status"\s*:\s*"ERROR"|maximum requests per minute""", "temporary", LIMITS, "2026-11"),
+    Meaning(403, "maximum requests per minute", "temporary", LIMITS, "2026-11"),
+)
 
 
 def asks(*, start: date, end: date, lookback_days: int, **_: object) -> list[Ask]:
@@ -36,11 +43,11 @@ def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_minu
     from jobkit import secrets  # noqa: PLC0415  describe needs neither
     from jobkit.http import Client, Rate  # noqa: PLC0415
 
-    headers = {"Authorization": f"Bearer {secrets.resolve(token)}"}
+    headers = {"Authorization": f"Bearer {secrets.resolve_token(token)}"}
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(requests_per_minute, 60), headers=headers)
 
 
 def fetch(client: Client, ask: Ask, known: Source | None) -> Answer:
     """The answer. One without results is asked for again: Massive sends those under load too, not only for a closed market."""
     answer = extract.fetch(client, ask, known)
-    return extract.fetch(client, ask, None) if answer.body and b'"T"' not in answer.body else answer
+    return extract.fetch(client, ask, None) if answer.content and b'"T"' not in answer.content.read() else answer

@@ -44,6 +44,9 @@ def test_a_closed_market_is_a_day_without_rows(body: bytes) -> None:
         (b'{"status":"ERROR","error":"maximum requests"}', "is an error"),
         (answer(resultsCount=2), "says 2 rows and holds 1"),
         (answer(adjusted=True), "split-adjusted"),
+        (answer(results=[1]), "no list of bars"),
+        (answer(results={"T": "A"}), "no list of bars"),
+        (b'{"status":"OK","results":[],"results":[]}', "key results twice"),
         (answer(results=[{**BAR, "t": 1356728400000}]), "holds bars of 2012-12-28, none of the day asked for"),
         (answer(results=[{**BAR, "t": [1]}]), "none of the day asked for"),
     ],
@@ -81,5 +84,5 @@ def test_a_bar_is_of_its_day_in_new_york(day: str, time: str) -> None:
 
 
 def test_weekends_are_not_asked_for() -> None:
-    asked = asks(start=date(2012, 12, 28), end=date(2012, 12, 31))
+    asked = asks(start=date(2012, 12, 28), end=date(2012, 12, 31), lookback_days=0)
     assert [ask.partitions for ask in asked] == [("date=2012-12-28",), ("date=2012-12-31",)]

@@ -16,7 +16,7 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, fetch=source.fetch)
+main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, fetch=source.fetch, answers=source.ANSWERS)
 
 if __name__ == "__main__":
     main()

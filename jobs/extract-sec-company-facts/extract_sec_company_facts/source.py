@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobkit import extract
+from jobkit.answers import Meaning
 from jobkit.extract import Ask
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from jobkit.lake import Source
 
 BASE_URL = "https://data.sec.gov"
+
+FAIR_ACCESS = "https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data"
+TEN_MINUTES_S = 600.0
+ANSWERS = (
+    Meaning(403, "undeclared automated tool", "refused", FAIR_ACCESS, "2025-01"),
+    Meaning(403, "request rate threshold|rate limit|too many requests|traffic limit", "temporary", FAIR_ACCESS, "2021-05", TEN_MINUTES_S),
+)
 
 
 def asks(*, ciks: Sequence[str], **_: object) -> list[Ask]:

@@ -30,6 +30,17 @@ def test_a_fact_keeps_its_digits_whatever_json_makes_of_them() -> None:
     assert (columns["start"][0], columns["fy"][0], columns["frame"][0]) == (None, 2014, None)
 
 
+@pytest.mark.parametrize("cik", ["0000320193", "320193"])
+def test_a_filer_may_be_written_as_text(cik: str) -> None:
+    body = document(FACT % "1").replace(b'"cik":320193', f'"cik":"{cik}"'.encode())
+    assert shape(body, ASK)["cik=0000320193"]["cik"] == ["320193"]
+
+
+def test_half_of_a_surrogate_pair_is_a_fault_of_its_row() -> None:
+    columns = shape(document(FACT % "1", (FACT % "2").replace("10-Q", "\\ud83d")), ASK)["cik=0000320193"]
+    assert columns["form"] == ["10-Q", "\ud83d"]
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -37,6 +48,11 @@ def test_a_fact_keeps_its_digits_whatever_json_makes_of_them() -> None:
         (b'{"cik":320193}', "not the companyfacts document"),
         (document(FACT % "1", cik=1), "is about cik 1"),
         (document('{"end":"2014-03-29","value":1}'), "unknown field"),
+        (document('{"val":1,"val":2}'), r"us-gaap.CommonStockPar, has the key units.USD/shares\[0\].val twice"),
+        (document().replace(b'"facts":{', b'"facts":{"us-gaap":{},'), "has the key facts.us-gaap twice"),
+        (document().replace(b'"units"', b'"units":{},"units"'), "has the key units twice"),
+        (document().replace(b"320193", b'"320194"'), "is about cik '320194'"),
+        (document().replace(b"320193", b'"x"'), "is about cik 'x'"),
     ],
 )
 def test_another_document_is_refused(body: bytes, told: str) -> None:

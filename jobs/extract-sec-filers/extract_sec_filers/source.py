@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jobkit.answers import Meaning
 from jobkit.extract import Ask
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from jobkit.http import Client
 
 BASE_URL = "https://www.sec.gov"
+
+FAIR_ACCESS = "https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data"
+TEN_MINUTES_S = 600.0
+ANSWERS = (
+    Meaning(403, "undeclared automated tool", "refused", FAIR_ACCESS, "2025-01"),
+    Meaning(403, "request rate threshold|rate limit|too many requests|traffic limit", "temporary", FAIR_ACCESS, "2021-05", TEN_MINUTES_S),
+)
 
 
 def asks(**_: object) -> list[Ask]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobkit import extract
+from jobkit.answers import Meaning
 from jobkit.extract import Ask, years
 
 if TYPE_CHECKING:
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from jobkit.lake import Source
 
 BASE_URL = "https://api.tiingo.com"
+LIMITS = "https://www.tiingo.com/documentation/general/overview"
+AN_HOUR_S = 3600.0  # an allowance is by the hour, the day or the month
+ANSWERS = (
+    Meaning(200, "invalid token|supply a token|authentication credentials|do not have permission", "refused", LIMITS, "2026-11"),
+    Meaning(
+        200, "run over your|request allocation|limits increased", "temporary",
+        "https://github.com/hydrosquall/tiingo-python/issues/45", "2017-11", AN_HOUR_S,
+    ),
+    Meaning(200, r""""detail"\s*:\s*"not found""", "missing", LIMITS, "2026-11"),
+    Meaning(200, r"""^\s*(\{\s*"detail"|"?error\b)""", "temporary", LIMITS, "2026-11"),
+    Meaning(403, "run over your|request allocation|limits increased", "temporary", LIMITS, "2026-11", AN_HOUR_S),
+    Meaning(429, "", "temporary", LIMITS, "2026-11", AN_HOUR_S),
+)  # fmt: skip
 
 
 def asks(*, tickers: Sequence[str], start: date, end: date, lookback_days: int, **_: object) -> list[Ask]:
@@ -35,7 +49,7 @@ def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_hour
     from jobkit import secrets  # noqa: PLC0415  describe needs neither
     from jobkit.http import Client, Rate  # noqa: PLC0415
 
-    headers = {"Authorization": f"Token {secrets.resolve(token)}"}
+    headers = {"Authorization": f"Token {secrets.resolve_token(token)}"}
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(requests_per_hour, 3600), headers=headers)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from jobkit import csvtext
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -20,12 +19,9 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     Which tenors there are changes from year to year; an all-blank row (2010-10-11) is kept as the vendor sends it.
     """
     (partition,) = ask.partitions
-    try:
-        header, *rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig"))) if row]
-    except (ValueError, csv.Error):
-        raise BadDataError(f"the Treasury's answer for {partition} is empty or no CSV; it begins {body[:40]!r}") from None
-    if header[0] != "Date" or any(len(row) != len(header) for row in rows):
-        raise BadDataError(f"the Treasury's file for {partition} does not begin with Date or has ragged rows; its header is {header[:4]}")
+    header, rows = csvtext.read(body, f"the Treasury's answer for {partition}")
+    if header[0] != "Date":
+        raise BadDataError(f"the Treasury's file for {partition} does not begin with Date; its header is {header[:4]}")
     rows = [[_iso(row[0]), *row[1:]] for row in rows]
     if strays := {row[0][:4] for row in rows} - {partition.removeprefix("year=")}:
         raise BadDataError(f"the Treasury's file for {partition} holds days of {', '.join(sorted(strays))}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,25 +10,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from jobkit import declaration as declarations
-from jobkit import errors, logs, report, secrets
+from jobkit import errors, logs, options, redaction, report, secrets, urls
 from jobkit import receipt as receipts
+from jobkit.interruption import Interrupted, Interruption
 from jobkit.report import files
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Sequence
 
+    from jobkit.answers import Meaning
     from jobkit.declaration import Declaration
     from jobkit.report.lineage import Lineage
 
-STOP_WITHIN_S = 8.0  # the contract gives ten; what has not unwound by then is cut off, which is safe at any point
-_STOPPED = errors.StoppedError.exit_code
-_STOPPED_TOLD = "stopped by SIGTERM; nothing half done is visible, run it again to finish"
+_STOPPED, _INTERRUPTED = errors.StoppedError.exit_code, 130
+_CUT_OFF_WITHIN_S = {_STOPPED: 1.5}  # of the ten seconds after SIGTERM; the deadline leaves time to report in full
+_REPORT_WITHIN_S = 150.0
 _JSON_TYPES = {"integer": "integer", "float": "number", "boolean": "boolean"}
-
-
-class _Sigterm(BaseException):
-    """SIGTERM, on its way out through code that catches every Exception: botocore takes one for a lost connection and asks again."""
 
 
 class Job:
@@ -38,7 +34,8 @@ class Job:
 
     def __init__(self, account: receipts.Account, launcher: report.Launcher, log: logging.Logger) -> None:
         self.name, self.version = account.declaration.name, account.declaration.version
-        self.hosts = account.declaration.hosts
+        self.hosts, self.max_body_bytes = account.declaration.hosts, account.declaration.max_body_bytes
+        self.deadline_s = float(account.declaration.deadline_s)
         self.run_id, self.details, self.log = account.run_id, account.details, log
         self._account, self._launcher, self._progress = account, launcher, logs.Progress(log)
 
@@ -66,13 +63,17 @@ class Job:
 
 def build(
     package: str,
-    options: Sequence[click.Option],
+    own: Sequence[click.Option],
     *,
     run: Callable[..., None],
     check: Callable[..., None],
     plan: Callable[..., list[dict[str, Any]]],
+    answers: Sequence[Meaning] = (),
 ) -> Callable[[], NoReturn]:
-    """The console command of a job package: each verb takes the same options and a Job first."""
+    """The console command of a job package: each verb takes the same options, its `own` and those of every job, and a Job first.
+
+    `answers` are what its vendor's refusals mean.
+    """
 
     def main() -> NoReturn:
         declared = declarations.of_package(package)
@@ -80,51 +81,112 @@ def build(
         def planned(job: Job, **given: Any) -> None:  # noqa: ANN401
             job.details["plan"] = plan(job, **given)
 
-        _invoke(declared, package, list(options), {"run": run, "check": check, "plan": planned})
+        verbs: dict[str, Callable[..., None]] = {"run": run, "check": check, "plan": planned}
+        _invoke(declared, package, [*own, options.deadline(declared.deadline_s)], verbs, answers)
 
     return main
 
 
-def _invoke(declared: Declaration, package: str, options: list[click.Option], verbs: dict[str, Callable[..., None]]) -> NoReturn:
+def _invoke(
+    declared: Declaration,
+    package: str,
+    given_options: list[click.Option],
+    verbs: dict[str, Callable[..., None]],
+    answers: Sequence[Meaning],
+) -> NoReturn:
     """Parse, call, report, exit."""
+    redaction.protect_environment(os.environ)
+    redaction.cover_streams()
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    accounts = {verb: receipts.Account(declared, verb) for verb in verbs}
+    if asked in verbs:
+        _check_environment(accounts[asked])
     launcher = report.launcher(os.environ) if asked in verbs and sys.argv[1] == asked else report.Plain()
     log = logs.set_up(launcher.log)
-    accounts = {verb: receipts.Account(declared, verb) for verb in verbs}
+    told = None
+    ending = threading.Lock()  # whoever takes it ends the process
 
-    def call(verb: str, **given: Any) -> None:  # noqa: ANN401
-        accounts[verb].arguments = _shown(given, declared.secrets)
-        verbs[verb](Job(accounts[verb], launcher, log), **given)
+    def cut_off(cause: Interrupted) -> None:
+        """End with a receipt in place of a main thread that hangs."""
+        if not ending.acquire(blocking=False):
+            if cause.exit_code == _STOPPED:
+                os._exit(_STOPPED)
+            return  # it has come through after all, and reports
+        within_s = _CUT_OFF_WITHIN_S.get(cause.exit_code, _REPORT_WITHIN_S)
+        threading.Timer(within_s, os._exit, [cause.exit_code]).start()
+        try:
+            _end(accounts[asked].receipt(exit_code=cause.exit_code, error=cause.sentence), launcher, cause.exit_code, told, at_once=True)
+        finally:
+            os._exit(cause.exit_code)
 
-    group = click.Group(declared.name, help=declared.description, no_args_is_help=True)
-    trace = click.Option(
-        ["--trace"], metavar="URL", expose_value=False, callback=_traced, help="Tell this OpenTelemetry collector of the run (OTLP, HTTP)."
-    )
-    for verb, function in verbs.items():
-        text = {"run": "Do it.", "check": "Try credentials, reachability and permissions; move nothing."}
-        wanted = text.get(verb, "Say what run would do.")
-        callback = _bind(call, verb)
-        group.add_command(
-            click.Command(verb, params=[*options, trace], callback=callback, help=function.__doc__ if verb == "run" else wanted)
-        )
-    group.add_command(
-        click.Command("describe", callback=lambda: _print(describe(declared, options)), help="Print what this job is, as JSON.")
-    )
-    click.version_option(declared.version, prog_name=declared.name)(group)
+    interruption = Interruption(cut_off)
 
+    def call(verb: str, *, deadline: int, **given: Any) -> None:  # noqa: ANN401
+        interruption.set_deadline(deadline)
+        accounts[verb].arguments = _shown({**given, "deadline": deadline}, declared.secrets)
+        job = Job(accounts[verb], launcher, log)
+        job.deadline_s = float(deadline)
+        verbs[verb](job, **given)
+
+    group = _group(declared, given_options, {verb: (function, _bind(call, verb)) for verb, function in verbs.items()}, answers)
     if asked not in verbs:
         group.main(prog_name=declared.name)
     if not launcher.started():
         sys.exit(0)
-    told = None
     try:
-        _stop_on_sigterm()
+        interruption.listen(declared.deadline_s)
         told = _lineage(declared, package, accounts[asked])
         exit_code, error = _outcome(group, declared, asked, launcher, log)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what it came to is known, and is told in full
-    except _Sigterm:
-        exit_code, error = _failed(log, _STOPPED, _STOPPED_TOLD)
-    _end(accounts[asked].receipt(exit_code=exit_code, error=error), launcher, exit_code, told)
+        at_once = False
+        interruption.settle()
+    except Interrupted as cause:
+        interruption.settle()
+        at_once = True
+        exit_code, error = _failed(log, cause.exit_code, cause.sentence)
+    if not ending.acquire(blocking=False):
+        threading.Event().wait()  # cut off: another thread ends the process
+    _end(accounts[asked].receipt(exit_code=exit_code, error=error), launcher, exit_code, told, at_once=at_once)
+
+
+def _check_environment(account: receipts.Account) -> None:
+    """Nothing, when no URL in the environment holds a credential; the end with exit code 2, told to nobody but stdout, otherwise."""
+    try:
+        urls.check_environment(os.environ)
+    except errors.UsageError as error:
+        receipt = account.receipt(exit_code=error.exit_code, error=str(error))
+        _print(receipt)
+        files.write(os.environ, receipt, receipts.sentence(receipt))
+        sys.exit(error.exit_code)
+
+
+def _group(
+    declared: Declaration,
+    given_options: Sequence[click.Option],
+    verbs: dict[str, tuple[Callable[..., None], Callable[..., None]]],
+    answers: Sequence[Meaning],
+) -> click.Group:
+    """The command: for each verb its function, which explains it, and what is called."""
+    group = click.Group(declared.name, help=declared.description, no_args_is_help=True)
+    trace = click.Option(
+        ["--trace"],
+        metavar="URL",
+        type=options.Checked(urls.check_web),
+        expose_value=False,
+        callback=_traced,
+        help="Tell this OpenTelemetry collector of the run (OTLP, HTTP).",
+    )
+    for verb, (function, callback) in verbs.items():
+        text = {"run": "Do it.", "check": "Try credentials, reachability and permissions; move nothing."}
+        wanted = text.get(verb, "Say what run would do.")
+        group.add_command(
+            click.Command(verb, params=[*given_options, trace], callback=callback, help=function.__doc__ if verb == "run" else wanted)
+        )
+    described = click.Command(
+        "describe", callback=lambda: _print(describe(declared, given_options, answers)), help="Print what this job is, as JSON."
+    )
+    group.add_command(described)
+    click.version_option(declared.version, prog_name=declared.name)(group)
+    return group
 
 
 def _lineage(declared: Declaration, package: str, account: receipts.Account) -> Lineage | None:
@@ -156,13 +218,13 @@ def _outcome(
         defaults = {verb: launcher.parameters()}
         code = group.main(prog_name=declared.name, standalone_mode=False, default_map=defaults, obj=declared)
     except click.ClickException as error:
-        return _failed(log, errors.UsageError.exit_code, error.format_message())
+        return _failed(log, errors.UsageError.exit_code, _usage(error))
     except errors.JobError as error:
         if isinstance(error, errors.RefusedError) and (rotated := secrets.changed()):
             error = errors.TemporaryError(f"{error}; the secret at {rotated} has changed since, so a new run may do")
         return _failed(log, error.exit_code, str(error))
     except (click.Abort, KeyboardInterrupt):
-        return _failed(log, 130, "interrupted from the keyboard; nothing half done is visible")
+        return _failed(log, _INTERRUPTED, "interrupted from the keyboard; nothing half done is visible")
     except Exception as error:  # the one place that turns a bug into an exit code
         log.exception("bug")
         return errors.EXIT_BUG, f"a bug in {declared.name}: {type(error).__name__}: {error}"
@@ -171,12 +233,20 @@ def _outcome(
     return 0, None
 
 
+def _usage(error: click.ClickException) -> str:
+    """What click says of the command line, but for words that belong to no option: one of them may be a secret."""
+    said = error.format_message()
+    if said.startswith("Got unexpected extra argument"):
+        return "a word of the command line belongs to no option (and is not repeated here); options are given as --name VALUE"
+    return said
+
+
 def _failed(log: logging.Logger, exit_code: int, sentence: str) -> tuple[int, str]:
     log.error(sentence)
     return exit_code, sentence
 
 
-def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int, told: Lineage | None) -> NoReturn:
+def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int, told: Lineage | None, *, at_once: bool) -> NoReturn:
     if told is not None:
         told.measured(receipt)
     _print(receipt)  # after this a job says nothing more unless its launcher wants it: Airflow's DockerOperator takes the last line
@@ -190,26 +260,21 @@ def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int, tol
         trace.finished(os.environ, receipt)
     if sys.stderr.isatty():
         sys.stderr.write(f"{receipts.sentence(receipt)}\n")
-    if exit_code in (_STOPPED, 130):
+    if at_once or exit_code == _INTERRUPTED or any(_is_in_the_way(thread) for thread in threading.enumerate()):
+        sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(exit_code)  # worker threads may still be in a call; what they hold was never committed
+        os._exit(exit_code)  # worker threads may still be in a call, perhaps for ever; what they hold was never committed
     sys.exit(exit_code)
 
 
+def _is_in_the_way(thread: threading.Thread) -> bool:
+    """Whether the end of the process would wait for this thread."""
+    return not thread.daemon and thread is not threading.current_thread()
+
+
 def _print(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, default=str) + "\n")
+    sys.stdout.write(redaction.to_json(document) + "\n")
     sys.stdout.flush()
-
-
-def _stop_on_sigterm() -> None:
-    def stop(_signal: int, _frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        last_resort = threading.Timer(STOP_WITHIN_S, os._exit, [_STOPPED])
-        last_resort.daemon = True
-        last_resort.start()
-        raise _Sigterm
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 def _shown(given: dict[str, Any], hidden: Sequence[str]) -> dict[str, Any]:
@@ -222,22 +287,24 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def describe(declared: Declaration, options: Sequence[click.Option]) -> dict[str, Any]:
-    """What a job is, in JSON: options as JSON Schema, datasets, secrets, hosts, resources, schedule, exit codes."""
+def describe(declared: Declaration, given_options: Sequence[click.Option], answers: Sequence[Meaning] = ()) -> dict[str, Any]:
+    """What a job is, in JSON: options as JSON Schema, datasets, secrets, hosts, refusals, resources, deadline, schedule, exit codes."""
     return {
         "job": declared.name,
         "version": declared.version,
         "description": declared.description,
         "options": {
             "type": "object",
-            "properties": {str(option.name): _schema(option) for option in options},
-            "required": [str(option.name) for option in options if option.required],
+            "properties": {str(option.name): _schema(option) for option in given_options},
+            "required": [str(option.name) for option in given_options if option.required],
             "additionalProperties": False,
         },
         "datasets": {"reads": list(declared.reads), "writes": list(declared.writes)},
         "secrets": list(declared.secrets),
         "hosts": list(declared.hosts),
-        "resources": {"cpu": declared.cpu, "memory": declared.memory},
+        "answers": [meaning._asdict() for meaning in answers],
+        "resources": {"cpu": declared.cpu, "memory": declared.memory, **_body_limit(declared)},
+        "deadline_s": declared.deadline_s,
         "schedule": declared.schedule,
         "timezone": declared.timezone,
         "concurrency": declared.concurrency,
@@ -245,10 +312,17 @@ def describe(declared: Declaration, options: Sequence[click.Option]) -> dict[str
     }
 
 
+def _body_limit(declared: Declaration) -> dict[str, int]:
+    """The largest answer or file, for a job that takes any from outside."""
+    return {"max_body_bytes": declared.max_body_bytes} if declared.hosts or declared.max_body_mib else {}
+
+
 def _schema(option: click.Option) -> dict[str, Any]:
     kind: dict[str, Any] = {"type": _JSON_TYPES.get(option.type.name.partition(" ")[0], "string")}
     if isinstance(option.type, click.IntRange | click.FloatRange) and option.type.min is not None:
         kind["minimum"] = option.type.min
+        if option.type.max is not None:
+            kind["maximum"] = option.type.max
     if option.type.name == "date":
         kind["format"] = "date"
     if isinstance(option.type, click.Choice):

@@ -39,6 +39,7 @@ MOST_COLUMNS = 400  # a Postgres row of so many long texts just fits into a page
 MOST_KEY_BYTES = 1000  # of the texts in a key; an index of Postgres holds 2,704 bytes a row, some marts index two
 SURELY_DOUBLE = 300  # digits without an exponent that are within a double's range
 SHOWN_CHARACTERS, SHOWN_ITEMS = 40, 10  # of a value, and of a list, in a message
+ENOUGH_BAD_ROWS = 100_000  # to know that a partition is to be refused
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIMESTAMP = re.compile(  # microseconds, and offsets as far as Postgres has them
@@ -150,7 +151,7 @@ class Contract:
 
     `unique` are the columns, besides the key, that no two rows share. `partition` are the columns whose values say which lake partition a
     row of a dropped file is in; without them the file's name does. Classification and redistribution decide what is published; a dataset
-    without them is in no publication.
+    without them is in no publication. `max_missing_rows` is the share of a partition's rows that a later answer may leave out.
     """
 
     dataset: str
@@ -173,6 +174,7 @@ class Contract:
     partition: tuple[str, ...] = ()
     repeated_key: Policy = "quarantine"
     layout: Layout = Layout()
+    max_missing_rows: float = 0.0
 
     @property
     def shows_values(self) -> bool:
@@ -196,13 +198,17 @@ class Reading(NamedTuple):
 
 
 class Good(NamedTuple):
-    """A partition after its contract: typed rows, quarantined rows with reasons, and how many were read and dropped."""
+    """A partition after its contract: typed rows, quarantined rows with reasons, and how many were read and dropped.
+
+    `rejected_keys` has the row number and the typed key of each quarantined or dropped row; what could not be typed is null.
+    """
 
     table: Table
     quarantine: Table | None
     read: int
     dropped: int
     warnings: tuple[str, ...]
+    rejected_keys: Table | None = None
 
 
 def load(path: Path) -> Contract:
@@ -240,6 +246,7 @@ def enforce(contract: Contract, columns: Columns, reading: Reading | None = None
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
     warnings: list[str] = []
+    enough = max(ENOUGH_BAD_ROWS, int(contract.max_bad_rows * read))
 
     def note(breaches: Iterator[tuple[int, str, Policy]]) -> None:
         for row, reason, policy in breaches:
@@ -248,6 +255,8 @@ def enforce(contract: Contract, columns: Columns, reading: Reading | None = None
                 continue
             reasons.setdefault(row, []).append(reason)
             policies.setdefault(row, set()).add(policy)
+            if len(reasons) > enough:
+                return  # the partition is refused, and reasons take more memory than rows
 
     note(
         chain(
@@ -256,7 +265,8 @@ def enforce(contract: Contract, columns: Columns, reading: Reading | None = None
             _broken_rules(contract, fields, texts, distinct, untyped),
         )
     )
-    note(_duplicates(contract, fields, texts, distinct, untyped, set(reasons), place))
+    if len(reasons) <= enough:
+        note(_duplicates(contract, fields, texts, distinct, untyped, set(reasons), place))
     _refuse(contract, read, reasons, policies, place)
     dropped = {row for row, found in policies.items() if found == {"drop"}}
     bad = sorted(set(reasons) - dropped)
@@ -264,7 +274,8 @@ def enforce(contract: Contract, columns: Columns, reading: Reading | None = None
     kept = [row for row in range(read) if row not in out] if out else range(read)
     sent = reading.sent if reading else texts
     quarantine = _quarantine(sent, bad, {row: _joined(contract, reasons[row]) for row in bad})
-    return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings))
+    rejected_keys = _rejected_keys(contract, fields, texts, untyped, sorted(out)) if out else None
+    return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings), rejected_keys)
 
 
 def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
@@ -709,9 +720,9 @@ def _refuse(
     if fatal is not None:
         raise BadDataError(f"{contract.dataset}: {place(fatal + 1)}: {_sentence(reasons[fatal])}; the contract accepts no such row")
     if len(reasons) > contract.max_bad_rows * read:
-        row = min(reasons)
+        row, found = min(reasons), f"{'at least ' * (len(reasons) > ENOUGH_BAD_ROWS)}{len(reasons)}"
         raise BadDataError(
-            f"{contract.dataset}: {len(reasons)} of {read} rows break the contract, more than the {contract.max_bad_rows:.0%} it allows; "
+            f"{contract.dataset}: {found} of {read} rows break the contract, more than the {contract.max_bad_rows:.0%} it allows; "
             f"the first is {place(row + 1)}: {_sentence(reasons[row])}"
         )
 
@@ -740,6 +751,15 @@ def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Se
             raise RuntimeError(f"{field.name}: a value that was checked as {field.type} was not stored")
         arrays[field.name] = array
     return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
+
+
+def _rejected_keys(
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], untyped: Untyped, rows: Sequence[int]
+) -> Table:
+    """The key columns of some rows, whose other columns may hold anything."""
+    keys = [field for field in fields if field.name in contract.key]
+    known = {field.name: [None if text in untyped[field.name] else text for text in texts[field.name]] for field in keys}
+    return _typed(keys, known, rows)
 
 
 def _quarantine(sent: Columns, rows: list[int], reasons: dict[int, str]) -> Table | None:

@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+MEMORY_PER_BODY = 64  # what a job needs for an answer, in answers of that size; measured by scripts/faults memory
+
 
 @dataclass(frozen=True)
 class Declaration:
-    """One job's [project] and [tool.finelt] tables: Fargate cpu units, memory in MiB, cron schedule in `timezone`."""
+    """One job's [project] and [tool.finelt] tables: Fargate cpu units, memory in MiB, deadline in seconds, cron schedule in `timezone`.
+
+    `max_body_mib` is the largest answer that it takes; what is not declared follows from the memory.
+    """
 
     name: str
     version: str
     description: str
     cpu: int
     memory: int
+    deadline_s: int
     schedule: str | None
     timezone: str
     hosts: tuple[str, ...]
@@ -25,6 +31,12 @@ class Declaration:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     concurrency: int | None
+    max_body_mib: int | None = None
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The most bytes that an answer (or a dropped file) may have once unpacked, so that all that is made of it fits the memory."""
+        return (self.max_body_mib or self.memory // MEMORY_PER_BODY) << 20
 
 
 def of_package(package: str) -> Declaration:

@@ -3,9 +3,11 @@
     JobError
     |-- UsageError          2   the command line asks for something that cannot be
     |-- BadDataError       65   the vendor's bytes or the warehouse's rows break their contract
+    |   `-- DamagedError   65   a stored commit or file is not what was written
     |-- TemporaryError     75   the same call may succeed later; the only code worth a retry
     |-- RefusedError       77   credentials were refused
     |-- MisconfiguredError 78   a path, permission or setting on our side is wrong
+    |   `-- NewerFormatError 78  a newer version wrote what is stored
     `-- StoppedError      143   SIGTERM
 
 Anything else that escapes a job is a bug and ends as 70.
@@ -47,6 +49,10 @@ class BadDataError(JobError):
     exit_code = 65
 
 
+class DamagedError(BadDataError):
+    """What is stored is not what was written: gone, changed, or in another's place."""
+
+
 class TemporaryError(JobError):
     """Nothing is wrong with the request; trying again later may succeed."""
 
@@ -63,6 +69,10 @@ class MisconfiguredError(JobError):
     """Something on our side is set up wrongly."""
 
     exit_code = 78
+
+
+class NewerFormatError(MisconfiguredError):
+    """A newer version of finelt wrote what is stored; this one cannot read it."""
 
 
 class StoppedError(JobError):

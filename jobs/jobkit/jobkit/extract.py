@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from click import Option
 
+    from jobkit.answers import Meaning
     from jobkit.command import Job
     from jobkit.contract import Contract
     from jobkit.http import Answer, Client
@@ -56,24 +57,29 @@ def build(
     asks: Callable[..., list[Ask]],
     client: Callable[..., Client],
     fetch: Callable[[Client, Ask, Source | None], Answer] = fetch,
+    answers: Sequence[Meaning] = (),
 ) -> Callable[[], NoReturn]:
-    """The console command of an extractor. `asks` and `client` take all its options by name, `client` the declared hosts before them."""
+    """The console command of an extractor. `asks` and `client` take all its options by name, `client` the declared hosts before them.
+
+    `answers` is the table of what its vendor answers besides data.
+    """
 
     def extractor(job: Job, given: dict[str, Any], patience: float) -> Extractor:
         def patient() -> Client:
             asked = client(job.hosts, **given)
-            asked.patience_s = patience
+            asked.patience_s = min(patience, job.deadline_s)
+            asked.max_body_bytes, asked.meanings = job.max_body_bytes, answers
             return asked
 
         return Extractor(package, patient, fetch, _lookback(asks, given))
 
-    def run_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
+    def run_(job: Job, *, lake: str, replay: bool, patience: float, allow_shrinking: bool, **given: Any) -> None:  # noqa: ANN401
         """Ask the vendor and commit what it answers, partition by partition."""
         from jobkit import fill  # noqa: PLC0415  describe fills nothing
 
-        fill.run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
+        fill.run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay, allow_shrinking=allow_shrinking)
 
-    def check_(job: Job, *, lake: str, replay: bool, patience: float, **given: Any) -> None:  # noqa: ANN401
+    def check_(job: Job, *, lake: str, replay: bool, patience: float, allow_shrinking: bool, **given: Any) -> None:  # noqa: ANN401, ARG001
         from jobkit import fill  # noqa: PLC0415
 
         fill.check(extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
@@ -83,7 +89,14 @@ def build(
 
         return fill.plan(asks(**given), lake=lake)
 
-    return command.build(package, [shared.lake(), *options, shared.patience(), shared.replay()], run=run_, check=check_, plan=plan_)
+    return command.build(
+        package,
+        [shared.lake(), *options, shared.patience(), shared.replay(), shared.allow_shrinking()],
+        run=run_,
+        check=check_,
+        plan=plan_,
+        answers=answers,
+    )
 
 
 def _lookback(asks: Callable[..., list[Ask]], given: dict[str, Any]) -> frozenset[tuple[str, str]]:

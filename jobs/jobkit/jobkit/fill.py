@@ -5,46 +5,68 @@ from __future__ import annotations
 import importlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jobkit import changes, redaction, secrets
 from jobkit import contract as contracts
-from jobkit.errors import UsageError
+from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
 from jobkit.extract import contract, partitions
-from jobkit.lake import About, Commit, Draft, Lake, Source
+from jobkit.lake import About, Commit, Draft, Lake, Look, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jobkit.command import Job
     from jobkit.contract import Columns, Contract, Good
+    from jobkit.errors import JobError
     from jobkit.extract import Ask, Extractor
     from jobkit.http import Answer, Client
 
-    Answered = tuple[Ask, list[Commit | None], Answer | None]
+    Answered = tuple[Ask, list[Look], Answer | None]
 
 AHEAD = 4  # questions under way at once; the client's rate holds whatever this is
+LOOKS = 8  # partitions looked at in the lake at once
 
 
-def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:
-    """Fill the partitions of all questions, each committed on its own."""
-    store = Lake(lake)
+class ShrunkenAnswerError(TemporaryError):
+    """An answer leaves out rows that the lake holds: cut short or withdrawn, which only time or a person can tell."""
+
+
+class ShrunkenReplayError(BadDataError):
+    """Today's parser and contract make fewer rows of the kept bytes than were made of them before."""
+
+
+class Fill(NamedTuple):
+    """What filling partitions works with."""
+
+    job: Job
+    lake: Lake
+    extractor: Extractor
+    allow_shrinking: bool
+
+
+def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool, allow_shrinking: bool = False) -> None:
+    """Fill the partitions of all questions, each committed on its own. A refusal of one does not keep the others out; it is raised last."""
+    fill = Fill(job, Lake(lake), extractor, allow_shrinking)
     rules = {dataset: contract(extractor.package, dataset) for dataset in {ask.dataset for ask in asks}}
+    failures: list[JobError] = []
     if replay:
         for done, ask in enumerate(asks, 1):
-            _replay(job, store, extractor, ask, rules[ask.dataset])
+            failures += _replay(fill, ask, rules[ask.dataset])
             job.progress(done, len(asks), ask.dataset)
-        return
-    with extractor.client() as client:
-        for done, (ask, heads, answer) in enumerate(_answers(extractor, client, asks, store), 1):
-            if answer is None:
-                for partition in ask.partitions:
-                    _skip(job, ask.dataset, partition)
-            elif answer.body is None:
-                for head in heads:
-                    tell(job, head, committed=False)
-            else:
-                _fill(job, store, extractor, ask, answer, rules[ask.dataset])
-            job.progress(done, len(asks), f"{ask.dataset} {ask.partitions[-1]}")
+    else:
+        with extractor.client() as client:
+            for done, (ask, looks, answer) in enumerate(_answers(extractor, client, asks, fill.lake), 1):
+                if answer and answer.content is None:
+                    for look in looks:
+                        tell(job, look.head, committed=False)
+                else:
+                    failures += _fill(fill, ask, looks, answer, rules[ask.dataset])
+                job.progress(done, len(asks), f"{ask.dataset} {ask.partitions[-1]}")
+    if failures:
+        first, others = failures[0], len(failures) - 1
+        raise type(first)(str(first) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
 
 
 def check(extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:
@@ -59,31 +81,40 @@ def check(extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool)
 
 
 def plan(asks: Sequence[Ask], *, lake: str) -> list[dict[str, Any]]:
-    """The partitions that would be asked for, and what the lake holds of them."""
+    """The partitions that would be asked for, and what the lake holds of them: nothing where the newest commit is damaged."""
     store = Lake(lake)
-    heads = ((ask, partition, store.head(ask.dataset, partition)) for ask in asks for partition in ask.partitions)
+    looks = ((ask, partition, store.look(ask.dataset, partition)) for ask in asks for partition in ask.partitions)
     return [
-        {"dataset": ask.dataset, "partition": partition, "asks": ask.path, "commit": head.number if head else None}
-        for ask, partition, head in heads
+        {
+            "dataset": ask.dataset,
+            "partition": partition,
+            "asks": ask.path,
+            "commit": look.newest if look.head and not look.problem else None,
+        }
+        for ask, partition, look in looks
     ]
 
 
 def _answers(extractor: Extractor, client: Client, asks: Sequence[Ask], lake: Lake) -> Iterator[Answered]:
-    """Each question, the heads of its partitions and the answer; in order, a few under way at once.
+    """Each question, what the lake holds of its partitions and the answer; in order, a few under way at once.
 
     The answer is None where the vendor knows nothing of a request that only looks back.
     """
     from jobkit.http import MissingError  # noqa: PLC0415  describe needs no network
 
+    looking = ThreadPoolExecutor(LOOKS)
+
     def answer(ask: Ask) -> Answered:
-        heads = [lake.head(ask.dataset, partition) for partition in ask.partitions]
-        known = _known(heads, client.url(ask.path, ask.params).removeprefix(client.base_url))
+        looks = list(looking.map(lambda partition: lake.look(ask.dataset, partition), ask.partitions))
+        known = _known(looks, client.url(ask.path, ask.params).removeprefix(client.base_url))
+        if known and not all(looking.map(lambda look: _is_intact(lake, look), looks)):
+            known = None  # the vendor has to send everything, so that what is damaged can be rewritten
         try:
-            return ask, heads, extractor.fetch(client, ask, known)
+            return ask, looks, extractor.fetch(client, ask, known)
         except MissingError:
             if not partitions([ask]) <= extractor.lookback:
                 raise
-            return ask, heads, None
+            return ask, looks, None
 
     pool = ThreadPoolExecutor(AHEAD)
     waiting: deque[Future[Answered]] = deque()
@@ -96,56 +127,134 @@ def _answers(extractor: Extractor, client: Client, asks: Sequence[Ask], lake: La
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        looking.shutdown(wait=False, cancel_futures=True)
 
 
-def _known(heads: list[Commit | None], question: str) -> Source | None:
+def _known(looks: list[Look], question: str) -> Source | None:
     """The one answer to this very question that all its partitions were made from; only then may the vendor say `unchanged`."""
-    sources = {head.source[-1] if head and head.source else None for head in heads}
+    sources = {look.head.source[-1] if look.head and look.head.source and not look.problem else None for look in looks}
     source = sources.pop() if len(sources) == 1 else None
-    return source if source and source.url.endswith(question) else None
+    return source if source and (source.etag or source.last_modified) and source.url.endswith(question) else None
 
 
-def _fill(job: Job, lake: Lake, extractor: Extractor, ask: Ask, answer: Answer, rules: Contract) -> None:
-    body = answer.body or b""
-    shaped = _shaped(extractor, body, ask)
+def _is_intact(lake: Lake, look: Look) -> bool:
+    return look.head is not None and not any(lake.problem(file) for file in look.head.files)
 
+
+def _fill(fill: Fill, ask: Ask, looks: list[Look], answer: Answer | None, rules: Contract) -> list[JobError]:
+    """Commit an answer's partitions; none where there is no answer. Gives why some are refused."""
+    if answer:
+        secrets.refuse_echo(answer.body or b"", f"{ask.path} for {ask.dataset}")
+    shaped = _shaped(fill.extractor.package, answer.body or b"", ask) if answer else {}  # the bytes are gone before the rows are typed
+
+    @cache
     def keep() -> tuple[Source, ...]:
-        about = About(answer.url, answer.media_type, answer.etag, answer.last_modified)
-        return (lake.keep(ask.dataset, body, about),)
+        if answer is None:
+            return ()
+        about = About(*map(redaction.clean, (answer.url, answer.media_type, answer.etag, answer.last_modified)))
+        return (fill.lake.keep(ask.dataset, answer.body or b"", about),)
 
-    for partition in ask.partitions:
-        if partition in shaped:
-            commit(job, lake, rules, partition, contracts.enforce(rules, shaped[partition]), keep)
-        else:
-            _skip(job, ask.dataset, partition)
+    failures: list[JobError] = []
+    for partition, look in zip(ask.partitions, looks, strict=True):
+        try:
+            columns = shaped.pop(partition) if partition in shaped else _withdrawn(fill, rules, partition, look)
+            if columns is not None:
+                good = contracts.enforce(rules, columns)
+                commit(
+                    fill.job, fill.lake, rules, partition, good, keep,
+                    refuse=_refuse_answer, allow_shrinking=fill.allow_shrinking, look=look,
+                )  # fmt: skip
+        except (ShrunkenAnswerError, DamagedError) as error:
+            failures.append(_failed(fill.job, rules.dataset, partition, error))
+    return failures
 
 
-def _skip(job: Job, dataset: str, partition: str) -> None:
-    job.outcome(dataset, partition, "skipped", reason="the vendor has no data for it")
+def _withdrawn(fill: Fill, rules: Contract, partition: str, look: Look) -> Columns | None:
+    """What becomes of a partition that an answer has nothing of: no rows where the lake has some and they may go, else None.
+
+    Rows of a partition that is only looked back at stay in any case. Raises DamagedError where the lake's own newest commit is damaged.
+    """
+    if look.problem:
+        raise DamagedError(f"{look.problem}; the vendor has no data for {partition}")
+    held = look.head.data.rows if look.head else 0
+    if held and fill.allow_shrinking and (rules.dataset, partition) not in fill.extractor.lookback:
+        return _no_rows(rules)
+    reason = "the vendor has no data for it"
+    if look.head and held:
+        reason += f" any more; the lake keeps the {held:,} rows of commit {look.head.number}, --allow-shrinking closes them"
+        fill.job.log.warning("withdrawn", extra={"dataset": rules.dataset, "partition": partition, "rows": held, "reason": reason})
+    fill.job.outcome(rules.dataset, partition, "skipped", reason=reason)
+    return None
 
 
-def _shaped(extractor: Extractor, body: bytes, ask: Ask) -> dict[str, Columns]:
+def _no_rows(rules: Contract) -> Columns:
+    return {field.name: [] for field in rules.fields}
+
+
+def _refuse_answer(told: str) -> JobError:
+    return ShrunkenAnswerError(f"{told}; try again later, or run once with --allow-shrinking if the vendor is right")
+
+
+def _refuse_replay(told: str) -> JobError:
+    return ShrunkenReplayError(f"{told}; look at parser and contract, or run once with --allow-shrinking if that is right")
+
+
+def _failed(job: Job, dataset: str, partition: str, error: JobError) -> JobError:
+    job.log.warning("partition failed", extra={"dataset": dataset, "partition": partition, "reason": str(error)})
+    job.outcome(dataset, partition, "failed", reason=str(error))
+    return error
+
+
+def _shaped(package: str, body: bytes, ask: Ask) -> dict[str, Columns]:
     """The vendor's bytes as columns by partition, without those for which it has no data; by the extractor's own module for it."""
-    shaped: dict[str, Columns] = importlib.import_module(f"{extractor.package}.shape").shape(body, ask)
+    shaped: dict[str, Columns] = importlib.import_module(f"{package}.shape").shape(body, ask)
     return shaped
 
 
-def _replay(job: Job, lake: Lake, extractor: Extractor, ask: Ask, rules: Contract) -> None:
-    """Shape the kept bytes of each partition again. Raises UsageError where none were kept."""
+def _replay(fill: Fill, ask: Ask, rules: Contract) -> list[JobError]:
+    """Shape the kept bytes of each partition again. Gives why some are refused. Raises UsageError where none were kept."""
+    failures: list[JobError] = []
     for partition in ask.partitions:
-        head = lake.head(ask.dataset, partition)
-        if head is None and (ask.dataset, partition) in extractor.lookback:
+        look = fill.lake.look(ask.dataset, partition)
+        if not look.newest and (ask.dataset, partition) in fill.extractor.lookback:
             continue
-        if head is None:
-            raise UsageError(f"nothing to replay for {ask.dataset}/{partition}: it was never extracted; run without --replay first")
-        columns = _shaped(extractor, lake.read(head.source[-1]), ask)[partition]
-        commit(job, lake, rules, partition, contracts.enforce(rules, columns), lambda source=head.source: source)  # type: ignore[misc]
+        try:
+            _replay_one(fill, ask, rules, partition, look)
+        except BadDataError as error:
+            failures.append(_failed(fill.job, rules.dataset, partition, error))
+    return failures
 
 
-def commit(job: Job, lake: Lake, rules: Contract, partition: str, good: Good, source: Callable[[], tuple[Source, ...]]) -> None:
-    """Nothing; what keeps the contract is the partition, what does not is beside it, and the receipt says so.
+def _replay_one(fill: Fill, ask: Ask, rules: Contract, partition: str, look: Look) -> None:
+    if look.problem:  # an older commit's bytes would bring back what was known before
+        raise DamagedError(f"{look.problem}; --replay has nothing newer to read")
+    head = look.head
+    if head is None:
+        raise UsageError(f"nothing to replay for {ask.dataset}/{partition}: it was never extracted; run without --replay first")
+    shaped = _shaped(fill.extractor.package, fill.lake.read(head.source[-1]), ask)
+    good = contracts.enforce(rules, shaped[partition] if partition in shaped else _no_rows(rules))
+    commit(
+        fill.job, fill.lake, rules, partition, good, lambda: fill.lake.intact(head.source),
+        refuse=_refuse_replay, allow_shrinking=fill.allow_shrinking, look=look,
+    )  # fmt: skip
 
-    `source` keeps the bytes that the rows come from; called only where there is something new.
+
+def commit(
+    job: Job,
+    lake: Lake,
+    rules: Contract,
+    partition: str,
+    good: Good,
+    source: Callable[[], tuple[Source, ...]],
+    *,
+    refuse: Callable[[str], JobError],
+    allow_shrinking: bool,
+    look: Look | None = None,
+) -> None:
+    """Make what keeps the contract the partition, with what does not in quarantine; the receipt says what became of it.
+
+    `source` keeps the bytes that the rows come from; called only where there is something new. Where more of the rows held are missing
+    than the contract allows, nothing is committed and what `refuse` makes of a sentence is raised, unless shrinking is allowed.
     """
     for warning in good.warnings[:5]:
         job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
@@ -160,12 +269,46 @@ def commit(job: Job, lake: Lake, rules: Contract, partition: str, good: Good, so
         writer={"job": job.name, "version": job.version},
         dropped=good.dropped,
     )
-    made, committed = lake.commit(rules.dataset, partition, draft)
-    tell(job, made, committed=committed, **({"dropped": good.dropped} if good.dropped else {}))
+    change = changes.Change(draft.rows, 0, 0)
+
+    def review(head: Commit) -> None:
+        nonlocal change
+        change = measure_change(lake, rules, good, head, refuse=refuse, allow_shrinking=allow_shrinking)
+
+    look, repaired = look or lake.look(rules.dataset, partition), len(lake.repaired)
+    made, is_new = lake.commit(rules.dataset, partition, draft, look=look, review=review)
+    details: dict[str, Any] = {"dropped": good.dropped} if good.dropped else {}
+    if is_new:
+        details |= {"rows_added": change.added, "rows_closed": change.closed}
+        _warn_missing(job, made, change)
+    if lake.repaired[repaired:]:
+        details["repaired"] = lake.repaired[repaired:]
+    if is_new and look.problem:
+        details["healed"] = look.problem
+    tell(job, made, committed=is_new, **details)
 
 
-def tell(job: Job, commit: Commit | None, *, committed: bool, **details: int) -> None:
-    """Nothing; the receipt says what became of the commit's partition."""
+def measure_change(
+    lake: Lake, rules: Contract, good: Good, head: Commit, *, refuse: Callable[[str], JobError], allow_shrinking: bool
+) -> changes.Change:
+    """What the rows would change of a commit. Raises what `refuse` makes of a sentence as `commit` does."""
+    change = changes.measure(lake, head, good, rules.key)
+    if change.missing > rules.max_missing_rows * head.data.rows and not allow_shrinking:
+        raise refuse(
+            f"{head.dataset}/{head.partition}: {change.missing:,} of the {head.data.rows:,} rows of commit {head.number} are missing from "
+            f"what came, which has {good.table.num_rows:,}; nothing was committed and they stay"
+        )
+    return change
+
+
+def _warn_missing(job: Job, made: Commit, change: changes.Change) -> None:
+    if change.missing:
+        told = {"dataset": made.dataset, "partition": made.partition, "commit": made.number, "rows": change.missing}
+        job.log.warning("rows closed that were not sent again", extra=told)
+
+
+def tell(job: Job, commit: Commit | None, *, committed: bool, **details: Any) -> None:  # noqa: ANN401  free JSON
+    """Say in the receipt what became of the commit's partition."""
     if commit is None:  # a vendor that says `unchanged` of what we never had
         raise UsageError("the vendor says nothing changed, but the lake holds nothing; run again")
     job.outcome(

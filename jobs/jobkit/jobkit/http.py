@@ -1,24 +1,24 @@
 """A polite and suspicious HTTP client: paced, patient, and sure that what it hands on is what the vendor sent.
 
 Paces requests, honours Retry-After, asks conditionally, and refuses other hosts, private addresses behind public names, redirects
-elsewhere, bodies that are cut short, oversized or of another media type than asked for.
+elsewhere, and bodies that are not whole, too large or of another media type than asked for. It keeps no cookies.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
-import zlib
+import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
-from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, NamedTuple, Self
+from urllib.parse import urlencode
 
-from jobkit import logs, steps
-from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, TemporaryError, UsageError
+from jobkit import answers, headers, logs, steps, urls
+from jobkit import body as bodies
+from jobkit.body import LaterError
+from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,13 +27,19 @@ if TYPE_CHECKING:
     import pyrate_limiter
     from stamina.instrumentation import RetryDetails
 
+    from jobkit.answers import Meaning
+    from jobkit.body import Body
     from jobkit.lake import Source
+    from jobkit.network import Host
 
-MAX_BODY_BYTES = 1 << 30
+__all__ = ["Answer", "Client", "LaterError", "MissingError", "Rate"]
+
+MAX_BODY_BYTES = 8 << 20  # for a client that is told no other limit
 MAX_WAIT_S = 90.0
 TRIES = 10
 REDIRECTS = 3
 SHORT_S, SPARE = 10, 1.02
+CLOCKS_APART_S = 300.0  # between the vendor's clock and ours, before somebody should look
 USER_AGENT = "finelt/0.1 (+batch extractor)"
 
 
@@ -45,52 +51,50 @@ class Rate(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A vendor's answer: the decoded body, or None where nothing changed since what we know."""
+    """A vendor's answer: its content, or None where nothing changed since what we know. `date` is when the vendor says it answered."""
 
-    body: bytes | None
+    content: Body | None
     url: str
     media_type: str
     etag: str | None
     last_modified: str | None
+    date: datetime | None = None
+
+    @property
+    def body(self) -> bytes | None:
+        """The content in memory, read each time."""
+        return None if self.content is None else self.content.read()
 
 
 class MissingError(UsageError):
     """The vendor knows nothing by this name (404)."""
 
 
-class LaterError(TemporaryError):
-    """A temporary refusal; `wait_s` is how long the vendor wants us to wait, if it says."""
-
-    def __init__(self, sentence: str, wait_s: float | None = None) -> None:
-        super().__init__(sentence)
-        self.wait_s = wait_s
-
-
 class Client:
     """Requests below one base URL. `hosts` are those the job declares; a base URL given by hand adds its own.
 
-    `patience_s` is how long a request is tried again while the vendor is busy or away; 0 asks once.
+    `patience_s` is how long a request is tried again while the vendor is busy or away; 0 asks once. `max_body_bytes` is the most that a
+    decoded body may have, `meanings` the vendor's own refusals. Each request has the deadline of jobkit.network besides.
     """
 
     patience_s: float = 60.0
+    max_body_bytes: int = MAX_BODY_BYTES
+    meanings: Sequence[Meaning] = ()
 
     def __init__(
         self, base_url: str, *, hosts: Sequence[str], accept: Sequence[str], rate: Rate, headers: Mapping[str, str] | None = None
     ) -> None:
-        import httpx2  # noqa: PLC0415  a tenth of a second that describe need not pay
-        import stamina.instrumentation  # noqa: PLC0415
+        import stamina.instrumentation  # noqa: PLC0415  a tenth of a second that describe need not pay
         from pyrate_limiter import InMemoryBucket, Limiter  # noqa: PLC0415
 
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise UsageError(f"--base-url {base_url!r} is not one; expected https://host/path")
         self._declared = frozenset(hosts)
-        self._given = None if parts.hostname in self._declared else parts.netloc
+        self._given = _given(base_url, self._declared)
         self.base_url, self._accept = base_url.rstrip("/"), tuple(accept)
         self._limiter = Limiter(InMemoryBucket([_paced(rate)]), buffer_ms=1)
+        self._requests = threading.local()
         sent = {"User-Agent": USER_AGENT, "Accept": ", ".join((*accept, "*/*;q=0.1")), "Accept-Encoding": "gzip", **(headers or {})}
-        self._client = httpx2.Client(headers=sent, timeout=httpx2.Timeout(30, connect=10), follow_redirects=False)
-        self._proxied, self._closed = bool(getproxies()), False
+        self._client = self._connected(_sendable(sent))
+        self._closed = self._clock_warned = False
         stamina.instrumentation.set_on_retry_hooks([_tell_retry])
 
     def __enter__(self) -> Self:
@@ -105,7 +109,7 @@ class Client:
         """The answer to a GET, retried while that may help.
 
         Raises MissingError on 404, RefusedError on 401 and 403, BadDataError on an answer that cannot be right, LaterError after too
-        many tries.
+        many tries; where the vendor's own words mean something else, what they mean.
         """
         import stamina  # noqa: PLC0415
 
@@ -124,78 +128,203 @@ class Client:
     def reach(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
         """Nothing, when the vendor would answer this; the body is not read."""
         with self._sent(self.url(path, params), {}) as response:
-            self._judge(response, response.headers.get("content-type", ""))
+            self._judge(response)
 
     def url(self, path: str, params: Sequence[tuple[str, str]] = ()) -> str:
         """The whole URL of a question."""
         return self.base_url + path + (f"?{urlencode(params)}" if params else "")
 
     def _once(self, url: str, known: Source | None) -> Answer:
-        validators = {"If-None-Match": known and known.etag, "If-Modified-Since": known and known.last_modified}
-        with self._sent(url, {name: value for name, value in validators.items() if value}) as response:
-            media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            facts = (url, media_type, response.headers.get("etag"), response.headers.get("last-modified"))
+        stored = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified} if known else {}
+        validators = {name: value for name, text in stored.items() if (value := headers.validator(text))}
+        with self._sent(url, validators) as response:
+            here, date = datetime.now(UTC), headers.date(response.headers.get("date"))
+            self._compare_clocks(response, date, here)
+            etag, modified = (headers.validator(response.headers.get(name)) for name in ("etag", "last-modified"))
+            media = headers.media_type(response.headers.get("content-type"))
             if response.status_code == 304:  # noqa: PLR2004
-                return Answer(None, *facts)
-            self._judge(response, media_type)
-            return Answer(_body(response, url), *facts)
+                if not validators:
+                    raise LaterError(f"{_where(response)} says that nothing changed (304), and was not asked that; try again later")
+                return Answer(None, url, media, etag, modified, date)
+            self._judge(response)
+            content = bodies.receive(response, _where(response), limit=self.max_body_bytes, media=media)
+            if (told := self._requests.progress.body_bytes - _stated(response)) > 0:
+                raise LaterError(f"{_where(response)} sent {told:,} bytes more than its Content-Length says; try again later")
+            self._hear(response, content, media)
+            return Answer(content, url, media, etag, modified, date)
 
     @contextmanager
-    def _sent(self, url: str, headers: dict[str, str]) -> Iterator[httpx2.Response]:
+    def _sent(self, url: str, fields: dict[str, str]) -> Iterator[httpx2.Response]:
         """The response to a paced request, redirects followed among allowed hosts."""
         import httpx2  # noqa: PLC0415
 
+        from jobkit.network import Progress  # noqa: PLC0415
+
         for _ in range(REDIRECTS + 1):
-            self._allow(url)
+            host = self._allow(url)
             self._limiter.try_acquire("vendor")
+            self._requests.progress = Progress()
             try:
-                with self._client.stream("GET", url, headers=headers, extensions={"trace": self._watch}) as response:
-                    if response.next_request is None:
+                with self._client.stream("GET", url, headers=fields) as response:
+                    if not response.has_redirect_location:
                         yield response
                         return
-                    url = str(response.next_request.url)
-            except httpx2.TimeoutException:
-                raise LaterError(f"{_host(url)} did not answer in time; try again later") from None
+                    url = _redirected(response)
+            except httpx2.TimeoutException as error:
+                raise LaterError(f"{host} did not answer in time: {error}; try again later") from None
             except httpx2.TransportError as error:
-                raise LaterError(f"the connection to {_host(url)} failed or broke off: {error}; try again later") from None
-        raise BadDataError(f"{_host(url)} redirects in circles; look at --base-url")
+                raise LaterError(f"the connection to {host} failed or broke off: {error}; try again later") from None
+        raise BadDataError(f"{host} redirects in circles; look at --base-url")
 
-    def _allow(self, url: str) -> None:
-        parts = urlsplit(url)
-        if self._given is not None and parts.netloc == self._given:
-            return
-        if parts.hostname not in self._declared or parts.scheme != "https" or parts.port not in (None, 443):
+    def _connected(self, sent: dict[str, str]) -> httpx2.Client:
+        """The library's client, with the proxies that the environment names, on a network of our own."""
+        import httpx2  # noqa: PLC0415
+
+        from jobkit.network import Backend  # noqa: PLC0415
+
+        try:
+            client = httpx2.Client(
+                headers=sent,
+                timeout=httpx2.Timeout(30, connect=10),
+                follow_redirects=False,
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            )
+        except (httpx2.InvalidURL, ValueError, ImportError) as error:  # it knows http and https proxies
+            kind = type(error).__name__
+            raise MisconfiguredError(
+                f"a proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used ({kind}); expected http://host:port"
+            ) from None
+        for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001  a client of httpx2 2.16 takes no network backend
+            if isinstance(transport, httpx2.HTTPTransport):
+                pool = transport._pool  # noqa: SLF001
+                pool._network_backend = Backend(pool._network_backend, self._check_peer, self._requests)  # noqa: SLF001
+        return client
+
+    def _allow(self, url: str) -> str:
+        """The host of a URL. Raises BadDataError on one that this job may not call."""
+        from jobkit.network import host_of  # noqa: PLC0415
+
+        try:
+            host = host_of(url)
+        except ValueError:
+            raise BadDataError("a redirect leads to what is no http address; look at --base-url") from None
+        if host != self._given and (host.name not in self._declared or (host.scheme, host.port) != ("https", 443)):
             allowed = ", ".join(sorted(self._declared))
             raise BadDataError(
-                f"a redirect leads to {parts.scheme}://{parts.netloc}, which this job may not call; it may call {allowed} by https"
+                f"a redirect leads to {host.scheme}://{host.name}:{host.port}, which this job may not call; it may call {allowed} by https"
             )
+        return host.name
 
-    def _watch(self, event: str, info: Mapping[str, Any]) -> None:
-        """Refuse a private peer as soon as it is connected to, before anything is sent."""
-        if event != "connection.connect_tcp.complete" or self._proxied or self._given is not None:
+    def _check_peer(self, host: str, address: str) -> None:
+        """Refuse a private address behind a declared name as soon as it is connected to, before anything is sent.
+
+        Any other name is the base URL's, given by hand, or a proxy's: a connection through one is not ours to judge.
+        """
+        from jobkit.network import is_public  # noqa: PLC0415
+
+        if host.lower().rstrip(".") in self._declared and not is_public(address):
+            raise MisconfiguredError(f"the public host name {host} leads to the private address {address}; refused, look at the resolver")
+
+    def _compare_clocks(self, response: httpx2.Response, date: datetime | None, here: datetime) -> None:
+        """Warn, once, where the vendor's clock and ours are far apart; an answer out of a cache was dated when it was made."""
+        if date is None or self._clock_warned:
             return
-        stream = info["return_value"]
-        peer = stream.get_extra_info("server_addr")[0]
-        if not ipaddress.ip_address(peer).is_global:
-            stream.close()
-            raise MisconfiguredError(f"a public host name leads to the private address {peer}; refused, look at the resolver")
+        apart_s = (date - here).total_seconds() + min(headers.seconds(response.headers.get("age")) or 0.0, 1e9)
+        if abs(apart_s) > CLOCKS_APART_S:
+            self._clock_warned = True
+            told = {"host": response.url.host, "vendor": date.isoformat(), "here": here.isoformat(), "apart_s": round(apart_s)}
+            logging.getLogger(logs.LOGGER).warning("the vendor's clock differs from this machine's; check the time here", extra=told)
 
-    def _judge(self, response: httpx2.Response, media_type: str) -> None:
+    def _judge(self, response: httpx2.Response) -> None:
         """Raise unless this is an answer of the kind asked for."""
-        status, where = response.status_code, f"{_host(str(response.url))}{response.url.path}"
+        status, where = response.status_code, _where(response)
+        media = headers.media_type(response.headers.get("content-type"))
+        if status == 200 and media in self._accept:  # noqa: PLR2004
+            return
+        body = bodies.beginning(response, answers.READ_BYTES)
+        text = answers.text_of(body)
+        said = answers.quote(text)
+        wait_s = headers.retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+        self._raise_meaning(status, text, where, wait_s)
         if status in (401, 403):
-            raise RefusedError(f"{where} refuses us ({status}): {_told(response)}; check the token, the contact and what the plan includes")
+            raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
         if status in (404, 410):
-            raise MissingError(f"{where} does not exist ({status}): {_told(response)}")
-        if status == 429 or status >= 500:  # noqa: PLR2004
-            raise LaterError(f"{where} is busy ({status}); try again later", _retry_after(response.headers.get("retry-after")))
+            raise MissingError(f"{where} does not exist ({status}): {said}")
+        if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004
+            raise LaterError(f"{where} is busy ({status}): {said}; try again later", wait_s)
         if status != 200:  # noqa: PLR2004
-            raise UsageError(f"{where} does not accept the request ({status}): {_told(response)}")
-        if not media_type.startswith(self._accept):
-            expected = " or ".join(self._accept)
-            raise BadDataError(
-                f"{where} answered 200 with {media_type or 'no media type'} where {expected} was expected; perhaps a maintenance page"
-            )
+            raise UsageError(f"{where} does not accept the request ({status}): {said}")
+        expected = " or ".join(self._accept)
+        told = f"{where} answered 200 with {media or 'no media type'} where {expected} was expected"
+        if answers.is_page(body) or answers.is_sentence(body, json=False):
+            raise LaterError(f"{told}, perhaps for maintenance or a limit: {said}; try again later", wait_s)
+        raise BadDataError(f"{told}; look at the address and at what the vendor changed")
+
+    def _hear(self, response: httpx2.Response, content: Body, media: str) -> None:
+        """Raise where an answer of the right kind holds no data but words."""
+        where = _where(response)
+        if content.size == 0:
+            raise LaterError(f"{where} answered 200 with nothing at all; try again later")
+        body = content.read(answers.READ_BYTES)
+        if content.size < answers.READ_BYTES and self.meanings:
+            self._raise_meaning(200, answers.text_of(body), where, None)
+        if (answers.is_page(body) and not media.endswith(("xml", "html"))) or answers.is_sentence(body, json=headers.is_json(media)):
+            said = answers.quote(answers.text_of(body))
+            raise LaterError(f"{where} answered 200 with words in place of data, maintenance or a limit perhaps: {said}; try again later")
+
+    def _raise_meaning(self, status: int, text: str, where: str, wait_s: float | None) -> None:
+        """Raise what the vendor's own table says of an answer; nothing where it says nothing."""
+        meaning = answers.find(self.meanings, status, text)
+        if meaning is None:
+            return
+        said = answers.quote(text)
+        if meaning.means == "temporary":
+            raise LaterError(f"{where} asks us to wait ({status}): {said}; try again later", meaning.wait_s if wait_s is None else wait_s)
+        if meaning.means == "missing":
+            raise MissingError(f"{where} does not exist ({status}): {said}")
+        raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
+
+
+def _given(base_url: str, declared: frozenset[str]) -> Host | None:
+    """The host of a base URL that the job does not declare; None for one that it does. Raises UsageError on what is no base URL."""
+    from jobkit.network import host_of  # noqa: PLC0415
+
+    try:
+        host = host_of(urls.check_web(base_url))
+    except UsageError as error:
+        raise UsageError(f"--base-url: {error}") from None
+    except ValueError:
+        host = None
+    if host is None or not headers.is_sendable(base_url):
+        raise UsageError("--base-url is no address; expected https://host/path, in ASCII")
+    if host.name not in declared:
+        return host
+    if (host.scheme, host.port) != ("https", 443):
+        raise UsageError(f"--base-url leads to {host.scheme} at port {host.port} of {host.name}; expected https at port 443")
+    return None
+
+
+def _sendable(sent: dict[str, str]) -> dict[str, str]:
+    for name, value in sent.items():
+        if not headers.is_sendable(value):
+            raise MisconfiguredError(f"the header field {name} cannot be sent: expected printable ASCII without spaces around it")
+    return sent
+
+
+def _redirected(response: httpx2.Response) -> str:
+    if response.next_request is None:
+        raise BadDataError(f"{_where(response)} redirects ({response.status_code}) to what is no address; look at --base-url")
+    return str(response.next_request.url)
+
+
+def _stated(response: httpx2.Response) -> float:
+    """How many bytes the body has by its Content-Length; infinite where another framing ends it."""
+    stated = headers.seconds(response.headers.get("content-length"))
+    return math.inf if stated is None or "transfer-encoding" in response.headers else stated
+
+
+def _where(response: httpx2.Response) -> str:
+    return f"{response.url.host}{response.url.path}"
 
 
 def _paced(rate: Rate) -> pyrate_limiter.Rate:
@@ -213,51 +342,3 @@ def _paced(rate: Rate) -> pyrate_limiter.Rate:
 def _tell_retry(details: RetryDetails) -> None:
     told = {"try": details.retry_num, "wait_s": round(details.wait_for, 2), "because": str(details.caused_by)}
     logging.getLogger(logs.LOGGER).warning("vendor asked again", extra=told)
-
-
-def _body(response: httpx2.Response, url: str) -> bytes:
-    """The whole body, decoded by us: a client library would hand on a gzip stream that was cut short."""
-    decoder = zlib.decompressobj(16 + zlib.MAX_WBITS) if response.headers.get("content-encoding") == "gzip" else None
-    parts: list[bytes] = []
-    size = 0
-    for raw in response.iter_raw():
-        part = decoder.decompress(raw, MAX_BODY_BYTES) if decoder else raw
-        size += len(part)
-        if size > MAX_BODY_BYTES or (decoder and decoder.unconsumed_tail):
-            raise BadDataError(f"{_host(url)} sends more than {MAX_BODY_BYTES >> 20} MiB; refused")
-        parts.append(part)
-    if decoder and not decoder.eof:
-        raise LaterError(f"the answer of {_host(url)} was cut short; try again later")
-    return b"".join(parts)
-
-
-def _told(response: httpx2.Response) -> str:
-    """The beginning of what a refusal says, on one line."""
-    try:
-        response.read()
-    except Exception as error:  # noqa: BLE001  a refusal we cannot read is still a refusal
-        return type(error).__name__
-    text = " ".join(response.text.split())
-    return text[:160] if not text.startswith("<") else _without_tags(text)[:160]
-
-
-def _without_tags(text: str) -> str:
-    import re  # noqa: PLC0415
-
-    return " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL).split())
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait: the header holds seconds or an HTTP date."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or url

@@ -7,6 +7,7 @@
 
 The highest commit is the partition. Files are named by their content and written before the commit that names them, the commit is
 put if absent, so a reader that follows commits sees whole partitions only, and a writer that dies leaves nothing but unnamed files.
+A file is trusted for its digest, never for being there: whoever commits rewrites what is missing or damaged.
 Hand-written: Delta and Iceberg cost 5 to 20 times as much per small commit and bring 140 to 280 MB (docs/decisions).
 """
 
@@ -14,63 +15,30 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
+import logging
 import re
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit.errors import BadDataError, TemporaryError, UsageError
+from jobkit import commits
+from jobkit.commits import Commit, File, Source
+from jobkit.errors import DamagedError, NewerFormatError, TemporaryError, UsageError
 from jobkit.store import NotFoundError, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["About", "Commit", "Draft", "File", "Lake", "Source"]
 RACE_TRIES = 20
+CLOCK_TOLERANCE = timedelta(seconds=10)  # how far our clock may be ahead of the store's, whose answers are dated to the second
+GONE = "is gone"
+REMEDY = "run its extractor again, or see `scripts/lake repair`"
 DROPPED = "dropped_sha256"  # in a commit's writer: the quarantine that was dropped by hand
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _PARTITION = re.compile(r"[a-z_]+=[A-Za-z0-9._\-]+(/[a-z_]+=[A-Za-z0-9._\-]+)*")
-_NUMBER = re.compile(r"(\d{6,})\.json")
-
-
-@dataclass(frozen=True)
-class File:
-    """An immutable file: key relative to the lake, digest and size of its bytes, rows in it."""
-
-    path: str
-    sha256: str
-    bytes: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class Source:
-    """The vendor's bytes behind a commit: digest and size before compression, and what the vendor said of them."""
-
-    path: str
-    sha256: str
-    bytes: int
-    url: str
-    media_type: str
-    etag: str | None
-    last_modified: str | None
-
-
-@dataclass(frozen=True)
-class Commit:
-    """One version of a partition. `known_at` is ISO 8601 in UTC; `key` and `leaf` tell a loader how the table is keyed and split."""
-
-    dataset: str
-    partition: str
-    number: int
-    known_at: str
-    data: File
-    quarantine: File | None
-    rows_read: int
-    source: tuple[Source, ...]
-    key: tuple[str, ...]
-    leaf: str
-    writer: dict[str, str]
+_NUMBER = re.compile(r"(\d{6,10})\.json")
+_PARQUET, _ZSTD = "application/vnd.apache.parquet", "application/zstd"
 
 
 class About(NamedTuple):
@@ -99,11 +67,34 @@ class Draft(NamedTuple):
     dropped: int = 0
 
 
+class Look(NamedTuple):
+    """A partition's commits at one moment: the newest number (0: none), the newest commit that is intact, and why no newer one is."""
+
+    newest: int
+    head: Commit | None
+    problem: str | None = None
+
+    @property
+    def held(self) -> int | None:
+        """The newest commit's number where it is intact."""
+        return self.newest if self.head and not self.problem else None
+
+
+class History(NamedTuple):
+    """A partition's commits by number: those that are intact, why others are not, and ranges of numbers (first, last) that are missing."""
+
+    commits: dict[int, Commit]
+    damaged: dict[int, DamagedError]
+    missing: tuple[tuple[int, int], ...]
+
+
 class Lake:
-    """Partitions under one URL."""
+    """Partitions under one URL. `repaired` are the keys of files that were missing or damaged and that this object rewrote."""
 
     def __init__(self, url: str) -> None:
         self.store: Store = open_store(url)
+        self.repaired: list[str] = []
+        self._intact: set[str] = set()  # vendor bytes that were looked at: one answer may be behind many partitions
 
     def datasets(self) -> list[str]:
         """Names of the datasets that have anything."""
@@ -114,118 +105,218 @@ class Lake:
         return sorted(self.heads(dataset))
 
     def heads(self, dataset: str) -> dict[str, int]:
-        """The newest commit's number of each partition of a dataset, by one listing."""
+        """The newest commit's number of each partition of a dataset, by one listing. Folders with other names are no partitions."""
         prefix = f"raw/{_named(dataset)}/"
         numbers: dict[str, int] = {}
         for key in self.store.list(prefix):
             partition, _, name = key.removeprefix(prefix).partition("/_commits/")
-            if match := _NUMBER.fullmatch(name):
-                numbers[partition] = max(int(match[1]), numbers.get(partition, 0))
+            if (number := commit_number(name)) and (partition in numbers or is_partition(partition)):
+                numbers[partition] = max(number, numbers.get(partition, 0))
         return numbers
 
     def newest(self, dataset: str, partition: str) -> int | None:
         """The newest commit's number, or None where there is none."""
-        return max(self._numbers(dataset, partition), default=None)
+        return max(self.numbers(dataset, partition), default=None)
 
     def head(self, dataset: str, partition: str) -> Commit | None:
-        """The newest commit, or None where there is none."""
-        number = self.newest(dataset, partition)
-        return self.read_commit(dataset, partition, number) if number else None
+        """The newest commit, or None where there is none. Raises DamagedError where it cannot be believed."""
+        look = self.look(dataset, partition)
+        if look.problem:
+            raise DamagedError(look.problem)
+        return look.head
+
+    def look(self, dataset: str, partition: str) -> Look:
+        """The newest commit, or the newest intact one and what is wrong with the newest."""
+        numbers, problem = self.numbers(dataset, partition), None
+        for number in reversed(numbers):
+            try:
+                return Look(numbers[-1], self.read_commit(dataset, partition, number), problem)
+            except DamagedError as error:
+                problem = problem or str(error)
+        return Look(numbers[-1] if numbers else 0, None, problem)
 
     def history(self, dataset: str, partition: str) -> list[Commit]:
-        """All commits, oldest first."""
-        return [self.read_commit(dataset, partition, number) for number in self._numbers(dataset, partition)]
+        """All commits, oldest first. Raises DamagedError where one is not intact."""
+        return [self.read_commit(dataset, partition, number) for number in self.numbers(dataset, partition)]
+
+    def examine(self, dataset: str, partition: str, since: int = 1) -> History:
+        """The commits from a number on, each intact or with its problem. Never raises DamagedError."""
+        numbers = [number for number in self.numbers(dataset, partition) if number >= since]
+        history = History(
+            {}, {}, tuple((before + 1, number - 1) for before, number in pairwise([since - 1, *numbers]) if number > before + 1)
+        )
+        for number in numbers:
+            try:
+                history.commits[number] = self.read_commit(dataset, partition, number)
+            except DamagedError as error:
+                history.damaged[number] = error
+        return history
+
+    def read_commit(self, dataset: str, partition: str, number: int) -> Commit:
+        """One commit. Raises DamagedError where it is gone, cannot be read or is another's, NewerFormatError where it is too new."""
+        key = self.commit_key(dataset, partition, number)
+        try:
+            return commits.decode(self.store.get(key), dataset, partition, number)
+        except NotFoundError:
+            raise DamagedError(f"{self.store.uri(key)} was listed and is gone; {REMEDY}") from None
+        except DamagedError as error:
+            raise DamagedError(f"{self.store.uri(key)} {error}; {REMEDY}") from None
+        except NewerFormatError as error:
+            raise NewerFormatError(f"{self.store.uri(key)} {error}") from None
 
     def read(self, file: File | Source) -> bytes:
-        """The file's bytes; a source's as the vendor sent them. Raises BadDataError when they are not what was committed."""
+        """The file's bytes; a source's as the vendor sent them. Raises DamagedError when they are not what was committed."""
+        uri = self.store.uri(file.path)
         try:
             data = self.store.get(file.path)
         except NotFoundError:
-            raise BadDataError(f"{self.store.uri(file.path)} is named by a commit and gone; restore it from a backup") from None
-        data = decompressed(data) if isinstance(file, Source) else data
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise BadDataError(f"{self.store.uri(file.path)} is not what was committed: its sha256 differs; restore it from a backup")
+            raise DamagedError(f"{uri} is named by a commit and gone; {REMEDY}") from None
+        try:
+            data = decompressed(data) if isinstance(file, Source) else data
+        except ValueError as error:
+            raise DamagedError(f"{uri} is not what was committed: {error}; {REMEDY}") from None
+        if _digest(data) != file.sha256:
+            raise DamagedError(f"{uri} is not what was committed: its sha256 differs; {REMEDY}")
         return data
 
-    def keep(self, dataset: str, body: bytes, about: About) -> Source:
-        """Store what the vendor sent, once per content."""
-        digest = _digest(body)
-        path = f"raw/{_named(dataset)}/_bytes/{digest}.zst"
-        if not self.store.exists(path):
-            self.store.put(path, compressed(body), "application/zstd")
-        return Source(path, digest, len(body), *about)
+    def problem(self, file: File | Source) -> str | None:
+        """What is wrong with a stored file; None when it is intact. It is read only where the store keeps no digest of it."""
+        if file.path in self._intact:
+            return None
+        try:
+            stat = self.store.stat(file.path)
+        except NotFoundError:
+            return GONE
+        is_source = isinstance(file, Source)
+        if stat.sha256 is None or stat.sha256 != (file.stored_sha256 if isinstance(file, Source) else file.sha256):
+            if not is_source and stat.bytes != file.bytes:
+                return f"has {stat.bytes:,} bytes in place of {file.bytes:,}"
+            try:
+                self.read(file)
+            except DamagedError:
+                return "is not what was committed"
+        if is_source:
+            self._intact.add(file.path)
+        return None
 
-    def commit(self, dataset: str, partition: str, draft: Draft) -> tuple[Commit, bool]:
+    def intact(self, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        """The sources, for another commit to name. Raises DamagedError where one is not what was committed."""
+        for source in sources:
+            if problem := self.problem(source):
+                raise DamagedError(f"{self.store.uri(source.path)} {problem}; run the extractor without --replay to ask the vendor again")
+        return sources
+
+    def keep(self, dataset: str, body: bytes, about: About) -> Source:
+        """Store what the vendor sent, once per content; what is stored and damaged is rewritten."""
+        packed, digest = compressed(body), _digest(body)
+        path = commits.source_key(_named(dataset), digest)
+        source = Source(path, digest, len(body), *about, stored_sha256=_digest(packed), stored_bytes=len(packed))
+        self._write(source, packed, _ZSTD)
+        return source
+
+    def commit(
+        self,
+        dataset: str,
+        partition: str,
+        draft: Draft,
+        *,
+        look: Look | None = None,
+        review: Callable[[Commit], None] = lambda _head: None,
+    ) -> tuple[Commit, bool]:
         """The partition's newest commit, and whether this call made it: False when it holds these very bytes already.
 
-        Another writer may take the next number first; then theirs is compared as any earlier one. Raises TemporaryError when others
-        win time and again.
+        Files of the newest commit that are missing or damaged are rewritten. `look` is what was seen of the partition a moment ago.
+        `review` is called with the commit that a new one would follow, and may raise to prevent it. Another writer may take the next
+        number first; then theirs is compared as any earlier one. Raises TemporaryError when others win time and again.
         """
-        data_sha, bad_sha = _digest(draft.data), _digest(draft.quarantine) if draft.quarantine else None
         for _ in range(RACE_TRIES):
-            head = self.head(dataset, partition)
-            if head and head.data.sha256 == data_sha and bad_sha in _quarantines(head):
+            newest, head, problem = look or self.look(dataset, partition)
+            look = None
+            if head and not problem and _holds(head, draft) and self._heal(head, draft):
                 return head, False
-            commit = self._next(dataset, partition, head, draft)
-            body = json.dumps(asdict(commit), indent=1, sort_keys=True).encode()
-            if self.store.put_new(self._commit_key(dataset, partition, commit.number), body, "application/json"):
+            if head:
+                review(head)
+            commit = self._next(dataset, partition, newest + 1, draft)
+            if self.store.put_new(self.commit_key(dataset, partition, commit.number), commits.encode(commit), "application/json"):
                 return commit, True
         raise TemporaryError(f"{dataset}/{partition} is being committed by others all the time; try again later")
 
-    def _next(self, dataset: str, partition: str, head: Commit | None, draft: Draft) -> Commit:
+    def _heal(self, head: Commit, draft: Draft) -> bool:
+        """Rewrite what is damaged of a commit from the same bytes. False where the vendor bytes behind it cannot be restored from these."""
+        self._write(head.data, draft.data, _PARQUET, is_named=True)
+        if head.quarantine and draft.quarantine:
+            self._write(head.quarantine, draft.quarantine, _PARQUET, is_named=True)
+        lost = {source.path for source in head.source if self.problem(source)}
+        if not lost:
+            return True
+        kept = {source.path for source in draft.source()}
+        self.repaired += sorted(lost & kept - set(self.repaired))
+        return lost <= kept
+
+    def _next(self, dataset: str, partition: str, number: int, draft: Draft) -> Commit:
         return Commit(
             dataset=dataset,
             partition=partition,
-            number=head.number + 1 if head else 1,
-            known_at=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            data=self._put(dataset, partition, draft.data, draft.rows, "parquet"),
-            quarantine=self._put(dataset, partition, draft.quarantine, draft.quarantined, "quarantine.parquet")
-            if draft.quarantine
-            else None,
+            number=number,
+            data=self._put(dataset, partition, draft.data, draft.rows, ""),
+            quarantine=self._put(dataset, partition, draft.quarantine, draft.quarantined, "quarantine.") if draft.quarantine else None,
             rows_read=draft.rows + draft.quarantined + draft.dropped,
             source=draft.source(),
             key=draft.key,
             leaf=draft.leaf,
             writer=draft.writer,
+            known_at=self._now().isoformat(timespec="microseconds").replace("+00:00", "Z"),
         )
 
-    def _put(self, dataset: str, partition: str, data: bytes, rows: int, ending: str) -> File:
-        digest = _digest(data)
-        path = f"raw/{_named(dataset)}/{_part(partition)}/{digest}.{ending}"
-        if not self.store.exists(path):
-            self.store.put(path, data, "application/vnd.apache.parquet")
-        return File(path, digest, len(data), rows)
+    def _now(self) -> datetime:
+        """The moment to commit at: by our clock, or by the store's where ours is ahead. A commit in the future would hide the partition."""
+        ours, stores = datetime.now(UTC), self.store.now()
+        if ours - stores <= CLOCK_TOLERANCE:
+            return ours
+        ahead_s = (ours - stores).total_seconds()
+        logging.getLogger("finelt").warning("clock ahead of the store's; its time is used", extra={"ahead_s": round(ahead_s, 1)})
+        return stores
 
-    def _commit_key(self, dataset: str, partition: str, number: int) -> str:
+    def _put(self, dataset: str, partition: str, data: bytes, rows: int, kind: str) -> File:
+        digest = _digest(data)
+        file = File(commits.file_key(_named(dataset), _part(partition), digest, kind), digest, len(data), rows)
+        self._write(file, data, _PARQUET)
+        return file
+
+    def _write(self, file: File | Source, data: bytes, media_type: str, *, is_named: bool = False) -> None:
+        """Store a file unless it is there and intact. `is_named`: a commit names it, so that it may not be missing."""
+        if problem := self.problem(file):
+            self.store.put(file.path, data, media_type)
+            if is_named or problem != GONE:
+                self.repaired.append(file.path)
+
+    def commit_key(self, dataset: str, partition: str, number: int) -> str:
+        """Where a commit lies."""
         return f"raw/{_named(dataset)}/{_part(partition)}/_commits/{number:06}.json"
 
-    def _numbers(self, dataset: str, partition: str) -> list[int]:
+    def numbers(self, dataset: str, partition: str) -> list[int]:
+        """The numbers of a partition's commits, sorted. Files with other names are no commits."""
         keys = self.store.list(f"raw/{_named(dataset)}/{_part(partition)}/_commits/")
-        return sorted(int(match[1]) for key in keys if (match := _NUMBER.fullmatch(key.rsplit("/", 1)[-1])))
-
-    def read_commit(self, dataset: str, partition: str, number: int) -> Commit:
-        """One commit. Raises BadDataError where it is gone or cannot be read."""
-        key = self._commit_key(dataset, partition, number)
-        try:
-            return _parse(json.loads(self.store.get(key)))
-        except NotFoundError:
-            raise BadDataError(f"{self.store.uri(key)} was listed and is gone; restore it from a backup") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadDataError(f"{self.store.uri(key)} is not a commit this version can read: {error}") from None
+        return sorted(number for key in keys if (number := commit_number(key.rpartition("/_commits/")[2])))
 
 
-def _quarantines(head: Commit) -> tuple[str | None, ...]:
-    """The digest of what a commit has in quarantine, and of what somebody who looked at it dropped: the same again is nothing new."""
+def commit_number(name: str) -> int | None:
+    """The number in a commit's file name; None for any other name, such as that of a copy."""
+    match = _NUMBER.fullmatch(name)
+    number = int(match[1]) if match else 0
+    return number if 0 < number <= commits.LARGEST_NUMBER and name == f"{number:06}.json" else None
+
+
+def is_partition(text: str) -> bool:
+    """Whether a text may name a partition: key=value, joined by slashes."""
+    return _PARTITION.fullmatch(text) is not None and ".." not in text
+
+
+def _holds(head: Commit, draft: Draft) -> bool:
+    """Whether a commit has a draft's rows, and in quarantine its rows or those that somebody who looked at them dropped."""
     held = head.quarantine.sha256 if head.quarantine else None
-    return (held, head.writer[DROPPED]) if DROPPED in head.writer else (held,)
-
-
-def _parse(document: dict[str, Any]) -> Commit:
-    document["data"] = File(**document["data"])
-    document["quarantine"] = File(**document["quarantine"]) if document["quarantine"] else None
-    document["source"] = tuple(Source(**source) for source in document["source"])
-    document["key"] = tuple(document["key"])
-    return Commit(**document)
+    digest = _digest(draft.quarantine) if draft.quarantine else None
+    return head.data.sha256 == _digest(draft.data) and digest in (held, head.writer.get(DROPPED, held))
 
 
 def _digest(data: bytes) -> str:
@@ -239,7 +330,7 @@ def _named(dataset: str) -> str:
 
 
 def _part(partition: str) -> str:
-    if not _PARTITION.fullmatch(partition) or ".." in partition:
+    if not is_partition(partition):
         raise UsageError(f"{partition!r} is not a partition; expected key=value, joined by slashes")
     return partition
 
@@ -250,8 +341,12 @@ def compressed(data: bytes) -> bytes:
 
 
 def decompressed(data: bytes) -> bytes:
-    """The bytes inside a zstd frame."""
-    return bytes(_zstd().decompress(data))
+    """The bytes inside a zstd frame. Raises ValueError on anything else."""
+    zstd = _zstd()
+    try:
+        return bytes(zstd.decompress(data))
+    except (zstd.ZstdError, EOFError) as error:
+        raise ValueError(f"no whole zstd frame ({error})") from None
 
 
 def _zstd() -> Any:  # noqa: ANN401  the module, whichever Python has it

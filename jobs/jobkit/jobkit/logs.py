@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from jobkit import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ class JsonLines(logging.Formatter):
         line = {"at": at, "level": record.levelname.lower(), "event": record.getMessage(), **fields(record)}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return redaction.to_json(line)
 
 
 class Lines(logging.Formatter):
@@ -41,8 +42,9 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, wiping a progress bar that may stand there."""
         told = " ".join(f"{key}={value}" for key, value in fields(record).items())
-        line = f"\r\x1b[K{record.getMessage()}  {told}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"{record.getMessage()}  {told}".rstrip()
+        said = f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"\r\x1b[K{redaction.redact(said)}"
 
 
 class Forward(logging.Handler):

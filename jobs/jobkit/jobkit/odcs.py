@@ -66,7 +66,7 @@ QUALITY = {
 }
 CUSTOM_OF_SCHEMA = {
     **dict.fromkeys(("leaf", "licence", "licenceUrl", "classification", "redistribution", "newFields", "newFieldType"), TEXT),
-    "maxBadRows": NUMBER,
+    **dict.fromkeys(("maxBadRows", "maxMissingRows"), NUMBER),
     **dict.fromkeys(("encoding", "delimiter", "decimalSeparator", "thousandsSeparator", "sheet", "revision", "repeatedKey"), TEXT),
     **dict.fromkeys(("negativeNumbers", "ignoredColumns", "footerTotals"), LIST),
     **dict.fromkeys(("footer", "footerCount"), TEXT),
@@ -218,7 +218,7 @@ def read(text: str) -> Contract:
         licence=custom["licence"],
         new_fields=_one_of(custom, "newFields", get_args(Evolution), "freeze"),
         new_field_type=_known_type("newFieldType", custom.get("newFieldType", "string")),
-        max_bad_rows=_share(custom.get("maxBadRows", Decimal("0.05"))),
+        max_bad_rows=_share(custom, "maxBadRows", Decimal("0.05")),
         rules=tuple(rule for rule in rules if isinstance(rule, Rule)),
         version=document["version"],
         latency_days=_latency(document.get("slaProperties", ())),
@@ -230,6 +230,7 @@ def read(text: str) -> Contract:
         classification=_one_of(custom, "classification", get_args(Classification), None),
         redistribution=_one_of(custom, "redistribution", get_args(Redistribution), None),
         licence_url=custom.get("licenceUrl", ""),
+        max_missing_rows=_share(custom, "maxMissingRows", 0),
     )
 
 
@@ -574,9 +575,10 @@ def _latency(items: Sequence[object]) -> int:
     return found["latency"]
 
 
-def _share(value: int | Decimal) -> float:
+def _share(custom: Mapping[str, Any], name: str, default: int | Decimal) -> float:
+    value = custom.get(name, default)
     if not 0 <= value <= 1:
-        raise ContractError(f"schema: maxBadRows is {value}; expected a share from 0 to 1")
+        raise ContractError(f"schema: {name} is {value}; expected a share from 0 to 1")
     return float(value)
 
 

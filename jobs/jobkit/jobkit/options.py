@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
-from jobkit import secrets
+from jobkit import interruption, secrets, urls
 from jobkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from click import Context, Parameter
 
 
@@ -63,19 +64,20 @@ class SecretReference(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
-class WarehouseUrl(click.ParamType[str]):
-    """postgresql://user@host:port/database, without a password."""
+class Checked(click.ParamType[str]):
+    """A text that passes a check, which raises UsageError with a sentence. What does not pass is not repeated: it may hold a secret."""
 
     name = "url"
 
+    def __init__(self, check: Callable[[str], str]) -> None:
+        self._check = check
+
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> str:
-        """The URL. Fails on another scheme and on a password, which it does not repeat."""
-        url = urlsplit(str(value))
-        if url.password is not None:
-            self.fail("the URL holds a password; leave it out and name it with --warehouse-password", param, ctx)
-        if url.scheme not in ("postgresql", "postgres") or not url.hostname or not url.username or len(url.path) < 2:  # noqa: PLR2004
-            self.fail("expected postgresql://user@host:port/database", param, ctx)
-        return str(value)
+        """The text, or a failure with the check's sentence."""
+        try:
+            return self._check(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Matching(click.ParamType[str]):
@@ -101,7 +103,12 @@ def option(name: str, **attributes: Any) -> click.Option:  # noqa: ANN401  click
 
 def lake() -> click.Option:
     """--lake: where raw data lives."""
-    return option("--lake", required=True, metavar="URL", help="The lake: a directory, file:///path or s3://bucket/prefix.")
+    return place("--lake", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
+
+
+def place(name: str, *, help: str, required: bool = False) -> click.Option:  # noqa: A002  click's own word
+    """An option that says where data is kept: a directory, file:///path or s3://bucket/prefix."""
+    return option(name, required=required, type=Checked(urls.check_place), metavar="URL", help=help)
 
 
 def start() -> click.Option:
@@ -137,6 +144,7 @@ def base_url(default: str) -> click.Option:
         "--base-url",
         default=default,
         show_default=True,
+        type=Checked(urls.check_web),
         metavar="URL",
         help="Where the vendor answers; for a mirror or a test server.",
     )
@@ -147,10 +155,22 @@ def replay() -> click.Option:
     return option("--replay", is_flag=True, help="Rebuild from the vendor bytes kept in the lake; no network.")
 
 
+def allow_shrinking() -> click.Option:
+    """--allow-shrinking: believe an answer that lacks what the lake holds."""
+    told = "Commit answers that leave out rows the lake holds, and close what the vendor no longer has; otherwise they are refused."
+    return option("--allow-shrinking", is_flag=True, help=told)
+
+
 def patience() -> click.Option:
     """--patience: how long to go on asking."""
     told = "Seconds to go on asking a vendor that is busy or away; 0 asks once and leaves trying again to the scheduler."
     return option("--patience", type=click.FloatRange(0), default=60.0, show_default=True, help=told)
+
+
+def deadline(default_s: int) -> click.Option:
+    """--deadline: when a job gives up, whatever it waits for."""
+    told = "Seconds after which the job gives up with exit code 75, whatever it waits for."
+    return option("--deadline", type=click.IntRange(1, interruption.LONGEST_S), default=default_s, show_default=True, help=told)
 
 
 def secret(name: str, *, default: str, help: str) -> click.Option:  # noqa: A002  click's own word
@@ -160,7 +180,8 @@ def secret(name: str, *, default: str, help: str) -> click.Option:  # noqa: A002
 
 def contact() -> click.Option:
     """--contact: who asks, as SEC demands in the User-Agent."""
-    form = Matching(r"[^\r\n<>]{1,80} [^\s@<>]+@[^\s@<>]+\.[^\s@<>]+", "of the form 'Company Name admin@company.example'")
+    pattern = r"(?=[ -~]+\Z)[^\s<>][^<>]{0,79} [^\s@<>]+@[^\s@<>]+\.[^\s@<>]+"
+    form = Matching(pattern, "of the form 'Company Name admin@company.example', in ASCII")
     return option(
         "--contact", required=True, type=form, help="Who asks, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients."
     )
@@ -171,7 +192,7 @@ def warehouse() -> click.Option:
     return option(
         "--warehouse",
         required=True,
-        type=WarehouseUrl(),
+        type=Checked(urls.check_warehouse),
         metavar="URL",
         help="postgresql://user@host:port/database, without a password.",
     )

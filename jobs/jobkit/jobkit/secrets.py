@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from jobkit.errors import MisconfiguredError, UsageError
+from jobkit import redaction
+from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCHEMES = ("env", "file", "secretsmanager", "ssm")
+MOST_CHARS = 65_536  # as Secrets Manager takes at most, in bytes
 _used: dict[str, bytes] = {}  # what this process was given, as a digest, by reference
 
 
 def check_reference(reference: str) -> str:
     """The reference itself, when it is one. Raises UsageError without repeating the text, which may be the secret."""
-    if urlsplit(reference).scheme not in SCHEMES:
+    try:
+        url = urlsplit(reference)
+    except ValueError:
+        url = urlsplit("")
+    if url.scheme not in SCHEMES or (url.scheme in ("env", "file") and ("@" in url.netloc or "?" in reference or "#" in reference)):
         raise UsageError(
             "a secret is given by reference: env://NAME, file:///path, secretsmanager://id or ssm://name; "
             "what was given is none of these (and is not repeated here)"
@@ -27,11 +33,55 @@ def check_reference(reference: str) -> str:
 
 
 def resolve(reference: str) -> str:
-    """The secret behind a reference; surrounding white space is not part of it.
+    """The secret behind a reference, which nothing that leaves this process shows from now on; surrounding white space is not part of it.
 
-    Raises MisconfiguredError when nothing is there, naming the place and never the value.
+    Raises MisconfiguredError, naming the place and never the value, when nothing is there, or what no program can mean: control characters
+    and line breaks inside, or fewer characters than can be masked.
     """
-    url = urlsplit(check_reference(reference))
+    value = _read(check_reference(reference))
+    if not value.isprintable():
+        raise MisconfiguredError(
+            f"the secret at {reference} holds a line break, a control character or one that cannot be printed; write it as one line of text"
+        )
+    if len(value) < redaction.LEAST_CHARS:
+        raise MisconfiguredError(
+            f"the secret at {reference} has fewer than {redaction.LEAST_CHARS} characters, too few to be masked in a log; use a longer one"
+        )
+    redaction.protect(value)
+    _used.setdefault(reference, _digest(value))
+    return value
+
+
+def resolve_token(reference: str) -> str:
+    """The secret behind a reference that a vendor is sent in a header. An answer that holds it is refused from now on (`refuse_echo`).
+
+    Raises MisconfiguredError as `resolve` does, and for characters that no header can carry.
+    """
+    value = resolve(reference)
+    if not value.isascii():
+        raise MisconfiguredError(f"the secret at {reference} holds a character outside ASCII, which no HTTP header can carry; look at it")
+    redaction.protect(value, sent=True)
+    return value
+
+
+def refuse_echo(data: bytes | memoryview, source: str) -> None:
+    """Nothing, when data from outside holds no secret that was sent there. Raises BadDataError otherwise, naming only the source.
+
+    What is kept of an answer is kept for ever, and everybody who may read the lake reads it.
+    """
+    if redaction.holds_secret(data):
+        raise_echo(source)
+
+
+def raise_echo(source: str) -> NoReturn:
+    """Raises BadDataError: an answer holds the secret that it was asked with."""
+    raise BadDataError(
+        f"the answer of {source} holds the secret that it was asked with; nothing of it was kept. Ask the vendor why, and renew the secret"
+    )
+
+
+def _read(reference: str) -> str:
+    url = urlsplit(reference)
     name = f"{url.netloc}{url.path}"
     if url.scheme == "env":
         value = os.environ.get(name, "")
@@ -43,7 +93,6 @@ def resolve(reference: str) -> str:
         value = _read_parameter(name)
     if not (value := value.strip()):
         raise MisconfiguredError(f"no secret at {reference}: it is not set or empty")
-    _used.setdefault(reference, _digest(value))
     return value
 
 
@@ -66,15 +115,23 @@ def _digest(value: str) -> bytes:
 
 def _read_file(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with Path(path).open(encoding="utf-8-sig") as file:
+            value = file.read(MOST_CHARS + 1)
+    except UnicodeDecodeError:
+        raise MisconfiguredError(f"the secret at file://{path} is no UTF-8 text; write it as one line of text") from None
     except OSError as error:
         raise MisconfiguredError(f"no secret at file://{path}: {error.strerror or error}") from None
+    if len(value) > MOST_CHARS:
+        raise MisconfiguredError(f"file://{path} has more than {MOST_CHARS:,} characters, which no secret has; name the secret's own file")
+    return value
 
 
 def _read_secrets_manager(name: str, key: str) -> str:
     import json  # noqa: PLC0415  only this scheme needs it
 
-    answer = _aws("secretsmanager", name, lambda client: client.get_secret_value(SecretId=name))["SecretString"]
+    answer = _aws("secretsmanager", name, lambda client: client.get_secret_value(SecretId=name)).get("SecretString")
+    if answer is None:
+        raise MisconfiguredError(f"the secret secretsmanager://{name} is binary; keep it as text")
     if not key:
         return str(answer)
     try:

@@ -6,6 +6,8 @@ object-store bindings do not fsync, and boto3 reports a lost answer that was rea
 
 from __future__ import annotations
 
+import base64
+import binascii
 import errno
 import fcntl
 import hashlib
@@ -13,12 +15,15 @@ import os
 import random
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import quote, unquote, urlsplit
 
-from jobkit import steps
+from jobkit import steps, urls
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
@@ -29,10 +34,19 @@ FIRST_PAUSE_S, LONGER = 0.05, 4.0  # 17 seconds in all, give or take half
 ERASED_AT_ONCE = 1000  # as many as S3 takes in one request
 ASKED_PAUSE_S = 20.0  # at most, where S3 says how long
 BUSY = frozenset({429, 500, 502, 503, 504})
+NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class NotFoundError(KeyError):
     """No object has this key."""
+
+
+class Stat(NamedTuple):
+    """What a store says of an object without sending it: size, time of its last change, and SHA-256 in hex where the store keeps one."""
+
+    bytes: int
+    modified: datetime
+    sha256: str | None = None
 
 
 class Store(Protocol):
@@ -64,6 +78,15 @@ class Store(Protocol):
     def size(self, key: str) -> int:
         """How many bytes the object has. Raises NotFoundError."""
 
+    def stat(self, key: str) -> Stat:
+        """What is known of the object without reading it. Raises NotFoundError."""
+
+    def now(self) -> datetime:
+        """The time by the store's own clock, in UTC."""
+
+    def unfinished(self, prefix: str) -> Sequence[str]:
+        """The keys of files that interrupted writes left below a prefix; `list` does not show them. Sorted."""
+
     def list(self, prefix: str) -> Sequence[str]:
         """The keys that begin with this prefix, which ends in a slash or is empty; sorted."""
 
@@ -81,15 +104,16 @@ class Store(Protocol):
 
 
 def open_store(url: str) -> Store:
-    """The store at a path, file:///path or s3://bucket/prefix. Raises UsageError on anything else."""
-    parts = urlsplit(url)
-    if parts.scheme == "s3" and parts.netloc:
+    """The store at a path, file:///path or s3://bucket/prefix. Raises UsageError on anything else, and does not repeat it."""
+    parts = urlsplit(urls.check_place(url))
+    if parts.scheme == "s3":
         return S3Store(parts.netloc, parts.path.strip("/"))
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-        return FileStore(Path(parts.path))
-    if not parts.scheme and url:
-        return FileStore(Path(url).absolute())
-    raise UsageError(f"{url!r} is no place to keep data; expected a directory, file:///path or s3://bucket/prefix")
+    return FileStore(Path(unquote(parts.path)) if parts.scheme else Path(url).absolute())
+
+
+def _file_url(path: Path) -> str:
+    """The path as a URL that open_store reads back. What a URL may hold stays as it is, so that `year=2016` reads as `year=2016`."""
+    return f"file://{quote(str(path), safe='/=:,@+~!$()*')}"
 
 
 def _checked(key: str) -> str:
@@ -103,21 +127,21 @@ class FileStore:
     """A local directory. Hard links give put-if-absent, fsync of file and folder makes it durable."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.url = root, root.as_uri()
+        self.root, self.url = root, _file_url(root)
 
     def _path(self, key: str) -> Path:
         return self.root / _checked(key)
 
     def uri(self, key: str) -> str:
         """file:///..."""
-        return self._path(key).as_uri()
+        return _file_url(self._path(key))
 
     def get(self, key: str) -> bytes:
         """The object. Raises NotFoundError."""
         try:
             with _told(self._path(key)):
                 return self._path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except NO_FILE:
             raise NotFoundError(key) from None
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
@@ -179,15 +203,38 @@ class FileStore:
         try:
             with _told(self._path(key)):
                 return self._path(key).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
+        except NO_FILE:
             raise NotFoundError(key) from None
+
+    def stat(self, key: str) -> Stat:
+        """Size and time of change. A file system keeps no digest. Raises NotFoundError."""
+        try:
+            with _told(self._path(key)):
+                found = self._path(key).stat()
+        except NO_FILE:
+            raise NotFoundError(key) from None
+        return Stat(found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def now(self) -> datetime:
+        """The time that the file system stamps on a new file: the server's, where the directory is on a network share."""
+        with _told(self.root):
+            _make_folder(self.root)
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
 
     def list(self, prefix: str) -> Sequence[str]:
         """Keys below a folder."""
+        return self._files(prefix, lambda name: not name.startswith("."))
+
+    def unfinished(self, prefix: str) -> Sequence[str]:
+        """Temporary files below a folder, which killed writers leave; not the lock files, which stay."""
+        return self._files(prefix, lambda name: name.startswith(".") and not name.endswith(".lock"))
+
+    def _files(self, prefix: str, wanted: Callable[[str], bool]) -> Sequence[str]:
         folder = self.root / _checked(prefix) if prefix else self.root
         with _told(folder):
             above = len(f"{self.root}/")  # text and not paths: there may be thousands
-            return sorted(f"{where}/{name}"[above:] for where, _, names in os.walk(folder) for name in names if not name.startswith("."))
+            return sorted(f"{where}/{name}"[above:] for where, _, names in os.walk(folder) for name in names if wanted(name))
 
     def erase(self, prefix: str, wanted: Callable[[str], bool]) -> Sequence[str]:
         """Unlink, and remove the folders that are empty then."""
@@ -219,7 +266,7 @@ def _told(path: Path) -> Iterator[None]:
     """File system errors as sentences with the right exit code."""
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError):
+    except NO_FILE:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -316,6 +363,13 @@ class S3Store:
         with self._told(""):
             self._client: Any = boto3.client("s3", config=config)
         self._client.meta.events.register_first("needs-retry.s3", _pause_s)
+        self._client.meta.events.register("after-call.s3", self._note_time)
+        self._answered: tuple[datetime, float] | None = None  # the newest answer's Date, and when it came by a clock that nobody sets
+
+    def _note_time(self, http_response: Any, **_: object) -> None:  # noqa: ANN401  untyped
+        date = getattr(http_response, "headers", {}).get("Date")
+        with suppress(ValueError):
+            self._answered = parsedate_to_datetime(str(date)).astimezone(UTC), time.monotonic()
 
     def _key(self, key: str) -> str:
         return self.prefix + _checked(key)
@@ -380,8 +434,27 @@ class S3Store:
         with self._told(key):
             return int(self._client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"])
 
+    def stat(self, key: str) -> Stat:
+        """Size, time of change, and the SHA-256 that S3 keeps of what was put in one piece. Raises NotFoundError."""
+        with self._told(key):
+            found = self._client.head_object(Bucket=self.bucket, Key=self._key(key), ChecksumMode="ENABLED")
+        return Stat(int(found["ContentLength"]), found["LastModified"].astimezone(UTC), _sha256(found.get("ChecksumSHA256")))
+
+    def now(self) -> datetime:
+        """The time by the Date of S3's newest answer. Our own where none came yet, or without a Date."""
+        if self._answered is None:
+            return datetime.now(UTC)
+        date, at = self._answered
+        return date + timedelta(seconds=time.monotonic() - at)
+
+    def unfinished(self, prefix: str) -> Sequence[str]:  # noqa: ARG002
+        """None: S3 shows no object before it is whole."""
+        return []
+
     def _put(self, key: str, data: bytes | Path, content_type: str | None, **condition: str) -> bool:
         kind = {"ContentType": content_type} if content_type else {}
+        if isinstance(data, bytes):
+            kind["ChecksumAlgorithm"] = "SHA256"  # kept with the object: `stat` has it without reading
         for _ in range(CONFLICT_TRIES):
             with self._told(key):
                 try:
@@ -461,6 +534,15 @@ def _check_erased(errors: Sequence[dict[str, str]], url: str) -> None:
         raise RefusedError(told) if error.get("Code") == "AccessDenied" else TemporaryError(f"{told}; run again")
 
 
+def _sha256(checksum: str | None) -> str | None:
+    """S3's base64 as hex; None for that of an object put in parts, which is another digest."""
+    try:
+        digest = base64.b64decode(checksum or "", validate=True)
+    except binascii.Error:
+        return None
+    return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
+
+
 def _pause_s(response: Any, attempts: int, caught_exception: Exception | None, **_: object) -> float | None:  # noqa: ANN401  untyped
     """Seconds until a request that found S3 busy or away is tried again; None leaves it to botocore.
 
@@ -484,6 +566,8 @@ def _s3_error(error: Any, key: str, where: str) -> Exception:  # noqa: ANN401  b
         return NotFoundError(key)
     if code == "NoSuchBucket":
         return MisconfiguredError(f"the bucket of {where} does not exist")
+    if code == "RequestTimeTooSkewed":
+        return MisconfiguredError(f"S3 refuses {where}: this machine's clock is off by more than 15 minutes; set it")
     if status in (401, 403):
         return RefusedError(f"S3 refuses {where} ({code}); the job's role needs s3:GetObject, s3:PutObject and s3:ListBucket there")
     if status == 429 or status >= 500:  # noqa: PLR2004

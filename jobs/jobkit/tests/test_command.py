@@ -25,12 +25,13 @@ description = "A job for tests."
 [tool.finelt]
 cpu = 1024
 memory = 2048
+deadline_s = 600
 secrets = ["token"]
 """
 MAIN = """
-import pathlib
+import os, pathlib, signal, sys, threading, time
 import click
-from jobkit import command, errors, options, secrets
+from jobkit import command, errors, interruption, options, secrets
 
 OPTIONS = [
     options.option("--do", default="nothing", help="What to do."),
@@ -50,6 +51,28 @@ def run(job, *, do, many, token, day):
         secrets.resolve(token)
         pathlib.Path(token.removeprefix("file://")).write_text("another")  # as its keeper would, meanwhile
         do = "RefusedError"
+    if do == "wait":
+        threading.Event().wait()
+    if do == "hang":  # nothing gets through to the main thread, and a worker never ends
+        threading.Thread(target=threading.Event().wait).start()
+        job.outcome("d", "p=3", "committed", rows=1)
+        while True:
+            try:
+                print("hanging", file=sys.stderr, flush=True)
+                threading.Event().wait()
+            except BaseException:
+                pass
+    if do == "linger":
+        threading.Thread(target=threading.Event().wait).start()
+        do = "nothing"
+    if do == "echo":
+        secret = secrets.resolve(token)
+        job.details["note"] = {secret: [f"https://u:pw@h/?api_key=k {secret}"]}
+        job.log.warning("the vendor says %s", secret, extra={"answer": secret.upper()})
+        thread = threading.Thread(target=lambda: 1 / {}[secret])
+        thread.start()
+        thread.join()
+        raise ValueError(secret)
     if do == "bug":
         raise ZeroDivisionError("division by zero")
     if do != "nothing":
@@ -105,7 +128,7 @@ def test_the_receipt_tells_and_adds_up_what_was_done(folder: Path) -> None:
 
 def test_secrets_are_masked_and_other_arguments_shown(folder: Path) -> None:
     ended = call(folder, "run", "--many", "a", "--many", "b", "--token", "env://OTHER")
-    assert ended.receipt["arguments"] == {"do": "nothing", "many": ["a", "b"], "token": "***", "day": None}
+    assert ended.receipt["arguments"] == {"do": "nothing", "many": ["a", "b"], "token": "***", "day": None, "deadline": 600}
 
 
 def test_logs_are_json_lines_on_stderr(folder: Path) -> None:
@@ -154,6 +177,87 @@ def test_sigterm_is_told_wherever_it_comes(folder: Path, name: str, do: str, cod
     ended = call(folder, "run", "--do", do, code=["-c", SIGTERM_IN.format(name=name)])
     assert (ended.code, ended.receipt["exit_code"]) == (code, code)
     assert "Traceback" not in ended.stderr
+
+
+SOONER = """
+import runpy, signal
+from jobkit import interruption
+interruption.STOP_WITHIN_S = 0.5
+runpy.run_module("made_up", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_job_ends_at_its_deadline_with_75_and_a_receipt(folder: Path) -> None:
+    ended = call(folder, "run", "--do", "wait", FINELT_DEADLINE="1")
+    assert (ended.code, ended.receipt["exit_code"], ended.receipt["status"]) == (75, 75, "failed")
+    assert ended.receipt["error"].startswith("its deadline of 1 s has passed; nothing half done is visible.")
+    assert ended.receipt["arguments"]["deadline"] == 1
+    assert ended.receipt["committed"] == 1
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_job_that_hangs_is_cut_off_at_its_deadline_with_a_receipt(folder: Path) -> None:
+    ended = call(folder, "run", "--do", "hang", "--deadline", "1", code=["-c", SOONER])
+    assert (ended.code, ended.receipt["exit_code"]) == (75, 75)
+    assert ended.receipt["committed"] == 2
+    assert "deadline of 1 s" in ended.receipt["error"]
+
+
+def test_a_job_that_hangs_is_cut_off_after_sigterm_with_a_receipt(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    words = [sys.executable, "-c", SOONER, "run", "--do", "hang"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert any("hanging" in line for line in process.stderr)
+        process.terminate()
+        assert process.stdout
+        receipt = json.loads(process.stdout.read())
+    assert (process.returncode, receipt["exit_code"], receipt["status"]) == (143, 143, "stopped")
+
+
+def test_a_job_that_is_done_waits_for_no_thread(folder: Path) -> None:
+    assert call(folder, "run", "--do", "linger").code == 0
+
+
+def test_the_deadline_of_a_job_is_its_own_unless_one_is_given(folder: Path) -> None:
+    described = call(folder, "describe").receipt
+    assert described["deadline_s"] == 600
+    wanted = {"type": "integer", "minimum": 1, "maximum": 604800, "default": 600}
+    assert described["options"]["properties"]["deadline"].items() >= wanted.items()
+    assert call(folder, "run").receipt["arguments"]["deadline"] == 600
+    for wrong in ("0", "-1", "inf", "1e3", "604801"):
+        assert call(folder, "run", "--deadline", wrong).code == 2
+
+
+def test_no_secret_leaves_a_job(folder: Path) -> None:
+    """In values, keys, logs, tracebacks of its own and of threads; the receipt is JSON still."""
+    (folder / "token").write_text("tulip-4c9a-horse")
+    ended = call(folder, "run", "--do", "echo", "--token", f"file://{folder}/token")
+    assert (ended.code, ended.receipt["error"]) == (70, "a bug in made-up: ValueError: ***")
+    assert ended.receipt["details"]["note"] == {"***": ["https://***@h/?api_key=*** ***"]}
+    assert "KeyError: '***'" in ended.stderr
+    assert "the vendor says ***" in ended.stderr
+    assert "tulip" not in (json.dumps(ended.receipt) + ended.stderr).lower()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["tulip-horse"], ["--token", "tulip-horse"], ["--deadline", "https://u:tulip-horse@h"], ["--trace", "https://u:tulip-horse@h"]],
+)
+@pytest.mark.parametrize("verb", ["run", "check", "plan"])
+def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(folder: Path, verb: str, words: list[str]) -> None:
+    ended = call(folder, verb, *words)
+    assert ended.code == 2
+    assert "tulip" not in json.dumps(ended.receipt) + ended.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "check", "plan"])
+def test_a_url_of_the_environment_with_a_password_is_refused_and_not_repeated(folder: Path, verb: str) -> None:
+    variables = {"PREFECT__FLOW_RUN_ID": "1", "PREFECT_API_URL": "http://u:tulip-horse@127.0.0.1:1/api"}
+    ended = call(folder, verb, **variables)
+    assert (ended.code, ended.receipt["verb"]) == (2, verb)
+    assert ended.receipt["error"].startswith("PREFECT_API_URL holds a user")
+    assert "tulip" not in json.dumps(ended.receipt) + ended.stderr
 
 
 def test_a_bug_is_70_and_its_traceback_goes_to_the_log(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobkit import contract
 from jobkit.contract import Columns, Contract, Field, Good, Rule, enforce, load, parquet
 from jobkit.errors import BadDataError
 
@@ -109,6 +110,12 @@ def test_too_many_bad_rows_fail_the_partition() -> None:
         enforce(replace(RULES, max_bad_rows=0.1), columns(GOOD_ROW, ("x", "1.00", None, None)))
 
 
+def test_reasons_are_not_collected_once_a_partition_is_refused_for_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "ENOUGH_BAD_ROWS", 10)
+    with pytest.raises(BadDataError, match=r"at least 11 of 500 rows break the contract, more than the 1%"):
+        enforce(replace(RULES, max_bad_rows=0.01), columns(*[("x", "1.00", None, None)] * 500))
+
+
 def test_a_new_column_is_decided_by_the_contract() -> None:
     sent = {**columns(GOOD_ROW), "surprise": ["1.25"]}
     with pytest.raises(BadDataError, match="new fields 'surprise'"):
@@ -197,6 +204,18 @@ def test_every_contract_in_the_project_reads_and_is_keyed(path: Path) -> None:
     assert rules.key
     assert set(rules.key) <= names
     assert rules.leaf.partition("(")[2].rstrip(")").split(",")[0] in names
+
+
+@pytest.mark.parametrize(("text", "share"), [("0.25", 0.25), ("1", 1.0), ("-0.1", None), ("2", None), ("true", None), ("much", None)])
+def test_how_much_may_be_missing_is_a_share(tmp_path: Path, text: str, share: float | None) -> None:
+    path, line = tmp_path / "x.odcs.yaml", "      - {property: maxBadRows"
+    contract = next(path for path in CONTRACTS if path.name == "tiingo_prices.odcs.yaml")
+    path.write_text(contract.read_text().replace(line, f"      - {{property: maxMissingRows, value: {text}}}\n{line}", 1))
+    if share is None:
+        with pytest.raises(BadDataError, match="is not a contract"):
+            load(path)
+    else:
+        assert load(path).max_missing_rows == share
 
 
 def test_a_broken_contract_file_is_told_by_name(tmp_path: Path) -> None:

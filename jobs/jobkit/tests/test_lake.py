@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
+import boto3
+import msgspec
 import pytest
-from jobkit.errors import BadDataError, UsageError
+from jobkit import commits
+from jobkit import lake as lakes
+from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
 from jobkit.lake import About, Draft, Lake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PART = "ticker=AAPL/year=2012"
 
@@ -114,3 +123,220 @@ def test_hostile_partitions_are_refused(url: str, partition: str) -> None:
 def test_hostile_datasets_are_refused(url: str, dataset: str) -> None:
     with pytest.raises(UsageError):
         Lake(url).commit(dataset, PART, draft(b"x"))
+
+
+KEY = f"raw/prices/{PART}/_commits/000001.json"
+DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
+    "gone": lambda _data: None,
+    "empty": lambda _data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "one bit": lambda data: data[:-3] + bytes([data[-3] ^ 1]) + data[-2:],
+    "longer": lambda data: data + b"\n",
+    "other bytes": lambda data: bytes(len(data)),
+}
+every_damage = pytest.mark.parametrize("damage", DAMAGE)
+
+
+def harm(lake: Lake, key: str, damage: str) -> None:
+    """Damage a stored object, as a disk or a person would: past the store's own writing."""
+    spoilt = DAMAGE[damage](lake.store.get(key))
+    if spoilt is not None:
+        lake.store.put(key, spoilt)
+    elif (tag := lake.store.get_tagged(key)[1]) and not lake.store.delete_if(key, tag):
+        raise RuntimeError(key)
+
+
+@every_damage
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_the_same_bytes_again_rewrite_a_file_that_is_gone_or_damaged(url: str, damage: str, which: int) -> None:
+    lake = Lake(url)
+    made, _ = lake.commit("prices", PART, draft(b"rows", lake, quarantine=b"bad", quarantined=1))
+    file = made.files[which]
+    harm(lake, file.path, damage)
+    again = Lake(url)
+    assert again.commit("prices", PART, draft(b"rows", again, quarantine=b"bad", quarantined=1)) == (made, False)
+    assert again.repaired == [file.path]
+    assert [Lake(url).problem(one) for one in made.files] == [None] * 3
+
+
+@every_damage
+def test_a_commit_never_names_a_file_that_is_damaged(url: str, damage: str) -> None:
+    lake = Lake(url)
+    first, _ = lake.commit("prices", PART, draft(b"one", lake))
+    lake.commit("prices", PART, draft(b"two", lake))
+    harm(lake, first.data.path, damage)
+    third, made = Lake(url).commit("prices", PART, draft(b"one", lake))
+    assert made
+    assert Lake(url).read(third.data) == b"one"
+
+
+def test_vendor_bytes_that_cannot_be_restored_are_replaced_by_those_of_a_new_commit(url: str) -> None:
+    lake = Lake(url)
+    made, _ = lake.commit("prices", PART, draft(b"rows", lake))
+    harm(lake, made.source[0].path, "cut")
+    again = Lake(url)
+    other = again.keep("prices", b"the same rows, sent otherwise", About("https://vendor.example/x", "text/csv", None, None))
+    healed, is_new = again.commit("prices", PART, draft(b"rows")._replace(source=lambda: (other,)))
+    assert (is_new, healed.number, healed.source) == (True, 2, (other,))
+    assert [Lake(url).problem(file) for file in healed.files] == [None, None]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE][1:])
+def test_a_commit_that_is_not_what_was_written_is_refused_and_the_next_one_follows_it(url: str, damage: str) -> None:
+    lake = Lake(url)
+    lake.commit("prices", PART, draft(b"one"))
+    lake.commit("prices", PART, draft(b"two"))
+    harm(lake, KEY.replace("1.json", "2.json"), damage)
+    if damage != "longer":  # white space behind a document changes nothing
+        with pytest.raises(DamagedError, match="000002.json is damaged"):
+            Lake(url).head("prices", PART)
+        look = lake.look("prices", PART)
+        assert (look.newest, look.head and look.head.number, look.held) == (2, 1, None)
+        made, is_new = lake.commit("prices", PART, draft(b"one"))
+        assert (made.number, is_new) == (3, True)
+    assert lake.look("prices", PART).held in (2, 3)
+
+
+def stored(lake: Lake, **changes: Any) -> dict[str, Any]:
+    """A commit's stored document, changed by somebody who knows nothing of its digest."""
+    lake.commit("prices", PART, draft(b"rows", lake, quarantine=b"bad", quarantined=1))
+    return {**json.loads(lake.store.get(KEY)), **changes}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"partition": "ticker=AAPL/year=2013"}, {"dataset": "yields"}, {"number": 2}, {"number": "1"}, {"number": 10**30}, {"number": True},
+        {"known_at": "soon"}, {"known_at": None}, {"known_at": "2012-01-03T00:00:00"}, {"known_at": 1.5},
+        {"known_at": "0001-01-01T00:00:00+14:00"},
+        {"data": None}, {"data": []}, {"data": {"path": "x"}}, {"source": {}}, {"source": [None]}, {"key": "date"}, {"key": [1]},
+        {"leaf": 3},
+        {"rows_read": -1}, {"rows_read": 2}, {"rows_read": 1e300}, {"writer": []}, {"writer": {"job": 1}}, {"quarantine": "x"}, {"more": 1},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("layout", [1, 2])
+def test_a_field_that_cannot_be_is_damage_in_every_format(tmp_path: Any, changes: dict[str, Any], layout: int) -> None:
+    lake = Lake(str(tmp_path))
+    document = stored(lake, **changes)
+    if layout == 1:
+        del document["format"], document["digest"]
+    lake.store.put(KEY, json.dumps(document).encode())
+    with pytest.raises(DamagedError, match=r"000001\.json (is damaged|says it is)"):
+        lake.head("prices", PART)
+
+
+def test_a_file_named_elsewhere_is_damage(tmp_path: Any) -> None:
+    lake = Lake(str(tmp_path))
+    document = stored(lake)
+    del document["format"], document["digest"]
+    for name in ("data", "quarantine"):
+        for path in ("../../outside", "/etc/passwd", document[name]["path"].replace("prices", "yields")):
+            lake.store.put(KEY, json.dumps({**document, name: {**document[name], "path": path}}).encode())
+            with pytest.raises(DamagedError, match="it names the file"):
+                lake.head("prices", PART)
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 200_000, b'{"format": ' + b"9" * 5000 + b"}", b'{"a":' * 100_000, b"nonsense", b"\xff\xfe", b"null", b'"x"']
+)
+def test_a_document_that_no_reader_should_follow_is_damage(tmp_path: Any, text: bytes) -> None:
+    lake = Lake(str(tmp_path))
+    lake.store.put(KEY, text)
+    with pytest.raises(DamagedError, match="is damaged"):
+        lake.head("prices", PART)
+
+
+def test_a_commit_of_the_first_format_is_read(url: str) -> None:
+    lake = Lake(url)
+    document = stored(lake)
+    made = lake.head("prices", PART)
+    del document["format"], document["digest"]
+    for source in document["source"]:
+        del source["stored_sha256"], source["stored_bytes"]
+    lake.store.put(KEY, json.dumps(document, indent=1, sort_keys=True).encode())
+    found = lake.head("prices", PART)
+    assert found is not None
+    assert made is not None
+    assert msgspec.structs.replace(found, source=made.source) == made
+    assert [Lake(url).problem(file) for file in found.files] == [None] * 3
+
+
+def test_a_commit_of_a_newer_format_is_refused_and_not_followed(url: str) -> None:
+    lake = Lake(url)
+    lake.store.put(KEY, json.dumps(stored(lake, format=commits.FORMAT + 1)).encode())
+    for call in (lambda: lake.head("prices", PART), lambda: lake.commit("prices", PART, draft(b"more"))):
+        with pytest.raises(NewerFormatError, match="is of format 3, and this version reads formats up to 2; upgrade"):
+            call()
+    assert lake.numbers("prices", PART) == [1]
+
+
+def test_the_digest_can_be_computed_by_anybody(url: str) -> None:
+    document = stored(Lake(url))
+    digest = document.pop("digest")
+    assert hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest() == digest
+
+
+def test_other_names_in_the_folder_of_commits_are_no_commits(url: str) -> None:
+    lake = Lake(url)
+    made, _ = lake.commit("prices", PART, draft(b"one"))
+    for name in (
+        "0000003.json",
+        "000000.json",
+        "3.json",
+        "000003.json.tmp",
+        "000003.json~",
+        "000003 (1).json",
+        "000003/x.json",
+        "x/000003.json",
+        "99999999999.json",
+    ):
+        lake.store.put(f"raw/prices/{PART}/_commits/{name}", b"somebody's")
+    lake.store.put("raw/prices/copy of year=2012/_commits/000001.json", b"somebody's")
+    assert (lake.head("prices", PART), lake.heads("prices")) == (made, {PART: 1})
+    assert lake.commit("prices", PART, draft(b"two"))[0].number == 2
+
+
+def test_missing_numbers_are_seen_without_being_counted_one_by_one(url: str) -> None:
+    lake = Lake(url)
+    made, _ = lake.commit("prices", PART, draft(b"one"))
+    for number in (4, 2_000_000_000):
+        lake.store.put(lake.commit_key("prices", PART, number), commits.encode(msgspec.structs.replace(made, number=number)))
+    history = lake.examine("prices", PART)
+    assert (sorted(history.commits), history.missing) == ([1, 4, 2_000_000_000], ((2, 3), (5, 1_999_999_999)))
+    assert lake.examine("prices", PART, since=4).missing == ((5, 1_999_999_999),)
+
+
+@pytest.mark.parametrize(("ahead", "kept"), [(timedelta(days=26_000), False), (timedelta(minutes=1), False), (timedelta(seconds=2), True)])
+def test_a_clock_ahead_of_the_stores_is_not_believed(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ahead: timedelta, *, kept: bool
+) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + ahead
+
+    monkeypatch.setattr(lakes, "datetime", Ahead)
+    before = datetime.now(UTC)
+    made, _ = Lake(url).commit("prices", PART, draft(b"rows"))
+    assert (made.known > before + ahead - timedelta(seconds=1)) == kept or ahead < timedelta(seconds=5)
+    assert kept or made.known < datetime.now(UTC) + lakes.CLOCK_TOLERANCE
+    assert ("clock ahead" in caplog.text) != kept
+
+
+def test_on_s3_what_is_unchanged_is_not_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake(f"s3://{bucket}/x")
+    lake.commit("prices", PART, draft(b"rows", lake))
+    again = Lake(f"s3://{bucket}/x")
+    read: list[str] = []
+    monkeypatch.setattr(again.store, "get", lambda key, get=again.store.get: read.append(key) or get(key))
+    again.commit("prices", PART, draft(b"rows", again))
+    assert [key.rpartition("/")[2] for key in read] == ["000001.json"]
+
+
+def test_on_s3_a_file_written_without_a_digest_is_read(bucket: str) -> None:
+    lake = Lake(f"s3://{bucket}/x")
+    made, _ = lake.commit("prices", PART, draft(b"rows", lake))
+    boto3.client("s3").put_object(Bucket=bucket, Key=f"x/{made.data.path}", Body=b"rows")
+    assert Lake(f"s3://{bucket}/x").problem(made.data) is None
+    boto3.client("s3").put_object(Bucket=bucket, Key=f"x/{made.data.path}", Body=b"rots")
+    assert Lake(f"s3://{bucket}/x").problem(made.data) == "is not what was committed"

@@ -108,6 +108,18 @@ def newest(session: Session, dataset: str, partition: str) -> Entry | None:
     return Entry(*row) if row else None
 
 
+def server_time(session: Session) -> datetime:
+    """The time by the server's clock."""
+    now: datetime = session.scalar(sql.SQL("select clock_timestamp()"))
+    return now
+
+
+def entries(session: Session, dataset: str, partition: str) -> list[Entry]:
+    """All entries of one partition, oldest commit first."""
+    statement = sql.SQL('select {} from raw._ledger where "dataset" = {} and "partition" = {} order by "commit"')
+    return [Entry(*row) for row in session.execute(statement.format(_FIELDS, sql.Literal(dataset), sql.Literal(partition)))]
+
+
 def load_ids(session: Session, dataset: str, partition: str) -> list[int]:
     """The loads whose rows belong to one partition."""
     statement = sql.SQL('select load_id from raw._ledger where "dataset" = {} and "partition" = {}')

@@ -7,13 +7,12 @@ exclusive to attach or replace it). They belong to the session, so a loader that
 from __future__ import annotations
 
 from contextlib import ExitStack
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
+from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, TemporaryError
 from psycopg import sql
 
-from load_warehouse import copy, delta, leaves, ledger, parquet, tables, versions
+from load_warehouse import clocks, copy, delta, leaves, ledger, parquet, tables, versions
 from load_warehouse.copy import Parquet
 from load_warehouse.ledger import Bad, Load
 from load_warehouse.session import lock_key, locked, told, tried
@@ -21,7 +20,9 @@ from load_warehouse.types import ROW_NUMBER
 from load_warehouse.versions import FORMER, FRESH, Change, Rows
 
 if TYPE_CHECKING:
-    from jobkit.lake import Commit, Lake
+    from datetime import datetime
+
+    from jobkit.lake import Commit, History, Lake
 
     from load_warehouse.delta import Left
     from load_warehouse.leaves import Leaf, Scheme
@@ -29,16 +30,21 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
     from load_warehouse.tables import Columns
 
-TICK = timedelta(microseconds=1)
-
 
 class Result(NamedTuple):
-    """What became of a lake partition: its newest commit, and how many rows were added and closed to get there."""
+    """What became of a lake partition: the commit it has now, and how many rows were added and closed to get there.
 
-    head: Commit
-    changed: bool
-    added: int
-    closed: int
+    `gaps` say which commits were passed over and why, `corrected` how many were recorded at another moment than they say. With an
+    `error` the newest commit could not be loaded, and `head` is the last that was; None where there is none.
+    """
+
+    head: Commit | None
+    changed: bool = False
+    added: int = 0
+    closed: int = 0
+    gaps: tuple[str, ...] = ()
+    corrected: int = 0
+    error: BadDataError | None = None
 
 
 class Target(NamedTuple):
@@ -60,43 +66,67 @@ class Target(NamedTuple):
         return lock_key("leaf", self.load.dataset, self.leaf.name)
 
 
-def bring_up(session: Session, lake: Lake, dataset: str, partition: str, newest: int, known: Entry | None) -> Result:
+def bring_up(session: Session, lake: Lake, dataset: str, partition: str, newest: int, known: Entry | None, now: datetime) -> Result:
     """Load what the warehouse lacks of a partition. Raises jobkit.errors.
 
-    `newest` is its commit's number and `known` its ledger entry, both of a moment ago.
+    `newest` is its commit's number, `known` its ledger entry and `now` the server's time, all of a moment ago. A commit that is
+    damaged or refused is passed over where a newer one loads.
     """
-    head = lake.read_commit(dataset, partition, newest)
-    if known and (known.commit, known.sha256) == (head.number, head.data.sha256):
-        return Result(head, changed=False, added=0, closed=0)
+    if known and known.commit == newest and not clocks.is_ahead(known.known_at, now):
+        head = lake.read_commit(dataset, partition, newest)
+        if known.sha256 == head.data.sha256:
+            return Result(head)
     where = f"{dataset}/{partition}"
     with told(where, session), locked(session, lock_key("partition", dataset, partition)):
         tables.drop_stage(session, tables.stage_name(dataset, partition))
+        corrected = clocks.correct(session, lake, dataset, partition, now)
         entry = ledger.newest(session, dataset, partition)
-        history = {commit.number: commit for commit in lake.history(dataset, partition)}
-        waiting = pending(list(history.values()), entry)
-        changes = []
-        for commit in waiting:
-            with told(f"{where} commit {commit.number}", session):
-                changes.append(_load(session, lake, commit, history[entry.commit] if entry else None, entry))
-            entry = ledger.newest(session, dataset, partition)
-    added, closed = (sum(counts) for counts in zip(*changes, strict=True)) if changes else (0, 0)
-    return Result(waiting[-1] if waiting else head, changed=bool(waiting), added=added, closed=closed)
+        history = lake.examine(dataset, partition, since=entry.commit if entry else 1)
+        if entry:
+            _check_lake(where, lake, history, entry)
+        result = _load_all(session, lake, history, entry, now)
+    return result._replace(changed=result.changed or corrected > 0, corrected=result.corrected + corrected)
 
 
-def pending(history: list[Commit], entry: Entry | None) -> list[Commit]:
-    """The commits to load, oldest first. Raises MisconfiguredError when the warehouse was loaded from another lake."""
-    if entry is None:
-        return history
-    if not any((commit.number, commit.data.sha256) == (entry.commit, entry.sha256) for commit in history):
-        head = history[-1]
+def _check_lake(where: str, lake: Lake, history: History, entry: Entry) -> None:
+    """Raise MisconfiguredError when the warehouse was loaded from another lake. A commit that is damaged or missing since says nothing."""
+    same = history.commits.get(entry.commit)
+    newest = max((*history.commits, *history.damaged), default=0)
+    if newest < entry.commit or (same and same.data.sha256 != entry.sha256):
+        dataset, _, partition = where.partition("/")
         raise MisconfiguredError(
-            f"{head.dataset}/{head.partition}: the warehouse holds commit {entry.commit} with sha256 {entry.sha256[:12]}, which this lake "
-            f"does not have (its newest is {head.number}); is --lake the lake that this warehouse was loaded from?"
+            f"{where}: the warehouse holds commit {entry.commit} with sha256 {entry.sha256[:12]}, which this lake "
+            f"does not have (its newest is {lake.newest(dataset, partition)}); is --lake the lake that this warehouse was loaded from?"
         )
-    return [commit for commit in history if commit.number > entry.commit]
 
 
-def _load(session: Session, lake: Lake, commit: Commit, before: Commit | None, entry: Entry | None) -> Change:
+def _load_all(session: Session, lake: Lake, history: History, entry: Entry | None, now: datetime) -> Result:
+    """Load what follows the commit of `entry`, one after the other."""
+    found: dict[int, Commit | DamagedError] = {**history.commits, **history.damaged}
+    head = history.commits.get(entry.commit) if entry else None
+    error: BadDataError | None = None if head or not entry else history.damaged.get(entry.commit)
+    gaps = [f"commit {first} is missing" if first == last else f"commits {first} to {last} are missing" for first, last in history.missing]
+    changes, corrected = [], 0
+    for number in sorted(number for number in found if entry is None or number > entry.commit):
+        commit = found[number]
+        try:
+            if isinstance(commit, DamagedError):
+                raise commit
+            known_at = clocks.known_at(lake, commit, history, entry, now)
+            with told(f"{commit.dataset}/{commit.partition} commit {number}", session):
+                changes.append(_load(session, lake, commit, head, entry, known_at))
+        except BadDataError as refused:
+            error = refused
+            gaps.append(f"commit {number}: {refused}")
+        else:
+            head, error = commit, None
+            corrected += clocks.is_ahead(commit.known, now)
+            entry = ledger.newest(session, commit.dataset, commit.partition)
+    added, closed = (sum(counts) for counts in zip(*changes, strict=True)) if changes else (0, 0)
+    return Result(head, bool(changes), added, closed, tuple(gaps), corrected, error)
+
+
+def _load(session: Session, lake: Lake, commit: Commit, before: Commit | None, entry: Entry | None, known_at: datetime) -> Change:
     """Load one commit, which follows the one `before`, whose ledger entry is `entry`."""
     load = Load(
         load_id=ledger.next_id(session),
@@ -105,7 +135,7 @@ def _load(session: Session, lake: Lake, commit: Commit, before: Commit | None, e
         commit=commit.number,
         sha256=commit.data.sha256,
         rows=commit.data.rows,
-        known_at=_known_at(commit, entry),
+        known_at=known_at,
         leaf=entry.leaf if entry else None,
         bad=quarantined(lake, commit),
     )
@@ -135,12 +165,6 @@ def quarantined(lake: Lake, commit: Commit) -> tuple[Bad, ...]:
         return ()
     _, batches = parquet.read(lake.read(commit.quarantine), copy.BATCH_ROWS)
     return tuple(Bad(*row) for batch in batches for row in parquet.rows(batch, (ROW_NUMBER, "raw_row", "reasons")))
-
-
-def _known_at(commit: Commit, entry: Entry | None) -> datetime:
-    """When the rows became known: as the commit says, but later than the commit before, even where a clock was set back."""
-    said = datetime.fromisoformat(commit.known_at)
-    return max(said, entry.known_at + TICK) if entry else said
 
 
 def _note(session: Session, load: Load) -> Change:

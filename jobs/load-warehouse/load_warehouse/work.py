@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from jobkit.errors import BadDataError, MisconfiguredError, UsageError
+from jobkit.errors import BadDataError, MisconfiguredError, NewerFormatError, UsageError
 from jobkit.lake import Lake
 from psycopg import sql
 
@@ -18,8 +18,11 @@ from load_warehouse.session import Session, told
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from jobkit.command import Job
+    from jobkit.errors import JobError
+    from jobkit.receipt import Outcome
 
     from load_warehouse.ledger import Entry
     from load_warehouse.load import Result
@@ -30,26 +33,29 @@ BY_NAME = 16  # so many partitions are looked up; more are found faster in the l
 
 
 def run(job: Job, lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str, password: str, workers: int) -> None:
-    """Bring the partitions up to date. Bad data in one does not keep the others out; the error is raised when they are done."""
+    """Bring the partitions up to date. One that is bad or too new does not keep the others out; the error is raised when they are done."""
     stopping = Event()
     sessions = [Session(url, password, stopping) for _ in range(workers)]
     with _closing(sessions):
         with told("set-up", sessions[0]):
             ledger.prepare(sessions[0])
-            known = ledger.latest(sessions[0])
+            known, now = ledger.latest(sessions[0]), ledger.server_time(sessions[0])
         source = Lake(lake)
         todo = wanted(source, datasets, partitions)
-        bad = []
-        with closing(_in_parallel(sessions, stopping, source, known, todo)) as results:
+        failed: list[JobError] = []
+        with closing(_in_parallel(sessions, stopping, source, known, now, todo)) as results:
             for done, (partition, future) in enumerate(results, start=1):
                 try:
-                    _tell(job, future.result())
-                except BadDataError as error:
-                    bad.append(error)
+                    result = future.result()
+                    _tell(job, partition, result)
+                    failed += [result.error] if result.error else []
+                except (BadDataError, NewerFormatError) as error:
+                    failed.append(error)
                     job.outcome(*partition, "failed", reason=str(error))
                 job.progress(done, len(todo), "/".join(partition))
-    if bad:
-        raise BadDataError(str(bad[0]) + (f" (and {len(bad) - 1:,} more partitions, see the receipt)" if bad[1:] else ""))
+    if failed:
+        others = len(failed) - 1
+        raise type(failed[0])(str(failed[0]) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
 
 
 def wanted(lake: Lake, datasets: Sequence[str], partitions: Sequence[str]) -> dict[Partition, int]:
@@ -79,19 +85,21 @@ def plan(lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str
     with _closing([session]), told("plan", session):
         known = ledger.latest(session)
     source = Lake(lake)
-    heads = [source.read_commit(*item, number) for item, number in wanted(source, datasets, partitions).items()]
-    pairs = [(head, known.get((head.dataset, head.partition))) for head in heads]
-    return [
-        {
-            "dataset": head.dataset,
-            "partition": head.partition,
-            "from_commit": entry.commit if entry else None,
-            "to_commit": head.number,
-            "rows": head.data.rows,
-        }
-        for head, entry in pairs
-        if entry is None or (entry.commit, entry.sha256) != (head.number, head.data.sha256)
-    ]
+    planned = (_planned(source, item, number, known.get(item)) for item, number in wanted(source, datasets, partitions).items())
+    return [item for item in planned if item]
+
+
+def _planned(lake: Lake, item: Partition, number: int, entry: Entry | None) -> dict[str, Any] | None:
+    """What run would do of a partition, with the reason where it would fail; None where there is nothing to do."""
+    try:
+        head = lake.read_commit(*item, number)
+    except (BadDataError, NewerFormatError) as error:
+        rows: dict[str, Any] = {"rows": None, "problem": str(error)}
+    else:
+        if entry and (entry.commit, entry.sha256) == (head.number, head.data.sha256):
+            return None
+        rows = {"rows": head.data.rows}
+    return {"dataset": item[0], "partition": item[1], "from_commit": entry.commit if entry else None, "to_commit": number, **rows}
 
 
 def check(lake: str, url: str, password: str) -> None:
@@ -124,7 +132,7 @@ def _closing(sessions: Sequence[Session]) -> Iterator[None]:
 
 
 def _in_parallel(
-    sessions: Sequence[Session], stopping: Event, lake: Lake, known: dict[Partition, Entry], todo: Mapping[Partition, int]
+    sessions: Sequence[Session], stopping: Event, lake: Lake, known: dict[Partition, Entry], now: datetime, todo: Mapping[Partition, int]
 ) -> Generator[tuple[Partition, Future[Result]], None, None]:
     """Partitions as they are done. When this is closed early, queries are cancelled and every thread is waited for."""
     idle: SimpleQueue[Session] = SimpleQueue()
@@ -135,7 +143,7 @@ def _in_parallel(
         session = idle.get()
         try:
             session.keep_going()
-            return load.bring_up(session, lake, *partition, todo[partition], known.get(partition))
+            return load.bring_up(session, lake, *partition, todo[partition], known.get(partition), now)
         finally:
             idle.put(session)
 
@@ -153,16 +161,21 @@ def _in_parallel(
                 session.cancel()
 
 
-def _tell(job: Job, result: Result) -> None:
+def _tell(job: Job, partition: Partition, result: Result) -> None:
+    """Say in the receipt what became of a partition; warn of what is not as its commits say."""
+    details: dict[str, Any] = {}
+    if result.gaps:
+        details["gaps"] = list(result.gaps)
+        job.log.warning("history has gaps", extra={"dataset": partition[0], "partition": partition[1], "gaps": details["gaps"]})
+    if result.corrected:
+        details["clock_corrected"] = result.corrected
+        told = {"dataset": partition[0], "partition": partition[1], "commits": result.corrected}
+        job.log.warning("commits from the future recorded at an earlier moment", extra=told)
     head = result.head
-    job.outcome(
-        head.dataset,
-        head.partition,
-        "committed" if result.changed else "unchanged",
-        rows=head.data.rows,
-        bytes=head.data.bytes,
-        sha256=head.data.sha256,
-        commit=head.number,
-        rows_added=result.added,
-        rows_closed=result.closed,
-    )
+    if head:
+        details |= {"commit": head.number, "rows_added": result.added, "rows_closed": result.closed}
+    if result.error or not head:
+        job.outcome(*partition, "failed", reason=str(result.error), **details)
+    else:
+        outcome: Outcome = "committed" if result.changed else "unchanged"
+        job.outcome(*partition, outcome, rows=head.data.rows, bytes=head.data.bytes, sha256=head.data.sha256, **details)

@@ -29,8 +29,8 @@ DOCS = "index.html"
 OPTIONS = [
     options.warehouse(),
     options.warehouse_password(),
-    options.option("--site", required=True, metavar="URL", help="Where to publish: a directory, file:///path or s3://bucket/prefix."),
-    options.option("--docs", metavar="URL", help=f"Where transform-warehouse put the project's documentation ({DOCS}); without, none."),
+    options.place("--site", required=True, help="Where to publish: a directory, file:///path or s3://bucket/prefix."),
+    options.place("--docs", help=f"Where transform-warehouse put the project's documentation ({DOCS}); without, none."),
     options.option(
         "--marts",
         multiple=True,

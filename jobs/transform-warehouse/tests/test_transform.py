@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +17,7 @@ import pytest
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
 from transform_warehouse import books
 from transform_warehouse import project as projects
-from transform_warehouse.__main__ import Moment
+from transform_warehouse.moment import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -290,12 +290,49 @@ def test_what_postgres_says_becomes_the_right_error(said: str, error: type[Excep
     assert "h:5432/finelt" in str(told)
 
 
-def test_as_of_is_a_past_moment_with_a_zone() -> None:
-    read = Moment().convert
-    assert read("2013-01-15T12:00:00+01:00", None, None) == datetime(2013, 1, 15, 11, tzinfo=UTC)
-    for wrong in ("2013-01-15T12:00:00", "yesterday", "9999-01-01T00:00:00Z"):
-        with pytest.raises(click.BadParameter):
-            read(wrong, None, None)
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2013-01-15T12:00:00+01:00", datetime(2013, 1, 15, 11, tzinfo=UTC)),
+        ("2013-01-15 12:00Z", datetime(2013, 1, 15, 12, tzinfo=UTC)),
+        ("2013-01-15T12:00:00.5-0530", datetime(2013, 1, 15, 17, 30, 0, 500_000, tzinfo=UTC)),
+        ("2012-02-29T23:59:59.999999+15:59", datetime(2012, 2, 29, 8, 0, 59, 999_999, tzinfo=UTC)),
+        ("0001-01-01T00:00:00+14:00", datetime(1, 1, 1, tzinfo=UTC)),
+        ("0001-01-01T00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_as_of_is_a_moment_with_a_zone(text: str, moment: datetime) -> None:
+    assert Moment().convert(text, None, None) == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("infinity", "-infinity", "now", "today", "yesterday", "epoch", "", " ", "2013", "2013-01-15", "20130115T120000Z", "1358251200"),
+        *("2013-01-15T12:00:00", "2013-01-15T12:00:00 Europe/Berlin", "2013-01-15T12:00:00+16:00", "2013-01-15T12:00:00z", "allballs"),
+        *("2013-02-29T12:00:00Z", "2013-13-01T12:00:00Z", "2013-01-15T24:00:00Z", "2013-01-15T12:00:60Z", "2013-W03-2T12:00Z"),
+        *("0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "2013-01-15T12:00:00.1234567Z"),
+        *("2013-01-15T12:00:00Z\n", "\u0662013-01-15T12:00:00Z", "2013-01-15T12:00:00Z'; select 1; --"),
+    ],
+)
+def test_another_as_of_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z"):
+        Moment().convert(text, None, None)
+
+
+@pytest.mark.parametrize("verb", ["run", "check", "plan"])
+def test_an_as_of_is_past_by_the_warehouses_clock(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], verb: str) -> None:
+    with books.opened(warehouse.url, warehouse.password) as book:
+        now = book.rows("select clock_timestamp() as now")[0]["now"]
+    for ahead in ("9999-12-31T23:59:59.999999-15:59", (now + timedelta(hours=1)).isoformat()):
+        ended_ = ended(job(verb, "--as-of", ahead))
+        assert ended_["exit_code"] == 2
+        assert "expected a moment that has passed, with its time zone" in ended_["error"]
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_an_as_of_before_the_first_year_of_utc_is_one_at_its_beginning(job: Callable[..., subprocess.Popen[str]]) -> None:
+    assert ended(job("plan", "--as-of", "0001-01-01T00:00:00+14:00"))["exit_code"] == 0
 
 
 def test_the_fingerprint_of_a_project_is_that_of_its_files(tmp_path: Path) -> None:

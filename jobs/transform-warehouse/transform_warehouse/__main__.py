@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 from jobkit import command, options
 
+from transform_warehouse.moment import Moment
+
 if TYPE_CHECKING:
-    from click import Context, Parameter
+    from datetime import datetime
+
     from jobkit.command import Job
 
 DOCS = "index.html"
-
-
-class Moment(click.ParamType[datetime]):
-    """A moment up to now, with its time zone."""
-
-    name = "timestamp"
-
-    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> datetime:
-        """The moment in UTC. Fails on another format, without a zone, and on one that has not come yet."""
-        try:
-            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a moment; expected one such as 2026-11-23T04:00:00Z", param, ctx)
-        if moment.tzinfo is None:
-            self.fail(f"{value} has no time zone; add Z for UTC or an offset such as +01:00", param, ctx)
-        if moment > datetime.now(UTC):
-            self.fail(f"{value} is in the future; what will be known then is not known now", param, ctx)
-        return moment.astimezone(UTC)
-
-
 OPTIONS = [
     options.warehouse(),
     options.warehouse_password(),
     options.option("--project", metavar="PATH", help="The dbt project; in a checkout its dbt folder is found without."),
     options.option("--as-of", type=Moment(), metavar="TIMESTAMP", help="Build from the rows that were known then, not now."),
-    options.option("--docs", metavar="URL", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS}."),
+    options.place("--docs", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS}."),
 ]
 
 
@@ -49,12 +30,13 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
 
     from jobkit import secrets, store  # noqa: PLC0415
 
-    from transform_warehouse import books, lineage  # noqa: PLC0415
+    from transform_warehouse import books, lineage, moment  # noqa: PLC0415
     from transform_warehouse import project as projects  # noqa: PLC0415
 
     root, password = projects.find(project), secrets.resolve(warehouse_password)
     shelf = store.open_store(docs) if docs else None
     with books.opened(warehouse, password) as book:
+        moment.check_passed(book, as_of)
         book.wait_for_turn(job.log)
         made_of = book.fingerprint(projects.fingerprint(root), as_of)
         if book.is_current(made_of, projects.marts(root)) and (shelf is None or shelf.exists(DOCS)):
@@ -77,18 +59,19 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
                 shelf.put(DOCS, dbt.docs(**place), "text/html")
 
 
-def check(_job: Job, *, warehouse: str, warehouse_password: str, project: str | None, docs: str | None, **_unused: object) -> None:
-    """Project, credentials, and the right to make schemas."""
+def check(_job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, docs: str | None) -> None:
+    """Project, credentials, the moment asked for, and the right to make schemas."""
     from jobkit import secrets, store  # noqa: PLC0415
     from jobkit.errors import MisconfiguredError  # noqa: PLC0415
 
-    from transform_warehouse import books  # noqa: PLC0415
+    from transform_warehouse import books, moment  # noqa: PLC0415
     from transform_warehouse import project as projects  # noqa: PLC0415
 
     projects.find(project)
     if docs:
         store.open_store(docs).exists(DOCS)
     with books.opened(warehouse, secrets.resolve(warehouse_password)) as book:
+        moment.check_passed(book, as_of)
         if not book.rows("select has_database_privilege(current_database(), 'create') as may")[0]["may"]:
             raise MisconfiguredError(f"{books.where_is(warehouse)}: the job's user may not create schemas; grant it CREATE on the database")
 
@@ -99,11 +82,12 @@ def plan(
     """Each mart, and whether it would be built."""
     from jobkit import secrets  # noqa: PLC0415
 
-    from transform_warehouse import books  # noqa: PLC0415
+    from transform_warehouse import books, moment  # noqa: PLC0415
     from transform_warehouse import project as projects  # noqa: PLC0415
 
     root = projects.find(project)
     with books.opened(warehouse, secrets.resolve(warehouse_password)) as book:
+        moment.check_passed(book, as_of)
         current = book.is_current(book.fingerprint(projects.fingerprint(root), as_of), projects.marts(root))
     return [{"dataset": f"marts.{mart}", "action": "none" if current else "build"} for mart in projects.marts(root)]
 

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobkit import errors
+from jobkit import errors, redaction
 
 if TYPE_CHECKING:
     import logging
@@ -71,7 +71,7 @@ class Dagster:
         self._say("closed", {"exception": failure} if exit_code else {})
 
     def _say(self, method: str, params: dict[str, Any]) -> None:
-        line = json.dumps({**VERSION, "method": method, "params": params}, default=str) + "\n"
+        line = redaction.to_json({**VERSION, "method": method, "params": params}) + "\n"
         with contextlib.suppress(OSError):
             if "path" in self._channel:
                 with Path(self._channel["path"]).open("a", encoding="utf-8") as file:

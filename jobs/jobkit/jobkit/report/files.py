@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jobkit import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +22,13 @@ TERMINATION_BYTES = 4096  # of a longer message Kubernetes keeps the end
 
 def write(environ: Mapping[str, str], receipt: dict[str, Any], sentence: str) -> None:
     """Nothing; every file that this environment asks for is there. One that cannot be written is left out: the work is done."""
-    whole = json.dumps(receipt, default=str)
+    whole = redaction.to_json(receipt)
     if named := environ.get("FINELT_RECEIPT_FILE"):
         _put(Path(named), whole)
     if XCOM.is_dir():
         _put(XCOM / "return.json", whole)
     if environ.get("KUBERNETES_SERVICE_HOST") and TERMINATION.exists():
-        _put(TERMINATION, sentence.encode()[:TERMINATION_BYTES].decode(errors="ignore"))
+        _put(TERMINATION, redaction.redact(sentence).encode()[:TERMINATION_BYTES].decode(errors="ignore"))
 
 
 def _put(path: Path, text: str) -> None:

@@ -10,7 +10,6 @@ Sources: the OpenLineage specification 2-0-2 and its naming page; "Embedded metr
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 import urllib.request
@@ -21,6 +20,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from jobkit import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +70,7 @@ class Lineage:
         at = round(datetime.fromisoformat(receipt["ended_at"]).timestamp() * 1000)
         line = {"_aws": {"Timestamp": at, "CloudWatchMetrics": [told]}, "job": receipt["job"], "status": receipt["status"]}
         with contextlib.suppress(OSError):
-            sys.stderr.write(json.dumps({**line, **{name: receipt[name] for name in UNITS}}) + "\n")
+            sys.stderr.write(redaction.to_json({**line, **{name: receipt[name] for name in UNITS}}) + "\n")
             sys.stderr.flush()
 
     def _outputs(self, receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -141,7 +142,7 @@ def _in_turn(before: threading.Thread | None, deliver: Any) -> None:  # noqa: AN
 
 def _append(path: Path, event: dict[str, Any]) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(event, default=str) + "\n")
+        file.write(redaction.to_json(event) + "\n")
 
 
 def _post(url: str, environ: Mapping[str, str], event: dict[str, Any]) -> None:
@@ -149,7 +150,7 @@ def _post(url: str, environ: Mapping[str, str], event: dict[str, Any]) -> None:
     headers = {"Content-Type": "application/json"}
     if key := environ.get("OPENLINEAGE_API_KEY"):
         headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(address, json.dumps(event, default=str).encode(), headers)  # noqa: S310  the URL is the operator's
+    request = urllib.request.Request(address, redaction.to_json(event).encode(), headers)  # noqa: S310  the URL is the operator's
     urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
 
 

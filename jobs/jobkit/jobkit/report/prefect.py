@@ -20,7 +20,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jobkit import errors, logs
+from jobkit import errors, logs, redaction
 
 if TYPE_CHECKING:
     import logging
@@ -35,6 +35,7 @@ STOP_WITHIN_S = 5.0  # of the ten seconds that a stopped job has
 BATCH, HELD = 200, 20_000  # log records in a call, and held while the server is away
 TEXT = 50_000  # characters of a message
 TABLE_ROWS = 200
+SAID_BYTES, SAID_CHARS = 4096, 500  # of a refusal
 INTERRUPTED = 130
 
 
@@ -91,18 +92,22 @@ class Api:
                 text = answer.read()
                 return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
-            message = f"{method} {self.url}{path} answered {error.code}: {error.read(500).decode(errors='replace')}"
+            said = redaction.redact(error.read(SAID_BYTES).decode(errors="replace"))[:SAID_CHARS]
+            message = f"{method} {self.url}{path} answered {error.code}: {said}"
             raise (UnreachableError(message) if error.code in RETRIED else RefusedError(error.code, message)) from None
         except (OSError, HTTPException, ValueError) as error:
-            raise UnreachableError(f"{method} {self.url}{path}: {error}") from None
+            raise UnreachableError(f"{method} {self.url}{path}: {redaction.redact(str(error))}") from None
 
 
 def api(environ: Mapping[str, str]) -> Api:
     """The API that PREFECT_API_URL names; with both credentials set the key wins, as in Prefect."""
     authorization = None
     if key := environ.get("PREFECT_API_KEY"):
+        redaction.protect(key)
         authorization = f"Bearer {key}"
     elif pair := environ.get("PREFECT_API_AUTH_STRING"):
+        redaction.protect(pair)
+        redaction.protect(pair.partition(":")[2])
         authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
     return Api(environ["PREFECT_API_URL"], authorization)
 
@@ -152,7 +157,7 @@ class Prefect:
         entry = {
             "name": record.name,
             "level": record.levelno,
-            "message": (record.getMessage() + told)[:TEXT],
+            "message": redaction.redact(record.getMessage() + told)[:TEXT],
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "flow_run_id": self._id,
         }
@@ -212,15 +217,19 @@ class Prefect:
                 return state
         return "SCHEDULED"
 
+    def _call(self, method: str, path: str, body: object = None, *, within_s: float) -> Any:  # noqa: ANN401  JSON
+        """Everything that is told goes this way, redacted."""
+        return self._api.call(method, path, redaction.clean(body), within_s=within_s)
+
     def _read(self, within_s: float) -> dict[str, Any]:
-        self._run = run = self._api.call("GET", f"/flow_runs/{self._id}", within_s=within_s)
+        self._run = run = self._call("GET", f"/flow_runs/{self._id}", within_s=within_s)
         return dict(run)
 
     def _propose(self, state: str, message: str | None, within_s: float) -> dict[str, Any]:
         """The server's answer. One transition id for all tries, so that a lost answer is no second transition."""
         proposal = {"type": state, "message": message, "state_details": {"transition_id": str(uuid.uuid4())}}
         body = {"state": proposal, "force": False}
-        answer = self._api.call("POST", f"/flow_runs/{self._id}/set_state", body, within_s=within_s)
+        answer = self._call("POST", f"/flow_runs/{self._id}/set_state", body, within_s=within_s)
         answer["state"] = answer["state"] or {"type": None}
         return dict(answer)
 
@@ -231,7 +240,7 @@ class Prefect:
             if state in ("CANCELLED", proposed):
                 return
             wanted = "CANCELLED" if state == "CANCELLING" else proposed
-            state = self._propose(wanted, sentence[:TEXT], _left_s(deadline))["state"]["type"]
+            state = self._propose(wanted, redaction.redact(sentence)[:TEXT], _left_s(deadline))["state"]["type"]
             if state != "CANCELLING":
                 return
 
@@ -253,7 +262,7 @@ class Prefect:
         with self._sending:
             while batch := self._records[:BATCH]:
                 with contextlib.suppress(RefusedError):  # these records will never be taken; the next ones may be
-                    self._api.call("POST", "/logs/", batch, within_s=self._poll_s)
+                    self._call("POST", "/logs/", batch, within_s=self._poll_s)
                 with self._holding:
                     del self._records[: len(batch)]
 
@@ -263,10 +272,10 @@ class Prefect:
         (percent, text), self._progress = self._progress, None
         body: dict[str, Any] = {"data": percent, "description": text}
         if self._progress_id:
-            self._api.call("PATCH", f"/artifacts/{self._progress_id}", body, within_s=self._poll_s)
+            self._call("PATCH", f"/artifacts/{self._progress_id}", body, within_s=self._poll_s)
             return
         body |= {"type": "progress", "flow_run_id": self._id}
-        self._progress_id = self._api.call("POST", "/artifacts/", body, within_s=self._poll_s)["id"]
+        self._progress_id = self._call("POST", "/artifacts/", body, within_s=self._poll_s)["id"]
 
     def _beat(self) -> None:
         """Say that the run is alive; an automation on the server takes long silence for a crash."""
@@ -289,17 +298,17 @@ class Prefect:
             "related": related,
             "payload": {},
         }
-        self._api.call("POST", "/events", [event], within_s=self._poll_s)
+        self._call("POST", "/events", [event], within_s=self._poll_s)
 
     def _send_receipt(self, receipt: dict[str, Any], sentence: str, deadline: float) -> None:
         """Post the receipt twice: as a table for people, and whole, without a key, for whoever chains jobs."""
         table = [_row(partition) for partition in receipt["partitions"][:TABLE_ROWS]]
         left = len(receipt["partitions"]) - len(table)
         more = f" The first {len(table)} of {len(table) + left} partitions:" if left else ""
-        shown = {"key": f"receipt-{receipt['job']}", "type": "table", "data": json.dumps(table, default=str)}
+        shown = {"key": f"receipt-{receipt['job']}", "type": "table", "data": redaction.to_json(table)}
         shown["description"] = f"**{receipt['status']}**: {sentence}{more}"
         for artifact in ({"type": "receipt", "data": receipt}, shown):
-            self._api.call("POST", "/artifacts/", {**artifact, "flow_run_id": self._id}, within_s=_left_s(deadline))
+            self._call("POST", "/artifacts/", {**artifact, "flow_run_id": self._id}, within_s=_left_s(deadline))
 
 
 def _left_s(deadline: float) -> float:

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from jobkit import redaction
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
@@ -68,12 +70,12 @@ class StepFunctions:
         self._ending.set()
         body = {"taskToken": self._token}
         if exit_code == 0:
-            output = json.dumps(receipt, default=str)
+            output = redaction.to_json(receipt)
             if len(output.encode()) > OUTPUT_BYTES:  # the partitions are what can be many
-                output = json.dumps({**receipt, "partitions": []}, default=str)
+                output = redaction.to_json({**receipt, "partitions": []})
             call, body = "SendTaskSuccess", {**body, "output": output}
         else:
-            call, body = "SendTaskFailure", {**body, "error": f"Exit{exit_code}", "cause": sentence[:CAUSE_CHARS]}
+            call, body = "SendTaskFailure", {**body, "error": f"Exit{exit_code}", "cause": redaction.redact(sentence)[:CAUSE_CHARS]}
         deadline, pause_s = time.monotonic() + FINAL_WITHIN_S, 0.2
         while time.monotonic() < deadline:
             try:
@@ -134,6 +136,8 @@ def credentials(environ: Mapping[str, str]) -> tuple[str, str, str | None]:
     headers = {"Authorization": token} if (token := environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")) else {}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as answer:  # noqa: S310
         found = json.load(answer)
+    for name in ("AccessKeyId", "SecretAccessKey", "Token"):
+        redaction.protect(found.get(name) or "")
     return found["AccessKeyId"], found["SecretAccessKey"], found.get("Token")
 
 

@@ -7,7 +7,6 @@ OTEL_EXPORTER_OTLP_HEADERS what is sent with them. Sources: OTLP 1.x, "OTLP/HTTP
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
 import urllib.request
@@ -15,6 +14,8 @@ from datetime import datetime
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+
+from jobkit import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,7 @@ def finished(environ: Mapping[str, str], receipt: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError, ValueError, HTTPException):
         pairs = (pair.partition("=") for pair in environ.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",") if "=" in pair)
         headers = {"Content-Type": "application/json", **{name.strip(): unquote(value.strip()) for name, _, value in pairs}}
-        body = json.dumps(document(environ, receipt)).encode()
+        body = redaction.to_json(document(environ, receipt)).encode()
         request = urllib.request.Request(endpoint, body, headers)  # noqa: S310  the URL is the operator's
         urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
 

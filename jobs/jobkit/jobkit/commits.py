@@ -1,0 +1,142 @@
+"""The commit record: its fields, how it is stored, and what is checked before it is believed.
+
+A stored commit is JSON with its fields, `format` (the version of this layout) and `digest`: the SHA-256 of the same document without
+`digest`, keys sorted and no spaces, non-ASCII escaped. Format 1, before 2026-12, has neither; its commits are read and held to the same
+types. A change of the fields is a new format: a newer program reads every older one, an older program refuses a newer one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from jobkit.errors import DamagedError, NewerFormatError
+
+FORMAT = 2
+LARGEST_NUMBER = 2**31 - 1  # the warehouse's ledger has an integer
+
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Number = Annotated[int, Meta(ge=1, le=LARGEST_NUMBER)]
+
+
+class File(Struct, frozen=True, forbid_unknown_fields=True):
+    """An immutable file: key relative to the lake, digest and size of its bytes, rows in it."""
+
+    path: str
+    sha256: Digest
+    bytes: Count
+    rows: Count
+
+
+class Source(Struct, frozen=True, forbid_unknown_fields=True):
+    """The vendor's bytes behind a commit: digest and size before compression, and what the vendor said of them.
+
+    `stored_sha256` and `stored_bytes` are of the compressed file; None in commits of format 1.
+    """
+
+    path: str
+    sha256: Digest
+    bytes: Count
+    url: str
+    media_type: str
+    etag: str | None
+    last_modified: str | None
+    stored_sha256: Digest | None = None
+    stored_bytes: Count | None = None
+
+
+class Commit(Struct, frozen=True, forbid_unknown_fields=True):
+    """One version of a partition. `known_at` is ISO 8601 in UTC; `key` and `leaf` tell a loader how the table is keyed and split."""
+
+    dataset: str
+    partition: str
+    number: Number
+    known_at: str
+    data: File
+    quarantine: File | None
+    rows_read: Count
+    source: tuple[Source, ...]
+    key: tuple[str, ...]
+    leaf: str
+    writer: dict[str, str]
+
+    @property
+    def files(self) -> tuple[File | Source, ...]:
+        """Every file that the commit names."""
+        return (self.data, *([self.quarantine] if self.quarantine else []), *self.source)
+
+    @property
+    def known(self) -> datetime:
+        """`known_at` as a moment in UTC."""
+        return datetime.fromisoformat(self.known_at).astimezone(UTC)
+
+
+def encode(commit: Commit) -> bytes:
+    """The commit as it is stored."""
+    document = {**msgspec.to_builtins(commit), "format": FORMAT}
+    return json.dumps({**document, "digest": _digest(document)}, indent=1, sort_keys=True).encode()
+
+
+def decode(data: bytes, dataset: str, partition: str, number: int) -> Commit:
+    """The commit stored under this dataset, partition and number.
+
+    Raises DamagedError saying what is wrong with it, NewerFormatError where a newer program wrote it.
+    """
+    try:
+        commit = _commit(data)
+        is_aware = datetime.fromisoformat(commit.known_at).tzinfo is not None
+        _ = commit.known
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:  # a ValidationError is a DecodeError
+        raise DamagedError(f"is damaged: {error}") from None
+    if (commit.dataset, commit.partition, commit.number) != (dataset, partition, number):
+        raise DamagedError(f"says it is commit {commit.number} of {commit.dataset}/{commit.partition}; was it copied from there?")
+    if not is_aware:
+        raise DamagedError(f"is damaged: known_at {commit.known_at!r} has no time zone")
+    if misplaced := next((file.path for file in commit.files if not _is_in_place(file, commit)), None):
+        raise DamagedError(f"is damaged: it names the file {misplaced[:200]!r}, which no writer gives that digest")
+    if commit.rows_read < commit.data.rows + (commit.quarantine.rows if commit.quarantine else 0):
+        raise DamagedError(f"is damaged: it has more rows than the {commit.rows_read} it says were read")
+    return commit
+
+
+def _commit(data: bytes) -> Commit:
+    document = msgspec.json.decode(data)
+    if not isinstance(document, dict):
+        raise DamagedError("is damaged: it is no JSON object")
+    written = document.pop("format", 1)
+    if type(written) is not int or written < 1:
+        raise DamagedError(f"is damaged: its format is {str(written)[:20]!r}, not a version number")
+    if written > FORMAT:
+        raise NewerFormatError(f"is of format {written}, and this version reads formats up to {FORMAT}; upgrade finelt where this job runs")
+    if written > 1:
+        digest = document.pop("digest", None)
+        if digest != _digest({**document, "format": written}):
+            raise DamagedError("is damaged: it is not what was written, by its own digest")
+    return msgspec.convert(document, Commit)
+
+
+def _digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _is_in_place(file: File | Source, commit: Commit) -> bool:
+    """Whether a file lies where every writer puts one with its digest."""
+    if isinstance(file, Source):
+        return file.path == source_key(commit.dataset, file.sha256)
+    return file.path == file_key(commit.dataset, commit.partition, file.sha256, "quarantine." if file is commit.quarantine else "")
+
+
+def file_key(dataset: str, partition: str, sha256: str, kind: str = "") -> str:
+    """Where a Parquet file of a partition lies; `kind` is "quarantine." for quarantined rows."""
+    return f"raw/{dataset}/{partition}/{sha256}.{kind}parquet"
+
+
+def source_key(dataset: str, sha256: str) -> str:
+    """Where a vendor's bytes lie."""
+    return f"raw/{dataset}/_bytes/{sha256}.zst"

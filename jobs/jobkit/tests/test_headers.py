@@ -1,0 +1,167 @@
+"""Header fields as nobody should send them: each is understood or says nothing, and none raises."""
+
+from __future__ import annotations
+
+import logging
+import math
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import click
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jobkit import headers, options
+from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
+from jobkit.lake import Source
+
+from jobs.jobkit.tests.wire import answer, once, sized, wire
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+FIELDS = (
+    "Retry-After",
+    "ETag",
+    "Last-Modified",
+    "Date",
+    "Age",
+    "Content-Type",
+    "Content-Encoding",
+    "Location",
+    "Set-Cookie",
+    "Link",
+    "X-Any",
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait_s"),
+    [
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("9" * 400, math.inf),
+        ("Sat, 28 Nov 2026 12:01:00 GMT", 60.0),
+        ("Sat, 28 Nov 2026 11:00:00 GMT", 0.0),
+        ("Sat, 28 Nov 2026 12:01:00 -0000", 60.0),
+        *((odd, None) for odd in ("", "²", "١٢", "\uff11", "-5", "+5", "1.5", "1e3", "nan", "inf", "soon", "0x10", "1 2")),
+        *(
+            (odd, None)
+            for odd in ("Mon, 01 Jan 99999 00:00:00 GMT", "Mon, 01 Jan 9999 00:00:00 -9999", "Fri, 31 Feb 2026 00:00:00 GMT", ", ,")
+        ),
+    ],
+)
+def test_retry_after_is_seconds_a_date_or_nothing(value: str, wait_s: float | None) -> None:
+    assert headers.retry_after(value, NOW) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("value", "media"),
+    [
+        ("application/json", "application/json"),
+        (' Application/JSON ; charset="a;b"', "application/json"),
+        ("application/json-evil", "application/json-evil"),
+        ("application/vnd.x+json;v=1", "application/vnd.x+json"),
+        *((odd, "") for odd in (None, "", ";", "json", "a/b/c", "a/", "/b", "application/json, text/html", "applicätion/json", "a b/c")),
+    ],
+)
+def test_a_media_type_is_exact(value: str | None, media: str) -> None:
+    assert headers.media_type(value) == media
+
+
+@pytest.mark.parametrize("value", ['"é"', '"\x01"', "", " ", '"' + "a" * 1100 + '"', None, '"\ud83d"'])
+def test_a_validator_that_cannot_be_sent_back_is_not_kept(value: str | None) -> None:
+    assert headers.validator(value) is None
+
+
+def _without_ends(odd: bytes) -> str:
+    return odd.translate(None, b"\n\r\0").decode("latin-1")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    fields=st.dictionaries(st.sampled_from(FIELDS), st.binary(max_size=12).map(_without_ends)),
+    status=st.sampled_from(["200 OK", "302 Found", "304 Not Modified", "403 No", "429 Slow", "503 Busy"]),
+)
+def test_whatever_is_in_the_header_fields_a_job_ends_in_a_sentence(fields: dict[str, str], status: str) -> None:
+    sent = sized(b"a,b\n", *(f"{name}: {value}" for name, value in fields.items()), status=status)
+    with wire(sent) as vendor, once(vendor.url) as asked:
+        for known in (None, Source("p", "s", 1, "u", "text/csv", '"é"', "\x01")):
+            try:
+                asked.get("/x", known=known)
+            except JobError:
+                continue
+
+
+def test_an_etag_that_is_no_ascii_is_neither_kept_nor_sent() -> None:
+    with wire(sized(b"a,b\n", 'ETag: "\xe9"')) as vendor, once(vendor.url) as asked:
+        assert asked.get("/x", known=Source("p", "s", 1, "u", "text/csv", '"é"', "yesterday")).etag is None
+    assert b"If-None-Match" not in vendor.heard[0]
+    assert b"If-Modified-Since: yesterday" in vendor.heard[0]
+
+
+def test_nothing_changed_is_no_answer_to_a_question_without_condition() -> None:
+    with (
+        wire(answer(b"", status="304 Not Modified")) as vendor,
+        once(vendor.url) as asked,
+        pytest.raises(TemporaryError, match="was not asked that"),
+    ):
+        asked.get("/x")
+
+
+@pytest.mark.parametrize("value", ["Bücher AG a@b.example", "a\nb", "a\0b", " Anna", "a\ud83d"])
+def test_a_header_field_that_cannot_be_sent_is_refused_before_anything_is(value: str) -> None:
+    with pytest.raises(MisconfiguredError, match="header field User-Agent cannot be sent") as raised:
+        once("https://vendor.example", headers={"User-Agent": value})
+    assert value not in str(raised.value)
+
+
+def test_cookies_are_not_kept() -> None:
+    with wire(sized(b"a,b\n", "Set-Cookie: a=\xe9; Path=/", "Set-Cookie: b=2")) as vendor, once(vendor.url) as asked:
+        asked.get("/x")
+        asked.get("/x")
+    assert b"ookie" not in vendor.heard[1]
+
+
+@pytest.mark.parametrize(("apart", "age_s", "warned"), [(0, 0, 0), (200, 0, 0), (-7200, 0, 1), (86_400, 0, 1), (-7200, 7200, 0)])
+def test_a_clock_far_from_the_vendors_is_noticed_once(apart: int, age_s: int, warned: int, caplog: pytest.LogCaptureFixture) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=apart), usegmt=True)
+    with (
+        caplog.at_level(logging.WARNING, "finelt"),
+        wire(sized(b"a,b\n", f"Date: {date}", f"Age: {age_s}")) as vendor,
+        once(vendor.url) as asked,
+    ):
+        found = [asked.get("/x") for _ in range(2)]
+    assert [record.message for record in caplog.records] == ["the vendor's clock differs from this machine's; check the time here"] * warned
+    assert found[0].date is not None
+    assert abs((found[0].date - datetime.now(UTC)).total_seconds() - apart) < 60
+
+
+@pytest.mark.parametrize(
+    ("media", "taken"), [("text/csv", True), ("TEXT/CSV; charset=x", True), ("text/csv-schema", False), ("text/csvx", False)]
+)
+def test_only_the_media_type_asked_for_is_taken(*, media: str, taken: bool) -> None:
+    with wire(sized(b"1,2\n", media=media)) as vendor, once(vendor.url) as asked:
+        if taken:
+            assert asked.get("/x").body == b"1,2\n"
+        else:
+            with pytest.raises(BadDataError, match="where text/csv was expected"):
+                asked.get("/x")
+
+
+@pytest.mark.parametrize(
+    ("contact", "taken"),
+    [
+        ("Example Ltd a@b.example", True),
+        ("B\u00fccher AG a@b.example", False),
+        ("A\0B a@b.example", False),
+        (" A a@b.example", False),
+        ("A a@b.\u00fc", False),
+    ],
+)
+def test_a_contact_is_one_that_can_be_sent(*, contact: str, taken: bool) -> None:
+    kind = options.contact().type
+    if taken:
+        assert kind.convert(contact, None, None) == contact
+    else:
+        with pytest.raises(click.BadParameter, match="in ASCII"):
+            kind.convert(contact, None, None)
