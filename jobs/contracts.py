@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -19,6 +19,7 @@ import jsonschema
 import yaml
 from jobkit import contract as contracts
 from jobkit import odcs
+from jobkit.contract import Layout
 from jobkit.errors import BadDataError
 
 from jobs.catalogue import JOBS, catalogue
@@ -51,6 +52,7 @@ _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _SOURCE = re.compile(r"source\('(\w+)', '(\w+)'\)")
 _REF = re.compile(r"ref\('(\w+)'\)")
 
+READ = ("format", "source", "trim", "case", "percent", "constant", "counted_within")  # how a column of a dropped file is read
 Weight = Literal["breaks", "watch", "fine"]
 
 
@@ -113,15 +115,17 @@ def lint(paths: Sequence[Path], project: Project, written: set[str]) -> list[str
     """What is wrong with the contracts, a sentence each; `written` are the datasets that jobs declare to write."""
     problems = []
     for path in paths:
-        dataset = path.name.removesuffix(".odcs.yaml")
+        name = path.name.removesuffix(".odcs.yaml")
         try:
             rules = contracts.load(path)
+            dataset = rules.dataset if path.with_name(f"{rules.dataset}.odcs.yaml") in paths else name
+            of_dataset = contracts.load(path.with_name(f"{dataset}.odcs.yaml"))
         except BadDataError as error:
             problems.append(str(error))
             continue
         document = odcs.parse(path.read_text(encoding="utf-8"))
-        found = [*_of_standard(document), *_of_document(document, dataset), *_of_fields(rules, document), *_of_terms(rules, project)]
-        found += _of_source(rules, project)
+        found = [*_of_standard(document), *_of_document(document, name, dataset), *_of_fields(rules, document)]
+        found += _of_layout(of_dataset, rules) if dataset != name else [*_of_terms(rules, project), *_of_source(rules, project)]
         problems += [f"{path.name}: {problem}" for problem in found]
         if dataset not in written:
             problems.append(f"{path.name}: no job declares to write raw/{dataset}; add it to writes in the job's pyproject.toml")
@@ -152,13 +156,19 @@ def _of_terms(rules: Contract, project: Project) -> Iterator[str]:
         yield f"its rows may be in no mart, as it is {rules.classification or 'not classified'}, and {', '.join(marts)} stands on it"
 
 
-def _of_document(document: dict[str, Any], dataset: str) -> Iterator[str]:
+def _of_layout(dataset: Contract, rules: Contract) -> Iterator[str]:
+    """Where the contract of one bank's files does not fit the dataset that they fill."""
+    for difference in contracts.differences(dataset, rules):
+        yield f"it differs from {dataset.dataset}, which its files fill, in {difference}"
+
+
+def _of_document(document: dict[str, Any], name: str, dataset: str) -> Iterator[str]:
     """What the standard asks for around the schema."""
     if document.get("kind") != "DataContract" or not str(document.get("apiVersion", "")).startswith("v3."):
         yield "kind and apiVersion must be DataContract and v3.x of the Open Data Contract Standard"
-    for where, name in (("id", document.get("id")), ("schema name", document["schema"][0]["name"])):
-        if name != dataset:
-            yield f"its {where} is {name!r}, its file says {dataset!r}; make them equal"
+    for where, found, expected in (("id", document.get("id"), name), ("schema name", document["schema"][0]["name"], dataset)):
+        if found != expected:
+            yield f"its {where} is {found!r}, its file says {expected!r}; make them equal"
     if not re.fullmatch(r"\d+\.\d+\.\d+", str(document.get("version"))):
         yield f"version {document.get('version')!r} is not of the form 1.2.3"
 
@@ -205,7 +215,7 @@ def _sql_type(kind: str) -> str | None:
 def diff(old: Contract, new: Contract) -> list[Change]:
     """What differs from one version to the next, the worst first."""
     before, after = ({field.name: field for field in rules.fields} for rules in (old, new))
-    changes = [*_of_dataset(old, new), *_of_changed_terms(old, new), *_of_rules(old, new)]
+    changes = [*_of_dataset(old, new), *_of_files(old, new), *_of_changed_terms(old, new), *_of_rules(old, new)]
     changes += [Change("breaks", name, "is gone; its readers find null or nothing") for name in before if name not in after]
     changes += [_added(after[name]) for name in after if name not in before]
     changes += [change for name in before if name in after for change in _of_column(before[name], after[name])]
@@ -231,6 +241,18 @@ def _of_dataset(old: Contract, new: Contract) -> Iterator[Change]:
         yield Change("watch", None, f"{', '.join(names)} {'need' if names in new.unique else 'need no longer'} be unique")
 
 
+def _of_files(old: Contract, new: Contract) -> Iterator[Change]:
+    """How dropped files are read and kept."""
+    if old.partition != new.partition:
+        was, now = (", ".join(rules.partition) or "the file" for rules in (old, new))
+        yield Change("watch", None, f"lake partitions by {was} -> by {now}; what was committed before stays beside what comes")
+    if old.repeated_key != new.repeated_key:
+        yield Change("watch", None, f"a repeated key: {old.repeated_key} -> {new.repeated_key}")
+    for field in fields(Layout):
+        if (was_written := getattr(old.layout, field.name)) != (now_written := getattr(new.layout, field.name)):
+            yield Change("watch", None, f"{field.name.replace('_', ' ')} of files: {_shown(was_written)} -> {_shown(now_written)}")
+
+
 def _of_changed_terms(old: Contract, new: Contract) -> Iterator[Change]:
     if old.licence != new.licence:
         yield Change("watch", None, f"licence: {old.licence} -> {new.licence}; look whether it may still be published")
@@ -243,12 +265,11 @@ def _of_changed_terms(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _of_rules(old: Contract, new: Contract) -> Iterator[Change]:
-    for rule in new.rules:
-        if rule not in old.rules:
-            yield Change("watch", None, f"rule {rule.text} ({rule.policy}) is new")
-    for rule in old.rules:
-        if rule not in new.rules:
-            yield Change("watch", None, f"rule {rule.text} ({rule.policy}) is gone")
+    before, after = (
+        {rule.text: rule.policy for rule in rules.rules} | {rule.text: rule.policy for rule in rules.products} for rules in (old, new)
+    )
+    yield from (Change("watch", None, f"rule {text} ({policy}) is new") for text, policy in after.items() if before.get(text) != policy)
+    yield from (Change("watch", None, f"rule {text} ({policy}) is gone") for text, policy in before.items() if after.get(text) != policy)
 
 
 def _added(field: Field) -> Change:
@@ -270,7 +291,7 @@ def _of_column(old: Field, new: Field) -> Iterator[Change]:
         yield Change("watch", new.name, f"a column no longer sent: {old.evolution} -> {new.evolution}")
     if (old.minimum, old.maximum) != (new.minimum, new.maximum):
         yield Change("watch", new.name, f"range {_range(old)} -> {_range(new)}")
-    for name in ("exclusive_minimum", "exclusive_maximum", "multiple_of", "min_length", "max_length", "pattern", "values"):
+    for name in ("exclusive_minimum", "exclusive_maximum", "multiple_of", "min_length", "max_length", "pattern", "values", *READ):
         if (was := getattr(old, name)) != (now := getattr(new, name)):
             yield Change("watch", new.name, f"{name.replace('_', ' ')} {_shown(was)} -> {_shown(now)}")
     if old.policy != new.policy:
@@ -282,7 +303,7 @@ def _range(field: Field) -> str:
 
 
 def _shown(value: object) -> str:
-    return "none" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return "none" if value in (None, "", ()) else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _told(value: str | tuple[str, ...]) -> str:

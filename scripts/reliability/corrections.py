@@ -59,5 +59,5 @@ def drop(place: Path) -> None:
     store = open_store(str(place))
     for name, count in POSITIONS.items():
         day = name.removeprefix("bank-").removesuffix(".csv")
-        rows = [f"{day},Bank,A{n},US0378331005,{'many' if n == count - 1 else n},1.5,15,USD\n" for n in range(count)]
+        rows = [f"{day},Bank,A{n},US0378331005,{'many' if n == count - 1 else n},1.5,{1.5 * n},USD\n" for n in range(count)]
         store.put(f"custodian_positions/{name}", (HEADER + "".join(rows)).encode())

@@ -93,15 +93,19 @@ def kinds() -> dict[str, Document]:
 
 def _dropped() -> dict[str, Document]:
     """The same positions in each kind of file."""
-    shape = importlib.import_module("extract_dropped_files.shape").shape
-    positions = HEADER + "".join(f"2012-12-31,Bank,A{n},US0378331005,{n},1.5,15,USD\n" for n in range(ROWS))
+    shape, delivery = (importlib.import_module(f"extract_dropped_files.{name}") for name in ("shape", "delivery"))
+    rules = contract("extract_dropped_files", "custodian_positions")
+    positions = HEADER + "".join(f"2012-12-31,Bank,A{n},US0378331005,{n},1.5,{1.5 * n},USD\n" for n in range(ROWS))
     table = {name: list(cells) for name, *cells in zip(*csv.reader(io.StringIO(positions)), strict=True)}
     lines = "".join(json.dumps(dict(zip(table, row, strict=True))) + "\n" for row in zip(*table.values(), strict=True))
     parquet = io.BytesIO()
     write_parquet(Table.from_pydict({name: Array(cells, DataType.string()) for name, cells in table.items()}), parquet)
 
     def of(ending: str, body: bytes, packed: Callable[[bytes], bytes] = bytes) -> Document:
-        return Document("extract_dropped_files", "custodian_positions", body, lambda data: {"": shape(data, f"a.{ending}")}, packed)
+        def columns(data: bytes) -> dict[str, Columns]:
+            return {"": delivery.read(rules, shape.shape(data, f"a.{ending}", rules.layout)).columns}
+
+        return Document("extract_dropped_files", "custodian_positions", body, columns, packed)
 
     found = {
         "csv": of("csv", positions.encode()),

@@ -26,6 +26,7 @@ from scripts.reliability import (
     kills,
     malformed,
     memory,
+    oddities,
     outages,
     publication,
     scene,
@@ -515,6 +516,28 @@ def withheld(stage: Stage, much: Much, rng: random.Random) -> Row:
     )
 
 
+def quarantined(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Hostile cells in dropped files, through every job."""
+    seen = oddities.quarantine_round_trip(stage, much.documents // 50 or 1, rng)
+    return Row(
+        "A hostile cell in each of many dropped files (NUL, bytes of no encoding, a megabyte, JSON), through every job to the site",
+        seen.trials,
+        "every row is in the quarantine of the warehouse as it was sent, and no job ends badly",
+        tuple(seen.wrong[:3]),
+    )
+
+
+def odd_drops(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
+    """What lies in a drop that is no file."""
+    seen = oddities.odd_drops(stage, much.outages)
+    return Row(
+        "Pipes, links, sockets and names that are none in a drop, beside a good file",
+        seen.trials,
+        "the good file is taken, the other stays with a sentence (65); nothing outside is read, no lock file stays",
+        tuple(seen.wrong[:3]),
+    )
+
+
 def damaged(stage: Stage, much: Much, rng: random.Random) -> Row:
     """A lake in which a commit or a file went bad."""
     trials, wrong = damage.damaged(stage, much, rng)
@@ -596,6 +619,8 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "repeats": repeated,
     "malformed": broken,
     "hostile": hostile,
+    "quarantine": quarantined,
+    "drops": odd_drops,
     "canaries": canaries,
     "publication": withheld,
     "damage": damaged,

@@ -1,11 +1,11 @@
-{{ config(indexes=[{'columns': ['dataset', 'lake_partition', 'row_number', 'reasons'], 'unique': true}]) }}
+{{ config(indexes=[{'columns': ['dataset', 'lake_partition', 'row_number'], 'unique': true}]) }}
 
 select
     dataset,
     lake_partition,
     row_number,
-    reasons,
-    raw_row,
+    {{ cut('reasons', 2000) }} as reasons,
+    {{ cut('raw_row', 10000) }} as raw_row,
     row_date,
     lake_commit,
     known_from

@@ -28,14 +28,13 @@ sent as (
         row_key as subject,
         item,
         null::date as period_start,
-        substring(row_key from '\d{4}-\d{2}-\d{2}')::date as period_end,
-        value_before::numeric as value_before,
-        value_after::numeric as value_after,
+        row_date as period_end,
+        case when is_number then value_before::numeric end as value_before,
+        case when is_number then value_after::numeric end as value_after,
         lake_partition || coalesce(' commit ' || lake_commit, '') as origin
     from {{ ref('stg_lake__cells_restated') }}
     where
-        value_before ~ '^-?[0-9.]+$'
-        and coalesce(value_after, '0') ~ '^-?[0-9.]+$'
+        is_number
         {%- if changes_only() %}
         and known_at >= {{ first_new_day() }} at time zone 'UTC'
         {%- endif %}
@@ -57,6 +56,7 @@ select
     period_end,
     value_before::numeric(38, 8) as value_before,
     value_after::numeric(38, 8) as value_after,
-    {{ settled('value_after::float8 / nullif(value_before, 0)::float8 - 1', 12) }} as change,
+    case when abs(value_before) >= 1e-8 then {{ settled('value_after::float8 / value_before::float8 - 1', 12) }} end as change,
     origin
 from changed
+where value_after::numeric(38, 8) is distinct from value_before::numeric(38, 8)

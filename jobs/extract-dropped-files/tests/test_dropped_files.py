@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from extract_dropped_files import shape, work
+from extract_dropped_files import delivery, shape, work
 from extract_dropped_files.source import Drop
 from jobkit import declaration
 from jobkit.errors import BadDataError, UsageError
+from jobkit.extract import contract
 from jobkit.lake import Lake
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 DATASET = "custodian_positions"
 HEADER = "position_date,custodian,account,isin,quantity,price,market_value,currency\n"
 KEY = f"{DATASET}/bank-2026-11-20.csv"
+RULES = contract(work.PACKAGE, DATASET)
+PARTITION = delivery.partition(RULES, ["Bank", "2026-11-20"])
 
 
 def rows(count: int, quantity: str = "10") -> str:
@@ -59,9 +62,9 @@ class Place:
     def put(self, key: str, text: str | bytes) -> None:
         self.drop.store.put(key, text.encode() if isinstance(text, str) else text)
 
-    def run(self, key: str | None = None) -> list[tuple[str, str]]:
+    def run(self, key: str | None = None, *, allow_shrinking: bool = False) -> list[tuple[str, str]]:
         job = Job()
-        work.run(job, f"{self.url}/lake", f"{self.url}/drop", key)  # type: ignore[arg-type]
+        work.run(job, f"{self.url}/lake", f"{self.url}/drop", key, allow_shrinking=allow_shrinking)  # type: ignore[arg-type]
         return job.outcomes
 
     def refused(self, key: str | None = None) -> str:
@@ -72,7 +75,7 @@ class Place:
     def lying(self) -> Sequence[str]:
         return self.drop.store.list("")
 
-    def head(self, partition: str = "file=bank-2026-11-20") -> Any:
+    def head(self, partition: str = PARTITION) -> Any:
         return self.lake.head(DATASET, partition)
 
     def everything(self) -> dict[str, bytes]:
@@ -94,12 +97,13 @@ def here(place: str) -> Place:
 
 def test_the_contracts_are_the_datasets_that_the_job_declares() -> None:
     declared = declaration.of_package("extract_dropped_files")
-    assert [f"raw/{name}" for name in work.datasets()] == [name for name in declared.writes if name.startswith("raw/")]
+    written = sorted({f"raw/{contract(work.PACKAGE, name).dataset}" for name in work.folders()})
+    assert written == sorted(name for name in declared.writes if name.startswith("raw/"))
 
 
 def test_a_dropped_file_is_committed_and_put_aside(here: Place) -> None:
     here.put(KEY, HEADER + rows(3))
-    assert here.run(KEY) == [("file=bank-2026-11-20", "committed")]
+    assert here.run(KEY) == [(PARTITION, "committed")]
     assert here.lying() == [f"accepted/{KEY}"]
     head = here.head()
     assert (head.data.rows, head.quarantine, head.leaf) == (3, None, "hash(account, 1)")
@@ -109,61 +113,117 @@ def test_a_dropped_file_is_committed_and_put_aside(here: Place) -> None:
 def test_the_same_file_again_is_unchanged_and_other_bytes_are_a_new_commit(here: Place) -> None:
     for text, outcome, number in ((rows(3), "committed", 1), (rows(3), "unchanged", 1), (rows(4), "committed", 2)):
         here.put(KEY, HEADER + text)
-        assert here.run(KEY) == [("file=bank-2026-11-20", outcome)]
+        assert here.run(KEY) == [(PARTITION, outcome)]
         assert here.head().number == number
     here.put(f"{KEY}.gz", gzip.compress((HEADER + rows(4)).encode()))
-    assert here.run() == [("file=bank-2026-11-20", "unchanged")]
+    assert here.run() == [(PARTITION, "unchanged")]
 
 
-@pytest.mark.parametrize(("text", "count"), [(HEADER, 0), (HEADER + rows(60), 60)], ids=["a header alone", "cut short"])
-def test_a_file_that_leaves_rows_out_is_refused_unless_that_is_allowed(here: Place, text: str, count: int) -> None:
+def test_a_file_that_leaves_rows_out_is_refused_unless_that_is_allowed(here: Place) -> None:
     here.put(KEY, HEADER + rows(100))
     here.run(KEY)
-    here.put(KEY, text)
+    correction = KEY.replace(".csv", "_v2.csv")
+    here.put(correction, HEADER + rows(60))
     told = here.refused()
-    assert f"{100 - count} of the 100 rows of commit 1 are missing from what came, which has {count}" in told
-    assert (here.head().number, here.drop.reasons(KEY)[0] in told) == (1, True)
-    here.put(KEY, text)
-    job = Job()
-    work.run(job, f"{here.url}/lake", f"{here.url}/drop", KEY, allow_shrinking=True)  # type: ignore[arg-type]
-    assert (job.outcomes, here.head().data.rows) == ([("file=bank-2026-11-20", "committed")], count)
-    assert here.lying() == [f"accepted/{KEY}"]
+    assert "40 of the 100 rows of commit 1 are missing from what came, which has 60" in told
+    assert (here.head().number, str(here.drop.refusal(correction)) in told) == (1, True)
+    here.put(correction, HEADER + rows(60))
+    assert here.run(correction, allow_shrinking=True) == [(PARTITION, "committed")]
+    assert here.head().data.rows == 60
+    assert here.lying() == [f"accepted/{KEY}", f"accepted/{correction}"]
+
+
+@pytest.mark.parametrize("allow_shrinking", [False, True])
+def test_a_header_alone_empties_no_partition(here: Place, *, allow_shrinking: bool) -> None:
+    here.put(KEY, HEADER + rows(3))
+    here.run(KEY)
+    here.put(KEY, HEADER)
+    with pytest.raises(BadDataError, match="a header and no rows"):
+        here.run(KEY, allow_shrinking=allow_shrinking)
+    assert here.head().number == 1
+
+
+def test_a_file_of_another_account_does_not_replace_those_of_the_bank(here: Place) -> None:
+    here.put(KEY, HEADER + rows(3))
+    here.run(KEY)
+    here.put(KEY.replace(".csv", "-second.csv"), HEADER + rows(3).replace("Bank,A", "Bank,B"))
+    assert "3 of the 3 rows of commit 1 are missing" in here.refused()
+    assert here.head().number == 1
+
+
+def test_of_a_file_of_several_banks_none_is_taken_where_one_has_lost_rows(here: Place) -> None:
+    here.put(KEY, HEADER + rows(20) + rows(20).replace("Bank", "Bank C"))
+    here.run(KEY)
+    here.put(KEY, HEADER + rows(21) + rows(10).replace("Bank", "Bank C"))
+    assert "rows of commit 1 are missing" in here.refused()
+    other = delivery.partition(RULES, ["Bank C", "2026-11-20"])
+    assert [here.head(partition).number for partition in (PARTITION, other)] == [1, 1]
+    assert here.lying() == [f"accepted/{KEY}", f"rejected/{KEY}", f"rejected/{KEY}.reasons.json"]
+
+
+def test_a_row_that_is_quarantined_is_not_missing_however_its_bank_writes(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are compared as the contract reads them: the bank has other headers, blanks and lower case."""
+    fields = tuple(replace(field, source=f"bank's {field.name}") for field in RULES.fields)
+    rules = replace(RULES, fields=fields, max_missing_rows=0.0)
+    monkeypatch.setattr(work.extract, "contract", lambda _package, _dataset: rules)
+    header = ",".join(f"bank's {name}" for name in HEADER.strip().split(",")) + "\n"
+    here.put(KEY, header + rows(100))
+    here.run(KEY)
+    bad = "2026-11-20, Bank ,A7 ,us0378331005,ten,1.5,15,USD\n"
+    here.put(KEY, header + "".join(bad if ",A7," in line else line for line in rows(100).splitlines(keepends=True)))
+    assert here.run(KEY) == [(PARTITION, "committed")]
+    head = here.head()
+    assert (head.data.rows, head.quarantine.rows) == (99, 1)
+
+
+def test_a_damaged_commit_is_followed_by_the_file_that_comes_next(here: Place) -> None:
+    here.put(KEY, HEADER + rows(3))
+    here.run(KEY)
+    here.lake.store.put(here.lake.commit_key(DATASET, PARTITION, 1), b"{}")
+    here.put(KEY, HEADER + rows(2))
+    assert here.run(KEY) == [(PARTITION, "committed")]
+    assert (here.head().number, here.head().data.rows) == (2, 2)
 
 
 def test_a_correction_may_take_a_few_rows_back(here: Place) -> None:
     for count in (100, 95):
         here.put(KEY, HEADER + rows(count))
-        assert here.run(KEY) == [("file=bank-2026-11-20", "committed")]
+        assert here.run(KEY) == [(PARTITION, "committed")]
     assert here.head().data.rows == 95
 
 
 def test_all_that_wait_are_taken_and_one_that_is_refused_keeps_none_out(here: Place) -> None:
     here.put(f"{DATASET}/a.csv", HEADER + rows(1))
     here.put(f"{DATASET}/b.csv", "some,other,header\n1,2,3\n")
-    here.put(f"{DATASET}/c.csv", HEADER + rows(1))
+    here.put(f"{DATASET}/c.csv", HEADER + rows(1).replace("Bank", "Bank C"))
     here.put("prices/d.csv", HEADER + rows(1))
     job = Job()
-    with pytest.raises(BadDataError, match=r"b\.csv: custodian_positions: .* position_date.*\(and 1 more files"):
+    with pytest.raises(BadDataError, match=r"b\.csv: it lacks the column 'position_date', .*\(and 1 more files"):
         work.run(job, f"{here.url}/lake", f"{here.url}/drop", None)  # type: ignore[arg-type]
-    told = [("file=a", "committed"), (f"{DATASET}/b.csv", "failed"), ("file=c", "committed"), ("prices/d.csv", "failed")]
+    told = [
+        (PARTITION, "committed"),
+        (f"{DATASET}/b.csv", "failed"),
+        (delivery.partition(RULES, ["Bank C", "2026-11-20"]), "committed"),
+        ("prices/d.csv", "failed"),
+    ]
     assert job.outcomes == told
     aside = [f"accepted/{DATASET}/a.csv", f"accepted/{DATASET}/c.csv"]
     aside += [f"rejected/{name}{end}" for name in (f"{DATASET}/b.csv", "prices/d.csv") for end in ("", ".reasons.json")]
     assert here.lying() == aside
     reasons = json.loads(here.drop.store.get("rejected/prices/d.csv.reasons.json"))["reasons"]
-    assert reasons == ["prices/d.csv lies in no dataset's folder; expected one of custodian_positions"]
+    assert reasons == ["prices/d.csv lies in no contract's folder; expected one of custodian_lots, custodian_positions"]
     assert here.run() == []
 
 
 def test_few_bad_rows_go_to_the_quarantine_and_many_refuse_the_file_row_by_row(here: Place) -> None:
     here.put(KEY, HEADER + rows(99) + "2026-11-20,Bank,B,US0378331005,ten,1,1,USD\n")
-    assert here.run() == [("file=bank-2026-11-20", "committed")]
+    assert here.run() == [(PARTITION, "committed")]
     head = here.head()
     assert (head.data.rows, head.quarantine.rows) == (99, 1)
     here.put(KEY, HEADER + rows(2, "ten"))
     assert "2 of 2 rows break the contract" in here.refused()
     reasons = json.loads(here.drop.store.get(f"rejected/{KEY}.reasons.json"))["reasons"]
-    assert [reason.partition(" is ")[0] for reason in reasons[1:]] == ["row 1: quantity", "row 2: quantity"]
+    assert [reason.partition(", not")[0] for reason in reasons[1:]] == ["line 2: quantity is 'ten'", "line 3: quantity is 'ten'"]
     assert here.head().number == 1
 
 
@@ -178,7 +238,7 @@ def test_a_mended_file_takes_its_refusal_away(here: Place) -> None:
 def test_an_event_that_comes_twice_says_again_what_became_of_the_file(here: Place) -> None:
     here.put(KEY, HEADER + rows(2))
     here.run(KEY)
-    assert here.run(KEY) == [("file=bank-2026-11-20", "unchanged")]
+    assert here.run(KEY) == [(PARTITION, "unchanged")]
     other = f"{DATASET}/other.csv"
     here.put(other, "x\n1\n")
     assert here.refused(other) == here.refused(other)
@@ -251,15 +311,15 @@ def test_a_file_that_is_replaced_while_it_is_taken_waits_again(here: Place, monk
     here.put(KEY, HEADER + rows(1))
     real = shape.shape
 
-    def slow(data: bytes, name: str) -> Any:
+    def slow(data: bytes, name: str, layout: Any) -> Any:
         here.put(KEY, HEADER + rows(2))
-        return real(data, name)
+        return real(data, name, layout)
 
     with monkeypatch.context() as patch:
         patch.setattr(shape, "shape", slow)
         here.run(KEY)
     assert KEY in here.lying()
-    assert here.run() == [("file=bank-2026-11-20", "committed")]
+    assert here.run() == [(PARTITION, "committed")]
     assert here.head().data.rows == 2
 
 
@@ -273,7 +333,7 @@ def test_a_file_that_no_memory_holds_is_not_read(here: Place, monkeypatch: pytes
 def test_the_plan_says_what_waits_and_moves_nothing(here: Place) -> None:
     here.put(KEY, HEADER + rows(1))
     before = here.everything()
-    expected = {"dataset": DATASET, "partition": "file=bank-2026-11-20", "asks": KEY, "commit": None}
+    expected = {"dataset": DATASET, "partition": PARTITION, "asks": KEY, "commit": None}
     assert work.plan(f"{here.url}/lake", f"{here.url}/drop", None) == [expected]
     work.check(f"{here.url}/lake", f"{here.url}/drop")
     assert here.everything() == before

@@ -8,14 +8,16 @@ import io
 import json
 import zipfile
 from contextlib import suppress
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 from arro3.compute import cast
 from arro3.core import Array, ChunkedArray, DataType, Table
 from arro3.io import write_parquet
-from extract_dropped_files.shape import LARGEST_BYTES, partition, shape
+from extract_dropped_files.shape import LARGEST_BYTES, shape, stem
 from hypothesis import given, settings, strategies
+from jobkit.contract import Layout
 from jobkit.errors import BadDataError
 
 COLUMNS = {"isin": ["US0378331005", "DE0007164600"], "quantity": ["10", "-2.5"], "note": ['two\nlines, "quoted"', None]}
@@ -60,17 +62,19 @@ LINES = "\n".join(json.dumps({name: values[row] for name, values in COLUMNS.item
     ],
 )
 def test_a_file_gives_the_same_columns_however_it_is_packed(data: bytes, name: str) -> None:
-    assert shape(data, name) == COLUMNS
+    assert shape(data, name).columns == COLUMNS
 
 
-def test_windows_line_ends_and_other_delimiters_are_read() -> None:
+def test_windows_line_ends_and_declared_delimiters_are_read() -> None:
     for delimiter in ";\t|":
         text = TEXT.replace(',"two\nlines, ""quoted"""', ",").replace("\n", "\r\n").replace(",", delimiter)
-        assert shape(text.encode(), "a.csv") == {**COLUMNS, "note": [None, None]}
+        assert shape(text.encode(), "a.csv", Layout(delimiter=delimiter)).columns == {**COLUMNS, "note": [None, None]}
+        with pytest.raises(BadDataError, match="between columns, its contract has commas; save it so"):
+            shape(text.encode(), "a.csv")
 
 
 def test_a_line_break_of_windows_within_quotes_stays() -> None:
-    assert shape(b'a,b\r\n"1\r\n2",3\r\n', "a.csv") == {"a": ["1\r\n2"], "b": ["3"]}
+    assert shape(b'a,b\r\n"1\r\n2",3\r\n', "a.csv").columns == {"a": ["1\r\n2"], "b": ["3"]}
 
 
 def test_parquet_gives_its_values_as_contracts_know_them() -> None:
@@ -83,26 +87,42 @@ def test_parquet_gives_its_values_as_contracts_know_them() -> None:
             ("name", DataType.utf8(), ["x", "y"]),
         )
     }
-    columns = shape(parquet(told), "a.parquet")
-    assert columns["day"] == ["2026-11-20", None]
+    columns = shape(parquet(told), "a.parquet").columns
+    assert columns["day"] == [date(2026, 11, 20), None]
     assert columns["amount"] == [Decimal("1.50"), Decimal("-2.00")]
-    assert columns["at"] == ["2026-11-20T17:00:00+00:00", None]
+    assert columns["at"] == [datetime(2026, 11, 20, 17, tzinfo=UTC), None]
     assert columns["name"] == ["x", "y"]
+
+
+def test_nanoseconds_are_not_cut_without_a_word() -> None:
+    counts = Array([1_372_406_400_000_001_000, 1_372_406_400_000_000_001, None, -1], type=DataType.int64())
+    for zone, end in (("UTC", "+00:00"), (None, "")):
+        columns = shape(parquet({"at": ChunkedArray([cast(counts, DataType.timestamp("ns", tz=zone))])}), "a.parquet").columns
+        assert [value if value is None or isinstance(value, str) else value.microsecond for value in columns["at"]] == [
+            1,
+            f"2013-06-28T08:00:00.000000001{end}",
+            None,
+            f"1969-12-31T23:59:59.999999999{end}",
+        ]
 
 
 @pytest.mark.parametrize(
     ("data", "name", "told"),
     [
-        (b"x", "a.xlsx", r"a\.xlsx is of no kind that is read here; expected \.csv, \.parquet"),
+        (b"x", "a.xls", r"a\.xls is of no kind that is read here; expected \.csv, \.xlsx"),
         (b"x", "a", "of no kind"),
         (b"", "a.csv", "a.csv is empty"),
         (gzip.compress(b"", mtime=0), "a.csv.gz", "a.csv is empty"),
         (b"\n\n", "a.csv", "has no header"),
-        (b"a,a\n1,2\n", "a.csv", "two columns of one name: 1 and 2"),
-        (b"a,\n1,2\n", "a.csv", "columns without a name"),
-        (b"a,b\n1,2\n3\n", "a.csv", "row 2 has 1 cells, the header 2"),
+        (b"a,a\n1,2\n", "a.csv", "columns 1 and 2 have one name"),
+        (b"a,\n1,2\n", "a.csv", "column 2 of 2 has no name"),
+        (b"a,b\n1,2\n3\n", "a.csv", "line 3 has 1 cells, the header 2"),
         (b'a,b\n1,"2\n', "a.csv", "is no CSV"),
-        ("a,b\n1,Köln\n".encode("latin-1"), "a.csv", "is not UTF-8: .* at byte 7"),
+        ("a,Köln\n1,2\n".encode("latin-1"), "a.csv", "the header is not in the encoding that the contract says"),
+        ("a,b\n1,2\n".encode("utf-16"), "a.csv", "is UTF-16, its contract says utf-8"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "a.csv", "as UTF-16 without a byte order mark is"),
+        (b"sep=;\na;b\n1;2\n", "a.csv", "says 'sep=;' in line 1, but its contract has commas"),
+        (b"a,b,\n1,2,3\n", "a.csv", "column 3 of 3 has no name"),
         (gzip.compress(TEXT.encode(), mtime=0)[:-9], "a.csv.gz", "no whole gzip file"),
         (b"no gzip", "a.csv.gz", "no whole gzip file"),
         (b"no zip", "a.zip", "no zip file that can be read"),
@@ -111,9 +131,10 @@ def test_parquet_gives_its_values_as_contracts_know_them() -> None:
         (zipped(("a.txt", b"a\n1\n")), "a.csv.zip", "a.txt is of no kind"),
         (b'{"a": 1}\n[1]\n', "a.jsonl", "line 2 is no JSON object"),
         (b'{"a": 1}\n{"a"\n', "a.jsonl", "line 2 is no JSON object"),
-        (b'{"\xff": 1}\n', "a.jsonl", "line 1 is no JSON object"),
+        (b'{"\xff": 1}\n', "a.jsonl", "the header is not in the encoding"),
+        (b'{"a": NaN}\n', "a.jsonl", "line 1 is no JSON object"),
+        (b'{"a": "\xff", "a": 1}\n', "a.jsonl", "line 1 is no JSON object"),
         (b'{"a":' * 100_000, "a.jsonl", "line 1 is no JSON object"),
-        (b'{"a": {"b": 1}}\n', "a.jsonl", "line 1: a holds a dict; expected plain values"),
         (b"PAR1no parquetPAR1", "a.parquet", "no Parquet file that can be read"),
         (ABORTING, "a.parquet", "no Parquet file that can be read"),
     ],
@@ -154,12 +175,12 @@ def test_a_zip_that_lies_about_its_size_is_read_no_further() -> None:
         shape(bytes(data), "a.zip")
 
 
-def test_the_name_without_its_endings_is_the_partition() -> None:
+def test_a_delivery_has_one_name_however_it_is_packed() -> None:
     for name in ("bank-2026-11-20.csv", "bank-2026-11-20.csv.gz", "bank-2026-11-20.CSV.ZIP", "bank-2026-11-20.parquet"):
-        assert partition(name) == "file=bank-2026-11-20"
+        assert stem(name) == "bank-2026-11-20"
     for name in ("my positions.csv", ".csv", "a..b.csv", "a/b.csv", "=x.csv"):
         with pytest.raises(BadDataError, match="no name for a file here"):
-            partition(name)
+            stem(name)
 
 
 WHOLE = {
@@ -181,10 +202,55 @@ def test_whatever_the_bytes_are_they_give_columns_or_one_sentence(name: str, dat
         torn[data.draw(strategies.integers(0, len(torn) - 1))] = data.draw(strategies.integers(0, 255))
     del torn[data.draw(strategies.one_of(strategies.just(len(torn)), strategies.integers(0, len(torn)))) :]
     with suppress(BadDataError):
-        columns = shape(bytes(torn), name)
+        columns = shape(bytes(torn), name).columns
         assert len({len(values) for values in columns.values()}) <= 1
 
 
 def test_a_number_that_would_fill_the_memory_stays_as_it_is() -> None:
     line = b'{"a": 1e999999999, "b": -1E-99999, "c": 1.5e3}'
-    assert shape(line, "a.jsonl") == {"a": ["1e999999999"], "b": ["-1E-99999"], "c": ["1500"]}
+    assert shape(line, "a.jsonl").columns == {"a": ["1e999999999"], "b": ["-1E-99999"], "c": ["1500"]}
+
+
+def test_nested_values_are_json_and_bytes_are_text() -> None:
+    assert shape(b'{"a": {"b": [1, null]}, "c": "x"}', "a.jsonl").columns == {"a": ['{"b": [1, null]}'], "c": ["x"]}
+    assert shape(b'{"a": "K\xf6ln", "b": 1.50}\n{"a": "\\ud83d", "b": 2}\n', "a.jsonl").columns == {
+        "a": ["K\udcf6ln", "\ud83d"],
+        "b": ["1.50", 2],
+    }
+    assert shape(b"a,b\n1,K\xf6ln\n2,x\n", "a.csv").columns == {"a": ["1", "2"], "b": ["K\udcf6ln", "x"]}
+
+
+def test_a_cell_of_a_megabyte_and_one_with_nul_are_read() -> None:
+    long = "x" * 1_000_000
+    assert shape(f"a,b\n{long},y\0\n".encode(), "a.csv").columns == {"a": [long], "b": ["y\0"]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "cp1252", "iso-8859-15", "utf-8-sig"])
+def test_a_declared_encoding_is_read(encoding: str) -> None:
+    data = "a,b\nKöln €,1\n".encode(encoding)
+    assert shape(data, "a.csv", Layout(encoding=encoding.removesuffix("-sig"))).columns == {"a": ["Köln €"], "b": ["1"]}
+
+
+def test_utf_16_without_a_mark_asks_for_its_order() -> None:
+    with pytest.raises(BadDataError, match="have its contract say utf-16-le or utf-16-be"):
+        shape("a,b\n1,2\n".encode("utf-16-le"), "a.csv", Layout(encoding="utf-16"))
+
+
+@pytest.mark.parametrize("text", ["sep=;\na;b\n1;2\n", "a;b;\n1;2;\n", "a;b\n1;2;\n", "a;b\n1;2\n;\n\n", "\ufeffa;b\n1;2"])
+def test_what_holds_nothing_is_left_out(text: str) -> None:
+    assert shape(text.encode(), "a.csv", Layout(delimiter=";")).columns == {"a": ["1"], "b": ["2"]}
+
+
+def test_lines_before_the_header_are_left_out_and_rows_keep_the_numbers_of_their_lines() -> None:
+    sheet = shape(b'Bank,\nas of,2026\n\nisin,n\nX,1\n\n"Y\nZ",2\nTotal,3\n', "a.csv", Layout(header_row=4, footer="Total"))
+    assert sheet.columns == {"isin": ["X", "Y\nZ"], "n": ["1", "2"]}
+    assert [sheet.place(1), sheet.place(2), sheet.footers[0].place] == ["line 5", "line 8", "line 9"]
+    assert sheet.footers[0].cells == {"isin": "Total", "n": "3"}
+    with pytest.raises(BadDataError, match="empty line 3, in which its contract says that the header is"):
+        shape(b"Bank,\nas of,2026\n\nisin,n\nX,1\n", "a.csv", Layout(header_row=3))
+
+
+def test_a_security_is_no_footer_because_of_how_its_name_begins() -> None:
+    layout = Layout(footer="Total")
+    assert shape(b"name,n\nTotalEnergies SE,1\n", "a.csv", layout).footers == ()
+    assert len(shape(b"name,n\nX,1\nTOTAL:,1\n", "a.csv", layout).footers) == 1

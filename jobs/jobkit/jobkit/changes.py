@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import math
-from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.contract import ROW_NUMBER
@@ -26,7 +24,7 @@ MAGIC = b"PAR1"
 class Change(NamedTuple):
     """Rows that are new or changed, rows that are gone or changed, and how many keys of the version before were not sent at all.
 
-    A row that was sent and quarantined is closed and not missing.
+    A row that was sent and quarantined or dropped is closed and not missing.
     """
 
     added: int
@@ -36,21 +34,23 @@ class Change(NamedTuple):
 
 def measure(lake: Lake, head: Commit, good: Good, key: tuple[str, ...]) -> Change:
     """What `good` changes of the rows of `head`. Counted instead of compared where the file of `head` cannot be compared by key."""
-    before = _read(lake, head)
+    before, rejected = _read(lake, head), good.rejected_keys
     if before is None or not set(key) <= set(before.schema.names) & set(good.table.schema.names):
-        sent = good.table.num_rows + (good.quarantine.num_rows if good.quarantine else 0) + good.dropped
+        sent = good.table.num_rows + (rejected.num_rows if rejected else 0)
         return Change(good.table.num_rows, head.data.rows, max(0, head.data.rows - sent))
-    return compare(before, good.table, key, _quarantined_keys(good.quarantine, key), good.dropped)
+    return compare(before, good.table, key, frozenset(_keys(rejected, key)) if rejected else frozenset())
 
 
-def compare(before: Table, after: Table, key: tuple[str, ...], quarantined: frozenset[Key] = frozenset(), dropped: int = 0) -> Change:
-    """What differs between two versions, but for the number of a row. Nulls equal nulls, NaN equals NaN."""
+def compare(before: Table, after: Table, key: tuple[str, ...], rejected: frozenset[Key] = frozenset()) -> Change:
+    """What differs between two versions, but for the number of a row. Nulls equal nulls, NaN equals NaN.
+
+    `rejected` are the keys of rows that were sent and not kept.
+    """
     old, new = ({values: place for place, values in enumerate(_keys(table, key))} for table in (before, after))
     pairs = [(old[values], place) for values, place in new.items() if values in old]
     changed = _count_changed(before, after, pairs, key)
     gone = [values for values in old if values not in new]
-    missing = sum(tuple(map(_text, values)) not in quarantined for values in gone)
-    return Change(len(new) - len(pairs) + changed, len(gone) + changed, max(0, missing - dropped))
+    return Change(len(new) - len(pairs) + changed, len(gone) + changed, sum(values not in rejected for values in gone))
 
 
 def _count_changed(before: Table, after: Table, pairs: list[tuple[int, int]], key: tuple[str, ...]) -> int:
@@ -85,14 +85,3 @@ def _values(table: Table, name: str) -> list[Any]:
     if name not in table.schema.names:
         return [None] * table.num_rows
     return list(table.column(name).to_pylist())
-
-
-def _quarantined_keys(quarantine: Table | None, key: tuple[str, ...]) -> frozenset[Key]:
-    """The keys of quarantined rows, as the vendor wrote them."""
-    rows = (json.loads(raw) for raw in _values(quarantine, "raw_row")) if quarantine else ()
-    return frozenset(tuple(row.get(name) for name in key) for row in rows)
-
-
-def _text(value: object) -> str | None:
-    """A key's value as a vendor writes it."""
-    return None if value is None else value.isoformat() if isinstance(value, date) else str(value)

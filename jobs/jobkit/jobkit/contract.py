@@ -10,16 +10,17 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Context, Decimal, InvalidOperation
 from itertools import chain
+from math import isfinite
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from arro3.core import Array, DataType, Table
@@ -30,15 +31,24 @@ Classification = Literal["public", "internal", "confidential"]
 Redistribution = Literal["allowed", "internal-use-only"]
 Columns = dict[str, list[Any]]
 Distinct = dict[str, set[str | None]]  # what a column holds, each text once: far fewer than its rows
+Untyped = dict[str, dict[str, str]]  # by column: which of its texts are no values of its type, and why
 
 ROW_NUMBER = "_row_number"
-SHOWN_VALUES = 10  # of those that a column may have
+UNREAD = "\0"  # before a text of a dropped file that is not written as the contract says: a value of no type
+MOST_COLUMNS = 400  # a Postgres row of so many long texts just fits into a page
+MOST_KEY_BYTES = 1000  # of the texts in a key; an index of Postgres holds 2,704 bytes a row, some marts index two
+SURELY_DOUBLE = 300  # digits without an exponent that are within a double's range
+SHOWN_CHARACTERS, SHOWN_ITEMS = 40, 10  # of a value, and of a list, in a message
 ENOUGH_BAD_ROWS = 100_000  # to know that a partition is to be refused
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})")
-_INTEGER = re.compile(r"-?\d{1,19}")
-_FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_TIMESTAMP = re.compile(  # microseconds, and offsets as far as Postgres has them
+    r"\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6}0*)?(?:Z|[+-](?:0\d|1[0-5]):[0-5]\d)", re.ASCII
+)
+_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
+_FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_ESCAPED = re.compile("[\0\ud800-\udfff]|\\\\(?=u)")
 _EXACT = Context(prec=1000)  # the context at hand rounds to 28 digits
 _RANGES = {"int": 2**31, "long": 2**63}
 WITHHELD = "values withheld: "  # how the reasons of a row begin whose values are not shown
@@ -46,7 +56,12 @@ WITHHELD = "values withheld: "  # how the reasons of a row begin whose values ar
 
 @dataclass(frozen=True)
 class Field:
-    """One column: its vendor name, type, and the rules its values keep."""
+    """One column: its vendor name, type, and the rules its values keep.
+
+    `format` is the kind of identifier that a text is, or how a dropped file writes its dates. What follows it is of dropped files:
+    `source` is the column's header where that is another, `constant` its value where the file has no such column, `counted_within` the
+    columns within which rows are numbered from 1 to give it.
+    """
 
     name: str
     type: str
@@ -65,6 +80,18 @@ class Field:
     max_length: int | None = None
     pattern: str | None = None
     values: tuple[Decimal | str, ...] | None = None
+    format: str | None = None
+    source: str | None = None
+    trim: bool = False
+    case: Literal["upper", "lower"] | None = None
+    percent: bool = False
+    constant: str | None = None
+    counted_within: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The column as whoever sends it calls it."""
+        return self.source or self.name
 
 
 class Rule(NamedTuple):
@@ -81,12 +108,50 @@ class Rule(NamedTuple):
         return f"{self.left} {self.sign} {self.right}"
 
 
+class Product(NamedTuple):
+    """A column that is the product of two others, over a divisor, within a share of itself or an amount, whichever is larger."""
+
+    value: str
+    factors: tuple[str, str]
+    divisor: Decimal
+    share: Decimal
+    amount: Decimal
+    policy: Policy
+    text: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dropped file is written. Nothing is guessed: a file that is written otherwise is refused.
+
+    `negative` are the forms of a negative number, as -1, 1- or (1). `header_row` counts lines from 1. `footer` is how the first cell of
+    the lines begins that close the file; in the last of them the columns of `footer_totals` hold the sum of the rows, within
+    `footer_tolerance`, and `footer_count` their number. `revision` is a pattern in the file's name whose group 1 numbers a correction.
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    decimal: str = "."
+    thousands: str = ""
+    negative: tuple[str, ...] = ("-1",)
+    header_row: int = 1
+    sheet: str | None = None
+    ignored: tuple[str, ...] = ()
+    footer: str | None = None
+    footer_required: bool = False
+    footer_totals: tuple[str, ...] = ()
+    footer_count: str | None = None
+    footer_tolerance: Decimal = Decimal(0)
+    revision: str | None = None
+
+
 @dataclass(frozen=True)
 class Contract:
     """One dataset: grain, columns, and how much may be wrong before the whole partition is refused. `latency_days`: how old is too old.
 
-    `unique` are the columns, besides the key, that no two rows share. Classification and redistribution decide what is published;
-    a dataset without them is in no publication. `max_missing_rows` is the share of a partition's rows that a later answer may leave out.
+    `unique` are the columns, besides the key, that no two rows share. `partition` are the columns whose values say which lake partition a
+    row of a dropped file is in; without them the file's name does. Classification and redistribution decide what is published; a dataset
+    without them is in no publication. `max_missing_rows` is the share of a partition's rows that a later answer may leave out.
     """
 
     dataset: str
@@ -105,6 +170,10 @@ class Contract:
     classification: Classification | None = None
     redistribution: Redistribution | None = None
     licence_url: str = ""
+    products: tuple[Product, ...] = ()
+    partition: tuple[str, ...] = ()
+    repeated_key: Policy = "quarantine"
+    layout: Layout = Layout()
     max_missing_rows: float = 0.0
 
     @property
@@ -113,14 +182,33 @@ class Contract:
         return self.classification in ("public", "internal")
 
 
+def _row(number: int) -> str:
+    return f"row {number}"
+
+
+class Reading(NamedTuple):
+    """Columns that were read from another notation: the cells as sent, texts that could not be read and why, and what a row is called.
+
+    A text that could not be read begins with UNREAD, so that it is a value of no type.
+    """
+
+    sent: Columns
+    faults: Untyped
+    place: Callable[[int], str] = _row
+
+
 class Good(NamedTuple):
-    """A partition after its contract: typed rows, quarantined rows with reasons, and how many were read and dropped."""
+    """A partition after its contract: typed rows, quarantined rows with reasons, and how many were read and dropped.
+
+    `rejected_keys` has the row number and the typed key of each quarantined or dropped row; what could not be typed is null.
+    """
 
     table: Table
     quarantine: Table | None
     read: int
     dropped: int
     warnings: tuple[str, ...]
+    rejected_keys: Table | None = None
 
 
 def load(path: Path) -> Contract:
@@ -133,33 +221,61 @@ def load(path: Path) -> Contract:
         raise BadDataError(f"{path} is not a contract this version can read: {error}") from None
 
 
-def enforce(contract: Contract, columns: Columns) -> Good:
+def differences(dataset: Contract, layout: Contract) -> list[str]:
+    """How a contract of one bank's files differs from that of the dataset which they fill, where it may not."""
+    found = [name for name in ("key", "leaf", "partition", "classification") if getattr(dataset, name) != getattr(layout, name)]
+    types = {field.name: field.type for field in dataset.fields}
+    found += [f"type of {field.name}" for field in layout.fields if types.get(field.name) != field.type]
+    there = {field.name for field in layout.fields}
+    return found + [f"{field.name}, which is missing" for field in dataset.fields if field.required and field.name not in there]
+
+
+def enforce(contract: Contract, columns: Columns, reading: Reading | None = None) -> Good:
     """The rows that keep the contract, typed, in the vendor's order; the others beside them with their reasons.
 
-    `columns` hold the vendor's values as text (or None), all of one length. Good plus quarantined plus dropped equals read.
-    Raises BadDataError when the columns themselves, a row under policy `fail`, or too many rows break the contract.
+    `columns` hold the vendor's values as text (or None), all of one length. Good plus quarantined plus dropped equals read. Of valid rows
+    with one key, compared as values, the first stays. Raises BadDataError when the columns themselves, a row under policy `fail`, or too
+    many rows break the contract.
     """
     fields = _resolved(contract, columns)
     read = len(next(iter(columns.values()), []))
     texts, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
+    faults = reading.faults if reading else {}
+    untyped = {field.name: _untyped(field, distinct[field.name], faults.get(field.name, {})) for field in fields}
+    place = reading.place if reading else _row
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
     warnings: list[str] = []
-    for row, reason, policy in chain(_violations(contract, fields, texts, distinct), _broken_rules(contract, fields, texts, distinct)):
-        if policy == "warn":
-            warnings.append(f"row {row + 1}: {reason}")
-            continue
-        reasons.setdefault(row, []).append(reason)
-        policies.setdefault(row, set()).add(policy)
-        if len(reasons) > ENOUGH_BAD_ROWS and len(reasons) > contract.max_bad_rows * read:
-            break  # the partition is refused, and reasons take more memory than rows
-    _refuse(contract, read, reasons, policies)
+    enough = max(ENOUGH_BAD_ROWS, int(contract.max_bad_rows * read))
+
+    def note(breaches: Iterator[tuple[int, str, Policy]]) -> None:
+        for row, reason, policy in breaches:
+            if policy == "warn":
+                warnings.append(f"{place(row + 1)}: {reason}")
+                continue
+            reasons.setdefault(row, []).append(reason)
+            policies.setdefault(row, set()).add(policy)
+            if len(reasons) > enough:
+                return  # the partition is refused, and reasons take more memory than rows
+
+    note(
+        chain(
+            _violations(contract, fields, texts, distinct, untyped),
+            _long_keys(contract, fields, texts, distinct),
+            _broken_rules(contract, fields, texts, distinct, untyped),
+        )
+    )
+    if len(reasons) <= enough:
+        note(_duplicates(contract, fields, texts, distinct, untyped, set(reasons), place))
+    _refuse(contract, read, reasons, policies, place)
     dropped = {row for row, found in policies.items() if found == {"drop"}}
     bad = sorted(set(reasons) - dropped)
     out = set(reasons)
     kept = [row for row in range(read) if row not in out] if out else range(read)
-    quarantine = _quarantine(fields, texts, bad, {row: _joined(contract, reasons[row]) for row in bad})
-    return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings))
+    sent = reading.sent if reading else texts
+    quarantine = _quarantine(sent, bad, {row: _joined(contract, reasons[row]) for row in bad})
+    rejected_keys = _rejected_keys(contract, fields, texts, untyped, sorted(out)) if out else None
+    return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings), rejected_keys)
 
 
 def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
@@ -168,19 +284,21 @@ def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
     missing = [field.name for field in contract.fields if field.name not in columns and (field.required or field.evolution == "freeze")]
     if missing:
         raise BadDataError(
-            f"{contract.dataset}: the vendor no longer sends {', '.join(missing)}; look at the answer and mend contract or parser"
+            f"{contract.dataset}: the vendor no longer sends {_listed(missing)}; look at the answer and mend contract or parser"
         )
     new = [name for name in columns if name not in known]
     if new and contract.new_fields == "freeze":
         raise BadDataError(f"{contract.dataset}: the vendor sends {_new_fields(contract, new)}; add them to the contract or let it evolve")
     sent = tuple(field for field in contract.fields if field.name in columns)
+    if len(sent) + len(new) > MOST_COLUMNS:
+        raise BadDataError(f"{contract.dataset}: the vendor sends {len(columns):,} columns, more than the {MOST_COLUMNS} a table holds")
     return sent + tuple(Field(name, contract.new_field_type) for name in new)
 
 
 def _new_fields(contract: Contract, names: list[str]) -> str:
     """New columns by name. Without a header the first row is taken for one, so names are values where those are not shown."""
     if contract.shows_values:
-        return f"new fields {', '.join(map(repr, names))}"
+        return f"new fields {_listed([_shown(name) for name in names])}"
     return f"{len(names)} fields besides {', '.join(field.name for field in contract.fields)}"
 
 
@@ -197,80 +315,175 @@ def _texts(columns: Columns) -> tuple[dict[str, list[str | None]], Distinct]:
 
 
 def _text(value: object) -> str:
-    """A JSON scalar as the vendor wrote it, without an exponent."""
+    """A JSON value as the vendor wrote it: a number without an exponent, nested objects and arrays as JSON."""
     if type(value) is int:
         return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict | list | tuple):
+        import json  # noqa: PLC0415
+
+        return json.dumps(value, ensure_ascii=False, default=_text)
     return (
         format(Decimal(repr(value) if isinstance(value, float) else str(value)), "f") if isinstance(value, float | Decimal) else str(value)
     )
 
 
+def _untyped(field: Field, distinct: Collection[str | None], unread: dict[str, str]) -> dict[str, str]:
+    """Why a text is no value of the field's type, by text; none for the others.
+
+    A pattern says which form a text must have, but whether it is a value says the cast that stores it: both of the same texts.
+    """
+    if field.type == "string" and _is_storable("".join(filter(None, distinct))):  # all at once: most of it is
+        return unread
+    check = _not_of_type(field)
+    found = unread | {text: fault for text in distinct if text is not None and text not in unread and (fault := check(text))}
+    if field.type == "string":
+        return found
+    texts = [text for text in distinct if text is not None and text not in found]
+    _, expected = _form(field.type)
+    return found | dict.fromkeys(_uncastable(texts, field.type), f"not {expected}")
+
+
+def _uncastable(texts: list[str], kind: str) -> list[str]:
+    """Those of the texts that the cast to the type makes null."""
+    from arro3.compute import cast, is_null  # noqa: PLC0415  heavy; only extracting needs it
+    from arro3.core import Array, DataType  # noqa: PLC0415
+
+    stored = cast(Array(texts, type=DataType.utf8()), arrow_type(kind))
+    return [text for text, lost in zip(texts, is_null(stored).to_pylist(), strict=True) if lost] if stored.null_count else []
+
+
 def _violations(
-    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct, untyped: Untyped
 ) -> Iterator[tuple[int, str, Policy]]:
-    """Every breach: row index, reason, and the policy of the field it is in. Rows are looked at where a value among all is wrong."""
+    """Every breach of a field: row index, reason, and the policy of the field. Rows are looked at where a value among all is wrong."""
     for field in fields:
-        untyped, outside = _not_of_type(field), _not_accepted(field)
-        if all(not field.required if text is None else not (untyped(text) or (outside and outside(text))) for text in distinct[field.name]):
+        without_type, outside = untyped[field.name], _not_accepted(field)
+        known = [text for text in distinct[field.name] if text is not None and text not in without_type] if outside else []
+        unaccepted = {text: fault for text in known if outside and (fault := outside(text))}
+        if not (without_type or unaccepted or (field.required and None in distinct[field.name])):
             continue
         typing: Policy = "quarantine" if field.policy == "warn" else field.policy  # a value without a type cannot be kept
-        name = field.name if contract.shows_values or field in contract.fields else "a field that is not in the contract"
+        name = field.label if contract.shows_values or field in contract.fields else "a field that is not in the contract"
         for row, text in enumerate(texts[field.name]):
             if text is None:
                 if field.required:
                     yield row, f"{name} is missing", typing
-            elif fault := untyped(text):
-                yield row, f"{name} is {f'{text[:40]!r}, ' if contract.shows_values else ''}{fault}", typing
-            elif outside and (fault := outside(text)):
-                yield row, f"{name} is {f'{text[:40]}, ' if contract.shows_values else ''}{fault}", field.policy
-    yield from _duplicates(contract, texts, distinct)
+            elif fault := without_type.get(text):
+                yield row, f"{name} is {f'{_shown(text.removeprefix(UNREAD))}, ' if contract.shows_values else ''}{fault}", typing
+            elif fault := unaccepted.get(text):
+                yield row, f"{name} is {f'{_cut(text)}, ' if contract.shows_values else ''}{fault}", field.policy
+
+
+def _long_keys(
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct
+) -> Iterator[tuple[int, str, Policy]]:
+    """Rows whose key no index holds."""
+    names = [field.name for field in fields if field.name in contract.key and field.type == "string"]
+    if sum(max(map(len, filter(None, distinct[name])), default=0) for name in names) * 4 <= MOST_KEY_BYTES:  # bytes a character
+        return
+    for row, key in enumerate(zip(*(texts[name] for name in names), strict=True)):
+        size = sum(len(text.encode(errors="replace")) for text in key if text)
+        if size > MOST_KEY_BYTES:
+            yield (
+                row,
+                f"its key ({', '.join(names)}) has {size:,} bytes, more than the {MOST_KEY_BYTES:,} that an index holds",
+                "quarantine",
+            )
 
 
 def _broken_rules(
-    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct, untyped: Untyped
 ) -> Iterator[tuple[int, str, Policy]]:
     """Rows whose columns contradict each other. A value that is missing or of no type breaks its own column's promise, not this one."""
-    typed = {field.name: _form(field.type)[0] for field in fields}
-    value_of = {field.name: str if field.type in ("date", "timestamp", "string") else Decimal for field in fields}
-    for rule in contract.rules:
-        if rule.left not in typed or rule.right not in typed:
-            continue
-        low, high = (_compared(texts[name], distinct[name], typed[name], value_of[name]) for name in (rule.left, rule.right))
-        for row, (least, most) in enumerate(zip(low, high, strict=True)):
+    types = {field.name: field.type for field in fields}
+    rules = [rule for rule in contract.rules if rule.left in types and rule.right in types]
+    products = [product for product in contract.products if {product.value, *product.factors} <= types.keys()]
+    named = {name for rule in rules for name in (rule.left, rule.right)}
+    named |= {name for product in products for name in (product.value, *product.factors)}
+    values = {name: _compared(texts[name], _values(types[name], distinct[name], untyped[name])) for name in named}
+    for rule in rules:
+        for row, (least, most) in enumerate(zip(values[rule.left], values[rule.right], strict=True)):
             if least is not None and most is not None and (least > most or (rule.sign == "<" and least == most)):
-                left, right = texts[rule.left][row], texts[rule.right][row]
+                left, right = (_cut(texts[name][row] or "") for name in (rule.left, rule.right))
                 shown = f"{rule.left} is {left}, which breaks {rule.text} with {right}"
                 yield row, shown if contract.shows_values else f"breaks {rule.text}", rule.policy
+    for product in products:
+        for row, (value, one, other) in enumerate(zip(*(values[name] for name in (product.value, *product.factors)), strict=True)):
+            if None not in (value, one, other) and not _is_product(product, Decimal(value), Decimal(one), Decimal(other)):
+                shown = f"{product.value} is {_cut(texts[product.value][row] or '')}, which breaks {product.text}"
+                yield row, shown if contract.shows_values else f"breaks {product.text}", product.policy
 
 
-def _compared(texts: list[str | None], distinct: set[str | None], typed: Callable[[str], Any], value_of: Callable[[str], Any]) -> list[Any]:
-    """The column's values in the type they are compared in; None for one that is missing or of no type."""
-    known = {text: value_of(text) if text is not None and typed(text) else None for text in distinct}
-    return [known[text] for text in texts]
+def _is_product(product: Product, value: Decimal, one: Decimal, other: Decimal) -> bool:
+    """Whether the value is as near to the product as it must be."""
+    expected = _EXACT.divide(_EXACT.multiply(one, other), product.divisor)
+    allowed = max(product.amount, _EXACT.multiply(product.share, abs(value)))
+    return _EXACT.subtract(value, expected).copy_abs() <= allowed
 
 
-def _duplicates(contract: Contract, texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, str, Policy]]:
-    yield from ((row, f"repeats the key of row {before}", "quarantine") for row, before in _repeated(contract.key, texts, distinct))
-    policies = {field.name: field.policy for field in contract.fields}
+def _values(kind: str, distinct: Collection[str | None], untyped: Collection[str]) -> dict[str, Any]:
+    """The value that each text stands for, equal and ordered as the warehouse has it; without those of no type."""
+    value_of = _value_of(kind)
+    return {text: value_of(text) for text in distinct if text is not None and text not in untyped}
+
+
+def _value_of(kind: str) -> Callable[[str], Any]:
+    if kind == "timestamp":
+        return _moment
+    if kind == "double":
+        return float
+    return str if kind in ("date", "string", "boolean") else Decimal
+
+
+def _compared(texts: list[str | None], values: dict[str, Any]) -> list[Any]:
+    """The column's values; None for one that is missing or of no type."""
+    value_of: Callable[[Any], Any] = values.get  # of None it is None
+    return list(map(value_of, texts))
+
+
+def _duplicates(
+    contract: Contract,
+    fields: Sequence[Field],
+    texts: dict[str, list[str | None]],
+    distinct: Distinct,
+    untyped: Untyped,
+    bad: Collection[int],
+    place: Callable[[int], str],
+) -> Iterator[tuple[int, str, Policy]]:
+    """Rows with the key of an earlier one, or its values in other unique columns, among those that break nothing else."""
+    kinds = {field.name: field.type for field in fields}
+    policies: dict[str, Policy] = {field.name: field.policy for field in fields}
+    named = {name for names in (contract.key, *contract.unique) for name in names if name in kinds}
+    keys = {name: _keyed(texts[name], kinds[name], distinct[name], untyped[name]) for name in named}
+    repeated = _repeated([name for name in contract.key if name in kinds], keys, distinct, bad)
+    yield from ((row, f"repeats the key of {place(before)}", contract.repeated_key) for row, before in repeated)
     for names in contract.unique:
-        policy = policies[names[0]] if len(names) == 1 else "quarantine"
-        for row, before in _repeated(names, texts, distinct):
-            if all(texts[name][row] is not None for name in names if name in texts):  # as in SQL, null is equal to nothing
-                yield row, f"repeats {', '.join(names)} of row {before}", policy
+        there = [name for name in names if name in kinds]
+        policy = policies.get(names[0], "quarantine") if len(names) == 1 else "quarantine"
+        for row, before in _repeated(there, keys, distinct, bad):
+            if all(texts[name][row] is not None for name in there):  # as in SQL, null is equal to nothing
+                yield row, f"repeats {', '.join(names)} of {place(before)}", policy
 
 
-def _repeated(names: Sequence[str], texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, int]]:
-    """Each row with the same values in these columns as one before it, and the number of that row from 1."""
-    columns = [texts[name] for name in names if name in texts]
-    telling = [texts[name] for name in names if len(distinct.get(name, ())) > 1]
-    if telling and len(set(zip(*telling, strict=True))) == len(telling[0]):
+def _repeated(names: Sequence[str], keys: dict[str, list[Any]], distinct: Distinct, bad: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Each good row with the same values in these columns as one before it, and the number of that row from 1. 100.00 is 100."""
+    telling = [keys[name] for name in names if len(distinct[name]) > 1]
+    if not names or (telling and len(set(zip(*telling, strict=True))) == len(telling[0])):
         return
-    first: dict[tuple[str | None, ...], int] = {}
-    for row, values in enumerate(zip(*columns, strict=True)):
-        if (before := first.setdefault(values, row)) != row:
+    first: dict[tuple[Any, ...], int] = {}
+    for row, values in enumerate(zip(*(keys[name] for name in names), strict=True)):
+        if row not in bad and (before := first.setdefault(values, row)) != row:
             yield row, before + 1
+
+
+def _keyed(texts: list[str | None], kind: str, distinct: Collection[str | None], untyped: Collection[str]) -> list[Any]:
+    """The column as what tells keys apart: its texts where no two of them are one value."""
+    if kind in ("date", "string", "boolean"):
+        return texts
+    values = _values(kind, distinct, untyped)
+    return texts if len(set(values.values())) == len(values) else _compared(texts, values)
 
 
 def _not_of_type(field: Field) -> Callable[[str], str | None]:
@@ -288,17 +501,17 @@ def _not_of_type(field: Field) -> Callable[[str], str | None]:
 
 def _out_of_range(field: Field) -> Callable[[str], str | None] | None:
     """What puts a value outside the field's range, or None; no function where the field has no range."""
-    low, high = field.minimum, field.maximum
-    if low is None and high is None:
+    if field.minimum is None and field.maximum is None:
         return None
-    value_of: Callable[[str], Any] = str if field.type in ("date", "timestamp") else Decimal
+    value_of = _comparable(field)
+    low, high = _limit(field, field.minimum), _limit(field, field.maximum)
 
     def check(text: str) -> str | None:
         value = value_of(text)
         if low is not None and value < low:
-            return f"below {low}"
+            return f"below {field.minimum}"
         if high is not None and value > high:
-            return f"above {high}"
+            return f"above {field.maximum}"
         return None
 
     return check
@@ -310,12 +523,13 @@ def _outside_exclusive_range(field: Field) -> Callable[[str], str | None] | None
     if low is None and high is None:
         return None
     value_of = _comparable(field)
+    least, most = _limit(field, low), _limit(field, high)
 
     def check(text: str) -> str | None:
         value = value_of(text)
-        if low is not None and value <= low:
+        if least is not None and value <= least:
             return f"not above {low}"
-        if high is not None and value >= high:
+        if most is not None and value >= most:
             return f"not below {high}"
         return None
 
@@ -359,20 +573,35 @@ def _unlike_pattern(field: Field) -> Callable[[str], str | None] | None:
     return lambda text: None if found(text) else f"not of the form {field.pattern}"
 
 
+def _not_identifier(field: Field) -> Callable[[str], str | None] | None:
+    if field.format is None or field.type != "string":
+        return None
+    from jobkit import identifiers  # noqa: PLC0415  few contracts name one
+
+    return identifiers.CHECKS[field.format]
+
+
 def _not_listed(field: Field) -> Callable[[str], str | None] | None:
     if field.values is None:
         return None
-    value_of, values = _comparable(field), frozenset(field.values)
-    listed = ", ".join(map(str, field.values[:SHOWN_VALUES])) + (", ..." if len(field.values) > SHOWN_VALUES else "")
+    value_of, values = _comparable(field), frozenset(_limit(field, value) for value in field.values)
+    listed = ", ".join(map(str, field.values[:SHOWN_ITEMS])) + (", ..." if len(field.values) > SHOWN_ITEMS else "")
     return lambda text: None if value_of(text) in values else f"none of {listed}"
 
 
 def _comparable(field: Field) -> Callable[[str], Any]:
     """How a text of the field's type becomes what its limits are compared with."""
-    return str if field.type in ("date", "timestamp", "string") else Decimal
+    if field.type == "timestamp":
+        return _moment
+    return str if field.type in ("date", "string") else Decimal
 
 
-OPTIONS = (_out_of_range, _outside_exclusive_range, _not_multiple, _of_wrong_length, _unlike_pattern, _not_listed)
+def _limit(field: Field, limit: Decimal | str | None) -> Any:  # noqa: ANN401  of the type that the field's values are compared in
+    """A limit of the contract as the field's values are compared with it."""
+    return _moment(str(limit)) if field.type == "timestamp" and limit is not None else limit
+
+
+OPTIONS = (_out_of_range, _outside_exclusive_range, _not_multiple, _of_wrong_length, _unlike_pattern, _not_identifier, _not_listed)
 
 
 def _not_accepted(field: Field) -> Callable[[str], str | None] | None:
@@ -395,20 +624,25 @@ def _form(kind: str) -> tuple[Callable[[str], Any], str]:
     """Which texts are values of a type, and how to say so."""
     if match := _DECIMAL.fullmatch(kind):
         precision, scale = int(match[1]), int(match[2])
-        pattern = rf"-?0*\d{{1,{precision - scale}}}" + (rf"(\.\d{{1,{scale}}}0*)?" if scale else "")
-        return re.compile(pattern).fullmatch, f"a number with at most {precision - scale} digits before and {scale} behind the point"
-    if kind == "date":
-        return _is_date, "a date YYYY-MM-DD"
-    if kind == "string":
-        return (lambda text: "\0" not in text), "text without NUL"
-    forms = {
+        pattern = rf"-?0*\d{{1,{precision - scale}}}" if precision > scale else "-?0+"
+        pattern += rf"(\.\d{{1,{scale}}}0*)?" if scale else ""
+        told = f"a number with at most {precision - scale} digits before and {scale} behind the point"
+        return re.compile(pattern, re.ASCII).fullmatch, told
+    forms: dict[str, tuple[Callable[[str], Any], str]] = {
+        "string": (_is_storable, "text without NUL and of whole characters"),
+        "date": (_is_date, "a date YYYY-MM-DD"),
         "int": (_INTEGER.fullmatch, "a whole number of 32 bits"),
         "long": (_INTEGER.fullmatch, "a whole number of 64 bits"),
-        "double": (_FLOAT.fullmatch, "a finite number"),
-        "timestamp": (_TIMESTAMP.fullmatch, "a time in ISO 8601 with zone"),
+        "double": (_is_double, "a finite number of double precision"),
+        "timestamp": (_is_timestamp, "a time in ISO 8601 with zone, to the microsecond"),
         "boolean": (re.compile("true|false").fullmatch, "true or false"),
     }
     return forms[kind]
+
+
+def _is_storable(text: str) -> bool:
+    """Whether Arrow and Postgres hold the text: no NUL, no half of a surrogate pair."""
+    return "\0" not in text if text.isascii() else not _UNSTORABLE.search(text)
 
 
 def _is_date(text: str) -> bool:
@@ -421,22 +655,86 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def _refuse(contract: Contract, read: int, reasons: dict[int, list[str]], policies: dict[int, set[Policy]]) -> None:
+def _is_timestamp(text: str) -> bool:
+    """Whether the text is a moment of the years 1 to 9999 in UTC. No leap seconds: Arrow and Postgres have none."""
+    if not _TIMESTAMP.fullmatch(text):
+        return False
+    try:
+        _moment(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _moment(text: str) -> datetime:
+    """The moment in UTC; a date or time without zone, as a contract's limits may be, is one of UTC."""
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _is_double(text: str) -> bool:
+    """Whether a double holds the number: 1e400 is beyond it, 1e-400 would be zero."""
+    match = _FLOAT.fullmatch(text)
+    if match is None or (match[2] is None and len(text) <= SURELY_DOUBLE):
+        return match is not None
+    value = float(text)
+    return isfinite(value) and (value != 0 or not re.search("[1-9]", text.lower().partition("e")[0]))
+
+
+def _shown(text: str) -> str:
+    """The text for a message: quoted, what cannot be printed escaped, and no longer than a message bears."""
+    return repr(text) if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]!r}... ({len(text):,} characters)"
+
+
+def _cut(text: str) -> str:
+    """A value of its type for a message."""
+    if not text.isprintable():
+        return _shown(text)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(text):,} characters)"
+
+
+def _listed(items: Sequence[str], separator: str = ", ") -> str:
+    """The items for a message, the first few of many."""
+    more = f"{separator}and {len(items) - SHOWN_ITEMS:,} more" if len(items) > SHOWN_ITEMS else ""
+    return separator.join(items[:SHOWN_ITEMS]) + more
+
+
+def escaped(text: str) -> str:
+    r"""The text with what no Postgres text can hold written as \uXXXX: NUL and the halves of surrogate pairs.
+
+    A backslash before a u is \u005c, so that `unescaped` gives the text back.
+    """
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def unescaped(text: str) -> str:
+    """The text that `escaped` was given."""
+    return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
+
+
+def _refuse(
+    contract: Contract, read: int, reasons: dict[int, list[str]], policies: dict[int, set[Policy]], place: Callable[[int], str]
+) -> None:
     """Raise where a row must not pass, or where too many do not."""
     fatal = next((row for row, found in sorted(policies.items()) if "fail" in found), None)
     if fatal is not None:
-        raise BadDataError(f"{contract.dataset}: row {fatal + 1}: {'; '.join(reasons[fatal])}; the contract accepts no such row")
+        raise BadDataError(f"{contract.dataset}: {place(fatal + 1)}: {_sentence(reasons[fatal])}; the contract accepts no such row")
     if len(reasons) > contract.max_bad_rows * read:
         row, found = min(reasons), f"{'at least ' * (len(reasons) > ENOUGH_BAD_ROWS)}{len(reasons)}"
         raise BadDataError(
             f"{contract.dataset}: {found} of {read} rows break the contract, more than the {contract.max_bad_rows:.0%} it allows; "
-            f"the first is row {row + 1}: {'; '.join(reasons[row])}"
+            f"the first is {place(row + 1)}: {_sentence(reasons[row])}"
         )
 
 
-def _joined(contract: Contract, reasons: list[str]) -> str:
+def _joined(contract: Contract, reasons: Sequence[str]) -> str:
     """A row's reasons as they are stored. Whether values are withheld is part of them: earlier versions stored values of every dataset."""
-    return ("" if contract.shows_values else WITHHELD) + "; ".join(reasons)
+    return ("" if contract.shows_values else WITHHELD) + _sentence(reasons)
+
+
+def _sentence(reasons: Sequence[str]) -> str:
+    """The first of what is wrong with a row, in text that can be stored."""
+    return escaped(_listed(reasons, "; "))
 
 
 def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Sequence[int]) -> Table:
@@ -449,27 +747,41 @@ def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Se
         picked = values if isinstance(rows, range) else [values[row] for row in rows]
         text = Array(picked, type=DataType.utf8())
         array = text if field.type == "string" else cast(text, arrow_type(field.type))
-        if array.null_count != text.null_count:  # the cast makes nulls of what it cannot read: never lose one silently
-            raise BadDataError(f"{field.name}: values that look like {field.type} cannot be stored as one; narrow the contract")
+        if array.null_count != text.null_count:  # the same cast said before what it can read
+            raise RuntimeError(f"{field.name}: a value that was checked as {field.type} was not stored")
         arrays[field.name] = array
     return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
 
 
-def _quarantine(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: list[int], reasons: dict[int, str]) -> Table | None:
+def _rejected_keys(
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], untyped: Untyped, rows: Sequence[int]
+) -> Table:
+    """The key columns of some rows, whose other columns may hold anything."""
+    keys = [field for field in fields if field.name in contract.key]
+    known = {field.name: [None if text in untyped[field.name] else text for text in texts[field.name]] for field in keys}
+    return _typed(keys, known, rows)
+
+
+def _quarantine(sent: Columns, rows: list[int], reasons: dict[int, str]) -> Table | None:
     """Row number, the raw row as JSON, and the reasons; None when there is nothing wrong."""
     if not rows:
         return None
-    import json  # noqa: PLC0415
-
     from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415
 
-    raw = [json.dumps({field.name: texts[field.name][row] for field in fields}, ensure_ascii=False) for row in rows]
+    raw = [_json({name: values[row] for name, values in sent.items()}) for row in rows]
     arrays = {
         ROW_NUMBER: Array([row + 1 for row in rows], type=DataType.int32()),
         "raw_row": Array(raw, type=DataType.utf8()),
         "reasons": Array([reasons[row] for row in rows], type=DataType.utf8()),
     }
     return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
+
+
+def _json(row: dict[str, str | None]) -> str:
+    """The row as JSON that Postgres reads: names and values are `escaped`."""
+    import json  # noqa: PLC0415
+
+    return json.dumps({escaped(name): value if value is None else escaped(value) for name, value in row.items()}, ensure_ascii=False)
 
 
 def arrow_type(kind: str) -> DataType:

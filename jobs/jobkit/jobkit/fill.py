@@ -273,12 +273,7 @@ def commit(
 
     def review(head: Commit) -> None:
         nonlocal change
-        change = changes.measure(lake, head, good, rules.key)
-        if change.missing > rules.max_missing_rows * head.data.rows and not allow_shrinking:
-            raise refuse(
-                f"{rules.dataset}/{partition}: {change.missing:,} of the {head.data.rows:,} rows of commit {head.number} are missing from "
-                f"what came, which has {draft.rows:,}; nothing was committed and they stay"
-            )
+        change = measure_change(lake, rules, good, head, refuse=refuse, allow_shrinking=allow_shrinking)
 
     look, repaired = look or lake.look(rules.dataset, partition), len(lake.repaired)
     made, is_new = lake.commit(rules.dataset, partition, draft, look=look, review=review)
@@ -291,6 +286,19 @@ def commit(
     if is_new and look.problem:
         details["healed"] = look.problem
     tell(job, made, committed=is_new, **details)
+
+
+def measure_change(
+    lake: Lake, rules: Contract, good: Good, head: Commit, *, refuse: Callable[[str], JobError], allow_shrinking: bool
+) -> changes.Change:
+    """What the rows would change of a commit. Raises what `refuse` makes of a sentence as `commit` does."""
+    change = changes.measure(lake, head, good, rules.key)
+    if change.missing > rules.max_missing_rows * head.data.rows and not allow_shrinking:
+        raise refuse(
+            f"{head.dataset}/{head.partition}: {change.missing:,} of the {head.data.rows:,} rows of commit {head.number} are missing from "
+            f"what came, which has {good.table.num_rows:,}; nothing was committed and they stay"
+        )
+    return change
 
 
 def _warn_missing(job: Job, made: Commit, change: changes.Change) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
-from jobkit.contract import Classification, Contract, Evolution, Field, Policy, Redistribution, Rule, regex
+from jobkit.contract import Classification, Contract, Evolution, Field, Layout, Policy, Product, Redistribution, Rule, regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -49,9 +49,9 @@ SCHEMA = {
 COLUMN = {
     **ABOUT,
     "examples": LIST,
-    **dict.fromkeys(("name", "logicalType", "physicalType", "description"), TEXT),
-    **dict.fromkeys(("required", "unique", "primaryKey"), BOOLEAN),
-    "primaryKeyPosition": INTEGER,
+    **dict.fromkeys(("name", "logicalType", "physicalType", "physicalName", "description"), TEXT),
+    **dict.fromkeys(("required", "unique", "primaryKey", "partitioned"), BOOLEAN),
+    **dict.fromkeys(("primaryKeyPosition", "partitionKeyPosition"), INTEGER),
     "logicalTypeOptions": MAPPING,
     **dict.fromkeys(("enum", "quality", "customProperties"), LIST),
 }
@@ -67,20 +67,42 @@ QUALITY = {
 CUSTOM_OF_SCHEMA = {
     **dict.fromkeys(("leaf", "licence", "licenceUrl", "classification", "redistribution", "newFields", "newFieldType"), TEXT),
     **dict.fromkeys(("maxBadRows", "maxMissingRows"), NUMBER),
+    **dict.fromkeys(("encoding", "delimiter", "decimalSeparator", "thousandsSeparator", "sheet", "revision", "repeatedKey"), TEXT),
+    **dict.fromkeys(("negativeNumbers", "ignoredColumns", "footerTotals"), LIST),
+    **dict.fromkeys(("footer", "footerCount"), TEXT),
+    "footerRequired": BOOLEAN,
+    "footerTolerance": NUMBER,
+    "headerRow": INTEGER,
 }
-CUSTOM_OF_COLUMN = dict.fromkeys(("unit", "policy", "evolution"), TEXT)
+CUSTOM_OF_COLUMN = {
+    **dict.fromkeys(("unit", "policy", "evolution", "case", "constant"), TEXT),
+    **dict.fromkeys(("trim", "percent"), BOOLEAN),
+    "countedWithin": LIST,
+}
 OPTIONS_OF_NUMBERS = dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), NUMBER)
 OPTIONS_OF_TIMES = dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), TEXT)
-OPTIONS_OF_TEXT = {"minLength": INTEGER, "maxLength": INTEGER, "pattern": TEXT}
+OPTIONS_OF_TEXT = {"minLength": INTEGER, "maxLength": INTEGER, "pattern": TEXT, "format": TEXT}
 OPTIONS: dict[str, dict[str, str]] = {
     "string": OPTIONS_OF_TEXT,
-    "date": OPTIONS_OF_TIMES,
+    "date": {**OPTIONS_OF_TIMES, "format": TEXT},
     "timestamp": OPTIONS_OF_TIMES,
     "boolean": {},
     **dict.fromkeys(("int", "long", "double", "decimal"), OPTIONS_OF_NUMBERS),
 }
 
 RULE = re.compile(r"(.+) (<=|<) (.+)")
+AMOUNT = r"\d+(?:\.\d+)?"
+PRODUCT = re.compile(rf"(\w+) = (\w+) \* (\w+)(?: / ({AMOUNT}))? within (?:({AMOUNT})%)?(?: or )?({AMOUNT})?")
+ENCODINGS = (
+    *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1257"),
+    *("iso-8859-1", "iso-8859-2", "iso-8859-15", "shift_jis", "gb18030", "big5", "euc_kr"),
+)
+DELIMITERS = (",", ";", "\t", "|")
+SEPARATORS = ("", ".", ",", "'", " ")
+NEGATIVE = ("-1", "1-", "(1)")
+IDENTIFIERS = ("isin", "cusip", "sedol", "lei", "currency")
+DAY = re.compile(r"yyyy|MMM|MM|M|dd|d|[^A-Za-z]")
+PARTITIONED = re.compile(r"[a-z_]+")
 DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 MOST_DIGITS = 38
 WHOLE, FRACTION = re.compile(r"[-+]?(0|[1-9]\d*)"), re.compile(r"[-+]?\d+\.\d+([eE][-+]\d+)?")
@@ -186,7 +208,7 @@ def read(text: str) -> Contract:
     custom = _custom("schema", schema, CUSTOM_OF_SCHEMA, ("leaf", "licence"))
     columns = [_column(item, number) for number, item in enumerate(schema["properties"], 1)]
     rules = [_quality("schema", item) for item in schema.get("quality", ())]
-    _check_names([field.name for field, _ in columns], [rule for rule in rules if isinstance(rule, Rule)])
+    _check_names([field for field, _ in columns], [rule for rule in rules if not isinstance(rule, dict)])
     return Contract(
         dataset=schema["name"],
         description=schema["description"],
@@ -200,7 +222,11 @@ def read(text: str) -> Contract:
         rules=tuple(rule for rule in rules if isinstance(rule, Rule)),
         version=document["version"],
         latency_days=_latency(document.get("slaProperties", ())),
-        unique=_uniques(columns, [rule for rule in rules if not isinstance(rule, Rule)]),
+        unique=_uniques(columns, [rule for rule in rules if isinstance(rule, dict)]),
+        products=tuple(rule for rule in rules if isinstance(rule, Product)),
+        partition=_partition(schema["properties"]),
+        repeated_key=_one_of(custom, "repeatedKey", get_args(Policy), "quarantine"),
+        layout=_layout(custom, {field.label for field, _ in columns}, {field.name for field, _ in columns}),
         classification=_one_of(custom, "classification", get_args(Classification), None),
         redistribution=_one_of(custom, "redistribution", get_args(Redistribution), None),
         licence_url=custom.get("licenceUrl", ""),
@@ -208,11 +234,82 @@ def read(text: str) -> Contract:
     )
 
 
-def _check_names(names: Sequence[str], rules: Sequence[Rule]) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ContractError(f"column {twice[0]!r} is there twice; keep one of them")
-    if unknown := [name for rule in rules for name in (rule.left, rule.right) if name not in names]:
-        raise ContractError(f"schema: a rule names {unknown[0]!r}, which is no column")
+def _check_names(fields: Sequence[Field], rules: Sequence[Rule | Product]) -> None:
+    names, labels = [field.name for field in fields], [field.label for field in fields if field.constant is None]
+    for what, found in (("column", names), ("physicalName", labels)):
+        if twice := sorted({name for name in found if found.count(name) > 1}):
+            raise ContractError(f"{what} {twice[0]!r} is there twice; keep one of them")
+    used = [("a rule", name) for rule in rules for name in _names_of(rule)]
+    used += [(f"countedWithin of {field.name}", name) for field in fields for name in field.counted_within]
+    if unknown := [(what, name) for what, name in used if name not in names]:
+        raise ContractError(f"schema: {unknown[0][0]} names {unknown[0][1]!r}, which is no column")
+
+
+def _names_of(rule: Rule | Product) -> tuple[str, ...]:
+    return (rule.left, rule.right) if isinstance(rule, Rule) else (rule.value, *rule.factors)
+
+
+def _partition(items: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The columns that say which lake partition a row is in, in their order."""
+    found = [(item.get("partitionKeyPosition", -1), item) for item in items if item.get("partitioned", False)]
+    for place, item in found:
+        if place < 1:
+            raise ContractError(f"column {item['name']} is partitioned without a place in it; write partitionKeyPosition from 1 up")
+        if not PARTITIONED.fullmatch(item["name"]) or not item.get("required", False):
+            raise ContractError(
+                f"column {item['name']} is partitioned; it must be required and its name of lower-case letters and underscores"
+            )
+    return tuple(item["name"] for _, item in sorted(found, key=lambda pair: pair[0]))
+
+
+def _layout(custom: Mapping[str, Any], labels: Collection[str], names: Collection[str]) -> Layout:
+    """How a dropped file is written."""
+    default = Layout()
+    decimal = _one_of(custom, "decimalSeparator", (".", ","), default.decimal)
+    thousands = _one_of(custom, "thousandsSeparator", SEPARATORS, default.thousands)
+    if decimal == thousands:
+        raise ContractError(f"schema: decimalSeparator and thousandsSeparator are both {decimal!r}, so that no number could be read")
+    negative = tuple(custom.get("negativeNumbers", default.negative))
+    if wrong := [form for form in negative if form not in NEGATIVE]:
+        raise ContractError(f"schema: negativeNumbers has {wrong[0]!r}; choose of {', '.join(NEGATIVE)}")
+    layout = Layout(
+        encoding=_one_of(custom, "encoding", ENCODINGS, default.encoding),
+        delimiter=_one_of(custom, "delimiter", DELIMITERS, default.delimiter),
+        decimal=decimal,
+        thousands=thousands,
+        negative=negative,
+        header_row=custom.get("headerRow", default.header_row),
+        sheet=custom.get("sheet"),
+        ignored=tuple(_typed("schema: ignoredColumns", name, TEXT) for name in custom.get("ignoredColumns", ())),
+        footer=custom.get("footer"),
+        footer_required=custom.get("footerRequired", False),
+        footer_totals=tuple(_typed("schema: footerTotals", name, TEXT) for name in custom.get("footerTotals", ())),
+        footer_count=custom.get("footerCount"),
+        footer_tolerance=Decimal(custom.get("footerTolerance", 0)),
+        revision=custom.get("revision"),
+    )
+    _check_layout(layout, labels, names)
+    return layout
+
+
+def _check_layout(layout: Layout, labels: Collection[str], names: Collection[str]) -> None:
+    if layout.header_row < 1:
+        raise ContractError(f"schema: headerRow is {layout.header_row}; lines count from 1")
+    if layout.footer is None and (layout.footer_required or layout.footer_totals or layout.footer_count):
+        raise ContractError("schema: footerRequired, footerTotals and footerCount need footer, how the first cell of such a line begins")
+    if layout.footer is not None and not layout.footer.strip():
+        raise ContractError("schema: footer is empty; write how the first cell of such a line begins, such as Total")
+    if unknown := [name for name in (*layout.footer_totals, layout.footer_count) if name is not None and name not in names]:
+        raise ContractError(f"schema: the footer names {unknown[0]!r}, which is no column")
+    if both := sorted(set(layout.ignored) & set(labels)):
+        raise ContractError(f"schema: ignoredColumns has {both[0]!r}, which is a column")
+    if layout.revision is not None:
+        try:
+            groups = regex(layout.revision).groups
+        except re.error as error:
+            raise ContractError(f"schema: the pattern of revision cannot be read: {error}") from None
+        if groups != 1:
+            raise ContractError("schema: the pattern of revision needs one group that is the number, such as _v([0-9]+)$")
 
 
 def _column(given: object, number: int) -> tuple[Field, int | None]:
@@ -242,6 +339,13 @@ def _column(given: object, number: int) -> tuple[Field, int | None]:
         max_length=_length(where, options, "maxLength"),
         pattern=_pattern(where, kind, named["pattern"]),
         values=_values(where, kind, named["values"]),
+        format=_format(where, kind, options.get("format")),
+        source=item.get("physicalName"),
+        trim=custom.get("trim", False),
+        case=_one_of(custom, "case", ("upper", "lower"), None, where),
+        percent=custom.get("percent", False),
+        constant=custom.get("constant"),
+        counted_within=tuple(_typed(f"{where}: countedWithin", name, TEXT) for name in custom.get("countedWithin", ())),
         **bounds,
     )
     _check_bounds(where, field)
@@ -330,6 +434,22 @@ def _pattern(where: str, kind: str, pattern: str | None) -> str | None:
     return pattern
 
 
+def _format(where: str, kind: str, name: str | None) -> str | None:
+    """The kind of identifier, or how dates are written, in the letters of Java's DateTimeFormatter, as the standard has it."""
+    if name is None:
+        return None
+    if kind == "string" and name not in IDENTIFIERS:
+        raise ContractError(f"{where}: the format {name!r} is not implemented; choose one of {', '.join(IDENTIFIERS)}")
+    if kind == "date":
+        parts = DAY.findall(name)
+        letters = sorted(part[0] for part in parts if part[0].isalpha())
+        if "".join(parts) != name or letters != ["M", "d", "y"]:
+            raise ContractError(
+                f"{where}: the format {name!r} is no date that is read here; write yyyy, MM or MMM, and dd once each, as dd.MM.yyyy"
+            )
+    return name
+
+
 def _enum(where: str, items: Sequence[object] | None) -> list[object] | None:
     if items is None:
         return None
@@ -356,7 +476,7 @@ def _library(where: str, item: Mapping[str, Any], policy: Policy) -> dict[str, A
     found: dict[str, Any] = {}
     for given in item.get("quality", ()):
         rule = _quality(where, given)
-        if isinstance(rule, Rule):
+        if not isinstance(rule, dict):
             raise ContractError(f"{where}: a rule of engine finelt is of columns that are compared; write it below schema.quality")
         if rule.get("severity", policy) != policy:
             raise ContractError(f"{where}: a rule of the library has the column's policy {policy}; drop its severity, or change the policy")
@@ -378,14 +498,29 @@ def _of_metric(where: str, rule: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [({"nullValues": "required", "duplicateValues": "unique"}[metric], True)]
 
 
-def _quality(where: str, given: object) -> Rule | dict[str, Any]:
-    """A rule that compares two columns, or one of the standard's library. Raises ContractError for any that is not kept row by row."""
+def _product(where: str, match: re.Match[str], policy: Policy) -> Product:
+    """The rule that a column is the product of two others. Raises ContractError where it says not how near, or divides by zero."""
+    value, one, other, divisor, percent, amount = match.groups()
+    if (
+        (percent is None and amount is None)
+        or (divisor is not None and not Decimal(divisor))
+        or ("or" in match[0].split()) != bool(percent and amount)
+    ):
+        raise ContractError(f"{where}: {match[0]!r} is no rule; expected one such as value = quantity * price / 100 within 0.5% or 0.01")
+    share = Decimal(percent or 0) / 100
+    return Product(value, (one, other), Decimal(divisor or 1), share, Decimal(amount or 0), policy, match[0])
+
+
+def _quality(where: str, given: object) -> Rule | Product | dict[str, Any]:
+    """A rule that compares columns, or one of the standard's library. Raises ContractError for any that is not kept row by row."""
     item = _keys(f"{where}: quality", given, QUALITY)
     kind = item.get("type", "library" if "metric" in item else None)
     severity = _one_of(item, "severity", get_args(Policy), "quarantine", f"{where}: quality")
     if kind == "custom" and item.get("engine") == "finelt":
         _without(where, item, ("metric", "arguments", "mustBe"))
         match = RULE.fullmatch(str(item.get("implementation")))
+        if product := PRODUCT.fullmatch(str(item.get("implementation"))):
+            return _product(where, product, severity)
         if match is None:
             raise ContractError(f"{where}: {item.get('implementation')!r} is no rule; expected one such as low <= close")
         return Rule(match[1], match[2], match[3], severity)

@@ -303,11 +303,31 @@ def _write(data: bytes | Path, file: IO[bytes]) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Nobody else compares and changes this object meanwhile."""
+    """Nobody else compares and changes this object meanwhile. The lock file is gone afterwards."""
     _make_folder(path.parent)
-    with (path.parent / f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    name = path.parent / f".{path.name}.lock"
+    lock = _lock(name)
+    try:
         yield
+    finally:
+        name.unlink(missing_ok=True)  # before the lock is released: whoever waits for it sees that the file is no longer there
+        os.close(lock)
+
+
+def _lock(name: Path) -> int:
+    """The open lock file, locked, and still the one of this name: its last owner removed it."""
+    while True:
+        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(lock), name.lstat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
 
 
 def _make_folder(folder: Path) -> None:

@@ -70,7 +70,7 @@ ODD = [
     ("physicalType: table", "physicalType: table\n    relationships: []", "schema has the key 'relationships'"),
     ("name: note,", "name: note, classification: confidential,", "column note has the key 'classification'"),
     ("name: note,", "name: note, encryptedName: note_x,", "column note has the key 'encryptedName'"),
-    ("name: note,", "name: note, logicalTypeOptions: {format: email},", "column note: logicalTypeOptions has the key 'format'"),
+    ("name: note,", "name: note, logicalTypeOptions: {format: email},", "column note: the format 'email' is not implemented"),
     ("minimum: 0.01", "minLength: 1", "column bid: logicalTypeOptions has the key 'minLength'"),
     ("{purpose: Trades,", "{purpos: Trades,", "'purpos'.*did you mean 'purpose'"),
     ('licence, value: "ours, for now"', "licence, value: ours, for now", "customProperties has the key 'for now'"),
@@ -189,3 +189,55 @@ def test_numbers_are_exact(tmp_path: Path) -> None:
     )
     assert found.fields[1].minimum == Decimal("0.1000000000000000055")
     assert found.fields[1].exclusive_maximum == Decimal(12345678901234567890)
+
+
+CUSTOM = '- {property: licence, value: "ours, for now"}'
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        (CUSTOM, CUSTOM + "\n      - {property: encoding, value: utf8}", "encoding is 'utf8'; choose one of utf-8"),
+        (CUSTOM, CUSTOM + '\n      - {property: delimiter, value: ":"}', "delimiter is ':'; choose one of"),
+        (CUSTOM, CUSTOM + '\n      - {property: thousandsSeparator, value: "."}', "are both '.', so that no number could be read"),
+        (CUSTOM, CUSTOM + "\n      - {property: negativeNumbers, value: [minus]}", "negativeNumbers has 'minus'; choose of -1, 1-, "),
+        (CUSTOM, CUSTOM + "\n      - {property: headerRow, value: 0}", "headerRow is 0; lines count from 1"),
+        (CUSTOM, CUSTOM + "\n      - {property: footerTotals, value: [bid]}", "need footer"),
+        (
+            CUSTOM,
+            CUSTOM + "\n      - {property: footer, value: T}\n      - {property: footerTotals, value: [x]}",
+            "'x', which is no column",
+        ),
+        (CUSTOM, CUSTOM + "\n      - {property: ignoredColumns, value: [bid]}", "ignoredColumns has 'bid', which is a column"),
+        (CUSTOM, CUSTOM + "\n      - {property: revision, value: '_v[0-9]+'}", "needs one group that is the number"),
+        (CUSTOM, CUSTOM + "\n      - {property: revision, value: '_v('}", "the pattern of revision cannot be read"),
+        (CUSTOM, CUSTOM + "\n      - {property: repeatedKey, value: keep}", "repeatedKey is 'keep'; choose one of"),
+        ("bid <= ask", "bid = ask * ask", "is no rule; expected one such as"),
+        ("bid <= ask", "bid = ask * ask within", "is no rule; expected one such as"),
+        ("bid <= ask", "bid = ask * ask within 1% 2", "is no rule; expected one such as"),
+        ("bid <= ask", "bid = ask * ask / 0 within 1", "is no rule; expected one such as"),
+        ("bid <= ask", "bid = ask * nobody within 1", "a rule names 'nobody', which is no column"),
+        ("name: day,", "name: day, logicalTypeOptions: {format: dd.MM.yy},", "the format 'dd.MM.yy' is no date that is read here"),
+        ("name: day,", "name: day, logicalTypeOptions: {format: dd.MM},", "the format 'dd.MM' is no date that is read here"),
+        ("name: day,", "name: day, partitioned: true,", "partitioned without a place in it"),
+        ("name: day,", "name: day, partitioned: true, partitionKeyPosition: 1,", "it must be required"),
+        ("name: day,", "name: day, physicalName: note,", "physicalName 'note' is there twice"),
+        ("name: note,", "name: note, customProperties: [{property: case, value: title}],", "case is 'title'; choose one of upper, lower"),
+        ("name: note,", "name: note, customProperties: [{property: countedWithin, value: [x]}],", "countedWithin of note names 'x'"),
+    ],
+)
+def test_a_layout_that_no_file_can_have_is_refused(tmp_path: Path, was: str, now: str, told: str) -> None:
+    with pytest.raises(BadDataError) as refused:
+        read(tmp_path, edited(was, now))
+    assert told in str(refused.value)
+
+
+def test_a_product_has_a_divisor_and_two_tolerances(tmp_path: Path) -> None:
+    (product,) = read(tmp_path, edited("bid <= ask", "bid = ask * ask / 100 within 0.5% or 0.01")).products
+    assert (product.value, product.factors, product.divisor, product.share, product.amount) == (
+        "bid",
+        ("ask", "ask"),
+        Decimal(100),
+        Decimal("0.005"),
+        Decimal("0.01"),
+    )

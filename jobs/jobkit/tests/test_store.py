@@ -225,3 +225,33 @@ def test_an_unwritable_place_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MisconfiguredError, match="cannot"):
         FileStore(tmp_path / "file").put("k", b"x")
+
+
+def test_one_writer_at_a_time_changes_an_object_and_no_lock_file_stays(tmp_path: Path) -> None:
+    """Each adds one to what it read, under the tag it read: an addition would be lost where two hold the lock at once."""
+    store, times, writers = FileStore(tmp_path), 25, 8
+    store.put("d/counter", b"0")
+
+    def add(_: int) -> None:
+        for _ in range(times):
+            while True:
+                data, tag = store.get_tagged("d/counter")
+                if store.put_if("d/counter", b"%d" % (int(data) + 1), tag):
+                    break
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(add, range(writers)))
+    assert store.get("d/counter") == b"%d" % (times * writers)
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["counter"]
+    assert store.delete_if("d/counter", store.get_tagged("d/counter")[1])
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    store, elsewhere = FileStore(tmp_path / "store"), tmp_path / "elsewhere"
+    elsewhere.write_text("kept")
+    store.put("a", b"1")
+    (tmp_path / "store" / ".a.lock").symlink_to(elsewhere)
+    with pytest.raises(MisconfiguredError, match="cannot use"):
+        store.put_if("a", b"2", store.get_tagged("a")[1])
+    assert (elsewhere.read_text(), store.get("a")) == ("kept", b"1")

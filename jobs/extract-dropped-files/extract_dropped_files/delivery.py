@@ -1,0 +1,227 @@
+"""A sheet under its contract: the bank's columns as the contract's fields, its totals held against its rows, its rows by lake partition."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jobkit import contract as contracts
+from jobkit.contract import ROW_NUMBER, UNREAD, Field, Good, Reading
+from jobkit.errors import BadDataError
+
+from extract_dropped_files.notation import NotationError, reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from arro3.core import Table
+    from jobkit.contract import Columns, Contract, Untyped
+
+    from extract_dropped_files.shape import Footer, Sheet
+
+TEXT = Field("text", "string")
+DIGITS = 16  # of a digest, in a partition's name
+LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+class Delivery(NamedTuple):
+    """The contract's columns of a sheet, as text, and how they were read."""
+
+    columns: Columns
+    reading: Reading
+
+
+def read(rules: Contract, sheet: Sheet) -> Delivery:
+    """The columns of a sheet. Raises BadDataError where its header, its footer or its lots are not as the contract says."""
+    rows = len(next(iter(sheet.columns.values()), []))
+    _check_footers(rules, sheet)
+    if not rows:
+        raise BadDataError("it has a header and no rows, so that nothing says what it replaces; nothing was changed. Send the rows")
+    _check_header(rules, sheet)
+    faults: Untyped = {}
+    columns: Columns = {}
+    for field in rules.fields:
+        if field.constant is not None:
+            columns[field.name] = [field.constant] * rows
+        elif field.label in sheet.columns:
+            columns[field.name], faults[field.name] = _read(field, rules, sheet)
+    columns |= {name: _as_sent(values) for name, values in sheet.columns.items() if name not in _known(rules)}
+    _number_lots(rules, columns, sheet)
+    _check_totals(rules, sheet, columns, faults)
+    sent = {name: _as_sent(values) for name, values in sheet.columns.items()}
+    return Delivery(columns, Reading(sent, faults, sheet.place))
+
+
+def _check_header(rules: Contract, sheet: Sheet) -> None:
+    needed = [field.label for field in rules.fields if _is_needed(field)]
+    missing = [name for name in needed if name not in sheet.columns]
+    if missing:
+        found = f"; it has {', '.join(map(repr, list(sheet.columns)[:30]))}" if rules.shows_values else ""
+        raise BadDataError(f"it lacks the column {', '.join(map(repr, missing))}{found}. Are the names in the header as before?")
+    more = [(number, name) for number, name in enumerate(sheet.columns, 1) if name not in _known(rules)]
+    if more and rules.new_fields == "freeze":
+        shown = ", ".join(repr(name) if rules.shows_values else f"number {number}" for number, name in more[:10])
+        raise BadDataError(f"it has columns that its contract does not know: {shown}; leave them out, or have the contract name them")
+
+
+def _known(rules: Contract) -> set[str]:
+    """The headers that the contract names."""
+    return {field.label for field in rules.fields if field.constant is None} | set(rules.layout.ignored)
+
+
+def _is_needed(field: Field) -> bool:
+    return (field.required or field.evolution == "freeze") and field.constant is None and not field.counted_within
+
+
+def _read(field: Field, rules: Contract, sheet: Sheet) -> tuple[list[str | None], dict[str, str]]:
+    """A column's cells as the contract reads them; one that is written otherwise is marked, and why is said."""
+    cell, faults = reader(field, rules.layout), dict[str, str]()
+    known: dict[tuple[type, Any], str | None] = {}
+
+    def text(value: object) -> str | None:
+        if sheet.is_typed and isinstance(value, str):
+            return value or None
+        try:
+            return cell(value)
+        except NotationError as error:
+            unread = f"{UNREAD}{value}"
+            faults[unread] = str(error)
+            return unread
+
+    for value in sheet.columns[field.label]:
+        if (type(value), value) not in known:
+            known[type(value), value] = text(value)
+    return [known[type(value), value] for value in sheet.columns[field.label]], faults
+
+
+def _as_sent(values: Sequence[object]) -> list[str | None]:
+    """Cells as they are kept of a bad row."""
+    cell = reader(TEXT, contracts.Layout())
+    return [value if value is None or isinstance(value, str) else cell(value) for value in values]
+
+
+def _number_lots(rules: Contract, columns: Columns, sheet: Sheet) -> None:
+    """Number the rows of one position where the contract says so and the bank does not. Raises BadDataError where two rows are the same."""
+    for field in rules.fields:
+        if not field.counted_within or field.name in columns:
+            continue
+        seen: dict[tuple[Any, ...], int] = {}
+        for row, cells in enumerate(zip(*sheet.columns.values(), strict=True), 1):
+            if (before := seen.setdefault(cells, row)) != row:
+                raise BadDataError(
+                    f"{sheet.place(row)} is the same as {sheet.place(before)} in every column; two lots, or one lot twice? "
+                    "Remove one, or send the lots with their numbers"
+                )
+        counts: Counter[tuple[Any, ...]] = Counter()
+        numbers = []
+        for position in zip(*(columns[name] for name in field.counted_within), strict=True):
+            counts[position] += 1
+            numbers.append(str(counts[position]))
+        columns[field.name] = numbers
+
+
+def _check_footers(rules: Contract, sheet: Sheet) -> None:
+    """Nothing, where the file ends with the lines that its contract says, none of which could be a row. Raises BadDataError."""
+    layout = rules.layout
+    if layout.footer_required and not sheet.footers:
+        raise BadDataError(f"it does not end with a line that begins with {layout.footer!r}, as its contract says; was it cut off?")
+    needed = [field.label for field in rules.fields if _is_needed(field)]
+    for footer in sheet.footers:
+        if all(footer.cells.get(name) is not None for name in needed):
+            raise BadDataError(f"{footer.place} begins with {layout.footer!r} and is filled like a row; is it a position or a total?")
+
+
+def _check_totals(rules: Contract, sheet: Sheet, columns: Columns, faults: Untyped) -> None:
+    """Nothing, where the totals in the file's last line are those of its rows. Raises BadDataError."""
+    if not sheet.footers:
+        return
+    layout, last = rules.layout, sheet.footers[-1]
+    fields = {field.name: field for field in rules.fields}
+    if layout.footer_count:
+        _check_count(last, fields[layout.footer_count], len(next(iter(sheet.columns.values()))), rules)
+    for name in layout.footer_totals:
+        if not any(text in faults.get(name, {}) for text in columns.get(name, ()) if text):
+            _check_total(rules, last, fields[name], columns.get(name, ()))
+
+
+def _check_count(footer: Footer, field: Field, rows: int, rules: Contract) -> None:
+    said = _footer_number(rules, footer, field)
+    if said is not None and said != rows:
+        raise BadDataError(f"{footer.place} says that there are {said} rows, but there are {rows}; was the file cut or changed?")
+
+
+def _check_total(rules: Contract, footer: Footer, field: Field, texts: Sequence[str | None]) -> None:
+    said = _footer_number(rules, footer, field)
+    if said is None:
+        return
+    try:
+        total = sum((Decimal(text) for text in texts if text), Decimal(0))
+    except ArithmeticError:
+        return  # a value that is no number is its row's fault
+    if abs(total - said) > rules.layout.footer_tolerance:
+        shown = f" says {said:,}, its rows add up to {total:,}" if rules.shows_values else " is not the sum of its rows"
+        raise BadDataError(f"the total of {field.label!r} in {footer.place}{shown}; is a row missing, changed or there twice?")
+
+
+def _footer_number(rules: Contract, footer: Footer, field: Field) -> Decimal | None:
+    """A number in the footer; None where the cell is empty and the contract does not ask for a footer."""
+    try:
+        text = reader(Field(field.name, "decimal(38,0)", trim=True), rules.layout)(footer.cells.get(field.label))
+        if text is not None:
+            return Decimal(text)
+    except (NotationError, ArithmeticError):
+        text = None
+    if rules.layout.footer_required or footer.cells.get(field.label) is not None:
+        raise BadDataError(f"{footer.place} has no number that can be read in the column {field.label!r}")
+    return None
+
+
+def parts(rules: Contract, delivery: Delivery, good: Good, name: str) -> Iterator[tuple[str, Good]]:
+    """The rows by the lake partition that they fill: by the columns that say so, else by the file's name."""
+    if not rules.partition:
+        yield f"file={name}", good
+        return
+    partitions = [partition(rules, cells) for cells in zip(*(delivery.columns[column] for column in rules.partition), strict=True)]
+    found = list(dict.fromkeys(partitions[number - 1] for number in good.table.column(ROW_NUMBER).to_pylist()))
+    if not found:
+        raise BadDataError(f"no row says {' and '.join(rules.partition)}, by which the lake keeps them")
+    if len(found) == 1:
+        yield found[0], good
+        return
+    for place, name_of_part in enumerate(found):
+        inside = {number for number, one in enumerate(partitions, 1) if one == name_of_part or (one not in found and place == 0)}
+        table = _only(good.table, inside)
+        rejected = _only(good.rejected_keys, inside) if good.rejected_keys else None
+        bad = _only(good.quarantine, inside) if good.quarantine else None
+        quarantined, rejected_rows = bad.num_rows if bad else 0, rejected.num_rows if rejected else 0
+        read, warnings = table.num_rows + rejected_rows, good.warnings if place == 0 else ()
+        yield name_of_part, Good(table, bad if quarantined else None, read, rejected_rows - quarantined, warnings, rejected)
+
+
+def partition(rules: Contract, cells: Sequence[str | None]) -> str:
+    """The lake partition of rows with these values, which all may see: of a dataset whose values are not shown it says days only."""
+    return "/".join(f"{name}={_named(rules, name, cell or '')}" for name, cell in zip(rules.partition, cells, strict=True))
+
+
+def _named(rules: Contract, name: str, text: str) -> str:
+    is_day = any(field.name == name and field.type == "date" for field in rules.fields)
+    return _safe(text) if is_day or rules.shows_values else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
+
+
+def _safe(text: str) -> str:
+    """The text in letters that a partition may have, each other one as _ and its bytes in hexadecimal: no two texts give the same."""
+    return "".join(
+        character if character in LETTERS else "".join(f"_{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+        for character in text
+    )
+
+
+def _only(table: Table, numbers: set[int]) -> Table:
+    """The rows of these numbers."""
+    from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415  heavy; only extracting needs it
+
+    kept = [index for index, number in enumerate(table.column(ROW_NUMBER).to_pylist()) if number in numbers]
+    indices = Array(kept, type=DataType.uint32())
+    return Table.from_pydict({name: ChunkedArray([table.column(name).combine_chunks().take(indices)]) for name in table.column_names})

@@ -1,0 +1,144 @@
+"""Numbers and dates as a contract says that a file writes them, in the form that contracts read. What is written otherwise is refused."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from jobkit.identifiers import MANGLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobkit.contract import Field, Layout
+
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+GROUPS = {"'": "['\u2019]", " ": "[ \u00a0\u2009\u202f]"}  # apostrophes and blanks come in several characters
+TOKENS = {
+    "yyyy": "(?P<year>[0-9]{4})",
+    "MMM": "(?P<name>[A-Za-z]{3})",
+    "MM": "(?P<month>[0-9]{2})",
+    "M": "(?P<month>[0-9]{1,2})",
+    "dd": "(?P<day>[0-9]{2})",
+    "d": "(?P<day>[0-9]{1,2})",
+}
+NAMES = {"": "none", "'": "an apostrophe", " ": "a blank"}
+ERRORS = ("#N/A", "#NV", "#REF!", "#VALUE!", "#WERT!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#BEZUG!")
+WHOLE_DIGITS = 15  # that a spreadsheet keeps of a number
+
+
+class NotationError(ValueError):
+    """A text that is not written as the contract says; the message goes on after 'is'."""
+
+
+def reader(field: Field, layout: Layout) -> Callable[[object], str | None]:
+    """What gives a cell's value as text that the contract reads, None for an empty one. It raises NotationError."""
+    read = _text_reader(field, layout)
+
+    def cell(value: object) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            return _typed(value, field)
+        text = value.strip() if field.trim else value
+        if field.case:
+            text = text.upper() if field.case == "upper" else text.lower()
+        if not text:
+            return None
+        if undecodable(text):
+            raise NotationError(f"not text in {layout.encoding}; save the file in it, or have the contract say in what it is written")
+        return read(text)
+
+    return cell
+
+
+def undecodable(text: str) -> bool:
+    """Whether the text has bytes that its encoding does not know."""
+    return not text.isascii() and re.search("[\udc80-\udcff]", text) is not None
+
+
+def _text_reader(field: Field, layout: Layout) -> Callable[[str], str]:
+    if field.type == "date":
+        return lambda text: day(text, field.format) if field.format else text
+    if field.type.startswith(("decimal", "int", "long", "double")):
+        return lambda text: number(text, layout, percent=field.percent)
+    return lambda text: text
+
+
+def number(text: str, layout: Layout, *, percent: bool = False) -> str:
+    """A number in the contract's notation, with a point and without groups. Raises NotationError."""
+    if text in ERRORS or text.startswith("##"):
+        raise NotationError("an error of a spreadsheet; mend the formula, or widen the column, and export it again")
+    if MANGLED.fullmatch(text):
+        raise NotationError("a number that a spreadsheet shortened; format the column as a number with all its digits and export it again")
+    body, minus = _unsigned(text, layout)
+    if percent != body.endswith("%"):
+        raise NotationError("not a number in percent, such as 12.5%" if percent else _expected(layout))
+    match = _pattern(layout.decimal, layout.thousands).fullmatch(body.removesuffix("%").rstrip() if percent else body)
+    if match is None:
+        raise NotationError(_expected(layout))
+    whole, fraction = re.sub("[^0-9]", "", match[1]), match[2]
+    plain = f"{minus}{whole}.{fraction}" if fraction else f"{minus}{whole}"
+    return format(Decimal(plain).scaleb(-2), "f") if percent else plain
+
+
+def _unsigned(text: str, layout: Layout) -> tuple[str, str]:
+    """The number without its sign, in the forms that the contract declares, and the sign."""
+    if "(1)" in layout.negative and text.startswith("(") and text.endswith(")"):
+        return text[1:-1].strip(), "-"
+    if "1-" in layout.negative and text.endswith("-"):
+        return text[:-1].rstrip(), "-"
+    if "-1" in layout.negative and text.startswith("-"):
+        return text[1:], "-"
+    return text, ""
+
+
+@lru_cache
+def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+    group = GROUPS.get(thousands, re.escape(thousands))
+    whole = f"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]+" if thousands else "[0-9]+"
+    return re.compile(f"({whole})(?:{re.escape(decimal)}([0-9]+))?")
+
+
+def _expected(layout: Layout) -> str:
+    thousands, negative = NAMES.get(layout.thousands, layout.thousands), " or ".join(layout.negative)
+    return (
+        f"not a number as the contract has them: {layout.decimal} before decimals, {thousands} between thousands, {negative} for minus one"
+    )
+
+
+def day(text: str, form: str) -> str:
+    """A date in the contract's form as YYYY-MM-DD. Raises NotationError."""
+    match = _date_pattern(form).fullmatch(text)
+    found = match.groupdict() if match else {}
+    if "name" in found:
+        name = str(found["name"]).upper()
+        found["month"] = str(MONTHS.index(name) + 1) if name in MONTHS else "0"
+    try:
+        return date(int(found["year"]), int(found["month"]), int(found["day"])).isoformat()
+    except (KeyError, ValueError):
+        raise NotationError(f"not a date written {form}") from None
+
+
+@lru_cache
+def _date_pattern(form: str) -> re.Pattern[str]:
+    parts = re.findall("yyyy|MMM|MM|M|dd|d|.", form)
+    return re.compile("".join(TOKENS.get(part, re.escape(part)) for part in parts))
+
+
+def _typed(value: object, field: Field) -> str:
+    """A cell that has a type of its own, as text: a midnight is a date, a whole number in a column of text its digits."""
+    if isinstance(value, datetime):
+        return value.date().isoformat() if field.type == "date" and value.tzinfo is None and value.time() == time() else value.isoformat()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, int | float | Decimal):
+        return str(value)
+    if field.type == "date":
+        raise NotationError("a number; format the column as a date and export it again")
+    if field.type == "string" and isinstance(value, float) and value.is_integer() and abs(value) < 10**WHOLE_DIGITS:
+        return str(int(value))
+    return format(Decimal(repr(value) if isinstance(value, float) else value), "f")

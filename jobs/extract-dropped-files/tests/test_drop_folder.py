@@ -1,0 +1,197 @@
+"""A directory as a drop: the job reads ordinary files inside it only, waits for none of the others, and says what it left alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import chdir
+from typing import TYPE_CHECKING
+
+import pytest
+from extract_dropped_files import source, work
+from extract_dropped_files.source import Drop
+from jobkit.contract import escaped
+from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
+
+from .test_dropped_files import DATASET, HEADER, PARTITION, Job, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECRET = "not for the drop"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where files are dropped, with one good file."""
+    made = tmp_path / "drop" / DATASET
+    made.mkdir(parents=True)
+    (made / "good.csv").write_text(HEADER + rows(2))
+    (tmp_path / "elsewhere").write_text(SECRET)
+    return made
+
+
+def run(folder: Path, key: str | None = None) -> tuple[list[tuple[str, str]], str]:
+    """What the receipt says, and the sentence that the job ends with."""
+    job, told = Job(), ""
+    try:
+        work.run(job, str(folder.parents[1] / "lake"), str(folder.parent), key)  # type: ignore[arg-type]
+    except BadDataError as error:
+        told = str(error)
+    return job.outcomes, told
+
+
+def socket_at(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound, chdir(path.parent):  # a socket's path has 107 bytes at most
+        bound.bind(path.name)
+
+
+def device_at(path: Path) -> None:
+    try:
+        os.mknod(path, 0o20644, os.makedev(1, 5))  # endless zeros
+    except PermissionError:
+        pytest.skip("devices are made by root only")
+
+
+ODD: dict[str, Callable[[Path, Path], object]] = {
+    "pipe": lambda path, _: os.mkfifo(path),
+    "symbolic link": lambda path, elsewhere: path.symlink_to(elsewhere),
+    "symbolic link to nothing": lambda path, _: path.symlink_to("nowhere"),
+    "symbolic link within": lambda path, _: path.symlink_to("good.csv"),
+    "hard link": lambda path, elsewhere: os.link(elsewhere, path),
+    "socket": lambda path, _: socket_at(path),
+    "device": lambda path, _: device_at(path),
+}
+
+
+def lie(folder: Path, kind: str) -> str:
+    """Put something odd into the drop; its key."""
+    if kind == "folder that is a symbolic link":
+        (folder.parent / "linked").symlink_to(folder.parents[1])
+        return "linked"
+    name = {"long name": "n" * 240 + ".csv", "name of other bytes": os.fsdecode(b"K\xf6ln.csv")}.get(kind, "odd.csv")
+    if kind in ODD:
+        ODD[kind](folder / name, folder.parents[1] / "elsewhere")
+    else:
+        (folder / name).write_text(HEADER + rows(1))
+    return escaped(f"{DATASET}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("pipe", "is a named pipe and is not read"),
+        ("symbolic link", "is a symbolic link and is not read"),
+        ("symbolic link to nothing", "is a symbolic link and is not read"),
+        ("symbolic link within", "is a symbolic link and is not read"),
+        ("hard link", "is a hard link to a file that has another name, too, and is not read"),
+        ("socket", "is a socket and is not read"),
+        ("device", "is a device and is not read"),
+        ("folder that is a symbolic link", "is a symbolic link and is not read"),
+        ("long name", "its name is longer than 200 bytes; shorten it; it stays where it is"),
+        ("name of other bytes", "its name is no Unicode; rename it"),
+    ],
+)
+def test_what_is_no_file_stays_where_it_is_and_keeps_none_out(folder: Path, kind: str, told: str) -> None:
+    key = lie(folder, kind)
+    left = sorted(path.name for path in folder.iterdir())
+    outcomes, sentence = run(folder)
+    assert told in sentence
+    assert sorted(outcomes) == sorted([(key, "failed"), (PARTITION, "committed")])
+    assert sorted(path.name for path in folder.iterdir()) == [name for name in left if name != "good.csv"]
+    assert not (folder.parent / "rejected").exists()
+    assert SECRET not in sentence
+    assert run(folder)[0] == [(key, "failed")]
+
+
+@pytest.mark.parametrize("key", ["linked/elsewhere", f"{DATASET}/../elsewhere", "../elsewhere", f"{DATASET}//good.csv"])
+def test_a_key_leads_to_nothing_outside(folder: Path, key: str) -> None:
+    (folder.parent / "linked").symlink_to(folder.parents[1])
+    outcomes, told = run(folder, key)
+    assert outcomes == [(key, "failed")]
+    assert "stays where it is" in told
+    assert SECRET not in told
+
+
+def test_a_folder_named_like_a_file_is_looked_into(folder: Path) -> None:
+    (folder / "x.csv").mkdir()
+    assert run(folder) == ([(PARTITION, "committed")], "")
+    (folder / "x.csv" / "y.csv").write_text(HEADER + rows(1))
+    outcomes, told = run(folder)
+    assert outcomes == [(f"{DATASET}/x.csv/y.csv", "failed")]
+    assert "is no name for a file here" in told
+
+
+@pytest.mark.parametrize("name", ["a b.csv", "a\nb.csv", "-v.csv", "a..b.csv", "x;y.csv", "ü.csv"])
+def test_a_name_that_no_partition_can_have_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text(HEADER + rows(1))
+    outcomes, told = run(folder)
+    assert (f"{DATASET}/{name}", "failed") in outcomes
+    assert "is no name for a file here" in told
+    assert (folder.parent / "rejected" / DATASET / name).exists()
+
+
+def test_nothing_is_written_through_a_link(folder: Path) -> None:
+    (folder.parents[1] / "lake").mkdir()
+    (folder.parent / "accepted").symlink_to(folder.parents[1] / "lake")
+    with pytest.raises(MisconfiguredError, match="is a symbolic link, so that the job would write outside the drop"):
+        work.run(Job(), str(folder.parents[1] / "lake"), str(folder.parent), None)  # type: ignore[arg-type]
+    assert (folder / "good.csv").exists()
+
+
+def test_no_lock_stays_in_the_drop(folder: Path) -> None:
+    (folder / "bad.csv").write_text("x\n1\n")
+    run(folder)
+    assert [path.name for path in folder.parent.rglob(".*")] == []
+
+
+def test_a_hidden_file_waits_for_its_name(folder: Path) -> None:
+    (folder / "good.csv").rename(folder / ".good.csv")
+    assert run(folder) == ([], "")
+    (folder / ".good.csv").rename(folder / "good.csv")
+    assert run(folder)[0] == [(PARTITION, "committed")]
+
+
+def test_a_file_that_is_being_written_is_read_when_it_is_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the job looks, a line has come; the fourth time none."""
+    whole, looks = HEADER + rows(4), iter([2, 1, 0])
+    (folder / "good.csv").write_text(HEADER)
+
+    def write(_: float) -> None:
+        if (left := next(looks, None)) is not None:
+            (folder / "good.csv").write_text(HEADER + rows(4 - left))
+
+    monkeypatch.setattr(source, "SETTLE_S", 3600.0)
+    monkeypatch.setattr(source.time, "sleep", write)
+    file = Drop(str(folder.parent)).read(f"{DATASET}/good.csv", 1 << 20)
+    assert file is not None
+    assert file.data.decode() == whole
+
+
+def test_a_file_that_never_settles_is_left_for_the_next_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_: float) -> None:
+        with (folder / "slow.csv").open("a") as file:
+            file.write("more\n")
+
+    (folder / "slow.csv").write_text(HEADER)
+    monkeypatch.setattr(source, "SETTLE_S", 3600.0)
+    monkeypatch.setattr(source.time, "sleep", write)
+    with pytest.raises(TemporaryError, match=r"slow\.csv is still being written; try again when it is whole, or write it as \.slow\.csv"):
+        work.run(Job(), str(folder.parents[1] / "lake"), str(folder.parent), None)  # type: ignore[arg-type]
+    assert [path.name for path in folder.iterdir()] == ["slow.csv"]
+
+
+def test_a_file_that_is_swapped_for_a_pipe_meanwhile_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swapped = threading.Event()
+
+    def swap(_: float) -> None:
+        if not swapped.is_set():
+            (folder / "good.csv").unlink()
+            os.mkfifo(folder / "good.csv")
+            swapped.set()
+
+    monkeypatch.setattr(source, "SETTLE_S", 3600.0)
+    monkeypatch.setattr(source.time, "sleep", swap)
+    assert "is a named pipe and is not read" in run(folder)[1]

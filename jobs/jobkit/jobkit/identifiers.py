@@ -1,0 +1,99 @@
+"""Whether a text is an identifier of a security, an entity or a currency: its form, the registry's prefix, the check digit.
+
+python-stdnum knows them, but for ISINs that begin with EZ (derivatives, assigned by the ANNA Derivatives Service Bureau), which version 2.2
+takes for invalid, and for currencies, which `iso4217` lists. Digits 5 and 6 of a LEI are free: many early ones are not 00.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from stdnum import cusip, isin, lei
+from stdnum.exceptions import InvalidChecksum, InvalidComponent, ValidationError
+from stdnum.gb import sedol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+FORMS = {
+    "isin": "[A-Z]{2}[A-Z0-9]{9}[0-9]",
+    "cusip": "[A-Z0-9*@#]{8}[0-9]",
+    "sedol": "[B-DF-HJ-NP-TV-Z0-9]{6}[0-9]",
+    "lei": "[A-Z0-9]{18}[0-9]{2}",
+}
+LONG = {"isin": "an ISIN", "cusip": "a CUSIP", "sedol": "a SEDOL", "lei": "a LEI"}
+MANGLED = re.compile(r"[-+]?\d+([.,]\d+)?E[-+]?\d+", re.IGNORECASE)
+SPREADSHEET = "a number that a spreadsheet made of it; format the column as text and export it again"
+MINOR_UNITS = {"GBX": "GBP", "GBp": "GBP", "GBPp": "GBP", "ZAc": "ZAR", "ZAX": "ZAR", "ILa": "ILS", "ILX": "ILS", "USX": "USD"}
+
+# By list three of ISO 4217, since 1990: files of those years are still dropped.
+WITHDRAWN = """
+ADP AFA ANG AON AOR ATS AZM BAD BEF BGL BGN BRE BRN BRR BYB BYR CSD CSK CUC CYP DDM DEM ECS EEK ESP FIM FRF GEK GHC GRD GWP HRD HRK IEP ITL
+LTL LUF LVL MGF MRO MTL MXP MZM NLG PEI PLZ PTE ROL RUR SDD SIT SKK SLL SRG STD TJR TMM TPE TRL UAK UYN VEB VEF XEU YUD YUM YUN ZMK ZRN ZRZ
+ZWD ZWL ZWR
+"""
+
+
+def _check(kind: str, module: ModuleType) -> Callable[[str], str | None]:
+    """What makes a text no number of a kind, or None."""
+    form = re.compile(FORMS[kind])
+
+    def check(text: str) -> str | None:
+        if not form.fullmatch(text):
+            return _misformed(kind, text)
+        try:
+            module.validate(text)
+        except InvalidChecksum:
+            return _wrong_digit(kind)
+        except InvalidComponent:
+            if kind == "isin" and text.startswith("EZ"):
+                return None if isin.calc_check_digit(text[:-1]) == text[-1] else _wrong_digit(kind)
+            return f"not {LONG[kind]}: it begins with a code that is nobody's"
+        except ValidationError:
+            return _misformed(kind, text)
+        return None
+
+    return check
+
+
+def _wrong_digit(kind: str) -> str:
+    return f"not {LONG[kind]}: its check digit does not hold, so that a character is wrong or missing"
+
+
+def _misformed(kind: str, text: str) -> str:
+    if MANGLED.fullmatch(text):
+        return f"not {LONG[kind]} but {SPREADSHEET}"
+    length = {"isin": 12, "cusip": 9, "sedol": 7, "lei": 20}[kind]
+    if text != text.strip():
+        return f"not {LONG[kind]}: it has blanks around it"
+    if text.isdigit() and len(text) < length:
+        return f"not {LONG[kind]}: it has {len(text)} digits of {length}; did a spreadsheet drop leading zeros?"
+    if text != text.upper():
+        return f"not {LONG[kind]}: it has small letters"
+    return f"not {LONG[kind]}, which has {length} letters and digits"
+
+
+@cache
+def _currencies() -> frozenset[str]:
+    import iso4217  # noqa: PLC0415  read where a contract has a currency
+
+    return frozenset(currency.code for currency in iso4217.Currency) | frozenset(WITHDRAWN.split())
+
+
+def _currency(text: str) -> str | None:
+    if text in _currencies():
+        return None
+    if text in MINOR_UNITS:
+        return f"not a currency of ISO 4217 but a hundredth of {MINOR_UNITS[text]}; give prices in {MINOR_UNITS[text]}"
+    if text.strip().upper() in _currencies():
+        return f"not a currency of ISO 4217; write {text.strip().upper()}"
+    return "not a currency of ISO 4217"
+
+
+CHECKS: dict[str, Callable[[str], str | None]] = {
+    **{kind: _check(kind, module) for kind, module in (("isin", isin), ("cusip", cusip), ("sedol", sedol), ("lei", lei))},
+    "currency": _currency,
+}
