@@ -35,7 +35,7 @@
         {%- endfor %}
         {%- for result in results if result.status == 'success' and result.node.resource_type == 'model' %}
         {%- set sql = namespace(text=result.node.compiled_code) %}
-        {%- for was, now_is in models + (versions if result.node.name == 'stg_lake__cells_restated' else current) %}
+        {%- for was, now_is in models + (versions if result.node.name == 'stg_lake__cells_restated' or result.node.name.endswith('_versions') else current) %}
         {%- set sql.text = sql.text | replace(was, now_is) %}
         {%- endfor %}
         create view "as_of"."{{ result.node.name }}" as {{ sql.text }};

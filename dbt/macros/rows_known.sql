@@ -26,3 +26,22 @@
         {%- endfor -%}
     {%- endfor -%}
 {%- endmacro %}
+
+
+{#
+    A raw table as a subquery with every version of its rows that was known by now, or by the moment of the var as_of; what was closed
+    later than that moment is open. Read by models whose name ends with _versions, which the schema as_of gives versions as well.
+#}
+{% macro row_versions(relation) -%}
+    {%- if not is_loaded(relation) -%}
+        (select {{ columns_declared(relation) }}, null::timestamptz as closed_at limit 0)
+    {%- elif var('as_of') -%}
+        (
+            select versions.*, case when known_to > '{{ var("as_of") }}'::timestamptz then 'infinity' else known_to end as closed_at
+            from {{ relation }} as versions
+            where known_from <= '{{ var("as_of") }}'::timestamptz
+        )
+    {%- else -%}
+        (select versions.*, known_to as closed_at from {{ relation }} as versions)
+    {%- endif -%}
+{%- endmacro %}

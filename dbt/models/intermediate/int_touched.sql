@@ -7,12 +7,16 @@ with touched as (
 ),
 
 securities as (
-    select
-        securities.ticker,
-        coalesce(borne.ticker, securities.ticker) as ticker_now,
-        securities.cik
-    from {{ ref('int_securities') }} as securities
-    left join {{ ref('ticker_history') }} as borne on borne.security_id = securities.security_id and borne.valid_to = 'infinity'
+    select * from {{ ref('int_securities') }}
+),
+
+-- issuers whose lines in the list of filers changed: each line may tell what the issuer's other securities are
+relisted as (
+    select coalesce(successors.successor_cik, versions.cik) as cik
+    from touched
+    inner join {{ ref('stg_sec__filer_versions') }} as versions on versions.ticker = touched.subject
+    left join {{ ref('issuer_history') }} as successors on successors.cik = versions.cik
+    where touched.dataset = 'sec_filers'
 ),
 
 last_made as (
@@ -55,7 +59,11 @@ changes as (
     union all
     select securities.ticker, '-infinity'::date
     from securities
-    inner join touched on touched.dataset = 'sec_filers' and touched.subject = securities.ticker_now
+    where securities.cik in (select relisted.cik from relisted)
+    union all
+    select securities.ticker, '-infinity'::date
+    from securities
+    inner join touched on touched.dataset = 'sec_filers' and {{ normal_ticker('touched.subject') }} = securities.listed_symbol
 ),
 
 earliest as (

@@ -23,7 +23,11 @@ tiingo as (
         prices.trade_date,
         prices.close
     from {{ ref('fct_price_daily') }} as prices
-    inner join {{ ref('int_securities') }} as securities using (ticker)
+    inner join {{ ref('int_securities') }} as securities
+        on
+            securities.ticker = prices.ticker
+            and securities.valid_from <= prices.trade_date
+            and securities.valid_to > prices.trade_date
     where prices.trade_date in (select trade_date from massive)
 )
 

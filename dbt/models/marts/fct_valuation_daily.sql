@@ -10,7 +10,7 @@ with prices as (
 ),
 
 securities as (
-    select ticker, cik from {{ ref('int_securities') }}
+    select distinct on (ticker) ticker, cik from {{ ref('int_securities') }} order by ticker, valid_to desc
 ),
 
 earnings as (
