@@ -273,6 +273,8 @@ def _of_column(old: Field, new: Field) -> Iterator[Change]:
             yield Change("watch", new.name, f"{name.replace('_', ' ')} {_shown(was)} -> {_shown(now)}")
     if old.policy != new.policy:
         yield Change("watch", new.name, f"policy {old.policy} -> {new.policy}")
+    if old.rounding != new.rounding:
+        yield Change("watch", new.name, f"rounding {old.rounding} -> {new.rounding}")
 
 
 def _range(field: Field) -> str:

@@ -11,7 +11,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from decimal import Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Policy = Literal["warn", "drop", "quarantine", "fail"]
 Evolution = Literal["evolve", "freeze"]
+Rounding = Literal["none", "noise", "measured"]
 Classification = Literal["public", "internal", "confidential"]
 Redistribution = Literal["allowed", "internal-use-only"]
 Columns = dict[str, list[Any]]
@@ -39,13 +40,21 @@ _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]
 _INTEGER = re.compile(r"-?\d{1,19}")
 _FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _EXACT = Context(prec=1000)  # the context at hand rounds to 28 digits
+_WHOLE = re.compile(r"(-?\d{1,19})\.0+", re.ASCII)
+_FRACTION = re.compile(r"-?0*(\d{1,38})\.(\d+)", re.ASCII)
+_DOUBLE_DIGITS = 15  # significant digits that every double keeps; a number with as many was not cut by whoever sends it
+_NOISE = Decimal("1e-14")  # relative; some last bits of a double
 _RANGES = {"int": 2**31, "long": 2**63}
 WITHHELD = "values withheld: "  # how the reasons of a row begin whose values are not shown
 
 
 @dataclass(frozen=True)
 class Field:
-    """One column: its vendor name, type, and the rules its values keep."""
+    """One column: its vendor name, type, and the rules its values keep.
+
+    `rounding` says what becomes of digits beyond the type's scale. none: they make the value bad. noise: they are dropped where they are
+    the last bits of a double (9.990000000000002 is 9.99; 12.345 is never 12.35). measured: the value is rounded, half to even.
+    """
 
     name: str
     type: str
@@ -56,6 +65,7 @@ class Field:
     description: str = ""
     policy: Policy = "quarantine"
     evolution: Evolution = "evolve"
+    rounding: Rounding = "none"
     unique: bool = False
     exclusive_minimum: Decimal | str | None = None
     exclusive_maximum: Decimal | str | None = None
@@ -139,10 +149,10 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     """
     fields = _resolved(contract, columns)
     read = len(next(iter(columns.values()), []))
-    texts, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
+    sent, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
+    texts, distinct, warnings = _rounded(contract, fields, sent, distinct)
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
-    warnings: list[str] = []
     for row, reason, policy in chain(_violations(contract, fields, texts, distinct), _broken_rules(contract, fields, texts, distinct)):
         if policy == "warn":
             warnings.append(f"row {row + 1}: {reason}")
@@ -154,7 +164,7 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     bad = sorted(set(reasons) - dropped)
     out = set(reasons)
     kept = [row for row in range(read) if row not in out] if out else range(read)
-    quarantine = _quarantine(fields, texts, bad, {row: _joined(contract, reasons[row]) for row in bad})
+    quarantine = _quarantine(fields, sent, bad, {row: _joined(contract, reasons[row]) for row in bad})
     return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings))
 
 
@@ -201,6 +211,45 @@ def _text(value: object) -> str:
     return (
         format(Decimal(repr(value) if isinstance(value, float) else str(value)), "f") if isinstance(value, float | Decimal) else str(value)
     )
+
+
+def _rounded(
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct
+) -> tuple[dict[str, list[str | None]], Distinct, list[str]]:
+    """The columns with each value as its type can hold it, what they then hold, and a warning for each column in which one was rounded."""
+    texts, distinct, warnings = dict(texts), dict(distinct), []
+    for field in fields:
+        fitted = {text: fit for text in distinct[field.name] if text is not None and (fit := _fitted(field, text)) is not None}
+        if not fitted:
+            continue
+        inexact = {text for text, fit in fitted.items() if Decimal(text) != Decimal(fit)}
+        if inexact:
+            rows = [row for row, text in enumerate(texts[field.name]) if text in inexact]
+            first = str(texts[field.name][rows[0]])
+            shown = f", from {first[:40]} to {fitted[first]}" if contract.shows_values else ""
+            warnings.append(f"{field.name}: {len(rows)} values were rounded; the first, in row {rows[0] + 1}{shown}")
+        texts[field.name] = [text if text is None else fitted.get(text, text) for text in texts[field.name]]
+        distinct[field.name] = set(texts[field.name])
+    return texts, distinct, warnings
+
+
+def _fitted(field: Field, text: str) -> str | None:
+    """The number in the form that the field's type takes, where the text is of another form and `rounding` allows it; None otherwise."""
+    decimal = _DECIMAL.fullmatch(field.type)
+    if not decimal and field.type not in _RANGES:
+        return None
+    if not decimal and (whole := _WHOLE.fullmatch(text)):
+        return whole[1]
+    scale = int(decimal[2]) if decimal else 0
+    if field.rounding == "none" or (number := _FRACTION.fullmatch(text)) is None or len(number[2].rstrip("0")) <= scale:
+        return None
+    value = Decimal(text)
+    nearest = value.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_EVEN, _EXACT)
+    if field.rounding == "measured":
+        return format(nearest, "f")
+    digits = len((number[1] + number[2]).lstrip("0"))
+    is_noise = digits >= _DOUBLE_DIGITS and abs(value - nearest) <= abs(value) * _NOISE
+    return format(nearest, "f") if is_noise else None
 
 
 def _violations(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
-from jobkit.contract import Classification, Contract, Evolution, Field, Policy, Redistribution, Rule, regex
+from jobkit.contract import Classification, Contract, Evolution, Field, Policy, Redistribution, Rounding, Rule, regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -68,7 +68,7 @@ CUSTOM_OF_SCHEMA = {
     **dict.fromkeys(("leaf", "licence", "licenceUrl", "classification", "redistribution", "newFields", "newFieldType"), TEXT),
     "maxBadRows": NUMBER,
 }
-CUSTOM_OF_COLUMN = dict.fromkeys(("unit", "policy", "evolution"), TEXT)
+CUSTOM_OF_COLUMN = dict.fromkeys(("unit", "policy", "evolution", "rounding"), TEXT)
 OPTIONS_OF_NUMBERS = dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), NUMBER)
 OPTIONS_OF_TIMES = dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), TEXT)
 OPTIONS_OF_TEXT = {"minLength": INTEGER, "maxLength": INTEGER, "pattern": TEXT}
@@ -236,6 +236,7 @@ def _column(given: object, number: int) -> tuple[Field, int | None]:
         description=item.get("description", ""),
         policy=policy,
         evolution=_one_of(custom, "evolution", get_args(Evolution), "evolve", where),
+        rounding=_rounding(where, kind, custom),
         unique=item.get("unique", False) or checks.get("unique", False),
         min_length=_length(where, options, "minLength"),
         max_length=_length(where, options, "maxLength"),
@@ -245,6 +246,14 @@ def _column(given: object, number: int) -> tuple[Field, int | None]:
     )
     _check_bounds(where, field)
     return field, _key_position(where, item)
+
+
+def _rounding(where: str, kind: str, custom: Mapping[str, Any]) -> Rounding:
+    """What becomes of digits beyond the column's scale. Raises ContractError where its type has no scale."""
+    rounding: Rounding = _one_of(custom, "rounding", get_args(Rounding), "none", where)
+    if rounding != "none" and kind.partition("(")[0] not in ("decimal", "int", "long"):
+        raise ContractError(f"{where}: rounding is for decimals and whole numbers; {kind} has no scale")
+    return rounding
 
 
 BOUNDS = {
