@@ -7,8 +7,9 @@
 {%- endmacro %}
 
 
-{# A raw table's rows that came with the new loads, or were closed by them. #}
-{% macro rows_touched(relation) -%}
+{# A raw table's rows that came with the new loads of its dataset, or were closed by them. #}
+{% macro rows_touched(relation, dataset=none) -%}
+    {%- set dataset = dataset or relation.identifier -%}
     {%- if not execute -%}
         {{ relation }}
     {%- elif not var('changes_only') or not is_loaded(relation) -%}
@@ -18,10 +19,10 @@
             select *, known_to < 'infinity' as is_closed
             from {{ relation }}
             where
-                _load_id in (select load_id from ops.new_loads where dataset = '{{ relation.identifier }}')
+                _load_id in (select load_id from ops.new_loads where dataset = '{{ dataset }}')
                 or (
                     known_to < 'infinity'
-                    and known_to in (select known_at from ops.new_loads where dataset = '{{ relation.identifier }}')
+                    and known_to in (select known_at from ops.new_loads where dataset = '{{ dataset }}')
                 )
         )
     {%- endif -%}
@@ -40,6 +41,15 @@
 
 {% macro forget_touched() -%}
     {{ forget('exists (select from ' ~ ref('int_touched') ~ ' as touched where touched.ticker = mine.ticker and mine.trade_date >= touched.from_date)') }}
+{%- endmacro %}
+
+
+{# The same, from the beginning of the year of the first touched session. #}
+{% macro forget_touched_years() -%}
+    {{ forget(
+        'exists (select from ' ~ ref('int_touched') ~ ' as touched'
+        ~ " where touched.ticker = mine.ticker and mine.trade_date >= date_trunc('year', touched.from_date))"
+    ) }}
 {%- endmacro %}
 
 
@@ -75,7 +85,7 @@
 {# What a test has to look at: all rows, or those of the days that the new loads reach back to; `whole` may name a longer span, as year. #}
 {% macro rows_to_test(relation, whole='day') -%}
     {%- set touched = ref('int_touched') -%}
-    {%- if var('changes_only') and relation.identifier in ('int_prices_adjusted', 'fct_price_daily', 'fct_return_daily', 'fct_valuation_daily') -%}
+    {%- if var('changes_only') and relation.identifier in ('int_prices_adjusted', 'fct_price_daily', 'fct_return_daily', 'fct_valuation_daily', 'fct_price_issue', 'fct_close_difference') -%}
         (
             select *
             from {{ relation }}

@@ -108,6 +108,7 @@ borne as (
             )
         ) as stated_id,
         (select count(*) from history where history.symbol = named.symbol) as times_stated,
+        evidence.sessions_missed,
         coalesce(
             case
                 when evidence.cik_before is not null and evidence.cik_after is not null then evidence.cik_before <> evidence.cik_after
@@ -158,6 +159,7 @@ spans as (
         min(price_year) as first_year,
         min(first_session) as first_session,
         max(last_session) as last_session,
+        max(sessions_missed) filter (where is_first_year) as sessions_missed,
         max(price_year) = max(max(price_year)) over (partition by ticker) as is_newest
     from numbered
     group by ticker, symbol, security_id, stated_id, span
@@ -179,7 +181,8 @@ issued as (
         listed_as.*,
         issuer.cik,
         latest.name,
-        latest.listed_to as listed_until
+        latest.listed_to as listed_until,
+        (select count(distinct listings.cik) from listings where listings.symbol = listed_as.listed_symbol) as issuer_count
     from listed_as
     left join lateral (
         select listings.cik
@@ -280,10 +283,22 @@ select
     {{ fraction('terms.adr_ratio') }} as adr_ratio,
     {{ fraction('terms.per_share_ratio') }} as per_share_ratio,
     judged.is_newest,
+    judged.is_listed_now and judged.cik is not null as is_listed,
+    judged.is_stated,
+    judged.issuer_count,
+    judged.sessions_missed,
+    min(judged.ticker) over one_security <> max(judged.ticker) over one_security as has_several_tickers,
+    judged.is_stated
+    or count(*) over one_ticker > 1
+    or min(judged.ticker) over one_security <> max(judged.ticker) over one_security
+    or judged.issuer_count > 1 as may_change,
     judged.first_session,
     judged.last_session,
     case when judged.first_year > min(judged.first_year) over spans then make_date(judged.first_year, 1, 1) else '-infinity' end as valid_from,
     lead(make_date(judged.first_year, 1, 1), 1, 'infinity'::date) over spans as valid_to
 from judged
 left join {{ ref('security_terms') }} as terms using (security_id)
-window spans as (partition by judged.ticker order by judged.first_year)
+window
+    one_ticker as (partition by judged.ticker),
+    one_security as (partition by judged.security_id),
+    spans as (partition by judged.ticker order by judged.first_year)

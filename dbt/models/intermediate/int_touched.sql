@@ -34,7 +34,7 @@ changes as (
             when
                 bool_or(touched.is_whole)
                 or min(touched.day) <= min(last_made.last_session)
-                or touched.subject in (select history.ticker from {{ ref('ticker_history') }} as history)
+                or touched.subject in (select securities.ticker from securities where securities.may_change)
                 then '-infinity'::date
             else min(touched.day)
         end as from_date
@@ -66,9 +66,17 @@ changes as (
     inner join touched on touched.dataset = 'sec_filers' and {{ normal_ticker('touched.subject') }} = securities.listed_symbol
 ),
 
+-- a security that is under several tickers is made anew from all of them
 earliest as (
     select ticker, min(from_date) as from_date
-    from changes
+    from (
+        select ticker, from_date from changes
+        union all
+        select others.ticker, '-infinity'::date
+        from changes
+        inner join securities as touched_one on touched_one.ticker = changes.ticker and touched_one.has_several_tickers
+        inner join securities as others using (security_id)
+    ) as all_changes
     group by ticker
 )
 

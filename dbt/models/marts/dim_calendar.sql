@@ -16,6 +16,7 @@ weekdays as (
 select
     weekdays.calendar,
     weekdays.weekday as session_date,
+    row_number() over (partition by weekdays.calendar order by weekdays.weekday)::integer as session_number,
     case weekdays.calendar
         {%- for calendar in ['XNYS', 'TARGET', 'SIFMA'] %}
         when '{{ calendar }}' then {{ published_at(calendar, 'weekdays.weekday', 'closures.closes_at') }}

@@ -1,5 +1,6 @@
 {# Rows on which one of the conditions is false, with the conditions they break. Unknown is not false. #}
 {% test holds(model, conditions) %}
+{{ config(severity='warn') }}
 select *
 from (
     select
