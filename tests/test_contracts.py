@@ -49,6 +49,7 @@ def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
         ("volume, logicalType: integer, physicalType: long", "volume, logicalType: integer, physicalType: int", "look at volume"),
         ("property: latency, value: 5", "property: latency, value: 9", "latency is 9 days"),
         ("minimum: 0.000001", "minimum: 2, maximum: 1", "above its maximum"),
+        ("rounding, value: noise", "rounding, value: sometimes", "rounding"),
         ("logicalType: date", "logicalType: day", "not valid by the Open Data Contract Standard: $.schema[0].properties[1].logicalType"),
         ("status: active", "tags: active", "not valid by the Open Data Contract Standard: $"),
         ("      - {property: classification, value: internal}\n", "", "states no classification"),

@@ -1,14 +1,17 @@
 {{ config(materialized='table', indexes=[{'columns': ['ticker', 'valid_from']}, {'columns': ['security_id']}]) }}
 
--- an answer of Tiingo fills a whole year of a ticker, with the prices of whoever bore the ticker when it was given
+-- an answer of Tiingo fills a whole year of a ticker, with the prices of whoever bore the ticker when it was given; prices that were
+-- withdrawn tell securities apart as well, so that an id does not depend on them
 with years as materialized (
     select
         ticker,
         extract(year from trade_date)::integer as price_year,
         min(currency) as currency,
         min(trade_date) as first_session,
-        max(trade_date) as last_session
-    from {{ ref('stg_tiingo__prices') }}
+        max(trade_date) as last_session,
+        min(trade_date) filter (where is_current) as first_current_session,
+        max(trade_date) filter (where is_current) as last_current_session
+    from {{ ref('stg_tiingo__price_versions') }}
     group by ticker, extract(year from trade_date)::integer
 ),
 
@@ -159,6 +162,8 @@ spans as (
         min(price_year) as first_year,
         min(first_session) as first_session,
         max(last_session) as last_session,
+        min(first_current_session) as first_current_session,
+        max(last_current_session) as last_current_session,
         max(sessions_missed) filter (where is_first_year) as sessions_missed,
         max(price_year) = max(max(price_year)) over (partition by ticker) as is_newest
     from numbered
@@ -253,52 +258,56 @@ judged as (
         {{ security_kind('issued.listed_symbol', 'left(issued.listed_symbol, 4) = any(families.plain_symbols)') }} as kind
     from issued
     left join families using (ticker, first_year)
+),
+
+spanned as (
+    select
+        judged.security_id,
+        judged.ticker,
+        judged.symbol,
+        judged.listed_symbol,
+        judged.cik,
+        judged.name,
+        judged.currency,
+        coalesce(
+            terms.security_type,
+            case
+                when judged.kind in ('plain', 'foreign', 'adr') and judged.name ~* '\m(ETF|ETN|FUND)\M' then 'fund'
+                when judged.kind = 'foreign' then 'common'
+                when judged.kind <> 'plain' then judged.kind
+                when judged.listed_symbol = judged.shortest_symbol and judged.is_family and not judged.has_foreign_listing then 'common'
+            end,
+            'unknown'
+        ) as security_type,
+        coalesce(
+            terms.share_class,
+            case
+                when judged.kind in ('preferred', 'common', 'warrant')
+                    then nullif(substring(judged.listed_symbol from '-(?:P|WT)?([A-Z]*)$'), '')
+            end
+        ) as share_class,
+        {{ fraction('terms.adr_ratio') }} as adr_ratio,
+        {{ fraction('terms.per_share_ratio') }} as per_share_ratio,
+        judged.is_newest,
+        judged.is_listed_now and judged.cik is not null as is_listed,
+        judged.is_stated,
+        judged.issuer_count,
+        judged.sessions_missed,
+        min(judged.ticker) over one_security <> max(judged.ticker) over one_security as has_several_tickers,
+        judged.is_stated
+        or count(*) over one_ticker > 1
+        or min(judged.ticker) over one_security <> max(judged.ticker) over one_security
+        or judged.issuer_count > 1 as may_change,
+        judged.first_current_session as first_session,
+        judged.last_current_session as last_session,
+        case when judged.first_year > min(judged.first_year) over spans then make_date(judged.first_year, 1, 1) else '-infinity' end as valid_from,
+        lead(make_date(judged.first_year, 1, 1), 1, 'infinity'::date) over spans as valid_to
+    from judged
+    left join {{ ref('security_terms') }} as terms using (security_id)
+    window
+        one_ticker as (partition by judged.ticker),
+        one_security as (partition by judged.security_id),
+        spans as (partition by judged.ticker order by judged.first_year)
 )
 
-select
-    judged.security_id,
-    judged.ticker,
-    judged.symbol,
-    judged.listed_symbol,
-    judged.cik,
-    judged.name,
-    judged.currency,
-    coalesce(
-        terms.security_type,
-        case
-            when judged.kind = 'foreign' then 'common'
-            when judged.kind <> 'plain' then judged.kind
-            when judged.name ~* '\m(ETF|ETN|FUND)\M' then 'fund'
-            when judged.listed_symbol = judged.shortest_symbol and judged.is_family and not judged.has_foreign_listing then 'common'
-        end,
-        'unknown'
-    ) as security_type,
-    coalesce(
-        terms.share_class,
-        case
-            when judged.kind in ('preferred', 'common', 'warrant')
-                then nullif(substring(judged.listed_symbol from '-(?:P|WT)?([A-Z]*)$'), '')
-        end
-    ) as share_class,
-    {{ fraction('terms.adr_ratio') }} as adr_ratio,
-    {{ fraction('terms.per_share_ratio') }} as per_share_ratio,
-    judged.is_newest,
-    judged.is_listed_now and judged.cik is not null as is_listed,
-    judged.is_stated,
-    judged.issuer_count,
-    judged.sessions_missed,
-    min(judged.ticker) over one_security <> max(judged.ticker) over one_security as has_several_tickers,
-    judged.is_stated
-    or count(*) over one_ticker > 1
-    or min(judged.ticker) over one_security <> max(judged.ticker) over one_security
-    or judged.issuer_count > 1 as may_change,
-    judged.first_session,
-    judged.last_session,
-    case when judged.first_year > min(judged.first_year) over spans then make_date(judged.first_year, 1, 1) else '-infinity' end as valid_from,
-    lead(make_date(judged.first_year, 1, 1), 1, 'infinity'::date) over spans as valid_to
-from judged
-left join {{ ref('security_terms') }} as terms using (security_id)
-window
-    one_ticker as (partition by judged.ticker),
-    one_security as (partition by judged.security_id),
-    spans as (partition by judged.ticker order by judged.first_year)
+select * from spanned where first_session is not null

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jobkit.receipt import Outcome
 
 SHOWN = 3
+WARNINGS = 10
 OUTCOMES: dict[str, Outcome] = {"success": "committed", "skipped": "skipped"}
 BAD_DATA = re.compile(
     r"could not create unique index|violates|out of range|division by zero|invalid input syntax|overflow|logarithm",
@@ -100,6 +101,7 @@ def build(
     done = invoke(*words, project=project, scratch=scratch, manifest=manifest, listen=_Listener(job))
     results = cast("RunExecutionResult", done.result).results
     _record(job, results)
+    _warn(job, [result for result in results if result.status == "warn"], warehouse)
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
         raise _explained(failed, warehouse, manifest)
@@ -138,6 +140,13 @@ def _record(job: Job, results: Sequence[RunResult]) -> None:
     tests = Counter(str(result.status) for result in _of_kind(results, "test"))
     job.details.update(models=models, tests=dict(tests))
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})
+
+
+def _warn(job: Job, warned: Sequence[RunResult], warehouse: books.Books) -> None:
+    """Log the tests that found doubtful data, with a few rows of each, and put them into the receipt. They stop nothing."""
+    job.details["warnings"] = [_failed_test(result, warehouse) for result in warned[:WARNINGS]]
+    for warning in job.details["warnings"]:
+        job.log.warning("doubtful data", extra={"found": warning})
 
 
 def _of_kind(results: Sequence[RunResult], kind: str) -> list[RunResult]:
