@@ -93,7 +93,10 @@ def first() -> list[Answer]:
         real_lake.tiingo("ZZBOTH", both + flat(sessions("2012-09-05", "2012-11-30"), 35)),
         real_lake.tiingo("ZZEND", endless + flat(sessions("2012-09-10", "2012-11-30"), 10)),
         real_lake.tiingo("ZZEAT", [*flat(HALF_2012[:50], 10), bar(HALF_2012[50], 10, dividend=12), *flat(HALF_2012[51:], 10)]),
-        *(real_lake.tiingo(ticker, flat(HALF_2012, close)) for ticker, close in (("ZZC", 50), ("ZZC-B", 5), ("ZZC-P-A", 25), ("ZZC-WS", 1))),
+        *(
+            real_lake.tiingo(ticker, flat(HALF_2012, close))
+            for ticker, close in (("ZZC", 50), ("ZZC-B", 5), ("ZZC-P-A", 25), ("ZZC-WS", 1))
+        ),
         *(real_lake.tiingo(ticker, flat(HALF_2012, 10)) for ticker in ("ZZSP", "ZZSP-U", "ZZSP-WS", "ZZETF", "ZZQA", "ZZQB")),
         real_lake.tiingo("FB", flat(HALF_2012, 20)),
         real_lake.massive(
@@ -149,7 +152,9 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
     """The three steps; after each, the marts are built from what is new, and beside that anew."""
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create database days")
-        warehouse = Warehouse(postgres_server.url.replace("/warehouse", "/days"), postgres_server.password, postgres_server.password_reference)
+        warehouse = Warehouse(
+            postgres_server.url.replace("/warehouse", "/days"), postgres_server.password, postgres_server.password_reference
+        )
         told = Story(Lake(str(tmp_path_factory.mktemp("securities") / "lake")), postgres_server, warehouse, [], [], [], [], [])
         told.step(first())
         told.step(second())
@@ -186,14 +191,19 @@ def test_plain_views_say_what_the_marts_said_at_the_moment(story: Story) -> None
 
 
 def test_a_reused_ticker_is_two_securities_that_never_mix(story: Story) -> None:
-    found = ask(story, "select security_id, name, valid_from::text, valid_to < '9999-01-01' from marts.dim_security where ticker = 'ZZREUSE' order by 1")
+    found = ask(
+        story,
+        "select security_id, name, valid_from::text, valid_to < '9999-01-01' from marts.dim_security where ticker = 'ZZREUSE' order by 1",
+    )
     assert found == [("ZZREUSE.1", None, "2009-07-01", True), ("ZZREUSE.2", "Example New Mining Inc", "2012-12-03", False)]
     old = "select distinct adj_close, split_factor from marts.fct_price_daily where security_id = 'ZZREUSE.1'"
     assert ask(story, old) == [(10.0, 1.0)]
     returns = "select return_total, drawdown from marts.fct_return_daily where ticker = 'ZZREUSE' and trade_date = '{}'"
     assert ask(story, returns.format("2012-12-03")) == [(None, 0.0)]
     assert ask(story, returns.format("2013-01-15")) == [(0.05, 0.0)]
-    assert ask(story, "select distinct adj_close from marts.fct_price_daily where security_id = 'ZZREUSE.2' and trade_date < '2013-01-15'") == [(20.0,)]
+    assert ask(
+        story, "select distinct adj_close from marts.fct_price_daily where security_id = 'ZZREUSE.2' and trade_date < '2013-01-15'"
+    ) == [(20.0,)]
     reasons = "select distinct pe_null_reason from marts.fct_valuation_daily where security_id = 'ZZREUSE.1'"
     assert ask(story, reasons) == [("no_filer",)]
     assert [row["trade_date"] for row in after(story, 2, "fct_price_issue", issue="taken_for_another", ticker="ZZREUSE")] == ["2012-12-03"]
@@ -213,8 +223,13 @@ def test_before_another_company_comes_a_ticker_has_one_security(story: Story) ->
 def test_a_suspension_begins_new_returns_and_a_split_meanwhile_counts(story: Story) -> None:
     """The vendor's adjusted closes of before say that it is the same security: 1 for 10 when it came back."""
     assert ask(story, "select distinct security_id from marts.fct_price_daily where ticker = 'ZZSUSP'") == [("ZZSUSP.1",)]
-    assert ask(story, "select distinct adj_close from marts.fct_price_daily where ticker = 'ZZSUSP' and trade_date < '2012-08-01'") == [(20.0,)]
-    query = "select return_total, log_index, vol_21d from marts.fct_return_daily where ticker = 'ZZSUSP' and trade_date in ('2013-01-07', '2013-01-25')"
+    assert ask(story, "select distinct adj_close from marts.fct_price_daily where ticker = 'ZZSUSP' and trade_date < '2012-08-01'") == [
+        (20.0,)
+    ]
+    query = (
+        "select return_total, log_index, vol_21d from marts.fct_return_daily"
+        " where ticker = 'ZZSUSP' and trade_date in ('2013-01-07', '2013-01-25')"
+    )
     assert ask(story, query) == [(None, 0.0, None), (0.0, 0.0, None)]
 
 
@@ -228,7 +243,10 @@ def test_a_halt_within_a_year_is_one_security_with_two_series(story: Story) -> N
 
 def test_an_event_counts_whatever_is_wrong_with_its_day(story: Story) -> None:
     """A split on a bar in quarantine, one on a day without a session, a dividend on a bad bar that was the newest."""
-    query = "select ex_date::text, effective_date::text, kind, split_to, split_from, cash_amount from marts.fct_corporate_action where ticker = 'ZZBAD' order by 1"
+    query = (
+        "select ex_date::text, effective_date::text, kind, split_to, split_from, cash_amount from marts.fct_corporate_action"
+        " where ticker = 'ZZBAD' order by 1"
+    )
     assert ask(story, query) == [
         ("2012-09-04", "2012-09-04", "split", 2.0, 1.0, None),
         ("2012-10-29", "2012-10-31", "split", 2.0, 1.0, None),
@@ -239,12 +257,17 @@ def test_an_event_counts_whatever_is_wrong_with_its_day(story: Story) -> None:
         factors = {row["trade_date"]: row["total_return_factor"] for row in after(story, step, "fct_price_daily", ticker="ZZBAD")}
         assert "2012-09-04" not in factors
         assert [factors[day] for day in ("2012-08-31", "2012-09-05", "2012-10-31")] == pytest.approx([kept / 4, kept / 2, kept])
-    query = "select trade_date::text, return_total from marts.fct_return_daily where ticker = 'ZZBAD' and trade_date in ('2012-09-05', '2012-10-31', '2012-12-03')"
+    query = (
+        "select trade_date::text, return_total from marts.fct_return_daily"
+        " where ticker = 'ZZBAD' and trade_date in ('2012-09-05', '2012-10-31', '2012-12-03')"
+    )
     assert sorted(ask(story, query)) == [("2012-09-05", 0.0), ("2012-10-31", 0.0), ("2012-12-03", 0.04)]
 
 
 def test_a_dividend_on_the_day_of_a_split_is_per_new_share(story: Story) -> None:
-    assert ask(story, "select distinct adj_close from marts.fct_price_daily where ticker = 'ZZBOTH' and trade_date < '2012-09-04'") == [(35.0,)]
+    assert ask(story, "select distinct adj_close from marts.fct_price_daily where ticker = 'ZZBOTH' and trade_date < '2012-09-04'") == [
+        (35.0,)
+    ]
     assert ask(story, "select return_total from marts.fct_return_daily where ticker = 'ZZBOTH' and trade_date = '2012-09-04'") == [(0.0,)]
     assert after(story, 2, "fct_price_issue", ticker="ZZBOTH") == []
 
@@ -256,7 +279,9 @@ def test_ratios_and_amounts_without_an_end_are_exact(story: Story) -> None:
     assert adjusted == pytest.approx(0.17 * 30 * (1 - 2 / 30), rel=1e-6)
     [(back,)] = ask(story, "select return_total from marts.fct_return_daily where ticker = 'ZZEND' and trade_date = '2012-09-04'")
     assert back == 0.0
-    assert ask(story, "select close, volume from marts.fct_price_daily where ticker = 'ZZEND' and trade_date = '2012-09-07'") == [(9.99, 1000)]
+    assert ask(story, "select close, volume from marts.fct_price_daily where ticker = 'ZZEND' and trade_date = '2012-09-07'") == [
+        (9.99, 1000)
+    ]
 
 
 def test_what_disagrees_is_named_and_stops_nobody(story: Story) -> None:
@@ -271,14 +296,20 @@ def test_what_disagrees_is_named_and_stops_nobody(story: Story) -> None:
 
 
 def test_vendors_spellings_meet(story: Story) -> None:
-    found = ask(story, "select security_id, trade_date::text, ticker_tiingo, ticker_massive, difference from marts.fct_close_difference where security_id like 'ZZC%'")
+    found = ask(
+        story,
+        "select security_id, trade_date::text, ticker_tiingo, ticker_massive, difference from marts.fct_close_difference"
+        " where security_id like 'ZZC%'",
+    )
     assert found == [("ZZC-B.1", "2012-11-30", "ZZC-B", "ZZC.B", 0.1)]
     spelled = ask(story, "select source, ticker from marts.dim_security_ticker where security_id = 'ZZC-PA.1' order by 1")
     assert spelled == [("massive", "ZZCpA"), ("sec", "ZZC-PA"), ("tiingo", "ZZC-P-A")]
 
 
 def test_tickers_say_what_kind_of_security_they_are(story: Story) -> None:
-    found = dict(ask(story, "select ticker, security_type || coalesce(' ' || share_class, '') from marts.dim_security where ticker like 'ZZ%'"))
+    found = dict(
+        ask(story, "select ticker, security_type || coalesce(' ' || share_class, '') from marts.dim_security where ticker like 'ZZ%'")
+    )
     expected = {
         "ZZC": "common", "ZZC-B": "common B", "ZZC-P-A": "preferred A", "ZZC-WS": "warrant", "ZZSP": "common", "ZZSP-U": "unit",
         "ZZSP-WS": "warrant", "ZZETF": "fund", "ZZQA": "unknown", "ZZBAD": "common", "ZZEND": "unknown",
@@ -290,5 +321,7 @@ def test_a_security_under_two_tickers_has_one_price_a_day(story: Story) -> None:
     """FB became META; what Tiingo answers under the newer ticker counts, with its history."""
     found = ask(story, "select distinct ticker, close from marts.fct_price_daily where security_id = 'FB.2'")
     assert found == [("META", 21.0)]
-    assert ask(story, "select count(*) from marts.fct_price_daily where security_id = 'FB.2'") == [(len(sessions("2012-06-01", "2013-02-28")),)]
+    assert ask(story, "select count(*) from marts.fct_price_daily where security_id = 'FB.2'") == [
+        (len(sessions("2012-06-01", "2013-02-28")),)
+    ]
     assert {row["ticker"] for row in after(story, 1, "fct_price_daily", security_id="FB.2")} == {"FB"}

@@ -19,5 +19,5 @@
     {%- for step in steps -%}
         {%- set form.sql = "regexp_replace(" ~ form.sql ~ ", '" ~ step[0] ~ "', '" ~ step[1] ~ "'" ~ (", '" ~ step[2] ~ "'" if step | length > 2 else "") ~ ")" -%}
     {%- endfor -%}
-    upper({{ form.sql }})
+    case when {{ ticker }} ~ '^[A-Z0-9]+$' then {{ ticker }} else upper({{ form.sql }}) end
 {%- endmacro %}

@@ -38,7 +38,9 @@ listings as (
         coalesce(successors.successor_cik, versions.cik) as cik,
         versions.name,
         versions.listed_from,
-        versions.listed_to
+        versions.listed_to,
+        (versions.listed_from at time zone 'America/New_York')::date as first_day,
+        (versions.listed_to at time zone 'America/New_York')::date as day_after_last
     from {{ ref('stg_sec__filer_versions') }} as versions
     left join {{ ref('issuer_history') }} as successors on successors.cik = versions.cik
 ),
@@ -69,16 +71,16 @@ evidence as (
             from listings
             where
                 listings.symbol = gaps.symbol
-                and listings.listed_from <= gaps.previous_session
-                and listings.listed_to > gaps.previous_session
+                and listings.first_day <= gaps.previous_session
+                and listings.day_after_last > gaps.previous_session
         ) as cik_before,
         (
             select min(listings.cik)
             from listings
             where
                 listings.symbol = gaps.symbol
-                and listings.listed_from <= gaps.first_session
-                and listings.listed_to > gaps.first_session
+                and listings.first_day <= gaps.first_session
+                and listings.day_after_last > gaps.first_session
         ) as cik_after,
         before.vendor_adj_close / nullif(before.close, 0)::float8 as vendor_factor,
         after.vendor_adj_close / nullif(after.close, 0)::float8 / nullif(after.split_ratio, 0)::float8
@@ -181,33 +183,50 @@ listed_as as (
 ),
 
 -- the list begins with our first copy of it: prices from before have the first issuer that it names for a ticker still borne
+issuers as (
+    select distinct on (listed_as.ticker, listed_as.first_year)
+        listed_as.ticker,
+        listed_as.first_year,
+        listings.symbol,
+        listings.cik
+    from listed_as
+    inner join listings on listings.symbol = listed_as.listed_symbol
+    where
+        listings.day_after_last > listed_as.last_session
+        and (listed_as.is_listed_now or listings.first_day <= listed_as.last_session)
+    order by listed_as.ticker, listed_as.first_year, listings.listed_from, listings.cik
+),
+
+newest_listings as (
+    select distinct on (issuers.ticker, issuers.first_year)
+        issuers.ticker,
+        issuers.first_year,
+        issuers.cik,
+        listings.name,
+        listings.listed_to as listed_until
+    from issuers
+    inner join listings on listings.symbol = issuers.symbol and listings.cik = issuers.cik
+    order by issuers.ticker, issuers.first_year, listings.listed_to desc, listings.listed_from desc
+),
+
+issuer_counts as (
+    select
+        symbol as listed_symbol,
+        count(distinct cik) as issuer_count
+    from listings
+    group by symbol
+),
+
 issued as (
     select
         listed_as.*,
-        issuer.cik,
-        latest.name,
-        latest.listed_to as listed_until,
-        (select count(distinct listings.cik) from listings where listings.symbol = listed_as.listed_symbol) as issuer_count
+        newest_listings.cik,
+        newest_listings.name,
+        newest_listings.listed_until,
+        coalesce(issuer_counts.issuer_count, 0) as issuer_count
     from listed_as
-    left join lateral (
-        select listings.cik
-        from listings
-        where
-            listings.symbol = listed_as.listed_symbol
-            and listings.listed_to > listed_as.last_session
-            and (listed_as.is_listed_now or listings.listed_from <= listed_as.last_session)
-        order by listings.listed_from, listings.cik
-        limit 1
-    ) as issuer on true
-    left join lateral (
-        select
-            listings.name,
-            listings.listed_to
-        from listings
-        where listings.symbol = listed_as.listed_symbol and listings.cik = issuer.cik
-        order by listings.listed_to desc, listings.listed_from desc
-        limit 1
-    ) as latest on true
+    left join newest_listings using (ticker, first_year)
+    left join issuer_counts using (listed_symbol)
 ),
 
 -- all symbols of these issuers that are listed together with the security, itself among them
@@ -221,7 +240,7 @@ siblings as (
         on
             listings.cik = issued.cik
             and listings.listed_to >= issued.listed_until
-            and (listings.listed_from < issued.listed_until)
+            and listings.listed_from < issued.listed_until
 ),
 
 sibling_kinds as (

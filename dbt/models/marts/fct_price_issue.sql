@@ -147,7 +147,7 @@ issues as (
         from {{ ref('stg_sec__filer_versions') }}
     ) as changed
     inner join {{ ref('int_securities') }} as spans on spans.listed_symbol = changed.symbol and spans.issuer_count > 1
-    inner join prices on prices.security_id = spans.security_id and prices.trade_date >= changed.listed_from
+    inner join prices on prices.security_id = spans.security_id and prices.trade_date >= (changed.listed_from at time zone 'America/New_York')::date
     where changed.previous_cik <> changed.cik
     group by prices.security_id, prices.ticker, changed.listed_from
 )

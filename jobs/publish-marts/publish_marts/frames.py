@@ -44,18 +44,20 @@ class Frames:
 
 
 def read(warehouse: Warehouse, marts: Sequence[Mart], datasets: Sequence[str]) -> Frames:
-    """All frames, sorted by their columns. Of prices, those of the tickers with the largest turnover; of raw tables, these datasets."""
+    """All frames, sorted by their columns. Of prices, the securities with the largest turnover; of raw tables, these datasets."""
     reader = _Reader(warehouse, {mart.name: mart for mart in marts})
-    of_tickers = f"ticker in ({_list(reader.tickers())})"
+    traded = reader.traded()
+    of_tickers = f"ticker in ({_list(traded['ticker'])})"
+    of_securities = f"security_id in ({_list(traded['security_id'])})"
     securities = reader.frame("dim_security", ("ticker", "name", "cik"), of_tickers)
     of_issuers = f"cik in ({_list(str(int(cik)) for cik in securities['cik'].dropna())})"
     of_currencies = f"base_currency = 'EUR' and quote_currency in ({_list(CURRENCIES)})"
     freshness = _freshness(warehouse, datasets)
     return Frames(
         securities=securities,
-        prices=reader.frame("fct_price_daily", ("ticker", "trade_date", "close", "adj_close"), of_tickers),
-        returns=reader.frame("fct_return_daily", ("ticker", "trade_date", "vol_63d", "drawdown"), of_tickers),
-        valuation=reader.frame("fct_valuation_daily", ("ticker", "trade_date", "pe_ratio"), of_tickers),
+        prices=reader.frame("fct_price_daily", ("ticker", "trade_date", "close", "adj_close"), of_securities),
+        returns=reader.frame("fct_return_daily", ("ticker", "trade_date", "vol_63d", "drawdown"), of_securities),
+        valuation=reader.frame("fct_valuation_daily", ("ticker", "trade_date", "pe_ratio"), of_securities),
         fundamentals=reader.frame("fct_fundamental", _FUNDAMENTAL, of_issuers),
         yields=reader.frame("fct_yield", ("curve_date", "tenor", "yield_pct"), ""),
         spreads=reader.frame("fct_curve_spread", ("curve_date", "spread_2s10s_bp", "spread_3m10y_bp", "spread_5s30s_bp"), ""),
@@ -75,8 +77,19 @@ _CORRECTIONS = ("known_date", "dataset", "subject", "item", "value_before", "val
 _FUNDAMENTAL = ("cik", "concept", "period_start", "period_end", "unit", "known_from", "known_to", "value", "accession")
 
 
-_TICKERS = f"""
-select ticker from marts.fct_price_daily group by ticker order by sum(close * volume) desc nulls last, ticker limit {MOST_TICKERS}
+_TRADED = f"""
+select security_id, ticker
+from (
+    select distinct on (ticker) *
+    from (
+        select security_id, ticker, sum(close * volume) as turnover, max(trade_date) as last_session
+        from marts.fct_price_daily
+        group by security_id, ticker
+    ) securities
+    order by ticker, last_session desc
+) bearers
+order by turnover desc nulls last, ticker
+limit {MOST_TICKERS}
 """
 
 
@@ -95,11 +108,11 @@ class _Reader:
     def __init__(self, warehouse: Warehouse, marts: dict[str, Mart]) -> None:
         self._warehouse, self._marts = warehouse, marts
 
-    def tickers(self) -> list[str]:
-        """The tickers to show, sorted."""
+    def traded(self) -> pd.DataFrame:
+        """The securities to show, with their tickers; a ticker that another bore before means the one that bears it now."""
         if "fct_price_daily" not in self._marts:
-            return []
-        return sorted(self._warehouse.columns(_TICKERS)["ticker"])
+            return pd.DataFrame(columns=["security_id", "ticker"])
+        return _frame(self._warehouse, _TRADED, {})
 
     def frame(self, mart: str, names: Sequence[str], condition: str) -> pd.DataFrame:
         """A frame of these columns in their order, of the rows that count; without rows where the mart is not there."""
