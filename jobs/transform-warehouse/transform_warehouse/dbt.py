@@ -101,7 +101,7 @@ def build(
     done = invoke(*words, project=project, scratch=scratch, manifest=manifest, listen=_Listener(job))
     results = cast("RunExecutionResult", done.result).results
     _record(job, results)
-    _warn(job, [result for result in results if result.status == "warn"], warehouse)
+    _warn(job, [result for result in results if result.status == "warn"], warehouse, manifest)
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
         raise _explained(failed, warehouse, manifest)
@@ -142,9 +142,9 @@ def _record(job: Job, results: Sequence[RunResult]) -> None:
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})
 
 
-def _warn(job: Job, warned: Sequence[RunResult], warehouse: books.Books) -> None:
+def _warn(job: Job, warned: Sequence[RunResult], warehouse: books.Books, manifest: Manifest) -> None:
     """Log the tests that found doubtful data, with a few rows of each, and put them into the receipt. They stop nothing."""
-    job.details["warnings"] = [_failed_test(result, warehouse) for result in warned[:WARNINGS]]
+    job.details["warnings"] = [_failed_test(result, warehouse, manifest) for result in warned[:WARNINGS]]
     for warning in job.details["warnings"]:
         job.log.warning("doubtful data", extra={"found": warning})
 

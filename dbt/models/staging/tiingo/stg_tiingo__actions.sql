@@ -14,25 +14,10 @@ with sent as (
     where "divCash" <> 0 or "splitFactor" <> 1
 ),
 
--- a row whose prices are bad is in quarantine: the dividend or split in it happened all the same
-quarantined as (
-    select
-        substring(lake_partition from '^ticker=([^/]+)/') as ticker,
-        {{ day_or_null('row_date') }} as ex_date,
-        substring(raw_row from '"divCash": ?"([0-9]{1,8}(\.[0-9]{1,40})?)"')::numeric as dividend_cash,
-        substring(raw_row from '"splitFactor": ?"([0-9]{1,9}(\.[0-9]{1,40})?)"')::numeric as split_factor,
-        substring(raw_row from '"split_to": ?"([0-9]{1,18})"')::bigint as split_to,
-        substring(raw_row from '"split_from": ?"([0-9]{1,18})"')::bigint as split_from,
-        row_number,
-        known_from
-    from {{ ref('stg_lake__quarantine') }}
-    where dataset = 'tiingo_prices'
-),
-
 actions as (
     select * from sent
     union all
-    select * from quarantined where ex_date is not null and (dividend_cash <> 0 or split_factor <> 1)
+    select * from {{ ref('stg_tiingo__actions_quarantined') }}
 ),
 
 -- the ratio as it was written: rows of before the extractor made fractions have no other
