@@ -39,7 +39,7 @@ def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
     ("was", "now", "told"),
     [
         ("id: tiingo_prices", "id: prices", "its id is 'prices'"),
-        ("version: 1.1.0", "version: soon", "not of the form 1.2.3"),
+        ("version: 1.2.0", "version: soon", "not of the form 1.2.3"),
         ("value: year(date)", "value: year(day)", "the leaf names 'day'"),
         ("low <= close", "low <= clothes", "a rule names 'clothes'"),
         ("low <= close", "low is close", "is no rule"),

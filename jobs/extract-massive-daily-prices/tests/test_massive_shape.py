@@ -81,5 +81,5 @@ def test_a_bar_is_of_its_day_in_new_york(day: str, time: str) -> None:
 
 
 def test_weekends_are_not_asked_for() -> None:
-    asked = asks(start=date(2012, 12, 28), end=date(2012, 12, 31))
+    asked = asks(start=date(2012, 12, 28), end=date(2012, 12, 31), lookback_days=0)
     assert [ask.partitions for ask in asked] == [("date=2012-12-28",), ("date=2012-12-31",)]

@@ -38,4 +38,4 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
 def _split(row: dict[str, Any]) -> dict[str, str]:
     """The split of a day, new shares and the old ones they replace; empty where there is none, or a ratio that cannot be one."""
     ratio = split_ratio(str(row.get("splitFactor")))
-    return {} if ratio in (None, 1) else {"split_to": str(ratio.numerator), "split_from": str(ratio.denominator)}
+    return {} if ratio is None or ratio == 1 else {"split_to": str(ratio.numerator), "split_from": str(ratio.denominator)}

@@ -57,7 +57,7 @@ def test_what_is_no_list_of_days_is_refused(body: bytes) -> None:
 
 
 def test_a_question_covers_whole_years_and_each_ticker_once() -> None:
-    (ask,) = asks(tickers=["AAPL", "AAPL"], start=date(2012, 6, 1), end=date(2013, 2, 28))
+    (ask,) = asks(tickers=["AAPL", "AAPL"], start=date(2012, 6, 1), end=date(2013, 2, 28), lookback_days=0)
     assert dict(ask.params)["startDate"] == "2012-01-01"
     assert dict(ask.params)["endDate"] == "2013-12-31"
     assert ask.partitions == ASK.partitions
