@@ -161,7 +161,8 @@ def commit(job: Job, lake: Lake, rules: Contract, partition: str, good: Good, so
         dropped=good.dropped,
     )
     made, committed = lake.commit(rules.dataset, partition, draft)
-    tell(job, made, committed=committed, **({"dropped": good.dropped} if good.dropped else {}))
+    counts = {"dropped": good.dropped, "warnings": len(good.warnings)}
+    tell(job, made, committed=committed, **{name: count for name, count in counts.items() if count})
 
 
 def tell(job: Job, commit: Commit | None, *, committed: bool, **details: int) -> None:
