@@ -38,6 +38,10 @@
         {%- for was, now_is in models + (versions if result.node.name == 'stg_lake__cells_restated' or result.node.name.endswith('_versions') else current) %}
         {%- set sql.text = sql.text | replace(was, now_is) %}
         {%- endfor %}
+        {#- what is made of seeds alone is the same at every moment #}
+        {%- if is_made_of_seeds(result.node) %}
+        {%- set sql.text = 'select * from ' ~ result.node.relation_name %}
+        {%- endif %}
         create view "as_of"."{{ result.node.name }}" as {{ sql.text }};
         {%- endfor %}
     {%- endif -%}
@@ -49,4 +53,15 @@
     {%- for column in columns -%}
         {{ known_to ~ ' as known_to' if column == 'known_to' else adapter.quote(column) }}{{ ', ' if not loop.last }}
     {%- endfor -%}
+{%- endmacro %}
+
+
+{# Whether a model is made of seeds alone, directly or by way of other models. #}
+{% macro is_made_of_seeds(node) -%}
+    {%- for name in node.depends_on.nodes -%}
+        {%- if not name.startswith('seed.') and not (name in graph.nodes and is_made_of_seeds(graph.nodes[name])) -%}
+            {{ return(false) }}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(true) }}
 {%- endmacro %}

@@ -15,22 +15,8 @@ with facts as (
     ) as facts
 ),
 
--- the time of acceptance is not to be trusted (SEC writes New York's clock as UTC), the day of filing is: known from the session after it
-filing_days as (
-    select
-        sessions.previous_session + days.number as filed_date,
-        sessions.session_date as known_from
-    from (
-        select
-            session_date,
-            lag(session_date) over (order by session_date) as previous_session
-        from {{ ref('dim_calendar') }}
-        where calendar = 'XNYS'
-    ) as sessions
-    cross join lateral generate_series(0, sessions.session_date - sessions.previous_session - 1) as days (number)
-),
-
--- periods that cannot be are left out: a fact is of days before its filing
+-- the time of acceptance is not to be trusted (SEC writes New York's clock as UTC), the day of filing is: known from the session after it;
+-- periods that cannot be are left out, as a fact is of days before its filing
 mapped as (
     select
         facts.issuer_cik as cik,
@@ -44,7 +30,7 @@ mapped as (
         facts.accession,
         facts.form,
         facts.filed_date,
-        filing_days.known_from,
+        days.next_session as known_from,
         concept_map.unit as expected_unit,
         concept_map.priority,
         concept_map.use,
@@ -53,7 +39,7 @@ mapped as (
         round((facts.period_end - facts.period_start + 1) / 91.3125) as quarters
     from facts
     inner join {{ ref('concept_map') }} as concept_map using (taxonomy, tag)
-    inner join filing_days using (filed_date)
+    inner join {{ ref('int_next_sessions') }} as days on days.day = facts.filed_date
     where
         facts.form in ({{ "'" ~ periodic_forms() | join("', '") ~ "'" }})
         and facts.period_end <= facts.filed_date

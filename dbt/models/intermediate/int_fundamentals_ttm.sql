@@ -1,40 +1,35 @@
 {%- set part = ['period_start', 'period_end', 'value', 'filed_date', 'measure', 'form'] -%}
-with flows as not materialized (
+-- a day of news is one on which a number becomes known or is withdrawn
+with flows as (
     select
         *,
-        period_end - period_start + 1 as period_days
+        period_end - period_start + 1 as period_days,
+        array_agg(known_from) over (partition by cik, concept, unit)
+        || array_agg(known_to) filter (where known_to < 'infinity') over (partition by cik, concept, unit) as news_dates
     from {{ ref('fct_fundamental') }}
     where period_start is not null and unit <> 'shares'
 ),
 
--- a day of news is one on which a number becomes known or is withdrawn
-news as (
-    select distinct
+-- what stood in the books on the day of each piece of news; the number that is the news has a row, be it in the books or not
+snapshot as (
+    select
         flows.cik,
         flows.concept,
         flows.unit,
-        days.news_date
-    from flows
-    cross join lateral (values (flows.known_from), (flows.known_to)) as days (news_date)
-    where days.news_date < 'infinity'
-),
-
--- what stood in the books on the day of each piece of news
-snapshot as (
-    select
-        news.*,
+        news.news_date,
         {%- for column in part + ['period_days'] %}
-        flows.{{ column }}{{ ',' if not loop.last }}
+        case when news.is_in_books then flows.{{ column }} end as {{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
-    from news
-    left join flows
-        on
-            flows.cik = news.cik
-            and flows.concept = news.concept
-            and flows.unit = news.unit
-            and flows.known_from <= news.news_date
-            and flows.known_to > news.news_date
-            and flows.period_end between news.news_date - 799 and news.news_date
+    from flows
+    cross join lateral (
+        select distinct
+            dates.news_date,
+            flows.known_from <= dates.news_date
+            and flows.known_to > dates.news_date
+            and flows.period_end > dates.news_date - 800 as is_in_books
+        from unnest(flows.news_dates) as dates (news_date)
+    ) as news
+    where news.is_in_books or news.news_date in (flows.known_from, flows.known_to)
 ),
 
 -- each part is the first row of its order, if that row is one at all; one sort a part, however long the history
