@@ -90,7 +90,11 @@ select
     value,
     tag,
     priority,
-    case when use in ('same', 'follows') then case when is_ifrs then 'ifrs ' else '' end || concept else taxonomy || ' ' || tag end as measure,
+    case
+        when use not in ('same', 'follows') then taxonomy || ' ' || tag
+        when is_ifrs then 'ifrs ' || concept
+        else concept
+    end as measure,
     accession,
     form,
     filed_date,

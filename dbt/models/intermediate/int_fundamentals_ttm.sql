@@ -37,12 +37,17 @@ with_year as (
     select
         *,
         {%- for column in part %}
-        first_value(case when period_days between 350 and 380 then {{ column }} end) over years as year_{{ column }}{{ ',' if not loop.last }}
+        first_value(case when is_year then {{ column }} end) over years as year_{{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
-    from snapshot
+    from (
+        select
+            *,
+            coalesce(period_days between 350 and 380, false) as is_year
+        from snapshot
+    ) as candidates
     window years as (
         partition by cik, concept, unit, news_date
-        order by coalesce(period_days between 350 and 380, false) desc, period_end desc, abs(period_days - 365)
+        order by is_year desc, period_end desc, abs(period_days - 365)
     )
 ),
 

@@ -1,4 +1,4 @@
--- a figure per share says nothing of which share it is of: it is that of the one common share an issuer lists, or of those that people state
+-- a figure per share does not say of which share it is: it is of the one common share that an issuer lists, or of shares that people state
 with securities as (
     select * from {{ ref('int_securities') }}
 ),

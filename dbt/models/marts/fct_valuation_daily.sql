@@ -118,7 +118,7 @@ news as (
             and earnings.null_reason is null
             and (
                 earnings.first_filed_date + 1
-                < least(earnings.known_in_other_currency_from, case when earnings.is_in_currency then earnings.known_from else 'infinity' end)
+                < least(earnings.known_in_other_currency_from, case when earnings.is_in_currency then earnings.known_from end, 'infinity')
             )
         union all
         select earnings.known_in_other_currency_from, 'currency_differs', null, null, null
@@ -157,7 +157,7 @@ timeline as (
         prices.close,
         prices.split_factor,
         prices.known_at
-    from {{ ref('fct_price_daily') }} as prices
+    from {{ ref('int_prices_adjusted') }} as prices
     {{ join_touched('prices') }}
 ),
 
