@@ -1,7 +1,8 @@
 {#
     Every model as a plain view in the schema as_of, over raw tables as they were known at a moment that the session sets:
         set finelt.as_of = '2013-01-15 12:00Z'; select * from as_of.fct_price_daily;
-    Made at the end of a full build from the models' own SQL. Without the setting they say what the marts say.
+    Made at the end of a full build from the models' own SQL. Without the setting they say what the marts say. What is made of seeds alone
+    is the same at every moment and a table, a copy, as a view on the model's table would go with it at its next build.
 #}
 {% macro as_of_views() -%}
     {%- if execute and flags.FULL_REFRESH -%}
@@ -38,7 +39,13 @@
         {%- for was, now_is in models + (versions if result.node.name == 'stg_lake__cells_restated' or result.node.name.endswith('_versions') else current) %}
         {%- set sql.text = sql.text | replace(was, now_is) %}
         {%- endfor %}
+        {%- if is_made_of_seeds(result.node) %}
+        create table "as_of"."{{ result.node.name }}" (like {{ result.node.relation_name }} including indexes);
+        insert into "as_of"."{{ result.node.name }}" select * from {{ result.node.relation_name }};
+        analyze "as_of"."{{ result.node.name }}";
+        {%- else %}
         create view "as_of"."{{ result.node.name }}" as {{ sql.text }};
+        {%- endif %}
         {%- endfor %}
     {%- endif -%}
 {%- endmacro %}
@@ -49,4 +56,15 @@
     {%- for column in columns -%}
         {{ known_to ~ ' as known_to' if column == 'known_to' else adapter.quote(column) }}{{ ', ' if not loop.last }}
     {%- endfor -%}
+{%- endmacro %}
+
+
+{# Whether a model is made of seeds alone, directly or by way of other models. #}
+{% macro is_made_of_seeds(node) -%}
+    {%- for name in node.depends_on.nodes -%}
+        {%- if not name.startswith('seed.') and not (name in graph.nodes and is_made_of_seeds(graph.nodes[name])) -%}
+            {{ return(false) }}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(true) }}
 {%- endmacro %}

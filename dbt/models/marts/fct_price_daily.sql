@@ -14,7 +14,7 @@ trade_days as (
     select distinct trade_date, currency from prices
 ),
 
-euro_rates as (
+euro_rates as materialized (
     select
         trade_days.trade_date,
         trade_days.currency,
