@@ -5,6 +5,10 @@
 {% macro cells(row, identified_by) -%}
     jsonb_each_text(
         to_jsonb({{ row }})
-        - array['{{ (identified_by + ["_row_number", "_load_id", "known_from", "known_to"]) | join("', '") }}']
+        - array[
+            {%- for name in identified_by + ['_row_number', '_load_id', 'known_from', 'known_to'] -%}
+                {{ quoted_text(name) }}{{ ', ' if not loop.last }}
+            {%- endfor -%}
+        ]
     )
 {%- endmacro %}

@@ -9,7 +9,7 @@
         (
             select *
             from {{ relation }}
-            where known_from <= '{{ var("as_of") }}'::timestamptz and known_to > '{{ var("as_of") }}'::timestamptz
+            where known_from <= {{ as_of_literal() }} and known_to > {{ as_of_literal() }}
         )
     {%- else -%}
         (select * from {{ relation }} where known_to = 'infinity')
@@ -22,7 +22,7 @@
     {%- for source in graph.sources.values()
         if source.schema == relation.schema and source.identifier == relation.identifier -%}
         {%- for column in source.columns.values() -%}
-            null::{{ column.data_type }} as {{ adapter.quote(column.name) }}{{ ', ' if not loop.last }}
+            null::{{ column.data_type }} as {{ quoted_name(column.name) }}{{ ', ' if not loop.last }}
         {%- endfor -%}
     {%- endfor -%}
 {%- endmacro %}

@@ -18,10 +18,10 @@
             select *, known_to < 'infinity' as is_closed
             from {{ relation }}
             where
-                _load_id in (select load_id from ops.new_loads where dataset = '{{ relation.identifier }}')
+                _load_id in (select load_id from ops.new_loads where dataset = {{ quoted_text(relation.identifier) }})
                 or (
                     known_to < 'infinity'
-                    and known_to in (select known_at from ops.new_loads where dataset = '{{ relation.identifier }}')
+                    and known_to in (select known_at from ops.new_loads where dataset = {{ quoted_text(relation.identifier) }})
                 )
         )
     {%- endif -%}
@@ -44,7 +44,7 @@
 
 
 {% macro forget_days(dataset, day) -%}
-    {{ forget('mine.' ~ day ~ " in (select day from " ~ ref('stg_lake__touched') ~ " where dataset = '" ~ dataset ~ "')") }}
+    {{ forget('mine.' ~ quoted_name(day) ~ ' in (select day from ' ~ ref('stg_lake__touched') ~ ' where dataset = ' ~ quoted_text(dataset) ~ ')') }}
 {%- endmacro %}
 
 
@@ -79,7 +79,7 @@
         (
             select *
             from {{ relation }}
-            where trade_date >= (select coalesce(min(date_trunc('{{ whole }}', from_date)), 'infinity') from {{ touched }})
+            where trade_date >= (select coalesce(min(date_trunc({{ quoted_text(whole) }}, from_date)), 'infinity') from {{ touched }})
         )
     {%- else -%}
         {{ relation }}

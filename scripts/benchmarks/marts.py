@@ -27,7 +27,7 @@ QUERIES = {
     "everything": "select count(*), sum(close), max(volume) from {rows}",
 }
 PLAIN = "(select * from raw.tiingo_prices where known_to = 'infinity') as current"
-VIEW = "as_of.tiingo_prices"
+VIEW = "as_of_internal.tiingo_prices"
 # Prices go up and down by as much as makes no two tickers alike; no dividends, no splits.
 FILL = """
 with session as (select session_date, row_number() over (order by session_date) as n from marts.dim_calendar

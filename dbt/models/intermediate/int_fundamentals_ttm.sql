@@ -61,7 +61,7 @@ select
     news.concept,
     news.unit,
     news.known_from,
-    lead(news.known_from, 1, 'infinity'::date) over (
+    lead(news.known_from, 1, {{ end_of_time() }}) over (
         partition by news.cik, news.concept, news.unit order by news.known_from
     ) as known_to,
     coalesce(years_to_date.period_end, fiscal_years.period_end) as period_end,

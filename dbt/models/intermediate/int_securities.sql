@@ -32,7 +32,7 @@ identified as (
 tickers_now as (
     select security_id, ticker as ticker_now
     from {{ ref('ticker_history') }}
-    where valid_to = 'infinity'
+    where valid_to = {{ end_of_time() }}
 ),
 
 filers as (

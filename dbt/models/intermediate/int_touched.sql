@@ -12,7 +12,7 @@ securities as (
         coalesce(borne.ticker, securities.ticker) as ticker_now,
         securities.cik
     from {{ ref('int_securities') }} as securities
-    left join {{ ref('ticker_history') }} as borne on borne.security_id = securities.security_id and borne.valid_to = 'infinity'
+    left join {{ ref('ticker_history') }} as borne on borne.security_id = securities.security_id and borne.valid_to = {{ end_of_time() }}
 ),
 
 last_made as (

@@ -18,7 +18,7 @@ select
     weekdays.weekday as session_date,
     case weekdays.calendar
         {%- for calendar in ['XNYS', 'TARGET', 'SIFMA'] %}
-        when '{{ calendar }}' then {{ published_at(calendar, 'weekdays.weekday', 'closures.closes_at') }}
+        when {{ quoted_text(calendar) }} then {{ published_at(calendar, 'weekdays.weekday', 'closures.closes_at') }}
         {%- endfor %}
     end as published_at,
     closures.closes_at is not null as is_early_close

@@ -13,6 +13,6 @@ select
     securities.currency,
     securities.cik,
     coalesce(history.valid_from, securities.first_session) as valid_from,
-    coalesce(history.valid_to, 'infinity'::date) as valid_to
+    coalesce(history.valid_to, {{ end_of_time() }}) as valid_to
 from securities
 left join {{ ref('ticker_history') }} as history using (security_id)

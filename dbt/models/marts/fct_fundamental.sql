@@ -26,7 +26,7 @@ select
     tag,
     filed_date,
     known_from,
-    lead(known_from, 1, 'infinity'::date) over (
+    lead(known_from, 1, {{ end_of_time() }}) over (
         partition by cik, concept, unit, period_start, period_end order by known_from
     ) as known_to
 from compared

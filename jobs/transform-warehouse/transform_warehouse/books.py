@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
 from jobkit import steps
@@ -18,8 +18,10 @@ from transform_warehouse.lineage import Relation
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
+
+T = TypeVar("T")
 
 APPLICATION = "finelt transform"  # dbt's sessions; ours has another name
 PATIENCE_S = 60.0
@@ -59,6 +61,15 @@ class Books:
                 cursor.execute(statement, values or None)
                 names = [column.name for column in cursor.description or ()]
                 return [dict(zip(names, row, strict=True)) for row in cursor] if names else []
+
+        return aside(call)
+
+    def in_transaction(self, work: Callable[[Any], T]) -> T:
+        """What `work` gives, called with a cursor: all that it does or nothing."""
+
+        def call() -> T:
+            with self._connection, self._connection.cursor() as cursor:
+                return work(cursor)
 
         return aside(call)
 

@@ -17,6 +17,7 @@ from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryE
 
 from transform_warehouse import books, lineage
 from transform_warehouse.aside import aside
+from transform_warehouse.as_of import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,8 +90,10 @@ def invoke(
 
 def build(
     job: Job, warehouse: books.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
-) -> None:
-    """Nothing; builds and tests every model and records what became of each mart. `changes_only`: of the daily marts what new loads touch.
+) -> list[Model]:
+    """Build and test every model and record what became of each mart; gives the models that were built, in the order of their building.
+
+    `changes_only`: of the daily marts what new loads touch.
 
     Raises BadDataError when a test failed or the data broke a model, TemporaryError when the warehouse went away.
     """
@@ -103,6 +106,7 @@ def build(
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
         raise _explained(failed, warehouse, manifest)
+    return [Model(result.node.schema, result.node.name, result.node.compiled_code) for result in _of_kind(results, "model")]
 
 
 def docs(*, project: Path, scratch: Path, manifest: Manifest) -> bytes:
