@@ -17,7 +17,7 @@
         concat_ws(' ', {% for column in key %}was.{{ quoted_name(column) }}::text{{ ', ' if not loop.last }}{% endfor %}) as row_key,
         cell.key as item,
         cell.value as value_before,
-        to_jsonb(now_known) ->> cell.key as value_after,
+        to_jsonb(now_known.*) ->> cell.key as value_after,
         coalesce(loads."partition", loads_before."partition") as lake_partition,
         loads."commit" as lake_commit
     from {{ relation }} as was
@@ -36,7 +36,7 @@
     cross join lateral {{ cells('was', identified_by=key) }} as cell
     where
         was.known_to {% if var('as_of') %}<= {{ as_of_literal() }}{% else %}< 'infinity'{% endif %}
-        and cell.value is distinct from to_jsonb(now_known) ->> cell.key
+        and cell.value is distinct from to_jsonb(now_known.*) ->> cell.key
         and cell.key not like 'adj%'
     {%- endif %}
 {%- endmacro %}

@@ -7,15 +7,15 @@
 {%- endmacro %}
 
 
-{# A raw table's rows that came with the new loads, or were closed by them. #}
+{# A raw table's rows that came with the new loads, or were closed by them; _is_closed, as no vendor's column begins with an underscore. #}
 {% macro rows_touched(relation) -%}
     {%- if not execute -%}
         {{ relation }}
     {%- elif not var('changes_only') or not is_loaded(relation) -%}
-        (select {{ columns_declared(relation) }}, false as is_closed limit 0)
+        (select {{ columns_declared(relation) }}, false as _is_closed limit 0)
     {%- else -%}
         (
-            select *, known_to < 'infinity' as is_closed
+            select *, known_to < 'infinity' as _is_closed
             from {{ relation }}
             where
                 _load_id in (select load_id from ops.new_loads where dataset = {{ quoted_text(relation.identifier) }})
