@@ -184,8 +184,8 @@ def _look_into_the_containers(stack: Stack) -> None:
 
 
 @pytest.mark.docker
-def test_the_jobs_role_cannot_read_prefects_database(stack: Stack) -> None:
-    connecting = "asyncpg.connect(host='postgres', user='finelt', database='prefect', password=sys.argv[1])"
+def test_a_role_of_the_warehouse_cannot_read_prefects_database(stack: Stack) -> None:
+    connecting = "asyncpg.connect(host='postgres', user='reader', database='prefect', password=sys.argv[1])"
     ask = f"import asyncio, asyncpg, sys; asyncio.run({connecting})"
     words = ["exec", "-T", "prefect", "python", "-c", ask, stack.settings["FINELT_WAREHOUSE_PASSWORD"]]
     done = subprocess.run(command.compose(stack.env_file, words), capture_output=True, text=True, check=False)

@@ -122,6 +122,7 @@ def _empty(stage: Stage, url: str) -> None:
         connection.execute("set lock_timeout = '20s'")
         connection.execute("drop schema if exists raw cascade")
         connection.execute("drop schema if exists stage cascade")
+    stage.server.prepare_roles(url.rpartition("/")[2])
 
 
 def _lake_reads(place: Path, done: threading.Event, enough: int) -> tuple[int, list[str]]:

@@ -268,11 +268,11 @@ def _compared(texts: list[str | None], distinct: set[str | None], typed: Callabl
 def _duplicates(contract: Contract, texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, str, Policy]]:
     yield from ((row, f"repeats the key of row {before}", "quarantine") for row, before in _repeated(contract.key, texts, distinct))
     policies = {field.name: field.policy for field in contract.fields}
-    for names in contract.unique:
-        policy = policies[names[0]] if len(names) == 1 else "quarantine"
-        for row, before in _repeated(names, texts, distinct):
-            if all(texts[name][row] is not None for name in names if name in texts):  # as in SQL, null is equal to nothing
-                yield row, f"repeats {', '.join(names)} of row {before}", policy
+    for unique in contract.unique:
+        policy = policies[unique[0]] if len(unique) == 1 else "quarantine"
+        for row, before in _repeated(unique, texts, distinct):
+            if all(texts[name][row] is not None for name in unique if name in texts):  # as in SQL, null is equal to nothing
+                yield row, f"repeats {', '.join(unique)} of row {before}", policy
 
 
 def _repeated(names: Sequence[str], texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jobkit.command import Job
 
 DOCS = "index.html"
+SCHEMAS = ("staging", "intermediate", "marts", "as_of", "as_of_internal", "ops")
 
 
 class Moment(click.ParamType[datetime]):
@@ -83,7 +84,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
 
 
 def check(_job: Job, *, warehouse: str, warehouse_password: str, project: str | None, docs: str | None, **_unused: object) -> None:
-    """Project, credentials, and the right to make schemas."""
+    """Project, credentials, and the rights to read raw tables and to make marts."""
     from jobkit import secrets, store  # noqa: PLC0415
     from jobkit.errors import MisconfiguredError  # noqa: PLC0415
 
@@ -94,8 +95,8 @@ def check(_job: Job, *, warehouse: str, warehouse_password: str, project: str | 
     if docs:
         store.open_store(docs).exists(DOCS)
     with books.opened(warehouse, secrets.resolve(warehouse_password)) as book:
-        if not book.rows("select has_database_privilege(current_database(), 'create') as may")[0]["may"]:
-            raise MisconfiguredError(f"{books.where_is(warehouse)}: the job's user may not create schemas; grant it CREATE on the database")
+        if missing := book.missing_right(SCHEMAS):
+            raise MisconfiguredError(f"{books.where_is(warehouse)}: the job's user lacks {missing}; grant it, as scripts/roles does")
 
 
 def plan(

@@ -2,9 +2,9 @@
 
     set finelt.as_of = '2013-01-15 12:00Z'; select * from as_of.fct_price_daily;
 
-The views are the models' own SQL over the raw tables as they were known then. Marts are in as_of; what they stand on, vendors' rows included,
-is in as_of_internal, so that whoever may read as_of reads marts alone: a view reads with the rights of its owner. All of it changes in one
-transaction, and only where a definition changed.
+The views are the models' own SQL over the raw tables as they were known then. Marts are in as_of; what they stand on, vendors' rows
+included, is in as_of_internal, so that whoever may read as_of reads marts alone: a view reads with the rights of its owner. All of it
+changes in one transaction, and only where a definition changed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,13 @@ MOMENT = """
 create or replace function as_of.moment() returns timestamptz language plpgsql stable parallel safe as $body$
 declare
     given text := nullif(current_setting('finelt.as_of', true), '');
+    day text := '(?!0000)\\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])';
+    time_of_day text := '([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d{1,6})?)?';
+    zone text := '(Z|[+-](0\\d|1[0-5])(:?[0-5]\\d)?)';
 begin
     if given is null then
         return '9999-12-31 00:00:00Z';
-    elsif given !~ '^(?!0000)\\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])[T ]([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d{1,6})?)?(Z|[+-](0\\d|1[0-5])(:?[0-5]\\d)?)$'
+    elsif given !~ ('^' || day || '[T ]' || time_of_day || zone || '$')
         or to_char((left(given, 8) || '01')::date + substr(given, 9, 2)::int - 1, 'YYYY-MM-DD') <> left(given, 10)
         or given::timestamptz > clock_timestamp()
     then

@@ -27,7 +27,6 @@ APPLICATION = "finelt transform"  # dbt's sessions; ours has another name
 PATIENCE_S = 60.0
 LOCK = "hashtextextended('finelt transform', 0)"
 OPS = """
-create schema if not exists ops;
 create table if not exists ops.transforms (
     transform_id bigint generated always as identity primary key,
     run_id text not null,
@@ -44,6 +43,25 @@ create table if not exists ops.transformed_loads (load_id bigint primary key);
 comment on table ops.transformed_loads is 'The loads that the marts are made of.';
 create table if not exists ops.new_loads (load_id bigint primary key, dataset text not null, known_at timestamptz);
 comment on table ops.new_loads is 'The loads that the newest build of the marts was about.';
+"""
+# A schema that is not there has to be made; one that is there is written to, and what is in it is replaced.
+_MISSING_RIGHTS = """
+with wanted as (select name, to_regnamespace(quote_ident(name)) as schema from unnest(%s::text[]) as name),
+raw as (select oid from pg_namespace where nspname = 'raw')
+select 'CREATE on the database ' || current_database() as missing from wanted
+where schema is null and not has_database_privilege(current_database(), 'create')
+union all
+select 'CREATE on the schema ' || name from wanted
+where schema is not null and not (has_schema_privilege(schema, 'create') and has_schema_privilege(schema, 'usage'))
+union all
+select 'the role that owns ' || name || '.' || relname from wanted
+join pg_class on relnamespace = schema and relkind in ('r', 'v') and not pg_has_role(relowner, 'usage')
+union all
+select 'USAGE on the schema raw' from raw where not has_schema_privilege(oid, 'usage')
+union all
+select 'SELECT on raw.' || relname from raw
+join pg_class on relnamespace = raw.oid and relkind in ('r', 'p') and not relispartition and not has_table_privilege(pg_class.oid, 'select')
+limit 1
 """
 
 
@@ -128,6 +146,11 @@ class Books:
         """Note what the marts of the build under way are made of."""
         self.rows("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
 
+    def missing_right(self, schemas: Sequence[str]) -> str | None:
+        """A right that the job's user lacks on the schemas that it writes or on raw tables, as GRANT names it; None where it has all."""
+        found = self.rows(_MISSING_RIGHTS, list(schemas))
+        return str(found[0]["missing"]) if found else None
+
     def has(self, marts: Sequence[str]) -> bool:
         """Whether the marts are all there."""
         there = self.rows("select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind in ('r', 'v')")
@@ -139,6 +162,8 @@ class Books:
 
         Gives whether it is enough to build what the loads in ops.new_loads touch: the marts are there and were made the same way.
         """
+        if self.rows("select to_regnamespace('ops') is null as missing")[0]["missing"]:
+            self.rows("create schema ops")  # where it is, no right to make one is needed
         self.rows(OPS)
         self._end_sessions()  # what a killed run left behind
         changes_only = self.has(marts) and self._made_the_same_way(shape)

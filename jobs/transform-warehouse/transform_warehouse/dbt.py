@@ -16,8 +16,8 @@ from jobkit import steps
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
 
 from transform_warehouse import books, lineage
-from transform_warehouse.aside import aside
 from transform_warehouse.as_of import Model
+from transform_warehouse.aside import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,8 @@ def build(
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
         raise _explained(failed, warehouse, manifest)
-    return [Model(result.node.schema, result.node.name, result.node.compiled_code) for result in _of_kind(results, "model")]
+    models = _of_kind(results, "model")
+    return [Model(result.node.schema, result.node.name, getattr(result.node, "compiled_code", None) or "") for result in models]
 
 
 def docs(*, project: Path, scratch: Path, manifest: Manifest) -> bytes:
