@@ -103,7 +103,7 @@ def prepare(connection: psycopg.Connection[Any], wanted: Sequence[Role], passwor
     with connection.transaction():
         connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
         connection.execute(_ONLY_ONE)
-        if _is(connection, "has_database_privilege('public', current_database(), 'connect, create, temporary')"):
+        if _is(connection, "select has_database_privilege('public', current_database(), 'connect, create, temporary')"):
             _run(connection, "revoke all on database {} from public", connection.info.dbname)
         for role in wanted:
             _make_role(connection, role, passwords.get(role.name))
@@ -113,16 +113,16 @@ def prepare(connection: psycopg.Connection[Any], wanted: Sequence[Role], passwor
         for role in wanted:
             readable = {schema for _, schema in role.reads}
             for schema in schemas:
-                may = _is(connection, "has_schema_privilege(%s, %s, 'usage')", role.name, schema)
+                may = _is(connection, "select has_schema_privilege(%s, %s, 'usage')", role.name, schema)
                 if may and schema not in readable and schema not in role.owns:
                     _run(connection, "revoke all on schema {} from {}", schema, role.name)
             for owner, schema in role.reads:
                 _let_read(connection, owner, schema, role.name)
 
 
-def _is(connection: psycopg.Connection[Any], condition: LiteralString, *values: str) -> bool:
-    """Whether a condition holds."""
-    return bool(connection.execute("select " + condition, values).fetchall()[0][0])
+def _is(connection: psycopg.Connection[Any], question: LiteralString, *values: str) -> bool:
+    """Whether a query gives true."""
+    return bool(connection.execute(question, values).fetchall()[0][0])
 
 
 def _run(connection: psycopg.Connection[Any], statement: LiteralString, *names: str) -> None:
@@ -133,18 +133,18 @@ def _run(connection: psycopg.Connection[Any], statement: LiteralString, *names: 
 def _make_role(connection: psycopg.Connection[Any], role: Role, password: str | None) -> None:
     """The role is there, with this password, and may connect; it makes no schema of its own."""
     database = connection.info.dbname
-    if not _is(connection, "count(*) > 0 from pg_roles where rolname = %s", role.name):
+    if not _is(connection, "select count(*) > 0 from pg_roles where rolname = %s", role.name):
         _run(connection, "create role {} nologin", role.name)
     if password is not None:
         hashed = connection.pgconn.encrypt_password(password.encode(), role.name.encode())  # so that no log of the server has it
         login = sql.SQL("alter role {} login password {}")
         connection.execute(login.format(sql.Identifier(role.name), sql.Literal(hashed.decode())))
-    if not _is(connection, "pg_has_role(%s, 'member')", role.name):
+    if not _is(connection, "select pg_has_role(%s, 'member')", role.name):
         _run(connection, "grant {} to current_user", role.name)  # only who is in it may say who reads what it makes
-    if _is(connection, "has_database_privilege(%s, %s, 'create')", role.name, database):
+    if _is(connection, "select has_database_privilege(%s, %s, 'create')", role.name, database):
         _run(connection, "revoke create on database {} from {}", database, role.name)
     for right in ("connect",) if role.name == READER else ("connect", "temporary"):
-        if not _is(connection, "has_database_privilege(%s, %s, %s)", role.name, database, right):
+        if not _is(connection, "select has_database_privilege(%s, %s, %s)", role.name, database, right):
             connection.execute(
                 sql.SQL("grant {} on database {} to {}").format(sql.SQL(right), sql.Identifier(database), sql.Identifier(role.name))
             )
@@ -152,9 +152,9 @@ def _make_role(connection: psycopg.Connection[Any], role: Role, password: str | 
 
 def _hand_over(connection: psycopg.Connection[Any], schema: str, role: str) -> None:
     """The schema and all in it belong to the role."""
-    if not _is(connection, "to_regnamespace(%s) is not null", _quoted(schema)):
+    if not _is(connection, "select to_regnamespace(%s) is not null", _quoted(schema)):
         _run(connection, "create schema {} authorization {}", schema, role)
-    elif _is(connection, "nspowner <> %s::regrole from pg_namespace where nspname = %s", _quoted(role), schema):
+    elif _is(connection, "select nspowner <> %s::regrole from pg_namespace where nspname = %s", _quoted(role), schema):
         _run(connection, "alter schema {} owner to {}", schema, role)
     names = {"schema": _quoted(schema), "role": _quoted(role)}
     for relation, kind in connection.execute(_OF_OTHERS, names).fetchall():
@@ -168,7 +168,7 @@ def _hand_over(connection: psycopg.Connection[Any], schema: str, role: str) -> N
 def _let_read(connection: psycopg.Connection[Any], owner: str, schema: str, role: str) -> None:
     """What is in the schema the role may read, and what its owner will make there."""
     names = {"owner": _quoted(owner), "schema": _quoted(schema), "role": _quoted(role)}
-    if not _is(connection, "has_schema_privilege(%s, %s, 'usage')", role, schema):
+    if not _is(connection, "select has_schema_privilege(%s, %s, 'usage')", role, schema):
         _run(connection, "grant usage on schema {} to {}", schema, role)
     for (relation,) in connection.execute(_UNREADABLE, names).fetchall():
         connection.execute(sql.SQL("grant select on {} to {}").format(sql.Identifier(schema, relation), sql.Identifier(role)))

@@ -10,6 +10,7 @@ changes in one transaction, and only where a definition changed.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ begin
 end
 $body$
 """
+_GONE = re.compile(r"^(?:\w+:\s+)?drop cascades to (\D.*)$", re.MULTILINE)  # a line that names one object
 _MOMENT = sql.SQL("(select as_of.moment())")
 _RAW_COLUMNS = """
 select n.nspname::text as schema, c.relname::text as table, array_agg(a.attname::text order by a.attnum) as columns
@@ -63,7 +65,10 @@ join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdroppe
 where (n.nspname, c.relname) in (select * from unnest(%s::text[], %s::text[])) and c.relkind in ('r', 'p', 'v')
 group by 1, 2
 """
-_THERE = "select n.nspname::text as schema, c.relname::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+_THERE = """
+select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'v' and n.nspname = any(%s)
+"""
 
 
 @dataclass(frozen=True)
@@ -101,15 +106,15 @@ def refresh(book: Books, log: logging.Logger, models: Sequence[Model], sources: 
 
     def change(cursor: Any) -> list[str]:  # noqa: ANN401  psycopg2 has no types
         digest = _digest(wanted, cursor)
-        cursor.execute(_THERE + " where c.relkind = 'v' and n.nspname = any(%s)", [list(SCHEMAS)])
+        cursor.execute(_THERE, [list(SCHEMAS)])
         there = set(cursor.fetchall())
         cursor.execute("select obj_description(to_regnamespace('as_of'), 'pg_namespace')")
         if there == {(view.schema, view.name) for view in wanted} and str(cursor.fetchone()[0]).endswith(digest):
             return []
         return _replace(cursor, wanted, there, digest)
 
-    for notice in book.in_transaction(change):
-        log.warning("as-of views", extra={"notice": notice})
+    for what in book.in_transaction(change):
+        log.warning("dropped with the as-of views it stood on", extra={"dropped": what})
 
 
 def views(models: Sequence[Model], raw: Mapping[tuple[str, str], Sequence[str]], database: str) -> Iterator[View]:
@@ -155,12 +160,12 @@ def _select(schema: str, name: str, columns: Sequence[str], known_to: sql.Compos
 
 
 def _digest(wanted: Sequence[View], cursor: Any) -> str:  # noqa: ANN401
-    whole = sql.Composed([part for view in wanted for part in (view.relation, view.query)]).as_string(cursor)
-    return hashlib.sha256((MOMENT + whole).encode()).hexdigest()[:16]
+    whole = sql.Composed([sql.SQL(MOMENT), *(part for view in wanted for part in (view.relation, view.query))])
+    return hashlib.sha256(whole.as_string(cursor).encode()).hexdigest()[:16]
 
 
 def _replace(cursor: Any, wanted: Sequence[View], there: set[tuple[str, str]], digest: str) -> list[str]:  # noqa: ANN401
-    """Run each statement on its own, in the open transaction; gives what the server says of objects that had to go."""
+    """Run each statement on its own, in the open transaction; gives the objects of others that had to go."""
     notices = cursor.connection.notices
     notices.clear()
     cursor.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
@@ -174,7 +179,8 @@ def _replace(cursor: Any, wanted: Sequence[View], there: set[tuple[str, str]], d
         _make(cursor, view)
     for schema, name in sorted(there - {(view.schema, view.name) for view in wanted}):
         cursor.execute(sql.SQL("drop view if exists {} cascade").format(sql.Identifier(schema, name)))
-    return [line.strip() for notice in notices if "drop cascades" in notice for line in notice.splitlines()]
+    gone = (match[1] for notice in notices for match in _GONE.finditer(notice))
+    return [what for what in gone if not what.startswith(tuple(f"view {schema}." for schema in SCHEMAS))]
 
 
 def _make(cursor: Any, view: View) -> None:  # noqa: ANN401

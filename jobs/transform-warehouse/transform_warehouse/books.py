@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg2  # type: ignore[import-untyped]
 from jobkit import steps
 from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
+from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
 from transform_warehouse.aside import aside
@@ -71,7 +72,7 @@ class Books:
     def __init__(self, connection: Any) -> None:  # noqa: ANN401  psycopg2 has no types
         self._connection = connection
 
-    def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
+    def rows(self, statement: str | sql.Composable, *values: object) -> list[dict[str, Any]]:
         """What a statement returns, as dicts; empty for one that returns nothing."""
 
         def call() -> list[dict[str, Any]]:

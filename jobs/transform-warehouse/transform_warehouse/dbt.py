@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from jobkit import steps
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
+from psycopg2 import sql  # type: ignore[import-untyped]
 
 from transform_warehouse import books, lineage
 from transform_warehouse.as_of import Model
@@ -170,7 +171,8 @@ def _failed_test(result: RunResult, warehouse: books.Books, manifest: Manifest) 
     statement, failures = getattr(result.node, "compiled_code", ""), result.failures or 0
     if not lineage.shows_values(manifest, result.node.unique_id):
         return f"test {result.node.name} failed on {failures} rows, which may hold confidential values and are not shown"
-    rows = warehouse.rows(f"select * from (\n{statement}\n) as failing limit {SHOWN}")
+    failing = sql.SQL("select * from (\n{}\n) as failing limit {}").format(sql.SQL(statement), sql.Literal(SHOWN))
+    rows = warehouse.rows(failing)
     shown = ", ".join(json.dumps(row, default=str) for row in rows)
     more = f" and {failures - len(rows)} more" if failures > len(rows) else ""
     return f"test {result.node.name} failed on {failures} rows: {shown}{more}"
