@@ -139,7 +139,7 @@ def _make_role(connection: psycopg.Connection[Any], role: Role, password: str | 
         hashed = connection.pgconn.encrypt_password(password.encode(), role.name.encode())  # so that no log of the server has it
         login = sql.SQL("alter role {} login password {}")
         connection.execute(login.format(sql.Identifier(role.name), sql.Literal(hashed.decode())))
-    if not _is(connection, "select pg_has_role(%s, 'member')", role.name):
+    if not _is(connection, "select pg_has_role(%s, 'usage')", role.name):
         _run(connection, "grant {} to current_user", role.name)  # only who is in it may say who reads what it makes
     if _is(connection, "select has_database_privilege(%s, %s, 'create')", role.name, database):
         _run(connection, "revoke create on database {} from {}", database, role.name)
