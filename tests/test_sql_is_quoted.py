@@ -20,7 +20,7 @@ DBT = [path for path in sorted((ROOT / "dbt").rglob("*.sql")) if not {"target", 
 STATEMENT = re.compile(
     r"\s*(select|insert into|update|delete from|create|drop|alter|grant|revoke|truncate|copy|comment on|with|set local)\s", re.IGNORECASE
 )
-QUOTING = {"quoted", "literal"}  # of publish_marts.warehouse, whose image has no psycopg
+QUOTING = {"quoted", "literal", "_list"}  # of publish_marts, whose image has no psycopg; the last is literals with commas
 # A Jinja expression between quotes, or joined to one; adapter.quote, which leaves quotes inside a name as they are.
 UNQUOTED = re.compile(r"adapter\.quote\b|[\"']\{\{|\}\}[\"']|[\"']'\"?\s*~|~\s*\"?'[\"']|'\"\s*~|~\s*\"'")
 NESTED = re.compile(r'pre_hook="\{\{ \w+\([^"]*\) \}\}"')  # a macro's call, which dbt renders later

@@ -136,8 +136,8 @@ def _frame(warehouse: Warehouse, sql: str, types: dict[str, str]) -> pd.DataFram
     return frame
 
 
-def _list(texts: Iterable[str]) -> str:
-    return ", ".join(literal(text) for text in texts) or "null"
+def _list(texts: Iterable[str]) -> Sql:
+    return Sql(", ".join(literal(text) for text in texts) or "null")
 
 
 def _freshness(warehouse: Warehouse, datasets: Sequence[str]) -> pd.DataFrame:

@@ -32,7 +32,7 @@ SCHEMAS = {
 RESTATED = "stg_lake__cells_restated"  # the one model that asks which versions of a row there were
 LOCK_TIMEOUT_MS = 60_000
 # The pattern and the two comparisons leave nothing to the cast that follows them but a moment that there was: a function that catches
-# errors would keep a query from running in parallel. The job's option --as-of takes and refuses the same.
+# errors would keep a query from running in parallel. The job's option --as-of takes and refuses the same, in the same words.
 MOMENT = """
 create or replace function as_of.moment() returns timestamptz language plpgsql stable parallel safe as $body$
 declare
@@ -48,7 +48,7 @@ begin
         or given::timestamptz > clock_timestamp()
     then
         raise exception using errcode = 'invalid_parameter_value', message = format(
-            'finelt.as_of is %L; expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z', given
+            'as-of is %L; expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z', given
         );
     end if;
     return given::timestamptz;
