@@ -102,6 +102,7 @@ def _batch(stage: Stage, base: Path, base_url: str, size: int, rng: random.Rando
     place, url = stage.fresh("lake"), stage.database(base_url.rpartition("/")[2])
     shutil.copytree(base, place)
     parts = {part: max(share * size // BATCH, 1) for part, share in PARTS.items()}
+    parts["prices"] += max(size - sum(parts.values()), 0)
     names = {part: _names(rng, number, columns=part in ("prices", "market")) for part, number in parts.items()}
     before = _state(stage, url, last := _last_load(stage, url))
     _commit_as_earlier_versions_did(Lake(str(place)), names["lake"])
