@@ -79,7 +79,7 @@ def job(warehouse: Warehouse, project: Path) -> Callable[..., subprocess.Popen[s
 
 def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
     """The receipt of a job: the one thing on its stdout."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     (line,) = out.splitlines()
     receipt: dict[str, Any] = {**json.loads(line), "stderr": err}
     assert receipt["exit_code"] == process.returncode
@@ -103,7 +103,7 @@ def prices_locked(warehouse: Warehouse) -> Iterator[None]:
 
 
 def until(warehouse: Warehouse, condition: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not warehouse.rows(f"select 1 from pg_stat_activity where {condition}"):
         assert time.monotonic() < deadline, condition
         time.sleep(0.05)
