@@ -13,7 +13,18 @@ from jobkit import names
 from jobkit.contract import MOST_COLUMNS, Contract, Field, enforce, load, parquet
 from jobkit.errors import BadDataError
 
-RULES = Contract("t", "rows", (Field("day", "date", required=True),), ("day",), "year(day)", "none", "evolve", "string", max_bad_rows=1.0)
+RULES = Contract(
+    "t",
+    "rows",
+    (Field("day", "date", required=True),),
+    ("day",),
+    "year(day)",
+    "none",
+    "evolve",
+    "string",
+    max_bad_rows=1.0,
+    classification="public",
+)
 DAY = {"day": ["2012-12-31"]}
 
 
@@ -111,3 +122,9 @@ def test_a_contract_with_a_name_that_is_not_plain_is_refused(name: str, tmp_path
     )
     with pytest.raises(BadDataError, match="cannot be a column's name"):
         load(path)
+
+
+def test_no_message_repeats_a_name_where_values_are_not_shown() -> None:
+    """Without a header the first row is taken for one."""
+    hidden = RULES.__class__(**{**vars(RULES), "classification": "confidential"})
+    assert enforce(hidden, {**DAY, "ACCT;998877": ["x"]}).warnings == ()

@@ -72,9 +72,13 @@ class Mart:
     datasets: tuple[str, ...] | None = None
 
     @property
-    def where(self) -> str:
+    def where(self) -> Sql:
         """The rows that count, as a condition."""
-        return "true" if self.datasets is None else f"{quoted(DATASET_COLUMN)} in ({', '.join(map(literal, self.datasets)) or 'null'})"
+        return (
+            Sql("true")
+            if self.datasets is None
+            else Sql(f"{quoted(DATASET_COLUMN)} in ({', '.join(map(literal, self.datasets)) or 'null'})")
+        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ def query(mart: Mart) -> str:
     types = {column.name: column.type for column in mart.columns}
     order = Sql(", ".join(_ordering(name, types[name]) for name in in_order))
     template = "select {columns} from marts.{mart} as mart where {where} order by {order}"
-    return compose(template, columns=columns, mart=quoted(mart.name), where=Sql(mart.where), order=order)
+    return compose(template, columns=columns, mart=quoted(mart.name), where=mart.where, order=order)
 
 
 def _expression(column: Column) -> str:
