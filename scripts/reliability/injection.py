@@ -155,8 +155,10 @@ def _answers(names: Mapping[str, list[str]]) -> dict[str, tuple[str, bytes]]:
     csv.writer(curve).writerows([["Date", *tenors], *([f"01/0{day}/2011", *["1.5"] * len(tenors)] for day in (3, 4))])
     return {
         "/tiingo/daily/": ("application/json", json.dumps(days).encode()),
-        "/daily-treasury-rates.csv/": ("text/csv", curve.getvalue().encode()),
-        "/aggs/grouped/": ("application/json", json.dumps(market).encode()),
+        "/daily-treasury-rates.csv/2011/": ("text/csv", curve.getvalue().encode()),
+        "/stocks/2013-02-08": ("application/json", json.dumps(market).encode()),
+        "/daily-treasury-rates.csv/": ("text/csv", b"Date,1 Mo\n"),  # of the days before, which every run asks for again
+        "/aggs/grouped/": ("application/json", json.dumps({**market, "resultsCount": 0, "queryCount": 0, "results": []}).encode()),
         "company_tickers": ("application/json", json.dumps(filers).encode()),
     }
 
