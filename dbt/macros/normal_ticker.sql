@@ -17,7 +17,7 @@
     ] -%}
     {%- set form = namespace(sql="case when " ~ ticker ~ " ~ '[A-Z]' then " ~ ticker ~ " else upper(" ~ ticker ~ ") end") -%}
     {%- for step in steps -%}
-        {%- set form.sql = "regexp_replace(" ~ form.sql ~ ", '" ~ step[0] ~ "', '" ~ step[1] ~ "'" ~ (", '" ~ step[2] ~ "'" if step | length > 2 else "") ~ ")" -%}
+        {%- set form.sql = 'regexp_replace(' ~ form.sql ~ ', ' ~ step | map('quoted_text') | join(', ') ~ ')' -%}
     {%- endfor -%}
     case when {{ ticker }} ~ '^[A-Z0-9]+$' then {{ ticker }} else upper({{ form.sql }}) end
 {%- endmacro %}

@@ -2,9 +2,10 @@
 {% macro optional_column(relation, name, type) -%}
     {%- if execute and is_loaded(relation) -%}
         {%- set found = run_query(
-            "select count(*) from pg_attribute where attrelid = '" ~ relation.include(database=false) ~ "'::regclass and attname = '" ~ name ~ "'"
+            'select count(*) from pg_attribute where attrelid = ' ~ quoted_text(relation.include(database=false)) ~ '::regclass'
+            ~ ' and attname = ' ~ quoted_text(name)
         ).columns[0].values()[0] -%}
-        {{ return(adapter.quote(name) if found else 'null::' ~ type) }}
+        {{ return(quoted_name(name) if found else 'null::' ~ type) }}
     {%- endif -%}
-    {{ return(adapter.quote(name)) }}
+    {{ return(quoted_name(name)) }}
 {%- endmacro %}

@@ -7,22 +7,25 @@
 {%- endmacro %}
 
 
-{# A raw table's rows that came with the new loads of its dataset, or were closed by them. #}
+{#
+    A raw table's rows that came with the new loads of its dataset, or were closed by them; _is_closed, as no vendor's column begins with
+    an underscore.
+#}
 {% macro rows_touched(relation, dataset=none) -%}
     {%- set dataset = dataset or relation.identifier -%}
     {%- if not execute -%}
         {{ relation }}
     {%- elif not var('changes_only') or not is_loaded(relation) -%}
-        (select {{ columns_declared(relation) }}, false as is_closed limit 0)
+        (select {{ columns_declared(relation) }}, false as _is_closed limit 0)
     {%- else -%}
         (
-            select *, known_to < 'infinity' as is_closed
+            select *, known_to < 'infinity' as _is_closed
             from {{ relation }}
             where
-                _load_id in (select load_id from ops.new_loads where dataset = '{{ dataset }}')
+                _load_id in (select load_id from ops.new_loads where dataset = {{ quoted_text(dataset) }})
                 or (
                     known_to < 'infinity'
-                    and known_to in (select known_at from ops.new_loads where dataset = '{{ dataset }}')
+                    and known_to in (select known_at from ops.new_loads where dataset = {{ quoted_text(dataset) }})
                 )
         )
     {%- endif -%}
@@ -54,7 +57,7 @@
 
 
 {% macro forget_days(dataset, day) -%}
-    {{ forget('mine.' ~ day ~ " in (select day from " ~ ref('stg_lake__touched') ~ " where dataset = '" ~ dataset ~ "')") }}
+    {{ forget('mine.' ~ quoted_name(day) ~ ' in (select day from ' ~ ref('stg_lake__touched') ~ ' where dataset = ' ~ quoted_text(dataset) ~ ')') }}
 {%- endmacro %}
 
 
@@ -89,7 +92,7 @@
         (
             select *
             from {{ relation }}
-            where trade_date >= (select coalesce(min(date_trunc('{{ whole }}', from_date)), 'infinity') from {{ touched }})
+            where trade_date >= (select coalesce(min(date_trunc({{ quoted_text(whole) }}, from_date)), 'infinity') from {{ touched }})
         )
     {%- else -%}
         {{ relation }}

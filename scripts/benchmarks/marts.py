@@ -27,7 +27,8 @@ QUERIES = {
     "everything": "select count(*), sum(close), max(volume) from {rows}",
 }
 PLAIN = "(select * from raw.tiingo_prices where known_to = 'infinity') as current"
-VIEW = "as_of.tiingo_prices"
+TRANSFORM = "transform-warehouse"
+VIEW = "as_of_internal.tiingo_prices"
 # Prices go up and down by as much as makes no two tickers alike; no dividends, no splits.
 FILL = """
 with session as (select session_date, row_number() over (order by session_date) as n from marts.dim_calendar
@@ -125,9 +126,9 @@ def _transform(server: postgres.Postgres, *words: str) -> float:
         "transform_warehouse",
         "run",
         "--warehouse",
-        server.url,
+        server.url_of(TRANSFORM),
         "--warehouse-password",
-        server.password_reference,
+        server.password_reference_of(TRANSFORM),
     ]
     began = time.perf_counter()
     subprocess.run([*command, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})  # noqa: S603

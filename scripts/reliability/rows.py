@@ -17,7 +17,7 @@ from jobkit.lake import Draft, Lake
 from jobkit.store import FileStore
 
 from orchestration import extracts
-from scripts.reliability import corrections, faulty, kills, malformed, outages, publication, scene
+from scripts.reliability import corrections, faulty, injection, kills, malformed, outages, publication, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,6 +122,7 @@ def _empty(stage: Stage, url: str) -> None:
         connection.execute("set lock_timeout = '20s'")
         connection.execute("drop schema if exists raw cascade")
         connection.execute("drop schema if exists stage cascade")
+    stage.server.prepare_roles(url.rpartition("/")[2])
 
 
 def _lake_reads(place: Path, done: threading.Event, enough: int) -> tuple[int, list[str]]:
@@ -439,6 +440,17 @@ def hostile(stage: Stage, much: Much, rng: random.Random) -> Row:
     )
 
 
+def injected(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Names that want to be SQL, through every job."""
+    found = injection.all_names(stage, much.names, rng)
+    return Row(
+        "Hostile names of columns, tickers, datasets and partitions (quotes, SQL, comments, $$, backslashes, Jinja, NUL), vendor to site",
+        found.names,
+        f"{found.columns:,} columns in raw tables; roles, objects and others' rows as they were; {found.refused:,} places refused",
+        found.wrong[:3],
+    )
+
+
 def canaries(stage: Stage, much: Much, rng: random.Random) -> Row:  # noqa: ARG001  every row is called the same way
     """A secret through every job that takes one, where it goes well and where it does not."""
     wrong, trials = [], 0
@@ -492,6 +504,7 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "repeats": repeated,
     "malformed": broken,
     "hostile": hostile,
+    "injection": injected,
     "canaries": canaries,
     "publication": withheld,
 }

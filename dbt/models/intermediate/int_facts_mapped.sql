@@ -41,7 +41,7 @@ mapped as (
     inner join {{ ref('concept_map') }} as concept_map using (taxonomy, tag)
     inner join {{ ref('int_next_sessions') }} as days on days.day = facts.filed_date
     where
-        facts.form in ({{ "'" ~ periodic_forms() | join("', '") ~ "'" }})
+        facts.form in ({% for form in periodic_forms() %}{{ quoted_text(form) }}{{ ', ' if not loop.last }}{% endfor %})
         and facts.period_end <= facts.filed_date
         and facts.period_end >= coalesce(facts.period_start, facts.period_end)
 ),

@@ -5,7 +5,7 @@ with flows as (
         *,
         period_end - period_start + 1 as period_days,
         array_agg(known_from) over (partition by cik, concept, unit)
-        || array_agg(known_to) filter (where known_to < 'infinity') over (partition by cik, concept, unit) as news_dates
+        || array_agg(known_to) filter (where known_to < {{ end_of_time() }}) over (partition by cik, concept, unit) as news_dates
     from {{ ref('fct_fundamental') }}
     where period_start is not null and unit <> 'shares'
 ),
@@ -108,7 +108,7 @@ select
     concept,
     unit,
     news_date as known_from,
-    lead(news_date, 1, 'infinity'::date) over (partition by cik, concept, unit order by news_date) as known_to,
+    lead(news_date, 1, {{ end_of_time() }}) over (partition by cik, concept, unit order by news_date) as known_to,
     coalesce(ytd_period_end, year_period_end) as period_end,
     case when null_reason is null then year_value + coalesce(ytd_value - prior_value, 0) end as ttm_value,
     null_reason,

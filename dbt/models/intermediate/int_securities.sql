@@ -179,7 +179,7 @@ listed_as as (
         coalesce(now_borne.symbol, spans.symbol) as listed_symbol,
         case when spans.is_stated then now_borne.symbol is not null else spans.is_newest end as is_listed_now
     from spans
-    left join history as now_borne on now_borne.security_id = spans.security_id and now_borne.valid_to >= '9999-12-31'
+    left join history as now_borne on now_borne.security_id = spans.security_id and now_borne.valid_to >= {{ end_of_time() }}
 ),
 
 -- the list begins with our first copy of it: prices from before have the first issuer that it names for a ticker still borne
@@ -320,7 +320,7 @@ spanned as (
         judged.first_current_session as first_session,
         judged.last_current_session as last_session,
         case when judged.first_year > min(judged.first_year) over spans then make_date(judged.first_year, 1, 1) else '-infinity' end as valid_from,
-        lead(make_date(judged.first_year, 1, 1), 1, 'infinity'::date) over spans as valid_to
+        lead(make_date(judged.first_year, 1, 1), 1, {{ end_of_time() }}) over spans as valid_to
     from judged
     left join {{ ref('security_terms') }} as terms using (security_id)
     window

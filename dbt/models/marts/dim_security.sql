@@ -20,8 +20,8 @@ select
     securities.adr_ratio,
     coalesce(history.valid_from, securities.first_traded) as valid_from,
     case
-        when history.valid_to is not null then history.valid_to
-        when securities.is_newest then 'infinity'::date
+        when history.valid_to is not null then least(history.valid_to, {{ end_of_time() }})
+        when securities.is_newest then {{ end_of_time() }}
         else securities.last_traded + 1
     end as valid_to
 from securities

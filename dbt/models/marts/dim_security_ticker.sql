@@ -19,7 +19,7 @@ by_prices as (
         security_id,
         symbol,
         first_session as valid_from,
-        least(valid_to, date '9999-12-31') as valid_to
+        least(valid_to, {{ end_of_time() }}) as valid_to
     from securities
     where symbol not in (select stated.symbol from stated)
     order by symbol, securities.valid_from, ticker
@@ -30,7 +30,7 @@ borne as (
         security_id,
         symbol,
         valid_from,
-        least(valid_to, date '9999-12-31') as valid_to
+        least(valid_to, {{ end_of_time() }}) as valid_to
     from stated
     where security_id in (select securities.security_id from securities)
     union all
@@ -51,7 +51,7 @@ listed as (
         versions.ticker,
         versions.symbol,
         min((versions.listed_from at time zone 'UTC')::date) as valid_from,
-        least(max((versions.listed_to at time zone 'UTC')::date), date '9999-12-31') as valid_to
+        least(max((versions.listed_to at time zone 'UTC')::date), {{ end_of_time() }}) as valid_to
     from (select distinct security_id, listed_symbol, cik from securities where is_listed) as securities
     inner join {{ ref('stg_sec__filer_versions') }} as versions on versions.symbol = securities.listed_symbol
     group by securities.security_id, versions.ticker, versions.symbol
@@ -63,7 +63,7 @@ select
     ticker,
     symbol,
     first_session as valid_from,
-    least(valid_to, date '9999-12-31') as valid_to
+    least(valid_to, {{ end_of_time() }}) as valid_to
 from securities
 union all
 select

@@ -28,7 +28,7 @@ select
     filed_date,
     known_from,
     least(
-        lead(known_from, 1, 'infinity'::date) over (
+        lead(known_from, 1, {{ end_of_time() }}) over (
             partition by cik, concept, unit, period_start, period_end order by known_from
         ),
         usable_to

@@ -6,7 +6,7 @@ from (
     select
         array_remove(array[
             {%- for condition in conditions %}
-            case when ({{ condition }}) is false then '{{ condition | replace("'", "''") }}' end{{ ',' if not loop.last }}
+            case when ({{ condition }}) is false then {{ quoted_text(condition) }} end{{ ',' if not loop.last }}
             {%- endfor %}
         ], null) as broken,
         rows_held.*

@@ -30,6 +30,8 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
         raise BadDataError(f"the ECB file is empty or no CSV: {error}") from None
     if header[:2] != ["Date", "USD"] or any(len(row) != len(header) for row in rows):
         raise BadDataError(f"the ECB file does not begin with Date, USD or has ragged rows; its header is {header[:5]}")
+    if len(named := [name for name in header if name]) > len(set(named)):
+        raise BadDataError(f"the ECB file has two columns of one name; its header is {', '.join(header)[:300]}")
     rows = [[_iso(row[0]), *row[1:]] for row in rows]
     key = (lambda row: f"date={row[0]}") if ask.dataset == "ecb_fx_rates_daily" else (lambda row: f"year={row[0][:4]}")
     grouped = groupby(sorted(rows, key=key), key)

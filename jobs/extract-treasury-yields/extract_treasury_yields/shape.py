@@ -26,6 +26,8 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
         raise BadDataError(f"the Treasury's answer for {partition} is empty or no CSV; it begins {body[:40]!r}") from None
     if header[0] != "Date" or any(len(row) != len(header) for row in rows):
         raise BadDataError(f"the Treasury's file for {partition} does not begin with Date or has ragged rows; its header is {header[:4]}")
+    if len(set(header)) < len(header):
+        raise BadDataError(f"the Treasury's file for {partition} has two columns of one name; its header is {', '.join(header)[:200]}")
     rows = [[_iso(row[0]), *row[1:]] for row in rows]
     if strays := {row[0][:4] for row in rows} - {partition.removeprefix("year=")}:
         raise BadDataError(f"the Treasury's file for {partition} holds days of {', '.join(sorted(strays))}")

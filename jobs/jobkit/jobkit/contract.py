@@ -16,6 +16,7 @@ from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from jobkit import names
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ Distinct = dict[str, set[str | None]]  # what a column holds, each text once: fa
 
 ROW_NUMBER = "_row_number"
 SHOWN_VALUES = 10  # of those that a column may have
+VENDOR_NAME = "vendor_name"  # in a Parquet column's metadata: what the vendor calls it, as JSON, where that is no plain name
+MOST_COLUMNS = 1_000  # a Postgres table has at most 1,600
+NAMES_SHOWN = 5
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})")
@@ -50,7 +54,7 @@ WITHHELD = "values withheld: "  # how the reasons of a row begin whose values ar
 
 @dataclass(frozen=True)
 class Field:
-    """One column: its vendor name, type, and the rules its values keep.
+    """One column: its name, type, and the rules its values keep. `vendor_name` is set where the vendor has no plain one (jobkit.names).
 
     `rounding` says what becomes of digits beyond the type's scale. none: they make the value bad. noise: they are dropped where they are
     the last bits of a double (9.990000000000002 is 9.99; 12.345 is never 12.35). measured: the value is rounded, half to even.
@@ -74,6 +78,7 @@ class Field:
     max_length: int | None = None
     pattern: str | None = None
     values: tuple[Decimal | str, ...] | None = None
+    vendor_name: str | None = None
 
 
 class Rule(NamedTuple):
@@ -147,12 +152,14 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     `columns` hold the vendor's values as text (or None), all of one length. Good plus quarantined plus dropped equals read.
     Raises BadDataError when the columns themselves, a row under policy `fail`, or too many rows break the contract.
     """
-    fields = _resolved(contract, columns)
+    fields, columns = _resolved(contract, columns)
     read = len(next(iter(columns.values()), []))
     sent, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
-    texts, distinct, warnings = _rounded(contract, fields, sent, distinct)
+    texts, distinct, rounded = _rounded(contract, fields, sent, distinct)
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
+    renamed = [field for field in fields if field.vendor_name is not None] if contract.shows_values else []
+    warnings = [*(f"column {names.shown(str(field.vendor_name))} is stored as {field.name}" for field in renamed), *rounded]
     for row, reason, policy in chain(_violations(contract, fields, texts, distinct), _broken_rules(contract, fields, texts, distinct)):
         if policy == "warn":
             warnings.append(f"row {row + 1}: {reason}")
@@ -168,8 +175,13 @@ def enforce(contract: Contract, columns: Columns) -> Good:
     return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings))
 
 
-def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
-    """The contract's fields that matter here: those sent, and new ones where the contract lets it evolve."""
+def _resolved(contract: Contract, columns: Columns) -> tuple[tuple[Field, ...], Columns]:
+    """The contract's fields that matter here, those sent and new ones where the contract lets it evolve; and the columns by their names.
+
+    A new field whose name is not plain gets another one (jobkit.names): refused, it would let a vendor stop the pipeline.
+    """
+    if len(columns) > MOST_COLUMNS:
+        raise BadDataError(f"{contract.dataset}: the vendor sends {len(columns):,} columns; a dataset may have {MOST_COLUMNS:,}")
     known = {field.name for field in contract.fields}
     missing = [field.name for field in contract.fields if field.name not in columns and (field.required or field.evolution == "freeze")]
     if missing:
@@ -179,15 +191,22 @@ def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
     new = [name for name in columns if name not in known]
     if new and contract.new_fields == "freeze":
         raise BadDataError(f"{contract.dataset}: the vendor sends {_new_fields(contract, new)}; add them to the contract or let it evolve")
-    sent = tuple(field for field in contract.fields if field.name in columns)
-    return sent + tuple(Field(name, contract.new_field_type) for name in new)
+    fields = [field for field in contract.fields if field.name in columns]
+    for name in new:
+        safe = names.safe(name)
+        fields.append(Field(safe, contract.new_field_type, vendor_name=None if safe == name else name))
+    named = {field.name: columns[field.name if field.vendor_name is None else field.vendor_name] for field in fields}
+    if len(named) < len(fields):
+        raise BadDataError(f"{contract.dataset}: two of the vendor's new columns would get the same name; look at the answer")
+    return tuple(fields), named
 
 
-def _new_fields(contract: Contract, names: list[str]) -> str:
+def _new_fields(contract: Contract, new: list[str]) -> str:
     """New columns by name. Without a header the first row is taken for one, so names are values where those are not shown."""
     if contract.shows_values:
-        return f"new fields {', '.join(map(repr, names))}"
-    return f"{len(names)} fields besides {', '.join(field.name for field in contract.fields)}"
+        more = f" and {len(new) - NAMES_SHOWN:,} more" if len(new) > NAMES_SHOWN else ""
+        return f"new fields {', '.join(map(names.shown, new[:NAMES_SHOWN]))}{more}"
+    return f"{len(new)} fields besides {', '.join(field.name for field in contract.fields)}"
 
 
 def _texts(columns: Columns) -> tuple[dict[str, list[str | None]], Distinct]:
@@ -299,11 +318,11 @@ def _compared(texts: list[str | None], distinct: set[str | None], typed: Callabl
 def _duplicates(contract: Contract, texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, str, Policy]]:
     yield from ((row, f"repeats the key of row {before}", "quarantine") for row, before in _repeated(contract.key, texts, distinct))
     policies = {field.name: field.policy for field in contract.fields}
-    for names in contract.unique:
-        policy = policies[names[0]] if len(names) == 1 else "quarantine"
-        for row, before in _repeated(names, texts, distinct):
-            if all(texts[name][row] is not None for name in names if name in texts):  # as in SQL, null is equal to nothing
-                yield row, f"repeats {', '.join(names)} of row {before}", policy
+    for unique in contract.unique:
+        policy = policies[unique[0]] if len(unique) == 1 else "quarantine"
+        for row, before in _repeated(unique, texts, distinct):
+            if all(texts[name][row] is not None for name in unique if name in texts):  # as in SQL, null is equal to nothing
+                yield row, f"repeats {', '.join(unique)} of row {before}", policy
 
 
 def _repeated(names: Sequence[str], texts: dict[str, list[str | None]], distinct: Distinct) -> Iterator[tuple[int, int]]:
@@ -497,7 +516,20 @@ def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Se
         if array.null_count != text.null_count:  # the cast makes nulls of what it cannot read: never lose one silently
             raise BadDataError(f"{field.name}: values that look like {field.type} cannot be stored as one; narrow the contract")
         arrays[field.name] = array
-    return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
+    table = Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
+    renamed = {field.name: field.vendor_name for field in fields if field.vendor_name is not None}
+    return _with_vendor_names(table, renamed) if renamed else table
+
+
+def _with_vendor_names(table: Table, renamed: dict[str, str]) -> Table:
+    """The table, with what the vendor calls a column in that column's metadata, in ASCII, whatever it is."""
+    import json  # noqa: PLC0415
+
+    from arro3.core import Schema  # noqa: PLC0415
+
+    fields = [table.schema.field(index) for index in range(len(table.schema))]
+    told = {field.name: {VENDOR_NAME: json.dumps(renamed[field.name])} for field in fields if field.name in renamed}
+    return table.with_schema(Schema([field.with_metadata(told[field.name]) if field.name in told else field for field in fields]))
 
 
 def _quarantine(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: list[int], reasons: dict[int, str]) -> Table | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
+from jobkit import names
 from jobkit.contract import Classification, Contract, Evolution, Field, Policy, Redistribution, Rounding, Rule, regex
 
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ def _column(given: object, number: int) -> tuple[Field, int | None]:
     """A column, and its position in the key if it is part of it."""
     where = f"column {given.get('name', number) if isinstance(given, dict) else number}"
     item = _keys(where, given, COLUMN, ("name", "physicalType"))
+    if not names.is_plain(item["name"]):
+        raise ContractError(f"{names.shown(item['name'])} cannot be a column's name; expected {names.RULE}")
     kind = _known_type(where, item["physicalType"])
     options = _keys(f"{where}: logicalTypeOptions", item.get("logicalTypeOptions", {}), OPTIONS[kind.partition("(")[0]])
     custom = _custom(where, item, CUSTOM_OF_COLUMN)

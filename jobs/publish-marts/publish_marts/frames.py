@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from publish_marts.warehouse import literal, quoted
+from publish_marts.warehouse import Sql, compose, literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -119,10 +119,11 @@ class _Reader:
         if mart not in self._marts:
             return pd.DataFrame(columns=list(names))
         types = {column.name: column.type for column in self._marts[mart].columns}
-        columns = ", ".join(f"{_expression(name, types.get(name, ''))} as {name}" for name in names)
-        order = ", ".join(str(position) for position in range(1, len(names) + 1))
-        where = f"where {self._marts[mart].where}{' and ' + condition if condition else ''}"
-        return _frame(self._warehouse, f"select {columns} from marts.{quoted(mart)} {where} order by {order}", types)
+        columns = Sql(", ".join(f"{_expression(quoted(name), types.get(name, ''))} as {quoted(name)}" for name in names))
+        order = Sql(", ".join(str(position) for position in range(1, len(names) + 1)))
+        where = Sql(f"{self._marts[mart].where}{' and ' + condition if condition else ''}")
+        template = "select {columns} from marts.{mart} where {where} order by {order}"
+        return _frame(self._warehouse, compose(template, columns=columns, mart=quoted(mart), where=where, order=order), types)
 
     def sessions(self) -> pd.DataFrame:
         """How many sessions a month has on the calendar of a dataset; without rows where the marts are not there."""
@@ -133,7 +134,7 @@ class _Reader:
 
 def _expression(name: str, type_: str) -> str:
     if type_ == "date":
-        return f"nullif({name}, 'infinity')"
+        return f"case when {name} < '9999-12-31' then {name} end"  # whatever lasts has no end
     return f"{name}::float8" if type_.startswith("numeric") else name
 
 
@@ -148,8 +149,8 @@ def _frame(warehouse: Warehouse, sql: str, types: dict[str, str]) -> pd.DataFram
     return frame
 
 
-def _list(texts: Iterable[str]) -> str:
-    return ", ".join(literal(text) for text in texts) or "null"
+def _list(texts: Iterable[str]) -> Sql:
+    return Sql(", ".join(literal(text) for text in texts) or "null")
 
 
 def _freshness(warehouse: Warehouse, datasets: Sequence[str]) -> pd.DataFrame:

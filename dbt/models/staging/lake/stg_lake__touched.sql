@@ -1,4 +1,4 @@
-select 'tiingo_prices' as dataset, ticker as subject, date as day, "divCash" <> 0 or "splitFactor" <> 1 or is_closed as is_whole
+select 'tiingo_prices' as dataset, ticker as subject, date as day, "divCash" <> 0 or "splitFactor" <> 1 or _is_closed as is_whole
 from {{ rows_touched(source('tiingo', 'tiingo_prices')) }} as raw
 union all
 select 'tiingo_prices', substring("partition" from '^ticker=([^/]+)/'), null, true
