@@ -74,7 +74,7 @@ COPY --from=runtime /layers/runtime /
 COPY --from=build /layers/libraries /
 COPY --from=build /layers/job /
 COPY --from=build /layers/rest /
-ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp \
+ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp DO_NOT_TRACK=1 \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 ENTRYPOINT ["/app/bin/job"]
@@ -113,7 +113,7 @@ FROM base AS service
 COPY --from=installed /layers/libraries /
 COPY --from=installed /layers/source /
 COPY --from=installed /layers/rest /
-ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp \
+ENV PATH=/app/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/tmp DO_NOT_TRACK=1 \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app/source:/app/source/jobs/jobkit
 WORKDIR /app/source
 USER 65532:65532

@@ -26,6 +26,22 @@ RUNNING = {
     "logs": ("logs:CreateLogStream", "logs:PutLogEvents"),
     "ec2": policies.INTERFACES,
 }
+# What a deployment may never do to the role that deploys, be it of this stack or of another whose name begins the same.
+ON_ITSELF = (
+    "iam:AttachRolePolicy",
+    "iam:DeleteRole",
+    "iam:DeleteRolePolicy",
+    "iam:DetachRolePolicy",
+    "iam:PassRole",
+    "iam:PutRolePermissionsBoundary",
+    "iam:PutRolePolicy",
+    "iam:TagRole",
+    "iam:UntagRole",
+    "iam:UpdateAssumeRolePolicy",
+    "iam:UpdateRole",
+    "iam:UpdateRoleDescription",
+)
+ON_THE_BOUNDARY = ("iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion", "iam:SetDefaultPolicyVersion")
 ANYWHERE = ("ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", *policies.INTERFACES_SEEN)  # which have no resource
 
 
@@ -80,7 +96,11 @@ def _boundary(settings: Settings) -> aws.iam.Policy:
 
 
 def _deploying(settings: Settings, boundary: aws.iam.Policy) -> list[policies.Statement]:
-    """What a deployment does in IAM. Roles only under our names, only with the boundary, which it cannot change."""
+    """What a deployment does in IAM. Roles only under our names, only with the boundary, which it cannot change.
+
+    Nor can it change the role that it has itself: who may take that on is for whoever runs `scripts/stack up` by hand.
+    """
+    everywhere = f"arn:aws:iam::{settings.account}"
     roles = [f"arn:aws:iam::{settings.account}:role/{settings.name}-*"]
     bounded = {"StringEquals": {"iam:PermissionsBoundary": tasks.boundary_arn(settings)}}
     reading = (
@@ -98,4 +118,7 @@ def _deploying(settings: Settings, boundary: aws.iam.Policy) -> list[policies.St
         policies.allow(("iam:PassRole",), roles, {"StringEquals": {"iam:PassedToService": services}}),
         policies.allow(("iam:GetPolicy", "iam:GetPolicyVersion", "iam:ListPolicyVersions"), [boundary.arn]),
         policies.allow(("iam:GetOpenIDConnectProvider",), [f"arn:aws:iam::{settings.account}:oidc-provider/{ISSUER}"]),
+        policies.forbid(ON_ITSELF, [f"{everywhere}:role/finelt-*-deploy"]),
+        policies.forbid(("iam:DeleteRolePermissionsBoundary",), [f"{everywhere}:role/*"]),
+        policies.forbid(ON_THE_BOUNDARY, [f"{everywhere}:policy/finelt-*-boundary"]),
     ]

@@ -28,6 +28,11 @@ def allow(actions: Sequence[str], resources: Sequence[Text], condition: Mapping[
     return {**statement, "Condition": condition} if condition else statement
 
 
+def forbid(actions: Sequence[str], resources: Sequence[Text]) -> Statement:
+    """A statement of a role's policy that no other one of its policies gets around."""
+    return {"Effect": "Deny", "Action": list(actions), "Resource": list(resources)}
+
+
 def deny(actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any]) -> Statement:
     """A statement of a resource's policy that nobody gets around."""
     return {"Effect": "Deny", "Principal": "*", "Action": list(actions), "Resource": list(resources), "Condition": condition}

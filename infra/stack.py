@@ -47,8 +47,9 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What Pulumi is told: where its state is, and the region."""
-        return {**os.environ, "PULUMI_BACKEND_URL": f"s3://{self.bucket}?region={self.region}", "AWS_REGION": self.region}
+        """What Pulumi is told: where its state is, the region, and to ask nobody whether there is a newer Pulumi."""
+        state = f"s3://{self.bucket}?region={self.region}"
+        return {**os.environ, "PULUMI_BACKEND_URL": state, "AWS_REGION": self.region, "PULUMI_SKIP_UPDATE_CHECK": "true"}
 
     @property
     def secrets_provider(self) -> str:

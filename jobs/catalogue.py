@@ -10,6 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
@@ -153,9 +154,15 @@ def schedule_problem(schedule: object) -> str | None:
 
 def timezone_problem(timezone: object) -> str | None:
     """Why a text is no time zone, and what to write; None where it is one."""
-    if isinstance(timezone, str) and timezone in available_timezones() - {"localtime", "Factory"}:
+    if isinstance(timezone, str) and timezone in _timezones() - {"localtime", "Factory"}:
         return None
     return f"{timezone!r} is in no time zone database; write one such as 'Europe/Berlin'"
+
+
+@cache
+def _timezones() -> frozenset[str]:
+    """All there are: looking them up takes longer than reading all declarations."""
+    return frozenset(available_timezones())
 
 
 def _check_concurrency(name: str, declared: dict[str, Any]) -> None:

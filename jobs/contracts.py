@@ -291,7 +291,8 @@ def _of_column(old: Field, new: Field) -> Iterator[Change]:
         yield Change("watch", new.name, f"a column no longer sent: {old.evolution} -> {new.evolution}")
     if (old.minimum, old.maximum) != (new.minimum, new.maximum):
         yield Change("watch", new.name, f"range {_range(old)} -> {_range(new)}")
-    for name in ("exclusive_minimum", "exclusive_maximum", "multiple_of", "min_length", "max_length", "pattern", "values", *READ):
+    limits = ("exclusive_minimum", "exclusive_maximum", "multiple_of", "min_length", "max_length", "pattern", "values", "rounding")
+    for name in (*limits, *READ):
         if (was := getattr(old, name)) != (now := getattr(new, name)):
             yield Change("watch", new.name, f"{name.replace('_', ' ')} {_shown(was)} -> {_shown(now)}")
     if old.policy != new.policy:

@@ -12,28 +12,24 @@ Run again, it changes what has changed and nothing else.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import boto3
 import click
+import psycopg
 from jobkit.report import prefect
 
 from jobs.catalogue import catalogue
-from orchestration import deploy, schedules
+from orchestration import deploy, schedules, warehouse_roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobs.catalogue import JobSpec
-
 KIND = POOL = "ecs"
-DATABASE, PART = "finelt", "warehouse/"  # what jobs read and write of it is called warehouse/...
+DATABASE = "finelt"
 
 
 def main(environ: Mapping[str, str]) -> None:
@@ -43,7 +39,7 @@ def main(environ: Mapping[str, str]) -> None:
         client = boto3.client("secretsmanager")
         passwords = {job: kept_password(client, secret) for job, secret in place["secrets"].items()}
         user, master_password = environ["FINELT_MASTER_USER"], environ["FINELT_MASTER_PASSWORD"]
-        asyncio.run(warehouse(place["host"], user, master_password, passwords, port=place.get("port", 5432)))
+        warehouse(place["host"], user, master_password, passwords, port=place.get("port", 5432))
     register(prefect.api(environ), stack)
 
 
@@ -57,42 +53,11 @@ def kept_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has n
         return password
 
 
-async def warehouse(host: str, user: str, master_password: str, passwords: Mapping[str, str], *, port: int = 5432) -> None:
-    """A role for each job, called as the job: it makes what the job writes, reads what the job reads, and may do nothing else."""
-    specs = [spec for spec in catalogue() if spec.name in passwords]
-    connection = await asyncpg.connect(host=host, port=port, user=user, password=master_password, database=DATABASE)
-    try:
-        await connection.execute(f"revoke all on database {DATABASE} from public")
-        for spec in specs:
-            await _role(connection, spec, passwords[spec.name])
-        for writer, reader in product(specs, specs):
-            if writer is not reader and any(part in reader.reads for part in writer.writes if part.startswith(PART)):
-                await _readable(connection, writer.name, reader.name)
-    finally:
-        await connection.close()
-
-
-async def _role(connection: asyncpg.Connection, spec: JobSpec, password: str) -> None:
-    """The role is there, with this password."""
-    if not await connection.fetchval("select true from pg_roles where rolname = $1", spec.name):
-        await connection.execute(f'create role "{spec.name}" login')
-    literal = await connection.fetchval("select quote_literal($1::text)", password)  # a role's password takes no parameter
-    await connection.execute(f'alter role "{spec.name}" password {literal}')
-    makes = ", create" if any(part.startswith(PART) for part in spec.writes) else ""
-    await connection.execute(f'grant connect, temporary{makes} on database {DATABASE} to "{spec.name}"')
-    await connection.execute(f'grant "{spec.name}" to current_user')  # only who is in it may say who reads what it makes
-
-
-async def _readable(connection: asyncpg.Connection, writer: str, reader: str) -> None:
-    """What one role makes, the other may read: what is there, and what will be."""
-    schemas = await connection.fetch(
-        "select quote_ident(nspname) as name from pg_namespace where nspowner::regrole = $1::regrole", f'"{writer}"'
-    )
-    for schema in schemas:
-        await connection.execute(f'grant usage on schema {schema["name"]} to "{reader}"')
-        await connection.execute(f'grant select on all tables in schema {schema["name"]} to "{reader}"')
-    for right in ("usage on schemas", "select on tables"):
-        await connection.execute(f'alter default privileges for role "{writer}" grant {right} to "{reader}"')
+def warehouse(host: str, user: str, master_password: str, passwords: Mapping[str, str], *, port: int = 5432) -> None:
+    """A role for each job, called as the job, and the group `reader` for people: orchestration/warehouse_roles.py says what each may do."""
+    parameters: dict[str, Any] = {"host": host, "port": port, "user": user, "password": master_password, "dbname": DATABASE}
+    with psycopg.connect(**parameters, autocommit=True) as connection:
+        warehouse_roles.prepare(connection, warehouse_roles.roles(catalogue()), passwords)
 
 
 def register(api: prefect.Api, stack: Mapping[str, Any]) -> deploy.Registered:

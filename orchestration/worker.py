@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 ACCESS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 SETTINGS = {
     **CLIENT,
-    "DO_NOT_TRACK": "1",
     "PREFECT_PROFILES_PATH": str(Path(__file__).with_name("profiles.toml")),
     "PREFECT_WORKER_QUERY_SECONDS": "1",  # oftener, a server on SQLite is busy with the question alone
     "PYTHONPATH": str(programs.REPOSITORY),

@@ -36,3 +36,12 @@ def python(name: str, *requirements: str) -> str:
     if reason:
         pytest.skip(reason)
     return str(folder / "bin" / "python")
+
+
+def run(command: list[str], **environ: str) -> str:
+    """What a program in an environment prints; it has to end well. What it is told stands in its environment alone."""
+    done = subprocess.run(
+        command, env={"PATH": "/usr/bin:/bin", "HOME": str(TOOLS), **environ}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -23,11 +24,12 @@ from click.testing import CliRunner
 from images import engine
 from jobs.catalogue import catalogue
 from orchestration import run, tell
-from orchestration.compose import command, facts
+from orchestration.compose import command, facts, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orchestration.local.postgres import Postgres
     from tests.fixtures_demo import Story
 
 REPOSITORY = Path(__file__).parents[1]
@@ -184,8 +186,8 @@ def _look_into_the_containers(stack: Stack) -> None:
 
 
 @pytest.mark.docker
-def test_the_jobs_role_cannot_read_prefects_database(stack: Stack) -> None:
-    connecting = "asyncpg.connect(host='postgres', user='finelt', database='prefect', password=sys.argv[1])"
+def test_a_role_of_the_warehouse_cannot_read_prefects_database(stack: Stack) -> None:
+    connecting = "asyncpg.connect(host='postgres', user='reader', database='prefect', password=sys.argv[1])"
     ask = f"import asyncio, asyncpg, sys; asyncio.run({connecting})"
     words = ["exec", "-T", "prefect", "python", "-c", ask, stack.settings["FINELT_WAREHOUSE_PASSWORD"]]
     done = subprocess.run(command.compose(stack.env_file, words), capture_output=True, text=True, check=False)
@@ -229,3 +231,40 @@ def test_what_operations_tells_to_do_works_on_the_stack(stack: Stack, tmp_path: 
     (plan,) = [text for line, text in said.items() if "--plan-only" in line]
     assert "load-warehouse" not in plan
     assert "tab=Artifacts" in plan
+
+
+def test_the_warehouse_of_an_earlier_version_gets_roles_and_its_owner_may_no_longer_log_in(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """There, one role called finelt owned the database, and every job came as it."""
+    host, port = postgres_server.host, postgres_server.port
+    monkeypatch.setattr(facts, "WAREHOUSE_HOST", host)
+    monkeypatch.setattr(facts, "WAREHOUSE", "compose_old")
+    monkeypatch.setattr(facts, "ROLES", str(tmp_path / "roles"))
+    monkeypatch.setattr(facts, "JOB_USER", os.getuid())
+    monkeypatch.setenv("PGPORT", str(port))
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+        admin.execute("create role postgres superuser login password 'mighty'")
+        admin.execute("create role compose_old login password 'old'")
+        admin.execute("create database compose_old owner compose_old")
+        admin.execute("create database prefect")
+        try:
+            with psycopg.connect(host=host, user="compose_old", password="old", dbname="compose_old", autocommit=True) as owner:
+                owner.execute("create schema raw; create table raw.t as select 1 as a")
+                owner.execute("create schema marts; create view marts.v as select 2 as b")
+            for _ in range(2):  # again: other passwords, the same rights
+                prepare.warehouse("mighty", "for-people")
+                password = (tmp_path / "roles" / "load-warehouse").read_text()
+                with psycopg.connect(host=host, user="load-warehouse", password=password, dbname="compose_old", autocommit=True) as load:
+                    load.execute("alter table raw.t add column if not exists c int")
+            with psycopg.connect(host=host, user="reader", password="for-people", dbname="compose_old") as reader:
+                assert reader.execute("select b from marts.v").fetchone() == (2,)
+            for user, database in (("compose_old", "compose_old"), ("reader", "prefect")):
+                with pytest.raises(psycopg.OperationalError, match="not permitted to log in|permission denied for database"):
+                    psycopg.connect(host=host, user=user, password="old" if user == "compose_old" else "for-people", dbname=database)
+        finally:
+            admin.execute("drop database compose_old with (force)")
+            admin.execute("drop database prefect with (force)")
+            admin.execute("drop role compose_old")
+            postgres_server.prepare_roles()  # its own passwords again
+            admin.execute("drop role postgres")

@@ -39,7 +39,7 @@ def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
     ("was", "now", "told"),
     [
         ("id: tiingo_prices", "id: prices", "its id is 'prices'"),
-        ("version: 1.1.0", "version: soon", "not of the form 1.2.3"),
+        ("version: 1.2.0", "version: soon", "not of the form 1.2.3"),
         ("value: year(date)", "value: year(day)", "the leaf names 'day'"),
         ("low <= close", "low <= clothes", "a rule names 'clothes'"),
         ("low <= close", "low is close", "is no rule"),
@@ -49,6 +49,7 @@ def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
         ("volume, logicalType: integer, physicalType: long", "volume, logicalType: integer, physicalType: int", "look at volume"),
         ("property: latency, value: 5", "property: latency, value: 9", "latency is 9 days"),
         ("minimum: 0.000001", "minimum: 2, maximum: 1", "above its maximum"),
+        ("rounding, value: noise", "rounding, value: sometimes", "rounding"),
         ("logicalType: date", "logicalType: day", "not valid by the Open Data Contract Standard: $.schema[0].properties[1].logicalType"),
         ("status: active", "tags: active", "not valid by the Open Data Contract Standard: $"),
         ("      - {property: classification, value: internal}\n", "", "states no classification"),

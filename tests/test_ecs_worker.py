@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -170,7 +169,7 @@ def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.Mon
         master.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
         host, port, user = master.info.host, master.info.port, master.info.user
     patch.setattr(cloud, "DATABASE", database)
-    asyncio.run(cloud.warehouse(host, user, postgres_server.password, passwords, port=port))
+    cloud.warehouse(host, user, postgres_server.password, passwords, port=port)
     return {"warehouse": f"postgresql://{{job}}@{host}:{port}/{database}"}
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 from botocore.validate import ParamValidator
 from parliament import analyze_policy_string
 
-from infra import costs, jobs, settings
+from infra import access, costs, jobs, settings
 from infra.graph import Graph, graph
 from jobs.catalogue import catalogue
 from tests.cloudformation import KINDS, template
@@ -399,6 +400,43 @@ def test_a_job_may_touch_its_own_datasets_secrets_and_nothing_else(dev: Graph) -
         secrets = [r for s in policy["Statement"] if "secretsmanager:GetSecretValue" in s["Action"] for r in s["Resource"]]
         assert len(secrets) == len(spec.secrets)
         assert all(f"/{spec.name}/" in secret or "/warehouse/password" in secret for secret in secrets)
+
+
+def allowed(policy: dict[str, Any], action: str, resource: str, **context: str) -> bool:
+    """What IAM says: a Deny that fits counts before any Allow; a condition fits only where the request has its key."""
+
+    def fits(statement: dict[str, Any]) -> bool:
+        wanted = statement.get("Condition", {}).get("StringEquals", {})
+        return (
+            any(fnmatchcase(action, pattern) for pattern in listed(statement["Action"]))
+            and any(fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+            and all(context.get(key.partition(":")[2]) in listed(value) for key, value in wanted.items())
+        )
+
+    effects = {statement["Effect"] for statement in policy["Statement"] if fits(statement)}
+    return effects == {"Allow"}
+
+
+def test_who_deploys_cannot_change_who_may_deploy(dev: Graph) -> None:
+    """A deployment that was taken over keeps within what the account's owner gave it."""
+    policy = json.loads(dev.the("iam/rolePolicy:RolePolicy", "dev-deploy").inputs["policy"])
+    here = "arn:aws:iam::123456789012"
+    boundary = {"PermissionsBoundary": f"{here}:policy/finelt-dev-boundary"}
+    assert {"iam:UpdateAssumeRolePolicy", "iam:DeleteRole", "iam:PutRolePolicy", "iam:AttachRolePolicy"} <= set(access.ON_ITSELF)
+    for role in ("finelt-dev-deploy", "finelt-dev-eu-deploy"):  # its own, and that of another stack whose name begins the same
+        for action in access.ON_ITSELF:
+            context = {**boundary, "PassedToService": "ecs-tasks.amazonaws.com"}
+            assert not allowed(policy, action, f"{here}:role/{role}", **context), (role, action)
+    job = f"{here}:role/finelt-dev-load-warehouse"
+    for action in ("CreateRole", "PutRolePolicy", "DeleteRolePolicy", "PutRolePermissionsBoundary"):
+        assert allowed(policy, f"iam:{action}", job, **boundary)
+        assert not allowed(policy, f"iam:{action}", job)
+        assert not allowed(policy, f"iam:{action}", job, PermissionsBoundary=f"{here}:policy/other")
+    for action in ("UpdateAssumeRolePolicy", "DeleteRole"):  # of a role that has the boundary, which stays
+        assert allowed(policy, f"iam:{action}", job)
+    assert not allowed(policy, "iam:DeleteRolePermissionsBoundary", job, **boundary)
+    for action in ("CreatePolicyVersion", "SetDefaultPolicyVersion", "DeletePolicy", "DeletePolicyVersion"):
+        assert not allowed(policy, f"iam:{action}", boundary["PermissionsBoundary"])
 
 
 def test_the_worker_may_run_our_tasks_and_pass_their_roles_alone(dev: Graph) -> None:

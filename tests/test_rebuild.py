@@ -26,7 +26,8 @@ def stage() -> Iterator[Stage]:
 
 
 def rebuilt(stage: Stage, lake: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(REBUILD), "--lake", str(lake), "--password", stage.server.password_reference, *words]
+    words = tuple(stage.warehouse(word)[1] if word.startswith("postgresql://") else word for word in words)
+    command = [str(REBUILD), "--lake", str(lake), "--password", stage.server.password_reference_of("{job}"), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 

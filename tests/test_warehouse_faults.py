@@ -350,8 +350,8 @@ def test_refusals_of_the_warehouse_have_their_exit_codes_and_keep_the_secret(lak
 
 def test_a_user_who_may_not_make_tables_is_misconfigured(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, days(10))
-    warehouse.run("drop role if exists reader; create role reader login password 'only-reads'")
-    url = warehouse.url.replace("finelt@", "reader@")
+    warehouse.run("drop role if exists onlooker; create role onlooker login password 'only-reads'")
+    url = warehouse.url.replace("finelt@", "onlooker@")
     with pytest.raises(MisconfiguredError, match="may not make tables in schema raw"):
         work.check(str(lake), url, "only-reads")
     reader = type(warehouse)(url, "only-reads", "")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from arro3.core import DataType
+from jobkit import names as jobkit_names
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
 from jobkit.store import FileStore
@@ -536,6 +537,6 @@ def test_the_type_map_is_exact_or_says_no() -> None:
 
 def test_leaf_names_fit_where_postgres_would_cut_them() -> None:
     longest = leaves.hash_leaf("x" * 48, leaves.Scheme("hash", "c", 999), 998, 1)
-    assert len(f"{longest.name}-load") <= types.MAX_NAME_BYTES
-    assert len(tables.stage_name("x" * 48, "p=1")) <= types.MAX_NAME_BYTES
+    assert len(f"{longest.name}-load") <= jobkit_names.LONGEST
+    assert len(tables.stage_name("x" * 48, "p=1")) <= jobkit_names.LONGEST
     assert leaves.scheme('year("date")', {"date": "date"}, "").text == LEAF

@@ -87,7 +87,8 @@ def test_it_stops_the_server_it_started_and_no_other(demo: Path) -> None:
     ("query", "told"),
     [
         ("selec 1", 'syntax error at or near "selec"'),
-        ("select * from raw.nothing", 'relation "raw.nothing" does not exist'),
+        ("select * from marts.nothing", 'relation "marts.nothing" does not exist'),
+        ("select * from raw._ledger", "permission denied for schema raw (the role reader reads the schemas marts and as_of"),
         ("create table x (i int)", "cannot execute CREATE TABLE in a read-only transaction"),
         ("set timezone = 'UTC'", "that gives no rows"),
     ],

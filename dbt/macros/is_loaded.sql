@@ -6,5 +6,5 @@
     {%- if not execute -%}
         {{ return(true) }}
     {%- endif -%}
-    {{ return(run_query("select to_regclass('" ~ relation.include(database=false) ~ "') is not null").columns[0].values()[0]) }}
+    {{ return(run_query('select to_regclass(' ~ quoted_text(relation.include(database=false)) ~ ') is not null').columns[0].values()[0]) }}
 {%- endmacro %}

@@ -6,5 +6,5 @@
     {%- set hour, city = {
         'XNYS': ('16:00', 'America/New_York'), 'TARGET': ('16:00', 'Europe/Berlin'), 'SIFMA': ('18:00', 'America/New_York')
     }[calendar] -%}
-    ({{ day }} + coalesce({{ time }}, time '{{ hour }}')) at time zone '{{ city }}'
+    ({{ day }} + coalesce({{ time }}, {{ quoted_text(hour) }}::time)) at time zone {{ quoted_text(city) }}
 {%- endmacro %}

@@ -13,15 +13,15 @@
     where false
     {%- else %}
     select
-        '{{ relation.identifier }}' as dataset,
+        {{ quoted_text(relation.identifier) }} as dataset,
         was.known_to as known_at,
-        concat_ws(' ', {% for column in key %}was.{{ adapter.quote(column) }}::text{{ ', ' if not loop.last }}{% endfor %}) as row_key,
-        was.{{ adapter.quote(day) }} as row_date,
+        concat_ws(' ', {% for column in key %}was.{{ quoted_name(column) }}::text{{ ', ' if not loop.last }}{% endfor %}) as row_key,
+        was.{{ quoted_name(day) }} as row_date,
         cell.key as item,
         cell.value #>> '{}' as value_before,
-        to_jsonb(now_known) ->> cell.key as value_after,
+        to_jsonb(now_known.*) ->> cell.key as value_after,
         {{ is_number('cell.value') }}
-            and (jsonb_typeof(to_jsonb(now_known) -> cell.key) is distinct from 'number' or {{ is_number('to_jsonb(now_known) -> cell.key') }})
+            and (jsonb_typeof(to_jsonb(now_known.*) -> cell.key) is distinct from 'number' or {{ is_number('to_jsonb(now_known.*) -> cell.key') }})
             as is_number,
         coalesce(loads."partition", loads_before."partition") as lake_partition,
         loads."commit" as lake_commit
@@ -30,7 +30,7 @@
         on
             now_known.known_from = was.known_to
             {%- for column in key %}
-            and now_known.{{ adapter.quote(column) }} = was.{{ adapter.quote(column) }}
+            and now_known.{{ quoted_name(column) }} = was.{{ quoted_name(column) }}
             {%- endfor %}
     left join {{ source('lake', '_ledger') }} as loads_before on loads_before.load_id = was._load_id
     left join {{ source('lake', '_ledger') }} as loads
@@ -40,8 +40,8 @@
             and loads.known_at = was.known_to
     cross join lateral {{ cells('was', identified_by=key, each='jsonb_each') }} as cell
     where
-        was.known_to {% if var('as_of') %}<= '{{ var("as_of") }}'{% else %}< 'infinity'{% endif %}
-        and cell.value #>> '{}' is distinct from to_jsonb(now_known) ->> cell.key
+        was.known_to {% if var('as_of') %}<= {{ as_of_literal() }}{% else %}< 'infinity'{% endif %}
+        and cell.value #>> '{}' is distinct from to_jsonb(now_known.*) ->> cell.key
         and cell.key not like 'adj%'
     {%- endif %}
 {%- endmacro %}

@@ -5,7 +5,7 @@
 {% macro values_are_shown(column) -%}
     {%- set found = [] -%}
     {%- for source in (graph.sources.values() if execute else []) if source.config.meta.get('classification') in ('public', 'internal') -%}
-        {%- do found.append("'" ~ source.identifier | replace("'", "''") ~ "'") -%}
+        {%- do found.append(quoted_text(source.identifier)) -%}
     {%- endfor -%}
     {{ column ~ ' in (' ~ found | sort | join(', ') ~ ')' if found else 'false' }}
 {%- endmacro %}

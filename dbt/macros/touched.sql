@@ -7,21 +7,25 @@
 {%- endmacro %}
 
 
-{# A raw table's rows that came with the new loads, or were closed by them. #}
-{% macro rows_touched(relation) -%}
+{#
+    A raw table's rows that came with the new loads of its dataset, or were closed by them; _is_closed, as no vendor's column begins with
+    an underscore.
+#}
+{% macro rows_touched(relation, dataset=none) -%}
+    {%- set dataset = dataset or relation.identifier -%}
     {%- if not execute -%}
         {{ relation }}
     {%- elif not var('changes_only') or not is_loaded(relation) -%}
-        (select {{ columns_declared(relation) }}, false as is_closed limit 0)
+        (select {{ columns_declared(relation) }}, false as _is_closed limit 0)
     {%- else -%}
         (
-            select *, known_to < 'infinity' as is_closed
+            select *, known_to < 'infinity' as _is_closed
             from {{ relation }}
             where
-                _load_id in (select load_id from ops.new_loads where dataset = '{{ relation.identifier }}')
+                _load_id in (select load_id from ops.new_loads where dataset = {{ quoted_text(dataset) }})
                 or (
                     known_to < 'infinity'
-                    and known_to in (select known_at from ops.new_loads where dataset = '{{ relation.identifier }}')
+                    and known_to in (select known_at from ops.new_loads where dataset = {{ quoted_text(dataset) }})
                 )
         )
     {%- endif -%}
@@ -43,8 +47,17 @@
 {%- endmacro %}
 
 
+{# The same, from the beginning of the year of the first touched session. #}
+{% macro forget_touched_years() -%}
+    {{ forget(
+        'exists (select from ' ~ ref('int_touched') ~ ' as touched'
+        ~ " where touched.ticker = mine.ticker and mine.trade_date >= date_trunc('year', touched.from_date))"
+    ) }}
+{%- endmacro %}
+
+
 {% macro forget_days(dataset, day) -%}
-    {{ forget('mine.' ~ day ~ " in (select day from " ~ ref('stg_lake__touched') ~ " where dataset = '" ~ dataset ~ "')") }}
+    {{ forget('mine.' ~ quoted_name(day) ~ ' in (select day from ' ~ ref('stg_lake__touched') ~ ' where dataset = ' ~ quoted_text(dataset) ~ ')') }}
 {%- endmacro %}
 
 
@@ -75,11 +88,11 @@
 {# What a test has to look at: all rows, or those of the days that the new loads reach back to; `whole` may name a longer span, as year. #}
 {% macro rows_to_test(relation, whole='day') -%}
     {%- set touched = ref('int_touched') -%}
-    {%- if var('changes_only') and relation.identifier in ('int_prices_adjusted', 'fct_price_daily', 'fct_return_daily', 'fct_valuation_daily') -%}
+    {%- if var('changes_only') and relation.identifier in ('int_prices_adjusted', 'fct_price_daily', 'fct_return_daily', 'fct_valuation_daily', 'fct_price_issue', 'fct_close_difference') -%}
         (
             select *
             from {{ relation }}
-            where trade_date >= (select coalesce(min(date_trunc('{{ whole }}', from_date)), 'infinity') from {{ touched }})
+            where trade_date >= (select coalesce(min(date_trunc({{ quoted_text(whole) }}, from_date)), 'infinity') from {{ touched }})
         )
     {%- else -%}
         {{ relation }}

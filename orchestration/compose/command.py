@@ -49,7 +49,7 @@ def settings(known: Settings, *, stand_ins: bool) -> Settings:
         "COMPOSE_PROJECT_NAME": "finelt",
         **PORTS,
         "FINELT_POSTGRES_PASSWORD": secrets.token_urlsafe(24),
-        "FINELT_WAREHOUSE_PASSWORD": secrets.token_urlsafe(24),
+        "FINELT_WAREHOUSE_PASSWORD": secrets.token_urlsafe(24),  # of the role `reader`
         "FINELT_S3_ACCESS_KEY": secrets.token_hex(10),
         "FINELT_S3_SECRET_KEY": secrets.token_urlsafe(24),
         "FINELT_PREFECT_AUTH": f"finelt:{secrets.token_urlsafe(24)}",

@@ -9,9 +9,9 @@ BUCKET = "finelt"
 S3_URL = "http://s3:8333"
 VENDORS_URL = "http://vendors:8000"
 PREFECT_HOST, WAREHOUSE_HOST = "prefect", "postgres"
-WAREHOUSE = "finelt"  # the database, and the role that owns it
+WAREHOUSE = "finelt"  # the database
 SECRETS = "/secrets"  # a volume: every job sees it, and nobody else
-WAREHOUSE_PASSWORD, AWS_CREDENTIALS, SAMPLE_TOKEN = (f"{SECRETS}/{name}" for name in ("warehouse-password", "aws", "sample-token"))
+ROLES, AWS_CREDENTIALS, SAMPLE_TOKEN = (f"{SECRETS}/{name}" for name in ("roles", "aws", "sample-token"))  # ROLES: a file per job
 JOB_USER = 65532
 
 
@@ -25,8 +25,8 @@ def parameters(extracts: dict[str, dict[str, object]]) -> dict[str, Any]:
     """Of the flow `daily`, on this stack."""
     return {
         "lake": f"s3://{BUCKET}/lake",
-        "warehouse": f"postgresql://{WAREHOUSE}@{WAREHOUSE_HOST}:5432/{WAREHOUSE}",
-        "warehouse_password": f"file://{WAREHOUSE_PASSWORD}",
+        "warehouse": f"postgresql://{{job}}@{WAREHOUSE_HOST}:5432/{WAREHOUSE}",  # each job as the role of its name
+        "warehouse_password": f"file://{ROLES}/{{job}}",
         "docs": f"s3://{BUCKET}/docs",
         "site": f"s3://{BUCKET}/site",
         "extracts": extracts,

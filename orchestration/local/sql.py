@@ -1,4 +1,4 @@
-"""Ask the warehouse of the last demo: an aligned table on a terminal, CSV in a pipe. Reads only."""
+"""Ask the warehouse of the last demo, as the role `reader`: an aligned table on a terminal, CSV in a pipe."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import psycopg
+from jobkit import secrets
 from jobkit.errors import JobError, MisconfiguredError
 from psycopg.types.string import TextLoader
 
 from orchestration.local import postgres
+from orchestration.warehouse_roles import OPEN_TO_READER, READER
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -54,7 +56,8 @@ def main(directory: Path, query: str) -> None:
 
 def answer(server: Postgres, query: str) -> None:
     """Print what the query gives, values as Postgres writes them. Raises psycopg.Error."""
-    with psycopg.connect(server.url, password=server.password, options="-c default_transaction_read_only=on") as connection:
+    password = secrets.resolve(server.password_reference_of(READER))
+    with psycopg.connect(server.url_of(READER), password=password, options="-c default_transaction_read_only=on") as connection:
         for kind in connection.adapters.types:
             for oid in (kind.oid, kind.array_oid):
                 connection.adapters.register_loader(oid, TextLoader)
@@ -125,6 +128,9 @@ def _cell(text: str, width: int, right: bool) -> str:  # noqa: FBT001  which sid
 
 
 def _sentence(error: psycopg.Error) -> str:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        where = ", ".join(OPEN_TO_READER[:-1]) + f" and {OPEN_TO_READER[-1]}"
+        return f"{error.diag.message_primary} (the role {READER} reads the schemas {where}; the admin's password is in postgres/password)"
     said = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[0]
     return f"{said} ({error.diag.message_hint})" if error.diag.message_hint else said
 

@@ -82,16 +82,17 @@ def running(directory: Path, *, vendors: bool, deployments: Callable[[], Sequenc
             others.append(_start_vendors(directory))
             ends.callback(lambda: programs.stop(others[-1]))
         with ThreadPoolExecutor(2) as aside:
-            warehouse = aside.submit(lambda: ends.enter_context(postgres.running(directory / "postgres")))
+            starting = aside.submit(lambda: ends.enter_context(postgres.running(directory / "postgres")))
             wanted = aside.submit(deployments)
             prefect.wait()
-        api, database = prefect.api(), warehouse.result()
+        api, database = prefect.api(), starting.result()
         put_away(api)
         deploy.register(api, wanted.result(), kind=KIND, pool=POOL)
         url = _vendors_url(others[-1]) if vendors else None
         ends.callback(lambda: programs.ask_to_end(programs.left_behind(directory)))  # while Postgres stops
         ends.callback(lambda: programs.stop(workers))  # first: its jobs want to tell the server how they ended
-        yield Stack(directory, api, database.url, database.password_reference, url, workers, tuple(others))
+        warehouse_url, password = database.url_of("{job}"), database.password_reference_of("{job}")  # each job as the role of its name
+        yield Stack(directory, api, warehouse_url, password, url, workers, tuple(others))
 
 
 def put_away(api: Api) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration import deploy
-from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, publishing, reload, start
+from scripts.benchmarks import extract, growth, load, machine, marts, orchestrated, page, peers, publishing, reload, start, valuation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,6 +112,19 @@ def marts_command(tickers: int, built: int, times: int) -> None:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = marts.measure(Path(folder), built=built, tickers=tickers, times=times)
     _write("marts", facts, marts.page(found))
+
+
+@main.command(name="valuation")
+@click.option(
+    "--facts", "sizes", type=click.IntRange(1000), multiple=True, default=[43_000, 100_000], show_default=True, help="How many facts."
+)
+@TIMES
+def valuation_command(sizes: tuple[int, ...], times: int) -> None:
+    """What asking for valuations as of a moment costs, by the number of facts."""
+    facts = machine.facts()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        found = valuation.measure(Path(folder), sizes=sizes, times=times)
+    _write("valuation", facts, valuation.page(found))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ QUERIES = {
     "everything": "select count(*), sum(close), max(volume) from {rows}",
 }
 PLAIN = "(select * from raw.tiingo_prices where known_to = 'infinity') as current"
-VIEW = "as_of.tiingo_prices"
+TRANSFORM = "transform-warehouse"
+VIEW = "as_of_internal.tiingo_prices"
 # Prices go up and down by as much as makes no two tickers alike; no dividends, no splits.
 FILL = """
 with session as (select session_date, row_number() over (order by session_date) as n from marts.dim_calendar
@@ -37,13 +38,15 @@ with session as (select session_date, row_number() over (order by session_date) 
                       round((20 + t %% 180 + 10 * sin(n / 25.0 + t) + (n * 7 + t * 13) %% 11 * 0.1)::numeric, 6) as close,
                       (1000000 + (n * 7919 + t * 104729) %% 900000)::bigint as volume
                from ticker cross join session)
-insert into raw.tiingo_prices
+insert into raw.tiingo_prices (ticker, date, close, high, low, open, volume, "adjClose", "adjHigh", "adjLow", "adjOpen", "adjVolume",
+                               "divCash", "splitFactor", _row_number, _load_id, known_from, known_to)
 select ticker, session_date, close, close * 1.01, close * 0.99, close, volume, close, close * 1.01, close * 0.99, close, volume,
        0, 1, n, %(load)s, %(known)s, 'infinity'
 from price order by session_date, ticker
 """
 OLDER = """
-insert into raw.tiingo_prices
+insert into raw.tiingo_prices (ticker, date, close, high, low, open, volume, "adjClose", "adjHigh", "adjLow", "adjOpen", "adjVolume",
+                               "divCash", "splitFactor", _row_number, _load_id, known_from, known_to)
 select ticker, date, close + 1, high + 1, low + 1, open + 1, volume, "adjClose", "adjHigh", "adjLow", "adjOpen", "adjVolume", "divCash",
        "splitFactor", _row_number, 1, known_from - interval '30 days', known_from
 from raw.tiingo_prices where _load_id = %(load)s and (extract(doy from date)::int * 31 + volume) %% %(every)s = 0
@@ -123,9 +126,9 @@ def _transform(server: postgres.Postgres, *words: str) -> float:
         "transform_warehouse",
         "run",
         "--warehouse",
-        server.url,
+        server.url_of(TRANSFORM),
         "--warehouse-password",
-        server.password_reference,
+        server.password_reference_of(TRANSFORM),
     ]
     began = time.perf_counter()
     subprocess.run([*command, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})  # noqa: S603

@@ -21,6 +21,7 @@ TITLES = {
     "steps": "What a step costs beyond its job",
     "scale": "A backfill of many runs",
     "marts": "What was known, and one new day",
+    "valuation": "Valuations as of a moment",
 }
 HEAD = """# Benchmarks
 

@@ -25,7 +25,7 @@ class Different(click.ClickException):
     exit_code = 65
 
 
-@click.command(help=__doc__)
+@click.command(help=__doc__ + " `{job}` in a URL or a reference is the name of the job that connects, where each has a role of its own.")
 @click.option("--lake", metavar="URL", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
 @click.option("--into", metavar="URL", required=True, help="An empty database: postgresql://user@host:port/database.")
 @click.option("--warehouse", metavar="URL", help="The warehouse to compare it with; without, nothing is compared.")
@@ -33,8 +33,7 @@ class Different(click.ClickException):
 def main(lake: str, into: str, warehouse: str | None, password: str) -> None:
     """Load, transform, compare."""
     try:
-        secret = secrets.resolve(password)
-        with _connected(into, secret) as connection:
+        with _connected(into, password) as connection:
             if scene.tables(connection):
                 raise click.UsageError(f"{into} has tables in raw or marts; give an empty database")
         for job, options in (("load-warehouse", ["--lake", lake]), ("transform-warehouse", [])):
@@ -45,7 +44,7 @@ def main(lake: str, into: str, warehouse: str | None, password: str) -> None:
             click.echo(f"{job}: {done.receipt and done.receipt['committed']} made")
             _report_gaps(done)
         if warehouse:
-            with _connected(into, secret) as made, _connected(warehouse, secret) as there:
+            with _connected(into, password) as made, _connected(warehouse, password) as there:
                 _compare(scene.tables(made, unlike=ONCE), scene.tables(there, unlike=ONCE))
     except JobError as error:
         sys.stderr.write(f"{error}\n")
@@ -53,9 +52,10 @@ def main(lake: str, into: str, warehouse: str | None, password: str) -> None:
 
 
 def _connected(url: str, password: str) -> psycopg.Connection[Any]:
-    """A connection. Raises click.UsageError where there is none."""
+    """A connection, as the job that reads raw tables and owns marts. Raises click.UsageError where there is none."""
+    url, password = (text.replace("{job}", "transform-warehouse") for text in (url, password))
     try:
-        return psycopg.connect(url, password=password, autocommit=True, connect_timeout=10)
+        return psycopg.connect(url, password=secrets.resolve(password), autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:
         raise click.UsageError(f"{url} cannot be reached: {str(error).strip().splitlines()[-1]}") from None
 

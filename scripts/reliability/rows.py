@@ -23,6 +23,7 @@ from scripts.reliability import (
     damage,
     deadlines,
     faulty,
+    injection,
     kills,
     malformed,
     memory,
@@ -140,6 +141,7 @@ def _empty(stage: Stage, url: str) -> None:
         connection.execute("set lock_timeout = '20s'")
         connection.execute("drop schema if exists raw cascade")
         connection.execute("drop schema if exists stage cascade")
+    stage.server.prepare_roles(url.rpartition("/")[2])
 
 
 def _lake_reads(place: Path, done: threading.Event, enough: int) -> tuple[int, list[str]]:
@@ -457,6 +459,17 @@ def hostile(stage: Stage, much: Much, rng: random.Random) -> Row:
     )
 
 
+def injected(stage: Stage, much: Much, rng: random.Random) -> Row:
+    """Names that want to be SQL, through every job."""
+    found = injection.all_names(stage, much.names, rng)
+    return Row(
+        "Hostile names of columns, tickers, datasets and partitions (quotes, SQL, comments, $$, backslashes, Jinja, NUL), vendor to site",
+        found.names,
+        f"{found.columns:,} columns in raw tables; roles, objects and others' rows as they were; {found.refused:,} places refused",
+        found.wrong[:3],
+    )
+
+
 def canaries(stage: Stage, much: Much, rng: random.Random) -> Row:
     """A secret through every job that takes one: where it goes well, where it is sent back, where it is in the wrong place."""
     wrong, trials = _well_and_not(stage)
@@ -621,6 +634,7 @@ ROWS: dict[str, Callable[[Stage, Much, random.Random], Row]] = {
     "hostile": hostile,
     "quarantine": quarantined,
     "drops": odd_drops,
+    "injection": injected,
     "canaries": canaries,
     "publication": withheld,
     "damage": damaged,

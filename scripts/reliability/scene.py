@@ -71,10 +71,11 @@ class Stage:
         return self.folder / f"{name}-{next(self._numbers)}"
 
     def database(self, template: str = "template0") -> str:
-        """A database of its own, as another one is; its URL without the password."""
+        """A database of its own, as another one is, with the jobs' roles; its URL for the admin, without the password."""
         name = f"faults_{next(self._numbers)}"
         with self.admin() as admin:
             admin.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template)))
+        self.server.prepare_roles(name)
         return self.server.url.rpartition("/")[0] + f"/{name}"
 
     def drop(self, url: str) -> None:
@@ -98,8 +99,9 @@ class Stage:
         return words(given)
 
     def warehouse(self, url: str) -> list[str]:
-        """The options that say which warehouse."""
-        return ["--warehouse", url, "--warehouse-password", self.server.password_reference]
+        """The options that say which warehouse: each job comes as the role of its name."""
+        url = self.server.url_of("{job}", url.rpartition("/")[2])
+        return ["--warehouse", url, "--warehouse-password", self.server.password_reference_of("{job}")]
 
 
 def words(given: Mapping[str, Any]) -> list[str]:
@@ -109,9 +111,9 @@ def words(given: Mapping[str, Any]) -> list[str]:
 
 
 def start(job: str, options: Sequence[str], *, verb: str = "run", prefix: Sequence[str] = (), **environ: str) -> subprocess.Popen[str]:
-    """Start a job as a process of its own, which knows nothing of ours; `prefix` are words before its command."""
+    """Start a job as a process of its own, which knows nothing of ours; `prefix` precedes its command, `{job}` in an option is its name."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("FINELT_", "PREFECT_"))}
-    command = [*prefix, sys.executable, "-m", job.replace("-", "_"), verb, *options]
+    command = [*prefix, sys.executable, "-m", job.replace("-", "_"), verb, *(word.replace("{job}", job) for word in options)]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env={**ours, "CANARY": TOKEN, **environ}, text=True, **both)  # type: ignore[call-overload,no-any-return]  # noqa: S603
 

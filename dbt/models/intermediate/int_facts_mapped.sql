@@ -1,44 +1,107 @@
+-- two branches, and a lookup in the second, so that a filter by issuer reaches the key of the raw table
 with facts as (
     select
-        facts.*,
-        coalesce(history.successor_cik, facts.cik) as issuer_cik,
-        concept_map.concept,
-        row_number() over (
-            partition by
-                facts.cik, concept_map.concept, facts.unit, facts.period_start, facts.period_end, facts.accession
-            order by concept_map.priority
-        ) as choice
+        facts.cik as issuer_cik,
+        facts.*
     from {{ ref('stg_sec__company_facts') }} as facts
-    inner join {{ ref('concept_map') }} as concept_map using (taxonomy, tag, unit)
-    left join {{ ref('issuer_history') }} as history on history.cik = facts.cik
-    where facts.form in ('10-K', '10-K/A', '10-KT', '10-KT/A', '10-Q', '10-Q/A')
+    where not exists (select from {{ ref('issuer_history') }} as history where history.cik = facts.cik)
+    union all
+    select
+        history.successor_cik,
+        facts.*
+    from {{ ref('issuer_history') }} as history
+    cross join lateral (
+        select * from {{ ref('stg_sec__company_facts') }} as all_facts where all_facts.cik = history.cik offset 0
+    ) as facts
 ),
 
--- the time of acceptance is not to be trusted (SEC writes New York's clock as UTC), the day of filing is
-known as materialized (
+-- the time of acceptance is not to be trusted (SEC writes New York's clock as UTC), the day of filing is: known from the session after it;
+-- periods that cannot be are left out, as a fact is of days before its filing
+mapped as (
     select
-        filing_days.filed_date,
-        min(calendar.session_date) as known_from
-    from (select distinct filed_date from facts) as filing_days
-    inner join {{ ref('dim_calendar') }} as calendar
-        on
-            calendar.calendar = 'XNYS'
-            and calendar.session_date > filing_days.filed_date
-            and calendar.session_date <= filing_days.filed_date + 10
-    group by filing_days.filed_date
+        facts.issuer_cik as cik,
+        concept_map.concept,
+        {{ canonical_unit('facts.unit') }} as unit,
+        facts.period_start,
+        facts.period_end,
+        facts.value::numeric(38, 6) as value,
+        facts.taxonomy,
+        facts.tag,
+        facts.accession,
+        facts.form,
+        facts.filed_date,
+        days.next_session as known_from,
+        concept_map.unit as expected_unit,
+        concept_map.priority,
+        concept_map.use,
+        facts.taxonomy = 'ifrs-full' as is_ifrs,
+        case when concept_map.use in ('same', 'follows') then 0 else concept_map.priority end as measure_rank,
+        round((facts.period_end - facts.period_start + 1) / 91.3125) as quarters
+    from facts
+    inner join {{ ref('concept_map') }} as concept_map using (taxonomy, tag)
+    inner join {{ ref('int_next_sessions') }} as days on days.day = facts.filed_date
+    where
+        facts.form in ({% for form in periodic_forms() %}{{ quoted_text(form) }}{{ ', ' if not loop.last }}{% endfor %})
+        and facts.period_end <= facts.filed_date
+        and facts.period_end >= coalesce(facts.period_start, facts.period_end)
+),
+
+-- in one filing a better tag that reaches as far makes of a lesser one another quantity; that it does so is known from the filing on
+compared as (
+    select
+        *,
+        coalesce(max(period_end) over better_in_filing >= period_end, false) as is_beside_better,
+        min(known_from) over better_of_issuer as better_known_from,
+        min(known_from) over better_of_period as better_of_period_known_from
+    from mapped
+    where regexp_replace(unit, '^[A-Z]{3}(?=$|/)', 'currency') = expected_unit
+    window
+        better_in_filing as (
+            partition by cik, concept, is_ifrs, quarters, accession
+            order by priority range between unbounded preceding and 1 preceding
+        ),
+        better_of_issuer as (
+            partition by cik, concept, is_ifrs, quarters
+            order by measure_rank range between unbounded preceding and 1 preceding
+        ),
+        better_of_period as (
+            partition by cik, concept, is_ifrs, unit, period_start, period_end
+            order by measure_rank range between unbounded preceding and 1 preceding
+        )
+),
+
+judged as (
+    select
+        *,
+        case use
+            when 'until_reported' then better_known_from
+            when 'until_beside'
+                then min(case when is_beside_better then known_from end) over (partition by cik, concept, is_ifrs, quarters, priority)
+        end as usable_to
+    from compared
 )
 
 select
-    facts.issuer_cik as cik,
-    facts.concept,
-    facts.unit,
-    facts.period_start,
-    facts.period_end,
-    facts.value::numeric(38, 6) as value,
-    facts.tag,
-    facts.accession,
-    facts.filed_date,
-    known.known_from
-from facts
-inner join known using (filed_date)
-where facts.choice = 1
+    cik,
+    concept,
+    unit,
+    period_start,
+    period_end,
+    value,
+    tag,
+    priority,
+    case
+        when use not in ('same', 'follows') then taxonomy || ' ' || tag
+        when is_ifrs then 'ifrs ' || concept
+        else concept
+    end as measure,
+    accession,
+    form,
+    filed_date,
+    known_from,
+    usable_to
+from judged
+where
+    (use = 'same' or not is_beside_better)
+    and (usable_to is null or known_from < usable_to)
+    and (better_of_period_known_from is null or known_from < better_of_period_known_from)

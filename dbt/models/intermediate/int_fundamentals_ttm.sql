@@ -1,94 +1,122 @@
+{%- set part = ['period_start', 'period_end', 'value', 'filed_date', 'measure', 'form'] -%}
+-- a day of news is one on which a number becomes known or is withdrawn
 with flows as (
     select
         *,
-        period_end - period_start + 1 as period_days
+        period_end - period_start + 1 as period_days,
+        array_agg(known_from) over (partition by cik, concept, unit)
+        || array_agg(known_to) filter (where known_to < {{ end_of_time() }}) over (partition by cik, concept, unit) as news_dates
     from {{ ref('fct_fundamental') }}
     where period_start is not null and unit <> 'shares'
 ),
 
-news as (
-    select distinct cik, concept, unit, known_from from flows
-),
-
--- what stood in the books on the day of each piece of news
+-- what stood in the books on the day of each piece of news; the number that is the news has a row, be it in the books or not
 snapshot as (
     select
-        news.known_from as news_date,
-        flows.*
-    from news
-    inner join flows using (cik, concept, unit)
-    where
-        flows.known_from <= news.known_from
-        and flows.known_to > news.known_from
-        and flows.period_end > news.known_from - 800
+        flows.cik,
+        flows.concept,
+        flows.unit,
+        news.news_date,
+        {%- for column in part + ['period_days'] %}
+        case when news.is_in_books then flows.{{ column }} end as {{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from flows
+    cross join lateral (
+        select distinct
+            dates.news_date,
+            flows.known_from <= dates.news_date
+            and flows.known_to > dates.news_date
+            and flows.period_end > dates.news_date - 800 as is_in_books
+        from unnest(flows.news_dates) as dates (news_date)
+    ) as news
+    where news.is_in_books or news.news_date in (flows.known_from, flows.known_to)
 ),
 
-fiscal_years as (
-    select distinct on (cik, concept, unit, news_date) *
-    from snapshot
-    where period_days between 350 and 380
-    order by cik, concept, unit, news_date, period_end desc
+-- each part is the first row of its order, if that row is one at all; one sort a part, however long the history
+with_year as (
+    select
+        *,
+        {%- for column in part %}
+        first_value(case when is_year then {{ column }} end) over years as year_{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from (
+        select
+            *,
+            coalesce(period_days between 350 and 380, false) as is_year
+        from snapshot
+    ) as candidates
+    window years as (
+        partition by cik, concept, unit, news_date
+        order by is_year desc, period_end desc, abs(period_days - 365)
+    )
 ),
 
-years_to_date as (
-    select distinct on (snapshot.cik, snapshot.concept, snapshot.unit, snapshot.news_date)
-        snapshot.*
-    from snapshot
-    inner join fiscal_years using (cik, concept, unit, news_date)
-    where
-        snapshot.period_days < 350
-        and snapshot.period_end > fiscal_years.period_end
-        and abs(snapshot.period_start - fiscal_years.period_end - 1) <= 10
-    order by snapshot.cik, snapshot.concept, snapshot.unit, snapshot.news_date, snapshot.period_end desc
+with_year_to_date as (
+    select
+        *,
+        {%- for column in part %}
+        first_value(case when is_year_to_date then {{ column }} end) over years_to_date as ytd_{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from (
+        select
+            *,
+            coalesce(
+                period_days < 350 and period_end > year_period_end and abs(period_start - year_period_end - 1) <= 10, false
+            ) as is_year_to_date
+        from with_year
+    ) as candidates
+    window years_to_date as (
+        partition by cik, concept, unit, news_date
+        order by is_year_to_date desc, period_end desc, abs(period_start - year_period_end - 1)
+    )
 ),
 
-prior_years_to_date as (
-    select distinct on (snapshot.cik, snapshot.concept, snapshot.unit, snapshot.news_date)
-        snapshot.*
-    from snapshot
-    inner join fiscal_years using (cik, concept, unit, news_date)
-    inner join years_to_date using (cik, concept, unit, news_date)
-    where
-        abs(snapshot.period_start - fiscal_years.period_start) <= 10
-        and abs(snapshot.period_end - (years_to_date.period_end - 365)) <= 10
-    order by
-        snapshot.cik, snapshot.concept, snapshot.unit, snapshot.news_date,
-        abs(snapshot.period_end - (years_to_date.period_end - 365))
+with_prior as (
+    select
+        *,
+        {%- for column in part %}
+        first_value(case when is_prior then {{ column }} end) over priors as prior_{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from (
+        select
+            *,
+            coalesce(
+                abs(period_start - year_period_start) <= 10 and abs(period_end - (ytd_period_end - 365)) <= 10, false
+            ) as is_prior
+        from with_year_to_date
+    ) as candidates
+    window priors as (
+        partition by cik, concept, unit, news_date
+        order by is_prior desc, abs(period_end - (ytd_period_end - 365)), abs(period_start - year_period_start)
+    )
+),
+
+twelve_months as (
+    select distinct on (cik, concept, unit, news_date)
+        *,
+        case
+            when year_value is null then 'no_fiscal_year'
+            when ytd_value is not null and prior_value is null then 'no_prior_year_to_date'
+            when ytd_value is not null and (ytd_measure, prior_measure) is distinct from (year_measure, year_measure) then 'mixed_measures'
+        end as null_reason
+    from with_prior
+    order by cik, concept, unit, news_date
 )
 
 select
-    news.cik,
-    news.concept,
-    news.unit,
-    news.known_from,
-    lead(news.known_from, 1, 'infinity'::date) over (
-        partition by news.cik, news.concept, news.unit order by news.known_from
-    ) as known_to,
-    coalesce(years_to_date.period_end, fiscal_years.period_end) as period_end,
-    case
-        when years_to_date.value is null then fiscal_years.value
-        else fiscal_years.value + years_to_date.value - prior_years_to_date.value
-    end as ttm_value,
-    case
-        when fiscal_years.value is null then 'no_fiscal_year'
-        when years_to_date.value is not null and prior_years_to_date.value is null then 'no_prior_year_to_date'
-    end as null_reason,
-    fiscal_years.value as fiscal_year_value,
-    fiscal_years.filed_date as fiscal_year_filed_date,
-    years_to_date.value as year_to_date_value,
-    years_to_date.filed_date as year_to_date_filed_date,
-    prior_years_to_date.value as prior_year_to_date_value,
-    prior_years_to_date.filed_date as prior_year_to_date_filed_date
-from news
-left join fiscal_years
-    on
-        fiscal_years.cik = news.cik and fiscal_years.concept = news.concept
-        and fiscal_years.unit = news.unit and fiscal_years.news_date = news.known_from
-left join years_to_date
-    on
-        years_to_date.cik = news.cik and years_to_date.concept = news.concept
-        and years_to_date.unit = news.unit and years_to_date.news_date = news.known_from
-left join prior_years_to_date
-    on
-        prior_years_to_date.cik = news.cik and prior_years_to_date.concept = news.concept
-        and prior_years_to_date.unit = news.unit and prior_years_to_date.news_date = news.known_from
+    cik,
+    concept,
+    unit,
+    news_date as known_from,
+    lead(news_date, 1, {{ end_of_time() }}) over (partition by cik, concept, unit order by news_date) as known_to,
+    coalesce(ytd_period_end, year_period_end) as period_end,
+    case when null_reason is null then year_value + coalesce(ytd_value - prior_value, 0) end as ttm_value,
+    null_reason,
+    year_value as fiscal_year_value,
+    year_filed_date as fiscal_year_filed_date,
+    year_form as fiscal_year_form,
+    ytd_value as year_to_date_value,
+    ytd_filed_date as year_to_date_filed_date,
+    prior_value as prior_year_to_date_value,
+    prior_filed_date as prior_year_to_date_filed_date
+from twelve_months

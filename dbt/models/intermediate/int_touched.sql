@@ -7,12 +7,16 @@ with touched as (
 ),
 
 securities as (
-    select
-        securities.ticker,
-        coalesce(borne.ticker, securities.ticker) as ticker_now,
-        securities.cik
-    from {{ ref('int_securities') }} as securities
-    left join {{ ref('ticker_history') }} as borne on borne.security_id = securities.security_id and borne.valid_to = 'infinity'
+    select * from {{ ref('int_securities') }}
+),
+
+-- issuers whose lines in the list of filers changed: each line may tell what the issuer's other securities are
+relisted as (
+    select coalesce(successors.successor_cik, versions.cik) as cik
+    from touched
+    inner join {{ ref('stg_sec__filer_versions') }} as versions on versions.ticker = touched.subject
+    left join {{ ref('issuer_history') }} as successors on successors.cik = versions.cik
+    where touched.dataset = 'sec_filers'
 ),
 
 last_made as (
@@ -30,7 +34,7 @@ changes as (
             when
                 bool_or(touched.is_whole)
                 or min(touched.day) <= min(last_made.last_session)
-                or touched.subject in (select history.ticker from {{ ref('ticker_history') }} as history)
+                or touched.subject in (select securities.ticker from securities where securities.may_change)
                 then '-infinity'::date
             else min(touched.day)
         end as from_date
@@ -55,12 +59,24 @@ changes as (
     union all
     select securities.ticker, '-infinity'::date
     from securities
-    inner join touched on touched.dataset = 'sec_filers' and touched.subject = securities.ticker_now
+    where securities.cik in (select relisted.cik from relisted)
+    union all
+    select securities.ticker, '-infinity'::date
+    from securities
+    inner join touched on touched.dataset = 'sec_filers' and {{ normal_ticker('touched.subject') }} = securities.listed_symbol
 ),
 
+-- a security that is under several tickers is made anew from all of them
 earliest as (
     select ticker, min(from_date) as from_date
-    from changes
+    from (
+        select ticker, from_date from changes
+        union all
+        select others.ticker, '-infinity'::date
+        from changes
+        inner join securities as touched_one on touched_one.ticker = changes.ticker and touched_one.has_several_tickers
+        inner join securities as others using (security_id)
+    ) as all_changes
     group by ticker
 )
 

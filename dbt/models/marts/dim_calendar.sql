@@ -16,9 +16,10 @@ weekdays as (
 select
     weekdays.calendar,
     weekdays.weekday as session_date,
+    row_number() over (partition by weekdays.calendar order by weekdays.weekday)::integer as session_number,
     case weekdays.calendar
         {%- for calendar in ['XNYS', 'TARGET', 'SIFMA'] %}
-        when '{{ calendar }}' then {{ published_at(calendar, 'weekdays.weekday', 'closures.closes_at') }}
+        when {{ quoted_text(calendar) }} then {{ published_at(calendar, 'weekdays.weekday', 'closures.closes_at') }}
         {%- endfor %}
     end as published_at,
     closures.closes_at is not null as is_early_close

@@ -1,9 +1,15 @@
 {{ config(indexes=[{'columns': ['filer_cik'], 'unique': true}]) }}
 
 with filers as (
-    select cik as filer_cik from {{ ref('stg_sec__company_facts') }}
-    union
-    select cik from {{ ref('stg_sec__filers') }}
+    select
+        cik as filer_cik,
+        min(filed_date) as first_filed_date
+    from (
+        select cik, filed_date from {{ ref('stg_sec__company_facts') }}
+        union all
+        select cik, null from {{ ref('stg_sec__filers') }}
+    ) as seen
+    group by cik
 ),
 
 names as (
@@ -15,7 +21,8 @@ names as (
 select
     filers.filer_cik,
     coalesce(history.successor_cik, filers.filer_cik) as cik,
-    names.name
+    names.name,
+    filers.first_filed_date
 from filers
 left join {{ ref('issuer_history') }} as history on history.cik = filers.filer_cik
 left join names on names.cik = coalesce(history.successor_cik, filers.filer_cik)

@@ -1,7 +1,10 @@
 {{ config(indexes=[{'columns': ['security_id', 'valid_from'], 'unique': true}]) }}
 
 with securities as (
-    select distinct on (security_id) *
+    select distinct on (security_id)
+        *,
+        min(first_session) over (partition by security_id) as first_traded,
+        max(last_session) over (partition by security_id) as last_traded
     from {{ ref('int_securities') }}
     order by security_id, last_session desc, ticker
 )
@@ -12,7 +15,14 @@ select
     securities.name,
     securities.currency,
     securities.cik,
-    coalesce(history.valid_from, securities.first_session) as valid_from,
-    coalesce(history.valid_to, 'infinity'::date) as valid_to
+    securities.security_type,
+    securities.share_class,
+    securities.adr_ratio,
+    coalesce(history.valid_from, securities.first_traded) as valid_from,
+    case
+        when history.valid_to is not null then least(history.valid_to, {{ end_of_time() }})
+        when securities.is_newest then {{ end_of_time() }}
+        else securities.last_traded + 1
+    end as valid_to
 from securities
 left join {{ ref('ticker_history') }} as history using (security_id)

@@ -1,33 +1,33 @@
 {{ config(indexes=[{'columns': ['security_id', 'trade_date'], 'unique': true}]) }}
 
--- Massive names a security as it was called on the day, Tiingo by the ticker it bears now: they meet by the permanent id
+-- Massive names a security as it was called on the day, Tiingo by the ticker it bears now, each in its own spelling: they meet by the
+-- permanent id
 with massive as (
     select
-        coalesce(history.security_id, prices.ticker || '.1') as security_id,
+        spellings.security_id,
         prices.ticker,
         prices.trade_date,
         prices.close
     from {{ ref('stg_massive__daily_prices') }} as prices
-    left join {{ ref('ticker_history') }} as history
+    inner join {{ ref('dim_security_ticker') }} as spellings
         on
-            history.ticker = prices.ticker
-            and history.valid_from <= prices.trade_date
-            and history.valid_to > prices.trade_date
-    where history.security_id is not null or prices.ticker not in (select borne.ticker from {{ ref('ticker_history') }} as borne)
+            spellings.source = 'massive'
+            and spellings.ticker = prices.ticker
+            and spellings.valid_from <= prices.trade_date
+            and spellings.valid_to > prices.trade_date
 ),
 
 tiingo as (
     select
-        securities.security_id,
-        prices.ticker,
-        prices.trade_date,
-        prices.close
-    from {{ ref('fct_price_daily') }} as prices
-    inner join {{ ref('int_securities') }} as securities using (ticker)
-    where prices.trade_date in (select trade_date from massive)
+        security_id,
+        ticker,
+        trade_date,
+        close
+    from {{ ref('fct_price_daily') }}
+    where trade_date in (select days.trade_date from {{ ref('stg_massive__daily_prices') }} as days)
 )
 
-select distinct on (tiingo.security_id, tiingo.trade_date)
+select
     tiingo.security_id,
     tiingo.trade_date,
     tiingo.ticker as ticker_tiingo,
@@ -38,4 +38,3 @@ select distinct on (tiingo.security_id, tiingo.trade_date)
 from tiingo
 left join massive using (security_id, trade_date)
 where massive.close is distinct from tiingo.close
-order by tiingo.security_id, tiingo.trade_date, tiingo.ticker

@@ -40,12 +40,21 @@ days as (
 bad as (
     select
         dataset,
-        row_date::date as row_date,
+        {{ day_or_null('row_date') }} as row_date,
         count(*) as quarantined_count,
         count(*) filter (where reasons like '%repeats the key%') as duplicate_count
     from {{ ref('stg_lake__quarantine') }}
-    where row_date is not null
-    group by dataset, row_date
+    where {{ day_or_null('row_date') }} is not null
+    group by dataset, {{ day_or_null('row_date') }}
+),
+
+doubtful as (
+    select
+        'tiingo_prices' as dataset,
+        trade_date,
+        count(distinct security_id) as issue_count
+    from {{ ref('fct_price_issue') }}
+    group by trade_date
 ),
 
 with_usual as (
@@ -54,12 +63,14 @@ with_usual as (
         coalesce(counted.row_count, 0) as row_count,
         coalesce(bad.quarantined_count, 0) as quarantined_count,
         coalesce(bad.duplicate_count, 0) as duplicate_count,
+        coalesce(doubtful.issue_count, 0) as issue_count,
         max(counted.row_count) over (
             partition by days.dataset order by days.coverage_date rows between 5 preceding and 1 preceding
         ) as usual_count
     from days
     left join counted on counted.dataset = days.dataset and counted.row_date = days.coverage_date
     left join bad on bad.dataset = days.dataset and bad.row_date = days.coverage_date
+    left join doubtful on doubtful.dataset = days.dataset and doubtful.trade_date = days.coverage_date
 )
 
 select
@@ -75,5 +86,6 @@ select
     row_count,
     usual_count,
     quarantined_count,
-    duplicate_count
+    duplicate_count,
+    issue_count
 from with_usual

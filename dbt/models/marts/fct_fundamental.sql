@@ -4,13 +4,14 @@
 with newest_of_session as (
     select distinct on (cik, concept, unit, period_start, period_end, known_from) *
     from {{ ref('int_facts_mapped') }}
-    order by cik, concept, unit, period_start, period_end, known_from, filed_date desc, accession desc
+    order by cik, concept, unit, period_start, period_end, known_from, filed_date desc, accession desc, priority, value
 ),
 
 compared as (
     select
         *,
-        lag(value) over versions as previous_value
+        lag(value) over versions as previous_value,
+        lag(measure) over versions as previous_measure
     from newest_of_session
     window versions as (partition by cik, concept, unit, period_start, period_end order by known_from)
 )
@@ -26,8 +27,13 @@ select
     tag,
     filed_date,
     known_from,
-    lead(known_from, 1, 'infinity'::date) over (
-        partition by cik, concept, unit, period_start, period_end order by known_from
-    ) as known_to
+    least(
+        lead(known_from, 1, {{ end_of_time() }}) over (
+            partition by cik, concept, unit, period_start, period_end order by known_from
+        ),
+        usable_to
+    ) as known_to,
+    measure,
+    form
 from compared
-where value is distinct from previous_value
+where value is distinct from previous_value or measure is distinct from previous_measure

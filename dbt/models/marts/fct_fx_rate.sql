@@ -18,7 +18,10 @@ select distinct on (rate_date, base_currency, quote_currency)
     rate,
     {{ published_at('TARGET', 'rate_date') }} as known_at
 from published
-{%- if changes_only() %}
-where rate_date in (select touched.day from {{ ref('stg_lake__touched') }} as touched where touched.dataset = 'ecb_fx_rates')
-{%- endif %}
+-- a new column of the ECB's that is no currency stays in the raw table, and a test warns of it
+where
+    quote_currency ~ '^[A-Z]{3}$'
+    {%- if changes_only() %}
+    and rate_date in (select touched.day from {{ ref('stg_lake__touched') }} as touched where touched.dataset = 'ecb_fx_rates')
+    {%- endif %}
 order by rate_date, base_currency, quote_currency, known_from desc

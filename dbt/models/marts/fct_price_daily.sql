@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
     pre_hook="{{ forget_touched() }}",
-    indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
+    indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
 with prices as (
@@ -14,7 +14,7 @@ trade_days as (
     select distinct trade_date, currency from prices
 ),
 
-euro_rates as (
+euro_rates as materialized (
     select
         trade_days.trade_date,
         trade_days.currency,
@@ -36,6 +36,7 @@ euro_rates as (
 )
 
 select
+    prices.security_id,
     prices.ticker,
     prices.trade_date,
     prices.open,
@@ -46,6 +47,7 @@ select
     prices.currency,
     prices.dividend_cash,
     prices.split_ratio,
+    prices.sessions_missed,
     prices.split_factor,
     prices.total_return_factor,
     {{ settled('prices.close::float8 * prices.total_return_factor') }} as adj_close,

@@ -4,7 +4,7 @@
     indexes=[{'columns': ['known_date', 'dataset', 'subject', 'item', 'period_start', 'period_end'], 'unique': true}]
 ) }}
 
--- numbers that an issuer changed in a later filing, known from the session after it
+-- numbers that an issuer changed in a later filing, known from the session after it; versions of one measure alone are compared
 with filed as (
     select
         known_from as known_date,
@@ -17,7 +17,7 @@ with filed as (
         value as value_after,
         accession as origin
     from {{ ref('fct_fundamental') }}
-    window versions as (partition by cik, concept, unit, period_start, period_end order by known_from)
+    window versions as (partition by cik, concept, unit, period_start, period_end, measure order by known_from)
 ),
 
 -- numbers that a vendor changed in a later answer, known from its commit; the last word of a day stands
@@ -42,7 +42,7 @@ sent as (
 ),
 
 changed as (
-    select * from filed where value_before is not null
+    select * from filed where value_before <> value_after
     union all
     select * from sent
 )

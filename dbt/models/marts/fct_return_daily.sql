@@ -1,22 +1,35 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
     pre_hook="{{ forget_touched() }}",
-    indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
+    indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
-with prices as (
+-- more sessions without a price than gap_sessions begin a new series
+with priced as (
     select
-        priced.ticker,
-        priced.trade_date,
-        priced.known_at,
-        priced.close::float8 * priced.split_ratio::float8 as close_per_old_share,
-        priced.dividend_cash::float8 as dividend_cash,
-        nullif(lag(priced.close) over sessions, 0)::float8 as previous_close,
-        (lag(priced.fx_rate) over sessions)::float8 / priced.fx_rate::float8 as currency_growth,
-        {{ 'touched.from_date' if changes_only() else "'-infinity'::date" }} as from_date
-    from {{ ref('fct_price_daily') }} as priced
-    {{ join_touched('priced', 'lookback_date') }}
-    window sessions as (partition by priced.ticker order by priced.trade_date)
+        daily.*,
+        {{ 'touched.from_date' if changes_only() else "'-infinity'::date" }} as from_date,
+        count(*) filter (where daily.sessions_missed > {{ var('gap_sessions') }}) over (
+            partition by daily.security_id order by daily.trade_date
+        ) as series
+    from {{ ref('fct_price_daily') }} as daily
+    {{ join_touched('daily', 'lookback_date') }}
+),
+
+prices as (
+    select
+        security_id,
+        ticker,
+        trade_date,
+        series,
+        known_at,
+        from_date,
+        close::float8 * split_ratio as close_per_old_share,
+        dividend_cash::float8 * split_ratio as cash_per_old_share,
+        nullif(lag(close) over sessions, 0)::float8 as previous_close,
+        (lag(fx_rate) over sessions)::float8 / fx_rate::float8 as currency_growth
+    from priced
+    window sessions as (partition by security_id, series order by trade_date)
 ),
 
 trade_days as (
@@ -42,26 +55,29 @@ bill_yields as (
 
 returns as (
     select
+        security_id,
         ticker,
         trade_date,
+        series,
         known_at,
         from_date,
         close_per_old_share / previous_close - 1 as return_price,
-        (close_per_old_share + dividend_cash) / previous_close - 1 as return_total,
-        ln(nullif((close_per_old_share + dividend_cash) / previous_close, 0)) as return_total_log,
+        (close_per_old_share + cash_per_old_share) / previous_close - 1 as return_total,
+        ln(nullif((close_per_old_share + cash_per_old_share) / previous_close, 0)) as return_total_log,
         close_per_old_share / previous_close * currency_growth - 1 as return_price_eur,
-        (close_per_old_share + dividend_cash) / previous_close * currency_growth - 1 as return_total_eur
+        (close_per_old_share + cash_per_old_share) / previous_close * currency_growth - 1 as return_total_eur
     from prices
 ),
 
 -- where the index stood before the first session that is made
 stood as (
     {%- if changes_only() %}
-    select touched.ticker, mine.log_index, mine.log_high
+    select mine.security_id, prices.series, mine.log_index, mine.log_high
     from {{ ref('int_touched') }} as touched
     inner join {{ this }} as mine on mine.ticker = touched.ticker and mine.trade_date = touched.previous_date
+    inner join prices on prices.security_id = mine.security_id and prices.trade_date = mine.trade_date
     {%- else %}
-    select null::text as ticker, 0::numeric(18, 12) as log_index, 0::numeric(18, 12) as log_high where false
+    select null::text as security_id, null::bigint as series, 0::numeric(18, 12) as log_index, 0::numeric(18, 12) as log_high where false
     {%- endif %}
 ),
 
@@ -77,21 +93,22 @@ indexed as (
         )::numeric(18, 12) as log_index
     from returns
     left join bill_yields using (trade_date)
-    left join stood using (ticker)
-    window so_far as (partition by returns.ticker order by returns.trade_date)
+    left join stood using (security_id, series)
+    window so_far as (partition by returns.security_id, returns.series order by returns.trade_date)
 ),
 
 peaked as (
     select
         *,
         greatest(
-            log_high_before, max(log_index) filter (where trade_date >= from_date) over (partition by ticker order by trade_date)
+            log_high_before, max(log_index) filter (where trade_date >= from_date) over (partition by security_id, series order by trade_date)
         )::numeric(18, 12) as log_high
     from indexed
 ),
 
 measured as (
     select
+        security_id,
         ticker,
         trade_date,
         from_date,
@@ -116,13 +133,14 @@ measured as (
         known_at
     from peaked
     window
-        so_far as (partition by ticker order by trade_date),
+        so_far as (partition by security_id, series order by trade_date),
         month as (so_far rows between 20 preceding and current row),
         quarter as (so_far rows between 62 preceding and current row),
         year as (so_far rows between 251 preceding and current row)
 )
 
 select
+    security_id,
     ticker,
     trade_date,
     return_price,

@@ -1,100 +1,203 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
     pre_hook="{{ forget_touched() }}",
-    indexes=[{'columns': ['trade_date', 'ticker'], 'unique': true}]
+    indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
-with prices as (
-    select ticker, trade_date, close, split_factor, known_at
-    from {{ ref('fct_price_daily') }}
+-- lateral lookups with offset 0 stay lookups: a question about one ticker, also as of a moment, computes the earnings of one issuer
+with securities as (
+    select distinct on (ratios.ticker, ratios.security_id)
+        ratios.*,
+        splits.ex_dates,
+        splits.logs
+        {%- if changes_only() %},
+        touched.from_date
+        {%- endif %}
+    from {{ ref('int_per_share_ratios') }} as ratios
+    {%- if changes_only() %}
+    inner join {{ ref('int_touched') }} as touched using (ticker)
+    {%- endif %}
+    cross join lateral (
+        select
+            array_agg(actions.ex_date) as ex_dates,
+            array_agg(-ln(actions.split_ratio)) as logs
+        from {{ ref('int_corporate_actions') }} as actions
+        where actions.security_id = ratios.security_id and actions.split_ratio <> 1
+        offset 0
+    ) as splits
+    order by ratios.ticker, ratios.security_id, ratios.valid_to desc
 ),
 
-securities as (
-    select ticker, cik from {{ ref('int_securities') }}
+issuers as (
+    select
+        cik,
+        min(first_filed_date) as first_filed_date
+    from {{ ref('dim_issuer') }}
+    group by cik
 ),
 
 earnings as (
     select
-        securities.ticker,
-        ttm.*
-    from {{ ref('int_fundamentals_ttm') }} as ttm
-    inner join securities using (cik)
-    {%- if changes_only() %}
-    inner join {{ ref('int_touched') }} as touched on touched.ticker = securities.ticker and touched.from_date < ttm.known_to
-    {%- endif %}
-    where ttm.concept = 'eps_diluted'
+        securities.*,
+        issuers.first_filed_date,
+        ttm.known_from,
+        ttm.known_to,
+        ttm.period_end,
+        ttm.fiscal_year_form,
+        ttm.known_in_other_currency_from,
+        ttm.null_reason as ttm_null_reason,
+        coalesce(ttm.is_in_currency, false) as is_in_currency,
+        coalesce(ttm.is_first, true) as is_first,
+        per_share.eps,
+        per_share.is_before_split
+    from securities
+    left join issuers using (cik)
+    left join lateral (
+        select
+            *,
+            unit = securities.currency || '/shares' as is_in_currency,
+            row_number() over (order by unit = securities.currency || '/shares' desc, known_from) = 1 as is_first,
+            min(known_from) filter (where unit <> securities.currency || '/shares') over () as known_in_other_currency_from
+        from {{ ref('int_fundamentals_ttm') }} as all_ttm
+        where all_ttm.cik = securities.cik and all_ttm.concept = 'eps_diluted'
+        offset 0
+    ) as ttm on securities.per_share_ratio is not null
+    -- a figure per share counts the shares of its filing day: each part is carried to the share count of the newest price
+    cross join lateral (
+        select
+            sum(parts.value * {{ settled('exp(later.log_split)') }}::numeric)::float8 * securities.per_share_ratio as eps,
+            bool_or(later.log_split <> 0) as is_before_split
+        from (
+            values
+            (ttm.fiscal_year_value, ttm.fiscal_year_filed_date),
+            (ttm.year_to_date_value, ttm.year_to_date_filed_date),
+            (-ttm.prior_year_to_date_value, ttm.prior_year_to_date_filed_date)
+        ) as parts (value, filed_date)
+        cross join lateral (
+            select coalesce(sum(splits.log), 0) as log_split
+            from unnest(securities.ex_dates, securities.logs) as splits (ex_date, log)
+            where splits.ex_date > parts.filed_date
+        ) as later
+    ) as per_share
 ),
 
--- a figure per share counts the shares of its filing day: each part is carried to the share count of the newest price
-parts as (
+-- what is known of a security's earnings from a day on, until the next such day
+news as (
+    select
+        earnings.ticker,
+        earnings.security_id,
+        news.from_date,
+        news.reason,
+        news.period_end,
+        news.eps,
+        news.is_part_of_share
+    from earnings
+    cross join lateral (
+        select
+            earnings.known_from as from_date,
+            case
+                when earnings.ttm_null_reason is not null then earnings.ttm_null_reason
+                when earnings.fiscal_year_form ~ '^(20-F|6-K)' and not earnings.is_stated then 'adr_ratio_unknown'
+                when earnings.per_share_ratio <> 1 and earnings.is_before_split then 'ratio_unknown'
+            end as reason,
+            earnings.period_end,
+            earnings.eps,
+            earnings.per_share_ratio <> 1 as is_part_of_share
+        where
+            earnings.is_in_currency
+            {%- if changes_only() %}
+            and earnings.known_to > earnings.from_date
+            {%- endif %}
+        union all
+        select '-infinity', coalesce(earnings.null_reason, 'no_filing'), null, null, null
+        where earnings.is_first
+        union all
+        select earnings.first_filed_date + 1, 'not_mapped', null, null, null
+        where
+            earnings.is_first
+            and earnings.null_reason is null
+            and (
+                earnings.first_filed_date + 1
+                < least(earnings.known_in_other_currency_from, case when earnings.is_in_currency then earnings.known_from end, 'infinity')
+            )
+        union all
+        select earnings.known_in_other_currency_from, 'currency_differs', null, null, null
+        where
+            earnings.is_first
+            and not (earnings.is_in_currency and earnings.known_from <= earnings.known_in_other_currency_from)
+            and earnings.known_in_other_currency_from is not null
+    ) as news
+),
+
+-- prices and news in one order, so that no join has to search the news of each price
+timeline as (
     select
         ticker,
-        known_from,
-        fiscal_year_value as value,
-        fiscal_year_filed_date as filed_date
-    from earnings
+        security_id,
+        from_date as day,
+        false as is_price,
+        reason,
+        period_end,
+        eps,
+        is_part_of_share,
+        null::numeric as close,
+        null::float8 as split_factor,
+        null::timestamptz as known_at
+    from news
     union all
-    select ticker, known_from, year_to_date_value, year_to_date_filed_date from earnings
-    union all
-    select ticker, known_from, -prior_year_to_date_value, prior_year_to_date_filed_date from earnings
+    select
+        prices.ticker,
+        prices.security_id,
+        prices.trade_date,
+        true,
+        null,
+        null,
+        null,
+        null,
+        prices.close,
+        prices.split_factor,
+        prices.known_at
+    from {{ ref('int_prices_adjusted') }} as prices
+    {{ join_touched('prices') }}
 ),
 
-earnings_per_newest_share as (
+dated as (
     select
-        parts.ticker,
-        parts.known_from,
-        sum(parts.value * coalesce(on_filing.split_factor, before_first.split_factor)::numeric)::float8 as eps
-    from parts
-    left join lateral (
-        select prices.split_factor
-        from prices
-        where prices.ticker = parts.ticker and prices.trade_date <= parts.filed_date
-        order by prices.trade_date desc
-        limit 1
-    ) as on_filing on true
-    left join lateral (
-        select prices.split_factor
-        from prices
-        where prices.ticker = parts.ticker
-        order by prices.trade_date
-        limit 1
-    ) as before_first on true
-    group by parts.ticker, parts.known_from
+        *,
+        count(*) filter (where not is_price) over (
+            partition by ticker, security_id order by day, is_price rows unbounded preceding
+        ) as news_number
+    from timeline
 ),
 
 valued as (
     select
-        prices.ticker,
-        prices.trade_date,
-        prices.close,
-        prices.known_at,
-        earnings.period_end,
+        security_id,
+        ticker,
+        day as trade_date,
+        is_price,
+        close,
+        known_at,
+        max(period_end) over one_news as period_end,
         case
-            when securities.cik is null then 'no_filer'
-            when earnings.known_from is null then 'no_filing'
-            when earnings.null_reason is not null then earnings.null_reason
-            when prices.trade_date - earnings.period_end > 200 then 'stale'
+            when max(reason) over one_news is not null then max(reason) over one_news
+            when day - max(period_end) over one_news > 200 then 'stale'
+            when bool_or(is_part_of_share) over one_news and split_factor <> 1 then 'ratio_unknown'
         end as unknown_because,
-        per_share.eps / prices.split_factor as eps
-    from prices
-    left join securities using (ticker)
-    left join earnings
-        on
-            earnings.ticker = prices.ticker
-            and earnings.known_from <= prices.trade_date
-            and earnings.known_to > prices.trade_date
-    left join earnings_per_newest_share as per_share
-        on per_share.ticker = earnings.ticker and per_share.known_from = earnings.known_from
-    {{ join_touched('prices') }}
+        max(eps) over one_news / split_factor as eps
+    from dated
+    window one_news as (partition by ticker, security_id, news_number)
 )
 
 select
+    security_id,
     ticker,
     trade_date,
-    close,
+    close::numeric(18, 6) as close,
     case when unknown_because is null then {{ settled('eps', 12) }} end as ttm_eps_diluted,
     case when unknown_because is null and eps > 0 then {{ settled('close::float8 / eps', 12) }} end as pe_ratio,
     coalesce(unknown_because, case when eps <= 0 then 'eps_not_positive' end) as pe_null_reason,
     period_end as ttm_period_end,
     known_at
 from valued
+where is_price

@@ -339,7 +339,9 @@ def test_bytes_that_are_no_text_are_their_rows_fault(desk: Desk) -> None:
 
 def test_a_file_without_rows_empties_nothing(desk: Desk) -> None:
     desk.take((f"{DATASET}/c.csv", positions(1)))
-    assert "it has a header and no rows, so that nothing says what it replaces; nothing was changed" in desk.refused(f"{DATASET}/c.csv", HEADER)
+    assert "it has a header and no rows, so that nothing says what it replaces; nothing was changed" in desk.refused(
+        f"{DATASET}/c.csv", HEADER
+    )
     assert desk.rows(DATASET, "quantity") == [(1,)]
 
 

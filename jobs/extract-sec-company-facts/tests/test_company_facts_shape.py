@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -39,6 +40,27 @@ def test_a_filer_may_be_written_as_text(cik: str) -> None:
 def test_half_of_a_surrogate_pair_is_a_fault_of_its_row() -> None:
     columns = shape(document(FACT % "1", (FACT % "2").replace("10-Q", "\\ud83d")), ASK)["cik=0000320193"]
     assert columns["form"] == ["10-Q", "\ud83d"]
+
+
+def test_every_taxonomy_unit_and_form_is_kept_as_it_is_written() -> None:
+    """A foreign issuer's document: IFRS in its own currency, shares of the cover page, a condensed schedule, a unit in capitals."""
+    tags = {
+        ("ifrs-full", "DilutedEarningsLossPerShare", "EUR/shares", "20-F"),
+        ("ifrs-full", "Revenue", "JPY", "6-K"),
+        ("dei", "EntityCommonStockSharesOutstanding", "shares", "40-F/A"),
+        ("srt", "DividendsDeclared", "USD", "10-KT"),
+        ("us-gaap", "EarningsPerShareDiluted", "USD/SHARES", "10-QT"),
+        ("invest", "Ratio", "pure", "20-F/A"),
+    }
+    facts: dict[str, dict[str, object]] = {}
+    for number, (taxonomy, tag, unit, form) in enumerate(sorted(tags)):
+        fact = {"end": "2012-12-31", "val": number, "accn": "0001-13-000001", "fy": None, "fp": None, "form": form, "filed": "2013-03-13"}
+        facts.setdefault(taxonomy, {})[tag] = {"label": None, "description": None, "units": {unit: [fact]}}
+    body = json.dumps({"cik": 320193, "entityName": "Example NV", "facts": facts}).encode()
+    columns = shape(body, ASK)["cik=0000320193"]
+    kept = contract.enforce(rules("extract_sec_company_facts", "sec_company_facts"), columns)
+    assert kept.quarantine is None
+    assert set(zip(*(kept.table[name].to_pylist() for name in ("taxonomy", "tag", "unit", "form")), strict=True)) == tags
 
 
 @pytest.mark.parametrize(

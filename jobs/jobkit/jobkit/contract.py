@@ -11,12 +11,13 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from itertools import chain
 from math import isfinite
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from jobkit import names
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Policy = Literal["warn", "drop", "quarantine", "fail"]
 Evolution = Literal["evolve", "freeze"]
+Rounding = Literal["none", "noise", "measured"]
 Classification = Literal["public", "internal", "confidential"]
 Redistribution = Literal["allowed", "internal-use-only"]
 Columns = dict[str, list[Any]]
@@ -35,6 +37,7 @@ Untyped = dict[str, dict[str, str]]  # by column: which of its texts are no valu
 
 ROW_NUMBER = "_row_number"
 UNREAD = "\0"  # before a text of a dropped file that is not written as the contract says: a value of no type
+VENDOR_NAME = "vendor_name"  # in a Parquet column's metadata: what the vendor calls it, as JSON, where that is no plain name
 MOST_COLUMNS = 400  # a Postgres row of so many long texts just fits into a page
 MOST_KEY_BYTES = 1000  # of the texts in a key; an index of Postgres holds 2,704 bytes a row, some marts index two
 SURELY_DOUBLE = 300  # digits without an exponent that are within a double's range
@@ -50,13 +53,20 @@ _FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ESCAPED = re.compile("[\0\ud800-\udfff]|\\\\(?=u)")
 _EXACT = Context(prec=1000)  # the context at hand rounds to 28 digits
+_WHOLE = re.compile(r"(-?\d{1,19})\.0+", re.ASCII)
+_FRACTION = re.compile(r"-?0*(\d{1,38})\.(\d+)", re.ASCII)
+_DOUBLE_DIGITS = 15  # significant digits that every double keeps; a number with as many was not cut by whoever sends it
+_NOISE = Decimal("1e-14")  # relative; some last bits of a double
 _RANGES = {"int": 2**31, "long": 2**63}
 WITHHELD = "values withheld: "  # how the reasons of a row begin whose values are not shown
 
 
 @dataclass(frozen=True)
 class Field:
-    """One column: its vendor name, type, and the rules its values keep.
+    """One column: its name, type, and the rules its values keep. `vendor_name` is set where the vendor has no plain one (jobkit.names).
+
+    `rounding` says what becomes of digits beyond the type's scale. none: they make the value bad. noise: they are dropped where they are
+    the last bits of a double (9.990000000000002 is 9.99; 12.345 is never 12.35). measured: the value is rounded, half to even.
 
     `format` is the kind of identifier that a text is, or how a dropped file writes its dates. What follows it is of dropped files:
     `source` is the column's header where that is another, `constant` its value where the file has no such column, `counted_within` the
@@ -72,6 +82,7 @@ class Field:
     description: str = ""
     policy: Policy = "quarantine"
     evolution: Evolution = "evolve"
+    rounding: Rounding = "none"
     unique: bool = False
     exclusive_minimum: Decimal | str | None = None
     exclusive_maximum: Decimal | str | None = None
@@ -80,6 +91,7 @@ class Field:
     max_length: int | None = None
     pattern: str | None = None
     values: tuple[Decimal | str, ...] | None = None
+    vendor_name: str | None = None
     format: str | None = None
     source: str | None = None
     trim: bool = False
@@ -237,15 +249,17 @@ def enforce(contract: Contract, columns: Columns, reading: Reading | None = None
     with one key, compared as values, the first stays. Raises BadDataError when the columns themselves, a row under policy `fail`, or too
     many rows break the contract.
     """
-    fields = _resolved(contract, columns)
+    fields, columns = _resolved(contract, columns)
     read = len(next(iter(columns.values()), []))
-    texts, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
+    columns_sent, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
     faults = reading.faults if reading else {}
-    untyped = {field.name: _untyped(field, distinct[field.name], faults.get(field.name, {})) for field in fields}
     place = reading.place if reading else _row
+    texts, distinct, rounded = _rounded(contract, fields, columns_sent, distinct, place)
+    untyped = {field.name: _untyped(field, distinct[field.name], faults.get(field.name, {})) for field in fields}
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
-    warnings: list[str] = []
+    renamed = [field for field in fields if field.vendor_name is not None] if contract.shows_values else []
+    warnings = [*(f"column {names.shown(str(field.vendor_name))} is stored as {field.name}" for field in renamed), *rounded]
     enough = max(ENOUGH_BAD_ROWS, int(contract.max_bad_rows * read))
 
     def note(breaches: Iterator[tuple[int, str, Policy]]) -> None:
@@ -272,14 +286,17 @@ def enforce(contract: Contract, columns: Columns, reading: Reading | None = None
     bad = sorted(set(reasons) - dropped)
     out = set(reasons)
     kept = [row for row in range(read) if row not in out] if out else range(read)
-    sent = reading.sent if reading else texts
+    sent = reading.sent if reading else columns_sent
     quarantine = _quarantine(sent, bad, {row: _joined(contract, reasons[row]) for row in bad})
     rejected_keys = _rejected_keys(contract, fields, texts, untyped, sorted(out)) if out else None
     return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings), rejected_keys)
 
 
-def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
-    """The contract's fields that matter here: those sent, and new ones where the contract lets it evolve."""
+def _resolved(contract: Contract, columns: Columns) -> tuple[tuple[Field, ...], Columns]:
+    """The contract's fields that matter here, those sent and new ones where the contract lets it evolve; and the columns by their names.
+
+    A new field whose name is not plain gets another one (jobkit.names): refused, it would let a vendor stop the pipeline.
+    """
     known = {field.name for field in contract.fields}
     missing = [field.name for field in contract.fields if field.name not in columns and (field.required or field.evolution == "freeze")]
     if missing:
@@ -289,17 +306,23 @@ def _resolved(contract: Contract, columns: Columns) -> tuple[Field, ...]:
     new = [name for name in columns if name not in known]
     if new and contract.new_fields == "freeze":
         raise BadDataError(f"{contract.dataset}: the vendor sends {_new_fields(contract, new)}; add them to the contract or let it evolve")
-    sent = tuple(field for field in contract.fields if field.name in columns)
-    if len(sent) + len(new) > MOST_COLUMNS:
+    fields = [field for field in contract.fields if field.name in columns]
+    if len(fields) + len(new) > MOST_COLUMNS:
         raise BadDataError(f"{contract.dataset}: the vendor sends {len(columns):,} columns, more than the {MOST_COLUMNS} a table holds")
-    return sent + tuple(Field(name, contract.new_field_type) for name in new)
+    for name in new:
+        safe = names.safe(name)
+        fields.append(Field(safe, contract.new_field_type, vendor_name=None if safe == name else name))
+    named = {field.name: columns[field.name if field.vendor_name is None else field.vendor_name] for field in fields}
+    if len(named) < len(fields):
+        raise BadDataError(f"{contract.dataset}: two of the vendor's new columns would get the same name; look at the answer")
+    return tuple(fields), named
 
 
-def _new_fields(contract: Contract, names: list[str]) -> str:
+def _new_fields(contract: Contract, new: list[str]) -> str:
     """New columns by name. Without a header the first row is taken for one, so names are values where those are not shown."""
     if contract.shows_values:
-        return f"new fields {_listed([_shown(name) for name in names])}"
-    return f"{len(names)} fields besides {', '.join(field.name for field in contract.fields)}"
+        return f"new fields {_listed([_shown(name) for name in new])}"
+    return f"{len(new)} fields besides {', '.join(field.name for field in contract.fields)}"
 
 
 def _texts(columns: Columns) -> tuple[dict[str, list[str | None]], Distinct]:
@@ -327,6 +350,45 @@ def _text(value: object) -> str:
     return (
         format(Decimal(repr(value) if isinstance(value, float) else str(value)), "f") if isinstance(value, float | Decimal) else str(value)
     )
+
+
+def _rounded(
+    contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct, place: Callable[[int], str]
+) -> tuple[dict[str, list[str | None]], Distinct, list[str]]:
+    """The columns with each value as its type can hold it, what they then hold, and a warning for each column in which one was rounded."""
+    texts, distinct, warnings = dict(texts), dict(distinct), []
+    for field in fields:
+        fitted = {text: fit for text in distinct[field.name] if text is not None and (fit := _fitted(field, text)) is not None}
+        if not fitted:
+            continue
+        inexact = {text for text, fit in fitted.items() if Decimal(text) != Decimal(fit)}
+        if inexact:
+            rows = [row for row, text in enumerate(texts[field.name]) if text in inexact]
+            first = str(texts[field.name][rows[0]])
+            shown = f", from {_cut(first)} to {fitted[first]}" if contract.shows_values else ""
+            warnings.append(f"{field.name}: {len(rows)} values were rounded; the first, in {place(rows[0] + 1)}{shown}")
+        texts[field.name] = [text if text is None else fitted.get(text, text) for text in texts[field.name]]
+        distinct[field.name] = set(texts[field.name])
+    return texts, distinct, warnings
+
+
+def _fitted(field: Field, text: str) -> str | None:
+    """The number in the form that the field's type takes, where the text is of another form and `rounding` allows it; None otherwise."""
+    decimal = _DECIMAL.fullmatch(field.type)
+    if not decimal and field.type not in _RANGES:
+        return None
+    if not decimal and (whole := _WHOLE.fullmatch(text)):
+        return whole[1]
+    scale = int(decimal[2]) if decimal else 0
+    if field.rounding == "none" or (number := _FRACTION.fullmatch(text)) is None or len(number[2].rstrip("0")) <= scale:
+        return None
+    value = Decimal(text)
+    nearest = value.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_EVEN, _EXACT)
+    if field.rounding == "measured":
+        return format(nearest, "f")
+    digits = len((number[1] + number[2]).lstrip("0"))
+    is_noise = digits >= _DOUBLE_DIGITS and abs(value - nearest) <= abs(value) * _NOISE
+    return format(nearest, "f") if is_noise else None
 
 
 def _untyped(field: Field, distinct: Collection[str | None], unread: dict[str, str]) -> dict[str, str]:
@@ -455,16 +517,16 @@ def _duplicates(
     """Rows with the key of an earlier one, or its values in other unique columns, among those that break nothing else."""
     kinds = {field.name: field.type for field in fields}
     policies: dict[str, Policy] = {field.name: field.policy for field in fields}
-    named = {name for names in (contract.key, *contract.unique) for name in names if name in kinds}
+    named = {name for columns in (contract.key, *contract.unique) for name in columns if name in kinds}
     keys = {name: _keyed(texts[name], kinds[name], distinct[name], untyped[name]) for name in named}
     repeated = _repeated([name for name in contract.key if name in kinds], keys, distinct, bad)
     yield from ((row, f"repeats the key of {place(before)}", contract.repeated_key) for row, before in repeated)
-    for names in contract.unique:
-        there = [name for name in names if name in kinds]
-        policy = policies.get(names[0], "quarantine") if len(names) == 1 else "quarantine"
+    for unique in contract.unique:
+        there = [name for name in unique if name in kinds]
+        policy = policies.get(unique[0], "quarantine") if len(unique) == 1 else "quarantine"
         for row, before in _repeated(there, keys, distinct, bad):
             if all(texts[name][row] is not None for name in there):  # as in SQL, null is equal to nothing
-                yield row, f"repeats {', '.join(names)} of {place(before)}", policy
+                yield row, f"repeats {', '.join(unique)} of {place(before)}", policy
 
 
 def _repeated(names: Sequence[str], keys: dict[str, list[Any]], distinct: Distinct, bad: Collection[int]) -> Iterator[tuple[int, int]]:
@@ -750,7 +812,20 @@ def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Se
         if array.null_count != text.null_count:  # the same cast said before what it can read
             raise RuntimeError(f"{field.name}: a value that was checked as {field.type} was not stored")
         arrays[field.name] = array
-    return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
+    table = Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
+    renamed = {field.name: field.vendor_name for field in fields if field.vendor_name is not None}
+    return _with_vendor_names(table, renamed) if renamed else table
+
+
+def _with_vendor_names(table: Table, renamed: dict[str, str]) -> Table:
+    """The table, with what the vendor calls a column in that column's metadata, in ASCII, whatever it is."""
+    import json  # noqa: PLC0415
+
+    from arro3.core import Schema  # noqa: PLC0415
+
+    fields = [table.schema.field(index) for index in range(len(table.schema))]
+    told = {field.name: {VENDOR_NAME: json.dumps(renamed[field.name])} for field in fields if field.name in renamed}
+    return table.with_schema(Schema([field.with_metadata(told[field.name]) if field.name in told else field for field in fields]))
 
 
 def _rejected_keys(

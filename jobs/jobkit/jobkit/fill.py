@@ -277,7 +277,8 @@ def commit(
 
     look, repaired = look or lake.look(rules.dataset, partition), len(lake.repaired)
     made, is_new = lake.commit(rules.dataset, partition, draft, look=look, review=review)
-    details: dict[str, Any] = {"dropped": good.dropped} if good.dropped else {}
+    counts = {"dropped": good.dropped, "warnings": len(good.warnings)}
+    details: dict[str, Any] = {name: count for name, count in counts.items() if count}
     if is_new:
         details |= {"rows_added": change.added, "rows_closed": change.closed}
         _warn_missing(job, made, change)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
-from jobkit.contract import Classification, Contract, Evolution, Field, Layout, Policy, Product, Redistribution, Rule, regex
+from jobkit import names
+from jobkit.contract import Classification, Contract, Evolution, Field, Layout, Policy, Product, Redistribution, Rounding, Rule, regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -75,7 +76,7 @@ CUSTOM_OF_SCHEMA = {
     "headerRow": INTEGER,
 }
 CUSTOM_OF_COLUMN = {
-    **dict.fromkeys(("unit", "policy", "evolution", "case", "constant"), TEXT),
+    **dict.fromkeys(("unit", "policy", "evolution", "rounding", "case", "constant"), TEXT),
     **dict.fromkeys(("trim", "percent"), BOOLEAN),
     "countedWithin": LIST,
 }
@@ -316,6 +317,8 @@ def _column(given: object, number: int) -> tuple[Field, int | None]:
     """A column, and its position in the key if it is part of it."""
     where = f"column {given.get('name', number) if isinstance(given, dict) else number}"
     item = _keys(where, given, COLUMN, ("name", "physicalType"))
+    if not names.is_plain(item["name"]):
+        raise ContractError(f"{names.shown(item['name'])} cannot be a column's name; expected {names.RULE}")
     kind = _known_type(where, item["physicalType"])
     options = _keys(f"{where}: logicalTypeOptions", item.get("logicalTypeOptions", {}), OPTIONS[kind.partition("(")[0]])
     custom = _custom(where, item, CUSTOM_OF_COLUMN)
@@ -334,6 +337,7 @@ def _column(given: object, number: int) -> tuple[Field, int | None]:
         description=item.get("description", ""),
         policy=policy,
         evolution=_one_of(custom, "evolution", get_args(Evolution), "evolve", where),
+        rounding=_rounding(where, kind, custom),
         unique=item.get("unique", False) or checks.get("unique", False),
         min_length=_length(where, options, "minLength"),
         max_length=_length(where, options, "maxLength"),
@@ -350,6 +354,14 @@ def _column(given: object, number: int) -> tuple[Field, int | None]:
     )
     _check_bounds(where, field)
     return field, _key_position(where, item)
+
+
+def _rounding(where: str, kind: str, custom: Mapping[str, Any]) -> Rounding:
+    """What becomes of digits beyond the column's scale. Raises ContractError where its type has no scale."""
+    rounding: Rounding = _one_of(custom, "rounding", get_args(Rounding), "none", where)
+    if rounding != "none" and kind.partition("(")[0] not in ("decimal", "int", "long"):
+        raise ContractError(f"{where}: rounding is for decimals and whole numbers; {kind} has no scale")
+    return rounding
 
 
 BOUNDS = {

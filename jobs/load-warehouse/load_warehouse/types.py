@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from jobkit.errors import BadDataError
+from jobkit.names import LONGEST, RESERVED
 
 from load_warehouse import parquet
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 ROW_NUMBER = "_row_number"
 META = ("_load_id", "known_from", "known_to")
-RESERVED = frozenset({*META, "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})  # ours, and Postgres' system columns
-MAX_NAME_BYTES = 63  # Postgres cuts longer names off without a word
 
 # By its bytes: a third faster to sort than by a locale, and no new C library can spoil an index.
 TEXT = 'text collate "C"'
@@ -68,8 +67,8 @@ def columns(schema: Schema, where: str) -> dict[str, str]:
 
 
 def _check_name(name: str, seen: dict[str, str], where: str) -> None:
-    if name in RESERVED or name in seen:
+    if name in RESERVED - {ROW_NUMBER} or name in seen:
         why = "there twice" if name in seen else "taken by the warehouse"
         raise BadDataError(f"{where}: column name {name!r} is {why}; rename it in the parser")
-    if not name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
-        raise BadDataError(f"{where}: column name {name[:80]!r} is no Postgres name; expected 1 to {MAX_NAME_BYTES} bytes without NUL")
+    if not name or "\0" in name or len(name.encode()) > LONGEST:  # Postgres cuts longer names off without a word
+        raise BadDataError(f"{where}: column name {name[:80]!r} is no Postgres name; expected 1 to {LONGEST} bytes without NUL")

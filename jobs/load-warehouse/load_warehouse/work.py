@@ -106,12 +106,13 @@ def check(lake: str, url: str, password: str) -> None:
     """Nothing, when the warehouse lets us in and lets us make tables, and the lake can be listed."""
     session = Session(url, password)
     with _closing([session]), told("check", session):
-        for schema in ("raw", "stage"):
+        for schema in ledger.SCHEMAS:
             _check_schema(session, schema)
     Lake(lake).datasets()
 
 
 def _check_schema(session: Session, schema: str) -> None:
+    """Nothing, when the user may make tables in a schema and change those that are there. Raises MisconfiguredError."""
     name = sql.Literal(schema)
     allowed = sql.SQL(
         "select case when to_regnamespace({name}) is null then has_database_privilege(current_database(), 'create') "
@@ -120,6 +121,14 @@ def _check_schema(session: Session, schema: str) -> None:
     if not session.scalar(allowed.format(name=name)):
         user = session.main.info.user
         raise MisconfiguredError(f"the user {user} may not make tables in schema {schema} of {session.url}; grant it CREATE there")
+    foreign = sql.SQL(
+        "select relname from pg_class where relnamespace = to_regnamespace({}) and relkind in ('r', 'p') "
+        "and not pg_has_role(relowner, 'usage') order by 1 limit 1"
+    )
+    if table := session.scalar(foreign.format(name)):
+        raise MisconfiguredError(
+            f"{schema}.{table} belongs to another role, so {session.main.info.user} cannot change it; make it the owner (scripts/roles)"
+        )
 
 
 @contextmanager

@@ -213,12 +213,13 @@ def check(
     from jobkit.store import open_store  # noqa: PLC0415
 
     from publish_marts import publication, selection  # noqa: PLC0415
+    from publish_marts.warehouse import quoted  # noqa: PLC0415
 
     store = open_store(site)
     publication.check_audience(store, audience)
     with _snapshot(warehouse, warehouse_password) as snapshot:
         for mart in selection.select(snapshot, snapshot.transform(), marts, audience).marts:
-            snapshot.rows(f"select 1 as one from marts.{mart.name} limit 1")
+            snapshot.rows(f"select 1 as one from marts.{quoted(mart.name)} limit 1")
     _documentation(docs)
     store.put("_check", b"written by the verb check\n")
 

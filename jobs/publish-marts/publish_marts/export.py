@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.errors import BadDataError, MisconfiguredError
 
 from publish_marts.terms import DATASET_COLUMN
-from publish_marts.warehouse import literal, quoted
+from publish_marts.warehouse import Sql, compose, literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,9 +72,13 @@ class Mart:
     datasets: tuple[str, ...] | None = None
 
     @property
-    def where(self) -> str:
+    def where(self) -> Sql:
         """The rows that count, as a condition."""
-        return "true" if self.datasets is None else f"{quoted(DATASET_COLUMN)} in ({', '.join(map(literal, self.datasets)) or 'null'})"
+        return (
+            Sql("true")
+            if self.datasets is None
+            else Sql(f"{quoted(DATASET_COLUMN)} in ({', '.join(map(literal, self.datasets)) or 'null'})")
+        )
 
 
 @dataclass(frozen=True)
@@ -166,11 +170,12 @@ def export(warehouse: Warehouse, mart: Mart, folder: Path) -> Exported:
 
 def query(mart: Mart) -> str:
     """The select that gives a mart's rows in order, in types that Arrow has."""
-    columns = ", ".join(f"{_expression(column)} as {quoted(column.name)}" for column in mart.columns)
+    columns = Sql(", ".join(f"{_expression(column)} as {quoted(column.name)}" for column in mart.columns))
     in_order = [*mart.key, *(column.name for column in mart.columns if column.name not in mart.key)]
     types = {column.name: column.type for column in mart.columns}
-    order = ", ".join(_ordering(name, types[name]) for name in in_order)
-    return f"select {columns} from marts.{quoted(mart.name)} as mart where {mart.where} order by {order}"
+    order = Sql(", ".join(_ordering(name, types[name]) for name in in_order))
+    template = "select {columns} from marts.{mart} as mart where {where} order by {order}"
+    return compose(template, columns=columns, mart=quoted(mart.name), where=mart.where, order=order)
 
 
 def _expression(column: Column) -> str:

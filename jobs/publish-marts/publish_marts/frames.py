@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from publish_marts.warehouse import literal, quoted
+from publish_marts.warehouse import Sql, compose, literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,18 +44,20 @@ class Frames:
 
 
 def read(warehouse: Warehouse, marts: Sequence[Mart], datasets: Sequence[str]) -> Frames:
-    """All frames, sorted by their columns. Of prices, those of the tickers with the largest turnover; of raw tables, these datasets."""
+    """All frames, sorted by their columns. Of prices, the securities with the largest turnover; of raw tables, these datasets."""
     reader = _Reader(warehouse, {mart.name: mart for mart in marts})
-    of_tickers = f"ticker in ({_list(reader.tickers())})"
+    traded = reader.traded()
+    of_tickers = f"ticker in ({_list(traded['ticker'])})"
+    of_securities = f"security_id in ({_list(traded['security_id'])})"
     securities = reader.frame("dim_security", ("ticker", "name", "cik"), of_tickers)
     of_issuers = f"cik in ({_list(str(int(cik)) for cik in securities['cik'].dropna())})"
     of_currencies = f"base_currency = 'EUR' and quote_currency in ({_list(CURRENCIES)})"
     freshness = _freshness(warehouse, datasets)
     return Frames(
         securities=securities,
-        prices=reader.frame("fct_price_daily", ("ticker", "trade_date", "close", "adj_close"), of_tickers),
-        returns=reader.frame("fct_return_daily", ("ticker", "trade_date", "vol_63d", "drawdown"), of_tickers),
-        valuation=reader.frame("fct_valuation_daily", ("ticker", "trade_date", "pe_ratio"), of_tickers),
+        prices=reader.frame("fct_price_daily", ("ticker", "trade_date", "close", "adj_close"), of_securities),
+        returns=reader.frame("fct_return_daily", ("ticker", "trade_date", "vol_63d", "drawdown"), of_securities),
+        valuation=reader.frame("fct_valuation_daily", ("ticker", "trade_date", "pe_ratio"), of_securities),
         fundamentals=reader.frame("fct_fundamental", _FUNDAMENTAL, of_issuers),
         yields=reader.frame("fct_yield", ("curve_date", "tenor", "yield_pct"), ""),
         spreads=reader.frame("fct_curve_spread", ("curve_date", "spread_2s10s_bp", "spread_3m10y_bp", "spread_5s30s_bp"), ""),
@@ -75,8 +77,19 @@ _CORRECTIONS = ("known_date", "dataset", "subject", "item", "value_before", "val
 _FUNDAMENTAL = ("cik", "concept", "period_start", "period_end", "unit", "known_from", "known_to", "value", "accession")
 
 
-_TICKERS = f"""
-select ticker from marts.fct_price_daily group by ticker order by sum(close * volume) desc nulls last, ticker limit {MOST_TICKERS}
+_TRADED = f"""
+select security_id, ticker
+from (
+    select distinct on (ticker) *
+    from (
+        select security_id, ticker, sum(close * volume) as turnover, max(trade_date) as last_session
+        from marts.fct_price_daily
+        group by security_id, ticker
+    ) securities
+    order by ticker, last_session desc
+) bearers
+order by turnover desc nulls last, ticker
+limit {MOST_TICKERS}
 """
 
 
@@ -95,21 +108,22 @@ class _Reader:
     def __init__(self, warehouse: Warehouse, marts: dict[str, Mart]) -> None:
         self._warehouse, self._marts = warehouse, marts
 
-    def tickers(self) -> list[str]:
-        """The tickers to show, sorted."""
+    def traded(self) -> pd.DataFrame:
+        """The securities to show, with their tickers; a ticker that another bore before means the one that bears it now."""
         if "fct_price_daily" not in self._marts:
-            return []
-        return sorted(self._warehouse.columns(_TICKERS)["ticker"])
+            return pd.DataFrame(columns=["security_id", "ticker"])
+        return _frame(self._warehouse, _TRADED, {})
 
     def frame(self, mart: str, names: Sequence[str], condition: str) -> pd.DataFrame:
         """A frame of these columns in their order, of the rows that count; without rows where the mart is not there."""
         if mart not in self._marts:
             return pd.DataFrame(columns=list(names))
         types = {column.name: column.type for column in self._marts[mart].columns}
-        columns = ", ".join(f"{_expression(name, types.get(name, ''))} as {name}" for name in names)
-        order = ", ".join(str(position) for position in range(1, len(names) + 1))
-        where = f"where {self._marts[mart].where}{' and ' + condition if condition else ''}"
-        return _frame(self._warehouse, f"select {columns} from marts.{quoted(mart)} {where} order by {order}", types)
+        columns = Sql(", ".join(f"{_expression(quoted(name), types.get(name, ''))} as {quoted(name)}" for name in names))
+        order = Sql(", ".join(str(position) for position in range(1, len(names) + 1)))
+        where = Sql(f"{self._marts[mart].where}{' and ' + condition if condition else ''}")
+        template = "select {columns} from marts.{mart} where {where} order by {order}"
+        return _frame(self._warehouse, compose(template, columns=columns, mart=quoted(mart), where=where, order=order), types)
 
     def sessions(self) -> pd.DataFrame:
         """How many sessions a month has on the calendar of a dataset; without rows where the marts are not there."""
@@ -120,7 +134,7 @@ class _Reader:
 
 def _expression(name: str, type_: str) -> str:
     if type_ == "date":
-        return f"nullif({name}, 'infinity')"
+        return f"case when {name} < '9999-12-31' then {name} end"  # whatever lasts has no end
     return f"{name}::float8" if type_.startswith("numeric") else name
 
 
@@ -135,8 +149,8 @@ def _frame(warehouse: Warehouse, sql: str, types: dict[str, str]) -> pd.DataFram
     return frame
 
 
-def _list(texts: Iterable[str]) -> str:
-    return ", ".join(literal(text) for text in texts) or "null"
+def _list(texts: Iterable[str]) -> Sql:
+    return Sql(", ".join(literal(text) for text in texts) or "null")
 
 
 def _freshness(warehouse: Warehouse, datasets: Sequence[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from jobkit.errors import MisconfiguredError
 
 from publish_marts import export, terms
 from publish_marts.publication import About
-from publish_marts.warehouse import quoted
+from publish_marts.warehouse import compose, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,8 @@ def _left_out(snapshot: Warehouse, marts: Sequence[Mart], permission: Permission
     """Whole marts, and rows of marts that are published by dataset; each with the reason."""
     found = dict(permission.left_out)
     for mart in (mart for mart in marts if mart.datasets is not None):
-        others = f"select distinct dataset::text as dataset from marts.{quoted(mart.name)} where ({mart.where}) is not true order by 1"
+        template = "select distinct dataset::text as dataset from marts.{mart} where ({where}) is not true order by 1"
+        others = compose(template, mart=quoted(mart.name), where=mart.where)
         for dataset in snapshot.columns(others)["dataset"]:
             reason = permission.refused_datasets.get(dataset, "has no source in dbt that states its terms")
             found[f"{mart.name}{ROWS_OF}{dataset}"] = f"{dataset} {reason}"

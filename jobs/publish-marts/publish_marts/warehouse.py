@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NewType, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from publish_marts.ahead import Batches
 
 T = TypeVar("T")
+Sql = NewType("Sql", str)  # a piece of SQL in which every name and text is quoted
 
 CONNECT_TIMEOUT_S = 5  # nothing else runs meanwhile, SIGTERM included, which has to be obeyed within ten
 BATCH_BYTES = 2_000_000
@@ -133,14 +134,19 @@ def snapshot(url: str, password: str) -> Iterator[Warehouse]:
         database.close()
 
 
-def quoted(name: str) -> str:
+def quoted(name: str) -> Sql:
     """A name as SQL takes it whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
+    return Sql('"' + name.replace('"', '""') + '"')
 
 
-def literal(text: str) -> str:
+def literal(text: str) -> Sql:
     """A text as SQL takes it."""
-    return "'" + text.replace("'", "''") + "'"
+    return Sql("'" + text.replace("'", "''") + "'")
+
+
+def compose(template: str, **parts: Sql) -> Sql:
+    """SQL of ours with these pieces in it."""
+    return Sql(template.format(**parts))
 
 
 def _stoppable(call: Callable[[], T]) -> T:

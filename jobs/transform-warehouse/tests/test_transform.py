@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -78,7 +79,7 @@ def job(warehouse: Warehouse, project: Path) -> Callable[..., subprocess.Popen[s
 
 def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
     """The receipt of a job: the one thing on its stdout."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     (line,) = out.splitlines()
     receipt: dict[str, Any] = {**json.loads(line), "stderr": err}
     assert receipt["exit_code"] == process.returncode
@@ -102,7 +103,7 @@ def prices_locked(warehouse: Warehouse) -> Iterator[None]:
 
 
 def until(warehouse: Warehouse, condition: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not warehouse.rows(f"select 1 from pg_stat_activity where {condition}"):
         assert time.monotonic() < deadline, condition
         time.sleep(0.05)
@@ -356,3 +357,22 @@ def test_the_kept_parse_is_used(project: Path, monkeypatch: pytest.MonkeyPatch) 
     relations = {node.relation_name for node in manifest.nodes.values() if node.relation_name}
     assert '"elsewhere"."marts"."fct_price_daily"' in relations
     assert all(name.startswith('"elsewhere".') for name in relations)
+
+
+def test_the_project_takes_no_as_of_that_is_no_moment(warehouse: Warehouse, project: Path, tmp_path: Path) -> None:
+    """Also where dbt is called without the job."""
+    with warehouse.connect() as connection:
+        connection.execute(PRICES)
+    host, _, port = warehouse.url.split("@")[1].split("/")[0].partition(":")
+    given = {
+        "FINELT_DBT_HOST": host,
+        "FINELT_DBT_PORT": port,
+        "FINELT_DBT_DATABASE": warehouse.url.rpartition("/")[2],
+        "DBT_ENV_SECRET_FINELT_PASSWORD": warehouse.password,
+    }
+    folders = ["--project-dir", project, "--profiles-dir", project, "--target-path", tmp_path / "target", "--log-path", tmp_path / "logs"]
+    words = ["compile", "--select", "stg_tiingo__prices", "--vars", json.dumps({"as_of": "2013-01-15' or true --"}), *map(str, folders)]
+    command = [sys.executable, "-m", "dbt.cli.main", *words]
+    done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "expected a moment such as 2013-01-15T12:00:00+00:00" in done.stdout

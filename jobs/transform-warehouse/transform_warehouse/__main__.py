@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jobkit.command import Job
 
 DOCS = "index.html"
+SCHEMAS = ("staging", "intermediate", "marts", "as_of", "as_of_internal", "ops")
 OPTIONS = [
     options.warehouse(),
     options.warehouse_password(),
@@ -46,21 +47,28 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
         shape = book.shape(projects.fingerprint(root), as_of)
         made = book.transform(job.run_id, made_of, as_of, shape, projects.marts(root))
         with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, made as changes_only:
+            from transform_warehouse import as_of as as_of_views  # noqa: PLC0415
             from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
 
             dbt.name_warehouse(warehouse, password)
-            manifest = projects.manifest(root, database=book.rows("select current_database() as name")[0]["name"])
+            database = book.rows("select current_database() as name")[0]["name"]
+            manifest = projects.manifest(root, database=database)
             job.log.info("building", extra={"project": root, "as_of": as_of, "changes_only": changes_only})
             place: dict[str, Any] = {"project": root, "scratch": Path(scratch), "manifest": manifest}
-            dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, changes_only=changes_only, **place)
+            models = dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, changes_only=changes_only, **place)
             compiled = {name: getattr(node, "compiled_code", None) or "" for name, node in manifest.nodes.items()}
             book.record_lineage(job.run_id, lineage.describe(manifest, compiled, book.tables()))
+            if as_of is None and not changes_only:  # only then are the models compiled for all rows
+                sources = [(source.schema, source.identifier) for source in manifest.sources.values()]
+                as_of_views.refresh(book, job.log, models, sources, database)
             if shelf is not None:
                 shelf.put(DOCS, dbt.docs(**place), "text/html")
 
 
-def check(_job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, docs: str | None) -> None:
-    """Project, credentials, the moment asked for, and the right to make schemas."""
+def check(
+    _job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, docs: str | None, **_unused: object
+) -> None:
+    """Project, credentials, the moment asked for, and the rights to read raw tables and to make marts."""
     from jobkit import secrets, store  # noqa: PLC0415
     from jobkit.errors import MisconfiguredError  # noqa: PLC0415
 
@@ -72,8 +80,8 @@ def check(_job: Job, *, warehouse: str, warehouse_password: str, project: str | 
         store.open_store(docs).exists(DOCS)
     with books.opened(warehouse, secrets.resolve(warehouse_password)) as book:
         moment.check_passed(book, as_of)
-        if not book.rows("select has_database_privilege(current_database(), 'create') as may")[0]["may"]:
-            raise MisconfiguredError(f"{books.where_is(warehouse)}: the job's user may not create schemas; grant it CREATE on the database")
+        if missing := book.missing_right(SCHEMAS):
+            raise MisconfiguredError(f"{books.where_is(warehouse)}: the job's user lacks {missing}; grant it, as scripts/roles does")
 
 
 def plan(

@@ -6,11 +6,12 @@ import hashlib
 import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
 from jobkit import steps
 from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
+from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
 from transform_warehouse.aside import aside
@@ -18,14 +19,16 @@ from transform_warehouse.lineage import Relation
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
+
+T = TypeVar("T")
 
 APPLICATION = "finelt transform"  # dbt's sessions; ours has another name
 PATIENCE_S = 60.0
+NOT_ALLOWED = "42501"  # SQLSTATE
 LOCK = "hashtextextended('finelt transform', 0)"
 OPS = """
-create schema if not exists ops;
 create table if not exists ops.transforms (
     transform_id bigint generated always as identity primary key,
     run_id text not null,
@@ -43,6 +46,25 @@ comment on table ops.transformed_loads is 'The loads that the marts are made of.
 create table if not exists ops.new_loads (load_id bigint primary key, dataset text not null, known_at timestamptz);
 comment on table ops.new_loads is 'The loads that the newest build of the marts was about.';
 """
+# A schema that is not there has to be made; one that is there is written to, and what is in it is replaced.
+_MISSING_RIGHTS = """
+with wanted as (select name, to_regnamespace(quote_ident(name)) as schema from unnest(%s::text[]) as name),
+raw as (select oid from pg_namespace where nspname = 'raw')
+select 'CREATE on the database ' || current_database() as missing from wanted
+where schema is null and not has_database_privilege(current_database(), 'create')
+union all
+select 'CREATE on the schema ' || name from wanted
+where schema is not null and not (has_schema_privilege(schema, 'create') and has_schema_privilege(schema, 'usage'))
+union all
+select 'the role that owns ' || name || '.' || relname from wanted
+join pg_class on relnamespace = schema and relkind in ('r', 'v') and not pg_has_role(relowner, 'usage')
+union all
+select 'USAGE on the schema raw' from raw where not has_schema_privilege(oid, 'usage')
+union all
+select 'SELECT on raw.' || relname from raw
+join pg_class on relnamespace = raw.oid and relkind in ('r', 'p') and not relispartition and not has_table_privilege(pg_class.oid, 'select')
+limit 1
+"""
 
 
 class Books:
@@ -51,7 +73,7 @@ class Books:
     def __init__(self, connection: Any) -> None:  # noqa: ANN401  psycopg2 has no types
         self._connection = connection
 
-    def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
+    def rows(self, statement: str | sql.Composable, *values: object) -> list[dict[str, Any]]:
         """What a statement returns, as dicts; empty for one that returns nothing."""
 
         def call() -> list[dict[str, Any]]:
@@ -59,6 +81,15 @@ class Books:
                 cursor.execute(statement, values or None)
                 names = [column.name for column in cursor.description or ()]
                 return [dict(zip(names, row, strict=True)) for row in cursor] if names else []
+
+        return aside(call)
+
+    def in_transaction(self, work: Callable[[Any], T]) -> T:
+        """What `work` gives, called with a cursor: all that it does or nothing."""
+
+        def call() -> T:
+            with self._connection, self._connection.cursor() as cursor:
+                return work(cursor)
 
         return aside(call)
 
@@ -117,6 +148,11 @@ class Books:
         """Note what the marts of the build under way are made of."""
         self.rows("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
 
+    def missing_right(self, schemas: Sequence[str]) -> str | None:
+        """A right that the job's user lacks on the schemas that it writes or on raw tables, as GRANT names it; None where it has all."""
+        found = self.rows(_MISSING_RIGHTS, list(schemas))
+        return str(found[0]["missing"]) if found else None
+
     def has(self, marts: Sequence[str]) -> bool:
         """Whether the marts are all there."""
         there = self.rows("select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind in ('r', 'v')")
@@ -128,6 +164,8 @@ class Books:
 
         Gives whether it is enough to build what the loads in ops.new_loads touch: the marts are there and were made the same way.
         """
+        if self.rows("select to_regnamespace('ops') is null as missing")[0]["missing"]:
+            self.rows("create schema ops")  # where it is, no right to make one is needed
         self.rows(OPS)
         self._end_sessions()  # what a killed run left behind
         changes_only = self.has(marts) and self._made_the_same_way(shape)
@@ -179,6 +217,8 @@ def opened(warehouse: str, password: str) -> Iterator[Books]:
         connection.autocommit = True
         yield Books(connection)
     except psycopg2.Error as error:
+        if (error.pgcode or "").startswith("42") and error.pgcode != NOT_ALLOWED:
+            raise  # a statement of ours that is wrong: no other try mends it
         raise told(str(error).strip(), warehouse) from None
     finally:
         if connection is not None:

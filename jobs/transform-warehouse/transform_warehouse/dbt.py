@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, cast
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from jobkit import steps
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
+from psycopg2 import sql  # type: ignore[import-untyped]
 
 from transform_warehouse import books, lineage
+from transform_warehouse.as_of import Model
 from transform_warehouse.aside import aside
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from jobkit.receipt import Outcome
 
 SHOWN = 3
+WARNINGS = 10
 OUTCOMES: dict[str, Outcome] = {"success": "committed", "skipped": "skipped"}
 BAD_DATA = re.compile(
     r"could not create unique index|violates|out of range|division by zero|invalid input syntax|overflow|logarithm",
@@ -89,8 +92,10 @@ def invoke(
 
 def build(
     job: Job, warehouse: books.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
-) -> None:
-    """Nothing; builds and tests every model and records what became of each mart. `changes_only`: of the daily marts what new loads touch.
+) -> list[Model]:
+    """Build and test every model and record what became of each mart; gives seeds and models in the order of their building.
+
+    `changes_only`: of the daily marts what new loads touch.
 
     Raises BadDataError when a test failed or the data broke a model, TemporaryError when the warehouse went away.
     """
@@ -100,9 +105,22 @@ def build(
     done = invoke(*words, project=project, scratch=scratch, manifest=manifest, listen=_Listener(job))
     results = cast("RunExecutionResult", done.result).results
     _record(job, results)
+    _warn(job, [result for result in results if result.status == "warn"], warehouse, manifest)
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
         raise _explained(failed, warehouse, manifest)
+    return [
+        Model(node.schema, node.name, getattr(node, "compiled_code", None) or "", is_made_of_seeds(manifest, node.unique_id))
+        for node in (result.node for result in results if str(result.node.resource_type) in ("seed", "model"))
+    ]
+
+
+def is_made_of_seeds(manifest: Manifest, node_id: str) -> bool:
+    """Whether a node is a seed, or made of seeds alone, directly or by way of other models."""
+    if node_id.startswith("seed."):
+        return True
+    parents = manifest.nodes[node_id].depends_on_nodes if node_id in manifest.nodes else []
+    return bool(parents) and all(is_made_of_seeds(manifest, parent) for parent in parents)
 
 
 def docs(*, project: Path, scratch: Path, manifest: Manifest) -> bytes:
@@ -140,6 +158,13 @@ def _record(job: Job, results: Sequence[RunResult]) -> None:
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})
 
 
+def _warn(job: Job, warned: Sequence[RunResult], warehouse: books.Books, manifest: Manifest) -> None:
+    """Log the tests that found doubtful data, with a few rows of each, and put them into the receipt. They stop nothing."""
+    job.details["warnings"] = [_failed_test(result, warehouse, manifest) for result in warned[:WARNINGS]]
+    for warning in job.details["warnings"]:
+        job.log.warning("doubtful data", extra={"found": warning})
+
+
 def _of_kind(results: Sequence[RunResult], kind: str) -> list[RunResult]:
     return [result for result in results if str(result.node.resource_type) == kind]
 
@@ -165,7 +190,8 @@ def _failed_test(result: RunResult, warehouse: books.Books, manifest: Manifest) 
     statement, failures = getattr(result.node, "compiled_code", ""), result.failures or 0
     if not lineage.shows_values(manifest, result.node.unique_id):
         return f"test {result.node.name} failed on {failures} rows, which may hold confidential values and are not shown"
-    rows = warehouse.rows(f"select * from (\n{statement}\n) as failing limit {SHOWN}")
+    failing = sql.SQL("select * from (\n{}\n) as failing limit {}").format(sql.SQL(statement), sql.Literal(SHOWN))
+    rows = warehouse.rows(failing)
     shown = ", ".join(json.dumps(row, default=str) for row in rows)
     more = f" and {failures - len(rows)} more" if failures > len(rows) else ""
     return f"test {result.node.name} failed on {failures} rows: {shown}{more}"

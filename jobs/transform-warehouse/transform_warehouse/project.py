@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 DERIVED = ("target", "logs", "dbt_packages")
+AS_OF_VIEWS = Path(__file__).with_name("as_of.py")
 IN_CHECKOUT = Path(__file__).parents[3] / "dbt"
 
 
@@ -37,8 +38,9 @@ def marts(project: Path) -> list[str]:
 
 
 def fingerprint(project: Path) -> str:
-    """A hash of everything the result depends on but the data: the project's files and dbt's version."""
+    """A hash of everything the result depends on but the data: the project's files, dbt's version, how as-of views are made."""
     digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-postgres')}".encode())
+    digest.update(AS_OF_VIEWS.read_bytes())
     for path in _files(project):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"\n{path.relative_to(project)} {content}".encode())

@@ -1,0 +1,163 @@
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_touched_years() }}",
+    indexes=[{'columns': ['security_id', 'trade_date', 'issue'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
+) }}
+
+with prices as (
+    select
+        adjusted.*,
+        extract(year from adjusted.trade_date) as price_year,
+        adjusted.vendor_adj_close / nullif(adjusted.close, 0)::float8 as vendor_factor,
+        {{ "date_trunc('year', touched.from_date)" if changes_only() else "'-infinity'::timestamp" }} as from_date
+    from {{ ref('int_prices_adjusted') }} as adjusted
+    {%- if changes_only() %}
+    inner join {{ ref('int_touched') }} as touched
+        on touched.ticker = adjusted.ticker and adjusted.trade_date >= date_trunc('year', touched.from_date) - interval '1 year'
+    {%- endif %}
+),
+
+-- Both factors against those of the last session of the year: a year came in one answer, whose factors go by one newest session
+framed as (
+    select
+        *,
+        abs(
+            (total_return_factor / last_value(total_return_factor) over one_year)
+            / (vendor_factor / last_value(vendor_factor) over one_year) - 1
+        ) > 0.001 as is_apart,
+        lag(price_year) over sessions as previous_year,
+        lag(trade_date) over sessions as previous_session,
+        lag(answered_at) over sessions as previous_answered_at,
+        lag(total_return_factor) over sessions as previous_factor,
+        lag(vendor_factor) over sessions as previous_vendor_factor
+    from prices
+    where vendor_factor > 0
+    window
+        sessions as (partition by security_id order by trade_date),
+        one_year as (
+            partition by security_id, price_year order by trade_date rows between unbounded preceding and unbounded following
+        )
+),
+
+compared as (
+    select
+        *,
+        case
+            when previous_year = price_year then lag(is_apart) over sessions and not is_apart
+            when previous_year = price_year - 1
+                then abs(previous_vendor_factor / vendor_factor / (previous_factor / total_return_factor) - 1) > 0.001
+        end as is_step
+    from framed
+    window sessions as (partition by security_id order by trade_date)
+),
+
+-- the year before may have been answered earlier, without the events that became known until this year was answered
+stepped as (
+    select
+        compared.*,
+        compared.previous_vendor_factor / compared.vendor_factor / (compared.previous_factor / compared.total_return_factor)
+            as apart_by,
+        factor_then.total_return_factor / factor_now.total_return_factor as news_between
+    from compared
+    left join lateral (
+        select adjusted.total_return_factor
+        from {{ ref('int_prices_adjusted') }} as adjusted
+        where
+            adjusted.security_id = compared.security_id
+            and adjusted.trade_date
+            <= greatest((compared.previous_answered_at at time zone 'America/New_York')::date, compared.trade_date)
+        order by adjusted.trade_date desc
+        limit 1
+    ) as factor_then on true
+    left join lateral (
+        select adjusted.total_return_factor
+        from {{ ref('int_prices_adjusted') }} as adjusted
+        where
+            adjusted.security_id = compared.security_id
+            and adjusted.trade_date <= greatest((compared.answered_at at time zone 'America/New_York')::date, compared.trade_date)
+        order by adjusted.trade_date desc
+        limit 1
+    ) as factor_now on true
+    where compared.is_step
+),
+
+issues as (
+    select
+        security_id,
+        ticker,
+        trade_date,
+        from_date,
+        'adjustment_differs' as issue,
+        format('before this session the vendor adjusts by %s times what the actions give', round((apart_by)::numeric, 6)) as detail
+    from stepped
+    where previous_year = price_year or abs(apart_by * news_between - 1) > 0.001
+    union all
+    select
+        security_id,
+        ticker,
+        trade_date,
+        from_date,
+        'dividend_exceeds_price',
+        format('a dividend of %s a share on a price of %s before; it adjusts nothing', dividend_cash, previous_close)
+    from prices
+    where dividend_cash::float8 * split_ratio >= previous_close
+    union all
+    select
+        security_id,
+        ticker,
+        trade_date,
+        from_date,
+        'long_gap',
+        format('%s sessions without a price; a new series of returns begins', sessions_missed)
+    from prices
+    where sessions_missed > {{ var('gap_sessions') }}
+    union all
+    select
+        prices.security_id,
+        prices.ticker,
+        prices.trade_date,
+        prices.from_date,
+        'taken_for_another',
+        format('%s sessions after %s; state in ticker_history if it is the same security', spans.sessions_missed, spans.previous_id)
+    from prices
+    inner join (
+        select
+            security_id,
+            ticker,
+            sessions_missed,
+            is_stated,
+            lag(security_id) over (partition by ticker order by valid_from) as previous_id
+        from {{ ref('int_securities') }}
+    ) as spans using (security_id, ticker)
+    where prices.sessions_missed is null and spans.previous_id is not null and not spans.is_stated
+    union all
+    select
+        prices.security_id,
+        prices.ticker,
+        min(prices.trade_date),
+        min(prices.from_date),
+        'issuer_changed',
+        format('SEC lists the ticker for CIK %s, before for CIK %s', min(changed.cik), min(changed.previous_cik))
+    from (
+        select
+            symbol,
+            cik,
+            listed_from,
+            lag(cik) over (partition by symbol order by listed_from) as previous_cik
+        from {{ ref('stg_sec__filer_versions') }}
+    ) as changed
+    inner join {{ ref('int_securities') }} as spans on spans.listed_symbol = changed.symbol and spans.issuer_count > 1
+    inner join prices on prices.security_id = spans.security_id and prices.trade_date >= (changed.listed_from at time zone 'America/New_York')::date
+    where changed.previous_cik <> changed.cik
+    group by prices.security_id, prices.ticker, changed.listed_from
+)
+
+select distinct on (security_id, trade_date, issue)
+    security_id,
+    ticker,
+    trade_date,
+    issue,
+    detail
+from issues
+where trade_date >= from_date
+order by security_id, trade_date, issue, detail

@@ -1,0 +1,142 @@
+"""The views of the schema as_of: made in one transaction, only where a definition changed, from whatever columns a vendor has sent."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import psycopg2.errors
+import pytest
+from transform_warehouse import as_of, books
+from transform_warehouse.as_of import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.fixtures_postgres import Warehouse
+
+LOG = logging.getLogger("as_of")
+SOURCES = [("raw", "prices"), ("raw", "never_loaded"), ("raw", "_ledger")]
+RAW = """
+create schema raw;
+create table raw._ledger (load_id bigint, known_at timestamptz);
+create table raw.prices (_load_id bigint, known_from timestamptz, known_to timestamptz, ticker text, close int);
+insert into raw._ledger values (1, '2012-01-01Z'), (2, '2013-01-01Z');
+insert into raw.prices values
+    (1, '2012-01-01Z', '2013-01-01Z', 'A', 10), (2, '2013-01-01Z', 'infinity', 'A', 11), (2, '2013-01-01Z', 'infinity', 'B', 5);
+"""
+HOSTILE = [
+    'a"b',
+    'x" text); create table public.marker (i int); --',
+    '"; create table public.marker (i int); --',
+    "' || (select 1) || '",
+    "$$; create table public.marker (i int); $$",
+    "{} {0} %s %% %(a)s",
+    "back\\slash",
+    "select",
+    "caf\u00e9 \u202e \ufeff",
+    "{{ var('as_of') }}",
+    "prices",
+    "x" * 63,
+]
+
+
+def models(database: str, *, columns: str = "ticker, close", mart: str = "ticker, close") -> list[Model]:
+    """A staging model and a mart on it, as dbt compiles them."""
+    return [
+        Model("staging", "stg", f'select {columns} from (select * from "{database}"."raw"."prices" where known_to = \'infinity\') as raw'),
+        Model("marts", "fct", f'select {mart} from "{database}"."staging"."stg"'),
+    ]
+
+
+def refresh(warehouse: Warehouse, wanted: Sequence[Model]) -> None:
+    with books.opened(warehouse.url, warehouse.password) as book:
+        as_of.refresh(book, LOG, wanted, SOURCES, database(warehouse))
+
+
+def database(warehouse: Warehouse) -> str:
+    return warehouse.url.rpartition("/")[2]
+
+
+def known(warehouse: Warehouse, moment: str) -> list[tuple[str, int]]:
+    with warehouse.connect() as connection:
+        connection.execute("select set_config('finelt.as_of', %s, false)", [moment])
+        return connection.execute("select ticker, close from as_of.fct order by 1").fetchall()
+
+
+VIEWS = "select oid::bigint, xmin::text from pg_class where relnamespace::regnamespace::text in ('as_of', 'as_of_internal') order by 1"
+
+
+def test_marts_are_in_one_schema_and_what_they_stand_on_in_another(warehouse: Warehouse) -> None:
+    warehouse.run(RAW)
+    refresh(warehouse, models(database(warehouse)))
+    names = "select relnamespace::regnamespace::text, relname::text from pg_class where relkind = 'v' and relname !~ '^pg_' order by 1, 2"
+    found = [row for row in warehouse.rows(names) if row[0].startswith("as_of")]
+    internal = ("_ledger", "_ledger_versions", "prices", "prices_versions", "stg")
+    assert found == [("as_of", "fct"), *(("as_of_internal", name) for name in internal)]
+    assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
+    assert known(warehouse, "2013-06-01 00:00Z") == known(warehouse, "") == [("A", 11), ("B", 5)]
+
+
+def test_whatever_a_column_is_called_it_is_a_column_and_nothing_runs(warehouse: Warehouse) -> None:
+    warehouse.run(RAW)
+    with warehouse.connect() as connection:
+        for name in HOSTILE:
+            quoted = '"' + name.replace('"', '""') + '"'
+            connection.execute(f"alter table raw.prices add column {quoted} text".encode())
+    before = warehouse.rows("select to_jsonb(prices.*) from raw.prices order by 1")
+    refresh(warehouse, models(database(warehouse)))
+    columns = warehouse.rows("select attname::text from pg_attribute where attrelid = 'as_of_internal.prices'::regclass order by attnum")
+    assert [name for (name,) in columns][5:] == HOSTILE
+    assert warehouse.rows("select to_regclass('public.marker') is null") == [(True,)]
+    assert warehouse.rows("select to_jsonb(prices.*) from raw.prices order by 1") == before
+    assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
+
+
+def test_views_that_are_the_same_are_left_alone(warehouse: Warehouse) -> None:
+    """Somebody may read them at the moment."""
+    warehouse.run(RAW)
+    refresh(warehouse, models(database(warehouse)))
+    before = warehouse.rows(VIEWS)
+    with warehouse.connect(autocommit=False) as reader:
+        reader.execute("select * from as_of.fct")
+        refresh(warehouse, models(database(warehouse)))  # would wait for the reader
+    assert warehouse.rows(VIEWS) == before
+    warehouse.run("drop view as_of.fct")
+    refresh(warehouse, models(database(warehouse)))
+    assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
+
+
+def test_a_change_that_fails_midway_leaves_every_view_as_it_was(warehouse: Warehouse) -> None:
+    warehouse.run(RAW)
+    refresh(warehouse, models(database(warehouse)))
+    before = warehouse.rows(VIEWS)
+    broken = models(database(warehouse), columns="ticker, close + 1 as close", mart="ticker, no_such_column as close")
+    with books.opened(warehouse.url, warehouse.password) as book, pytest.raises(psycopg2.errors.UndefinedColumn):
+        as_of.refresh(book, LOG, broken, SOURCES, database(warehouse))
+    assert warehouse.rows(VIEWS) == before
+    assert known(warehouse, "2013-06-01 00:00Z") == [("A", 11), ("B", 5)]
+
+
+def test_a_view_of_ones_own_stays_while_its_columns_do(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
+    warehouse.run(RAW)
+    refresh(warehouse, models(database(warehouse)))
+    warehouse.run("create view public.mine as select ticker from as_of.fct; alter table raw.prices add column volume int")
+    refresh(warehouse, models(database(warehouse), columns="ticker, close, volume", mart="ticker, close, volume"))
+    assert warehouse.rows("select count(*) from public.mine") == [(2,)]
+    assert not caplog.records
+    refresh(warehouse, models(database(warehouse), mart="ticker as symbol, close, ticker"))
+    assert warehouse.rows("select to_regclass('public.mine') is null") == [(True,)]
+    assert [record.__dict__["dropped"] for record in caplog.records] == ["view mine"]
+
+
+def test_views_of_an_earlier_version_give_way(warehouse: Warehouse) -> None:
+    warehouse.run(RAW)
+    warehouse.run(
+        "create schema as_of; create function as_of.moment() returns timestamptz language sql stable as 'select now()';"
+        "create view as_of.prices as select * from raw.prices where known_from <= as_of.moment();"
+        "create view as_of.stg as select ticker, close from as_of.prices; create view as_of.fct as select close, ticker from as_of.stg"
+    )
+    refresh(warehouse, models(database(warehouse)))
+    assert warehouse.rows("select relname::text from pg_class where relnamespace = 'as_of'::regnamespace") == [("fct",)]
+    assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]

@@ -1,0 +1,376 @@
+"""Each job has a role of its own that does its work and no other's; people read marts, and nothing that stands behind them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from jobkit.lake import Lake
+from load_warehouse import ledger
+from psycopg import errors, sql
+from transform_warehouse import __main__ as transform
+from transform_warehouse import as_of, project
+
+from jobs.catalogue import catalogue
+from orchestration import warehouse_roles
+from tests import environments, real_lake, warehouse_of_roles
+from tests.test_incremental import until
+from tests.warehouse_of_roles import LOAD, PUBLISH, READER, TRANSFORM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestration.local.postgres import Postgres
+    from tests.warehouse_of_roles import Place
+
+LAST = "2012-12-31"
+FACTS_KNOWN = "select count(*) from {}.fct_fundamental where known_from <= '2012-03-15' and known_to > '2012-03-15'"
+
+
+@pytest.fixture(scope="module")
+def place(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The sample, loaded, transformed and published by the jobs' own roles."""
+    folder = tmp_path_factory.mktemp("roles")
+    with warehouse_of_roles.place(postgres_server, "roles") as where:
+        warehouse_of_roles.fill(where, Lake(str(folder / "lake")), until(LAST, ("AAPL",)))
+        where.well(PUBLISH, "--site", str(folder / "site"))
+        yield where
+
+
+@pytest.fixture
+def empty(postgres_server: Postgres) -> Iterator[Place]:
+    """A database with roles and nothing in it."""
+    with warehouse_of_roles.place(postgres_server, "roles_empty") as where:
+        yield where
+
+
+def test_the_roles_are_those_of_the_catalogue_and_one_for_people() -> None:
+    assert [role.name for role in warehouse_roles.roles(catalogue())] == [LOAD, PUBLISH, TRANSFORM, READER]
+    own = next(spec for spec in catalogue() if spec.name == TRANSFORM)
+    mine = own.__class__(**{**vars(own), "name": "report-desk", "reads": ("warehouse/marts",), "writes": ("warehouse/desk",)})
+    (role,) = [role for role in warehouse_roles.roles([*catalogue(), mine]) if role.name == "report-desk"]
+    assert role.owns == ("desk",)
+    assert role.reads == ((TRANSFORM, "marts"), (TRANSFORM, "ops"))
+
+
+def test_the_schemas_of_the_roles_are_those_that_the_jobs_and_dbt_write() -> None:
+    made = warehouse_roles.SCHEMAS
+    assert made["warehouse/raw"] == ledger.SCHEMAS
+    assert made["warehouse/marts"] == transform.SCHEMAS
+    manifest = project.manifest(project.find(None), database="any")
+    assert {node.schema for node in manifest.nodes.values() if node.resource_type in ("model", "seed")} <= set(made["warehouse/marts"])
+    assert set(as_of.SCHEMAS) <= set(made["warehouse/marts"])
+
+
+def test_no_job_is_a_superuser_or_owns_what_another_writes(place: Place) -> None:
+    names = [role.name for role in warehouse_roles.roles(catalogue())]
+    mighty = """
+        select rolname from pg_roles
+        where rolname = any(%s) and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)
+    """
+    owners = """
+        select distinct n.nspname::text, pg_get_userbyid(c.relowner)::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname !~ '^pg_|information_schema'
+    """
+    with place.admin() as admin:
+        assert admin.execute(mighty.encode(), [names]).fetchall() == []
+        assert dict(admin.execute(owners.encode()).fetchall()) == {
+            "raw": LOAD,
+            **dict.fromkeys(("staging", "intermediate", "marts", "as_of", "as_of_internal", "ops"), TRANSFORM),
+        }
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        (LOAD, "select from marts.fct_price_daily"),
+        (LOAD, "create schema other"),
+        (LOAD, "copy raw._ledger to program 'true'"),
+        (TRANSFORM, "update raw.tiingo_prices set volume = 0"),
+        (TRANSFORM, "insert into raw._ledger default values"),
+        (TRANSFORM, "drop table raw.tiingo_prices"),
+        (TRANSFORM, "create table raw.other (i int)"),
+        (TRANSFORM, "create schema other"),
+        (TRANSFORM, "select pg_read_file('/etc/hostname')"),
+        (PUBLISH, "delete from marts.fct_price_daily"),
+        (PUBLISH, "drop view as_of.fct_price_daily"),
+        (PUBLISH, "update ops.transforms set fingerprint = ''"),
+        (PUBLISH, "select from staging.stg_tiingo__prices"),
+        (READER, "select from raw.tiingo_prices"),
+        (READER, 'select from raw."tiingo_prices-2012"'),
+        (READER, "select from staging.stg_tiingo__prices"),
+        (READER, "select from as_of_internal.tiingo_prices"),
+        (READER, "select from ops.transforms"),
+        (READER, "delete from marts.fct_price_daily"),
+        (READER, "create table marts.mine (i int)"),
+        (READER, "create table public.mine (i int)"),
+        (READER, "create temporary table mine (i int)"),
+    ],
+)
+def test_what_is_not_its_own_work_a_role_may_not_do(place: Place, role: str, statement: str) -> None:
+    with place.connect(role) as connection, pytest.raises(errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+def test_people_read_marts_now_and_as_of_a_moment(place: Place) -> None:
+    assert place.rows(READER, "select count(*) > 100 from marts.fct_price_daily") == [(True,)]
+    assert place.rows(READER, "select count(*) from marts.fct_freshness")[0][0] > 3  # a view on tables that people do not read
+    with place.connect(READER) as connection:
+        now = connection.execute("select count(*) from as_of.fct_price_daily").fetchone()
+        connection.execute("set finelt.as_of = '2000-01-01 00:00Z'")
+        assert connection.execute("select count(*) from as_of.fct_price_daily").fetchone() == (0,)
+        assert now == connection.execute("select count(*) from marts.fct_price_daily").fetchone()
+
+
+def test_tables_that_are_made_later_can_be_read_too(place: Place) -> None:
+    with place.connect(LOAD) as loader, place.connect(TRANSFORM) as transformer:
+        loader.execute("create table raw.later as select 1 as i")
+        transformer.execute("create table marts.later as select i from raw.later")
+    try:
+        assert place.rows(READER, "select i from marts.later") == [(1,)]
+        assert place.rows(PUBLISH, "select i from marts.later") == [(1,)]
+    finally:
+        with place.admin() as admin:
+            admin.execute("drop table raw.later, marts.later")
+
+
+def test_the_check_of_each_job_is_content(place: Place, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    real_lake.commit(lake, until(LAST, ("AAPL",))[0])
+    words = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
+    for job, more in words.items():
+        checked = place.job(job, "check", *more)
+        assert checked["exit_code"] == 0, checked["error"]
+
+
+@pytest.mark.parametrize(
+    ("job", "statement", "told"),
+    [
+        (LOAD, "alter schema stage owner to {ADMIN}", "grant it CREATE"),
+        (LOAD, "alter table raw._ledger owner to {ADMIN}", "raw._ledger belongs to another role"),
+        (TRANSFORM, "revoke usage on schema raw from {TRANSFORM}", "USAGE on the schema raw"),
+        (TRANSFORM, "revoke select on raw._ledger from {TRANSFORM}", "SELECT on raw._ledger"),
+        (TRANSFORM, "alter schema marts owner to {ADMIN}", "CREATE on the schema marts"),
+        (PUBLISH, "revoke usage on schema marts from {PUBLISH}", "grant the user select on the schemas marts, raw and ops"),
+    ],
+)
+def test_the_check_of_a_job_says_which_right_is_missing(place: Place, tmp_path: Path, job: str, statement: str, told: str) -> None:
+    real_lake.commit(Lake(str(tmp_path / "lake")), until(LAST, ("AAPL",))[0])
+    names = {name: sql.Identifier(role) for name, role in (("LOAD", LOAD), ("TRANSFORM", TRANSFORM), ("PUBLISH", PUBLISH))}
+    with place.admin() as admin:
+        admin.execute(sql.SQL(statement).format(**names, ADMIN=sql.Identifier(place.server.user)))
+    words = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
+    checked = place.job(job, "check", *words[job])
+    place.server.prepare_roles(place.name)
+    assert checked["exit_code"] in (77, 78)
+    assert told in checked["error"]
+    fixed = place.job(job, "check", *words[job])
+    assert fixed["exit_code"] == 0, fixed["error"]
+
+
+OWNED_BY_ONE = """
+select format('alter %s %I.%I owner to current_user', case relkind when 'v' then 'view' else 'table' end, nspname, relname)
+from pg_class join pg_namespace n on n.oid = relnamespace
+where nspname !~ '^pg_|information' and relkind in ('r', 'p', 'v')
+"""
+
+
+def test_what_one_role_owned_before_is_handed_over_and_the_jobs_go_on(empty: Place, tmp_path: Path) -> None:
+    """As an earlier version left it: one role made all, the schema as_of held every view, and it was granted whole schemas ahead."""
+    lake = Lake(str(tmp_path / "lake"))
+    warehouse_of_roles.fill(empty, lake, until("2012-06-29", ("AAPL",)))
+    with empty.admin() as admin:
+        for (statement,) in admin.execute(OWNED_BY_ONE).fetchall():
+            admin.execute(statement.encode())
+        for schema in ("raw", "stage", "marts", "as_of"):
+            admin.execute(sql.SQL("alter schema {} owner to {}").format(sql.Identifier(schema), sql.Identifier(empty.server.user)))
+        admin.execute("create view as_of.tiingo_prices as select * from raw.tiingo_prices")
+        admin.execute("drop schema as_of_internal cascade")
+        admin.execute('alter default privileges for role "load-warehouse" grant usage on schemas to "publish-marts"')
+        admin.execute('alter default privileges for role "load-warehouse" grant select on tables to "publish-marts"')
+        admin.execute('grant create on database roles_empty to "load-warehouse"')
+    empty.server.prepare_roles(empty.name)
+    for answer in until(LAST, ("AAPL",)):
+        real_lake.commit(lake, answer)
+    assert empty.well(LOAD, "--lake", str(real_lake.lake_path(lake)))["status"] == "done"
+    with empty.admin() as admin:
+        admin.execute("truncate ops.transforms")  # as after an upgrade, when everything is made anew
+    empty.well(TRANSFORM)
+    assert empty.rows(READER, "select max(trade_date)::text from as_of.fct_price_daily") == [(LAST,)]
+    assert empty.rows(READER, "select to_regclass('as_of.tiingo_prices') is null") == [(True,)]
+    assert empty.rows(LOAD, "select has_database_privilege(current_user, current_database(), 'create')") == [(False,)]
+
+
+def test_preparing_again_changes_nothing_and_meets_no_loader(place: Place) -> None:
+    """A GRANT on a table that is being altered would end with an error for one of both."""
+    written = "select sum(xmin::text::bigint) from pg_class where relnamespace::regnamespace::text in ('raw', 'marts', 'as_of')"
+    before = place.rows(READER, written)
+    with place.connect(LOAD, autocommit=False) as loader:
+        loader.execute("alter table raw.tiingo_prices add column late text")
+        place.server.prepare_roles(place.name)
+        loader.rollback()
+    assert place.rows(READER, written) == before
+
+
+def test_no_password_of_a_role_is_in_the_servers_log(postgres_server: Postgres) -> None:
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+        admin.execute("alter system set log_statement = 'all'")
+        admin.execute("select pg_reload_conf()")
+        postgres_server.prepare_roles()
+        admin.execute("alter system reset log_statement")
+        admin.execute("select pg_reload_conf()")
+    folder = postgres_server.password_file.parent
+    log = (folder / "log").read_text()
+    assert "alter role" in log
+    for role in (LOAD, TRANSFORM, PUBLISH, READER):
+        assert (folder / "roles" / role).read_text() not in log
+
+
+ENDS = """
+select table_schema, table_name, column_name from information_schema.columns
+where table_schema in ('marts', 'as_of') and data_type in ('date', 'timestamp with time zone', 'timestamp without time zone')
+"""
+
+
+def test_no_date_of_a_mart_is_infinite(place: Place) -> None:
+    columns = place.rows(READER, ENDS)
+    assert {("marts", "fct_fundamental", "known_to"), ("as_of", "dim_security", "valid_to")} <= set(columns)
+    with place.connect(READER) as connection:
+        for schema, table, column in columns:
+            infinite = sql.SQL("select count(*) from {} where not isfinite({})").format(
+                sql.Identifier(schema, table), sql.Identifier(column)
+            )
+            assert connection.execute(infinite).fetchone() == (0,), (schema, table, column)
+
+
+CLIENTS = {
+    "psycopg": ("psycopg[binary]==3.3.9",),
+    "adbc": ("adbc-driver-postgresql==1.13.0", "pyarrow==26.0.1"),
+    "polars": ("polars==2.1.0", "adbc-driver-postgresql==1.13.0", "pyarrow==26.0.1"),
+    "duckdb": ("duckdb==1.5.5", "duckdb-extensions==1.5.5", "duckdb-extension-postgres-scanner==1.5.5"),
+    "pandas": ("pandas==3.1.1", "adbc-driver-postgresql==1.13.0", "pyarrow==26.0.1"),
+}
+ASK = """
+import datetime, os, sys
+client, url, day = sys.argv[1], os.environ["READER_URL"], datetime.date(2012, 3, 15)
+for table in ("marts.fct_fundamental", "as_of.fct_fundamental"):
+    query = f"select concept, unit, period_start, period_end, known_from, known_to from {table}"
+    if client == "psycopg":
+        import psycopg
+        rows = psycopg.connect(url).execute(query).fetchall()
+    elif client == "adbc":
+        from adbc_driver_postgresql import dbapi
+        with dbapi.connect(url) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            rows = [tuple(row.values()) for row in cursor.fetch_arrow_table().to_pylist()]
+    elif client == "polars":
+        import polars
+        rows = polars.read_database_uri(query, url, engine="adbc").rows()
+    elif client == "pandas":
+        import pandas
+        from adbc_driver_postgresql import dbapi
+        with dbapi.connect(url) as connection:
+            frame = pandas.read_sql(query, connection, dtype_backend="pyarrow")
+        rows = frame.astype(object).values.tolist()
+    else:
+        import duckdb
+        connection = duckdb.connect()
+        __import__("duckdb_extensions").import_extension("postgres_scanner")
+        connection.execute(f"attach '{url}' as warehouse (type postgres, read_only)")
+        rows = connection.execute(query.replace(table, f"warehouse.{table}")).fetchall()
+    known = [row for row in rows if row[4] <= day < row[5]]
+    for row in sorted((row[0], row[1], str(row[3]), str(row[4]), str(row[5])) for row in known):
+        print(table.partition(".")[2], *row)
+"""
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_client_reads_the_same_rows_as_known_on_a_day(place: Place, client: str) -> None:
+    """known_from <= d and known_to > d, asked in the client, gives what Postgres gives."""
+    python = environments.python(f"reader-{client}", *CLIENTS[client])
+    password = (place.server.password_file.parent / "roles" / READER).read_text()
+    url = place.server.url_of(READER, place.name).replace("@", f":{password}@")
+    done = environments.run([python, "-c", ASK, client], READER_URL=url)
+    lines = done.splitlines()
+    half = len(lines) // 2
+    assert lines[:half] == lines[half:]
+    assert [(half,)] == place.rows(READER, FACTS_KNOWN.format("marts"))
+    assert half > 10
+    assert any(line.endswith("9999-12-31") for line in lines)
+
+
+def ask_as_of(place: Place, setting: str) -> int:
+    with place.connect(READER) as connection:
+        connection.execute("select set_config('finelt.as_of', %s, false)", [setting])
+        found = connection.execute("select count(*) from as_of.fct_yield").fetchone()
+        return int(found[0]) if found else -1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("infinity", "-infinity", "now", "today", "epoch", "allballs", "yesterday", " ", "   ", "x", "2013", "2013-01-15", "1e9", "\t"),
+        *("2013-01-15 12:00", "2013-01-15T12:00:00", "2013-01-15 12:00 Europe/Berlin", "2013-01-15 12:00 EST", "2013-01-15 12:00:00 UTC"),
+        *("2013-02-30T12:00:00Z", "2013-02-29T00:00:00Z", "2013-13-01T00:00:00Z", "2013-00-10T00:00:00Z", "2013-01-15T24:00:00Z"),
+        *("2013-01-15T12:60:00Z", "0000-01-01T00:00:00Z", "2013-01-15T12:00:00+16:00", "2013-01-15T12:00:00+1", "15/01/2013 12:00Z"),
+        *(
+            " 2013-01-15T12:00:00Z",
+            "2013-01-15T12:00:00Z ",
+            "2013-01-15T12:00:00Z\n",
+            "2013-01-15T12:00:00Z; select 1",
+            "'2013-01-15T12:00:00Z'",
+        ),
+        *(
+            "9999-12-31T00:00:00Z",
+            f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}",
+            "99999-01-01T00:00:00Z",
+            "\u0662013-01-15T12:00:00Z",
+        ),
+    ],
+)
+def test_a_moment_that_is_none_is_refused_in_a_sentence(place: Place, setting: str) -> None:
+    with pytest.raises(
+        errors.InvalidParameterValue, match="expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z"
+    ):
+        ask_as_of(place, setting)
+
+
+@pytest.mark.parametrize("style", ["ISO, MDY", "German", "SQL, DMY"])
+@pytest.mark.parametrize(
+    ("setting", "moment"),
+    [
+        ("2013-01-15T12:00:00Z", datetime(2013, 1, 15, 12, tzinfo=UTC)),
+        ("2013-01-15 12:00Z", datetime(2013, 1, 15, 12, tzinfo=UTC)),
+        ("2013-03-01T02:30:00.123456+05:30", datetime(2013, 2, 28, 21, 0, 0, 123456, tzinfo=UTC)),
+        ("2012-02-29T23:59:59-0800", datetime(2012, 3, 1, 7, 59, 59, tzinfo=UTC)),
+        ("2013-01-02 00:00+01", datetime(2013, 1, 1, 23, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_means_the_same_in_every_session(place: Place, setting: str, moment: datetime, style: str) -> None:
+    with place.connect(READER) as connection:
+        connection.execute("select set_config('datestyle', %s, false), set_config('timezone', 'Pacific/Auckland', false)", [style])
+        connection.execute("select set_config('finelt.as_of', %s, false)", [setting])
+        assert connection.execute("select as_of.moment() = %s::timestamptz", [moment.isoformat()]).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("setting", ["", None])
+def test_without_a_moment_the_views_say_what_the_marts_say(place: Place, setting: str | None) -> None:
+    with place.connect(READER) as connection:
+        if setting is not None:
+            connection.execute("select set_config('finelt.as_of', %s, false)", [setting])
+        ((views, marts),) = connection.execute(
+            "select (select count(*) from as_of.fct_yield), (select count(*) from marts.fct_yield)"
+        ).fetchall()
+    assert views == marts > 0
+
+
+def test_the_moment_is_looked_at_once_a_query_and_does_not_keep_it_from_running_in_parallel(place: Place) -> None:
+    with place.connect(READER) as connection:
+        plan = "\n".join(row[0] for row in connection.execute("explain (verbose) select * from as_of.fct_yield").fetchall())
+    assert "InitPlan" in plan
+    assert [line for line in plan.splitlines() if "as_of.moment()" in line and "Filter" in line] == []
+    safe = "select proparallel = 's' from pg_proc where proname = 'moment' and pronamespace = 'as_of'::regnamespace"
+    assert place.rows(READER, safe) == [(True,)]
