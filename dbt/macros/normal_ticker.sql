@@ -17,7 +17,10 @@
     ] -%}
     {%- set form = namespace(sql="case when " ~ ticker ~ " ~ '[A-Z]' then " ~ ticker ~ " else upper(" ~ ticker ~ ") end") -%}
     {%- for step in steps -%}
-        {%- set form.sql = 'regexp_replace(' ~ form.sql ~ ', ' ~ step | map('quoted_text') | join(', ') ~ ')' -%}
+        {%- for argument in step -%}
+            {%- set form.sql = form.sql ~ ', ' ~ quoted_text(argument) -%}
+        {%- endfor -%}
+        {%- set form.sql = 'regexp_replace(' ~ form.sql ~ ')' -%}
     {%- endfor -%}
     case when {{ ticker }} ~ '^[A-Z0-9]+$' then {{ ticker }} else upper({{ form.sql }}) end
 {%- endmacro %}

@@ -140,3 +140,66 @@ def test_views_of_an_earlier_version_give_way(warehouse: Warehouse) -> None:
     refresh(warehouse, models(database(warehouse)))
     assert warehouse.rows("select relname::text from pg_class where relnamespace = 'as_of'::regnamespace") == [("fct",)]
     assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
+
+
+SEEDS = """
+create schema intermediate; create schema marts; create schema staging;
+create table intermediate.holidays (day date unique, name text);
+insert into intermediate.holidays values ('2012-12-25', 'it''s "Christmas"'), ('2013-01-01', null);
+create table marts.dim_day as select day from intermediate.holidays;
+"""
+
+
+def models_with_seeds(database: str) -> list[Model]:
+    """A seed, a mart of it alone, and the mart of prices, which looks at the seed."""
+    return [
+        Model("intermediate", "holidays", "", is_copied=True),
+        Model("marts", "dim_day", f'select day from "{database}"."intermediate"."holidays"', is_copied=True),
+        models(database)[0],
+        Model(
+            "marts",
+            "fct",
+            f'select ticker, close, (select count(*) from "{database}"."intermediate"."holidays") as holidays'
+            f' from "{database}"."staging"."stg"',
+        ),
+    ]
+
+
+def test_seeds_and_what_is_made_of_them_alone_are_copied(warehouse: Warehouse) -> None:
+    """Readers of as_of notice nothing of a build, which drops seeds and tables with every view on them."""
+    warehouse.run(RAW + SEEDS)
+    refresh(warehouse, models_with_seeds(database(warehouse)))
+    found = "select c.oid::regclass::text, relkind::text from pg_class c where c.oid = any(array[{}]::regclass[]) order by 1"
+    kinds = warehouse.rows(found.format("'as_of.dim_day', 'as_of_internal.holidays', 'as_of.fct'"))
+    assert kinds == [("as_of.dim_day", "r"), ("as_of.fct", "v"), ("as_of_internal.holidays", "r")]
+    warehouse.run("create view public.mine as select day from as_of.dim_day; drop table intermediate.holidays, marts.dim_day cascade")
+    assert warehouse.rows("select ticker, close, holidays from as_of.fct order by 1") == [("A", 11, 2), ("B", 5, 2)]
+    assert warehouse.rows("select count(*) from public.mine") == [(2,)]
+
+
+def test_a_copy_has_the_rows_and_columns_of_the_newest_build(warehouse: Warehouse) -> None:
+    warehouse.run(RAW + SEEDS)
+    wanted = models_with_seeds(database(warehouse))
+    refresh(warehouse, wanted)
+    before = warehouse.rows(VIEWS)
+    refresh(warehouse, wanted)
+    assert warehouse.rows(VIEWS) == before
+    warehouse.run("create view public.mine as select day from as_of.dim_day; delete from intermediate.holidays where name is null")
+    refresh(warehouse, wanted)
+    assert warehouse.rows("select distinct holidays from as_of.fct") == [(1,)]
+    assert warehouse.rows("select count(*) from public.mine") == [(2,)]
+    warehouse.run("alter table intermediate.holidays add column is_early boolean default true")
+    refresh(warehouse, wanted)
+    assert warehouse.rows("select is_early from as_of_internal.holidays") == [(True,)]
+    assert warehouse.rows("select distinct holidays from as_of.fct") == [(1,)]
+    refresh(warehouse, models(database(warehouse)))
+    left = "select relname::text from pg_class where relnamespace::regnamespace::text in ('as_of', 'as_of_internal') and relkind = 'r'"
+    assert warehouse.rows(left) == []
+
+
+def test_a_view_that_is_a_table_now_gives_way(warehouse: Warehouse) -> None:
+    warehouse.run(RAW + SEEDS)
+    wanted = models_with_seeds(database(warehouse))
+    refresh(warehouse, [Model(model.schema, model.name, model.code or "select 1 as x") for model in wanted[1:]])
+    refresh(warehouse, wanted)
+    assert warehouse.rows("select count(*) from as_of.dim_day") == [(2,)]

@@ -179,8 +179,9 @@ def _digest(wanted: Sequence[View], cursor: Any) -> str:  # noqa: ANN401
     digest = hashlib.sha256(whole.as_string(cursor).encode())
     for view in wanted:
         if view.copied_from is not None:
+            digest.update(str(_columns(cursor, view.copied_from)).encode())
             cursor.execute(sql.SQL(_ROWS_DIGEST).format(view.query))
-            digest.update(f"{_columns(cursor, view.copied_from)} {cursor.fetchone()[0]}".encode())
+            digest.update(str(cursor.fetchone()[0]).encode())
     return digest.hexdigest()[:16]
 
 
