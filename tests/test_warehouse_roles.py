@@ -325,7 +325,7 @@ def ask_as_of(place: Place, setting: str) -> int:
         ),
         *(
             "9999-12-31T00:00:00Z",
-            f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}",
+            pytest.param(f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}", id="tomorrow"),
             "99999-01-01T00:00:00Z",
             "\u0662013-01-15T12:00:00Z",
         ),
