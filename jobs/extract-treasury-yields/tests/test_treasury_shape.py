@@ -27,7 +27,7 @@ def test_a_year_without_rows_fills_nothing() -> None:
         (b'Date,"1 Mo"\n10/12/2010\n', "ragged"),
         (b'Date,"1 Mo"\n10/12/2011,0.1\n', "days of 2011"),
         (b"\xff\xfe", "no CSV"),
-        (b'Date,"1 Mo","1 Mo"\n10/12/2010,0.1,0.2\n', "two columns of one name"),
+        (b'Date,"1 Mo","1 Mo"\n10/12/2010,0.1,0.2\n', "has the column '1 Mo' twice"),
     ],
 )
 def test_what_is_no_such_file_is_refused(body: bytes, told: str) -> None:

@@ -94,11 +94,11 @@ def test_a_frozen_contract_refuses_new_columns_in_one_short_sentence() -> None:
     with pytest.raises(BadDataError) as refused:
         enforce(frozen, {**DAY, "x" * 10_000: ["1"], **{f"n{number}": ["1"] for number in range(99)}})
     assert len(str(refused.value)) < 400
-    assert "and 95 more" in str(refused.value)
+    assert "and 90 more" in str(refused.value)
 
 
 def test_an_answer_with_more_columns_than_a_table_has_is_refused() -> None:
-    with pytest.raises(BadDataError, match="may have 1,000"):
+    with pytest.raises(BadDataError, match="more than the 400 a table holds"):
         enforce(RULES, {**DAY, **{f"c{number}": ["1"] for number in range(MOST_COLUMNS)}})
 
 
