@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from jobkit import fill
+from jobkit.body import Body
 from jobkit.errors import BadDataError, DamagedError
 from jobkit.extract import Ask, Extractor
 from jobkit.fill import ShrunkenAnswerError, ShrunkenReplayError
@@ -69,7 +70,9 @@ class Vendor:
         self.known.append(known)
         if known and known.etag == self.etag:
             return Answer(None, self.url(ask.path, ()), "", None, None)
-        return Answer(self.bodies[int(ask.path[1:])], self.url(ask.path, ()), "text/plain", self.etag, None)
+        content = Body()
+        content.write(self.bodies[int(ask.path[1:])])
+        return Answer(content, self.url(ask.path, ()), "text/plain", self.etag, None)
 
 
 @dataclass
