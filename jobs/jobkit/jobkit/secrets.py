@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from jobkit import redaction
+from jobkit import logs, redaction
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def resolve(reference: str) -> str:
     """The secret behind a reference, which nothing that leaves this process shows from now on; surrounding white space is not part of it.
 
     Raises MisconfiguredError, naming the place and never the value, when nothing is there, or what no program can mean: control characters
-    and line breaks inside, or fewer characters than can be masked.
+    and line breaks inside. Logs a warning where there are too few characters to mask.
     """
     value = _read(check_reference(reference))
     if not value.isprintable():
@@ -44,9 +45,8 @@ def resolve(reference: str) -> str:
             f"the secret at {reference} holds a line break, a control character or one that cannot be printed; write it as one line of text"
         )
     if len(value) < redaction.LEAST_CHARS:
-        raise MisconfiguredError(
-            f"the secret at {reference} has fewer than {redaction.LEAST_CHARS} characters, too few to be masked in a log; use a longer one"
-        )
+        told = {"secret": reference, "least_characters": redaction.LEAST_CHARS}
+        logging.getLogger(logs.LOGGER).warning("a secret is too short to be masked; use a longer one", extra=told)
     redaction.protect(value)
     _used.setdefault(reference, _digest(value))
     return value

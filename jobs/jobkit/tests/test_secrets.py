@@ -96,10 +96,10 @@ def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
     assert secrets.resolve(f"file://{tmp_path}/token") == "s3cret"
 
 
-def test_a_secret_too_short_to_be_masked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_too_short_to_be_masked_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("TOKEN", "abc")
-    with pytest.raises(MisconfiguredError, match="fewer than 4 characters"):
-        secrets.resolve("env://TOKEN")
+    assert secrets.resolve("env://TOKEN") == "abc"
+    assert [record.getMessage() for record in caplog.records] == ["a secret is too short to be masked; use a longer one"]
 
 
 def test_what_was_resolved_is_masked_and_refused_in_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(projects.find(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED))
     sql = "{{ config(contract={'enforced': false}) }} select count(*) as positions from raw.custodian_positions, raw.spare"
     (copy / "models" / "marts" / "fct_behind.sql").write_text(sql, encoding="utf-8")
-    test = "select account from {{ ref('stg_custodian__positions') }}"
+    test = "select account from {{ source('custodian', 'custodian_positions') }}"
     (copy / "tests" / "no_account.sql").write_text(f"{{{{ config(enabled=var('strict', false)) }}}} {test}", encoding="utf-8")
     return copy
 

@@ -15,7 +15,7 @@ loads as (
         max(known_at) over (partition by dataset, lake_partition) as file_known_at
     from {{ ref('stg_lake__loads') }}
     {%- if var('as_of') %}
-    where known_at <= '{{ var("as_of") }}'::timestamptz
+    where known_at <= {{ as_of_literal() }}
     {%- endif %}
 ),
 
