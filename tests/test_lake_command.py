@@ -183,7 +183,8 @@ def test_a_dropped_file_is_read_again_by_its_name(lake: Lake) -> None:
         "custodian_positions/bank 2013.csv".replace(" ", "-"), (header + "2013-01-31,Bank,A1,US0378331005,1,1.5,1.5,USD\n").encode()
     )
     work.run(Job(), lake.store.url, drop.store.url, None)  # type: ignore[arg-type]
-    head = lake.head("custodian_positions", "file=bank-2013")
+    [partition] = lake.partitions("custodian_positions")
+    head = lake.head("custodian_positions", partition)
     assert head is not None
     lake.store.put(head.data.path, b"rotten")
     assert ask(lake, "repair")[0] == 0

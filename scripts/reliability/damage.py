@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 EXTRACT, DATASET = "extract-treasury-yields", "treasury_par_yields"
 YEAR, OTHER = "year=2012", "year=2013"
-DROP, DROPPED, FILE = "extract-dropped-files", "custodian_positions", "file=bank-2012-12-31"
+DROP, DROPPED = "extract-dropped-files", "custodian_positions"
 BAD_DATA = 65
 
 
@@ -141,9 +141,14 @@ def history(stage: Stage) -> Path:
     return place
 
 
+def _part(lake: Lake) -> str:
+    """The partition of the dropped file, whose name tells no bank."""
+    return min(lake.partitions(DROPPED))
+
+
 def objects(lake: Lake) -> dict[str, str]:
     """The keys of the objects that may go bad, by kind."""
-    head, older, dropped = lake.read_commit(DATASET, YEAR, 3), lake.read_commit(DATASET, YEAR, 2), lake.read_commit(DROPPED, FILE, 1)
+    head, older, dropped = lake.read_commit(DATASET, YEAR, 3), lake.read_commit(DATASET, YEAR, 2), lake.read_commit(DROPPED, _part(lake), 1)
     return {
         "commit": lake.commit_key(DATASET, YEAR, head.number),
         "older commit": lake.commit_key(DATASET, YEAR, older.number),
@@ -172,7 +177,7 @@ def damaged(stage: Stage, much: Much, rng: random.Random) -> tuple[int, tuple[st
 
 def _after(trial: Trial, key: str, kind: str, rot: Rot) -> Iterator[str]:
     """What is wrong with what a load, an extract and a load make of a lake in which one object went bad."""
-    dataset, partition, again = (DROPPED, FILE, trial.drop) if kind == "quarantine" else (DATASET, YEAR, trial.extract)
+    dataset, partition, again = (DROPPED, _part(Lake(trial.url)), trial.drop) if kind == "quarantine" else (DATASET, YEAR, trial.extract)
     spoil(Lake(trial.url), key, rot)
     first = trial.load()
     blocked = kind in ("data", "quarantine") or (kind == "commit" and rot.name != "gone")  # a newest one that is gone never was

@@ -158,6 +158,8 @@ class FileStore:
         """Write beside and rename over."""
         path = self._path(key)
         with _told(path), _beside(path, data) as temporary:
+            if path.is_dir():
+                raise MisconfiguredError(f"cannot write {path}: a folder has that name; remove it")
             with steps.around("rename"):
                 temporary.replace(path)
             _sync_folder(path.parent)
@@ -172,6 +174,8 @@ class FileStore:
                 with steps.around("link"):
                     os.link(temporary, path)
             except FileExistsError:
+                if path.is_dir():
+                    raise MisconfiguredError(f"cannot write {path}: a folder has that name; remove it") from None
                 return self.get(key) == data
             _sync_folder(path.parent)
             return True
