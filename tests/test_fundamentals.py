@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DAYS = ("2012-06-29", "2012-12-14", "2013-01-15", "2013-03-15", "2013-03-18", "2013-06-28")
 EPS, PARENT, TOTAL = "EarningsPerShareDiluted", "NetIncomeLoss", "ProfitLoss"
+SHARES = "WeightedAverageNumberOfDilutedSharesOutstanding"
 EQUITY, ALL_EQUITY = "StockholdersEquity", "StockholdersEquityIncludingPortionAttributableToNoncontrollingInterest"
 SALES, CONTRACTS = "SalesRevenueNet", "RevenueFromContractWithCustomerExcludingAssessedTax"
 
@@ -99,16 +100,23 @@ FACTS: dict[int, list[Fact]] = {
     ],
     7010: [year(EPS, 2012, 2.5, "20-F", "2013-03-01")],
     7011: [year("InterestExpense", 2012, 7, unit="USD"), year(EPS, 2012, 7, "8-K")],
+    7012: [
+        year(EPS, 2010, 6, filed=SECOND), year(EPS, 2011, 9.01, filed=SECOND),
+        year(EPS, 2010, 1, filed=THIRD), year(EPS, 2011, 3, filed=THIRD),
+        year(SHARES, 2010, 5000, filed=SECOND, unit="shares"), year(SHARES, 2011, 5100, filed=SECOND, unit="shares"),
+        year(SHARES, 2010, 16000, filed=THIRD, unit="shares"), year(SHARES, 2011, 15300, filed=THIRD, unit="shares"),
+    ],
     1067983: [year(EPS, 2012, 9000)],
     1652044: [year(EPS, 2012, 10)],
 }  # fmt: skip
 CLOSES = {
     "YYC-A": 24000, "YYC-B": 16, "YYC-C": 8, "YYD": 50, "YYD-PB": 25, "YYD-WT": 0.4, "YYD-UN": 51, "YYD-RI": 0.2, "YYE": 30, "YYEB": 25,
-    "YYF": 50, "YYI": 40, "YYT": 43, "YYK": 40, "YYM": 10, "YYN": 10, "BRK-A": 150300, "BRK-B": 100.2, "GOOGL": 210,
+    "YYF": 50, "YYI": 40, "YYT": 43, "YYK": 40, "YYM": 10, "YYN": 10, "YYS": 30, "BRK-A": 150300, "BRK-B": 100.2, "GOOGL": 210,
 }  # fmt: skip
+SPLITS = {("YYS", "2012-06-29"): 3}
 LISTED = {
     7001: ["YYC-A", "YYC-B", "YYC-C"], 7002: ["YYD", "YYD-PB", "YYD-WT", "YYD-UN", "YYD-RI"], 7003: ["YYE", "YYEB"], 7004: ["YYF"],
-    7008: ["YYI"], 7009: ["YYT"], 7010: ["YYK"], 7011: ["YYM"], 1067983: ["BRK-A", "BRK-B"], 1652044: ["GOOG", "GOOGL"],
+    7008: ["YYI"], 7009: ["YYT"], 7010: ["YYK"], 7011: ["YYM"], 7012: ["YYS"], 1067983: ["BRK-A", "BRK-B"], 1652044: ["GOOG", "GOOGL"],
 }  # fmt: skip
 
 
@@ -131,14 +139,17 @@ def answers(until: str) -> list[Answer]:
     return [
         real_lake.filers(json.dumps(listed).encode()),
         *(document(cik, facts) for cik, facts in known.items() if facts),
-        *(real_lake.tiingo(ticker, [bar(day, close) for day in DAYS if day <= until]) for ticker, close in CLOSES.items()),
+        *(
+            real_lake.tiingo(ticker, [bar(day, close, SPLITS.get((ticker, day), 1)) for day in DAYS if day <= until])
+            for ticker, close in CLOSES.items()
+        ),
     ]
 
 
-def bar(day: str, close: float) -> dict[str, object]:
+def bar(day: str, close: float, split: float) -> dict[str, object]:
     """A day at Tiingo."""
     prices = dict.fromkeys(("close", "high", "low", "open", "adjClose", "adjHigh", "adjLow", "adjOpen"), close)
-    return {"date": f"{day}T00:00:00.000Z", **prices, "volume": 1, "adjVolume": 1, "divCash": 0, "splitFactor": 1}
+    return {"date": f"{day}T00:00:00.000Z", **prices, "volume": 1, "adjVolume": 1, "divCash": 0, "splitFactor": split}
 
 
 class Story(NamedTuple):
@@ -283,9 +294,16 @@ def test_a_concept_is_one_quantity(story: Story, cik: int, concept: str, of: int
 
 
 def test_a_restatement_compares_like_with_like(story: Story) -> None:
-    """Revenue is restated under the name that follows the old one; that the parent's profit is less than the total is none."""
-    query = "select subject, item, value_before::int, value_after::int from marts.fct_restatement where dataset = 'sec_company_facts'"
-    assert story.warehouse.rows(query) == [("CIK 7007", "revenue, USD", 90, 95)]
+    """Revenue is restated under the name that follows the old one; the parent's profit in place of the total is not, nor is a split."""
+    query = """
+        select subject, item, value_before::int, value_after::int from marts.fct_restatement
+        where dataset = 'sec_company_facts' order by 1, 2
+    """
+    assert story.warehouse.rows(query) == [
+        ("CIK 7007", "revenue, USD", 90, 95),
+        ("CIK 7012", "eps_diluted, USD/shares", 6, 1),
+        ("CIK 7012", "shares_diluted, shares", 5000, 16000),
+    ]
 
 
 def test_half_years_in_another_currency_add_up_to_twelve_months(story: Story) -> None:

@@ -27,7 +27,8 @@ tiingo as (
     where trade_date in (select days.trade_date from {{ ref('stg_massive__daily_prices') }} as days)
 )
 
-select
+-- Massive may have one security under two spellings on one day: the close that is farther off is shown
+select distinct on (tiingo.security_id, tiingo.trade_date)
     tiingo.security_id,
     tiingo.trade_date,
     tiingo.ticker as ticker_tiingo,
@@ -38,3 +39,4 @@ select
 from tiingo
 left join massive using (security_id, trade_date)
 where massive.close is distinct from tiingo.close
+order by tiingo.security_id, tiingo.trade_date, abs(massive.close - tiingo.close) desc, massive.ticker

@@ -15,9 +15,49 @@ with filed as (
         period_end,
         lag(value) over versions as value_before,
         value as value_after,
-        accession as origin
+        accession as origin,
+        cik,
+        unit,
+        lag(filed_date) over versions as filed_before,
+        filed_date
     from {{ ref('fct_fundamental') }}
     window versions as (partition by cik, concept, unit, period_start, period_end, measure order by known_from)
+),
+
+splits as (
+    select distinct
+        securities.cik,
+        actions.ex_date,
+        actions.split_ratio
+    from {{ ref('int_corporate_actions') }} as actions
+    inner join {{ ref('int_securities') }} as securities using (security_id)
+    where actions.split_ratio <> 1
+),
+
+-- a filing after a split states earlier periods in new shares, which corrects nothing; figures per share are rounded to cents
+refiled as (
+    select filed.*
+    from filed
+    cross join lateral (
+        select exp(sum(ln(splits.split_ratio)))::numeric as ratio
+        from splits
+        where
+            (filed.unit = 'shares' or filed.unit like '%/shares')
+            and splits.cik = filed.cik
+            and splits.ex_date > filed.filed_before
+            and splits.ex_date <= filed.filed_date
+    ) as between_filings
+    where
+        filed.value_before <> filed.value_after
+        and not coalesce(
+            case
+                when filed.unit = 'shares'
+                    then abs(filed.value_after - filed.value_before * between_filings.ratio)
+                        <= filed.value_before * between_filings.ratio * 0.001
+                else abs(filed.value_after - filed.value_before / between_filings.ratio) <= 0.005 * (1 + 1 / between_filings.ratio)
+            end,
+            false
+        )
 ),
 
 -- numbers that a vendor changed in a later answer, known from its commit; the last word of a day stands
@@ -42,7 +82,17 @@ sent as (
 ),
 
 changed as (
-    select * from filed where value_before <> value_after
+    select
+        known_date,
+        dataset,
+        subject,
+        item,
+        period_start,
+        period_end,
+        value_before,
+        value_after,
+        origin
+    from refiled
     union all
     select * from sent
 )
