@@ -64,5 +64,5 @@ def test_a_page_says_what_the_vendors_answers_mean_and_how_large_they_may_be(spe
     for meaning in described["answers"]:
         assert f"{meaning['source']}, as of {meaning['seen']}" in text
         assert re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", meaning["seen"])
-    assert "| 401 or 403 |" in text
+    assert "| 401 or 403 otherwise |" in text
     assert f"{described['resources']['max_body_bytes']:,} bytes" in text

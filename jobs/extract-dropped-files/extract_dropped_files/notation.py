@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from jobkit.identifiers import MANGLED
+from jobkit.identifiers import CHECKS, MANGLED, MINOR_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,8 @@ def reader(field: Field, layout: Layout) -> Callable[[object], str | None]:
         if not isinstance(value, str):
             return _typed(value, field)
         text = value.strip() if field.trim else value
+        if field.format == "currency" and text in MINOR_UNITS:  # in capitals GBp, pence, would be GBP
+            raise NotationError(CHECKS["currency"](text) or "")
         if field.case:
             text = text.upper() if field.case == "upper" else text.lower()
         if not text:

@@ -440,3 +440,11 @@ def test_typed_cells_are_values_and_not_what_they_print_as() -> None:
     assert [text(value) for value in (1002.0, 1002, 0.5, True, None, "")] == ["1002", "1002", "0.5", "true", None, None]
     amount = notation.reader(Field("n", "decimal(8,2)"), Layout(decimal=","))
     assert [amount(value) for value in (1.5, 10, Decimal("2.50"), "2,50")] == ["1.5", "10", "2.50", "2.50"]
+
+
+@pytest.mark.parametrize("text", ["GBp", " GBp ", "ZAc", "ILa"])
+def test_pence_never_become_pounds_by_capitals(text: str) -> None:
+    read = notation.reader(Field("currency", "string", format="currency", trim=True, case="upper"), Layout())
+    with pytest.raises(notation.NotationError, match="a hundredth of"):
+        read(text)
+    assert read(" gbp ") == "GBP"

@@ -20,6 +20,13 @@ QUOTED_CHARACTERS = 160
 READ_BYTES = 64 << 10  # of an answer that holds no data; a refusal is shorter
 SENTENCE_BYTES = 2 << 10
 _NO_TEXT = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+_PASSING = re.compile(
+    r"rate[ -]limit|request rate|rate (?:was |is )?exceeded|too many requests|limit (?:has been |was |is )?(?:exceeded|reached)"
+    r"|exceeded [^.]{0,60}\blimit|maintenance|temporar(?:y|ily)|unavailable|overloaded|try again (?:later|in)|request allocation",
+    re.IGNORECASE,
+)
+_RATE = re.compile(r"rate[ -]limit|request rate|rate (?:was |is )?exceeded|too many requests|exceeded [^.]{0,60}\brequest", re.IGNORECASE)
+_ERROR_KEYS = ("detail", "details", "error", "errors", "message", "error_message", "title")
 _DELIMITERS = re.compile(r"[,;\t|]")
 
 
@@ -39,10 +46,12 @@ class Meaning(NamedTuple):
 
 
 GENERAL: tuple[tuple[str, str, int], ...] = (
-    ("401 or 403", "refused: check the token, the contact and what the plan includes", 77),
+    ("401 or 403 that speaks of a rate or of too many requests", "temporary", 75),
+    ("401 or 403 otherwise", "refused: check the token, the contact and what the plan includes", 77),
     ("404 or 410", "no such thing at the vendor", 2),
     ("408, 425, 429 or 5xx", "temporary; Retry-After is honoured", 75),
-    ("200 with a web page, a sentence or nothing in place of data", "temporary: a limit or maintenance", 75),
+    ("200 with a web page, a sentence, an error that passes or nothing in place of data", "temporary: a limit or maintenance", 75),
+    ("another 2xx or 3xx", "temporary: not an answer to what was asked", 75),
     ("200 with data that are cut short or damaged on the way", "temporary", 75),
     ("200 with other data than were asked for", "bad data", 65),
 )  # what holds for every vendor where its own table says nothing
@@ -82,4 +91,22 @@ def is_sentence(body: bytes, *, json: bool) -> bool:
         return False
     if not text or " " not in text or text[0] in '{["' or not all(line.isprintable() for line in text.splitlines()):
         return False
-    return json or not ("\n" in text or _DELIMITERS.search(text))
+    return json or not ("\n" in text or _DELIMITERS.search(text)) or bool("\n" not in text and _PASSING.search(text))
+
+
+def speaks_of_rate(text: str) -> bool:
+    """Whether a refusal is for asking too often, which passes."""
+    return _RATE.search(text) is not None
+
+
+def is_passing_error(body: bytes) -> bool:
+    """Whether this is a short JSON object whose own error speaks of a limit or of maintenance."""
+    import json  # noqa: PLC0415  few runs are refused anything
+
+    if len(body) > SENTENCE_BYTES or not body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return False
+    try:
+        found = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return any(_PASSING.search(str(found[key])) for key in _ERROR_KEYS if key in found)

@@ -149,7 +149,7 @@ class Client:
             self._judge(response)
             content = bodies.receive(response, _where(response), limit=self.max_body_bytes, media=media)
             if (told := self._requests.progress.body_bytes - _stated(response)) > 0:
-                raise LaterError(f"{_where(response)} sent {told:,} bytes more than its Content-Length says; try again later")
+                raise LaterError(f"{_where(response)} sent {told:,.0f} bytes more than its Content-Length says; try again later")
             self._hear(response, content, media)
             return Answer(content, url, media, etag, modified, date)
 
@@ -247,16 +247,20 @@ class Client:
         wait_s = headers.retry_after(response.headers.get("retry-after"), datetime.now(UTC))
         self._raise_meaning(status, text, where, wait_s)
         if status in (401, 403):
+            if answers.speaks_of_rate(text):
+                raise LaterError(f"{where} asks us to wait ({status}): {said}; try again later", wait_s)
             raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
         if status in (404, 410):
             raise MissingError(f"{where} does not exist ({status}): {said}")
         if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004
             raise LaterError(f"{where} is busy ({status}): {said}; try again later", wait_s)
+        if status < 400 and status != 200:  # noqa: PLR2004
+            raise LaterError(f"{where} answered {status} where 200 was expected; try again later, or look at the address", wait_s)
         if status != 200:  # noqa: PLR2004
             raise UsageError(f"{where} does not accept the request ({status}): {said}")
         expected = " or ".join(self._accept)
         told = f"{where} answered 200 with {media or 'no media type'} where {expected} was expected"
-        if answers.is_page(body) or answers.is_sentence(body, json=False):
+        if answers.is_page(body) or answers.is_sentence(body, json=False) or answers.is_passing_error(body):
             raise LaterError(f"{told}, perhaps for maintenance or a limit: {said}; try again later", wait_s)
         raise BadDataError(f"{told}; look at the address and at what the vendor changed")
 
@@ -268,7 +272,8 @@ class Client:
         body = content.read(answers.READ_BYTES)
         if content.size < answers.READ_BYTES and self.meanings:
             self._raise_meaning(200, answers.text_of(body), where, None)
-        if (answers.is_page(body) and not media.endswith(("xml", "html"))) or answers.is_sentence(body, json=headers.is_json(media)):
+        is_markup = answers.is_page(body) and not media.endswith(("xml", "html"))
+        if is_markup or answers.is_sentence(body, json=headers.is_json(media)) or answers.is_passing_error(body):
             said = answers.quote(answers.text_of(body))
             raise LaterError(f"{where} answered 200 with words in place of data, maintenance or a limit perhaps: {said}; try again later")
 

@@ -246,3 +246,35 @@ def test_a_vendor_that_is_not_there_is_temporary() -> None:
 def test_a_base_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="base-url"):
         Client(url, hosts=[], accept=(), rate=Rate(1, 1))
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        Says(status=401, body=b'{"detail": "Rate limit: slow down"}'),
+        Says(status=403, body=b"<p>Too many requests from your address.</p>"),
+        Says(body=b'{"message": "Service temporarily unavailable"}'),
+        Says(headers={"Content-Type": "application/json"}, body=b'{"error": {"text": "Limit exceeded"}}'),
+        Says(body=b"Sorry, we are down for maintenance, come back soon.\n"),
+        Says(status=206),
+        Says(status=203),
+    ],
+    ids=["rate-401", "rate-403", "error-as-csv", "error-as-json", "sentence-with-commas", "206", "203"],
+)
+def test_an_error_that_passes_is_temporary_whatever_its_form(vendor: Vendor, says: Says) -> None:
+    vendor.script.append(says)
+    with client(vendor) as asked:
+        assert asked.get("/x").body == b"a,b\n"
+    assert len(vendor.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "says",
+    [Says(status=401, body=b'{"detail": "Invalid token."}'), Says(status=403, body=b'{"message": "Your plan does not include this."}')],
+    ids=["401", "403"],
+)
+def test_a_refusal_that_speaks_of_no_rate_is_final(vendor: Vendor, says: Says) -> None:
+    vendor.script.append(says)
+    with client(vendor) as asked, pytest.raises(RefusedError):
+        asked.get("/x")
+    assert len(vendor.requests) == 1
