@@ -37,6 +37,7 @@ SCHEMAS = {RAW: ("raw", "stage"), MARTS: ("staging", "intermediate", "marts", "a
 OPEN_TO_JOBS = {RAW: ("raw",), MARTS: ("marts", "ops")}
 READER, OPEN_TO_READER = "reader", ("marts", "as_of")
 LOCK_TIMEOUT_MS = 10_000  # tables that are handed over may be in use
+TRIES = 20
 _ONLY_ONE = "select pg_advisory_xact_lock(hashtextextended('finelt roles', 0))"
 # Sequences that belong to a column, and indexes, go with their table.
 _OF_OTHERS = """
@@ -96,9 +97,21 @@ def _named(part: str) -> str:
 def prepare(connection: psycopg.Connection[Any], wanted: Sequence[Role], passwords: Mapping[str, str]) -> None:
     """Make the roles of a database what they should be, all or nothing. A role without a password can be a group that others are in.
 
+    Roles are the server's, but a lock of ours is the database's: where another database is prepared at the same moment, it is tried again.
+
     What is so already is left alone: a needless GRANT on a table that a loader changes at the moment would fail one of both.
     Raises psycopg.Error, as where a table that has to be handed over is in use for long.
     """
+    for last in (False,) * (TRIES - 1) + (True,):
+        try:
+            return _prepare(connection, wanted, passwords)
+        except psycopg.errors.InternalError_:  # tuple concurrently updated
+            if last:
+                raise
+    return None
+
+
+def _prepare(connection: psycopg.Connection[Any], wanted: Sequence[Role], passwords: Mapping[str, str]) -> None:
     schemas = [schema for role in wanted for schema in role.owns]
     with connection.transaction():
         connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))

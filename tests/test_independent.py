@@ -50,7 +50,7 @@ class World:
         for name in found.columns:
             if name.endswith("_date"):
                 found[name] = pd.to_datetime(found[name].astype(str))
-            elif name not in ("ticker", "concept", "reason", "known_at"):
+            elif name not in ("ticker", "security_id", "concept", "reason", "known_at"):
                 found[name] = found[name].astype(float)
         return found
 

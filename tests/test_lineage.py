@@ -93,7 +93,7 @@ def test_the_events_are_the_official_clients_with_columns_and_rows(tmp_path: Pat
     path = tmp_path / "events"
     done = extract(tmp_path / "lake", vendors, **to_file(path))
     failed = extract(tmp_path / "lake", vendors, "/~html", **to_file(path))
-    assert (done.returncode, failed.returncode) == (0, 65)
+    assert (done.returncode, failed.returncode) == (0, 75)
     read = subprocess.run([python, "-c", READ], input=path.read_text(), capture_output=True, text=True, check=False)
     assert read.stdout.split() == ["START", "COMPLETE", "START", "FAIL"], read.stderr
     events = [json.loads(line) for line in path.read_text().splitlines()]
@@ -155,7 +155,7 @@ def test_a_run_is_a_span_below_its_parent(
     given = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x", "TRACEPARENT": parent}
     done = extract(tmp_path / "lake", vendors, "/~html", **given)
     ((path, key, document),) = server.kept
-    assert (path, key, done.returncode) == ("/v1/traces", "Bearer x", 65)
+    assert (path, key, done.returncode) == ("/v1/traces", "Bearer x", 75)
     (told,) = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
     assert told["traceId"] == (trace or told["traceId"])
     assert (told.get("parentSpanId"), told["status"]["code"], told["name"]) == (span, 2, "extract-treasury-yields run")

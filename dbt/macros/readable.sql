@@ -10,7 +10,10 @@
 
 {# The text where it is a day that Postgres has, null otherwise: never a cast that fails. #}
 {% macro iso_day(text) -%}
-    case when {{ text }} ~ '^\d{4}-\d{2}-\d{2}$' and pg_input_is_valid({{ text }}, 'date') then {{ text }} end
+    case
+        when {{ text }} !~ '^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$' then null
+        when right({{ text }}, 2)::int <= extract(day from (left({{ text }}, 7) || '-01')::date + interval '1 month - 1 day') then {{ text }}
+    end
 {%- endmacro %}
 
 

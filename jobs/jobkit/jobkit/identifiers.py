@@ -10,10 +10,6 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stdnum import cusip, isin, lei
-from stdnum.exceptions import InvalidChecksum, InvalidComponent, ValidationError
-from stdnum.gb import sedol
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
@@ -37,11 +33,23 @@ ZWD ZWL ZWR
 """
 
 
-def _check(kind: str, module: ModuleType) -> Callable[[str], str | None]:
+@cache
+def _modules() -> dict[str, ModuleType]:
+    """python-stdnum's modules by kind; few jobs have the library."""
+    from stdnum import cusip, isin, lei  # noqa: PLC0415
+    from stdnum.gb import sedol  # noqa: PLC0415
+
+    return {"isin": isin, "cusip": cusip, "sedol": sedol, "lei": lei}
+
+
+def _check(kind: str) -> Callable[[str], str | None]:
     """What makes a text no number of a kind, or None."""
     form = re.compile(FORMS[kind])
 
     def check(text: str) -> str | None:
+        from stdnum.exceptions import InvalidChecksum, InvalidComponent, ValidationError  # noqa: PLC0415
+
+        module = _modules()[kind]
         if not form.fullmatch(text):
             return _misformed(kind, text)
         try:
@@ -50,7 +58,7 @@ def _check(kind: str, module: ModuleType) -> Callable[[str], str | None]:
             return _wrong_digit(kind)
         except InvalidComponent:
             if kind == "isin" and text.startswith("EZ"):
-                return None if isin.calc_check_digit(text[:-1]) == text[-1] else _wrong_digit(kind)
+                return None if module.calc_check_digit(text[:-1]) == text[-1] else _wrong_digit(kind)
             return f"not {LONG[kind]}: it begins with a code that is nobody's"
         except ValidationError:
             return _misformed(kind, text)
@@ -94,6 +102,6 @@ def _currency(text: str) -> str | None:
 
 
 CHECKS: dict[str, Callable[[str], str | None]] = {
-    **{kind: _check(kind, module) for kind, module in (("isin", isin), ("cusip", cusip), ("sedol", sedol), ("lei", lei))},
+    **{kind: _check(kind) for kind in FORMS},
     "currency": _currency,
 }
