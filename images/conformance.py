@@ -28,6 +28,7 @@ PLACE = "/place"
 TOLD = ("job", "version", "description", "options", "datasets", "secrets", "resources", "deadline_s", "exit_codes")
 RECEIPT = ("job", "version", "verb", "run_id", "status", "exit_code", "error", "rows", "committed", "unchanged", "partitions")
 MOMENT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+DIGEST = re.compile(rb'"digest": "[0-9a-f]{64}"')  # of a commit as a whole, the moment in it included
 SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|KEY)[^=]*=.+")
 
 
@@ -205,9 +206,9 @@ class _place:  # noqa: N801  used as a function
 
 
 def _content(place: Path) -> dict[str, str]:
-    """Every file by its digest, moments blanked out. What is hidden is not there: a name with a dot is nobody's result."""
+    """Every file by its digest, moments and what follows from them blanked out. What is hidden is left out: such a name is nobody's result."""
     return {
-        path.relative_to(place).as_posix(): hashlib.sha256(MOMENT.sub(b"moment", path.read_bytes())).hexdigest()
+        path.relative_to(place).as_posix(): hashlib.sha256(DIGEST.sub(b"digest", MOMENT.sub(b"moment", path.read_bytes()))).hexdigest()
         for path in place.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
