@@ -206,7 +206,7 @@ class _place:  # noqa: N801  used as a function
 
 
 def _content(place: Path) -> dict[str, str]:
-    """Every file by its digest, moments and what follows from them blanked out. What is hidden is left out: such a name is nobody's result."""
+    """Every file by its digest, moments and what follows from them blanked out; of hidden files, which are nobody's result, none."""
     return {
         path.relative_to(place).as_posix(): hashlib.sha256(DIGEST.sub(b"digest", MOMENT.sub(b"moment", path.read_bytes()))).hexdigest()
         for path in place.rglob("*")
