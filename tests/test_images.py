@@ -222,7 +222,7 @@ for package in ({spec.package}, jobkit):
             flags = pathlib.Path(module.__cached__).read_bytes()[4:8]
             assert flags == bytes([1, 0, 0, 0]), (module.__cached__, flags)
 """
-    optional = ("arro3", "backports", "httpx2", "yaml", "msgspec", "boto3", "stamina")
+    optional = ("arro3", "backports", "httpcore2", "httpx2", "yaml", "msgspec", "boto3", "stamina")
     try:
         python(spec, code)
     except EngineError as error:  # a room of jobkit whose extra the job does not ask for
