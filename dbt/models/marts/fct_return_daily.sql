@@ -97,9 +97,12 @@ indexed as (
     window so_far as (partition by returns.security_id, returns.series order by returns.trade_date)
 ),
 
+-- Postgres moves a window of numerics along, and adds up one of doubles anew for each row; of one scale, so that it never starts again
 peaked as (
     select
         *,
+        return_total_log::numeric(38, 20) as exact_log,
+        return_excess::numeric(38, 20) as exact_excess,
         greatest(
             log_high_before, max(log_index) filter (where trade_date >= from_date) over (partition by security_id, series order by trade_date)
         )::numeric(18, 12) as log_high
@@ -120,7 +123,7 @@ measured as (
         {%- for sessions, window in [(21, 'month'), (63, 'quarter'), (252, 'year')] %}
         case
             when count(return_total_log) over {{ window }} = {{ sessions }}
-                then {{ settled('stddev_samp(return_total_log) over ' ~ window ~ ' * sqrt(252::float8)', 12) }}
+                then {{ settled('(stddev_samp(exact_log) over ' ~ window ~ ')::float8 * sqrt(252::float8)', 12) }}
         end as vol_{{ sessions }}d,
         {%- endfor %}
         log_index,
@@ -128,7 +131,10 @@ measured as (
         {{ settled('exp((log_index - log_high)::float8) - 1', 12) }} as drawdown,
         case
             when count(return_excess) over year = 252
-                then {{ settled('avg(return_excess) over year / nullif(stddev_samp(return_excess) over year, 0) * sqrt(252::float8)', 12) }}
+                then
+                    {{ settled(
+                        '(avg(exact_excess) over year)::float8 / nullif(stddev_samp(exact_excess) over year, 0)::float8 * sqrt(252::float8)', 12
+                    ) }}
         end as sharpe_252d,
         known_at
     from peaked
