@@ -132,7 +132,8 @@ def _gunzipped(data: bytes, name: str) -> bytes:
 def _unzipped(data: bytes, name: str) -> tuple[bytes, str]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir() and not OF_A_MAC.match(member.filename)]
+            files = (member for member in archive.infolist() if not member.filename.endswith("/"))  # is_dir() takes no empty name
+            members = [member for member in files if not OF_A_MAC.match(member.filename)]
             if len(members) != 1:
                 raise BadDataError(f"{name} holds {len(members)} files; expected one")
             with archive.open(members[0]) as file:  # what it says of its size is not believed

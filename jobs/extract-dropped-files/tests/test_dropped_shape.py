@@ -206,6 +206,12 @@ def test_whatever_the_bytes_are_they_give_columns_or_one_sentence(name: str, dat
         assert len({len(values) for values in columns.values()}) <= 1
 
 
+def test_a_zip_whose_file_has_no_name_is_refused() -> None:
+    """A name ends at a NUL, and this one begins with it."""
+    with pytest.raises(BadDataError, match="is of no kind that is read here"):
+        shape(zipped(("xa.csv", TEXT.encode())).replace(b"xa.csv", b"\0a.csv"), "a.zip")
+
+
 def test_a_number_that_would_fill_the_memory_stays_as_it_is() -> None:
     line = b'{"a": 1e999999999, "b": -1E-99999, "c": 1.5e3}'
     assert shape(line, "a.jsonl").columns == {"a": ["1e999999999"], "b": ["-1E-99999"], "c": ["1500"]}
