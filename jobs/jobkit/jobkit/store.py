@@ -158,8 +158,6 @@ class FileStore:
         """Write beside and rename over."""
         path = self._path(key)
         with _told(path), _beside(path, data) as temporary:
-            if path.is_dir():
-                raise MisconfiguredError(f"cannot write {path}: a folder has that name; remove it")
             with steps.around("rename"):
                 temporary.replace(path)
             _sync_folder(path.parent)
@@ -174,8 +172,6 @@ class FileStore:
                 with steps.around("link"):
                     os.link(temporary, path)
             except FileExistsError:
-                if path.is_dir():
-                    raise MisconfiguredError(f"cannot write {path}: a folder has that name; remove it") from None
                 return self.get(key) == data
             _sync_folder(path.parent)
             return True
@@ -280,7 +276,12 @@ def _told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _beside(path: Path, data: bytes | Path) -> Iterator[Path]:
-    """A hidden, synced file with these bytes, or those of a file, in the folder of `path`; gone afterwards."""
+    """A hidden, synced file with these bytes, or those of a file, in the folder of `path`; gone afterwards.
+
+    Raises MisconfiguredError where `path` is a folder.
+    """
+    if path.is_dir():
+        raise MisconfiguredError(f"cannot write {path}: a folder has that name; move it away or choose another place")
     _make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:

@@ -92,6 +92,16 @@ def test_the_size_is_known_without_reading(store: Store) -> None:
         store.size("nothing")
 
 
+def test_a_folder_is_never_written_over(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.put("a/b", b"inside")
+    for write in (store.put, store.put_new):
+        with pytest.raises(MisconfiguredError, match="a folder has that name"):
+            write("a", b"over it")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert store.get("a/b") == b"inside"
+
+
 def test_keys_and_folders_are_listed_in_order(store: Store) -> None:
     for key in ("d/b/2", "d/a/1", "d/b/1", "e/1"):
         store.put(key, b"")
