@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 import click
 import psycopg
+import stamina
 from jobkit import secrets as references
 from jobkit.errors import JobError
 from psycopg import sql
@@ -37,7 +38,7 @@ SCHEMAS = {RAW: ("raw", "stage"), MARTS: ("staging", "intermediate", "marts", "a
 OPEN_TO_JOBS = {RAW: ("raw",), MARTS: ("marts", "ops")}
 READER, OPEN_TO_READER = "reader", ("marts", "as_of")
 LOCK_TIMEOUT_MS = 10_000  # tables that are handed over may be in use
-TRIES = 20
+TRIES = 20  # of one transaction
 _ONLY_ONE = "select pg_advisory_xact_lock(hashtextextended('finelt roles', 0))"
 # Sequences that belong to a column, and indexes, go with their table.
 _OF_OTHERS = """
@@ -94,21 +95,23 @@ def _named(part: str) -> str:
     return part.removeprefix(PART)
 
 
+def _is_concurrent_update(error: Exception) -> bool:
+    """Whether another session changed the same row of a shared catalog; Postgres has no SQLSTATE of its own for it."""
+    return isinstance(error, psycopg.errors.InternalError_) and "tuple concurrently updated" in str(error)
+
+
 def prepare(connection: psycopg.Connection[Any], wanted: Sequence[Role], passwords: Mapping[str, str]) -> None:
     """Make the roles of a database what they should be, all or nothing. A role without a password can be a group that others are in.
 
-    Roles are the server's, but a lock of ours is the database's: where another database is prepared at the same moment, it is tried again.
+    Roles are the server's, an advisory lock is the database's: what meets another database's preparation is tried again.
 
     What is so already is left alone: a needless GRANT on a table that a loader changes at the moment would fail one of both.
     Raises psycopg.Error, as where a table that has to be handed over is in use for long.
     """
-    for last in (False,) * (TRIES - 1) + (True,):
-        try:
-            return _prepare(connection, wanted, passwords)
-        except psycopg.errors.InternalError_:  # tuple concurrently updated
-            if last:
-                raise
-    return None
+    tries = stamina.retry_context(on=_is_concurrent_update, attempts=TRIES, timeout=None, wait_initial=0.05, wait_max=1.0)
+    for attempt in tries:  # no decorator: stamina would log its arguments, and passwords are among them
+        with attempt:
+            _prepare(connection, wanted, passwords)
 
 
 def _prepare(connection: psycopg.Connection[Any], wanted: Sequence[Role], passwords: Mapping[str, str]) -> None:

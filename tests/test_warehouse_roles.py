@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -54,6 +54,30 @@ def test_the_roles_are_those_of_the_catalogue_and_one_for_people() -> None:
     (role,) = [role for role in warehouse_roles.roles([*catalogue(), mine]) if role.name == "report-desk"]
     assert role.owns == ("desk",)
     assert role.reads == ((TRANSFORM, "marts"), (TRANSFORM, "ops"))
+
+
+def test_a_role_that_another_database_changes_is_tried_again_and_no_password_logged(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = warehouse_roles._make_role
+    met = iter([errors.InternalError_("tuple concurrently updated")])
+
+    def make_role(connection: psycopg.Connection[Any], role: warehouse_roles.Role, password: str | None) -> None:
+        for error in met:
+            raise error
+        made(connection, role, password)
+
+    monkeypatch.setattr(warehouse_roles, "_make_role", make_role)
+    caplog.set_level("DEBUG")
+    wanted = [warehouse_roles.Role("finelt-test-retried", (), ())]
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+        warehouse_roles.prepare(admin, wanted, {"finelt-test-retried": "canary-9d1f"})
+        assert admin.execute("select rolcanlogin from pg_roles where rolname = 'finelt-test-retried'").fetchall() == [(True,)]
+        assert "canary" not in caplog.text
+        met = iter([errors.InternalError_("something else")])
+        with pytest.raises(errors.InternalError_, match="something else"):
+            warehouse_roles.prepare(admin, wanted, {})
+        admin.execute('drop owned by "finelt-test-retried"; drop role "finelt-test-retried"')
 
 
 def test_the_schemas_of_the_roles_are_those_that_the_jobs_and_dbt_write() -> None:
