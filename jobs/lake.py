@@ -21,6 +21,7 @@ from jobkit import contract as contracts
 from jobkit.commits import file_key
 from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError, UsageError
 from jobkit.extract import Ask, contract
+from jobkit.fill import make_draft
 from jobkit.lake import CLOCK_TOLERANCE, GONE, Draft, File, Lake, Source, commit_number
 
 from jobs.catalogue import catalogue
@@ -233,18 +234,8 @@ def _encoded(commit: Commit, good: Good) -> Iterator[tuple[str, bytes]]:
 
 def _recommit(lake: Lake, commit: Commit, good: Good) -> Finding:
     """A new commit of what today's parser makes of the vendor bytes of one whose file is lost."""
-    bad = good.quarantine
-    draft = Draft(
-        data=contracts.parquet(good.table),
-        rows=good.table.num_rows,
-        quarantine=contracts.parquet(bad) if bad else None,
-        quarantined=bad.num_rows if bad else 0,
-        source=lambda: lake.intact(commit.source),
-        key=commit.key,
-        leaf=commit.leaf,
-        writer={**commit.writer, "job": WRITER, "reason": f"the file of commit {commit.number} is lost"},
-        dropped=good.dropped,
-    )
+    writer = {**commit.writer, "job": WRITER, "reason": f"the file of commit {commit.number} is lost"}
+    draft = make_draft(good, lambda: lake.intact(commit.source), key=commit.key, leaf=commit.leaf, writer=writer)
     made, _ = lake.commit(commit.dataset, commit.partition, draft)
     told = f"commit {made.number} has {made.data.rows:,} rows of the same vendor bytes, by today's parser; commit {commit.number} had "
     return Finding(f"{commit.dataset}/{commit.partition}", f"{told}{commit.data.rows:,}", is_wrong=False)

@@ -143,9 +143,7 @@ def _is_intact(lake: Lake, look: Look) -> bool:
 
 def _fill(fill: Fill, ask: Ask, looks: list[Look], answer: Answer | None, rules: Contract) -> list[JobError]:
     """Commit an answer's partitions; none where there is no answer. Gives why some are refused."""
-    if answer:
-        secrets.refuse_echo(answer.body or b"", f"{ask.path} for {ask.dataset}")
-    shaped = _shaped(fill.extractor.package, answer.body or b"", ask) if answer else {}  # the bytes are gone before the rows are typed
+    shaped = _parsed(fill.extractor.package, answer, ask) if answer else {}  # the bytes are gone before the rows are typed
 
     @cache
     def keep() -> tuple[Source, ...]:
@@ -205,6 +203,13 @@ def _failed(job: Job, dataset: str, partition: str, error: JobError) -> JobError
     return error
 
 
+def _parsed(package: str, answer: Answer, ask: Ask) -> dict[str, Columns]:
+    """An answer as `_shaped` has it, read once. Raises BadDataError where it holds the secret that was sent."""
+    body = answer.body or b""
+    secrets.refuse_echo(body, f"{ask.path} for {ask.dataset}")
+    return _shaped(package, body, ask)
+
+
 def _shaped(package: str, body: bytes, ask: Ask) -> dict[str, Columns]:
     """The vendor's bytes as columns by partition, without those for which it has no data; by the extractor's own module for it."""
     shaped: dict[str, Columns] = importlib.import_module(f"{package}.shape").shape(body, ask)
@@ -258,17 +263,7 @@ def commit(
     """
     for warning in good.warnings[:5]:
         job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
-    draft = Draft(
-        data=contracts.parquet(good.table),
-        rows=good.table.num_rows,
-        quarantine=contracts.parquet(good.quarantine) if good.quarantine else None,
-        quarantined=good.quarantine.num_rows if good.quarantine else 0,
-        source=source,
-        key=rules.key,
-        leaf=rules.leaf,
-        writer={"job": job.name, "version": job.version},
-        dropped=good.dropped,
-    )
+    draft = make_draft(good, source, key=rules.key, leaf=rules.leaf, writer={"job": job.name, "version": job.version})
     change = changes.Change(draft.rows, 0, 0)
 
     def review(head: Commit) -> None:
@@ -287,6 +282,22 @@ def commit(
     if is_new and look.problem:
         details["healed"] = look.problem
     tell(job, made, committed=is_new, **details)
+
+
+def make_draft(good: Good, source: Callable[[], tuple[Source, ...]], *, key: tuple[str, ...], leaf: str, writer: dict[str, str]) -> Draft:
+    """Rows that keep a contract, and those in quarantine, as the Parquet files of a commit."""
+    bad = good.quarantine
+    return Draft(
+        data=contracts.parquet(good.table),
+        rows=good.table.num_rows,
+        quarantine=contracts.parquet(bad) if bad else None,
+        quarantined=bad.num_rows if bad else 0,
+        source=source,
+        key=key,
+        leaf=leaf,
+        writer=writer,
+        dropped=good.dropped,
+    )
 
 
 def measure_change(
