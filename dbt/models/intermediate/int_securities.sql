@@ -66,22 +66,16 @@ evidence as (
         gaps.ticker,
         gaps.price_year,
         gaps.sessions_missed,
+        {%- for session, name in [('previous_session', 'cik_before'), ('first_session', 'cik_after')] %}
         (
             select min(listings.cik)
             from listings
             where
                 listings.symbol = gaps.symbol
-                and listings.first_day <= gaps.previous_session
-                and listings.day_after_last > gaps.previous_session
-        ) as cik_before,
-        (
-            select min(listings.cik)
-            from listings
-            where
-                listings.symbol = gaps.symbol
-                and listings.first_day <= gaps.first_session
-                and listings.day_after_last > gaps.first_session
-        ) as cik_after,
+                and listings.first_day <= gaps.{{ session }}
+                and listings.day_after_last > gaps.{{ session }}
+        ) as {{ name }},
+        {%- endfor %}
         before.vendor_adj_close / nullif(before.close, 0)::float8 as vendor_factor,
         after.vendor_adj_close / nullif(after.close, 0)::float8 / nullif(after.split_ratio, 0)::float8
         * (1 - after.dividend_cash::float8 / nullif(before.close, 0)::float8) as factor_of_one_security
