@@ -22,7 +22,7 @@ from scripts.reliability import corrections, faulty, malformed, scene
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from jobkit.contract import Columns
 
@@ -130,6 +130,15 @@ def trials(stage: Stage, template: Path, where: str, bucket: str) -> Iterator[Tr
         stage.drop(database)
 
 
+def _tried(stage: Stage, template: Path, cases: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Trial]]:
+    """Each case with a copy of the lake of its own, on files or on S3, as its last part says."""
+    with faulty.s3(stage) as s3:
+        bucket = s3.enter()
+        for case in cases:
+            with trials(stage, template, case[-1], bucket) as trial:
+                yield case, trial
+
+
 def history(stage: Stage) -> Path:
     """A lake with two years of yields, of one of them an older commit with fewer rows, and a dropped file with a quarantined row."""
     place, dropped = stage.fresh("template"), stage.fresh("drop")
@@ -167,11 +176,8 @@ def damaged(stage: Stage, much: Much, rng: random.Random) -> tuple[int, tuple[st
     if much.seeds == 1:
         cases = rng.sample(cases, 6)
     wrong: list[str] = []
-    with faulty.s3(stage) as s3:
-        bucket = s3.enter()
-        for rot, kind, where in cases:
-            with trials(stage, template, where, bucket) as trial:
-                wrong += [f"{kind} {rot.name} on {where}: {told}" for told in _after(trial, kinds[kind], kind, rot)]
+    for (rot, kind, where), trial in _tried(stage, template, cases):
+        wrong += [f"{kind} {rot.name} on {where}: {told}" for told in _after(trial, kinds[kind], kind, rot)]
     return len(cases), tuple(wrong)
 
 
@@ -261,11 +267,8 @@ def clocked(stage: Stage, much: Much, rng: random.Random) -> tuple[int, tuple[st
     if much.seeds == 1:
         cases = rng.sample(cases, 4)
     wrong: list[str] = []
-    with faulty.s3(stage) as s3:
-        bucket = s3.enter()
-        for number, shift, where in cases:
-            with trials(stage, template, where, bucket) as trial:
-                wrong += [f"commit {number} off by {shift} on {where}: {told}" for told in _known(trial, number, shift)]
+    for (number, shift, where), trial in _tried(stage, template, cases):
+        wrong += [f"commit {number} off by {shift} on {where}: {told}" for told in _known(trial, number, shift)]
     return len(cases), tuple(wrong)
 
 

@@ -10,8 +10,8 @@ import socket
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import boto3
 from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+
+from scripts.reliability import http_server
 
 if TYPE_CHECKING:
     import random
@@ -146,28 +148,10 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-        """Says nothing."""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  (the base class's types)
-        """Keeps silent about clients that hung up."""
-
 
 @contextmanager
 def proxy(upstream: str, rng: random.Random, *, share: float) -> Iterator[Proxy]:
     """A proxy that fails this share of the requests."""
     told = Proxy(upstream, rng, share)
-    server = _Server(("127.0.0.1", 0), type("Told", (Handler,), {"proxy": told}))
-    told.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server.serve(type("Told", (Handler,), {"proxy": told})) as told.url:
         yield told
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

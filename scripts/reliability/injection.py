@@ -10,9 +10,8 @@ import csv
 import io
 import json
 import shutil
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arro3.core import Array, DataType, Table
@@ -21,7 +20,7 @@ from jobkit.errors import JobError
 from jobkit.lake import Draft, Lake
 from jobkit.names import LONGEST, RESERVED
 
-from scripts.reliability import scene
+from scripts.reliability import http_server, scene
 
 if TYPE_CHECKING:
     import random
@@ -177,17 +176,8 @@ def _vendor(answers: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server.serve(Handler) as url:
+        yield url
 
 
 def _commit_as_earlier_versions_did(lake: Lake, names: list[str]) -> None:

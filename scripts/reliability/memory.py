@@ -5,17 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import re
-import threading
 import zipfile
 from contextlib import contextmanager
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobs.catalogue import catalogue
 from orchestration import deploy
-from scripts.reliability import confined, scene
+from scripts.reliability import confined, http_server, scene
 from scripts.reliability.corrections import HEADER
 
 if TYPE_CHECKING:
@@ -230,18 +229,8 @@ def _serving(body: bytes, media: str, coding: str | None) -> Iterator[str]:
             except OSError:
                 self.close_connection = True  # it was refused by its length
 
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server.serve(Handler) as url:
+        yield url
 
 
 def _of(body: bytes, path: str) -> bytes:

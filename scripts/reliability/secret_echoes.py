@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from jobkit.lake import Lake, decompressed
 
-from scripts.reliability import malformed, scene
+from scripts.reliability import http_server, malformed, scene
 from scripts.sample_vendors.server import VENDORS
 from scripts.sample_vendors.wire import Answer, Request
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from scripts.reliability.scene import Stage
@@ -130,30 +128,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-        """Says nothing."""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  (the base class's types)
-        """Keeps silent about clients that hang up."""
-
-
-@contextmanager
-def vendor() -> Iterator[str]:
-    """A vendor that sends secrets back, on a free port."""
-    server = _Server(("127.0.0.1", 0), _Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
 
 @dataclass(frozen=True)
 class Heard:
@@ -222,7 +196,7 @@ def echoes(stage: Stage, most: int, rng: random.Random) -> tuple[int, list[str]]
         for by in ("env", "file")
         if place != "row, escaped" or writing == "plain"
     ]
-    with vendor() as url, ThreadPoolExecutor(AT_ONCE) as pool:
+    with http_server.serve(_Handler) as url, ThreadPoolExecutor(AT_ONCE) as pool:
         rng.shuffle(trials)
         first = {trial[1]: trial for trial in trials}
         chosen = [*first.values(), *(trial for trial in trials if trial not in first.values())][:most]  # each place, then more
