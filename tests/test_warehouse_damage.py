@@ -15,7 +15,6 @@ from jobkit import commits
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError
 from jobkit.lake import Lake
 from load_warehouse import clocks, work
-from moto import mock_aws
 
 from tests.warehouse_samples import DATASET, PARTITION, Recorder, commit, current, load, made_at, price, versions
 
@@ -188,16 +187,10 @@ def test_what_is_put_right_loads_whole_into_an_empty_database(lake: Path, wareho
     assert closes(warehouse) == [1, 2, 3]
 
 
-def test_in_s3_a_damaged_commit_is_passed_over_too(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="lake")
-        made = [commit("s3://lake/x", [price("2012-01-03", close)]) for close in ("1", "2", "3")]
-        boto3.client("s3").delete_object(Bucket="lake", Key=f"x/{made[1].data.path}")
-        error, told = loaded("s3://lake/x", warehouse)
+def test_in_s3_a_damaged_commit_is_passed_over_too(warehouse: Warehouse, bucket: str) -> None:
+    made = [commit(f"s3://{bucket}/x", [price("2012-01-03", close)]) for close in ("1", "2", "3")]
+    boto3.client("s3").delete_object(Bucket=bucket, Key=f"x/{made[1].data.path}")
+    error, told = loaded(f"s3://{bucket}/x", warehouse)
     assert (error, len(told[PARTITION]["gaps"]), closes(warehouse)) == (None, 1, [1, 3])
 
 

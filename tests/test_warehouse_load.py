@@ -11,7 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from arro3.core import DataType
 from jobkit import names as jobkit_names
@@ -19,7 +18,6 @@ from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
 from jobkit.store import FileStore
 from load_warehouse import copy, delta, leaves, parquet, tables, types, versions, work
-from moto import mock_aws
 
 from tests import environments
 from tests.warehouse_samples import DATASET, LEAF, PARTITION, PRICES, arguments, commit, current, days, load, made_at, price
@@ -467,16 +465,10 @@ def test_a_table_of_somebody_else_is_left_alone(lake: Path, warehouse: Warehouse
     assert warehouse.rows("select precious from raw.prices") == [(1,)]
 
 
-def test_a_lake_in_s3_loads_as_one_on_disk_does(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="lake")
-        commit("s3://lake/some/prefix", days(10))
-        commit("s3://lake/some/prefix", days(9))
-        assert load("s3://lake/some/prefix", warehouse).outcomes == [(DATASET, PARTITION, "committed")]
+def test_a_lake_in_s3_loads_as_one_on_disk_does(warehouse: Warehouse, bucket: str) -> None:
+    commit(f"s3://{bucket}/some/prefix", days(10))
+    commit(f"s3://{bucket}/some/prefix", days(9))
+    assert load(f"s3://{bucket}/some/prefix", warehouse).outcomes == [(DATASET, PARTITION, "committed")]
     assert warehouse.rows("select count(*), count(*) filter (where known_to = 'infinity') from raw.prices") == [(10, 9)]
 
 
