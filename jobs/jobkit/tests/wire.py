@@ -27,7 +27,8 @@ def answer(body: bytes, *fields: str, status: str = "200 OK", version: str = "1.
 
 
 def sized(body: bytes, *fields: str, **more: str) -> bytes:
-    return answer(body, f"Content-Length: {len(body)}", *fields, **more)
+    """With its length; and as `wire` closes each connection, it says so: a client that keeps it might ask before it sees the end."""
+    return answer(body, f"Content-Length: {len(body)}", "Connection: close", *fields, **more)
 
 
 def chunked(*parts: bytes) -> bytes:
