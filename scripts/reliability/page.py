@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from scripts.reliability.rows import Row
 
 PAGE = deploy.REPOSITORY / "docs" / "reliability.md"
-LINE = "| `{name}` | {row.fault} | {row.trials:,} | {verdict} |"
+LINE = "| `{name}` | {row.fault} | {row.trials:,} | {verdict} | {day} |"
 BEGIN, END = "<!-- scorecard: written by scripts/faults -->", "<!-- end of the scorecard -->"
-HEAD = ["| row | fault | trials | found |", "| --- | --- | ---: | --- |"]
+HEAD = ["| row | fault | trials | found | measured |", "| --- | --- | ---: | --- | --- |"]
 
 
 def write(name: str, row: Row, seed: int, machine: str) -> None:
-    """Put a row into the page; the others stay as they are."""
+    """Put a row into the page; the others stay as they are. `machine` begins with the day."""
     text = PAGE.read_text(encoding="utf-8")
     before, table, after = text.partition(BEGIN)[0], text.partition(BEGIN)[2].partition(END)[0], text.partition(END)[2]
     lines = {match[1]: match[0] for match in re.finditer(r"^\| `([a-z]+)` \|.*$", table, re.MULTILINE)}
     verdict = f"**does not hold**: {'; '.join(row.wrong)}" if row.wrong else f"holds: {row.seen}"
-    lines[name] = LINE.format(name=name, row=row, verdict=verdict.replace("|", "\\|").replace("\n", " "))
-    told = f"{machine} Seed {seed}."
+    day = machine.partition(" ")[0]
+    lines[name] = LINE.format(name=name, row=row, verdict=verdict.replace("|", "\\|").replace("\n", " "), day=day)
+    told = f"The newest measurement: {machine} Seed {seed}."
     body = "\n".join([BEGIN, *HEAD, *lines.values(), "", told, END])
     PAGE.write_text(f"{before}{body}{after}", encoding="utf-8")
