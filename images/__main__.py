@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from images import base as bases
-from images import engine, size
+from images import docker_cli, size
 from images import plan as plans
-from jobs.catalogue import CatalogueError, JobSpec, catalogue
+from jobs.catalogue import REPOSITORY, CatalogueError, JobSpec, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from images.plan import Service
 
 AUDITOR = "pip-audit==2.10.0"
-TESTS = ("tests/test_images_plan.py", "tests/test_images.py")
+TESTS = ("tests/images/test_images_plan.py", "tests/images/test_images.py")
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
@@ -54,17 +54,17 @@ def everything() -> tuple[JobSpec | Service, ...]:
     return (*catalogue(), *plans.SERVICES)
 
 
-def surroundings() -> engine.Surroundings:
+def surroundings() -> docker_cli.Surroundings:
     """What the environment says about building here."""
-    return engine.Surroundings.of(os.environ)
+    return docker_cli.Surroundings.of(os.environ)
 
 
 @images.command("list")
 def list_images() -> None:
     """Every image by name, and whether it is built here."""
     for spec in everything():
-        name = engine.plan(spec, surroundings()).image
-        click.echo(f"{name}  {'built' if engine.exists(name) else 'not built'}")
+        name = docker_cli.plan(spec, surroundings()).image
+        click.echo(f"{name}  {'built' if docker_cli.exists(name) else 'not built'}")
 
 
 @images.command()
@@ -73,7 +73,7 @@ def list_images() -> None:
 def build(names: tuple[str, ...], *, again: bool) -> None:
     """Build what is missing, of all jobs where none is named; print the images' names."""
     for spec in chosen(names, everything()) if names else catalogue():
-        click.echo(engine.build(spec, surroundings(), again=again))
+        click.echo(docker_cli.build(spec, surroundings(), again=again))
 
 
 @images.command()
@@ -83,7 +83,7 @@ def test(names: tuple[str, ...]) -> None:
     specs = chosen(names, everything())
     environ = {**os.environ, "FINELT_REQUIRE_DOCKER": "1"}
     command = [sys.executable, "-m", "pytest", *TESTS, *(["-k", " or ".join(spec.name for spec in specs)] if names else [])]
-    sys.exit(subprocess.run(command, cwd=plans.ROOT, env=environ, check=False).returncode)  # noqa: S603
+    sys.exit(subprocess.run(command, cwd=REPOSITORY, env=environ, check=False).returncode)  # noqa: S603
 
 
 @images.command()
@@ -101,8 +101,8 @@ def sizes(names: tuple[str, ...]) -> None:
     click.echo(f"{'job':28} {'MB over base':>12} {'allowed':>8} {'describe s':>11} {'CPU s':>6}")
     budgeted = {spec.name for spec in catalogue()}
     for spec in (spec for spec in chosen(names, everything()) if spec.name in budgeted):
-        base = engine.plan(spec, here).args["PYTHON_IMAGE"]
-        found = size.measure(spec.name, engine.build(spec, here), base)
+        base = docker_cli.plan(spec, here).args["PYTHON_IMAGE"]
+        found = size.measure(spec.name, docker_cli.build(spec, here), base)
         own = f"{found.size_bytes / size.MB:12.1f} {size.budget_bytes(spec.name) / size.MB:8.0f}"
         click.echo(f"{spec.name:28} {own} {found.describe_s:11.3f} {found.own_cpu_s:6.3f}")
         excesses += found.excesses
@@ -117,7 +117,7 @@ def sizes(names: tuple[str, ...]) -> None:
 def push(registry: str, names: tuple[str, ...]) -> None:
     """Push to REGISTRY/NAME, all jobs where none is named, and print, as JSON, the digest each image is deployed by."""
     here, specs = surroundings(), chosen(names, everything()) if names else catalogue()
-    pushed = {spec.name: engine.push(engine.build(spec, here), f"{registry.rstrip('/')}/{spec.name}") for spec in specs}
+    pushed = {spec.name: docker_cli.push(docker_cli.build(spec, here), f"{registry.rstrip('/')}/{spec.name}") for spec in specs}
     click.echo(json.dumps(pushed, indent=2))
 
 
@@ -145,11 +145,11 @@ def _exported(spec: JobSpec | Service, form: str) -> str:
     """What of uv.lock is in an image."""
     which = ["--package", spec.name, "--no-dev"] if isinstance(spec, JobSpec) else ["--only-group", spec.group]
     command = [_uv(), "export", "--quiet", "--frozen", "--no-emit-workspace", *which, "--format", form]
-    return subprocess.run(command, cwd=plans.ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
 def _uv() -> str:
-    return shutil.which("uv") or str(plans.ROOT / ".tools" / "bin" / "uv")
+    return shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
 
 
 @images.command()
@@ -162,7 +162,7 @@ def main() -> None:
     """The command; what is wrong is one sentence, and nothing is half done."""
     try:
         images(prog_name="scripts/images")
-    except (engine.EngineError, plans.PlanError, CatalogueError) as error:
+    except (docker_cli.EngineError, plans.PlanError, CatalogueError) as error:
         sys.exit(f"images: {error}")
 
 

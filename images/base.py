@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from images.engine import EngineError, build, docker, say
+from images.docker_cli import EngineError, build, docker, say
 from images.plan import STAND_INS
 
 if TYPE_CHECKING:
-    from images.engine import Surroundings
+    from images.docker_cli import Surroundings
 
 NAME, LABEL = "finelt/python", "finelt.packages"
 POSTGRES = ",postgresql"  # what the stand-ins have besides

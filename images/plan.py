@@ -16,23 +16,23 @@ import sys
 import tarfile
 import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from images import lock
 from images.assemble import EPOCH
+from jobs.catalogue import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from jobs.catalogue import JobSpec
 
-ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "images/job.Dockerfile"
 HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py")
 RECIPE_FILES = (RECIPE, f"{RECIPE}.dockerignore", *(f"images/{name}" for name in HELPERS))
 TOP_FILES = ("pyproject.toml", "uv.lock")
-FOLDERS = ("images", "jobs", "dbt", "orchestration", "scripts")
+FOLDERS = ("images", "jobs", "dbt", "orchestration", "verification")
 LEFT_OUT = re.compile(r"(^|/)(\.[^/]*|__pycache__)(/|$)|^jobs/[^/]+/tests/|^dbt/(target|logs)/")
 DEFAULT_IMAGE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
 
@@ -64,17 +64,20 @@ SERVICES = (
         "start-dropped-files",
         "A Lambda function: an object dropped into the lake's bucket starts a run of extract-dropped-files.",
         "events",
-        re.compile(r"jobs/(__init__|start_dropped_files)\.py|jobs/jobkit/jobkit/([a-z_]+/)?[a-z_]+\.py"),
+        re.compile(r"orchestration/(__init__|events/[a-z_]+)\.py|jobs/jobkit/jobkit/([a-z_]+/)?[a-z_]+\.py"),
     ),
     Service(
         "sample-vendors",
         "Answers as the real vendors do, with real figures of 2009 to 2013.",
         "samples",
-        re.compile(r"scripts/sample_vendors/.*"),
+        re.compile(r"verification/sample_vendors/.*"),
     ),
 )
 STAND_INS = Service(
-    "stand-ins", "Postgres and an S3 server, for where their own images cannot be pulled.", "stand-ins", re.compile(r"scripts/stand_ins/.*")
+    "stand-ins",
+    "Postgres and an S3 server, for where their own images cannot be pulled.",
+    "stand-ins",
+    re.compile(r"verification/stand_ins/.*"),
 )
 
 
@@ -189,14 +192,14 @@ def _group(document: Mapping[str, Any], name: str) -> list[str]:
     return [text for entry in entries for text in (_group(document, entry["include-group"]) if isinstance(entry, dict) else [entry])]
 
 
-def checkout(root: Path = ROOT) -> Tree:
+def checkout(root: Path = REPOSITORY) -> Tree:
     """The files that can go into an image, as they lie here now, by path."""
     below = (path for folder in FOLDERS for path in sorted((root / folder).rglob("*")) if path.is_file())
     named = {path.relative_to(root).as_posix(): path for path in (*(root / name for name in TOP_FILES), *below)}
     return {name: path.read_bytes() for name, path in named.items() if not LEFT_OUT.search(name)}
 
 
-def revision(rev: str, root: Path = ROOT) -> Tree:
+def revision(rev: str, root: Path = REPOSITORY) -> Tree:
     """The same at a commit. Folders that were not there yet are empty. Raises PlanError for a revision git does not know."""
     there = _git(root, "ls-tree", "--name-only", rev, *TOP_FILES, *FOLDERS).decode().split()
     if not there:

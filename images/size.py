@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from images.engine import docker, layers
+from images.docker_cli import docker, layers
 
 MB = 1_000_000
 BUDGET_MB = {"extract": 90, "load": 80, "publish": 200, "transform": 190}  # unpacked, over the base image; by the verb in a job's name

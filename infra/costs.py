@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from infra.graph import Graph, Resource, graph
 from infra.settings import ZONES
+from infra.testing.mock_engine import Graph, Resource, graph
 from jobs.catalogue import catalogue
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 FUNCTION, JOB = "start-dropped-files", "extract-dropped-files"
-HANDLER = "jobs.start_dropped_files.handler"
+HANDLER = "orchestration.events.start_dropped_files.handler"
 DROP = "drop/"
 TIMEOUT_S, MEMORY_MIB, AT_ONCE = 60, 256, 5
 TRIES_AGAIN, OLDEST_S = 2, 6 * 3600

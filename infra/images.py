@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_docker as docker
 
-from images import engine
+from images import docker_cli
 from images import plan as plans
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class JobImage(pulumi.ComponentResource):
         aws.ecr.LifecyclePolicy(
             f"{settings.name}-{spec.name}", repository=repository.name, policy=pulumi.Output.json_dumps(_lifecycle()), opts=below
         )
-        planned = engine.plan(spec, engine.Surroundings(python_image=os.environ.get("FINELT_PYTHON_IMAGE"), platform=settings.platform))
+        planned = docker_cli.plan(
+            spec, docker_cli.Surroundings(python_image=os.environ.get("FINELT_PYTHON_IMAGE"), platform=settings.platform)
+        )
         context = _staged(planned)
         self.image = docker.Image(
             f"{settings.name}-{spec.name}",

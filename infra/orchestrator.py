@@ -82,7 +82,13 @@ def make(
         settings,
         keys,
         tasks.Task(
-            "flows", image, FLOW_CPU, FLOW_MEMORY, ["python", "-m", "orchestration.engine"], environment=client, secrets=reporting(secret)
+            "flows",
+            image,
+            FLOW_CPU,
+            FLOW_MEMORY,
+            ["python", "-m", "orchestration.runtime.entrypoint"],
+            environment=client,
+            secrets=reporting(secret),
         ),
     )
     events, dead_letters = _events(settings, keys, cluster)
@@ -211,10 +217,10 @@ def _worker(
         **client,
         "PREFECT_INTEGRATIONS_AWS_ECS_OBSERVER_ENABLED": "true",
         "PREFECT_INTEGRATIONS_AWS_ECS_OBSERVER_SQS_QUEUE_NAME": events.name,
-        "PREFECT_PROFILES_PATH": "/app/source/orchestration/profiles.toml",
+        "PREFECT_PROFILES_PATH": "/app/source/orchestration/workers/profiles.toml",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
     }
-    command = ["python", "-m", "orchestration.work", POOL, "ecs", "at once"]
+    command = ["python", "-m", "orchestration.workers.process", POOL, "ecs", "at once"]
     task = tasks.Task(
         "worker",
         image,
@@ -230,7 +236,7 @@ def _worker(
 
 
 def stack(settings: Settings, data: Data, runs: Mapping[str, Made], network: Network) -> dict[str, Any]:
-    """What whoever starts jobs has to know of a stack: orchestration/cloud.py describes it, and scripts/emit takes it too."""
+    """What whoever starts jobs has to know of a stack: orchestration/ecs/register_stack.py describes it, and scripts/emit takes it too."""
     bucket = data.lake.bucket
     return {
         "tasks": {name: made.definition.arn for name, made in runs.items()},
@@ -270,7 +276,7 @@ def _register(
         image,
         256,
         512,
-        ["python", "-m", "orchestration.cloud"],
+        ["python", "-m", "orchestration.ecs.register_stack"],
         environment={**client, "FINELT_STACK": pulumi.Output.json_dumps(told)},
         secrets={
             **reporting(secret),

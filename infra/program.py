@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 
 from images.plan import SERVICES
-from infra import access, data, events, images, jobs, keys, network, operations, orchestrator, settings, tasks
+from infra import access, alarms, data, events, images, jobs, keys, network, orchestrator, settings, tasks
 from jobs.catalogue import catalogue
 
 
@@ -30,7 +30,7 @@ def make(chosen: settings.Settings) -> None:
     runs = jobs.make(chosen, locks, stores, pictures, specs, orchestrator.reporting(password))
     prefect = orchestrator.make(chosen, locks, net, stores, cluster, pictures["orchestration"].digest, runs, password)
     drops = events.make(chosen, locks, net, stores, pictures[events.FUNCTION], password, prefect.api_url)
-    operations.make(chosen, locks, stores, prefect, drops, runs, specs)
+    alarms.make(chosen, locks, stores, prefect, drops, runs, specs)
     pulumi.export("api_url", prefect.api_url)
     pulumi.export("cluster", cluster.name)
     pulumi.export("deploy_role", deploy_role)

@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 JOBS = Path(__file__).parent
+REPOSITORY = JOBS.parent.resolve()
 GIB = 1024
 LONGEST_S = 7 * 86_400
 # CPU units and the memory in MiB that Fargate sells with them. Source: "Task CPU and memory" in the Amazon ECS guide.

@@ -6,9 +6,10 @@
     publish-marts                                                                           marts, ops, raw
     reader                                                                                  marts, as_of
 
-The same on a laptop (orchestration/local), in containers (orchestration/compose) and in AWS (orchestration/cloud.py). `prepare` is for the
-admin of a database: a superuser, or one that may make roles and owns the database, as the master user on RDS. Run again, it changes
-nothing; what an earlier version's one role owned is handed over to the jobs' roles.
+The roles are the same on a laptop (orchestration/local), in containers (orchestration/compose) and in AWS
+(orchestration/ecs/register_stack.py). `prepare` is for the admin of a database: a superuser, or one that may make roles and owns the
+database, as the master user on RDS. Run again, it changes nothing; what an earlier version's one role owned is handed over to the
+jobs' roles.
 """
 
 from __future__ import annotations

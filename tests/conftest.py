@@ -11,7 +11,7 @@ import pytest
 
 from tests.fixtures_demo import story
 from tests.fixtures_postgres import postgres_server, warehouse
-from tests.fixtures_real import feeds
+from tests.fixtures_recorded import feeds
 
 __all__ = ["feeds", "postgres_server", "story", "warehouse"]
 

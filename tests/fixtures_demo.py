@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from orchestration.local import programs
+from orchestration.local import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ def left(directory: Path) -> list[list[str]]:
     """Command lines of what still runs for a directory: programs with its mark, and its Postgres."""
     servers = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     ours = [line for line in servers if any(word.startswith(str(directory)) for word in line)]
-    return ours + [process.cmdline() for process in programs.left_behind(directory)]
+    return ours + [process.cmdline() for process in processes.left_behind(directory)]
 
 
 @pytest.fixture(scope="session")
@@ -91,4 +91,4 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     first = run(directory)
     second = run(directory)
     yield Story(directory, at_once, first, second)
-    programs.end(programs.left_behind(directory))
+    processes.end(processes.left_behind(directory))

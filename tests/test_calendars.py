@@ -12,7 +12,7 @@ import pandas_market_calendars
 import pytest
 from dateutil.easter import easter
 
-from scripts.sample_vendors import sample
+from verification.sample_vendors import sample
 
 SEED = Path(__file__).parents[1] / "dbt" / "seeds" / "market_closures.csv"
 FEEDS = Path(__file__).parents[2] / "shared" / "feeds"

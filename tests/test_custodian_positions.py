@@ -10,7 +10,7 @@ from arro3.core import DataType
 from extract_dropped_files import work
 from jobkit.store import open_store
 
-from tests import real_lake
+from tests import recorded_lake
 from tests.warehouse_samples import Recorder, commit, load
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_a_position_has_one_row_whatever_files_it_came_in(tmp_path: Path, wareho
         custodian_lots__both=row("Both", "1", APPLE, 3) + row("Both", "1", APPLE, 5),
     )
     load(tmp_path / "lake", warehouse)
-    real_lake.transform(warehouse)
+    recorded_lake.transform(warehouse)
     found = {bank: warehouse.rows(ASKED.format(bank)) for bank in ("Old", "New", "Bank", "Lots", "Both")}
     assert [(one[0], int(one[2])) for one in found["Old"]] == [("1", 10), ("2", 21), ("3", 30)]
     assert [(one[0], int(one[2])) for one in found["New"]] == [("1", 11)]

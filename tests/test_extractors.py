@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobs.catalogue import catalogue
-from scripts.sample_vendors.server import VENDORS, serving
+from verification.sample_vendors.server import VENDORS, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from jobkit.lake import Lake
 
-from tests import real_lake
+from tests import recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.warehouse_samples import load
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestration.local.postgres import Postgres
-    from tests.real_lake import Answer
+    from tests.recorded_lake import Answer
 
 DAYS = ("2012-06-29", "2012-12-14", "2013-01-15", "2013-03-15", "2013-03-18", "2013-06-28")
 EPS, PARENT, TOTAL = "EarningsPerShareDiluted", "NetIncomeLoss", "ProfitLoss"
@@ -128,7 +128,7 @@ def document(cik: int, facts: list[Fact]) -> Answer:
         accession = f"{cik:010}-{fact.filed[2:4]}-{fact.filed[5:7]}{fact.filed[8:]}{len(fact.form):02}"
         given = {"end": fact.end, "val": fact.value, "accn": accession, "fy": 2012, "fp": "FY", "form": fact.form, "filed": fact.filed}
         tags["units"].setdefault(fact.unit, []).append({**({"start": fact.start} if fact.start else {}), **given})
-    return real_lake.facts(cik, json.dumps({"cik": cik, "entityName": f"Issuer {cik}", "facts": found}).encode())
+    return recorded_lake.facts(cik, json.dumps({"cik": cik, "entityName": f"Issuer {cik}", "facts": found}).encode())
 
 
 def answers(until: str) -> list[Answer]:
@@ -137,10 +137,10 @@ def answers(until: str) -> list[Answer]:
     listed = {str(rank): {"cik_str": cik, "ticker": ticker, "title": f"Issuer {cik}"} for rank, (cik, ticker) in enumerate(rows)}
     known = {cik: [fact for fact in facts if fact.filed <= until] for cik, facts in FACTS.items()}
     return [
-        real_lake.filers(json.dumps(listed).encode()),
+        recorded_lake.filers(json.dumps(listed).encode()),
         *(document(cik, facts) for cik, facts in known.items() if facts),
         *(
-            real_lake.tiingo(ticker, [bar(day, close, SPLITS.get((ticker, day), 1)) for day in DAYS if day <= until])
+            recorded_lake.tiingo(ticker, [bar(day, close, SPLITS.get((ticker, day), 1)) for day in DAYS if day <= until])
             for ticker, close in CLOSES.items()
         ),
     ]
@@ -171,15 +171,15 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
         admin.execute("create database issuers")
         url = postgres_server.url.replace("/warehouse", "/issuers")
         warehouse = Warehouse(url, postgres_server.password, postgres_server.password_reference)
-        made = [commit for answer in answers("2012-06-29") for commit, _ in real_lake.commit(lake, answer)]
-        load(real_lake.lake_path(lake), warehouse)
-        real_lake.transform(warehouse)
+        made = [commit for answer in answers("2012-06-29") for commit, _ in recorded_lake.commit(lake, answer)]
+        load(recorded_lake.lake_path(lake), warehouse)
+        recorded_lake.transform(warehouse)
         early = marts(warehouse)
         for answer in answers("2013-06-28"):
-            real_lake.commit(lake, answer)
-        load(real_lake.lake_path(lake), warehouse)
-        assert real_lake.transform(warehouse)["details"]["changes_only"] is True
-        full = marts(real_lake.build(postgres_server, "issuers_anew", lake, []))
+            recorded_lake.commit(lake, answer)
+        load(recorded_lake.lake_path(lake), warehouse)
+        assert recorded_lake.transform(warehouse)["details"]["changes_only"] is True
+        full = marts(recorded_lake.build(postgres_server, "issuers_anew", lake, []))
         yield Story(warehouse, early, marts(warehouse), full, max(commit.known_at for commit in made))
         for name in names:
             admin.execute(f"drop database {name} with (force)".encode())

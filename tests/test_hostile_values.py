@@ -15,7 +15,7 @@ from jobkit.contract import Contract, Field, unescaped
 from jobkit.lake import Draft, Lake
 
 from jobs.catalogue import JOBS
-from tests import real_lake
+from tests import recorded_lake
 from tests.warehouse_samples import load
 
 if TYPE_CHECKING:
@@ -118,19 +118,21 @@ def test_a_day_that_is_none_is_null(warehouse: Warehouse, text: str) -> None:
         assert connection.execute(asked, [text]).fetchall() == [(None,), ("2013-06-03",)]
 
 
-def prices(feed: str, **changed: float) -> real_lake.Answer:
+def prices(feed: str, **changed: float) -> recorded_lake.Answer:
     """A year of one ticker with text fields that the contract does not know."""
     row = {"close": 10.0, "high": 11.0, "low": 9.0, "open": 10.0, "volume": 100, "adjClose": 10.0, "adjHigh": 11.0, "adjLow": 9.0}
     row |= {"adjOpen": 10.0, "adjVolume": 100, "divCash": 0.0, "splitFactor": 1.0, **changed}
-    return real_lake.tiingo("ZZQ", [{"date": "2013-06-03T00:00:00.000Z", **row, "feed": feed, "cusip": feed.replace(".", "0")}])
+    return recorded_lake.tiingo("ZZQ", [{"date": "2013-06-03T00:00:00.000Z", **row, "feed": feed, "cusip": feed.replace(".", "0")}])
 
 
-def day(session: str, *more: str, vw: tuple[float, ...] = ()) -> real_lake.Answer:
+def day(session: str, *more: str, vw: tuple[float, ...] = ()) -> recorded_lake.Answer:
     """A session of 199 tickers and some more, the first of them with these volume-weighted prices."""
     opened = int(datetime.fromisoformat(f"{session}T20:00:00Z").timestamp() * 1000)
     weights = [*vw, *[1e-7] * 300]
     tickers = [*(f"T{index:03}" for index in range(199)), *more]
-    return real_lake.massive(session, [{"T": name, **BAR, "t": opened, "vw": price} for name, price in zip(tickers, weights, strict=False)])
+    return recorded_lake.massive(
+        session, [{"T": name, **BAR, "t": opened, "vw": price} for name, price in zip(tickers, weights, strict=False)]
+    )
 
 
 STORED = r"""
@@ -146,13 +148,13 @@ def test_hostile_rows_and_texts_stop_no_mart(tmp_path: Path, warehouse: Warehous
     """NUL, a key of a megabyte, a text of dots and digits that changes, tiny and huge doubles, rows as an earlier version stored them."""
     lake = Lake(str(tmp_path))
     for answer in (day("2013-06-03", "\0HOST"), day("2013-06-04", "H" * 1_000_000), day("2013-06-05"), prices("27.11.2012")):
-        real_lake.commit(lake, answer)
+        recorded_lake.commit(lake, answer)
     load(tmp_path, warehouse)
     for answer in (prices("28.11.2012", close=10.5), day("2013-06-05", vw=(3e-7, 1e300, 1.0000000000001e-7))):
-        real_lake.commit(lake, answer)
+        recorded_lake.commit(lake, answer)
     load(tmp_path, warehouse)
     warehouse.run(STORED)
-    real_lake.transform(warehouse)
+    recorded_lake.transform(warehouse)
     asked = "select lake_partition, row_date, left(raw_row, 70), length(raw_row), length(reasons) from marts.fct_quarantine order by 1"
     old, nul, long = warehouse.rows(asked)
     assert old[:3] == ("date=2013-05-31", None, r'{"date": "2013-02-30", "T": "\\u0000A\\u0000"}')

@@ -12,16 +12,16 @@ import psycopg
 import pytest
 from jobkit.lake import Lake
 
-from scripts.sample_vendors import ecb, sample, sec, tiingo, treasury
-from tests import real_lake
+from tests import recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.warehouse_samples import load
+from verification.sample_vendors import ecb, sample, sec, tiingo, treasury
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestration.local.postgres import Postgres
-    from tests.real_lake import Answer
+    from tests.recorded_lake import Answer
 
 ANOTHER = "update ops.transforms set fingerprint = 'another' where transform_id = (select max(transform_id) from ops.transforms)"
 Tables = dict[str, list[str]]
@@ -39,13 +39,13 @@ def until(last: str, tickers: tuple[str, ...] = ("AAPL", "IBM", "MSFT")) -> list
     }
     return [
         *(
-            real_lake.tiingo(ticker, [dict(day) for day in tiingo.history(ticker) if "2011" <= day["date"][:10] <= last])
+            recorded_lake.tiingo(ticker, [dict(day) for day in tiingo.history(ticker) if "2011" <= day["date"][:10] <= last])
             for ticker in tickers
         ),
-        real_lake.ecb(zipped([line for line in ecb.history().splitlines()[1:] if line[:10] <= last]), 2009, 2013),
-        *(real_lake.treasury(year, "\n".join([curves[year][0], *found])) for year, found in days.items() if found),
-        real_lake.facts(320193, json.dumps(facts).encode()),
-        real_lake.filers(sec.company_tickers()),
+        recorded_lake.ecb(zipped([line for line in ecb.history().splitlines()[1:] if line[:10] <= last]), 2009, 2013),
+        *(recorded_lake.treasury(year, "\n".join([curves[year][0], *found])) for year, found in days.items() if found),
+        recorded_lake.facts(320193, json.dumps(facts).encode()),
+        recorded_lake.filers(sec.company_tickers()),
     ]
 
 
@@ -68,9 +68,9 @@ def corrected() -> list[Answer]:
     rest = [answer._replace(body=answer.body.replace(b"12/28/2012,0.02", b"12/28/2012,0.03")) for answer in rest]
     facts = rest[-2]._replace(body=rest[-2].body.replace(b"44.15", b"44.16"))
     filers = rest[-1]._replace(body=rest[-1].body.replace(b"MICROSOFT CORP", b"Microsoft Corp"))
-    prices = [real_lake.tiingo("AAPL", days), real_lake.tiingo("IBM", gone), msft]
-    goog = real_lake.tiingo("GOOG", [dict(day) for day in tiingo.history("GOOG") if day["date"] > "2012"])
-    return [*prices, goog, real_lake.ecb(zipped(lines), 2009, 2013), *rest[:-2], facts, filers]
+    prices = [recorded_lake.tiingo("AAPL", days), recorded_lake.tiingo("IBM", gone), msft]
+    goog = recorded_lake.tiingo("GOOG", [dict(day) for day in tiingo.history("GOOG") if day["date"] > "2012"])
+    return [*prices, goog, recorded_lake.ecb(zipped(lines), 2009, 2013), *rest[:-2], facts, filers]
 
 
 @dataclass
@@ -88,9 +88,9 @@ class Story:
 
     def step(self, answers: list[Answer]) -> None:
         """Answers into the lake and the warehouse; marts built from what is new, and beside that in a new database."""
-        made = [commit for answer in answers for commit, _ in real_lake.commit(self.lake, answer)]
-        load(real_lake.lake_path(self.lake), self.warehouse)
-        self.receipts.append(real_lake.transform(self.warehouse))
+        made = [commit for answer in answers for commit, _ in recorded_lake.commit(self.lake, answer)]
+        load(recorded_lake.lake_path(self.lake), self.warehouse)
+        self.receipts.append(recorded_lake.transform(self.warehouse))
         self.marts.append(tables(self.warehouse))
         self.full.append(self.anew(len(self.full)))
         self.known_at.append(max(commit.known_at for commit in made))
@@ -100,7 +100,7 @@ class Story:
 
     def anew(self, number: int) -> Tables:
         """What the marts say that are built from the same lake at once."""
-        return tables(real_lake.build(self.server, f"anew_{number}", self.lake, []))
+        return tables(recorded_lake.build(self.server, f"anew_{number}", self.lake, []))
 
 
 def tables(warehouse: Warehouse, schema: str = "marts", setting: str = "") -> Tables:
@@ -174,9 +174,9 @@ def test_plain_views_say_what_the_marts_said_at_the_moment(story: Story) -> None
 
 
 def test_the_job_builds_the_marts_of_a_moment_and_comes_back(story: Story) -> None:
-    real_lake.transform(story.warehouse, "--as-of", story.known_at[1])
+    recorded_lake.transform(story.warehouse, "--as-of", story.known_at[1])
     assert tables(story.warehouse) == story.marts[1]
-    back = real_lake.transform(story.warehouse)
+    back = recorded_lake.transform(story.warehouse)
     assert back["details"]["changes_only"] is False
     assert tables(story.warehouse) == story.marts[-1]
 
@@ -188,7 +188,7 @@ def test_a_build_that_failed_is_made_good_by_the_next(story: Story) -> None:
         connection.execute(f"delete from ops.transformed_loads where load_id in ({goog})".encode())
         connection.execute(ANOTHER)
         connection.execute("delete from marts.fct_return_daily where ticker = 'GOOG' and trade_date > '2012-06-01'")
-    again = real_lake.transform(story.warehouse)
+    again = recorded_lake.transform(story.warehouse)
     assert again["details"]["changes_only"] is True
     assert tables(story.warehouse) == story.marts[-1]
 
@@ -196,4 +196,4 @@ def test_a_build_that_failed_is_made_good_by_the_next(story: Story) -> None:
 def test_other_columns_in_a_raw_table_make_all_anew(story: Story) -> None:
     story.warehouse.run('alter table raw.ecb_fx_rates add column "XTS" numeric(18,8)')
     story.warehouse.run(ANOTHER)
-    assert real_lake.transform(story.warehouse)["details"]["changes_only"] is False
+    assert recorded_lake.transform(story.warehouse)["details"]["changes_only"] is False

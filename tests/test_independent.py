@@ -17,14 +17,14 @@ import psycopg
 import pytest
 from jobkit.lake import Lake
 
-from tests import real_answers, real_lake
+from tests import recorded_answers, recorded_lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestration.local.postgres import Postgres
     from tests.fixtures_postgres import Warehouse
-    from tests.real_lake import Answer
+    from tests.recorded_lake import Answer
 
 TOLERANCE = 1e-6
 CONCEPTS = {
@@ -64,10 +64,10 @@ def world(request: pytest.FixtureRequest, postgres_server: Postgres, tmp_path_fa
     """The sample of 2009 to 2013, and real files of 2015 to 2017."""
     if request.param == "feeds":
         marts = request.getfixturevalue("feeds")
-        yield World(real_answers.of_the_feeds(), marts)
+        yield World(recorded_answers.of_the_feeds(), marts)
         return
-    answers = real_answers.of_the_sample()
-    yield World(answers, real_lake.build(postgres_server, "independent", Lake(str(tmp_path_factory.mktemp("lake"))), answers))
+    answers = recorded_answers.of_the_sample()
+    yield World(answers, recorded_lake.build(postgres_server, "independent", Lake(str(tmp_path_factory.mktemp("lake"))), answers))
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("drop database independent with (force)")
 
@@ -196,7 +196,7 @@ def test_price_over_earnings_of_every_session(world: World, sessions: pd.Datetim
     )
     issuers = {int(answer.partitions[0].removeprefix("cik=")): answer for answer in world.of("sec_company_facts")}
     compared = 0
-    for ticker, cik in real_answers.ISSUERS.items():
+    for ticker, cik in recorded_answers.ISSUERS.items():
         answers = [answer for answer in world.of("tiingo_prices") if answer.partitions[0].startswith(f"ticker={ticker}/")]
         if not answers or cik not in issuers:
             continue

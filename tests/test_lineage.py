@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.sample_vendors.server import serving
 from tests import environments
+from verification.sample_vendors.server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ import pandas as pd
 import psycopg
 import pytest
 
-from scripts.sample_vendors import ecb, sample
 from tests.fixtures_postgres import Warehouse
+from verification.sample_vendors import ecb, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,8 +19,8 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from jobkit import errors, report
-from jobkit.report import dagster, files, prefect, stepfunctions
+from jobkit import errors, launchers
+from jobkit.launchers import dagster, files, prefect, stepfunctions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,13 +45,13 @@ RECEIPT: dict[str, Any] = {
 
 def test_the_launcher_is_the_one_the_environment_shows() -> None:
     found = {
-        report.Plain: {},
+        launchers.Plain: {},
         prefect.Prefect: {"PREFECT__FLOW_RUN_ID": "x", "PREFECT_API_URL": "http://127.0.0.1:9/api"},
         dagster.Dagster: {"DAGSTER_PIPES_CONTEXT": "x"},
         stepfunctions.StepFunctions: {"FINELT_TASK_TOKEN": "x"},
     }
     for kind, environ in found.items():
-        assert type(report.launcher(environ)) is kind
+        assert type(launchers.launcher(environ)) is kind
 
 
 # Files: Airflow on Kubernetes, Argo, any pod.
@@ -230,7 +230,7 @@ def test_it_beats_while_it_works_and_stops_the_job_when_nobody_waits_for_it(api:
     """In a process of its own: it stops itself by SIGTERM."""
     api.answers = [(200, b"{}"), (500, b""), (400, b'{"__type": "TaskTimedOut"}')]
     code = (
-        "import os, time\nfrom jobkit.report import stepfunctions\n"
+        "import os, time\nfrom jobkit.launchers import stepfunctions\n"
         "launcher = stepfunctions.StepFunctions(os.environ, heartbeat_s=0.05)\nlauncher.started()\ntime.sleep(30)"
     )
     began_s = time.monotonic()

@@ -16,8 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobkit import errors, report
-from jobkit.report import prefect
+from jobkit import errors, launchers
+from jobkit.launchers import prefect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,22 +160,22 @@ def record(text: str, **extra: Any) -> logging.LogRecord:
 
 
 def test_the_environment_decides_who_launched_the_job() -> None:
-    assert isinstance(report.launcher({}), report.Plain)
-    assert isinstance(report.launcher({"PREFECT_API_URL": "http://x/api"}), report.Plain)
+    assert isinstance(launchers.launcher({}), launchers.Plain)
+    assert isinstance(launchers.launcher({"PREFECT_API_URL": "http://x/api"}), launchers.Plain)
     told = {"PREFECT_API_URL": "http://x/api", "PREFECT__FLOW_RUN_ID": RUN}
-    assert isinstance(report.launcher(told), prefect.Prefect)
+    assert isinstance(launchers.launcher(told), prefect.Prefect)
 
 
 def test_a_plain_launch_gives_no_parameters_and_always_starts() -> None:
-    plain = report.Plain()
+    plain = launchers.Plain()
     assert plain.started()
     assert plain.parameters() == {}
     assert not plain.cancelled()
 
 
 def test_detection_imports_neither_a_launcher_nor_the_network() -> None:
-    heavy = ("prefect", "http.client", "jobkit.report.prefect")
-    script = f"import sys, jobkit.report as r; r.launcher({{}}); print([m for m in {heavy!r} if m in sys.modules])"
+    heavy = ("prefect", "http.client", "jobkit.launchers.prefect")
+    script = f"import sys, jobkit.launchers as r; r.launcher({{}}); print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

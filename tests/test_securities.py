@@ -14,16 +14,16 @@ from jobkit import contract as contracts
 from jobkit.extract import contract
 from jobkit.lake import Draft, Lake
 
-from scripts.sample_vendors import sample
-from tests import real_lake
+from tests import recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.test_incremental import Story, tables
+from verification.sample_vendors import sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from orchestration.local.postgres import Postgres
-    from tests.real_lake import Answer
+    from tests.recorded_lake import Answer
 
 SESSIONS = [bar.session for bar in sample.bars()["AAPL"]]
 Day = dict[str, Any]
@@ -53,7 +53,7 @@ def massive(ticker: str, close: float) -> Day:
 def filers(*rows: tuple[int, str, str]) -> Answer:
     """SEC's list."""
     listed = [{"cik_str": cik, "ticker": ticker, "title": title} for cik, ticker, title in rows]
-    return real_lake.filers(json.dumps({str(number): row for number, row in enumerate(listed)}).encode())
+    return recorded_lake.filers(json.dumps({str(number): row for number, row in enumerate(listed)}).encode())
 
 
 LISTED = [
@@ -85,21 +85,21 @@ def first() -> list[Answer]:
     ]
     return [
         filers(*LISTED),
-        real_lake.tiingo("ZZREUSE", flat(sessions("2009-07-01", "2009-12-31"), 10)),
-        real_lake.tiingo("ZZGONE", flat(sessions("2009-07-01", "2009-12-31"), 10) + flat(HALF_2012, 20)),
-        real_lake.tiingo("ZZSUSP", flat(sessions("2012-02-01", "2012-07-31"), 2)),
-        real_lake.tiingo("ZZHALT", flat(sessions("2012-01-03", "2012-02-29"), 10) + flat(sessions("2012-10-01", "2012-11-30"), 4)),
-        real_lake.tiingo("ZZBAD", bad),
-        real_lake.tiingo("ZZBOTH", both + flat(sessions("2012-09-05", "2012-11-30"), 35)),
-        real_lake.tiingo("ZZEND", endless + flat(sessions("2012-09-10", "2012-11-30"), 10)),
-        real_lake.tiingo("ZZEAT", [*flat(HALF_2012[:50], 10), bar(HALF_2012[50], 10, dividend=12), *flat(HALF_2012[51:], 10)]),
+        recorded_lake.tiingo("ZZREUSE", flat(sessions("2009-07-01", "2009-12-31"), 10)),
+        recorded_lake.tiingo("ZZGONE", flat(sessions("2009-07-01", "2009-12-31"), 10) + flat(HALF_2012, 20)),
+        recorded_lake.tiingo("ZZSUSP", flat(sessions("2012-02-01", "2012-07-31"), 2)),
+        recorded_lake.tiingo("ZZHALT", flat(sessions("2012-01-03", "2012-02-29"), 10) + flat(sessions("2012-10-01", "2012-11-30"), 4)),
+        recorded_lake.tiingo("ZZBAD", bad),
+        recorded_lake.tiingo("ZZBOTH", both + flat(sessions("2012-09-05", "2012-11-30"), 35)),
+        recorded_lake.tiingo("ZZEND", endless + flat(sessions("2012-09-10", "2012-11-30"), 10)),
+        recorded_lake.tiingo("ZZEAT", [*flat(HALF_2012[:50], 10), bar(HALF_2012[50], 10, dividend=12), *flat(HALF_2012[51:], 10)]),
         *(
-            real_lake.tiingo(ticker, flat(HALF_2012, close))
+            recorded_lake.tiingo(ticker, flat(HALF_2012, close))
             for ticker, close in (("ZZC", 50), ("ZZC-B", 5), ("ZZC-P-A", 25), ("ZZC-WS", 1))
         ),
-        *(real_lake.tiingo(ticker, flat(HALF_2012, 10)) for ticker in ("ZZSP", "ZZSP-U", "ZZSP-WS", "ZZETF", "ZZQA", "ZZQB")),
-        real_lake.tiingo("FB", flat(HALF_2012, 20)),
-        real_lake.massive(
+        *(recorded_lake.tiingo(ticker, flat(HALF_2012, 10)) for ticker in ("ZZSP", "ZZSP-U", "ZZSP-WS", "ZZETF", "ZZQA", "ZZQB")),
+        recorded_lake.tiingo("FB", flat(HALF_2012, 20)),
+        recorded_lake.massive(
             "2012-11-30",
             [
                 massive("ZZC", 50),
@@ -120,10 +120,10 @@ def second() -> list[Answer]:
     [_, old, *_] = first()
     bad = json.loads(next(answer for answer in first() if answer.partitions[0].startswith("ticker=ZZBAD/")).body)
     return [
-        real_lake.tiingo("ZZREUSE", flat(sessions("2012-12-03", "2012-12-31"), 80)),
-        real_lake.tiingo("ZZBAD", bad + flat(sessions("2012-12-03", "2012-12-31"), 25)),
-        real_lake.tiingo("ZZMISS", flat(sessions("2012-12-03", "2012-12-31"), 40, 0.25)),
-        real_lake.tiingo("ZZC", flat([*HALF_2012, "2012-12-03"], 50)),
+        recorded_lake.tiingo("ZZREUSE", flat(sessions("2012-12-03", "2012-12-31"), 80)),
+        recorded_lake.tiingo("ZZBAD", bad + flat(sessions("2012-12-03", "2012-12-31"), 25)),
+        recorded_lake.tiingo("ZZMISS", flat(sessions("2012-12-03", "2012-12-31"), 40, 0.25)),
+        recorded_lake.tiingo("ZZC", flat([*HALF_2012, "2012-12-03"], 50)),
         filers(*LISTED, (9008, "ZZSP-UN", "Example Blank Cheque Corp"), (9007, "ZZQC", "Example Two Inc")),
         old,
     ]
@@ -135,14 +135,14 @@ def third() -> list[Answer]:
     new = flat(sessions("2012-12-03", "2013-01-14"), 80, 0.25)
     fallen = [*flat(sessions("2012-12-03", "2012-12-31"), 40, 0.25), *flat(sessions("2013-01-02", "2013-02-28"), 10)]
     return [
-        real_lake.tiingo("ZZREUSE", [*new, bar("2013-01-15", 21, split=4), *flat(sessions("2013-01-16", "2013-02-28"), 20)]),
-        real_lake.tiingo(
+        recorded_lake.tiingo("ZZREUSE", [*new, bar("2013-01-15", 21, split=4), *flat(sessions("2013-01-16", "2013-02-28"), 20)]),
+        recorded_lake.tiingo(
             "ZZSUSP",
             [{**day, "adjClose": 20} for day in json.loads(susp.body)]
             + [bar("2013-01-07", 18, split=0.1), *flat(sessions("2013-01-08", "2013-02-28"), 18)],
         ),
-        real_lake.tiingo("ZZMISS", fallen),
-        real_lake.tiingo("META", flat(sessions("2012-06-01", "2013-02-28"), 21)),
+        recorded_lake.tiingo("ZZMISS", fallen),
+        recorded_lake.tiingo("META", flat(sessions("2012-06-01", "2013-02-28"), 21)),
     ]
 
 

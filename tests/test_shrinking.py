@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from jobkit import fill
+from jobkit import extraction
 from jobkit.body import Body
 from jobkit.errors import BadDataError, DamagedError
 from jobkit.extract import Ask, Extractor
-from jobkit.fill import ShrunkenAnswerError, ShrunkenReplayError
+from jobkit.extraction import ShrunkenAnswerError, ShrunkenReplayError
 from jobkit.http import Answer
 from jobkit.lake import Lake
 
@@ -98,7 +98,7 @@ class Place:
         job = Job()
         extractor = Extractor(package, lambda: self.vendor, self.vendor.answer, lookback)  # type: ignore[arg-type,return-value]
         try:
-            fill.run(job, extractor, asks, lake=self.url, replay=replay, allow_shrinking=allow)  # type: ignore[arg-type]
+            extraction.run(job, extractor, asks, lake=self.url, replay=replay, allow_shrinking=allow)  # type: ignore[arg-type]
         except (BadDataError, ShrunkenAnswerError) as error:
             job.told["error"] = {"is": error}
         return job

@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-from infra.graph import graph
 from infra.stack import Stack
-from orchestration import deploy, worker
+from infra.testing.mock_engine import graph
 from orchestration.compose import command
-from orchestration.local import server
+from orchestration.deployments import register
+from orchestration.local import prefect_server
 from orchestration.local import worker as local_worker
+from orchestration.workers import command as worker
 
 ROOT = Path(__file__).parents[1]
 # What is pulled, and the word of its command line that keeps it silent; None where it has nothing to tell. Another image needs a line here.
@@ -56,8 +57,8 @@ def test_every_task_in_aws_is_silent() -> None:
 
 
 def test_what_runs_on_this_machine_is_silent() -> None:
-    assert SERVER_SILENT.items() <= server.SETTINGS.items()
-    for settings in (local_worker.SETTINGS, worker.SETTINGS, deploy.CONTAINER_ENVIRONMENT):
+    assert SERVER_SILENT.items() <= prefect_server.SETTINGS.items()
+    for settings in (local_worker.SETTINGS, worker.SETTINGS, register.CONTAINER_ENVIRONMENT):
         assert settings["DO_NOT_TRACK"] == "1"
     assert yaml.safe_load((ROOT / "dbt" / "dbt_project.yml").read_text())["flags"]["send_anonymous_usage_stats"] is False
 

@@ -14,8 +14,8 @@ import yaml
 from click.testing import CliRunner
 from jobkit import odcs
 
+from finelt import new_job
 from images.plan import SERVICES
-from jobs import new_job
 from tests.conftest import docker_engine_is_missing
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ import pytest
 from jobkit import commits
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError
 from jobkit.lake import Lake
-from load_warehouse import clocks, work
+from load_warehouse import clocks, runner
 
 from tests.warehouse_samples import DATASET, PARTITION, Recorder, commit, current, load, made_at, price, versions
 
@@ -63,7 +63,7 @@ def loaded(lake: Path | str, warehouse: Warehouse) -> tuple[BadDataError | Newer
     """What was raised in the end, and the receipt's partitions."""
     job, error = Recorder(), None
     try:
-        work.run(job, str(lake), (), (), warehouse.url, warehouse.password, 2)  # type: ignore[arg-type]
+        runner.run(job, str(lake), (), (), warehouse.url, warehouse.password, 2)  # type: ignore[arg-type]
     except (BadDataError, NewerFormatError) as raised:
         error = raised
     told = zip(job.outcomes, job.details, strict=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jobkit.lake import Lake
-from load_warehouse import copy, delta, versions
+from load_warehouse import copy, file_diff, restatement
 
 from tests.warehouse_samples import KEY, PRICES, commit, current, days, load, parquet, price
 from tests.warehouse_samples import versions as all_versions
@@ -34,7 +34,7 @@ ROW = st.builds(
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copy, "BATCH_ROWS", 4)
-    monkeypatch.setattr(delta, "FEWEST", 1)
+    monkeypatch.setattr(file_diff, "FEWEST", 1)
 
 
 def file(rows: Sequence[Row]) -> copy.Parquet:
@@ -53,7 +53,7 @@ def counted(rows: copy.Parquet) -> Counter[tuple[str, ...]]:
 @given(st.lists(ROW, max_size=28, unique_by=lambda row: row["date"]), st.lists(ROW, max_size=40))  # what is loaded has a key
 def test_what_is_struck_out_of_one_file_is_struck_out_of_the_other(old: list[Row], new: list[Row]) -> None:
     before, after = file(old), file(new)
-    left = delta.left(before, after, KEY)
+    left = file_diff.left(before, after, KEY)
     assert left is not None
     former, fresh = counted(left.former), counted(left.fresh)
     assert (former.total(), fresh.total()) == (left.former_rows, left.fresh_rows)
@@ -70,7 +70,7 @@ def test_little_is_left_of_sorted_files_that_differ_in_little(seed: int) -> None
     new = [row | {"close": "7"} if chance.random() < 0.01 else row for row in old if chance.random() > 0.01]
     new = sorted(new + days(10, ticker="ABB"), key=lambda row: (str(row["ticker"]), str(row["date"])))
     old.sort(key=lambda row: (str(row["ticker"]), str(row["date"])))
-    left = delta.left(file(old), file(new), KEY)
+    left = file_diff.left(file(old), file(new), KEY)
     assert left is not None
     gone, come = counted(file(old)) - counted(file(new)), counted(file(new)) - counted(file(old))
     assert gone <= counted(left.former)
@@ -81,19 +81,19 @@ def test_little_is_left_of_sorted_files_that_differ_in_little(seed: int) -> None
 
 def test_where_most_differs_the_files_are_not_read_to_their_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copy, "BATCH_ROWS", 10)
-    monkeypatch.setattr(delta, "BATCH_ROWS", 10)
+    monkeypatch.setattr(file_diff, "BATCH_ROWS", 10)
     read: list[int] = []
-    monkeypatch.setattr(delta.parquet, "take", lambda batch, rows: read.append(len(rows)) or batch)
-    assert delta.left(file(days(300)), file([row | {"close": "7"} for row in days(300)]), KEY) is None
+    monkeypatch.setattr(file_diff.parquet, "take", lambda batch, rows: read.append(len(rows)) or batch)
+    assert file_diff.left(file(days(300)), file([row | {"close": "7"} for row in days(300)]), KEY) is None
     assert sum(read) <= 60
-    assert delta.left(file(days(10)), file(days(300)), KEY) is None
+    assert file_diff.left(file(days(10)), file(days(300)), KEY) is None
 
 
 @pytest.mark.usefixtures("small_batches")
 def test_only_what_differs_is_sent(tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, int]] = []
-    stage = versions.stage
-    monkeypatch.setattr(versions, "stage", lambda *given: sent.append((given[2], given[4])) or stage(*given))
+    stage = restatement.stage
+    monkeypatch.setattr(restatement, "stage", lambda *given: sent.append((given[2], given[4])) or stage(*given))
     commit(tmp_path, days(300))
     load(tmp_path, warehouse)
     commit(tmp_path, [row | {"close": "7"} if index in (5, 250) else row for index, row in enumerate(days(301))])
@@ -139,7 +139,7 @@ def test_both_ways_come_to_the_same(tmp_path: Path, warehouse: Warehouse, monkey
         chance.shuffle(rows) if seed % 2 else rows.sort(key=str)
     found = []
     for fewest in (1, 10_000):
-        monkeypatch.setattr(delta, "FEWEST", fewest)
+        monkeypatch.setattr(file_diff, "FEWEST", fewest)
         load(tmp_path, warehouse)
         found.append(all_versions(warehouse))
         warehouse.run("drop schema raw cascade")

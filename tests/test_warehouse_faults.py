@@ -16,7 +16,7 @@ import pytest
 from arro3.core import DataType
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
 from jobkit.lake import Lake
-from load_warehouse import session, tables, versions, work
+from load_warehouse import restatement, runner, session, tables
 from load_warehouse.copy import Parquet
 from load_warehouse.session import lock_key
 from psycopg import errors
@@ -94,7 +94,7 @@ def test_a_reader_sees_whole_partitions_only(
     lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, isolation: str, *, swap: bool
 ) -> None:
     """Each commit holds one value of close; a mixture, or a count that no commit has, would be half a load."""
-    monkeypatch.setattr(versions, "SWAP_ROWS", 1 if swap else 10**9)
+    monkeypatch.setattr(restatement, "SWAP_ROWS", 1 if swap else 10**9)
     sizes = [(0, None), *((100 + 10 * number, number) for number in range(1, 9))]
     commit(lake, [price("2011-01-03")], partition="ticker=AAPL/year=2011")
     load(lake, warehouse)
@@ -131,7 +131,7 @@ def test_a_reader_sees_whole_partitions_only(
 def test_a_reader_whose_snapshot_is_older_than_a_swap_finds_no_hole(
     lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "SWAP_ROWS", 1)
+    monkeypatch.setattr(restatement, "SWAP_ROWS", 1)
     commit(lake, days(100))
     load(lake, warehouse)
     with warehouse.connect(autocommit=False) as reader:
@@ -171,7 +171,7 @@ def test_a_new_leaf_comes_while_a_reader_stays(lake: Path, warehouse: Warehouse,
 
 
 def test_three_swaps_at_once_do_not_deadlock(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "SWAP_ROWS", 1)
+    monkeypatch.setattr(restatement, "SWAP_ROWS", 1)
     swaps = []
     attach = tables.attach
     monkeypatch.setattr(tables, "attach", lambda *given: swaps.append(given[2].name) or attach(*given))
@@ -188,7 +188,7 @@ def test_three_swaps_at_once_do_not_deadlock(lake: Path, warehouse: Warehouse, m
 
 
 def test_a_leaf_that_another_loader_works_in_is_not_swapped(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "SWAP_ROWS", 1)
+    monkeypatch.setattr(restatement, "SWAP_ROWS", 1)
     commit(lake, days(100))
     load(lake, warehouse)
     leaf = warehouse.rows("select 'raw.\"prices-2012\"'::regclass::oid")
@@ -222,7 +222,7 @@ def test_a_failure_ends_the_other_threads_too(lake: Path, warehouse: Warehouse, 
 
 
 def test_readers_are_not_held_up_by_a_loader_that_waits(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "SWAP_ROWS", 1)
+    monkeypatch.setattr(restatement, "SWAP_ROWS", 1)
     commit(lake, days(100))
     load(lake, warehouse)
     commit(lake, [{**row, "close": "7"} for row in days(100)])
@@ -353,7 +353,7 @@ def test_a_user_who_may_not_make_tables_is_misconfigured(lake: Path, warehouse: 
     warehouse.run("drop role if exists onlooker; create role onlooker login password 'only-reads'")
     url = warehouse.url.replace("finelt@", "onlooker@")
     with pytest.raises(MisconfiguredError, match="may not make tables in schema raw"):
-        work.check(str(lake), url, "only-reads")
+        runner.check(str(lake), url, "only-reads")
     reader = type(warehouse)(url, "only-reads", "")
     with pytest.raises(MisconfiguredError, match="the warehouse does not allow it: permission denied"):
         load(lake, reader)
@@ -361,7 +361,7 @@ def test_a_user_who_may_not_make_tables_is_misconfigured(lake: Path, warehouse: 
 
 def test_check_is_content_with_a_warehouse_it_can_use(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, days(10))
-    work.check(str(lake), warehouse.url, warehouse.password)
+    runner.check(str(lake), warehouse.url, warehouse.password)
     assert warehouse.rows("select to_regnamespace('raw')") == [(None,)]
 
 

@@ -17,7 +17,7 @@ from jobkit import names as jobkit_names
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
 from jobkit.store import FileStore
-from load_warehouse import copy, delta, leaves, parquet, tables, types, versions, work
+from load_warehouse import copy, file_diff, parquet, partitioning, restatement, runner, tables, types
 
 from tests import environments
 from tests.warehouse_samples import DATASET, LEAF, PARTITION, PRICES, arguments, commit, current, days, load, made_at, price
@@ -44,7 +44,7 @@ def lake(tmp_path: Path) -> Path:
 @pytest.fixture(params=["what differs", "all"])
 def compared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restatement is compared with the file before, or as a whole in the warehouse."""
-    monkeypatch.setattr(delta, "FEWEST", 1 if request.param == "what differs" else 1000)
+    monkeypatch.setattr(file_diff, "FEWEST", 1 if request.param == "what differs" else 1000)
 
 
 both_ways = pytest.mark.usefixtures("compared")
@@ -181,7 +181,7 @@ def test_a_large_change_swaps_the_leaf_if_it_is_the_partitions_own(
     load(lake, warehouse)
     in_place = all_versions(warehouse)
     warehouse.run("drop schema raw cascade")
-    monkeypatch.setattr(versions, "SWAP_ROWS", 300)
+    monkeypatch.setattr(restatement, "SWAP_ROWS", 300)
     other = "ticker=GOOG/year=2012"
     first, second = (PARTITION, other) if alone else (other, PARTITION)
     swapped: list[bool] = []
@@ -198,7 +198,7 @@ def test_a_large_change_swaps_the_leaf_if_it_is_the_partitions_own(
 def test_a_swap_that_readers_do_not_let_in_becomes_a_change_in_place(
     lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "SWAP_ROWS", 10)
+    monkeypatch.setattr(restatement, "SWAP_ROWS", 10)
     monkeypatch.setattr(tables, "SWAP_TRIES", 1)
     commit(lake, days(300))
     load(lake, warehouse)
@@ -483,24 +483,24 @@ def test_another_lake_than_the_one_loaded_is_refused(lake: Path, warehouse: Ware
 def test_what_is_not_in_the_lake_cannot_be_asked_for(lake: Path) -> None:
     commit(lake, [price("2012-01-03")])
     with pytest.raises(UsageError, match="no dataset yields in the lake .* it has prices"):
-        work.wanted(Lake(str(lake)), ["yields"], [])
+        runner.wanted(Lake(str(lake)), ["yields"], [])
     with pytest.raises(UsageError, match="no partition year=1999"):
-        work.wanted(Lake(str(lake)), [], ["year=1999"])
+        runner.wanted(Lake(str(lake)), [], ["year=1999"])
     with pytest.raises(UsageError, match="no partition year=1999 in"):
-        work.wanted(Lake(str(lake)), [], [PARTITION, "year=1999"])
+        runner.wanted(Lake(str(lake)), [], [PARTITION, "year=1999"])
     with pytest.raises(MisconfiguredError, match="has no committed partition to load"):
-        work.wanted(Lake(str(lake.parent / "nowhere")), [], [])
+        runner.wanted(Lake(str(lake.parent / "nowhere")), [], [])
 
 
 @pytest.mark.parametrize("by_name", [0, 100])
 def test_partitions_asked_for_are_found_by_name_as_in_the_list(lake: Path, monkeypatch: pytest.MonkeyPatch, by_name: int) -> None:
-    monkeypatch.setattr(work, "BY_NAME", by_name)
+    monkeypatch.setattr(runner, "BY_NAME", by_name)
     for dataset in ("fills", DATASET):
         for year in (2012, 2011):
             commit(lake, [price(f"{year}-01-03")], dataset=dataset, partition=f"year={year}")
     commit(lake, [price("2011-01-04")], partition="year=2011")
-    assert work.wanted(Lake(str(lake)), [], ["year=2012"]) == {("fills", "year=2012"): 1, (DATASET, "year=2012"): 1}
-    assert list(work.wanted(Lake(str(lake)), [DATASET], ["year=2012", "year=2011"]).items()) == [
+    assert runner.wanted(Lake(str(lake)), [], ["year=2012"]) == {("fills", "year=2012"): 1, (DATASET, "year=2012"): 1}
+    assert list(runner.wanted(Lake(str(lake)), [DATASET], ["year=2012", "year=2011"]).items()) == [
         ((DATASET, "year=2011"), 2),
         ((DATASET, "year=2012"), 1),
     ]
@@ -510,12 +510,12 @@ def test_the_plan_names_what_would_be_loaded_and_loads_nothing(lake: Path, wareh
     commit(lake, [price("2012-01-03")])
     asked = (str(lake), (), (), warehouse.url, warehouse.password)
     planned = {"dataset": DATASET, "partition": PARTITION, "from_commit": None, "to_commit": 1, "rows": 1}
-    assert work.plan(*asked) == [planned]
+    assert runner.plan(*asked) == [planned]
     assert warehouse.rows("select to_regnamespace('raw')") == [(None,)]
     load(lake, warehouse)
-    assert work.plan(*asked) == []
+    assert runner.plan(*asked) == []
     commit(lake, days(2))
-    assert work.plan(*asked) == [{**planned, "from_commit": 1, "to_commit": 2, "rows": 2}]
+    assert runner.plan(*asked) == [{**planned, "from_commit": 1, "to_commit": 2, "rows": 2}]
 
 
 def test_the_type_map_is_exact_or_says_no() -> None:
@@ -528,7 +528,7 @@ def test_the_type_map_is_exact_or_says_no() -> None:
 
 
 def test_leaf_names_fit_where_postgres_would_cut_them() -> None:
-    longest = leaves.hash_leaf("x" * 48, leaves.Scheme("hash", "c", 999), 998, 1)
+    longest = partitioning.hash_leaf("x" * 48, partitioning.Scheme("hash", "c", 999), 998, 1)
     assert len(f"{longest.name}-load") <= jobkit_names.LONGEST
     assert len(tables.stage_name("x" * 48, "p=1")) <= jobkit_names.LONGEST
-    assert leaves.scheme('year("date")', {"date": "date"}, "").text == LEAF
+    assert partitioning.scheme('year("date")', {"date": "date"}, "").text == LEAF

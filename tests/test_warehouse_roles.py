@@ -15,7 +15,7 @@ from transform_warehouse import as_of, project
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
-from tests import environments, real_lake, warehouse_of_roles
+from tests import environments, recorded_lake, warehouse_of_roles
 from tests.test_incremental import until
 from tests.warehouse_of_roles import LOAD, PUBLISH, READER, TRANSFORM
 
@@ -163,7 +163,7 @@ def test_tables_that_are_made_later_can_be_read_too(place: Place) -> None:
 
 def test_the_check_of_each_job_is_content(place: Place, tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
-    real_lake.commit(lake, until(LAST, ("AAPL",))[0])
+    recorded_lake.commit(lake, until(LAST, ("AAPL",))[0])
     words = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
     for job, more in words.items():
         checked = place.job(job, "check", *more)
@@ -182,7 +182,7 @@ def test_the_check_of_each_job_is_content(place: Place, tmp_path: Path) -> None:
     ],
 )
 def test_the_check_of_a_job_says_which_right_is_missing(place: Place, tmp_path: Path, job: str, statement: str, told: str) -> None:
-    real_lake.commit(Lake(str(tmp_path / "lake")), until(LAST, ("AAPL",))[0])
+    recorded_lake.commit(Lake(str(tmp_path / "lake")), until(LAST, ("AAPL",))[0])
     names = {name: sql.Identifier(role) for name, role in (("LOAD", LOAD), ("TRANSFORM", TRANSFORM), ("PUBLISH", PUBLISH))}
     with place.admin() as admin:
         admin.execute(sql.SQL(statement).format(**names, ADMIN=sql.Identifier(place.server.user)))
@@ -218,8 +218,8 @@ def test_what_one_role_owned_before_is_handed_over_and_the_jobs_go_on(empty: Pla
         admin.execute('grant create on database roles_empty to "load-warehouse"')
     empty.server.prepare_roles(empty.name)
     for answer in until(LAST, ("AAPL",)):
-        real_lake.commit(lake, answer)
-    assert empty.well(LOAD, "--lake", str(real_lake.lake_path(lake)))["status"] == "done"
+        recorded_lake.commit(lake, answer)
+    assert empty.well(LOAD, "--lake", str(recorded_lake.lake_path(lake)))["status"] == "done"
     with empty.admin() as admin:
         admin.execute("truncate ops.transforms")  # as after an upgrade, when everything is made anew
     empty.well(TRANSFORM)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from finelt.sql import fitted
 from orchestration.local import postgres
-from orchestration.local.sql import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-COMMAND = [sys.executable, "-m", "orchestration.local.sql"]
+COMMAND = [sys.executable, "-m", "finelt.sql"]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import psycopg
 from jobkit import secrets
 from psycopg import sql
 
-from tests import real_lake
+from tests import recorded_lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,9 +71,9 @@ def place(server: Postgres, name: str) -> Iterator[Place]:
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-def fill(where: Place, lake: Lake, answers: Sequence[real_lake.Answer]) -> None:
+def fill(where: Place, lake: Lake, answers: Sequence[recorded_lake.Answer]) -> None:
     """Load and transform what the vendors answered."""
     for answer in answers:
-        real_lake.commit(lake, answer)
-    where.well(LOAD, "--lake", str(real_lake.lake_path(lake)))
+        recorded_lake.commit(lake, answer)
+    where.well(LOAD, "--lake", str(recorded_lake.lake_path(lake)))
     where.well(TRANSFORM)

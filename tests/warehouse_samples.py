@@ -18,7 +18,7 @@ from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
 from jobkit import commits
 from jobkit.lake import Draft, Lake
-from load_warehouse import work
+from load_warehouse import runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ class Recorder:
 def load(lake: Path | str, warehouse: Warehouse, *, workers: int = 2, partitions: Sequence[str] = ()) -> Recorder:
     """Run the job in this process on all of the lake."""
     job = Recorder()
-    work.run(job, str(lake), (), partitions, warehouse.url, warehouse.password, workers)  # type: ignore[arg-type]
+    runner.run(job, str(lake), (), partitions, warehouse.url, warehouse.password, workers)  # type: ignore[arg-type]
     return job
 
 

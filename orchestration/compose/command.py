@@ -7,17 +7,17 @@ import secrets
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from images import base, engine, plan
+from images import base, docker_cli, plan
+from jobs.catalogue import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
 ENV_FILE = REPOSITORY / ".env"
 SERVICES = ("orchestration", "sample-vendors")
 FILE, STAND_INS = "docker-compose.yml", "docker-compose.stand-ins.yml"
@@ -42,8 +42,8 @@ def settings(known: Settings, *, stand_ins: bool) -> Settings:
 
     Raises EngineError.
     """
-    here = engine.Surroundings.of(os.environ)
-    images = {service.name: engine.build(service, here) for service in plan.SERVICES if service.name in SERVICES}
+    here = docker_cli.Surroundings.of(os.environ)
+    images = {service.name: docker_cli.build(service, here) for service in plan.SERVICES if service.name in SERVICES}
     images |= {plan.STAND_INS.name: base.stand_ins(here)} if stand_ins else {}
     return {
         "COMPOSE_PROJECT_NAME": "finelt",
@@ -82,20 +82,20 @@ def program() -> list[str]:
         return [plugin, "compose"]
     if older := shutil.which("docker-compose"):
         return [older]
-    raise engine.EngineError("there is no docker compose on this machine; install it (Debian: apt-get install docker-compose)")
+    raise docker_cli.EngineError("there is no docker compose on this machine; install it (Debian: apt-get install docker-compose)")
 
 
 def remove_runs(project: str) -> None:
     """Nothing; the containers of runs are gone. Compose did not start them, and while they are there it cannot take down what they use."""
-    runs = engine.docker("ps", "--all", "--quiet", "--filter", f"network={project}", "--filter", "label=io.prefect.flow-run-id").split()
+    runs = docker_cli.docker("ps", "--all", "--quiet", "--filter", f"network={project}", "--filter", "label=io.prefect.flow-run-id").split()
     if runs:
-        engine.docker("rm", "--force", *runs)
+        docker_cli.docker("rm", "--force", *runs)
 
 
 def _group_of_the_socket(image: str) -> str:
     """The group that may use the engine, as a container sees it: on a Mac, that is not what this machine sees."""
     ask = f"import os; print(os.stat('{SOCKET}').st_gid)"
-    return engine.docker("run", "--rm", "--network", "none", "--volume", f"{SOCKET}:{SOCKET}:ro", image, "python", "-c", ask)
+    return docker_cli.docker("run", "--rm", "--network", "none", "--volume", f"{SOCKET}:{SOCKET}:ro", image, "python", "-c", ask)
 
 
 def _works(*command: str) -> bool:
@@ -117,7 +117,7 @@ def main(context: click.Context, words: tuple[str, ...], *, stand_ins: bool) -> 
         command = compose(ENV_FILE, words)
         if "down" in words:
             remove_runs(read(ENV_FILE)["COMPOSE_PROJECT_NAME"])
-    except (engine.EngineError, plan.PlanError) as error:
+    except (docker_cli.EngineError, plan.PlanError) as error:
         sys.exit(f"compose: {error}")
     os.execv(command[0], command)  # noqa: S606
 

@@ -14,15 +14,15 @@ import click
 from jobkit.errors import JobError, UsageError
 
 from jobs.catalogue import CatalogueError, catalogue, schedule_problem, timezone_problem
-from orchestration import deploy, schedules
-from orchestration.emit import airflow, argo, batch, chain, compose, cron, dagster, kubernetes, stepfunctions
+from orchestration.deployments import register, schedules
+from orchestration.emit import airflow, argo, batch, compose, cron, dagster, kubernetes, pipeline, stepfunctions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from jobs.catalogue import JobSpec
 
-TARGETS: dict[str, Callable[[chain.Chain], str]] = {
+TARGETS: dict[str, Callable[[pipeline.Chain], str]] = {
     "airflow": airflow.emit,
     "dagster": dagster.emit,
     "argo": argo.emit,
@@ -47,7 +47,7 @@ def pictures(jobs: Sequence[str], files: str | None, given: Sequence[str], *, al
     for job in jobs:
         if job not in found:
             raise UsageError(f"{job} has no image; add --image {job}=IMAGE@sha256:..., or --images FILE, from scripts/images push")
-        if not allow_tag and not chain.DIGEST.fullmatch(found[job]):
+        if not allow_tag and not pipeline.DIGEST.fullmatch(found[job]):
             raise UsageError(
                 f"{found[job]} is no digest: what runs tomorrow would be whatever the tag is then. "
                 "scripts/images push prints the digest; --allow-tag takes the tag all the same"
@@ -57,10 +57,10 @@ def pictures(jobs: Sequence[str], files: str | None, given: Sequence[str], *, al
 
 def values(specs: Sequence[JobSpec], sources: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, object]]:
     """The options' values by job, later sources before earlier ones. Raises UsageError for what no job takes."""
-    described = deploy.described(deploy.installed(specs))
+    described = register.described(register.installed(specs))
     found: dict[str, dict[str, object]] = {spec.name: {} for spec in specs}
     for source, document in sources:
-        wanted = [deploy.Wanted(spec.name, {"parameter_openapi_schema": described[spec.name]["options"]}) for spec in specs]
+        wanted = [register.Wanted(spec.name, {"parameter_openapi_schema": described[spec.name]["options"]}) for spec in specs]
         valued, _ = schedules.valued(wanted, document, source, specs)
         for one in valued:
             found[one.flow].update(one.fields["parameters"])
@@ -106,7 +106,7 @@ def _check_time(schedule: str | None, timezone: str) -> None:
 
 def _checked_folder(path: str) -> str:
     """The folder of the secrets. Raises UsageError where it is no absolute path: the scheduler starts jobs from another folder."""
-    if not chain.LOCAL.fullmatch(path) or ":" in path:
+    if not pipeline.LOCAL.fullmatch(path) or ":" in path:
         raise UsageError(f"--secrets {path!r} is no absolute path; write one such as /etc/finelt/secrets")
     return path.rstrip("/")
 
@@ -155,13 +155,13 @@ def emit(
     told = read(stack, json.loads)
     sources = [("--stack", told.get("parameters", {})), (str(parameters), read(parameters, tomllib.loads)), ("--set", as_document(given))]
     valued = values(tuple(specs.values()), sources)
-    described = deploy.described(deploy.installed([specs[job] for job in dict.fromkeys(jobs)]))
-    order = chain.ordered([specs[job] for job in dict.fromkeys(jobs)])
+    described = register.described(register.installed([specs[job] for job in dict.fromkeys(jobs)]))
+    order = pipeline.ordered([specs[job] for job in dict.fromkeys(jobs)])
     found = {} if target in WITHOUT_IMAGE else pictures(list(order), images, image, allow_tag=allow_tag)
-    steps = [chain.step(specs[job], described[job], valued[job], image=found.get(job), after=after) for job, after in order.items()]
-    due, zone = (schedule, timezone or "UTC") if schedule is not None else chain.timed([specs[job] for job in order])
+    steps = [pipeline.step(specs[job], described[job], valued[job], image=found.get(job), after=after) for job, after in order.items()]
+    due, zone = (schedule, timezone or "UTC") if schedule is not None else pipeline.timed([specs[job] for job in order])
     _check_time(due, timezone or zone)
-    whole = chain.Chain(
+    whole = pipeline.Chain(
         name=_checked_name(name or (jobs[0] if len(order) == 1 else "finelt")),
         steps=tuple(steps),
         schedule=due,

@@ -7,11 +7,11 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from orchestration.emit import docker
-from orchestration.emit.chain import PAUSE_S, RETRIED, RETRIES
-from orchestration.emit.source import arguments, identifier, literal
+from orchestration.emit.pipeline import PAUSE_S, RETRIED, RETRIES
+from orchestration.emit.python_source import arguments, identifier, literal
 
 if TYPE_CHECKING:
-    from orchestration.emit.chain import Chain, Step
+    from orchestration.emit.pipeline import Chain, Step
 
 # The day that the run is due, which a run started by hand may replace.
 DAY = "{{{{ params.{name} or dag_run.run_after.astimezone(dag.timezone).date() }}}}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestration.emit import kubernetes
-from orchestration.emit.chain import PAUSE_S, RETRIED, RETRIES, TODAY, remote
+from orchestration.emit.pipeline import PAUSE_S, RETRIED, RETRIES, TODAY, remote
 
 if TYPE_CHECKING:
-    from orchestration.emit.chain import Chain, Step
+    from orchestration.emit.pipeline import Chain, Step
 
 
 def emit(chain: Chain) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from jobkit.errors import UsageError
 
-from orchestration.emit.chain import remote
+from orchestration.emit.pipeline import remote
 
 if TYPE_CHECKING:
-    from orchestration.emit.chain import Chain
+    from orchestration.emit.pipeline import Chain
 
 
 def settled(chain: Chain) -> Chain:

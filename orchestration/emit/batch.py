@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from orchestration.emit.aws import role, settled
-from orchestration.emit.chain import RETRIED, RETRIES
+from orchestration.emit.pipeline import RETRIED, RETRIES
 
 if TYPE_CHECKING:
-    from orchestration.emit.chain import Chain, Step
+    from orchestration.emit.pipeline import Chain, Step
 
 
 def emit(chain: Chain) -> str:

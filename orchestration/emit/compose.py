@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestration.emit import docker
-from orchestration.emit.chain import SECRETS
 from orchestration.emit.kubernetes import dumped
+from orchestration.emit.pipeline import SECRETS
 
 if TYPE_CHECKING:
-    from orchestration.emit.chain import Chain, Step
+    from orchestration.emit.pipeline import Chain, Step
 
 KNOWS = """\
 # docker compose -f THIS up runs it once. Compose knows no schedule, no time limit and no exit code worth a retry: run it again, and steps

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from jobkit.errors import UsageError
 
 from orchestration.emit import docker
-from orchestration.emit.chain import PAUSE_S, RETRIED, RETRIES
+from orchestration.emit.pipeline import PAUSE_S, RETRIED, RETRIES
 
 if TYPE_CHECKING:
-    from orchestration.emit.chain import Chain, Step
+    from orchestration.emit.pipeline import Chain, Step
 
 LONGEST = 998  # Debian's cron takes no longer line
 ZONE = "# CRON_TZ is cronie's; other crons go by the machine's own time zone."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestration.emit.chain import SECRETS
+from orchestration.emit.pipeline import SECRETS
 
 if TYPE_CHECKING:
-    from orchestration.emit.chain import Chain, Step
+    from orchestration.emit.pipeline import Chain, Step
 
 LOG = {"max-size": "10m", "max-file": "3"}
 

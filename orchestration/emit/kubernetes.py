@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jobkit.errors import UsageError
 
-from orchestration.emit.chain import RETRIED, RETRIES, SECRETS, remote
+from orchestration.emit.pipeline import RETRIED, RETRIES, SECRETS, remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestration.emit.chain import Chain, Step
+    from orchestration.emit.pipeline import Chain, Step
 
 USER = 65532
 LABELS = "app.kubernetes.io"

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from orchestration.emit.aws import settled
-from orchestration.emit.chain import PAUSE_S, RETRIED, RETRIES
+from orchestration.emit.pipeline import PAUSE_S, RETRIED, RETRIES
 
 if TYPE_CHECKING:
-    from orchestration.emit.chain import Chain, Step
+    from orchestration.emit.pipeline import Chain, Step
 
 HEARTBEAT_S = 180  # the reporter beats every thirty seconds; starting a task takes a minute
 DATE = "{{% $exists($states.context.Execution.Input.{name}) ? $states.context.Execution.Input.{name} : 'today' %}}"

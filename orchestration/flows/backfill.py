@@ -5,9 +5,9 @@ from typing import Literal
 
 from prefect import flow
 
-from orchestration.backfill import AtOnce, planned
-from orchestration.page import run_page
-from orchestration.run_job import run_job
+from orchestration.runtime.backfill import AtOnce, planned
+from orchestration.runtime.run_job import run_job
+from orchestration.runtime.summary import run_page
 
 Audience = Literal["internal", "public"]
 Extracts = dict[str, dict[str, object]]

@@ -4,9 +4,9 @@ from typing import Literal
 
 from prefect import flow
 
-from orchestration.days import dated
-from orchestration.page import run_page
-from orchestration.run_job import datasets, run_job, side_by_side
+from orchestration.runtime.run_job import datasets, run_job, side_by_side
+from orchestration.runtime.scheduled_date import dated
+from orchestration.runtime.summary import run_page
 
 Audience = Literal["internal", "public"]
 Extracts = dict[str, dict[str, object]]

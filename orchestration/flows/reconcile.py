@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from jobkit.report.prefect import api
+from jobkit.launchers.prefect import api
 from prefect import flow
 from prefect.runtime import flow_run
 
-from orchestration.reconcile import reconciled, show
+from orchestration.runtime.reconcile import reconciled, show
 
 
 @flow

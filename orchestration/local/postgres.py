@@ -27,12 +27,12 @@ from psycopg import sql
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
-from orchestration.local import place as places
+from orchestration.local import postgres_home as places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.local.place import Place
+    from orchestration.local.postgres_home import Place
 
 HOST, USER, DATABASE = "127.0.0.1", "finelt", "warehouse"
 ROLES = "roles"  # the folder with the passwords of the warehouse's roles

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 
-from orchestration import deploy, watch
-from orchestration.local import postgres, programs, server, worker
+from jobs.catalogue import REPOSITORY
+from orchestration.console import follow
+from orchestration.deployments import register
+from orchestration.local import postgres, prefect_server, processes, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from jobkit.report.prefect import Api
+    from jobkit.launchers.prefect import Api
 
-    from orchestration.deploy import Wanted
-    from orchestration.local.programs import Program
+    from orchestration.deployments.register import Wanted
+    from orchestration.local.processes import Program
 
 KIND = POOL = "process"
 SPACE_BYTES, FULL_BYTES = 250 * 1024 * 1024, 10 * 1024 * 1024
@@ -49,7 +51,7 @@ class Stack:
 
     def start(self, flow: str, parameters: dict[str, Any]) -> str:
         """The id of a new run of a flow. The worker is let go with the first, which its first question then finds."""
-        run_id = watch.start(self.api, flow, POOL, parameters)
+        run_id = follow.start(self.api, flow, POOL, parameters)
         self.worker.release()
         return run_id
 
@@ -72,25 +74,25 @@ def running(directory: Path, *, vendors: bool, deployments: Callable[[], Sequenc
     """
     _prepare(directory)
     with alone(directory), ExitStack() as ends:
-        programs.end(programs.left_behind(directory))
-        prefect = server.start(directory)
-        ends.callback(lambda: server.stop(prefect))
+        processes.end(processes.left_behind(directory))
+        prefect = prefect_server.start(directory)
+        ends.callback(lambda: prefect_server.stop(prefect))
         workers = worker.start(directory, prefect, POOL)
-        ends.callback(lambda: programs.stop(workers))
+        ends.callback(lambda: processes.stop(workers))
         others = [prefect.program]
         if vendors:
             others.append(_start_vendors(directory))
-            ends.callback(lambda: programs.stop(others[-1]))
+            ends.callback(lambda: processes.stop(others[-1]))
         with ThreadPoolExecutor(2) as aside:
             starting = aside.submit(lambda: ends.enter_context(postgres.running(directory / "postgres")))
             wanted = aside.submit(deployments)
             prefect.wait()
         api, database = prefect.api(), starting.result()
         put_away(api)
-        deploy.register(api, wanted.result(), kind=KIND, pool=POOL)
+        register.register(api, wanted.result(), kind=KIND, pool=POOL)
         url = _vendors_url(others[-1]) if vendors else None
-        ends.callback(lambda: programs.ask_to_end(programs.left_behind(directory)))  # while Postgres stops
-        ends.callback(lambda: programs.stop(workers))  # first: its jobs want to tell the server how they ended
+        ends.callback(lambda: processes.ask_to_end(processes.left_behind(directory)))  # while Postgres stops
+        ends.callback(lambda: processes.stop(workers))  # first: its jobs want to tell the server how they ended
         warehouse_url, password = database.url_of("{job}"), database.password_reference_of("{job}")  # each job as the role of its name
         yield Stack(directory, api, warehouse_url, password, url, workers, tuple(others))
 
@@ -143,8 +145,8 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def _start_vendors(directory: Path) -> Program:
-    command = [sys.executable, str(programs.REPOSITORY / "scripts" / "sample_vendors"), "--port", "0"]
-    return programs.start("sample vendors", command, directory, {})
+    command = [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"]
+    return processes.start("sample vendors", command, directory, {})
 
 
 def _vendors_url(program: Program) -> str:

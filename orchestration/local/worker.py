@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchestration.local import programs
+from jobs.catalogue import REPOSITORY
+from orchestration.local import processes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestration.local.programs import Program
-    from orchestration.local.server import Server
+    from orchestration.local.prefect_server import Server
+    from orchestration.local.processes import Program
 
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -28,6 +29,6 @@ def start(directory: Path, server: Server, pool: str, kind: str = "process") -> 
     home = directory / "prefect" / "worker"
     home.mkdir(parents=True, exist_ok=True)
     (home / "profiles.toml").write_text(PROFILE, encoding="utf-8")
-    environment = {"PREFECT_HOME": str(home), "PYTHONPATH": str(programs.REPOSITORY), **server.client_settings(), **SETTINGS}
-    command = [sys.executable, "-m", "orchestration.work", pool, kind]
-    return programs.start("Prefect worker", command, directory, environment, held=True)
+    environment = {"PREFECT_HOME": str(home), "PYTHONPATH": str(REPOSITORY), **server.client_settings(), **SETTINGS}
+    command = [sys.executable, "-m", "orchestration.workers.process", pool, kind]
+    return processes.start("Prefect worker", command, directory, environment, held=True)

@@ -21,7 +21,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import jsontext
+from jobkit import lossless_json
 from jobkit.contract import Layout
 from jobkit.errors import BadDataError
 
@@ -297,7 +297,7 @@ def _json_lines(data: bytes, name: str, _layout: Layout) -> Sheet:
             raise BadDataError(f"{name} line {number} is no JSON object")
         rows.append({column: _scalar(value) for column, value in row.items()})
         numbers.append(number)
-    columns = jsontext.columns(rows)
+    columns = lossless_json.columns(rows)
     check_header(list(columns), name)
     return Sheet(columns, lambda row: f"line {numbers[row - 1]}", is_typed=True)
 
@@ -305,11 +305,11 @@ def _json_lines(data: bytes, name: str, _layout: Layout) -> Sheet:
 def _json_line(line: bytes) -> object:
     """What a line says, None where it is no JSON. Bytes that are no UTF-8 and halves of surrogate pairs are left to the contract."""
     try:
-        return jsontext.decode(line, "")
+        return lossless_json.decode(line, "")
     except BadDataError:
         text = line.decode("utf-8", "surrogateescape")
     try:
-        return json.loads(text, parse_float=jsontext.plain, parse_constant=_refuse, object_pairs_hook=_unique)
+        return json.loads(text, parse_float=lossless_json.plain, parse_constant=_refuse, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         return None
 

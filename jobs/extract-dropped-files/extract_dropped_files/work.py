@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from jobkit import contract as contracts
-from jobkit import extract, fill
+from jobkit import extract, extraction
 from jobkit.contract import regex
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import About, Lake
@@ -139,7 +139,7 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) 
 
     try:
         for (partition, good), look in zip(parts, looks, strict=True):
-            fill.commit(
+            extraction.commit(
                 job, lake, rules, partition, good, keep,
                 refuse=_refuse_shrunken, allow_shrinking=allow_shrinking, look=look,
             )  # fmt: skip
@@ -159,7 +159,7 @@ def _check_missing(lake: Lake, rules: Contract, parts: Parts, looks: list[Look])
     """Nothing, where no part of the file leaves out more rows than its contract allows. Raises ShrunkenFileError."""
     for (_, good), look in zip(parts, looks, strict=True):
         if look.head:
-            fill.measure_change(lake, rules, good, look.head, refuse=_refuse_shrunken, allow_shrinking=False)
+            extraction.measure_change(lake, rules, good, look.head, refuse=_refuse_shrunken, allow_shrinking=False)
 
 
 def judge(key: str, data: bytes) -> Judged:
@@ -281,4 +281,4 @@ def _tell_taken(job: Job, lake: Lake, drop: Drop, key: str) -> None:
         raise UsageError(f"no file waits at {drop.store.uri(key)} and none was taken from there; look at --drop and --key")
     rules, parts = judge(key, data)
     for partition, _ in parts:
-        fill.tell(job, lake.head(rules.dataset, partition), committed=False)
+        extraction.tell(job, lake.head(rules.dataset, partition), committed=False)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from jobkit import jsontext
+from jobkit import lossless_json
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     """
     (partition,) = ask.partitions
     day = partition.removeprefix("date=")
-    answer = jsontext.decode(body, f"Massive's answer for {day}")
+    answer = lossless_json.decode(body, f"Massive's answer for {day}")
     if not isinstance(answer, dict) or answer.get("status") not in ("OK", "DELAYED"):
         raise BadDataError(f"Massive's answer for {day} is an error or another document; it begins {body[:80]!r}")
     rows = answer.get("results") or []
@@ -39,7 +39,7 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
         others = ", ".join(sorted(set(days.values())))[:80]
         raise BadDataError(f"Massive's answer for {day} holds bars of {others}, none of the day asked for")
     dated = [{"date": day if days[str(row.get("t"))] == day else None, **row} for row in rows]
-    return {partition: jsontext.columns(dated, FIELDS)}
+    return {partition: lossless_json.columns(dated, FIELDS)}
 
 
 def _day(time: str) -> str:

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jobkit import jsontext
+from jobkit import lossless_json
 from jobkit.errors import BadDataError
 from msgspec import UNSET, UnsetType
 
@@ -58,7 +58,7 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     """
     (partition,) = ask.partitions
     what, form = f"SEC's answer for {partition}", "the companyfacts document"
-    company: Company = jsontext.decode(body, what, Company, form)
+    company: Company = lossless_json.decode(body, what, Company, form)
     cik = str(company.cik).lstrip("0")
     if f"cik={cik:0>10}" != partition:
         raise BadDataError(f"{what} is about cik {company.cik!r:.40}")
@@ -66,7 +66,7 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     kept = {UNSET: None}
     for taxonomy, tags in company.facts.items():
         for tag, raw in tags.items():
-            concept: Concept = jsontext.decode(bytes(raw), f"{what}, {taxonomy}.{tag},", Concept, form, dense=BYTES_PER_FACT)
+            concept: Concept = lossless_json.decode(bytes(raw), f"{what}, {taxonomy}.{tag},", Concept, form, dense=BYTES_PER_FACT)
             for unit, facts in concept.units.items():
                 _add(columns, (taxonomy, tag, unit), facts, kept)
     count = len(columns["val"])
@@ -88,4 +88,4 @@ def _number(text: str) -> str | None:
     """The digits as SEC wrote them."""
     if text.isdigit():
         return text
-    return None if text == "null" else jsontext.plain(text)
+    return None if text == "null" else lossless_json.plain(text)

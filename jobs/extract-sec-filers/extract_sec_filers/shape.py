@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobkit import jsontext
+from jobkit import lossless_json
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     """cik_str, ticker and title of every listing. Raises BadDataError on another document."""
     (partition,) = ask.partitions
-    document = jsontext.decode(body, "SEC's company_tickers.json")
+    document = lossless_json.decode(body, "SEC's company_tickers.json")
     if not isinstance(document, dict) or not document or not all(isinstance(row, dict) for row in document.values()):
         raise BadDataError(f"SEC's company_tickers.json is no object of filers; it begins {body[:60]!r}")
-    return {partition: jsontext.columns(list(document.values()))}
+    return {partition: lossless_json.columns(list(document.values()))}

@@ -20,7 +20,7 @@ import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from jobkit import headers, jsontext
+from jobkit import headers, lossless_json
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _damaged(where: str, error: zlib.error, members: int) -> BadDataError | Late
 def _proves_itself(body: Body, media: str) -> bool:
     """Whether a document shows by its form that nothing of it is missing."""
     data = body.read()
-    return jsontext.is_closed(data) if headers.is_json(media) else _is_whole_zip(data)
+    return lossless_json.is_closed(data) if headers.is_json(media) else _is_whole_zip(data)
 
 
 def _is_whole_zip(data: bytes) -> bool:

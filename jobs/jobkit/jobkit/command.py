@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from jobkit import declaration as declarations
-from jobkit import errors, logs, options, redaction, report, secrets, urls
+from jobkit import errors, launchers, logs, options, redaction, secrets, urls
 from jobkit import receipt as receipts
 from jobkit.interruption import Interrupted, Interruption
-from jobkit.report import files
+from jobkit.launchers import files
 
 if TYPE_CHECKING:
     import logging
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jobkit.answers import Meaning
     from jobkit.declaration import Declaration
-    from jobkit.report.lineage import Lineage
+    from jobkit.telemetry.openlineage import Lineage
 
 _STOPPED, _INTERRUPTED = errors.StoppedError.exit_code, 130
 _CUT_OFF_WITHIN_S = {_STOPPED: 1.5}  # of the ten seconds after SIGTERM; the deadline leaves time to report in full
@@ -32,7 +32,7 @@ _JSON_TYPES = {"integer": "integer", "float": "number", "boolean": "boolean"}
 class Job:
     """One run of a job, as its code sees it: where it records outcomes, logs and shows progress."""
 
-    def __init__(self, account: receipts.Account, launcher: report.Launcher, log: logging.Logger) -> None:
+    def __init__(self, account: receipts.Account, launcher: launchers.Launcher, log: logging.Logger) -> None:
         self.name, self.version = account.declaration.name, account.declaration.version
         self.hosts, self.max_body_bytes = account.declaration.hosts, account.declaration.max_body_bytes
         self.deadline_s = float(account.declaration.deadline_s)
@@ -101,7 +101,7 @@ def _invoke(
     accounts = {verb: receipts.Account(declared, verb) for verb in verbs}
     if asked in verbs:
         _check_environment(accounts[asked])
-    launcher = report.launcher(os.environ) if asked in verbs and sys.argv[1] == asked else report.Plain()
+    launcher = launchers.launcher(os.environ) if asked in verbs and sys.argv[1] == asked else launchers.Plain()
     log = logs.set_up(launcher.log)
     told = None
     ending = threading.Lock()  # whoever takes it ends the process
@@ -193,9 +193,9 @@ def _lineage(declared: Declaration, package: str, account: receipts.Account) -> 
     """What tells OpenLineage or CloudWatch of a run, where the environment asks for it."""
     if account.verb != "run" or not any(name.startswith("OPENLINEAGE_") or name == "FINELT_METRICS" for name in os.environ):
         return None
-    from jobkit.report import lineage  # noqa: PLC0415  only a job that is asked pays for it
+    from jobkit.telemetry import openlineage  # noqa: PLC0415  only a job that is asked pays for it
 
-    told = lineage.Lineage(os.environ, declared, account.run_id, package)
+    told = openlineage.Lineage(os.environ, declared, account.run_id, package)
     told.started(account.started_at)
     return told
 
@@ -211,7 +211,7 @@ def _bind(call: Callable[..., None], verb: str) -> Callable[..., None]:
 
 
 def _outcome(
-    group: click.Group, declared: Declaration, verb: str, launcher: report.Launcher, log: logging.Logger
+    group: click.Group, declared: Declaration, verb: str, launcher: launchers.Launcher, log: logging.Logger
 ) -> tuple[int, str | None]:
     """The exit code, and the sentence when it is not 0."""
     try:
@@ -246,7 +246,7 @@ def _failed(log: logging.Logger, exit_code: int, sentence: str) -> tuple[int, st
     return exit_code, sentence
 
 
-def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int, told: Lineage | None, *, at_once: bool) -> NoReturn:
+def _end(receipt: dict[str, Any], launcher: launchers.Launcher, exit_code: int, told: Lineage | None, *, at_once: bool) -> NoReturn:
     if told is not None:
         told.measured(receipt)
     _print(receipt)  # after this a job says nothing more unless its launcher wants it: Airflow's DockerOperator takes the last line
@@ -255,7 +255,7 @@ def _end(receipt: dict[str, Any], launcher: report.Launcher, exit_code: int, tol
     if told is not None:
         told.finished(receipt)
     if receipt["verb"] == "run" and any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
-        from jobkit.report import trace  # noqa: PLC0415  only a job that is asked pays for it
+        from jobkit.telemetry import opentelemetry as trace  # noqa: PLC0415  only a job that is asked pays for it
 
         trace.finished(os.environ, receipt)
     if sys.stderr.isatty():

@@ -75,19 +75,19 @@ def build(
 
     def run_(job: Job, *, lake: str, replay: bool, patience: float, allow_shrinking: bool, **given: Any) -> None:  # noqa: ANN401
         """Ask the vendor and commit what it answers, partition by partition."""
-        from jobkit import fill  # noqa: PLC0415  describe fills nothing
+        from jobkit import extraction  # noqa: PLC0415  describe fills nothing
 
-        fill.run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay, allow_shrinking=allow_shrinking)
+        extraction.run(job, extractor(job, given, patience), asks(**given), lake=lake, replay=replay, allow_shrinking=allow_shrinking)
 
     def check_(job: Job, *, lake: str, replay: bool, patience: float, allow_shrinking: bool, **given: Any) -> None:  # noqa: ANN401, ARG001
-        from jobkit import fill  # noqa: PLC0415
+        from jobkit import extraction  # noqa: PLC0415
 
-        fill.check(extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
+        extraction.check(extractor(job, given, patience), asks(**given), lake=lake, replay=replay)
 
     def plan_(_job: Job, *, lake: str, replay: bool, **given: Any) -> list[dict[str, Any]]:  # noqa: ANN401, ARG001
-        from jobkit import fill  # noqa: PLC0415
+        from jobkit import extraction  # noqa: PLC0415
 
-        return fill.plan(asks(**given), lake=lake)
+        return extraction.plan(asks(**given), lake=lake)
 
     return command.build(
         package,

@@ -15,7 +15,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlencode
 
-from jobkit import answers, headers, logs, steps, urls
+from jobkit import answers, failpoints, headers, logs, urls
 from jobkit import body as bodies
 from jobkit.body import LaterError
 from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, UsageError
@@ -121,7 +121,7 @@ class Client:
         url = self.url(path, params)
         tries = TRIES if self.patience_s else 1
         for attempt in stamina.retry_context(on=patience, attempts=tries, timeout=self.patience_s or None, wait_initial=0.5, wait_max=20):
-            with attempt, steps.around("request"):
+            with attempt, failpoints.around("request"):
                 return self._once(url, known)
         raise AssertionError  # pragma: no cover  the loop returns or raises
 

@@ -17,7 +17,8 @@ from urllib.parse import quote, quote_plus
 import jobkit
 import pytest
 from jobkit import redaction
-from jobkit.report import dagster, files, lineage, prefect, stepfunctions, trace
+from jobkit.launchers import dagster, files, prefect, stepfunctions
+from jobkit.telemetry import openlineage, opentelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -261,9 +262,9 @@ def test_dagster_files_lineage_and_traces_get_no_secret(tmp_path: Path, monkeypa
     monkeypatch.setattr(files, "TERMINATION", tmp_path / "dagster")
     files.write({"FINELT_RECEIPT_FILE": str(tmp_path / "receipt"), "KUBERNETES_SERVICE_HOST": "h"}, RECEIPT, f"no {PLAIN}")
     declared = SimpleNamespace(name="j", hosts=(), reads=(), writes=())
-    told = lineage.Lineage({"OPENLINEAGE_URL": "http://h"}, declared, "0" * 32, "jobkit")  # type: ignore[arg-type]
+    told = openlineage.Lineage({"OPENLINEAGE_URL": "http://h"}, declared, "0" * 32, "jobkit")  # type: ignore[arg-type]
     told.finished(RECEIPT)
-    trace.finished({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h"}, RECEIPT)
+    opentelemetry.finished({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h"}, RECEIPT)
     written = [path.read_bytes() for path in tmp_path.iterdir()]
     assert (len(written), len(sent)) == (3, 2)
     assert all(PLAIN.encode() not in text and b"***" in text for text in [*written, *sent])

@@ -24,16 +24,16 @@ def run(
     job: Job, *, lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], warehouse: str, warehouse_password: str, workers: int
 ) -> None:
     """Load every commit the warehouse does not have yet."""
-    from load_warehouse import work  # noqa: PLC0415  psycopg and arro3 are slow to import and `describe` needs neither
+    from load_warehouse import runner  # noqa: PLC0415  psycopg and arro3 are slow to import and `describe` needs neither
 
-    work.run(job, lake, dataset, partition, warehouse, secrets.resolve(warehouse_password), workers)
+    runner.run(job, lake, dataset, partition, warehouse, secrets.resolve(warehouse_password), workers)
 
 
 def check(job: Job, *, lake: str, warehouse: str, warehouse_password: str, **_: Any) -> None:  # noqa: ANN401, ARG001
     """The warehouse lets us in and lets us make tables; the lake can be listed."""
-    from load_warehouse import work  # noqa: PLC0415
+    from load_warehouse import runner  # noqa: PLC0415
 
-    work.check(lake, warehouse, secrets.resolve(warehouse_password))
+    runner.check(lake, warehouse, secrets.resolve(warehouse_password))
 
 
 def plan(
@@ -47,9 +47,9 @@ def plan(
     **_: Any,  # noqa: ANN401
 ) -> list[dict[str, Any]]:
     """The partitions that would be loaded, from and to which commit."""
-    from load_warehouse import work  # noqa: PLC0415
+    from load_warehouse import runner  # noqa: PLC0415
 
-    return work.plan(lake, dataset, partition, warehouse, secrets.resolve(warehouse_password))
+    return runner.plan(lake, dataset, partition, warehouse, secrets.resolve(warehouse_password))
 
 
 main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from copy import copy as shallow
 from typing import TYPE_CHECKING, Any
 
-from jobkit import steps
+from jobkit import failpoints
 from jobkit.errors import BadDataError
 from psycopg import sql
 
@@ -85,10 +85,10 @@ def copy(
     statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)
     write = _rows if pgpq is None else _batches
     with (into or session.main).cursor() as cursor:
-        with steps.around("copy"), cursor.copy(statement) as stream:
+        with failpoints.around("copy"), cursor.copy(statement) as stream:
             for _ in write(stream, file):
                 session.keep_going()
-                steps.passed("within copy")
+                failpoints.passed("within copy")
         if cursor.rowcount != rows:
             raise BadDataError(f"{file.where}: the file has {cursor.rowcount:,} rows, its commit says {rows:,}; commit the partition again")
 
@@ -116,7 +116,7 @@ def pour(session: Session, source: sql.Composed, connection: psycopg.Connection[
     """Copy from a COPY TO on the main connection to a COPY FROM on another. The server sends row by row; many are handed on at once."""
     rows = bytearray()
     with (
-        steps.around("pour"),
+        failpoints.around("pour"),
         session.main.cursor() as out,
         connection.cursor() as into,
         out.copy(source) as reader,

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, TemporaryError
 from psycopg import sql
 
-from load_warehouse import clocks, copy, delta, leaves, ledger, parquet, tables, versions
+from load_warehouse import clocks, copy, file_diff, ledger, parquet, partitioning, restatement, tables
 from load_warehouse.copy import Parquet
 from load_warehouse.ledger import Bad, Load
+from load_warehouse.restatement import FORMER, FRESH, Change, Rows
 from load_warehouse.session import lock_key, locked, told, tried
 from load_warehouse.types import ROW_NUMBER
-from load_warehouse.versions import FORMER, FRESH, Change, Rows
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from jobkit.lake import Commit, History, Lake
 
-    from load_warehouse.delta import Left
-    from load_warehouse.leaves import Leaf, Scheme
+    from load_warehouse.file_diff import Left
     from load_warehouse.ledger import Entry
+    from load_warehouse.partitioning import Leaf, Scheme
     from load_warehouse.session import Session
     from load_warehouse.tables import Columns
 
@@ -143,7 +143,7 @@ def _load(session: Session, lake: Lake, commit: Commit, before: Commit | None, e
         return _note(session, load)
     where = f"{commit.dataset}/{commit.partition} commit {commit.number}"
     file = Parquet(lake.read(commit.data), where)
-    way = leaves.scheme(commit.leaf, file.columns, where)
+    way = partitioning.scheme(commit.leaf, file.columns, where)
     if missing := set(commit.key) - set(file.columns) or not commit.key:
         raise BadDataError(f"{where}: the file has no key column {missing or ''}; the commit says the key is {commit.key}")
     columns = tables.ensure(session, commit.dataset, file.columns, way, where)
@@ -155,7 +155,7 @@ def _load(session: Session, lake: Lake, commit: Commit, before: Commit | None, e
         return _first(session, file, target)
     try:
         return _later(session, file, target, _left(lake, before, file, target))
-    except versions.NotHeldError:
+    except restatement.NotHeldError:
         return _later(session, file, target, None)
 
 
@@ -175,7 +175,7 @@ def _note(session: Session, load: Load) -> Change:
 def _leaf(session: Session, file: Parquet, way: Scheme, load: Load) -> Leaf | None:
     """The leaf of a file's rows: of the rows before where there are none now, None where there never were any."""
     if not load.rows:
-        return leaves.Leaf(load.leaf, sql.SQL(""), sql.SQL("")) if load.leaf else None
+        return partitioning.Leaf(load.leaf, sql.SQL(""), sql.SQL("")) if load.leaf else None
     value = file.first_value(way.column)
     if value is None:
         raise BadDataError(f"{file.where}: column {way.column!r} is null in the first row; it says which leaf the rows belong to")
@@ -221,13 +221,13 @@ def _empty_leaf(session: Session, where: str, target: Target) -> None:
 
 def _left(lake: Lake, before: Commit | None, file: Parquet, target: Target) -> Left | None:
     """What of a commit differs from the one before; None where that cannot be told, or takes longer than to compare it all."""
-    if before is None or before.key != target.key or min(before.data.rows, target.load.rows) < delta.FEWEST:
+    if before is None or before.key != target.key or min(before.data.rows, target.load.rows) < file_diff.FEWEST:
         return None
     try:
         former = Parquet(lake.read(before.data), file.where)
     except BadDataError:  # gone or damaged: it is a short cut, no more
         return None
-    return delta.left(former, file, target.key) if former.columns == file.columns else None
+    return file_diff.left(former, file, target.key) if former.columns == file.columns else None
 
 
 def _later(session: Session, file: Parquet, target: Target, left: Left | None) -> Change:
@@ -237,11 +237,11 @@ def _later(session: Session, file: Parquet, target: Target, left: Left | None) -
     """
     columns, leaf, load, key = target
     if left:
-        versions.stage(session, columns, FORMER, left.former, left.former_rows)
-        versions.stage(session, columns, FRESH, left.fresh, left.fresh_rows)
+        restatement.stage(session, columns, FORMER, left.former, left.former_rows)
+        restatement.stage(session, columns, FRESH, left.fresh, left.fresh_rows)
         rows = Rows(left.fresh_rows, left.former_rows)
     else:
-        versions.stage(session, columns, FRESH, file, load.rows)
+        restatement.stage(session, columns, FRESH, file, load.rows)
         rows = Rows(load.rows, None)
     with ExitStack() as held:
         held.enter_context(locked(session, target.fence, shared=True))
@@ -250,32 +250,32 @@ def _later(session: Session, file: Parquet, target: Target, left: Left | None) -
             swap = _worth_swapping(session, load, change) and held.enter_context(tried(session, target.fence))
             if swap:
                 whole = file if change.added == load.rows else None
-                versions.build_beside(session, columns, leaf, target.stage, load, key, whole=whole)
+                restatement.build_beside(session, columns, leaf, target.stage, load, key, whole=whole)
             else:
-                versions.change_in_place(session, columns, leaf, load)
+                restatement.change_in_place(session, columns, leaf, load)
         if swap and not tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load)):
             tables.drop_stage(session, target.stage)
             with tables.transaction(session, load):
                 _compared(session, file, target, rows)
-                versions.change_in_place(session, columns, leaf, load)
+                restatement.change_in_place(session, columns, leaf, load)
     return change
 
 
 def _compared(session: Session, file: Parquet, target: Target, rows: Rows) -> Change:
     """What changes, in the open transaction. Raises BadDataError when two rows have one key."""
     columns, leaf, load, key = target
-    change = versions.compare(session, columns, leaf, load, key, rows, nulls=not file.with_nulls.isdisjoint(key))
+    change = restatement.compare(session, columns, leaf, load, key, rows, nulls=not file.with_nulls.isdisjoint(key))
     if change is not None:
         return change
-    versions.refuse_twice(session, key, file.where)
+    restatement.refuse_twice(session, key, file.where)
     if rows.former is not None:
-        raise versions.NotHeldError
+        raise restatement.NotHeldError
     everything = tuple(name for name in columns if name != ROW_NUMBER)  # the rows held were keyed otherwise: no two are alike in all
     session.execute(sql.SQL("drop table pg_temp.changed"))
-    return versions.compare(session, columns, leaf, load, everything, rows, nulls=True) or Change(0, 0)
+    return restatement.compare(session, columns, leaf, load, everything, rows, nulls=True) or Change(0, 0)
 
 
 def _worth_swapping(session: Session, load: Load, change: Change) -> bool:
     changes = change.added + change.closed
-    large = load.rows > 0 and changes >= max(versions.SWAP_ROWS, load.rows * versions.SWAP_PART)
+    large = load.rows > 0 and changes >= max(restatement.SWAP_ROWS, load.rows * restatement.SWAP_PART)
     return large and ledger.is_alone(session, load.dataset, load.partition, load.leaf or "")

@@ -8,7 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from jobkit import steps
+from jobkit import failpoints
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, RefusedError, StoppedError, TemporaryError
 from psycopg import sql
 
@@ -65,8 +65,8 @@ class Session:
         """All of it or nothing, on the main connection."""
         with self.main.transaction():
             yield
-            steps.passed("before commit")
-        steps.passed("after commit")
+            failpoints.passed("before commit")
+        failpoints.passed("after commit")
 
     def execute(self, statement: sql.Composed | sql.SQL) -> psycopg.Cursor[Any]:
         """Run a statement on the main connection. Values are literals in it: a name may hold a percent sign."""

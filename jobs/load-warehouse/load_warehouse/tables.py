@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from psycopg import errors, sql
 
-from load_warehouse.leaves import Leaf, Scheme, hash_leaf, range_leaf
+from load_warehouse.partitioning import Leaf, Scheme, hash_leaf, range_leaf
 from load_warehouse.session import LOCK_TIMEOUT_MS, lock_key, locked
 from load_warehouse.types import META, ROW_NUMBER, TEXT, without_collation
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from jobkit.receipt import Outcome
     from jobkit.store import Store
 
-    from publish_marts.changes import Changes
     from publish_marts.export import Exported, Mart
     from publish_marts.frames import Frames
     from publish_marts.publication import About, Pointer
+    from publish_marts.row_changes import Changes
     from publish_marts.terms import Audience
     from publish_marts.warehouse import Warehouse
 
@@ -149,7 +149,8 @@ def _changes(store: Store, previous: str | None, exported: Sequence[Exported]) -
     """Each mart's changes since the version before; its rows are read again only where they differ."""
     from io import BytesIO  # noqa: PLC0415
 
-    from publish_marts import changes, publication  # noqa: PLC0415
+    from publish_marts import publication  # noqa: PLC0415
+    from publish_marts import row_changes as changes  # noqa: PLC0415
 
     known = publication.catalogue(store, previous)["marts"] if previous else {}
     found = {}

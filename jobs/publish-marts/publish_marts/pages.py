@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from publish_marts import sections, tables
+from publish_marts import html_tables, sections
+from publish_marts.html_tables import Header, Table, headers
 from publish_marts.publication import About
-from publish_marts.tables import Header, Table, headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from publish_marts.changes import Changes
     from publish_marts.export import Exported
     from publish_marts.frames import Frames
+    from publish_marts.row_changes import Changes
     from publish_marts.sections import Section
 
 SAMPLE_ROWS = 20
@@ -55,9 +55,11 @@ def _publication(version: Version, exported: Sequence[Exported]) -> list[Section
     """What changed, and the files."""
     lead = f"Compared with version {version.previous}." if version.previous else "This is the first publication: everything is new."
     counts = ("Rows", "Added", "Removed", "Changed")
-    changes = [[_link(one.mart.name), tables.count(one.rows), *_told(version.changes[one.mart.name])] for one in exported]
+    changes = [[_link(one.mart.name), html_tables.count(one.rows), *_told(version.changes[one.mart.name])] for one in exported]
     sizes = ("Rows", "Parquet", "CSV", "JSON")
-    files = [[_link(one.mart.name), tables.count(one.rows), *_downloads(one), tables.grain(one.mart.description)] for one in exported]
+    files = [
+        [_link(one.mart.name), html_tables.count(one.rows), *_downloads(one), html_tables.grain(one.mart.description)] for one in exported
+    ]
     changed = Table("Rows since the last publication", headers("Mart", *counts, numbers=counts), changes)
     offered = Table("Files", headers("Mart", *sizes, _GRAIN, numbers=sizes, prose=(_GRAIN,)), files)
     return [
@@ -72,7 +74,7 @@ def withdrawn(document: Mapping[str, Any], *, docs: bool) -> bytes:
     version = Version(document["version"], document["previous"], docs, None, {}, _about(document))
     sizes = ("Rows", "Parquet", "CSV", "JSON")
     rows = [
-        [_link(name), tables.count(mart["rows"]), *_listed(mart["files"]), tables.grain(mart["description"])]
+        [_link(name), html_tables.count(mart["rows"]), *_listed(mart["files"]), html_tables.grain(mart["description"])]
         for name, mart in document["marts"].items()
     ]
     gone = Table("Withdrawn", headers("Mart"), [[name] for name in document["withdrawn"]])
@@ -118,7 +120,7 @@ _FILES = (
 
 
 def _told(changes: Changes) -> list[str]:
-    return [tables.count(number) if number else tables.NOTHING for number in (changes.added, changes.removed, changes.changed)]
+    return [html_tables.count(number) if number else html_tables.NOTHING for number in (changes.added, changes.removed, changes.changed)]
 
 
 def _link(mart: str) -> Markup:
@@ -127,23 +129,23 @@ def _link(mart: str) -> Markup:
 
 def _downloads(one: Exported) -> list[Markup]:
     link = Markup('<a href="./marts/{}" download>{}</a>')
-    return [link.format(file.path.name, tables.size(file.bytes)) for file in one.files]
+    return [link.format(file.path.name, html_tables.size(file.bytes)) for file in one.files]
 
 
 def _listed(files: Mapping[str, Any]) -> list[Markup]:
     link = Markup('<a href="./{}" download>{}</a>')
-    return [link.format(files[name]["path"], tables.size(files[name]["bytes"])) for name in ("parquet", "csv", "json")]
+    return [link.format(files[name]["path"], html_tables.size(files[name]["bytes"])) for name in ("parquet", "csv", "json")]
 
 
 def _mart(one: Exported) -> dict[str, Any]:
     """What the page of a mart shows."""
     code = Markup("<code>{}</code>")
-    columns = [[code.format(column.name), column.type, column.description or tables.NOTHING] for column in one.mart.columns]
+    columns = [[code.format(column.name), column.type, column.description or html_tables.NOTHING] for column in one.mart.columns]
     link = Markup('<a href="./{0}" download>{0}</a>')
-    files = [[link.format(file.path.name), tables.size(file.bytes), code.format(file.sha256)] for file in one.files]
+    files = [[link.format(file.path.name), html_tables.size(file.bytes), code.format(file.sha256)] for file in one.files]
     return {
         "one": one,
-        "rows": tables.count(one.rows),
+        "rows": html_tables.count(one.rows),
         "files": Table("Files", headers("File", "Size", "SHA-256", numbers=("Size",)), files),
         "columns": Table("Columns", headers("Column", "Type", "Meaning", prose=("Meaning",)), columns),
         "sample": _sample(one),
@@ -155,7 +157,7 @@ def _sample(one: Exported) -> Table:
     import pandas as pd  # noqa: PLC0415
 
     frame = pd.read_csv(one.path("csv"), nrows=SAMPLE_ROWS, dtype=str, keep_default_na=False)
-    heads = tuple(Header(column.name, number=tables.is_number(column.type)) for column in one.mart.columns)
+    heads = tuple(Header(column.name, number=html_tables.is_number(column.type)) for column in one.mart.columns)
     return Table(f"First {min(one.rows, SAMPLE_ROWS)} rows", heads, frame.to_numpy().tolist())
 
 

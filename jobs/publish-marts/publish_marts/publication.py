@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from jobkit.store import Store
 
-    from publish_marts.changes import Changes
     from publish_marts.export import Exported, Mart
+    from publish_marts.row_changes import Changes
     from publish_marts.terms import Audience
 
 POINTER, LANDING, SITE = "latest.json", "index.html", "site.json"

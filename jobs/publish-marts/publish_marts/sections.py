@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from publish_marts import charts
 from publish_marts.charts import Chart, Line, Tick
-from publish_marts.tables import NOTHING, Table, count, day, headers, number, percent, words
+from publish_marts.html_tables import NOTHING, Table, count, day, headers, number, percent, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

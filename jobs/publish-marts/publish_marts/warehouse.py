@@ -16,13 +16,13 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
 
-from publish_marts import ahead
+from publish_marts import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from publish_marts.ahead import Batches
+    from publish_marts.prefetch import Batches
 
 T = TypeVar("T")
 Sql = NewType("Sql", str)  # a piece of SQL in which every name and text is quoted
@@ -65,7 +65,7 @@ class Warehouse:
             statement.set_sql_query(sql)
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             handle, _ = _stoppable(statement.execute_query)
-            with ahead.read(handle, statement.cancel) as answer:
+            with prefetch.read(handle, statement.cancel) as answer:
                 yield answer
 
     def columns(self, sql: str) -> dict[str, list[Any]]:
@@ -185,7 +185,7 @@ def _told(where: str) -> Iterator[None]:
         if known := _error(str(error), error.sqlstate, where):
             raise known from None
         raise
-    except ahead.BrokenError as error:
+    except prefetch.BrokenError as error:
         raise TemporaryError(f"the warehouse {where} broke off: {error}; try again") from None
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from publish_marts import pages, publication, sections, tables
-from publish_marts.changes import Changes
+from publish_marts import html_tables, pages, publication, sections
 from publish_marts.export import Column, Exported, File, Mart
 from publish_marts.frames import Frames
 from publish_marts.pages import Version
+from publish_marts.row_changes import Changes
 
 ABOUT = publication.About(
     "internal",
@@ -279,7 +279,7 @@ def test_changes_name_the_version_they_are_counted_from(exported: list[Exported]
     assert "Compared with version 0ld." in page
     row = re.search(r'<tr><th scope="row" class="w"><a href="./marts/fct_yield.html">fct_yield</a></th>(.*?)</tr>', page)
     assert row
-    assert re.findall(r'<td class="n">(.*?)</td>', row[1])[1:] == ["1", tables.NOTHING, "2"]
+    assert re.findall(r'<td class="n">(.*?)</td>', row[1])[1:] == ["1", html_tables.NOTHING, "2"]
 
 
 def test_the_same_frames_give_the_same_bytes(frames: Frames, exported: list[Exported]) -> None:
@@ -292,12 +292,12 @@ def test_the_same_frames_give_the_same_bytes(frames: Frames, exported: list[Expo
         (1234.5, 2, "1,234.50"),
         (-0.5, 1, "\N{MINUS SIGN}0.5"),
         (-0.001, 2, "0.00"),
-        (None, 2, tables.NOTHING),
-        (float("nan"), 2, tables.NOTHING),
+        (None, 2, html_tables.NOTHING),
+        (float("nan"), 2, html_tables.NOTHING),
     ],
 )
 def test_numbers_are_written_as_people_read_them(value: float | None, decimals: int, text: str) -> None:
-    assert tables.number(value, decimals) == text
+    assert html_tables.number(value, decimals) == text
 
 
 def test_a_page_says_what_is_left_out_whose_data_they_are_and_under_which_terms(exported: list[Exported]) -> None:

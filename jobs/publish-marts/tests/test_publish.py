@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from jobkit import logs, receipt, report
+from jobkit import launchers, logs, receipt
 from jobkit import store as stores
 from jobkit.command import Job
 from jobkit.declaration import of_package
@@ -400,7 +400,7 @@ def test_a_site_in_s3_is_the_same_site(publish: Publisher, monkeypatch: pytest.M
         for outcome in ("committed", "unchanged"):
             account = receipt.Account(of_package("publish_marts"), "run")
             run(
-                Job(account, report.Plain(), logs.set_up(lambda _: None)),
+                Job(account, launchers.Plain(), logs.set_up(lambda _: None)),
                 site="s3://shelf/site",
                 docs=None,
                 marts=(),

@@ -14,8 +14,8 @@ from jobkit.errors import RefusedError, TemporaryError, UsageError
 from jobkit.store import open_store
 from moto import mock_aws
 from publish_marts import publication, site, withdrawal
-from publish_marts.changes import Changes
 from publish_marts.export import Column, Exported, File, Mart
+from publish_marts.row_changes import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

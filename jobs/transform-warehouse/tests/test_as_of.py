@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg2.errors
 import pytest
-from transform_warehouse import as_of, books
+from transform_warehouse import as_of, build_log
 from transform_warehouse.as_of import Model
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def models(database: str, *, columns: str = "ticker, close", mart: str = "ticker
 
 
 def refresh(warehouse: Warehouse, wanted: Sequence[Model]) -> None:
-    with books.opened(warehouse.url, warehouse.password) as book:
+    with build_log.opened(warehouse.url, warehouse.password) as book:
         as_of.refresh(book, LOG, wanted, SOURCES, database(warehouse))
 
 
@@ -112,7 +112,7 @@ def test_a_change_that_fails_midway_leaves_every_view_as_it_was(warehouse: Wareh
     refresh(warehouse, models(database(warehouse)))
     before = warehouse.rows(VIEWS)
     broken = models(database(warehouse), columns="ticker, close + 1 as close", mart="ticker, no_such_column as close")
-    with books.opened(warehouse.url, warehouse.password) as book, pytest.raises(psycopg2.errors.UndefinedColumn):
+    with build_log.opened(warehouse.url, warehouse.password) as book, pytest.raises(psycopg2.errors.UndefinedColumn):
         as_of.refresh(book, LOG, broken, SOURCES, database(warehouse))
     assert warehouse.rows(VIEWS) == before
     assert known(warehouse, "2013-06-01 00:00Z") == [("A", 11), ("B", 5)]

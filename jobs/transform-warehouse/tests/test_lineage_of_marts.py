@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from transform_warehouse import books, lineage
+from transform_warehouse import build_log, lineage
 from transform_warehouse import project as projects
 from transform_warehouse.lineage import Relation
 
@@ -180,7 +180,7 @@ def test_marts_whose_lineage_nobody_wrote_down_are_built_again(warehouse: Wareho
             "create schema ops; create schema marts; create table ops.transforms (transform_id int, fingerprint text, ended_at timestamptz)"
         )
         connection.execute("insert into ops.transforms values (1, 'same', now())")
-        with books.opened(warehouse.url, warehouse.password) as book:
+        with build_log.opened(warehouse.url, warehouse.password) as book:
             assert not book.is_current("same", [])
             connection.execute("alter table ops.transforms add column lineage jsonb")
             assert not book.is_current("same", [])

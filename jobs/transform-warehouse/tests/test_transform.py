@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
-from transform_warehouse import books
+from transform_warehouse import build_log
 from transform_warehouse import project as projects
 from transform_warehouse.moment import Moment
 
@@ -305,7 +305,7 @@ def test_credentials_and_places_that_are_wrong_are_told_apart(
     ],
 )
 def test_what_postgres_says_becomes_the_right_error(said: str, error: type[Exception]) -> None:
-    told = books.told(said, "postgresql://finelt@h:5432/finelt")
+    told = build_log.told(said, "postgresql://finelt@h:5432/finelt")
     assert type(told) is error
     assert "h:5432/finelt" in str(told)
 
@@ -342,7 +342,7 @@ def test_another_as_of_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("verb", ["run", "check", "plan"])
 def test_an_as_of_is_past_by_the_warehouses_clock(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], verb: str) -> None:
-    with books.opened(warehouse.url, warehouse.password) as book:
+    with build_log.opened(warehouse.url, warehouse.password) as book:
         now = book.rows("select clock_timestamp() as now")[0]["now"]
     for ahead in ("9999-12-31T23:59:59.999999-15:59", (now + timedelta(hours=1)).isoformat()):
         ended_ = ended(job(verb, "--as-of", ahead))

@@ -31,12 +31,12 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
 
     from jobkit import secrets, store  # noqa: PLC0415
 
-    from transform_warehouse import books, lineage, moment  # noqa: PLC0415
+    from transform_warehouse import build_log, lineage, moment  # noqa: PLC0415
     from transform_warehouse import project as projects  # noqa: PLC0415
 
     root, password = projects.find(project), secrets.resolve(warehouse_password)
     shelf = store.open_store(docs) if docs else None
-    with books.opened(warehouse, password) as book:
+    with build_log.opened(warehouse, password) as book:
         moment.check_passed(book, as_of)
         book.wait_for_turn(job.log)
         made_of = book.fingerprint(projects.fingerprint(root), as_of)
@@ -72,16 +72,16 @@ def check(
     from jobkit import secrets, store  # noqa: PLC0415
     from jobkit.errors import MisconfiguredError  # noqa: PLC0415
 
-    from transform_warehouse import books, moment  # noqa: PLC0415
+    from transform_warehouse import build_log, moment  # noqa: PLC0415
     from transform_warehouse import project as projects  # noqa: PLC0415
 
     projects.find(project)
     if docs:
         store.open_store(docs).exists(DOCS)
-    with books.opened(warehouse, secrets.resolve(warehouse_password)) as book:
+    with build_log.opened(warehouse, secrets.resolve(warehouse_password)) as book:
         moment.check_passed(book, as_of)
         if missing := book.missing_right(SCHEMAS):
-            raise MisconfiguredError(f"{books.where_is(warehouse)}: the job's user lacks {missing}; grant it, as scripts/roles does")
+            raise MisconfiguredError(f"{build_log.where_is(warehouse)}: the job's user lacks {missing}; grant it, as scripts/roles does")
 
 
 def plan(
@@ -90,11 +90,11 @@ def plan(
     """Each mart, and whether it would be built."""
     from jobkit import secrets  # noqa: PLC0415
 
-    from transform_warehouse import books, moment  # noqa: PLC0415
+    from transform_warehouse import build_log, moment  # noqa: PLC0415
     from transform_warehouse import project as projects  # noqa: PLC0415
 
     root = projects.find(project)
-    with books.opened(warehouse, secrets.resolve(warehouse_password)) as book:
+    with build_log.opened(warehouse, secrets.resolve(warehouse_password)) as book:
         moment.check_passed(book, as_of)
         current = book.is_current(book.fingerprint(projects.fingerprint(root), as_of), projects.marts(root))
     return [{"dataset": f"marts.{mart}", "action": "none" if current else "build"} for mart in projects.marts(root)]

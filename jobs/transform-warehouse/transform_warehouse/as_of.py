@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from transform_warehouse.books import Books
+    from transform_warehouse.build_log import Books
 
 MARTS, INTERNAL = "as_of", "as_of_internal"
 SCHEMAS = {

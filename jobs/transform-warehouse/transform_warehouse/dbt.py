@@ -12,11 +12,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from dbt.cli.main import dbtRunner, dbtRunnerResult
-from jobkit import steps
+from jobkit import failpoints
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
 from psycopg2 import sql  # type: ignore[import-untyped]
 
-from transform_warehouse import books, lineage
+from transform_warehouse import build_log, lineage
 from transform_warehouse.as_of import Model
 from transform_warehouse.aside import aside
 
@@ -45,14 +45,14 @@ TEMPORARY = re.compile(
 
 def name_warehouse(warehouse: str, password: str) -> None:
     """Nothing; profiles.yml finds the warehouse in the environment of this process, which starts no other."""
-    parts = books.parts(warehouse)
+    parts = build_log.parts(warehouse)
     os.environ.update(
         FINELT_DBT_HOST=parts["host"],
         FINELT_DBT_PORT=parts["port"],
         FINELT_DBT_USER=parts["user"],
         FINELT_DBT_DATABASE=parts["dbname"],
         FINELT_DBT_SSLMODE=parts["sslmode"],
-        FINELT_DBT_APPLICATION=books.APPLICATION,
+        FINELT_DBT_APPLICATION=build_log.APPLICATION,
         DBT_ENV_SECRET_FINELT_PASSWORD=password,
     )
 
@@ -91,7 +91,7 @@ def invoke(
 
 
 def build(
-    job: Job, warehouse: books.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
+    job: Job, warehouse: build_log.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
 ) -> list[Model]:
     """Build and test every model and record what became of each mart; gives seeds and models in the order of their building.
 
@@ -139,7 +139,7 @@ class _Listener:
         if event.info.name == "LogStartLine":
             self._total = event.data.total
         elif event.info.name == "NodeFinished":
-            steps.passed(f"after {event.data.node_info.resource_type}")
+            failpoints.passed(f"after {event.data.node_info.resource_type}")
             self._done += 1
             self._job.progress(self._done, max(self._total, self._done), event.data.node_info.node_name)
 
@@ -158,7 +158,7 @@ def _record(job: Job, results: Sequence[RunResult]) -> None:
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})
 
 
-def _warn(job: Job, warned: Sequence[RunResult], warehouse: books.Books, manifest: Manifest) -> None:
+def _warn(job: Job, warned: Sequence[RunResult], warehouse: build_log.Books, manifest: Manifest) -> None:
     """Log the tests that found doubtful data, with a few rows of each, and put them into the receipt. They stop nothing."""
     job.details["warnings"] = [_failed_test(result, warehouse, manifest) for result in warned[:WARNINGS]]
     for warning in job.details["warnings"]:
@@ -169,7 +169,7 @@ def _of_kind(results: Sequence[RunResult], kind: str) -> list[RunResult]:
     return [result for result in results if str(result.node.resource_type) == kind]
 
 
-def _explained(failed: list[RunResult], warehouse: books.Books, manifest: Manifest) -> JobError | RuntimeError:
+def _explained(failed: list[RunResult], warehouse: build_log.Books, manifest: Manifest) -> JobError | RuntimeError:
     """The failures in one sentence. A model's comes before a test's, as it may be its cause."""
     broken = [result for result in failed if result.status != "fail"]
     if not broken:
@@ -185,7 +185,7 @@ def _explained(failed: list[RunResult], warehouse: books.Books, manifest: Manife
     return RuntimeError(sentence)
 
 
-def _failed_test(result: RunResult, warehouse: books.Books, manifest: Manifest) -> str:
+def _failed_test(result: RunResult, warehouse: build_log.Books, manifest: Manifest) -> str:
     """The test and a few of the rows it failed on, unless they may hold confidential values."""
     statement, failures = getattr(result.node, "compiled_code", ""), result.failures or 0
     if not lineage.shows_values(manifest, result.node.unique_id):

@@ -12,7 +12,7 @@ from jobkit.errors import UsageError
 if TYPE_CHECKING:
     from click import Context, Parameter
 
-    from transform_warehouse.books import Books
+    from transform_warehouse.build_log import Books
 
 FORM = re.compile(
     r"(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]"

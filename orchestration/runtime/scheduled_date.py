@@ -1,0 +1,22 @@
+"""The day that a run is for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from prefect.runtime import flow_run
+
+from orchestration.deployments.schedules import TODAY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def dated(options: Mapping[str, object], timezone: str) -> dict[str, object]:
+    """The options, `today` in them replaced by the day for which this run was scheduled, as it is called in a time zone.
+
+    A run that starts late, even days later, is still for its own day.
+    """
+    today = str(flow_run.scheduled_start_time.astimezone(ZoneInfo(timezone)).date())
+    return {name: today if value == TODAY else value for name, value in options.items()}

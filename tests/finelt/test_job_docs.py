@@ -1,0 +1,69 @@
+"""The page of a job says what the job, its contracts and its roles say."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from jobkit.errors import EXIT_CODES
+
+from finelt import job_docs
+from jobs.catalogue import JobSpec, catalogue
+from orchestration.deployments import register
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+every_job = pytest.mark.parametrize("spec", catalogue(), ids=lambda spec: spec.name)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("pages")
+    result = CliRunner().invoke(job_docs.main, ["--to", str(folder)])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@every_job
+def test_a_page_says_options_secrets_hosts_licence_and_every_exit_code(spec: JobSpec, pages: Path) -> None:
+    text = (pages / f"{spec.name}.md").read_text()
+    options = register.described(register.installed([spec]))[spec.name]["options"]
+    for name in options["properties"]:
+        assert f"`--{name.replace('_', '-')}`" in text
+    for name in options["required"]:
+        assert f"`--{name.replace('_', '-')}` (required)" in text
+    assert all(f"| {code} | {told} |" in text for code, told in EXIT_CODES.items())
+    assert all(host in text for host in spec.hosts)
+    assert all(f"the secret behind `--{name.replace('_', '-')}`" in text for name in spec.secrets)
+    datasets = sum(dataset.startswith("raw/") for dataset in spec.writes)
+    assert [text.count(words) for words in ("Licence: ", "Classification: ", "Redistribution: ", "Marts made of it are published ")] == [
+        datasets
+    ] * 4
+    assert ("published to nobody" in text) == ("raw/custodian_positions" in spec.writes)
+    assert ("internal audience only" in text) == (spec.vendor in ("tiingo", "massive"))
+
+
+@every_job
+def test_the_rights_on_a_page_are_those_of_the_roles(spec: JobSpec) -> None:
+    infra_jobs = pytest.importorskip("infra.jobs", reason="what infra/ needs is not installed; scripts/setup infra")
+    told = [line for line in job_docs.privileges(spec) if "<lake>" in line]
+    for prefix, actions in infra_jobs.lake_prefixes(spec).items():
+        if prefix.startswith("lake/"):
+            (line,) = (line for line in told if f"<{prefix.replace('lake/', 'lake>/', 1)}*`" in line)
+            assert ("s3:PutObject" in line) == ("s3:PutObject" in actions)
+            told.remove(line)
+    assert told == []
+
+
+@pytest.mark.parametrize("spec", [spec for spec in catalogue() if spec.hosts], ids=lambda spec: spec.name)
+def test_a_page_says_what_the_vendors_answers_mean_and_how_large_they_may_be(spec: JobSpec, pages: Path) -> None:
+    text = (pages / f"{spec.name}.md").read_text()
+    described = register.described(register.installed([spec]))[spec.name]
+    for meaning in described["answers"]:
+        assert f"{meaning['source']}, as of {meaning['seen']}" in text
+        assert re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", meaning["seen"])
+    assert "| 401 or 403 otherwise |" in text
+    assert f"{described['resources']['max_body_bytes']:,} bytes" in text

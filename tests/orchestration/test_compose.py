@@ -1,0 +1,271 @@
+"""The stack of docker-compose.yml: what its file promises, and the daily flow on it from end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shlex
+import socket
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from images import docker_cli
+from jobs.catalogue import catalogue
+from orchestration.compose import command, provision, run_flow
+from orchestration.compose import settings as facts
+from orchestration.console import reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestration.local.postgres import Postgres
+    from tests.fixtures_demo import Story
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = [command.FILE, command.STAND_INS]
+UP_WITHIN_S = 120
+JOBS = {spec.name for spec in catalogue() if "drop" not in spec.reads}  # nobody drops a file here
+RUN = """
+import pathlib, sys
+from orchestration import run
+from orchestration.compose import command
+command.ENV_FILE = pathlib.Path(sys.argv.pop(1))
+run.main(prog_name="scripts/run")
+"""
+
+
+def services(name: str) -> dict[str, dict[str, Any]]:
+    document = yaml.safe_load((REPOSITORY / name).read_text())
+    return dict(document["services"])
+
+
+def test_only_this_machine_reaches_the_stack() -> None:
+    ports = [port for name in FILES for service in services(name).values() for port in service.get("ports", [])]
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:${FINELT_") for port in ports)
+
+
+def test_what_is_pulled_is_pinned_by_digest_and_the_rest_is_ours() -> None:
+    for service in services(command.FILE).values():
+        assert re.fullmatch(r"[\w./-]+:[\w.]+@sha256:[0-9a-f]{64}|\$\{FINELT_\w+_IMAGE\}", service["image"])
+
+
+def test_no_password_stands_in_a_file() -> None:
+    for name in FILES:
+        for service in services(name).values():
+            for variable, value in service.get("environment", {}).items():
+                if re.search("PASSWORD|SECRET|AUTH|KEY", variable):
+                    assert value is None or re.fullmatch(r"\$\{FINELT_\w+(:\?[^}]*)?\}", value), (name, variable)
+
+
+def test_every_service_is_looked_after_and_keeps_its_data_in_a_named_volume() -> None:
+    document = yaml.safe_load((REPOSITORY / command.FILE).read_text())
+    for name, service in document["services"].items():
+        assert name == "prepare" or service["healthcheck"]["test"], name
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert source in document["volumes"] or source == command.SOCKET, (name, volume)
+
+
+def test_the_environment_file_is_ours_alone_and_git_does_not_take_it(tmp_path: Path) -> None:
+    command.write(tmp_path / ".env", {"A": "b=c", "D": ""})
+    assert command.read(tmp_path / ".env") == {"A": "b=c", "D": ""}
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+    assert command.read(tmp_path / "nowhere") == {}
+    assert subprocess.run(["git", "check-ignore", "-q", ".env"], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_without_a_stack_the_run_says_what_to_do(tmp_path: Path) -> None:
+    with reporter.Teller() as teller:
+        assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
+    (tmp_path / ".env").write_text("FINELT_PREFECT_PORT=9\nFINELT_PREFECT_AUTH=a:b\nCOMPOSE_PROJECT_NAME=x\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_flow, "ANSWERS_WITHIN_S", 0)
+        with reporter.Teller() as teller:
+            assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
+
+
+def test_a_pool_that_is_none_is_refused() -> None:
+    told = CliRunner().invoke(run_flow.main, ["--pool", "kubernetes"])
+    assert told.exit_code == 2
+    assert "docker" in told.output
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack of its own: other names and ports than a person's."""
+
+    env_file: Path
+    settings: dict[str, str]
+
+    def compose(self, *words: str) -> str:
+        done = subprocess.run(command.compose(self.env_file, words), capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    def health(self, service: str) -> str:
+        container = self.compose("ps", "--quiet", service).strip()
+        return docker_cli.docker("inspect", "--format", "{{.State.Health.Status}}", container)
+
+    def run_containers(self) -> list[dict[str, Any]]:
+        wanted = ("--filter", f"network={self.settings['COMPOSE_PROJECT_NAME']}", "--filter", "label=io.prefect.flow-run-id")
+        return list(json.loads(docker_cli.docker("inspect", *docker_cli.docker("ps", "--all", "--quiet", *wanted).split())))
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return str(listening.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    env_file = tmp_path_factory.mktemp("compose") / "env"
+    known = {"COMPOSE_PROJECT_NAME": f"finelt-test-{secrets.token_hex(4)}", **{name: free_port() for name in command.PORTS}}
+    values = command.settings(known, stand_ins=True)
+    assert command.settings(values, stand_ins=True) == values  # again: the same passwords, the same images
+    command.write(env_file, values)
+    made = Stack(env_file, values)
+    try:
+        made.compose("up", "--detach")
+        deadline = time.monotonic() + UP_WITHIN_S
+        while made.health("worker") != "healthy":
+            assert time.monotonic() < deadline, made.compose("logs", "--tail", "30")
+            time.sleep(0.5)
+        yield made
+    finally:
+        command.remove_runs(values["COMPOSE_PROJECT_NAME"])
+        made.compose("down", "--volumes", "--timeout", "3")
+
+
+@pytest.mark.docker
+def test_the_flow_on_the_stack_gives_the_marts_of_the_demo_byte_for_byte(stack: Stack, story: Story, tmp_path: Path) -> None:
+    """Each step in a container of its own, hardened, with the job's secrets and none of the server's."""
+    for status in ("done", "unchanged"):
+        with reporter.Teller() as teller:
+            assert run_flow.run(stack.env_file, facts.POOL, tmp_path, teller) == 0, stack.compose("logs", "--tail", "50")
+        receipts = [json.loads(line) for line in (tmp_path / "receipts.jsonl").read_text().splitlines()]
+        (tmp_path / "receipts.jsonl").unlink()
+        assert {receipt["job"]: receipt["status"] for receipt in receipts} == dict.fromkeys(JOBS, status)
+    marts = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.glob("site/v/*/marts/*") if path.suffix != ".html"}
+    theirs = {
+        path.relative_to(story.directory): path.read_bytes()
+        for path in story.directory.glob("site/v/*/marts/*")
+        if path.suffix != ".html"  # pages tell when they were published
+    }
+    assert len(marts) > len(JOBS)
+    assert marts == theirs
+    _look_into_the_containers(stack)
+
+
+def _look_into_the_containers(stack: Stack) -> None:
+    containers = stack.run_containers()
+    images = {container["Config"]["Image"].partition(":")[0] for container in containers}
+    assert images == {f"finelt/{name}" for name in ("orchestration", *JOBS)}
+    for container in containers:
+        host, environ = container["HostConfig"], "\n".join(container["Config"]["Env"])
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        assert host["SecurityOpt"] == ["no-new-privileges"]
+        assert host["Memory"] > 0
+        assert "PREFECT_SERVER" not in environ
+        for name in ("FINELT_POSTGRES_PASSWORD", "FINELT_WAREHOUSE_PASSWORD", "FINELT_S3_SECRET_KEY"):
+            assert stack.settings[name] not in json.dumps(container), name
+        flow = "finelt/orchestration" in container["Config"]["Image"]
+        assert [mount["Destination"] for mount in container["Mounts"]] == ([] if flow else [facts.SECRETS])
+
+
+@pytest.mark.docker
+def test_a_role_of_the_warehouse_cannot_read_prefects_database(stack: Stack) -> None:
+    connecting = "asyncpg.connect(host='postgres', user='reader', database='prefect', password=sys.argv[1])"
+    ask = f"import asyncio, asyncpg, sys; asyncio.run({connecting})"
+    words = ["exec", "-T", "prefect", "python", "-c", ask, stack.settings["FINELT_WAREHOUSE_PASSWORD"]]
+    done = subprocess.run(command.compose(stack.env_file, words), capture_output=True, text=True, check=False)
+    assert "permission denied for database" in done.stderr
+
+
+@pytest.mark.docker
+def test_starting_a_stack_again_keeps_its_data_and_passwords(stack: Stack) -> None:
+    command.write(stack.env_file, command.settings(command.read(stack.env_file), stand_ins=True))
+    assert command.read(stack.env_file) == stack.settings
+    stack.compose("up", "--detach")
+    assert stack.health("worker") == "healthy"
+
+
+def told_in_the_pages() -> list[str]:
+    """The commands of docs/operations.md that are for this stack, in their order."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh compose\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.docker
+def test_what_operations_tells_to_do_works_on_the_stack(stack: Stack, tmp_path: Path) -> None:
+    said = {}
+    for line in told_in_the_pages():
+        program, *words = shlex.split(line)
+        assert program == "./scripts/run"
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, str(stack.env_file), *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
+        said[line] = done.stdout
+    (again,) = [text for line, text in said.items() if "--again" in line]
+    assert re.search(r"extract-\S+ .*unchanged", again)  # asked for once more, and the vendors say the same
+    (plan,) = [text for line, text in said.items() if "--plan-only" in line]
+    assert "load-warehouse" not in plan
+    assert "tab=Artifacts" in plan
+
+
+def test_the_warehouse_of_an_earlier_version_gets_roles_and_its_owner_may_no_longer_log_in(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """There, one role called finelt owned the database, and every job came as it."""
+    host, port = postgres_server.host, postgres_server.port
+    monkeypatch.setattr(facts, "WAREHOUSE_HOST", host)
+    monkeypatch.setattr(facts, "WAREHOUSE", "compose_old")
+    monkeypatch.setattr(facts, "ROLES", str(tmp_path / "roles"))
+    monkeypatch.setattr(facts, "JOB_USER", os.getuid())
+    monkeypatch.setenv("PGPORT", str(port))
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+        admin.execute("create role postgres superuser login password 'mighty'")
+        admin.execute("create role compose_old login password 'old'")
+        admin.execute("create database compose_old owner compose_old")
+        admin.execute("create database prefect")
+        try:
+            with psycopg.connect(host=host, user="compose_old", password="old", dbname="compose_old", autocommit=True) as owner:
+                owner.execute("create schema raw; create table raw.t as select 1 as a")
+                owner.execute("create schema marts; create view marts.v as select 2 as b")
+            for _ in range(2):  # again: other passwords, the same rights
+                provision.warehouse("mighty", "for-people")
+                password = (tmp_path / "roles" / "load-warehouse").read_text()
+                with psycopg.connect(host=host, user="load-warehouse", password=password, dbname="compose_old", autocommit=True) as load:
+                    load.execute("alter table raw.t add column if not exists c int")
+            with psycopg.connect(host=host, user="reader", password="for-people", dbname="compose_old") as reader:
+                assert reader.execute("select b from marts.v").fetchone() == (2,)
+            for user, database in (("compose_old", "compose_old"), ("reader", "prefect")):
+                with pytest.raises(psycopg.OperationalError, match="not permitted to log in|permission denied for database"):
+                    psycopg.connect(host=host, user=user, password="old" if user == "compose_old" else "for-people", dbname=database)
+        finally:
+            admin.execute("drop database compose_old with (force)")
+            admin.execute("drop database prefect with (force)")
+            admin.execute("drop role compose_old")
+            postgres_server.prepare_roles()  # its own passwords again
+            admin.execute("drop role postgres")

@@ -1,0 +1,291 @@
+"""The infrastructure's own task definitions, run by Prefect's own ECS worker: the daily flow, and every way a task can end."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from images import docker_cli
+from images.plan import SERVICES
+from infra.testing.mock_engine import graph
+from jobs.catalogue import REPOSITORY, catalogue
+from orchestration.console import follow
+from orchestration.ecs import register_stack, task_failures
+from orchestration.local import prefect_server, processes
+from orchestration.local.sample_parameters import sample
+from tests.orchestration import fargate as aws
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from jobkit.launchers.prefect import Api
+
+    from orchestration.local.postgres import Postgres
+    from tests.fixtures_demo import Story
+
+LAKE, SITE = "finelt-dev-lake-123456789012", "finelt-dev-site-123456789012"
+JOB = "extract-ecb-fx-rates"
+CANARY = "canary-5b21"
+WAREHOUSE_JOBS = [spec.name for spec in catalogue() if "warehouse_password" in spec.secrets]
+WITHIN_S = 90
+ARN = "arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{}:1"
+DEFINITION = ("family", "cpu", "memory", "networkMode", "requiresCompatibilities", "runtimePlatform", "taskRoleArn", "executionRoleArn")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs, and what a flow on it is given."""
+
+    api: Api
+    fargate: aws.Fargate
+    parameters: dict[str, Any]
+    definitions: dict[str, dict[str, Any]]
+    waiting: str
+    worker: processes.Program
+
+    def variant(self, name: str, **container: object) -> str:
+        """The ARN of a job's task definition under another name, with its container changed."""
+        told = self.definitions[JOB]
+        changed = [{**told["containerDefinitions"][0], **container}]
+        answer = self.fargate.client("ecs").register_task_definition(**{**told, "family": name, "containerDefinitions": changed})
+        return str(answer["taskDefinition"]["taskDefinitionArn"])
+
+    def start(self, *, arn: str | None = None, **options: object) -> str:
+        """The id of a new run of the job, of a day, on a task definition of its own; several at once, whatever its vendor's limit."""
+        told = {"lake": self.parameters["lake"], "start": "2012-01-02", "end": "2012-01-02", **options}
+        found = self.api.call("GET", f"/deployments/name/{JOB}/ecs")
+        wanted = {"parameters": told, "work_queue_name": "default", "job_variables": {"task_definition_arn": arn} if arn else {}}
+        return str(self.api.call("POST", f"/deployments/{found['id']}/create_flow_run", wanted)["id"])
+
+    def state(self, run_id: str) -> dict[str, Any]:
+        return dict(self.api.call("GET", f"/flow_runs/{run_id}")["state"])
+
+    def ending(self, run_id: str, *wanted: str) -> tuple[str, str]:
+        """The state in which a run ends, and its sentence."""
+        deadline = time.monotonic() + WITHIN_S
+        while (state := self.state(run_id))["type"] not in (wanted or follow.FINAL):
+            self.worker.check()
+            assert time.monotonic() < deadline, f"{state['type']}: {state['message']}; {self.worker.last_words()}"
+            time.sleep(0.2)
+        return str(state["type"]), str(state["message"])
+
+
+def definitions() -> dict[str, dict[str, Any]]:
+    """What infra/ asks AWS for, by the name of the task, as botocore takes it."""
+    made = {}
+    for resource in graph("dev").of("ecs/taskDefinition:TaskDefinition"):
+        told = {key: resource.inputs[key] for key in DEFINITION}
+        told["runtimePlatform"] = {key: value for key, value in told["runtimePlatform"].items() if value}
+        made[resource.name.removeprefix("finelt-dev-")] = {
+            **told,
+            "containerDefinitions": json.loads(resource.inputs["containerDefinitions"]),
+        }
+    return made
+
+
+def furnish(fargate: aws.Fargate, made: dict[str, dict[str, Any]], auth: str, token: str) -> None:
+    """The rest of the stack that tasks need, by the names that infra/ gives it."""
+    ecs = fargate.client("ecs")
+    ecs.create_cluster(clusterName="finelt-dev")
+    for told in made.values():
+        ecs.register_task_definition(**told)
+    fargate.queue = fargate.client("sqs").create_queue(QueueName="finelt-dev-task-events")["QueueUrl"]
+    for bucket in (LAKE, SITE):
+        fargate.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    keep = fargate.client("secretsmanager").create_secret
+    keep(Name="finelt-dev/prefect/auth", SecretString=auth)
+    for job in WAREHOUSE_JOBS:
+        keep(Name=f"finelt-dev/{job}/warehouse_password")
+    for job in ("extract-tiingo-prices", "extract-massive-daily-prices"):
+        keep(Name=f"finelt-dev/{job}/token", SecretString=token)
+
+
+def start_worker(
+    fargate: aws.Fargate, made: dict[str, dict[str, Any]], prefect: prefect_server.Server, directory: Path
+) -> processes.Program:
+    """The worker as its own task definition starts it."""
+    (container,) = made["worker"]["containerDefinitions"]
+    environment = {entry["name"]: entry["value"] for entry in container["environment"]}
+    environment |= {entry["name"]: fargate.secret(entry["valueFrom"]) for entry in container["secrets"]}
+    environment["PREFECT_PROFILES_PATH"] = str(REPOSITORY / environment["PREFECT_PROFILES_PATH"].removeprefix("/app/source/"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        environment["PREFECT_WORKER_WEBSERVER_PORT"] = str(free.getsockname()[1])
+    environment |= {"PYTHONPATH": str(REPOSITORY), "PREFECT_API_URL": prefect.api().url, **fargate.environment}
+    return processes.start("ECS worker", [sys.executable, *container["command"][1:]], directory, environment)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("ecs")
+    here = docker_cli.Surroundings.of(os.environ)
+    images = {f"finelt-dev-{spec.name}": docker_cli.build(spec, here) for spec in [*catalogue(), *SERVICES]}
+    made = definitions()
+    with ExitStack() as ends, pytest.MonkeyPatch.context() as patch:
+        fargate, moto = aws.start(images, patch)
+        ends.callback(moto.stop)
+        ends.callback(fargate.close)
+        prefect = prefect_server.start(directory)
+        ends.callback(lambda: prefect_server.stop(prefect))
+        token = f"{CANARY}-{secrets.token_hex(8)}"
+        furnish(fargate, made, prefect.client_settings()["PREFECT_API_AUTH_STRING"], token)
+        vendors_command = [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"]
+        vendors = processes.start("sample vendors", vendors_command, directory, {})
+        ends.callback(lambda: processes.stop(vendors))
+        parameters = warehouse(postgres_server, fargate, patch)
+        told = json.loads(
+            next(entry["value"] for entry in made["register"]["containerDefinitions"][0]["environment"] if entry["name"] == "FINELT_STACK")
+        )
+        told["parameters"] |= parameters
+        place = told["pool"]
+        net = fargate.client("ec2").describe_subnets()["Subnets"]
+        place["subnets"] = [net[0]["SubnetId"]]
+        place["security_groups"] = [fargate.client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]]
+        prefect.wait()
+        register_stack.register(prefect.api(), told)
+        worker = start_worker(fargate, made, prefect, directory)
+        ends.callback(lambda: processes.stop(worker))
+        vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
+        url = vendors.log.read_text(encoding="utf-8").split("\n")[0]
+        extracts = sample(url, "secretsmanager://finelt-dev/extract-tiingo-prices/token")
+        given = {name: value for name, value in told["parameters"].items() if isinstance(value, str) and name != "drop"}
+        waiting = ends.enter_context(socket.create_server(("127.0.0.1", 0)))  # takes connections and never answers
+        yield Stack(prefect.api(), fargate, {**given, "extracts": extracts}, made, f"http://127.0.0.1:{waiting.getsockname()[1]}", worker)
+
+
+def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A warehouse with a role for each job, whose passwords nobody outside has seen, as the registration makes them."""
+    database, client = f"ecs{secrets.token_hex(4)}", fargate.client("secretsmanager")
+    passwords = {job: register_stack.kept_password(client, f"finelt-dev/{job}/warehouse_password") for job in WAREHOUSE_JOBS}
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as master:
+        master.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+        host, port, user = master.info.host, master.info.port, master.info.user
+    patch.setattr(register_stack, "DATABASE", database)
+    register_stack.warehouse(host, user, postgres_server.password, passwords, port=port)
+    return {"warehouse": f"postgresql://{{job}}@{host}:{port}/{database}"}
+
+
+@pytest.mark.docker
+def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, story: Story) -> None:
+    run_id = follow.start(stack.api, "daily", "ecs", stack.parameters)
+    deadline = time.monotonic() + 300
+
+    def check() -> None:
+        stack.worker.check()
+        assert time.monotonic() < deadline, stack.worker.last_words()
+
+    *steps, ending = follow.follow(stack.api, run_id, check)
+    assert isinstance(ending, follow.Ending)
+    assert ending.state == "COMPLETED", (ending, [step for step in steps if isinstance(step, follow.Step) and step.ended])
+    s3 = stack.fargate.client("s3")
+    keys = [entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=SITE) for entry in page["Contents"]]
+    marts = {key: s3.get_object(Bucket=SITE, Key=key)["Body"].read() for key in keys if "/marts/" in key and not key.endswith(".html")}
+    theirs = {f"site/{path.relative_to(story.directory / 'site')}": path for path in story.directory.glob("site/v/*/marts/*")}
+    assert marts == {key: path.read_bytes() for key, path in theirs.items() if path.suffix != ".html"}
+    ran = {asked["definition"] for asked in stack.fargate.run_tasks}
+    assert ran == {
+        f"arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{name}:1"
+        for name in ("flows", *(spec.name for spec in catalogue() if "drop" not in spec.reads))
+    }
+    families = stack.fargate.client("ecs").list_task_definitions()["taskDefinitionArns"]
+    assert not [arn for arn in families if not arn.rpartition("/")[2].startswith("finelt-dev-")], "the worker registers none of its own"
+    held = json.dumps(stack.fargate.run_tasks)
+    for secret in (
+        "finelt-dev/prefect/auth",
+        *(f"finelt-dev/{job}/warehouse_password" for job in WAREHOUSE_JOBS),
+        "finelt-dev/extract-tiingo-prices/token",
+    ):
+        assert stack.fargate.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"] not in held
+    logs = "".join(docker_cli.docker("logs", container["Id"]) for container in stack.fargate.containers())
+    assert CANARY not in logs
+
+
+@pytest.mark.docker
+def test_every_ending_of_a_task_is_told(stack: Stack) -> None:
+    """All at once, as they would come: each in its state and with a sentence that says what to do."""
+    fargate = stack.fargate
+    fargate.stuck.add("finelt-dev-stuck")
+    throttled, refused = stack.variant("finelt-dev-throttled"), stack.variant("finelt-dev-refused")
+    fargate.refusals = {
+        "finelt-dev-throttled": ["ThrottlingException"],
+        "finelt-dev-refused": [aws.CAPACITY] * 3,
+    }
+    nowhere = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/nowhere@sha256:" + "1" * 64
+    runs = {
+        "failed": stack.start(lake="s3://nobodys-bucket-of-this-name/lake", base_url=stack.waiting),
+        "temporary": stack.start(base_url="http://127.0.0.1:9"),
+        "killed": stack.start(base_url=stack.waiting),
+        "stopped": stack.start(base_url=stack.waiting),
+        "small": stack.start(arn=stack.variant("finelt-dev-small", memory=10)),
+        "absent": stack.start(arn=stack.variant("finelt-dev-absent", image=nowhere)),
+        "stuck": stack.start(arn=stack.variant("finelt-dev-stuck")),
+        "throttled": stack.start(arn=throttled, base_url=stack.parameters["extracts"][JOB]["base_url"]),
+        "refused": stack.start(arn=refused),
+    }
+    for name in ("killed", "stopped"):
+        stack.ending(runs[name], "RUNNING")
+    docker_cli.docker("kill", fargate.container_of(runs["killed"]))
+    stack.api.call("POST", f"/flow_runs/{runs['stopped']}/set_state", {"state": {"type": "CANCELLING"}})
+    told = {name: stack.ending(run_id) for name, run_id in runs.items()}
+    expected = {
+        "failed": ("FAILED", "nobodys-bucket-of-this-name"),
+        "temporary": ("FAILED", "127.0.0.1"),
+        "killed": ("CRASHED", "it was killed (SIGKILL, exit code 137)"),
+        "stopped": ("CANCELLED", ""),
+        "small": ("CRASHED", "it needed more memory than the 512 MiB"),
+        "absent": ("CRASHED", "its image cannot be pulled"),
+        "stuck": ("CRASHED", "it never started: ResourceInitializationError"),
+        "throttled": ("COMPLETED", ""),
+        "refused": ("CRASHED", "Capacity is unavailable"),
+    }
+    for name, (state, words) in expected.items():
+        assert told[name][0] == state, (name, told[name])
+        assert words in told[name][1], (name, told[name])
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ({"containers": [{"exitCode": 137, "reason": "OutOfMemoryError: killed"}], "memory": "512"}, "more memory than the 512 MiB"),
+        ({"containers": [{"exitCode": 137}]}, "was killed (SIGKILL, exit code 137)"),
+        ({"containers": [{"exitCode": 0}]}, "without a word to Prefect"),
+        ({"containers": [{"exitCode": 1}], "stoppedReason": "Essential container in task exited"}, "exit code 1"),
+        ({"containers": [{"reason": "CannotPullContainerError: not found"}]}, "its image cannot be pulled: CannotPullContainerError"),
+        ({"containers": [], "stopCode": "TaskFailedToStart", "stoppedReason": "no subnet"}, "it never started: no subnet"),
+        ({"containers": [{}], "stopCode": "SpotInterruption"}, "spare capacity was taken back"),
+        ({}, "it never started: ECS gives no reason"),
+    ],
+)
+def test_the_sentence_says_what_happened_and_which_task(task: dict[str, Any], words: str) -> None:
+    told = task_failures.sentence({**task, "taskArn": "arn:aws:ecs:eu-central-1:123456789012:task/finelt-dev/0a1b"})
+    assert words in told
+    assert told.endswith("(task 0a1b)")
+
+
+@pytest.mark.docker
+def test_a_stopped_task_ends_only_the_run_that_is_still_its_own(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", stack.api.url)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", stack.fargate.secret("arn:aws:secretsmanager:r:1:secret:finelt-dev/prefect/auth-AbCdEf"))
+    run_id = stack.start(base_url=stack.waiting)
+    stack.ending(run_id, "RUNNING")
+    event = {"detail": {"taskArn": "arn:aws:ecs:eu-central-1:123456789012:task/finelt-dev/an-earlier-one", "containers": [{"exitCode": 1}]}}
+    task_failures.end(event, {task_failures.RUN_TAG: run_id})
+    assert stack.state(run_id)["type"] == "RUNNING"
+    with suppress(docker_cli.EngineError):
+        docker_cli.docker("kill", stack.fargate.container_of(run_id))
+    state, message = stack.ending(run_id)
+    assert state == "CRASHED"
+    task_failures.end(event, {task_failures.RUN_TAG: run_id})  # the same again, late
+    assert (stack.state(run_id)["type"], stack.state(run_id)["message"]) == (state, message)
+    task_failures.end(event, {task_failures.RUN_TAG: "00000000-0000-4000-8000-000000000000"})  # of a run that is no more

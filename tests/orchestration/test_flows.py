@@ -1,0 +1,434 @@
+"""The flows on a real Prefect server and process worker: what they start, in which order, what they leave to look at."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import click
+import pytest
+from jobkit.errors import TemporaryError
+from jobkit.interruption import MARGIN_S
+from jobkit.launchers.prefect import Api, Prefect
+
+from jobs.catalogue import catalogue
+from orchestration.console import follow
+from orchestration.deployments import register as deploy
+from orchestration.deployments import schedules
+from orchestration.local import prefect_server, processes
+from orchestration.runtime import reconcile
+from orchestration.runtime.backfill_chunks import Piece, cut, period, span
+from orchestration.workers import command
+from verification.faults import flow_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from verification.faults.flow_stack import FlowStack
+
+MASSIVE, TREASURY, NOTHING = "extract-massive-daily-prices", "extract-treasury-yields", "extract-nothing"
+AFTER = ["load-warehouse", "transform-warehouse", "publish-marts"]
+
+
+def entry(partition: str, commit: int | None = None, asks: str = "") -> dict[str, Any]:
+    return {"dataset": "d", "partition": partition, "asks": asks or partition, "commit": commit}
+
+
+def pieces(plan: list[dict[str, Any]], *, again: bool = False, **options: object) -> list[Piece]:
+    return cut("j", options, plan, known={"start", "end", "tickers"}, again=again)
+
+
+def test_the_name_of_a_partition_says_its_days_and_its_subject() -> None:
+    assert (span("year=2012").first, span("year=2012").last) == (date(2012, 1, 1), date(2012, 12, 31))
+    assert (span("month=2012-02").first, span("month=2012-02").last) == (date(2012, 2, 1), date(2012, 2, 29))
+    assert (span("date=2012-02-03").first, span("date=2012-02-03").last) == (date(2012, 2, 3), date(2012, 2, 3))
+    assert span("ticker=BRK-B/year=2012").subject == {"ticker": "BRK-B"}
+    assert span("cik=0000320193").first is None
+    assert [period(name) for name in ("year=2012", "date=2012-02-03", "cik=1")] == ["2012", "2012-02", ""]
+
+
+def test_neighbouring_days_of_a_month_are_one_piece_and_committed_ones_are_left_out() -> None:
+    plan = [
+        entry("date=2012-12-28", 1),
+        entry("date=2012-12-31"),
+        entry("date=2013-01-02"),
+        entry("date=2013-01-03"),
+        entry("date=2013-01-04", 1),
+    ]
+    plan += [entry("date=2013-01-07")]
+    found = pieces(plan, start="2012-12-28", end="2013-01-07", lake="L")
+    assert [piece.partitions for piece in found] == [("date=2012-12-31",), ("date=2013-01-02", "date=2013-01-03"), ("date=2013-01-07",)]
+    assert found[1].options == {"start": "2013-01-02", "end": "2013-01-03", "lake": "L"}
+    assert found[1].subject == "date=2013-01-02 to date=2013-01-03"
+
+
+def test_a_piece_never_leaves_the_range_that_was_asked_for() -> None:
+    (piece,) = pieces([entry("year=2012")], start="2012-03-01", end="2012-06-30")
+    assert (piece.options["start"], piece.options["end"]) == ("2012-03-01", "2012-06-30")
+
+
+def test_what_one_question_fills_is_one_piece_a_year_of_its_own_is_another() -> None:
+    history = [entry("year=2011", asks="all.zip"), entry("year=2012", asks="all.zip")]
+    assert [piece.partitions for piece in pieces(history, start="2011-01-01", end="2012-12-31")] == [("year=2011", "year=2012")]
+    yearly = [entry("year=2011"), entry("year=2012")]
+    assert len(pieces(yearly, start="2011-01-01", end="2012-12-31")) == 2
+
+
+def test_a_piece_asks_for_its_own_subject_only() -> None:
+    plan = [entry(f"ticker={ticker}/year=2012", commit, asks=ticker) for ticker, commit in (("A", None), ("B", 1), ("C", None))]
+    found = pieces(plan, start="2012-01-01", end="2012-12-31", tickers=["A", "B", "C"])
+    assert [piece.options["tickers"] for piece in found] == [["A"], ["C"]]
+
+
+def test_again_asks_for_what_is_committed_too() -> None:
+    assert len(pieces([entry("date=2012-12-31", 1)], start="2012-12-31", end="2012-12-31", again=True)) == 1
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStack]:
+    with pytest.MonkeyPatch.context() as machine:
+        machine.setitem(prefect_server.SETTINGS, "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.5")  # five seconds by default
+        # Else the server may end the silent one before we do.
+        machine.setitem(prefect_server.SETTINGS, "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS", "600")
+        with flow_stack.running(tmp_path_factory.mktemp("stack")) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def left(stack: FlowStack) -> Iterator[dict[str, str]]:
+    """Runs that nobody works on, one that somebody does, one of somebody else's, and one that waits for a flow that has ended: ids."""
+    ours = stack.api.call("GET", f"/deployments/name/{NOTHING}/{flow_stack.POOL}")["id"]
+    flow = stack.api.call("POST", "/flows/", {"name": "somebody-elses"})["id"]
+    others = stack.api.call("POST", "/deployments/", {"name": "d", "flow_id": flow})["id"]
+    made = {"living": ["RUNNING"], "silent": ["RUNNING"], "taken": ["PENDING"], "cancelling": ["RUNNING", "CANCELLING"]}
+    runs = {name: run_in(stack, ours, *states) for name, states in made.items()}
+    runs["others"] = run_in(stack, others, "RUNNING")
+    parent = run_in(stack, ours, "CRASHED")
+    task = {"flow_run_id": parent, "task_key": "t", "dynamic_key": "0"}
+    runs["orphan"] = run_in(stack, ours, parent_task_run_id=stack.api.call("POST", "/task_runs/", task)["id"])
+    ending = threading.Event()
+    beating = threading.Thread(target=beat, args=(stack, runs["living"], ending))
+    beating.start()
+    yield runs
+    ending.set()
+    beating.join()
+
+
+def run_in(stack: FlowStack, deployment: str, *states: str, **more: object) -> str:
+    """The id of a run that is said to have come through states; nobody works on it."""
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
+    given = {"lake": "L", "start": "2012-01-01", "end": "2012-01-01"}
+    wanted = {"state": later, "parameters": given, "enforce_parameter_schema": False, **more}
+    run_id = stack.api.call("POST", f"/deployments/{deployment}/create_flow_run", wanted)["id"]
+    for state in states:
+        stack.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": state}, "force": True})
+    return str(run_id)
+
+
+def beat(stack: FlowStack, run_id: str, ending: threading.Event) -> None:
+    """Say that a run lives, as a job says it, only oftener."""
+    told = Prefect(stack.api, run_id, heartbeat_s=0)
+    told._read(10)
+    while not ending.wait(1):
+        told._beat()
+
+
+def extracts(stack: FlowStack) -> dict[str, dict[str, object]]:
+    token = stack.directory / "token"
+    token.write_text("sample")
+    return {
+        MASSIVE: {"base_url": f"{stack.vendors}/api.massive.com", "token": token.as_uri(), "requests_per_minute": 100_000},
+        TREASURY: {"base_url": f"{stack.vendors}/home.treasury.gov"},
+    }
+
+
+@pytest.fixture(scope="module")
+def backfills(stack: FlowStack, left: dict[str, str]) -> dict[str, str]:
+    """A plan, a backfill of five weeks in which one job meets bad data, and one of a longer range: run ids, all ended."""
+    assert left  # they are there from the beginning, so that what is silent has been so for long when it is looked for
+    weeks = {"start": "2012-12-28", "end": "2013-01-31"}
+    runs = {
+        "plan": stack.start("backfill", extracts=extracts(stack), **weeks, plan_only=True),
+        "daily": stack.start("daily", extracts={NOTHING: {"start": "today", "end": "today"}}, timezone="Pacific/Pago_Pago"),
+        "weeks": stack.start("backfill", extracts={**extracts(stack), NOTHING: {"bad": "2013-01-10"}}, **weeks),
+    }
+    endings = [stack.steps(runs[name])[1] for name in ("plan", "daily")]
+    assert {ending.state for ending in endings} == {"COMPLETED"}, endings
+    assert stack.steps(runs["weeks"])[1].state == "FAILED"
+    runs["more"] = stack.start("backfill", extracts=extracts(stack), start="2012-12-03", end="2013-02-28")
+    assert stack.steps(runs["more"])[1].state == "COMPLETED", stack.steps(runs["more"])[1]
+    return runs
+
+
+def names(stack: FlowStack, run_id: str) -> list[str]:
+    return [step.name for step in stack.steps(run_id)[0]]
+
+
+def test_a_plan_says_what_would_run_and_runs_nothing(stack: FlowStack, backfills: dict[str, str]) -> None:
+    assert sorted(names(stack, backfills["plan"])) == [f"{MASSIVE} plan", f"{TREASURY} plan"]
+    plan = stack.artifact(backfills["plan"], "backfill-plan")
+    assert plan["data"] == [
+        {"job": MASSIVE, "partitions": "date=2012-12-28 to date=2012-12-31", "count": 2},
+        {"job": MASSIVE, "partitions": "date=2013-01-01 to date=2013-01-31", "count": 23},
+        {"job": TREASURY, "partitions": "year=2012", "count": 1},
+        {"job": TREASURY, "partitions": "year=2013", "count": 1},
+    ]
+    assert f"- {MASSIVE}: 25 of 25 partitions in 2 runs" in plan["description"]
+
+
+def test_a_backfill_extracts_then_loads_transforms_and_publishes_once(stack: FlowStack, backfills: dict[str, str]) -> None:
+    *extracted, load, transform, publish = names(stack, backfills["more"])
+    assert all(name.startswith("extract-") for name in extracted)
+    assert [load, transform, publish] == ["load-warehouse massive_daily_prices, treasury_par_yields", *AFTER[1:]]
+
+
+def test_what_is_committed_is_not_asked_for_again(stack: FlowStack, backfills: dict[str, str]) -> None:
+    assert sorted(names(stack, backfills["more"]))[:4] == [
+        f"{MASSIVE} date=2012-12-03 to date=2012-12-27",
+        f"{MASSIVE} date=2013-02-01 to date=2013-02-28",
+        f"{MASSIVE} plan",
+        f"{TREASURY} plan",
+    ]
+
+
+def test_progress_is_one_table_of_months_and_jobs(stack: FlowStack, backfills: dict[str, str]) -> None:
+    table = stack.artifact(backfills["more"], "backfill-progress")
+    assert table["data"] == [
+        {"period": "2012", MASSIVE: "", TREASURY: "1 of 1"},
+        {"period": "2012-12", MASSIVE: "21 of 21", TREASURY: ""},
+        {"period": "2013", MASSIVE: "", TREASURY: "1 of 1"},
+        {"period": "2013-01", MASSIVE: "23 of 23", TREASURY: ""},
+        {"period": "2013-02", MASSIVE: "20 of 20", TREASURY: ""},
+    ]
+    assert table["description"] == "66 of 66 partitions are in the lake, 0 failed"
+
+
+def test_bad_data_stops_its_piece_only_and_is_told_when_all_else_is_done(stack: FlowStack, backfills: dict[str, str]) -> None:
+    steps, ending = stack.steps(backfills["weeks"])
+    states = {step.name: step.state for step in steps}
+    assert states[f"{NOTHING} date=2013-01-01 to date=2013-01-31"] == "FAILED"
+    assert states[f"{NOTHING} date=2012-12-28 to date=2012-12-31"] == states["publish-marts"] == "COMPLETED"
+    assert f"31 partitions failed: {NOTHING}: the rows of 2013-01-10 break their contract; correct that" in ending.message
+    rows = stack.artifact(backfills["weeks"], "backfill-progress")["data"]
+    assert [row[NOTHING] for row in rows] == ["", "4 of 4", "", "0 of 31, 31 failed"]
+
+
+def test_today_is_the_day_a_run_was_scheduled_for_where_its_vendor_is(stack: FlowStack, backfills: dict[str, str]) -> None:
+    scheduled = datetime.fromisoformat(stack.api.call("GET", f"/flow_runs/{backfills['daily']}")["expected_start_time"])
+    receipt = stack.steps(backfills["daily"])[0][0].receipt or {}
+    assert [partition["partition"] for partition in receipt["partitions"]] == [
+        f"date={scheduled.astimezone(ZoneInfo('Pacific/Pago_Pago')).date()}"
+    ]
+
+
+def test_a_run_of_a_flow_ends_with_a_page_of_its_steps_changes_and_site(stack: FlowStack, backfills: dict[str, str]) -> None:
+    page = stack.artifact(backfills["daily"], "daily")["data"]
+    first, *_ = stack.steps(backfills["daily"])[0]
+    assert (
+        f"| [{NOTHING}]({stack.api.url.removesuffix('/api')}/runs/flow-run/{first.run_id}) | 1 partition: 1 committed; 1 rows | 1 |" in page
+    )
+    assert "- nothing by load-warehouse: year=2012; 5 rows" in page
+    assert "- site/fct_yield by publish-marts: 3 rows added, 1 rows changed" in page
+    assert f"- [the published site]({stack.directory}/site/index.html)" in page
+    failed = stack.artifact(backfills["weeks"], "backfill")["data"]
+    assert "**failed**: the rows of 2013-01-10 break their contract" in failed
+
+
+def test_no_server_setting_and_no_secret_of_a_machine_reaches_a_job(stack: FlowStack, backfills: dict[str, str]) -> None:
+    seen = (stack.steps(backfills["daily"])[0][0].receipt or {})["details"]["environment"]
+    assert not set(seen) & set(flow_stack.SECRETS)
+    assert [name for name in seen if name.startswith(("PREFECT_SERVER", "PREFECT_API_DATABASE", "AWS_", "PG"))] == []
+    assert {"PREFECT_API_AUTH_STRING", "TIINGO_TOKEN"} <= set(seen)  # what its reporter needs, and what was passed by name
+
+
+def test_what_keeps_a_worker_from_working_is_one_sentence(stack: FlowStack) -> None:
+    url = stack.api.url
+    for api, sentence in {
+        stack.api: f"{url} has no work pool 'elsewhere'; register it with scripts/deploy first",
+        Api(url): f"{url} refuses our credentials (401); set PREFECT_API_AUTH_STRING or PREFECT_API_KEY",
+        Api("http://127.0.0.1:1/api"): "no Prefect server answers at http://127.0.0.1:1/api: .*; check --api-url and that it runs",
+    }.items():
+        with pytest.raises(click.ClickException) as told:
+            command.kind_of(api, "elsewhere")
+        assert re.fullmatch(sentence.replace("(401)", r"\(401\)"), told.value.message)
+
+
+def test_a_worker_whose_jobs_are_elsewhere_keeps_what_it_needs_itself_but_no_setting_of_a_server() -> None:
+    seen = command.environment("ecs", {"AWS_REGION": "r", "PREFECT_SERVER_API_AUTH_STRING": "s", "PREFECT_API_URL": "u"}, [])
+    assert (seen["AWS_REGION"], seen["PREFECT_API_URL"]) == ("r", "u")
+    assert "PREFECT_SERVER_API_AUTH_STRING" not in seen
+
+
+def test_schedules_of_a_file_are_registered_once_and_a_pause_outlives_a_change(stack: FlowStack, tmp_path: Path) -> None:
+    values = tmp_path / "values.toml"
+    values.write_text('lake = "L"\nwarehouse = "W"\nwarehouse_password = "env://P"\ndocs = "D"\nsite = "S"\n')
+    wanted, _ = schedules.given(stack.wanted, values, catalogue())
+
+    def register(deployments: list[deploy.Wanted]) -> tuple[str, ...]:
+        return deploy.register(stack.api, deployments, kind="process", pool=flow_stack.POOL).changed
+
+    def there() -> dict[str, dict[str, Any]]:
+        found = stack.api.call("GET", f"/deployments/name/daily/{flow_stack.POOL}")["schedules"]
+        return {schedule["slug"]: schedule for schedule in found}
+
+    assert "daily/process" in register(wanted)
+    assert register(wanted) == ()
+    timed = {name: (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) for name, schedule in there().items()}
+    assert timed == {spec.name: (spec.schedule, spec.timezone) for spec in catalogue() if spec.name in flow_stack.REAL}
+    paused = there()[TREASURY]  # with its parameters, as the pages of Prefect do: the server forgets them otherwise
+    path = f"/deployments/{paused['deployment_id']}/schedules/{paused['id']}"
+    stack.api.call("PATCH", path, {"active": False, "parameters": paused["parameters"]})
+    assert register(wanted) == ()
+    newer = [replace(one, fields={**one.fields, "description": "newer"}) if one.flow == "daily" else one for one in wanted]
+    assert register(newer) == ("daily/process",)
+    assert {name: schedule["active"] for name, schedule in there().items()} == {MASSIVE: True, TREASURY: False}
+    assert set(register(stack.wanted)) == {"daily/process"}
+    assert set(there()) == {MASSIVE, TREASURY}  # without a file, what there is stays as it is
+
+
+def test_after_refused_credentials_no_further_piece_is_begun(stack: FlowStack) -> None:
+    run_id = stack.start("backfill", extracts={NOTHING: {"refused": True}}, start="2012-01-30", end="2012-06-02", at_once=1)
+    steps, ending = stack.steps(run_id)
+    assert [step.state for step in steps] == ["COMPLETED", "FAILED"]
+    assert "2 partitions failed, 123 were not asked for" in ending.message
+
+
+def test_cancelling_a_backfill_stops_every_child_within_ten_seconds(stack: FlowStack) -> None:
+    run_id = stack.start("backfill", extracts={NOTHING: {"seconds": 60}}, start="2012-01-01", end="2012-12-31", at_once=3)
+    wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
+
+    def children() -> list[str]:
+        return [run["state"]["type"] for run in stack.api.call("POST", "/flow_runs/filter", wanted)]
+
+    until(lambda: children().count("RUNNING") == 3)
+    stack.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+    until(lambda: sorted(children()) == ["CANCELLED"] * 3 + ["COMPLETED"], within_s=10)
+    assert stack.steps(run_id)[1].state == "CANCELLED"
+
+
+def test_one_vendor_is_asked_by_so_many_runs_at_a_time_as_its_jobs_declare(stack: FlowStack) -> None:
+    jobs = ("extract-one-things", "extract-one-others")
+    days = {"lake": "L", "start": "2012-01-01", "end": "2012-01-01", "seconds": 0.5}
+    runs = [follow.start(stack.api, job, flow_stack.POOL, days) for job in jobs for _ in range(2)]
+    ended = {run_id: stack.steps(run_id)[1] for run_id in runs}
+    assert {ending.state for ending in ended.values()} == {"COMPLETED"}
+    receipts = [stack.receipt(run_id) for run_id in runs]
+    spans = sorted((receipt["started_at"], receipt["ended_at"]) for receipt in receipts)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_registering_the_flows_again_changes_nothing(stack: FlowStack) -> None:
+    done = deploy.register(stack.api, stack.wanted, kind="process", pool=flow_stack.POOL)
+    assert (done.created, done.changed) == ((), ())
+
+
+@pytest.mark.usefixtures("backfills")
+def test_runs_that_nobody_works_on_are_ended_and_no_other(stack: FlowStack, left: dict[str, str]) -> None:
+    run_id = follow.start(stack.api, "reconcile", flow_stack.POOL, {"silent_s": 12, "pending_s": 12, "confirm_s": 1})
+    assert stack.steps(run_id)[1].state == "COMPLETED"
+    found = {name: stack.api.call("GET", f"/flow_runs/{left[name]}")["state"] for name in left}
+    assert {name: state["type"] for name, state in found.items()} == {
+        "living": "RUNNING",
+        "others": "RUNNING",
+        "silent": "CRASHED",
+        "taken": "CRASHED",
+        "cancelling": "CANCELLED",
+        "orphan": "CANCELLED",
+    }
+    assert found["silent"]["message"].startswith("no sign of life since 20")
+    assert "never started: its worker or its container is gone" in found["taken"]["message"]
+    assert {row["id"] for row in stack.artifact(run_id, "reconcile")["data"]} == {
+        left[name] for name in ("silent", "taken", "cancelling", "orphan")
+    }
+
+
+def test_nothing_is_ended_while_the_server_shows_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "SEEN_WITHIN_S", 0.0)
+
+    class Deaf:
+        url = "http://p/api"
+
+        def call(self, _method: str, path: str, _body: object) -> list[object]:
+            assert path.startswith("/events"), "it looked at runs"
+            return []
+
+    with pytest.raises(TemporaryError, match="silence says nothing; nothing was ended"):
+        reconcile.reconciled(Deaf(), silent_s=1, pending_s=1, confirm_s=0)  # type: ignore[arg-type]
+
+
+def test_a_run_that_goes_on_past_its_deadline_is_cancelled_though_it_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the deployment's own deadline or the run's, and with the margin; a flow has no deadline."""
+    now = datetime.now(UTC)
+    runs = [
+        {
+            "id": name,
+            "name": name,
+            "deployment_id": "flow" if name == "flow" else "job",
+            "parameters": {"deadline": deadline_s} if deadline_s else {},
+            "state": {"id": f"{name}-1", "type": "RUNNING", "timestamp": (now - timedelta(seconds=since_s)).isoformat()},
+        }
+        for name, deadline_s, since_s in (
+            ("late", None, 960 + MARGIN_S),
+            ("soon", None, 840 + MARGIN_S),
+            ("given", 60, 120 + MARGIN_S),
+            ("longer", 9000, 960 + MARGIN_S),
+            ("flow", None, 90_000),
+        )
+    ]
+    deployments = [
+        {"id": "job", "parameter_openapi_schema": {"properties": {"deadline": {"default": 900}}}},
+        {"id": "flow", "parameter_openapi_schema": {"properties": {}}},
+    ]
+    said: list[tuple[str, Any]] = []
+
+    class Server:
+        url = "http://p/api"
+
+        def call(self, method: str, path: str, body: Any = None) -> Any:
+            if method == "GET":
+                return next(run for run in runs if path.endswith(f"/{run['id']}"))
+            if path.endswith("/set_state"):
+                said.append((path.split("/")[2], body["state"]))
+                return {"status": "ACCEPT"}
+            if path == "/deployments/filter":
+                return deployments
+            states = body.get("flow_runs", {}).get("state", {}).get("type", {}).get("any_", ())
+            return runs if "RUNNING" in states else []
+
+    monkeypatch.setattr(reconcile, "prove_events", lambda _api: None)
+    monkeypatch.setattr(reconcile, "silent", lambda _api, **_patience: [])
+    reconcile.reconciled(Server(), silent_s=1, pending_s=1, confirm_s=0)  # type: ignore[arg-type]
+    assert [(run_id, state["type"]) for run_id, state in said] == [("late", "CANCELLING"), ("given", "CANCELLING")]
+    assert f"longer than its deadline and {MARGIN_S} s more" in said[0][1]["message"]
+
+
+def test_what_a_killed_machine_ran_is_found_and_ended(stack: FlowStack) -> None:
+    """The last test of this stack: its worker is killed with all that it runs."""
+    run_id = stack.start("backfill", extracts={NOTHING: {"seconds": 60}}, start="2012-01-01", end="2012-12-31", at_once=2)
+    wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}
+
+    def children() -> list[str]:
+        return [run["state"]["type"] for run in stack.api.call("POST", "/flow_runs/filter", wanted)]
+
+    until(lambda: children().count("RUNNING") == 2)
+    for process in processes.left_behind(stack.directory):
+        if "orchestration.local.prefect_server" not in process.cmdline():
+            process.kill()
+    time.sleep(2)
+    reconcile.reconciled(stack.api, silent_s=2, pending_s=2, confirm_s=1)
+    assert stack.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"] == "CRASHED"
+    assert sorted(children()) == ["COMPLETED", "CRASHED", "CRASHED"]
+
+
+def until(true: Any, within_s: float = 30) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

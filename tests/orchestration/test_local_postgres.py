@@ -1,0 +1,251 @@
+"""The embedded Postgres: private, whole, and gone when nobody uses it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from jobkit.errors import MisconfiguredError, TemporaryError
+
+from orchestration.local import postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestration.local.postgres import Postgres
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it is about what happens when root runs it")
+START_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from orchestration.local import postgres
+server = postgres.start(Path(sys.argv[1]))
+print(server.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A place for a server; a new cluster costs a second, so the tests share one and leave it sound."""
+    shared = tmp_path_factory.mktemp("local") / "postgres"
+    yield shared
+    postgres.remove(shared)
+
+
+def ask(server: Postgres, query: str) -> object:
+    with psycopg.connect(server.url, password=server.password) as connection:
+        row = connection.execute(query.encode()).fetchone()
+        return row and row[0]
+
+
+def keep_an_answer(server: Postgres) -> None:
+    with psycopg.connect(server.url, password=server.password) as connection:
+        connection.execute("drop table if exists kept")
+        connection.execute("create table kept as select 42 as answer")
+
+
+def lives(pid: int) -> bool:
+    return bool(postgres._command_line(pid))
+
+
+def test_it_answers_its_password_and_no_other(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        assert ask(server, "select 1") == 1
+        for wrong in ("", "wrong"):
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(server.url, password=wrong)
+
+
+def test_the_password_is_ours_alone_and_in_no_command_line(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        assert stat.S_IMODE(server.password_file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(server.place.data.stat().st_mode) == 0o700
+        assert server.password not in " ".join(postgres._command_line(server.pid))
+        assert server.password not in server.url
+
+
+def test_it_listens_on_the_loopback_only_and_opens_no_unix_socket(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        assert ask(server, "show listen_addresses") == "127.0.0.1"
+        assert ask(server, "show unix_socket_directories") == ""
+        assert ask(server, "show fsync") == "on"
+
+
+def test_nothing_runs_after_the_context_even_when_it_fails(directory: Path) -> None:
+    with pytest.raises(RuntimeError), postgres.running(directory) as server:
+        raise RuntimeError
+    assert not lives(server.pid)
+
+
+def test_a_restart_keeps_the_data(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        keep_an_answer(server)
+    with postgres.running(directory) as server:
+        assert ask(server, "select answer from kept") == 42
+
+
+def test_a_second_user_shares_the_server_and_the_last_one_stops_it(directory: Path) -> None:
+    first = postgres.start(directory)
+    second = postgres.start(directory)
+    assert (second.pid, second.port) == (first.pid, first.port)
+    postgres.stop(first)
+    assert ask(second, "select 1") == 1
+    postgres.stop(second)
+    assert not lives(first.pid)
+
+
+def test_a_server_whose_parent_was_killed_is_taken_over_and_stopped(directory: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", START_AND_DIE, str(directory)]
+    left = int(subprocess.run(command, env=environ, capture_output=True, text=True, check=False).stdout)
+    assert lives(left)
+    with postgres.running(directory) as server:
+        assert server.pid == left
+        assert ask(server, "select 1") == 1
+    assert not lives(left)
+
+
+def test_a_killed_server_starts_again_with_what_was_committed(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        keep_an_answer(server)
+        os.kill(server.pid, signal.SIGKILL)
+    with postgres.running(directory) as server:
+        assert ask(server, "select answer from kept") == 42
+
+
+def test_a_pid_file_that_names_another_program_does_not_matter(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        lines = (server.place.data / "postmaster.pid").read_text().splitlines()
+    stale = server.place.data / "postmaster.pid"
+    stale.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    server.place.give(stale)
+    with postgres.running(directory) as server:
+        assert ask(server, "select 1") == 1
+
+
+def test_a_half_made_cluster_is_made_again(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        home = server.place.home
+    (home / "data" / "global" / "pg_control").unlink()
+    (home / "data.new").mkdir()
+    (home / "data.new" / "PG_VERSION").write_text("18\n")
+    with postgres.running(directory) as server:
+        assert ask(server, "select 1") == 1
+    assert not (home / "data.new").exists()
+
+
+def test_a_port_that_was_taken_meanwhile_costs_another_try(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = postgres._free_port
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        ports = iter([taken])
+        monkeypatch.setattr(postgres, "_free_port", lambda: next(ports, None) or find())
+        with postgres.running(directory) as server:
+            assert server.port != taken
+            assert ask(server, "select 1") == 1
+
+
+def test_a_directory_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MisconfiguredError, match=r"cannot keep the embedded Postgres at .*file/postgres: Not a directory"):
+        postgres.start(tmp_path / "file" / "postgres")
+
+
+def test_data_of_another_version_are_told_in_a_sentence(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        version = server.place.data / "PG_VERSION"
+    version.write_text("17\n")
+    with pytest.raises(MisconfiguredError, match=r"another version of Postgres; delete it"):
+        postgres.start(directory)
+    version.write_text("18\n")
+
+
+def test_a_lost_password_is_told_in_a_sentence_and_nothing_stays_up(directory: Path) -> None:
+    with postgres.running(directory) as server:
+        server.password_file.rename(directory / "elsewhere")
+    with pytest.raises(MisconfiguredError, match="password is gone; delete"):
+        postgres.start(directory)
+    assert postgres._server_pid(server.place.data) is None
+    (directory / "elsewhere").rename(server.password_file)
+
+
+def test_a_directory_deleted_meanwhile_leaves_no_server(tmp_path: Path) -> None:
+    with postgres.running(tmp_path / "postgres") as server:
+        shutil.rmtree(tmp_path / "postgres")
+    assert not lives(server.pid)
+    shutil.rmtree(server.place.home, ignore_errors=True)
+
+
+@contextmanager
+def mounted(path: Path, options: str) -> Iterator[Path]:
+    """A small file system of its own."""
+    path.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(path)], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a file system")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that everybody may pass through."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@root_only
+def test_a_full_disk_is_told_in_a_sentence_and_nothing_stays_up(open_path: Path) -> None:
+    with mounted(open_path / "small", "size=20m,mode=755") as small:
+        with pytest.raises(TemporaryError, match=r"no space left at .*small"):
+            postgres.start(small / "postgres")
+        assert not (small / "postgres" / "data").exists()
+
+
+@root_only
+def test_a_read_only_place_is_told_in_a_sentence(open_path: Path) -> None:
+    with (
+        mounted(open_path / "fixed", "ro") as fixed,
+        pytest.raises(MisconfiguredError, match="Read-only file system; choose another place with --dir"),
+    ):
+        postgres.start(fixed / "postgres")
+
+
+@root_only
+def test_root_hands_the_server_to_nobody(open_path: Path) -> None:
+    with postgres.running(open_path / "postgres") as server:
+        assert Path(f"/proc/{server.pid}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+        assert server.place.home == open_path / "postgres"
+
+
+@root_only
+def test_where_nobody_cannot_enter_nothing_is_opened_and_no_user_is_made(open_path: Path) -> None:
+    closed = open_path / "closed"
+    closed.mkdir(mode=0o700)
+    users = Path("/etc/passwd").read_bytes()
+    with postgres.running(closed / "postgres") as server:
+        assert server.place.home.parent == Path("/var/tmp")  # noqa: S108  where it is said to be
+        assert stat.S_IMODE(server.place.home.stat().st_mode) == 0o711
+        assert stat.S_IMODE(server.place.data.stat().st_mode) == 0o700
+        assert ask(server, "select 1") == 1
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert Path("/etc/passwd").read_bytes() == users
+    postgres.remove(closed / "postgres")
+    assert not server.place.home.exists()

@@ -1,0 +1,59 @@
+"""The scorecard of faults, a few of each; `scripts/faults` does all of them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from jobkit import failpoints
+from publish_marts import terms
+
+from verification.faults import kills, publication, sandbox, scorecard
+from verification.faults.__main__ import stage as staged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from verification.faults.sandbox import Stage
+
+SEED = 20
+
+
+def dice() -> random.Random:
+    return random.Random(SEED)  # noqa: S311  the same moments every time
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with staged() as place:
+        yield place
+
+
+@pytest.mark.parametrize("name", list(scorecard.ROWS))
+def test_a_row_of_the_scorecard_holds(stage: Stage, name: str) -> None:
+    row = scorecard.ROWS[name](stage, scorecard.LESS, dice())
+    assert row.wrong == ()
+    assert row.trials > 0
+
+
+def test_a_job_that_does_harm_is_found(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that changes with every look is what a job that doubles a row would leave."""
+    place = kills.trials(stage)["extract-sec-filers"]
+    looks = iter(range(1000))
+    monkeypatch.setattr(sandbox, "lake", lambda _url: {"look": next(looks)})
+    found = kills.kill("extract-sec-filers", place, 1, dice())
+    assert len(found.wrong) == found.kills > 0
+    assert "differs in look" in found.wrong[0]
+
+
+@pytest.mark.parametrize("reason", [None, "is not for you"])
+def test_a_rule_that_publishes_too_much_or_too_little_is_found(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
+    monkeypatch.setattr(terms, "refusal", lambda *_: reason)
+    assert list(publication.rule(20, dice()))
+
+
+def test_no_step_is_told_and_nobody_killed_unless_asked_for(stage: Stage) -> None:
+    done = sandbox.well("extract-sec-filers", ["--lake", str(stage.fresh("lake")), *stage.asks("extract-sec-filers")])
+    assert '"step"' not in done.stderr
+    assert sandbox.run("extract-sec-filers", [], verb="describe", **{failpoints.VARIABLE: "before write#1"}).code == 0

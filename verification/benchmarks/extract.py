@@ -1,0 +1,195 @@
+"""What extracting costs beside the plain ways to do it, and how close requests come to the rate that a vendor allows."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jobkit.extraction import AHEAD
+from jobkit.http import SHORT_S, Client, Rate
+
+from verification.benchmarks import measurement, peers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from verification.benchmarks.measurement import Took
+
+OURS = "the extractor, with its contract"
+CIK = 123
+TAGS, FACTS = 1000, 170
+MARKET_DAY, TICKERS = "2020-01-02", 12_000
+ECB_FIRST, ECB_DAYS, CURRENCIES = date(1999, 1, 4), 7000, 41
+ANSWER_S = 0.05
+
+
+class Document(NamedTuple):
+    """A vendor's document, the extractor's words for it, and the plain ways: name to the program of a peer."""
+
+    name: str
+    package: str
+    dataset: str
+    partitions: str
+    content: bytes
+    plain: dict[str, str]
+
+
+class Paced(NamedTuple):
+    """Requests of one rate: the share of what is allowed that was reached, and the most that arrived in one window."""
+
+    rate: Rate
+    reached: float
+    most: int
+
+
+def measure(times: int) -> tuple[dict[str, dict[str, list[Took]]], list[Paced]]:
+    """Ways by document, from a process's start to its exit; and rates."""
+    with TemporaryDirectory() as folder:
+        found = {document.name: _ways(document, Path(folder), times) for document in _documents()}
+    return found, [_paced(Rate(10, 1), 60), _paced(Rate(5, 1), 30), _paced(Rate(30, 60), 90)]
+
+
+def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Took]]:
+    path = folder / document.dataset
+    path.write_bytes(document.content)
+
+    def plain(program: str) -> Callable[[], Took]:
+        python = sys.executable if program == "flatten" else str(peers.python(peers.PANDAS))
+        return lambda: measurement.process([python, str(peers.PROGRAMS), program, str(path)])
+
+    ours = [
+        sys.executable,
+        "-m",
+        "verification.benchmarks.extract_runner",
+        document.package,
+        document.dataset,
+        document.partitions,
+        str(path),
+    ]
+    ways: dict[str, Callable[[], Took]] = {name: plain(program) for name, program in document.plain.items()}
+    return measurement.in_turns({**ways, OURS: lambda: measurement.process(ours)}, times)
+
+
+def _documents() -> Iterator[Document]:
+    """One of each kind, made: of the vendors' form and of the size of a large one."""
+    facts = json.dumps(_company()).encode()
+    name = f"companyfacts of {len(facts) / 1e6:.0f} MB, {TAGS * FACTS:,} facts"
+    plain = {"json.load and flatten": "flatten", "the same, then typed Parquet by pyarrow": "flatten_typed"}
+    yield Document(name, "extract_sec_company_facts", "sec_company_facts", f"cik={CIK:010}", facts, plain)
+    day = json.dumps(_market()).encode()
+    plain = {"pandas, to Parquet": "market_pandas"}
+    yield Document(
+        f"a whole-market day, {TICKERS:,} tickers",
+        "extract_massive_daily_prices",
+        "massive_daily_prices",
+        f"date={MARKET_DAY}",
+        day,
+        plain,
+    )
+    years = ",".join(f"year={year}" for year in range(ECB_FIRST.year, ECB_FIRST.year + 30))
+    plain = {"pandas, to Parquet": "ecb_pandas"}
+    yield Document(f"the ECB's history, {ECB_DAYS:,} days", "extract_ecb_fx_rates", "ecb_fx_rates", years, _history(), plain)
+
+
+def _company() -> dict[str, Any]:
+    first = date(2009, 1, 1)
+
+    def fact(tag: int, number: int) -> dict[str, Any]:
+        end = first + timedelta(days=91 * (number // 3 + 1))
+        filed = end + timedelta(days=30 + number % 3)
+        form = "10-K" if number % 4 == 0 else "10-Q"
+        dates = {"start": (end - timedelta(days=90)).isoformat(), "end": end.isoformat(), "filed": filed.isoformat()}
+        filing = {"accn": f"{CIK:010}-{filed:%y}-{number:06}", "fy": end.year, "fp": f"Q{number % 4 + 1}", "form": form}
+        return {**dates, "val": (tag * 7919 + number * 104729) % 10**10, **filing, "frame": f"CY{end.year}Q{number % 4 + 1}"}
+
+    tags = {f"Concept{tag:04}": {"label": "", "units": {"USD": [fact(tag, number) for number in range(FACTS)]}} for tag in range(TAGS)}
+    return {"cik": CIK, "entityName": "Example Corp", "facts": {"us-gaap": tags}}
+
+
+def _market() -> dict[str, Any]:
+    rows = [
+        {"T": f"T{n:05}", "v": 1000 + n, "vw": 10.5 + n / 100, "o": 10.25, "c": 10.75, "h": 11.0, "l": 10.0, "t": 1577998800000, "n": n + 1}
+        for n in range(TICKERS)
+    ]
+    return {"status": "OK", "adjusted": False, "resultsCount": len(rows), "results": rows}
+
+
+def _history() -> bytes:
+    header = ["Date", "USD", *(f"X{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(CURRENCIES - 1))]
+    lines = [",".join([*header, ""])]
+    for number in range(ECB_DAYS):
+        day = ECB_FIRST + timedelta(days=ECB_DAYS - number)
+        rates = (f"{1 + (number * 31 + n * 17) % 9000 / 10000:.4f}" if n < CURRENCIES // 2 else "N/A" for n in range(CURRENCIES))
+        lines.append(",".join([day.isoformat(), *rates, ""]))
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("eurofxref-hist.csv", "\n".join(lines))
+    return file.getvalue()
+
+
+def _paced(rate: Rate, requests: int) -> Paced:
+    """So many requests to a vendor on loopback that takes a while to answer, as many under way as an extractor has."""
+    with _vendor() as (url, arrived), Client(url, hosts=(), accept=("application/json",), rate=rate) as client:
+        with ThreadPoolExecutor(AHEAD) as pool:
+            list(pool.map(lambda number: client.get(f"/{number}"), range(requests)))
+        times = sorted(arrived)
+    most = max(sum(first <= at < first + rate.per_s for at in times) for first in times)
+    ahead = 1 if rate.per_s > SHORT_S else 1 / rate.requests  # what a window begins with
+    windows = (times[-1] - times[0]) / rate.per_s + ahead
+    return Paced(rate, requests / windows / rate.requests, most)
+
+
+@contextmanager
+def _vendor() -> Iterator[tuple[str, list[float]]]:
+    arrived: list[float] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            arrived.append(time.monotonic())
+            time.sleep(ANSWER_S)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", arrived
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+def page(found: dict[str, dict[str, list[Took]]], paced: Sequence[Paced]) -> Iterator[str]:
+    """A table a document, and one of rates."""
+    yield "From a process's start to its exit, no network. The extractor also keeps every digit, checks types, ranges, keys and duplicates"
+    yield "against the contract, and writes Parquet; the plain ways check nothing, and json.load alone writes nothing."
+    for name, runs in found.items():
+        yield from ("", f"{name[0].upper()}{name[1:]}:", "")
+        yield from measurement.table(runs, OURS, server=False)
+    yield ""
+    yield f"Requests, {AHEAD} under way at once, to a vendor on loopback that answers after {ANSWER_S * 1000:.0f} ms."
+    yield ""
+    yield "| allowed | reached, of that | most that arrived in one window |"
+    yield "| --- | ---: | ---: |"
+    for one in paced:
+        yield f"| {one.rate.requests} in {one.rate.per_s:g} s | {one.reached:.1%} | {one.most} |"

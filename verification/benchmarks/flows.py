@@ -1,0 +1,37 @@
+"""The flows that are measured."""
+
+import json
+import time
+from datetime import datetime
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+
+from orchestration.runtime import run_job
+from orchestration.runtime.backfill import planned
+
+STEPS = "bench-steps"
+
+
+@flow
+async def steps(job: str, options: dict[str, object], times: int) -> None:
+    """Run a job's plan again and again; leave of each the seconds to its first line, and from its end to our going on."""
+    took = []
+    for _ in range(times):
+        began_s = time.time()
+        receipt = await run_job.run(job, options, verb="plan")
+        ended_s = time.time()
+        first_s, last_s = (datetime.fromisoformat(receipt[name]).timestamp() for name in ("started_at", "ended_at"))
+        took.append([first_s - began_s, ended_s - last_s])
+    await acreate_markdown_artifact(json.dumps(took), key=STEPS)
+
+
+@flow
+async def scale(count: int, seconds: float, at_once: int) -> None:
+    """A backfill of a job that sleeps: a run each item."""
+    extracts: dict[str, dict[str, object]] = {"extract-sleep": {"count": count, "seconds": seconds}}
+    today = datetime.now().astimezone().date()
+    work = await planned(extracts, lake="none", start=today, end=today, again=False)
+    await work.show_plan()
+    await work.run(at_once=at_once)
+    work.end()

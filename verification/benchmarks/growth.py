@@ -1,0 +1,73 @@
+"""What 4 and 16 times the rows, and as many times the partitions, cost: a row and in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from verification.benchmarks import measurement
+from verification.benchmarks.reload import place
+from verification.benchmarks.samples import DATASET, Days, committing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from verification.benchmarks.measurement import Took
+    from verification.benchmarks.reload import Place
+
+TIMES = (1, 4, 16)
+MONTHS = 12
+
+
+class Grown(NamedTuple):
+    """One size, its first load and a second one that finds nothing new."""
+
+    rows: int
+    partitions: int
+    first: Took
+    again: Took
+
+
+def measure(rows: int) -> dict[str, list[Grown]]:
+    """`rows` are those of the smallest size."""
+    symbols = rows // MONTHS // 20
+    taller = [(symbols * times, 1) for times in TIMES]
+    more = [(symbols, times) for times in TIMES]
+    return {"rows, in 12 partitions": [_grown(*size) for size in taller], "partitions of the same size": [_grown(*size) for size in more]}
+
+
+def _grown(symbols: int, years: int) -> Grown:
+    with place() as one:
+        partitions = list(_months(years))
+        with committing(one.server, str(one.lake)) as commit:
+            for partition in partitions:
+                commit(f"month={partition}", Days(f"{partition}-01", 20, symbols))
+        rows = symbols * 20 * len(partitions)
+        return Grown(rows, len(partitions), _loaded(one, rows), _loaded(one, rows))
+
+
+def _loaded(one: Place, rows: int) -> Took:
+    found = one.load()
+    one.must(f"select count(*) from raw.{DATASET}", (rows,))
+    return found
+
+
+def _months(years: int) -> Iterator[str]:
+    for year in range(2000, 2000 + years):
+        yield from (f"{year}-{month:02}" for month in range(1, MONTHS + 1))
+
+
+def page(found: dict[str, list[Grown]]) -> Iterator[str]:
+    """A table of both."""
+    yield "One run each. `again` finds nothing new."
+    yield ""
+    yield "| more | rows | partitions | seconds | µs a row | of the smallest | MiB | again, s | again, ms a partition |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for name, sizes in found.items():
+        smallest = sizes[0].first.wall_s / sizes[0].rows
+        for size in sizes:
+            a_row = size.first.wall_s / size.rows
+            cells = [f"{size.rows:,}", f"{size.partitions:,}", f"{size.first.wall_s:.2f}", f"{a_row * 1e6:.2f}", f"{a_row / smallest:.2f}"]
+            cells += [f"{size.first.peak_mib:.0f}", f"{size.again.wall_s:.2f}", f"{size.again.wall_s / size.partitions * 1000:.1f}"]
+            yield f"| {name} | {' | '.join(cells)} |"
+    rates = {f"{size.rows:,} rows in {size.partitions}": size.rows / size.first.wall_s / 1000 for sizes in found.values() for size in sizes}
+    yield from measurement.plot("Rows loaded", "thousands a second", rates)

@@ -1,0 +1,131 @@
+"""The movers that load-warehouse is measured beside, each in its best documented configuration and as it comes.
+
+Each has an environment of its own below .bench/, made once. What cannot be installed, or fails, is said to be missing, with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from jobs.catalogue import REPOSITORY
+from verification.benchmarks import measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestration.local.postgres import Postgres
+    from verification.benchmarks.measurement import Took
+
+ENVIRONMENTS = REPOSITORY / ".bench"
+PROGRAMS = Path(__file__).with_name("competitors.py")
+INSTALL_WITHIN_S, LOAD_WITHIN_S = 600, 300
+TIMED_OUT = 124  # what `timeout` ends with where it had to end the program
+
+
+class Peer(NamedTuple):
+    """One way to load: packages of its environment, the program in competitors.py, and how many of the 60 files it is given.
+
+    The slow ones are given fewer: their time is told by the row. `csv`: it takes no Parquet, and is given the same rows as one CSV.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    program: str
+    configuration: str
+    files: int = 60
+    csv: bool = False
+
+
+class MissingError(RuntimeError):
+    """A peer that is not to be had here; the message says why."""
+
+
+_DLT = ("dlt[postgres,parquet]==1.31.0", "adbc-driver-postgresql==1.13.0", "pyarrow==26.0.1")
+PANDAS = ("pandas==3.1.1", "sqlalchemy==2.1.9", "psycopg[binary]==3.3.9", "pyarrow==26.0.1")
+_SINGER = ("meltanolabs-target-postgres==0.8.1", "singer-sdk==0.54.9", "sqlalchemy==2.1.9", "pyarrow==26.0.1")
+PEERS = (
+    Peer("ADBC", ("adbc-driver-postgresql==1.13.0", "pyarrow==26.0.1"), "adbc", "adbc_ingest of Parquet batches, no key"),
+    Peer(
+        "polars",
+        ("polars==2.1.0", "adbc-driver-postgresql==1.13.0", "pyarrow==26.0.1"),
+        "polars",
+        "write_database(engine='adbc'), no key",
+    ),
+    Peer(
+        "duckdb",
+        ("duckdb==1.5.5", "duckdb-extensions==1.5.5", "duckdb-extension-postgres-scanner==1.5.5"),
+        "duckdb",
+        "insert-select from Parquet, no key",
+    ),
+    Peer("dlt, tuned", _DLT, "dlt_tuned", "Arrow tables, Parquet and ADBC, two workers, no load id, replace, no key"),
+    Peer("dlt, as it comes", _DLT, "dlt", "Arrow tables, insert_values, replace, no key", 6),
+    Peer("sling", ("sling-linux-amd64==1.4.11",), "sling", "CSV made beforehand, bulk, full refresh, no key", 6, csv=True),
+    Peer("Singer target-postgres, tuned", _SINGER, "singer_tuned", "use_copy, batches of 100,000, no validation, append, no key", 2),
+    Peer("Singer target-postgres, as it comes", _SINGER, "singer", "upserts by key", 2),
+    Peer("pandas.to_sql", PANDAS, "pandas", "SQLAlchemy and psycopg, as it comes, no key", 2),
+    Peer("pandas.to_sql, multi", PANDAS, "pandas_multi", "method='multi', chunks of 1,000, no key", 1),
+)
+
+
+ABSENT = {
+    "ingestr": "up to 0.13 it waits for hosts of its maker at every start, later ones download their program from GitHub when first run",
+    "Airbyte": "needs a cluster and images from a registry",
+}
+
+
+def python(packages: Sequence[str]) -> Path:
+    """The interpreter of an environment that has the packages. Raises MissingError when they cannot be installed."""
+    home = ENVIRONMENTS / packages[0].partition("==")[0].partition("[")[0]
+    interpreter, ready = home / "bin" / "python", home / "ready"
+    wanted = "\n".join(packages)
+    if ready.exists() and ready.read_text(encoding="utf-8") == wanted:
+        return interpreter
+    shutil.rmtree(home, ignore_errors=True)
+    uv = shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
+    _installed([uv, "venv", "--quiet", "--python", "3.11", str(home)])
+    _installed([uv, "pip", "install", "--no-config", "--quiet", "--compile-bytecode", "--python", str(interpreter), *packages])
+    ready.write_text(wanted, encoding="utf-8")
+    return interpreter
+
+
+def _installed(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_WITHIN_S)  # noqa: S603
+    except FileNotFoundError as error:
+        raise MissingError(f"cannot be installed: there is no {error.filename}") from None
+    except subprocess.TimeoutExpired:
+        raise MissingError(f"not installed within {INSTALL_WITHIN_S} s") from None
+    if done.returncode:
+        raise MissingError(f"cannot be installed: {_last_words(done.stderr)}")
+
+
+def load(peer: Peer, server: Postgres, files: Sequence[Path]) -> Took:
+    """Load Parquet files into the table peer.prices. Raises MissingError when the peer cannot be installed, or fails."""
+    interpreter = python(peer.packages)
+    env = {
+        "PEER_URL": server.url.replace("@", f":{server.password}@"),  # read by the program, never on a command line or page
+        "PATH": f"{interpreter.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "",
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+        "SLING_DISABLE_TELEMETRY": "TRUE",
+    }
+    try:
+        limited = ["timeout", "--kill-after=5", str(LOAD_WITHIN_S)]
+        return measurement.process([*limited, str(interpreter), str(PROGRAMS), peer.program, *map(str, files)], server=server, env=env)
+    except measurement.FailedError as error:
+        if error.code == TIMED_OUT:
+            raise MissingError(f"not done within {LOAD_WITHIN_S} s") from None
+        raise MissingError(f"failed: {_last_words(str(error).replace(server.password, '***'))}") from None
+
+
+def versions(peer: Peer) -> str:
+    """Its packages with their versions, all of which are pinned."""
+    return ", ".join(f"{name.partition('[')[0]} {version}" for name, _, version in (package.partition("==") for package in peer.packages))
+
+
+def _last_words(text: str) -> str:
+    return " ".join(next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing").split())[:160]

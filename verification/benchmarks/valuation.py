@@ -1,0 +1,121 @@
+"""What it costs to ask for valuations as of a moment: on the demo's warehouse, with as many issuers more as make so many facts."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg
+
+from jobs.catalogue import REPOSITORY
+from orchestration.local import postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+FIRST_CIK = 9_000_000
+LEAVES = 16
+QUERIES = {
+    "one ticker, one day": "select * from {rows} where ticker = 'AAPL' and trade_date = '2012-12-31'",
+    "one ticker": "select * from {rows} where ticker = 'AAPL'",
+    "everything": "select * from {rows}",
+}
+MART, VIEW = "marts.fct_valuation_daily", "as_of.fct_valuation_daily"
+LEAF = """
+create table if not exists raw."sec_company_facts-h16-{leaf}" partition of raw.sec_company_facts
+for values with (modulus 16, remainder {leaf})
+"""
+KEY = """
+create unique index if not exists "sec_company_facts-h16-{leaf}-key" on raw."sec_company_facts-h16-{leaf}"
+(cik, taxonomy, tag, unit, start, "end", accn, known_from) nulls not distinct
+"""
+COPY = """
+with facts as (select *, row_number() over () as number from raw.sec_company_facts where cik = 320193 and known_to = 'infinity')
+insert into raw.sec_company_facts ({columns})
+select {copies} from facts cross join generate_series(0, %(facts)s / (select count(*) from facts)) as issuers (issuer)
+where issuer * (select count(*) from facts) + number <= %(facts)s
+"""
+
+
+class Asked(NamedTuple):
+    """So many facts, the seconds of building all marts, and of each query of the mart and of the view."""
+
+    facts: int
+    built_s: float
+    queries: dict[str, tuple[float, float]]
+
+
+def measure(directory: Path, *, sizes: Sequence[int], times: int, project: str | None = None) -> list[Asked]:
+    """Measured on a demo of its own below a directory, size by size. `project`: another dbt project than that of this checkout."""
+    demo = [str(REPOSITORY / "scripts" / "demo"), "--dir", str(directory)]
+    subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    with postgres.running(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
+        admin.autocommit = True
+        return [_measure(server, admin, size, times, project) for size in sizes]
+
+
+def _measure(server: postgres.Postgres, admin: psycopg.Connection, size: int, times: int, project: str | None) -> Asked:
+    facts = _fill(admin, size)
+    built_s = _build(server, admin, project)
+    admin.execute("set finelt.as_of = '2100-01-01'")
+    queries = {name: (_ask(admin, query, MART, times), _ask(admin, query, VIEW, times)) for name, query in QUERIES.items()}
+    return Asked(facts, built_s, queries)
+
+
+def _fill(admin: psycopg.Connection, size: int) -> int:
+    """How many facts there are once copies of Apple's, under other CIKs, make up the size."""
+    for leaf in range(LEAVES):
+        admin.execute(LEAF.format(leaf=leaf).encode())
+        admin.execute(KEY.format(leaf=leaf).encode())
+    admin.execute("delete from raw.sec_company_facts where cik >= %s", (FIRST_CIK,))
+    found = admin.execute(
+        "select quote_ident(attname) from pg_attribute"
+        " where attrelid = 'raw.sec_company_facts'::regclass and attnum > 0 and not attisdropped"
+    ).fetchall()
+    columns = [name for (name,) in found]
+    copies = [f"{FIRST_CIK} + issuers.issuer" if name == "cik" else f"facts.{name}" for name in columns]
+    there = _count(admin)
+    admin.execute(COPY.format(columns=", ".join(columns), copies=", ".join(copies)).encode(), {"facts": size - there})
+    admin.execute("vacuum analyze raw.sec_company_facts")
+    return _count(admin)
+
+
+def _count(admin: psycopg.Connection) -> int:
+    found = admin.execute("select count(*) from raw.sec_company_facts").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _build(server: postgres.Postgres, admin: psycopg.Connection, project: str | None) -> float:
+    """Seconds of transform-warehouse; what it noted is forgotten first, so that it builds everything."""
+    admin.execute("delete from ops.transforms")
+    command = [sys.executable, "-m", "transform_warehouse", "run", "--warehouse", server.url]
+    command += ["--warehouse-password", server.password_reference, *(["--project", project] if project else [])]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    return time.perf_counter() - began
+
+
+def _ask(admin: psycopg.Connection, query: str, rows: str, times: int) -> float:
+    """Median seconds, after one run that is not counted."""
+    seconds = []
+    for turn in range(times + 1):
+        began = time.perf_counter()
+        admin.execute(query.format(rows=rows).encode()).fetchall()
+        if turn:
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def page(found: Sequence[Asked]) -> Iterator[str]:
+    """Lines of Markdown."""
+    yield "Facts are copies of the sample's under other CIKs; prices are the sample's. Median seconds."
+    yield ""
+    yield "| facts | query | the mart | as of a moment | building all marts |"
+    yield "| ---: | --- | ---: | ---: | ---: |"
+    for asked in found:
+        for name, (mart, view) in asked.queries.items():
+            yield f"| {asked.facts:,} | {name} | {mart:.3f} | {view:.3f} | {asked.built_s:.1f} |"

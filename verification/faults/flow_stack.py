@@ -1,0 +1,224 @@
+"""A real Prefect server and process worker with jobs that flows can run in seconds.
+
+The extractors of Treasury and Massive are the real ones, against the sample vendors. What comes after them only says that it ran, and
+`extract-nothing` ends, waits or fails as its options say, and fails where it works on the same days twice at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from jobkit.errors import TemporaryError
+
+from jobs.catalogue import REPOSITORY, JobSpec, catalogue
+from orchestration.console import follow
+from orchestration.deployments import register
+from orchestration.local import prefect_server, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from jobkit.launchers.prefect import Api
+
+POOL = "process"
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "WAREHOUSE_PASSWORD", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_API_AUTH_STRING")
+REAL = ("extract-massive-daily-prices", "extract-treasury-yields")
+AFTER = ("load-warehouse", "transform-warehouse", "publish-marts")
+PYPROJECT = """
+[project]
+name = "{name}"
+version = "1.2.3"
+description = "Ends as it is told to."
+[project.scripts]
+{name} = "{package}.__main__:main"
+[tool.finelt]
+cpu = 256
+memory = 512
+deadline_s = 600
+{declared}
+"""
+COMMAND = """#!{python}
+import sys
+sys.path.insert(0, {folder!r})
+from {package}.__main__ import main
+main()
+"""
+AFTER_MAIN = """
+from jobkit import command, options
+
+TEXT = ("--lake", "--docs", "--site", "--audience", "--warehouse", "--warehouse-password")
+OPTIONS = [options.option("--dataset", multiple=True), *(options.option(name) for name in TEXT)]
+
+def run(job, dataset, site, **_):
+    if site:
+        job.details["site"] = f"{site}/index.html"
+        job.outcome("site/fct_yield", "version=abc", "committed", rows=7, added=3, removed=0, changed=1)
+    for name in dataset:
+        job.outcome(name, "year=2012", "committed", rows=5)
+
+def check(job, **_): ...
+
+def plan(job, **_):
+    return []
+
+main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)
+"""
+NOTHING_MAIN = '''
+import fcntl
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+import click
+from jobkit import command, errors, options
+
+OPTIONS = [
+    options.start(),
+    options.end(),
+    options.option("--seconds", type=float, default=0.0),
+    options.option("--bad", type=options.BusinessDate()),
+    options.option("--refused", is_flag=True),
+    options.lake(),
+]
+
+def days(start, end):
+    return [str(start + timedelta(days=n)) for n in range((end - start).days + 1)]
+
+def run(job, start, end, seconds, bad, refused, lake):
+    """Wait, then say that the days are there."""
+    job.log.info("at work")
+    Path(lake).mkdir(exist_ok=True)
+    turn = Path(lake, f"nothing-{start}").open("w")
+    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    job.details["environment"] = sorted(os.environ)
+    time.sleep(seconds)
+    if refused:
+        raise errors.RefusedError("the vendor does not know us; renew the key")
+    if bad and start <= bad <= end:
+        raise errors.BadDataError(f"the rows of {bad} break their contract")
+    for day in days(start, end):
+        job.outcome("nothing", f"date={day}", "committed", rows=1)
+
+def check(job, **_): ...
+
+def plan(job, start, end, **_):
+    return [{"dataset": "nothing", "partition": f"date={day}", "asks": day, "commit": None} for day in days(start, end)]
+
+main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)
+'''
+
+
+@dataclass(frozen=True)
+class FlowStack:
+    """The server, and what the flows of this stack are given."""
+
+    api: Api
+    directory: Path
+    vendors: str
+    wanted: list[register.Wanted]
+    prefect: list[prefect_server.Server]  # the one that runs
+
+    def without_server(self, away_s: float) -> None:
+        """Kill Prefect's server, and start it again after so many seconds, where it was; it answers when this returns."""
+        old = self.prefect.pop()
+        old.program.process.kill()
+        old.program.process.wait()
+        time.sleep(away_s)
+        self.prefect.append(prefect_server.start(self.directory, urlsplit(old.url).port or 0))
+        self.prefect[-1].wait()
+
+    def start(self, flow: str, **parameters: object) -> str:
+        """The id of a new run of a flow, with places of this stack."""
+        places: dict[str, object] = {name: f"{self.directory}/{name}" for name in ("lake", "docs", "site")}
+        places |= {"warehouse": "postgresql://u@127.0.0.1/w", "warehouse_password": "env://NONE"}
+        return follow.start(self.api, flow, POOL, places | parameters)
+
+    def steps(self, run_id: str, within_s: float = 60) -> tuple[list[follow.Step], follow.Ending]:
+        """The ended steps of a flow run, in order, and its ending."""
+        deadline = time.monotonic() + within_s
+
+        def check() -> None:
+            if time.monotonic() > deadline:
+                raise TemporaryError(f"the flow run {run_id} has not ended within {within_s:.0f} s")
+
+        *seen, ending = list(follow.follow(self.api, run_id, check))
+        return [step for step in seen if isinstance(step, follow.Step) and step.ended], cast("follow.Ending", ending)
+
+    def receipt(self, run_id: str) -> dict[str, Any]:
+        """The receipt that a job's run left."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["receipt"]}}}
+        (found,) = self.api.call("POST", "/artifacts/filter", wanted)
+        return dict(found["data"])
+
+    def artifact(self, run_id: str, key: str) -> dict[str, Any]:
+        """The one artifact of a run with this key; a table's data read."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": [key]}}}
+        (found,) = self.api.call("POST", "/artifacts/filter", wanted)
+        return {**found, "data": json.loads(found["data"]) if found["type"] == "table" else found["data"]}
+
+
+def made_up(folder: Path, name: str, main: str, declared: str = "") -> str:
+    """The command of a job that is written out below a folder of jobs."""
+    package = name.replace("-", "_")
+    code = folder / "jobs" / name / package
+    code.mkdir(parents=True)
+    (code.parent / "pyproject.toml").write_text(PYPROJECT.format(name=name, package=package, declared=declared))
+    (code / "__init__.py").touch()
+    (code / "__main__.py").write_text(main)
+    command = folder / name
+    command.write_text(COMMAND.format(python=sys.executable, folder=str(code.parent), package=package))
+    command.chmod(0o755)
+    return str(command)
+
+
+def specs_and_commands(folder: Path) -> tuple[list[JobSpec], dict[str, str]]:
+    """The jobs of this stack and how each is started."""
+    commands = {name: made_up(folder, name, AFTER_MAIN) for name in AFTER}
+    commands["extract-nothing"] = made_up(folder, "extract-nothing", NOTHING_MAIN)
+    for name in ("extract-one-things", "extract-one-others"):
+        commands[name] = made_up(folder, name, NOTHING_MAIN, "concurrency = 1")
+    real = [spec for spec in catalogue() if spec.name in REAL]
+    return [*real, *catalogue(folder / "jobs")], {**register.installed(real), **commands}
+
+
+def start_worker(directory: Path, prefect: prefect_server.Server) -> processes.Program:
+    """A worker as a person starts it on a machine that holds secrets, of which jobs may see one."""
+    command = [sys.executable, "-m", "orchestration.workers.command", "--pool", POOL, "--env", "TIINGO_TOKEN", "--env", processes.MARK]
+    secrets = dict.fromkeys([*SECRETS, "TIINGO_TOKEN"], "secret")
+    environment = {"PYTHONPATH": str(REPOSITORY), **secrets, **prefect.client_settings()}
+    return processes.start("Prefect worker", command, directory, environment)
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[FlowStack]:
+    """The stack, up and with everything registered."""
+    prefect = prefect_server.start(directory)
+    servers, workers = [prefect], None
+    vendors = processes.start(
+        "sample vendors", [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"], directory, {}
+    )
+    try:
+        specs, commands = specs_and_commands(directory)
+        wanted = register.jobs(specs, commands, kind="process", pool=POOL) + register.flows(
+            pool=POOL, variables=register.process_flow_variables()
+        )
+        prefect.wait()
+        register.register(prefect.api(), wanted, kind="process", pool=POOL)
+        workers = start_worker(directory, prefect)
+        vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
+        yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0], wanted, servers)
+    finally:
+        if workers:
+            processes.stop(workers)
+        processes.stop(vendors)
+        for one in servers:
+            prefect_server.stop(one)
+    if left := processes.left_behind(directory):
+        raise RuntimeError(f"left running: {left}")

@@ -1,0 +1,344 @@
+"""The row `canaries`: vendors that send the token back in every place and in every writing, passwords that are wrong, credentials in URLs.
+
+Looked for in all that leaves a job: stdout, stderr, its command line, the lake (decompressed, rows too), and what it tells OpenLineage,
+Dagster and a file for the receipt.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from jobkit.lake import Lake, decompressed
+
+from verification.faults import fuzz, http_server, sandbox
+from verification.sample_vendors.server import VENDORS
+from verification.sample_vendors.wire import Answer, Request
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from verification.faults.sandbox import Stage
+
+TOKEN = "canary-5d1e/8a+Qr=tok~en"  # noqa: S105  which URLs, JSON and base64 all write in another way
+IN_A_HOST = "canary-5d1e-8aqr-token"
+HOSTS = {"extract-tiingo-prices": "api.tiingo.com", "extract-massive-daily-prices": "api.massive.com"}
+AT_ONCE = 2
+BUG = 70
+
+WRITINGS: dict[str, Callable[[str], str]] = {
+    "plain": lambda text: text,
+    "capitals": str.upper,
+    "quoted": lambda text: quote(text, safe=""),
+    "twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "base64": lambda text: base64.b64encode(f"user:{text}".encode()).decode(),
+    "hex": lambda text: text.encode().hex(),
+    "cut": lambda text: text[: len(text) * 3 // 4],
+}
+
+
+class Echo(NamedTuple):
+    """A place in which a vendor sends the secret back: what it makes of its own answer. `refused`: nothing of it may be kept."""
+
+    make: Callable[[Answer, str], Answer]
+    refused: bool = True
+
+
+def _host(text: str) -> str:
+    """The text as a host may be called."""
+    return "".join(one if one.isalnum() else "-" for one in text)
+
+
+def _header(name: str, form: str = "{}") -> Echo:
+    return Echo(lambda answer, secret: answer._replace(headers={**answer.headers, name: form.format(secret)}), refused=False)
+
+
+def _status(status: int) -> Echo:
+    def make(answer: Answer, secret: str) -> Answer:
+        body = json.dumps({"detail": f"Invalid token: Token {secret}"}).encode()
+        headers = {"WWW-Authenticate": f'Token realm="{secret}"'}
+        return answer._replace(status=status, body=body, content_type="application/json", headers=headers)
+
+    return Echo(make)
+
+
+def _body(change: Callable[[str, str], str]) -> Echo:
+    return Echo(lambda answer, secret: answer._replace(body=change(answer.body.decode(), secret).encode()))
+
+
+ECHOES: dict[str, Echo] = {
+    "etag": _header("ETag", '"{}"'),
+    "last-modified": _header("Last-Modified"),
+    "set-cookie": _header("Set-Cookie", "session={}"),
+    "challenge": _header("WWW-Authenticate", 'Bearer realm="{}"'),
+    "media type's parameter": Echo(
+        lambda answer, secret: answer._replace(content_type=f'application/json; profile="{secret}"'), refused=False
+    ),
+    "media type": Echo(lambda answer, secret: answer._replace(content_type=f"text/{secret.replace('/', '.')}")),
+    **{str(status): _status(status) for status in (400, 401, 403, 404, 429, 500, 503)},
+    "page": Echo(
+        lambda answer, secret: answer._replace(
+            status=403, content_type="text/html", body=f"<html><title>No</title><p>{'x ' * 60}key {secret}</p></html>".encode()
+        )
+    ),
+    "cut off by us": Echo(
+        lambda answer, secret: answer._replace(status=401, content_type="text/plain", body=f"{'x' * 140} {secret} {secret}".encode())
+    ),
+    "redirect by name": Echo(
+        lambda answer, secret: answer._replace(status=302, headers={"Location": f"http://{_host(secret)}.invalid/"})
+    ),
+    "redirect by user": Echo(
+        lambda answer, secret: answer._replace(status=302, headers={"Location": f"http://u:{quote(secret, safe='')}@elsewhere.invalid/"})
+    ),
+    "redirect by query": Echo(
+        lambda answer, secret: answer._replace(status=302, headers={"Location": f"http://elsewhere.invalid/?a={quote(secret, safe='')}"})
+    ),
+    "error in a 200": _body(lambda _, secret: json.dumps({"detail": f"Error: the token {secret} has run over its hourly allocation"})),
+    "row": _body(lambda body, secret: body.replace("{", '{"note": ' + json.dumps(secret) + ", ")),
+    "row, escaped": _body(lambda body, secret: body.replace("{", '{"note": "' + "".join(f"\\u{ord(one):04x}" for one in secret) + '", ')),
+    "bad row": _body(lambda body, secret: body.replace('"close":', '"close":' + json.dumps(secret) + ',"was":').replace(
+        '"c":', '"c":' + json.dumps(secret) + ',"was":')),
+    "no JSON": _body(lambda body, secret: f"{secret} {body}"),
+}  # fmt: skip
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers as the vendor would, with the credential of the request put back in; the path says where and in which writing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        _, place, writing, host, *below = url.path.split("/")
+        secret = WRITINGS[writing](self.headers.get("Authorization", "").rpartition(" ")[2])
+        request = Request("/" + "/".join(below), dict(parse_qsl(url.query)), self.headers, 1)
+        answer = list(ECHOES.values())[int(place)].make(VENDORS[host](request), secret)
+        self.send_response(answer.status, f"{secret} says no" if answer.status >= 400 else None)  # noqa: PLR2004
+        for name, value in {"Content-Type": answer.content_type, **answer.headers, "Content-Length": str(len(answer.body))}.items():
+            if name != "Transfer-Encoding":
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """All that left a job, and how it ended."""
+
+    ended: sandbox.Ended
+    everything: str
+
+
+def listen(job: str, options: Sequence[str], folder: Path, *, verb: str = "run", **environ: str) -> Heard:
+    """Run a job with every sink there is without a network, and collect what comes out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sinks = {
+        "OPENLINEAGE__TRANSPORT__TYPE": "file",
+        "OPENLINEAGE__TRANSPORT__LOG_FILE_PATH": str(folder / "lineage"),
+        "FINELT_RECEIPT_FILE": str(folder / "receipt"),
+        "FINELT_METRICS": "emf",
+        "DAGSTER_PIPES_CONTEXT": _packed({"data": {"extras": {}}}),
+        "DAGSTER_PIPES_MESSAGES": _packed({"path": str(folder / "dagster")}),
+    }
+    process = sandbox.start(job, options, verb=verb, **sinks, **environ)
+    with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as file:  # noqa: PTH123  one line of a process
+        said = [] if leaks(" ".join(options), TOKEN) else [file.read()]
+    ended = sandbox.ended(process)
+    said += [ended.stdout, ended.stderr, *(path.read_text() for path in sorted(folder.iterdir()) if path.is_file())]
+    return Heard(ended, "\n".join(said))
+
+
+def _packed(document: dict[str, Any]) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(document).encode())).decode()
+
+
+def kept(lake: Path) -> str:
+    """Everything in a lake as text: files as they are, and decompressed; rows as values."""
+    texts = []
+    for path in (path for path in lake.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        texts.append(data.decode("latin-1"))
+        texts += [decompressed(data).decode("latin-1")] if path.suffix == ".zst" else []
+    where = Lake(str(lake))
+    for dataset in where.datasets():
+        for partition in where.partitions(dataset):
+            for commit in where.history(dataset, partition):
+                texts += [str(fuzz.values_of(where.read(file))) for file in (commit.data, commit.quarantine) if file]
+    return "\n".join(texts)
+
+
+def leaks(text: str, secret: str) -> list[str]:
+    """In which writings a secret, or its first half, is in a text."""
+    lower = text.lower()
+    found = []
+    for name, write in WRITINGS.items():
+        written = write(secret).lower()[8 if name == "base64" else 0 :]  # behind what base64 makes of the user
+        if written[: max(8, len(written) // 2)] in lower:
+            found.append(name)
+    return found
+
+
+def echoes(stage: Stage, most: int, rng: random.Random) -> tuple[int, list[str]]:
+    """How many trials of vendors that send the token back, and what was wrong."""
+    trials = [
+        (job, place, writing, by)
+        for job in HOSTS
+        for place in ECHOES
+        for writing in WRITINGS
+        for by in ("env", "file")
+        if place != "row, escaped" or writing == "plain"
+    ]
+    with http_server.serve(_Handler) as url, ThreadPoolExecutor(AT_ONCE) as pool:
+        rng.shuffle(trials)
+        first = {trial[1]: trial for trial in trials}
+        chosen = [*first.values(), *(trial for trial in trials if trial not in first.values())][:most]  # each place, then more
+        wrong = list(pool.map(lambda trial: _echo(stage, url, *trial), chosen))
+    return len(chosen), [sentence for sentence in wrong if sentence]
+
+
+def _echo(stage: Stage, url: str, job: str, place: str, writing: str, by: str) -> str | None:
+    lake, sinks = stage.fresh("lake"), stage.fresh("sinks")
+    sinks.mkdir()
+    token = IN_A_HOST if place == "redirect by name" else TOKEN
+    (sinks.parent / f"{sinks.name}-token").write_text(f"{token}\n")
+    reference = "env://CANARY" if by == "env" else f"file://{sinks.parent}/{sinks.name}-token"
+    base = f"{url}/{list(ECHOES).index(place)}/{writing}/{HOSTS[job]}"
+    days = ["--start", "2013-02-12", "--end", "2013-02-13"]
+    options = ["--lake", str(lake), *stage.asks(job), *days, "--base-url", base, "--patience", "0", "--token", reference]
+    heard = listen(job, options, sinks, CANARY=token)
+    told = f"{job} by {by}, token in {place} ({writing})"
+    if found := leaks(heard.everything + (kept(lake) if lake.exists() else ""), token):
+        return f"{told}: it is in what it said or wrote ({', '.join(found)})"
+    if heard.ended.code == BUG or heard.ended.receipt is None:
+        return f"{told}: it ended with {heard.ended.code}: {heard.ended.stderr[-200:]}"
+    committed = heard.ended.receipt["committed"]
+    if ECHOES[place].refused and committed:
+        return f"{told}: it was committed"
+    if not ECHOES[place].refused and (heard.ended.code or not committed):
+        return f"{told}: a good answer was refused: {heard.ended.receipt['error']}"
+    return None
+
+
+SECRETS_NO_HEADER_TAKES = ("{}\nx", "{}\x01", "{}\x7f", "{}\x00x", "{}é")
+
+
+def unsendable(stage: Stage) -> tuple[int, list[str]]:
+    """Secrets that no header can carry: refused with 78 before any request."""
+    wrong, trials = [], 0
+    for job in HOSTS:
+        for form in SECRETS_NO_HEADER_TAKES:
+            sinks = stage.fresh("sinks")
+            sinks.mkdir()
+            path = sinks.parent / f"{sinks.name}-token"
+            path.write_bytes(form.format(TOKEN).encode())
+            options = [
+                "--lake",
+                str(stage.fresh("lake")),
+                *stage.asks(job),
+                "--token",
+                f"file://{path}",
+                "--base-url",
+                "http://127.0.0.1:9/",
+            ]
+            heard = listen(job, options, sinks)
+            trials += 1
+            if heard.ended.code != 78 or leaks(heard.everything, TOKEN):  # noqa: PLR2004
+                wrong.append(f"{job}: a token of the form {form!r} ended with {heard.ended.code}")
+    return trials, wrong
+
+
+PLACES = ("s3://AKIA:{}@bucket/x", "s3://AKIA:{}/x", "file://u:{}@/x", "s3://bucket/x?X-Amz-Signature={}", "//u:{}@h/x", "https://u:{}@h/x")
+WEB = ("https://u:{}@h", "https://{}@h", "https://h/?api_key={}", "https://h/x;token={}", "https://h:{}/x", "ftp://u:{}@h")
+WAREHOUSES = (
+    *(
+        "postgresql://u:{}@h/x",
+        "postgresql://u@h/x?password={}",
+        "postgresql://u@h/x?sslpassword={}",
+        "postgresql://u@h/x?options=-c%20a={}",
+    ),
+    *(
+        "postgresql://u@h/x?p%61ssword={}",
+        "postgresql://u@h/x#{}",
+        "postgresql://u@h:{}/x",
+        "host=h user=u password={}",
+        "mysql://u:{}@h/x",
+    ),
+)
+VARIABLES = ("PREFECT_API_URL", "OPENLINEAGE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "AWS_ENDPOINT_URL")
+
+
+def urls(stage: Stage, most: int, rng: random.Random) -> tuple[int, list[str]]:
+    """Credentials in URLs, as an option or a variable, for every verb: refused with 2, and not repeated."""
+    secret = quote(TOKEN, safe="")
+    warehouse = {name: ["--warehouse"] for name in ("load-warehouse", "transform-warehouse", "publish-marts")}
+    places = {name: ["--lake"] for name in (*HOSTS, "load-warehouse")} | {"publish-marts": ["--site"], "extract-dropped-files": ["--drop"]}
+    trials: list[tuple[str, str, str, str, bool]] = []
+    for verb in ("run", "check", "plan"):
+        for forms, jobs in ((WAREHOUSES, warehouse), (PLACES, places), (WEB, {name: ["--base-url", "--trace"] for name in HOSTS})):
+            trials += [
+                (job, verb, option, form.format(secret), by_variable)
+                for form in forms
+                for job, given in jobs.items()
+                for option in given
+                for by_variable in ((False, True) if option != "--trace" else (False,))
+            ]
+        trials += [("extract-tiingo-prices", verb, name, form.format(secret), True) for name in VARIABLES for form in WEB[:3]]
+    chosen = rng.sample(trials, min(most, len(trials)))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        wrong = list(pool.map(lambda trial: _url(stage, *trial), chosen))
+    return len(chosen), [sentence for sentence in wrong if sentence]
+
+
+def _url(stage: Stage, job: str, verb: str, option: str, url: str, by_variable: bool) -> str | None:  # noqa: FBT001  one of many trials
+    usual = {
+        "--lake": str(stage.fresh("lake")),
+        "--warehouse": "postgresql://u@127.0.0.1:9/x",
+        "--site": str(stage.fresh("site")),
+        "--drop": str(stage.fresh("drop")),
+    }
+    needed = {
+        "publish-marts": ("--warehouse", "--site"),
+        "transform-warehouse": ("--warehouse",),
+        "load-warehouse": ("--lake", "--warehouse"),
+    }
+    names = needed.get(job, ("--lake", "--drop") if job == "extract-dropped-files" else ("--lake",))
+    own = stage.asks(job) if job in HOSTS else []
+    options = [word for name in names if name != option for word in (name, usual[name])]
+    if option == "--base-url":
+        at = own.index("--base-url")
+        del own[at : at + 2]
+    environ = {}
+    if not by_variable:
+        options += [option, url]
+    else:
+        environ[option if not option.startswith("--") else "FINELT_" + option[2:].replace("-", "_").upper()] = url
+    heard = listen(job, [*options, *own], stage.fresh("sinks"), verb=verb, CANARY=sandbox.TOKEN, **environ)
+    if heard.ended.code != 2 or leaks(heard.everything, TOKEN):  # noqa: PLR2004
+        return f"{job} {verb}: {option} with a secret in it ended with {heard.ended.code}: {heard.everything[:300]}"
+    return None
+
+
+def passwords(stage: Stage) -> tuple[int, list[str]]:
+    """Wrong and right passwords of the warehouse, and errors that Postgres makes of them."""
+    wrong, trials = [], 0
+    url = stage.database()
+    for job in ("load-warehouse", "transform-warehouse", "publish-marts"):
+        more = {"load-warehouse": ["--lake", str(stage.fresh("lake"))], "publish-marts": ["--site", str(stage.fresh("site"))]}.get(job, [])
+        for verb in ("run", "check"):
+            for password in ("env://CANARY", stage.server.password_reference):
+                heard = listen(
+                    job, [*more, "--warehouse", url, "--warehouse-password", password], stage.fresh("sinks"), verb=verb, CANARY=TOKEN
+                )
+                trials += 1
+                if leaks(heard.everything, TOKEN) or leaks(heard.everything, stage.server.password):
+                    wrong.append(f"{job} {verb}: a password is in what it said")
+    stage.drop(url)
+    return trials, wrong

@@ -1,0 +1,97 @@
+"""data.sec.gov and www.sec.gov: Apple's reported facts in every version filed up to 2013, and the list of filers.
+
+A User-Agent without a contact gets 403 as HTML, an unknown CIK 404 as XML from the store behind the API.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from verification.sample_vendors import sample
+from verification.sample_vendors.wire import Answer, Request, html_answer, not_found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTACT = re.compile(r"\S+@\S+\.\S+")
+UNDECLARED = "Your Request Originates from an Undeclared Automated Tool"
+DECLARE = "Please declare your traffic by updating your user agent to include company specific information."
+NO_SUCH_KEY = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n'
+    "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message>"
+    "<Key>{key}</Key><RequestId>JD15FR9DF9N2TVGZ</RequestId><HostId>c2FtcGxlIGhvc3Q=</HostId></Error>"
+)
+APPLE = "/api/xbrl/companyfacts/CIK0000320193.json"
+FILERS = [
+    (789019, "MSFT", "MICROSOFT CORP"),
+    (320193, "AAPL", "Apple Inc."),
+    (1652044, "GOOGL", "Alphabet Inc."),
+    (51143, "IBM", "INTERNATIONAL BUSINESS MACHINES CORP"),
+    (1652044, "GOOG", "Alphabet Inc."),
+]
+
+
+def data(request: Request) -> Answer:
+    """data.sec.gov: the company facts of Apple."""
+    if not _is_declared(request):
+        return _undeclared()
+    if request.path != APPLE:
+        return Answer(404, NO_SUCH_KEY.format(key=request.path.lstrip("/")).encode(), "application/xml")
+    return _json(request, company_facts)
+
+
+def www(request: Request) -> Answer:
+    """www.sec.gov: the filers and their tickers, by market value."""
+    if not _is_declared(request):
+        return _undeclared()
+    return _json(request, company_tickers) if request.path == "/files/company_tickers.json" else not_found()
+
+
+@cache
+def company_facts() -> bytes:
+    """The envelope of companyfacts: taxonomy, tag, unit, then the facts in the order of the table."""
+    filings = {row["accn"]: row for row in sample.table("sec_filings")}
+    facts: dict[str, Any] = {}
+    for row in sample.table("sec_facts"):
+        tags = facts.setdefault(row["taxonomy"], {})
+        tag = tags.setdefault(row["tag"], {"label": None, "description": None, "units": {}})
+        tag["units"].setdefault(row["unit"], []).append(_fact(row, filings[row["accn"]]))
+    return _compact({"cik": 320193, "entityName": "Apple Inc.", "facts": facts})
+
+
+@cache
+def company_tickers() -> bytes:
+    """The object keyed "0", "1" and so on; one filer may have several tickers."""
+    filers = ({"cik_str": cik, "ticker": ticker, "title": title} for cik, ticker, title in FILERS)
+    return _compact({str(rank): filer for rank, filer in enumerate(filers)})
+
+
+def _fact(row: dict[str, str], filing: dict[str, str]) -> dict[str, object]:
+    """One version of one value; an instant has no start, and most versions have no frame."""
+    start = {"start": row["start"]} if row["start"] else {}
+    frame = {"frame": row["frame"]} if row["frame"] else {}
+    return {**start, "end": row["end"], "val": json.loads(row["val"]), **filing, "fy": int(filing["fy"]), **frame}
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _is_declared(request: Request) -> bool:
+    return CONTACT.search(request.headers.get("User-Agent", "")) is not None
+
+
+def _undeclared() -> Answer:
+    return html_answer(403, UNDECLARED, DECLARE)
+
+
+def _json(request: Request, body: Callable[[], bytes]) -> Answer:
+    """The body in chunks, gzipped where the asker takes it; the SEC sends no ETag with these."""
+    headers = {"Cache-Control": "max-age=0, no-cache", "Vary": "Accept-Encoding", "Transfer-Encoding": "chunked"}
+    if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        return Answer(200, body(), "application/json", headers)
+    return Answer(200, gzip.compress(body(), 6, mtime=0), "application/json", {**headers, "Content-Encoding": "gzip"})
