@@ -26,7 +26,7 @@ def doctor(tmp_path: Path, programs: dict[str, str], *words: str, **environ: str
         (folder / name).chmod(0o755)
     clean = {"PATH": str(folder), "HOME": str(tmp_path), **environ}
     done = subprocess.run(
-        [sys.executable, ROOT / "orchestration" / "doctor.py", *words], env=clean, capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "finelt" / "doctor.py", *words], env=clean, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
     lines = done.stdout.splitlines()

@@ -273,9 +273,9 @@ def test_dagster_files_lineage_and_traces_get_no_secret(tmp_path: Path, monkeypa
 def test_nothing_leaves_jobkit_but_through_the_redactor() -> None:
     """Write with redaction.to_json or redaction.redact; json.dumps and print know no secret and so hide none."""
     other = {  # what is encoded here goes nowhere as it is: into a digest, or through Prefect's own class, which cleans it
-        ("report/dagster.py", "json.dumps"): 1,
-        ("report/prefect.py", "json.dumps"): 1,
-        ("report/stepfunctions.py", "json.dumps"): 1,
+        ("launchers/dagster.py", "json.dumps"): 1,
+        ("launchers/prefect.py", "json.dumps"): 1,
+        ("launchers/stepfunctions.py", "json.dumps"): 1,
         ("contract.py", "json.dumps"): 3,  # rows and names as the vendor sent them, once refuse_echo has seen the answer
         ("commits.py", "json.dumps"): 2,
     }
