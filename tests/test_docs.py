@@ -90,3 +90,27 @@ def test_a_link_leads_somewhere(page: Path) -> None:
             headings = [line.lstrip("# ") for line in target.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
             slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
             assert anchor in slugs, f"{page.name}: #{anchor}"
+
+
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+HEAD = re.compile(r"# (\d{4})\. (.+)\n\nDate: (\d{4}-\d{2}-\d{2})\. Status: (proposed|accepted|superseded by \d{4})\.\n")
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_the_index_lists_each_decision_with_its_title_date_and_status(page: Path) -> None:
+    head = HEAD.match(page.read_text(encoding="utf-8"))
+    assert head, "expected '# 0001. Title', an empty line, and 'Date: YYYY-MM-DD. Status: accepted.'"
+    number, title, date, status = head.groups()
+    assert page.name.startswith(f"{number}-")
+    assert f"| [{number}]({page.name}) | {title} | {date} | {status} |\n" in (page.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_page_that_code_refers_to_exists() -> None:
+    files = ("*.py", "*.sql", "*.yml", "*.yaml", "*.toml", "*.md", "scripts", "images")
+    command = ["git", "grep", "-IohE", r"\bdocs/[a-z0-9/_-]+\.md", "--", *files]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert sorted(name for name in set(listed.split()) if not (ROOT / name).exists()) == []

@@ -26,7 +26,7 @@ TITLES = {
 HEAD = """# Benchmarks
 
 Each part is written by the command under it, on the machine it names; run it to have yours. What each was aimed at, and what bounds it:
-[decisions/what-bounds-it.md](decisions/what-bounds-it.md).
+[decisions/0010-performance-bounds.md](decisions/0010-performance-bounds.md).
 """
 PART = re.compile(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 

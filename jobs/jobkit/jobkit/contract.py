@@ -2,7 +2,8 @@
 
 A contract is a YAML file beside its extractor, a subset of the Open Data Contract Standard v3 (bitol.io). Vendors send text; a field's
 type says which text is a value, exactly: 12.345 is not a decimal(5,2), 1e3 is not a date. Hand-written because the validators at hand
-either miss rows when one value of a column does not cast, or bring a data frame library of 150 MB and more (docs/decisions).
+either miss rows when one value of a column does not cast, or bring a data frame library of 150 MB and more
+(docs/decisions/0002-contract-validation.md).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 The highest commit is the partition. Files are named by their content and written before the commit that names them, the commit is
 put if absent, so a reader that follows commits sees whole partitions only, and a writer that dies leaves nothing but unnamed files.
 A file is trusted for its digest, never for being there: whoever commits rewrites what is missing or damaged.
-Hand-written: Delta and Iceberg cost 5 to 20 times as much per small commit and bring 140 to 280 MB (docs/decisions).
+Hand-written: Delta and Iceberg cost 5 to 20 times as much per small commit and bring 140 to 280 MB (docs/decisions/0001-lake-commits.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every sink writes what `redact` or `to_json` gives, so a secret is masked wherever it turns up: an error of the vendor's, a traceback, an
 ETag. A secret is found as it is and as URLs, JSON, HTML, base64 and hex write it, in capitals or small letters, cut off behind its first
-half, and broken over lines. The decision and its limits: docs/decisions/secrets.md.
+half, and broken over lines. The decision and its limits: docs/decisions/0013-secret-redaction.md.
 
 Hand-written: what is at hand masks log records or known patterns, and knows neither the process's own secrets nor their encodings.
 """

@@ -1,7 +1,8 @@
 """Parquet to Postgres: Arrow batches encoded as binary COPY, one after the other, so that memory does not grow with the file.
 
 arro3 and pgpq because together they are 15 MB and load 5 million rows in 1.2 times the server's own COPY; pyarrow alone is 168 MB
-(docs/decisions). Where pgpq is not to be had, psycopg encodes row by row: the same bytes, some ten times slower; where arro3 is not,
+(docs/decisions/0009-warehouse-loading.md).
+Where pgpq is not to be had, psycopg encodes row by row: the same bytes, some ten times slower; where arro3 is not,
 pyarrow reads.
 """
 
