@@ -17,7 +17,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.extraction import AHEAD
-from jobkit.http import SHORT_S, Client, Rate
+from jobkit.http import Client, Rate
+from jobkit.rate_limit import BURST_WINDOW_S
 
 from verification.benchmarks import measurement, peers
 
@@ -145,7 +146,7 @@ def _paced(rate: Rate, requests: int) -> Paced:
             list(pool.map(lambda number: client.get(f"/{number}"), range(requests)))
         times = sorted(arrived)
     most = max(sum(first <= at < first + rate.per_s for at in times) for first in times)
-    ahead = 1 if rate.per_s > SHORT_S else 1 / rate.requests  # what a window begins with
+    ahead = 1 if rate.per_s > BURST_WINDOW_S else 1 / rate.requests  # what a window begins with
     windows = (times[-1] - times[0]) / rate.per_s + ahead
     return Paced(rate, requests / windows / rate.requests, most)
 

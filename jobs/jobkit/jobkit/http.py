@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import httpx2
-    import pyrate_limiter
     from stamina.instrumentation import RetryDetails
 
     from jobkit.answers import Meaning
@@ -38,7 +37,6 @@ MAX_BODY_BYTES = 8 << 20  # for a client that is told no other limit
 MAX_WAIT_S = 90.0
 TRIES = 10
 REDIRECTS = 3
-SHORT_S, SPARE = 10, 1.02
 CLOCKS_APART_S = 300.0  # between the vendor's clock and ours, before somebody should look
 USER_AGENT = "finelt/0.1 (+batch extractor)"
 
@@ -85,12 +83,13 @@ class Client:
         self, base_url: str, *, hosts: Sequence[str], accept: Sequence[str], rate: Rate, headers: Mapping[str, str] | None = None
     ) -> None:
         import stamina.instrumentation  # noqa: PLC0415  a tenth of a second that describe need not pay
-        from pyrate_limiter import InMemoryBucket, Limiter  # noqa: PLC0415
+
+        from jobkit import rate_limit  # noqa: PLC0415
 
         self._declared = frozenset(hosts)
         self._given = _given(base_url, self._declared)
         self.base_url, self._accept = base_url.rstrip("/"), tuple(accept)
-        self._limiter = Limiter(InMemoryBucket([_paced(rate)]), buffer_ms=1)
+        self._limiter = rate_limit.build_limiter(*rate)
         self._requests = threading.local()
         sent = {"User-Agent": USER_AGENT, "Accept": ", ".join((*accept, "*/*;q=0.1")), "Accept-Encoding": "gzip", **(headers or {})}
         self._client = self._connected(_sendable(sent))
@@ -330,18 +329,6 @@ def _stated(response: httpx2.Response) -> float:
 
 def _where(response: httpx2.Response) -> str:
     return f"{response.url.host}{response.url.path}"
-
-
-def _paced(rate: Rate) -> pyrate_limiter.Rate:
-    """The rate to ask at, so that the vendor, who counts what arrives, never counts more than it allows.
-
-    Within a short window one late arrival counts into the next one: there, requests come one by one. A long one is a second longer.
-    """
-    from pyrate_limiter import Rate as Pace  # noqa: PLC0415
-
-    if rate.per_s <= SHORT_S:
-        return Pace(1, math.ceil(rate.per_s * 1000 / rate.requests * SPARE))
-    return Pace(rate.requests, int(rate.per_s * 1000) + 1000)
 
 
 def _tell_retry(details: RetryDetails) -> None:
