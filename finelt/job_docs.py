@@ -1,6 +1,6 @@
-"""scripts/docs: a page per job in docs/jobs, from what the job says of itself, its contracts and the catalogue.
+"""Generate docs/jobs: an index and one page per job, from the job's `describe`, its contracts and the catalogue.
 
-The pages are not in the repository: they are derived, and whoever reads one wants it of the version that they have.
+The pages are committed, so that a clone has them. A test fails if they are not current; `scripts/docs` writes them again.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 PAGES = REPOSITORY / "docs" / "jobs"
 SOURCE = re.compile(r"^Source: (\S+)", re.MULTILINE)
-MENDS = {
-    "0": "nothing to do",
-    "2": "correct the arguments; the sentence in the receipt names the one",
-    "65": "look at the quarantine or the vendor's file; mend the contract or the parser, then run with `--replay` where the job has it",
-    "70": "mend the job: the log on stderr has the traceback",
-    "75": "run it again later; schedulers may do so by themselves",
+NEXT_STEPS = {
+    "0": "nothing",
+    "2": "correct the argument that the message names",
+    "65": "look at the quarantine or the vendor's file; fix the contract or the parser; then run with `--replay` if the job has it",
+    "70": "report or fix the bug: the log on stderr has the traceback",
+    "75": "run it again later, or let the scheduler retry",
     "77": "renew the secret, then run `check`",
-    "78": "correct the setting that the sentence names, then run `check`",
-    "143": "run it again when you like",
+    "78": "correct the setting that the message names, then run `check`",
+    "143": "run it again at any time",
 }
 POSTGRES = {
     ("reads", "warehouse/raw"): "SELECT on the tables of schema `raw`",
@@ -46,9 +46,9 @@ POSTGRES = {
 
 
 def page(spec: JobSpec, described: Mapping[str, Any]) -> str:
-    """The page of one job, in Markdown."""
+    """Return the page of one job, in Markdown."""
     datasets = [dataset.removeprefix("raw/") for dataset in spec.writes if dataset.startswith("raw/")]
-    due = f"`{spec.schedule}` in {spec.timezone}" if spec.schedule else "none of its own: it follows the jobs whose data it reads"
+    due = f"`{spec.schedule}` in {spec.timezone}" if spec.schedule else "none: it runs after the jobs whose data it reads"
     parts = [
         f"# {spec.name}\n\n{spec.description}\n",
         "## At a glance\n",
@@ -59,29 +59,53 @@ def page(spec: JobSpec, described: Mapping[str, Any]) -> str:
                 ("reads", _words(spec.reads)),
                 ("writes", _words(spec.writes)),
                 ("schedule", due),
-                ("size", f"{spec.cpu / 1024:g} vCPU, {spec.memory} MiB"),
+                ("resources", f"{spec.cpu / 1024:g} vCPU, {spec.memory} MiB"),
                 *_largest(described["resources"]),
-                ("runs at once", f"{spec.concurrency} of all jobs that ask {spec.vendor}" if spec.concurrency else "any number"),
+                ("concurrency", f"at most {spec.concurrency} runs of all jobs that call {spec.vendor}" if spec.concurrency else "no limit"),
             ],
         ),
         *(_dataset(spec, dataset) for dataset in datasets),
         "## Options\n",
         _options(described["options"]),
-        "## How it fails\n",
-        _table(("code", "means", "what to do"), [(code, told, MENDS[code]) for code, told in described["exit_codes"].items()]),
+        "## Exit codes\n",
+        _table(("code", "means", "what to do"), [(code, meaning, NEXT_STEPS[code]) for code, meaning in described["exit_codes"].items()]),
         *_answers(spec, described["answers"]),
-        "## How to run it again\n",
-        "With the same arguments, at any time: what is done already is told as `unchanged`, and nothing half done is ever visible.",
-        f"`{spec.name} plan` says beforehand what a run would do, `{spec.name} check` whether it could.\n",
-        "## What it may do\n",
-        "No more than this, in the roles that infra/ makes and wherever else it runs:\n",
+        "## Run it again\n",
+        "Run it with the same arguments at any time. What is already done is reported as `unchanged`; a partial result is never visible.",
+        f"`{spec.name} plan` shows what a run would do. `{spec.name} check` tests whether it can run.\n",
+        "## Permissions\n",
+        "The job needs these permissions and no others. The roles that infra/ creates grant exactly these.\n",
         "\n".join(f"- {line}" for line in privileges(spec)),
     ]
     return "\n".join(parts) + "\n"
 
 
+def index(specs: Sequence[JobSpec]) -> str:
+    """Return the index of the pages, in Markdown."""
+    rows = [(f"[{spec.name}]({spec.name}.md)", spec.description, _words(spec.reads), _words(spec.writes)) for spec in specs]
+    head = (
+        "# Jobs\n\nOne page per job, written by `./scripts/docs`. Do not edit them: change the job, its contract or `finelt/job_docs.py`.\n"
+    )
+    return f"{head}\n{_table(('job', 'what it does', 'reads', 'writes'), rows)}"
+
+
+def write(to: Path) -> list[Path]:
+    """Write the index and the page of each job to a folder, remove other pages there, and return the paths written."""
+    specs = catalogue()
+    described = register.described(register.installed(specs))
+    texts = {"README": index(specs), **{spec.name: page(spec, described[spec.name]) for spec in specs}}
+    to.mkdir(parents=True, exist_ok=True)
+    for path in to.glob("*.md"):
+        if path.stem not in texts:
+            path.unlink()
+    paths = {to / f"{name}.md": text for name, text in texts.items()}
+    for path, text in paths.items():
+        path.write_text(text, encoding="utf-8")
+    return list(paths)
+
+
 def privileges(spec: JobSpec) -> list[str]:
-    """The least that the job needs, a line each."""
+    """Return the least permissions that the job needs, one line each."""
     lines = [f"https to {host}" for host in spec.hosts]
     for verb, names, actions in (("reads", spec.reads, "`s3:GetObject`"), ("writes", spec.writes, "`s3:GetObject`, `s3:PutObject`")):
         below = [name.removesuffix("*").rstrip("/") for name in names if name.startswith("raw/")]
@@ -107,7 +131,7 @@ def _dataset(spec: JobSpec, dataset: str) -> str:
 
 
 def _terms(rules: Contract) -> str:
-    """Classification and licence, with what follows for publishing."""
+    """Return classification and licence, with what follows for publishing."""
     licence = f"[{rules.licence}]({rules.licence_url})" if rules.licence_url else rules.licence
     stated = [
         f"Classification: {rules.classification or 'none stated'}.",
@@ -118,7 +142,7 @@ def _terms(rules: Contract) -> str:
 
 
 def _audiences(rules: Contract) -> str:
-    """To whom what is made of a dataset is published; publish-marts has the rule (publish_marts/terms.py)."""
+    """Return the audiences of marts that read a dataset. publish_marts/terms.py has the rule."""
     if rules.classification is None or rules.redistribution is None or rules.classification == "confidential":
         return "to nobody"
     is_open = rules.classification == "public" and rules.redistribution == "allowed"
@@ -134,16 +158,16 @@ def _options(schema: Mapping[str, Any]) -> str:
         )
         for name, option in schema["properties"].items()
     ]
-    return _table(("option", "variable", "says"), rows)
+    return _table(("option", "environment variable", "description"), rows)
 
 
 def _largest(resources: Mapping[str, int]) -> list[tuple[str, str]]:
     size = resources.get("max_body_bytes")
-    return [("takes", f"answers and files of up to {size:,} bytes once unpacked; one byte more is refused (65)")] if size else []
+    return [("largest response or file", f"{size:,} bytes unpacked; a larger one is refused (65)")] if size else []
 
 
 def _answers(spec: JobSpec, table: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the vendor answers besides data, and what that means: its own words first, then what holds for every vendor."""
+    """Return the section on responses that are not data: those of this vendor first, then those of every vendor."""
     if not spec.hosts:
         return []
     own = [
@@ -151,8 +175,8 @@ def _answers(spec: JobSpec, table: Sequence[Mapping[str, Any]]) -> list[str]:
         for one in table
     ]
     general = [(status, "", f"{told} ({code})", "RFC 9110; this client") for status, told, code in answers.GENERAL]
-    head = "## What the vendor's answers mean\n\nThe first line counts that an answer's status fits, and its words where there are any.\n"
-    return [head, _table(("status", "text (a pattern, case ignored)", "means", "source"), [*own, *general])]
+    head = "## Vendor responses\n\nThe first row that matches applies: the status matches, and so does the text if the row has one.\n"
+    return [head, _table(("status", "text (a pattern, ignoring case)", "meaning", "source"), [*own, *general])]
 
 
 def _meaning(one: Mapping[str, Any]) -> str:
@@ -161,7 +185,7 @@ def _meaning(one: Mapping[str, Any]) -> str:
 
 
 def _words(names: tuple[str, ...]) -> str:
-    return ", ".join(f"`{name}`" for name in names) or "nothing of ours"
+    return ", ".join(f"`{name}`" for name in names) or "none"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -172,16 +196,12 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 @click.command()
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), default=PAGES, help="The folder to write to. Default: docs/jobs.")
 def main(to: Path) -> None:
-    """Write a page for each job, and print its path."""
+    """Write an index and a page for each job, remove the pages of other jobs, and print the paths."""
     try:
-        specs = catalogue()
-        described = register.described(register.installed(specs))
+        paths = write(to)
     except (JobError, CatalogueError) as error:
         raise click.ClickException(str(error)) from None
-    to.mkdir(parents=True, exist_ok=True)
-    for spec in specs:
-        path = to / f"{spec.name}.md"
-        path.write_text(page(spec, described[spec.name]), encoding="utf-8")
+    for path in paths:
         click.echo(path)
 
 

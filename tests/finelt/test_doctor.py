@@ -25,9 +25,7 @@ def doctor(tmp_path: Path, programs: dict[str, str], *words: str, **environ: str
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
     clean = {"PATH": str(folder), "HOME": str(tmp_path), **environ}
-    done = subprocess.run(
-        [sys.executable, ROOT / "finelt" / "doctor.py", *words], env=clean, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, ROOT / "finelt" / "doctor.py", *words], env=clean, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     missing = {line.split()[1]: lines[number + 1].split("mend: ")[1] for number, line in enumerate(lines) if line.startswith("missing")}

@@ -1,4 +1,4 @@
-"""The page of a job says what the job, its contracts and its roles say."""
+"""The page of a job agrees with the job, its contracts and its roles, and the committed pages are current."""
 
 from __future__ import annotations
 
@@ -67,3 +67,15 @@ def test_a_page_says_what_the_vendors_answers_mean_and_how_large_they_may_be(spe
         assert re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", meaning["seen"])
     assert "| 401 or 403 otherwise |" in text
     assert f"{described['resources']['max_body_bytes']:,} bytes" in text
+
+
+def test_the_committed_pages_are_current(pages: Path) -> None:
+    committed = {path.name: path.read_text(encoding="utf-8") for path in job_docs.PAGES.glob("*.md")}
+    written = {path.name: path.read_text(encoding="utf-8") for path in pages.glob("*.md")}
+    assert committed == written, "docs/jobs is not current; run ./scripts/docs and commit it"
+
+
+def test_the_page_of_a_job_that_is_gone_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "extract-gone-things.md").write_text("# extract-gone-things\n")
+    job_docs.write(tmp_path)
+    assert {path.stem for path in tmp_path.glob("*.md")} == {"README", *(spec.name for spec in catalogue())}
