@@ -114,3 +114,18 @@ def test_a_page_that_code_refers_to_exists() -> None:
     command = ["git", "grep", "-IohE", r"\bdocs/[a-z0-9/_-]+\.md", "--", *files]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert sorted(name for name in set(listed.split()) if not (ROOT / name).exists()) == []
+
+
+PATH = re.compile(r"`((?:jobs|dbt|images|orchestration|infra|finelt|verification|scripts|tests|docs|\.github|\.ci)/[\w./*-]*)`")
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/code-map.md", "docs/concepts.md", "jobs/README.md", "images/README.md"]
+)
+def test_a_path_that_a_page_names_exists(name: str) -> None:
+    paths = PATH.findall((ROOT / name).read_text(encoding="utf-8"))
+    assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+def test_screenshots_are_small() -> None:
+    assert sum(image.stat().st_size for image in (ROOT / "docs" / "images").iterdir()) < 150_000
