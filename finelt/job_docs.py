@@ -16,7 +16,7 @@ from jobkit import contract as contracts
 from jobkit.errors import JobError
 
 from jobs.catalogue import REPOSITORY, CatalogueError, catalogue
-from orchestration.deployments import register
+from orchestration.deployments import descriptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ def index(specs: Sequence[JobSpec]) -> str:
 def write(to: Path) -> list[Path]:
     """Write the index and the page of each job to a folder, remove other pages there, and return the paths written."""
     specs = catalogue()
-    described = register.described(register.installed(specs))
+    described = descriptions.describe_jobs(descriptions.installed_commands(specs))
     texts = {"README": index(specs), **{spec.name: page(spec, described[spec.name]) for spec in specs}}
     to.mkdir(parents=True, exist_ok=True)
     for path in to.glob("*.md"):

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```sh( docker)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DEPLOYED = """
 import json
-from orchestration import deploy
-found = deploy.everything(kind="process", pool="process")
+from orchestration.deployments import register as deploy
+found = deploy.all_deployments(kind="process", pool="process")
 print(json.dumps({one.flow: one.fields["job_variables"]["command"] for one in found if one.flow.startswith("extract-acme")}))
 """
 

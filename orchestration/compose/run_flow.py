@@ -95,7 +95,9 @@ def _run(env_file: Path, pool: str, directory: Path, teller: reporter.Teller, fl
         raise MisconfiguredError(f"no Prefect server answers at {page}; start it with ./scripts/compose up --detach") from None
     teller.line("building the images that are missing, and registering a deployment for each")
     defaults = settings.pool_defaults(known["COMPOSE_PROJECT_NAME"])
-    register.register(api, register.everything(kind=settings.KIND, pool=pool), kind=settings.KIND, pool=pool, defaults=defaults)
+    register.register_deployments(
+        api, register.all_deployments(kind=settings.KIND, pool=pool), kind=settings.KIND, pool=pool, defaults=defaults
+    )
     user = known["FINELT_PREFECT_AUTH"].partition(":")[0]
     teller.line(f"ready; Prefect is at {page} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
     run_id = follow.start(api, flow, pool, {**parameters(flow), **given})

@@ -1,6 +1,6 @@
-"""Registers a work pool and one deployment per job and flow, from the catalogue and each job's `describe`.
+"""Register a work pool and one deployment for each job and flow, from the catalogue and each job's `describe`.
 
-Speaks Prefect's REST API directly: Prefect's own deploy commands want flow code behind every deployment, and a job holds none.
+This uses Prefect's REST API directly: Prefect's own deploy commands need flow code behind each deployment, and a job has none.
 Registering again changes nothing.
 """
 
@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,59 +24,44 @@ from jobkit.launchers import prefect
 from images import docker_cli
 from images.plan import SERVICES, PlanError
 from jobs.catalogue import REPOSITORY, CatalogueError, JobSpec, catalogue
-from orchestration.deployments import schedules
-from orchestration.runtime.retry import CLIENT
+from orchestration.deployments.descriptions import describe_from_source, describe_jobs, installed_commands
+from orchestration.deployments.model import CLIENT_SETTINGS, TAG, DeploymentSpec, RegistrationResult
+from orchestration.deployments.paging import read_all
+from orchestration.deployments.schedules import FLOW_SCHEDULES, apply_parameter_file, normalise_deployment, preserve_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-TAG = "finelt"  # of every deployment of ours, by which reconcile knows the runs it may judge
-QUEUE = "default"  # Prefect's own, of what asks no vendor
-HEARTBEAT_S = 30  # of a flow; its jobs have the same
+DEFAULT_QUEUE = "default"  # Prefect's own, for jobs that call no vendor
+HEARTBEAT_S = 30  # of a flow; a job's own heartbeat has the same interval
 FLOWS = ("backfill", "daily", "reconcile")
 FLOW_SIZE = {"memory": "512m", "cpu": 256}
 FLOW_ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
-CONTAINER_ENVIRONMENT = {**FLOW_ENVIRONMENT, **CLIENT}  # a process has its worker's
-DESCRIBERS = 2  # at a time; a describe is a tenth of a second of one core
-DESCRIBE = '{{index .Config.Labels "finelt.describe"}}'
-PAGE = 200  # the most that a filter route of Prefect gives at once
+CONTAINER_ENVIRONMENT = {**FLOW_ENVIRONMENT, **CLIENT_SETTINGS}  # a process inherits its worker's
+FLOW_COMMAND = "python -m orchestration.runtime.entrypoint"
+DESCRIBE_LABEL = '{{index .Config.Labels "finelt.describe"}}'
+LOAD_FLOWS_TIMEOUT_S = 120
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A deployment as it should be: the fields of Prefect's API, and the name of its flow.
-
-    `at_once` is how many runs its work queue lets go at a time, None for any number.
-    """
-
-    flow: str
-    fields: dict[str, Any]
-    at_once: int | None = None
+def process_job_variables(_spec: JobSpec, command: str) -> dict[str, Any]:
+    """Return the job variables of a job on the process pool, from its installed command."""
+    return {"command": f"{shlex.quote(command)} run"}
 
 
-@dataclass(frozen=True)
-class Registered:
-    """What registering did: names of the pool and deployments (flow/deployment) that were made, changed or left as they were."""
-
-    created: tuple[str, ...]
-    changed: tuple[str, ...]
-    unchanged: tuple[str, ...]
+def docker_job_variables(spec: JobSpec, image: str) -> dict[str, Any]:
+    """Return the job variables of a job on the Docker pool, from its image."""
+    return {"image": image, "memory": f"{spec.memory}m", "cpu": spec.cpu}
 
 
-def process_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
-    """A job on the process pool, from its installed command."""
-    return {"command": f"{shlex.quote(program)} run"}
-
-
-def docker_variables(spec: JobSpec, program: str) -> dict[str, Any]:
-    """A job on the Docker pool, from its image."""
-    return {"image": program, "memory": f"{spec.memory}m", "cpu": spec.cpu}
+def ecs_job_variables(_spec: JobSpec, task_definition: str) -> dict[str, Any]:
+    """Return the job variables of a job on ECS; its task definition has everything else."""
+    return {"task_definition_arn": task_definition}
 
 
 def process_flow_variables() -> dict[str, Any]:
-    """A flow on the process pool, from this checkout.
+    """Return the job variables of a flow on the process pool, from this checkout.
 
-    The command is named so that the worker starts the engine itself; without one it first resolves a workspace.
+    With a command, the worker starts the engine itself; without one it first resolves a workspace.
     """
     return {
         "command": f"{shlex.quote(sys.executable)} -m orchestration.runtime.entrypoint",
@@ -85,89 +70,58 @@ def process_flow_variables() -> dict[str, Any]:
 
 
 def docker_flow_variables() -> dict[str, Any]:
-    """A flow on the Docker pool: it reads no data and so gets none of the jobs' secrets. Builds the image where it is missing."""
+    """Return the job variables of a flow on the Docker pool, and build its image if missing.
+
+    A flow reads no data, so its container mounts none of the jobs' secrets. Raises EngineError.
+    """
     (service,) = (service for service in SERVICES if service.name == "orchestration")
     image = docker_cli.build(service, docker_cli.Surroundings.of(os.environ))
-    return {
-        "command": "python -m orchestration.runtime.entrypoint",
-        "image": image,
-        **FLOW_SIZE,
-        "env": CONTAINER_ENVIRONMENT,
-        "volumes": [],
-    }
-
-
-def ecs_variables(_spec: JobSpec, program: str) -> dict[str, Any]:
-    """A job on ECS, from its task definition, which has everything else in it."""
-    return {"task_definition_arn": program}
+    return {"command": FLOW_COMMAND, "image": image, **FLOW_SIZE, "env": CONTAINER_ENVIRONMENT, "volumes": []}
 
 
 def ecs_flow_variables(task_definition: str) -> dict[str, Any]:
-    """A flow on ECS."""
-    return {"command": "python -m orchestration.runtime.entrypoint", "task_definition_arn": task_definition, "env": CONTAINER_ENVIRONMENT}
+    """Return the job variables of a flow on ECS."""
+    return {"command": FLOW_COMMAND, "task_definition_arn": task_definition, "env": CONTAINER_ENVIRONMENT}
 
 
-# What a kind of pool needs to know of a job, given its program: an installed command, an image by content hash, or a task definition.
-KINDS: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {
-    "process": process_variables,
-    "docker": docker_variables,
-    "ecs": ecs_variables,
+# By kind of pool: the job variables of a job, given its installed command, its image, or its task definition.
+JOB_VARIABLES: dict[str, Callable[[JobSpec, str], dict[str, Any]]] = {
+    "process": process_job_variables,
+    "docker": docker_job_variables,
+    "ecs": ecs_job_variables,
 }
 
 
-def template(kind: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The base job template of a kind of pool, with defaults of its variables. Raises MisconfiguredError for one that it has not."""
-    document: dict[str, Any] = json.loads(
-        (REPOSITORY / "orchestration" / "deployments" / "pools" / f"{kind}.json").read_text(encoding="utf-8")
-    )
-    variables = document["variables"]["properties"]
+def read_pool_template(kind: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base job template of a kind of pool, with these defaults. Raises MisconfiguredError for an unknown variable."""
+    path = REPOSITORY / "orchestration" / "deployments" / "pools" / f"{kind}.json"
+    template: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    variables = template["variables"]["properties"]
     for name, value in defaults.items():
         if name not in variables:
-            raise MisconfiguredError(f"the {kind} pool has no variable {name!r}; there are {', '.join(sorted(variables))}")
+            raise MisconfiguredError(f"the {kind} pool has no variable {name!r}; its variables are {', '.join(sorted(variables))}")
         variables[name]["default"] = value
-    return document
+    return template
 
 
-def installed(specs: Sequence[JobSpec]) -> dict[str, str]:
-    """The console command of each job in the environment we run in, by name."""
-    return {spec.name: str(Path(sys.executable).with_name(spec.name)) for spec in specs}
-
-
-def described(commands: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """What each job says of itself, by name. Raises MisconfiguredError with the job's own words."""
-    with ThreadPoolExecutor(DESCRIBERS) as pool:
-        return dict(zip(commands, pool.map(_describe, commands, ([command] for command in commands.values())), strict=True))
-
-
-def _describe(name: str, command: Sequence[str], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    try:
-        done = subprocess.run([*command, "describe"], env=environ, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603  our own
-        description: dict[str, Any] = json.loads(done.stdout)
-    except FileNotFoundError:
-        raise MisconfiguredError(f"{name}: {command[0]} is not installed; run scripts/setup") from None
-    except subprocess.CalledProcessError as error:
-        raise MisconfiguredError(f"{name}: describe ended with {error.returncode}: {error.stderr.strip()[-500:]}") from None
-    except (subprocess.TimeoutExpired, ValueError) as error:
-        raise MisconfiguredError(f"{name}: describe gave no JSON: {error}") from None
-    return description
-
-
-def job_deployment(spec: JobSpec, description: Mapping[str, Any], program: str, *, kind: str, pool: str) -> Wanted:
-    """A job's deployment. It has no code of Prefect's: the image or process reports by itself."""
+def build_job_deployment(spec: JobSpec, description: Mapping[str, Any], program: str, *, kind: str, pool: str) -> DeploymentSpec:
+    """Return a job's deployment. It has no entrypoint: the image or process reports to Prefect itself."""
     fields = {
         "name": pool,
         "description": spec.description,
         "version": description["version"],
         "parameter_openapi_schema": {"title": "Parameters", **description["options"]},
-        "job_variables": KINDS[kind](spec, program),
-        "work_queue_name": QUEUE if spec.concurrency is None else spec.vendor,
+        "job_variables": JOB_VARIABLES[kind](spec, program),
+        "work_queue_name": DEFAULT_QUEUE if spec.concurrency is None else spec.vendor,
         "tags": sorted({TAG, *spec.reads, *spec.writes}),
     }
-    return Wanted(spec.name, fields, spec.concurrency)
+    return DeploymentSpec(spec.name, fields, spec.concurrency)
 
 
-def flow_deployment(name: str, parameters: dict[str, Any], description: str, *, pool: str, variables: dict[str, Any]) -> Wanted:
-    """A flow's deployment, on a pool whose workers start flows as `variables` say."""
+def build_flow_deployment(
+    name: str, parameters: dict[str, Any], description: str, *, pool: str, variables: dict[str, Any]
+) -> DeploymentSpec:
+    """Return a flow's deployment on a pool; `variables` are the pool's job variables for flows."""
     fields = {
         "name": pool,
         "description": description,
@@ -175,153 +129,148 @@ def flow_deployment(name: str, parameters: dict[str, Any], description: str, *, 
         "parameter_openapi_schema": parameters,
         "job_variables": variables,
         "tags": [TAG, "flow"],
-        **schedules.OF_FLOWS.get(name, {}),
+        **FLOW_SCHEDULES.get(name, {}),
     }
-    return Wanted(name, fields)
+    return DeploymentSpec(name, fields)
 
 
-def flows(*, pool: str, variables: dict[str, Any]) -> list[Wanted]:
-    """The deployments of the flows, read in another process: importing Prefect takes seconds."""
+def flow_deployments(*, pool: str, variables: dict[str, Any]) -> list[DeploymentSpec]:
+    """Return the deployments of all flows, read in another process: importing Prefect takes seconds. Raises MisconfiguredError."""
     command = [sys.executable, "-m", "orchestration.flows", *FLOWS]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
-    if done.returncode:
-        raise MisconfiguredError(f"the flows cannot be loaded: {done.stderr.strip()[-500:]}")
-    return [flow_deployment(pool=pool, variables=variables, **flow) for flow in json.loads(done.stdout)]
+    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=LOAD_FLOWS_TIMEOUT_S)  # noqa: S603
+    if process.returncode:
+        raise MisconfiguredError(f"the flows cannot be loaded: {process.stderr.strip()[-500:]}")
+    return [build_flow_deployment(pool=pool, variables=variables, **flow) for flow in json.loads(process.stdout)]
 
 
-def jobs(specs: Sequence[JobSpec], commands: Mapping[str, str], *, kind: str, pool: str) -> list[Wanted]:
-    """The deployments of jobs that are installed as `commands`."""
-    descriptions = described(commands)
-    return [job_deployment(spec, descriptions[spec.name], commands[spec.name], kind=kind, pool=pool) for spec in specs]
+def job_deployments(specs: Sequence[JobSpec], commands: Mapping[str, str], *, kind: str, pool: str) -> list[DeploymentSpec]:
+    """Return the deployments of installed jobs; `commands` has the path of each job's command. Raises MisconfiguredError."""
+    descriptions = describe_jobs(commands)
+    return [build_job_deployment(spec, descriptions[spec.name], commands[spec.name], kind=kind, pool=pool) for spec in specs]
 
 
-def images(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[Wanted]:
-    """The deployments of jobs from their images, which are built where they are missing. An image's label says what `describe` would.
+def image_deployments(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[DeploymentSpec]:
+    """Return the deployments of jobs from their images, and build missing images. A label of each image holds its `describe` output.
 
     Raises EngineError.
     """
-    here = docker_cli.Surroundings.of(os.environ)
+    surroundings = docker_cli.Surroundings.of(os.environ)
     deployments = []
     for spec in specs:
-        image = docker_cli.build(spec, here)
-        description = json.loads(docker_cli.docker("image", "inspect", "--format", DESCRIBE, image))
-        deployments.append(job_deployment(spec, description, image, kind=kind, pool=pool))
+        image = docker_cli.build(spec, surroundings)
+        description = json.loads(docker_cli.docker("image", "inspect", "--format", DESCRIBE_LABEL, image))
+        deployments.append(build_job_deployment(spec, description, image, kind=kind, pool=pool))
     return deployments
 
 
-def tasks(specs: Sequence[JobSpec], definitions: Mapping[str, str], *, pool: str) -> list[Wanted]:
-    """The deployments of jobs and flows on ECS, from the ARNs of their task definitions: by job, and `flows`.
+def ecs_deployments(specs: Sequence[JobSpec], task_definitions: Mapping[str, str], *, pool: str) -> list[DeploymentSpec]:
+    """Return the deployments of jobs and flows on ECS. `task_definitions` has an ARN by job, and one for `flows`.
 
-    A job describes itself from its source: what it needs to work is in its image only, and to describe itself it needs none of it.
+    Each job is described from its source: its dependencies are in its image only, and `describe` needs none of them.
     Raises MisconfiguredError for a job without a task definition.
     """
-    if missing := [name for name in (*(spec.name for spec in specs), "flows") if name not in definitions]:
+    if missing := [name for name in (*(spec.name for spec in specs), "flows") if name not in task_definitions]:
         raise MisconfiguredError(f"there is no task definition for {missing[0]}; run pulumi up in infra/, which makes one for each job")
-    deployments = []
-    for spec in specs:
-        folders = os.pathsep.join([str(spec.folder), str(spec.folder.parent / "jobkit")])
-        description = _describe(spec.name, [sys.executable, "-m", spec.package], {**os.environ, "PYTHONPATH": folders})
-        deployments.append(job_deployment(spec, description, definitions[spec.name], kind="ecs", pool=pool))
-    return deployments + flows(pool=pool, variables=ecs_flow_variables(definitions["flows"]))
+    deployments = [
+        build_job_deployment(spec, describe_from_source(spec), task_definitions[spec.name], kind="ecs", pool=pool) for spec in specs
+    ]
+    return deployments + flow_deployments(pool=pool, variables=ecs_flow_variables(task_definitions["flows"]))
 
 
-def everything(*, kind: str, pool: str) -> list[Wanted]:
-    """The deployments of every job in the catalogue and of every flow."""
+def all_deployments(*, kind: str, pool: str) -> list[DeploymentSpec]:
+    """Return the deployments of every job in the catalogue and every flow, on a process or a Docker pool."""
     specs = catalogue()
-    with ThreadPoolExecutor(1) as aside:
+    with ThreadPoolExecutor(1) as executor:
         if kind == "docker":
-            of_flows = aside.submit(lambda: flows(pool=pool, variables=docker_flow_variables()))
-            return images(specs, kind=kind, pool=pool) + of_flows.result()
-        of_flows = aside.submit(flows, pool=pool, variables=process_flow_variables())
-        return jobs(specs, installed(specs), kind=kind, pool=pool) + of_flows.result()
+            flows = executor.submit(lambda: flow_deployments(pool=pool, variables=docker_flow_variables()))
+            return image_deployments(specs, kind=kind, pool=pool) + flows.result()
+        flows = executor.submit(flow_deployments, pool=pool, variables=process_flow_variables())
+        return job_deployments(specs, installed_commands(specs), kind=kind, pool=pool) + flows.result()
 
 
-def remembered(path: Path, make: Callable[[], list[Wanted]]) -> list[Wanted]:
-    """What `make` gave the last time, while no file it may depend on has changed since. Asking every job takes seconds."""
+def cached_deployments(path: Path, build: Callable[[], list[DeploymentSpec]]) -> list[DeploymentSpec]:
+    """Return the deployments in the cache file `path`, or build and cache them if a file that they depend on has changed.
+
+    Describing every job takes seconds.
+    """
     sources = [REPOSITORY / "uv.lock", *REPOSITORY.glob("orchestration/**/*.py"), *REPOSITORY.glob("orchestration/**/*.json")]
     sources += [source for ending in ("py", "toml") for source in REPOSITORY.glob(f"jobs/**/*.{ending}")]
     digest = hashlib.sha256(f"{sys.executable} {REPOSITORY}".encode())
     for source in sorted(sources):
         digest.update(source.read_bytes())
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["sources"] == digest.hexdigest():
-            return [Wanted(**deployment) for deployment in document["deployments"]]
+        cache = json.loads(path.read_text(encoding="utf-8"))
+        if cache["sources"] == digest.hexdigest():
+            return [DeploymentSpec(**deployment) for deployment in cache["deployments"]]
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not ours: made anew
-    deployments = make()
-    document = {"sources": digest.hexdigest(), "deployments": [asdict(deployment) for deployment in deployments]}
-    path.write_text(json.dumps(document), encoding="utf-8")
+        pass  # missing or not readable: build
+    deployments = build()
+    cache = {"sources": digest.hexdigest(), "deployments": [asdict(deployment) for deployment in deployments]}
+    path.write_text(json.dumps(cache), encoding="utf-8")
     return deployments
 
 
-def register(
-    api: prefect.Api, deployments: Sequence[Wanted], *, kind: str, pool: str, defaults: Mapping[str, Any] | None = None
-) -> Registered:
-    """Make the pool and its deployments what they should be. `defaults` are those of the pool's variables: what all its runs get."""
-    done: dict[str, list[str]] = {"created": [], "changed": [], "unchanged": []}
-    done[_register_pool(api, kind, pool, defaults or {})].append(pool)
-    _register_queues(api, pool, {wanted.fields["work_queue_name"]: wanted.at_once for wanted in deployments if wanted.at_once})
-    there = {(entry["flow_id"], entry["name"]): entry for entry in _all(api, "/deployments/filter")}
-    flow_ids = {entry["name"]: entry["id"] for entry in _all(api, "/flows/filter")}
+def register_deployments(
+    api: prefect.Api, deployments: Sequence[DeploymentSpec], *, kind: str, pool: str, defaults: Mapping[str, Any] | None = None
+) -> RegistrationResult:
+    """Create or update the pool and its deployments. `defaults` are values of the pool's variables for all its runs.
+
+    Raises ApiError, and MisconfiguredError if the server has a pool of this name and another kind.
+    """
+    outcomes: dict[str, list[str]] = {"created": [], "changed": [], "unchanged": []}
+    outcomes[_register_pool(api, kind, pool, defaults or {})].append(pool)
+    limits = {spec.fields["work_queue_name"]: spec.concurrency_limit for spec in deployments if spec.concurrency_limit}
+    _register_queues(api, pool, limits)
+    existing_deployments = {(entry["flow_id"], entry["name"]): entry for entry in read_all(api, "/deployments/filter")}
+    flow_ids = {entry["name"]: entry["id"] for entry in read_all(api, "/flows/filter")}
     for deployment in deployments:
         flow_id = flow_ids.get(deployment.flow) or api.call("POST", "/flows/", {"name": deployment.flow})["id"]
-        found = there.get((flow_id, deployment.fields["name"]))
-        outcome = "unchanged" if found and _has(found, deployment.fields) else "changed" if found else "created"
+        existing = existing_deployments.get((flow_id, deployment.fields["name"]))
+        outcome = "created" if existing is None else "unchanged" if _has_fields(existing, deployment.fields) else "changed"
         if outcome != "unchanged":
             body = {"flow_id": flow_id, "work_pool_name": pool, "enforce_parameter_schema": True, **deployment.fields}
-            api.call("POST", "/deployments/", body | schedules.kept(found, body))
-        done[outcome].append(f"{deployment.flow}/{deployment.fields['name']}")
-    return Registered(*(tuple(done[name]) for name in ("created", "changed", "unchanged")))
+            api.call("POST", "/deployments/", body | preserve_schedules(existing, body))
+        outcomes[outcome].append(f"{deployment.flow}/{deployment.fields['name']}")
+    return RegistrationResult(*(tuple(outcomes[name]) for name in ("created", "changed", "unchanged")))
 
 
 def _register_pool(api: prefect.Api, kind: str, pool: str, defaults: Mapping[str, Any]) -> str:
-    fields = {"base_job_template": template(kind, defaults), "description": f"finelt jobs as {kind} runs"}
-    found = next((entry for entry in _all(api, "/work_pools/filter") if entry["name"] == pool), None)
-    if found is None:
+    fields = {"base_job_template": read_pool_template(kind, defaults), "description": f"finelt jobs as {kind} runs"}
+    existing = next((entry for entry in read_all(api, "/work_pools/filter") if entry["name"] == pool), None)
+    if existing is None:
         api.call("POST", "/work_pools/", {"name": pool, "type": kind, **fields})
         return "created"
-    if found["type"] != kind:
-        raise MisconfiguredError(f"the pool {pool!r} at {api.url} is of type {found['type']!r}, not {kind!r}; choose another name")
-    if _has(found, fields):
+    if existing["type"] != kind:
+        raise MisconfiguredError(f"the pool {pool!r} at {api.url} is of type {existing['type']!r}, not {kind!r}; choose another name")
+    if _has_fields(existing, fields):
         return "unchanged"
     api.call("PATCH", f"/work_pools/{pool}", fields)
     return "changed"
 
 
 def _register_queues(api: prefect.Api, pool: str, limits: Mapping[str, int | None]) -> None:
-    """One queue a vendor, which lets so many runs go at a time whatever job or flow they are of."""
-    there = {queue["name"]: queue for queue in api.call("POST", f"/work_pools/{pool}/queues/filter", {})}
+    """Create or update one queue for each vendor. Its limit holds for all runs that call the vendor, of whatever job or flow."""
+    existing = {queue["name"]: queue for queue in api.call("POST", f"/work_pools/{pool}/queues/filter", {})}
     for name, limit in limits.items():
-        if name not in there:
+        if name not in existing:
             api.call("POST", f"/work_pools/{pool}/queues", {"name": name, "concurrency_limit": limit})
-        elif there[name]["concurrency_limit"] != limit:
+        elif existing[name]["concurrency_limit"] != limit:
             api.call("PATCH", f"/work_pools/{pool}/queues/{name}", {"concurrency_limit": limit})
 
 
-def _all(api: prefect.Api, path: str) -> list[dict[str, Any]]:
-    """Every entry behind a filter route, page by page."""
-    entries: list[dict[str, Any]] = []
-    while page := api.call("POST", path, {"offset": len(entries)}):
-        entries += page
-        if len(page) < PAGE:
-            break
-    return entries
+def _has_fields(existing: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    normalised = normalise_deployment(existing)
+    return all(normalised.get(name) == value for name, value in fields.items())
 
 
-def _has(found: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    shown = schedules.shown(found)
-    return all(shown.get(name) == value for name, value in fields.items())
-
-
-def _as_defaults(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+def _parse_defaults(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
     try:
-        return {name: json.loads(value) for name, _, value in (text.partition("=") for text in given)}
+        return {name: json.loads(value) for name, _, value in (text.partition("=") for text in texts)}
     except ValueError:
         raise click.BadParameter("expected NAME=JSON, such as networks='[\"finelt\"]'") from None
 
 
-def _as_definitions(text: str | None) -> dict[str, str]:
+def _parse_task_definitions(text: str | None) -> dict[str, str]:
     try:
         return dict(json.loads(text or ""))
     except (ValueError, TypeError):
@@ -329,10 +278,10 @@ def _as_definitions(text: str | None) -> dict[str, str]:
 
 
 @click.command()
-@click.option("--pool", "kind", type=click.Choice(sorted(KINDS)), required=True, help="The kind of work pool to register.")
+@click.option("--pool", "kind", type=click.Choice(sorted(JOB_VARIABLES)), required=True, help="The kind of work pool to register.")
 @click.option(
     "--tasks",
-    "definitions",
+    "task_definitions",
     envvar="FINELT_TASKS",
     metavar="JSON",
     help="With --pool ecs: the task definitions, as `pulumi stack output tasks --json` prints them.",
@@ -343,7 +292,7 @@ def _as_definitions(text: str | None) -> dict[str, str]:
     "defaults",
     metavar="NAME=JSON",
     multiple=True,
-    callback=_as_defaults,
+    callback=_parse_defaults,
     help="A default for all runs of the pool, such as networks='[\"finelt\"]'. Repeatable.",
 )
 @click.option("--api-url", envvar="PREFECT_API_URL", required=True, help="The Prefect server, e.g. http://127.0.0.1:4200/api.")
@@ -351,19 +300,22 @@ def _as_definitions(text: str | None) -> dict[str, str]:
     "--parameters",
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A TOML file with values for options: at its top for every job and flow, in a table [job] for one. With it come the schedules.",
+    help="A TOML file with values for options: at its top for every job and flow, in a table [job] for one. It also sets the schedules.",
 )
-def main(kind: str, name: str | None, api_url: str, definitions: str | None, defaults: dict[str, Any], file: Path | None) -> None:
+def main(kind: str, name: str | None, api_url: str, task_definitions: str | None, defaults: dict[str, Any], file: Path | None) -> None:
     """Register a work pool and a deployment for every job and flow. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
     pool, api = name or kind, prefect.api({**os.environ, "PREFECT_API_URL": api_url})
     try:
         api.call("GET", "/admin/version", within_s=5)
-        wanted = tasks(catalogue(), _as_definitions(definitions), pool=pool) if kind == "ecs" else everything(kind=kind, pool=pool)
+        if kind == "ecs":
+            deployments = ecs_deployments(catalogue(), _parse_task_definitions(task_definitions), pool=pool)
+        else:
+            deployments = all_deployments(kind=kind, pool=pool)
         if file:
-            wanted, unscheduled = schedules.given(wanted, file, catalogue())
-            for sentence in unscheduled:
-                click.echo(sentence, err=True)
-        done = register(api, wanted, kind=kind, pool=pool, defaults=defaults)
+            deployments, unscheduled = apply_parameter_file(deployments, file, catalogue())
+            for message in unscheduled:
+                click.echo(message, err=True)
+        result = register_deployments(api, deployments, kind=kind, pool=pool, defaults=defaults)
     except prefect.UnreachableError as error:
         raise click.ClickException(f"no Prefect server answers at {api_url}: {error}; check --api-url and that it runs") from None
     except prefect.RefusedError as error:
@@ -371,9 +323,8 @@ def main(kind: str, name: str | None, api_url: str, definitions: str | None, def
         raise click.ClickException(f"{error}{hint}") from None
     except (JobError, CatalogueError, docker_cli.EngineError, PlanError) as error:
         raise click.ClickException(str(error)) from None
-    for outcome in ("created", "changed", "unchanged"):
-        for what in getattr(done, outcome):
-            click.echo(f"{outcome:10}{what}")
+    for line in result.lines():
+        click.echo(line)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from orchestration.deployments import schedules
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestration.deployments.model import RegistrationResult
+
 KIND = POOL = "ecs"
 DATABASE = "finelt"
 
@@ -62,16 +64,15 @@ def warehouse(host: str, user: str, master_password: str, passwords: Mapping[str
         warehouse_roles.prepare(connection, warehouse_roles.roles(catalogue()), passwords)
 
 
-def register(api: prefect.Api, stack: Mapping[str, Any]) -> deploy.Registered:
+def register(api: prefect.Api, stack: Mapping[str, Any]) -> RegistrationResult:
     """The work pool and a deployment per job and flow, from their task definitions."""
-    wanted = deploy.tasks(catalogue(), stack["tasks"], pool=POOL)
-    wanted, unscheduled = schedules.valued(wanted, stack.get("parameters", {}), "FINELT_STACK", catalogue())
+    wanted = deploy.ecs_deployments(catalogue(), stack["tasks"], pool=POOL)
+    wanted, unscheduled = schedules.apply_parameters(wanted, stack.get("parameters", {}), "FINELT_STACK", catalogue())
     for sentence in unscheduled:
         click.echo(sentence, err=True)
-    done = deploy.register(api, wanted, kind=KIND, pool=POOL, defaults=stack["pool"])
-    for outcome in ("created", "changed", "unchanged"):
-        for what in getattr(done, outcome):
-            click.echo(f"{outcome:10}{what}")
+    done = deploy.register_deployments(api, wanted, kind=KIND, pool=POOL, defaults=stack["pool"])
+    for line in done.lines():
+        click.echo(line)
     return done
 
 

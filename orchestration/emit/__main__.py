@@ -14,7 +14,8 @@ import click
 from jobkit.errors import JobError, UsageError
 
 from jobs.catalogue import CatalogueError, catalogue, schedule_problem, timezone_problem
-from orchestration.deployments import register, schedules
+from orchestration.deployments import descriptions
+from orchestration.deployments.parameters import select_parameters
 from orchestration.emit import airflow, argo, batch, compose, cron, dagster, kubernetes, pipeline, stepfunctions
 
 if TYPE_CHECKING:
@@ -55,16 +56,15 @@ def pictures(jobs: Sequence[str], files: str | None, given: Sequence[str], *, al
     return found
 
 
-def values(specs: Sequence[JobSpec], sources: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, object]]:
-    """The options' values by job, later sources before earlier ones. Raises UsageError for what no job takes."""
-    described = register.described(register.installed(specs))
-    found: dict[str, dict[str, object]] = {spec.name: {} for spec in specs}
+def collect_parameters(specs: Sequence[JobSpec], sources: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, object]]:
+    """Return the options' values by job; later sources replace earlier ones. Raises UsageError for a value that no job takes."""
+    described = descriptions.describe_jobs(descriptions.installed_commands(specs))
+    options = {spec.name: list(described[spec.name]["options"]["properties"]) for spec in specs}
+    parameters: dict[str, dict[str, object]] = {spec.name: {} for spec in specs}
     for source, document in sources:
-        wanted = [register.Wanted(spec.name, {"parameter_openapi_schema": described[spec.name]["options"]}) for spec in specs]
-        valued, _ = schedules.valued(wanted, document, source, specs)
-        for one in valued:
-            found[one.flow].update(one.fields["parameters"])
-    return found
+        for job, values in select_parameters(options, document, source).items():
+            parameters[job].update(values)
+    return parameters
 
 
 def as_document(given: Sequence[str]) -> dict[str, Any]:
@@ -154,8 +154,8 @@ def emit(
         raise UsageError(f"there is no job {unknown[0]!r}; there are {', '.join(specs)}")
     told = read(stack, json.loads)
     sources = [("--stack", told.get("parameters", {})), (str(parameters), read(parameters, tomllib.loads)), ("--set", as_document(given))]
-    valued = values(tuple(specs.values()), sources)
-    described = register.described(register.installed([specs[job] for job in dict.fromkeys(jobs)]))
+    valued = collect_parameters(tuple(specs.values()), sources)
+    described = descriptions.describe_jobs(descriptions.installed_commands([specs[job] for job in dict.fromkeys(jobs)]))
     order = pipeline.ordered([specs[job] for job in dict.fromkeys(jobs)])
     found = {} if target in WITHOUT_IMAGE else pictures(list(order), images, image, allow_tag=allow_tag)
     steps = [pipeline.step(specs[job], described[job], valued[job], image=found.get(job), after=after) for job, after in order.items()]

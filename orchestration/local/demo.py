@@ -86,7 +86,7 @@ def _run_in(directory: Path, live_contact: str | None, teller: Teller) -> None:
         _check_network()
     teller.line(f"working in {directory}: starting Prefect, Postgres and {'a worker' if live_contact else 'the sample vendors'}")
     everything = partial(
-        register.remembered, directory / "deployments.json", partial(register.everything, kind=stack.KIND, pool=stack.POOL)
+        register.cached_deployments, directory / "deployments.json", partial(register.all_deployments, kind=stack.KIND, pool=stack.POOL)
     )
     with stack.running(directory, vendors=not live_contact, deployments=everything) as running:
         try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from jobkit.launchers.prefect import Api
 
-    from orchestration.deployments.register import Wanted
+    from orchestration.deployments.model import DeploymentSpec
     from orchestration.local.processes import Program
 
 KIND = POOL = "process"
@@ -67,7 +67,7 @@ class Stack:
 
 
 @contextmanager
-def running(directory: Path, *, vendors: bool, deployments: Callable[[], Sequence[Wanted]]) -> Iterator[Stack]:
+def running(directory: Path, *, vendors: bool, deployments: Callable[[], Sequence[DeploymentSpec]]) -> Iterator[Stack]:
     """The stack of a directory, ready to take runs of the deployments.
 
     Raises TemporaryError when another one uses the directory or there is no space, MisconfiguredError when something does not start.
@@ -89,7 +89,7 @@ def running(directory: Path, *, vendors: bool, deployments: Callable[[], Sequenc
             prefect.wait()
         api, database = prefect.api(), starting.result()
         put_away(api)
-        register.register(api, wanted.result(), kind=KIND, pool=POOL)
+        register.register_deployments(api, wanted.result(), kind=KIND, pool=POOL)
         url = _vendors_url(others[-1]) if vendors else None
         ends.callback(lambda: processes.ask_to_end(processes.left_behind(directory)))  # while Postgres stops
         ends.callback(lambda: processes.stop(workers))  # first: its jobs want to tell the server how they ended

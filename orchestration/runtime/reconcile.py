@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 from jobkit.errors import TemporaryError
 from jobkit.interruption import MARGIN_S
 
+from orchestration.deployments.model import TAG
+from orchestration.deployments.paging import PAGE_SIZE, read_all
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from jobkit.launchers.prefect import Api
 
-TAG = "finelt"  # of every deployment that we register; runs of others may live without saying so
 HEARTBEAT = "prefect.flow-run.heartbeat"
 LOOK = "finelt.reconcile.look"
 SEEN_WITHIN_S, LOOK_EVERY_S = 30.0, 0.5
-PAGE, IDS = 200, 50
+IDS = 50
 GONE = "no sign of life since {since:%Y-%m-%d %H:%M:%S} UTC: its process, container or machine is gone; run it again to finish"
 NEVER_STARTED = "taken by a worker at {since:%Y-%m-%d %H:%M:%S} UTC and never started: its worker or its container is gone; run it again"
 STOPPED = "cancelled; what ran it was gone before it could say so"
@@ -86,7 +88,7 @@ def orphans(api: Api) -> list[Run]:
     ended = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}}
     parents: list[dict[str, Any]] = []
     for ids in _chunks(list(waiting)):
-        parents += api.call("POST", "/task_runs/filter", {"task_runs": {"id": {"any_": ids}}, "flow_runs": ended, "limit": PAGE})
+        parents += api.call("POST", "/task_runs/filter", {"task_runs": {"id": {"any_": ids}}, "flow_runs": ended, "limit": PAGE_SIZE})
     return [_run(waiting[parent["id"]]) for parent in parents]
 
 
@@ -95,7 +97,7 @@ def overdue(api: Api) -> list[Run]:
     found = _found(api, ["RUNNING"])
     deadlines: dict[str, int] = {}
     for ids in _chunks(list({run["deployment_id"] for run in found if run["deployment_id"]})):
-        for deployment in api.call("POST", "/deployments/filter", {"deployments": {"id": {"any_": ids}}, "limit": PAGE}):
+        for deployment in api.call("POST", "/deployments/filter", {"deployments": {"id": {"any_": ids}}, "limit": PAGE_SIZE}):
             option = (deployment["parameter_openapi_schema"] or {}).get("properties", {}).get("deadline", {})  # a flow has none
             deadlines |= {deployment["id"]: option["default"]} if "default" in option else {}
     now = datetime.now(UTC)
@@ -139,14 +141,9 @@ def show(api: Api, ended: Sequence[Run], flow_run_id: str) -> None:
 
 
 def _found(api: Api, states: Sequence[str], **more: object) -> list[dict[str, Any]]:
-    """Runs of our deployments in these states, page by page."""
-    wanted = {"flow_runs": {"state": {"type": {"any_": states}}, **more}, "deployments": {"tags": {"all_": [TAG]}}, "sort": "ID_DESC"}
-    runs: list[dict[str, Any]] = []
-    while page := api.call("POST", "/flow_runs/filter", {**wanted, "offset": len(runs), "limit": PAGE}):
-        runs += page
-        if len(page) < PAGE:
-            break
-    return runs
+    """Runs of our deployments in these states."""
+    body = {"flow_runs": {"state": {"type": {"any_": states}}, **more}, "deployments": {"tags": {"all_": [TAG]}}, "sort": "ID_DESC"}
+    return read_all(api, "/flow_runs/filter", body)
 
 
 def _run(found: dict[str, Any]) -> Run:

@@ -9,7 +9,4 @@ import stamina
 from httpx import TransportError
 
 AWAY_S = 600
-# For Prefect's own clients: they tell nobody that they are used.
-# Pauses of two seconds, four, eight, together more than eight minutes; by default it is one minute.
-CLIENT = {"DO_NOT_TRACK": "1", "PREFECT_CLIENT_MAX_RETRIES": "8"}
 patiently = stamina.retry(on=TransportError, attempts=None, timeout=AWAY_S, wait_initial=0.5, wait_max=10.0)

@@ -19,7 +19,7 @@ from prefect.flow_runs import wait_for_flow_run
 from prefect.runtime import deployment
 from websockets.exceptions import WebSocketException
 
-from orchestration.deployments import schedules
+from orchestration.deployments.parameters import expand_job_name
 from orchestration.runtime.retry import patiently
 from orchestration.runtime.summary import Step, note
 
@@ -132,7 +132,7 @@ async def _start(job: str, options: Mapping[str, object], verb: str, name: str, 
     try:
         run = await arun_deployment(
             f"{job}/{deployment.name}",
-            parameters=schedules.of_job(options, job),
+            parameters=expand_job_name(options, job),
             flow_run_name=name,
             idempotency_key=key,
             timeout=0,

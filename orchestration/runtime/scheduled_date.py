@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from prefect.runtime import flow_run
 
-from orchestration.deployments.schedules import TODAY
+from orchestration.deployments.model import TODAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

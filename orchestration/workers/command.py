@@ -11,15 +11,15 @@ import click
 from jobkit.launchers import prefect
 
 from jobs.catalogue import REPOSITORY
+from orchestration.deployments.model import CLIENT_SETTINGS
 from orchestration.local import processes
-from orchestration.runtime.retry import CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ACCESS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 SETTINGS = {
-    **CLIENT,
+    **CLIENT_SETTINGS,
     "PREFECT_PROFILES_PATH": str(Path(__file__).with_name("profiles.toml")),
     "PREFECT_WORKER_QUERY_SECONDS": "1",  # oftener, a server on SQLite is busy with the question alone
     "PYTHONPATH": str(REPOSITORY),

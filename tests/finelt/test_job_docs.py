@@ -11,7 +11,7 @@ from jobkit.errors import EXIT_CODES
 
 from finelt import job_docs
 from jobs.catalogue import JobSpec, catalogue
-from orchestration.deployments import register
+from orchestration.deployments import descriptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @every_job
 def test_a_page_says_options_secrets_hosts_licence_and_every_exit_code(spec: JobSpec, pages: Path) -> None:
     text = (pages / f"{spec.name}.md").read_text()
-    options = register.described(register.installed([spec]))[spec.name]["options"]
+    options = descriptions.describe_jobs(descriptions.installed_commands([spec]))[spec.name]["options"]
     for name in options["properties"]:
         assert f"`--{name.replace('_', '-')}`" in text
     for name in options["required"]:
@@ -61,7 +61,7 @@ def test_the_rights_on_a_page_are_those_of_the_roles(spec: JobSpec) -> None:
 @pytest.mark.parametrize("spec", [spec for spec in catalogue() if spec.hosts], ids=lambda spec: spec.name)
 def test_a_page_says_what_the_vendors_answers_mean_and_how_large_they_may_be(spec: JobSpec, pages: Path) -> None:
     text = (pages / f"{spec.name}.md").read_text()
-    described = register.described(register.installed([spec]))[spec.name]
+    described = descriptions.describe_jobs(descriptions.installed_commands([spec]))[spec.name]
     for meaning in described["answers"]:
         assert f"{meaning['source']}, as of {meaning['seen']}" in text
         assert re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", meaning["seen"])

@@ -21,7 +21,7 @@ from jobkit.launchers.prefect import Api, RefusedError
 
 from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.console import follow
-from orchestration.deployments import register
+from orchestration.deployments import descriptions, model, register
 from orchestration.local import prefect_server, processes, stack, worker
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Local:
 
     api: Api
     directory: Path
-    wanted: list[register.Wanted]
+    wanted: list[model.DeploymentSpec]
 
     def flow(self, mode: str, **options: object) -> str:
         """The id of a new run of the flow of one."""
@@ -113,7 +113,7 @@ class Local:
         return [step for step in seen if isinstance(step, follow.Step) and step.ended], ending
 
 
-def wanted_deployments(folder: Path) -> list[register.Wanted]:
+def wanted_deployments(folder: Path) -> list[model.DeploymentSpec]:
     """The made-up job, written out and described by itself, and the flow of one."""
     package = folder / "jobs" / JOB / "extract_nothing"
     package.mkdir(parents=True)
@@ -124,9 +124,9 @@ def wanted_deployments(folder: Path) -> list[register.Wanted]:
     command.write_text(COMMAND.format(python=sys.executable, folder=str(package.parent)))
     command.chmod(0o755)
     parameters = {"type": "object", "properties": {"job": {"type": "string"}, "options": {"type": "object"}}}
-    flow = register.flow_deployment(FLOW, parameters, "One job.", pool=POOL, variables=register.process_flow_variables())
+    flow = register.build_flow_deployment(FLOW, parameters, "One job.", pool=POOL, variables=register.process_flow_variables())
     flow.fields["entrypoint"] = "tests.orchestration.single_job_flow.flow_of_one"
-    return [*register.jobs(catalogue(folder / "jobs"), {JOB: str(command)}, kind="process", pool=POOL), flow]
+    return [*register.job_deployments(catalogue(folder / "jobs"), {JOB: str(command)}, kind="process", pool=POOL), flow]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     try:
         wanted = wanted_deployments(directory)
         prefect.wait()
-        register.register(prefect.api(), wanted, kind="process", pool=POOL)
+        register.register_deployments(prefect.api(), wanted, kind="process", pool=POOL)
         workers.release()
         yield Local(prefect.api(), directory, wanted)
     finally:
@@ -210,7 +210,7 @@ def test_no_server_setting_and_no_secret_reaches_a_job(runs: Runs) -> None:
 
 
 def test_registering_again_changes_nothing(local: Local) -> None:
-    done = register.register(local.api, local.wanted, kind="process", pool=POOL)
+    done = register.register_deployments(local.api, local.wanted, kind="process", pool=POOL)
     assert (done.created, done.changed) == ((), ())
     assert done.unchanged == (POOL, f"{JOB}/{POOL}", f"{FLOW}/{POOL}")
 
@@ -218,14 +218,14 @@ def test_registering_again_changes_nothing(local: Local) -> None:
 def test_a_changed_job_changes_its_deployment_only(local: Local) -> None:
     job, flow = local.wanted
     newer = replace(job, fields={**job.fields, "version": "1.2.4"})
-    assert register.register(local.api, [newer, flow], kind="process", pool=POOL).changed == (f"{JOB}/{POOL}",)
-    assert register.register(local.api, local.wanted, kind="process", pool=POOL).changed == (f"{JOB}/{POOL}",)
+    assert register.register_deployments(local.api, [newer, flow], kind="process", pool=POOL).changed == (f"{JOB}/{POOL}",)
+    assert register.register_deployments(local.api, local.wanted, kind="process", pool=POOL).changed == (f"{JOB}/{POOL}",)
 
 
 def test_a_pool_of_another_kind_is_left_alone(local: Local) -> None:
     local.api.call("POST", "/work_pools/", {"name": "other", "type": "docker"})
     with pytest.raises(MisconfiguredError, match="'other' .* is of type 'docker', not 'process'"):
-        register.register(local.api, [], kind="process", pool="other")
+        register.register_deployments(local.api, [], kind="process", pool="other")
 
 
 @pytest.mark.parametrize("options", [{"mode": "ok", "modus": "x"}, {"told": "x"}, {"mode": 7}, {"mode": "other"}])
@@ -299,17 +299,17 @@ def test_the_password_is_for_us_alone(local: Local) -> None:
 def test_every_job_of_the_catalogue_has_a_deployment_on_every_kind_of_pool() -> None:
     specs = catalogue()
     description = {"version": "1", "options": {"type": "object", "properties": {}, "additionalProperties": False}}
-    for kind in register.KINDS:
-        variables = register.template(kind, {})["variables"]["properties"]
+    for kind in register.JOB_VARIABLES:
+        variables = register.read_pool_template(kind, {})["variables"]["properties"]
         for spec in specs:
-            wanted = register.job_deployment(spec, description, f"/bin/{spec.name}", kind=kind, pool="p")
+            wanted = register.build_job_deployment(spec, description, f"/bin/{spec.name}", kind=kind, pool="p")
             assert wanted.flow == spec.name
             assert set(wanted.fields["job_variables"]) <= set(variables)
             assert wanted.fields["parameter_openapi_schema"]["additionalProperties"] is False
 
 
 def test_the_flows_describe_themselves_and_take_nothing_unknown() -> None:
-    daily = next(wanted for wanted in register.flows(pool="p", variables={}) if wanted.flow == "daily")
+    daily = next(wanted for wanted in register.flow_deployments(pool="p", variables={}) if wanted.flow == "daily")
     schema = daily.fields["parameter_openapi_schema"]
     assert (daily.flow, daily.fields["entrypoint"]) == ("daily", "orchestration.flows.daily.daily")
     assert schema["additionalProperties"] is False
@@ -324,31 +324,31 @@ def test_a_flow_is_forty_lines_at_most(flow: str) -> None:
 
 def test_a_job_that_cannot_describe_itself_is_named_with_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(MisconfiguredError, match=r"extract-x: .* is not installed; run scripts/setup"):
-        register.described({"extract-x": str(tmp_path / "extract-x")})
+        descriptions.describe_jobs({"extract-x": str(tmp_path / "extract-x")})
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho 'no module named x' >&2; exit 1\n")
     broken.chmod(0o755)
     with pytest.raises(MisconfiguredError, match="broken: describe ended with 1: no module named x"):
-        register.described({"broken": str(broken)})
+        descriptions.describe_jobs({"broken": str(broken)})
 
 
 def test_what_jobs_said_is_remembered_until_a_source_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def make() -> list[register.Wanted]:
+    def make() -> list[model.DeploymentSpec]:
         asked.append(1)
-        return [register.Wanted("f", {"name": "p", "tags": ["a"]})]
+        return [model.DeploymentSpec("f", {"name": "p", "tags": ["a"]})]
 
     monkeypatch.setattr(register, "REPOSITORY", tmp_path)
     (tmp_path / "uv.lock").touch()
     memory = tmp_path / "memory.json"
-    assert register.remembered(memory, make) == register.remembered(memory, make) == make()
+    assert register.cached_deployments(memory, make) == register.cached_deployments(memory, make) == make()
     assert len(asked) == 2
     (tmp_path / "jobs" / "x").mkdir(parents=True)
     (tmp_path / "jobs" / "x" / "new.py").write_text("1")
-    register.remembered(memory, make)
+    register.cached_deployments(memory, make)
     memory.write_text("half a file {")
-    register.remembered(memory, make)
+    register.cached_deployments(memory, make)
     assert len(asked) == 4
 
 
@@ -431,10 +431,10 @@ def test_a_place_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Pa
 
 
 def test_a_pools_defaults_are_checked_against_its_variables() -> None:
-    template = register.template("docker", {"networks": ["mine"]})
+    template = register.read_pool_template("docker", {"networks": ["mine"]})
     assert template["variables"]["properties"]["networks"]["default"] == ["mine"]
     with pytest.raises(MisconfiguredError, match="the docker pool has no variable 'netwroks'; there are .*networks"):
-        register.template("docker", {"netwroks": []})
+        register.read_pool_template("docker", {"netwroks": []})
     told = CliRunner().invoke(register.main, ["--pool", "docker", "--api-url", "http://127.0.0.1:9/api", "--default", "networks=mine"])
     assert told.exit_code == 2
     assert "expected NAME=JSON" in told.output

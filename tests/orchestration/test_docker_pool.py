@@ -37,10 +37,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     prefect = prefect_server.start(directory)
     workers = None
     try:
-        wanted = register.images([spec for spec in catalogue() if spec.name == JOB], kind="docker", pool=POOL)
+        wanted = register.image_deployments([spec for spec in catalogue() if spec.name == JOB], kind="docker", pool=POOL)
         prefect.wait()
-        register.register(prefect.api(), wanted, kind="docker", pool=POOL)
-        assert register.register(prefect.api(), wanted, kind="docker", pool=POOL).unchanged == (POOL, f"{JOB}/{POOL}")
+        register.register_deployments(prefect.api(), wanted, kind="docker", pool=POOL)
+        assert register.register_deployments(prefect.api(), wanted, kind="docker", pool=POOL).unchanged == (POOL, f"{JOB}/{POOL}")
         monkeypatch.setenv("TZ", CANARY)  # the worker's own environment has it
         workers = worker.start(directory, prefect, POOL, "docker")
         workers.release()

@@ -80,7 +80,7 @@ def test_a_deployment_per_job_and_flow_comes_from_its_task_definition(api: Api) 
 
 def test_a_job_without_a_task_definition_is_named_with_the_fix() -> None:
     with pytest.raises(MisconfiguredError, match="no task definition for flows; run pulumi up"):
-        register.tasks(SPECS, {name: arn for name, arn in DEFINITIONS.items() if name != "flows"}, pool="ecs")
+        register.ecs_deployments(SPECS, {name: arn for name, arn in DEFINITIONS.items() if name != "flows"}, pool="ecs")
     told = CliRunner().invoke(register.main, ["--pool", "ecs", "--api-url", "http://127.0.0.1:9/api"])
     assert told.exit_code != 0
     assert "--tasks" in told.output or "no Prefect server answers" in told.output
@@ -89,7 +89,7 @@ def test_a_job_without_a_task_definition_is_named_with_the_fix() -> None:
 def request(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the worker would ask ECS for, with its profile as infra/ sets it and a password among its settings."""
     monkeypatch.setenv("PREFECT_PROFILES_PATH", str(REPOSITORY / "orchestration" / "workers" / "profiles.toml"))
-    template = register.template("ecs", PLACE)
+    template = register.read_pool_template("ecs", PLACE)
     defaults = {name: told["default"] for name, told in template["variables"]["properties"].items() if "default" in told}
     configuration = ECSJobConfiguration(**apply_values(template["job_configuration"], {**defaults, **variables}))
     profile = Profile(name="worker", settings={PREFECT_API_URL: SERVER, PREFECT_API_AUTH_STRING: f"finelt:{CANARY}"})

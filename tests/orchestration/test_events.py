@@ -21,7 +21,7 @@ from images import docker_cli
 from images.plan import SERVICES
 from infra.testing.mock_engine import Resource, graph
 from jobs.catalogue import REPOSITORY, catalogue
-from orchestration.deployments import register
+from orchestration.deployments import descriptions, register
 from orchestration.local import prefect_server
 from tests.images.test_images import HARDENED, here
 from tests.orchestration.fargate import forget
@@ -102,10 +102,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         client.create_secret(Name="finelt-dev/prefect/auth", SecretString=auth)
         prefect.wait()
         specs = [spec for spec in catalogue() if spec.name == JOB]
-        (wanted,) = register.jobs(specs, register.installed(specs), kind="process", pool=POOL)
+        (wanted,) = register.job_deployments(specs, descriptions.installed_commands(specs), kind="process", pool=POOL)
         places = {"lake": f"{folder}/lake", "drop": f"{folder}/drop"}
         given = replace(wanted, fields={**wanted.fields, "parameters": places})
-        register.register(prefect.api(), [given], kind="process", pool=POOL)
+        register.register_deployments(prefect.api(), [given], kind="process", pool=POOL)
         yield Stack(prefect.api(), prefect.url, auth, aws, folder)
 
 

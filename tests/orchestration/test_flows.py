@@ -19,8 +19,8 @@ from jobkit.launchers.prefect import Api, Prefect
 
 from jobs.catalogue import catalogue
 from orchestration.console import follow
+from orchestration.deployments import model, schedules
 from orchestration.deployments import register as deploy
-from orchestration.deployments import schedules
 from orchestration.local import prefect_server, processes
 from orchestration.runtime import reconcile
 from orchestration.runtime.backfill_chunks import Piece, cut, period, span
@@ -269,10 +269,10 @@ def test_a_worker_whose_jobs_are_elsewhere_keeps_what_it_needs_itself_but_no_set
 def test_schedules_of_a_file_are_registered_once_and_a_pause_outlives_a_change(stack: FlowStack, tmp_path: Path) -> None:
     values = tmp_path / "values.toml"
     values.write_text('lake = "L"\nwarehouse = "W"\nwarehouse_password = "env://P"\ndocs = "D"\nsite = "S"\n')
-    wanted, _ = schedules.given(stack.wanted, values, catalogue())
+    wanted, _ = schedules.apply_parameter_file(stack.wanted, values, catalogue())
 
-    def register(deployments: list[deploy.Wanted]) -> tuple[str, ...]:
-        return deploy.register(stack.api, deployments, kind="process", pool=flow_stack.POOL).changed
+    def register(deployments: list[model.DeploymentSpec]) -> tuple[str, ...]:
+        return deploy.register_deployments(stack.api, deployments, kind="process", pool=flow_stack.POOL).changed
 
     def there() -> dict[str, dict[str, Any]]:
         found = stack.api.call("GET", f"/deployments/name/daily/{flow_stack.POOL}")["schedules"]
@@ -325,7 +325,7 @@ def test_one_vendor_is_asked_by_so_many_runs_at_a_time_as_its_jobs_declare(stack
 
 
 def test_registering_the_flows_again_changes_nothing(stack: FlowStack) -> None:
-    done = deploy.register(stack.api, stack.wanted, kind="process", pool=flow_stack.POOL)
+    done = deploy.register_deployments(stack.api, stack.wanted, kind="process", pool=flow_stack.POOL)
     assert (done.created, done.changed) == ((), ())
 
 

@@ -8,7 +8,7 @@ import pytest
 from jobkit.errors import MisconfiguredError, UsageError
 
 from jobs.catalogue import catalogue
-from orchestration.deployments import register, schedules
+from orchestration.deployments import model, schedules
 from tests.test_catalogue import DECLARED, job
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 PLACES = 'lake = "L"\nwarehouse = "W"\n'
 
 
-def wanted(name: str, required: list[str], *more: str) -> register.Wanted:
+def wanted(name: str, required: list[str], *more: str) -> model.DeploymentSpec:
     options = {option: {"type": "string"} for option in (*required, *more)}
-    return register.Wanted(name, {"name": "p", "parameter_openapi_schema": {"properties": options, "required": required}})
+    return model.DeploymentSpec(name, {"name": "p", "parameter_openapi_schema": {"properties": options, "required": required}})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ DEPLOYMENTS = [
 
 def given(tmp_path: Path, specs: tuple[JobSpec, ...], text: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
     (tmp_path / "values.toml").write_text(text)
-    found, sentences = schedules.given(DEPLOYMENTS, tmp_path / "values.toml", specs)
+    found, sentences = schedules.apply_parameter_file(DEPLOYMENTS, tmp_path / "values.toml", specs)
     return {one.flow: one.fields for one in found}, sentences
 
 
@@ -74,19 +74,19 @@ def test_what_lacks_a_value_is_not_scheduled_and_says_which(tmp_path: Path, spec
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     [
-        ('lak = "L"\n', "nothing is called 'lak' and nothing takes it"),
-        ('[extract-days]\ntoken = "t"\n', "extract-days has no option 'token'; it takes lake, start, end, tickers"),
+        ('lak = "L"\n', "unknown option or job 'lak'"),
+        ('[extract-days]\ntoken = "t"\n', "extract-days has no option 'token'; its options are lake, start, end, tickers"),
     ],
 )
-def test_a_value_that_nothing_takes_is_told(tmp_path: Path, specs: tuple[JobSpec, ...], text: str, sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
+def test_an_unknown_option_or_job_is_an_error(tmp_path: Path, specs: tuple[JobSpec, ...], text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         given(tmp_path, specs, text)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
-    with pytest.raises(MisconfiguredError, match=r"values\.toml is no TOML file that can be read: "):
+def test_an_unreadable_file_is_an_error(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
+    with pytest.raises(MisconfiguredError, match=r"values\.toml"):
         given(tmp_path, specs, "lake = \n")
 
 

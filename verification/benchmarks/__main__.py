@@ -83,7 +83,7 @@ def start_command(days: int, rows: int, times: int) -> None:
 
 
 @main.command()
-@click.option("--pool", "kinds", type=click.Choice(sorted(register.KINDS)), multiple=True, default=["process"], show_default=True)
+@click.option("--pool", "kinds", type=click.Choice(sorted(register.JOB_VARIABLES)), multiple=True, default=["process"], show_default=True)
 @click.option("--times", type=click.IntRange(3), default=10, show_default=True, help="How many steps; the first is not counted.")
 def steps(kinds: tuple[str, ...], times: int) -> None:
     """Seconds from asking for a step to its job's first line, and from its end to the flow's going on."""

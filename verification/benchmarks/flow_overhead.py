@@ -20,7 +20,7 @@ from jobkit import declaration
 from images import docker_cli
 from jobs.catalogue import REPOSITORY, JobSpec, catalogue
 from orchestration.console import follow
-from orchestration.deployments import register
+from orchestration.deployments import descriptions, register
 from orchestration.local import prefect_server as server
 from orchestration.local import processes, worker
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from jobkit.launchers.prefect import Api
 
-    from orchestration.deployments.register import Wanted
+    from orchestration.deployments.model import DeploymentSpec
     from orchestration.local.processes import Program
 
 STEP = "extract-ecb-fx-rates"
@@ -74,15 +74,15 @@ def scale(*, runs: int, seconds: float, at_once: int, minutes: float) -> list[st
 
 
 @contextmanager
-def _stack(kind: str, jobs: Sequence[Wanted], flow: Wanted) -> Iterator[Running]:
+def _stack(kind: str, jobs: Sequence[DeploymentSpec], flow: DeploymentSpec) -> Iterator[Running]:
     """A server and workers. The flow runs on the process pool whatever the jobs' is: no image has it."""
     with ExitStack() as ends, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
         prefect = server.start(directory)
         ends.callback(lambda: server.stop(prefect))
         prefect.wait()
-        register.register(prefect.api(), jobs, kind=kind, pool=kind)
-        register.register(prefect.api(), [flow], kind="process", pool="process")
+        register.register_deployments(prefect.api(), jobs, kind=kind, pool=kind)
+        register.register_deployments(prefect.api(), [flow], kind="process", pool="process")
         working = [worker.start(directory / pool, prefect, pool, pool) for pool in dict.fromkeys((kind, "process"))]
         for one in working:
             ends.callback(processes.stop, one)
@@ -90,18 +90,18 @@ def _stack(kind: str, jobs: Sequence[Wanted], flow: Wanted) -> Iterator[Running]
         yield Running(prefect.api(), prefect.program, working[-1], directory / "prefect" / server.DATABASE)
 
 
-def _flow(name: str, parameters: Sequence[str], *, kind: str) -> Wanted:
+def _flow(name: str, parameters: Sequence[str], *, kind: str) -> DeploymentSpec:
     """The deployment of one of our flows."""
     variables = register.process_flow_variables()
     schema = {"type": "object", "properties": {parameter: {} for parameter in parameters}}
-    wanted = register.flow_deployment(name, schema, "Measured.", pool=kind, variables=variables)
+    wanted = register.build_flow_deployment(name, schema, "Measured.", pool=kind, variables=variables)
     wanted.fields["entrypoint"] = f"verification.benchmarks.flows.{name}"
     return wanted
 
 
 def _step_row(kind: str, times: int) -> str:
     specs = [spec for spec in catalogue() if spec.name == STEP]
-    jobs = register.images if kind == "docker" else _installed
+    jobs = register.image_deployments if kind == "docker" else _installed
     flow = _flow("steps", ["job", "options", "times"], kind=kind)
     with _stack(kind, jobs(specs, kind=kind, pool=kind), flow) as running:
         run_id = follow.start(running.api, "steps", kind, {"job": STEP, "options": STEP_OPTIONS, "times": times + 1})
@@ -116,15 +116,15 @@ def _step_row(kind: str, times: int) -> str:
     return f"| {kind} | " + " | ".join(_spread(column) for column in columns) + " |"
 
 
-def _installed(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[Wanted]:
-    return register.jobs(specs, register.installed(specs), kind=kind, pool=pool)
+def _installed(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[DeploymentSpec]:
+    return register.job_deployments(specs, descriptions.installed_commands(specs), kind=kind, pool=pool)
 
 
 def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} [{min(values):.2f} to {max(values):.2f}]"
 
 
-def _scale_deployments() -> tuple[list[Wanted], Wanted]:
+def _scale_deployments() -> tuple[list[DeploymentSpec], DeploymentSpec]:
     """The job that sleeps, which is in no catalogue, and the flow."""
     folder = Path(__file__).parent / "extract_sleep"
     declared = declaration.of_file(folder / "pyproject.toml")
@@ -132,7 +132,7 @@ def _scale_deployments() -> tuple[list[Wanted], Wanted]:
     spec = JobSpec(package=SLEEP, folder=folder, **{name: getattr(declared, name) for name in names})
     program = [sys.executable, "-m", SLEEP]
     described = json.loads(subprocess.run([*program, "describe"], cwd=REPOSITORY, capture_output=True, check=True).stdout)  # noqa: S603
-    job = register.job_deployment(spec, described, "", kind="process", pool="process")
+    job = register.build_job_deployment(spec, described, "", kind="process", pool="process")
     job.fields["job_variables"] = {"command": shlex.join([*program, "run"]), "env": {"PYTHONPATH": str(REPOSITORY)}}
     return [job], _flow("scale", ["count", "seconds", "at_once"], kind="process")
 

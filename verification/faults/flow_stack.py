@@ -18,7 +18,7 @@ from jobkit.errors import TemporaryError
 
 from jobs.catalogue import REPOSITORY, JobSpec, catalogue
 from orchestration.console import follow
-from orchestration.deployments import register
+from orchestration.deployments import descriptions, register
 from orchestration.local import prefect_server, processes
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jobkit.launchers.prefect import Api
+
+    from orchestration.deployments.model import DeploymentSpec
 
 POOL = "process"
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "WAREHOUSE_PASSWORD", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_API_AUTH_STRING")
@@ -122,7 +124,7 @@ class FlowStack:
     api: Api
     directory: Path
     vendors: str
-    wanted: list[register.Wanted]
+    wanted: list[DeploymentSpec]
     prefect: list[prefect_server.Server]  # the one that runs
 
     def without_server(self, away_s: float) -> None:
@@ -185,7 +187,7 @@ def specs_and_commands(folder: Path) -> tuple[list[JobSpec], dict[str, str]]:
     for name in ("extract-one-things", "extract-one-others"):
         commands[name] = made_up(folder, name, NOTHING_MAIN, "concurrency = 1")
     real = [spec for spec in catalogue() if spec.name in REAL]
-    return [*real, *catalogue(folder / "jobs")], {**register.installed(real), **commands}
+    return [*real, *catalogue(folder / "jobs")], {**descriptions.installed_commands(real), **commands}
 
 
 def start_worker(directory: Path, prefect: prefect_server.Server) -> processes.Program:
@@ -206,11 +208,11 @@ def running(directory: Path) -> Iterator[FlowStack]:
     )
     try:
         specs, commands = specs_and_commands(directory)
-        wanted = register.jobs(specs, commands, kind="process", pool=POOL) + register.flows(
+        wanted = register.job_deployments(specs, commands, kind="process", pool=POOL) + register.flow_deployments(
             pool=POOL, variables=register.process_flow_variables()
         )
         prefect.wait()
-        register.register(prefect.api(), wanted, kind="process", pool=POOL)
+        register.register_deployments(prefect.api(), wanted, kind="process", pool=POOL)
         workers = start_worker(directory, prefect)
         vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
         yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0], wanted, servers)

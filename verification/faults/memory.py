@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobs.catalogue import catalogue
-from orchestration.deployments import register
+from orchestration.deployments import descriptions
 from verification.faults import http_server, memory_cgroup, sandbox
 from verification.faults.sample_restatements import HEADER
 
@@ -174,7 +174,7 @@ EXTRACTORS: dict[str, Largest] = {
 
 def measured(stage: Stage, names: Sequence[str]) -> Found:
     """Run each extractor with its largest answers, its densest, one of a byte more, and one that unpacks to a byte more."""
-    described = register.described(register.installed([spec for spec in catalogue() if spec.name in names]))
+    described = descriptions.describe_jobs(descriptions.installed_commands([spec for spec in catalogue() if spec.name in names]))
     wrong, how = [], ""
     peaks: dict[str, int] = {}
     for name in names:

@@ -20,6 +20,7 @@ from jobkit import store as stores
 from jobkit.lake import Lake
 from psycopg import sql
 
+from finelt.table_digests import digest_tables
 from orchestration.local import sample_parameters
 
 if TYPE_CHECKING:
@@ -29,22 +30,9 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
 
 TOKEN = "canary-5d1e8a-token"  # noqa: S105  looked for in everything a job says
-TABLES = """
-select table_schema, table_name, coalesce(array_agg(column_name::text) filter (
-    where data_type = 'timestamp with time zone' or column_name in ('_load_id', 'load_id', 'transform_id', 'run_id', 'fingerprint')), '{}')
-from information_schema.columns join information_schema.tables using (table_schema, table_name)
-where table_schema in ('raw', 'stage', 'marts') and table_type = 'BASE TABLE'
-    and (table_schema, table_name) not in (
-        select n.nspname, c.relname from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.relispartition)
-group by 1, 2 order by 1, 2
-"""
-CONTENT = """
-select count(*),
-    coalesce(sum(hashtextextended((to_jsonb(whole_row) - {moments}::text[])::text, 0)), 0)::text{current} from {table} as whole_row
-"""
-CURRENT = ", count(*) filter (where known_to = 'infinity')"
 
 State = dict[str, Any]
+tables = digest_tables
 
 
 @dataclass(frozen=True)
@@ -157,24 +145,6 @@ def lake(url: str | Path) -> State:
                 | {"sources": len(commit.source)}  # not which: some vendors number their answers, so no two are the same
                 for commit in history
             ]
-    return found
-
-
-def tables(
-    connection: psycopg.Connection[Any], schemas: Sequence[str] = ("raw", "stage", "marts"), unlike: Sequence[str] | None = None
-) -> State:
-    """Rows and their hash of every table: in raw how many of them are current, too.
-
-    `unlike` are the columns left out; by default every moment and number of a load.
-    """
-    found: State = {}
-    for schema, table, moments in connection.execute(TABLES.encode()).fetchall():
-        if schema not in schemas:
-            continue
-        current = sql.SQL(CURRENT if "known_to" in moments else "")
-        left_out = sql.Literal(moments if unlike is None else list(unlike))
-        query = sql.SQL(CONTENT).format(moments=left_out, current=current, table=sql.Identifier(schema, table))
-        found[f"{schema}.{table}"] = connection.execute(query).fetchone()
     return found
 
 
