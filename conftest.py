@@ -1,4 +1,4 @@
-"""What holds for every test: how fast this machine is decides nothing; and an emulated S3, for those that ask for it."""
+"""Settings of every test, the order and the tiers of tests, and a fixture with an emulated S3."""
 
 from __future__ import annotations
 
@@ -10,13 +10,27 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+settings.register_profile("no_deadline", deadline=None)  # a test must not depend on the speed of the machine
+settings.load_profile("no_deadline")
+
+# Files that take minutes run first, so that no process waits for another's long file at the end.
+LONG_FILES = ("test_faults", "test_compose", "test_tutorial", "test_incremental", "test_ecs_worker", "test_docs", "test_images")
+# Fixtures that start Postgres or the demo, and files that start servers without them or take more than 30 processor seconds.
+SERVER_FIXTURES = frozenset({"postgres_server", "story", "feeds"})
+SLOW_FILES = frozenset({"test_faults", "test_compose", "test_tutorial", "test_ecs_worker"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `./scripts/test --quick` leaves out as slow, and put long files first."""
+    for item in items:
+        if item.path.stem in SLOW_FILES or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+    items.sort(key=lambda item: LONG_FILES.index(item.path.stem) if item.path.stem in LONG_FILES else len(LONG_FILES))
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty bucket of an emulated S3."""
+    """Yield the name of an empty bucket in an emulated S3."""
     import boto3  # noqa: PLC0415  a second that most tests need not pay
     from moto import mock_aws  # noqa: PLC0415
 
