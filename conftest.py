@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -33,11 +34,19 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Yield the name of an empty bucket in an emulated S3."""
     import boto3  # noqa: PLC0415  a second that most tests need not pay
     from moto import mock_aws  # noqa: PLC0415
+    from moto.s3.responses import S3Response  # noqa: PLC0415
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    put, lock = S3Response.put_object, Lock()
+
+    def put_object(self: S3Response) -> Any:  # noqa: ANN401  moto's own
+        with lock:  # S3 checks If-None-Match and writes in one step; moto does it in two, and another thread may write between them
+            return put(self)
+
+    monkeypatch.setattr(S3Response, "put_object", put_object)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="lake")
         yield "lake"

@@ -21,16 +21,16 @@ from jobkit import contract as contracts
 from jobkit.commits import file_key
 from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError, UsageError
 from jobkit.extract import Ask, contract
-from jobkit.extraction import make_draft
-from jobkit.lake import CLOCK_TOLERANCE, GONE, Draft, File, Lake, Source, commit_number
+from jobkit.extraction import build_draft
+from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
 
 from jobs.catalogue import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jobkit.contract import Good
-    from jobkit.lake import Commit, History, Look
+    from jobkit.contract import ValidationResult
+    from jobkit.lake import Commit, History, PartitionState
 
 WRITER = "lake-repair"
 CHECK = "_check"  # what the verb check of an extractor writes
@@ -139,7 +139,7 @@ def content_problem(lake: Lake, file: File | Source) -> str | None:
     try:
         data = lake.read(file)
     except DamagedError:
-        return lake.problem(file) or "is not what was committed"
+        return lake.find_problem(file) or "is not what was committed"
     if isinstance(file, File) and data.startswith(b"PAR1"):
         rows = sum(batch.num_rows for batch in read_parquet(io.BytesIO(data)))
         return None if rows == file.rows else f"has {rows:,} rows, its commit says {file.rows:,}"
@@ -151,25 +151,25 @@ def repair(lake: Lake, dataset: str, partition: str) -> Iterator[Finding]:
     history = lake.examine(dataset, partition)
     where, newest = f"{dataset}/{partition}", max(history.commits, default=0)
     for number, commit in history.commits.items():
-        if damaged := [file for file in commit.files if lake.problem(file)]:
+        if damaged := [file for file in commit.files if lake.find_problem(file)]:
             yield from _rebuild(lake, commit, damaged, is_head=number == newest)
     for first, last in history.missing:
         yield Finding(where, f"{_range(first, last)} missing, and stays so; only a backup has what it held")
     for number, error in history.damaged.items():
         if number < newest:
             yield Finding(f"{where} commit {number}", f"stays damaged while newer ones stand: {error}")
-    look = lake.look(dataset, partition)
-    if look.problem:
-        yield _repeat(lake, where, look)
+    state = lake.read_state(dataset, partition)
+    if state.problem:
+        yield _repeat(lake, where, state)
 
 
 def _range(first: int, last: int) -> str:
     return f"commit {first} is" if first == last else f"commits {first} to {last} are"
 
 
-def _repeat(lake: Lake, where: str, look: Look) -> Finding:
+def _repeat(lake: Lake, where: str, state: PartitionState) -> Finding:
     """Commit what the newest intact commit has once more, after a newest one that cannot be read."""
-    head, bad = look.head, look.newest
+    head, bad = state.head, state.latest_number
     if head is None:
         return Finding(where, f"commit {bad} is damaged and no older one is intact; run its extractor again")
     try:
@@ -182,15 +182,15 @@ def _repeat(lake: Lake, where: str, look: Look) -> Finding:
     return Finding(where, told, is_wrong=False)
 
 
-def _draft(lake: Lake, commit: Commit, reason: str) -> Draft:
+def _draft(lake: Lake, commit: Commit, reason: str) -> CommitDraft:
     """A commit's content, to be committed again."""
     bad = commit.quarantine
-    return Draft(
+    return CommitDraft(
         data=lake.read(commit.data),
         rows=commit.data.rows,
         quarantine=lake.read(bad) if bad else None,
         quarantined=bad.rows if bad else 0,
-        source=lambda: lake.intact(commit.source),
+        source=lambda: lake.check_sources(commit.source),
         key=commit.key,
         leaf=commit.leaf,
         writer={**commit.writer, "job": WRITER, "reason": reason},
@@ -203,7 +203,7 @@ def _rebuild(lake: Lake, commit: Commit, damaged: list[File | Source], *, is_hea
     where = f"{commit.dataset}/{commit.partition} commit {commit.number}"
     lost = [file for file in damaged if isinstance(file, Source)]
     for source in lost:
-        yield Finding(where, f"{source.path} {lake.problem(source)}; run its extractor again: a new commit then has new bytes")
+        yield Finding(where, f"{source.path} {lake.find_problem(source)}; run its extractor again: a new commit then has new bytes")
     if lost:
         yield from (Finding(where, f"{file.path} cannot be made again without them") for file in damaged if file not in lost)
         return
@@ -224,7 +224,7 @@ def _rebuild(lake: Lake, commit: Commit, damaged: list[File | Source], *, is_hea
         yield Finding(where, "today's parser makes other rows of the vendor bytes, so its file cannot be made again; newer commits stand")
 
 
-def _encoded(commit: Commit, good: Good) -> Iterator[tuple[str, bytes]]:
+def _encoded(commit: Commit, good: ValidationResult) -> Iterator[tuple[str, bytes]]:
     """The keys that files of these rows have, and their bytes."""
     for table, kind in ((good.table, ""), (good.quarantine, "quarantine.")):
         if table is not None:
@@ -232,16 +232,16 @@ def _encoded(commit: Commit, good: Good) -> Iterator[tuple[str, bytes]]:
             yield file_key(commit.dataset, commit.partition, hashlib.sha256(data).hexdigest(), kind), data
 
 
-def _recommit(lake: Lake, commit: Commit, good: Good) -> Finding:
+def _recommit(lake: Lake, commit: Commit, good: ValidationResult) -> Finding:
     """A new commit of what today's parser makes of the vendor bytes of one whose file is lost."""
     writer = {**commit.writer, "job": WRITER, "reason": f"the file of commit {commit.number} is lost"}
-    draft = make_draft(good, lambda: lake.intact(commit.source), key=commit.key, leaf=commit.leaf, writer=writer)
+    draft = build_draft(good, lambda: lake.check_sources(commit.source), key=commit.key, leaf=commit.leaf, writer=writer)
     made, _ = lake.commit(commit.dataset, commit.partition, draft)
     told = f"commit {made.number} has {made.data.rows:,} rows of the same vendor bytes, by today's parser; commit {commit.number} had "
     return Finding(f"{commit.dataset}/{commit.partition}", f"{told}{commit.data.rows:,}", is_wrong=False)
 
 
-def reshape(lake: Lake, commit: Commit) -> Good:
+def reshape(lake: Lake, commit: Commit) -> ValidationResult:
     """What today's parser and contract make of the vendor bytes of a commit. Raises BadDataError where they refuse them."""
     package = next((spec.package for spec in catalogue() if f"raw/{commit.dataset}" in spec.writes), None)
     if package is None or not commit.source:
@@ -250,10 +250,10 @@ def reshape(lake: Lake, commit: Commit) -> Good:
     if package == DROPPED_FILES:
         return _judged(commit, body)
     shaped = importlib.import_module(f"{package}.shape").shape(body, Ask(commit.dataset, (commit.partition,), "/"))
-    return contracts.enforce(rules, shaped.get(commit.partition) or {field.name: [] for field in rules.fields})
+    return contracts.validate(rules, shaped.get(commit.partition) or {field.name: [] for field in rules.fields})
 
 
-def _judged(commit: Commit, body: bytes) -> Good:
+def _judged(commit: Commit, body: bytes) -> ValidationResult:
     """The rows that a dropped file has for a commit's partition. Raises BadDataError where it has none today."""
     from extract_dropped_files import work  # noqa: PLC0415  as the other parsers: when its data is looked at
 

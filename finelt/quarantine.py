@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from arro3.io import read_parquet
 from jobkit.errors import EXIT_BUG, JobError, UsageError
-from jobkit.lake import DROPPED, Draft, Lake
+from jobkit.lake import DROPPED, CommitDraft, Lake
 
 from jobs.catalogue import catalogue
 
@@ -42,8 +42,8 @@ class Count(NamedTuple):
 
 def listed(lake: Lake) -> list[Count]:
     """The partitions with rows in quarantine, by name."""
-    looks = (lake.look(dataset, partition) for dataset in lake.datasets() for partition in lake.partitions(dataset))
-    return [counted(look.head) for look in looks if look.head and look.head.quarantine]
+    states = (lake.read_state(dataset, partition) for dataset in lake.datasets() for partition in lake.partitions(dataset))
+    return [counted(state.head) for state in states if state.head and state.head.quarantine]
 
 
 def counted(commit: Commit) -> Count:
@@ -64,7 +64,7 @@ def rows(lake: Lake, commit: Commit) -> Iterator[dict[str, Any]]:
 
 def head(lake: Lake, dataset: str, partition: str, number: int | None = None) -> Commit:
     """A partition's newest commit, or the one with a number. Raises UsageError where there is none."""
-    numbers = lake.numbers(dataset, partition)
+    numbers = lake.commit_numbers(dataset, partition)
     if not numbers or number not in (None, *numbers):
         told = f"commit {number} of {dataset}/{partition}" if numbers else f"{dataset}/{partition}"
         raise UsageError(f"there is no {told} in {lake.store.url}; `ls` shows what is in quarantine")
@@ -76,12 +76,12 @@ def drop(lake: Lake, dataset: str, partition: str, reason: str) -> Commit:
     before = head(lake, dataset, partition)
     if before.quarantine is None:
         raise UsageError(f"{dataset}/{partition} has nothing in quarantine; `ls` shows what has")
-    draft = Draft(
+    draft = CommitDraft(
         data=lake.read(before.data),
         rows=before.data.rows,
         quarantine=None,
         quarantined=0,
-        source=lambda: lake.intact(before.source),
+        source=lambda: lake.check_sources(before.source),
         key=before.key,
         leaf=before.leaf,
         writer={"job": WRITER, "version": before.writer.get("version", ""), "reason": reason, DROPPED: before.quarantine.sha256},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 from jobkit import contract as contracts
 from jobkit.extract import Ask, contract
-from jobkit.lake import About, Draft
+from jobkit.lake import CommitDraft, SourceMetadata
 
 from tests.fixtures_postgres import Warehouse
 from tests.warehouse_samples import load
@@ -38,11 +38,11 @@ def commit(lake: Lake, answer: Answer) -> list[tuple[Commit, bool]]:
     """What the extractor commits of an answer. Raises BadDataError where it would."""
     rules = contract(answer.package, answer.dataset)
     shaped = importlib.import_module(f"{answer.package}.shape").shape(answer.body, Ask(answer.dataset, answer.partitions, "/"))
-    kept = lake.keep(answer.dataset, answer.body, About("https://vendor.example/", "text/plain", None, None))
+    kept = lake.store_source(answer.dataset, answer.body, SourceMetadata("https://vendor.example/", "text/plain", None, None))
     made = []
     for partition, columns in shaped.items():
-        good = contracts.enforce(rules, columns)
-        draft = Draft(
+        good = contracts.validate(rules, columns)
+        draft = CommitDraft(
             contracts.parquet(good.table),
             good.table.num_rows,
             contracts.parquet(good.quarantine) if good.quarantine else None,

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment, FileSystemLoader
 from jobkit import contract as contracts
-from jobkit.contract import Contract, Field, unescaped
-from jobkit.lake import Draft, Lake
+from jobkit.contract import Contract, Field, unescape_text
+from jobkit.lake import CommitDraft, Lake
 
 from jobs.catalogue import JOBS
 from tests import recorded_lake
@@ -28,11 +28,11 @@ KINDS = ("date", "timestamp", "int", "long", "double", "boolean", "decimal(8,2)"
 BAR = {"v": 1000, "o": 10.0, "c": 10.2, "h": 10.5, "l": 9.9}
 
 
-def commit(lake: Lake, rules: Contract, partition: str, columns: dict[str, list[Any]]) -> contracts.Good:
+def commit(lake: Lake, rules: Contract, partition: str, columns: dict[str, list[Any]]) -> contracts.ValidationResult:
     """Enforce a contract and commit what it gives."""
-    good = contracts.enforce(rules, columns)
+    good = contracts.validate(rules, columns)
     bad = good.quarantine
-    draft = Draft(
+    draft = CommitDraft(
         contracts.parquet(good.table),
         good.table.num_rows,
         contracts.parquet(bad) if bad else None,
@@ -85,7 +85,7 @@ def test_what_a_contract_accepts_or_not_comes_back_from_the_warehouse_as_it_was_
         assert len(bad) + len(stored) == len(cells)
         for row, raw in bad:
             at, text = cells[row - 1]
-            assert unescaped(raw[f"x{at}"]) == text
+            assert unescape_text(raw[f"x{at}"]) == text
 
     property_()
 

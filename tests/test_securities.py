@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from jobkit import contract as contracts
 from jobkit.extract import contract
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 
 from tests import recorded_lake
 from tests.fixtures_postgres import Warehouse
@@ -149,10 +149,12 @@ def third() -> list[Answer]:
 def withdraw(lake: Lake, partition: str) -> None:
     """A commit without rows, as the extractor makes it of a year that the vendor no longer has and people let go."""
     rules = contract("extract_tiingo_prices", "tiingo_prices")
-    good = contracts.enforce(rules, {field.name: [] for field in rules.fields if field.name not in ("adjHigh", "adjLow", "adjOpen")})
+    good = contracts.validate(rules, {field.name: [] for field in rules.fields if field.name not in ("adjHigh", "adjLow", "adjOpen")})
     head = lake.head("tiingo_prices", partition)
     assert head is not None
-    draft = Draft(contracts.parquet(good.table), 0, None, 0, lambda: head.source, rules.key, rules.leaf, {"job": "test", "version": "0"})
+    draft = CommitDraft(
+        contracts.parquet(good.table), 0, None, 0, lambda: head.source, rules.key, rules.leaf, {"job": "test", "version": "0"}
+    )
     assert lake.commit("tiingo_prices", partition, draft)[1]
 
 

@@ -252,7 +252,7 @@ def test_what_is_only_looked_back_at_is_never_closed_as_withdrawn(place: Place) 
     place.extract(TIINGO, (years, tiingo("2012-01-03", "2013-01-02")))
     kept = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True, lookback=lookback).told
     assert [kept[year]["outcome"] for year in years] == ["skipped", "unchanged"]
-    assert Lake(place.url).numbers("tiingo_prices", years[0]) == [1]
+    assert Lake(place.url).commit_numbers("tiingo_prices", years[0]) == [1]
 
 
 def test_a_replay_that_makes_fewer_rows_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

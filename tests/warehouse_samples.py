@@ -17,7 +17,7 @@ from arro3.compute import cast
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
 from jobkit import commits
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 from load_warehouse import runner
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def commit(
 ) -> Commit:
     """The next commit of a partition."""
     writer = {"job": "test", "version": "0"}
-    draft = Draft(parquet(rows, columns), len(rows), None, 0, source=lambda: (), key=key, leaf=leaf, writer=writer)
+    draft = CommitDraft(parquet(rows, columns), len(rows), None, 0, source=lambda: (), key=key, leaf=leaf, writer=writer)
     return Lake(str(lake)).commit(dataset, partition, draft)[0]
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from jobkit import commits
-from jobkit.lake import About, Draft, Lake
+from jobkit.lake import CommitDraft, Lake, SourceMetadata
 
 from finelt import lake as command
 from tests import recorded_lake
@@ -76,9 +76,9 @@ def test_a_damaged_parquet_file_is_found_and_made_again_bit_for_bit(lake: Lake, 
 
 def spoil(lake: Lake, key: str, text: bytes | None) -> bytes:
     """Damage an object; gives what it was."""
-    whole, tag = lake.store.get_tagged(key)
+    whole, tag = lake.store.get_with_etag(key)
     if text is None:
-        lake.store.delete_if(key, tag)
+        lake.store.delete_if_match(key, tag)
     else:
         lake.store.put(key, text)
     return whole
@@ -99,7 +99,7 @@ def test_damaged_vendor_bytes_are_found_and_nothing_is_made_of_them(lake: Lake) 
     code, said = ask(lake, "repair")
     assert (code, said[-1]) == (65, "0 put right, 2 not")
     assert "run its extractor again" in said[0]
-    assert lake.numbers(DATASET, YEAR) == [1, 2]
+    assert lake.commit_numbers(DATASET, YEAR) == [1, 2]
 
 
 def test_a_damaged_newest_commit_is_followed_by_one_that_repeats_the_one_before(lake: Lake) -> None:
@@ -115,9 +115,11 @@ def test_a_damaged_newest_commit_is_followed_by_one_that_repeats_the_one_before(
 
 
 def test_what_todays_parser_makes_otherwise_becomes_a_new_commit(lake: Lake) -> None:
-    kept = lake.keep(DATASET, BODY.encode(), About("https://vendor.example/", "text/csv", None, None))
+    kept = lake.store_source(DATASET, BODY.encode(), SourceMetadata("https://vendor.example/", "text/csv", None, None))
     writer = {"job": "older", "version": "0"}
-    made, _ = lake.commit(DATASET, YEAR, Draft(b"what an older parser made", 1, None, 0, lambda: (kept,), ("Date",), "year(Date)", writer))
+    made, _ = lake.commit(
+        DATASET, YEAR, CommitDraft(b"what an older parser made", 1, None, 0, lambda: (kept,), ("Date",), "year(Date)", writer)
+    )
     lake.store.put(made.data.path, b"rotten")
     code, said = ask(lake, "repair")
     assert (code, "commit 4 has 2 rows of the same vendor bytes, by today's parser; commit 3 had 1" in said[0]) == (0, True)
@@ -188,4 +190,4 @@ def test_a_dropped_file_is_read_again_by_its_name(lake: Lake) -> None:
     assert head is not None
     lake.store.put(head.data.path, b"rotten")
     assert ask(lake, "repair")[0] == 0
-    assert lake.problem(head.data) is None
+    assert lake.find_problem(head.data) is None

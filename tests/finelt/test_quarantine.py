@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from jobkit.errors import UsageError
 from jobkit.extract import contract
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 
 from finelt import quarantine
 from tests import recorded_lake
@@ -83,7 +83,7 @@ def test_a_dropped_row_stays_in_the_commit_before_and_does_not_come_back(lake: L
 
 def test_replay_reads_the_kept_bytes_with_todays_contract(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
     head = quarantine.head(lake, DATASET, PARTITION)
-    before = Draft(b"what an older parser made", 1, None, 0, lambda: head.source, RULES.key, RULES.leaf, {"job": "t", "version": "0"})
+    before = CommitDraft(b"what an older parser made", 1, None, 0, lambda: head.source, RULES.key, RULES.leaf, {"job": "t", "version": "0"})
     lake.commit(DATASET, PARTITION, before)
     assert quarantine.replay(str(lake.store.url), DATASET, PARTITION, ()) == 0
     receipt = json.loads(capfd.readouterr().out)

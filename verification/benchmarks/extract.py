@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit.extraction import AHEAD
+from jobkit.extraction import MAX_IN_FLIGHT
 from jobkit.http import Client, Rate
 from jobkit.rate_limit import BURST_WINDOW_S
 
@@ -142,7 +142,7 @@ def _history() -> bytes:
 def _paced(rate: Rate, requests: int) -> Paced:
     """So many requests to a vendor on loopback that takes a while to answer, as many under way as an extractor has."""
     with _vendor() as (url, arrived), Client(url, hosts=(), accept=("application/json",), rate=rate) as client:
-        with ThreadPoolExecutor(AHEAD) as pool:
+        with ThreadPoolExecutor(MAX_IN_FLIGHT) as pool:
             list(pool.map(lambda number: client.get(f"/{number}"), range(requests)))
         times = sorted(arrived)
     most = max(sum(first <= at < first + rate.per_s for at in times) for first in times)
@@ -188,7 +188,7 @@ def page(found: dict[str, dict[str, list[Took]]], paced: Sequence[Paced]) -> Ite
         yield from ("", f"{name[0].upper()}{name[1:]}:", "")
         yield from measurement.table(runs, OURS, server=False)
     yield ""
-    yield f"Requests, {AHEAD} under way at once, to a vendor on loopback that answers after {ANSWER_S * 1000:.0f} ms."
+    yield f"Requests, {MAX_IN_FLIGHT} under way at once, to a vendor on loopback that answers after {ANSWER_S * 1000:.0f} ms."
     yield ""
     yield "| allowed | reached, of that | most that arrived in one window |"
     yield "| --- | ---: | ---: |"

@@ -16,7 +16,7 @@ def main(package: str, dataset: str, partitions: str, *files: str) -> None:
     for file in files:
         ask = extract.Ask(dataset, tuple(partitions.split(",")), "")
         for columns in shape(Path(file).read_bytes(), ask).values():
-            contract.parquet(contract.enforce(rules, columns).table)
+            contract.parquet(contract.validate(rules, columns).table)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from adbc_driver_postgresql import dbapi
 from arro3.core import Table
 from arro3.io import write_parquet
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def committing(server: Postgres, lake: str) -> Iterator[Callable[[str, Days], No
             cursor.execute(days.query)
             file = io.BytesIO()
             write_parquet(Table.from_arrow(cursor.fetch_arrow()), file, compression="zstd(3)")
-            draft = Draft(file.getvalue(), days.rows, None, 0, lambda: (), key=("date", "symbol"), leaf="month(date)", writer=writer)
+            draft = CommitDraft(file.getvalue(), days.rows, None, 0, lambda: (), key=("date", "symbol"), leaf="month(date)", writer=writer)
             Lake(lake).commit(DATASET, partition, draft)
 
         yield commit

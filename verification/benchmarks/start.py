@@ -20,7 +20,7 @@ import psycopg
 from arro3.compute import cast
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 
 from images import docker_cli
 from jobs.catalogue import catalogue
@@ -211,7 +211,7 @@ def _commit(lake: Path, dataset: str, day: date, rows: int, price: int) -> None:
     file = io.BytesIO()
     write_parquet(Table.from_pydict(columns), file, compression="zstd(3)")
     writer = {"job": "bench", "version": "0"}
-    draft = Draft(file.getvalue(), rows, None, 0, lambda: (), key=("date", "symbol"), leaf="month(date)", writer=writer)
+    draft = CommitDraft(file.getvalue(), rows, None, 0, lambda: (), key=("date", "symbol"), leaf="month(date)", writer=writer)
     Lake(str(lake)).commit(dataset, _partition(day), draft)
 
 

@@ -102,7 +102,7 @@ def packed(trials: int, rng: random.Random) -> Found:
     whole, refused = 0, 0
     wrong: list[str] = []
     with sending(answers) as url, Client(url, hosts=(), accept=("text/csv", "application/json"), rate=Rate(100_000, 1)) as client:
-        client.patience_s = 0
+        client.retry_timeout_s = 0
         for trial in range(trials):
             document, sent, may_be_whole = _sent(rng)
             answers["/x"] = _segments(sent, rng)

@@ -73,10 +73,10 @@ def _flipped(data: bytes, place: int) -> bytes:
 
 def spoil(lake: Lake, key: str, rot: Rot) -> None:
     """Let an object go bad where it lies."""
-    whole, tag = lake.store.get_tagged(key)
+    whole, tag = lake.store.get_with_etag(key)
     spoilt = rot.spoil(whole)
     if spoilt is None:
-        lake.store.delete_if(key, tag)
+        lake.store.delete_if_match(key, tag)
     else:
         lake.store.put(key, spoilt)
 
@@ -202,7 +202,7 @@ def _after(trial: Trial, key: str, kind: str, rot: Rot) -> Iterator[str]:
         yield f"the load after the extract ended with {second.code}, and has {'less' if second.code else trial.current()}"
     lake = Lake(trial.url)
     head = lake.head(dataset, partition)
-    if head is None or any(lake.problem(file) for file in head.files):
+    if head is None or any(lake.find_problem(file) for file in head.files):
         yield "the newest commit names a damaged file"
 
 
@@ -240,7 +240,7 @@ def _leave_out(url: str, document: Document, partition: str, columns: Columns, r
 
     def commit(rows: list[int], *, allow: bool) -> _Job:
         job = _Job()
-        good = contracts.enforce(rules, {name: [cells[row] for row in rows] for name, cells in columns.items()})
+        good = contracts.validate(rules, {name: [cells[row] for row in rows] for name, cells in columns.items()})
         extraction.commit(job, lake, rules, partition, good, tuple, refuse=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
         return job
 

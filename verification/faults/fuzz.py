@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jobkit import contract as contracts
 from jobkit.errors import JobError
 from jobkit.extract import Ask, contract
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
 from verification.sample_vendors import ecb, massive, sec, tiingo, treasury
@@ -148,7 +148,7 @@ def spoil(kind: str, documents: int, number: int) -> Found:
         try:
             shaped = document.shape(body)
             for columns in shaped.values():
-                kept = contracts.enforce(rules, columns)
+                kept = contracts.validate(rules, columns)
                 read = len(next(iter(columns.values()), []))
                 bad = (kept.quarantine.num_rows if kept.quarantine else 0) + kept.dropped
                 assert kept.table.num_rows + bad == read, f"{kept.table.num_rows} good and {bad} bad of {read} rows"  # noqa: S101  the property
@@ -200,5 +200,5 @@ def recommit(where: Lake, name: str, partition: str, number: int) -> None:
     volumes = Array([number + row for row in range(table.num_rows)], type=DataType.int64())
     data = io.BytesIO()
     write_parquet(table.set_column(at, table.schema.field(at), ChunkedArray([volumes])), data, compression="zstd(3)")
-    draft = Draft(data.getvalue(), table.num_rows, None, 0, lambda: head.source, key=head.key, leaf=head.leaf, writer=head.writer)
+    draft = CommitDraft(data.getvalue(), table.num_rows, None, 0, lambda: head.source, key=head.key, leaf=head.leaf, writer=head.writer)
     where.commit(name, partition, draft)

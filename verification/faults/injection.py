@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
 from jobkit.errors import JobError
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 from jobkit.names import LONGEST, RESERVED
 
 from verification.faults import http_server, sandbox
@@ -194,7 +194,7 @@ def _commit_as_earlier_versions_did(lake: Lake, names: list[str]) -> None:
     columns |= {name: Array(["x"], DataType.utf8()) for name in fit}
     data = io.BytesIO()
     write_parquet(Table.from_pydict(columns), data, compression="zstd(3)")
-    draft = Draft(data.getvalue(), 1, None, 0, lambda: head.source, key=head.key, leaf=head.leaf, writer=head.writer)
+    draft = CommitDraft(data.getvalue(), 1, None, 0, lambda: head.source, key=head.key, leaf=head.leaf, writer=head.writer)
     lake.commit("tiingo_prices", "ticker=YYY/year=2012", draft)
 
 

@@ -8,7 +8,7 @@ import socket
 from contextlib import chdir
 from typing import TYPE_CHECKING, NamedTuple
 
-from jobkit.contract import unescaped
+from jobkit.contract import unescape_text
 
 from verification.faults import sandbox
 from verification.faults.sample_restatements import HEADER
@@ -95,7 +95,7 @@ def _stored_otherwise(stage: Stage, url: str, sent: dict[str, bytes]) -> list[st
             partition = f"custodian={hashlib.sha256(bank.encode()).hexdigest()[:16]}/position_date=2013-06-28"
             found = connection.execute(STORED.encode(), [partition]).fetchall()
             expected = cell.decode("utf-8", "surrogateescape").strip()
-            if [(row[1], unescaped(row[2]).strip()) for row in found] != [(GOOD_ROWS + 1, expected)]:
+            if [(row[1], unescape_text(row[2]).strip()) for row in found] != [(GOOD_ROWS + 1, expected)]:
                 wrong.append(f"{partition}: {len(found)} rows, not the cell that was sent: {cell[:60]!r}")
         counted = connection.execute("select count(*), max(length(raw_row)) from marts.fct_quarantine").fetchone()
         if counted is None or counted[0] != len(sent):

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from arro3.io import read_parquet, write_parquet
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 from jobkit.store import open_store
 
 from orchestration.local import sample_parameters
@@ -50,7 +50,7 @@ def shorten(where: Lake, dataset: str, partition: str) -> None:
     data = io.BytesIO()
     write_parquet(table.slice(0, max(table.num_rows - 1, 0)), data, compression="zstd(3)")
     rows = max(table.num_rows - 1, 0)
-    draft = Draft(data.getvalue(), rows, None, 0, lambda: head.source, key=head.key, leaf=head.leaf, writer=head.writer)
+    draft = CommitDraft(data.getvalue(), rows, None, 0, lambda: head.source, key=head.key, leaf=head.leaf, writer=head.writer)
     where.commit(dataset, partition, draft)
 
 

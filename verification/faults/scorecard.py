@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from jobkit.errors import JobError
-from jobkit.lake import Draft, Lake
+from jobkit.lake import CommitDraft, Lake
 from jobkit.store import FileStore
 
 from orchestration.local import sample_parameters
@@ -206,7 +206,7 @@ def _rounds(url: str, rounds: int) -> Iterator[str]:
 
             def write(number: int, partition: str = partition, ready: threading.Barrier = ready) -> tuple[int, bool]:
                 content = b"the same" if number % 2 else b"%d" % number
-                draft = Draft(content, 1, None, 0, lambda: (), ("ticker",), LEAF_OF_ALL, {"job": "writer", "version": "0"})
+                draft = CommitDraft(content, 1, None, 0, lambda: (), ("ticker",), LEAF_OF_ALL, {"job": "writer", "version": "0"})
                 lake = Lake(url)
                 ready.wait()
                 commit, made = lake.commit("prices", partition, draft)
@@ -439,7 +439,7 @@ def hostile(stage: Stage, much: Much, rng: random.Random) -> Row:
         name = rng.choice(["/", "//", ""]).join(rng.choices(pieces, k=rng.randint(1, 5)))
         for attempt in (
             lambda name=name: store.put(name, b"x"),
-            lambda name=name: store.put_new(name, b"x"),
+            lambda name=name: store.put_if_absent(name, b"x"),
             lambda name=name: store.get(name),
             lambda name=name: lake.head(name, "year=2012"),
             lambda name=name: lake.head("prices", f"year={name}"),

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from jobkit.lake import Lake, decompressed
+from jobkit.lake import Lake, decompress
 
 from verification.faults import fuzz, http_server, sandbox
 from verification.sample_vendors.server import VENDORS
@@ -166,7 +166,7 @@ def kept(lake: Path) -> str:
     for path in (path for path in lake.rglob("*") if path.is_file()):
         data = path.read_bytes()
         texts.append(data.decode("latin-1"))
-        texts += [decompressed(data).decode("latin-1")] if path.suffix == ".zst" else []
+        texts += [decompress(data).decode("latin-1")] if path.suffix == ".zst" else []
     where = Lake(str(lake))
     for dataset in where.datasets():
         for partition in where.partitions(dataset):

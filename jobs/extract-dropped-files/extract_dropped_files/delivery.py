@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import contract as contracts
-from jobkit.contract import ROW_NUMBER, UNREAD, Field, Good, Reading
+from jobkit.contract import ROW_NUMBER, UNREAD, Field, Reading, ValidationResult
 from jobkit.errors import BadDataError
 
 from extract_dropped_files.notation import NotationError, reader
@@ -178,7 +178,7 @@ def _footer_number(rules: Contract, footer: Footer, field: Field) -> Decimal | N
     return None
 
 
-def parts(rules: Contract, delivery: Delivery, good: Good, name: str) -> Iterator[tuple[str, Good]]:
+def parts(rules: Contract, delivery: Delivery, good: ValidationResult, name: str) -> Iterator[tuple[str, ValidationResult]]:
     """The rows by the lake partition that they fill: by the columns that say so, else by the file's name."""
     if not rules.partition:
         yield f"file={name}", good
@@ -197,7 +197,7 @@ def parts(rules: Contract, delivery: Delivery, good: Good, name: str) -> Iterato
         bad = _only(good.quarantine, inside) if good.quarantine else None
         quarantined, rejected_rows = bad.num_rows if bad else 0, rejected.num_rows if rejected else 0
         read, warnings = table.num_rows + rejected_rows, good.warnings if place == 0 else ()
-        yield name_of_part, Good(table, bad if quarantined else None, read, rejected_rows - quarantined, warnings, rejected)
+        yield name_of_part, ValidationResult(table, bad if quarantined else None, read, rejected_rows - quarantined, warnings, rejected)
 
 
 def partition(rules: Contract, cells: Sequence[str | None]) -> str:

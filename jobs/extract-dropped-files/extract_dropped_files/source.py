@@ -21,7 +21,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit.contract import escaped
+from jobkit.contract import escape_text
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from jobkit.store import FileStore, NotFoundError, open_store
 
@@ -83,7 +83,7 @@ class Drop:
                 return Dropped(key, data, hashlib.sha256(data).hexdigest())
             if self.store.size(key) > largest:
                 raise UnreadableError(_too_large(largest))
-            return Dropped(key, *self.store.get_tagged(key))
+            return Dropped(key, *self.store.get_with_etag(key))
         except NotFoundError:
             return None
 
@@ -93,16 +93,16 @@ class Drop:
         self.store.put(ACCEPTED + file.key, file.data)
         for key in (REJECTED + file.key, REJECTED + file.key + REASONS):
             if self.store.exists(key):
-                self.store.delete_if(key, self.store.get_tagged(key)[1])
-        self.store.delete_if(file.key, file.tag)
+                self.store.delete_if_match(key, self.store.get_with_etag(key)[1])
+        self.store.delete_if_match(file.key, file.tag)
 
     def reject(self, file: Dropped, message: str, reasons: Sequence[str]) -> None:
         """Put the file among the rejected, its reasons beside it; `message` is what may be repeated elsewhere."""
         self._check_aside(REJECTED + file.key)
-        told = {"file": file.key, "message": escaped(message), "reasons": list(map(escaped, reasons))}
+        told = {"file": file.key, "message": escape_text(message), "reasons": list(map(escape_text, reasons))}
         self.store.put(REJECTED + file.key + REASONS, json.dumps(told, indent=1, ensure_ascii=False).encode(), "application/json")
         self.store.put(REJECTED + file.key, file.data)
-        self.store.delete_if(file.key, file.tag)
+        self.store.delete_if_match(file.key, file.tag)
 
     def accepted(self, key: str) -> bytes | None:
         """The file of this key that was accepted last, None where none ever was."""

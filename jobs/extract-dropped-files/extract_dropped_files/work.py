@@ -12,21 +12,21 @@ from jobkit import contract as contracts
 from jobkit import extract, extraction
 from jobkit.contract import regex
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
-from jobkit.lake import About, Lake
+from jobkit.lake import Lake, SourceMetadata
 
 from extract_dropped_files import delivery, shape
 from extract_dropped_files.source import ASIDE, Drop, UnsettledError
 
 if TYPE_CHECKING:
     from jobkit.command import Job
-    from jobkit.contract import Columns, Contract, Good
-    from jobkit.lake import Commit, Look, Source
+    from jobkit.contract import Columns, Contract, ValidationResult
+    from jobkit.lake import Commit, PartitionState, Source
 
 PACKAGE = "extract_dropped_files"
 CONTRACT = ".odcs.yaml"
-ROWS_LOOKED_AT = 100_000  # for those to tell: reasons take more memory than rows
-ROWS_TOLD = 100  # of those that a file was refused for
-Parts = tuple[tuple[str, "Good"], ...]  # the rows of a file by the lake partition that they fill
+MAX_ROWS_CHECKED = 100_000  # for those to tell: reasons take more memory than rows
+MAX_ROWS_REPORTED = 100  # of those that a file was refused for
+Parts = tuple[tuple[str, "ValidationResult"], ...]  # the rows of a file by the lake partition that they fill
 
 
 class RefusedFileError(BadDataError):
@@ -64,8 +64,8 @@ def run(job: Job, lake: str, drop: str, key: str | None, *, allow_shrinking: boo
         try:
             _take(job, store, place, name, allow_shrinking=allow_shrinking)
         except (BadDataError, UnsettledError) as error:
-            (refused if isinstance(error, BadDataError) else unsettled).append(f"{contracts.escaped(name)}: {error}")
-            job.outcome(name.partition("/")[0], contracts.escaped(name), "failed", reason=str(error))
+            (refused if isinstance(error, BadDataError) else unsettled).append(f"{contracts.escape_text(name)}: {error}")
+            job.outcome(name.partition("/")[0], contracts.escape_text(name), "failed", reason=str(error))
         job.progress(done, len(keys), name)
     for failed, kind in ((refused, BadDataError), (unsettled, UnsettledError)):
         if failed:
@@ -88,7 +88,9 @@ def plan(lake: str, drop: str, key: str | None) -> list[dict[str, Any]]:
             continue
         for partition, _ in judged.parts if judged else ():
             dataset = judged.rules.dataset if judged else ""
-            planned.append({"dataset": dataset, "partition": partition, "asks": name, "commit": store.look(dataset, partition).held})
+            planned.append(
+                {"dataset": dataset, "partition": partition, "asks": name, "commit": store.read_state(dataset, partition).intact_number}
+            )
     return planned
 
 
@@ -125,23 +127,23 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) 
         return
     try:
         rules, parts = judge(key, file.data)
-        looks = [lake.look(rules.dataset, partition) for partition, _ in parts]
-        _check_revisions(job, rules, parts, looks, key)
+        states = [lake.read_state(rules.dataset, partition) for partition, _ in parts]
+        _check_revisions(job, rules, parts, states, key)
         if len(parts) > 1 and not allow_shrinking:  # before any is committed
-            _check_missing(lake, rules, parts, looks)
+            _check_missing(lake, rules, parts, states)
     except BadDataError as error:
         drop.reject(file, str(error), error.reasons if isinstance(error, RefusedFileError) else [str(error)])
         raise
-    about = About(drop.store.uri(key), mimetypes.guess_type(key)[0] or "application/octet-stream", None, None)
+    about = SourceMetadata(drop.store.uri(key), mimetypes.guess_type(key)[0] or "application/octet-stream", None, None)
 
     def keep() -> tuple[Source, ...]:
-        return (lake.keep(rules.dataset, file.data, about),)
+        return (lake.store_source(rules.dataset, file.data, about),)
 
     try:
-        for (partition, good), look in zip(parts, looks, strict=True):
+        for (partition, good), state in zip(parts, states, strict=True):
             extraction.commit(
                 job, lake, rules, partition, good, keep,
-                refuse=_refuse_shrunken, allow_shrinking=allow_shrinking, look=look,
+                refuse=_refuse_shrunken, allow_shrinking=allow_shrinking, state=state,
             )  # fmt: skip
     except ShrunkenFileError as error:
         drop.reject(file, str(error), [str(error)])
@@ -155,11 +157,11 @@ def _refuse_shrunken(told: str) -> ShrunkenFileError:
     )
 
 
-def _check_missing(lake: Lake, rules: Contract, parts: Parts, looks: list[Look]) -> None:
+def _check_missing(lake: Lake, rules: Contract, parts: Parts, states: list[PartitionState]) -> None:
     """Nothing, where no part of the file leaves out more rows than its contract allows. Raises ShrunkenFileError."""
-    for (_, good), look in zip(parts, looks, strict=True):
-        if look.head:
-            extraction.measure_change(lake, rules, good, look.head, refuse=_refuse_shrunken, allow_shrinking=False)
+    for (_, good), state in zip(parts, states, strict=True):
+        if state.head:
+            extraction.measure_change(lake, rules, good, state.head, refuse=_refuse_shrunken, allow_shrinking=False)
 
 
 def judge(key: str, data: bytes) -> Judged:
@@ -187,7 +189,7 @@ def _rules(folder: str) -> Contract:
 
 def _parts(rules: Contract, data: bytes, name: str) -> Parts:
     read = delivery.read(rules, shape.shape(data, name, rules.layout))
-    good = contracts.enforce(rules, read.columns, read.reading)
+    good = contracts.validate(rules, read.columns, read.reading)
     return tuple(delivery.parts(rules, read, good, _revision(rules, name)[0]))
 
 
@@ -195,7 +197,7 @@ def _place(key: str) -> tuple[str, str]:
     """The contract and the name of a file. Raises BadDataError where there is none for it."""
     folder, _, name = key.partition("/")
     if not name or folder not in folders():
-        raise BadDataError(f"{contracts.escaped(key)} lies in no contract's folder; expected one of {', '.join(folders())}")
+        raise BadDataError(f"{contracts.escape_text(key)} lies in no contract's folder; expected one of {', '.join(folders())}")
     shape.stem(name)
     return folder, name
 
@@ -207,11 +209,11 @@ def _revision(rules: Contract, name: str) -> tuple[str, int]:
     return (stem[: match.start()] + stem[match.end() :], int(match[1])) if match else (stem, 1)
 
 
-def _check_revisions(job: Job, rules: Contract, parts: Parts, looks: list[Look], key: str) -> None:
+def _check_revisions(job: Job, rules: Contract, parts: Parts, states: list[PartitionState], key: str) -> None:
     """Nothing, where the file is no older than what the lake has in its place. Raises BadDataError."""
     name = key.rpartition("/")[2]
-    for (partition, _), look in zip(parts, looks, strict=True):
-        held = _held_name(look.head)
+    for (partition, _), state in zip(parts, states, strict=True):
+        held = _held_name(state.head)
         if held is None or held == name:
             continue
         number, held_number = _revision(rules, name)[1], _revision(rules, held)[1]
@@ -258,18 +260,18 @@ def _bad_rows(rules: Contract, data: bytes, name: str) -> list[str]:
     try:
         read = delivery.read(soft, shape.shape(data, name, rules.layout))
         reading = read.reading._replace(sent=_first_rows(read.reading.sent))
-        bad = contracts.enforce(soft, _first_rows(read.columns), reading).quarantine
+        bad = contracts.validate(soft, _first_rows(read.columns), reading).quarantine
     except BadDataError:
         return []
     if bad is None:
         return []
-    numbers, reasons = (bad.column(column).to_pylist()[:ROWS_TOLD] for column in (contracts.ROW_NUMBER, "reasons"))
-    more = [f"and {bad.num_rows - ROWS_TOLD:,} more rows"] if bad.num_rows > ROWS_TOLD else []
+    numbers, reasons = (bad.column(column).to_pylist()[:MAX_ROWS_REPORTED] for column in (contracts.ROW_NUMBER, "reasons"))
+    more = [f"and {bad.num_rows - MAX_ROWS_REPORTED:,} more rows"] if bad.num_rows > MAX_ROWS_REPORTED else []
     return [f"{read.reading.place(number)}: {told}" for number, told in zip(numbers, reasons, strict=True)] + more
 
 
 def _first_rows(columns: Columns) -> Columns:
-    return {name: values[:ROWS_LOOKED_AT] for name, values in columns.items()}
+    return {name: values[:MAX_ROWS_CHECKED] for name, values in columns.items()}
 
 
 def _tell_taken(job: Job, lake: Lake, drop: Drop, key: str) -> None:

@@ -45,10 +45,10 @@ class Desk:
 
     def refused(self, key: str, content: str | bytes) -> str:
         """The sentence that a file is refused with; nothing of it is in the lake, and it lies aside with its reasons."""
-        before = {name: self.lake.heads(name) for name in self.lake.datasets()}
+        before = {name: self.lake.latest_numbers(name) for name in self.lake.datasets()}
         with pytest.raises(BadDataError) as error:
             self.take((key, content))
-        assert {name: self.lake.heads(name) for name in self.lake.datasets()} == before
+        assert {name: self.lake.latest_numbers(name) for name in self.lake.datasets()} == before
         assert f"rejected/{key}.reasons.json" in self.drop.store.list("")
         return str(error.value)
 
@@ -334,7 +334,7 @@ def test_bytes_that_are_no_text_are_their_rows_fault(desk: Desk) -> None:
         "values withheld: account is not text in utf-8; save the file in it, or have the contract say in what it is written"
     ]
     (raw,) = bad.column("raw_row").to_pylist()
-    assert contracts.unescaped(json.loads(raw)["account"]) == "K\udcf6ln\0"
+    assert contracts.unescape_text(json.loads(raw)["account"]) == "K\udcf6ln\0"
 
 
 def test_a_file_without_rows_empties_nothing(desk: Desk) -> None:

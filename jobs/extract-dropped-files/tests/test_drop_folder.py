@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from extract_dropped_files import source, work
 from extract_dropped_files.source import Drop
-from jobkit.contract import escaped
+from jobkit.contract import escape_text
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 
 from .test_dropped_files import DATASET, HEADER, PARTITION, Job, rows
@@ -76,7 +76,7 @@ def lie(folder: Path, kind: str) -> str:
         ODD[kind](folder / name, folder.parents[1] / "elsewhere")
     else:
         (folder / name).write_text(HEADER + rows(1))
-    return escaped(f"{DATASET}/{name}")
+    return escape_text(f"{DATASET}/{name}")
 
 
 @pytest.mark.parametrize(

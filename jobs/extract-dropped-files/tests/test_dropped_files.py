@@ -261,7 +261,7 @@ def test_dying_before_any_change_of_the_drop_or_the_lake_changes_nothing(here: P
         with monkeypatch.context() as patch:
             left = [steps]
             for kind in kinds:
-                for name in ("put", "put_new", "delete_if"):
+                for name in ("put", "put_if_absent", "delete_if_match"):
                     patch.setattr(kind, name, _dying(getattr(kind, name), left))
             died = _ended(torn) == "died"
         assert _ended(torn) == undisturbed

@@ -32,6 +32,6 @@ def test_another_document_is_refused(body: bytes) -> None:
 @pytest.mark.skipif(not FEED.exists(), reason="the recorded vendor file is not on this machine")
 def test_the_recorded_list_keeps_its_contract() -> None:
     columns = shape(gzip.decompress(FEED.read_bytes()), ASK)["file=company_tickers"]
-    kept = contract.enforce(rules("extract_sec_filers", "sec_filers"), columns)
+    kept = contract.validate(rules("extract_sec_filers", "sec_filers"), columns)
     assert kept.quarantine is None
     assert kept.table.num_rows == kept.read > 9_000

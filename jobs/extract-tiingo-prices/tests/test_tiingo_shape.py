@@ -22,7 +22,7 @@ DAY = (
 
 def test_a_day_is_kept_digit_by_digit() -> None:
     columns = shape(b"[" + DAY + b"]", ASK)["ticker=AAPL/year=2012"]
-    kept = contract.enforce(rules("extract_tiingo_prices", "tiingo_prices"), columns)
+    kept = contract.validate(rules("extract_tiingo_prices", "tiingo_prices"), columns)
     row = {name: kept.table[name][0].as_py() for name in ("ticker", "date", "close", "volume", "adjClose", "splitFactor")}
     assert kept.quarantine is None
     assert row == {

@@ -35,7 +35,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _ZIP_END, _ZIP_END_SIZE = b"PK\x05\x06", 22
 
 
-class LaterError(TemporaryError):
+class RetryableError(TemporaryError):
     """A temporary refusal; `wait_s` is how long the vendor wants us to wait, if it says."""
 
     def __init__(self, sentence: str, wait_s: float | None = None) -> None:
@@ -71,7 +71,7 @@ class Body:
 def receive(response: httpx2.Response, where: str, *, limit: int, media: str) -> Body:
     """The whole body of a response. `limit` is the most bytes it may have once decoded.
 
-    Raises BadDataError where it is larger or coded in another way, LaterError where it is not whole or damaged. What a TransportError
+    Raises BadDataError where it is larger or coded in another way, RetryableError where it is not whole or damaged. What a TransportError
     says of a broken connection is left to the caller.
     """
     coding = _coding(response, where)
@@ -84,9 +84,9 @@ def receive(response: httpx2.Response, where: str, *, limit: int, media: str) ->
             raise _too_large(where, limit)
         body.write(part)
     if stated is not None and stated != received.bytes:
-        raise LaterError(f"{where} sent {received.bytes:,} bytes where its Content-Length says {stated:,.0f}; try again later")
+        raise RetryableError(f"{where} sent {received.bytes:,} bytes where its Content-Length says {stated:,.0f}; try again later")
     if stated is None and not _is_chunked(response) and not _proves_itself(body, media):
-        raise LaterError(
+        raise RetryableError(
             f"{where} ended its answer by closing the connection, and nothing shows that it is whole; try again later, or ask a server "
             "that states the length or sends it chunked"
         )
@@ -133,7 +133,7 @@ def _is_chunked(response: httpx2.Response) -> bool:
 
 
 def _members(parts: _Counted, where: str, limit: int) -> Iterator[bytes]:
-    """The content of all gzip members, one after the other. Raises LaterError where the last one is not whole."""
+    """The content of all gzip members, one after the other. Raises RetryableError where the last one is not whole."""
     most = limit + (limit >> 8) + 4096  # what cannot be compressed grows by less; more packed bytes are empty members without end
     decoder, members = zlib.decompressobj(_GZIP), 0
     for part in parts:
@@ -149,7 +149,7 @@ def _members(parts: _Counted, where: str, limit: int) -> Iterator[bytes]:
                 raise _damaged(where, error, members) from None
             data = decoder.unused_data
     if not decoder.eof:
-        raise LaterError(f"the gzip answer of {where} was cut short in member {members + 1}; try again later")
+        raise RetryableError(f"the gzip answer of {where} was cut short in member {members + 1}; try again later")
 
 
 def _inflated(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
@@ -163,11 +163,13 @@ def _inflated(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
             return
 
 
-def _damaged(where: str, error: zlib.error, members: int) -> BadDataError | LaterError:
+def _damaged(where: str, error: zlib.error, members: int) -> BadDataError | RetryableError:
     if "header check" not in str(error):
-        return LaterError(f"the gzip answer of {where} is damaged in member {members + 1} ({error}); try again later")
+        return RetryableError(f"the gzip answer of {where} is damaged in member {members + 1} ({error}); try again later")
     if members:
-        return LaterError(f"the gzip answer of {where} goes on after member {members} with bytes that are no further one; try again later")
+        return RetryableError(
+            f"the gzip answer of {where} goes on after member {members} with bytes that are no further one; try again later"
+        )
     return BadDataError(f"{where} says its answer is gzip, and it is not; expected a gzip member (RFC 1952)")
 
 

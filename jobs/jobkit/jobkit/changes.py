@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from arro3.core import Table
 
-    from jobkit.contract import Good
+    from jobkit.contract import ValidationResult
     from jobkit.lake import Commit, Lake
 
 Key = tuple[Any, ...]
@@ -32,7 +32,7 @@ class Change(NamedTuple):
     missing: int
 
 
-def measure(lake: Lake, head: Commit, good: Good, key: tuple[str, ...]) -> Change:
+def measure(lake: Lake, head: Commit, good: ValidationResult, key: tuple[str, ...]) -> Change:
     """What `good` changes of the rows of `head`. Counted instead of compared where the file of `head` cannot be compared by key."""
     before, rejected = _read(lake, head), good.rejected_keys
     if before is None or not set(key) <= set(before.schema.names) & set(good.table.schema.names):

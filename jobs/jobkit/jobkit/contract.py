@@ -210,7 +210,7 @@ class Reading(NamedTuple):
     place: Callable[[int], str] = _row
 
 
-class Good(NamedTuple):
+class ValidationResult(NamedTuple):
     """A partition after its contract: typed rows, quarantined rows with reasons, and how many were read and dropped.
 
     `rejected_keys` has the row number and the typed key of each quarantined or dropped row; what could not be typed is null.
@@ -243,7 +243,7 @@ def differences(dataset: Contract, layout: Contract) -> list[str]:
     return found + [f"{field.name}, which is missing" for field in dataset.fields if field.required and field.name not in there]
 
 
-def enforce(contract: Contract, columns: Columns, reading: Reading | None = None) -> Good:
+def validate(contract: Contract, columns: Columns, reading: Reading | None = None) -> ValidationResult:
     """The rows that keep the contract, typed, in the vendor's order; the others beside them with their reasons.
 
     `columns` hold the vendor's values as text (or None), all of one length. Good plus quarantined plus dropped equals read. Of valid rows
@@ -290,7 +290,7 @@ def enforce(contract: Contract, columns: Columns, reading: Reading | None = None
     sent = reading.sent if reading else columns_sent
     quarantine = _quarantine(sent, bad, {row: _joined(contract, reasons[row]) for row in bad})
     rejected_keys = _rejected_keys(contract, fields, texts, untyped, sorted(out)) if out else None
-    return Good(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings), rejected_keys)
+    return ValidationResult(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings), rejected_keys)
 
 
 def _resolved(contract: Contract, columns: Columns) -> tuple[tuple[Field, ...], Columns]:
@@ -762,16 +762,16 @@ def _listed(items: Sequence[str], separator: str = ", ") -> str:
     return separator.join(items[:SHOWN_ITEMS]) + more
 
 
-def escaped(text: str) -> str:
+def escape_text(text: str) -> str:
     r"""The text with what no Postgres text can hold written as \uXXXX: NUL and the halves of surrogate pairs.
 
-    A backslash before a u is \u005c, so that `unescaped` gives the text back.
+    A backslash before a u is \u005c, so that `unescape_text` gives the text back.
     """
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def unescaped(text: str) -> str:
-    """The text that `escaped` was given."""
+def unescape_text(text: str) -> str:
+    """The text that `escape_text` was given."""
     return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
 
 
@@ -797,7 +797,7 @@ def _joined(contract: Contract, reasons: Sequence[str]) -> str:
 
 def _sentence(reasons: Sequence[str]) -> str:
     """The first of what is wrong with a row, in text that can be stored."""
-    return escaped(_listed(reasons, "; "))
+    return escape_text(_listed(reasons, "; "))
 
 
 def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Sequence[int]) -> Table:
@@ -854,10 +854,12 @@ def _quarantine(sent: Columns, rows: list[int], reasons: dict[int, str]) -> Tabl
 
 
 def _json(row: dict[str, str | None]) -> str:
-    """The row as JSON that Postgres reads: names and values are `escaped`."""
+    """The row as JSON that Postgres reads: names and values are `escape_text`."""
     import json  # noqa: PLC0415
 
-    return json.dumps({escaped(name): value if value is None else escaped(value) for name, value in row.items()}, ensure_ascii=False)
+    return json.dumps(
+        {escape_text(name): value if value is None else escape_text(value) for name, value in row.items()}, ensure_ascii=False
+    )
 
 
 def arrow_type(kind: str) -> DataType:

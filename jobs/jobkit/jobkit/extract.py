@@ -67,7 +67,7 @@ def build(
     def extractor(job: Job, given: dict[str, Any], patience: float) -> Extractor:
         def patient() -> Client:
             asked = client(job.hosts, **given)
-            asked.patience_s = min(patience, job.deadline_s)
+            asked.retry_timeout_s = min(patience, job.deadline_s)
             asked.max_body_bytes, asked.meanings = job.max_body_bytes, answers
             return asked
 

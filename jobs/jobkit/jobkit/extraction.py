@@ -12,20 +12,20 @@ from jobkit import changes, redaction, secrets
 from jobkit import contract as contracts
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
 from jobkit.extract import contract, partitions
-from jobkit.lake import About, Commit, Draft, Lake, Look, Source
+from jobkit.lake import Commit, CommitDraft, Lake, PartitionState, Source, SourceMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jobkit.command import Job
-    from jobkit.contract import Columns, Contract, Good
+    from jobkit.contract import Columns, Contract, ValidationResult
     from jobkit.errors import JobError
     from jobkit.extract import Ask, Extractor
     from jobkit.http import Answer, Client
 
-    Answered = tuple[Ask, list[Look], Answer | None]
+    Answered = tuple[Ask, list[PartitionState], Answer | None]
 
-AHEAD = 4  # questions under way at once; the client's rate holds whatever this is
+MAX_IN_FLIGHT = 4  # questions under way at once; the client's rate holds whatever this is
 LOOKS = 8  # partitions looked at in the lake at once
 
 
@@ -57,12 +57,12 @@ def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, repla
             job.progress(done, len(asks), ask.dataset)
     else:
         with extractor.client() as client:
-            for done, (ask, looks, answer) in enumerate(_answers(extractor, client, asks, fill.lake), 1):
+            for done, (ask, states, answer) in enumerate(_answers(extractor, client, asks, fill.lake), 1):
                 if answer and answer.content is None:
-                    for look in looks:
-                        tell(job, look.head, committed=False)
+                    for state in states:
+                        tell(job, state.head, committed=False)
                 else:
-                    failures += _fill(fill, ask, looks, answer, rules[ask.dataset])
+                    failures += _fill(fill, ask, states, answer, rules[ask.dataset])
                 job.progress(done, len(asks), f"{ask.dataset} {ask.partitions[-1]}")
     if failures:
         first, others = failures[0], len(failures) - 1
@@ -83,45 +83,45 @@ def check(extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool)
 def plan(asks: Sequence[Ask], *, lake: str) -> list[dict[str, Any]]:
     """The partitions that would be asked for, and what the lake holds of them: nothing where the newest commit is damaged."""
     store = Lake(lake)
-    looks = ((ask, partition, store.look(ask.dataset, partition)) for ask in asks for partition in ask.partitions)
+    states = ((ask, partition, store.read_state(ask.dataset, partition)) for ask in asks for partition in ask.partitions)
     return [
         {
             "dataset": ask.dataset,
             "partition": partition,
             "asks": ask.path,
-            "commit": look.newest if look.head and not look.problem else None,
+            "commit": state.latest_number if state.head and not state.problem else None,
         }
-        for ask, partition, look in looks
+        for ask, partition, state in states
     ]
 
 
 def _answers(extractor: Extractor, client: Client, asks: Sequence[Ask], lake: Lake) -> Iterator[Answered]:
     """Each question, what the lake holds of its partitions and the answer; in order, a few under way at once.
 
-    The answer is None where the vendor knows nothing of a request that only looks back.
+    The answer is None where the vendor knows nothing of a request that only states back.
     """
     from jobkit.http import MissingError  # noqa: PLC0415  describe needs no network
 
     looking = ThreadPoolExecutor(LOOKS)
 
     def answer(ask: Ask) -> Answered:
-        looks = list(looking.map(lambda partition: lake.look(ask.dataset, partition), ask.partitions))
-        known = _known(looks, client.url(ask.path, ask.params).removeprefix(client.base_url))
-        if known and not all(looking.map(lambda look: _is_intact(lake, look), looks)):
+        states = list(looking.map(lambda partition: lake.read_state(ask.dataset, partition), ask.partitions))
+        known = _known(states, client.url(ask.path, ask.params).removeprefix(client.base_url))
+        if known and not all(looking.map(lambda state: _is_intact(lake, state), states)):
             known = None  # the vendor has to send everything, so that what is damaged can be rewritten
         try:
-            return ask, looks, extractor.fetch(client, ask, known)
+            return ask, states, extractor.fetch(client, ask, known)
         except MissingError:
             if not partitions([ask]) <= extractor.lookback:
                 raise
-            return ask, looks, None
+            return ask, states, None
 
-    pool = ThreadPoolExecutor(AHEAD)
+    pool = ThreadPoolExecutor(MAX_IN_FLIGHT)
     waiting: deque[Future[Answered]] = deque()
     try:
         for ask in asks:
             waiting.append(pool.submit(answer, ask))
-            if len(waiting) > AHEAD:
+            if len(waiting) > MAX_IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -130,18 +130,18 @@ def _answers(extractor: Extractor, client: Client, asks: Sequence[Ask], lake: La
         looking.shutdown(wait=False, cancel_futures=True)
 
 
-def _known(looks: list[Look], question: str) -> Source | None:
+def _known(states: list[PartitionState], question: str) -> Source | None:
     """The one answer to this very question that all its partitions were made from; only then may the vendor say `unchanged`."""
-    sources = {look.head.source[-1] if look.head and look.head.source and not look.problem else None for look in looks}
+    sources = {state.head.source[-1] if state.head and state.head.source and not state.problem else None for state in states}
     source = sources.pop() if len(sources) == 1 else None
     return source if source and (source.etag or source.last_modified) and source.url.endswith(question) else None
 
 
-def _is_intact(lake: Lake, look: Look) -> bool:
-    return look.head is not None and not any(lake.problem(file) for file in look.head.files)
+def _is_intact(lake: Lake, state: PartitionState) -> bool:
+    return state.head is not None and not any(lake.find_problem(file) for file in state.head.files)
 
 
-def _fill(fill: Fill, ask: Ask, looks: list[Look], answer: Answer | None, rules: Contract) -> list[JobError]:
+def _fill(fill: Fill, ask: Ask, states: list[PartitionState], answer: Answer | None, rules: Contract) -> list[JobError]:
     """Commit an answer's partitions; none where there is no answer. Gives why some are refused."""
     shaped = _parsed(fill.extractor.package, answer, ask) if answer else {}  # the bytes are gone before the rows are typed
 
@@ -149,37 +149,37 @@ def _fill(fill: Fill, ask: Ask, looks: list[Look], answer: Answer | None, rules:
     def keep() -> tuple[Source, ...]:
         if answer is None:
             return ()
-        about = About(*map(redaction.clean, (answer.url, answer.media_type, answer.etag, answer.last_modified)))
-        return (fill.lake.keep(ask.dataset, answer.body or b"", about),)
+        about = SourceMetadata(*map(redaction.clean, (answer.url, answer.media_type, answer.etag, answer.last_modified)))
+        return (fill.lake.store_source(ask.dataset, answer.body or b"", about),)
 
     failures: list[JobError] = []
-    for partition, look in zip(ask.partitions, looks, strict=True):
+    for partition, state in zip(ask.partitions, states, strict=True):
         try:
-            columns = shaped.pop(partition) if partition in shaped else _withdrawn(fill, rules, partition, look)
+            columns = shaped.pop(partition) if partition in shaped else _withdrawn(fill, rules, partition, state)
             if columns is not None:
-                good = contracts.enforce(rules, columns)
+                good = contracts.validate(rules, columns)
                 commit(
                     fill.job, fill.lake, rules, partition, good, keep,
-                    refuse=_refuse_answer, allow_shrinking=fill.allow_shrinking, look=look,
+                    refuse=_refuse_answer, allow_shrinking=fill.allow_shrinking, state=state,
                 )  # fmt: skip
         except (ShrunkenAnswerError, DamagedError) as error:
             failures.append(_failed(fill.job, rules.dataset, partition, error))
     return failures
 
 
-def _withdrawn(fill: Fill, rules: Contract, partition: str, look: Look) -> Columns | None:
+def _withdrawn(fill: Fill, rules: Contract, partition: str, state: PartitionState) -> Columns | None:
     """What becomes of a partition that an answer has nothing of: no rows where the lake has some and they may go, else None.
 
     Rows of a partition that is only looked back at stay in any case. Raises DamagedError where the lake's own newest commit is damaged.
     """
-    if look.problem:
-        raise DamagedError(f"{look.problem}; the vendor has no data for {partition}")
-    held = look.head.data.rows if look.head else 0
+    if state.problem:
+        raise DamagedError(f"{state.problem}; the vendor has no data for {partition}")
+    held = state.head.data.rows if state.head else 0
     if held and fill.allow_shrinking and (rules.dataset, partition) not in fill.extractor.lookback:
         return _no_rows(rules)
     reason = "the vendor has no data for it"
-    if look.head and held:
-        reason += f" any more; the lake keeps the {held:,} rows of commit {look.head.number}, --allow-shrinking closes them"
+    if state.head and held:
+        reason += f" any more; the lake keeps the {held:,} rows of commit {state.head.number}, --allow-shrinking closes them"
         fill.job.log.warning("withdrawn", extra={"dataset": rules.dataset, "partition": partition, "rows": held, "reason": reason})
     fill.job.outcome(rules.dataset, partition, "skipped", reason=reason)
     return None
@@ -220,27 +220,27 @@ def _replay(fill: Fill, ask: Ask, rules: Contract) -> list[JobError]:
     """Shape the kept bytes of each partition again. Gives why some are refused. Raises UsageError where none were kept."""
     failures: list[JobError] = []
     for partition in ask.partitions:
-        look = fill.lake.look(ask.dataset, partition)
-        if not look.newest and (ask.dataset, partition) in fill.extractor.lookback:
+        state = fill.lake.read_state(ask.dataset, partition)
+        if not state.latest_number and (ask.dataset, partition) in fill.extractor.lookback:
             continue
         try:
-            _replay_one(fill, ask, rules, partition, look)
+            _replay_one(fill, ask, rules, partition, state)
         except BadDataError as error:
             failures.append(_failed(fill.job, rules.dataset, partition, error))
     return failures
 
 
-def _replay_one(fill: Fill, ask: Ask, rules: Contract, partition: str, look: Look) -> None:
-    if look.problem:  # an older commit's bytes would bring back what was known before
-        raise DamagedError(f"{look.problem}; --replay has nothing newer to read")
-    head = look.head
+def _replay_one(fill: Fill, ask: Ask, rules: Contract, partition: str, state: PartitionState) -> None:
+    if state.problem:  # an older commit's bytes would bring back what was known before
+        raise DamagedError(f"{state.problem}; --replay has nothing newer to read")
+    head = state.head
     if head is None:
         raise UsageError(f"nothing to replay for {ask.dataset}/{partition}: it was never extracted; run without --replay first")
     shaped = _shaped(fill.extractor.package, fill.lake.read(head.source[-1]), ask)
-    good = contracts.enforce(rules, shaped[partition] if partition in shaped else _no_rows(rules))
+    good = contracts.validate(rules, shaped[partition] if partition in shaped else _no_rows(rules))
     commit(
-        fill.job, fill.lake, rules, partition, good, lambda: fill.lake.intact(head.source),
-        refuse=_refuse_replay, allow_shrinking=fill.allow_shrinking, look=look,
+        fill.job, fill.lake, rules, partition, good, lambda: fill.lake.check_sources(head.source),
+        refuse=_refuse_replay, allow_shrinking=fill.allow_shrinking, state=state,
     )  # fmt: skip
 
 
@@ -249,12 +249,12 @@ def commit(
     lake: Lake,
     rules: Contract,
     partition: str,
-    good: Good,
+    good: ValidationResult,
     source: Callable[[], tuple[Source, ...]],
     *,
     refuse: Callable[[str], JobError],
     allow_shrinking: bool,
-    look: Look | None = None,
+    state: PartitionState | None = None,
 ) -> None:
     """Make what keeps the contract the partition, with what does not in quarantine; the receipt says what became of it.
 
@@ -263,15 +263,15 @@ def commit(
     """
     for warning in good.warnings[:5]:
         job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
-    draft = make_draft(good, source, key=rules.key, leaf=rules.leaf, writer={"job": job.name, "version": job.version})
+    draft = build_draft(good, source, key=rules.key, leaf=rules.leaf, writer={"job": job.name, "version": job.version})
     change = changes.Change(draft.rows, 0, 0)
 
     def review(head: Commit) -> None:
         nonlocal change
         change = measure_change(lake, rules, good, head, refuse=refuse, allow_shrinking=allow_shrinking)
 
-    look, repaired = look or lake.look(rules.dataset, partition), len(lake.repaired)
-    made, is_new = lake.commit(rules.dataset, partition, draft, look=look, review=review)
+    state, repaired = state or lake.read_state(rules.dataset, partition), len(lake.repaired)
+    made, is_new = lake.commit(rules.dataset, partition, draft, state=state, review=review)
     counts = {"dropped": good.dropped, "warnings": len(good.warnings)}
     details: dict[str, Any] = {name: count for name, count in counts.items() if count}
     if is_new:
@@ -279,15 +279,17 @@ def commit(
         _warn_missing(job, made, change)
     if lake.repaired[repaired:]:
         details["repaired"] = lake.repaired[repaired:]
-    if is_new and look.problem:
-        details["healed"] = look.problem
+    if is_new and state.problem:
+        details["healed"] = state.problem
     tell(job, made, committed=is_new, **details)
 
 
-def make_draft(good: Good, source: Callable[[], tuple[Source, ...]], *, key: tuple[str, ...], leaf: str, writer: dict[str, str]) -> Draft:
+def build_draft(
+    good: ValidationResult, source: Callable[[], tuple[Source, ...]], *, key: tuple[str, ...], leaf: str, writer: dict[str, str]
+) -> CommitDraft:
     """Rows that keep a contract, and those in quarantine, as the Parquet files of a commit."""
     bad = good.quarantine
-    return Draft(
+    return CommitDraft(
         data=contracts.parquet(good.table),
         rows=good.table.num_rows,
         quarantine=contracts.parquet(bad) if bad else None,
@@ -301,7 +303,7 @@ def make_draft(good: Good, source: Callable[[], tuple[Source, ...]], *, key: tup
 
 
 def measure_change(
-    lake: Lake, rules: Contract, good: Good, head: Commit, *, refuse: Callable[[str], JobError], allow_shrinking: bool
+    lake: Lake, rules: Contract, good: ValidationResult, head: Commit, *, refuse: Callable[[str], JobError], allow_shrinking: bool
 ) -> changes.Change:
     """What the rows would change of a commit. Raises what `refuse` makes of a sentence as `commit` does."""
     change = changes.measure(lake, head, good, rules.key)

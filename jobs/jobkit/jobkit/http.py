@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from jobkit import answers, failpoints, headers, logs, urls
 from jobkit import body as bodies
-from jobkit.body import LaterError
+from jobkit.body import RetryableError
 from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jobkit.lake import Source
     from jobkit.network import Host
 
-__all__ = ["Answer", "Client", "LaterError", "MissingError", "Rate"]
+__all__ = ["Answer", "Client", "MissingError", "Rate", "RetryableError"]
 
 MAX_BODY_BYTES = 8 << 20  # for a client that is told no other limit
 MAX_WAIT_S = 90.0
@@ -71,11 +71,11 @@ class MissingError(UsageError):
 class Client:
     """Requests below one base URL. `hosts` are those the job declares; a base URL given by hand adds its own.
 
-    `patience_s` is how long a request is tried again while the vendor is busy or away; 0 asks once. `max_body_bytes` is the most that a
-    decoded body may have, `meanings` the vendor's own refusals. Each request has the deadline of jobkit.network besides.
+    `retry_timeout_s` is how long a request is retried while the vendor is busy or unreachable; 0 sends it once. `max_body_bytes` is the
+    most that a decoded body may have, `meanings` the vendor's own refusals. Each request also has the deadline of jobkit.network.
     """
 
-    patience_s: float = 60.0
+    retry_timeout_s: float = 60.0
     max_body_bytes: int = MAX_BODY_BYTES
     meanings: Sequence[Meaning] = ()
 
@@ -107,19 +107,21 @@ class Client:
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Answer:
         """The answer to a GET, retried while that may help.
 
-        Raises MissingError on 404, RefusedError on 401 and 403, BadDataError on an answer that cannot be right, LaterError after too
+        Raises MissingError on 404, RefusedError on 401 and 403, BadDataError on an answer that cannot be right, RetryableError after too
         many tries; where the vendor's own words mean something else, what they mean.
         """
         import stamina  # noqa: PLC0415
 
         def patience(error: Exception) -> bool | float:
-            if self._closed or not isinstance(error, LaterError) or (error.wait_s or 0) > min(MAX_WAIT_S, self.patience_s):
+            if self._closed or not isinstance(error, RetryableError) or (error.wait_s or 0) > min(MAX_WAIT_S, self.retry_timeout_s):
                 return False
             return True if error.wait_s is None else error.wait_s
 
         url = self.url(path, params)
-        tries = TRIES if self.patience_s else 1
-        for attempt in stamina.retry_context(on=patience, attempts=tries, timeout=self.patience_s or None, wait_initial=0.5, wait_max=20):
+        tries = TRIES if self.retry_timeout_s else 1
+        for attempt in stamina.retry_context(
+            on=patience, attempts=tries, timeout=self.retry_timeout_s or None, wait_initial=0.5, wait_max=20
+        ):
             with attempt, failpoints.around("request"):
                 return self._once(url, known)
         raise AssertionError  # pragma: no cover  the loop returns or raises
@@ -143,12 +145,12 @@ class Client:
             media = headers.media_type(response.headers.get("content-type"))
             if response.status_code == 304:  # noqa: PLR2004
                 if not validators:
-                    raise LaterError(f"{_where(response)} says that nothing changed (304), and was not asked that; try again later")
+                    raise RetryableError(f"{_where(response)} says that nothing changed (304), and was not asked that; try again later")
                 return Answer(None, url, media, etag, modified, date)
             self._judge(response)
             content = bodies.receive(response, _where(response), limit=self.max_body_bytes, media=media)
             if (told := self._requests.progress.body_bytes - _stated(response)) > 0:
-                raise LaterError(f"{_where(response)} sent {told:,.0f} bytes more than its Content-Length says; try again later")
+                raise RetryableError(f"{_where(response)} sent {told:,.0f} bytes more than its Content-Length says; try again later")
             self._hear(response, content, media)
             return Answer(content, url, media, etag, modified, date)
 
@@ -170,9 +172,9 @@ class Client:
                         return
                     url = _redirected(response)
             except httpx2.TimeoutException as error:
-                raise LaterError(f"{host} did not answer in time: {error}; try again later") from None
+                raise RetryableError(f"{host} did not answer in time: {error}; try again later") from None
             except httpx2.TransportError as error:
-                raise LaterError(f"the connection to {host} failed or broke off: {error}; try again later") from None
+                raise RetryableError(f"the connection to {host} failed or broke off: {error}; try again later") from None
         raise BadDataError(f"{host} redirects in circles; look at --base-url")
 
     def _connected(self, sent: dict[str, str]) -> httpx2.Client:
@@ -247,34 +249,36 @@ class Client:
         self._raise_meaning(status, text, where, wait_s)
         if status in (401, 403):
             if answers.speaks_of_rate(text):
-                raise LaterError(f"{where} asks us to wait ({status}): {said}; try again later", wait_s)
+                raise RetryableError(f"{where} asks us to wait ({status}): {said}; try again later", wait_s)
             raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
         if status in (404, 410):
             raise MissingError(f"{where} does not exist ({status}): {said}")
         if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004
-            raise LaterError(f"{where} is busy ({status}): {said}; try again later", wait_s)
+            raise RetryableError(f"{where} is busy ({status}): {said}; try again later", wait_s)
         if status < 400 and status != 200:  # noqa: PLR2004
-            raise LaterError(f"{where} answered {status} where 200 was expected; try again later, or look at the address", wait_s)
+            raise RetryableError(f"{where} answered {status} where 200 was expected; try again later, or look at the address", wait_s)
         if status != 200:  # noqa: PLR2004
             raise UsageError(f"{where} does not accept the request ({status}): {said}")
         expected = " or ".join(self._accept)
         told = f"{where} answered 200 with {media or 'no media type'} where {expected} was expected"
         if answers.is_page(body) or answers.is_sentence(body, json=False) or answers.is_passing_error(body):
-            raise LaterError(f"{told}, perhaps for maintenance or a limit: {said}; try again later", wait_s)
+            raise RetryableError(f"{told}, perhaps for maintenance or a limit: {said}; try again later", wait_s)
         raise BadDataError(f"{told}; look at the address and at what the vendor changed")
 
     def _hear(self, response: httpx2.Response, content: Body, media: str) -> None:
         """Raise where an answer of the right kind holds no data but words."""
         where = _where(response)
         if content.size == 0:
-            raise LaterError(f"{where} answered 200 with nothing at all; try again later")
+            raise RetryableError(f"{where} answered 200 with nothing at all; try again later")
         body = content.read(answers.READ_BYTES)
         if content.size < answers.READ_BYTES and self.meanings:
             self._raise_meaning(200, answers.text_of(body), where, None)
         is_markup = answers.is_page(body) and not media.endswith(("xml", "html"))
         if is_markup or answers.is_sentence(body, json=headers.is_json(media)) or answers.is_passing_error(body):
             said = answers.quote(answers.text_of(body))
-            raise LaterError(f"{where} answered 200 with words in place of data, maintenance or a limit perhaps: {said}; try again later")
+            raise RetryableError(
+                f"{where} answered 200 with words in place of data, maintenance or a limit perhaps: {said}; try again later"
+            )
 
     def _raise_meaning(self, status: int, text: str, where: str, wait_s: float | None) -> None:
         """Raise what the vendor's own table says of an answer; nothing where it says nothing."""
@@ -283,7 +287,9 @@ class Client:
             return
         said = answers.quote(text)
         if meaning.means == "temporary":
-            raise LaterError(f"{where} asks us to wait ({status}): {said}; try again later", meaning.wait_s if wait_s is None else wait_s)
+            raise RetryableError(
+                f"{where} asks us to wait ({status}): {said}; try again later", meaning.wait_s if wait_s is None else wait_s
+            )
         if meaning.means == "missing":
             raise MissingError(f"{where} does not exist ({status}): {said}")
         raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")

@@ -29,7 +29,7 @@ from jobkit.store import NotFoundError, Store, open_store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["About", "Commit", "Draft", "File", "Lake", "Source"]
+__all__ = ["Commit", "CommitDraft", "File", "Lake", "Source", "SourceMetadata"]
 RACE_TRIES = 20
 CLOCK_TOLERANCE = timedelta(seconds=10)  # how far our clock may be ahead of the store's, whose answers are dated to the second
 GONE = "is gone"
@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"(\d{6,10})\.json")
 _PARQUET, _ZSTD = "application/vnd.apache.parquet", "application/zstd"
 
 
-class About(NamedTuple):
+class SourceMetadata(NamedTuple):
     """What the vendor says of bytes it sends."""
 
     url: str
@@ -50,7 +50,7 @@ class About(NamedTuple):
     last_modified: str | None
 
 
-class Draft(NamedTuple):
+class CommitDraft(NamedTuple):
     """What a commit would hold: encoded files, and what it says of itself. `source` keeps the vendor's bytes; called only to commit.
 
     `rows`, `quarantined` and `dropped` add up to the rows read.
@@ -67,17 +67,17 @@ class Draft(NamedTuple):
     dropped: int = 0
 
 
-class Look(NamedTuple):
+class PartitionState(NamedTuple):
     """A partition's commits at one moment: the newest number (0: none), the newest commit that is intact, and why no newer one is."""
 
-    newest: int
+    latest_number: int
     head: Commit | None
     problem: str | None = None
 
     @property
-    def held(self) -> int | None:
+    def intact_number(self) -> int | None:
         """The newest commit's number where it is intact."""
-        return self.newest if self.head and not self.problem else None
+        return self.latest_number if self.head and not self.problem else None
 
 
 class History(NamedTuple):
@@ -102,11 +102,11 @@ class Lake:
 
     def partitions(self, dataset: str) -> list[str]:
         """Committed partitions of a dataset, sorted."""
-        return sorted(self.heads(dataset))
+        return sorted(self.latest_numbers(dataset))
 
-    def heads(self, dataset: str) -> dict[str, int]:
+    def latest_numbers(self, dataset: str) -> dict[str, int]:
         """The newest commit's number of each partition of a dataset, by one listing. Folders with other names are no partitions."""
-        prefix = f"raw/{_named(dataset)}/"
+        prefix = f"raw/{_check_dataset(dataset)}/"
         numbers: dict[str, int] = {}
         for key in self.store.list(prefix):
             partition, _, name = key.removeprefix(prefix).partition("/_commits/")
@@ -114,34 +114,34 @@ class Lake:
                 numbers[partition] = max(number, numbers.get(partition, 0))
         return numbers
 
-    def newest(self, dataset: str, partition: str) -> int | None:
+    def latest_number(self, dataset: str, partition: str) -> int | None:
         """The newest commit's number, or None where there is none."""
-        return max(self.numbers(dataset, partition), default=None)
+        return max(self.commit_numbers(dataset, partition), default=None)
 
     def head(self, dataset: str, partition: str) -> Commit | None:
         """The newest commit, or None where there is none. Raises DamagedError where it cannot be believed."""
-        look = self.look(dataset, partition)
-        if look.problem:
-            raise DamagedError(look.problem)
-        return look.head
+        state = self.read_state(dataset, partition)
+        if state.problem:
+            raise DamagedError(state.problem)
+        return state.head
 
-    def look(self, dataset: str, partition: str) -> Look:
+    def read_state(self, dataset: str, partition: str) -> PartitionState:
         """The newest commit, or the newest intact one and what is wrong with the newest."""
-        numbers, problem = self.numbers(dataset, partition), None
+        numbers, problem = self.commit_numbers(dataset, partition), None
         for number in reversed(numbers):
             try:
-                return Look(numbers[-1], self.read_commit(dataset, partition, number), problem)
+                return PartitionState(numbers[-1], self.read_commit(dataset, partition, number), problem)
             except DamagedError as error:
                 problem = problem or str(error)
-        return Look(numbers[-1] if numbers else 0, None, problem)
+        return PartitionState(numbers[-1] if numbers else 0, None, problem)
 
     def history(self, dataset: str, partition: str) -> list[Commit]:
         """All commits, oldest first. Raises DamagedError where one is not intact."""
-        return [self.read_commit(dataset, partition, number) for number in self.numbers(dataset, partition)]
+        return [self.read_commit(dataset, partition, number) for number in self.commit_numbers(dataset, partition)]
 
     def examine(self, dataset: str, partition: str, since: int = 1) -> History:
         """The commits from a number on, each intact or with its problem. Never raises DamagedError."""
-        numbers = [number for number in self.numbers(dataset, partition) if number >= since]
+        numbers = [number for number in self.commit_numbers(dataset, partition) if number >= since]
         history = History(
             {}, {}, tuple((before + 1, number - 1) for before, number in pairwise([since - 1, *numbers]) if number > before + 1)
         )
@@ -172,14 +172,14 @@ class Lake:
         except NotFoundError:
             raise DamagedError(f"{uri} is named by a commit and gone; {REMEDY}") from None
         try:
-            data = decompressed(data) if isinstance(file, Source) else data
+            data = decompress(data) if isinstance(file, Source) else data
         except ValueError as error:
             raise DamagedError(f"{uri} is not what was committed: {error}; {REMEDY}") from None
         if _digest(data) != file.sha256:
             raise DamagedError(f"{uri} is not what was committed: its sha256 differs; {REMEDY}")
         return data
 
-    def problem(self, file: File | Source) -> str | None:
+    def find_problem(self, file: File | Source) -> str | None:
         """What is wrong with a stored file; None when it is intact. It is read only where the store keeps no digest of it."""
         if file.path in self._intact:
             return None
@@ -199,17 +199,17 @@ class Lake:
             self._intact.add(file.path)
         return None
 
-    def intact(self, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    def check_sources(self, sources: tuple[Source, ...]) -> tuple[Source, ...]:
         """The sources, for another commit to name. Raises DamagedError where one is not what was committed."""
         for source in sources:
-            if problem := self.problem(source):
+            if problem := self.find_problem(source):
                 raise DamagedError(f"{self.store.uri(source.path)} {problem}; run the extractor without --replay to ask the vendor again")
         return sources
 
-    def keep(self, dataset: str, body: bytes, about: About) -> Source:
+    def store_source(self, dataset: str, body: bytes, about: SourceMetadata) -> Source:
         """Store what the vendor sent, once per content; what is stored and damaged is rewritten."""
-        packed, digest = compressed(body), _digest(body)
-        path = commits.source_key(_named(dataset), digest)
+        packed, digest = compress(body), _digest(body)
+        path = commits.source_key(_check_dataset(dataset), digest)
         source = Source(path, digest, len(body), *about, stored_sha256=_digest(packed), stored_bytes=len(packed))
         self._write(source, packed, _ZSTD)
         return source
@@ -218,9 +218,9 @@ class Lake:
         self,
         dataset: str,
         partition: str,
-        draft: Draft,
+        draft: CommitDraft,
         *,
-        look: Look | None = None,
+        state: PartitionState | None = None,
         review: Callable[[Commit], None] = lambda _head: None,
     ) -> tuple[Commit, bool]:
         """The partition's newest commit, and whether this call made it: False when it holds these very bytes already.
@@ -230,30 +230,30 @@ class Lake:
         number first; then theirs is compared as any earlier one. Raises TemporaryError when others win time and again.
         """
         for _ in range(RACE_TRIES):
-            newest, head, problem = look or self.look(dataset, partition)
-            look = None
-            if head and not problem and _holds(head, draft) and self._heal(head, draft):
+            newest, head, problem = state or self.read_state(dataset, partition)
+            state = None
+            if head and not problem and _has_same_content(head, draft) and self._repair(head, draft):
                 return head, False
             if head:
                 review(head)
-            commit = self._next(dataset, partition, newest + 1, draft)
-            if self.store.put_new(self.commit_key(dataset, partition, commit.number), commits.encode(commit), "application/json"):
+            commit = self._build_commit(dataset, partition, newest + 1, draft)
+            if self.store.put_if_absent(self.commit_key(dataset, partition, commit.number), commits.encode(commit), "application/json"):
                 return commit, True
         raise TemporaryError(f"{dataset}/{partition} is being committed by others all the time; try again later")
 
-    def _heal(self, head: Commit, draft: Draft) -> bool:
+    def _repair(self, head: Commit, draft: CommitDraft) -> bool:
         """Rewrite what is damaged of a commit from the same bytes. False where the vendor bytes behind it cannot be restored from these."""
         self._write(head.data, draft.data, _PARQUET, is_named=True)
         if head.quarantine and draft.quarantine:
             self._write(head.quarantine, draft.quarantine, _PARQUET, is_named=True)
-        lost = {source.path for source in head.source if self.problem(source)}
+        lost = {source.path for source in head.source if self.find_problem(source)}
         if not lost:
             return True
         kept = {source.path for source in draft.source()}
         self.repaired += sorted(lost & kept - set(self.repaired))
         return lost <= kept
 
-    def _next(self, dataset: str, partition: str, number: int, draft: Draft) -> Commit:
+    def _build_commit(self, dataset: str, partition: str, number: int, draft: CommitDraft) -> Commit:
         return Commit(
             dataset=dataset,
             partition=partition,
@@ -279,24 +279,24 @@ class Lake:
 
     def _put(self, dataset: str, partition: str, data: bytes, rows: int, kind: str) -> File:
         digest = _digest(data)
-        file = File(commits.file_key(_named(dataset), _part(partition), digest, kind), digest, len(data), rows)
+        file = File(commits.file_key(_check_dataset(dataset), _check_partition(partition), digest, kind), digest, len(data), rows)
         self._write(file, data, _PARQUET)
         return file
 
     def _write(self, file: File | Source, data: bytes, media_type: str, *, is_named: bool = False) -> None:
         """Store a file unless it is there and intact. `is_named`: a commit names it, so that it may not be missing."""
-        if problem := self.problem(file):
+        if problem := self.find_problem(file):
             self.store.put(file.path, data, media_type)
             if is_named or problem != GONE:
                 self.repaired.append(file.path)
 
     def commit_key(self, dataset: str, partition: str, number: int) -> str:
         """Where a commit lies."""
-        return f"raw/{_named(dataset)}/{_part(partition)}/_commits/{number:06}.json"
+        return f"raw/{_check_dataset(dataset)}/{_check_partition(partition)}/_commits/{number:06}.json"
 
-    def numbers(self, dataset: str, partition: str) -> list[int]:
+    def commit_numbers(self, dataset: str, partition: str) -> list[int]:
         """The numbers of a partition's commits, sorted. Files with other names are no commits."""
-        keys = self.store.list(f"raw/{_named(dataset)}/{_part(partition)}/_commits/")
+        keys = self.store.list(f"raw/{_check_dataset(dataset)}/{_check_partition(partition)}/_commits/")
         return sorted(number for key in keys if (number := commit_number(key.rpartition("/_commits/")[2])))
 
 
@@ -312,7 +312,7 @@ def is_partition(text: str) -> bool:
     return _PARTITION.fullmatch(text) is not None and ".." not in text
 
 
-def _holds(head: Commit, draft: Draft) -> bool:
+def _has_same_content(head: Commit, draft: CommitDraft) -> bool:
     """Whether a commit has a draft's rows, and in quarantine its rows or those that somebody who looked at them dropped."""
     held = head.quarantine.sha256 if head.quarantine else None
     digest = _digest(draft.quarantine) if draft.quarantine else None
@@ -323,24 +323,24 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _named(dataset: str) -> str:
+def _check_dataset(dataset: str) -> str:
     if not _DATASET.fullmatch(dataset):
         raise UsageError(f"{dataset!r} is not a dataset's name; expected lower-case letters, digits and underscores")
     return dataset
 
 
-def _part(partition: str) -> str:
+def _check_partition(partition: str) -> str:
     if not is_partition(partition):
         raise UsageError(f"{partition!r} is not a partition; expected key=value, joined by slashes")
     return partition
 
 
-def compressed(data: bytes) -> bytes:
+def compress(data: bytes) -> bytes:
     """The bytes as one zstd frame; the same bytes always give the same frame."""
     return bytes(_zstd().compress(data, 6))
 
 
-def decompressed(data: bytes) -> bytes:
+def decompress(data: bytes) -> bytes:
     """The bytes inside a zstd frame. Raises ValueError on anything else."""
     zstd = _zstd()
     try:

@@ -57,7 +57,7 @@ class Store(Protocol):
     def get(self, key: str) -> bytes:
         """The object. Raises NotFoundError."""
 
-    def get_tagged(self, key: str) -> tuple[bytes, str]:
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
         """The object and a tag that changes when it does. Raises NotFoundError."""
 
     def exists(self, key: str) -> bool:
@@ -66,13 +66,13 @@ class Store(Protocol):
     def put(self, key: str, data: bytes | Path, content_type: str | None = None) -> None:
         """Write, replacing what is there. Of a path what its file holds, which is never in memory as a whole."""
 
-    def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:
+    def put_if_absent(self, key: str, data: bytes, content_type: str | None = None) -> bool:
         """Write if the key is free. True when our bytes are there afterwards, False when others are."""
 
-    def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
+    def put_if_match(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
         """Write if the object still has this tag (None: if there is none). False when it has not."""
 
-    def delete_if(self, key: str, tag: str) -> bool:
+    def delete_if_match(self, key: str, tag: str) -> bool:
         """Remove the object if it still has this tag. True when it is gone, False when another is there."""
 
     def size(self, key: str) -> int:
@@ -96,7 +96,7 @@ class Store(Protocol):
     def erase(self, prefix: str, wanted: Callable[[str], bool]) -> Sequence[str]:
         """Delete for good the objects below a prefix whose keys are wanted, with what a versioned bucket keeps of them; gives the keys."""
 
-    def erase_earlier(self, prefix: str, wanted: Callable[[str], bool]) -> None:
+    def erase_old_versions(self, prefix: str, wanted: Callable[[str], bool]) -> None:
         """Delete for good what a versioned bucket keeps of such objects besides what they are now."""
 
     def uri(self, key: str) -> str:
@@ -144,7 +144,7 @@ class FileStore:
         except NO_FILE:
             raise NotFoundError(key) from None
 
-    def get_tagged(self, key: str) -> tuple[bytes, str]:
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
         """The object and its digest. Raises NotFoundError."""
         data = self.get(key)
         return data, hashlib.sha256(data).hexdigest()
@@ -162,7 +162,7 @@ class FileStore:
                 temporary.replace(path)
             _sync_folder(path.parent)
 
-    def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:  # noqa: ARG002
+    def put_if_absent(self, key: str, data: bytes, content_type: str | None = None) -> bool:  # noqa: ARG002
         """Write beside and hard-link: the link fails where the name is taken."""
         path = self._path(key)
         if self.exists(key):
@@ -176,7 +176,7 @@ class FileStore:
             _sync_folder(path.parent)
             return True
 
-    def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
+    def put_if_match(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
         """Compare and rename under a lock file beside the object."""
         path = self._path(key)
         with _told(path), _locked(path):
@@ -185,7 +185,7 @@ class FileStore:
             self.put(key, data, content_type)
             return True
 
-    def delete_if(self, key: str, tag: str) -> bool:
+    def delete_if_match(self, key: str, tag: str) -> bool:
         """Compare and unlink under the same lock file."""
         path = self._path(key)
         with _told(path), _locked(path):
@@ -196,7 +196,7 @@ class FileStore:
             return found in (tag, None)
 
     def _tag(self, key: str) -> str | None:
-        return self.get_tagged(key)[1] if self.exists(key) else None
+        return self.get_with_etag(key)[1] if self.exists(key) else None
 
     def size(self, key: str) -> int:
         """The file's size. Raises NotFoundError."""
@@ -248,7 +248,7 @@ class FileStore:
                 folder.rmdir()
         return found
 
-    def erase_earlier(self, prefix: str, wanted: Callable[[str], bool]) -> None:
+    def erase_old_versions(self, prefix: str, wanted: Callable[[str], bool]) -> None:
         """Nothing to do: a directory keeps no earlier versions."""
 
     def folders(self, prefix: str) -> Sequence[str]:
@@ -385,9 +385,9 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         """The object. Raises NotFoundError."""
-        return self.get_tagged(key)[0]
+        return self.get_with_etag(key)[0]
 
-    def get_tagged(self, key: str) -> tuple[bytes, str]:
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
         """The object and its ETag. Raises NotFoundError."""
         with self._told(key):
             answer = self._client.get_object(Bucket=self.bucket, Key=self._key(key))
@@ -406,15 +406,15 @@ class S3Store:
         """Write, replacing what is there."""
         self._put(key, data, content_type)
 
-    def put_new(self, key: str, data: bytes, content_type: str | None = None) -> bool:
+    def put_if_absent(self, key: str, data: bytes, content_type: str | None = None) -> bool:
         """Write with If-None-Match. A refusal is settled by reading back: our own write may be what is there."""
         return self._put(key, data, content_type, IfNoneMatch="*")
 
-    def put_if(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
+    def put_if_match(self, key: str, data: bytes, tag: str | None, content_type: str | None = None) -> bool:
         """Write with If-Match."""
         return self._put(key, data, content_type, **({"IfMatch": tag} if tag else {"IfNoneMatch": "*"}))
 
-    def delete_if(self, key: str, tag: str) -> bool:
+    def delete_if_match(self, key: str, tag: str) -> bool:
         """Delete with If-Match."""
         for _ in range(CONFLICT_TRIES):
             try:
@@ -483,7 +483,7 @@ class S3Store:
         """Delete every version of each object, and the markers of those that were deleted before."""
         return sorted({item["Key"].removeprefix(self.prefix) for item in self._erase(prefix, lambda item: wanted(item["Key"]))})
 
-    def erase_earlier(self, prefix: str, wanted: Callable[[str], bool]) -> None:
+    def erase_old_versions(self, prefix: str, wanted: Callable[[str], bool]) -> None:
         """Delete every version but the newest."""
         self._erase(prefix, lambda item: wanted(item["Key"]) and not item["IsLatest"])
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jobkit import body as bodies
 from jobkit.errors import BadDataError, JobError, MisconfiguredError
-from jobkit.http import LaterError
+from jobkit.http import RetryableError
 
 from jobs.jobkit.tests.wire import answer, chunked, once, sized, wire
 
@@ -53,17 +53,17 @@ def test_gzip_is_read_to_its_last_member(coding: str, parts: tuple[bytes, ...]) 
 @pytest.mark.parametrize(
     ("packed", "error", "told"),
     [
-        (gzipped(LINES[:900]) + gzipped(LINES[900:])[:-1], LaterError, "cut short in member 2"),
-        (gzipped(LINES[:900]) + gzipped(LINES[900:])[:4], LaterError, "cut short in member 2"),
-        (gzipped(LINES)[:-9], LaterError, "cut short in member 1"),
-        (gzipped(LINES) + b"\0" * 512, LaterError, "goes on after member 1"),
-        (gzipped(LINES) + b"\0", LaterError, "goes on after member 1|cut short"),
-        (gzipped(LINES) + b"<!-- cached -->", LaterError, "goes on after member 1"),
-        (gzipped(LINES)[:-8] + b"\0\0\0\0" + gzipped(LINES)[-4:], LaterError, "damaged in member 1"),
-        (gzipped(LINES[:900]) + gzipped(LINES[900:])[:-4] + b"\1\0\0\0", LaterError, "damaged in member 2"),
+        (gzipped(LINES[:900]) + gzipped(LINES[900:])[:-1], RetryableError, "cut short in member 2"),
+        (gzipped(LINES[:900]) + gzipped(LINES[900:])[:4], RetryableError, "cut short in member 2"),
+        (gzipped(LINES)[:-9], RetryableError, "cut short in member 1"),
+        (gzipped(LINES) + b"\0" * 512, RetryableError, "goes on after member 1"),
+        (gzipped(LINES) + b"\0", RetryableError, "goes on after member 1|cut short"),
+        (gzipped(LINES) + b"<!-- cached -->", RetryableError, "goes on after member 1"),
+        (gzipped(LINES)[:-8] + b"\0\0\0\0" + gzipped(LINES)[-4:], RetryableError, "damaged in member 1"),
+        (gzipped(LINES[:900]) + gzipped(LINES[900:])[:-4] + b"\1\0\0\0", RetryableError, "damaged in member 2"),
         (zlib.compress(LINES), BadDataError, "says its answer is gzip, and it is not"),
         (LINES, BadDataError, "says its answer is gzip, and it is not"),
-        (b"", LaterError, "cut short"),
+        (b"", RetryableError, "cut short"),
     ],
 )
 def test_gzip_that_is_not_whole_is_refused(packed: bytes, error: type[Exception], told: str) -> None:
@@ -121,7 +121,7 @@ def test_a_connection_that_ends_anywhere_gives_all_or_an_error(cut: int, framing
     }[framing]
     try:
         found = fetched(answer(body[: len(body) - cut] if cut < len(body) else body, *fields, media=media), media)
-    except LaterError:
+    except RetryableError:
         assert 0 < cut < len(body) or (framing, media) == ("none", "text/csv")
     else:
         assert found == whole
@@ -156,7 +156,7 @@ def test_a_document_that_shows_its_end_needs_no_length(body: bytes, media: str, 
 )
 def test_a_document_without_a_length_that_shows_no_end_is_temporary(body: bytes, media: str) -> None:
     coded = ["Content-Encoding: gzip"] if body[:2] == b"\x1f\x8b" else []
-    with pytest.raises(LaterError, match="nothing shows that it is whole"):
+    with pytest.raises(RetryableError, match="nothing shows that it is whole"):
         fetched(answer(body, "Connection: close", *coded, media=media), media)
 
 
@@ -179,7 +179,7 @@ def test_a_document_without_a_length_that_shows_no_end_is_temporary(body: bytes,
 def test_framing_that_contradicts_itself_is_temporary(sent: bytes | list[bytes]) -> None:
     if isinstance(sent, list):
         sent = b"".join(sent)
-    with pytest.raises(LaterError, match="try again later"):
+    with pytest.raises(RetryableError, match="try again later"):
         fetched(sent)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobkit import contract
-from jobkit.contract import Columns, Contract, Field, Good, Rule, enforce, load, parquet
+from jobkit.contract import Columns, Contract, Field, Rule, ValidationResult, load, parquet, validate
 from jobkit.errors import BadDataError
 
 FIELDS = (
@@ -28,11 +28,11 @@ def columns(*rows: tuple[str | None, ...]) -> Columns:
     return {field.name: [row[i] for row in rows] for i, field in enumerate(FIELDS)}
 
 
-def kept(good: Good, name: str) -> list[Any]:
+def kept(good: ValidationResult, name: str) -> list[Any]:
     return [value.as_py() for value in good.table[name]]
 
 
-def bad(good: Good) -> list[tuple[int, str]]:
+def bad(good: ValidationResult) -> list[tuple[int, str]]:
     if good.quarantine is None:
         return []
     table = good.quarantine
@@ -43,7 +43,7 @@ GOOD_ROW = ("2012-12-31", "532.17", "23553300", 'a "quoted", ünïcode\nline')
 
 
 def test_rows_that_keep_the_contract_are_typed_exactly() -> None:
-    good = enforce(RULES, columns(GOOD_ROW, ("2013-01-02", "549.03", None, None)))
+    good = validate(RULES, columns(GOOD_ROW, ("2013-01-02", "549.03", None, None)))
     assert kept(good, "price") == [Decimal("532.17"), Decimal("549.03")]
     assert kept(good, "shares") == [23553300, None]
     assert kept(good, "note") == [GOOD_ROW[3], None]
@@ -71,7 +71,7 @@ def test_rows_that_keep_the_contract_are_typed_exactly() -> None:
     ],
 )
 def test_a_bad_row_goes_to_the_quarantine_with_its_reason_and_the_raw_row(row: tuple[str | None, ...], reason: str) -> None:
-    good = enforce(RULES, columns(GOOD_ROW, row, ("2013-01-02", "549.03", None, None)))
+    good = validate(RULES, columns(GOOD_ROW, row, ("2013-01-02", "549.03", None, None)))
     assert kept(good, "_row_number") == [1, 3]
     ((number, told),) = bad(good)
     assert number == 2
@@ -81,7 +81,7 @@ def test_a_bad_row_goes_to_the_quarantine_with_its_reason_and_the_raw_row(row: t
 
 
 def test_a_value_is_not_invented_for_trailing_zeros() -> None:
-    assert kept(enforce(RULES, columns(("2012-12-31", "000532.17000", None, None))), "price") == [Decimal("532.17")]
+    assert kept(validate(RULES, columns(("2012-12-31", "000532.17000", None, None))), "price") == [Decimal("532.17")]
 
 
 def with_policy(policy: Any) -> Contract:
@@ -92,7 +92,7 @@ def rounded(rounding: str, kind: str, *texts: str) -> tuple[list[Any], list[tupl
     """What becomes of the texts in a column of a type: the values kept, the rows in quarantine, the warnings."""
     fields = (Field("day", "date"), Field("figure", kind, rounding=rounding))  # type: ignore[arg-type]
     days = [f"2012-12-{day + 1:02}" for day in range(len(texts))]
-    good = enforce(replace(RULES, fields=fields), {"day": days, "figure": list(texts)})
+    good = validate(replace(RULES, fields=fields), {"day": days, "figure": list(texts)})
     return kept(good, "figure"), bad(good), good.warnings
 
 
@@ -132,7 +132,7 @@ def test_many_rounded_values_are_one_warning_and_a_bad_row_stays_as_it_was_sent(
     _, _, (warning,) = rounded("measured", "decimal(8,2)", *texts)
     assert warning.startswith("figure: 19 values were rounded; the first, in row 1, from 1.3333333333333333 to 1.33")
     fields = (Field("day", "date"), Field("figure", "decimal(8,2)", rounding="measured"))
-    good = enforce(replace(RULES, fields=fields), {"day": ["2012-13-01", "2012-12-01"], "figure": ["0.6666666666666666", "1"]})
+    good = validate(replace(RULES, fields=fields), {"day": ["2012-13-01", "2012-12-01"], "figure": ["0.6666666666666666", "1"]})
     assert good.quarantine is not None
     assert json.loads(good.quarantine["raw_row"][0].as_py())["figure"] == "0.6666666666666666"
 
@@ -144,17 +144,17 @@ def test_a_number_of_any_length_is_rounded_or_refused(text: str) -> None:
 
 
 def test_policy_drop_counts_what_it_drops() -> None:
-    good = enforce(with_policy("drop"), columns(GOOD_ROW, ("2012-12-30", "-1.00", None, None)))
+    good = validate(with_policy("drop"), columns(GOOD_ROW, ("2012-12-30", "-1.00", None, None)))
     assert (good.read, good.table.num_rows, good.dropped, good.quarantine) == (2, 1, 1, None)
 
 
 def test_policy_fail_refuses_the_partition() -> None:
     with pytest.raises(BadDataError, match="row 2: price is -1.00, below"):
-        enforce(with_policy("fail"), columns(GOOD_ROW, ("2012-12-30", "-1.00", None, None)))
+        validate(with_policy("fail"), columns(GOOD_ROW, ("2012-12-30", "-1.00", None, None)))
 
 
 def test_policy_warn_keeps_the_row_but_not_a_value_without_a_type() -> None:
-    good = enforce(with_policy("warn"), columns(("2012-12-30", "-1.00", None, None), ("2012-12-31", "x", None, None)))
+    good = validate(with_policy("warn"), columns(("2012-12-30", "-1.00", None, None), ("2012-12-31", "x", None, None)))
     assert kept(good, "price") == [Decimal("-1.00")]
     assert good.warnings == ("row 1: price is -1.00, below 0.01",)
     assert [number for number, _ in bad(good)] == [2]
@@ -162,20 +162,20 @@ def test_policy_warn_keeps_the_row_but_not_a_value_without_a_type() -> None:
 
 def test_too_many_bad_rows_fail_the_partition() -> None:
     with pytest.raises(BadDataError, match=r"1 of 2 rows break the contract, more than the 10%"):
-        enforce(replace(RULES, max_bad_rows=0.1), columns(GOOD_ROW, ("x", "1.00", None, None)))
+        validate(replace(RULES, max_bad_rows=0.1), columns(GOOD_ROW, ("x", "1.00", None, None)))
 
 
 def test_reasons_are_not_collected_once_a_partition_is_refused_for_sure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contract, "ENOUGH_BAD_ROWS", 10)
     with pytest.raises(BadDataError, match=r"at least 11 of 500 rows break the contract, more than the 1%"):
-        enforce(replace(RULES, max_bad_rows=0.01), columns(*[("x", "1.00", None, None)] * 500))
+        validate(replace(RULES, max_bad_rows=0.01), columns(*[("x", "1.00", None, None)] * 500))
 
 
 def test_a_new_column_is_decided_by_the_contract() -> None:
     sent = {**columns(GOOD_ROW), "surprise": ["1.25"]}
     with pytest.raises(BadDataError, match="new fields 'surprise'"):
-        enforce(RULES, sent)
-    evolved = enforce(replace(RULES, new_fields="evolve", new_field_type="decimal(8,4)"), sent)
+        validate(RULES, sent)
+    evolved = validate(replace(RULES, new_fields="evolve", new_field_type="decimal(8,4)"), sent)
     assert kept(evolved, "surprise") == [Decimal("1.2500")]
 
 
@@ -183,42 +183,42 @@ def test_a_missing_required_column_fails_and_an_optional_one_does_not() -> None:
     sent = columns(GOOD_ROW)
     del sent["price"]
     with pytest.raises(BadDataError, match="no longer sends price"):
-        enforce(RULES, sent)
+        validate(RULES, sent)
     sent = columns(GOOD_ROW)
     del sent["note"]
-    assert enforce(RULES, sent).table.num_rows == 1
+    assert validate(RULES, sent).table.num_rows == 1
 
 
 def test_a_frozen_column_must_be_sent_though_its_values_may_be_missing() -> None:
     frozen = replace(RULES, fields=(*FIELDS[:3], replace(FIELDS[3], evolution="freeze")))
-    assert enforce(frozen, columns(("2012-12-31", "1.00", None, None))).table.num_rows == 1
+    assert validate(frozen, columns(("2012-12-31", "1.00", None, None))).table.num_rows == 1
     sent = columns(GOOD_ROW)
     del sent["note"]
     with pytest.raises(BadDataError, match="no longer sends note"):
-        enforce(frozen, sent)
+        validate(frozen, sent)
 
 
 def test_columns_that_contradict_each_other_go_to_the_quarantine() -> None:
     """PMV on 2015-11-20: a close below the low of the day."""
     bars = (Field("low", "decimal(8,2)"), Field("close", "decimal(8,2)"))
     rules = replace(RULES, fields=bars, key=(), rules=(Rule("low", "<=", "close", "quarantine"),))
-    good = enforce(rules, {"low": ["9.50", "9.50", "10.00", None, "x"], "close": ["9.50", "9.49", "9.99", "1.00", "1.00"]})
+    good = validate(rules, {"low": ["9.50", "9.50", "10.00", None, "x"], "close": ["9.50", "9.49", "9.99", "1.00", "1.00"]})
     assert kept(good, "_row_number") == [1, 4]
     assert bad(good) == [
         (2, "low is 9.50, which breaks low <= close with 9.49"),
         (3, "low is 10.00, which breaks low <= close with 9.99"),
         (5, "low is 'x', not a number with at most 6 digits before and 2 behind the point"),
     ]
-    assert enforce(replace(rules, rules=(Rule("low", "<", "close", "drop"),)), {"low": ["1.0"], "close": ["1.00"]}).dropped == 1
+    assert validate(replace(rules, rules=(Rule("low", "<", "close", "drop"),)), {"low": ["1.0"], "close": ["1.00"]}).dropped == 1
 
 
 def test_no_rows_are_a_table_without_rows() -> None:
-    good = enforce(RULES, columns())
+    good = validate(RULES, columns())
     assert (good.read, good.table.num_rows, good.quarantine) == (0, 0, None)
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
-    assert parquet(enforce(RULES, columns(GOOD_ROW)).table) == parquet(enforce(RULES, columns(GOOD_ROW)).table)
+    assert parquet(validate(RULES, columns(GOOD_ROW)).table) == parquet(validate(RULES, columns(GOOD_ROW)).table)
 
 
 cell = st.one_of(st.none(), st.sampled_from(["2012-12-31", "1.00", "7", "-1", "1e5", "", "NaN"]), st.text(max_size=12))
@@ -226,7 +226,7 @@ cell = st.one_of(st.none(), st.sampled_from(["2012-12-31", "1.00", "7", "-1", "1
 
 @given(st.lists(st.tuples(cell, cell, cell, cell), max_size=30))
 def test_good_plus_quarantined_is_what_was_read(rows: list[tuple[str | None, ...]]) -> None:
-    good = enforce(RULES, columns(*rows))
+    good = validate(RULES, columns(*rows))
     numbers = kept(good, "_row_number") + [number for number, _ in bad(good)]
     assert sorted(numbers) == list(range(1, len(rows) + 1))
 
@@ -238,9 +238,9 @@ value = st.one_of(cell, st.sampled_from([True, False, 0, 1, 1.0, 1e5, Decimal("1
 def test_what_a_row_breaks_does_not_depend_on_the_rows_beside_it(rows: list[tuple[Any, ...]]) -> None:
     """Rows are checked a column at a time and each value once; the answer is that of each row alone."""
     rules = replace(RULES, rules=(Rule("price", "<=", "shares", "quarantine"),))
-    good = enforce(rules, columns(*rows))
+    good = validate(rules, columns(*rows))
     found = {number: "; ".join(part for part in told.split("; ") if not part.startswith("repeats")) for number, told in bad(good)}
-    alone = [enforce(rules, columns(row)) for row in rows]
+    alone = [validate(rules, columns(row)) for row in rows]
     assert {number: told for number, told in found.items() if told} == {
         number: told for number, one in enumerate(alone, 1) for _, told in bad(one)
     }
@@ -317,7 +317,7 @@ def optioned(kind: str, **options: Any) -> Contract:
 )
 def test_options_are_kept_row_by_row(kind: str, options: dict[str, Any], kept_texts: list[str | None], refused: dict[str, str]) -> None:
     texts = [*kept_texts, *refused]
-    good = enforce(optioned(kind, **options), {"n": [str(number) for number in range(len(texts))], "x": texts})
+    good = validate(optioned(kind, **options), {"n": [str(number) for number in range(len(texts))], "x": texts})
     assert good.table.num_rows == len(kept_texts)
     assert [number for number, _ in bad(good)] == list(range(len(kept_texts) + 1, len(texts) + 1))
     for (_, told), expected in zip(bad(good), refused.values(), strict=True):
@@ -343,7 +343,7 @@ def test_no_value_of_a_confidential_row_is_in_a_reason_an_error_or_a_warning(cla
         "high": [digits, "2", SECRET, None],
         "code": [SECRET, "A", "A", "A"],
     }
-    good = enforce(rules, {name: list(values) for name, values in rows.items()})
+    good = validate(rules, {name: list(values) for name, values in rows.items()})
     told = [reason for _, reason in bad(good)]
     assert all(reason.startswith("values withheld: ") for reason in told)
     assert told[1] == "values withheld: low is above 5; breaks low <= high"
@@ -351,11 +351,11 @@ def test_no_value_of_a_confidential_row_is_in_a_reason_an_error_or_a_warning(cla
     texts = [*told, *good.warnings]
     for harder in (replace(rules, max_bad_rows=0.1), replace(rules, fields=tuple(replace(field, policy="fail") for field in fields))):
         with pytest.raises(BadDataError) as refused:
-            enforce(harder, {name: list(values) for name, values in rows.items()})
+            validate(harder, {name: list(values) for name, values in rows.items()})
         texts.append(str(refused.value))
     with pytest.raises(BadDataError, match="sends 1 fields besides day, low, high, code") as refused:
-        enforce(rules, {**rows, SECRET: ["1"] * 4})
+        validate(rules, {**rows, SECRET: ["1"] * 4})
     texts.append(str(refused.value))
     assert not [text for text in texts if SECRET in text or digits in text]
-    assert enforce(replace(rules, classification="internal"), rows).quarantine is not None
-    assert SECRET in bad(enforce(replace(rules, classification="internal"), rows))[2][1]
+    assert validate(replace(rules, classification="internal"), rows).quarantine is not None
+    assert SECRET in bad(validate(replace(rules, classification="internal"), rows))[2][1]

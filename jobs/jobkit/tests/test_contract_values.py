@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jobkit.contract import MOST_COLUMNS, MOST_KEY_BYTES, Contract, Field, Product, Rule, enforce, escaped, unescaped
+from jobkit.contract import MOST_COLUMNS, MOST_KEY_BYTES, Contract, Field, Product, Rule, escape_text, unescape_text, validate
 from jobkit.errors import BadDataError
 
 KINDS = (
@@ -33,11 +33,11 @@ def rules(*fields: Field, key: tuple[str, ...] = (), **more: Any) -> Contract:
 
 
 def kept(contract: Contract, columns: dict[str, list[Any]], name: str) -> list[Any]:
-    return list(enforce(contract, columns).table.column(name).to_pylist())
+    return list(validate(contract, columns).table.column(name).to_pylist())
 
 
 def reasons(contract: Contract, columns: dict[str, list[Any]]) -> dict[int, str]:
-    bad = enforce(contract, columns).quarantine
+    bad = validate(contract, columns).quarantine
     return dict(zip(bad.column("_row_number").to_pylist(), bad.column("reasons").to_pylist(), strict=True)) if bad else {}
 
 
@@ -88,7 +88,7 @@ text = st.one_of(
 @example("long", ["9223372036854775808", "-9223372036854775808", "007", "-0"])
 @example("decimal(38,10)", ["9" * 28 + "." + "9" * 10, "0" * 60 + "1." + "5" + "0" * 60, "-0.0000000000"])
 def test_what_is_accepted_is_stored_exactly_and_the_rest_is_a_fault_of_its_row(kind: str, texts: list[str]) -> None:
-    good = enforce(rules(Field("x", kind)), {"x": list(texts)})
+    good = validate(rules(Field("x", kind)), {"x": list(texts)})
     numbers = good.table.column("_row_number").to_pylist()
     for row, stored in zip(numbers, good.table.column("x").to_pylist(), strict=True):
         wanted = exact(kind, texts[row - 1])
@@ -174,24 +174,24 @@ hostile = st.text(st.characters(codec=None) | st.sampled_from(["\0", "\ud83d", "
 @given(hostile)
 @example("\\u0000\0\\\0\\\\u005c\ud83d\\ud83d")
 def test_what_no_text_can_hold_is_escaped_and_comes_back(value: str) -> None:
-    assert unescaped(escaped(value)) == value
-    escaped(value).encode()
-    assert "\0" not in escaped(value)
+    assert unescape_text(escape_text(value)) == value
+    escape_text(value).encode()
+    assert "\0" not in escape_text(value)
 
 
 @given(hostile, hostile)
 def test_a_quarantined_row_is_json_that_gives_back_what_was_sent(one: str, two: str) -> None:
-    good = enforce(rules(Field("n", "long"), Field("x", "string")), {"n": ["one"], "x": [one + two]})
+    good = validate(rules(Field("n", "long"), Field("x", "string")), {"n": ["one"], "x": [one + two]})
     assert good.quarantine is not None
     (raw,) = good.quarantine.column("raw_row").to_pylist()
     assert "\\u0000" not in raw.replace("\\\\", "")
-    assert unescaped(json.loads(raw)["x"]) == one + two
+    assert unescape_text(json.loads(raw)["x"]) == one + two
 
 
 def test_what_was_stored_as_it_is_before_still_is() -> None:
     """A quarantine of ordinary text keeps its bytes, so that a row sent again is nothing new."""
     sent = 'tab\there "quoted" ünï\u2028 C:\\path \x01'
-    good = enforce(rules(Field("n", "long"), Field("x", "string")), {"n": ["one"], "x": [sent]})
+    good = validate(rules(Field("n", "long"), Field("x", "string")), {"n": ["one"], "x": [sent]})
     assert good.quarantine is not None
     assert good.quarantine.column("raw_row").to_pylist() == [json.dumps({"n": "one", "x": sent}, ensure_ascii=False)]
 
@@ -204,7 +204,7 @@ def test_messages_stay_short_whatever_was_sent() -> None:
     assert told.endswith("; and 290 more")
     assert "(1,000,000 characters)" in told
     with pytest.raises(BadDataError) as error:
-        enforce(rules(Field("a", "string")), {"a": [], **{f"{long}{number}": [] for number in range(50)}})
+        validate(rules(Field("a", "string")), {"a": [], **{f"{long}{number}": [] for number in range(50)}})
     assert len(str(error.value)) < 1500
     limited = rules(Field("a", "decimal(8,2)", maximum=Decimal(1)), Field("b", "decimal(8,2)"), rules=(Rule("b", "<", "a", "quarantine"),))
     (told,) = reasons(limited, {"a": ["2." + "0" * 100_000], "b": ["3"]}).values()
@@ -216,9 +216,9 @@ def test_more_columns_than_a_table_holds_are_refused() -> None:
         "t", "rows", (Field("a", "string"),), ("a",), "hash(a, 1)", "none", "evolve", "string", max_bad_rows=1.0, classification="public"
     )
     columns: dict[str, list[Any]] = {"a": ["x"], **{f"c{number}": [None] for number in range(MOST_COLUMNS - 1)}}
-    assert enforce(contract, columns).table.num_rows == 1
+    assert validate(contract, columns).table.num_rows == 1
     with pytest.raises(BadDataError, match=r"sends 401 columns, more than the 400 a table holds"):
-        enforce(contract, {**columns, "one_more": [None]})
+        validate(contract, {**columns, "one_more": [None]})
 
 
 def test_a_key_that_no_index_holds_is_a_fault_of_its_row() -> None:

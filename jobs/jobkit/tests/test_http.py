@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from jobkit import http, rate_limit
 from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, TemporaryError, UsageError
-from jobkit.http import Client, LaterError, MissingError, Rate
+from jobkit.http import Client, MissingError, Rate, RetryableError
 from jobkit.lake import Source
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ def test_a_request_that_breaks_off_because_the_client_is_closed_is_not_tried_aga
     def breaks_off(asked: Client, url: str, _known: object) -> None:
         tries.append(url)
         asked.__exit__()
-        raise LaterError("the connection broke off")
+        raise RetryableError("the connection broke off")
 
     monkeypatch.setattr(Client, "_once", breaks_off)
-    with client(vendor) as asked, pytest.raises(LaterError):
+    with client(vendor) as asked, pytest.raises(RetryableError):
         asked.get("/x")
     assert len(tries) == 1
 
@@ -155,7 +155,7 @@ def test_a_body_that_is_always_cut_short_is_temporary_and_never_handed_on(vendor
     whole = gzip.compress(b"x" * 1000)
     short = Says(headers={**CSV, "Content-Encoding": "gzip"}, body=whole[:-9])
     vendor.script.extend([Says(body=b"12345", cut=2), short])
-    with client(vendor) as asked, pytest.raises(LaterError, match="cut short"):
+    with client(vendor) as asked, pytest.raises(RetryableError, match="cut short"):
         asked.get("/x")
 
 

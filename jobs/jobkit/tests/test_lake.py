@@ -14,7 +14,7 @@ import pytest
 from jobkit import commits
 from jobkit import lake as lakes
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
-from jobkit.lake import About, Draft, Lake
+from jobkit.lake import CommitDraft, Lake, SourceMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 PART = "ticker=AAPL/year=2012"
 
 
-def draft(data: bytes, lake: Lake | None = None, **changes: Any) -> Draft:
+def draft(data: bytes, lake: Lake | None = None, **changes: Any) -> CommitDraft:
     def source() -> Any:
-        about = About("https://vendor.example/x", "text/csv", '"e1"', None)
-        return (lake.keep("prices", b"vendor bytes of " + data, about),) if lake else ()
+        about = SourceMetadata("https://vendor.example/x", "text/csv", '"e1"', None)
+        return (lake.store_source("prices", b"vendor bytes of " + data, about),) if lake else ()
 
     given = {
         "rows": 3,
@@ -35,7 +35,7 @@ def draft(data: bytes, lake: Lake | None = None, **changes: Any) -> Draft:
         "leaf": "year(date)",
         "writer": {"job": "t", "version": "1"},
     }
-    return Draft(data=data, source=source, **{**given, **changes})
+    return CommitDraft(data=data, source=source, **{**given, **changes})
 
 
 def test_a_commit_makes_the_partition(url: str) -> None:
@@ -98,7 +98,7 @@ def test_a_writer_that_dies_before_its_commit_is_never_seen(url: str) -> None:
     assert lake.read(head.data) == b"old"
 
 
-def test_a_commit_names_the_sha256_of_what_it_holds(url: str) -> None:
+def test_a_commit_names_the_sha256_of_what_it_has_same_content(url: str) -> None:
     lake = Lake(url)
     commit, _ = lake.commit("prices", PART, draft(b"rows"))
     lake.store.put(commit.data.path, b"rotten")
@@ -142,7 +142,7 @@ def harm(lake: Lake, key: str, damage: str) -> None:
     spoilt = DAMAGE[damage](lake.store.get(key))
     if spoilt is not None:
         lake.store.put(key, spoilt)
-    elif (tag := lake.store.get_tagged(key)[1]) and not lake.store.delete_if(key, tag):
+    elif (tag := lake.store.get_with_etag(key)[1]) and not lake.store.delete_if_match(key, tag):
         raise RuntimeError(key)
 
 
@@ -156,7 +156,7 @@ def test_the_same_bytes_again_rewrite_a_file_that_is_gone_or_damaged(url: str, d
     again = Lake(url)
     assert again.commit("prices", PART, draft(b"rows", again, quarantine=b"bad", quarantined=1)) == (made, False)
     assert again.repaired == [file.path]
-    assert [Lake(url).problem(one) for one in made.files] == [None] * 3
+    assert [Lake(url).find_problem(file) for file in made.files] == [None] * 3
 
 
 @every_damage
@@ -175,10 +175,12 @@ def test_vendor_bytes_that_cannot_be_restored_are_replaced_by_those_of_a_new_com
     made, _ = lake.commit("prices", PART, draft(b"rows", lake))
     harm(lake, made.source[0].path, "cut")
     again = Lake(url)
-    other = again.keep("prices", b"the same rows, sent otherwise", About("https://vendor.example/x", "text/csv", None, None))
+    other = again.store_source(
+        "prices", b"the same rows, sent otherwise", SourceMetadata("https://vendor.example/x", "text/csv", None, None)
+    )
     healed, is_new = again.commit("prices", PART, draft(b"rows")._replace(source=lambda: (other,)))
     assert (is_new, healed.number, healed.source) == (True, 2, (other,))
-    assert [Lake(url).problem(file) for file in healed.files] == [None, None]
+    assert [Lake(url).find_problem(file) for file in healed.files] == [None, None]
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE][1:])
@@ -190,11 +192,11 @@ def test_a_commit_that_is_not_what_was_written_is_refused_and_the_next_one_follo
     if damage != "longer":  # white space behind a document changes nothing
         with pytest.raises(DamagedError, match="000002.json is damaged"):
             Lake(url).head("prices", PART)
-        look = lake.look("prices", PART)
-        assert (look.newest, look.head and look.head.number, look.held) == (2, 1, None)
+        state = lake.read_state("prices", PART)
+        assert (state.latest_number, state.head and state.head.number, state.intact_number) == (2, 1, None)
         made, is_new = lake.commit("prices", PART, draft(b"one"))
         assert (made.number, is_new) == (3, True)
-    assert lake.look("prices", PART).held in (2, 3)
+    assert lake.read_state("prices", PART).intact_number in (2, 3)
 
 
 def stored(lake: Lake, **changes: Any) -> dict[str, Any]:
@@ -258,7 +260,7 @@ def test_a_commit_of_the_first_format_is_read(url: str) -> None:
     assert found is not None
     assert made is not None
     assert msgspec.structs.replace(found, source=made.source) == made
-    assert [Lake(url).problem(file) for file in found.files] == [None] * 3
+    assert [Lake(url).find_problem(file) for file in found.files] == [None] * 3
 
 
 def test_a_commit_of_a_newer_format_is_refused_and_not_followed(url: str) -> None:
@@ -267,7 +269,7 @@ def test_a_commit_of_a_newer_format_is_refused_and_not_followed(url: str) -> Non
     for call in (lambda: lake.head("prices", PART), lambda: lake.commit("prices", PART, draft(b"more"))):
         with pytest.raises(NewerFormatError, match="is of format 3, and this version reads formats up to 2; upgrade"):
             call()
-    assert lake.numbers("prices", PART) == [1]
+    assert lake.commit_numbers("prices", PART) == [1]
 
 
 def test_the_digest_can_be_computed_by_anybody(url: str) -> None:
@@ -292,7 +294,7 @@ def test_other_names_in_the_folder_of_commits_are_no_commits(url: str) -> None:
     ):
         lake.store.put(f"raw/prices/{PART}/_commits/{name}", b"somebody's")
     lake.store.put("raw/prices/copy of year=2012/_commits/000001.json", b"somebody's")
-    assert (lake.head("prices", PART), lake.heads("prices")) == (made, {PART: 1})
+    assert (lake.head("prices", PART), lake.latest_numbers("prices")) == (made, {PART: 1})
     assert lake.commit("prices", PART, draft(b"two"))[0].number == 2
 
 
@@ -337,9 +339,9 @@ def test_on_s3_a_file_written_without_a_digest_is_read(bucket: str) -> None:
     lake = Lake(f"s3://{bucket}/x")
     made, _ = lake.commit("prices", PART, draft(b"rows", lake))
     boto3.client("s3").put_object(Bucket=bucket, Key=f"x/{made.data.path}", Body=b"rows")
-    assert Lake(f"s3://{bucket}/x").problem(made.data) is None
+    assert Lake(f"s3://{bucket}/x").find_problem(made.data) is None
     boto3.client("s3").put_object(Bucket=bucket, Key=f"x/{made.data.path}", Body=b"rots")
-    assert Lake(f"s3://{bucket}/x").problem(made.data) == "is not what was committed"
+    assert Lake(f"s3://{bucket}/x").find_problem(made.data) == "is not what was committed"
 
 
 def test_msgspec_knows_the_commit_record_before_any_thread_decodes_one() -> None:

@@ -48,9 +48,11 @@ def test_a_key_that_comes_twice_is_refused_with_its_path(body: bytes, path: str)
 
 
 @settings(max_examples=300, deadline=None)
-@given(document=DOCUMENTS, escaped=st.booleans(), indent=st.integers(0, 4))
-def test_a_document_is_taken_however_it_is_written_and_refused_once_a_key_is_doubled(document: Any, *, escaped: bool, indent: int) -> None:
-    body = json.dumps(document, ensure_ascii=escaped, indent=indent or None, separators=(",", " : " if indent % 2 else ":")).encode()
+@given(document=DOCUMENTS, escape_text=st.booleans(), indent=st.integers(0, 4))
+def test_a_document_is_taken_however_it_is_written_and_refused_once_a_key_is_doubled(
+    document: Any, *, escape_text: bool, indent: int
+) -> None:
+    body = json.dumps(document, ensure_ascii=escape_text, indent=indent or None, separators=(",", " : " if indent % 2 else ":")).encode()
     assert lossless_json.decode(body, "x") == document
     doubled = b'{"k":%s,"j":1,"k":%s}' % (body, body)
     with pytest.raises(BadDataError, match="key k twice"):

@@ -10,7 +10,7 @@ from arro3.io import read_parquet
 from hypothesis import given
 from hypothesis import strategies as st
 from jobkit import names
-from jobkit.contract import MOST_COLUMNS, Contract, Field, enforce, load, parquet
+from jobkit.contract import MOST_COLUMNS, Contract, Field, load, parquet, validate
 from jobkit.errors import BadDataError
 
 RULES = Contract(
@@ -72,7 +72,7 @@ def test_no_two_names_become_one(found: list[str]) -> None:
 
 
 def test_a_new_column_is_stored_under_its_safe_name_and_the_file_says_the_vendors() -> None:
-    good = enforce(RULES, {**DAY, 'a"b': ["x"], "plain": ["y"]})
+    good = validate(RULES, {**DAY, 'a"b': ["x"], "plain": ["y"]})
     safe = names.safe('a"b')
     schema = read_parquet(io.BytesIO(parquet(good.table))).schema
     assert schema.names == ["_row_number", "day", safe, "plain"]
@@ -80,11 +80,11 @@ def test_a_new_column_is_stored_under_its_safe_name_and_the_file_says_the_vendor
     assert not schema.field("plain").metadata
     assert good.table[safe].to_pylist() == ["x"]
     assert good.warnings == (f"column 'a\"b' is stored as {safe}",)
-    assert parquet(good.table) == parquet(enforce(RULES, {**DAY, 'a"b': ["x"], "plain": ["y"]}).table)
+    assert parquet(good.table) == parquet(validate(RULES, {**DAY, 'a"b': ["x"], "plain": ["y"]}).table)
 
 
 def test_a_bad_row_is_quarantined_under_the_same_names() -> None:
-    good = enforce(RULES, {"day": ["2012-12-31", "never"], 'a"b': ["x", "y"]})
+    good = validate(RULES, {"day": ["2012-12-31", "never"], 'a"b': ["x", "y"]})
     assert good.quarantine is not None
     assert json.loads(good.quarantine["raw_row"][0].as_py()) == {"day": "never", names.safe('a"b'): "y"}
 
@@ -92,14 +92,14 @@ def test_a_bad_row_is_quarantined_under_the_same_names() -> None:
 def test_a_frozen_contract_refuses_new_columns_in_one_short_sentence() -> None:
     frozen = RULES.__class__(**{**vars(RULES), "new_fields": "freeze"})
     with pytest.raises(BadDataError) as refused:
-        enforce(frozen, {**DAY, "x" * 10_000: ["1"], **{f"n{number}": ["1"] for number in range(99)}})
+        validate(frozen, {**DAY, "x" * 10_000: ["1"], **{f"n{number}": ["1"] for number in range(99)}})
     assert len(str(refused.value)) < 400
     assert "and 90 more" in str(refused.value)
 
 
 def test_an_answer_with_more_columns_than_a_table_has_is_refused() -> None:
     with pytest.raises(BadDataError, match="more than the 400 a table holds"):
-        enforce(RULES, {**DAY, **{f"c{number}": ["1"] for number in range(MOST_COLUMNS)}})
+        validate(RULES, {**DAY, **{f"c{number}": ["1"] for number in range(MOST_COLUMNS)}})
 
 
 @pytest.mark.parametrize("name", ['a"b', "known_from", "_mine", "", "x" * 64])
@@ -127,4 +127,4 @@ def test_a_contract_with_a_name_that_is_not_plain_is_refused(name: str, tmp_path
 def test_no_message_repeats_a_name_where_values_are_not_shown() -> None:
     """Without a header the first row is taken for one."""
     hidden = RULES.__class__(**{**vars(RULES), "classification": "confidential"})
-    assert enforce(hidden, {**DAY, "ACCT;998877": ["x"]}).warnings == ()
+    assert validate(hidden, {**DAY, "ACCT;998877": ["x"]}).warnings == ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from jobkit import network
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, UsageError
-from jobkit.http import LaterError
+from jobkit.http import RetryableError
 from jobkit.network import Host, host_of, is_public
 
 from jobs.jobkit.tests.wire import answer, chunked, once, sized, wire
@@ -137,7 +137,7 @@ def test_a_redirect_elsewhere_or_nowhere_is_refused_in_a_sentence(target: str) -
         if target.startswith("/\xff"):  # no address elsewhere: a path of this host
             assert asked.get("/x").body == BODY
             return
-        with pytest.raises((BadDataError, LaterError)):
+        with pytest.raises((BadDataError, RetryableError)):
             asked.get("/x")
     assert len(vendor.heard) == 1
 
@@ -190,7 +190,7 @@ def test_a_request_has_a_deadline_however_fast_it_comes(monkeypatch: pytest.Monk
     with wire(_after(answer(b"", "Transfer-Encoding: chunked"), endless())) as vendor, once(vendor.url) as asked:
         asked.max_body_bytes = 1 << 40
         try:
-            with pytest.raises(LaterError, match="not complete after 0.5 s"):
+            with pytest.raises(RetryableError, match="not complete after 0.5 s"):
                 asked.get("/x")
         finally:
             stop.set()

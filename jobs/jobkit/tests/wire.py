@@ -70,5 +70,5 @@ def wire(*answers: bytes | Sequence[bytes]) -> Iterator[Wire]:
 def once(url: str, *, accept: Sequence[str] = ("text/csv",), **given: object) -> Client:
     """A client that asks once."""
     asked = Client(url, **{"hosts": ["vendor.example"], "accept": accept, "rate": Rate(10_000, 1), **given})  # type: ignore[arg-type]
-    asked.patience_s = 0
+    asked.retry_timeout_s = 0
     return asked

@@ -96,7 +96,7 @@ def _check_lake(where: str, lake: Lake, history: History, entry: Entry) -> None:
         dataset, _, partition = where.partition("/")
         raise MisconfiguredError(
             f"{where}: the warehouse holds commit {entry.commit} with sha256 {entry.sha256[:12]}, which this lake "
-            f"does not have (its newest is {lake.newest(dataset, partition)}); is --lake the lake that this warehouse was loaded from?"
+            f"does not have (its newest is {lake.latest_number(dataset, partition)}); was this warehouse loaded from --lake?"
         )
 
 

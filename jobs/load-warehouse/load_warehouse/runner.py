@@ -68,10 +68,10 @@ def wanted(lake: Lake, datasets: Sequence[str], partitions: Sequence[str]) -> di
         raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(have) or 'none'}")
     chosen, asked = sorted(set(datasets)) or have, sorted(set(partitions))
     if asked and len(chosen) * len(asked) <= BY_NAME:
-        named = {item: number for item in product(chosen, asked) if (number := lake.newest(*item))}
+        named = {item: number for item in product(chosen, asked) if (number := lake.latest_number(*item))}
         if {partition for _, partition in named} == set(asked):
             return named
-    found = {(dataset, partition): number for dataset in chosen for partition, number in sorted(lake.heads(dataset).items())}
+    found = {(dataset, partition): number for dataset in chosen for partition, number in sorted(lake.latest_numbers(dataset).items())}
     if not found:
         raise MisconfiguredError(f"the lake {lake.store.url} has no committed partition to load; check --lake, or run an extractor first")
     if unknown := sorted(set(asked) - {partition for _, partition in found}):

@@ -78,7 +78,7 @@ def declare(store: Store, wanted: Audience) -> None:
     """Say whom a site is for, where nothing says so yet. Raises MisconfiguredError where it is for another audience."""
     check_audience(store, wanted)
     if not store.exists(SITE):
-        store.put_new(SITE, _json({"audience": wanted}), JSON)
+        store.put_if_absent(SITE, _json({"audience": wanted}), JSON)
         check_audience(store, wanted)
 
 
@@ -91,7 +91,7 @@ def redeclare(store: Store, wanted: Audience) -> None:
 
 def begin(store: Store, version_: str, wanted: Audience, now: str) -> None:
     """Date a version before its first file is written. A version that was begun before keeps its date."""
-    store.put_new(key(version_, PUBLISHED), _json({"published_at": now, "audience": wanted}), JSON)
+    store.put_if_absent(key(version_, PUBLISHED), _json({"published_at": now, "audience": wanted}), JSON)
 
 
 def check_begun(store: Store, version_: str) -> None:
@@ -103,7 +103,7 @@ def check_begun(store: Store, version_: str) -> None:
 def current(store: Store) -> tuple[Pointer | None, str | None]:
     """The pointer and its tag; nothing where nothing was published yet. Raises BadDataError for one that cannot be read."""
     try:
-        data, tag = store.get_tagged(POINTER)
+        data, tag = store.get_with_etag(POINTER)
     except NotFoundError:
         return None, None
     try:
@@ -114,7 +114,7 @@ def current(store: Store) -> tuple[Pointer | None, str | None]:
 
 def point(store: Store, pointer: Pointer, tag: str | None) -> None:
     """Make a version current. Raises TemporaryError when another publication came first; what is current then stays."""
-    if not store.put_if(POINTER, document(pointer), tag, JSON):
+    if not store.put_if_match(POINTER, document(pointer), tag, JSON):
         raise TemporaryError(f"another publication changed {store.uri(POINTER)} meanwhile; run again")
 
 

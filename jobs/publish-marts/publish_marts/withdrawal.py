@@ -82,7 +82,7 @@ def withdraw(store: Store, marts: Collection[str], before: date | None) -> Withd
                 changed.add(version.name)
         _lead(store)
         if before is None:  # also what a versioned bucket keeps of files that somebody deleted
-            store.erase_earlier(publication.VERSIONS, lambda key: not marts or _is_of(key, marts))
+            store.erase_old_versions(publication.VERSIONS, lambda key: not marts or _is_of(key, marts))
         found = versions(store)
         if not _left(store, found, removed, marts, before):
             kept = {one.name for one in found} - changed
@@ -110,7 +110,7 @@ def _point_away(store: Store, name: str) -> None:
     """The version is not current: nothing is, and the next publication begins anew."""
     for _ in range(TRIES):
         pointer, tag = publication.current(store)
-        if pointer is None or pointer.version != name or tag is None or store.delete_if(publication.POINTER, tag):
+        if pointer is None or pointer.version != name or tag is None or store.delete_if_match(publication.POINTER, tag):
             return
     raise TemporaryError(f"{store.url} is being published by others all the time; stop that, and run this again")
 
@@ -122,7 +122,7 @@ def _lead(store: Store) -> None:
             store.erase(name, lambda key, name=name: key == name)  # type: ignore[misc]
     else:
         publication.lead(store)
-        store.erase_earlier(publication.LANDING, lambda key: key == publication.LANDING)
+        store.erase_old_versions(publication.LANDING, lambda key: key == publication.LANDING)
 
 
 def _remove_marts(store: Store, version: Version, marts: Collection[str]) -> None:
@@ -138,7 +138,7 @@ def _remove_marts(store: Store, version: Version, marts: Collection[str]) -> Non
     publication.write_catalogue(store, version.name, document)
     gone = frozenset().union(*(_files(version.name, mart) for mart in withdrawn))
     store.erase(publication.key(version.name, "marts/"), lambda key: key in gone)
-    store.erase_earlier(publication.key(version.name, ""), lambda _: True)
+    store.erase_old_versions(publication.key(version.name, ""), lambda _: True)
 
 
 def _forget_content(store: Store, name: str) -> None:
@@ -148,7 +148,7 @@ def _forget_content(store: Store, name: str) -> None:
         if pointer is None or pointer.version != name:
             return
         changed = replace(pointer, content="", inputs=None)
-        if pointer == changed or store.put_if(publication.POINTER, publication.document(changed), tag, publication.JSON):
+        if pointer == changed or store.put_if_match(publication.POINTER, publication.document(changed), tag, publication.JSON):
             publication.lead(store)
             return
     raise TemporaryError(f"{store.url} is being published by others all the time; stop that, and run this again")

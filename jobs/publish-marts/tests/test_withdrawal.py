@@ -174,7 +174,7 @@ def killed_after(store: Store, writes: int) -> None:
 
         return call
 
-    for name in ("put", "put_new", "put_if", "delete_if"):
+    for name in ("put", "put_if_absent", "put_if_match", "delete_if_match"):
         setattr(store, name, limited(getattr(store, name)))
     erase = store.erase
 
