@@ -19,10 +19,11 @@ import click
 from arro3.io import read_parquet
 from jobkit import contract as contracts
 from jobkit.commits import file_key
+from jobkit.contract import load_packaged
 from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError, UsageError
-from jobkit.extract import Ask, contract
 from jobkit.extraction import build_draft
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
+from jobkit.requests import Request
 
 from jobs.catalogue import catalogue
 
@@ -246,10 +247,10 @@ def reshape(lake: Lake, commit: Commit) -> ValidationResult:
     package = next((spec.package for spec in catalogue() if f"raw/{commit.dataset}" in spec.writes), None)
     if package is None or not commit.source:
         raise BadDataError(f"no job writes raw/{commit.dataset}" if package is None else "it names no vendor bytes")
-    body, rules = lake.read(commit.source[-1]), contract(package, commit.dataset)
+    body, rules = lake.read(commit.source[-1]), load_packaged(package, commit.dataset)
     if package == DROPPED_FILES:
         return _judged(commit, body)
-    shaped = importlib.import_module(f"{package}.shape").shape(body, Ask(commit.dataset, (commit.partition,), "/"))
+    shaped = importlib.import_module(f"{package}.parser").parse(body, Request(commit.dataset, (commit.partition,), "/"))
     return contracts.validate(rules, shaped.get(commit.partition) or {field.name: [] for field in rules.fields})
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPLATE, PACKAGE, DATASET = "extract-treasury-yields", "extract_treasury_yields", "treasury_par_yields"
-FILES = ("pyproject.toml", f"{PACKAGE}/*.py", f"{PACKAGE}/{DATASET}.odcs.yaml", "tests/test_treasury_shape.py")
+FILES = ("pyproject.toml", f"{PACKAGE}/*.py", f"{PACKAGE}/{DATASET}.odcs.yaml", "tests/test_treasury_parser.py")
 NAME = re.compile(r"extract-([a-z][a-z0-9]*)-([a-z0-9]+(?:-[a-z0-9]+)*)")
 TERMS_OF_TEMPLATE = """\
       - {property: classification, value: public}
@@ -58,7 +58,7 @@ class Names(NamedTuple):
             TEMPLATE: self.job,
             PACKAGE: self.package,
             DATASET: self.dataset,
-            "test_treasury_shape": f"test_{self.vendor}_shape",
+            "test_treasury_parser": f"test_{self.vendor}_parser",
             "home.treasury.gov": self.host,
             '"/resource-center/data-chart-center/interest-rates/daily-treasury-rates.csv/{year}/all"': f'"/{self.things}/{{year}}.csv"',
             '    wanted = (("type", "daily_treasury_yield_curve"), ("field_tdr_date_value", year), ("page", ""), ("_format", "csv"))\n': "",
@@ -140,7 +140,7 @@ def main(name: str, host: str | None) -> None:
 Now it works as a vendor would that publishes a CSV a year. Make it yours, in this order:
   {new.package}/{new.dataset}.odcs.yaml    the fields, their types and key; licence and who may see it
   {new.package}/source.py    how the vendor is asked
-  {new.package}/shape.py     what its bytes mean
+  {new.package}/parser.py    what its bytes mean
   pyproject.toml             hosts, schedule and time zone, secrets
 Then: scripts/test jobs/{new.job}, and .venv/bin/{new.job} describe. docs/tutorial.md goes on from here.""",
         err=True,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from jobkit import contract as contracts
-from jobkit.extract import Ask, contract
+from jobkit.contract import load_packaged
 from jobkit.lake import CommitDraft, SourceMetadata
+from jobkit.requests import Request
 
 from tests.fixtures_postgres import Warehouse
 from tests.warehouse_samples import load
@@ -36,8 +37,8 @@ class Answer(NamedTuple):
 
 def commit(lake: Lake, answer: Answer) -> list[tuple[Commit, bool]]:
     """What the extractor commits of an answer. Raises BadDataError where it would."""
-    rules = contract(answer.package, answer.dataset)
-    shaped = importlib.import_module(f"{answer.package}.shape").shape(answer.body, Ask(answer.dataset, answer.partitions, "/"))
+    rules = load_packaged(answer.package, answer.dataset)
+    shaped = importlib.import_module(f"{answer.package}.parser").parse(answer.body, Request(answer.dataset, answer.partitions, "/"))
     kept = lake.store_source(answer.dataset, answer.body, SourceMetadata("https://vendor.example/", "text/plain", None, None))
     made = []
     for partition, columns in shaped.items():

@@ -128,7 +128,7 @@ def test_plan_and_check_move_nothing(extract: Runner, name: str) -> None:
 def test_a_vendor_at_fault_leaves_nothing_in_the_lake(extract: Runner, name: str, fault: str, code: int, told: str) -> None:
     import re
 
-    ended, receipt = extract(name, "--patience", "0", fault=fault)
+    ended, receipt = extract(name, "--retry-timeout", "0", fault=fault)
     assert (ended, receipt["status"]) == (code, "failed")
     assert re.search(told, receipt["error"])
     assert extract.files() == {}

@@ -73,7 +73,6 @@ def job_of(module: str) -> str:
 
 # Arrows that close a circle and are still to be removed.
 KNOWN_ARROWS = {
-    ("jobkit.extract", "jobkit.extraction"),
     ("jobkit.odcs", "jobkit.contract"),
     ("verification.faults.damage", "verification.faults.scorecard"),
 }

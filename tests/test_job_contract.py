@@ -73,7 +73,7 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "ciks": "320193",
         "contact": "Example Ltd admin@example.com",
         "base_url": f"http://127.0.0.1:{port}",
-        "patience": "0",
+        "retry_timeout": "0",
         "token": "env://CANARY",
         "warehouse": f"postgresql://finelt@127.0.0.1:{port}/warehouse",
         "warehouse_password": "env://CANARY",

@@ -79,7 +79,7 @@ def vendors() -> Iterator[str]:
 
 def extract(lake: Path, vendors: str, fault: str = "", *more: str, **environ: str) -> subprocess.CompletedProcess[str]:
     url = f"{vendors}{fault}/home.treasury.gov"
-    words = ["--lake", str(lake), "--start", "2012-12-03", "--end", "2012-12-31", "--patience", "0", "--base-url", url]
+    words = ["--lake", str(lake), "--start", "2012-12-03", "--end", "2012-12-31", "--retry-timeout", "0", "--base-url", url]
     command = [sys.executable, "-m", "extract_treasury_yields", "run", *words, *more]
     return subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=60)
 

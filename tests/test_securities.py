@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from jobkit import contract as contracts
-from jobkit.extract import contract
+from jobkit.contract import load_packaged
 from jobkit.lake import CommitDraft, Lake
 
 from tests import recorded_lake
@@ -148,7 +148,7 @@ def third() -> list[Answer]:
 
 def withdraw(lake: Lake, partition: str) -> None:
     """A commit without rows, as the extractor makes it of a year that the vendor no longer has and people let go."""
-    rules = contract("extract_tiingo_prices", "tiingo_prices")
+    rules = load_packaged("extract_tiingo_prices", "tiingo_prices")
     good = contracts.validate(rules, {field.name: [] for field in rules.fields if field.name not in ("adjHigh", "adjLow", "adjOpen")})
     head = lake.head("tiingo_prices", partition)
     assert head is not None

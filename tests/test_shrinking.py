@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 from dataclasses import dataclass, field
@@ -11,10 +12,10 @@ import pytest
 from jobkit import extraction
 from jobkit.body import Body
 from jobkit.errors import BadDataError, DamagedError
-from jobkit.extract import Ask, Extractor
-from jobkit.extraction import ShrunkenAnswerError, ShrunkenReplayError
-from jobkit.http import Answer
+from jobkit.extraction import ShrunkenReplayError, ShrunkenResponseError
+from jobkit.http import Response
 from jobkit.lake import Lake
+from jobkit.requests import Extractor, Request
 
 from tests.warehouse_samples import load
 
@@ -66,13 +67,13 @@ class Vendor:
     def url(self, path: str, _params: object) -> str:
         return f"{self.base_url}{path}"
 
-    def answer(self, _client: object, ask: Ask, known: Source | None) -> Answer:
+    def answer(self, _client: object, request: Request, known: Source | None) -> Response:
         self.known.append(known)
         if known and known.etag == self.etag:
-            return Answer(None, self.url(ask.path, ()), "", None, None)
+            return Response(None, self.url(request.path, ()), "", None, None)
         content = Body()
-        content.write(self.bodies[int(ask.path[1:])])
-        return Answer(content, self.url(ask.path, ()), "text/plain", self.etag, None)
+        content.write(self.bodies[int(request.path[1:])])
+        return Response(content, self.url(request.path, ()), "text/plain", self.etag, None)
 
 
 @dataclass
@@ -94,12 +95,13 @@ class Place:
         """Ask for partitions, each answer being that of one question; whatever is raised is in the job's `error`."""
         package, dataset = kind
         self.vendor = Vendor([body for _, body in answers], etag)
-        asks = [Ask(dataset, partitions, f"/{number}") for number, (partitions, _) in enumerate(answers)]
+        requests = [Request(dataset, partitions, f"/{number}") for number, (partitions, _) in enumerate(answers)]
         job = Job()
-        extractor = Extractor(package, lambda: self.vendor, self.vendor.answer, lookback)  # type: ignore[arg-type,return-value]
+        parser = importlib.import_module(f"{package}.parser")
+        extractor = Extractor(package, lambda: self.vendor, self.vendor.answer, parser.parse, lookback)  # type: ignore[arg-type,return-value]
         try:
-            extraction.run(job, extractor, asks, lake=self.url, replay=replay, allow_shrinking=allow)  # type: ignore[arg-type]
-        except (BadDataError, ShrunkenAnswerError) as error:
+            extraction.run(job, extractor, requests, lake=self.url, replay=replay, allow_shrinking=allow)  # type: ignore[arg-type]
+        except (BadDataError, ShrunkenResponseError) as error:
             job.told["error"] = {"is": error}
         return job
 
@@ -256,16 +258,16 @@ def test_what_is_only_looked_back_at_is_never_closed_as_withdrawn(place: Place) 
 
 
 def test_a_replay_that_makes_fewer_rows_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from extract_tiingo_prices import shape
+    from extract_tiingo_prices import parser
 
     year = "ticker=Z/year=2013"
     place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03")))
-    whole = shape.shape
+    whole = parser.parse
     for broken in (
-        lambda body, ask: {name: {key: cells[:1] for key, cells in columns.items()} for name, columns in whole(body, ask).items()},
+        lambda body, request: {name: {key: cells[:1] for key, cells in columns.items()} for name, columns in whole(body, request).items()},
         lambda *_: {},
     ):
-        monkeypatch.setattr(shape, "shape", broken)
+        monkeypatch.setattr(parser, "parse", broken)
         refused = place.extract(TIINGO, ((year,), b""), replay=True)
         assert isinstance(refused.told["error"]["is"], ShrunkenReplayError)
         assert refused.told["error"]["is"].exit_code == 65

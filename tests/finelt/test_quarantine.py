@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from jobkit.contract import load_packaged
 from jobkit.errors import UsageError
-from jobkit.extract import contract
 from jobkit.lake import CommitDraft, Lake
 
 from finelt import quarantine
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fixtures_postgres import Warehouse
 
 DATASET, PARTITION = "massive_daily_prices", "date=2015-11-20"
-RULES = contract("extract_massive_daily_prices", DATASET)
+RULES = load_packaged("extract_massive_daily_prices", DATASET)
 GOOD = {"v": 1000, "o": 10.0, "c": 10.2, "h": 10.5, "l": 9.9, "t": 1448053200000}
 BELOW_LOW = {"T": "PMV", **GOOD, "c": 9.8}
 ALL_ZERO = {"T": "CUI", **dict.fromkeys(GOOD, 0), "t": GOOD["t"]}

@@ -117,6 +117,6 @@ def test_airflow_takes_the_receipt_for_the_tasks_xcom(image: str, lake: Path, ve
 
 def test_airflow_sees_a_failure_and_its_exit_code(image: str, lake: Path, tmp_path: Path) -> None:
     python = environments.python("airflow", *AIRFLOW)
-    words = ["--start", "2012-12-31", "--end", "2012-12-31", "--patience", "0"]
+    words = ["--start", "2012-12-31", "--end", "2012-12-31", "--retry-timeout", "0"]
     _, said = ask(python, IN_AIRFLOW, tmp_path, image, str(lake), "http://127.0.0.1:9/", *words)
     assert "'StatusCode': 75" in said

@@ -6,16 +6,17 @@ import importlib
 import sys
 from pathlib import Path
 
-from jobkit import contract, extract
+from jobkit import contract
+from jobkit.requests import Request
 
 
 def main(package: str, dataset: str, partitions: str, *files: str) -> None:
     """Do it for each file; `partitions` are those it fills, joined by commas."""
-    rules = extract.contract(package, dataset)
-    shape = importlib.import_module(f"{package}.shape").shape
+    rules = contract.load_packaged(package, dataset)
+    parse = importlib.import_module(f"{package}.parser").parse
     for file in files:
-        ask = extract.Ask(dataset, tuple(partitions.split(",")), "")
-        for columns in shape(Path(file).read_bytes(), ask).values():
+        request = Request(dataset, tuple(partitions.split(",")), "")
+        for columns in parse(Path(file).read_bytes(), request).values():
             contract.parquet(contract.validate(rules, columns).table)
 
 

@@ -123,7 +123,7 @@ def _words(spec: JobSpec, home: Path) -> list[str]:
         "ciks": "320193",
         "contact": "Example Ltd admin@example.com",
         "base_url": "http://127.0.0.1:9",
-        "patience": "0",
+        "retry_timeout": "0",
         "token": "env://ANY",
         "warehouse": "postgresql://any@127.0.0.1:9/any",
         "warehouse_password": "env://ANY",

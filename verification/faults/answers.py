@@ -216,7 +216,7 @@ def slow(stage: Stage, ways: tuple[str, ...] = ("head", "body", "chunks")) -> Fo
                 "2012-12-31",
                 "--base-url",
                 url,
-                "--patience",
+                "--retry-timeout",
                 "3",
             ]
             done = sandbox.ended(sandbox.start("extract-treasury-yields", options), within_s=SLOW_WITHIN_S)
@@ -248,7 +248,7 @@ def words(stage: Stage, jobs: tuple[str, ...] = tuple(JOBS)) -> Found:
             trials += 1
             sent = head(said.media, f"Content-Length: {len(said.body)}", status=said.status) + said.body
             with sending({"*": [sent]}) as url:
-                options = [*_without_base(stage.asks(job)), "--base-url", url, "--patience", "0"]
+                options = [*_without_base(stage.asks(job)), "--base-url", url, "--retry-timeout", "0"]
                 done = sandbox.run(job, ["--lake", str(stage.fresh("lake")), *options])
             told = done.receipt["error"] if done.receipt else done.stderr[-200:]
             if done.code != said.code or (said.body and _core(said.body) not in told) or "<" in told:

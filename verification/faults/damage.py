@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from jobkit import commits, extraction
 from jobkit import contract as contracts
+from jobkit.contract import load_packaged
 from jobkit.errors import TemporaryError
-from jobkit.extract import contract
 from jobkit.lake import Lake
 from jobkit.store import open_store
 
@@ -232,7 +232,7 @@ def shrunken(stage: Stage, much: Much, rng: random.Random) -> tuple[int, tuple[s
 
 def _leave_out(url: str, document: Document, partition: str, columns: Columns, rng: random.Random) -> Iterator[str]:
     """What is wrong with what becomes of an answer that leaves out rows at random."""
-    rules, lake = contract(document.package, document.dataset), Lake(url)
+    rules, lake = load_packaged(document.package, document.dataset), Lake(url)
     count = len(next(iter(columns.values())))
     held = sorted(rng.sample(range(count), rng.randint(1, count)))
     sent = sorted(rng.sample(range(count), rng.choice([0, 1, count - 1, rng.randint(0, count)])))
@@ -241,7 +241,7 @@ def _leave_out(url: str, document: Document, partition: str, columns: Columns, r
     def commit(rows: list[int], *, allow: bool) -> _Job:
         job = _Job()
         good = contracts.validate(rules, {name: [cells[row] for row in rows] for name, cells in columns.items()})
-        extraction.commit(job, lake, rules, partition, good, tuple, refuse=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
+        extraction.commit(job, lake, rules, partition, good, tuple, shrunken=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
         return job
 
     commit(held, allow=False)

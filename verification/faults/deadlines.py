@@ -95,7 +95,7 @@ def _vendors(stage: Stage, *, every: bool) -> Iterator[tuple[float, str | None]]
         for name in names:
             with peer(KINDS.get(job, JSON), *PEERS[name]) as address:
                 lake = stage.fresh("lake")
-                options = ["--lake", str(lake), *stage.asks(job), "--base-url", f"http://{address}", "--patience", "600"]
+                options = ["--lake", str(lake), *stage.asks(job), "--base-url", f"http://{address}", "--retry-timeout", "600"]
                 took_s, wrong = _end(Hang(f"vendor, {name}", job, options, {}))
                 if not wrong and (held := sandbox.lake(lake)):
                     wrong = f"{job}: the lake holds {', '.join(held)}"

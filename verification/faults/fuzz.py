@@ -17,8 +17,9 @@ from arro3.io import read_parquet, write_parquet
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from jobkit import contract as contracts
+from jobkit import requests
+from jobkit.contract import load_packaged
 from jobkit.errors import JobError
-from jobkit.extract import Ask, contract
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
@@ -68,8 +69,8 @@ def kinds() -> dict[str, Document]:
     """A short document of every dataset that an extractor fills, and of every kind of file that may be dropped."""
 
     def of(package: str, dataset: str, body: bytes, *partitions: str, packed: Callable[[bytes], bytes] = bytes) -> Document:
-        shape = importlib.import_module(f"{package}.shape").shape
-        return Document(package, dataset, body, lambda data: shape(data, Ask(dataset, partitions, "/")), packed)
+        shape = importlib.import_module(f"{package}.parser").parse
+        return Document(package, dataset, body, lambda data: shape(data, requests.Request(dataset, partitions, "/")), packed)
 
     market = massive.answer(Request("/v2/aggs/grouped/locale/us/market/stocks/2012-12-03", {"adjusted": "false"}, _headers(), 0)).body
     facts = json.loads(sec.company_facts())
@@ -93,8 +94,8 @@ def kinds() -> dict[str, Document]:
 
 def _dropped() -> dict[str, Document]:
     """The same positions in each kind of file."""
-    shape, delivery = (importlib.import_module(f"extract_dropped_files.{name}") for name in ("shape", "delivery"))
-    rules = contract("extract_dropped_files", "custodian_positions")
+    parser, delivery = (importlib.import_module(f"extract_dropped_files.{name}") for name in ("parser", "delivery"))
+    rules = load_packaged("extract_dropped_files", "custodian_positions")
     positions = HEADER + "".join(f"2012-12-31,Bank,A{n},US0378331005,{n},1.5,{1.5 * n},USD\n" for n in range(ROWS))
     table = {name: list(cells) for name, *cells in zip(*csv.reader(io.StringIO(positions)), strict=True)}
     lines = "".join(json.dumps(dict(zip(table, row, strict=True))) + "\n" for row in zip(*table.values(), strict=True))
@@ -103,7 +104,7 @@ def _dropped() -> dict[str, Document]:
 
     def of(ending: str, body: bytes, packed: Callable[[bytes], bytes] = bytes) -> Document:
         def columns(data: bytes) -> dict[str, Columns]:
-            return {"": delivery.read(rules, shape.shape(data, f"a.{ending}", rules.layout)).columns}
+            return {"": delivery.read(rules, parser.parse(data, f"a.{ending}", rules.layout)).columns}
 
         return Document("extract_dropped_files", "custodian_positions", body, columns, packed)
 
@@ -132,7 +133,7 @@ def _zipped(data: bytes) -> bytes:
 def spoil(kind: str, documents: int, number: int) -> Found:
     """Spoil a document in as many ways; a way that does harm is made as small as it can be."""
     document, found = kinds()[kind], Found(kind)
-    rules = contract(document.package, document.dataset)
+    rules = load_packaged(document.package, document.dataset)
     good_rows = sum(len(next(iter(columns.values()))) for columns in document.shape(document.packed(document.body)).values())
     if not good_rows:
         raise RuntimeError(f"the sample document of {kind} has no rows")

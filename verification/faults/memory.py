@@ -211,7 +211,7 @@ def _run(stage: Stage, job: str, body: bytes, coding: str | None, prefix: tuple[
             sandbox.start(job, ["--lake", str(place / "lake"), "--drop", str(folder.parent)], prefix=prefix), within_s=1800
         )
     with _serving(body, EXTRACTORS[job].media, coding) as url:
-        options = ["--lake", str(place), *EXTRACTORS[job].options, "--base-url", url, "--patience", "0"]
+        options = ["--lake", str(place), *EXTRACTORS[job].options, "--base-url", url, "--retry-timeout", "0"]
         return sandbox.ended(sandbox.start(job, options, prefix=prefix), within_s=1800)
 
 

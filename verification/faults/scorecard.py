@@ -495,7 +495,7 @@ def _well_and_not(stage: Stage) -> tuple[list[str], int]:
         for base in ("", "/~limited", "/~html", "/~truncated"):
             place = stage.fresh("lake")
             host = secret_echoes.HOSTS[job]
-            options = [*stage.asks(job), "--base-url", f"{stage.vendors}{base}/{host}", "--patience", "0"]
+            options = [*stage.asks(job), "--base-url", f"{stage.vendors}{base}/{host}", "--retry-timeout", "0"]
             heard = secret_echoes.listen(job, ["--lake", str(place), *options], stage.fresh("sinks"))
             everything = heard.everything + (secret_echoes.kept(place) if place.exists() else "")
             trials += 1

@@ -212,7 +212,7 @@ def _echo(stage: Stage, url: str, job: str, place: str, writing: str, by: str) -
     reference = "env://CANARY" if by == "env" else f"file://{sinks.parent}/{sinks.name}-token"
     base = f"{url}/{list(ECHOES).index(place)}/{writing}/{HOSTS[job]}"
     days = ["--start", "2013-02-12", "--end", "2013-02-13"]
-    options = ["--lake", str(lake), *stage.asks(job), *days, "--base-url", base, "--patience", "0", "--token", reference]
+    options = ["--lake", str(lake), *stage.asks(job), *days, "--base-url", base, "--retry-timeout", "0", "--token", reference]
     heard = listen(job, options, sinks, CANARY=token)
     told = f"{job} by {by}, token in {place} ({writing})"
     if found := leaks(heard.everything + (kept(lake) if lake.exists() else ""), token):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from arro3.core import Table
     from jobkit.contract import Columns, Contract, Untyped
 
-    from extract_dropped_files.shape import Footer, Sheet
+    from extract_dropped_files.parser import Footer, Sheet
 
 TEXT = Field("text", "string")
 DIGITS = 16  # of a digest, in a partition's name

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from jobkit import contract as contracts
-from jobkit import extract, extraction
+from jobkit import extraction
 from jobkit.contract import regex
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake, SourceMetadata
 
-from extract_dropped_files import delivery, shape
+from extract_dropped_files import delivery, parser
 from extract_dropped_files.source import ASIDE, Drop, UnsettledError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def plan(lake: str, drop: str, key: str | None) -> list[dict[str, Any]]:
     store, place, planned = Lake(lake), Drop(drop), list[dict[str, Any]]()
     for name in _keys(place, key):
         try:
-            file = place.read(name, shape.LARGEST_BYTES)
+            file = place.read(name, parser.LARGEST_BYTES)
             judged = judge(name, file.data) if file else None
         except (BadDataError, UnsettledError) as error:
             told = {"dataset": name.partition("/")[0], "partition": None, "asks": name, "commit": None, "reason": str(error)}
@@ -114,14 +114,14 @@ def _keys(drop: Drop, key: str | None) -> list[str]:
 def _order(key: str) -> tuple[str, str, int, str]:
     try:
         folder, name = _place(key)
-        return (folder, *_revision(extract.contract(PACKAGE, folder), name), name)
+        return (folder, *_revision(contracts.load_packaged(PACKAGE, folder), name), name)
     except BadDataError:
         return (key, "", 0, "")
 
 
 def _take(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) -> None:
     """Commit a file and put it aside. Raises BadDataError when it is refused, by this run or the one before."""
-    file = drop.read(key, shape.LARGEST_BYTES)
+    file = drop.read(key, parser.LARGEST_BYTES)
     if file is None:
         _tell_taken(job, lake, drop, key)
         return
@@ -141,17 +141,18 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) 
 
     try:
         for (partition, good), state in zip(parts, states, strict=True):
-            extraction.commit(
+            outcome = extraction.commit(
                 job, lake, rules, partition, good, keep,
-                refuse=_refuse_shrunken, allow_shrinking=allow_shrinking, state=state,
+                shrunken=_shrunken_file, allow_shrinking=allow_shrinking, state=state,
             )  # fmt: skip
+            extraction.record(job, outcome)
     except ShrunkenFileError as error:
         drop.reject(file, str(error), [str(error)])
         raise
     drop.accept(file)
 
 
-def _refuse_shrunken(told: str) -> ShrunkenFileError:
+def _shrunken_file(told: str) -> ShrunkenFileError:
     return ShrunkenFileError(
         f"{told}; drop a file that has all rows, or drop this one again and run once with --allow-shrinking if they are to go"
     )
@@ -161,7 +162,7 @@ def _check_missing(lake: Lake, rules: Contract, parts: Parts, states: list[Parti
     """Nothing, where no part of the file leaves out more rows than its contract allows. Raises ShrunkenFileError."""
     for (_, good), state in zip(parts, states, strict=True):
         if state.head:
-            extraction.measure_change(lake, rules, good, state.head, refuse=_refuse_shrunken, allow_shrinking=False)
+            extraction.measure_change(lake, rules, good, state.head, shrunken=_shrunken_file, allow_shrinking=False)
 
 
 def judge(key: str, data: bytes) -> Judged:
@@ -177,9 +178,9 @@ def judge(key: str, data: bytes) -> Judged:
 
 def _rules(folder: str) -> Contract:
     """The contract of a folder. Raises MisconfiguredError where it does not fit the dataset that its files fill."""
-    rules = extract.contract(PACKAGE, folder)
+    rules = contracts.load_packaged(PACKAGE, folder)
     if folder != rules.dataset:
-        differing = contracts.differences(extract.contract(PACKAGE, rules.dataset), rules)
+        differing = contracts.differences(contracts.load_packaged(PACKAGE, rules.dataset), rules)
         if differing:
             raise MisconfiguredError(
                 f"the contract {folder} differs from {rules.dataset}, which its files fill, in: {'; '.join(differing)}"
@@ -188,7 +189,7 @@ def _rules(folder: str) -> Contract:
 
 
 def _parts(rules: Contract, data: bytes, name: str) -> Parts:
-    read = delivery.read(rules, shape.shape(data, name, rules.layout))
+    read = delivery.read(rules, parser.parse(data, name, rules.layout))
     good = contracts.validate(rules, read.columns, read.reading)
     return tuple(delivery.parts(rules, read, good, _revision(rules, name)[0]))
 
@@ -198,13 +199,13 @@ def _place(key: str) -> tuple[str, str]:
     folder, _, name = key.partition("/")
     if not name or folder not in folders():
         raise BadDataError(f"{contracts.escape_text(key)} lies in no contract's folder; expected one of {', '.join(folders())}")
-    shape.stem(name)
+    parser.stem(name)
     return folder, name
 
 
 def _revision(rules: Contract, name: str) -> tuple[str, int]:
     """What the file's name says without its endings and the number of its correction, and that number; 1 where it has none."""
-    stem = shape.stem(name)
+    stem = parser.stem(name)
     match = regex(rules.layout.revision).search(stem) if rules.layout.revision else None
     return (stem[: match.start()] + stem[match.end() :], int(match[1])) if match else (stem, 1)
 
@@ -229,7 +230,7 @@ def _held_name(head: Commit | None) -> str | None:
     """The name of the file that a partition was last filled from, where it has one that files have."""
     name = unquote(head.source[-1].url.rpartition("/")[2]) if head and head.source else ""
     try:
-        shape.stem(name)
+        parser.stem(name)
     except BadDataError:
         return None
     return name
@@ -258,7 +259,7 @@ def _bad_rows(rules: Contract, data: bytes, name: str) -> list[str]:
         products=tuple(product._replace(policy="quarantine") for product in rules.products),
     )
     try:
-        read = delivery.read(soft, shape.shape(data, name, rules.layout))
+        read = delivery.read(soft, parser.parse(data, name, rules.layout))
         reading = read.reading._replace(sent=_first_rows(read.reading.sent))
         bad = contracts.validate(soft, _first_rows(read.columns), reading).quarantine
     except BadDataError:
@@ -283,4 +284,4 @@ def _tell_taken(job: Job, lake: Lake, drop: Drop, key: str) -> None:
         raise UsageError(f"no file waits at {drop.store.uri(key)} and none was taken from there; look at --drop and --key")
     rules, parts = judge(key, data)
     for partition, _ in parts:
-        extraction.tell(job, lake.head(rules.dataset, partition), committed=False)
+        extraction.record_unchanged(job, lake.head(rules.dataset, partition))

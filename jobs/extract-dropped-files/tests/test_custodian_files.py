@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from arro3.io import read_parquet
-from extract_dropped_files import delivery, notation, shape, work
+from extract_dropped_files import delivery, notation, parser, work
 from extract_dropped_files.source import Drop
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,25 +205,25 @@ def test_the_value_of_a_formula_is_read_as_it_was_saved(desk: Desk) -> None:
 )
 def test_an_excel_file_that_says_not_enough_is_refused(data: bytes, told: str) -> None:
     with pytest.raises(BadDataError) as error:
-        shape.shape(data, "a.xlsx")
+        parser.parse(data, "a.xlsx")
     assert told in str(error.value)
 
 
 def test_a_hidden_sheet_is_not_the_one_that_is_meant() -> None:
-    sheet = shape.shape(workbook({"a": [["h"], ["x"]], "b": [["y"]]}, hidden=["b"]), "a.xlsx")
+    sheet = parser.parse(workbook({"a": [["h"], ["x"]], "b": [["y"]]}, hidden=["b"]), "a.xlsx")
     assert (sheet.columns, sheet.place(1)) == ({"h": ["x"]}, "row 2")
 
 
 def test_a_cell_far_out_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extract_dropped_files.excel.MOST_CELLS", 100)
     with pytest.raises(BadDataError, match=r"reach over a rectangle of 303, more than 100"):
-        shape.shape(workbook({"a": [["h", None, "x"], *[[] for _ in range(99)], ["y"]]}), "a.xlsx")
+        parser.parse(workbook({"a": [["h", None, "x"], *[[] for _ in range(99)], ["y"]]}), "a.xlsx")
 
 
 def test_a_document_type_in_an_excel_file_is_refused() -> None:
     data = workbook({"a": [["h"]]})
     with pytest.raises(BadDataError, match="declares a document type"):
-        shape.shape(repacked(data, "xl/worksheets/s0.xml", b"<!DOCTYPE x><worksheet/>"), "a.xlsx")
+        parser.parse(repacked(data, "xl/worksheets/s0.xml", b"<!DOCTYPE x><worksheet/>"), "a.xlsx")
 
 
 def repacked(data: bytes, name: str, content: bytes) -> bytes:

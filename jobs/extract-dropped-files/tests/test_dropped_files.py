@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from extract_dropped_files import delivery, shape, work
+from extract_dropped_files import delivery, parser, work
 from extract_dropped_files.source import Drop
 from jobkit import declaration
+from jobkit.contract import load_packaged
 from jobkit.errors import BadDataError, UsageError
-from jobkit.extract import contract
 from jobkit.lake import Lake
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DATASET = "custodian_positions"
 HEADER = "position_date,custodian,account,isin,quantity,price,market_value,currency\n"
 KEY = f"{DATASET}/bank-2026-11-20.csv"
-RULES = contract(work.PACKAGE, DATASET)
+RULES = load_packaged(work.PACKAGE, DATASET)
 PARTITION = delivery.partition(RULES, ["Bank", "2026-11-20"])
 
 
@@ -97,7 +97,7 @@ def here(place: str) -> Place:
 
 def test_the_contracts_are_the_datasets_that_the_job_declares() -> None:
     declared = declaration.of_package("extract_dropped_files")
-    written = sorted({f"raw/{contract(work.PACKAGE, name).dataset}" for name in work.folders()})
+    written = sorted({f"raw/{load_packaged(work.PACKAGE, name).dataset}" for name in work.folders()})
     assert written == sorted(name for name in declared.writes if name.startswith("raw/"))
 
 
@@ -309,14 +309,14 @@ def _places(place: Place) -> dict[str, bytes]:
 
 def test_a_file_that_is_replaced_while_it_is_taken_waits_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     here.put(KEY, HEADER + rows(1))
-    real = shape.shape
+    real = parser.parse
 
     def slow(data: bytes, name: str, layout: Any) -> Any:
         here.put(KEY, HEADER + rows(2))
         return real(data, name, layout)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shape, "shape", slow)
+        patch.setattr(parser, "parse", slow)
         here.run(KEY)
     assert KEY in here.lying()
     assert here.run() == [(PARTITION, "committed")]
@@ -324,7 +324,7 @@ def test_a_file_that_is_replaced_while_it_is_taken_waits_again(here: Place, monk
 
 
 def test_a_file_that_no_memory_holds_is_not_read(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shape, "LARGEST_BYTES", 100)
+    monkeypatch.setattr(parser, "LARGEST_BYTES", 100)
     here.put(KEY, HEADER + rows(2))
     assert "stays where it is; split it" in here.refused()
     assert here.lying() == [KEY]

@@ -1,9 +1,9 @@
 """Euro foreign exchange reference rates of the European Central Bank."""
 
 import click
-from jobkit import extract, options
+from jobkit import extractor, options
 
-from extract_ecb_fx_rates import source
+from extract_ecb_fx_rates import parser, source
 
 OPTIONS = [
     options.start(),
@@ -19,7 +19,7 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client)
+main = extractor.build(__package__, OPTIONS, build_requests=source.build_requests, build_client=source.build_client, parse=parser.parse)
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,9 @@
 """Daily prices of the whole US market from Massive (formerly Polygon)."""
 
 import click
-from jobkit import extract, options
+from jobkit import extractor, options
 
-from extract_massive_daily_prices import source
+from extract_massive_daily_prices import parser, source
 
 OPTIONS = [
     options.start(),
@@ -20,7 +20,15 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, fetch=source.fetch, answers=source.ANSWERS)
+main = extractor.build(
+    __package__,
+    OPTIONS,
+    build_requests=source.build_requests,
+    build_client=source.build_client,
+    parse=parser.parse,
+    fetch=source.fetch,
+    meanings=source.MEANINGS,
+)
 
 if __name__ == "__main__":
     main()

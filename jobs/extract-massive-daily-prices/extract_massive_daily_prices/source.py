@@ -8,37 +8,37 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from jobkit import extract
+from jobkit import requests
 from jobkit.answers import Meaning
-from jobkit.extract import Ask, first_day
+from jobkit.requests import Request, first_day
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from jobkit.http import Answer, Client
+    from jobkit.http import Client, Response
     from jobkit.lake import Source
 
 BASE_URL = "https://api.massive.com"
 PATH = "/v2/aggs/grouped/locale/us/market/stocks/{day}"
 SATURDAY = 5
 LIMITS, PLANS = "https://github.com/polygon-io/issues/issues/112", "https://massive.com/pricing"
-ANSWERS = (
+MEANINGS = (
     Meaning(200, r""""status"\s*:\s*"NOT_AUTHORIZED"|unknown api key""", "refused", PLANS, "2026-11"),
     Meaning(200, r"""^\s*\{.*"status"\s*:\s*"ERROR"|maximum requests per minute""", "temporary", LIMITS, "2026-11"),
     Meaning(403, "maximum requests per minute", "temporary", LIMITS, "2026-11"),
 )
 
 
-def asks(*, start: date, end: date, lookback_days: int, **_: object) -> list[Ask]:
+def build_requests(*, start: date, end: date, lookback_days: int, **_: object) -> list[Request]:
     """One question per weekday. Raises UsageError on a range that runs backwards."""
     first = first_day(start, end, lookback_days)
     days = (first + timedelta(days=n) for n in range((end - first).days + 1))
     wanted = (("adjusted", "false"), ("include_otc", "false"))
-    return [Ask("massive_daily_prices", (f"date={day}",), PATH.format(day=day), wanted) for day in days if day.weekday() < SATURDAY]
+    return [Request("massive_daily_prices", (f"date={day}",), PATH.format(day=day), wanted) for day in days if day.weekday() < SATURDAY]
 
 
-def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_minute: int, **_: object) -> Client:
+def build_client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_minute: int, **_: object) -> Client:
     """A client with the key that keeps to the plan's limit per minute."""
     from jobkit import secrets  # noqa: PLC0415  describe needs neither
     from jobkit.http import Client, Rate  # noqa: PLC0415
@@ -47,7 +47,7 @@ def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_minu
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(requests_per_minute, 60), headers=headers)
 
 
-def fetch(client: Client, ask: Ask, known: Source | None) -> Answer:
+def fetch(client: Client, request: Request, previous: Source | None) -> Response:
     """The answer. One without results is asked for again: Massive sends those under load too, not only for a closed market."""
-    answer = extract.fetch(client, ask, known)
-    return extract.fetch(client, ask, None) if answer.content and b'"T"' not in answer.content.read() else answer
+    answer = requests.fetch(client, request, previous)
+    return requests.fetch(client, request, None) if answer.content and b'"T"' not in answer.content.read() else answer

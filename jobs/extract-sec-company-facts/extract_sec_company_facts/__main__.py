@@ -1,8 +1,16 @@
 """Reported facts of companies, every filed version, from SEC EDGAR."""
 
-from jobkit import extract, options
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobkit import extractor, options
 
 from extract_sec_company_facts import source
+
+if TYPE_CHECKING:
+    from jobkit.contract import Columns
+    from jobkit.requests import Request
 
 OPTIONS = [
     options.option(
@@ -16,7 +24,23 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, fetch=source.fetch, answers=source.ANSWERS)
+
+def parse(body: bytes, request: Request) -> dict[str, Columns]:
+    """Parse with the parser module, imported at first use: it needs msgspec, and `describe` does not."""
+    from extract_sec_company_facts import parser  # noqa: PLC0415
+
+    return parser.parse(body, request)
+
+
+main = extractor.build(
+    __package__,
+    OPTIONS,
+    build_requests=source.build_requests,
+    build_client=source.build_client,
+    parse=parse,
+    fetch=source.fetch,
+    meanings=source.MEANINGS,
+)
 
 if __name__ == "__main__":
     main()

@@ -1,12 +1,19 @@
 """Tickers and the SEC filers (CIK) behind them."""
 
-from jobkit import extract, options
+from jobkit import extractor, options
 
-from extract_sec_filers import source
+from extract_sec_filers import parser, source
 
 OPTIONS = [options.contact(), options.base_url(source.BASE_URL)]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client, answers=source.ANSWERS)
+main = extractor.build(
+    __package__,
+    OPTIONS,
+    build_requests=source.build_requests,
+    build_client=source.build_client,
+    parse=parser.parse,
+    meanings=source.MEANINGS,
+)
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobkit.answers import Meaning
-from jobkit.extract import Ask
+from jobkit.requests import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,18 +19,18 @@ BASE_URL = "https://www.sec.gov"
 
 FAIR_ACCESS = "https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data"
 TEN_MINUTES_S = 600.0
-ANSWERS = (
+MEANINGS = (
     Meaning(403, "undeclared automated tool", "refused", FAIR_ACCESS, "2025-01"),
     Meaning(403, "request rate threshold|rate limit|too many requests|traffic limit", "temporary", FAIR_ACCESS, "2021-05", TEN_MINUTES_S),
 )
 
 
-def asks(**_: object) -> list[Ask]:
+def build_requests(**_: object) -> list[Request]:
     """The one question there is."""
-    return [Ask("sec_filers", ("file=company_tickers",), "/files/company_tickers.json")]
+    return [Request("sec_filers", ("file=company_tickers",), "/files/company_tickers.json")]
 
 
-def client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:
+def build_client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:
     """A client that names its owner, as SEC demands."""
     from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
 

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobkit import extract
+from jobkit import requests
 from jobkit.answers import Meaning
-from jobkit.extract import Ask, years
+from jobkit.requests import Request, years
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from jobkit.http import Answer, Client
+    from jobkit.http import Client, Response
     from jobkit.lake import Source
 
 BASE_URL = "https://api.tiingo.com"
 LIMITS = "https://www.tiingo.com/documentation/general/overview"
 AN_HOUR_S = 3600.0  # an allowance is by the hour, the day or the month
-ANSWERS = (
+MEANINGS = (
     Meaning(200, "invalid token|supply a token|authentication credentials|do not have permission", "refused", LIMITS, "2026-11"),
     Meaning(
         200, "run over your|request allocation|limits increased", "temporary",
@@ -34,17 +34,17 @@ ANSWERS = (
 )  # fmt: skip
 
 
-def asks(*, tickers: Sequence[str], start: date, end: date, lookback_days: int, **_: object) -> list[Ask]:
+def build_requests(*, tickers: Sequence[str], start: date, end: date, lookback_days: int, **_: object) -> list[Request]:
     """One question per ticker. Raises UsageError on a range that runs backwards."""
     span = years(start, end, lookback_days)
     wanted = (("startDate", f"{span[0]}-01-01"), ("endDate", f"{span[-1]}-12-31"), ("format", "json"), ("resampleFreq", "daily"))
     return [
-        Ask("tiingo_prices", tuple(f"ticker={ticker}/year={year}" for year in span), f"/tiingo/daily/{ticker}/prices", wanted)
+        Request("tiingo_prices", tuple(f"ticker={ticker}/year={year}" for year in span), f"/tiingo/daily/{ticker}/prices", wanted)
         for ticker in dict.fromkeys(tickers)
     ]
 
 
-def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_hour: int, **_: object) -> Client:
+def build_client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_hour: int, **_: object) -> Client:
     """A client with the token that keeps to the plan's hourly limit."""
     from jobkit import secrets  # noqa: PLC0415  describe needs neither
     from jobkit.http import Client, Rate  # noqa: PLC0415
@@ -53,12 +53,12 @@ def client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_hour
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(requests_per_hour, 3600), headers=headers)
 
 
-def fetch(client: Client, ask: Ask, known: Source | None) -> Answer:
+def fetch(client: Client, request: Request, previous: Source | None) -> Response:
     """The answer; an unknown ticker is told as such."""
-    from jobkit.http import MissingError  # noqa: PLC0415
+    from jobkit.http import ResourceNotFoundError  # noqa: PLC0415
 
     try:
-        return extract.fetch(client, ask, known)
-    except MissingError:
-        ticker = ask.path.split("/")[3]
-        raise MissingError(f"Tiingo knows no ticker {ticker}; check its spelling (a share class is written BRK-B)") from None
+        return requests.fetch(client, request, previous)
+    except ResourceNotFoundError:
+        ticker = request.path.split("/")[3]
+        raise ResourceNotFoundError(f"Tiingo knows no ticker {ticker}; check its spelling (a share class is written BRK-B)") from None

@@ -6,13 +6,13 @@ import json
 from fractions import Fraction
 
 import pytest
+from extract_tiingo_prices.parser import parse
 from extract_tiingo_prices.ratio import split_ratio
-from extract_tiingo_prices.shape import shape
 from jobkit import contract
-from jobkit.extract import Ask
-from jobkit.extract import contract as rules
+from jobkit.contract import load_packaged
+from jobkit.requests import Request
 
-ASK = Ask("tiingo_prices", ("ticker=ZZT/year=2013",), "/")
+REQUEST = Request("tiingo_prices", ("ticker=ZZT/year=2013",), "/")
 BAR = {"close": 10.0, "high": 10.5, "low": 9.5, "open": 10.0, "volume": 1000, "adjClose": 10.0, "divCash": 0.0, "splitFactor": 1.0}
 
 
@@ -59,9 +59,9 @@ def test_a_ratio_of_thousands_of_digits_is_read_in_time_and_fits_64_bits() -> No
 
 def test_only_a_day_with_a_split_has_a_fraction() -> None:
     days = [{"date": f"2013-06-0{day}T00:00:00.000Z", **BAR, "splitFactor": ratio} for day, ratio in ((3, 1.0), (4, 1 / 30), (5, 4))]
-    columns = shape(json.dumps(days).encode(), ASK)["ticker=ZZT/year=2013"]
+    columns = parse(json.dumps(days).encode(), REQUEST)["ticker=ZZT/year=2013"]
     assert (columns["split_to"], columns["split_from"]) == ([None, "1", "4"], [None, "30", "1"])
-    assert "split_to" not in shape(json.dumps(days[:1]).encode(), ASK)["ticker=ZZT/year=2013"]
+    assert "split_to" not in parse(json.dumps(days[:1]).encode(), REQUEST)["ticker=ZZT/year=2013"]
 
 
 def test_endless_decimals_are_kept_and_a_price_of_another_scale_is_not() -> None:
@@ -71,8 +71,8 @@ def test_endless_decimals_are_kept_and_a_price_of_another_scale_is_not() -> None
         *({"date": f"2013-06-{day:02}T00:00:00.000Z", **BAR} for day in range(5, 28)),
         {"date": "2013-06-28T00:00:00.000Z", **BAR, "close": 9.99123456},
     ]
-    columns = shape(json.dumps(days).encode(), ASK)["ticker=ZZT/year=2013"]
-    good = contract.validate(rules("extract_tiingo_prices", "tiingo_prices"), columns)
+    columns = parse(json.dumps(days).encode(), REQUEST)["ticker=ZZT/year=2013"]
+    good = contract.validate(load_packaged("extract_tiingo_prices", "tiingo_prices"), columns)
     assert good.table.num_rows == 25
     assert [str(good.table[name][0].as_py()) for name in ("splitFactor", "divCash")] == ["0.03333333", "0.666667"]
     assert str(good.table["close"][1].as_py()) == "9.990000"

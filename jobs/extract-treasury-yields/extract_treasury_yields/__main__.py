@@ -1,8 +1,8 @@
 """US Treasury par yield curve rates."""
 
-from jobkit import extract, options
+from jobkit import extractor, options
 
-from extract_treasury_yields import source
+from extract_treasury_yields import parser, source
 
 OPTIONS = [
     options.start(),
@@ -11,7 +11,7 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extract.build(__package__, OPTIONS, asks=source.asks, client=source.client)
+main = extractor.build(__package__, OPTIONS, build_requests=source.build_requests, build_client=source.build_client, parse=parser.parse)
 
 if __name__ == "__main__":
     main()

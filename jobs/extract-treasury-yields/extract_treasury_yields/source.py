@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobkit.extract import Ask, years
+from jobkit.requests import Request, years
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,17 +19,17 @@ BASE_URL = "https://home.treasury.gov"
 PATH = "/resource-center/data-chart-center/interest-rates/daily-treasury-rates.csv/{year}/all"
 
 
-def asks(*, start: date, end: date, lookback_days: int, **_: object) -> list[Ask]:
+def build_requests(*, start: date, end: date, lookback_days: int, **_: object) -> list[Request]:
     """One question a year. Raises UsageError on a range that runs backwards."""
-    return [_ask(str(year)) for year in years(start, end, lookback_days)]
+    return [_build_request(str(year)) for year in years(start, end, lookback_days)]
 
 
-def _ask(year: str) -> Ask:
+def _build_request(year: str) -> Request:
     wanted = (("type", "daily_treasury_yield_curve"), ("field_tdr_date_value", year), ("page", ""), ("_format", "csv"))
-    return Ask("treasury_par_yields", (f"year={year}",), PATH.format(year=year), wanted)
+    return Request("treasury_par_yields", (f"year={year}",), PATH.format(year=year), wanted)
 
 
-def client(hosts: Sequence[str], *, base_url: str, **_: object) -> Client:
+def build_client(hosts: Sequence[str], *, base_url: str, **_: object) -> Client:
     """A client that accepts CSV only."""
     from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
 

@@ -234,6 +234,15 @@ def load(path: Path) -> Contract:
         raise BadDataError(f"{path} is not a contract this version can read: {error}") from None
 
 
+def load_packaged(package: str, dataset: str) -> Contract:
+    """Read the contract of a dataset from <dataset>.odcs.yaml in an extractor's package. Raises BadDataError as `load` does."""
+    from importlib import resources  # noqa: PLC0415  describe reads no contract
+    from pathlib import Path  # noqa: PLC0415
+
+    with resources.as_file(resources.files(package) / f"{dataset}.odcs.yaml") as path:
+        return load(Path(path))
+
+
 def differences(dataset: Contract, layout: Contract) -> list[str]:
     """How a contract of one bank's files differs from that of the dataset which they fill, where it may not."""
     found = [name for name in ("key", "leaf", "partition", "classification") if getattr(dataset, name) != getattr(layout, name)]

@@ -1,8 +1,7 @@
-"""What every extractor does around its own two parts: ask, shape, hold against the contract, commit."""
+"""Run an extractor: request, response, parse, validate, commit, record. The extractor supplies the requests, the client and the parser."""
 
 from __future__ import annotations
 
-import importlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jobkit import changes, redaction, secrets
 from jobkit import contract as contracts
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
-from jobkit.extract import contract, partitions
 from jobkit.lake import Commit, CommitDraft, Lake, PartitionState, Source, SourceMetadata
+from jobkit.requests import list_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,168 +19,225 @@ if TYPE_CHECKING:
     from jobkit.command import Job
     from jobkit.contract import Columns, Contract, ValidationResult
     from jobkit.errors import JobError
-    from jobkit.extract import Ask, Extractor
-    from jobkit.http import Answer, Client
+    from jobkit.http import Client, Response
+    from jobkit.requests import Extractor, Request
 
-    Answered = tuple[Ask, list[PartitionState], Answer | None]
+MAX_IN_FLIGHT = 4  # requests under way at once; the client keeps the vendor's rate whatever this is
+MAX_STATE_READS = 8  # partitions read from the lake at once
+MAX_LOGGED_WARNINGS = 5
 
-MAX_IN_FLIGHT = 4  # questions under way at once; the client's rate holds whatever this is
-LOOKS = 8  # partitions looked at in the lake at once
 
-
-class ShrunkenAnswerError(TemporaryError):
-    """An answer leaves out rows that the lake holds: cut short or withdrawn, which only time or a person can tell."""
+class ShrunkenResponseError(TemporaryError):
+    """A response lacks rows that the lake has: it was cut short or rows were withdrawn, which only time or a person can tell."""
 
 
 class ShrunkenReplayError(BadDataError):
-    """Today's parser and contract make fewer rows of the kept bytes than were made of them before."""
+    """Today's parser and contract make fewer rows of the stored bytes than were committed before."""
 
 
-class Fill(NamedTuple):
-    """What filling partitions works with."""
+class Extraction(NamedTuple):
+    """One run of an extractor. `contracts` has the contract of each dataset."""
 
     job: Job
     lake: Lake
     extractor: Extractor
+    contracts: dict[str, Contract]
     allow_shrinking: bool
 
 
-def run(job: Job, extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool, allow_shrinking: bool = False) -> None:
-    """Fill the partitions of all questions, each committed on its own. A refusal of one does not keep the others out; it is raised last."""
-    fill = Fill(job, Lake(lake), extractor, allow_shrinking)
-    rules = {dataset: contract(extractor.package, dataset) for dataset in {ask.dataset for ask in asks}}
-    failures: list[JobError] = []
-    if replay:
-        for done, ask in enumerate(asks, 1):
-            failures += _replay(fill, ask, rules[ask.dataset])
-            job.progress(done, len(asks), ask.dataset)
-    else:
-        with extractor.client() as client:
-            for done, (ask, states, answer) in enumerate(_answers(extractor, client, asks, fill.lake), 1):
-                if answer and answer.content is None:
-                    for state in states:
-                        tell(job, state.head, committed=False)
-                else:
-                    failures += _fill(fill, ask, states, answer, rules[ask.dataset])
-                job.progress(done, len(asks), f"{ask.dataset} {ask.partitions[-1]}")
+class Fetched(NamedTuple):
+    """A request, what the lake has of its partitions, and the response; None if the vendor has no data for a lookback request."""
+
+    request: Request
+    states: list[PartitionState]
+    response: Response | None
+
+
+class Outcome(NamedTuple):
+    """What became of a partition: its newest commit, whether this run made it, and details for the receipt."""
+
+    commit: Commit
+    is_new: bool
+    details: dict[str, Any]
+
+
+def run(job: Job, extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool, allow_shrinking: bool = False) -> None:
+    """Extract the partitions of all requests, each committed on its own.
+
+    A partition that fails does not stop the others; the first error is raised at the end. With `replay`, the stored bytes are parsed again
+    and nothing is fetched.
+    """
+    datasets = {request.dataset for request in requests}
+    rules = {dataset: contracts.load_packaged(extractor.package, dataset) for dataset in datasets}
+    extraction = Extraction(job, Lake(lake), extractor, rules, allow_shrinking)
+    failures = [error for errors in (_replay_all if replay else _extract_all)(extraction, requests) for error in errors]
     if failures:
         first, others = failures[0], len(failures) - 1
         raise type(first)(str(first) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
 
 
-def check(extractor: Extractor, asks: Sequence[Ask], *, lake: str, replay: bool) -> None:
-    """Nothing, when the contracts read, the lake may be written and the vendor would answer the first question."""
+def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool) -> None:
+    """Check that the contracts can be read, that the lake can be written, and that the vendor answers the first request."""
     store = Lake(lake).store
-    for dataset in {ask.dataset for ask in asks}:
-        contract(extractor.package, dataset)
-        store.put(f"raw/{dataset}/_check", b"written by the verb check\n")  # where the job may write, and nowhere else
-    if not replay and asks:
+    for dataset in {request.dataset for request in requests}:
+        contracts.load_packaged(extractor.package, dataset)
+        store.put(f"raw/{dataset}/_check", b"written by the verb check\n")  # the job may write here, and nowhere else
+    if not replay and requests:
         with extractor.client() as client:
-            client.reach(asks[0].path, asks[0].params)
+            client.probe(requests[0].path, requests[0].params)
 
 
-def plan(asks: Sequence[Ask], *, lake: str) -> list[dict[str, Any]]:
-    """The partitions that would be asked for, and what the lake holds of them: nothing where the newest commit is damaged."""
+def plan(requests: Sequence[Request], *, lake: str) -> list[dict[str, Any]]:
+    """List the partitions that `run` would request, each with the number of its newest commit; None if there is none or it is damaged."""
+    partitions = ((request, partition) for request in requests for partition in request.partitions)
     store = Lake(lake)
-    states = ((ask, partition, store.read_state(ask.dataset, partition)) for ask in asks for partition in ask.partitions)
     return [
         {
-            "dataset": ask.dataset,
+            "dataset": request.dataset,
             "partition": partition,
-            "asks": ask.path,
-            "commit": state.latest_number if state.head and not state.problem else None,
+            "asks": request.path,
+            "commit": store.read_state(request.dataset, partition).intact_number,
         }
-        for ask, partition, state in states
+        for request, partition in partitions
     ]
 
 
-def _answers(extractor: Extractor, client: Client, asks: Sequence[Ask], lake: Lake) -> Iterator[Answered]:
-    """Each question, what the lake holds of its partitions and the answer; in order, a few under way at once.
+def _extract_all(extraction: Extraction, requests: Sequence[Request]) -> Iterator[list[JobError]]:
+    """Fetch and process each request; yield the errors of its partitions."""
+    with extraction.extractor.client() as client:
+        for done, fetched in enumerate(_fetch_all(extraction, client, requests), 1):
+            yield _extract(extraction, fetched)
+            extraction.job.progress(done, len(requests), f"{fetched.request.dataset} {fetched.request.partitions[-1]}")
 
-    The answer is None where the vendor knows nothing of a request that only states back.
-    """
-    from jobkit.http import MissingError  # noqa: PLC0415  describe needs no network
 
-    looking = ThreadPoolExecutor(LOOKS)
+def _replay_all(extraction: Extraction, requests: Sequence[Request]) -> Iterator[list[JobError]]:
+    """Parse the stored bytes of each request again; yield the errors of its partitions."""
+    for done, request in enumerate(requests, 1):
+        yield _replay(extraction, request)
+        extraction.job.progress(done, len(requests), request.dataset)
 
-    def answer(ask: Ask) -> Answered:
-        states = list(looking.map(lambda partition: lake.read_state(ask.dataset, partition), ask.partitions))
-        known = _known(states, client.url(ask.path, ask.params).removeprefix(client.base_url))
-        if known and not all(looking.map(lambda state: _is_intact(lake, state), states)):
-            known = None  # the vendor has to send everything, so that what is damaged can be rewritten
+
+def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
+    """Parse a response, then validate, commit and record each of its partitions. Returns the errors of those that failed."""
+    request, states, response = fetched
+    if response and response.content is None:
+        for state in states:
+            record_unchanged(extraction.job, state.head)
+        return []
+    parsed = _parse(extraction, request, response)
+    store_source = _source_writer(extraction, request, response)
+    failures: list[JobError] = []
+    for partition, state in zip(request.partitions, states, strict=True):
         try:
-            return ask, states, extractor.fetch(client, ask, known)
-        except MissingError:
-            if not partitions([ask]) <= extractor.lookback:
-                raise
-            return ask, states, None
+            columns = parsed.pop(partition) if partition in parsed else _withdraw(extraction, request.dataset, partition, state)
+            if columns is not None:
+                _store(extraction, request.dataset, partition, columns, store_source, _shrunken_response, state)
+        except (ShrunkenResponseError, DamagedError) as error:
+            failures.append(_record_failure(extraction.job, request.dataset, partition, error))
+    return failures
 
-    pool = ThreadPoolExecutor(MAX_IN_FLIGHT)
-    waiting: deque[Future[Answered]] = deque()
+
+def _store(
+    extraction: Extraction,
+    dataset: str,
+    partition: str,
+    columns: Columns,
+    store_source: Callable[[], tuple[Source, ...]],
+    shrunken: Callable[[str], JobError],
+    state: PartitionState,
+) -> None:
+    """Validate, commit and record one partition."""
+    job, lake, _, rules, allow_shrinking = extraction
+    result = contracts.validate(rules[dataset], columns)
+    outcome = commit(
+        job, lake, rules[dataset], partition, result, store_source, shrunken=shrunken, allow_shrinking=allow_shrinking, state=state
+    )
+    record(job, outcome)
+
+
+def _fetch_all(extraction: Extraction, client: Client, requests: Sequence[Request]) -> Iterator[Fetched]:
+    """Fetch the requests, up to MAX_IN_FLIGHT at once; yield the responses in the order of the requests."""
+    readers, fetchers = ThreadPoolExecutor(MAX_STATE_READS), ThreadPoolExecutor(MAX_IN_FLIGHT)
+    in_flight: deque[Future[Fetched]] = deque()
     try:
-        for ask in asks:
-            waiting.append(pool.submit(answer, ask))
-            if len(waiting) > MAX_IN_FLIGHT:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for request in requests:
+            in_flight.append(fetchers.submit(_fetch, extraction, client, request, readers))
+            if len(in_flight) > MAX_IN_FLIGHT:
+                yield in_flight.popleft().result()
+        while in_flight:
+            yield in_flight.popleft().result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        looking.shutdown(wait=False, cancel_futures=True)
+        fetchers.shutdown(wait=False, cancel_futures=True)
+        readers.shutdown(wait=False, cancel_futures=True)
 
 
-def _known(states: list[PartitionState], question: str) -> Source | None:
-    """The one answer to this very question that all its partitions were made from; only then may the vendor say `unchanged`."""
+def _fetch(extraction: Extraction, client: Client, request: Request, readers: ThreadPoolExecutor) -> Fetched:
+    """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact."""
+    from jobkit.http import ResourceNotFoundError  # noqa: PLC0415  describe needs no network
+
+    lake, extractor = extraction.lake, extraction.extractor
+    states = list(readers.map(lambda partition: lake.read_state(request.dataset, partition), request.partitions))
+    previous = _find_previous(states, client.url(request.path, request.params).removeprefix(client.base_url))
+    if previous and not all(readers.map(lambda state: _is_intact(lake, state), states)):
+        previous = None  # the vendor has to send everything again, so that the damaged files can be rewritten
+    try:
+        return Fetched(request, states, extractor.fetch(client, request, previous))
+    except ResourceNotFoundError:
+        if not list_partitions([request]) <= extractor.lookback:
+            raise
+        return Fetched(request, states, None)
+
+
+def _find_previous(states: list[PartitionState], path: str) -> Source | None:
+    """Return the one response to this very request that all partitions were made from; only then may the vendor say `unchanged`."""
     sources = {state.head.source[-1] if state.head and state.head.source and not state.problem else None for state in states}
     source = sources.pop() if len(sources) == 1 else None
-    return source if source and (source.etag or source.last_modified) and source.url.endswith(question) else None
+    return source if source and (source.etag or source.last_modified) and source.url.endswith(path) else None
 
 
 def _is_intact(lake: Lake, state: PartitionState) -> bool:
     return state.head is not None and not any(lake.find_problem(file) for file in state.head.files)
 
 
-def _fill(fill: Fill, ask: Ask, states: list[PartitionState], answer: Answer | None, rules: Contract) -> list[JobError]:
-    """Commit an answer's partitions; none where there is no answer. Gives why some are refused."""
-    shaped = _parsed(fill.extractor.package, answer, ask) if answer else {}  # the bytes are gone before the rows are typed
+def _parse(extraction: Extraction, request: Request, response: Response | None) -> dict[str, Columns]:
+    """Parse a response, if there is one. Raises BadDataError if it contains the secret that was sent."""
+    if response is None:
+        return {}
+    body = response.body or b""
+    secrets.refuse_echo(body, f"{request.path} for {request.dataset}")
+    return extraction.extractor.parse(body, request)
+
+
+def _source_writer(extraction: Extraction, request: Request, response: Response | None) -> Callable[[], tuple[Source, ...]]:
+    """Return a function that stores the response's bytes in the lake, once, when the first partition is committed."""
 
     @cache
-    def keep() -> tuple[Source, ...]:
-        if answer is None:
+    def store_source() -> tuple[Source, ...]:
+        if response is None:
             return ()
-        about = SourceMetadata(*map(redaction.clean, (answer.url, answer.media_type, answer.etag, answer.last_modified)))
-        return (fill.lake.store_source(ask.dataset, answer.body or b"", about),)
+        texts = (response.url, response.media_type, response.etag, response.last_modified)
+        metadata = SourceMetadata(*map(redaction.clean, texts))
+        return (extraction.lake.store_source(request.dataset, response.body or b"", metadata),)
 
-    failures: list[JobError] = []
-    for partition, state in zip(ask.partitions, states, strict=True):
-        try:
-            columns = shaped.pop(partition) if partition in shaped else _withdrawn(fill, rules, partition, state)
-            if columns is not None:
-                good = contracts.validate(rules, columns)
-                commit(
-                    fill.job, fill.lake, rules, partition, good, keep,
-                    refuse=_refuse_answer, allow_shrinking=fill.allow_shrinking, state=state,
-                )  # fmt: skip
-        except (ShrunkenAnswerError, DamagedError) as error:
-            failures.append(_failed(fill.job, rules.dataset, partition, error))
-    return failures
+    return store_source
 
 
-def _withdrawn(fill: Fill, rules: Contract, partition: str, state: PartitionState) -> Columns | None:
-    """What becomes of a partition that an answer has nothing of: no rows where the lake has some and they may go, else None.
+def _withdraw(extraction: Extraction, dataset: str, partition: str, state: PartitionState) -> Columns | None:
+    """Decide about a partition for which the response has no data: no rows if shrinking is allowed, else None, and it is skipped.
 
-    Rows of a partition that is only looked back at stay in any case. Raises DamagedError where the lake's own newest commit is damaged.
+    The rows of a lookback partition always stay. Raises DamagedError if the partition's newest commit is damaged.
     """
+    job = extraction.job
     if state.problem:
         raise DamagedError(f"{state.problem}; the vendor has no data for {partition}")
-    held = state.head.data.rows if state.head else 0
-    if held and fill.allow_shrinking and (rules.dataset, partition) not in fill.extractor.lookback:
-        return _no_rows(rules)
+    rows = state.head.data.rows if state.head else 0
+    if rows and extraction.allow_shrinking and (dataset, partition) not in extraction.extractor.lookback:
+        return _no_rows(extraction.contracts[dataset])
     reason = "the vendor has no data for it"
-    if state.head and held:
-        reason += f" any more; the lake keeps the {held:,} rows of commit {state.head.number}, --allow-shrinking closes them"
-        fill.job.log.warning("withdrawn", extra={"dataset": rules.dataset, "partition": partition, "rows": held, "reason": reason})
-    fill.job.outcome(rules.dataset, partition, "skipped", reason=reason)
+    if state.head and rows:
+        reason += f" any more; the lake keeps the {rows:,} rows of commit {state.head.number}, --allow-shrinking closes them"
+        job.log.warning("withdrawn", extra={"dataset": dataset, "partition": partition, "rows": rows, "reason": reason})
+    job.outcome(dataset, partition, "skipped", reason=reason)
     return None
 
 
@@ -189,59 +245,42 @@ def _no_rows(rules: Contract) -> Columns:
     return {field.name: [] for field in rules.fields}
 
 
-def _refuse_answer(told: str) -> JobError:
-    return ShrunkenAnswerError(f"{told}; try again later, or run once with --allow-shrinking if the vendor is right")
+def _shrunken_response(problem: str) -> JobError:
+    return ShrunkenResponseError(f"{problem}; try again later, or run once with --allow-shrinking if the vendor is right")
 
 
-def _refuse_replay(told: str) -> JobError:
-    return ShrunkenReplayError(f"{told}; look at parser and contract, or run once with --allow-shrinking if that is right")
+def _shrunken_replay(problem: str) -> JobError:
+    return ShrunkenReplayError(f"{problem}; check parser and contract, or run once with --allow-shrinking if this is right")
 
 
-def _failed(job: Job, dataset: str, partition: str, error: JobError) -> JobError:
-    job.log.warning("partition failed", extra={"dataset": dataset, "partition": partition, "reason": str(error)})
-    job.outcome(dataset, partition, "failed", reason=str(error))
-    return error
-
-
-def _parsed(package: str, answer: Answer, ask: Ask) -> dict[str, Columns]:
-    """An answer as `_shaped` has it, read once. Raises BadDataError where it holds the secret that was sent."""
-    body = answer.body or b""
-    secrets.refuse_echo(body, f"{ask.path} for {ask.dataset}")
-    return _shaped(package, body, ask)
-
-
-def _shaped(package: str, body: bytes, ask: Ask) -> dict[str, Columns]:
-    """The vendor's bytes as columns by partition, without those for which it has no data; by the extractor's own module for it."""
-    shaped: dict[str, Columns] = importlib.import_module(f"{package}.shape").shape(body, ask)
-    return shaped
-
-
-def _replay(fill: Fill, ask: Ask, rules: Contract) -> list[JobError]:
-    """Shape the kept bytes of each partition again. Gives why some are refused. Raises UsageError where none were kept."""
+def _replay(extraction: Extraction, request: Request) -> list[JobError]:
+    """Parse, validate, commit and record the stored bytes of each partition again. Returns the errors of those that failed."""
     failures: list[JobError] = []
-    for partition in ask.partitions:
-        state = fill.lake.read_state(ask.dataset, partition)
-        if not state.latest_number and (ask.dataset, partition) in fill.extractor.lookback:
+    for partition in request.partitions:
+        state = extraction.lake.read_state(request.dataset, partition)
+        if not state.latest_number and (request.dataset, partition) in extraction.extractor.lookback:
             continue
         try:
-            _replay_one(fill, ask, rules, partition, state)
+            _replay_partition(extraction, request, partition, state)
         except BadDataError as error:
-            failures.append(_failed(fill.job, rules.dataset, partition, error))
+            failures.append(_record_failure(extraction.job, request.dataset, partition, error))
     return failures
 
 
-def _replay_one(fill: Fill, ask: Ask, rules: Contract, partition: str, state: PartitionState) -> None:
-    if state.problem:  # an older commit's bytes would bring back what was known before
+def _replay_partition(extraction: Extraction, request: Request, partition: str, state: PartitionState) -> None:
+    """Parse one partition's stored bytes again.
+
+    Raises UsageError if it was never extracted, DamagedError if its newest commit is damaged.
+    """
+    dataset, lake = request.dataset, extraction.lake
+    if state.problem:  # the bytes of an older commit would bring back what was known then
         raise DamagedError(f"{state.problem}; --replay has nothing newer to read")
     head = state.head
     if head is None:
-        raise UsageError(f"nothing to replay for {ask.dataset}/{partition}: it was never extracted; run without --replay first")
-    shaped = _shaped(fill.extractor.package, fill.lake.read(head.source[-1]), ask)
-    good = contracts.validate(rules, shaped[partition] if partition in shaped else _no_rows(rules))
-    commit(
-        fill.job, fill.lake, rules, partition, good, lambda: fill.lake.check_sources(head.source),
-        refuse=_refuse_replay, allow_shrinking=fill.allow_shrinking, state=state,
-    )  # fmt: skip
+        raise UsageError(f"nothing to replay for {dataset}/{partition}: it was never extracted; run without --replay first")
+    parsed = extraction.extractor.parse(lake.read(head.source[-1]), request)
+    columns = parsed[partition] if partition in parsed else _no_rows(extraction.contracts[dataset])
+    _store(extraction, dataset, partition, columns, lambda: lake.check_sources(head.source), _shrunken_replay, state)
 
 
 def commit(
@@ -249,30 +288,30 @@ def commit(
     lake: Lake,
     rules: Contract,
     partition: str,
-    good: ValidationResult,
-    source: Callable[[], tuple[Source, ...]],
+    result: ValidationResult,
+    store_source: Callable[[], tuple[Source, ...]],
     *,
-    refuse: Callable[[str], JobError],
+    shrunken: Callable[[str], JobError],
     allow_shrinking: bool,
     state: PartitionState | None = None,
-) -> None:
-    """Make what keeps the contract the partition, with what does not in quarantine; the receipt says what became of it.
+) -> Outcome:
+    """Commit the valid rows of a partition and quarantine the others.
 
-    `source` keeps the bytes that the rows come from; called only where there is something new. Where more of the rows held are missing
-    than the contract allows, nothing is committed and what `refuse` makes of a sentence is raised, unless shrinking is allowed.
+    `store_source` stores the bytes that the rows come from; it is called only if there is something new. If more rows of the newest commit
+    are missing than the contract allows, nothing is committed and the error that `shrunken` makes is raised, unless shrinking is allowed.
     """
-    for warning in good.warnings[:5]:
+    for warning in result.warnings[:MAX_LOGGED_WARNINGS]:
         job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
-    draft = build_draft(good, source, key=rules.key, leaf=rules.leaf, writer={"job": job.name, "version": job.version})
+    draft = build_draft(result, store_source, key=rules.key, leaf=rules.leaf, writer={"job": job.name, "version": job.version})
     change = changes.Change(draft.rows, 0, 0)
 
     def review(head: Commit) -> None:
         nonlocal change
-        change = measure_change(lake, rules, good, head, refuse=refuse, allow_shrinking=allow_shrinking)
+        change = measure_change(lake, rules, result, head, shrunken=shrunken, allow_shrinking=allow_shrinking)
 
     state, repaired = state or lake.read_state(rules.dataset, partition), len(lake.repaired)
     made, is_new = lake.commit(rules.dataset, partition, draft, state=state, review=review)
-    counts = {"dropped": good.dropped, "warnings": len(good.warnings)}
+    counts = {"dropped": result.dropped, "warnings": len(result.warnings)}
     details: dict[str, Any] = {name: count for name, count in counts.items() if count}
     if is_new:
         details |= {"rows_added": change.added, "rows_closed": change.closed}
@@ -281,58 +320,71 @@ def commit(
         details["repaired"] = lake.repaired[repaired:]
     if is_new and state.problem:
         details["healed"] = state.problem
-    tell(job, made, committed=is_new, **details)
+    return Outcome(made, is_new, details)
 
 
 def build_draft(
-    good: ValidationResult, source: Callable[[], tuple[Source, ...]], *, key: tuple[str, ...], leaf: str, writer: dict[str, str]
+    result: ValidationResult, store_source: Callable[[], tuple[Source, ...]], *, key: tuple[str, ...], leaf: str, writer: dict[str, str]
 ) -> CommitDraft:
-    """Rows that keep a contract, and those in quarantine, as the Parquet files of a commit."""
-    bad = good.quarantine
+    """Encode the valid and the quarantined rows as the Parquet files of a commit."""
+    bad = result.quarantine
     return CommitDraft(
-        data=contracts.parquet(good.table),
-        rows=good.table.num_rows,
+        data=contracts.parquet(result.table),
+        rows=result.table.num_rows,
         quarantine=contracts.parquet(bad) if bad else None,
         quarantined=bad.num_rows if bad else 0,
-        source=source,
+        source=store_source,
         key=key,
         leaf=leaf,
         writer=writer,
-        dropped=good.dropped,
+        dropped=result.dropped,
     )
 
 
 def measure_change(
-    lake: Lake, rules: Contract, good: ValidationResult, head: Commit, *, refuse: Callable[[str], JobError], allow_shrinking: bool
+    lake: Lake, rules: Contract, result: ValidationResult, head: Commit, *, shrunken: Callable[[str], JobError], allow_shrinking: bool
 ) -> changes.Change:
-    """What the rows would change of a commit. Raises what `refuse` makes of a sentence as `commit` does."""
-    change = changes.measure(lake, head, good, rules.key)
+    """Compare the rows with those of a commit. Raises the error that `shrunken` makes, as `commit` does."""
+    change = changes.measure(lake, head, result, rules.key)
     if change.missing > rules.max_missing_rows * head.data.rows and not allow_shrinking:
-        raise refuse(
+        raise shrunken(
             f"{head.dataset}/{head.partition}: {change.missing:,} of the {head.data.rows:,} rows of commit {head.number} are missing from "
-            f"what came, which has {good.table.num_rows:,}; nothing was committed and they stay"
+            f"what came, which has {result.table.num_rows:,}; nothing was committed and they stay"
         )
     return change
 
 
 def _warn_missing(job: Job, made: Commit, change: changes.Change) -> None:
     if change.missing:
-        told = {"dataset": made.dataset, "partition": made.partition, "commit": made.number, "rows": change.missing}
-        job.log.warning("rows closed that were not sent again", extra=told)
+        fields = {"dataset": made.dataset, "partition": made.partition, "commit": made.number, "rows": change.missing}
+        job.log.warning("rows closed that were not sent again", extra=fields)
 
 
-def tell(job: Job, commit: Commit | None, *, committed: bool, **details: Any) -> None:  # noqa: ANN401  free JSON
-    """Say in the receipt what became of the commit's partition."""
-    if commit is None:  # a vendor that says `unchanged` of what we never had
-        raise UsageError("the vendor says nothing changed, but the lake holds nothing; run again")
+def record(job: Job, outcome: Outcome) -> None:
+    """Record the outcome of a partition in the receipt."""
+    commit = outcome.commit
     job.outcome(
         commit.dataset,
         commit.partition,
-        "committed" if committed else "unchanged",
+        "committed" if outcome.is_new else "unchanged",
         rows=commit.data.rows,
         bytes=commit.data.bytes,
         sha256=commit.data.sha256,
         quarantined=commit.quarantine.rows if commit.quarantine else 0,
         commit=commit.number,
-        **details,
+        **outcome.details,
     )
+
+
+def record_unchanged(job: Job, head: Commit | None) -> None:
+    """Record in the receipt that a partition is as its newest commit. Raises UsageError if the lake has no commit of it."""
+    if head is None:
+        raise UsageError("the vendor says nothing changed, but the lake has no commit of the partition; run again")
+    record(job, Outcome(head, is_new=False, details={}))
+
+
+def _record_failure(job: Job, dataset: str, partition: str, error: JobError) -> JobError:
+    """Log the error of a partition and record it in the receipt; returns the error."""
+    job.log.warning("partition failed", extra={"dataset": dataset, "partition": partition, "reason": str(error)})
+    job.outcome(dataset, partition, "failed", reason=str(error))
+    return error

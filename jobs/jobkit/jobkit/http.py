@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jobkit.lake import Source
     from jobkit.network import Host
 
-__all__ = ["Answer", "Client", "MissingError", "Rate", "RetryableError"]
+__all__ = ["Client", "Rate", "ResourceNotFoundError", "Response", "RetryableError"]
 
 MAX_BODY_BYTES = 8 << 20  # for a client that is told no other limit
 MAX_WAIT_S = 90.0
@@ -48,7 +48,7 @@ class Rate(NamedTuple):
     per_s: float
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A vendor's answer: its content, or None where nothing changed since what we know. `date` is when the vendor says it answered."""
 
     content: Body | None
@@ -64,7 +64,7 @@ class Answer(NamedTuple):
         return None if self.content is None else self.content.read()
 
 
-class MissingError(UsageError):
+class ResourceNotFoundError(UsageError):
     """The vendor knows nothing by this name (404)."""
 
 
@@ -104,29 +104,27 @@ class Client:
         self._closed = True
         self._client.close()
 
-    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Answer:
-        """The answer to a GET, retried while that may help.
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Response:
+        """Send a GET and return the response, retrying while that may help.
 
-        Raises MissingError on 404, RefusedError on 401 and 403, BadDataError on an answer that cannot be right, RetryableError after too
-        many tries; where the vendor's own words mean something else, what they mean.
+        Raises ResourceNotFoundError on 404, RefusedError on 401 and 403, BadDataError on a response that cannot be right, RetryableError
+        after too many tries. If the vendor's own words mean something else, the error is what they mean.
         """
         import stamina  # noqa: PLC0415
 
-        def patience(error: Exception) -> bool | float:
+        def retry(error: Exception) -> bool | float:
             if self._closed or not isinstance(error, RetryableError) or (error.wait_s or 0) > min(MAX_WAIT_S, self.retry_timeout_s):
                 return False
             return True if error.wait_s is None else error.wait_s
 
         url = self.url(path, params)
         tries = TRIES if self.retry_timeout_s else 1
-        for attempt in stamina.retry_context(
-            on=patience, attempts=tries, timeout=self.retry_timeout_s or None, wait_initial=0.5, wait_max=20
-        ):
+        for attempt in stamina.retry_context(on=retry, attempts=tries, timeout=self.retry_timeout_s or None, wait_initial=0.5, wait_max=20):
             with attempt, failpoints.around("request"):
                 return self._once(url, known)
         raise AssertionError  # pragma: no cover  the loop returns or raises
 
-    def reach(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
+    def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
         """Nothing, when the vendor would answer this; the body is not read."""
         with self._sent(self.url(path, params), {}) as response:
             self._judge(response)
@@ -135,7 +133,7 @@ class Client:
         """The whole URL of a question."""
         return self.base_url + path + (f"?{urlencode(params)}" if params else "")
 
-    def _once(self, url: str, known: Source | None) -> Answer:
+    def _once(self, url: str, known: Source | None) -> Response:
         stored = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified} if known else {}
         validators = {name: value for name, text in stored.items() if (value := headers.validator(text))}
         with self._sent(url, validators) as response:
@@ -146,13 +144,13 @@ class Client:
             if response.status_code == 304:  # noqa: PLR2004
                 if not validators:
                     raise RetryableError(f"{_where(response)} says that nothing changed (304), and was not asked that; try again later")
-                return Answer(None, url, media, etag, modified, date)
+                return Response(None, url, media, etag, modified, date)
             self._judge(response)
             content = bodies.receive(response, _where(response), limit=self.max_body_bytes, media=media)
             if (told := self._requests.progress.body_bytes - _stated(response)) > 0:
                 raise RetryableError(f"{_where(response)} sent {told:,.0f} bytes more than its Content-Length says; try again later")
             self._hear(response, content, media)
-            return Answer(content, url, media, etag, modified, date)
+            return Response(content, url, media, etag, modified, date)
 
     @contextmanager
     def _sent(self, url: str, fields: dict[str, str]) -> Iterator[httpx2.Response]:
@@ -252,7 +250,7 @@ class Client:
                 raise RetryableError(f"{where} asks us to wait ({status}): {said}; try again later", wait_s)
             raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
         if status in (404, 410):
-            raise MissingError(f"{where} does not exist ({status}): {said}")
+            raise ResourceNotFoundError(f"{where} does not exist ({status}): {said}")
         if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004
             raise RetryableError(f"{where} is busy ({status}): {said}; try again later", wait_s)
         if status < 400 and status != 200:  # noqa: PLR2004
@@ -291,7 +289,7 @@ class Client:
                 f"{where} asks us to wait ({status}): {said}; try again later", meaning.wait_s if wait_s is None else wait_s
             )
         if meaning.means == "missing":
-            raise MissingError(f"{where} does not exist ({status}): {said}")
+            raise ResourceNotFoundError(f"{where} does not exist ({status}): {said}")
         raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from jobkit import interruption, secrets, urls
+from jobkit import interruption, logs, secrets, urls
 from jobkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from click import Context, Parameter
 
@@ -95,10 +98,43 @@ class Matching(click.ParamType[str]):
         return str(value)
 
 
-def option(name: str, **attributes: Any) -> click.Option:  # noqa: ANN401  click's own
+class RenamedOption(click.Option):
+    """An option that also accepts its old name, on the command line and as an environment variable, with a warning."""
+
+    def __init__(self, *args: Any, old: str, **attributes: Any) -> None:  # noqa: ANN401  click's own
+        super().__init__(*args, **attributes)
+        self.old = old
+
+    def add_to_parser(self, parser: Any, ctx: Context) -> None:  # noqa: ANN401  click's own
+        """Add the option under both names. Help and `describe` show the new one."""
+        super().add_to_parser(parser, ctx)
+        parser.add_option(obj=self, opts=[self.old], dest=self.old, action="store", nargs=1)
+
+    def consume_value(self, ctx: Context, opts: Mapping[str, Any]) -> Any:  # noqa: ANN401  click's own
+        """Return the value and where it comes from. The new name wins over the old one, as the command line over the environment."""
+        value, source = super().consume_value(ctx, opts)
+        if source is ParameterSource.COMMANDLINE:
+            return value, source
+        if self.old in opts:
+            self._warn(self.old, self.opts[0])
+            return opts[self.old], ParameterSource.COMMANDLINE
+        variable = _variable(self.old)
+        if source is not ParameterSource.ENVIRONMENT and (old_value := os.environ.get(variable)):
+            self._warn(variable, _variable(self.opts[0]))
+            return old_value, ParameterSource.ENVIRONMENT
+        return value, source
+
+    def _warn(self, old: str, new: str) -> None:
+        logging.getLogger(logs.LOGGER).warning("deprecated name; use the new one", extra={"old": old, "new": new})
+
+
+def option(name: str, cls: type[click.Option] = click.Option, **attributes: Any) -> click.Option:  # noqa: ANN401  click's own
     """A click option that is also the environment variable FINELT_<NAME>."""
-    variable = "FINELT_" + name.removeprefix("--").replace("-", "_").upper()
-    return click.Option([name], envvar=variable, show_envvar=True, **attributes)
+    return cls([name], envvar=_variable(name), show_envvar=True, **attributes)
+
+
+def _variable(name: str) -> str:
+    return "FINELT_" + name.removeprefix("--").replace("-", "_").upper()
 
 
 def lake() -> click.Option:
@@ -161,10 +197,12 @@ def allow_shrinking() -> click.Option:
     return option("--allow-shrinking", is_flag=True, help=told)
 
 
-def patience() -> click.Option:
-    """--patience: how long to go on asking."""
-    told = "Seconds to go on asking a vendor that is busy or away; 0 asks once and leaves trying again to the scheduler."
-    return option("--patience", type=click.FloatRange(0), default=60.0, show_default=True, help=told)
+def retry_timeout() -> click.Option:
+    """--retry-timeout: how long to retry a request. Until 0.3, --patience and FINELT_PATIENCE are accepted with a warning."""
+    text = "Seconds to retry a request while the vendor is busy or unreachable; 0 sends it once and leaves retries to the scheduler."
+    return option(
+        "--retry-timeout", cls=RenamedOption, old="--patience", type=click.FloatRange(0), default=60.0, show_default=True, help=text
+    )
 
 
 def deadline(default_s: int) -> click.Option:

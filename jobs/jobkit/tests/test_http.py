@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from jobkit import http, rate_limit
 from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, TemporaryError, UsageError
-from jobkit.http import Client, MissingError, Rate, RetryableError
+from jobkit.http import Client, Rate, ResourceNotFoundError, RetryableError
 from jobkit.lake import Source
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def test_a_gzip_bomb_is_refused(vendor: Vendor) -> None:
         (Says(headers={}), BadDataError, "no media type"),
         (Says(status=401), RefusedError, "refuses us"),
         (Says(status=403, body=b"<h1>Undeclared  Tool</h1>"), RefusedError, "Undeclared Tool"),
-        (Says(status=404), MissingError, "does not exist"),
+        (Says(status=404), ResourceNotFoundError, "does not exist"),
         (Says(status=400, body=b"bad date"), UsageError, "bad date"),
     ],
 )

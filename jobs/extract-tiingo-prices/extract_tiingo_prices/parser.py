@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     from jobkit.contract import Columns
-    from jobkit.extract import Ask
+    from jobkit.requests import Request
 
 
-def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
+def parse(body: bytes, request: Request) -> dict[str, Columns]:
     """Columns by ticker and year, oldest day first; nothing for a year without prices. Raises BadDataError on another document.
 
     The answer does not name its ticker, so the one asked for is added; midnight UTC in `date` is how Tiingo writes a day.
     """
-    ticker = ask.partitions[0].split("/")[0].removeprefix("ticker=")
+    ticker = request.partitions[0].split("/")[0].removeprefix("ticker=")
     rows = lossless_json.decode(body, f"Tiingo's answer for {ticker}")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("date"), str) for row in rows):
         raise BadDataError(f"Tiingo's answer for {ticker} is no list of days with a date; it begins {body[:60]!r}")
     days = [{"ticker": ticker, **row, "date": row["date"].removesuffix("T00:00:00.000Z"), **_split(row)} for row in rows]
     days.sort(key=lambda row: row["date"])  # a year that came in two parts would be its last one
     grouped = groupby(days, lambda row: f"ticker={ticker}/year={row['date'][:4]}")
-    return {partition: lossless_json.columns(list(part)) for partition, part in grouped if partition in ask.partitions}
+    return {partition: lossless_json.columns(list(part)) for partition, part in grouped if partition in request.partitions}
 
 
 def _split(row: dict[str, Any]) -> dict[str, str]:

@@ -9,12 +9,12 @@ from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
     from jobkit.contract import Columns
-    from jobkit.extract import Ask
+    from jobkit.requests import Request
 
 
-def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
+def parse(body: bytes, request: Request) -> dict[str, Columns]:
     """cik_str, ticker and title of every listing. Raises BadDataError on another document."""
-    (partition,) = ask.partitions
+    (partition,) = request.partitions
     document = lossless_json.decode(body, "SEC's company_tickers.json")
     if not isinstance(document, dict) or not document or not all(isinstance(row, dict) for row in document.values()):
         raise BadDataError(f"SEC's company_tickers.json is no object of filers; it begins {body[:60]!r}")

@@ -87,7 +87,7 @@ def stem(name: str) -> str:
     return found
 
 
-def shape(data: bytes, name: str, layout: Layout = Layout()) -> Sheet:  # noqa: B008  frozen
+def parse(data: bytes, name: str, layout: Layout = Layout()) -> Sheet:  # noqa: B008  frozen
     """The file's cells, rows in its order; an empty cell is None.
 
     Raises BadDataError on a file that is of no kind we read, broken, too large, or not written as the layout says.

@@ -6,32 +6,32 @@ import gzip
 from pathlib import Path
 
 import pytest
-from extract_sec_filers.shape import shape
-from extract_sec_filers.source import asks
+from extract_sec_filers.parser import parse
+from extract_sec_filers.source import build_requests
 from jobkit import contract
+from jobkit.contract import load_packaged
 from jobkit.errors import BadDataError
-from jobkit.extract import contract as rules
 
 FEED = Path(__file__).parents[4] / "shared/feeds/sec/company_tickers.json.gz"
-(ASK,) = asks()
+(REQUEST,) = build_requests()
 
 
 def test_each_listing_is_a_row_in_the_files_order() -> None:
     body = b'{"0":{"cik_str":1652044,"ticker":"GOOGL","title":"Alphabet Inc."},'
     body += b'"1":{"cik_str":1652044,"ticker":"GOOG","title":"Alphabet Inc."}}'
-    columns = shape(body, ASK)["file=company_tickers"]
+    columns = parse(body, REQUEST)["file=company_tickers"]
     assert columns == {"cik_str": [1652044, 1652044], "ticker": ["GOOGL", "GOOG"], "title": ["Alphabet Inc."] * 2}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"0": 1}', b"<html>"])
 def test_another_document_is_refused(body: bytes) -> None:
     with pytest.raises(BadDataError, match=r"company_tickers\.json"):
-        shape(body, ASK)
+        parse(body, REQUEST)
 
 
 @pytest.mark.skipif(not FEED.exists(), reason="the recorded vendor file is not on this machine")
 def test_the_recorded_list_keeps_its_contract() -> None:
-    columns = shape(gzip.decompress(FEED.read_bytes()), ASK)["file=company_tickers"]
-    kept = contract.validate(rules("extract_sec_filers", "sec_filers"), columns)
+    columns = parse(gzip.decompress(FEED.read_bytes()), REQUEST)["file=company_tickers"]
+    kept = contract.validate(load_packaged("extract_sec_filers", "sec_filers"), columns)
     assert kept.quarantine is None
     assert kept.table.num_rows == kept.read > 9_000

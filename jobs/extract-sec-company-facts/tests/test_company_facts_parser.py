@@ -8,14 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from extract_sec_company_facts.shape import shape
+from extract_sec_company_facts.parser import parse
 from jobkit import contract
+from jobkit.contract import load_packaged
 from jobkit.errors import BadDataError
-from jobkit.extract import Ask
-from jobkit.extract import contract as rules
+from jobkit.requests import Request
 
 FEEDS = Path(__file__).parents[4] / "shared/feeds/sec"
-ASK = Ask("sec_company_facts", ("cik=0000320193",), "/")
+REQUEST = Request("sec_company_facts", ("cik=0000320193",), "/")
 FACT = '{"end":"2014-03-29","val":%s,"accn":"0001193125-14-157311","fy":2014,"fp":"Q2","form":"10-Q","filed":"2014-04-24"}'
 
 
@@ -25,7 +25,7 @@ def document(*facts: str, cik: int = 320193) -> bytes:
 
 
 def test_a_fact_keeps_its_digits_whatever_json_makes_of_them() -> None:
-    columns = shape(document(FACT % "1e-05", FACT % "170910000000", FACT % "6.310"), ASK)["cik=0000320193"]
+    columns = parse(document(FACT % "1e-05", FACT % "170910000000", FACT % "6.310"), REQUEST)["cik=0000320193"]
     assert columns["val"] == ["0.00001", "170910000000", "6.310"]
     assert (columns["cik"][0], columns["tag"][0], columns["unit"][0]) == ("320193", "CommonStockPar", "USD/shares")
     assert (columns["start"][0], columns["fy"][0], columns["frame"][0]) == (None, 2014, None)
@@ -34,11 +34,11 @@ def test_a_fact_keeps_its_digits_whatever_json_makes_of_them() -> None:
 @pytest.mark.parametrize("cik", ["0000320193", "320193"])
 def test_a_filer_may_be_written_as_text(cik: str) -> None:
     body = document(FACT % "1").replace(b'"cik":320193', f'"cik":"{cik}"'.encode())
-    assert shape(body, ASK)["cik=0000320193"]["cik"] == ["320193"]
+    assert parse(body, REQUEST)["cik=0000320193"]["cik"] == ["320193"]
 
 
 def test_half_of_a_surrogate_pair_is_a_fault_of_its_row() -> None:
-    columns = shape(document(FACT % "1", (FACT % "2").replace("10-Q", "\\ud83d")), ASK)["cik=0000320193"]
+    columns = parse(document(FACT % "1", (FACT % "2").replace("10-Q", "\\ud83d")), REQUEST)["cik=0000320193"]
     assert columns["form"] == ["10-Q", "\ud83d"]
 
 
@@ -57,8 +57,8 @@ def test_every_taxonomy_unit_and_form_is_kept_as_it_is_written() -> None:
         fact = {"end": "2012-12-31", "val": number, "accn": "0001-13-000001", "fy": None, "fp": None, "form": form, "filed": "2013-03-13"}
         facts.setdefault(taxonomy, {})[tag] = {"label": None, "description": None, "units": {unit: [fact]}}
     body = json.dumps({"cik": 320193, "entityName": "Example NV", "facts": facts}).encode()
-    columns = shape(body, ASK)["cik=0000320193"]
-    kept = contract.validate(rules("extract_sec_company_facts", "sec_company_facts"), columns)
+    columns = parse(body, REQUEST)["cik=0000320193"]
+    kept = contract.validate(load_packaged("extract_sec_company_facts", "sec_company_facts"), columns)
     assert kept.quarantine is None
     assert set(zip(*(kept.table[name].to_pylist() for name in ("taxonomy", "tag", "unit", "form")), strict=True)) == tags
 
@@ -79,15 +79,15 @@ def test_every_taxonomy_unit_and_form_is_kept_as_it_is_written() -> None:
 )
 def test_another_document_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(BadDataError, match=told):
-        shape(body, ASK)
+        parse(body, REQUEST)
 
 
 @pytest.mark.skipif(not FEEDS.exists(), reason="the recorded vendor files are not on this machine")
 @pytest.mark.parametrize(("cik", "facts"), [("0000320193", 24_000), ("0001045810", 20_000), ("0001652044", 15_000)])
 def test_recorded_documents_keep_their_contract(cik: str, facts: int) -> None:
     body = gzip.decompress((FEEDS / f"companyfacts_CIK{cik}.json.gz").read_bytes())
-    columns = shape(body, ASK._replace(partitions=(f"cik={cik}",)))[f"cik={cik}"]
-    kept = contract.validate(rules("extract_sec_company_facts", "sec_company_facts"), columns)
+    columns = parse(body, REQUEST._replace(partitions=(f"cik={cik}",)))[f"cik={cik}"]
+    kept = contract.validate(load_packaged("extract_sec_company_facts", "sec_company_facts"), columns)
     assert kept.quarantine is None
     assert kept.table.num_rows == kept.read > facts
     assert all(isinstance(value.as_py(), Decimal) for value in kept.table["val"])

@@ -14,12 +14,12 @@ from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
     from jobkit.contract import Columns
-    from jobkit.extract import Ask
+    from jobkit.requests import Request
 
 MAX_CSV_BYTES = 8 << 20  # the same as of the zip file: what the declared memory holds
 
 
-def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
+def parse(body: bytes, request: Request) -> dict[str, Columns]:
     """Columns by partition, rows as in the file (newest first). Raises BadDataError when the bytes are no such file.
 
     The unnamed last column, left by a trailing comma on every line, is not a field; N/A is no value.
@@ -29,9 +29,9 @@ def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
     if header[:2] != ["Date", "USD"]:
         raise BadDataError(f"the ECB file does not begin with Date, USD; its header is {header[:5]}")
     rows = [[_iso(row[0].strip()), *(cell.strip() for cell in row[1:])] for row in cells]
-    key = (lambda row: f"date={row[0]}") if ask.dataset == "ecb_fx_rates_daily" else (lambda row: f"year={row[0][:4]}")
+    key = (lambda row: f"date={row[0]}") if request.dataset == "ecb_fx_rates_daily" else (lambda row: f"year={row[0][:4]}")
     grouped = groupby(sorted(rows, key=key), key)
-    return {partition: _columns(header, list(part)) for partition, part in grouped if partition in ask.partitions}
+    return {partition: _columns(header, list(part)) for partition, part in grouped if partition in request.partitions}
 
 
 def _csv(body: bytes) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 from arro3.compute import cast
 from arro3.core import Array, ChunkedArray, DataType, Table
 from arro3.io import write_parquet
-from extract_dropped_files.shape import LARGEST_BYTES, shape, stem
+from extract_dropped_files.parser import LARGEST_BYTES, parse, stem
 from hypothesis import given, settings, strategies
 from jobkit.contract import Layout
 from jobkit.errors import BadDataError
@@ -62,19 +62,19 @@ LINES = "\n".join(json.dumps({name: values[row] for name, values in COLUMNS.item
     ],
 )
 def test_a_file_gives_the_same_columns_however_it_is_packed(data: bytes, name: str) -> None:
-    assert shape(data, name).columns == COLUMNS
+    assert parse(data, name).columns == COLUMNS
 
 
 def test_windows_line_ends_and_declared_delimiters_are_read() -> None:
     for delimiter in ";\t|":
         text = TEXT.replace(',"two\nlines, ""quoted"""', ",").replace("\n", "\r\n").replace(",", delimiter)
-        assert shape(text.encode(), "a.csv", Layout(delimiter=delimiter)).columns == {**COLUMNS, "note": [None, None]}
+        assert parse(text.encode(), "a.csv", Layout(delimiter=delimiter)).columns == {**COLUMNS, "note": [None, None]}
         with pytest.raises(BadDataError, match="between columns, its contract has commas; save it so"):
-            shape(text.encode(), "a.csv")
+            parse(text.encode(), "a.csv")
 
 
 def test_a_line_break_of_windows_within_quotes_stays() -> None:
-    assert shape(b'a,b\r\n"1\r\n2",3\r\n', "a.csv").columns == {"a": ["1\r\n2"], "b": ["3"]}
+    assert parse(b'a,b\r\n"1\r\n2",3\r\n', "a.csv").columns == {"a": ["1\r\n2"], "b": ["3"]}
 
 
 def test_parquet_gives_its_values_as_contracts_know_them() -> None:
@@ -87,7 +87,7 @@ def test_parquet_gives_its_values_as_contracts_know_them() -> None:
             ("name", DataType.utf8(), ["x", "y"]),
         )
     }
-    columns = shape(parquet(told), "a.parquet").columns
+    columns = parse(parquet(told), "a.parquet").columns
     assert columns["day"] == [date(2026, 11, 20), None]
     assert columns["amount"] == [Decimal("1.50"), Decimal("-2.00")]
     assert columns["at"] == [datetime(2026, 11, 20, 17, tzinfo=UTC), None]
@@ -97,7 +97,7 @@ def test_parquet_gives_its_values_as_contracts_know_them() -> None:
 def test_nanoseconds_are_not_cut_without_a_word() -> None:
     counts = Array([1_372_406_400_000_001_000, 1_372_406_400_000_000_001, None, -1], type=DataType.int64())
     for zone, end in (("UTC", "+00:00"), (None, "")):
-        columns = shape(parquet({"at": ChunkedArray([cast(counts, DataType.timestamp("ns", tz=zone))])}), "a.parquet").columns
+        columns = parse(parquet({"at": ChunkedArray([cast(counts, DataType.timestamp("ns", tz=zone))])}), "a.parquet").columns
         assert [value if value is None or isinstance(value, str) else value.microsecond for value in columns["at"]] == [
             1,
             f"2013-06-28T08:00:00.000000001{end}",
@@ -141,7 +141,7 @@ def test_nanoseconds_are_not_cut_without_a_word() -> None:
 )
 def test_what_is_no_file_of_figures_is_refused_in_a_sentence(data: bytes, name: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BadDataError, match=told) as error:
-        shape(data, name)
+        parse(data, name)
     assert "\n" not in str(error.value)
     assert capfd.readouterr().err == ""
 
@@ -155,14 +155,14 @@ def test_what_is_no_file_of_figures_is_refused_in_a_sentence(data: bytes, name: 
 )
 def test_a_bomb_is_refused_by_how_much_it_shrank(data: bytes, name: str) -> None:
     with pytest.raises(BadDataError, match="times its size, which no file of figures does"):
-        shape(data, name)
+        parse(data, name)
 
 
 def test_a_bomb_of_any_size_is_unpacked_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extract_dropped_files.shape.LARGEST_BYTES", 1000)
+    monkeypatch.setattr("extract_dropped_files.parser.LARGEST_BYTES", 1000)
     for data, name in ((gzip.compress(bytes(100_000)), "a.csv.gz"), (zipped(("a.csv", bytes(100_000))), "a.zip"), (bytes(2000), "a.csv")):
         with pytest.raises(BadDataError, match="split it into several files"):
-            shape(data, name)
+            parse(data, name)
     assert LARGEST_BYTES > 1000
 
 
@@ -172,7 +172,7 @@ def test_a_zip_that_lies_about_its_size_is_read_no_further() -> None:
         at = data.index(mark) + offset
         data[at : at + 4] = (5).to_bytes(4, "little")
     with pytest.raises(BadDataError):
-        shape(bytes(data), "a.zip")
+        parse(bytes(data), "a.zip")
 
 
 def test_a_delivery_has_one_name_however_it_is_packed() -> None:
@@ -202,61 +202,61 @@ def test_whatever_the_bytes_are_they_give_columns_or_one_sentence(name: str, dat
         torn[data.draw(strategies.integers(0, len(torn) - 1))] = data.draw(strategies.integers(0, 255))
     del torn[data.draw(strategies.one_of(strategies.just(len(torn)), strategies.integers(0, len(torn)))) :]
     with suppress(BadDataError):
-        columns = shape(bytes(torn), name).columns
+        columns = parse(bytes(torn), name).columns
         assert len({len(values) for values in columns.values()}) <= 1
 
 
 def test_a_zip_whose_file_has_no_name_is_refused() -> None:
     """A name ends at a NUL, and this one begins with it."""
     with pytest.raises(BadDataError, match="is of no kind that is read here"):
-        shape(zipped(("xa.csv", TEXT.encode())).replace(b"xa.csv", b"\0a.csv"), "a.zip")
+        parse(zipped(("xa.csv", TEXT.encode())).replace(b"xa.csv", b"\0a.csv"), "a.zip")
 
 
 def test_a_number_that_would_fill_the_memory_stays_as_it_is() -> None:
     line = b'{"a": 1e999999999, "b": -1E-99999, "c": 1.5e3}'
-    assert shape(line, "a.jsonl").columns == {"a": ["1e999999999"], "b": ["-1E-99999"], "c": ["1500"]}
+    assert parse(line, "a.jsonl").columns == {"a": ["1e999999999"], "b": ["-1E-99999"], "c": ["1500"]}
 
 
 def test_nested_values_are_json_and_bytes_are_text() -> None:
-    assert shape(b'{"a": {"b": [1, null]}, "c": "x"}', "a.jsonl").columns == {"a": ['{"b": [1, null]}'], "c": ["x"]}
-    assert shape(b'{"a": "K\xf6ln", "b": 1.50}\n{"a": "\\ud83d", "b": 2}\n', "a.jsonl").columns == {
+    assert parse(b'{"a": {"b": [1, null]}, "c": "x"}', "a.jsonl").columns == {"a": ['{"b": [1, null]}'], "c": ["x"]}
+    assert parse(b'{"a": "K\xf6ln", "b": 1.50}\n{"a": "\\ud83d", "b": 2}\n', "a.jsonl").columns == {
         "a": ["K\udcf6ln", "\ud83d"],
         "b": ["1.50", 2],
     }
-    assert shape(b"a,b\n1,K\xf6ln\n2,x\n", "a.csv").columns == {"a": ["1", "2"], "b": ["K\udcf6ln", "x"]}
+    assert parse(b"a,b\n1,K\xf6ln\n2,x\n", "a.csv").columns == {"a": ["1", "2"], "b": ["K\udcf6ln", "x"]}
 
 
 def test_a_cell_of_a_megabyte_and_one_with_nul_are_read() -> None:
     long = "x" * 1_000_000
-    assert shape(f"a,b\n{long},y\0\n".encode(), "a.csv").columns == {"a": [long], "b": ["y\0"]}
+    assert parse(f"a,b\n{long},y\0\n".encode(), "a.csv").columns == {"a": [long], "b": ["y\0"]}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "cp1252", "iso-8859-15", "utf-8-sig"])
 def test_a_declared_encoding_is_read(encoding: str) -> None:
     data = "a,b\nKöln €,1\n".encode(encoding)
-    assert shape(data, "a.csv", Layout(encoding=encoding.removesuffix("-sig"))).columns == {"a": ["Köln €"], "b": ["1"]}
+    assert parse(data, "a.csv", Layout(encoding=encoding.removesuffix("-sig"))).columns == {"a": ["Köln €"], "b": ["1"]}
 
 
 def test_utf_16_without_a_mark_asks_for_its_order() -> None:
     with pytest.raises(BadDataError, match="have its contract say utf-16-le or utf-16-be"):
-        shape("a,b\n1,2\n".encode("utf-16-le"), "a.csv", Layout(encoding="utf-16"))
+        parse("a,b\n1,2\n".encode("utf-16-le"), "a.csv", Layout(encoding="utf-16"))
 
 
 @pytest.mark.parametrize("text", ["sep=;\na;b\n1;2\n", "a;b;\n1;2;\n", "a;b\n1;2;\n", "a;b\n1;2\n;\n\n", "\ufeffa;b\n1;2"])
 def test_what_holds_nothing_is_left_out(text: str) -> None:
-    assert shape(text.encode(), "a.csv", Layout(delimiter=";")).columns == {"a": ["1"], "b": ["2"]}
+    assert parse(text.encode(), "a.csv", Layout(delimiter=";")).columns == {"a": ["1"], "b": ["2"]}
 
 
 def test_lines_before_the_header_are_left_out_and_rows_keep_the_numbers_of_their_lines() -> None:
-    sheet = shape(b'Bank,\nas of,2026\n\nisin,n\nX,1\n\n"Y\nZ",2\nTotal,3\n', "a.csv", Layout(header_row=4, footer="Total"))
+    sheet = parse(b'Bank,\nas of,2026\n\nisin,n\nX,1\n\n"Y\nZ",2\nTotal,3\n', "a.csv", Layout(header_row=4, footer="Total"))
     assert sheet.columns == {"isin": ["X", "Y\nZ"], "n": ["1", "2"]}
     assert [sheet.place(1), sheet.place(2), sheet.footers[0].place] == ["line 5", "line 8", "line 9"]
     assert sheet.footers[0].cells == {"isin": "Total", "n": "3"}
     with pytest.raises(BadDataError, match="empty line 3, in which its contract says that the header is"):
-        shape(b"Bank,\nas of,2026\n\nisin,n\nX,1\n", "a.csv", Layout(header_row=3))
+        parse(b"Bank,\nas of,2026\n\nisin,n\nX,1\n", "a.csv", Layout(header_row=3))
 
 
 def test_a_security_is_no_footer_because_of_how_its_name_begins() -> None:
     layout = Layout(footer="Total")
-    assert shape(b"name,n\nTotalEnergies SE,1\n", "a.csv", layout).footers == ()
-    assert len(shape(b"name,n\nX,1\nTOTAL:,1\n", "a.csv", layout).footers) == 1
+    assert parse(b"name,n\nTotalEnergies SE,1\n", "a.csv", layout).footers == ()
+    assert len(parse(b"name,n\nX,1\nTOTAL:,1\n", "a.csv", layout).footers) == 1

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 if TYPE_CHECKING:
     from jobkit.contract import Columns
-    from jobkit.extract import Ask
+    from jobkit.requests import Request
 
 
 FIELDS = ("start", "end", "accn", "fy", "fp", "form", "filed", "frame")
@@ -51,12 +51,12 @@ class Company(msgspec.Struct):
     facts: dict[str, dict[str, msgspec.Raw]]
 
 
-def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
+def parse(body: bytes, request: Request) -> dict[str, Columns]:
     """The filer's columns, facts in the document's order. Raises BadDataError on another document or another filer's.
 
     One concept is decoded at a time and equal texts are kept once: a document of 100 MiB has 700,000 facts on 30,000 dates and filings.
     """
-    (partition,) = ask.partitions
+    (partition,) = request.partitions
     what, form = f"SEC's answer for {partition}", "the companyfacts document"
     company: Company = lossless_json.decode(body, what, Company, form)
     cik = str(company.cik).lstrip("0")

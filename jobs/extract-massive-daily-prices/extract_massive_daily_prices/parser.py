@@ -11,18 +11,18 @@ from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
     from jobkit.contract import Columns
-    from jobkit.extract import Ask
+    from jobkit.requests import Request
 
 NEW_YORK = ZoneInfo("America/New_York")
 FIELDS = ("date", "T", "v", "vw", "o", "c", "h", "l", "t", "n")
 
 
-def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
+def parse(body: bytes, request: Request) -> dict[str, Columns]:
     """The day's columns, rows as sent; none of them on a day when the market was closed. A bar whose time is of another day has no date.
 
     Raises BadDataError when the answer is an error inside a 200, holds fewer rows than it says, is split-adjusted or of another day.
     """
-    (partition,) = ask.partitions
+    (partition,) = request.partitions
     day = partition.removeprefix("date=")
     answer = lossless_json.decode(body, f"Massive's answer for {day}")
     if not isinstance(answer, dict) or answer.get("status") not in ("OK", "DELAYED"):

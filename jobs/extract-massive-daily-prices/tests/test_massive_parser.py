@@ -8,14 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from extract_massive_daily_prices.shape import FIELDS, shape
-from extract_massive_daily_prices.source import asks
+from extract_massive_daily_prices.parser import FIELDS, parse
+from extract_massive_daily_prices.source import build_requests
 from jobkit import contract
+from jobkit.contract import load_packaged
 from jobkit.errors import BadDataError
-from jobkit.extract import Ask
-from jobkit.extract import contract as rules
+from jobkit.requests import Request
 
-ASK = Ask("massive_daily_prices", ("date=2012-12-31",), "/")
+REQUEST = Request("massive_daily_prices", ("date=2012-12-31",), "/")
 BAR = {"T": "AAPL", "v": 1, "o": 510.53, "c": 532.17, "h": 535.4, "l": 509.0, "t": 1356987600000}
 
 
@@ -25,7 +25,7 @@ def answer(**changes: Any) -> bytes:
 
 def test_a_bar_is_kept_and_the_day_added() -> None:
     body = answer().replace(b'"v": 1', b'"v": 1.029145e+06')
-    kept = contract.validate(rules("extract_massive_daily_prices", "massive_daily_prices"), shape(body, ASK)["date=2012-12-31"])
+    kept = contract.validate(load_packaged("extract_massive_daily_prices", "massive_daily_prices"), parse(body, REQUEST)["date=2012-12-31"])
     assert kept.quarantine is None
     assert (kept.table["v"][0].as_py(), kept.table["c"][0].as_py()) == (Decimal(1029145), Decimal("532.17"))
     assert kept.table["date"][0].as_py() == date(2012, 12, 31)
@@ -34,7 +34,7 @@ def test_a_bar_is_kept_and_the_day_added() -> None:
 
 @pytest.mark.parametrize("body", [answer(resultsCount=0, results=None), b'{"status":"OK","resultsCount":0}'])
 def test_a_closed_market_is_a_day_without_rows(body: bytes) -> None:
-    assert shape(body, ASK) == {"date=2012-12-31": {name: [] for name in FIELDS}}
+    assert parse(body, REQUEST) == {"date=2012-12-31": {name: [] for name in FIELDS}}
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_a_closed_market_is_a_day_without_rows(body: bytes) -> None:
 )
 def test_an_error_inside_a_200_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(BadDataError, match=told):
-        shape(body, ASK)
+        parse(body, REQUEST)
 
 
 def test_a_bar_of_another_day_is_in_quarantine_among_those_of_the_day() -> None:
     stale = {**BAR, "T": "IBM", "t": 1356728400000}
     body = answer(resultsCount=100, results=[*({**BAR, "T": f"A{n}"} for n in range(99)), stale])
-    kept = contract.validate(rules("extract_massive_daily_prices", "massive_daily_prices"), shape(body, ASK)["date=2012-12-31"])
+    kept = contract.validate(load_packaged("extract_massive_daily_prices", "massive_daily_prices"), parse(body, REQUEST)["date=2012-12-31"])
     assert kept.table.num_rows == 99
     assert kept.quarantine is not None
     assert kept.quarantine.num_rows == 1
@@ -79,10 +79,10 @@ def test_a_bar_of_another_day_is_in_quarantine_among_those_of_the_day() -> None:
 )
 def test_a_bar_is_of_its_day_in_new_york(day: str, time: str) -> None:
     sent = answer(results=[{**BAR, "t": int(datetime.fromisoformat(time).timestamp() * 1000)}])
-    (columns,) = shape(sent, ASK._replace(partitions=(f"date={day}",))).values()
+    (columns,) = parse(sent, REQUEST._replace(partitions=(f"date={day}",))).values()
     assert columns["date"] == [day]
 
 
 def test_weekends_are_not_asked_for() -> None:
-    asked = asks(start=date(2012, 12, 28), end=date(2012, 12, 31), lookback_days=0)
-    assert [ask.partitions for ask in asked] == [("date=2012-12-28",), ("date=2012-12-31",)]
+    requests = build_requests(start=date(2012, 12, 28), end=date(2012, 12, 31), lookback_days=0)
+    assert [request.partitions for request in requests] == [("date=2012-12-28",), ("date=2012-12-31",)]

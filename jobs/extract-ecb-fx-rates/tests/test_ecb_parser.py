@@ -7,15 +7,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from extract_ecb_fx_rates.shape import shape
+from extract_ecb_fx_rates.parser import parse
 from jobkit import contract
+from jobkit.contract import load_packaged
 from jobkit.errors import BadDataError
-from jobkit.extract import Ask
-from jobkit.extract import contract as rules
+from jobkit.requests import Request
 
 FEED = Path(__file__).parents[4] / "shared/feeds/ecb/eurofxref-hist.zip"
-HISTORY = Ask("ecb_fx_rates", ("year=2012", "year=2011"), "/")
-DAILY = Ask("ecb_fx_rates_daily", ("date=2026-10-30",), "/")
+HISTORY = Request("ecb_fx_rates", ("year=2012", "year=2011"), "/")
+DAILY = Request("ecb_fx_rates_daily", ("date=2026-10-30",), "/")
 
 
 def zipped(text: str, name: str = "eurofxref-hist.csv") -> bytes:
@@ -27,7 +27,7 @@ def zipped(text: str, name: str = "eurofxref-hist.csv") -> bytes:
 
 def test_the_history_is_cut_into_years_without_the_unnamed_column() -> None:
     body = zipped("Date,USD,CYP,\n2013-01-02,1.3262,N/A,\n2012-12-31,1.3194,N/A,\n2011-12-30,1.2939,N/A,\n")
-    assert shape(body, HISTORY) == {
+    assert parse(body, HISTORY) == {
         "year=2011": {"Date": ["2011-12-30"], "USD": ["1.2939"], "CYP": [None]},
         "year=2012": {"Date": ["2012-12-31"], "USD": ["1.3194"], "CYP": [None]},
     }
@@ -35,11 +35,11 @@ def test_the_history_is_cut_into_years_without_the_unnamed_column() -> None:
 
 def test_the_daily_file_has_blanks_and_a_long_date_and_keeps_its_zeros() -> None:
     body = zipped("Date, USD, GBP, \n30 October 2026, 1.1646, 0.83380, \n")
-    assert shape(body, DAILY) == {"date=2026-10-30": {"Date": ["2026-10-30"], "USD": ["1.1646"], "GBP": ["0.83380"]}}
+    assert parse(body, DAILY) == {"date=2026-10-30": {"Date": ["2026-10-30"], "USD": ["1.1646"], "GBP": ["0.83380"]}}
 
 
 def test_a_day_that_is_not_the_one_asked_for_fills_nothing() -> None:
-    assert shape(zipped("Date, USD, \n29 October 2026, 1.1, \n"), DAILY) == {}
+    assert parse(zipped("Date, USD, \n29 October 2026, 1.1, \n"), DAILY) == {}
 
 
 @pytest.mark.parametrize(
@@ -49,18 +49,18 @@ def test_a_day_that_is_not_the_one_asked_for_fills_nothing() -> None:
 )
 def test_what_is_no_such_file_is_refused(body: bytes) -> None:
     with pytest.raises(BadDataError, match="ECB"):
-        shape(body, HISTORY)
+        parse(body, HISTORY)
 
 
 def test_a_zip_bomb_is_refused() -> None:
     with pytest.raises(BadDataError, match="unpacks to"):
-        shape(zipped("0" * (65 << 20)), HISTORY)
+        parse(zipped("0" * (65 << 20)), HISTORY)
 
 
 @pytest.mark.skipif(not FEED.exists(), reason="the recorded vendor file is not on this machine")
 def test_the_whole_recorded_history_keeps_its_contract() -> None:
     years = tuple(f"year={year}" for year in range(1999, 2027))
-    columns = shape(FEED.read_bytes(), HISTORY._replace(partitions=years))
-    kept = [contract.validate(rules("extract_ecb_fx_rates", "ecb_fx_rates"), columns[year]) for year in years]
+    columns = parse(FEED.read_bytes(), HISTORY._replace(partitions=years))
+    kept = [contract.validate(load_packaged("extract_ecb_fx_rates", "ecb_fx_rates"), columns[year]) for year in years]
     assert all(part.quarantine is None for part in kept)
     assert sum(part.table.num_rows for part in kept) == 7126

@@ -10,15 +10,15 @@ from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
     from jobkit.contract import Columns
-    from jobkit.extract import Ask
+    from jobkit.requests import Request
 
 
-def shape(body: bytes, ask: Ask) -> dict[str, Columns]:
+def parse(body: bytes, request: Request) -> dict[str, Columns]:
     """The year's columns, rows as in the file (newest first); nothing for a year without rows. Raises BadDataError on another file.
 
     Which tenors there are changes from year to year; an all-blank row (2010-10-11) is kept as the vendor sends it.
     """
-    (partition,) = ask.partitions
+    (partition,) = request.partitions
     header, rows = csvtext.read(body, f"the Treasury's answer for {partition}")
     if header[0] != "Date":
         raise BadDataError(f"the Treasury's file for {partition} does not begin with Date; its header is {header[:4]}")

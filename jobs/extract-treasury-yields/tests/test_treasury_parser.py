@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from extract_treasury_yields.shape import shape
+from extract_treasury_yields.parser import parse
 from jobkit.errors import BadDataError
-from jobkit.extract import Ask
+from jobkit.requests import Request
 
-ASK = Ask("treasury_par_yields", ("year=2010",), "/")
+REQUEST = Request("treasury_par_yields", ("year=2010",), "/")
 
 
 def test_dates_are_read_and_blanks_are_no_value() -> None:
     body = b'Date,"1 Mo","10 Yr"\n10/12/2010,0.15,2.44\n10/11/2010,,\n'
-    assert shape(body, ASK) == {"year=2010": {"Date": ["2010-10-12", "2010-10-11"], "1 Mo": ["0.15", None], "10 Yr": ["2.44", None]}}
+    assert parse(body, REQUEST) == {"year=2010": {"Date": ["2010-10-12", "2010-10-11"], "1 Mo": ["0.15", None], "10 Yr": ["2.44", None]}}
 
 
 def test_a_year_without_rows_fills_nothing() -> None:
-    assert shape(b'Date,"1 Mo"\n', ASK) == {}
+    assert parse(b'Date,"1 Mo"\n', REQUEST) == {}
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_a_year_without_rows_fills_nothing() -> None:
 )
 def test_what_is_no_such_file_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(BadDataError, match=told):
-        shape(body, ASK)
+        parse(body, REQUEST)

@@ -1,0 +1,81 @@
+"""Build the console command of an extractor from its options, requests, client and parser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jobkit import command
+from jobkit import options as shared
+from jobkit.requests import Extractor, Request, fetch, list_partitions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from click import Option
+
+    from jobkit.answers import Meaning
+    from jobkit.command import Job
+    from jobkit.contract import Columns
+    from jobkit.http import Client, Response
+    from jobkit.lake import Source
+
+
+def build(
+    package: str,
+    options: Sequence[Option],
+    *,
+    build_requests: Callable[..., list[Request]],
+    build_client: Callable[..., Client],
+    parse: Callable[[bytes, Request], dict[str, Columns]],
+    fetch: Callable[[Client, Request, Source | None], Response] = fetch,
+    meanings: Sequence[Meaning] = (),
+) -> Callable[[], NoReturn]:
+    """Build the console command of an extractor.
+
+    `build_requests` and `build_client` take all of the extractor's options by name; `build_client` takes the declared hosts first.
+    `parse` turns the body of a response into columns by partition. `meanings` says what the vendor's responses without data mean.
+    """
+
+    def build_extractor(job: Job, values: dict[str, Any], retry_timeout: float) -> Extractor:
+        def configured_client() -> Client:
+            client = build_client(job.hosts, **values)
+            client.retry_timeout_s = min(retry_timeout, job.deadline_s)
+            client.max_body_bytes, client.meanings = job.max_body_bytes, meanings
+            return client
+
+        return Extractor(package, configured_client, fetch, parse, _lookback_partitions(build_requests, values))
+
+    def run(job: Job, *, lake: str, replay: bool, retry_timeout: float, allow_shrinking: bool, **values: Any) -> None:  # noqa: ANN401
+        """Fetch from the vendor and commit each partition."""
+        from jobkit import extraction  # noqa: PLC0415  describe extracts nothing
+
+        requests = build_requests(**values)
+        extraction.run(
+            job, build_extractor(job, values, retry_timeout), requests, lake=lake, replay=replay, allow_shrinking=allow_shrinking
+        )
+
+    def check(job: Job, *, lake: str, replay: bool, retry_timeout: float, allow_shrinking: bool, **values: Any) -> None:  # noqa: ANN401, ARG001
+        from jobkit import extraction  # noqa: PLC0415
+
+        extraction.check(build_extractor(job, values, retry_timeout), build_requests(**values), lake=lake, replay=replay)
+
+    def plan(_job: Job, *, lake: str, replay: bool, **values: Any) -> list[dict[str, Any]]:  # noqa: ANN401, ARG001
+        from jobkit import extraction  # noqa: PLC0415
+
+        return extraction.plan(build_requests(**values), lake=lake)
+
+    return command.build(
+        package,
+        [shared.lake(), *options, shared.retry_timeout(), shared.replay(), shared.allow_shrinking()],
+        run=run,
+        check=check,
+        plan=plan,
+        answers=meanings,
+    )
+
+
+def _lookback_partitions(build_requests: Callable[..., list[Request]], values: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    """Return the partitions that are requested only because of --lookback-days."""
+    if not values.get("lookback_days"):
+        return frozenset()
+    return list_partitions(build_requests(**values)) - list_partitions(build_requests(**{**values, "lookback_days": 0}))

@@ -1,0 +1,74 @@
+"""What an extractor declares: its requests to the vendor, the partitions that the responses fill, and how to parse them.
+
+`describe` imports this module, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from jobkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jobkit.contract import Columns
+    from jobkit.http import Client, Response
+    from jobkit.lake import Source
+
+
+class Request(NamedTuple):
+    """One request to the vendor: the URL path and parameters, and the partitions of one dataset that its response fills."""
+
+    dataset: str
+    partitions: tuple[str, ...]
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """How one vendor's data is fetched and parsed.
+
+    `package` is the Python package that has the contracts. `client` builds the HTTP client; it is called only when the network is needed.
+    `fetch` sends one request; its last argument is what the lake has of the same request, if anything. `parse` turns the body of a
+    response into columns by partition, without the partitions for which the vendor has no data.
+
+    `lookback` holds the partitions, each with its dataset, that are requested only because they may have changed. For these, it is no
+    error if the vendor has no data.
+    """
+
+    package: str
+    client: Callable[[], Client]
+    fetch: Callable[[Client, Request, Source | None], Response]
+    parse: Callable[[bytes, Request], dict[str, Columns]]
+    lookback: frozenset[tuple[str, str]] = frozenset()
+
+
+def fetch(client: Client, request: Request, previous: Source | None) -> Response:
+    """Send one GET request. It is conditional if the lake has a previous response."""
+    return client.get(request.path, request.params, previous)
+
+
+def list_partitions(requests: Iterable[Request]) -> frozenset[tuple[str, str]]:
+    """List the partitions that the responses fill, each with its dataset."""
+    return frozenset((request.dataset, partition) for request in requests for partition in request.partitions)
+
+
+def years(start: date, end: date, lookback_days: int = 0) -> range:
+    """Return the calendar years from `lookback_days` before `start` to `end`. Raises UsageError if `start` is after `end`."""
+    return range(first_day(start, end, lookback_days).year, end.year + 1)
+
+
+def first_day(start: date, end: date, lookback_days: int) -> date:
+    """Return the first day to request, `lookback_days` before `start`. Raises UsageError if `start` is after `end`."""
+    check_date_range(start, end)
+    return start - timedelta(days=min(lookback_days, (start - date.min).days))
+
+
+def check_date_range(start: date, end: date) -> None:
+    """Raise UsageError if `start` is after `end`."""
+    if start > end:
+        raise UsageError(f"--start {start} is after --end {end}; swap them")
