@@ -223,7 +223,7 @@ def test_a_commit_from_the_future_is_recorded_at_the_time_it_was_stored_and_hold
 
 
 def test_a_clock_that_is_a_little_ahead_is_believed(lake: Path, warehouse: Warehouse) -> None:
-    moment = (datetime.now(UTC) + clocks.TOLERANCE / 2).isoformat()
+    moment = (datetime.now(UTC) + clocks.CLOCK_TOLERANCE / 2).isoformat()
     made_at(lake, Lake(str(lake)).read_commit(DATASET, PARTITION, 3), moment)
     assert "clock_corrected" not in loaded(lake, warehouse)[1][PARTITION]
     assert known(warehouse)[-1] == datetime.fromisoformat(moment)
@@ -235,7 +235,7 @@ def test_what_an_earlier_version_recorded_in_the_future_is_corrected(
 ) -> None:
     year_2099(lake, number)
     with monkeypatch.context() as before:
-        before.setattr(clocks, "is_ahead", lambda *_: False)
+        before.setattr(clocks, "is_in_future", lambda *_: False)
         load(lake, warehouse)
     wrong = versions(warehouse)
     assert known(warehouse)[-1] > datetime(2098, 1, 1, tzinfo=UTC)

@@ -16,13 +16,16 @@ import pytest
 from arro3.core import DataType
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
 from jobkit.lake import Lake
-from load_warehouse import restatement, runner, session, tables
-from load_warehouse.copy import Parquet
+from load_warehouse import runner, session, tables
+from load_warehouse.copy import ParquetFile
+from load_warehouse.policy import LoadPolicy
 from load_warehouse.session import lock_key
 from psycopg import errors
 
 from tests.warehouse_samples import (
+    ALWAYS_SWAP,
     DATASET,
+    NEVER_SWAP,
     PARTITION,
     PRICES,
     arguments,
@@ -90,11 +93,9 @@ def test_new_columns_of_two_partitions_at_once_both_arrive(lake: Path, warehouse
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
 @pytest.mark.parametrize("swap", [True, False])
-def test_a_reader_sees_whole_partitions_only(
-    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, isolation: str, *, swap: bool
-) -> None:
+def test_a_reader_sees_whole_partitions_only(lake: Path, warehouse: Warehouse, isolation: str, *, swap: bool) -> None:
     """Each commit holds one value of close; a mixture, or a count that no commit has, would be half a load."""
-    monkeypatch.setattr(restatement, "SWAP_ROWS", 1 if swap else 10**9)
+    policy = ALWAYS_SWAP if swap else NEVER_SWAP
     sizes = [(0, None), *((100 + 10 * number, number) for number in range(1, 9))]
     commit(lake, [price("2011-01-03")], partition="ticker=AAPL/year=2011")
     load(lake, warehouse)
@@ -119,7 +120,7 @@ def test_a_reader_sees_whole_partitions_only(
         try:
             for count, number in sizes[1:]:
                 commit(lake, [{**row, "close": str(number)} for row in days(count)])
-                load(lake, warehouse)
+                load(lake, warehouse, policy=policy)
         finally:
             done.set()
         for reader in readers:
@@ -128,17 +129,14 @@ def test_a_reader_sees_whole_partitions_only(
     assert len(seen) > 3
 
 
-def test_a_reader_whose_snapshot_is_older_than_a_swap_finds_no_hole(
-    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restatement, "SWAP_ROWS", 1)
+def test_a_reader_whose_snapshot_is_older_than_a_swap_finds_no_hole(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, days(100))
     load(lake, warehouse)
     with warehouse.connect(autocommit=False) as reader:
         reader.execute("set transaction isolation level repeatable read")
         reader.execute("select 1 from pg_class limit 1")  # takes the snapshot, touches nothing of ours
         commit(lake, [{**row, "close": "7"} for row in days(100)])
-        load(lake, warehouse)
+        load(lake, warehouse, policy=ALWAYS_SWAP)
         assert reader.execute("select count(*) from raw.prices where known_to = 'infinity'").fetchone() == (100,)
 
 
@@ -157,45 +155,42 @@ def test_a_reader_planned_before_a_leaf_was_there_sees_no_ledger_row_of_it(lake:
     assert warehouse.rows(f"select ({held}), ({told})") == [(101, 101)]
 
 
-def test_a_new_leaf_comes_while_a_reader_stays(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "SWAP_TRIES", 1)
+def test_a_new_leaf_comes_while_a_reader_stays(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, [price("2011-01-03")], partition="ticker=AAPL/year=2011")
     load(lake, warehouse)
     commit(lake, days(100))
     with warehouse.connect(autocommit=False) as reader:
         reader.execute("select count(*) from raw.prices")
-        load(lake, warehouse)
+        load(lake, warehouse, policy=LoadPolicy(swap_tries=1))
         assert reader.execute("select count(*) from raw.prices where known_to = 'infinity'").fetchone() == (101,)
     assert warehouse.rows("select count(*) from pg_indexes where schemaname = 'raw' and tablename = 'prices-2012'") == [(2,)]
     assert warehouse.rows(STAGED) == []
 
 
 def test_three_swaps_at_once_do_not_deadlock(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restatement, "SWAP_ROWS", 1)
     swaps = []
-    attach = tables.attach
-    monkeypatch.setattr(tables, "attach", lambda *given: swaps.append(given[2].name) or attach(*given))
+    attach_leaf = tables.attach_leaf
+    monkeypatch.setattr(tables, "attach_leaf", lambda *args: swaps.append(args[2].name) or attach_leaf(*args))
     years = {f"year={year}": [price(f"{year}-01-{day:02}", ticker=f"T{day}") for day in range(1, 21)] for year in (2010, 2011, 2012)}
     deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
     rounds = 6
     for close in range(rounds):
         for partition, rows in years.items():
             commit(lake, [{**row, "close": str(close)} for row in rows], partition=partition)
-        load(lake, warehouse, workers=3)
+        load(lake, warehouse, workers=3, policy=ALWAYS_SWAP)
     assert len(swaps) == rounds * len(years)
     assert warehouse.rows("select count(*), count(distinct _load_id) from raw.prices") == [(rounds * 60, rounds * 3)]
     assert warehouse.rows(f"select pg_stat_clear_snapshot()::text, ({deadlocks})") == [("", 0)]
 
 
-def test_a_leaf_that_another_loader_works_in_is_not_swapped(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restatement, "SWAP_ROWS", 1)
+def test_a_leaf_that_another_loader_works_in_is_not_swapped(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, days(100))
     load(lake, warehouse)
     leaf = warehouse.rows("select 'raw.\"prices-2012\"'::regclass::oid")
     commit(lake, [{**row, "close": "7"} for row in days(100)])
     with warehouse.connect() as other:
         other.execute("select pg_advisory_lock_shared(%s)", [lock_key("leaf", DATASET, "prices-2012")])
-        load(lake, warehouse)
+        load(lake, warehouse, policy=ALWAYS_SWAP)
     assert warehouse.rows("select 'raw.\"prices-2012\"'::regclass::oid") == leaf
     assert set(current(warehouse).values()) == {"7.000000"}
 
@@ -221,14 +216,13 @@ def test_a_failure_ends_the_other_threads_too(lake: Path, warehouse: Warehouse, 
     assert warehouse.rows("select count(*) from raw._ledger") == [(0,)]
 
 
-def test_readers_are_not_held_up_by_a_loader_that_waits(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restatement, "SWAP_ROWS", 1)
+def test_readers_are_not_held_up_by_a_loader_that_waits(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, days(100))
     load(lake, warehouse)
     commit(lake, [{**row, "close": "7"} for row in days(100)])
     with warehouse.connect(autocommit=False) as holder, warehouse.connect() as reader, ThreadPoolExecutor(1) as pool:
         holder.execute("select count(*) from raw.prices")
-        loading = pool.submit(load, lake, warehouse)
+        loading = pool.submit(load, lake, warehouse, policy=ALWAYS_SWAP)
         waits = []
         until(lambda: warehouse.rows("select from pg_locks where not granted"))
         for _ in range(20):
@@ -244,15 +238,15 @@ def test_readers_are_not_held_up_by_a_loader_that_waits(lake: Path, warehouse: W
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, interrupt: Any) -> None:
     """Call something once, when the first batch of a file was sent and the second was not."""
-    batches = Parquet.batches
+    iter_batches = ParquetFile.iter_batches
     calls = iter([interrupt])
 
-    def with_interruption(file: Parquet) -> Iterator[Any]:
-        for batch in batches(file):
+    def with_interruption(file: ParquetFile) -> Iterator[Any]:
+        for batch in iter_batches(file):
             yield batch
             next(calls, lambda: None)()
 
-    monkeypatch.setattr(Parquet, "batches", with_interruption)
+    monkeypatch.setattr(ParquetFile, "iter_batches", with_interruption)
 
 
 def end_backends(warehouse: Warehouse) -> None:
@@ -324,7 +318,7 @@ def test_sigterm_ends_a_waiting_load_in_time_and_leaves_nothing(lake: Path, ware
 
 def test_what_a_killed_loader_staged_is_dropped_by_the_next(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, days(10))
-    warehouse.run(f'create schema stage; create table stage."{tables.stage_name(DATASET, PARTITION)}" (x int)')
+    warehouse.run(f'create schema stage; create table stage."{tables.staging_name(DATASET, PARTITION)}" (x int)')
     load(lake, warehouse)
     assert warehouse.rows(STAGED) == []
     assert len(current(warehouse)) == 10
@@ -366,13 +360,13 @@ def test_check_is_content_with_a_warehouse_it_can_use(lake: Path, warehouse: War
 
 
 def test_a_full_disk_is_temporary() -> None:
-    told = session.told("prices/year=2012", session.Session("postgresql://finelt@localhost/warehouse", ""))
+    told = session.translate_errors("prices/year=2012", session.Session("postgresql://finelt@localhost/warehouse", ""))
     with pytest.raises(TemporaryError, match="no space left; nothing was changed"), told:
         raise errors.DiskFull
 
 
 def test_an_error_nobody_foresaw_stays_a_bug() -> None:
-    told = session.told("prices/year=2012", session.Session("postgresql://finelt@localhost/warehouse", ""))
+    told = session.translate_errors("prices/year=2012", session.Session("postgresql://finelt@localhost/warehouse", ""))
     with pytest.raises(errors.SyntaxError), told:
         raise errors.SyntaxError
 

@@ -19,6 +19,7 @@ from arro3.io import write_parquet
 from jobkit import commits
 from jobkit.lake import CommitDraft, Lake
 from load_warehouse import runner
+from load_warehouse.policy import LoadPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,9 @@ PRICES = {
 }
 KEY, LEAF = ("ticker", "date"), "year(date)"
 DATASET, PARTITION = "prices", "ticker=AAPL/year=2012"
+DEFAULT_POLICY = LoadPolicy()
+ALWAYS_SWAP = LoadPolicy(swap_rows=1)
+NEVER_SWAP = LoadPolicy(swap_rows=10**9)
 
 
 def parquet(rows: Sequence[Row], columns: dict[str, DataType] = PRICES) -> bytes:
@@ -102,10 +106,12 @@ class Recorder:
         """Nothing."""
 
 
-def load(lake: Path | str, warehouse: Warehouse, *, workers: int = 2, partitions: Sequence[str] = ()) -> Recorder:
-    """Run the job in this process on all of the lake."""
+def load(
+    lake: Path | str, warehouse: Warehouse, *, workers: int = 2, partitions: Sequence[str] = (), policy: LoadPolicy = DEFAULT_POLICY
+) -> Recorder:
+    """Run the job in this process on all of the lake, or on these partitions; return what it recorded."""
     job = Recorder()
-    runner.run(job, str(lake), (), partitions, warehouse.url, warehouse.password, workers)  # type: ignore[arg-type]
+    runner.run(job, str(lake), (), partitions, warehouse.url, warehouse.password, workers, policy)  # type: ignore[arg-type]
     return job
 
 
