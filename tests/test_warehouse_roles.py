@@ -11,7 +11,7 @@ from jobkit.lake import Lake
 from load_warehouse import ledger
 from psycopg import errors, sql
 from transform_warehouse import __main__ as transform
-from transform_warehouse import as_of, project
+from transform_warehouse import as_of, manifest_cache, project
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
@@ -84,7 +84,7 @@ def test_the_schemas_of_the_roles_are_those_that_the_jobs_and_dbt_write() -> Non
     made = warehouse_roles.SCHEMAS
     assert made["warehouse/raw"] == ledger.SCHEMAS
     assert made["warehouse/marts"] == transform.SCHEMAS
-    manifest = project.manifest(project.find(None), database="any")
+    manifest = manifest_cache.load_manifest(project.find_project(None), database="any")
     assert {node.schema for node in manifest.nodes.values() if node.resource_type in ("model", "seed")} <= set(made["warehouse/marts"])
     assert set(as_of.SCHEMAS) <= set(made["warehouse/marts"])
 

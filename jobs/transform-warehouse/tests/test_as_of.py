@@ -50,8 +50,8 @@ def models(database: str, *, columns: str = "ticker, close", mart: str = "ticker
 
 
 def refresh(warehouse: Warehouse, wanted: Sequence[Model]) -> None:
-    with build_log.opened(warehouse.url, warehouse.password) as book:
-        as_of.refresh(book, LOG, wanted, SOURCES, database(warehouse))
+    with build_log.open_build_log(warehouse.url, warehouse.password) as log:
+        as_of.refresh_views(log, LOG, wanted, SOURCES, database(warehouse))
 
 
 def database(warehouse: Warehouse) -> str:
@@ -112,8 +112,8 @@ def test_a_change_that_fails_midway_leaves_every_view_as_it_was(warehouse: Wareh
     refresh(warehouse, models(database(warehouse)))
     before = warehouse.rows(VIEWS)
     broken = models(database(warehouse), columns="ticker, close + 1 as close", mart="ticker, no_such_column as close")
-    with build_log.opened(warehouse.url, warehouse.password) as book, pytest.raises(psycopg2.errors.UndefinedColumn):
-        as_of.refresh(book, LOG, broken, SOURCES, database(warehouse))
+    with build_log.open_build_log(warehouse.url, warehouse.password) as log, pytest.raises(psycopg2.errors.UndefinedColumn):
+        as_of.refresh_views(log, LOG, broken, SOURCES, database(warehouse))
     assert warehouse.rows(VIEWS) == before
     assert known(warehouse, "2013-06-01 00:00Z") == [("A", 11), ("B", 5)]
 

@@ -75,7 +75,7 @@ SECRET_CODES = node("seed", "secret_codes", "intermediate", classification="conf
 
 def behind(*nodes: Any, compiled: dict[str, str] | None = None, tables: tuple[str, ...] = ()) -> dict[str, Any]:
     """What the mart m is made of, with the kind of each."""
-    found = lineage.describe(
+    found = lineage.describe_lineage(
         manifest(RATES, HOLDINGS, LEDGER, CODES, SECRET_CODES, *nodes), compiled or {}, [Relation("raw", name) for name in tables]
     )
     return {name: found["datasets"][name]["kind"] for name in found["marts"]["m"]["made_of"]}
@@ -116,21 +116,23 @@ def test_a_table_that_is_named_without_source_is_behind_the_mart_too(sql: str, f
 
 
 def test_a_seed_is_public_unless_it_says_otherwise() -> None:
-    found = lineage.describe(manifest(CODES, SECRET_CODES, node("model", "m", "marts", ("seed.codes", "seed.secret_codes"))), {}, ())
+    found = lineage.describe_lineage(
+        manifest(CODES, SECRET_CODES, node("model", "m", "marts", ("seed.codes", "seed.secret_codes"))), {}, ()
+    )
     assert found["datasets"]["codes"] == {"kind": "seed", "classification": "public", "redistribution": "allowed"}
     assert found["datasets"]["secret_codes"]["classification"] == "confidential"
 
 
 def test_rows_are_in_messages_only_where_all_behind_them_may_be_shown() -> None:
     nodes = manifest(RATES, HOLDINGS, LEDGER, *(node("test", name, "t", (f"source.{name}",)) for name in ("rates", "holdings", "_ledger")))
-    assert [lineage.shows_values(nodes, f"test.{name}") for name in ("rates", "holdings", "_ledger")] == [True, False, False]
+    assert [lineage.may_show_values(nodes, f"test.{name}") for name in ("rates", "holdings", "_ledger")] == [True, False, False]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with a mart that reads positions behind dbt's back, and a test that fails on them."""
     copy = tmp_path_factory.mktemp("image") / "dbt"
-    shutil.copytree(projects.find(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED))
+    shutil.copytree(projects.find_project(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
     sql = "{{ config(contract={'enforced': false}) }} select count(*) as positions from raw.custodian_positions, raw.spare"
     (copy / "models" / "marts" / "fct_behind.sql").write_text(sql, encoding="utf-8")
     test = "select account from {{ source('custodian', 'custodian_positions') }}"
@@ -180,9 +182,9 @@ def test_marts_whose_lineage_nobody_wrote_down_are_built_again(warehouse: Wareho
             "create schema ops; create schema marts; create table ops.transforms (transform_id int, fingerprint text, ended_at timestamptz)"
         )
         connection.execute("insert into ops.transforms values (1, 'same', now())")
-        with build_log.opened(warehouse.url, warehouse.password) as book:
-            assert not book.is_current("same", [])
+        with build_log.open_build_log(warehouse.url, warehouse.password) as log:
+            assert not log.is_current("same", [])
             connection.execute("alter table ops.transforms add column lineage jsonb")
-            assert not book.is_current("same", [])
+            assert not log.is_current("same", [])
             connection.execute("update ops.transforms set lineage = '{}'")
-            assert book.is_current("same", [])
+            assert log.is_current("same", [])

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
-from transform_warehouse import build_log
+from transform_warehouse import build_log, manifest_cache
 from transform_warehouse import project as projects
-from transform_warehouse.moment import Moment
+from transform_warehouse.moment import MomentType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.fixtures_postgres import Warehouse
 
-MARTS = projects.marts(projects.find(None))
+MARTS = projects.list_marts(projects.find_project(None))
 PRICES = """
     create schema raw;
     create table raw._ledger (
@@ -60,8 +60,8 @@ def load(connection: psycopg.Connection[Any], day: str, close: float, *, known: 
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dbt project as an image has it: parsed beforehand and not to be written to."""
     copy = tmp_path_factory.mktemp("image") / "dbt"
-    shutil.copytree(projects.find(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED))
-    subprocess.run([sys.executable, "-m", "transform_warehouse.parse", str(copy)], check=True, capture_output=True)
+    shutil.copytree(projects.find_project(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
+    subprocess.run([sys.executable, "-m", "transform_warehouse.manifest_cache", str(copy)], check=True, capture_output=True)
     return copy
 
 
@@ -161,7 +161,7 @@ def test_a_failed_test_is_bad_data_and_names_the_rows(
     warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], project: Path, tmp_path: Path
 ) -> None:
     strict = tmp_path / "dbt"
-    shutil.copytree(project, strict, ignore=shutil.ignore_patterns(*projects.DERIVED))
+    shutil.copytree(project, strict, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
     test = "select ticker, trade_date, close from {{ ref('fct_price_daily') }} where close > 500"
     (strict / "tests" / "no_close_above_500.sql").write_text(test, encoding="utf-8")
     with warehouse.connect() as connection:
@@ -305,7 +305,7 @@ def test_credentials_and_places_that_are_wrong_are_told_apart(
     ],
 )
 def test_what_postgres_says_becomes_the_right_error(said: str, error: type[Exception]) -> None:
-    told = build_log.told(said, "postgresql://finelt@h:5432/finelt")
+    told = build_log.translate_error(said, "postgresql://finelt@h:5432/finelt")
     assert type(told) is error
     assert "h:5432/finelt" in str(told)
 
@@ -322,7 +322,7 @@ def test_what_postgres_says_becomes_the_right_error(said: str, error: type[Excep
     ],
 )
 def test_as_of_is_a_moment_with_a_zone(text: str, moment: datetime) -> None:
-    assert Moment().convert(text, None, None) == moment
+    assert MomentType().convert(text, None, None) == moment
 
 
 @pytest.mark.parametrize(
@@ -337,13 +337,13 @@ def test_as_of_is_a_moment_with_a_zone(text: str, moment: datetime) -> None:
 )
 def test_another_as_of_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z"):
-        Moment().convert(text, None, None)
+        MomentType().convert(text, None, None)
 
 
 @pytest.mark.parametrize("verb", ["run", "check", "plan"])
 def test_an_as_of_is_past_by_the_warehouses_clock(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], verb: str) -> None:
-    with build_log.opened(warehouse.url, warehouse.password) as book:
-        now = book.rows("select clock_timestamp() as now")[0]["now"]
+    with build_log.open_build_log(warehouse.url, warehouse.password) as log:
+        now = log.execute("select clock_timestamp() as now")[0]["now"]
     for ahead in ("9999-12-31T23:59:59.999999-15:59", (now + timedelta(hours=1)).isoformat()):
         ended_ = ended(job(verb, "--as-of", ahead))
         assert ended_["exit_code"] == 2
@@ -357,22 +357,22 @@ def test_an_as_of_before_the_first_year_of_utc_is_one_at_its_beginning(job: Call
 
 def test_the_fingerprint_of_a_project_is_that_of_its_files(tmp_path: Path) -> None:
     copy = tmp_path / "dbt"
-    shutil.copytree(projects.find(None), copy)
-    assert projects.fingerprint(copy) == projects.fingerprint(projects.find(None))
+    shutil.copytree(projects.find_project(None), copy)
+    assert projects.compute_fingerprint(copy) == projects.compute_fingerprint(projects.find_project(None))
     (copy / "target" / "any").parent.mkdir(exist_ok=True)
     (copy / "target" / "any").write_text("derived")
-    assert projects.fingerprint(copy) == projects.fingerprint(projects.find(None))
+    assert projects.compute_fingerprint(copy) == projects.compute_fingerprint(projects.find_project(None))
     (copy / "models" / "marts" / "fct_new.sql").write_text("select 1 as one")
-    assert projects.fingerprint(copy) != projects.fingerprint(projects.find(None))
-    assert "fct_new" in projects.marts(copy)
+    assert projects.compute_fingerprint(copy) != projects.compute_fingerprint(projects.find_project(None))
+    assert "fct_new" in projects.list_marts(copy)
 
 
 def test_the_kept_parse_is_used(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def parse(_project: Path) -> None:
         pytest.fail("parsed again")
 
-    monkeypatch.setattr(projects, "_parse", parse)
-    manifest = projects.manifest(project, database="elsewhere")
+    monkeypatch.setattr(manifest_cache, "_parse_project", parse)
+    manifest = manifest_cache.load_manifest(project, database="elsewhere")
     relations = {node.relation_name for node in manifest.nodes.values() if node.relation_name}
     assert '"elsewhere"."marts"."fct_price_daily"' in relations
     assert all(name.startswith('"elsewhere".') for name in relations)

@@ -1,4 +1,4 @@
-"""Calls made in another thread, so that a signal interrupts us and not a C library that waits for the network."""
+"""Call a function in another thread, so that a signal interrupts the caller and not a C library that waits for the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def aside(call: Callable[[], T]) -> T:
-    """What the call returns or raises. A signal leaves it behind; it does not outlive the process."""
+    """Return or raise what the call does. After a signal the call goes on in its thread, which ends with the process."""
     future: Future[T] = Future()
 
     def work() -> None:
