@@ -1,4 +1,4 @@
-"""What a restatement sends to the warehouse: what differs between two files, and nothing that is in both."""
+"""The diff of two files: a restatement sends only rows that are not in both."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def diff(old: Sequence[Row], new: Sequence[Row], policy: LoadPolicy = SMALL_BATC
     return file_diff.diff_files(file(old, policy), file(new, policy), KEY, policy)
 
 
-def counted(rows: copy.ParquetFile) -> Counter[tuple[str, ...]]:
-    """How often each row is there, but for its number."""
+def count_rows(rows: copy.ParquetFile) -> Counter[tuple[str, ...]]:
+    """Count equal rows, without their row numbers."""
     return Counter(
         row for batch in rows.iter_batches() for row in zip(*(map(repr, batch.column(name).to_pylist()) for name in PRICES), strict=True)
     )
@@ -57,18 +57,18 @@ def counted(rows: copy.ParquetFile) -> Counter[tuple[str, ...]]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(ROW, max_size=28, unique_by=lambda row: row["date"]), st.lists(ROW, max_size=40))  # what is loaded has a key
-def test_what_is_struck_out_of_one_file_is_struck_out_of_the_other(old: list[Row], new: list[Row]) -> None:
+def test_rows_removed_from_one_file_are_removed_from_the_other(old: list[Row], new: list[Row]) -> None:
     rest = diff(old, new)
     assert rest is not None
-    previous, current = counted(rest.previous), counted(rest.current)
+    previous, current = count_rows(rest.previous), count_rows(rest.current)
     assert (previous.total(), current.total()) == (rest.previous_rows, rest.current_rows)
-    assert previous <= counted(file(old))
-    assert current <= counted(file(new))
-    assert counted(file(old)) - previous == counted(file(new)) - current
+    assert previous <= count_rows(file(old))
+    assert current <= count_rows(file(new))
+    assert count_rows(file(old)) - previous == count_rows(file(new)) - current
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_little_is_left_of_sorted_files_that_differ_in_little(seed: int) -> None:
+def test_the_diff_of_similar_sorted_files_is_small(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311  rows, no secret
     old = days(1200)
     new = [row | {"close": "7"} if chance.random() < 0.01 else row for row in old if chance.random() > 0.01]
@@ -76,14 +76,14 @@ def test_little_is_left_of_sorted_files_that_differ_in_little(seed: int) -> None
     old.sort(key=lambda row: (str(row["ticker"]), str(row["date"])))
     rest = diff(old, new)
     assert rest is not None
-    removed, added = counted(file(old)) - counted(file(new)), counted(file(new)) - counted(file(old))
-    assert removed <= counted(rest.previous)
-    assert added <= counted(rest.current)
+    removed, added = count_rows(file(old)) - count_rows(file(new)), count_rows(file(new)) - count_rows(file(old))
+    assert removed <= count_rows(rest.previous)
+    assert added <= count_rows(rest.current)
     assert rest.previous_rows <= removed.total() + 20
     assert rest.current_rows <= added.total() + 20
 
 
-def test_where_most_differs_the_files_are_not_read_to_their_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_differ_in_most_rows_are_not_read_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = LoadPolicy(batch_rows=10)
     kept: list[int] = []
     monkeypatch.setattr(file_diff.parquet, "take_rows", lambda batch, rows: kept.append(len(rows)) or batch)
@@ -92,7 +92,7 @@ def test_where_most_differs_the_files_are_not_read_to_their_ends(monkeypatch: py
     assert diff(days(10), days(300), policy) is None
 
 
-def test_only_what_differs_is_sent(tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_rows_are_sent(tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, int]] = []
     stage_rows = restatement.stage_rows
     monkeypatch.setattr(restatement, "stage_rows", lambda *args: sent.append((args[2], args[4])) or stage_rows(*args))
@@ -105,7 +105,7 @@ def test_only_what_differs_is_sent(tmp_path: Path, warehouse: Warehouse, monkeyp
     assert warehouse.rows("select count(*), count(*) filter (where known_to = 'infinity') from raw.prices") == [(303, 301)]
 
 
-def test_rows_that_somebody_changed_in_the_warehouse_become_those_of_the_lake(tmp_path: Path, warehouse: Warehouse) -> None:
+def test_rows_changed_by_hand_in_the_warehouse_are_restored_from_the_lake(tmp_path: Path, warehouse: Warehouse) -> None:
     commit(tmp_path, days(20))
     load(tmp_path, warehouse, policy=SMALL_BATCHES)
     warehouse.run("update raw.prices set known_to = known_from where date in ('2012-01-03', '2012-01-05')")
@@ -116,7 +116,7 @@ def test_rows_that_somebody_changed_in_the_warehouse_become_those_of_the_lake(tm
 
 
 @pytest.mark.parametrize("harm", ["gone", "damaged"])
-def test_without_the_file_before_all_is_compared(tmp_path: Path, warehouse: Warehouse, harm: str) -> None:
+def test_without_the_previous_file_all_rows_are_compared(tmp_path: Path, warehouse: Warehouse, harm: str) -> None:
     first = commit(tmp_path, days(20))
     load(tmp_path, warehouse, policy=SMALL_BATCHES)
     before = tmp_path / first.data.path
@@ -127,7 +127,7 @@ def test_without_the_file_before_all_is_compared(tmp_path: Path, warehouse: Ware
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_both_ways_come_to_the_same(tmp_path: Path, warehouse: Warehouse, seed: int) -> None:
+def test_diffing_files_and_sending_all_rows_give_the_same_table(tmp_path: Path, warehouse: Warehouse, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311  rows, no secret
     rows = days(500)
     for _ in range(4):
