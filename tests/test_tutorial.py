@@ -86,16 +86,18 @@ def test_the_tutorial_does_what_it_says_and_leaves_nothing_behind(house: Path) -
     assert shell(house, "git status --porcelain") == ""
 
 
-def test_the_job_that_is_copied_still_says_what_the_copy_replaces() -> None:
-    new = new_job.names("extract-acme-gold", None)
-    sources = {path: path.read_text() for pattern in new_job.FILES for path in (new_job.JOBS / new_job.TEMPLATE).glob(pattern)}
-    whole = "\n".join([*sources.values(), *(str(path) for path in sources)])
-    assert [old for old in new.replaced if old not in whole] == []
-    copied = "\n".join(new_job.renamed(text, new) for text in sources.values())
-    assert "reasury" not in copied
-    assert "10 Yr" not in new_job.renamed(next(text for path, text in sources.items() if path.suffix == ".yaml"), new)
-    text = next(text for path, text in sources.items() if path.suffix == ".yaml")
-    rules = odcs.read(new_job.renamed(text, new))
+def test_a_new_job_has_each_file_and_a_contract_that_allows_no_publication() -> None:
+    files = new_job.render(new_job.names("extract-acme-gold", None))
+    assert sorted(files) == [
+        "extract_acme_gold/__init__.py",
+        "extract_acme_gold/__main__.py",
+        "extract_acme_gold/acme_gold.odcs.yaml",
+        "extract_acme_gold/parser.py",
+        "extract_acme_gold/source.py",
+        "pyproject.toml",
+        "tests/test_acme_parser.py",
+    ]
+    rules = odcs.read(files["extract_acme_gold/acme_gold.odcs.yaml"])
     assert (rules.classification, rules.licence, rules.redistribution, rules.licence_url) == (
         "internal",
         "ask Acme",
@@ -110,8 +112,8 @@ def test_the_job_that_is_copied_still_says_what_the_copy_replaces() -> None:
         (["acme"], "extract-VENDOR-THINGS"),
         (["extract-acme"], "extract-VENDOR-THINGS"),
         (["extract-Acme-gold"], "extract-VENDOR-THINGS"),
-        (["extract-treasury-yields"], "already"),
-        (["extract-acme-gold", "--host", "https://api.acme.example/v1"], "no host name"),
+        (["extract-treasury-yields"], "exists"),
+        (["extract-acme-gold", "--host", "https://api.acme.example/v1"], "not a host name"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_and_nothing_is_made(words: list[str], told: str) -> None:
