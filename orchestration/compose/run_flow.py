@@ -57,32 +57,32 @@ def main(pool: str, flow: str, directory: Path, **range_: datetime | bool | None
     if flow == BACKFILL and not (range_["start"] and range_["end"]):
         raise click.UsageError(f"--flow {BACKFILL} needs --start and --end")
     given = {name: str(value.date()) if isinstance(value, datetime) else value for name, value in range_.items() if value}
-    with reporter.Teller() as teller:
+    with reporter.FlowReporter() as teller:
         sys.exit(run(command.ENV_FILE, pool, directory.absolute(), teller, flow, given))
 
 
 def run(
-    env_file: Path, pool: str, directory: Path, teller: reporter.Teller, flow: str = "daily", given: Mapping[str, Any] = NOTHING
+    env_file: Path, pool: str, directory: Path, teller: reporter.FlowReporter, flow: str = "daily", given: Mapping[str, Any] = NOTHING
 ) -> int:
     """The exit code: 0, or that of the job that failed. `given` are the flow's own parameters, such as a backfill's days."""
     try:
         _run(env_file, pool, directory, teller, flow, given)
     except KeyboardInterrupt:
-        teller.line("you have left; the flow goes on, Prefect's pages show it", "red")
+        teller.event("you have left; the flow goes on, Prefect's pages show it", "red")
         return INTERRUPTED
-    except (JobError, reporter.StepsFailedError) as error:
-        teller.line(str(error), "red")
+    except (JobError, reporter.FlowFailedError) as error:
+        teller.event(str(error), "red")
         return error.exit_code
     except (CatalogueError, PlanError, docker_cli.EngineError, prefect.ApiError) as error:
-        teller.line(str(error), "red")
+        teller.event(str(error), "red")
         return EXIT_BUG
     except (ClientError, BotoCoreError) as error:
-        teller.line(f"the site cannot be copied from S3: {error}", "red")
+        teller.event(f"the site cannot be copied from S3: {error}", "red")
         return EXIT_BUG
     return 0
 
 
-def _run(env_file: Path, pool: str, directory: Path, teller: reporter.Teller, flow: str, given: Mapping[str, Any]) -> None:
+def _run(env_file: Path, pool: str, directory: Path, teller: reporter.FlowReporter, flow: str, given: Mapping[str, Any]) -> None:
     known = command.read(env_file)
     if not known:
         raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
@@ -93,24 +93,24 @@ def _run(env_file: Path, pool: str, directory: Path, teller: reporter.Teller, fl
         api.call("GET", "/admin/version", within_s=ANSWERS_WITHIN_S)
     except prefect.UnreachableError:
         raise MisconfiguredError(f"no Prefect server answers at {page}; start it with ./scripts/compose up --detach") from None
-    teller.line("building the images that are missing, and registering a deployment for each")
+    teller.event("building the images that are missing, and registering a deployment for each")
     defaults = settings.pool_defaults(known["COMPOSE_PROJECT_NAME"])
     register.register_deployments(
         api, register.all_deployments(kind=settings.KIND, pool=pool), kind=settings.KIND, pool=pool, defaults=defaults
     )
     user = known["FINELT_PREFECT_AUTH"].partition(":")[0]
-    teller.line(f"ready; Prefect is at {page} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
-    run_id = follow.start(api, flow, pool, {**parameters(flow), **given})
-    steps, ending = reporter.follow(api, run_id, lambda: None, directory, teller)
+    teller.event(f"ready; Prefect is at {page} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
+    run_id = follow.start_flow(api, flow, pool, {**parameters(flow), **given})
+    steps, ending = reporter.report_flow(api, run_id, lambda: None, directory, teller)
     docker_cli.docker(*OLD)
-    reporter.conclude(steps, ending, teller, f"{page}/runs/flow-run/{run_id} has its log")
+    reporter.print_summary(steps, ending, teller, f"{page}/runs/flow-run/{run_id} has its log")
     if not any((step.receipt or {}).get("job") == PUBLISHES for step in steps):
-        teller.plain(f"What the flow found is told at {page}/runs/flow-run/{run_id}?tab=Artifacts")
+        teller.print(f"What the flow found is told at {page}/runs/flow-run/{run_id}?tab=Artifacts")
         return
     copy_site(known, directory / "site")
     index = directory / "site" / "index.html"
-    teller.plain(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
-    teller.plain(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
+    teller.print(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
+    teller.print(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
 
 
 def parameters(flow: str) -> dict[str, Any]:

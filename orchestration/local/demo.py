@@ -20,7 +20,7 @@ from jobkit.launchers.prefect import ApiError
 
 from jobs.catalogue import CatalogueError, catalogue
 from orchestration.console import reporter
-from orchestration.console.reporter import StepsFailedError, Teller
+from orchestration.console.reporter import FlowFailedError, FlowReporter
 from orchestration.deployments import register
 from orchestration.local import stack
 from orchestration.local.sample_parameters import CIKS, SAMPLE_END, SAMPLE_START, TICKERS, sample
@@ -56,11 +56,11 @@ def main(directory: Path, *, live: bool, contact: str | None) -> None:
     """Run the whole pipeline on this machine: extract, load, transform, publish."""
     if live and not contact:
         raise click.UsageError("--live asks SEC, which wants to know who asks: add --contact 'Your Company you@company.example'")
-    with Teller() as teller:
+    with FlowReporter() as teller:
         sys.exit(run(directory.absolute(), contact if live else None, teller))
 
 
-def run(directory: Path, live_contact: str | None, teller: Teller) -> int:
+def run(directory: Path, live_contact: str | None, teller: FlowReporter) -> int:
     """The exit code: 0, or that of the job that failed. Without a contact for the real vendors the sample vendors are asked."""
     _interrupt_on_signals()
     if getproxies():
@@ -69,28 +69,28 @@ def run(directory: Path, live_contact: str | None, teller: Teller) -> int:
     try:
         _run_in(directory, live_contact, teller)
     except KeyboardInterrupt:
-        teller.line("stopped; nothing half done is visible, run it again to finish", "red")
+        teller.event("stopped; nothing half done is visible, run it again to finish", "red")
         return INTERRUPTED
-    except (JobError, StepsFailedError) as error:
-        teller.line(str(error), "red")
+    except (JobError, FlowFailedError) as error:
+        teller.event(str(error), "red")
         return error.exit_code
     except (CatalogueError, ApiError) as error:
-        teller.line(str(error), "red")
+        teller.event(str(error), "red")
         return EXIT_BUG
     return 0
 
 
-def _run_in(directory: Path, live_contact: str | None, teller: Teller) -> None:
+def _run_in(directory: Path, live_contact: str | None, teller: FlowReporter) -> None:
     """Start the stack, run the flow, tell the result. Signals are deaf while the stack is ended, so that nothing stays running."""
     if live_contact:
         _check_network()
-    teller.line(f"working in {directory}: starting Prefect, Postgres and {'a worker' if live_contact else 'the sample vendors'}")
+    teller.event(f"working in {directory}: starting Prefect, Postgres and {'a worker' if live_contact else 'the sample vendors'}")
     everything = partial(
         register.cached_deployments, directory / "deployments.json", partial(register.all_deployments, kind=stack.KIND, pool=stack.POOL)
     )
     with stack.running(directory, vendors=not live_contact, deployments=everything) as running:
         try:
-            teller.line(
+            teller.event(
                 f"ready; Prefect is at {running.api.url.removesuffix('/api')} while this runs (password in {directory}/prefect/auth)"
             )
             if live_contact:
@@ -106,12 +106,12 @@ def _run_in(directory: Path, live_contact: str | None, teller: Teller) -> None:
                 "extracts": extracts,
             }
             run_id = running.start(FLOW, parameters)
-            steps, ending = reporter.follow(running.api, run_id, running.check, directory, teller)
-            reporter.conclude(steps, ending, teller, f"the log is {directory / 'logs' / 'prefect-worker.log'}")
-            teller.plain(_next_commands(directory))
+            steps, ending = reporter.report_flow(running.api, run_id, running.check, directory, teller)
+            reporter.print_summary(steps, ending, teller, f"the log is {directory / 'logs' / 'prefect-worker.log'}")
+            teller.print(_next_commands(directory))
         finally:
             _ignore_signals()
-            teller.doing("stopping what was started")
+            teller.status("stopping what was started")
             shutil.rmtree(directory / "secrets", ignore_errors=True)
 
 

@@ -51,7 +51,7 @@ class Stack:
 
     def start(self, flow: str, parameters: dict[str, Any]) -> str:
         """The id of a new run of a flow. The worker is let go with the first, which its first question then finds."""
-        run_id = follow.start(self.api, flow, POOL, parameters)
+        run_id = follow.start_flow(self.api, flow, POOL, parameters)
         self.worker.release()
         return run_id
 

@@ -30,5 +30,5 @@ def start(directory: Path, server: Server, pool: str, kind: str = "process") -> 
     home.mkdir(parents=True, exist_ok=True)
     (home / "profiles.toml").write_text(PROFILE, encoding="utf-8")
     environment = {"PREFECT_HOME": str(home), "PYTHONPATH": str(REPOSITORY), **server.client_settings(), **SETTINGS}
-    command = [sys.executable, "-m", "orchestration.workers.process", pool, kind]
+    command = [sys.executable, "-m", "orchestration.workers.process", pool, kind, "--wait-for-release"]
     return processes.start("Prefect worker", command, directory, environment, held=True)

@@ -87,12 +87,12 @@ def test_the_environment_file_is_ours_alone_and_git_does_not_take_it(tmp_path: P
 
 
 def test_without_a_stack_the_run_says_what_to_do(tmp_path: Path) -> None:
-    with reporter.Teller() as teller:
+    with reporter.FlowReporter() as teller:
         assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
     (tmp_path / ".env").write_text("FINELT_PREFECT_PORT=9\nFINELT_PREFECT_AUTH=a:b\nCOMPOSE_PROJECT_NAME=x\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_flow, "ANSWERS_WITHIN_S", 0)
-        with reporter.Teller() as teller:
+        with reporter.FlowReporter() as teller:
             assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
 
 
@@ -152,7 +152,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_the_flow_on_the_stack_gives_the_marts_of_the_demo_byte_for_byte(stack: Stack, demo_directory: Path, tmp_path: Path) -> None:
     """Each step in a container of its own, hardened, with the job's secrets and none of the server's."""
     for status in ("done", "unchanged"):
-        with reporter.Teller() as teller:
+        with reporter.FlowReporter() as teller:
             assert run_flow.run(stack.env_file, facts.POOL, tmp_path, teller) == 0, stack.compose("logs", "--tail", "50")
         receipts = [json.loads(line) for line in (tmp_path / "receipts.jsonl").read_text().splitlines()]
         (tmp_path / "receipts.jsonl").unlink()

@@ -178,7 +178,7 @@ def test_live_without_a_network_is_told_at_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(demo.socket, "create_connection", nowhere)
     monkeypatch.setattr(demo, "getproxies", dict)
     with pytest.raises(TemporaryError, match=r"cannot reach www\.ecb\.europa\.eu: Name or service not known; --live needs the internet"):
-        demo._run_in(tmp_path, "A b@example.com", demo.Teller())
+        demo._run_in(tmp_path, "A b@example.com", demo.FlowReporter())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -99,18 +99,18 @@ class Local:
 
     def flow(self, mode: str, **options: object) -> str:
         """The id of a new run of the flow of one."""
-        return follow.start(self.api, FLOW, POOL, {"job": JOB, "options": {"mode": mode, **options}})
+        return follow.start_flow(self.api, FLOW, POOL, {"job": JOB, "options": {"mode": mode, **options}})
 
-    def ended(self, run_id: str, within_s: float = 60) -> tuple[list[follow.Step], follow.Ending]:
+    def ended(self, run_id: str, within_s: float = 600) -> tuple[list[follow.FlowStep], follow.FlowResult]:
         """The ended steps of a flow run, in order, and its ending."""
         deadline = time.monotonic() + within_s
 
         def check() -> None:
             assert time.monotonic() < deadline, "the flow run does not end"
 
-        *seen, ending = list(follow.follow(self.api, run_id, check))
-        assert isinstance(ending, follow.Ending)
-        return [step for step in seen if isinstance(step, follow.Step) and step.ended], ending
+        *seen, ending = list(follow.follow_flow(self.api, run_id, check))
+        assert isinstance(ending, follow.FlowResult)
+        return [step for step in seen if isinstance(step, follow.FlowStep) and step.is_final], ending
 
 
 def wanted_deployments(folder: Path) -> list[model.DeploymentSpec]:
@@ -147,7 +147,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 
 @pytest.fixture(scope="module")
-def runs(local: Local) -> dict[str, tuple[list[follow.Step], follow.Ending]]:
+def runs(local: Local) -> dict[str, tuple[list[follow.FlowStep], follow.FlowResult]]:
     """One flow run of each kind, side by side."""
     kinds = ("ok", "bad", "temporary-once", "killed-once")
     started = {kind: local.flow(kind, marker=str(local.directory / f"marker-{kind}")) for kind in kinds}
@@ -155,7 +155,7 @@ def runs(local: Local) -> dict[str, tuple[list[follow.Step], follow.Ending]]:
         return dict(zip(started, pool.map(local.ended, started.values()), strict=True))
 
 
-Runs = dict[str, tuple[list[follow.Step], follow.Ending]]
+Runs = dict[str, tuple[list[follow.FlowStep], follow.FlowResult]]
 
 
 def test_a_flow_runs_jobs_one_after_the_other_and_passes_receipts(runs: Runs) -> None:
@@ -231,22 +231,22 @@ def test_a_pool_of_another_kind_is_left_alone(local: Local) -> None:
 @pytest.mark.parametrize("options", [{"mode": "ok", "modus": "x"}, {"told": "x"}, {"mode": 7}, {"mode": "other"}])
 def test_unknown_missing_and_wrong_parameters_are_refused_by_the_server(local: Local, options: dict[str, Any]) -> None:
     with pytest.raises(RefusedError) as refused:
-        follow.start(local.api, JOB, POOL, options)
+        follow.start_flow(local.api, JOB, POOL, options)
     assert refused.value.status == 409
 
 
 def test_a_flow_that_gives_wrong_options_or_names_no_job_fails_with_a_sentence(local: Local) -> None:
-    wrong = follow.start(local.api, FLOW, POOL, {"job": JOB, "options": {"mode": "other"}})
-    unknown = follow.start(local.api, FLOW, POOL, {"job": "extract-all", "options": {}})
-    assert f"{JOB}: Prefect did not take its options" in local.ended(wrong)[1].message
+    wrong = follow.start_flow(local.api, FLOW, POOL, {"job": JOB, "options": {"mode": "other"}})
+    unknown = follow.start_flow(local.api, FLOW, POOL, {"job": "extract-all", "options": {}})
+    assert f"{JOB}: Prefect rejected its options" in local.ended(wrong)[1].message
     assert f"extract-all: no deployment extract-all/{POOL}; register it with scripts/deploy" in local.ended(unknown)[1].message
 
 
 def test_cancelling_a_flow_stops_its_job_and_both_end_cancelled(local: Local) -> None:
     run_id = local.flow("long")
-    steps = follow.follow(local.api, run_id, lambda: None)
+    steps = follow.follow_flow(local.api, run_id, lambda: None)
     started = next(steps)
-    assert isinstance(started, follow.Step)
+    assert isinstance(started, follow.FlowStep)
     before = time.monotonic()
     local.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
     while local.api.call("GET", f"/flow_runs/{started.run_id}")["state"]["type"] not in follow.FINAL:

@@ -177,16 +177,16 @@ def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.Mon
 
 @pytest.mark.docker
 def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, demo_directory: Path) -> None:
-    run_id = follow.start(stack.api, "daily", "ecs", stack.parameters)
+    run_id = follow.start_flow(stack.api, "daily", "ecs", stack.parameters)
     deadline = time.monotonic() + 300
 
     def check() -> None:
         stack.worker.check()
         assert time.monotonic() < deadline, stack.worker.last_words()
 
-    *steps, ending = follow.follow(stack.api, run_id, check)
-    assert isinstance(ending, follow.Ending)
-    assert ending.state == "COMPLETED", (ending, [step for step in steps if isinstance(step, follow.Step) and step.ended])
+    *steps, ending = follow.follow_flow(stack.api, run_id, check)
+    assert isinstance(ending, follow.FlowResult)
+    assert ending.state == "COMPLETED", (ending, [step for step in steps if isinstance(step, follow.FlowStep) and step.is_final])
     s3 = stack.fargate.client("s3")
     keys = [entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=SITE) for entry in page["Contents"]]
     marts = {key: s3.get_object(Bucket=SITE, Key=key)["Body"].read() for key in keys if "/marts/" in key and not key.endswith(".html")}

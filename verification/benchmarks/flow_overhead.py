@@ -104,8 +104,8 @@ def _step_row(kind: str, times: int) -> str:
     jobs = register.image_deployments if kind == "docker" else _installed
     flow = _flow("steps", ["job", "options", "times"], kind=kind)
     with _stack(kind, jobs(specs, kind=kind, pool=kind), flow) as running:
-        run_id = follow.start(running.api, "steps", kind, {"job": STEP, "options": STEP_OPTIONS, "times": times + 1})
-        *_, ending = follow.follow(running.api, run_id, running.worker.check)
+        run_id = follow.start_flow(running.api, "steps", kind, {"job": STEP, "options": STEP_OPTIONS, "times": times + 1})
+        *_, ending = follow.follow_flow(running.api, run_id, running.worker.check)
         if ending.state != "COMPLETED":
             raise click.ClickException(f"the flow ended as {ending.state}: {ending.message}")
         found = running.api.call("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
@@ -139,7 +139,7 @@ def _scale_deployments() -> tuple[list[DeploymentSpec], DeploymentSpec]:
 
 def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> Iterator[Sample]:
     """A sample every few seconds until the flow has ended; cancelled when its time is over."""
-    run_id, began_s = follow.start(running.api, "scale", "process", parameters), time.monotonic()
+    run_id, began_s = follow.start_flow(running.api, "scale", "process", parameters), time.monotonic()
     done = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
     while True:
         state = running.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"]

@@ -140,9 +140,9 @@ class FlowStack:
         """The id of a new run of a flow, with places of this stack."""
         places: dict[str, object] = {name: f"{self.directory}/{name}" for name in ("lake", "docs", "site")}
         places |= {"warehouse": "postgresql://u@127.0.0.1/w", "warehouse_password": "env://NONE"}
-        return follow.start(self.api, flow, POOL, places | parameters)
+        return follow.start_flow(self.api, flow, POOL, places | parameters)
 
-    def steps(self, run_id: str, within_s: float = 60) -> tuple[list[follow.Step], follow.Ending]:
+    def steps(self, run_id: str, within_s: float = 600) -> tuple[list[follow.FlowStep], follow.FlowResult]:
         """The ended steps of a flow run, in order, and its ending."""
         deadline = time.monotonic() + within_s
 
@@ -150,8 +150,8 @@ class FlowStack:
             if time.monotonic() > deadline:
                 raise TemporaryError(f"the flow run {run_id} has not ended within {within_s:.0f} s")
 
-        *seen, ending = list(follow.follow(self.api, run_id, check))
-        return [step for step in seen if isinstance(step, follow.Step) and step.ended], cast("follow.Ending", ending)
+        *seen, ending = list(follow.follow_flow(self.api, run_id, check))
+        return [step for step in seen if isinstance(step, follow.FlowStep) and step.is_final], cast("follow.FlowResult", ending)
 
     def receipt(self, run_id: str) -> dict[str, Any]:
         """The receipt that a job's run left."""
