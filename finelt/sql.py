@@ -42,7 +42,7 @@ def main(directory: Path, query: str) -> None:
             raise MisconfiguredError(
                 f"there is no warehouse in {directory} yet; run ./scripts/demo first, or say where it worked with --dir"
             )
-        with postgres.running(directory / "postgres") as server:
+        with postgres.run_server(directory / "postgres") as server:
             answer(server, query)
     except JobError as error:
         _fail(str(error), error.exit_code)

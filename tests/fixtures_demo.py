@@ -82,7 +82,7 @@ def left(directory: Path) -> list[list[str]]:
     """Command lines of what still runs for a directory: programs with its mark, and its Postgres."""
     servers = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     ours = [line for line in servers if any(word.startswith(str(directory)) for word in line)]
-    return ours + [process.cmdline() for process in processes.left_behind(directory)]
+    return ours + [process.cmdline() for process in processes.find_leftover_processes(directory)]
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +100,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     first = run(directory)
     second = run(directory)
     yield Story(directory, at_once, first, second)
-    processes.end(processes.left_behind(directory))
+    processes.stop_processes(processes.find_leftover_processes(directory))
 
 
 @pytest.fixture(scope="session")

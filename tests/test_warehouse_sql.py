@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-m", "finelt.sql"]
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The directory of a demo whose server is stopped."""
     directory = tmp_path_factory.mktemp("demo")
-    with postgres.running(directory / "postgres"):
+    with postgres.run_server(directory / "postgres"):
         pass
     yield directory
     postgres.remove(directory / "postgres")
@@ -77,10 +77,10 @@ def test_a_terminal_gets_an_aligned_table_that_fits_its_width(demo: Path) -> Non
 
 
 def test_only_a_server_that_it_started_is_stopped(demo: Path) -> None:
-    data = postgres.places.find(demo / "postgres").data
+    data = postgres.postgres_home.locate(demo / "postgres").data
     assert run_sql(demo, "select 1").returncode == 0
     assert postgres._server_pid(data) is None
-    with postgres.running(demo / "postgres") as server:
+    with postgres.run_server(demo / "postgres") as server:
         assert run_sql(demo, "select 1").returncode == 0
         assert postgres._server_pid(data) == server.pid
 

@@ -187,7 +187,7 @@ def test_live_asks_for_prices_only_with_a_token_and_keeps_it_where_only_we_can_r
 ) -> None:
     monkeypatch.delenv("TIINGO_TOKEN", raising=False)
     monkeypatch.setenv("MASSIVE_TOKEN", "very secret")
-    extracts = demo.live(tmp_path, "A b@example.com")
+    extracts = demo.live_parameters(tmp_path, "A b@example.com")
     assert set(extracts) == {*demo.KEYLESS, "extract-massive-daily-prices"}
     assert "very secret" not in str(extracts)
     secret = tmp_path / "secrets" / "massive"

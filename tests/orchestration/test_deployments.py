@@ -132,18 +132,18 @@ def wanted_deployments(folder: Path) -> list[model.DeploymentSpec]:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     directory = tmp_path_factory.mktemp("stack")
-    prefect = prefect_server.start(directory)
-    workers = worker.start(directory, prefect, POOL)
+    prefect = prefect_server.start_server(directory)
+    workers = worker.start_worker(directory, prefect, POOL)
     try:
         wanted = wanted_deployments(directory)
-        prefect.wait()
+        prefect.wait_until_ready()
         register.register_deployments(prefect.api(), wanted, kind="process", pool=POOL)
-        workers.release()
+        workers.resume()
         yield Local(prefect.api(), directory, wanted)
     finally:
-        processes.stop(workers)
-        prefect_server.stop(prefect)
-    assert processes.left_behind(directory) == []
+        processes.stop_program(workers)
+        prefect_server.stop_server(prefect)
+    assert processes.find_leftover_processes(directory) == []
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_runs_that_a_killed_stack_left_are_put_away(local: Local) -> None:
     deployment = local.api.call("GET", f"/deployments/name/{JOB}/{POOL}")
     later = {"parameters": {"mode": "ok"}, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}}
     run_id = local.api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", later)["id"]
-    stack.put_away(local.api)
+    stack.crash_unfinished_runs(local.api)
     assert local.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"] == "CRASHED"
 
 
@@ -375,7 +375,7 @@ def test_a_busy_server_says_when_to_come_back_and_changes_take_turns() -> None:
     async def several(method: str, path: str) -> list[list[Any]]:
         return await asyncio.gather(*(ask(method, path) for _ in range(3)))
 
-    answer = prefect_server.in_turn(app)
+    answer = prefect_server.serialise_writes(app)
     (first, *_), changes = asyncio.run(several("POST", "/api/flow_runs/")), most
     asyncio.run(several("POST", "/api/flow_runs/filter"))
     assert first[0]["headers"] == [(b"retry-after", b"0.1")]
@@ -383,13 +383,13 @@ def test_a_busy_server_says_when_to_come_back_and_changes_take_turns() -> None:
 
 
 def test_a_program_that_ends_or_takes_too_long_is_told_with_its_log(tmp_path: Path) -> None:
-    broken = processes.start("broken thing", [sys.executable, "-c", "raise SystemExit('no such port')"], tmp_path, {})
+    broken = processes.start_program("broken thing", [sys.executable, "-c", "raise SystemExit('no such port')"], tmp_path, {})
     with pytest.raises(MisconfiguredError, match=r"the broken thing ended with 1: no such port; its log is .*/logs/broken-thing\.log"):
         broken.wait_until(lambda: False, 10)
-    slow = processes.start("slow thing", ["sleep", "60"], tmp_path, {})
+    slow = processes.start_program("slow thing", ["sleep", "60"], tmp_path, {})
     with pytest.raises(TemporaryError, match=r"the slow thing was not ready within 0 s; its log is .*slow-thing\.log"):
         slow.wait_until(lambda: False, 0)
-    processes.stop(slow)
+    processes.stop_program(slow)
     assert slow.process.returncode is not None
 
 
@@ -398,15 +398,15 @@ def test_what_a_killed_stack_left_is_found_with_its_children_and_ended_and_nothi
     script = (
         "import subprocess, time; subprocess.Popen(['sleep', '60'], start_new_session=True); print('ready', flush=True); time.sleep(60)"
     )
-    left = processes.start("left", [sys.executable, "-c", script], ours, {})
-    other = processes.start("other", ["sleep", "60"], others, {})
+    left = processes.start_program("left", [sys.executable, "-c", script], ours, {})
+    other = processes.start_program("other", ["sleep", "60"], others, {})
     left.wait_until(lambda: "ready" in left.log.read_text(), 10)
-    assert len(processes.left_behind(ours)) == 2
-    processes.end(processes.left_behind(ours))
+    assert len(processes.find_leftover_processes(ours)) == 2
+    processes.stop_processes(processes.find_leftover_processes(ours))
     left.process.wait(5)
-    assert processes.left_behind(ours) == []
+    assert processes.find_leftover_processes(ours) == []
     assert other.process.poll() is None
-    processes.stop(other)
+    processes.stop_program(other)
 
 
 def begin(directory: Path) -> None:
@@ -416,9 +416,9 @@ def begin(directory: Path) -> None:
 
 
 def test_a_stack_that_another_one_uses_is_left_alone(tmp_path: Path) -> None:
-    with stack.alone(tmp_path), pytest.raises(TemporaryError, match=rf"another demo works in .* \(process {os.getpid()}\); wait"):
+    with stack.lock_directory(tmp_path), pytest.raises(TemporaryError, match=rf"another demo works in .* \(process {os.getpid()}\); wait"):
         begin(tmp_path)
-    assert processes.left_behind(tmp_path) == []
+    assert processes.find_leftover_processes(tmp_path) == []
 
 
 def test_a_place_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

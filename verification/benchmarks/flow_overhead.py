@@ -78,15 +78,15 @@ def _stack(kind: str, jobs: Sequence[DeploymentSpec], flow: DeploymentSpec) -> I
     """A server and workers. The flow runs on the process pool whatever the jobs' is: no image has it."""
     with ExitStack() as ends, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
-        prefect = server.start(directory)
-        ends.callback(lambda: server.stop(prefect))
-        prefect.wait()
+        prefect = server.start_server(directory)
+        ends.callback(lambda: server.stop_server(prefect))
+        prefect.wait_until_ready()
         register.register_deployments(prefect.api(), jobs, kind=kind, pool=kind)
         register.register_deployments(prefect.api(), [flow], kind="process", pool="process")
-        working = [worker.start(directory / pool, prefect, pool, pool) for pool in dict.fromkeys((kind, "process"))]
+        working = [worker.start_worker(directory / pool, prefect, pool, pool) for pool in dict.fromkeys((kind, "process"))]
         for one in working:
-            ends.callback(processes.stop, one)
-            one.release()
+            ends.callback(processes.stop_program, one)
+            one.resume()
         yield Running(prefect.api(), prefect.program, working[-1], directory / "prefect" / server.DATABASE)
 
 
