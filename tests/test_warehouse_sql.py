@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from finelt.sql import fitted
+from finelt.sql import fit_widths
 from orchestration.local import postgres
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_only_a_server_that_it_started_is_stopped(demo: Path) -> None:
         ("select * from marts.nothing", 'relation "marts.nothing" does not exist'),
         ("select * from raw._ledger", "permission denied for schema raw (the role reader reads the schemas marts and as_of"),
         ("create table x (i int)", "cannot execute CREATE TABLE in a read-only transaction"),
-        ("set timezone = 'UTC'", "that gives no rows"),
+        ("set timezone = 'UTC'", "returns no rows"),
     ],
 )
 def test_an_invalid_query_is_explained_in_one_sentence(demo: Path, query: str, message: str) -> None:
@@ -117,6 +117,6 @@ def test_a_closed_pipe_is_no_error(demo: Path) -> None:
 
 
 def test_the_widest_column_is_shortened_first() -> None:
-    assert fitted([3, 50, 20], 40) == [3, 16, 17]
-    assert fitted([3, 5], 40) == [3, 5]
-    assert fitted([30] * 10, 20) == [6] * 10
+    assert fit_widths([3, 50, 20], 40) == [3, 16, 17]
+    assert fit_widths([3, 5], 40) == [3, 5]
+    assert fit_widths([30] * 10, 20) == [6] * 10

@@ -43,7 +43,7 @@ def create_warehouse(superuser_password: str, reader_password: str) -> None:
     The passwords of the jobs' roles are generated each time, and only the jobs can read them. In earlier versions a role with the
     database's name owned everything; it may no longer log in.
     """
-    roles = warehouse_roles.roles(catalogue())
+    roles = warehouse_roles.list_roles(catalogue())
     passwords = {role.name: secrets.token_urlsafe(24) for role in roles if role.name != warehouse_roles.READER}
     access: dict[str, Any] = {"host": settings.WAREHOUSE_HOST, "user": "postgres", "password": superuser_password, "autocommit": True}
     database = sql.Identifier(settings.WAREHOUSE)

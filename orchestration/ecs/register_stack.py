@@ -61,7 +61,7 @@ def create_roles(host: str, user: str, master_password: str, passwords: Mapping[
     """Create a role for each job, named after it, and the group `reader`; orchestration/warehouse_roles.py has their grants."""
     parameters: dict[str, Any] = {"host": host, "port": port, "user": user, "password": master_password, "dbname": DATABASE}
     with psycopg.connect(**parameters, autocommit=True) as connection:
-        warehouse_roles.prepare(connection, warehouse_roles.roles(catalogue()), passwords)
+        warehouse_roles.prepare(connection, warehouse_roles.list_roles(catalogue()), passwords)
 
 
 def register_stack(api: prefect.Api, stack: Mapping[str, Any]) -> RegistrationResult:

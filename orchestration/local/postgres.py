@@ -101,8 +101,8 @@ class Postgres:
 
     def prepare_roles(self, database: str = DATABASE) -> None:
         """Create a role for each job and for readers in a database. Raises psycopg.Error."""
-        roles = warehouse_roles.roles(catalogue())
-        passwords = {role.name: warehouse_roles.kept_password(self.password_file.parent / ROLES, role.name) for role in roles}
+        roles = warehouse_roles.list_roles(catalogue())
+        passwords = {role.name: warehouse_roles.read_or_create_password(self.password_file.parent / ROLES, role.name) for role in roles}
         with psycopg.connect(self.url_of(self.user, database), password=self.password, autocommit=True) as admin:
             warehouse_roles.prepare(admin, roles, passwords)
 

@@ -411,7 +411,7 @@ def test_what_a_killed_stack_left_is_found_with_its_children_and_ended_and_nothi
 
 def begin(directory: Path) -> None:
     """Start a stack that must not start."""
-    with stack.running(directory, vendors=False, deployments=list):
+    with stack.run_stack(directory, vendors=False, deployments=list):
         raise AssertionError
 
 
@@ -425,7 +425,7 @@ def test_a_place_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Pa
     (tmp_path / "file").touch()
     with pytest.raises(MisconfiguredError, match="cannot work in .*file.*; choose another place with --dir"):
         begin(tmp_path / "file" / "inside")
-    monkeypatch.setattr(stack, "SPACE_BYTES", 10**18)
+    monkeypatch.setattr(stack, "REQUIRED_BYTES", 10**18)
     with pytest.raises(TemporaryError, match="MB are free at .* are needed; free some or choose another --dir"):
         begin(tmp_path / "new")
 
@@ -433,7 +433,7 @@ def test_a_place_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Pa
 def test_a_pools_defaults_are_checked_against_its_variables() -> None:
     template = register.read_pool_template("docker", {"networks": ["mine"]})
     assert template["variables"]["properties"]["networks"]["default"] == ["mine"]
-    with pytest.raises(MisconfiguredError, match="the docker pool has no variable 'netwroks'; there are .*networks"):
+    with pytest.raises(MisconfiguredError, match="the docker pool has no variable 'netwroks'; its variables are .*networks"):
         register.read_pool_template("docker", {"netwroks": []})
     told = CliRunner().invoke(register.main, ["--pool", "docker", "--api-url", "http://127.0.0.1:9/api", "--default", "networks=mine"])
     assert told.exit_code == 2

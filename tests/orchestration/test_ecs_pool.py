@@ -136,7 +136,7 @@ def test_each_job_has_a_role_that_may_do_its_work_and_no_other(own_server: Postg
     """The master is none that may do everything: on RDS it may make roles and owns the database, and that is all."""
     monkeypatch.setattr(register_stack, "DATABASE", "cloud")
     with psycopg.connect(own_server.url, password=own_server.password, autocommit=True) as admin:
-        for role in warehouse_roles.roles(catalogue()):  # the embedded server has them; RDS has not
+        for role in warehouse_roles.list_roles(catalogue()):  # the embedded server has them; RDS has not
             admin.execute(sql.SQL("drop owned by {}").format(sql.Identifier(role.name)))
             admin.execute(sql.SQL("drop role {}").format(sql.Identifier(role.name)))
         admin.execute("create role master login createrole password 'm4ster'")

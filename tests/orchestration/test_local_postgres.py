@@ -178,7 +178,7 @@ def test_data_of_another_version_are_told_in_a_sentence(directory: Path) -> None
 def test_a_lost_password_is_told_in_a_sentence_and_nothing_stays_up(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         server.password_file.rename(directory / "elsewhere")
-    with pytest.raises(MisconfiguredError, match="password is gone; delete"):
+    with pytest.raises(MisconfiguredError, match="password is missing; delete"):
         postgres.start_server(directory)
     assert postgres._server_pid(server.home.data) is None
     (directory / "elsewhere").rename(server.password_file)
