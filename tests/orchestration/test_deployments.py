@@ -249,7 +249,7 @@ def test_cancelling_a_flow_stops_its_job_and_both_end_cancelled(local: Local) ->
     assert isinstance(started, follow.FlowStep)
     before = time.monotonic()
     local.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
-    while local.api.call("GET", f"/flow_runs/{started.run_id}")["state"]["type"] not in follow.FINAL:
+    while local.api.call("GET", f"/flow_runs/{started.run_id}")["state"]["type"] not in follow.FINAL_STATES:
         assert time.monotonic() - before < 10
         time.sleep(0.1)
     (step,), ending = local.ended(run_id)
@@ -314,7 +314,7 @@ def test_the_flows_describe_themselves_and_take_nothing_unknown() -> None:
     assert (daily.flow, daily.fields["entrypoint"]) == ("daily", "orchestration.flows.daily.daily")
     assert schema["additionalProperties"] is False
     assert {"lake", "warehouse", "site", "extracts"} <= set(schema["required"])
-    assert daily.fields["description"].startswith("Extract side by side")
+    assert daily.fields["description"].startswith("Extract in parallel")
 
 
 @pytest.mark.parametrize("flow", register.FLOWS)

@@ -74,7 +74,7 @@ class Stack:
     def ending(self, run_id: str, *wanted: str) -> tuple[str, str]:
         """The state in which a run ends, and its sentence."""
         deadline = time.monotonic() + WITHIN_S
-        while (state := self.state(run_id))["type"] not in (wanted or follow.FINAL):
+        while (state := self.state(run_id))["type"] not in (wanted or follow.FINAL_STATES):
             self.worker.raise_if_ended()
             assert time.monotonic() < deadline, f"{state['type']}: {state['message']}; {self.worker.log_tail()}"
             time.sleep(0.2)

@@ -198,7 +198,7 @@ def test_what_cannot_be_started_is_an_error_for_lambda_which_tries_again(stack: 
             assert stack.auth not in json.dumps(answer.document)
             again = side.invoke({"detail": {}})  # the process lives on
             assert (again.kind, again.document["errorType"]) == ("error", "EventError")
-            assert "no 'Object Created' of S3" in again.document["errorMessage"]
+            assert "not an 'Object Created' event" in again.document["errorMessage"]
 
 
 @pytest.mark.docker

@@ -148,7 +148,7 @@ def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> It
             f"{sample.elapsed_s:7.0f} s  {sample.done:6,} runs  server {sample.server_cpu_s:6.0f} CPU s, {sample.server_mib:5.0f} MiB"
         )
         yield sample
-        if state in follow.FINAL:
+        if state in follow.FINAL_STATES:
             return
         if sample.elapsed_s > minutes * 60 and state != "CANCELLING":
             running.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
