@@ -20,7 +20,7 @@ DBT = [path for path in sorted((ROOT / "dbt").rglob("*.sql")) if not {"target", 
 STATEMENT = re.compile(
     r"\s*(select|insert into|update|delete from|create|drop|alter|grant|revoke|truncate|copy|comment on|with|set local)\s", re.IGNORECASE
 )
-QUOTING = {"quoted", "literal", "_list"}  # of publish_marts, whose image has no psycopg; the last is literals with commas
+QUOTING = {"quote_name", "quote_text", "_quote_list"}  # of publish_marts, whose image has no psycopg
 # A Jinja expression between quotes, or joined to one; adapter.quote, which leaves quotes inside a name as they are.
 UNQUOTED = re.compile(r"adapter\.quote\b|[\"']\{\{|\}\}[\"']|[\"']'\"?\s*~|~\s*\"?'[\"']|'\"\s*~|~\s*\"'")
 NESTED = re.compile(r'pre_hook="\{\{ \w+\([^"]*\) \}\}"')  # a macro's call, which dbt renders later
@@ -65,7 +65,7 @@ def unquoted(source: str) -> Iterator[int]:
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_python_builds_sql_with_psycopg_sql(path: Path) -> None:
-    """Use psycopg.sql (psycopg2.sql, or quoted() and literal() of publish_marts.warehouse): a vendor may have chosen the name."""
+    """Use psycopg.sql (psycopg2.sql, or quote_name() and quote_text() of publish_marts.warehouse): a vendor may have chosen the name."""
     assert list(unquoted(path.read_text(encoding="utf-8"))) == []
 
 
@@ -91,7 +91,7 @@ def test_dbt_quotes_with_the_projects_own_macros(path: Path) -> None:
 )
 def test_sql_that_is_built_otherwise_is_found(source: str) -> None:
     assert list(unquoted(source))
-    assert not list(unquoted('c.execute(sql.SQL("select {}").format(sql.Identifier(name)), f"select {quoted(name)} from {TABLE}")'))
+    assert not list(unquoted('c.execute(sql.SQL("select {}").format(sql.Identifier(name)), f"select {quote_name(name)} from {TABLE}")'))
 
 
 @pytest.mark.parametrize("line", ["'{{ name }}'", '"{{ name }}"', '"where a = \'" ~ name ~ "\'"', "{{ adapter.quote(name) }}"])

@@ -16,11 +16,11 @@ def ours(mart, path):
     from urllib.parse import urlsplit
 
     from publish_marts import export
-    from publish_marts.warehouse import snapshot
+    from publish_marts.warehouse import open_snapshot
 
     password = urlsplit(URL).password
     with snapshot(URL.replace(f":{password}@", "@"), password) as warehouse:
-        return export.parquet(warehouse, *export.marts(warehouse, [mart]), Path(path))
+        return export.write_parquet_file(warehouse, *export.list_marts(warehouse, [mart]), Path(path))
 
 
 def pandas(query, path=None):

@@ -1,4 +1,4 @@
-"""publish-marts: the marts as files and pages, a new version where something changed and nothing where nothing did."""
+"""publish-marts: publish the marts as files and pages. Write a new version only if something changed."""
 
 from __future__ import annotations
 
@@ -18,58 +18,58 @@ if TYPE_CHECKING:
     from jobkit.receipt import Outcome
     from jobkit.store import Store
 
-    from publish_marts.export import Exported, Mart
+    from publish_marts.export import ExportedMart, Mart
     from publish_marts.frames import Frames
-    from publish_marts.publication import About, Pointer
-    from publish_marts.row_changes import Changes
+    from publish_marts.publication import Pointer, PublicationTerms
+    from publish_marts.row_changes import RowChanges
     from publish_marts.terms import Audience
     from publish_marts.warehouse import Warehouse
 
-DOCS = "index.html"
+DOCS_KEY = "index.html"
 OPTIONS = [
     options.warehouse(),
     options.warehouse_password(),
     options.place("--site", required=True, help="Where to publish: a directory, file:///path or s3://bucket/prefix."),
-    options.place("--docs", help=f"Where transform-warehouse put the project's documentation ({DOCS}); without, none."),
+    options.place("--docs", help=f"Where transform-warehouse put the dbt documentation ({DOCS_KEY}). Without it, none is published."),
     options.option(
         "--marts",
         multiple=True,
         type=options.Matching(r"[a-z][a-z0-9_]{0,62}", "the name of a mart such as fct_yield"),
-        help="A mart to publish; repeat the option for more. Without, all tables of the schema marts.",
+        help="A mart to publish; repeat the option for more. Without it, all tables of the schema marts.",
     ),
     options.option(
         "--audience",
         type=click.Choice(("internal", "public")),
         default="internal",
         show_default=True,
-        help="Whom the site is for: a mart is published only where the terms of every dataset behind it allow that.",
+        help="Who may see the site. A mart is published only if the terms of every dataset behind it allow that.",
     ),
 ]
 
 
 @dataclass(frozen=True)
-class New:
-    """What is to be published: marts as files, frames for the pages."""
+class NewVersion:
+    """What a new version is made from: the exported marts, and the frames for the pages. `as_of` is in UTC."""
 
     as_of: str | None
-    exported: Sequence[Exported]
+    exported: Sequence[ExportedMart]
     frames: Frames
-    about: About
+    terms: PublicationTerms
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What the warehouse has, by its hashes; `new` is None where just that is published already."""
+    """The hashes of what the warehouse has. `new_version` is None if the same content is already published."""
 
-    inputs: str | None
-    content: str
-    new: New | None
+    inputs_hash: str | None
+    content_hash: str
+    new_version: NewVersion | None
 
 
 def run(
     job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str], audience: Audience
 ) -> None:
-    """Publish the marts as files with a site that shows them: those that the site's audience may see."""
+    """Publish the marts that the site's audience may see, as files and as a site that shows them."""
     from tempfile import TemporaryDirectory  # noqa: PLC0415  describe needs none of it
 
     from jobkit.store import open_store  # noqa: PLC0415
@@ -78,173 +78,177 @@ def run(
 
     store = open_store(site)
     publication.check_audience(store, audience)
-    pointer, tag = publication.current(store)
+    pointer, etag = publication.read_pointer(store)
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with _snapshot(warehouse, warehouse_password) as snapshot:
-            draft = _draft(job, snapshot, pointer, marts, audience, Path(folder), docs=bool(docs))
-        after = pointer and replace(pointer, inputs=draft.inputs)
-        publication.declare(store, audience)
-        if draft.new:
+        with _open_snapshot(warehouse, warehouse_password) as snapshot:
+            draft = _prepare_draft(job, snapshot, pointer, marts, audience, Path(folder), docs=bool(docs))
+        new_pointer = pointer and replace(pointer, inputs=draft.inputs_hash)
+        publication.declare_audience(store, audience)
+        if draft.new_version:
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            version = _write(job, store, draft.content, draft.new, pointer.version if pointer else None, _documentation(docs), now)
-            after = publication.Pointer(version, draft.content, draft.inputs, now)
-    if after and after != pointer:
-        publication.point(store, after, tag)
-    job.details.update(site=publication.lead(store), audience=audience)
-    if after:
-        _tell(job, publication.catalogue(store, after.version), "committed" if draft.new else "unchanged")
+            previous = pointer.version if pointer else None
+            version = _write_version(job, store, draft.content_hash, draft.new_version, previous, _read_docs(docs), now)
+            new_pointer = publication.Pointer(version, draft.content_hash, draft.inputs_hash, now)
+    if new_pointer and new_pointer != pointer:
+        publication.set_current(store, new_pointer, etag)
+    job.details.update(site=publication.refresh_landing_page(store), audience=audience)
+    if new_pointer:
+        outcome: Outcome = "committed" if draft.new_version else "unchanged"
+        _record_outcomes(job, publication.read_catalogue(store, new_pointer.version), outcome)
 
 
-def _draft(
+def _prepare_draft(
     job: Job, snapshot: Warehouse, pointer: Pointer | None, marts: Sequence[str], audience: Audience, folder: Path, *, docs: bool
 ) -> Draft:
-    """What there is to publish; its rows are not looked at where the transform says they are those published."""
+    """Export and compare the marts, unless the transform's fingerprint shows that they are already published."""
     from publish_marts import publication, selection  # noqa: PLC0415
 
-    transform = snapshot.transform()
-    inputs = publication.inputs(transform.fingerprint, marts, audience, docs=docs)
+    transform = snapshot.read_last_transform()
+    inputs = publication.hash_inputs(transform.fingerprint, marts, audience, docs=docs)
     if pointer and pointer.inputs == inputs:
         return Draft(inputs, pointer.content, None)
     as_of = f"{transform.as_of:%Y-%m-%d %H:%M}" if transform.as_of else None
-    selected = selection.select(snapshot, transform, marts, audience)
-    exported = _export(job, snapshot, selected.marts, folder)
-    content = publication.content(exported, selected.about, as_of, docs=docs)
+    selected = selection.select_marts(snapshot, transform, marts, audience)
+    exported = _export_marts(job, snapshot, selected.marts, folder)
+    content = publication.hash_content(exported, selected.terms, as_of, docs=docs)
     if pointer and pointer.content == content:
         return Draft(inputs, content, None)
     from publish_marts import frames  # noqa: PLC0415  half a second for pandas
 
-    read = frames.read(snapshot, selected.marts, selected.datasets)
-    return Draft(inputs, content, New(as_of, exported, read, selected.about))
+    page_frames = frames.read_frames(snapshot, selected.marts, selected.datasets)
+    return Draft(inputs, content, NewVersion(as_of, exported, page_frames, selected.terms))
 
 
-def _export(job: Job, snapshot: Warehouse, found: Sequence[Mart], folder: Path) -> list[Exported]:
-    """The marts as files on this machine."""
+def _export_marts(job: Job, snapshot: Warehouse, marts: Sequence[Mart], folder: Path) -> list[ExportedMart]:
+    """Export the marts to local files."""
     from publish_marts import export  # noqa: PLC0415
 
     exported = []
-    for done, mart in enumerate(found):
-        job.progress(done, len(found), mart.name)
-        exported.append(export.export(snapshot, mart, folder))
-    job.progress(len(found), len(found), "exported")
+    for index, mart in enumerate(marts):
+        job.progress(index, len(marts), mart.name)
+        exported.append(export.export_mart(snapshot, mart, folder))
+    job.progress(len(marts), len(marts), "exported")
     return exported
 
 
-def _write(job: Job, store: Store, content: str, new: New, previous: str | None, docs: bytes | None, now: str) -> str:
-    """Draw the pages and write a version, of which nobody knows yet; gives its name."""
+def _write_version(
+    job: Job, store: Store, content_hash: str, new_version: NewVersion, previous: str | None, docs: bytes | None, now: str
+) -> str:
+    """Render and write a version. Return its name. Readers see it once the pointer names it."""
     from publish_marts import pages, publication  # noqa: PLC0415
 
-    version = publication.version(content, previous)
+    version = publication.name_version(content_hash, previous)
     job.log.info("writing", extra={"version": version, "previous": previous})
-    changes = _changes(store, previous, new.exported)
-    about = pages.Version(version, previous, docs is not None, new.as_of, changes, new.about)
-    rendered = pages.render(about, new.exported, new.frames)
-    document = publication.describe(version, previous, new.exported, changes, new.about)
-    publication.begin(store, version, new.about.audience, now)
-    publication.write(store, version, new.exported, rendered, document, docs)
-    publication.check_begun(store, version)
+    changes = _count_changes(store, previous, new_version.exported)
+    info = pages.VersionInfo(version, previous, docs is not None, new_version.as_of, changes, new_version.terms)
+    rendered = pages.render_pages(info, new_version.exported, new_version.frames)
+    catalogue = publication.build_catalogue(version, previous, new_version.exported, changes, new_version.terms)
+    publication.begin_version(store, version, new_version.terms.audience, now)
+    publication.write_version(store, version, new_version.exported, rendered, catalogue, docs)
+    publication.check_not_withdrawn(store, version)
     return version
 
 
-def _changes(store: Store, previous: str | None, exported: Sequence[Exported]) -> dict[str, Changes]:
-    """Each mart's changes since the version before; its rows are read again only where they differ."""
+def _count_changes(store: Store, previous: str | None, exported: Sequence[ExportedMart]) -> dict[str, RowChanges]:
+    """Count each mart's changed rows since the previous version. The rows are compared only if the files differ."""
     from io import BytesIO  # noqa: PLC0415
 
-    from publish_marts import publication  # noqa: PLC0415
-    from publish_marts import row_changes as changes  # noqa: PLC0415
+    from publish_marts import publication, row_changes  # noqa: PLC0415
 
-    known = publication.catalogue(store, previous)["marts"] if previous else {}
-    found = {}
-    for one in exported:
-        csv = known.get(one.mart.name, {}).get("files", {}).get("csv")
+    previous_marts = publication.read_catalogue(store, previous)["marts"] if previous else {}
+    changes = {}
+    for exported_mart in exported:
+        mart = exported_mart.mart
+        csv = previous_marts.get(mart.name, {}).get("files", {}).get("csv")
         if csv is None:
-            found[one.mart.name] = changes.Changes(added=one.rows, removed=0, changed=0)
-        elif csv["sha256"] == one.digest("csv"):
-            found[one.mart.name] = changes.Changes(added=0, removed=0, changed=0)
+            changes[mart.name] = row_changes.RowChanges(added=exported_mart.rows, removed=0, changed=0)
+        elif csv["sha256"] == exported_mart.digest("csv"):
+            changes[mart.name] = row_changes.RowChanges(added=0, removed=0, changed=0)
         else:
-            before = BytesIO(publication.read(store, str(previous), csv["path"]))
-            found[one.mart.name] = changes.between(before, one.path("csv"), one.mart.key)
-    return found
+            previous_csv = BytesIO(publication.read_file(store, str(previous), csv["path"]))
+            changes[mart.name] = row_changes.compare_versions(previous_csv, exported_mart.path("csv"), mart.key)
+    return changes
 
 
-def _tell(job: Job, catalogue: Mapping[str, Any], outcome: Outcome) -> None:
-    """The outcome of each mart of a version, and of those left out."""
+def _record_outcomes(job: Job, catalogue: Mapping[str, Any], outcome: Outcome) -> None:
+    """Record the outcome of each mart of a version, and of each mart that was left out."""
     from publish_marts import selection  # noqa: PLC0415
 
     for name, mart in catalogue["marts"].items():
         size, digest = sum(file["bytes"] for file in mart["files"].values()), mart["files"]["parquet"]["sha256"]
-        told = mart["changes"] if outcome == "committed" else {}
-        job.outcome(f"site/{name}", f"version={catalogue['version']}", outcome, rows=mart["rows"], bytes=size, sha256=digest, **told)
+        changes = mart["changes"] if outcome == "committed" else {}
+        job.outcome(f"site/{name}", f"version={catalogue['version']}", outcome, rows=mart["rows"], bytes=size, sha256=digest, **changes)
     job.details["left_out"] = catalogue.get("left_out", {})
     for what, why in job.details["left_out"].items():
         job.log.warning("left out", extra={"what": what, "why": why})
-    for name, reason in selection.marts_left_out(job.details["left_out"]).items():
+    for name, reason in selection.select_whole_marts(job.details["left_out"]).items():
         job.outcome(f"site/{name}", f"version={catalogue['version']}", "skipped", reason=reason)
 
 
-def _documentation(docs: str | None) -> bytes | None:
-    """The documentation of the dbt project. Raises MisconfiguredError when it was promised and is not there."""
+def _read_docs(docs: str | None) -> bytes | None:
+    """Read the dbt documentation, if there is a URL for it. Raises MisconfiguredError if the file does not exist."""
     from jobkit.errors import MisconfiguredError  # noqa: PLC0415
     from jobkit.store import NotFoundError, open_store  # noqa: PLC0415
 
     if docs is None:
         return None
-    shelf = open_store(docs)
+    docs_store = open_store(docs)
     try:
-        return shelf.get(DOCS)
+        return docs_store.get(DOCS_KEY)
     except NotFoundError:
         raise MisconfiguredError(
-            f"no documentation at {shelf.uri(DOCS)}; run transform-warehouse with the same --docs first, or leave --docs out"
+            f"no documentation at {docs_store.uri(DOCS_KEY)}; run transform-warehouse with the same --docs first, or omit --docs"
         ) from None
 
 
 @contextmanager
-def _snapshot(warehouse: str, password: str) -> Iterator[Warehouse]:
+def _open_snapshot(warehouse: str, password: str) -> Iterator[Warehouse]:
     from jobkit import secrets  # noqa: PLC0415
 
-    from publish_marts.warehouse import snapshot  # noqa: PLC0415
+    from publish_marts.warehouse import open_snapshot  # noqa: PLC0415
 
-    with snapshot(warehouse, secrets.resolve(password)) as opened:
-        yield opened
+    with open_snapshot(warehouse, secrets.resolve(password)) as snapshot:
+        yield snapshot
 
 
 def check(
     _job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str], audience: Audience
 ) -> None:
-    """Whether the marts can be read, some of them may be published, and the site may be written."""
+    """Check that the marts can be read, that at least one may be published, and that the site can be written."""
     from jobkit.store import open_store  # noqa: PLC0415
 
     from publish_marts import publication, selection  # noqa: PLC0415
-    from publish_marts.warehouse import quoted  # noqa: PLC0415
+    from publish_marts.warehouse import quote_name  # noqa: PLC0415
 
     store = open_store(site)
     publication.check_audience(store, audience)
-    with _snapshot(warehouse, warehouse_password) as snapshot:
-        for mart in selection.select(snapshot, snapshot.transform(), marts, audience).marts:
-            snapshot.rows(f"select 1 as one from marts.{quoted(mart.name)} limit 1")
-    _documentation(docs)
+    with _open_snapshot(warehouse, warehouse_password) as snapshot:
+        for mart in selection.select_marts(snapshot, snapshot.read_last_transform(), marts, audience).marts:
+            snapshot.fetch_rows(f"select 1 as one from marts.{quote_name(mart.name)} limit 1")
+    _read_docs(docs)
     store.put("_check", b"written by the verb check\n")
 
 
 def plan(
     _job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str], audience: Audience
 ) -> list[dict[str, Any]]:
-    """Each mart, what is published of it, and whether this run would look at it again or leave it out."""
+    """List each mart with its published version, and say whether a run would export it, leave it out or do nothing."""
     from jobkit.store import open_store  # noqa: PLC0415
 
     from publish_marts import publication, selection  # noqa: PLC0415
 
     store = open_store(site)
     publication.check_audience(store, audience)
-    pointer, _ = publication.current(store)
-    with _snapshot(warehouse, warehouse_password) as snapshot:
-        transform = snapshot.transform()
-        selected = selection.select(snapshot, transform, marts, audience)
-    inputs = publication.inputs(transform.fingerprint, marts, audience, docs=bool(docs))
+    pointer, _ = publication.read_pointer(store)
+    with _open_snapshot(warehouse, warehouse_password) as snapshot:
+        transform = snapshot.read_last_transform()
+        selected = selection.select_marts(snapshot, transform, marts, audience)
+    inputs = publication.hash_inputs(transform.fingerprint, marts, audience, docs=bool(docs))
     action = "none" if pointer and pointer.inputs == inputs else "export and compare"
     version = pointer.version if pointer else None
     actions = {mart.name: action for mart in selected.marts}
     actions |= {name: f"leave out: {reason}" for name, reason in selected.left_out_marts.items()}
-    return [{"dataset": f"site/{name}", "published_version": version, "action": what} for name, what in sorted(actions.items())]
+    return [{"dataset": f"site/{name}", "published_version": version, "action": action} for name, action in sorted(actions.items())]
 
 
 main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)

@@ -1,10 +1,14 @@
-"""Marts as files: Parquet streamed from the warehouse, CSV and JSON from that Parquet, so that the three say the same.
+"""Export marts to files: Parquet streamed from the warehouse, CSV and JSON derived from that Parquet, so that the three agree.
 
-Rows are in the order of the mart's key, text compared byte by byte: the same rows give the same bytes on any machine.
-numeric(p,s) is a decimal in Parquet and the same digits in CSV and JSON; double precision stays a double; what Arrow has no type for
-(numeric without a precision, jsonb, arrays, intervals) is its text. An endless date is 9999-12-31, an endless beginning 0001-01-01, so
-that `known_from <= d and known_to > d` holds in the files as it does in the warehouse. In CSV an empty cell is null, and a text that a
-spreadsheet would run as a formula gets an apostrophe in front; Parquet and JSON keep it as it is.
+Rows are in the order of the mart's key, with text compared byte by byte, so that the same rows give the same bytes on any machine.
+
+numeric(p,s)                      a decimal in Parquet, the same digits in CSV and JSON
+double precision                  a double
+a type that Arrow does not have   its text (numeric without a precision, jsonb, arrays, intervals)
+infinity, -infinity               9999-12-31, 0001-01-01, so that `known_from <= d and known_to > d` also works on the files
+
+In CSV an empty cell is null, and a text that a spreadsheet would run as a formula starts with an apostrophe. Parquet and JSON keep the
+text unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.errors import BadDataError, MisconfiguredError
 
 from publish_marts.terms import DATASET_COLUMN
-from publish_marts.warehouse import Sql, compose, literal, quoted
+from publish_marts.warehouse import Sql, compose, quote_name, quote_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,22 +34,22 @@ if TYPE_CHECKING:
     from publish_marts.warehouse import Warehouse
 
 FORMATS = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv; charset=utf-8", "json": "application/json"}
-PARQUET: dict[str, Any] = {"compression": "zstd(3)", "max_row_group_size": 250_000}  # a group is held in memory until it is whole
+PARQUET: dict[str, Any] = {"compression": "zstd(3)", "max_row_group_size": 250_000}  # a row group is in memory until it is written
 BATCH_ROWS = 65_536
-ENDLESS = {"date": "date", "timestamp without time zone": "timestamp", "timestamp with time zone": "timestamptz"}
-_AS_IT_IS = ("boolean", "smallint", "integer", "bigint", "real", "double precision", "text")
+INFINITY_TYPES = {"date": "date", "timestamp without time zone": "timestamp", "timestamp with time zone": "timestamptz"}
+_NATIVE_TYPES = ("boolean", "smallint", "integer", "bigint", "real", "double precision", "text")
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
-_MOST_DIGITS = 38  # of Arrow's 128-bit decimal
-_MOST_DIGITS_BIGINT = 18
-_NO_NUMBER = 10**_MOST_DIGITS_BIGINT  # in place of NaN; has a digit too many for any numeric that is sent as bigint
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_AFTER_FORMULAS = "A"  # by their bytes
+_MAX_DIGITS = 38  # of Arrow's 128-bit decimal
+_MAX_BIGINT_DIGITS = 18
+_NAN_SENTINEL = 10**_MAX_BIGINT_DIGITS  # stands for NaN; it has more digits than any numeric that is sent as bigint
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FIRST_SAFE_CHARACTER = "A"  # all formula characters sort before it
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a mart: its type as Postgres writes it, its description in dbt."""
+    """A column of a mart, with its Postgres type and its dbt description."""
 
     name: str
     type: str
@@ -53,16 +57,16 @@ class Column:
 
     @property
     def digits(self) -> tuple[int, int] | None:
-        """Precision and scale of a decimal, None for any other type."""
+        """Precision and scale of a decimal. None for any other type."""
         match = _NUMERIC.fullmatch(self.type)
-        return (int(match[1]), int(match[2])) if match and int(match[1]) <= _MOST_DIGITS else None
+        return (int(match[1]), int(match[2])) if match and int(match[1]) <= _MAX_DIGITS else None
 
 
 @dataclass(frozen=True)
 class Mart:
-    """One table of the schema marts. `key` is empty where no unique index says what it is.
+    """A table of the schema marts. `key` is empty if the table has no unique index.
 
-    Of a mart that is published by dataset, only rows of `datasets` count.
+    If `datasets` is set, only rows of these datasets are published.
     """
 
     name: str
@@ -73,17 +77,17 @@ class Mart:
 
     @property
     def where(self) -> Sql:
-        """The rows that count, as a condition."""
+        """The SQL condition of the rows to publish."""
         return (
             Sql("true")
             if self.datasets is None
-            else Sql(f"{quoted(DATASET_COLUMN)} in ({', '.join(map(literal, self.datasets)) or 'null'})")
+            else Sql(f"{quote_name(DATASET_COLUMN)} in ({', '.join(map(quote_text, self.datasets)) or 'null'})")
         )
 
 
 @dataclass(frozen=True)
-class File:
-    """A file made of a mart."""
+class ExportedFile:
+    """A file exported from a mart."""
 
     format: str
     path: Path
@@ -92,36 +96,38 @@ class File:
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A mart and its files on this machine."""
+class ExportedMart:
+    """A mart and its local files."""
 
     mart: Mart
     rows: int
-    files: tuple[File, ...]
+    files: tuple[ExportedFile, ...]
 
     def path(self, format_: str) -> Path:
-        """The file in a format."""
+        """Give the path of the file in this format."""
         return next(file.path for file in self.files if file.format == format_)
 
     def digest(self, format_: str) -> str:
-        """The SHA-256 of the file in a format."""
+        """Give the SHA-256 of the file in this format."""
         return next(file.sha256 for file in self.files if file.format == format_)
 
 
-def marts(warehouse: Warehouse, wanted: Sequence[str]) -> list[Mart]:
-    """The tables of the schema marts, or those wanted; sorted by name. Raises MisconfiguredError when there are none."""
+def list_marts(warehouse: Warehouse, requested: Sequence[str]) -> list[Mart]:
+    """List the requested tables of the schema marts, or all, sorted by name. Raises MisconfiguredError if one does not exist."""
     columns: dict[str, list[Column]] = {}
     descriptions: dict[str, str] = {}
-    for row in warehouse.rows(_COLUMNS):
+    for row in warehouse.fetch_rows(_COLUMNS):
         descriptions[row["mart"]] = row["mart_description"]
         columns.setdefault(row["mart"], []).append(Column(row["name"], row["type"], row["description"]))
     names = [name for name in sorted(columns) if _NAME.fullmatch(name) and "__dbt_" not in name]
     if not names:
         raise MisconfiguredError(f"the warehouse {warehouse.where} has no table in the schema marts; run transform-warehouse first")
-    if strangers := sorted(set(wanted) - set(names)):
-        raise MisconfiguredError(f"no mart {', '.join(strangers)} in the warehouse {warehouse.where}; there are {', '.join(names)}")
-    keys = {row["mart"]: tuple(row["key"]) for row in warehouse.rows(_KEYS)}
-    return [Mart(name, descriptions[name], tuple(columns[name]), keys.get(name, ())) for name in names if not wanted or name in wanted]
+    if unknown := sorted(set(requested) - set(names)):
+        raise MisconfiguredError(f"no mart {', '.join(unknown)} in the warehouse {warehouse.where}; there are {', '.join(names)}")
+    keys = {row["mart"]: tuple(row["key"]) for row in warehouse.fetch_rows(_KEYS)}
+    return [
+        Mart(name, descriptions[name], tuple(columns[name]), keys.get(name, ())) for name in names if not requested or name in requested
+    ]
 
 
 _COLUMNS = """
@@ -156,60 +162,61 @@ order by i.indrelid, i.indisprimary desc, i.indnkeyatts, i.indexrelid
 """
 
 
-def export(warehouse: Warehouse, mart: Mart, folder: Path) -> Exported:
-    """Write a mart's files into a folder. Memory stays flat however long the mart is.
+def export_mart(warehouse: Warehouse, mart: Mart, folder: Path) -> ExportedMart:
+    """Write a mart's files into a folder. Memory use does not depend on the number of rows.
 
-    Raises BadDataError for a numeric that is NaN or infinite, which no decimal can hold.
+    Raises BadDataError for a numeric that is NaN or infinite, because a decimal cannot represent it.
     """
     paths = {format_: folder / f"{mart.name}.{format_}" for format_ in FORMATS}
-    counted = parquet(warehouse, mart, paths["parquet"])
+    row_count = write_parquet_file(warehouse, mart, paths["parquet"])
     _write_csv(paths["parquet"], paths["csv"])
     _write_json(paths["parquet"], paths["json"])
-    return Exported(mart, counted, tuple(_file(format_, path) for format_, path in paths.items()))
+    return ExportedMart(mart, row_count, tuple(_describe_file(format_, path) for format_, path in paths.items()))
 
 
-def query(mart: Mart) -> str:
-    """The select that gives a mart's rows in order, in types that Arrow has."""
-    columns = Sql(", ".join(f"{_expression(column)} as {quoted(column.name)}" for column in mart.columns))
-    in_order = [*mart.key, *(column.name for column in mart.columns if column.name not in mart.key)]
+def build_query(mart: Mart) -> str:
+    """Build the query for a mart's rows, sorted, with types that Arrow has."""
+    columns = Sql(", ".join(f"{_select_expression(column)} as {quote_name(column.name)}" for column in mart.columns))
+    sort_columns = [*mart.key, *(column.name for column in mart.columns if column.name not in mart.key)]
     types = {column.name: column.type for column in mart.columns}
-    order = Sql(", ".join(_ordering(name, types[name]) for name in in_order))
+    order = Sql(", ".join(_sort_expression(name, types[name]) for name in sort_columns))
     template = "select {columns} from marts.{mart} as mart where {where} order by {order}"
-    return compose(template, columns=columns, mart=quoted(mart.name), where=mart.where, order=order)
+    return compose(template, columns=columns, mart=quote_name(mart.name), where=mart.where, order=order)
 
 
-def _expression(column: Column) -> str:
-    name = f"mart.{quoted(column.name)}"
-    if column.type in ENDLESS:
-        kind = ENDLESS[column.type]
-        last, first = (f"{kind} {literal(day)}" for day in ("9999-12-31", "0001-01-01"))
+def _select_expression(column: Column) -> str:
+    name = f"mart.{quote_name(column.name)}"
+    if column.type in INFINITY_TYPES:
+        type_name = INFINITY_TYPES[column.type]
+        last, first = (f"{type_name} {quote_text(day)}" for day in ("9999-12-31", "0001-01-01"))
         return f"case {name} when 'infinity' then {last} when '-infinity' then {first} else {name} end"
-    if column.digits and column.digits[0] <= _MOST_DIGITS_BIGINT:  # its last digit's units: a third of the work of digits as text
-        return f"case {name} when 'NaN' then {_NO_NUMBER} else ({name} * {10 ** column.digits[1]})::bigint end"
-    return name if column.type in _AS_IT_IS else f"{name}::text"
+    if column.digits and column.digits[0] <= _MAX_BIGINT_DIGITS:  # as an integer: a third of the cost of text
+        return f"case {name} when 'NaN' then {_NAN_SENTINEL} else ({name} * {10 ** column.digits[1]})::bigint end"
+    return name if column.type in _NATIVE_TYPES else f"{name}::text"
 
 
-def _ordering(name: str, type_: str) -> str:
-    """One term of the order: numbers and dates by value, all else by the bytes of its text."""
-    by_value = type_ in ENDLESS or type_.startswith("numeric") or (type_ in _AS_IT_IS and type_ != "text")
-    return f"mart.{quoted(name)}" if by_value else f'mart.{quoted(name)}::text collate "C"'
+def _sort_expression(name: str, type_: str) -> str:
+    """Sort numbers and dates by value, everything else by the bytes of its text."""
+    by_value = type_ in INFINITY_TYPES or type_.startswith("numeric") or (type_ in _NATIVE_TYPES and type_ != "text")
+    return f"mart.{quote_name(name)}" if by_value else f'mart.{quote_name(name)}::text collate "C"'
 
 
-def parquet(warehouse: Warehouse, mart: Mart, path: Path) -> int:
-    """Stream the mart into a Parquet file; gives its rows. Raises BadDataError for a numeric that is NaN or infinite."""
+def write_parquet_file(warehouse: Warehouse, mart: Mart, path: Path) -> int:
+    """Stream a mart into a Parquet file. Return the number of rows. Raises BadDataError for a numeric that is NaN or infinite."""
     from arro3.io import write_parquet  # noqa: PLC0415
 
-    counted = 0
+    row_count = 0
 
-    def typed(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
-        nonlocal counted
+    def convert(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
+        nonlocal row_count
         for batch in batches:
-            counted += batch.num_rows
-            yield _typed(batch, mart)
+            row_count += batch.num_rows
+            yield _convert_numerics(batch, mart)
 
-    with warehouse.stream(query(mart)) as answer:
-        _pass(typed(answer.batches), _schema(answer.schema, mart), lambda batches: write_parquet(batches, path, **PARQUET))
-    return counted
+    with warehouse.stream(build_query(mart)) as stream:
+        schema = _decimal_schema(stream.schema, mart)
+        _write_batches(convert(stream.batches), schema, lambda batches: write_parquet(batches, path, **PARQUET))
+    return row_count
 
 
 def _write_csv(parquet: Path, path: Path) -> None:
@@ -217,12 +224,12 @@ def _write_csv(parquet: Path, path: Path) -> None:
 
     reader = read_parquet(parquet, batch_size=BATCH_ROWS)
     schema = reader.schema
-    _pass((_without_formulas(batch) for batch in reader), schema, lambda batches: write_csv(batches, path))
-    if not path.stat().st_size:  # the writer has no headings for a mart without rows
-        path.write_bytes(_headings(schema))
+    _write_batches((_escape_formulas(batch) for batch in reader), schema, lambda batches: write_csv(batches, path))
+    if not path.stat().st_size:  # the writer omits the header if there are no rows
+        path.write_bytes(_csv_header(schema))
 
 
-def _headings(schema: Schema) -> bytes:
+def _csv_header(schema: Schema) -> bytes:
     line = StringIO()
     csv.writer(line, lineterminator="\n").writerow(schema.names)
     return line.getvalue().encode()
@@ -232,91 +239,93 @@ def _write_json(parquet: Path, path: Path) -> None:
     from arro3.io import read_parquet, write_json  # noqa: PLC0415
 
     reader = read_parquet(parquet, batch_size=BATCH_ROWS)
-    _pass(reader, reader.schema, lambda batches: write_json(batches, path, explicit_nulls=True))
+    _write_batches(reader, reader.schema, lambda batches: write_json(batches, path, explicit_nulls=True))
 
 
-def _pass(batches: Iterable[RecordBatch], schema: Schema, write: Callable[[RecordBatchReader], None]) -> None:
-    """Hand batches to a writer, through Python, which obeys SIGTERM, and hand back the error that stopped them: Arrow takes its type."""
+def _write_batches(batches: Iterable[RecordBatch], schema: Schema, write: Callable[[RecordBatchReader], None]) -> None:
+    """Write batches through a Python iterator, so that SIGTERM is handled. Raise the iterator's own error, whose type Arrow loses."""
     from arro3.core import RecordBatchReader  # noqa: PLC0415
 
-    reasons: list[BaseException] = []
+    errors: list[BaseException] = []
 
-    def watched() -> Iterator[RecordBatch]:
+    def iterate() -> Iterator[RecordBatch]:
         try:
-            for batch in batches:  # noqa: UP028  Python obeys signals in a loop, not while it yields from
+            for batch in batches:  # noqa: UP028  Python handles signals in a loop, not inside `yield from`
                 yield batch
         except GeneratorExit:
             raise
-        except BaseException as reason:
-            reasons.append(reason)
+        except BaseException as error:
+            errors.append(error)
             raise
 
     try:
-        write(RecordBatchReader.from_batches(schema, watched()))
+        write(RecordBatchReader.from_batches(schema, iterate()))
     except Exception:
-        if reasons:
-            raise reasons[0] from None
+        if errors:
+            raise errors[0] from None
         raise
 
 
-def _schema(schema: Schema, mart: Mart) -> Schema:
-    """The schema with decimals where the mart declares them."""
+def _decimal_schema(schema: Schema, mart: Mart) -> Schema:
+    """Replace the types of the mart's numeric columns with decimals."""
     from arro3.core import DataType  # noqa: PLC0415
 
-    for at, column in enumerate(mart.columns):
+    for index, column in enumerate(mart.columns):
         if column.digits:
-            schema = schema.set(at, schema.field(at).with_type(DataType.decimal128(*column.digits)))
+            schema = schema.set(index, schema.field(index).with_type(DataType.decimal128(*column.digits)))
     return schema
 
 
-def _typed(batch: RecordBatch, mart: Mart) -> RecordBatch:
-    """The batch with its numerics as decimals."""
-    for at, column in enumerate(mart.columns):
+def _convert_numerics(batch: RecordBatch, mart: Mart) -> RecordBatch:
+    """Convert the numeric columns of a batch to decimals."""
+    for index, column in enumerate(mart.columns):
         if column.digits:
-            given = batch.column(at)
-            numbers = _decimals(given, *column.digits)
-            if numbers.null_count != given.null_count:
+            values = batch.column(index)
+            decimals = _decimals(values, *column.digits)
+            if decimals.null_count != values.null_count:
                 where = f"marts.{mart.name}.{column.name}"
-                raise BadDataError(f"{where} holds NaN or an infinity, which no decimal has; make it null or double precision in the mart")
-            batch = batch.set_column(at, batch.schema.field(at).with_type(numbers.type), numbers)
+                raise BadDataError(
+                    f"{where} contains NaN or infinity, which a decimal cannot represent; make it null or double precision in the mart"
+                )
+            batch = batch.set_column(index, batch.schema.field(index).with_type(decimals.type), decimals)
     return batch
 
 
-def _decimals(given: Array, precision: int, scale: int) -> Array:
-    """Decimals as the query gives them: as text or, where they fit, as counts of their last digit. Null where that is no number."""
+def _decimals(values: Array, precision: int, scale: int) -> Array:
+    """Convert what the query returns to decimals: integers in units of the last digit, or text for long ones. NaN becomes null."""
     from arro3.compute import cast  # noqa: PLC0415
     from arro3.core import Array, DataType  # noqa: PLC0415
 
     decimal = DataType.decimal128(precision, scale)
-    if precision > _MOST_DIGITS_BIGINT:
-        return cast(given, decimal)
-    counts = cast(given, DataType.decimal128(precision, 0))
-    return Array.from_arrow_pycapsule(decimal.__arrow_c_schema__(), counts.__arrow_c_array__()[1])  # its buffer is that of the decimals
+    if precision > _MAX_BIGINT_DIGITS:
+        return cast(values, decimal)
+    counts = cast(values, DataType.decimal128(precision, 0))
+    return Array.from_arrow_pycapsule(decimal.__arrow_c_schema__(), counts.__arrow_c_array__()[1])  # decimals have the same buffer
 
 
-def _without_formulas(batch: RecordBatch) -> RecordBatch:
-    """The batch with an apostrophe before each text that a spreadsheet would run."""
+def _escape_formulas(batch: RecordBatch) -> RecordBatch:
+    """Put an apostrophe before each text that a spreadsheet would run as a formula."""
     from arro3.core import Array, DataType  # noqa: PLC0415
 
-    for at in range(batch.num_columns):
-        field = batch.schema.field(at)
-        if DataType.is_string(field.type) and _may_hold_formulas(batch.column(at)):
-            cells = batch.column(at).to_pylist()
-            if any(cell and cell.startswith(_FORMULA) for cell in cells):
-                tame = [f"'{cell}" if cell and cell.startswith(_FORMULA) else cell for cell in cells]
-                batch = batch.set_column(at, field, Array(tame, field.type))
+    for index in range(batch.num_columns):
+        field = batch.schema.field(index)
+        if DataType.is_string(field.type) and _may_contain_formulas(batch.column(index)):
+            cells = batch.column(index).to_pylist()
+            if any(cell and cell.startswith(_FORMULA_STARTS) for cell in cells):
+                escaped = [f"'{cell}" if cell and cell.startswith(_FORMULA_STARTS) else cell for cell in cells]
+                batch = batch.set_column(index, field, Array(escaped, field.type))
     return batch
 
 
-def _may_hold_formulas(texts: Array) -> bool:
-    """False, at a hundredth of what looking at each text costs, for names, codes and symbols: none is before A."""
-    from arro3.compute import min as least  # noqa: PLC0415
+def _may_contain_formulas(texts: Array) -> bool:
+    """Tell, from the smallest text, whether a column may contain formulas. This skips most columns at 1 % of the cost of a full check."""
+    from arro3.compute import min as smallest  # noqa: PLC0415
 
-    first = least(texts).as_py()
-    return first is not None and first < _AFTER_FORMULAS
+    first = smallest(texts).as_py()
+    return first is not None and first < _FIRST_SAFE_CHARACTER
 
 
-def _file(format_: str, path: Path) -> File:
+def _describe_file(format_: str, path: Path) -> ExportedFile:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(format_, path, path.stat().st_size, digest)
+    return ExportedFile(format_, path, path.stat().st_size, digest)

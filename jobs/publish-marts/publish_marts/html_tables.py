@@ -1,4 +1,4 @@
-"""Tables for the pages, and how numbers, sizes and days are written in them."""
+"""Tables for the pages, and the formats of numbers, sizes and dates in them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-NOTHING = "\N{EN DASH}"
-_NUMBERS = ("smallint", "integer", "bigint", "real", "double precision", "numeric")
-_KILO = 1000
+EMPTY = "\N{EN DASH}"
+_NUMERIC_TYPES = ("smallint", "integer", "bigint", "real", "double precision", "numeric")
+_KILOBYTE = 1000
 _GRAIN = "one row per "
 
 
 @dataclass(frozen=True)
 class Header:
-    """A column's heading. Numbers stand on the right; only prose is broken into lines."""
+    """A column's heading. Numbers are aligned right. Only prose wraps."""
 
     text: str
     number: bool = False
@@ -26,68 +26,68 @@ class Header:
 
     @property
     def css(self) -> str:
-        """Its class in the style sheet."""
+        """The column's class in the style sheet."""
         return "n" if self.number else "p" if self.prose else "w"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: cells are text, or markup where a cell links somewhere."""
+    """A table. Its cells are text, or markup if they contain a link or a drawing."""
 
     caption: str
     headers: Sequence[Header]
     rows: Sequence[Sequence[str]]
 
 
-def headers(*texts: str, numbers: Sequence[str] = (), prose: Sequence[str] = ()) -> tuple[Header, ...]:
-    """Headings in order; `numbers` and `prose` say which of them are."""
+def build_headers(*texts: str, numbers: Sequence[str] = (), prose: Sequence[str] = ()) -> tuple[Header, ...]:
+    """Build headings from their texts. `numbers` and `prose` name the headings of such columns."""
     return tuple(Header(text, text in numbers, text in prose) for text in texts)
 
 
-def is_number(type_: str) -> bool:
-    """Whether a Postgres type is one of numbers."""
-    return type_.startswith(_NUMBERS)
+def is_numeric(type_: str) -> bool:
+    """Tell whether a Postgres type is numeric."""
+    return type_.startswith(_NUMERIC_TYPES)
 
 
-def number(value: float | None, decimals: int = 2) -> str:
-    """1,234.50, with a real minus sign; a dash where there is none."""
+def format_number(value: float | None, decimals: int = 2) -> str:
+    """Format as 1,234.50, with a typographic minus sign. A missing number is a dash."""
     if value is None or math.isnan(value):
-        return NOTHING
+        return EMPTY
     text = f"{value:,.{decimals}f}"
     return text.replace("-", "\N{MINUS SIGN}") if float(text.replace(",", "")) else text.lstrip("-")
 
 
-def count(value: float | None) -> str:
-    """1,234."""
-    return number(value, 0)
+def format_count(value: float | None) -> str:
+    """Format as 1,234."""
+    return format_number(value, 0)
 
 
-def percent(value: float | None, decimals: int = 1) -> str:
-    """12.3 % of a share of one."""
-    return NOTHING if value is None or math.isnan(value) else f"{number(value * 100, decimals)} %"
+def format_percent(value: float | None, decimals: int = 1) -> str:
+    """Format the ratio 0.123 as 12.3 %."""
+    return EMPTY if value is None or math.isnan(value) else f"{format_number(value * 100, decimals)} %"
 
 
-def size(size_bytes: int) -> str:
-    """12 kB, 3.4 MB."""
-    if size_bytes < _KILO:
+def format_size(size_bytes: int) -> str:
+    """Format as 12 kB or 3.4 MB."""
+    if size_bytes < _KILOBYTE:
         return f"{size_bytes} B"
-    value, unit = size_bytes / _KILO, "kB"
-    if value >= _KILO:
-        value, unit = value / _KILO, "MB"
+    value, unit = size_bytes / _KILOBYTE, "kB"
+    if value >= _KILOBYTE:
+        value, unit = value / _KILOBYTE, "MB"
     return f"{value:,.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"  # noqa: PLR2004  one decimal below ten
 
 
-def day(value: date | None) -> str:
-    """2012-12-31."""
-    return NOTHING if value is None or value != value else f"{value:%Y-%m-%d}"  # noqa: PLR0124  NaT is not itself
+def format_date(value: date | None) -> str:
+    """Format as 2012-12-31. A missing date is a dash."""
+    return EMPTY if value is None or value != value else f"{value:%Y-%m-%d}"  # noqa: PLR0124  NaT is not itself
 
 
-def words(value: date | None) -> str:
-    """31 Dec 2012, for running text, where a line must not break inside it."""
-    return NOTHING if value is None or value != value else f"{value.day}\N{NO-BREAK SPACE}{value:%b}\N{NO-BREAK SPACE}{value:%Y}"  # noqa: PLR0124
+def format_long_date(value: date | None) -> str:
+    """Format as 31 Dec 2012, with spaces at which a line cannot break, for running text."""
+    return EMPTY if value is None or value != value else f"{value.day}\N{NO-BREAK SPACE}{value:%b}\N{NO-BREAK SPACE}{value:%Y}"  # noqa: PLR0124
 
 
-def grain(description: str) -> str:
-    """What a mart's description says a row is: the first sentence, without its beginning that the heading has."""
+def extract_grain(description: str) -> str:
+    """Extract what one row of a mart is: the first sentence of its description, without "One row per"."""
     first = " ".join(description.split()).split(". ")[0].rstrip(".")
-    return first[len(_GRAIN) :] if first.lower().startswith(_GRAIN) else first or NOTHING
+    return first[len(_GRAIN) :] if first.lower().startswith(_GRAIN) else first or EMPTY

@@ -1,6 +1,6 @@
-"""The pages: frames and facts about files in, HTML out. No clock, no network, no disk but the templates beside this file.
+"""Render the pages of a version: frames and file descriptions in, HTML out. No clock, no network, no disk except the templates here.
 
-Links to files of the same version are written `href="./...`, so that the page can be put one folder up (see `publication.landing`).
+Links to files of the same version start with `./` so that `publication.rewrite_links` can copy the page one folder up.
 """
 
 from __future__ import annotations
@@ -14,158 +14,167 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from publish_marts import html_tables, sections
-from publish_marts.html_tables import Header, Table, headers
-from publish_marts.publication import About
+from publish_marts.html_tables import Header, Table, build_headers
+from publish_marts.publication import PublicationTerms
+from publish_marts.sections import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from publish_marts.export import Exported
+    from publish_marts.export import ExportedMart
     from publish_marts.frames import Frames
-    from publish_marts.row_changes import Changes
-    from publish_marts.sections import Section
+    from publish_marts.row_changes import RowChanges
 
 SAMPLE_ROWS = 20
+_FILE_FORMATS = ("parquet", "csv", "json")
+_SIZE_HEADERS = ("Rows", "Parquet", "CSV", "JSON")
+_GRAIN_HEADER = "One row per"
+_WITHDRAWN_NOTE = "These marts were removed from this version, together with the charts and figures drawn from them."
+_FILES_NOTE = (
+    "Each mart as three files with the same rows: Parquet, CSV and JSON. A validity without an end is written as 9999-12-31. In CSV, an "
+    "empty cell is a null, and a text that a spreadsheet would run as a formula starts with an apostrophe. "
+    "SHA256SUMS and catalogue.json list the checksums."
+)
 
 
 @dataclass(frozen=True)
-class Version:
-    """What a page says of the publication it belongs to. `as_of` is set where the marts are of a moment in the past, UTC."""
+class VersionInfo:
+    """What the pages state about their version. `as_of` (UTC) is set if the marts were built as of a moment in the past."""
 
     id: str
     previous: str | None
     docs: bool
     as_of: str | None
-    changes: Mapping[str, Changes]
-    about: About
+    changes: Mapping[str, RowChanges]
+    terms: PublicationTerms
 
 
-def render(version: Version, exported: Sequence[Exported], frames: Frames) -> dict[str, bytes]:
-    """The pages of a version by their key below it."""
+def render_pages(version: VersionInfo, exported: Sequence[ExportedMart], frames: Frames) -> dict[str, bytes]:
+    """Render the pages of a version. Return them by their key within the version."""
     known_at = version.as_of or max(frames.freshness["last_known"], default=None)
-    shared = {"version": version, "known_at": known_at, "sources": _origins(version.about.sources)}
-    body = [*sections.of_frames(frames), *_publication(version, exported)]
-    pages = {"index.html": _html("index.html.j2", **shared, sections=[section for section in body if section])}
-    for one in exported:
-        pages[f"marts/{one.mart.name}.html"] = _html("mart.html.j2", **shared, **_mart(one))
+    shared = {"version": version, "known_at": known_at, "sources": _source_names(version.terms.sources)}
+    all_sections = [*sections.build_sections(frames), *_publication_sections(version, exported)]
+    pages = {"index.html": _render_template("index.html.j2", **shared, sections=all_sections)}
+    for exported_mart in exported:
+        pages[f"marts/{exported_mart.mart.name}.html"] = _render_template("mart.html.j2", **shared, **_mart_context(exported_mart))
     return pages
 
 
-def _publication(version: Version, exported: Sequence[Exported]) -> list[Section]:
-    """What changed, and the files."""
-    lead = f"Compared with version {version.previous}." if version.previous else "This is the first publication: everything is new."
+def _publication_sections(version: VersionInfo, exported: Sequence[ExportedMart]) -> list[Section]:
+    """Build the sections about the publication itself: changes, files, what was left out, sources."""
+    lead = f"Compared with version {version.previous}." if version.previous else "This is the first publication, so all rows are new."
     counts = ("Rows", "Added", "Removed", "Changed")
-    changes = [[_link(one.mart.name), html_tables.count(one.rows), *_told(version.changes[one.mart.name])] for one in exported]
-    sizes = ("Rows", "Parquet", "CSV", "JSON")
-    files = [
-        [_link(one.mart.name), html_tables.count(one.rows), *_downloads(one), html_tables.grain(one.mart.description)] for one in exported
-    ]
-    changed = Table("Rows since the last publication", headers("Mart", *counts, numbers=counts), changes)
-    offered = Table("Files", headers("Mart", *sizes, _GRAIN, numbers=sizes, prose=(_GRAIN,)), files)
+    change_rows, file_rows = [], []
+    for exported_mart in exported:
+        mart = exported_mart.mart
+        name, rows = _mart_link(mart.name), html_tables.format_count(exported_mart.rows)
+        change_rows.append([name, rows, *_format_changes(version.changes[mart.name])])
+        file_rows.append([name, rows, *_exported_file_links(exported_mart), html_tables.extract_grain(mart.description)])
+    changes_table = Table("Rows changed since the previous publication", build_headers("Mart", *counts, numbers=counts), change_rows)
     return [
-        sections.Section("changes", "What changed", lead, tables=(changed,)),
-        sections.Section("files", "Files", _FILES, tables=(offered,)),
-        *_terms(version.about),
+        Section("changes", "Changes", lead, tables=(changes_table,)),
+        Section("files", "Files", _FILES_NOTE, tables=(_files_table(file_rows),)),
+        *_terms_sections(version.terms),
     ]
 
 
-def withdrawn(document: Mapping[str, Any], *, docs: bool) -> bytes:
-    """The page of a version of which a mart was withdrawn: its figures may have been drawn from it, so they are gone with it."""
-    version = Version(document["version"], document["previous"], docs, None, {}, _about(document))
-    sizes = ("Rows", "Parquet", "CSV", "JSON")
-    rows = [
-        [_link(name), html_tables.count(mart["rows"]), *_listed(mart["files"]), html_tables.grain(mart["description"])]
-        for name, mart in document["marts"].items()
+def render_withdrawn_page(catalogue: Mapping[str, Any], *, docs: bool) -> bytes:
+    """Render the page of a version from which marts were withdrawn. It has no charts: they may have shown the withdrawn figures."""
+    terms = _read_terms(catalogue)
+    version = VersionInfo(catalogue["version"], catalogue["previous"], docs, None, {}, terms)
+    file_rows = [
+        [
+            _mart_link(name),
+            html_tables.format_count(mart["rows"]),
+            *_catalogue_file_links(mart["files"]),
+            html_tables.extract_grain(mart["description"]),
+        ]
+        for name, mart in catalogue["marts"].items()
     ]
-    gone = Table("Withdrawn", headers("Mart"), [[name] for name in document["withdrawn"]])
-    offered = Table("Files", headers("Mart", *sizes, _GRAIN, numbers=sizes, prose=(_GRAIN,)), rows)
-    body = [
-        sections.Section("withdrawn", "Withdrawn", _WITHDRAWN, tables=(gone,)),
-        sections.Section("files", "Files", _FILES, tables=(offered,)),
-        *_terms(version.about),
+    withdrawn_table = Table("Withdrawn marts", build_headers("Mart"), [[name] for name in catalogue["withdrawn"]])
+    all_sections = [
+        Section("withdrawn", "Withdrawn", _WITHDRAWN_NOTE, tables=(withdrawn_table,)),
+        Section("files", "Files", _FILES_NOTE, tables=(_files_table(file_rows),)),
+        *_terms_sections(terms),
     ]
-    return _html("index.html.j2", version=version, known_at=None, sources=_origins(version.about.sources), sections=body)
+    return _render_template("index.html.j2", version=version, known_at=None, sources=_source_names(terms.sources), sections=all_sections)
 
 
-def _about(document: Mapping[str, Any]) -> About:
-    """What a catalogue says of a publication; versions from before there were terms say nothing."""
-    return About(document.get("audience", "internal"), document.get("left_out", {}), document.get("sources", ()))
+def _files_table(rows: Sequence[Sequence[str]]) -> Table:
+    return Table("Files", build_headers("Mart", *_SIZE_HEADERS, _GRAIN_HEADER, numbers=_SIZE_HEADERS, prose=(_GRAIN_HEADER,)), rows)
 
 
-def _terms(about: About) -> list[Section]:
-    """What is left out and why, and under which terms the rest may be used."""
-    heads = headers("Dataset", "Source", "Licence", "Redistribution", prose=("Source", "Licence"))
-    rows = [[one["dataset"], one["source"], one["licence"], one["redistribution"].replace("-", " ")] for one in about.sources]
-    left_out = Table("Left out", headers("What", "Why", prose=("Why",)), [[what, why] for what, why in about.left_out.items()])
-    made = [
-        sections.Section("left-out", "Left out", f"What may not be seen by this site's audience, {about.audience}.", tables=(left_out,)),
-        sections.Section(
-            "sources", "Sources and terms", f"This site is for the audience {about.audience}.", tables=(Table("Sources", heads, rows),)
-        ),
+def _read_terms(catalogue: Mapping[str, Any]) -> PublicationTerms:
+    """Read the terms in a catalogue. Versions that are older than terms have none."""
+    return PublicationTerms(catalogue.get("audience", "internal"), catalogue.get("left_out", {}), catalogue.get("sources", ()))
+
+
+def _terms_sections(terms: PublicationTerms) -> list[Section]:
+    """Build the sections on what was left out and on the sources. A section without rows is omitted."""
+    left_out = Table("Left out", build_headers("Data", "Reason", prose=("Reason",)), [list(item) for item in terms.left_out.items()])
+    source_headers = build_headers("Dataset", "Source", "Licence", "Redistribution", prose=("Source", "Licence"))
+    source_rows = [
+        [source["dataset"], source["source"], source["licence"], source["redistribution"].replace("-", " ")] for source in terms.sources
     ]
-    return [section for section in made if section.tables[0].rows]
+    audience = f"The audience of this site is {terms.audience}."
+    all_sections = (
+        Section("left-out", "Left out", f"{audience} The terms of this data do not allow this audience to see it.", tables=(left_out,)),
+        Section("sources", "Sources and terms", audience, tables=(Table("Sources", source_headers, source_rows),)),
+    )
+    return [section for section in all_sections if section.tables[0].rows]
 
 
-def _origins(sources: Sequence[Mapping[str, str]]) -> list[str]:
-    """Each source once, without the full stop."""
-    return list(dict.fromkeys(one["source"].rstrip(".") for one in sources if one["source"]))
+def _source_names(sources: Sequence[Mapping[str, str]]) -> list[str]:
+    """List each source once, without its full stop."""
+    return list(dict.fromkeys(source["source"].rstrip(".") for source in sources if source["source"]))
 
 
-_GRAIN = "One row per"
-_WITHDRAWN = "These marts are no longer part of this version, and neither are the figures that its page showed."
-_FILES = (
-    "Each mart whole, in three formats that say the same. An open end of validity is 9999-12-31. In CSV an empty cell is null, and a "
-    "text that a spreadsheet would run as a formula has an apostrophe in front. SHA256SUMS and catalogue.json have the digests."
-)
+def _format_changes(changes: RowChanges) -> list[str]:
+    return [html_tables.format_count(count) if count else html_tables.EMPTY for count in (changes.added, changes.removed, changes.changed)]
 
 
-def _told(changes: Changes) -> list[str]:
-    return [html_tables.count(number) if number else html_tables.NOTHING for number in (changes.added, changes.removed, changes.changed)]
-
-
-def _link(mart: str) -> Markup:
+def _mart_link(mart: str) -> Markup:
     return Markup('<a href="./marts/{0}.html">{0}</a>').format(mart)
 
 
-def _downloads(one: Exported) -> list[Markup]:
+def _exported_file_links(exported_mart: ExportedMart) -> list[Markup]:
     link = Markup('<a href="./marts/{}" download>{}</a>')
-    return [link.format(file.path.name, html_tables.size(file.bytes)) for file in one.files]
+    return [link.format(file.path.name, html_tables.format_size(file.bytes)) for file in exported_mart.files]
 
 
-def _listed(files: Mapping[str, Any]) -> list[Markup]:
+def _catalogue_file_links(files: Mapping[str, Any]) -> list[Markup]:
     link = Markup('<a href="./{}" download>{}</a>')
-    return [link.format(files[name]["path"], html_tables.size(files[name]["bytes"])) for name in ("parquet", "csv", "json")]
+    return [link.format(files[name]["path"], html_tables.format_size(files[name]["bytes"])) for name in _FILE_FORMATS]
 
 
-def _mart(one: Exported) -> dict[str, Any]:
-    """What the page of a mart shows."""
-    code = Markup("<code>{}</code>")
-    columns = [[code.format(column.name), column.type, column.description or html_tables.NOTHING] for column in one.mart.columns]
-    link = Markup('<a href="./{0}" download>{0}</a>')
-    files = [[link.format(file.path.name), html_tables.size(file.bytes), code.format(file.sha256)] for file in one.files]
+def _mart_context(exported_mart: ExportedMart) -> dict[str, Any]:
+    """Build what the page of a mart shows."""
+    mart, code, link = exported_mart.mart, Markup("<code>{}</code>"), Markup('<a href="./{0}" download>{0}</a>')
+    columns = [[code.format(column.name), column.type, column.description or html_tables.EMPTY] for column in mart.columns]
+    files = [[link.format(file.path.name), html_tables.format_size(file.bytes), code.format(file.sha256)] for file in exported_mart.files]
     return {
-        "one": one,
-        "rows": html_tables.count(one.rows),
-        "files": Table("Files", headers("File", "Size", "SHA-256", numbers=("Size",)), files),
-        "columns": Table("Columns", headers("Column", "Type", "Meaning", prose=("Meaning",)), columns),
-        "sample": _sample(one),
+        "mart": mart,
+        "rows": html_tables.format_count(exported_mart.rows),
+        "files": Table("Files", build_headers("File", "Size", "SHA-256", numbers=("Size",)), files),
+        "columns": Table("Columns", build_headers("Column", "Type", "Description", prose=("Description",)), columns),
+        "sample": _sample_table(exported_mart),
     }
 
 
-def _sample(one: Exported) -> Table:
-    """The first rows as they stand in the CSV."""
+def _sample_table(exported_mart: ExportedMart) -> Table:
+    """Show the first rows as they are in the CSV file."""
     import pandas as pd  # noqa: PLC0415
 
-    frame = pd.read_csv(one.path("csv"), nrows=SAMPLE_ROWS, dtype=str, keep_default_na=False)
-    heads = tuple(Header(column.name, number=html_tables.is_number(column.type)) for column in one.mart.columns)
-    return Table(f"First {min(one.rows, SAMPLE_ROWS)} rows", heads, frame.to_numpy().tolist())
+    frame = pd.read_csv(exported_mart.path("csv"), nrows=SAMPLE_ROWS, dtype=str, keep_default_na=False)
+    headers = tuple(Header(column.name, number=html_tables.is_numeric(column.type)) for column in exported_mart.mart.columns)
+    return Table(f"First {min(exported_mart.rows, SAMPLE_ROWS)} rows", headers, frame.to_numpy().tolist())
 
 
-def _html(template: str, **context: Any) -> bytes:  # noqa: ANN401
-    return f"{_environment().get_template(template).render(**context)}\n".encode()
+def _render_template(template: str, **context: Any) -> bytes:  # noqa: ANN401
+    return f"{_load_environment().get_template(template).render(**context)}\n".encode()
 
 
 @cache
-def _environment() -> Environment:
+def _load_environment() -> Environment:
     templates = FileSystemLoader(Path(__file__).parent / "templates")
     return Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,7 +1,7 @@
-"""An Arrow stream read ahead: a thread fetches the next batches while one is used.
+"""Prefetch an Arrow stream: a thread fetches the next batches while the current one is processed.
 
-arro3 keeps Python's lock while a stream lets it wait and while it writes. Here the stream's own functions are called, through ctypes, which
-gives the lock away: fetching goes on beside writing, and SIGTERM is obeyed while the server is silent.
+arro3 holds Python's interpreter lock while it waits for a stream and while it writes. This module calls the stream's functions through
+ctypes, which releases the lock. Fetching and writing then overlap, and SIGTERM is handled while the server is silent.
 https://arrow.apache.org/docs/format/CStreamInterface.html
 """
 
@@ -20,94 +20,97 @@ if TYPE_CHECKING:
     from adbc_driver_manager import ArrowArrayHandle, ArrowArrayStreamHandle, ArrowSchemaHandle
     from arro3.core import RecordBatch, Schema
 
-AHEAD = 2  # batches
-STOP_WITHIN_S = 5.0
-_FILL = CFUNCTYPE(c_int, c_void_p, c_void_p)
-_capsule = pythonapi.PyCapsule_New
-_capsule.argtypes, _capsule.restype = (c_void_p, c_char_p, c_void_p), py_object
-_ARRAY = b"arrow_array"  # a capsule keeps the address of its name
+MAX_BATCHES_AHEAD = 2  # batches
+STOP_TIMEOUT_S = 5.0
+_FILL_FUNCTION = CFUNCTYPE(c_int, c_void_p, c_void_p)
+_new_capsule = pythonapi.PyCapsule_New
+_new_capsule.argtypes, _new_capsule.restype = (c_void_p, c_char_p, c_void_p), py_object
+_CAPSULE_NAME = b"arrow_array"  # a constant, because a capsule stores the address of its name
 
 
 class _Stream(Structure):
-    """ArrowArrayStream. A function that fills something gives 0 or an error's number."""
+    """The C struct ArrowArrayStream. Its functions return 0 or an errno."""
 
     _fields_ = (
-        ("get_schema", _FILL),
-        ("get_next", _FILL),
+        ("get_schema", _FILL_FUNCTION),
+        ("get_next", _FILL_FUNCTION),
         ("get_last_error", CFUNCTYPE(c_char_p, c_void_p)),
         ("release", c_void_p),
         ("private_data", c_void_p),
     )
 
 
-class BrokenError(Exception):
-    """A stream ended before its rows did; the message is the driver's."""
+class StreamError(Exception):
+    """A stream failed before its last row. The message is the driver's."""
 
 
-class Batches(NamedTuple):
-    """The rows of an answer, to be iterated once, and their schema, which is there also without rows."""
+class BatchStream(NamedTuple):
+    """The schema of a query's result, also known without rows, and its batches, which can be iterated once."""
 
     schema: Schema
     batches: Iterator[RecordBatch]
 
 
 @contextmanager
-def read(handle: ArrowArrayStreamHandle, cancel: Callable[[], None]) -> Iterator[Batches]:
-    """A stream's batches. Iterating raises BrokenError where it breaks off; `cancel` has to end a fetch that nobody waits for any more."""
+def prefetch(handle: ArrowArrayStreamHandle, cancel: Callable[[], None]) -> Iterator[BatchStream]:
+    """Open a stream whose batches are fetched in advance. `cancel` must abort a fetch that is in progress.
+
+    Iterating raises StreamError if the stream fails.
+    """
     from adbc_driver_manager import ArrowArrayHandle, ArrowSchemaHandle  # noqa: PLC0415
     from arro3.core import RecordBatch, Schema  # noqa: PLC0415
 
     stream = _Stream.from_address(handle.address)
 
-    def fill(give: Callable[[int, int], int], target: ArrowArrayHandle | ArrowSchemaHandle) -> None:
-        if number := give(handle.address, target.address):
-            said = stream.get_last_error(handle.address)
-            raise BrokenError(said.decode(errors="replace").strip() if said else os.strerror(number))
+    def fill_handle(read_item: Callable[[int, int], int], target: ArrowArrayHandle | ArrowSchemaHandle) -> None:
+        if error_number := read_item(handle.address, target.address):
+            message = stream.get_last_error(handle.address)
+            raise StreamError(message.decode(errors="replace").strip() if message else os.strerror(error_number))
 
     def fetch() -> RecordBatch | None:
         array = ArrowArrayHandle()
-        fill(stream.get_next, array)
+        fill_handle(stream.get_next, array)
         if not array.is_valid:
             return None
-        return RecordBatch.from_arrow_pycapsule(schema.__arrow_c_schema__(), _capsule(array.address, _ARRAY, None))
+        return RecordBatch.from_arrow_pycapsule(schema.__arrow_c_schema__(), _new_capsule(array.address, _CAPSULE_NAME, None))
 
-    described = ArrowSchemaHandle()
-    fill(stream.get_schema, described)
-    schema = Schema.from_arrow(described)
-    with _fetched(fetch, cancel) as batches:
-        yield Batches(schema, batches)
+    schema_handle = ArrowSchemaHandle()
+    fill_handle(stream.get_schema, schema_handle)
+    schema = Schema.from_arrow(schema_handle)
+    with _prefetched(fetch, cancel) as batches:
+        yield BatchStream(schema, batches)
 
 
 @contextmanager
-def _fetched(fetch: Callable[[], RecordBatch | None], cancel: Callable[[], None]) -> Iterator[Iterator[RecordBatch]]:
-    """What `fetch` gives until it gives None, at most so many ahead of what was asked for."""
+def _prefetched(fetch: Callable[[], RecordBatch | None], cancel: Callable[[], None]) -> Iterator[Iterator[RecordBatch]]:
+    """Iterate over the results of `fetch` until it returns None, with at most MAX_BATCHES_AHEAD fetched in advance."""
     fetched: SimpleQueue[RecordBatch | BaseException | None] = SimpleQueue()
-    room, wanted = Semaphore(AHEAD), True
+    free_slots, is_active = Semaphore(MAX_BATCHES_AHEAD), True
 
-    def work() -> None:
+    def fetch_all() -> None:
         try:
-            while room.acquire() and wanted:
+            while free_slots.acquire() and is_active:
                 fetched.put(batch := fetch())
                 if batch is None:
                     return
         except BaseException as error:  # noqa: BLE001  raised again below
             fetched.put(error)
 
-    def given() -> Iterator[RecordBatch]:
+    def iterate() -> Iterator[RecordBatch]:
         while (batch := fetched.get()) is not None:
             if isinstance(batch, BaseException):
                 raise batch
             yield batch
-            room.release()
-        worker.join()
+            free_slots.release()
+        thread.join()
 
-    worker = Thread(target=work, daemon=True)
-    worker.start()
+    thread = Thread(target=fetch_all, daemon=True)
+    thread.start()
     try:
-        yield given()
+        yield iterate()
     finally:
-        wanted = False
-        room.release()
-        if worker.is_alive():
+        is_active = False
+        free_slots.release()
+        if thread.is_alive():
             cancel()
-            worker.join(STOP_WITHIN_S)
+            thread.join(STOP_TIMEOUT_S)

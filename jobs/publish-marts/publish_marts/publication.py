@@ -1,12 +1,12 @@
-"""The site as versions: written beside, made current in one step, told apart by what is in them.
+"""Publish a site as versions: write a version in full, then make it current in one step.
 
     <site>/v/<version>/published.json, index.html, marts/<mart>.html|parquet|csv|json, docs.html, SHA256SUMS, catalogue.json
-    <site>/site.json        the audience that the site is for; everything in it may be seen by that audience
-    <site>/latest.json      the pointer: which version is current; replaced by compare and swap once a version is whole
-    <site>/index.html       the current version's page, its links led into v/<version>/; a copy that `lead` repairs
+    <site>/site.json        the audience of the site, which may see everything in it
+    <site>/latest.json      the pointer to the current version; replaced by compare-and-swap once a version is complete
+    <site>/index.html       a copy of the current version's page with links into v/<version>/; `refresh_landing_page` repairs it
 
-A version's name is a hash of its content and of the version before it, as its pages say what changed since then. No publication ever
-changes or deletes a version; `scripts/site withdraw` does, on request (see `withdrawal`).
+A version's name is a hash of its content and of the previous version's name, because its pages show what changed. Publishing never
+changes or deletes a version. `scripts/site withdraw` does, on request (see `withdrawal`).
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
     from jobkit.store import Store
 
-    from publish_marts.export import Exported, Mart
-    from publish_marts.row_changes import Changes
+    from publish_marts.export import ExportedMart, Mart
+    from publish_marts.row_changes import RowChanges
     from publish_marts.terms import Audience
 
 POINTER, LANDING, SITE = "latest.json", "index.html", "site.json"
 VERSIONS, PUBLISHED, CATALOGUE, SUMS, DOCS = "v/", "published.json", "catalogue.json", "SHA256SUMS", "docs.html"
 HTML, JSON, TEXT = "text/html; charset=utf-8", "application/json", "text/plain; charset=utf-8"
-LEAD_TRIES = 10
+MAX_REFRESH_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
-class About:
-    """Whom a publication is for, what was left out of it and why, and the sources of what is in it: dataset, source, licence, terms."""
+class PublicationTerms:
+    """The audience of a publication, what was left out and why, and the dataset, source, licence and redistribution of the rest."""
 
     audience: Audience
     left_out: Mapping[str, str]
@@ -46,7 +46,11 @@ class About:
 
 @dataclass(frozen=True)
 class Pointer:
-    """What latest.json says. `content` tells versions apart; `inputs`, where it is known, spares looking at the content at all."""
+    """The content of latest.json.
+
+    `content` is a hash of what the version shows. `inputs` is a hash of what it was made from: if it is unchanged, the marts need not
+    be read. It is None after a mart was withdrawn.
+    """
 
     version: str
     content: str
@@ -54,104 +58,112 @@ class Pointer:
     published_at: str
 
 
-def audience(store: Store) -> str | None:
-    """The audience that a site is for; None for one that is still empty. What earlier versions published was never for the public."""
+def read_audience(store: Store) -> str | None:
+    """Read the audience of a site. None for an empty site; internal for a site that was published before sites had an audience.
+
+    Raises BadDataError for a site.json that cannot be read.
+    """
     try:
         return str(json.loads(store.get(SITE))["audience"])
     except NotFoundError:
         return "internal" if store.exists(POINTER) or store.list(VERSIONS) else None
     except (ValueError, TypeError, KeyError) as error:
-        raise BadDataError(f"{store.uri(SITE)} does not say the site's audience: {error!r}; write one of ours or remove it") from None
+        raise BadDataError(
+            f'{store.uri(SITE)} is not valid ({error!r}); expected {{"audience": "internal"}} or "public"; correct it or delete it'
+        ) from None
 
 
-def check_audience(store: Store, wanted: Audience) -> None:
-    """Raises MisconfiguredError when the site is for another audience: its versions are seen by whoever sees the next one."""
-    declared = audience(store)
-    if declared not in (None, wanted):
+def check_audience(store: Store, audience: Audience) -> None:
+    """Raise MisconfiguredError if the site has another audience. Whoever can see one version can see them all."""
+    declared = read_audience(store)
+    if declared not in (None, audience):
         raise MisconfiguredError(
-            f"the site {store.url} is for the audience {declared}, and --audience says {wanted}; publish to another place, or run "
-            f"scripts/site withdraw --site {store.url} --all and then scripts/site declare --site {store.url} --audience {wanted}"
+            f"the site {store.url} is for the audience {declared}, and --audience says {audience}; publish to another URL, or run "
+            f"scripts/site withdraw --site {store.url} --all and then scripts/site declare --site {store.url} --audience {audience}"
         )
 
 
-def declare(store: Store, wanted: Audience) -> None:
-    """Say whom a site is for, where nothing says so yet. Raises MisconfiguredError where it is for another audience."""
-    check_audience(store, wanted)
+def declare_audience(store: Store, audience: Audience) -> None:
+    """Declare the audience of a site that has none yet. Raises MisconfiguredError if it has another one."""
+    check_audience(store, audience)
     if not store.exists(SITE):
-        store.put_if_absent(SITE, _json({"audience": wanted}), JSON)
-        check_audience(store, wanted)
+        store.put_if_absent(SITE, _to_json({"audience": audience}), JSON)
+        check_audience(store, audience)
 
 
-def redeclare(store: Store, wanted: Audience) -> None:
-    """Say whom a site is for that has no versions. Raises UsageError for one that has: they were published for another audience."""
-    if audience(store) != wanted and (store.exists(POINTER) or store.list(VERSIONS)):
-        raise UsageError(f"{store.url} has versions for the audience {audience(store)}; withdraw them first: scripts/site withdraw --all")
-    store.put(SITE, _json({"audience": wanted}), JSON)
+def redeclare_audience(store: Store, audience: Audience) -> None:
+    """Change the audience of a site without versions. Raises UsageError if there are versions for another audience."""
+    if read_audience(store) != audience and (store.exists(POINTER) or store.list(VERSIONS)):
+        raise UsageError(
+            f"{store.url} has versions for the audience {read_audience(store)}; withdraw them first with scripts/site withdraw --all"
+        )
+    store.put(SITE, _to_json({"audience": audience}), JSON)
 
 
-def begin(store: Store, version_: str, wanted: Audience, now: str) -> None:
-    """Date a version before its first file is written. A version that was begun before keeps its date."""
-    store.put_if_absent(key(version_, PUBLISHED), _json({"published_at": now, "audience": wanted}), JSON)
+def begin_version(store: Store, version: str, audience: Audience, now: str) -> None:
+    """Record a version's date and audience before its first file is written. A version that was begun earlier keeps its date."""
+    store.put_if_absent(version_key(version, PUBLISHED), _to_json({"published_at": now, "audience": audience}), JSON)
 
 
-def check_begun(store: Store, version_: str) -> None:
-    """Raises TemporaryError when a version was withdrawn while it was written."""
-    if not store.exists(key(version_, PUBLISHED)):
-        raise TemporaryError(f"the version {version_} of {store.url} was withdrawn while it was written; run again")
+def check_not_withdrawn(store: Store, version: str) -> None:
+    """Raise TemporaryError if a version was withdrawn while it was being written."""
+    if not store.exists(version_key(version, PUBLISHED)):
+        raise TemporaryError(f"the version {version} of {store.url} was withdrawn while it was being written; run again")
 
 
-def current(store: Store) -> tuple[Pointer | None, str | None]:
-    """The pointer and its tag; nothing where nothing was published yet. Raises BadDataError for one that cannot be read."""
+def read_pointer(store: Store) -> tuple[Pointer | None, str | None]:
+    """Read the pointer and its ETag, or (None, None) if there is no publication yet. Raises BadDataError for an unreadable pointer."""
     try:
-        data, tag = store.get_with_etag(POINTER)
+        data, etag = store.get_with_etag(POINTER)
     except NotFoundError:
         return None, None
     try:
-        return Pointer(**json.loads(data)), tag
+        return Pointer(**json.loads(data)), etag
     except (ValueError, TypeError) as error:
-        raise BadDataError(f"{store.uri(POINTER)} is no pointer of ours: {error}; move it away and publish again") from None
+        raise BadDataError(f"{store.uri(POINTER)} is not a valid pointer: {error}; delete it and publish again") from None
 
 
-def point(store: Store, pointer: Pointer, tag: str | None) -> None:
-    """Make a version current. Raises TemporaryError when another publication came first; what is current then stays."""
-    if not store.put_if_match(POINTER, document(pointer), tag, JSON):
-        raise TemporaryError(f"another publication changed {store.uri(POINTER)} meanwhile; run again")
+def set_current(store: Store, pointer: Pointer, etag: str | None) -> None:
+    """Make a version current. Raises TemporaryError, and changes nothing, if another run changed the pointer since it was read."""
+    if not store.put_if_match(POINTER, serialise_pointer(pointer), etag, JSON):
+        raise TemporaryError(f"another publication changed {store.uri(POINTER)} at the same time; run again")
 
 
-def document(pointer: Pointer) -> bytes:
-    """The pointer as latest.json has it."""
-    return _json(asdict(pointer))
+def serialise_pointer(pointer: Pointer) -> bytes:
+    """Serialise a pointer as the bytes of latest.json."""
+    return _to_json(asdict(pointer))
 
 
-def lead(store: Store) -> str:
-    """The address of the landing page, which shows the current version afterwards whoever else publishes.
+def refresh_landing_page(store: Store) -> str:
+    """Make the landing page show the current version, even if others publish at the same time. Return its URI.
 
-    A crash between pointer and landing page leaves the old page; the next run comes here and mends it.
+    A crash after the pointer was changed leaves the old landing page; the next run replaces it here.
+    Raises TemporaryError if the pointer keeps changing.
     """
-    for _ in range(LEAD_TRIES):
-        pointer, tag = current(store)
+    for _ in range(MAX_REFRESH_ATTEMPTS):
+        pointer, etag = read_pointer(store)
         if pointer is None:
             break
-        page = landing(read(store, pointer.version, LANDING), pointer.version)
+        page = rewrite_links(read_file(store, pointer.version, LANDING), pointer.version)
         if not store.exists(LANDING) or store.get(LANDING) != page:
             store.put(LANDING, page, HTML)
-        if current(store)[1] == tag:
+        if read_pointer(store)[1] == etag:
             return store.uri(LANDING)
-    raise TemporaryError(f"{store.url} is being published by others all the time; try again later")
+    raise TemporaryError(f"other runs keep publishing to {store.url}; try again later")
 
 
-def landing(page: bytes, version: str) -> bytes:
-    """A version's page for the folder above `v`."""
+def rewrite_links(page: bytes, version: str) -> bytes:
+    """Rewrite the links of a version's page so that they work from the root of the site."""
     return page.replace(b'href="./', f'href="v/{version}/'.encode())
 
 
-def key(version: str, name: str) -> str:
-    """Where a file of a version is."""
+def version_key(version: str, name: str) -> str:
+    """Give the key of a file of a version."""
     return f"v/{version}/{name}"
 
 
-def renderer() -> str:
-    """A hash of this package's own files: what is drawn another way is another content."""
+def hash_renderer() -> str:
+    """Hash this package's own files, so that a change of the pages makes a new version."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2", ".css")):
@@ -159,91 +171,100 @@ def renderer() -> str:
     return digest.hexdigest()
 
 
-def inputs(fingerprint: str, marts: Sequence[str], audience_: Audience, *, docs: bool) -> str:
-    """A hash of what a publication is made of, for a run that has the transform's fingerprint. It covers lineage and terms."""
-    return _digest([renderer(), fingerprint, sorted(marts), audience_, docs])
+def hash_inputs(fingerprint: str, marts: Sequence[str], audience: Audience, *, docs: bool) -> str:
+    """Hash everything a publication is made from. The transform's fingerprint covers rows, lineage and terms."""
+    return _hash_json([hash_renderer(), fingerprint, sorted(marts), audience, docs])
 
 
-def content(exported: Sequence[Exported], about: About, as_of: str | None, *, docs: bool) -> str:
-    """A hash of what a publication shows: the marts' rows and declarations, their terms, and how they are drawn."""
-    return _digest([renderer(), [[asdict(one.mart), one.digest("parquet")] for one in exported], asdict(about), as_of, docs])
+def hash_content(exported: Sequence[ExportedMart], terms: PublicationTerms, as_of: str | None, *, docs: bool) -> str:
+    """Hash everything a publication shows: rows, column descriptions, terms and rendering."""
+    marts = [[asdict(exported_mart.mart), exported_mart.digest("parquet")] for exported_mart in exported]
+    return _hash_json([hash_renderer(), marts, asdict(terms), as_of, docs])
 
 
-def version(content_: str, previous: str | None) -> str:
-    """The name of the version that follows another with this content."""
-    return _digest([content_, previous])[:16]
+def name_version(content: str, previous: str | None) -> str:
+    """Derive a version's name from its content and the name of the previous version."""
+    return _hash_json([content, previous])[:16]
 
 
-def catalogue(store: Store, version_: str) -> dict[str, Any]:
-    """The catalogue of a version. Raises BadDataError when it is gone."""
-    found: dict[str, Any] = json.loads(read(store, version_, CATALOGUE))
-    return found
+def read_catalogue(store: Store, version: str) -> dict[str, Any]:
+    """Read the catalogue of a version. Raises BadDataError if the file is missing."""
+    catalogue: dict[str, Any] = json.loads(read_file(store, version, CATALOGUE))
+    return catalogue
 
 
-def read(store: Store, version_: str, name: str) -> bytes:
-    """A file of the current version. Raises BadDataError when it is gone."""
+def read_file(store: Store, version: str, name: str) -> bytes:
+    """Read a file of the current version. Raises BadDataError if it is missing."""
     try:
-        return store.get(key(version_, name))
+        return store.get(version_key(version, name))
     except NotFoundError:
         raise BadDataError(
-            f"{store.uri(key(version_, name))} is gone, though {POINTER} names its version; "
+            f"{store.uri(version_key(version, name))} is missing, although {POINTER} names its version; "
             f"restore it, or delete {store.uri(POINTER)} and publish again"
         ) from None
 
 
-def write(
+def write_version(
     store: Store,
-    version_: str,
-    exported: Sequence[Exported],
+    version: str,
+    exported: Sequence[ExportedMart],
     pages: Mapping[str, bytes],
-    catalogue_: Mapping[str, Any],
+    catalogue: Mapping[str, Any],
     docs: bytes | None,
 ) -> None:
-    """Write a version's files. Nobody is led to them before `point`."""
+    """Write a version's files. No page links to them before `set_current`."""
     from publish_marts.export import FORMATS  # noqa: PLC0415
 
-    for one in exported:
-        for file in one.files:
-            store.put(key(version_, f"marts/{file.path.name}"), file.path, FORMATS[file.format])
+    for exported_mart in exported:
+        for file in exported_mart.files:
+            store.put(version_key(version, f"marts/{file.path.name}"), file.path, FORMATS[file.format])
     for name, page in pages.items():
-        store.put(key(version_, name), page, HTML)
+        store.put(version_key(version, name), page, HTML)
     if docs is not None:
-        store.put(key(version_, DOCS), docs, HTML)
-    write_catalogue(store, version_, catalogue_)
+        store.put(version_key(version, DOCS), docs, HTML)
+    write_catalogue(store, version, catalogue)
 
 
-def write_catalogue(store: Store, version_: str, catalogue_: Mapping[str, Any]) -> None:
-    """Write a version's catalogue and, before it, the digests that it has."""
-    files = [file for mart in catalogue_["marts"].values() for file in mart["files"].values()]
+def write_catalogue(store: Store, version: str, catalogue: Mapping[str, Any]) -> None:
+    """Write a version's SHA256SUMS, then its catalogue."""
+    files = [file for mart in catalogue["marts"].values() for file in mart["files"].values()]
     sums = "".join(f"{file['sha256']}  {file['path']}\n" for file in files)
-    store.put(key(version_, SUMS), sums.encode(), TEXT)
-    store.put(key(version_, CATALOGUE), _json(catalogue_), JSON)
+    store.put(version_key(version, SUMS), sums.encode(), TEXT)
+    store.put(version_key(version, CATALOGUE), _to_json(catalogue), JSON)
 
 
-def describe(
-    version_: str, previous: str | None, exported: Sequence[Exported], changes: Mapping[str, Changes], about: About
+def build_catalogue(
+    version: str, previous: str | None, exported: Sequence[ExportedMart], changes: Mapping[str, RowChanges], terms: PublicationTerms
 ) -> dict[str, Any]:
-    """The catalogue: each mart's declaration, rows, files and changes since the version before; terms, and what was left out."""
+    """Build the catalogue: terms, what was left out, and each mart's columns, rows, files and changes since the previous version."""
+    marts = {
+        exported_mart.mart.name: {
+            **_describe_mart(exported_mart.mart),
+            **_describe_files(exported_mart),
+            "changes": asdict(changes[exported_mart.mart.name]),
+        }
+        for exported_mart in exported
+    }
     return {
-        "version": version_,
+        "version": version,
         "previous": previous,
-        **asdict(about),
-        "marts": {one.mart.name: {**_declared(one.mart), **_made(one), "changes": asdict(changes[one.mart.name])} for one in exported},
+        **asdict(terms),
+        "marts": marts,
     }
 
 
-def _declared(mart: Mart) -> dict[str, Any]:
+def _describe_mart(mart: Mart) -> dict[str, Any]:
     return {"description": mart.description, "key": list(mart.key), "columns": [asdict(column) for column in mart.columns]}
 
 
-def _made(one: Exported) -> dict[str, Any]:
-    files = {file.format: {"path": f"marts/{file.path.name}", "bytes": file.bytes, "sha256": file.sha256} for file in one.files}
-    return {"rows": one.rows, "files": files}
+def _describe_files(exported_mart: ExportedMart) -> dict[str, Any]:
+    files = {file.format: {"path": f"marts/{file.path.name}", "bytes": file.bytes, "sha256": file.sha256} for file in exported_mart.files}
+    return {"rows": exported_mart.rows, "files": files}
 
 
-def _json(document: Mapping[str, Any]) -> bytes:
+def _to_json(document: Mapping[str, Any]) -> bytes:
     return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
 
 
-def _digest(facts: Any) -> str:  # noqa: ANN401  whatever JSON holds
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _hash_json(value: Any) -> str:  # noqa: ANN401  any JSON value
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What changed in a mart between two publications, row by row."""
+"""Count the rows of a mart that changed between two publications."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ CHUNK_ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Rows of a mart whose key is new, gone, or has other values than before."""
+class RowChanges:
+    """How many rows of a mart were added, removed, or kept their key but changed a value."""
 
     added: int
     removed: int
     changed: int
 
 
-def between(before: IO[bytes], after: Path, key: Sequence[str]) -> Changes:
-    """The changes from one CSV of a mart to the next. Without a key, or when it is new, a changed row is one removed and one added.
+def compare_versions(before: IO[bytes], after: Path, key: Sequence[str]) -> RowChanges:
+    """Compare two CSV files of a mart. Without a key in both files, a changed row counts as one removed and one added.
 
-    Rows are compared by 64-bit digests: 16 bytes a row are held, not the rows.
+    Rows are compared by 64-bit hashes, so that memory is 16 bytes per row.
     """
     import numpy as np  # noqa: PLC0415
 
-    old, new = _digests(before, key), _digests(after, key)
-    both, in_old, in_new = np.intersect1d(old[0], new[0], return_indices=True)
-    differing = int((old[1][in_old] != new[1][in_new]).sum())
-    return Changes(added=len(new[0]) - len(both), removed=len(old[0]) - len(both), changed=differing)
+    digests_before, digests_after = _hash_rows(before, key), _hash_rows(after, key)
+    common, index_before, index_after = np.intersect1d(digests_before[0], digests_after[0], return_indices=True)
+    changed = int((digests_before[1][index_before] != digests_after[1][index_after]).sum())
+    return RowChanges(added=len(digests_after[0]) - len(common), removed=len(digests_before[0]) - len(common), changed=changed)
 
 
-def _digests(csv: IO[bytes] | Path, key: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The digests of each row's key and of each row."""
+def _hash_rows(csv: IO[bytes] | Path, key: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Hash each row's key, and each whole row."""
     import numpy as np  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
 
     keys, rows = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
     for chunk in pd.read_csv(csv, dtype=str, keep_default_na=False, chunksize=CHUNK_ROWS):
-        known = list(key) if key and set(key) <= set(chunk.columns) else list(chunk.columns)
-        keys.append(pd.util.hash_pandas_object(chunk[known], index=False).to_numpy().astype(np.uint64))
+        key_columns = list(key) if key and set(key) <= set(chunk.columns) else list(chunk.columns)
+        keys.append(pd.util.hash_pandas_object(chunk[key_columns], index=False).to_numpy().astype(np.uint64))
         rows.append(pd.util.hash_pandas_object(chunk, index=False).to_numpy().astype(np.uint64))
     return np.concatenate(keys), np.concatenate(rows)

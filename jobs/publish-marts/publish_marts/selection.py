@@ -1,4 +1,4 @@
-"""What of a warehouse's marts goes into a publication, by the terms of the datasets behind them."""
+"""Select the marts, and the rows of marts, that the terms of their datasets allow to publish."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from jobkit.errors import MisconfiguredError
 
 from publish_marts import export, terms
-from publish_marts.publication import About
-from publish_marts.warehouse import compose, quoted
+from publish_marts.publication import PublicationTerms
+from publish_marts.warehouse import compose, quote_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,61 +19,64 @@ if TYPE_CHECKING:
     from publish_marts.warehouse import Transform, Warehouse
 
 ROWS_OF = ", rows of "
-REASONS_SHOWN = 3
+MAX_REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The marts to publish, the datasets whose rows may be in them, and what the publication says of terms and of what is left out."""
+    """The marts to publish, the datasets whose rows may be in them, and the terms to state."""
 
     marts: Sequence[Mart]
     datasets: Sequence[str]
-    about: About
+    terms: PublicationTerms
 
     @property
     def left_out_marts(self) -> dict[str, str]:
-        """The marts that are left out as a whole, and why."""
-        return marts_left_out(self.about.left_out)
+        """The marts that are left out entirely, with the reason."""
+        return select_whole_marts(self.terms.left_out)
 
 
-def marts_left_out(left_out: Mapping[str, str]) -> dict[str, str]:
-    """Of what is left out, the marts as a whole."""
-    return {what: why for what, why in left_out.items() if ROWS_OF not in what}
+def select_whole_marts(left_out: Mapping[str, str]) -> dict[str, str]:
+    """Select the marts that are left out entirely. The other entries are rows of marts that are published."""
+    return {name: reason for name, reason in left_out.items() if ROWS_OF not in name}
 
 
-def select(snapshot: Warehouse, transform: Transform, wanted: Sequence[str], audience: Audience) -> Selection:
-    """What to publish of the marts wanted, or of all. Raises MisconfiguredError where the audience may see none of them."""
-    found = export.marts(snapshot, wanted)
-    permission = terms.decide(transform.lineage, {mart.name: [column.name for column in mart.columns] for mart in found}, audience)
+def select_marts(snapshot: Warehouse, transform: Transform, requested: Sequence[str], audience: Audience) -> Selection:
+    """Select what to publish of the requested marts, or of all. Raises MisconfiguredError if the audience may see none of them."""
+    candidates = export.list_marts(snapshot, requested)
+    permission = terms.decide_permission(
+        transform.lineage, {mart.name: [column.name for column in mart.columns] for mart in candidates}, audience
+    )
     if not permission.marts:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(permission.left_out.items())[:REASONS_SHOWN])
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(permission.left_out.items())[:MAX_REASONS_SHOWN])
         raise MisconfiguredError(
             f"nothing may be published for the audience {audience} ({reasons}); state the terms of each dataset in its contract and in its "
             "dbt source and run transform-warehouse, or publish for another audience"
         )
     marts = [
         replace(mart, datasets=permission.datasets) if mart.name in permission.by_dataset else mart
-        for mart in found
+        for mart in candidates
         if mart.name in permission.marts
     ]
-    about = About(audience, _left_out(snapshot, marts, permission), _sources(transform.lineage, marts, permission))
-    return Selection(marts, permission.datasets, about)
+    left_out = _list_left_out(snapshot, marts, permission)
+    sources = _list_sources(transform.lineage, marts, permission)
+    return Selection(marts, permission.datasets, PublicationTerms(audience, left_out, sources))
 
 
-def _left_out(snapshot: Warehouse, marts: Sequence[Mart], permission: Permission) -> dict[str, str]:
-    """Whole marts, and rows of marts that are published by dataset; each with the reason."""
-    found = dict(permission.left_out)
+def _list_left_out(snapshot: Warehouse, marts: Sequence[Mart], permission: Permission) -> dict[str, str]:
+    """List the marts that are left out, and the datasets whose rows are left out of a mart, each with the reason."""
+    candidates = dict(permission.left_out)
     for mart in (mart for mart in marts if mart.datasets is not None):
         template = "select distinct dataset::text as dataset from marts.{mart} where ({where}) is not true order by 1"
-        others = compose(template, mart=quoted(mart.name), where=mart.where)
-        for dataset in snapshot.columns(others)["dataset"]:
+        query = compose(template, mart=quote_name(mart.name), where=mart.where)
+        for dataset in snapshot.fetch_columns(query)["dataset"]:
             reason = permission.refused_datasets.get(dataset, "has no source in dbt that states its terms")
-            found[f"{mart.name}{ROWS_OF}{dataset}"] = f"{dataset} {reason}"
-    return found
+            candidates[f"{mart.name}{ROWS_OF}{dataset}"] = f"{dataset} {reason}"
+    return candidates
 
 
-def _sources(lineage: Mapping[str, Any], marts: Sequence[Mart], permission: Permission) -> list[dict[str, str]]:
-    """The datasets behind what is published, each with its source, licence and redistribution."""
+def _list_sources(lineage: Mapping[str, Any], marts: Sequence[Mart], permission: Permission) -> list[dict[str, str]]:
+    """List the datasets behind the published rows, each with its source, licence and redistribution."""
     names = {name for mart in marts if mart.datasets is None for name in lineage["marts"][mart.name]["made_of"]}
     names |= {name for mart in marts if mart.datasets is not None for name in permission.datasets}
     about = {name: lineage["datasets"][name] for name in sorted(names)}

@@ -1,4 +1,4 @@
-"""Look after a published site: `python -m publish_marts.site`, in a checkout scripts/site. It needs more rights than the job has."""
+"""Manage a published site: `python -m publish_marts.site`, in a checkout `scripts/site`. It needs more permissions than the job has."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SITE = click.option("--site", required=True, envvar="FINELT_SITE", metavar="URL"
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """A job's error as its sentence and exit code."""
+def _exit_on_error() -> Iterator[None]:
+    """Print a JobError's message and exit with its code."""
     try:
         yield
     except JobError as error:
@@ -34,50 +34,50 @@ def _reported() -> Iterator[None]:
 
 @click.group(context_settings={"max_content_width": 110})
 def main() -> None:
-    """Look after a published site."""
+    """Manage a published site."""
 
 
 @main.command("ls")
 @SITE
 def ls_(site: str) -> None:
-    """The audience, and each version with its date and marts; the current one has a star."""
-    with _reported():
+    """List the audience and each version with its date and marts. A star marks the current version."""
+    with _exit_on_error():
         store = open_store(site)
-        pointer, _ = publication.current(store)
-        click.echo(f"audience {publication.audience(store) or 'not declared'}")
-        for version in withdrawal.versions(store):
+        pointer, _ = publication.read_pointer(store)
+        click.echo(f"audience {publication.read_audience(store) or 'not declared'}")
+        for version in withdrawal.list_versions(store):
             star = "*" if pointer and pointer.version == version.name else " "
             marts = ", ".join(version.document["marts"]) if version.document else "incomplete"
-            dated = version.published_at.isoformat(timespec="seconds") if version.published_at else "without a date"
-            click.echo(f"{star} {version.name}  {dated}  {marts}")
+            published_at = version.published_at.isoformat(timespec="seconds") if version.published_at else "without a date"
+            click.echo(f"{star} {version.name}  {published_at}  {marts}")
 
 
 @main.command("withdraw")
 @SITE
-@click.option("--mart", "marts", multiple=True, help="Withdraw this mart only; repeat the option for more. Without, whole versions.")
-@click.option("--before", type=click.DateTime(["%Y-%m-%d"]), help="Of versions published before this day, UTC.")
-@click.option("--all", "everything", is_flag=True, help="Of all versions, the current one included.")
-def withdraw_(site: str, marts: Sequence[str], before: datetime | None, *, everything: bool) -> None:
-    """Take published versions back, for good. Run again, it does what is left to do."""
-    with _reported():
-        if everything == (before is not None):
-            raise UsageError("write either --before DATE or --all: which versions are withdrawn")
-        done = withdrawal.withdraw(open_store(site), marts, before.date() if before else None)
-    for what, names in (("removed", done.removed), ("changed", done.changed), ("kept", done.kept)):
+@click.option("--mart", "marts", multiple=True, help="Withdraw only this mart; repeat the option for more. Without it, whole versions.")
+@click.option("--before", type=click.DateTime(["%Y-%m-%d"]), help="Only versions published before this date, UTC.")
+@click.option("--all", "all_versions", is_flag=True, help="All versions, including the current one.")
+def withdraw_(site: str, marts: Sequence[str], before: datetime | None, *, all_versions: bool) -> None:
+    """Delete published versions, or marts of them, permanently. If it is interrupted, run it again."""
+    with _exit_on_error():
+        if all_versions == (before is not None):
+            raise UsageError("choose the versions to withdraw: either --before DATE or --all")
+        result = withdrawal.withdraw(open_store(site), marts, before.date() if before else None)
+    for what, names in (("removed", result.removed), ("changed", result.changed), ("kept", result.kept)):
         for name in names:
             click.echo(f"{what:8}{name}")
-    if not (done.removed or done.changed):
+    if not (result.removed or result.changed):
         click.echo("nothing to withdraw")
-    click.echo("Copies in a cache in front of the site stay until they expire: empty it (docs/publication.md).", err=True)
+    click.echo("A cache in front of the site keeps its copies until they expire: empty it (docs/publication.md).", err=True)
 
 
 @main.command("declare")
 @SITE
-@click.option("--audience", type=click.Choice(AUDIENCES), required=True, help="Whom the site is for from now on.")
+@click.option("--audience", type=click.Choice(AUDIENCES), required=True, help="Who may see the site from now on.")
 def declare_(site: str, audience: Audience) -> None:
-    """Say whom a site without versions is for."""
-    with _reported():
-        publication.redeclare(open_store(site), audience)
+    """Set the audience of a site that has no versions."""
+    with _exit_on_error():
+        publication.redeclare_audience(open_store(site), audience)
     click.echo(f"{site} is for the audience {audience}")
 
 

@@ -1,11 +1,11 @@
-"""What may be published to whom: a mart where the terms of every dataset behind it allow it, and nothing where terms are missing.
+"""Decide what may be published to whom. A mart needs the permission of every dataset behind it; a dataset without terms gives none.
 
     audience    a dataset behind a mart must be                redistribution must be
     internal    classified public or internal                  stated
     public      classified public                              allowed
 
-Confidential datasets are published to nobody. A mart that declares `published_by: dataset` has rows of many datasets, named in its column
-`dataset`; its rows of those datasets are published that may be. The lineage is what transform-warehouse noted of the marts that it built
+Confidential datasets are never published. A mart that declares `published_by: dataset` has rows of many datasets, named in its column
+`dataset`; only rows of permitted datasets are published. transform-warehouse records the lineage of the marts that it builds
 (transform_warehouse/lineage.py).
 """
 
@@ -21,13 +21,13 @@ Audience = Literal["internal", "public"]
 AUDIENCES: tuple[Audience, ...] = get_args(Audience)
 CLASSIFICATIONS: dict[Audience, tuple[str, ...]] = {"internal": ("public", "internal"), "public": ("public",)}
 REDISTRIBUTIONS: dict[Audience, tuple[str, ...]] = {"internal": ("allowed", "internal-use-only"), "public": ("allowed",)}
-KNOWN_CLASSIFICATIONS, KNOWN_REDISTRIBUTIONS = ("public", "internal", "confidential"), ("allowed", "internal-use-only")
+ALL_CLASSIFICATIONS, ALL_REDISTRIBUTIONS = ("public", "internal", "confidential"), ("allowed", "internal-use-only")
 BY_DATASET, DATASET_COLUMN = "dataset", "dataset"
 
 
 @dataclass(frozen=True)
 class Permission:
-    """What may be published: the marts, those of them by dataset with the datasets whose rows may be, and why the others are left out."""
+    """What may be published: the marts, which of them by dataset, the permitted datasets, and why the others are left out."""
 
     marts: tuple[str, ...]
     by_dataset: frozenset[str]
@@ -36,25 +36,27 @@ class Permission:
     refused_datasets: Mapping[str, str]
 
 
-def decide(lineage: Mapping[str, Any], marts: Mapping[str, Collection[str]], audience: Audience) -> Permission:
-    """What of these marts may be published. `marts` gives the columns of each; one that the lineage does not know is left out."""
-    about: Mapping[str, Any] = lineage.get("datasets", {})
-    reasons = {name: refusal(terms, audience) for name, terms in about.items() if terms.get("kind") == "dataset"}
+def decide_permission(lineage: Mapping[str, Any], marts: Mapping[str, Collection[str]], audience: Audience) -> Permission:
+    """Decide which of these marts may be published. `marts` maps each mart to its columns. A mart without lineage is left out."""
+    datasets: Mapping[str, Any] = lineage.get("datasets", {})
+    reasons = {name: find_refusal(terms, audience) for name, terms in datasets.items() if terms.get("kind") == "dataset"}
     allowed = tuple(sorted(name for name, reason in reasons.items() if reason is None))
-    left_out = {name: reason for name, columns in marts.items() if (reason := _refusal_of_mart(lineage, name, columns, allowed, audience))}
+    left_out = {
+        name: reason for name, columns in marts.items() if (reason := _find_mart_refusal(lineage, name, columns, allowed, audience))
+    }
     published = tuple(name for name in marts if name not in left_out)
     by_dataset = frozenset(name for name in published if lineage["marts"][name].get("published_by") == BY_DATASET)
     return Permission(published, by_dataset, allowed, left_out, {name: reason for name, reason in reasons.items() if reason is not None})
 
 
-def refusal(terms: Mapping[str, Any], audience: Audience) -> str | None:
-    """Why a dataset's rows may not be published to an audience; None where they may."""
+def find_refusal(terms: Mapping[str, Any], audience: Audience) -> str | None:
+    """Find the reason why a dataset's rows may not be published to an audience. None if they may."""
     classification, redistribution = terms.get("classification"), terms.get("redistribution")
     if terms.get("kind") not in ("dataset", "seed"):
-        return "has rows of every dataset" if terms.get("kind") == "every dataset" else "is no dataset that states terms"
-    if classification not in KNOWN_CLASSIFICATIONS:
+        return "has rows of every dataset" if terms.get("kind") == "every dataset" else "is not a dataset that states terms"
+    if classification not in ALL_CLASSIFICATIONS:
         return "states no classification" if classification is None else f"states the unknown classification {classification!r}"
-    if redistribution not in KNOWN_REDISTRIBUTIONS:
+    if redistribution not in ALL_REDISTRIBUTIONS:
         return "states no redistribution" if redistribution is None else f"states the unknown redistribution {redistribution!r}"
     if classification not in CLASSIFICATIONS[audience]:
         return f"is {classification}"
@@ -63,22 +65,22 @@ def refusal(terms: Mapping[str, Any], audience: Audience) -> str | None:
     return None
 
 
-def _refusal_of_mart(
+def _find_mart_refusal(
     lineage: Mapping[str, Any], name: str, columns: Collection[str], allowed: Collection[str], audience: Audience
 ) -> str | None:
-    """Why a mart may not be published at all."""
-    declared = lineage.get("marts", {}).get(name)
-    if declared is None or not isinstance(declared.get("made_of"), list):
-        return "nothing says what it is made of; run transform-warehouse"
-    about, published_by = lineage.get("datasets", {}), declared.get("published_by")
+    """Find the reason why a mart may not be published at all. None if it may."""
+    lineage_entry = lineage.get("marts", {}).get(name)
+    if lineage_entry is None or not isinstance(lineage_entry.get("made_of"), list):
+        return "its lineage is not recorded; run transform-warehouse"
+    datasets, published_by = lineage.get("datasets", {}), lineage_entry.get("published_by")
     if published_by not in (None, BY_DATASET):
         return f"its published_by is {published_by!r}; expected {BY_DATASET!r} or nothing"
-    behind = [(dataset, about.get(dataset, {})) for dataset in declared["made_of"]]
+    inputs = [(dataset, datasets.get(dataset, {})) for dataset in lineage_entry["made_of"]]
     if published_by == BY_DATASET:
         if DATASET_COLUMN not in columns:
-            return f"it is published by dataset, and has no column {DATASET_COLUMN}"
+            return f"it is published by dataset but has no column {DATASET_COLUMN}"
         if not allowed:
-            return "no dataset that it has rows of may be published"
-        behind = [(dataset, terms) for dataset, terms in behind if terms.get("kind") not in ("dataset", "every dataset")]
-    reasons = [f"{dataset} {reason}" for dataset, terms in behind if (reason := refusal(terms, audience))]
+            return "none of its datasets may be published"
+        inputs = [(dataset, terms) for dataset, terms in inputs if terms.get("kind") not in ("dataset", "every dataset")]
+    reasons = [f"{dataset} {reason}" for dataset, terms in inputs if (reason := find_refusal(terms, audience))]
     return ", ".join(reasons) or None

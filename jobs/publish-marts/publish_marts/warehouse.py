@@ -1,6 +1,6 @@
-"""The warehouse as this job sees it: one read-only snapshot, read through ADBC into Arrow.
+"""Read the warehouse in one read-only snapshot, through ADBC into Arrow.
 
-The driver's own DB-API module is left aside: it imports pandas where it finds it, half a second that an unchanged rerun need not pay.
+The driver's DB-API module is not used: it imports pandas, which would add half a second to an unchanged rerun.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from publish_marts.prefetch import Batches
+    from publish_marts.prefetch import BatchStream
 
 T = TypeVar("T")
 Sql = NewType("Sql", str)  # a piece of SQL in which every name and text is quoted
 
-CONNECT_TIMEOUT_S = 5  # nothing else runs meanwhile, SIGTERM included, which has to be obeyed within ten
+CONNECT_TIMEOUT_S = 5  # SIGTERM is not handled while connecting, and must be handled within 10 s
 BATCH_BYTES = 2_000_000
-_PASSING = ("08", "40", "53", "55", "57")  # SQLSTATE classes: connection, rollback, resources, locks, shutdown
-_MISSING = ("3F000", "42P01", "42703")  # schema, table, column
+_TEMPORARY_CLASSES = ("08", "40", "53", "55", "57")  # SQLSTATE classes: connection, rollback, resources, locks, shutdown
+_MISSING_OBJECTS = ("3F000", "42P01", "42703")  # schema, table, column
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What the marts are made of: a hash of it, the moment they were asked for if that was not now, and the datasets behind each mart."""
+    """The transform that built the marts: a hash of its inputs, its as-of moment (None for now), and the lineage of each mart."""
 
     fingerprint: str
     as_of: datetime | None
@@ -43,63 +43,66 @@ class Transform:
 
 
 class Warehouse:
-    """One snapshot: all that is read through it is of the same moment."""
+    """One snapshot of the warehouse. Everything read through it is of the same moment."""
 
     def __init__(self, connection: Any, where: str) -> None:  # noqa: ANN401  the driver is untyped
         self._connection, self.where = connection, where
 
     def execute(self, sql: str) -> None:
-        """Run a statement that answers nothing."""
+        """Run a statement that returns no rows."""
         from adbc_driver_manager import AdbcStatement  # noqa: PLC0415
 
-        with _told(self.where), AdbcStatement(self._connection) as statement:
+        with _translate_errors(self.where), AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
-            _stoppable(statement.execute_update)
+            _call_in_thread(statement.execute_update)
 
     @contextmanager
-    def stream(self, sql: str) -> Iterator[Batches]:
-        """The rows of a query as they arrive, the next fetched while one is used."""
+    def stream(self, sql: str) -> Iterator[BatchStream]:
+        """Stream the rows of a query, prefetching the next batches."""
         from adbc_driver_manager import AdbcStatement  # noqa: PLC0415
 
-        with _told(self.where), AdbcStatement(self._connection) as statement:
+        with _translate_errors(self.where), AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            handle, _ = _stoppable(statement.execute_query)
-            with prefetch.read(handle, statement.cancel) as answer:
-                yield answer
+            handle, _ = _call_in_thread(statement.execute_query)
+            with prefetch.prefetch(handle, statement.cancel) as stream:
+                yield stream
 
-    def columns(self, sql: str) -> dict[str, list[Any]]:
-        """The rows of a small query, column by column."""
-        with self.stream(sql) as answer:
-            columns: dict[str, list[Any]] = {name: [] for name in answer.schema.names}
-            for batch in answer.batches:
+    def fetch_columns(self, sql: str) -> dict[str, list[Any]]:
+        """Fetch the result of a small query as a list per column."""
+        with self.stream(sql) as stream:
+            columns: dict[str, list[Any]] = {name: [] for name in stream.schema.names}
+            for batch in stream.batches:
                 for name in columns:
                     columns[name] += batch.column(name).to_pylist()
         return columns
 
-    def rows(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a small query."""
-        columns = self.columns(sql)
+    def fetch_rows(self, sql: str) -> list[dict[str, Any]]:
+        """Fetch the result of a small query as a dictionary per row."""
+        columns = self.fetch_columns(sql)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def transform(self) -> Transform:
-        """The transform that made the marts. Raises TemporaryError when it did not end, MisconfiguredError where it left no lineage."""
-        last = self.rows(_LAST_TRANSFORM) if self.has("ops.transforms") else []
+    def read_last_transform(self) -> Transform:
+        """Read the transform that built the marts.
+
+        Raises TemporaryError if it did not finish, MisconfiguredError if it recorded no lineage.
+        """
+        last = self.fetch_rows(_LAST_TRANSFORM) if self.has_relation("ops.transforms") else []
         if last and not last[0]["ended"]:
             raise TemporaryError(
-                f"the last transform of the warehouse {self.where} is running or ended badly, and its marts may be half made or wrong; "
-                "run transform-warehouse to a good end, then publish"
+                f"the last transform of the warehouse {self.where} is still running or failed, so its marts may be incomplete or wrong; "
+                "run transform-warehouse until it succeeds, then publish"
             )
         if not last or last[0]["lineage"] is None:
             raise MisconfiguredError(
-                f"the warehouse {self.where} does not say what its marts are made of, without which nothing may be published; "
+                f"the warehouse {self.where} has no lineage of its marts, and without lineage no mart may be published; "
                 "run transform-warehouse first"
             )
         return Transform(last[0]["fingerprint"], last[0]["as_of"], json.loads(last[0]["lineage"]))
 
-    def has(self, relation: str) -> bool:
-        """Whether a table or view is there."""
-        return bool(self.rows(f"select to_regclass({literal(relation)}) is not null as there")[0]["there"])
+    def has_relation(self, relation: str) -> bool:
+        """Tell whether a table or view exists."""
+        return bool(self.fetch_rows(f"select to_regclass({quote_text(relation)}) is not null as found")[0]["found"])
 
 
 _LAST_TRANSFORM = """
@@ -111,16 +114,16 @@ limit 1
 
 
 @contextmanager
-def snapshot(url: str, password: str) -> Iterator[Warehouse]:
-    """A read-only view of one moment.
+def open_snapshot(url: str, password: str) -> Iterator[Warehouse]:
+    """Open a read-only snapshot of the warehouse.
 
-    Raises RefusedError for a wrong password, TemporaryError when nobody answers, MisconfiguredError for a database that is not there.
+    Raises RefusedError for a wrong password, TemporaryError if the server does not answer, MisconfiguredError for a missing database.
     """
     from adbc_driver_manager import AdbcConnection  # noqa: PLC0415
     from adbc_driver_postgresql import connect  # noqa: PLC0415
 
     where = urlsplit(url).netloc + urlsplit(url).path
-    with _told(where):
+    with _translate_errors(where):
         database = connect(_with_password(url, password))
         connection = AdbcConnection(database)
     try:
@@ -134,40 +137,40 @@ def snapshot(url: str, password: str) -> Iterator[Warehouse]:
         database.close()
 
 
-def quoted(name: str) -> Sql:
-    """A name as SQL takes it whatever is in it."""
+def quote_name(name: str) -> Sql:
+    """Quote an identifier for SQL, whatever it contains."""
     return Sql('"' + name.replace('"', '""') + '"')
 
 
-def literal(text: str) -> Sql:
-    """A text as SQL takes it."""
+def quote_text(text: str) -> Sql:
+    """Quote a text literal for SQL."""
     return Sql("'" + text.replace("'", "''") + "'")
 
 
 def compose(template: str, **parts: Sql) -> Sql:
-    """SQL of ours with these pieces in it."""
+    """Fill a SQL template with quoted pieces."""
     return Sql(template.format(**parts))
 
 
-def _stoppable(call: Callable[[], T]) -> T:
-    """The result of a call that waits inside the driver, where SIGTERM cannot reach it: it waits in a thread, we wait in Python."""
-    answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+def _call_in_thread(call: Callable[[], T]) -> T:
+    """Run a blocking driver call in a thread, so that the main thread can handle SIGTERM. Return its result."""
+    results: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
-    def answer() -> None:
+    def put_result() -> None:
         try:
-            answers.put((call(), None))
+            results.put((call(), None))
         except BaseException as error:  # noqa: BLE001  raised again below
-            answers.put((None, error))
+            results.put((None, error))
 
-    Thread(target=answer, daemon=True).start()
-    result, error = answers.get()
+    Thread(target=put_result, daemon=True).start()
+    result, error = results.get()
     if error:
         raise error
     return cast("T", result)
 
 
 def _with_password(url: str, password: str) -> str:
-    """The URL for the driver alone; it never reaches a log."""
+    """Add the password to the URL, for the driver only. Never log the result."""
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     options = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": "publish-marts", **dict(parse_qsl(parts.query))}
@@ -175,22 +178,22 @@ def _with_password(url: str, password: str) -> str:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
-    """The driver's errors as sentences with the right exit code."""
+def _translate_errors(where: str) -> Iterator[None]:
+    """Translate the driver's errors to JobErrors with a clear message and the right exit code."""
     from adbc_driver_manager import Error  # noqa: PLC0415
 
     try:
         yield
     except Error as error:
-        if known := _error(str(error), error.sqlstate, where):
-            raise known from None
+        if translated := _to_job_error(str(error), error.sqlstate, where):
+            raise translated from None
         raise
-    except prefetch.BrokenError as error:
-        raise TemporaryError(f"the warehouse {where} broke off: {error}; try again") from None
+    except prefetch.StreamError as error:
+        raise TemporaryError(f"the connection to the warehouse {where} was lost: {error}; try again") from None
 
 
-def _error(text: str, sqlstate: str | None, where: str) -> JobError | None:
-    """What the driver's message means, None for a bug of ours. It has no SQLSTATE for a connection that did not come about."""
+def _to_job_error(text: str, sqlstate: str | None, where: str) -> JobError | None:
+    """Translate a driver's message to a JobError, or to None if the error is a bug. A failed connection has no SQLSTATE."""
     reason = re.sub(r"\s+", " ", text.partition("\nQuery was:")[0]).strip().rpartition("FATAL: ")[2].strip()
     if "authentication failed" in text or "no pg_hba.conf entry" in text:
         return RefusedError(f"the warehouse {where} refuses the login: {reason}; check the user in --warehouse and --warehouse-password")
@@ -198,8 +201,8 @@ def _error(text: str, sqlstate: str | None, where: str) -> JobError | None:
         return RefusedError(f"the warehouse {where} refuses: {reason}; grant the user select on the schemas marts, raw and ops")
     if "does not exist" in text and sqlstate is None:
         return MisconfiguredError(f"the warehouse {where} cannot be used: {reason}; check --warehouse")
-    if sqlstate is None or sqlstate.startswith(_PASSING):
+    if sqlstate is None or sqlstate.startswith(_TEMPORARY_CLASSES):
         return TemporaryError(f"the warehouse {where} does not answer: {reason}; try again when it is up")
-    if sqlstate in _MISSING:
-        return MisconfiguredError(f"the warehouse {where} lacks something: {reason}; run transform-warehouse first")
+    if sqlstate in _MISSING_OBJECTS:
+        return MisconfiguredError(f"the warehouse {where} is missing a schema, table or column: {reason}; run transform-warehouse first")
     return None

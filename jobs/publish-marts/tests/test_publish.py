@@ -1,4 +1,4 @@
-"""The job, end to end: from a real Postgres to a site on disk and in S3."""
+"""Run the job end to end: from a real Postgres to a site on disk and in S3."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ insert into marts.fct_quarantine values
 
 
 @dataclass(frozen=True)
-class Ended:
+class Result:
     code: int
     receipt: dict[str, Any]
     stderr: str
@@ -80,17 +80,18 @@ class Ended:
 
 @dataclass(frozen=True)
 class Publisher:
-    """Runs the job as a command."""
+    """Run the job as a command."""
 
     warehouse: Warehouse
     site: Path
 
-    def __call__(self, *more: str, verb: str = "run", **environment: str) -> Ended:
-        given = {"FINELT_WAREHOUSE": self.warehouse.url, "FINELT_WAREHOUSE_PASSWORD": self.warehouse.password_reference}
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}
-        words = [sys.executable, "-m", "publish_marts", verb, "--site", str(self.site), *more]
-        done = subprocess.run(words, env={**clean, **given, **environment}, capture_output=True, text=True, timeout=60, check=False)
-        return Ended(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
+    def __call__(self, *more: str, verb: str = "run", **environment: str) -> Result:
+        options = {"FINELT_WAREHOUSE": self.warehouse.url, "FINELT_WAREHOUSE_PASSWORD": self.warehouse.password_reference}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}
+        env = {**inherited, **options, **environment}
+        command = [sys.executable, "-m", "publish_marts", verb, "--site", str(self.site), *more]
+        process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        return Result(process.returncode, json.loads(process.stdout or "{}"), process.stderr)
 
     def sql(self, text: str) -> None:
         with self.warehouse.connect() as connection:
@@ -118,37 +119,37 @@ def publish(warehouse: Warehouse, tmp_path: Path) -> Publisher:
     return publisher
 
 
-def test_a_publication_is_whole_and_its_digests_are_true(publish: Publisher) -> None:
-    ended = publish()
-    assert (ended.code, ended.outcomes) == (0, {"site/dim_security": "committed", "site/fct_yield": "committed"})
-    assert ended.receipt["details"]["site"] == (publish.site / "index.html").as_uri()
+def test_a_publication_is_complete_and_its_checksums_are_right(publish: Publisher) -> None:
+    result = publish()
+    assert (result.code, result.outcomes) == (0, {"site/dim_security": "committed", "site/fct_yield": "committed"})
+    assert result.receipt["details"]["site"] == (publish.site / "index.html").as_uri()
     catalogue = json.loads((publish.version / "catalogue.json").read_text(encoding="utf-8"))
-    for partition in ended.receipt["partitions"]:
+    for partition in result.receipt["partitions"]:
         mart = catalogue["marts"][partition["dataset"].removeprefix("site/")]
         for file in mart["files"].values():
             data = (publish.version / file["path"]).read_bytes()
             assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
         assert (partition["rows"], partition["sha256"]) == (mart["rows"], mart["files"]["parquet"]["sha256"])
     sums = (publish.version / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    told = {name: digest for digest, name in (line.split("  ") for line in sums)}
+    listed = {name: digest for digest, name in (line.split("  ") for line in sums)}
     offered = [path for path in (publish.version / "marts").iterdir() if path.suffix != ".html"]
-    assert told == {f"marts/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in offered}
+    assert listed == {f"marts/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in offered}
     assert f'href="v/{publish.pointer["version"]}/marts/fct_yield.parquet"' in (publish.site / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_rerun_changes_nothing_and_need_not_look(publish: Publisher) -> None:
+def test_a_rerun_changes_nothing(publish: Publisher) -> None:
     first, before = publish(), publish.files()
-    again = publish()
-    assert again.code == 0
-    assert again.receipt["status"] == "unchanged"
-    assert set(again.outcomes.values()) == {"unchanged"}
-    assert again.receipt["details"] == first.receipt["details"]
+    rerun = publish()
+    assert rerun.code == 0
+    assert rerun.receipt["status"] == "unchanged"
+    assert set(rerun.outcomes.values()) == {"unchanged"}
+    assert rerun.receipt["details"] == first.receipt["details"]
     assert publish.files() == before
 
 
-def test_an_unchanged_run_does_without_pandas_and_without_reading_a_mart(publish: Publisher) -> None:
+def test_an_unchanged_run_neither_imports_pandas_nor_reads_a_mart(publish: Publisher) -> None:
     publish()
-    publish.sql("drop table marts.fct_yield")  # what the fingerprint vouches for is not looked at
+    publish.sql("drop table marts.fct_yield")  # an unchanged fingerprint means that no mart is read
     assert publish(PYTHONPROFILEIMPORTTIME="1").receipt["status"] == "unchanged"
     loaded = publish(PYTHONPROFILEIMPORTTIME="1").stderr
     assert "adbc_driver_manager" in loaded
@@ -156,7 +157,7 @@ def test_an_unchanged_run_does_without_pandas_and_without_reading_a_mart(publish
     assert " arro3.io" not in loaded
 
 
-def test_a_new_transform_with_the_same_rows_publishes_nothing_but_is_remembered(publish: Publisher) -> None:
+def test_a_new_transform_with_the_same_rows_only_updates_the_pointer(publish: Publisher) -> None:
     publish()
     version = publish.pointer["version"]
     publish.sql("insert into ops.transforms values (2, 'two', null, now())")
@@ -167,27 +168,27 @@ def test_a_new_transform_with_the_same_rows_publishes_nothing_but_is_remembered(
 
 
 @pytest.mark.parametrize(
-    "harm", ["drop schema ops cascade", "update ops.transforms set lineage = null", "alter table ops.transforms drop lineage"]
+    "change", ["drop schema ops cascade", "update ops.transforms set lineage = null", "alter table ops.transforms drop lineage"]
 )
-def test_nothing_is_published_of_marts_of_which_nobody_says_what_they_are_made_of(publish: Publisher, harm: str) -> None:
-    publish.sql(harm)
+def test_marts_without_lineage_are_not_published(publish: Publisher, change: str) -> None:
+    publish.sql(change)
     for verb in ("run", "check", "plan"):
-        ended = publish(verb=verb)
-        assert (ended.code, "run transform-warehouse first" in ended.receipt["error"]) == (78, True)
+        result = publish(verb=verb)
+        assert (result.code, "run transform-warehouse first" in result.receipt["error"]) == (78, True)
     assert not publish.site.exists()
 
 
-def test_a_mart_is_published_to_whom_its_datasets_allow(publish: Publisher) -> None:
+def test_a_mart_is_published_only_to_audiences_that_its_datasets_allow(publish: Publisher) -> None:
     publish.sql(QUARANTINE)
     internal = publish()
     assert internal.code == 0
     assert set(internal.outcomes.values()) == {"committed"}
-    told = internal.receipt["details"]
-    assert (told["audience"], set(told["left_out"])) == (
+    details = internal.receipt["details"]
+    assert (details["audience"], set(details["left_out"])) == (
         "internal",
         {"fct_quarantine, rows of custodian_positions", "fct_quarantine, rows of foreign_rates"},
     )
-    assert told["left_out"]["fct_quarantine, rows of custodian_positions"] == "custodian_positions is confidential"
+    assert details["left_out"]["fct_quarantine, rows of custodian_positions"] == "custodian_positions is confidential"
     public = Publisher(publish.warehouse, publish.site.parent / "public")
     planned = public("--audience", "public", verb="plan").receipt["details"]["plan"]
     assert {step["dataset"]: step["action"].partition(":")[0] for step in planned} == {
@@ -196,15 +197,15 @@ def test_a_mart_is_published_to_whom_its_datasets_allow(publish: Publisher) -> N
         "site/fct_yield": "export and compare",
     }
     for outcome in ("committed", "unchanged"):
-        ended = public("--audience", "public")
-        assert (ended.code, ended.outcomes) == (
+        result = public("--audience", "public")
+        assert (result.code, result.outcomes) == (
             0,
             {"site/fct_quarantine": outcome, "site/fct_yield": outcome, "site/dim_security": "skipped"},
         )
-        reason = ended.receipt["details"]["left_out"]["dim_security"]
+        reason = result.receipt["details"]["left_out"]["dim_security"]
         assert reason == "tiingo_prices is internal"
-        assert next(part for part in ended.receipt["partitions"] if part["dataset"] == "site/dim_security")["reason"] == reason
-        assert ended.stderr.count('"left out"') == 4
+        assert next(part for part in result.receipt["partitions"] if part["dataset"] == "site/dim_security")["reason"] == reason
+        assert result.stderr.count('"left out"') == 4
     for site, marts in ((publish, 3), (public, 2)):
         page = (site.site / "index.html").read_text(encoding="utf-8")
         files = {path: path.read_bytes() for path in site.version.rglob("*") if path.is_file()}
@@ -218,46 +219,46 @@ def test_a_mart_is_published_to_whom_its_datasets_allow(publish: Publisher) -> N
     assert "tiingo_prices is internal" in (public.site / "index.html").read_text(encoding="utf-8")
 
 
-def test_where_nothing_may_be_published_the_sentence_says_why(publish: Publisher) -> None:
+def test_if_no_mart_may_be_published_the_error_says_why(publish: Publisher) -> None:
     publish.sql("""update ops.transforms set lineage = lineage #- '{datasets,treasury_par_yields,redistribution}'""")
     for verb in ("run", "check", "plan"):
-        ended = publish("--marts", "fct_yield", verb=verb)
-        assert ended.code == 78
+        result = publish("--marts", "fct_yield", verb=verb)
+        assert result.code == 78
         assert (
             "nothing may be published for the audience internal (fct_yield: treasury_par_yields states no redistribution)"
-            in ended.receipt["error"]
+            in result.receipt["error"]
         )
     assert not publish.site.exists()
     publish.sql("""update ops.transforms set lineage = '{"marts": {}, "datasets": {}}'""")
-    assert "nothing says what it is made of" in publish().receipt["error"]
+    assert "its lineage is not recorded" in publish().receipt["error"]
 
 
-def test_other_terms_are_another_version_though_no_row_changed(publish: Publisher) -> None:
+def test_changed_terms_make_a_new_version_without_changed_rows(publish: Publisher) -> None:
     publish()
     old = publish.version
     publish.sql(
         """insert into ops.transforms (transform_id, fingerprint, ended_at, lineage)
         select 2, 'two', now(), jsonb_set(lineage, '{datasets,tiingo_prices,classification}', '"confidential"') from ops.transforms"""
     )
-    ended = publish()
-    assert ended.outcomes == {"site/fct_yield": "committed", "site/dim_security": "skipped"}
+    result = publish()
+    assert result.outcomes == {"site/fct_yield": "committed", "site/dim_security": "skipped"}
     assert not (publish.version / "marts" / "dim_security.csv").exists()
     assert (old / "marts" / "dim_security.csv").exists()
 
 
-def test_a_site_is_for_one_audience(publish: Publisher) -> None:
+def test_a_site_has_one_audience(publish: Publisher) -> None:
     publish()
     before = publish.files()
     for verb in ("run", "check", "plan"):
-        ended = publish("--audience", "public", verb=verb)
-        assert (ended.code, "is for the audience internal, and --audience says public" in ended.receipt["error"]) == (78, True)
+        result = publish("--audience", "public", verb=verb)
+        assert (result.code, "is for the audience internal, and --audience says public" in result.receipt["error"]) == (78, True)
     assert publish.files() == before
     public = Publisher(publish.warehouse, publish.site.parent / "public")
     assert public("--audience", "public").code == 0
     assert "is for the audience public, and --audience says internal" in public().receipt["error"]
 
 
-def test_a_site_of_a_version_without_audiences_is_internal(publish: Publisher) -> None:
+def test_a_site_from_before_audiences_is_internal(publish: Publisher) -> None:
     publish()
     (publish.site / "site.json").unlink()
     (publish.version / "published.json").unlink()
@@ -268,7 +269,7 @@ def test_a_site_of_a_version_without_audiences_is_internal(publish: Publisher) -
     assert publish().code == 65
 
 
-def test_what_changed_is_counted_and_the_old_version_stays_as_it_was(publish: Publisher) -> None:
+def test_changes_are_counted_and_the_old_version_is_unchanged(publish: Publisher) -> None:
     publish()
     old, before = publish.version, publish.files()
     publish.sql(
@@ -277,8 +278,8 @@ def test_what_changed_is_counted_and_the_old_version_stays_as_it_was(publish: Pu
         "insert into marts.fct_yield values ('2013-01-02', '2Y', 0.27), ('2013-01-02', '10Y', 1.86);"
         "insert into ops.transforms values (2, 'two', null, now())"
     )
-    ended = publish()
-    (yields,) = [partition for partition in ended.receipt["partitions"] if partition["dataset"] == "site/fct_yield"]
+    result = publish()
+    (yields,) = [partition for partition in result.receipt["partitions"] if partition["dataset"] == "site/fct_yield"]
     assert (yields["added"], yields["removed"], yields["changed"]) == (2, 1, 1)
     assert publish.version != old
     after = publish.files()
@@ -288,11 +289,11 @@ def test_what_changed_is_counted_and_the_old_version_stays_as_it_was(publish: Pu
     assert f"v/{old.name}/" not in page
 
 
-def test_a_crash_before_the_pointer_leaves_the_old_site_and_the_rerun_ends_as_a_clean_run(publish: Publisher) -> None:
+def test_a_crash_before_the_pointer_leaves_the_old_site_and_a_rerun_completes_it(publish: Publisher) -> None:
     publish()
     before = publish.files()
     publish.sql("insert into marts.fct_yield values ('2013-01-02', '2Y', 0.27); insert into ops.transforms values (2, 'two', null, now())")
-    lines = "import os\nfrom publish_marts import publication\npublication.point = lambda *_: os._exit(9)\n"
+    lines = "import os\nfrom publish_marts import publication\npublication.set_current = lambda *_: os._exit(9)\n"
     (publish.site.parent / "sitecustomize.py").write_text(lines, encoding="utf-8")
     assert publish(PYTHONPATH=str(publish.site.parent)).code == 9
     crashed = publish.files()
@@ -301,29 +302,29 @@ def test_a_crash_before_the_pointer_leaves_the_old_site_and_the_rerun_ends_as_a_
     assert set(publish.files()) == set(crashed)
 
 
-def test_a_crash_between_pointer_and_landing_page_is_mended_by_the_rerun(publish: Publisher) -> None:
+def test_a_rerun_repairs_the_landing_page_after_a_crash(publish: Publisher) -> None:
     publish()
     page = publish.site / "index.html"
-    whole = page.read_bytes()
-    for harm in (page.unlink, lambda: page.write_text("the page of the version before", encoding="utf-8")):
-        harm()
+    expected = page.read_bytes()
+    for damage in (page.unlink, lambda: page.write_text("the page of the previous version", encoding="utf-8")):
+        damage()
         assert publish().receipt["status"] == "unchanged"
-        assert page.read_bytes() == whole
+        assert page.read_bytes() == expected
 
 
 def test_two_publishers_never_overwrite_each_other(publish: Publisher) -> None:
     publish()
     store = stores.open_store(str(publish.site))
-    pointer, tag = publication.current(store)
+    pointer, etag = publication.read_pointer(store)
     assert pointer
-    theirs = publication.Pointer("theirs", "content", None, pointer.published_at)
-    publication.point(store, theirs, tag)
+    other = publication.Pointer("theirs", "content", None, pointer.published_at)
+    publication.set_current(store, other, etag)
     with pytest.raises(TemporaryError, match="another publication"):
-        publication.point(store, publication.Pointer("ours", "content", None, pointer.published_at), tag)
-    assert publication.current(store)[0] == theirs
+        publication.set_current(store, publication.Pointer("ours", "content", None, pointer.published_at), etag)
+    assert publication.read_pointer(store)[0] == other
 
 
-def test_only_the_marts_asked_for_are_published(publish: Publisher) -> None:
+def test_only_the_requested_marts_are_published(publish: Publisher) -> None:
     assert publish("--marts", "fct_yield").outcomes == {"site/fct_yield": "committed"}
     assert publish("--marts", "fct_x").code == 78
     assert set(publish().outcomes) == {"site/fct_yield", "site/dim_security"}
@@ -331,48 +332,48 @@ def test_only_the_marts_asked_for_are_published(publish: Publisher) -> None:
 
 def test_the_documentation_is_part_of_the_version(publish: Publisher, tmp_path: Path) -> None:
     docs = tmp_path / "docs"
-    ended = publish("--docs", str(docs))
-    assert (ended.code, "run transform-warehouse" in ended.receipt["error"]) == (78, True)
+    result = publish("--docs", str(docs))
+    assert (result.code, "run transform-warehouse" in result.receipt["error"]) == (78, True)
     docs.mkdir()
     (docs / "index.html").write_text("<title>dbt</title>", encoding="utf-8")
     assert publish("--docs", str(docs)).code == 0
     assert (publish.version / "docs.html").read_text(encoding="utf-8") == "<title>dbt</title>"
 
 
-def test_marts_of_a_transform_that_did_not_end_are_not_published(publish: Publisher) -> None:
+def test_marts_of_an_unfinished_transform_are_not_published(publish: Publisher) -> None:
     publish.sql("insert into ops.transforms values (2, 'two', null, null)")
-    ended = publish()
-    assert (ended.code, ended.receipt["partitions"]) == (75, [])
-    assert "run transform-warehouse to a good end" in ended.receipt["error"]
+    result = publish()
+    assert (result.code, result.receipt["partitions"]) == (75, [])
+    assert "run transform-warehouse until it succeeds" in result.receipt["error"]
     assert not publish.site.exists()
 
 
 @pytest.mark.parametrize("verb", ["run", "check", "plan"])
-def test_without_marts_the_sentence_says_what_to_run_first(warehouse: Warehouse, tmp_path: Path, verb: str) -> None:
-    ended = Publisher(warehouse, tmp_path / "site")(verb=verb)
-    assert (ended.code, "run transform-warehouse first" in ended.receipt["error"]) == (78, True)
+def test_without_marts_the_error_says_what_to_run_first(warehouse: Warehouse, tmp_path: Path, verb: str) -> None:
+    result = Publisher(warehouse, tmp_path / "site")(verb=verb)
+    assert (result.code, "run transform-warehouse first" in result.receipt["error"]) == (78, True)
     assert not (tmp_path / "site").exists()
 
 
 @pytest.mark.parametrize("verb", ["run", "check"])
-def test_a_wrong_password_is_refused_and_told_in_a_sentence(publish: Publisher, verb: str) -> None:
-    ended = publish(verb=verb, FINELT_WAREHOUSE_PASSWORD="env://WRONG", WRONG="not-it")
-    assert ended.code == 77
-    assert "refuses the login" in ended.receipt["error"]
-    assert "not-it" not in json.dumps(ended.receipt) + ended.stderr
+def test_a_wrong_password_is_refused_with_a_clear_message(publish: Publisher, verb: str) -> None:
+    result = publish(verb=verb, FINELT_WAREHOUSE_PASSWORD="env://WRONG", WRONG="not-it")
+    assert result.code == 77
+    assert "refuses the login" in result.receipt["error"]
+    assert "not-it" not in json.dumps(result.receipt) + result.stderr
     assert not publish.site.exists()
 
 
-def test_a_database_that_is_not_there_is_misconfigured(publish: Publisher) -> None:
-    ended = publish(FINELT_WAREHOUSE=publish.warehouse.url + "_not")
-    assert (ended.code, "does not exist" in ended.receipt["error"]) == (78, True)
+def test_a_missing_database_is_misconfigured(publish: Publisher) -> None:
+    result = publish(FINELT_WAREHOUSE=publish.warehouse.url + "_not")
+    assert (result.code, "does not exist" in result.receipt["error"]) == (78, True)
 
 
 @pytest.mark.parametrize("verb", ["run", "check"])
 def test_a_site_that_cannot_be_written_is_misconfigured(publish: Publisher, tmp_path: Path, verb: str) -> None:
     (tmp_path / "file").write_text("not a directory", encoding="utf-8")
-    ended = publish("--site", str(tmp_path / "file" / "site"), verb=verb)
-    assert (ended.code, "Traceback" in ended.stderr) == (78, False)
+    result = publish("--site", str(tmp_path / "file" / "site"), verb=verb)
+    assert (result.code, "Traceback" in result.stderr) == (78, False)
 
 
 def test_check_and_plan_publish_nothing(publish: Publisher) -> None:
@@ -388,44 +389,44 @@ def test_check_and_plan_publish_nothing(publish: Publisher) -> None:
 
 
 def test_a_site_in_s3_is_the_same_site(publish: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one process, as the stand-in for S3 is."""
+    """Run in this process, because the S3 emulator does."""
     publish()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    given: dict[str, Any] = {"warehouse": publish.warehouse.url, "warehouse_password": publish.warehouse.password_reference}
+    options: dict[str, Any] = {"warehouse": publish.warehouse.url, "warehouse_password": publish.warehouse.password_reference}
     with mock_aws():
         client = boto3.client("s3")
-        client.create_bucket(Bucket="shelf", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        client.create_bucket(Bucket="site-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         for outcome in ("committed", "unchanged"):
             account = receipt.Account(of_package("publish_marts"), "run")
             run(
                 Job(account, launchers.Plain(), logs.set_up(lambda _: None)),
-                site="s3://shelf/site",
+                site="s3://site-bucket/site",
                 docs=None,
                 marts=(),
                 audience="internal",
-                **given,
+                **options,
             )
             assert {partition["outcome"] for partition in account.partitions} == {outcome}
-            assert account.details["site"] == "s3://shelf/site/index.html"
-        found = {item["Key"].removeprefix("site/"): item["Key"] for item in client.list_objects_v2(Bucket="shelf")["Contents"]}
-        bodies = {name: client.get_object(Bucket="shelf", Key=key) for name, key in found.items()}
-        digests = {name: hashlib.sha256(answer["Body"].read()).hexdigest() for name, answer in bodies.items()}
+            assert account.details["site"] == "s3://site-bucket/site/index.html"
+        keys = {item["Key"].removeprefix("site/"): item["Key"] for item in client.list_objects_v2(Bucket="site-bucket")["Contents"]}
+        bodies = {name: client.get_object(Bucket="site-bucket", Key=key) for name, key in keys.items()}
+        digests = {name: hashlib.sha256(response["Body"].read()).hexdigest() for name, response in bodies.items()}
         assert bodies["index.html"]["ContentType"] == "text/html; charset=utf-8"
-    here = publish.files()
-    for dated in ("latest.json", next(name for name in here if name.endswith("published.json"))):
+    local = publish.files()
+    for dated in ("latest.json", next(name for name in local if name.endswith("published.json"))):
         assert digests.pop(dated)
-        assert here.pop(dated)
-    assert digests == here
+        assert local.pop(dated)
+    assert digests == local
 
 
 def test_sigterm_ends_a_wait_for_a_locked_mart(publish: Publisher) -> None:
-    given = {"FINELT_WAREHOUSE": publish.warehouse.url, "FINELT_WAREHOUSE_PASSWORD": publish.warehouse.password_reference}
-    words = [sys.executable, "-m", "publish_marts", "run", "--site", str(publish.site)]
+    options = {"FINELT_WAREHOUSE": publish.warehouse.url, "FINELT_WAREHOUSE_PASSWORD": publish.warehouse.password_reference}
+    command = [sys.executable, "-m", "publish_marts", "run", "--site", str(publish.site)]
     with publish.warehouse.connect(autocommit=False) as holder:
         holder.execute("lock table marts.fct_yield in access exclusive mode")
-        with subprocess.Popen(words, env={**os.environ, **given}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, env={**os.environ, **options}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             waiting = "select count(*) from pg_stat_activity where application_name = 'publish-marts' and wait_event_type = 'Lock'"
             while publish.warehouse.rows(waiting) == [(0,)]:
                 assert process.poll() is None

@@ -1,4 +1,4 @@
-"""Changes between two publications of a mart."""
+"""Count changed rows between two publications of a mart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from publish_marts import row_changes
-from publish_marts.row_changes import Changes
+from publish_marts.row_changes import RowChanges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,16 +18,16 @@ BEFORE = "ticker,day,close\nA,2012-01-02,1.0\nA,2012-01-03,2.0\nB,2012-01-02,3.0
 @pytest.mark.parametrize(
     ("after", "key", "expected"),
     [
-        (BEFORE, ["day", "ticker"], Changes(0, 0, 0)),
-        ("ticker,day,close\nB,2012-01-02,3.0\nA,2012-01-03,2.0\nA,2012-01-02,1.0\n", ["day", "ticker"], Changes(0, 0, 0)),
-        ("ticker,day,close\nA,2012-01-02,1.5\nB,2012-01-02,3.0\nB,2012-01-03,4.0\n", ["day", "ticker"], Changes(1, 1, 1)),
-        ("ticker,day,close\nA,2012-01-02,1.5\nB,2012-01-02,3.0\nB,2012-01-03,4.0\n", [], Changes(2, 2, 0)),
-        ("ticker,day,close\n", ["day", "ticker"], Changes(0, 3, 0)),
-        ("ticker,day,close,eur\nA,2012-01-02,1.0,1\nA,2012-01-03,2.0,2\nB,2012-01-02,3.0,3\n", ["day", "ticker"], Changes(0, 0, 3)),
+        (BEFORE, ["day", "ticker"], RowChanges(0, 0, 0)),
+        ("ticker,day,close\nB,2012-01-02,3.0\nA,2012-01-03,2.0\nA,2012-01-02,1.0\n", ["day", "ticker"], RowChanges(0, 0, 0)),
+        ("ticker,day,close\nA,2012-01-02,1.5\nB,2012-01-02,3.0\nB,2012-01-03,4.0\n", ["day", "ticker"], RowChanges(1, 1, 1)),
+        ("ticker,day,close\nA,2012-01-02,1.5\nB,2012-01-02,3.0\nB,2012-01-03,4.0\n", [], RowChanges(2, 2, 0)),
+        ("ticker,day,close\n", ["day", "ticker"], RowChanges(0, 3, 0)),
+        ("ticker,day,close,eur\nA,2012-01-02,1.0,1\nA,2012-01-03,2.0,2\nB,2012-01-02,3.0,3\n", ["day", "ticker"], RowChanges(0, 0, 3)),
     ],
     ids=["same", "order", "each kind", "no key", "all gone", "new column"],
 )
-def test_rows_are_told_apart_by_key_and_content(tmp_path: Path, after: str, key: list[str], expected: Changes) -> None:
+def test_rows_are_compared_by_key_and_content(tmp_path: Path, after: str, key: list[str], expected: RowChanges) -> None:
     path = tmp_path / "after.csv"
     path.write_text(after, encoding="utf-8")
-    assert row_changes.between(BytesIO(BEFORE.encode()), path, key) == expected
+    assert row_changes.compare_versions(BytesIO(BEFORE.encode()), path, key) == expected

@@ -1,0 +1,127 @@
+"""Figures that companies restated after they had filed them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from publish_marts import charts
+from publish_marts.charts import Chart, Line
+from publish_marts.html_tables import Table, build_headers, format_count, format_date, format_long_date, format_number, format_percent
+from publish_marts.sections.section import Figure, Section, build_figure, iterate_rows
+
+if TYPE_CHECKING:
+    from publish_marts.frames import Frames
+
+MAX_ROWS = 14
+MIN_FISCAL_YEAR_DAYS = 350  # a fiscal year has at least 52 weeks
+DAYS_PER_MONTH = 30.4
+_FACT_KEY = ["cik", "concept", "period_start", "period_end", "unit"]
+_CONCEPT_NAMES = {"eps_basic": "Basic EPS", "eps_diluted": "Diluted EPS"}
+
+
+def build_restatements(frames: Frames) -> Section | None:
+    """List restated figures with their first and current value, and chart the restated yearly revenue of one company."""
+    facts = frames.fundamentals
+    if facts.empty:
+        return None
+    restated = _find_restated(facts)
+    if restated.empty:
+        return None
+    tickers = {row.cik: row.ticker for row in iterate_rows(frames.securities.dropna(subset=["cik"]))}
+    headers = build_headers(
+        "Company",
+        "Figure",
+        "Period",
+        "First filed",
+        "First filed on",
+        "Current",
+        "Known since",
+        "Change",
+        numbers=("First filed", "Current", "Change"),
+    )
+    rows = [_restatement_row(row, tickers) for row in iterate_rows(restated.head(MAX_ROWS))]
+    total = f" of {len(restated)}" if len(restated) > len(rows) else ""
+    table = Table(f"Restated figures, {len(rows)}{total}", headers, rows)
+    figure = _revenue_figure(facts, restated)
+    lead = (
+        "When a company restates a figure, both values are kept: the one that was known before and the one known since. "
+        "Amounts are in millions; earnings per share are in USD."
+    )
+    return Section("restatements", "Restatements", lead, figures=(figure,) if figure else (), tables=(table,))
+
+
+def _find_restated(facts: pd.DataFrame) -> pd.DataFrame:
+    """One row per restated fact: first and current value, and since when each is known. Fiscal years first, then the newest period."""
+    versions = facts.sort_values("known_from").groupby(_FACT_KEY, dropna=False, sort=False)
+    totals = versions.agg(
+        first_value=("value", "first"),
+        first_known=("known_from", "first"),
+        current_value=("value", "last"),
+        known_since=("known_from", "last"),
+        versions=("value", "size"),
+    )
+    restated = totals[totals["versions"] > 1].reset_index()
+    restated["days"] = (restated["period_end"] - restated["period_start"]).dt.days.fillna(0)
+    restated["change"] = restated["current_value"] / restated["first_value"] - 1
+    return restated.sort_values(["days", "period_end", "concept"], ascending=[False, False, True], key=_rank_fiscal_years_first)
+
+
+def _rank_fiscal_years_first(column: pd.Series[Any]) -> pd.Series[Any]:
+    return (column >= MIN_FISCAL_YEAR_DAYS).astype(int) if column.name == "days" else column
+
+
+def _restatement_row(row: Any, tickers: dict[float, str]) -> list[str]:  # noqa: ANN401  a named tuple of pandas
+    length = "Year to " if row.days >= MIN_FISCAL_YEAR_DAYS else f"{round(row.days / DAYS_PER_MONTH)} months to " if row.days else ""
+    return [
+        tickers.get(row.cik, f"CIK {row.cik}"),
+        _CONCEPT_NAMES.get(row.concept, row.concept.replace("_", " ").capitalize()),
+        f"{length}{format_date(row.period_end)}",
+        _format_amount(row.first_value, row.unit),
+        format_date(row.first_known),
+        _format_amount(row.current_value, row.unit),
+        format_date(row.known_since),
+        format_percent(row.change, 1 if abs(row.change) >= 0.001 else 2),  # noqa: PLR2004  a small change must not look like none
+    ]
+
+
+def _format_amount(value: float, unit: str) -> str:
+    return format_number(value, 2) if "/" in unit else format_count(value / 1e6)
+
+
+def _revenue_figure(facts: pd.DataFrame, restated: pd.DataFrame) -> Figure | None:
+    """Chart the yearly revenue of the company with the most restated years, over the dates on which each value was known."""
+    yearly = restated[(restated["concept"] == "revenue") & (restated["days"] >= MIN_FISCAL_YEAR_DAYS)].sort_values("period_end")
+    if yearly.empty:
+        return None
+    company = yearly[yearly["cik"] == yearly["cik"].value_counts().index[0]].tail(charts.TONE_COUNT)
+    until = min(facts["known_from"].max(), company["known_since"].max() + pd.DateOffset(years=1))
+    lines = [_revenue_line(facts, row, until, tone) for tone, row in enumerate(iterate_rows(company))]
+    last = company.iloc[-1]
+    caption = (
+        f"Revenue of the year to {format_long_date(last['period_end'])} was {format_count(last['first_value'] / 1e6)} million when first "
+        f"filed, and has been {format_count(last['current_value'] / 1e6)} million since {format_long_date(last['known_since'])}."
+    )
+    chart = Chart(
+        "known-when",
+        "Restated yearly revenue by the date on which it was known",
+        caption,
+        lines,
+        format_number,
+        unit="USD billion",
+        zero=True,
+        format_point=_format_one_decimal,
+    )
+    return build_figure(chart, f"Each line is one fiscal year and starts at its first filing. {caption}")
+
+
+def _revenue_line(facts: pd.DataFrame, row: Any, until: pd.Timestamp, tone: int) -> Line:  # noqa: ANN401  a named tuple of pandas
+    period = (facts["cik"] == row.cik) & (facts["concept"] == row.concept) & (facts["unit"] == row.unit)
+    versions = facts[period & (facts["period_start"] == row.period_start) & (facts["period_end"] == row.period_end)]
+    points = [(float(version.known_from.toordinal()), version.value / 1e9) for version in iterate_rows(versions.sort_values("known_from"))]
+    return Line(f"to {row.period_end:%b %Y}", [*points, (float(until.toordinal()), points[-1][1])], tone, stepped=True)
+
+
+def _format_one_decimal(value: float) -> str:
+    return format_number(value, 1)
