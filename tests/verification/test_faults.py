@@ -49,7 +49,7 @@ def test_a_job_that_does_harm_is_found(stage: Stage, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("reason", [None, "is not for you"])
 def test_a_rule_that_publishes_too_much_or_too_little_is_found(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
-    monkeypatch.setattr(terms, "refusal", lambda *_: reason)
+    monkeypatch.setattr(terms, "find_refusal", lambda *_: reason)
     assert list(publication.rule(20, dice()))
 
 
