@@ -74,7 +74,6 @@ def job_of(module: str) -> str:
 # Arrows that close a circle and are still to be removed.
 KNOWN_ARROWS = {
     ("jobkit.odcs", "jobkit.contract"),
-    ("verification.faults.damage", "verification.faults.scorecard"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Lakes that are damaged, answers that shrink, clocks that are wrong: real extracts and loads, on files and on S3."""
+"""Run real extracts and loads with damaged lakes, shrunken responses and wrong clocks, on files and on S3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobkit.errors import TemporaryError
 from jobkit.lake import Lake
 from jobkit.store import open_store
 
-from verification.faults import faulty_s3, fuzz, sample_restatements, sandbox
+from verification.faults import faulty_s3, fuzz, job_runs, sample_restatements
 
 if TYPE_CHECKING:
     import random
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from jobkit.contract import Columns
 
     from verification.faults.fuzz import Document
-    from verification.faults.sandbox import Ended, Stage
-    from verification.faults.scorecard import Much
+    from verification.faults.job_runs import JobResult
+    from verification.faults.sandbox import Sandbox
+    from verification.faults.trials import TrialCounts
 
 EXTRACT, DATASET = "extract-treasury-yields", "treasury_par_yields"
 YEAR, OTHER = "year=2012", "year=2013"
@@ -36,87 +37,87 @@ DROP, DROPPED = "extract-dropped-files", "custodian_positions"
 BAD_DATA = 65
 
 
-class Rot(NamedTuple):
-    """A way in which a stored object goes bad: its bytes afterwards, None where it is gone."""
+class Corruption(NamedTuple):
+    """A corruption of a stored object. It returns the new bytes, or None if the object is deleted."""
 
     name: str
-    spoil: Callable[[bytes], bytes | None]
+    corrupt: Callable[[bytes], bytes | None]
 
 
-ROT = (
-    Rot("gone", lambda _: None),
-    Rot("empty", lambda _: b""),
-    Rot("first byte only", lambda data: data[:1]),
-    Rot("cut in half", lambda data: data[: len(data) // 2]),
-    Rot("last byte lost", lambda data: data[:-1]),
-    Rot("first half lost", lambda data: data[len(data) // 2 :]),
-    Rot("a byte more", lambda data: data + b"\0"),
-    Rot("twice", lambda data: data + data),
-    Rot("first bit", lambda data: bytes([data[0] ^ 1]) + data[1:]),
-    Rot("middle bit", lambda data: _flipped(data, len(data) // 2)),
-    Rot("last bit", lambda data: _flipped(data, len(data) - 1)),
-    Rot("zeros", lambda data: bytes(len(data))),
-    Rot("a block of zeros", lambda data: data[:64] + bytes(min(512, len(data[64:]))) + data[64 + 512 :]),
-    Rot("ones", lambda data: b"\xff" * len(data)),
-    Rot("reversed", lambda data: data[::-1]),
-    Rot("text", lambda _: b"<html><body>404 Not Found</body></html>"),
-    Rot("JSON of somebody else", lambda _: b'{"version": 1}'),
-    Rot("JSON without an end", lambda _: b"[" * 200_000),
-    Rot("line ends of Windows", lambda data: data.replace(b"\n", b"\r\n") if b"\n" in data else data + b"\r\n"),
-    Rot("a magic number alone", lambda _: b"PAR1" + bytes(8) + b"PAR1"),
+CORRUPTIONS = (
+    Corruption("gone", lambda _: None),
+    Corruption("empty", lambda _: b""),
+    Corruption("first byte only", lambda data: data[:1]),
+    Corruption("cut in half", lambda data: data[: len(data) // 2]),
+    Corruption("last byte lost", lambda data: data[:-1]),
+    Corruption("first half lost", lambda data: data[len(data) // 2 :]),
+    Corruption("a byte more", lambda data: data + b"\0"),
+    Corruption("twice", lambda data: data + data),
+    Corruption("first bit", lambda data: bytes([data[0] ^ 1]) + data[1:]),
+    Corruption("middle bit", lambda data: _flip_bit(data, len(data) // 2)),
+    Corruption("last bit", lambda data: _flip_bit(data, len(data) - 1)),
+    Corruption("zeros", lambda data: bytes(len(data))),
+    Corruption("a block of zeros", lambda data: data[:64] + bytes(min(512, len(data[64:]))) + data[64 + 512 :]),
+    Corruption("ones", lambda data: b"\xff" * len(data)),
+    Corruption("reversed", lambda data: data[::-1]),
+    Corruption("text", lambda _: b"<html><body>404 Not Found</body></html>"),
+    Corruption("JSON of somebody else", lambda _: b'{"version": 1}'),
+    Corruption("JSON without an end", lambda _: b"[" * 200_000),
+    Corruption("line ends of Windows", lambda data: data.replace(b"\n", b"\r\n") if b"\n" in data else data + b"\r\n"),
+    Corruption("a magic number alone", lambda _: b"PAR1" + bytes(8) + b"PAR1"),
 )
 
 
-def _flipped(data: bytes, place: int) -> bytes:
+def _flip_bit(data: bytes, place: int) -> bytes:
     return data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
 
 
-def spoil(lake: Lake, key: str, rot: Rot) -> None:
-    """Let an object go bad where it lies."""
-    whole, tag = lake.store.get_with_etag(key)
-    spoilt = rot.spoil(whole)
-    if spoilt is None:
+def corrupt_object(lake: Lake, key: str, corruption: Corruption) -> None:
+    """Corrupt an object in place."""
+    original, tag = lake.store.get_with_etag(key)
+    corrupted = corruption.corrupt(original)
+    if corrupted is None:
         lake.store.delete_if_match(key, tag)
     else:
-        lake.store.put(key, spoilt)
+        lake.store.put(key, corrupted)
 
 
 class Trial(NamedTuple):
-    """A lake of its own in a database of its own."""
+    """A lake and a database for one trial."""
 
-    stage: Stage
+    sandbox: Sandbox
     url: str
     database: str
 
-    def extract(self, *more: str) -> Ended:
-        """Ask the sample vendor again."""
-        return sandbox.run(EXTRACT, ["--lake", self.url, *self.stage.asks(EXTRACT), *more])
+    def extract(self, *more: str) -> JobResult:
+        """Run the extract again."""
+        return job_runs.run_job(EXTRACT, ["--lake", self.url, *self.sandbox.extract_options(EXTRACT), *more])
 
-    def drop(self) -> Ended:
-        """Drop the same files again."""
-        place = self.stage.fresh("drop")
-        sample_restatements.drop(place)
-        return sandbox.run(DROP, ["--lake", self.url, "--drop", str(place)])
+    def drop(self) -> JobResult:
+        """Drop the same files and extract them again."""
+        place = self.sandbox.new_path("drop")
+        sample_restatements.write_drop(place)
+        return job_runs.run_job(DROP, ["--lake", self.url, "--drop", str(place)])
 
-    def load(self) -> Ended:
+    def load(self) -> JobResult:
         """Load the lake."""
-        return sandbox.run("load-warehouse", ["--lake", self.url, *self.stage.warehouse(self.database)])
+        return job_runs.run_job("load-warehouse", ["--lake", self.url, *self.sandbox.warehouse_options(self.database)])
 
-    def current(self) -> list[tuple[Any, ...]]:
-        """How many rows of each year are current."""
+    def count_current_rows(self) -> list[tuple[Any, ...]]:
+        """Count the current rows of each year."""
         query = (
             'select extract(year from "Date")::int, count(*) from raw.treasury_par_yields '
             "where known_to = 'infinity' group by 1 order by 1"
         )
-        with self.stage.connect(self.database) as connection:
+        with self.sandbox.connect(self.database) as connection:
             return connection.execute(query.encode()).fetchall()
 
 
 @contextmanager
-def trials(stage: Stage, template: Path, where: str, bucket: str) -> Iterator[Trial]:
-    """A copy of a lake, on files or on S3, and an empty database, which goes with the block."""
-    url, database = str(stage.fresh("lake")), stage.database()
-    if where == "files":
+def open_trial(sandbox: Sandbox, template: Path, location: str, bucket: str) -> Iterator[Trial]:
+    """Copy a lake to files or S3 and create an empty database, which is dropped at the end."""
+    url, database = str(sandbox.new_path("lake")), sandbox.create_database()
+    if location == "files":
         shutil.copytree(template, url)
     else:
         url = f"s3://{bucket}/{Path(url).name}"
@@ -125,39 +126,43 @@ def trials(stage: Stage, template: Path, where: str, bucket: str) -> Iterator[Tr
             if path.is_file():
                 store.put(str(path.relative_to(template)), path.read_bytes())
     try:
-        yield Trial(stage, url, database)
+        yield Trial(sandbox, url, database)
     finally:
-        stage.drop(database)
+        sandbox.drop_database(database)
 
 
-def _tried(stage: Stage, template: Path, cases: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Trial]]:
-    """Each case with a copy of the lake of its own, on files or on S3, as its last part says."""
-    with faulty_s3.s3(stage) as s3:
-        bucket = s3.enter()
+def _iterate_trials(sandbox: Sandbox, template: Path, cases: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Trial]]:
+    """Open a trial for each case, on files or on S3 as its last item says."""
+    with faulty_s3.run_emulator(sandbox) as s3:
+        bucket = s3.create_bucket()
         for case in cases:
-            with trials(stage, template, case[-1], bucket) as trial:
+            with open_trial(sandbox, template, case[-1], bucket) as trial:
                 yield case, trial
 
 
-def history(stage: Stage) -> Path:
-    """A lake with two years of yields, of one of them an older commit with fewer rows, and a dropped file with a quarantined row."""
-    place, dropped = stage.fresh("template"), stage.fresh("drop")
-    sandbox.well(EXTRACT, ["--lake", str(place), *stage.asks(EXTRACT)])
-    sample_restatements.shorten(Lake(str(place)), DATASET, YEAR)
-    sandbox.well(EXTRACT, ["--lake", str(place), *stage.asks(EXTRACT)])
-    sample_restatements.drop(dropped)
-    sandbox.well(DROP, ["--lake", str(place), "--drop", str(dropped)])
+def build_template(sandbox: Sandbox) -> Path:
+    """Build a lake with two years of yields, one of them with an older commit, and a dropped file with a quarantined row."""
+    place, dropped = sandbox.new_path("template"), sandbox.new_path("drop")
+    job_runs.run_successfully(EXTRACT, ["--lake", str(place), *sandbox.extract_options(EXTRACT)])
+    sample_restatements.commit_without_last_row(Lake(str(place)), DATASET, YEAR)
+    job_runs.run_successfully(EXTRACT, ["--lake", str(place), *sandbox.extract_options(EXTRACT)])
+    sample_restatements.write_drop(dropped)
+    job_runs.run_successfully(DROP, ["--lake", str(place), "--drop", str(dropped)])
     return place
 
 
-def _part(lake: Lake) -> str:
-    """The partition of the dropped file, whose name tells no bank."""
+def _find_dropped_partition(lake: Lake) -> str:
+    """Find the partition of the dropped file. Its name is a hash."""
     return min(lake.partitions(DROPPED))
 
 
-def objects(lake: Lake) -> dict[str, str]:
-    """The keys of the objects that may go bad, by kind."""
-    head, older, dropped = lake.read_commit(DATASET, YEAR, 3), lake.read_commit(DATASET, YEAR, 2), lake.read_commit(DROPPED, _part(lake), 1)
+def list_objects(lake: Lake) -> dict[str, str]:
+    """List the keys of the objects to corrupt, by kind."""
+    head, older, dropped = (
+        lake.read_commit(DATASET, YEAR, 3),
+        lake.read_commit(DATASET, YEAR, 2),
+        lake.read_commit(DROPPED, _find_dropped_partition(lake), 1),
+    )
     return {
         "commit": lake.commit_key(DATASET, YEAR, head.number),
         "older commit": lake.commit_key(DATASET, YEAR, older.number),
@@ -168,38 +173,42 @@ def objects(lake: Lake) -> dict[str, str]:
     }
 
 
-def damaged(stage: Stage, much: Much, rng: random.Random) -> tuple[int, tuple[str, ...]]:
-    """Every way to go bad, of every kind of object: how many trials, and what was wrong."""
-    template = history(stage)
-    kinds = objects(Lake(str(template)))
-    cases = list(product(ROT, kinds, ("files", "S3")))
-    if much.seeds == 1:
+def check_damage(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> tuple[int, tuple[str, ...]]:
+    """Apply every corruption to every kind of object. Return the number of trials and the violations."""
+    template = build_template(sandbox)
+    kinds = list_objects(Lake(str(template)))
+    cases = list(product(CORRUPTIONS, kinds, ("files", "S3")))
+    if counts.seeds == 1:
         cases = rng.sample(cases, 6)
-    wrong: list[str] = []
-    for (rot, kind, where), trial in _tried(stage, template, cases):
-        wrong += [f"{kind} {rot.name} on {where}: {told}" for told in _after(trial, kinds[kind], kind, rot)]
-    return len(cases), tuple(wrong)
+    violations: list[str] = []
+    for (corruption, kind, location), trial in _iterate_trials(sandbox, template, cases):
+        violations += [f"{kind} {corruption.name} on {location}: {detail}" for detail in _check_trial(trial, kinds[kind], kind, corruption)]
+    return len(cases), tuple(violations)
 
 
-def _after(trial: Trial, key: str, kind: str, rot: Rot) -> Iterator[str]:
-    """What is wrong with what a load, an extract and a load make of a lake in which one object went bad."""
-    dataset, partition, again = (DROPPED, _part(Lake(trial.url)), trial.drop) if kind == "quarantine" else (DATASET, YEAR, trial.extract)
-    spoil(Lake(trial.url), key, rot)
+def _check_trial(trial: Trial, key: str, kind: str, corruption: Corruption) -> Iterator[str]:
+    """Corrupt one object, then load, extract and load again, and yield the violations."""
+    dataset, partition, rerun = (
+        (DROPPED, _find_dropped_partition(Lake(trial.url)), trial.drop) if kind == "quarantine" else (DATASET, YEAR, trial.extract)
+    )
+    corrupt_object(Lake(trial.url), key, corruption)
     first = trial.load()
-    blocked = kind in ("data", "quarantine") or (kind == "commit" and rot.name != "gone")  # a newest one that is gone never was
+    blocked = kind in ("data", "quarantine") or (
+        kind == "commit" and corruption.name != "gone"
+    )  # a deleted newest commit looks as if it had never existed
     if first.code != (BAD_DATA if blocked else 0):
         yield f"the load ended with {first.code}: {first.receipt and first.receipt['error']}"
-    told = {one["partition"]: one for one in first.receipt["partitions"]} if first.receipt else {}
-    if any(one["outcome"] != "committed" for name, one in told.items() if name != partition) or OTHER not in told:
+    detail = {one["partition"]: one for one in first.receipt["partitions"]} if first.receipt else {}
+    if any(one["outcome"] != "committed" for name, one in detail.items() if name != partition) or OTHER not in detail:
         yield "another partition was not loaded"
-    if kind.startswith("older") and not told.get(YEAR, {}).get("gaps"):
+    if kind.startswith("older") and not detail.get(YEAR, {}).get("gaps"):
         yield "the gap is not reported"
-    healed = again()
-    if healed.code:
-        yield f"the extract after it ended with {healed.code}: {healed.receipt and healed.receipt['error']}"
+    repair = rerun()
+    if repair.code:
+        yield f"the extract after it ended with {repair.code}: {repair.receipt and repair.receipt['error']}"
     second = trial.load()
-    if second.code or trial.current() != [(2012, 250), (2013, 250)]:
-        yield f"the load after the extract ended with {second.code}, and has {'less' if second.code else trial.current()}"
+    if second.code or trial.count_current_rows() != [(2012, 250), (2013, 250)]:
+        yield f"the load after the extract ended with {second.code}, and has {'less' if second.code else trial.count_current_rows()}"
     lake = Lake(trial.url)
     head = lake.head(dataset, partition)
     if head is None or any(lake.find_problem(file) for file in head.files):
@@ -207,36 +216,36 @@ def _after(trial: Trial, key: str, kind: str, rot: Rot) -> Iterator[str]:
 
 
 class _Job:
-    """As much of a job as a commit needs."""
+    """The part of a job that a commit needs."""
 
     name, version = "scripts/faults", "0"
-    log = logging.Logger("said to nobody", logging.CRITICAL)  # noqa: LOG001  outside the tree: no handler hears it
+    log = logging.Logger("said to nobody", logging.CRITICAL)  # noqa: LOG001  outside the tree, so that no handler sees it
 
     def __init__(self) -> None:
-        self.told: dict[str, Any] = {}
+        self.detail: dict[str, Any] = {}
 
     def outcome(self, _dataset: str, _partition: str, _outcome: str, **details: Any) -> None:  # noqa: ANN401  free JSON
-        self.told = details
+        self.detail = details
 
 
-def shrunken(stage: Stage, much: Much, rng: random.Random) -> tuple[int, tuple[str, ...]]:
-    """Answers of every dataset that leave out some rows and have others besides: how many trials, and what was wrong."""
-    wrong: list[str] = []
-    documents, each = list(fuzz.kinds().values()), 100 if much.seeds > 1 else 4
+def check_shrinking(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> tuple[int, tuple[str, ...]]:
+    """Commit responses of every dataset that omit some rows and add others. Return the number of trials and the violations."""
+    violations: list[str] = []
+    documents, each = list(fuzz.list_documents().values()), 100 if counts.seeds > 1 else 4
     for document in documents:
-        partition, columns = next(iter(document.shape(document.packed(document.body)).items()))
+        partition, columns = next(iter(document.parse(document.packed(document.body)).items()))
         for _ in range(each):
-            wrong += _leave_out(str(stage.fresh("lake")), document, partition or "file=all", columns, rng)
-    return len(documents) * each, tuple(wrong)
+            violations += _check_omission(str(sandbox.new_path("lake")), document, partition or "file=all", columns, rng)
+    return len(documents) * each, tuple(violations)
 
 
-def _leave_out(url: str, document: Document, partition: str, columns: Columns, rng: random.Random) -> Iterator[str]:
-    """What is wrong with what becomes of an answer that leaves out rows at random."""
+def _check_omission(url: str, document: Document, partition: str, columns: Columns, rng: random.Random) -> Iterator[str]:
+    """Commit a response that omits random rows, and yield the violations."""
     rules, lake = load_packaged(document.package, document.dataset), Lake(url)
     count = len(next(iter(columns.values())))
-    held = sorted(rng.sample(range(count), rng.randint(1, count)))
+    stored = sorted(rng.sample(range(count), rng.randint(1, count)))
     sent = sorted(rng.sample(range(count), rng.choice([0, 1, count - 1, rng.randint(0, count)])))
-    missing = len(set(held) - set(sent))
+    missing = len(set(stored) - set(sent))
 
     def commit(rows: list[int], *, allow: bool) -> _Job:
         job = _Job()
@@ -244,52 +253,52 @@ def _leave_out(url: str, document: Document, partition: str, columns: Columns, r
         extraction.commit(job, lake, rules, partition, good, tuple, shrunken=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
         return job
 
-    commit(held, allow=False)
+    commit(stored, allow=False)
     refused = False
     try:
         commit(sent, allow=False)
     except TemporaryError:
         refused = True
     head = lake.head(rules.dataset, partition)
-    if refused != (missing > rules.max_missing_rows * len(held)) or head is None or (head.number == 1) != (refused or held == sent):
-        yield f"{rules.dataset}: {missing} of {len(held)} rows left out, and the answer was {'refused' if refused else 'taken'}"
+    if refused != (missing > rules.max_missing_rows * len(stored)) or head is None or (head.number == 1) != (refused or stored == sent):
+        yield f"{rules.dataset}: {missing} of {len(stored)} rows left out, and the answer was {'refused' if refused else 'taken'}"
     if refused:
-        told = commit(sent, allow=True).told
-        if (told["rows_closed"], told["rows_added"]) != (missing, len(set(sent) - set(held))):
-            yield f"{rules.dataset}: {missing} rows were closed, and the receipt says {told['rows_closed']}"
+        detail = commit(sent, allow=True).detail
+        if (detail["rows_closed"], detail["rows_added"]) != (missing, len(set(sent) - set(stored))):
+            yield f"{rules.dataset}: {missing} rows were closed, and the receipt says {detail['rows_closed']}"
 
 
-def clocked(stage: Stage, much: Much, rng: random.Random) -> tuple[int, tuple[str, ...]]:
-    """Each commit of a history said to be made at another time, on files and on S3: trials, and what was wrong."""
-    template = history(stage)
+def check_clocks(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> tuple[int, tuple[str, ...]]:
+    """Load histories in which one commit has a wrong time. Return the number of trials and the violations."""
+    template = build_template(sandbox)
     ahead = [timedelta(minutes=6), timedelta(hours=1), timedelta(days=1), timedelta(days=3650), timedelta(days=26_000)]
     cases = list(product((1, 2, 3), [*ahead, *(-one for one in ahead)], ("files", "S3")))
-    if much.seeds == 1:
+    if counts.seeds == 1:
         cases = rng.sample(cases, 4)
-    wrong: list[str] = []
-    for (number, shift, where), trial in _tried(stage, template, cases):
-        wrong += [f"commit {number} off by {shift} on {where}: {told}" for told in _known(trial, number, shift)]
-    return len(cases), tuple(wrong)
+    violations: list[str] = []
+    for (number, shift, location), trial in _iterate_trials(sandbox, template, cases):
+        violations += [f"commit {number} off by {shift} on {location}: {detail}" for detail in _check_known_times(trial, number, shift)]
+    return len(cases), tuple(violations)
 
 
-KNOWN = """
+KNOWN_ROWS = """
 select count(*) filter (where known_from > now()), count(*) filter (where known_from <= now() and known_to > now()),
     count(*) filter (where known_to <= known_from)
 from raw.treasury_par_yields
 """
 
 
-def _known(trial: Trial, number: int, shift: timedelta) -> Iterator[str]:
-    """What is wrong with what is known when, of a history of which one commit was made by a clock that was off."""
+def _check_known_times(trial: Trial, number: int, shift: timedelta) -> Iterator[str]:
+    """Load a history in which one commit has a wrong time, and yield the violations of known_from and known_to."""
     lake = Lake(trial.url)
     made = lake.read_commit(DATASET, YEAR, number)
     moment = (datetime.now(UTC) + shift).isoformat(timespec="microseconds").replace("+00:00", "Z")
     lake.store.put(lake.commit_key(DATASET, YEAR, number), commits.encode(msgspec.structs.replace(made, known_at=moment)))
-    done = trial.load()
-    with trial.stage.connect(trial.database) as connection:
-        future, now, backwards = connection.execute(KNOWN.encode()).fetchone() or (1, 0, 0)
-    if done.code or future or backwards or now != 500:  # noqa: PLR2004  the rows of two years
-        yield f"the load ended with {done.code}; {future} rows of the future, {now} known now, {backwards} that end before they begin"
-    corrected = next((one.get("clock_corrected", 0) for one in (done.receipt or {}).get("partitions", ()) if one["partition"] == YEAR), 0)
+    result = trial.load()
+    with trial.sandbox.connect(trial.database) as connection:
+        future, now, backwards = connection.execute(KNOWN_ROWS.encode()).fetchone() or (1, 0, 0)
+    if result.code or future or backwards or now != 500:  # noqa: PLR2004  rows of two years
+        yield f"the load ended with {result.code}; {future} rows of the future, {now} known now, {backwards} that end before they begin"
+    corrected = next((one.get("clock_corrected", 0) for one in (result.receipt or {}).get("partitions", ()) if one["partition"] == YEAR), 0)
     if bool(corrected) != (shift > timedelta()):
         yield f"the receipt says {corrected} corrected"

@@ -1,4 +1,4 @@
-"""The row `deadlines`: whoever a job waits for hangs, and the job ends at its deadline all the same, with 75 and a receipt."""
+"""The row `deadlines`: a job ends at its deadline with 75 and a receipt, even if its peer hangs."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from typing import TYPE_CHECKING, NamedTuple
 from jobkit.interruption import STOP_WITHIN_S
 
 from orchestration.local import sample_parameters
-from verification.faults import faulty_s3, sample_restatements, sandbox
+from verification.faults import faulty_s3, job_runs, sample_restatements, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from verification.faults.sandbox import Stage
+    from verification.faults.sandbox import Sandbox
 
 DEADLINE_S = 4
-LATE_S = DEADLINE_S + STOP_WITHIN_S + 4.0  # of a machine that is busy with other things
+MAX_ELAPSED_S = DEADLINE_S + STOP_WITHIN_S + 4.0  # with a margin for a busy machine
 TEMPORARY = 75
-PAUSE_S = 0.3
+INTERVAL_S = 0.3
 KINDS = {"extract-ecb-fx-rates": b"application/zip", "extract-treasury-yields": b"text/csv"}
 JSON = b"application/json"
 LOCKS = {"load-warehouse": "raw._ledger", "transform-warehouse": "raw._ledger", "publish-marts": "marts.dim_calendar"}
 
 
 class Hang(NamedTuple):
-    """What hangs, the job that waits for it, its options and environment, and whether a run without the fault must end well afterwards."""
+    """A fault, the job that waits for the hanging peer, and the job's options and environment."""
 
-    what: str
+    fault: str
     job: str
     options: list[str]
     environ: dict[str, str]
 
 
-class Found(NamedTuple):
-    """What came of the trials: how many, the longest in seconds, and what was wrong."""
+class Outcome(NamedTuple):
+    """The number of trials, the longest in seconds, and the violations."""
 
     trials: int
     longest_s: float
-    wrong: list[str]
+    violations: list[str]
 
 
 @contextmanager
-def peer(media_type: bytes, first: bytes, drop: bytes) -> Iterator[str]:
-    """A server that takes connections, says `first` to a request (what stands for the media type replaced), then `drop` again and again."""
-    over = threading.Event()
+def run_peer(media_type: bytes, first: bytes, repeated: bytes) -> Iterator[str]:
+    """Run a server that answers a request with `first` (MEDIA replaced by the media type), then keeps sending `repeated`."""
+    stopping = threading.Event()
 
     def talk(connection: socket.socket) -> None:
         with connection, suppress(OSError):
             connection.recv(65_536)
             connection.sendall(first.replace(b"MEDIA", media_type))
-            while not over.wait(PAUSE_S):
-                connection.sendall(drop)
+            while not stopping.wait(INTERVAL_S):
+                connection.sendall(repeated)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -68,7 +68,7 @@ def peer(media_type: bytes, first: bytes, drop: bytes) -> Iterator[str]:
         try:
             yield f"127.0.0.1:{server.getsockname()[1]}"
         finally:
-            over.set()
+            stopping.set()
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
 
@@ -83,67 +83,73 @@ PEERS = {
 }
 
 
-def trials(stage: Stage, *, every: bool) -> Found:
-    """Each job with everything it waits for, or each with one of them."""
-    found = [*_vendors(stage, every=every), *_stores(stage, every=every), *_warehouses(stage)]
-    return Found(len(found), max(took_s for took_s, _ in found), [sentence for _, sentence in found if sentence])
+def run_trials(sandbox: Sandbox, *, all_peers: bool) -> Outcome:
+    """Run each job with every hanging peer, or with one of them."""
+    found = [
+        *_run_vendor_trials(sandbox, all_peers=all_peers),
+        *_run_store_trials(sandbox, all_peers=all_peers),
+        *_run_warehouse_trials(sandbox),
+    ]
+    return Outcome(len(found), max(elapsed_s for elapsed_s, _ in found), [sentence for _, sentence in found if sentence])
 
 
-def _vendors(stage: Stage, *, every: bool) -> Iterator[tuple[float, str | None]]:
+def _run_vendor_trials(sandbox: Sandbox, *, all_peers: bool) -> Iterator[tuple[float, str | None]]:
     for number, job in enumerate(sample_parameters.build_sample_extracts("", "")):
-        names = list(PEERS) if every else [list(PEERS)[number % len(PEERS)]]
+        names = list(PEERS) if all_peers else [list(PEERS)[number % len(PEERS)]]
         for name in names:
-            with peer(KINDS.get(job, JSON), *PEERS[name]) as address:
-                lake = stage.fresh("lake")
-                options = ["--lake", str(lake), *stage.asks(job), "--base-url", f"http://{address}", "--retry-timeout", "600"]
-                took_s, wrong = _end(Hang(f"vendor, {name}", job, options, {}))
-                if not wrong and (held := sandbox.lake(lake)):
-                    wrong = f"{job}: the lake holds {', '.join(held)}"
-                yield took_s, wrong
+            with run_peer(KINDS.get(job, JSON), *PEERS[name]) as address:
+                lake = sandbox.new_path("lake")
+                options = ["--lake", str(lake), *sandbox.extract_options(job), "--base-url", f"http://{address}", "--retry-timeout", "600"]
+                elapsed_s, violations = _run_trial(Hang(f"vendor, {name}", job, options, {}))
+                if not violations and (partitions := states.read_lake(lake)):
+                    violations = f"{job}: the lake holds {', '.join(partitions)}"
+                yield elapsed_s, violations
 
 
-def _stores(stage: Stage, *, every: bool) -> Iterator[tuple[float, str | None]]:
-    """S3 that takes connections and does not answer."""
+def _run_store_trials(sandbox: Sandbox, *, all_peers: bool) -> Iterator[tuple[float, str | None]]:
+    """Run jobs against an S3 endpoint that accepts connections and does not answer."""
     jobs: dict[str, Callable[[], list[str]]] = {
         "extract-dropped-files": lambda: ["--lake", "s3://bucket/lake", "--drop", "s3://bucket/drop"],
-        "load-warehouse": lambda: ["--lake", "s3://bucket/lake", *stage.warehouse(stage.database())],
-        "extract-treasury-yields": lambda: ["--lake", "s3://bucket/lake", *stage.asks("extract-treasury-yields")],
+        "load-warehouse": lambda: ["--lake", "s3://bucket/lake", *sandbox.warehouse_options(sandbox.create_database())],
+        "extract-treasury-yields": lambda: ["--lake", "s3://bucket/lake", *sandbox.extract_options("extract-treasury-yields")],
     }
-    for job in list(jobs)[: None if every else 1]:
-        with peer(JSON, b"", b"") as address:
-            yield _end(Hang("S3, silent", job, jobs[job](), {**faulty_s3.KEYS, "AWS_ENDPOINT_URL": f"http://{address}"}))
+    for job in list(jobs)[: None if all_peers else 1]:
+        with run_peer(JSON, b"", b"") as address:
+            yield _run_trial(Hang("S3, silent", job, jobs[job](), {**faulty_s3.CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{address}"}))
 
 
-def _warehouses(stage: Stage) -> Iterator[tuple[float, str | None]]:
-    """A Postgres that takes connections and says nothing, and one in which somebody else holds a table."""
-    lake = sample_restatements.lake(stage)
-    url = stage.database()
-    sandbox.well("load-warehouse", ["--lake", str(lake), *stage.warehouse(url)])
-    sandbox.well("transform-warehouse", stage.warehouse(url))
-    more = {"load-warehouse": ["--lake", str(lake)], "publish-marts": ["--site", str(stage.fresh("site"))]}
+def _run_warehouse_trials(sandbox: Sandbox) -> Iterator[tuple[float, str | None]]:
+    """Run jobs against a Postgres that does not answer, and one in which another session holds a table lock."""
+    lake = sample_restatements.build_lake(sandbox)
+    url = sandbox.create_database()
+    job_runs.run_successfully("load-warehouse", ["--lake", str(lake), *sandbox.warehouse_options(url)])
+    job_runs.run_successfully("transform-warehouse", sandbox.warehouse_options(url))
+    job_options = {"load-warehouse": ["--lake", str(lake)], "publish-marts": ["--site", str(sandbox.new_path("site"))]}
     for job, table in LOCKS.items():
-        with peer(JSON, b"", b"") as address:
+        with run_peer(JSON, b"", b"") as address:
             silent = f"postgresql://finelt@{address}/finelt?connect_timeout=60"
-            words = ["--warehouse", silent, "--warehouse-password", stage.server.password_reference]
-            yield _end(Hang("Postgres, silent", job, [*more.get(job, []), *words], {}))
-        with stage.connect(url) as other, other.transaction():
+            options = ["--warehouse", silent, "--warehouse-password", sandbox.server.password_reference]
+            yield _run_trial(Hang("Postgres, silent", job, [*job_options.get(job, []), *options], {}))
+        with sandbox.connect(url) as other, other.transaction():
             other.execute(f"lock table {table} in access exclusive mode".encode())
-            took_s, wrong = _end(Hang(f"Postgres, {table} held", job, [*more.get(job, []), *stage.warehouse(url)], {}))
-        again = sandbox.run(job, [*more.get(job, []), *stage.warehouse(url)])
-        if again.code:
-            wrong = wrong or f"{job}: run again it ended with {again.code}: {again.receipt and again.receipt['error']}"
-        yield took_s, wrong
-    stage.drop(url)
+            elapsed_s, violations = _run_trial(
+                Hang(f"Postgres, {table} held", job, [*job_options.get(job, []), *sandbox.warehouse_options(url)], {})
+            )
+        rerun = job_runs.run_job(job, [*job_options.get(job, []), *sandbox.warehouse_options(url)])
+        if rerun.code:
+            violations = violations or f"{job}: run again it ended with {rerun.code}: {rerun.receipt and rerun.receipt['error']}"
+        yield elapsed_s, violations
+    sandbox.drop_database(url)
 
 
-def _end(hang: Hang) -> tuple[float, str | None]:
-    """How long the job took by its own clock, and what was wrong with its end."""
-    began = time.monotonic()
-    done = sandbox.run(hang.job, [*hang.options, "--deadline", str(DEADLINE_S)], **hang.environ)
-    told = f"{hang.job} ({hang.what})"
-    if done.receipt is None:
-        return time.monotonic() - began, f"{told}: it ended with {done.code} and no receipt"
-    took_s = float(done.receipt["elapsed_s"])
-    if (done.code, done.receipt["exit_code"]) != (TEMPORARY, TEMPORARY) or f"deadline of {DEADLINE_S} s" not in done.receipt["error"]:
-        return took_s, f"{told}: it ended with {done.code}: {done.receipt['error']}"
-    return took_s, f"{told}: it ended after {took_s:.1f} s" if took_s > LATE_S else None
+def _run_trial(hang: Hang) -> tuple[float, str | None]:
+    """Run a job. Return its elapsed time by its own clock, and the violation, if any."""
+    started = time.monotonic()
+    result = job_runs.run_job(hang.job, [*hang.options, "--deadline", str(DEADLINE_S)], **hang.environ)
+    detail = f"{hang.job} ({hang.fault})"
+    if result.receipt is None:
+        return time.monotonic() - started, f"{detail}: it ended with {result.code} and no receipt"
+    elapsed_s = float(result.receipt["elapsed_s"])
+    if (result.code, result.receipt["exit_code"]) != (TEMPORARY, TEMPORARY) or f"deadline of {DEADLINE_S} s" not in result.receipt["error"]:
+        return elapsed_s, f"{detail}: it ended with {result.code}: {result.receipt['error']}"
+    return elapsed_s, f"{detail}: it ended after {elapsed_s:.1f} s" if elapsed_s > MAX_ELAPSED_S else None

@@ -1,4 +1,4 @@
-"""An S3 emulator, and an HTTP proxy before it that fails a share of the requests: everything on the loopback, gone with the block."""
+"""Run an S3 emulator, and an HTTP proxy in front of it that fails a share of the requests, both on the loopback interface."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
 
-    from verification.faults.sandbox import Stage
+    from verification.faults.sandbox import Sandbox
 
 SLOW_S = 0.3
 FAULTS = ("503", "429", "reset", "slow", "409", "lost")
-KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}
 XML = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%b</Code><Message>a fault</Message></Error>'
 
 
 @dataclass
 class S3:
-    """An emulator; whoever enters is led to it by this process's environment, and so are the jobs it starts."""
+    """A running emulator. The environment of this process and of its jobs points to it."""
 
     url: str
 
-    def enter(self) -> str:
-        """A new bucket's name."""
+    def create_bucket(self) -> str:
+        """Create a bucket. Return its name."""
         name = f"faults-{secrets.token_hex(4)}"
         client: Any = boto3.client("s3")
-        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": KEYS["AWS_DEFAULT_REGION"]})
+        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": CREDENTIALS["AWS_DEFAULT_REGION"]})
         return name
 
 
 @contextmanager
-def s3(_stage: Stage) -> Iterator[S3]:
-    """An emulator on a free port; the environment leads to it as long as the block lasts."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for every request otherwise
+def run_emulator(_sandbox: Sandbox) -> Iterator[S3]:
+    """Run an emulator on a free port, with the environment pointing to it."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # otherwise it logs every request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start_server()
+    server.start()
     host, port = server.get_host_and_port()
-    before = {name: os.environ.get(name) for name in (*KEYS, "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")}
-    os.environ.update(KEYS, AWS_ENDPOINT_URL=f"http://{host}:{port}")
+    before = {name: os.environ.get(name) for name in (*CREDENTIALS, "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")}
+    os.environ.update(CREDENTIALS, AWS_ENDPOINT_URL=f"http://{host}:{port}")
     os.environ.pop("AWS_CA_BUNDLE", None)
     try:
-        with patch.object(S3Response, "put_object", _one_at_a_time(S3Response.put_object)):
+        with patch.object(S3Response, "put_object", _serialise(S3Response.put_object)):
             yield S3(f"http://{host}:{port}")
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        server.stop_server()
+        server.stop()
 
 
-def _one_at_a_time(put: Callable[[S3Response], Any]) -> Callable[[S3Response], Any]:
-    """S3 looks whether a key is free and takes it in one step; moto does so in two, and two writers may have it."""
+def _serialise(put: Callable[[S3Response], Any]) -> Callable[[S3Response], Any]:
+    """Serialise writes, because moto does not check and take a key in one step as S3 does."""
     lock = Lock()
 
     def put_object(response: S3Response) -> Any:  # noqa: ANN401  moto's own
@@ -82,7 +82,7 @@ def _one_at_a_time(put: Callable[[S3Response], Any]) -> Callable[[S3Response], A
 
 @dataclass
 class Proxy:
-    """Where it is, and how many requests came."""
+    """The proxy's address and request count."""
 
     upstream: str
     rng: random.Random
@@ -91,8 +91,8 @@ class Proxy:
     requests: int = 0
     lock: Lock = field(default_factory=Lock)
 
-    def fault(self, method: str, *, conditional: bool) -> str | None:
-        """The fault for a request; conflicts and lost answers come to conditional writes only."""
+    def choose_fault(self, method: str, *, conditional: bool) -> str | None:
+        """Choose the fault for a request. Only conditional writes get conflicts and lost responses."""
         with self.lock:
             self.requests += 1
             if self.rng.random() >= self.share:
@@ -101,38 +101,38 @@ class Proxy:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Passes a request on, or does not."""
+    """Forward a request, or fail it."""
 
     protocol_version = "HTTP/1.1"
     proxy: Proxy
 
-    def _pass(self) -> None:
+    def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.proxy.fault(self.command, conditional="If-None-Match" in self.headers or "If-Match" in self.headers)
+        fault = self.proxy.choose_fault(self.command, conditional="If-None-Match" in self.headers or "If-Match" in self.headers)
         if fault == "reset":
-            return self._hang_up()
+            return self._close_connection()
         if fault in ("503", "429", "409"):
             code = {"503": b"SlowDown", "429": b"TooManyRequests", "409": b"ConditionalRequestConflict"}[fault]
-            return self._answer(int(fault), {"Content-Type": "application/xml"}, XML % code)
+            return self._respond(int(fault), {"Content-Type": "application/xml"}, XML % code)
         if fault == "slow":
             time.sleep(SLOW_S)
         host = urlsplit(self.proxy.upstream)
         connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=30)
         try:
             connection.request(self.command, self.path, body, dict(self.headers))
-            answer = connection.getresponse()
-            content = answer.read()
+            response = connection.getresponse()
+            content = response.read()
         finally:
             connection.close()
         if fault == "lost":
-            return self._hang_up()
-        return self._answer(
-            answer.status, {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}, content
+            return self._close_connection()
+        return self._respond(
+            response.status, {k: v for k, v in response.getheaders() if k.lower() not in ("connection", "transfer-encoding")}, content
         )
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815  (the base class's names)
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _forward  # noqa: N815  the base class's names
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _respond(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() != "content-length" or self.command == "HEAD":
@@ -143,15 +143,15 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def _hang_up(self) -> None:
+    def _close_connection(self) -> None:
         self.close_connection = True
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
-def proxy(upstream: str, rng: random.Random, *, share: float) -> Iterator[Proxy]:
-    """A proxy that fails this share of the requests."""
-    told = Proxy(upstream, rng, share)
-    with http_server.serve(type("Told", (Handler,), {"proxy": told})) as told.url:
-        yield told
+def run_proxy(upstream: str, rng: random.Random, *, share: float) -> Iterator[Proxy]:
+    """Run a proxy that fails this share of the requests."""
+    running_proxy = Proxy(upstream, rng, share)
+    with http_server.serve(type("Told", (Handler,), {"proxy": running_proxy})) as running_proxy.url:
+        yield running_proxy

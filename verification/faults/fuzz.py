@@ -1,4 +1,4 @@
-"""Vendors' documents spoilt in a few places: what an extractor makes of each is rows that add up, or one sentence."""
+"""Corrupt vendors' documents in a few places. The parser must return rows that add up, or raise one clear error."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from arro3.io import read_parquet, write_parquet
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from jobkit import contract as contracts
+from jobkit.errors import JobError
 from jobkit import requests
 from jobkit.contract import load_packaged
-from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from jobkit.contract import Columns
 
-ROWS = 60  # one bad row of them is fewer than a contract allows
+ROWS = 60  # so that one bad row is within every contract's limit
 TOKENS = [
     b"", b"null", b"NaN", b"-Infinity", b"1e999", b"1e-999", b"9" * 60, b"-0", b"0x10", b"1,5", b"true", b'"', b"'", b"\\u0000", b"\x00",
     b"\xff\xfe", "\u202e".encode(), "\U0001f4a9".encode(), b"[[[[", b"{}", b"[]", b'{"a":1}', b",", b";", b"\n", b"\r\n", b"2012-02-30",
@@ -43,18 +43,18 @@ EDITS = st.lists(
 
 
 class Document(NamedTuple):
-    """What a vendor sends, what becomes columns of it, and the contract they are held against."""
+    """A vendor's document, its parser, and the dataset whose contract validates it."""
 
     package: str
     dataset: str
     body: bytes
-    shape: Callable[[bytes], dict[str, Columns]]
-    packed: Callable[[bytes], bytes] = bytes
+    parse: Callable[[bytes], dict[str, Columns]]
+    pack: Callable[[bytes], bytes] = bytes
 
 
 @dataclass
-class Found:
-    """What became of the documents of a kind."""
+class Outcome:
+    """The result for one kind of document."""
 
     kind: str
     documents: int = 0
@@ -62,15 +62,15 @@ class Found:
     read: int = 0
     good: int = 0
     bad: int = 0
-    wrong: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
 
-def kinds() -> dict[str, Document]:
-    """A short document of every dataset that an extractor fills, and of every kind of file that may be dropped."""
+def list_documents() -> dict[str, Document]:
+    """List a short document of every dataset and of every format of dropped files."""
 
-    def of(package: str, dataset: str, body: bytes, *partitions: str, packed: Callable[[bytes], bytes] = bytes) -> Document:
-        shape = importlib.import_module(f"{package}.parser").parse
-        return Document(package, dataset, body, lambda data: shape(data, requests.Request(dataset, partitions, "/")), packed)
+    def build(package: str, dataset: str, body: bytes, *partitions: str, pack: Callable[[bytes], bytes] = bytes) -> Document:
+        parse = importlib.import_module(f"{package}.parser").parse
+        return Document(package, dataset, body, lambda data: parse(data, requests.Request(dataset, partitions, "/")), pack)
 
     market = massive.answer(Request("/v2/aggs/grouped/locale/us/market/stocks/2012-12-03", {"adjusted": "false"}, _headers(), 0)).body
     facts = json.loads(sec.company_facts())
@@ -81,19 +81,20 @@ def kinds() -> dict[str, Document]:
     history = b"\n".join(ecb.history().encode().splitlines()[: ROWS + 1])
     years = tuple(f"year={year}" for year in range(2009, 2014))
     found = [
-        of("extract_tiingo_prices", "tiingo_prices", json.dumps([dict(day) for day in tiingo.history("AAPL")[:ROWS]]).encode(),
+        build("extract_tiingo_prices", "tiingo_prices", json.dumps([dict(day) for day in tiingo.history("AAPL")[:ROWS]]).encode(),
            "ticker=AAPL/year=2009", "ticker=AAPL/year=2010"),
-        of("extract_massive_daily_prices", "massive_daily_prices", market, "date=2012-12-03"),
-        of("extract_ecb_fx_rates", "ecb_fx_rates", history, *years, packed=_zipped),
-        of("extract_treasury_yields", "treasury_par_yields", "\n".join(treasury.curve("2012").splitlines()[:ROWS]).encode(), "year=2012"),
-        of("extract_sec_company_facts", "sec_company_facts", json.dumps(facts).encode(), "cik=0000320193"),
-        of("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
+        build("extract_massive_daily_prices", "massive_daily_prices", market, "date=2012-12-03"),
+        build("extract_ecb_fx_rates", "ecb_fx_rates", history, *years, pack=_zipped),
+        build("extract_treasury_yields", "treasury_par_yields", "\n".join(treasury.curve("2012").splitlines()[:ROWS]).encode(),
+              "year=2012"),
+        build("extract_sec_company_facts", "sec_company_facts", json.dumps(facts).encode(), "cik=0000320193"),
+        build("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
     ]  # fmt: skip
-    return {document.dataset: document for document in found} | _dropped()
+    return {document.dataset: document for document in found} | _list_dropped_files()
 
 
-def _dropped() -> dict[str, Document]:
-    """The same positions in each kind of file."""
+def _list_dropped_files() -> dict[str, Document]:
+    """List the same positions in each file format."""
     parser, delivery = (importlib.import_module(f"extract_dropped_files.{name}") for name in ("parser", "delivery"))
     rules = load_packaged("extract_dropped_files", "custodian_positions")
     positions = HEADER + "".join(f"2012-12-31,Bank,A{n},US0378331005,{n},1.5,{1.5 * n},USD\n" for n in range(ROWS))
@@ -102,19 +103,19 @@ def _dropped() -> dict[str, Document]:
     parquet = io.BytesIO()
     write_parquet(Table.from_pydict({name: Array(cells, DataType.string()) for name, cells in table.items()}), parquet)
 
-    def of(ending: str, body: bytes, packed: Callable[[bytes], bytes] = bytes) -> Document:
+    def build(extension: str, body: bytes, pack: Callable[[bytes], bytes] = bytes) -> Document:
         def columns(data: bytes) -> dict[str, Columns]:
-            return {"": delivery.read(rules, parser.parse(data, f"a.{ending}", rules.layout)).columns}
+            return {"": delivery.read(rules, parser.parse(data, f"a.{extension}", rules.layout)).columns}
 
-        return Document("extract_dropped_files", "custodian_positions", body, columns, packed)
+        return Document("extract_dropped_files", "custodian_positions", body, columns, pack)
 
     found = {
-        "csv": of("csv", positions.encode()),
-        "csv.gz": of("csv.gz", positions.encode(), packed=gzip.compress),
-        "jsonl": of("jsonl", lines.encode()),
-        "parquet": of("parquet", parquet.getvalue()),
+        "csv": build("csv", positions.encode()),
+        "csv.gz": build("csv.gz", positions.encode(), pack=gzip.compress),
+        "jsonl": build("jsonl", lines.encode()),
+        "parquet": build("parquet", parquet.getvalue()),
     }
-    return {f"custodian_positions.{ending}": document for ending, document in found.items()}
+    return {f"custodian_positions.{extension}": document for extension, document in found.items()}
 
 
 def _headers() -> Message:
@@ -124,17 +125,17 @@ def _headers() -> Message:
 
 
 def _zipped(data: bytes) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    pack = io.BytesIO()
+    with zipfile.ZipFile(pack, "w") as archive:
         archive.writestr("eurofxref-hist.csv", data)
-    return packed.getvalue()
+    return pack.getvalue()
 
 
-def spoil(kind: str, documents: int, number: int) -> Found:
-    """Spoil a document in as many ways; a way that does harm is made as small as it can be."""
-    document, found = kinds()[kind], Found(kind)
+def parse_corrupted(kind: str, documents: int, number: int) -> Outcome:
+    """Parse a document with random corruptions. A failing example is reduced to its smallest form."""
+    document, found = list_documents()[kind], Outcome(kind)
     rules = load_packaged(document.package, document.dataset)
-    good_rows = sum(len(next(iter(columns.values()))) for columns in document.shape(document.packed(document.body)).values())
+    good_rows = sum(len(next(iter(columns.values()))) for columns in document.parse(document.pack(document.body)).values())
     if not good_rows:
         raise RuntimeError(f"the sample document of {kind} has no rows")
 
@@ -143,63 +144,63 @@ def spoil(kind: str, documents: int, number: int) -> Found:
         max_examples=documents, database=None, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]
     )
     @given(EDITS, st.booleans())
-    def property_(edits: list[tuple[float, str, bytes]], inside: bool) -> None:  # noqa: FBT001  hypothesis gives it
-        body = document.packed(spoilt(document.body, edits)) if inside else spoilt(document.packed(document.body), edits)
+    def check_parse(edits: list[tuple[float, str, bytes]], inside: bool) -> None:  # noqa: FBT001  hypothesis gives it
+        body = document.pack(apply_edits(document.body, edits)) if inside else apply_edits(document.pack(document.body), edits)
         found.documents += 1
         try:
-            shaped = document.shape(body)
+            shaped = document.parse(body)
             for columns in shaped.values():
-                kept = contracts.validate(rules, columns)
+                validated = contracts.validate(rules, columns)
                 read = len(next(iter(columns.values()), []))
-                bad = (kept.quarantine.num_rows if kept.quarantine else 0) + kept.dropped
-                assert kept.table.num_rows + bad == read, f"{kept.table.num_rows} good and {bad} bad of {read} rows"  # noqa: S101  the property
-                found.read, found.good, found.bad = found.read + read, found.good + kept.table.num_rows, found.bad + bad
+                bad = (validated.quarantine.num_rows if validated.quarantine else 0) + validated.dropped
+                assert validated.table.num_rows + bad == read, f"{validated.table.num_rows} good and {bad} bad of {read} rows"  # noqa: S101  the property
+                found.read, found.good, found.bad = found.read + read, found.good + validated.table.num_rows, found.bad + bad
         except JobError as error:
             found.refused += 1
             if not str(error).strip():
                 raise RuntimeError("refused without a word") from None
 
     try:
-        property_()
-    except Exception as error:  # noqa: BLE001  whatever it is, it is what we look for
-        found.wrong.append(f"{kind}: {type(error).__name__}: {error} {getattr(error, '__notes__', '')}")
+        check_parse()
+    except Exception as error:  # noqa: BLE001  any error is a violation
+        found.violations.append(f"{kind}: {type(error).__name__}: {error} {getattr(error, '__notes__', '')}")
     return found
 
 
-def spoilt(body: bytes, edits: list[tuple[float, str, bytes]]) -> bytes:
-    """The bytes with something put in, replaced, cut out or doubled, where fractions of its length say."""
-    for where, kind, token in edits:
-        at = int(where * len(body))
-        end = at + max(len(token), 1)
+def apply_edits(body: bytes, edits: list[tuple[float, str, bytes]]) -> bytes:
+    """Insert, replace, cut or repeat bytes at positions given as fractions of the length."""
+    for lake, kind, token in edits:
+        index = int(lake * len(body))
+        end = index + max(len(token), 1)
         body = {
-            "put": body[:at] + token + body[at:],
-            "replace": body[:at] + token + body[end:],
-            "cut": body[:at] + body[end:],
-            "twice": body[:at] + body[at : at + 80] + body[at:],
+            "put": body[:index] + token + body[index:],
+            "replace": body[:index] + token + body[end:],
+            "cut": body[:index] + body[end:],
+            "twice": body[:index] + body[index : index + 80] + body[index:],
         }[kind]
     return body
 
 
-def rows_of(data: bytes) -> int:
-    """How many rows a Parquet file has, all of them read."""
+def count_rows(data: bytes) -> int:
+    """Count the rows of a Parquet file by reading them."""
     return int(read_parquet(io.BytesIO(data)).read_all().num_rows)
 
 
-def values_of(data: bytes) -> list[object]:
-    """All values of a Parquet file, column by column."""
+def read_values(data: bytes) -> list[object]:
+    """Read all values of a Parquet file, column by column."""
     table = read_parquet(io.BytesIO(data)).read_all()
     return [value for name in table.schema.names for value in table.column(name).to_pylist()]
 
 
-def recommit(where: Lake, name: str, partition: str, number: int) -> None:
-    """Commit a partition again, another volume in each row."""
-    head = where.head(name, partition)
+def recommit_partition(lake: Lake, name: str, partition: str, number: int) -> None:
+    """Commit a partition again with another volume in each row."""
+    head = lake.head(name, partition)
     if head is None:
         raise RuntimeError(f"{name}/{partition} is not there")
-    table = read_parquet(io.BytesIO(where.read(head.data))).read_all()
-    at = table.schema.names.index("volume")
+    table = read_parquet(io.BytesIO(lake.read(head.data))).read_all()
+    index = table.schema.names.index("volume")
     volumes = Array([number + row for row in range(table.num_rows)], type=DataType.int64())
     data = io.BytesIO()
-    write_parquet(table.set_column(at, table.schema.field(at), ChunkedArray([volumes])), data, compression="zstd(3)")
+    write_parquet(table.set_column(index, table.schema.field(index), ChunkedArray([volumes])), data, compression="zstd(3)")
     draft = CommitDraft(data.getvalue(), table.num_rows, None, 0, lambda: head.source, key=head.key, leaf=head.leaf, writer=head.writer)
-    where.commit(name, partition, draft)
+    lake.commit(name, partition, draft)

@@ -1,4 +1,4 @@
-"""An HTTP server on the loopback for as long as a block lasts: what the vendors and proxies of the scorecard stand on."""
+"""Run an HTTP server on the loopback interface, for the vendors and proxies of the scorecard."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  (the base class's types)
-        """Write nothing about clients that hang up."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  the base class's types
+        """Ignore clients that close the connection."""
 
 
 @contextmanager
 def serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Serve on a free port, without a log; gives the URL."""
+    """Serve on a free port without logging. Yield the URL."""
     silent = type(handler.__name__, (handler,), {"log_message": lambda *_: None})
     with _Server(("127.0.0.1", 0), silent) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)

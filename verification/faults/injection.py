@@ -1,7 +1,7 @@
-"""Names that want to be SQL, in the place of columns, tickers, datasets and partitions, through every job from the vendor to the site.
+"""Pass SQL as names of columns, tickers, datasets and partitions through every job, from the vendor to the site.
 
-Whatever they are, the objects of the database, its roles and the rows of others stay as they were. What the names would run is harmless:
-they would make a table called marker.
+The objects of the database, its roles and all other rows must not change. The SQL in the names is harmless: it would create a table
+named marker.
 """
 
 from __future__ import annotations
@@ -20,30 +20,38 @@ from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 from jobkit.names import LONGEST, RESERVED
 
-from verification.faults import http_server, sandbox
+from verification.faults import http_server, job_runs
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from verification.faults.sandbox import Ended, Stage
+    from verification.faults.job_runs import JobResult
+    from verification.faults.sandbox import Sandbox
 
-BATCH = 1_700  # names at once: a table has room for 1,600 columns
-# Of a batch, by where they go.
-PARTS = {"prices": 500, "curve": 300, "market": 200, "lake": 200, "tickers": 150, "filers": 150, "places": 200}
-BASE = ("extract-tiingo-prices", "extract-treasury-yields", "extract-massive-daily-prices", "extract-ecb-fx-rates", "extract-sec-filers")
+BATCH_SIZE = 1_700  # names at once; a table can have 1,600 columns
+# The names of a batch by where they are used.
+NAMES_BY_PLACE = {"prices": 500, "curve": 300, "market": 200, "lake": 200, "tickers": 150, "filers": 150, "places": 200}
+BASE_JOBS = (
+    "extract-tiingo-prices",
+    "extract-treasury-yields",
+    "extract-massive-daily-prices",
+    "extract-ecb-fx-rates",
+    "extract-sec-filers",
+)
 DAY = 15_342  # since 1970: 2012-01-03
-RUN = "create table marts.marker (i int)"
+MARKER_SQL = "create table marts.marker (i int)"
 PIECES = [
     '"', '""', "'", "''", "`", ";", "; --", "--", "/*", "*/", "$$", "$a$", "\\", "\\\\", "\\'", '\\"', "%", "%s", "%(a)s", "{}", "{0}",
     "{{", "}}", "{{ target.database }}", "{% raw %}", "${HOME}", "$(id)", "\n", "\r\n", "\t", " ", ".", ",", "(", ")", "::text", "<script>",
     "\u202e", "\u200b", "\ufeff", "\u00e9", "\u0430", "\U0001f4a9", "\u2019", "\uff02", "select", "from", "user", "table", "null", "NaN",
     "known_from", "_load_id", "xmin", "ctid", "T", "t", "raw", "source", "was", "cell", "_is_closed", "is_closed", "../", "=1+1", "x" * 70,
-    f'"; {RUN}; --', f"'; {RUN}; --", f'" text); {RUN}; --', f"'); {RUN}; --", f"$$; {RUN}; $$", f'"."b"; {RUN}; --', f"\\'; {RUN}; --",
-    f"*/ {RUN} /*", "0",
+    f'"; {MARKER_SQL}; --', f"'; {MARKER_SQL}; --", f'" text); {MARKER_SQL}; --', f"'); {MARKER_SQL}; --",
+    f"$$; {MARKER_SQL}; $$", f'"."b"; {MARKER_SQL}; --', f"\\'; {MARKER_SQL}; --",
+    f"*/ {MARKER_SQL} /*", "0",
 ]  # fmt: skip
-IN_COLUMNS_ALONE = ["\0", "a\0b", ""]  # no ticker may be these
+COLUMN_ONLY_PIECES = ["\0", "a\0b", ""]  # a ticker must not contain these
 OBJECTS = """
 select 'role', rolname::text, rolsuper::text from pg_roles
 union all select 'schema', nspname::text, pg_get_userbyid(nspowner)::text from pg_namespace where nspname !~ '^pg_'
@@ -53,12 +61,12 @@ union all select 'relation', relnamespace::regnamespace::text || ' ' || relkind:
     where oid >= 16384 and relkind in ('r', 'p', 'v', 'm', 'S', 'f') and not relispartition and relnamespace::regnamespace::text !~ '^pg_'
 """
 # Columns that were not there before are null in these rows.
-HELD = """
+ROW_HASHES = """
 select '{table}', count(*)::text, coalesce(sum(hashtextextended(jsonb_strip_nulls(to_jsonb(held.*))::text, 0)), 0)::text
 from raw.{table} as held where _load_id <= %(last)s
 """
-RAW = ("tiingo_prices", "treasury_par_yields", "massive_daily_prices", "ecb_fx_rates", "_quarantine")
-DERIVED = """
+RAW_TABLES = ("tiingo_prices", "treasury_par_yields", "massive_daily_prices", "ecb_fx_rates", "_quarantine")
+MART_HASHES = """
 select 'prices', count(*)::text, sum(hashtextextended(to_jsonb(mart.*)::text, 0))::text from marts.fct_price_daily as mart
     where ticker = 'AAPL'
 union all select 'rates', count(*)::text, sum(hashtextextended(to_jsonb(mart.*)::text, 0))::text from marts.fct_fx_rate as mart
@@ -67,83 +75,87 @@ union all select 'yields', count(*)::text, sum(hashtextextended(to_jsonb(mart.*)
 """
 
 
-class Found(NamedTuple):
-    """How many names went where, how many were refused in a sentence as a whole place, and what did harm."""
+class Outcome(NamedTuple):
+    """The number of names, of columns in raw tables, and of refused partitions, and the violations."""
 
     names: int
     columns: int
     refused: int
-    wrong: tuple[str, ...]
+    violations: tuple[str, ...]
 
 
-def all_names(stage: Stage, count: int, rng: random.Random) -> Found:
-    """So many names, in batches, each into a copy of one warehouse and one lake."""
-    place, url = stage.fresh("lake"), stage.database()
-    for job in BASE:
-        sandbox.well(job, ["--lake", str(place), *stage.asks(job)])
+def inject_names(sandbox: Sandbox, count: int, rng: random.Random) -> Outcome:
+    """Pass names through the jobs in batches, each with a copy of one warehouse and one lake."""
+    place, url = sandbox.new_path("lake"), sandbox.create_database()
+    for job in BASE_JOBS:
+        job_runs.run_successfully(job, ["--lake", str(place), *sandbox.extract_options(job)])
     for job, options in (("load-warehouse", ["--lake", str(place)]), ("transform-warehouse", [])):
-        sandbox.well(job, [*options, *stage.warehouse(url)])
-    found = [_batch(stage, place, url, size, rng) for size in _sizes(count)]
-    stage.drop(url)
-    return Found(
-        sum(one.names for one in found),
-        sum(one.columns for one in found),
-        sum(one.refused for one in found),
-        tuple(text for one in found for text in one.wrong),
+        job_runs.run_successfully(job, [*options, *sandbox.warehouse_options(url)])
+    found = [_run_batch(sandbox, place, url, size, rng) for size in _sizes(count)]
+    sandbox.drop_database(url)
+    return Outcome(
+        sum(outcome.names for outcome in found),
+        sum(outcome.columns for outcome in found),
+        sum(outcome.refused for outcome in found),
+        tuple(text for outcome in found for text in outcome.violations),
     )
 
 
 def _sizes(count: int) -> list[int]:
-    return [BATCH] * (count // BATCH) + ([count % BATCH] if count % BATCH else [])
+    return [BATCH_SIZE] * (count // BATCH_SIZE) + ([count % BATCH_SIZE] if count % BATCH_SIZE else [])
 
 
-def _batch(stage: Stage, base: Path, base_url: str, size: int, rng: random.Random) -> Found:
-    place, url = stage.fresh("lake"), stage.database(base_url.rpartition("/")[2])
+def _run_batch(sandbox: Sandbox, base: Path, base_url: str, size: int, rng: random.Random) -> Outcome:
+    place, url = sandbox.new_path("lake"), sandbox.create_database(base_url.rpartition("/")[2])
     shutil.copytree(base, place)
-    parts = {part: max(share * size // BATCH, 1) for part, share in PARTS.items()}
+    parts = {part: max(share * size // BATCH_SIZE, 1) for part, share in NAMES_BY_PLACE.items()}
     parts["prices"] += max(size - sum(parts.values()), 0)
-    names = {part: _names(rng, number, columns=part in ("prices", "market")) for part, number in parts.items()}
-    before = _state(stage, url, last := _last_load(stage, url))
-    _commit_as_earlier_versions_did(Lake(str(place)), names["lake"])
-    wrong, refused = _refused_places(Lake(str(place)), names["places"])
-    with _vendor(_answers(names)) as vendor:
-        asked = {
+    names = {part: _random_names(rng, number, columns=part in ("prices", "market")) for part, number in parts.items()}
+    before = _read_state(sandbox, url, last := _last_load_id(sandbox, url))
+    _commit_vendor_names(Lake(str(place)), names["lake"])
+    violations, refused = _check_partition_names(Lake(str(place)), names["places"])
+    with _serve_vendor(_build_answers(names)) as vendor:
+        extracts = {
             "extract-tiingo-prices": {"tickers": "ZZZ", "start": "2012-01-01", "end": "2012-12-31", "token": "env://CANARY"},
             "extract-treasury-yields": {"start": "2011-01-01", "end": "2011-12-31"},
             "extract-massive-daily-prices": {"start": "2013-02-08", "end": "2013-02-08", "token": "env://CANARY"},
             "extract-sec-filers": {"contact": "Example Ltd admin@example.com"},
         }
-        common = ["--lake", str(place), "--base-url", vendor, "--allow-shrinking"]  # the filers are others than the sample's
-        done = {job: sandbox.run(job, [*common, *sandbox.words(options)]) for job, options in asked.items()}
-    for job, options in (("load-warehouse", ["--lake", str(place)]), ("transform-warehouse", []), ("publish-marts", _site(stage))):
-        done[job] = sandbox.run(job, [*options, *stage.warehouse(url)])
-    wrong += [f"{job} ended with {ended.code}: {_said(ended)}" for job, ended in done.items() if ended.code]
-    after = _state(stage, url, last)
-    wrong += [f"it changed: {sorted(after ^ before)[:3]}"] if after != before else []
-    columns = _columns(stage, url)
-    stage.drop(url)
-    return Found(sum(map(len, names.values())), columns, refused, tuple(wrong))
+        common = ["--lake", str(place), "--base-url", vendor, "--allow-shrinking"]  # the filers differ from the sample's
+        result = {job: job_runs.run_job(job, [*common, *job_runs.to_argv(options)]) for job, options in extracts.items()}
+    for job, options in (
+        ("load-warehouse", ["--lake", str(place)]),
+        ("transform-warehouse", []),
+        ("publish-marts", _site_options(sandbox)),
+    ):
+        result[job] = job_runs.run_job(job, [*options, *sandbox.warehouse_options(url)])
+    violations += [f"{job} ended with {run.code}: {_error_text(run)}" for job, run in result.items() if run.code]
+    after = _read_state(sandbox, url, last)
+    violations += [f"it changed: {sorted(after ^ before)[:3]}"] if after != before else []
+    columns = _count_columns(sandbox, url)
+    sandbox.drop_database(url)
+    return Outcome(sum(map(len, names.values())), columns, refused, tuple(violations))
 
 
-def _site(stage: Stage) -> list[str]:
-    return ["--site", str(stage.fresh("site"))]
+def _site_options(sandbox: Sandbox) -> list[str]:
+    return ["--site", str(sandbox.new_path("site"))]
 
 
-def _said(ended: Ended) -> str:
-    return str(ended.receipt["error"] if ended.receipt else ended.stderr)[-300:]
+def _error_text(run: JobResult) -> str:
+    return str(run.receipt["error"] if run.receipt else run.stderr)[-300:]
 
 
-def _names(rng: random.Random, count: int, *, columns: bool) -> list[str]:
-    """Different names of a few pieces each. `columns`: also those that only a column may have."""
-    pieces = [*PIECES, *IN_COLUMNS_ALONE] if columns else PIECES
+def _random_names(rng: random.Random, count: int, *, columns: bool) -> list[str]:
+    """Build distinct names of a few pieces each. `columns` includes pieces that only a column name may contain."""
+    pieces = [*PIECES, *COLUMN_ONLY_PIECES] if columns else PIECES
     found: dict[str, None] = {}
     while len(found) < count:
         found["".join(rng.choices(pieces, k=rng.randint(1, 4)))] = None
     return list(found)
 
 
-def _answers(names: Mapping[str, list[str]]) -> dict[str, tuple[str, bytes]]:
-    """What the vendors answer, by a part of the path: columns of those names, and rows of those tickers."""
+def _build_answers(names: Mapping[str, list[str]]) -> dict[str, tuple[str, bytes]]:
+    """Build the vendors' responses, by a part of the path, with these names as columns and tickers."""
     price = {"close": 10.0, "high": 10.0, "low": 10.0, "open": 10.0, "volume": 1, "divCash": 0.0, "splitFactor": 1.0, "adjClose": 10.0}
     days = [{"date": f"2012-01-0{day}T00:00:00.000Z", **dict.fromkeys(names["prices"], "x"), **price} for day in (3, 4, 5)]
     bar = {"v": 1, "o": 10, "c": 10, "h": 10, "l": 10, "t": 1360357200000, "n": 1}
@@ -157,15 +169,15 @@ def _answers(names: Mapping[str, list[str]]) -> dict[str, tuple[str, bytes]]:
         "/tiingo/daily/": ("application/json", json.dumps(days).encode()),
         "/daily-treasury-rates.csv/2011/": ("text/csv", curve.getvalue().encode()),
         "/stocks/2013-02-08": ("application/json", json.dumps(market).encode()),
-        "/daily-treasury-rates.csv/": ("text/csv", b"Date,1 Mo\n"),  # of the days before, which every run asks for again
+        "/daily-treasury-rates.csv/": ("text/csv", b"Date,1 Mo\n"),  # for the previous days, which every run requests again
         "/aggs/grouped/": ("application/json", json.dumps({**market, "resultsCount": 0, "queryCount": 0, "results": []}).encode()),
         "company_tickers": ("application/json", json.dumps(filers).encode()),
     }
 
 
 @contextmanager
-def _vendor(answers: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
-    """A vendor on the loopback that gives these answers; its URL."""
+def _serve_vendor(answers: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
+    """Serve these responses on the loopback interface. Yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the base class's name
@@ -180,8 +192,8 @@ def _vendor(answers: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
         yield url
 
 
-def _commit_as_earlier_versions_did(lake: Lake, names: list[str]) -> None:
-    """A partition whose columns have the vendor's names, as far as a table may have them."""
+def _commit_vendor_names(lake: Lake, names: list[str]) -> None:
+    """Commit a partition whose columns have the vendor's names, as earlier versions did, as far as a table allows them."""
     head = lake.head("tiingo_prices", "ticker=AAPL/year=2012")
     if head is None:
         raise RuntimeError("the sample has no prices of AAPL in 2012")
@@ -198,40 +210,40 @@ def _commit_as_earlier_versions_did(lake: Lake, names: list[str]) -> None:
     lake.commit("tiingo_prices", "ticker=YYY/year=2012", draft)
 
 
-def _refused_places(lake: Lake, names: list[str]) -> tuple[list[str], int]:
-    """The names as datasets and partitions: what of them was taken, and how many were refused in a sentence."""
-    taken, refused = [], 0
+def _check_partition_names(lake: Lake, names: list[str]) -> tuple[list[str], int]:
+    """Use the names as datasets and partitions. Return the violations and the number of refusals."""
+    violations, refused = [], 0
     for name in names:
-        for where in ((name, "year=2012"), ("tiingo_prices", f"ticker={name}"), ("tiingo_prices", name)):
+        for address in ((name, "year=2012"), ("tiingo_prices", f"ticker={name}"), ("tiingo_prices", name)):
             try:
-                lake.history(*where)
+                lake.history(*address)
             except JobError as error:
                 refused += 1
-                taken += [] if str(error).strip() else [f"{where} was refused without a word"]
+                violations += [] if str(error).strip() else [f"{address} was refused without a word"]
             else:
-                taken += [] if where[1].isascii() and "'" not in where[1] and '"' not in where[1] else [f"{where} was taken"]
-    return taken, refused
+                violations += [] if address[1].isascii() and "'" not in address[1] and '"' not in address[1] else [f"{address} was taken"]
+    return violations, refused
 
 
-def _last_load(stage: Stage, url: str) -> int:
-    with stage.connect(url) as connection:
+def _last_load_id(sandbox: Sandbox, url: str) -> int:
+    with sandbox.connect(url) as connection:
         found = connection.execute("select max(load_id) from raw._ledger").fetchone()
     return int(found[0]) if found else 0
 
 
-def _state(stage: Stage, url: str, last: int) -> set[tuple[Any, ...]]:
-    """The objects of the database, and the rows that were there before the batch."""
-    with stage.connect(url) as connection:
+def _read_state(sandbox: Sandbox, url: str, last: int) -> set[tuple[Any, ...]]:
+    """Read the objects of the database, and hashes of the rows from before the batch."""
+    with sandbox.connect(url) as connection:
         found: list[tuple[Any, ...]] = connection.execute(OBJECTS.encode()).fetchall()
-        for table in RAW:
-            found += connection.execute(HELD.replace("{table}", table).encode(), {"last": last}).fetchall()
-        found += connection.execute(DERIVED.encode()).fetchall()
+        for table in RAW_TABLES:
+            found += connection.execute(ROW_HASHES.replace("{table}", table).encode(), {"last": last}).fetchall()
+        found += connection.execute(MART_HASHES.encode()).fetchall()
     return set(found)
 
 
-def _columns(stage: Stage, url: str) -> int:
-    """How many columns the raw tables have by now."""
-    with stage.connect(url) as connection:
+def _count_columns(sandbox: Sandbox, url: str) -> int:
+    """Count the columns of the raw tables."""
+    with sandbox.connect(url) as connection:
         query = "select count(*) from information_schema.columns where table_schema = 'raw' and table_name = any(%s)"
-        found = connection.execute(query, [list(RAW)]).fetchone()
+        found = connection.execute(query, [list(RAW_TABLES)]).fetchone()
     return int(found[0]) if found else 0

@@ -1,4 +1,4 @@
-"""SIGKILL at every named step of every job, and run again: what is there then is what an undisturbed run leaves."""
+"""Kill every job at each of its failpoints and run it again. The state must equal that of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -8,132 +8,143 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from jobkit import failpoints as steps
+from jobkit import failpoints
 
+from finelt.table_digests import digest_tables
 from jobs.catalogue import catalogue
 from orchestration.local import sample_parameters
-from verification.faults import sample_restatements, sandbox
+from verification.faults import job_runs, sample_restatements, states
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
-    from verification.faults.sandbox import Stage, State
+    from verification.faults.sandbox import Sandbox
+    from verification.faults.states import State
 
-AT_ONCE = 2
+WORKERS = 2
 
 
 class Trial(NamedTuple):
-    """A job in a place of its own: its options, and what it leaves there."""
+    """One trial of a job: its options, and how to read and close its state."""
 
     options: list[str]
     state: Callable[[], State]
     close: Callable[[], None] = lambda: None
 
 
-class Killed(NamedTuple):
-    """What killing a job came to: the names of its steps, how often it was killed, and what was wrong afterwards."""
+class KillResult(NamedTuple):
+    """The failpoints of a job, how often it was killed, and the violations."""
 
     job: str
     steps: tuple[str, ...]
     kills: int
-    wrong: tuple[str, ...]
+    violations: tuple[str, ...]
 
 
-def trials(stage: Stage, bucket: str | None = None) -> dict[str, Callable[[], Trial]]:
-    """By job what makes a place for one more trial of it; the places before it in the pipeline are filled once."""
-    filled, published = sample_restatements.lake(stage), stage.fresh("docs")
-    raw = stage.database()
-    sandbox.well("load-warehouse", ["--lake", str(filled), *stage.warehouse(raw)])
-    made = stage.database(raw.rpartition("/")[2])
-    sandbox.well("transform-warehouse", [*stage.warehouse(made), "--docs", str(published)])
+def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callable[[], Trial]]:
+    """List a function per job that creates a trial. Earlier stages of the pipeline are run once."""
+    filled, published = sample_restatements.build_lake(sandbox), sandbox.new_path("docs")
+    raw = sandbox.create_database()
+    job_runs.run_successfully("load-warehouse", ["--lake", str(filled), *sandbox.warehouse_options(raw)])
+    made = sandbox.create_database(raw.rpartition("/")[2])
+    job_runs.run_successfully("transform-warehouse", [*sandbox.warehouse_options(made), "--docs", str(published)])
 
     def extract(job: str) -> Callable[[], Trial]:
-        def place() -> Trial:
-            lake = f"s3://{bucket}/{stage.fresh('lake').name}" if bucket else str(stage.fresh("lake"))
-            return Trial(["--lake", lake, *stage.asks(job)], lambda: sandbox.lake(lake))
+        def new_trial() -> Trial:
+            lake = f"s3://{bucket}/{sandbox.new_path('lake').name}" if bucket else str(sandbox.new_path("lake"))
+            return Trial(["--lake", lake, *sandbox.extract_options(job)], lambda: states.read_lake(lake))
 
-        return place
+        return new_trial
 
-    def dropped() -> Trial:
-        lake, drop = stage.fresh("lake"), stage.fresh("drop")
-        sample_restatements.drop(drop)
-        return Trial(["--lake", str(lake), "--drop", str(drop)], lambda: {**sandbox.lake(lake), **sandbox.site(drop)})
+    def dropped_files() -> Trial:
+        lake, drop = sandbox.new_path("lake"), sandbox.new_path("drop")
+        sample_restatements.write_drop(drop)
+        return Trial(["--lake", str(lake), "--drop", str(drop)], lambda: {**states.read_lake(lake), **states.read_site(drop)})
 
     def load() -> Trial:
-        url = stage.database()
-        return Trial(["--lake", str(filled), *stage.warehouse(url)], lambda: _tables(stage, url), lambda: stage.drop(url))
+        url = sandbox.create_database()
+        return Trial(
+            ["--lake", str(filled), *sandbox.warehouse_options(url)], lambda: _tables(sandbox, url), lambda: sandbox.drop_database(url)
+        )
 
     def transform() -> Trial:
-        url = stage.database(raw.rpartition("/")[2])
-        return Trial(stage.warehouse(url), lambda: _tables(stage, url), lambda: stage.drop(url))
+        url = sandbox.create_database(raw.rpartition("/")[2])
+        return Trial(sandbox.warehouse_options(url), lambda: _tables(sandbox, url), lambda: sandbox.drop_database(url))
 
     def publish() -> Trial:
-        site = stage.fresh("site")
-        return Trial([*stage.warehouse(made), "--site", str(site), "--docs", str(published)], lambda: sandbox.site(site))
+        site = sandbox.new_path("site")
+        return Trial([*sandbox.warehouse_options(made), "--site", str(site), "--docs", str(published)], lambda: states.read_site(site))
 
     found: dict[str, Callable[[], Trial]] = {job: extract(job) for job in sample_parameters.build_sample_extracts("", "")}
     if bucket is None:
         found |= {
-            "extract-dropped-files": dropped,
+            "extract-dropped-files": dropped_files,
             "load-warehouse": load,
             "transform-warehouse": transform,
             "publish-marts": publish,
         }
         if missing := {spec.name for spec in catalogue()} - set(found):
-            raise RuntimeError(f"nobody says how to kill {', '.join(sorted(missing))}; tell verification/faults/kills.py")
+            raise RuntimeError(f"no trial for {', '.join(sorted(missing))}; add one to list_trials in verification/faults/kills.py")
     return found
 
 
-def _tables(stage: Stage, url: str) -> State:
-    with stage.connect(url) as connection:
-        return sandbox.tables(connection)
+def _tables(sandbox: Sandbox, url: str) -> State:
+    with sandbox.connect(url) as connection:
+        return digest_tables(connection)
 
 
-def kill(job: str, place: Callable[[], Trial], seeds: int, rng: random.Random) -> Killed:
-    """Kill a job at each of its steps, as often as there are seeds, each time at another moment where it is passed more than once."""
-    undisturbed = place()
-    passed = _steps(job, undisturbed)
-    expected = undisturbed.state()
-    undisturbed.close()
-    moments = [f"{step}#{n}" for step, times in passed.items() for n in sorted(rng.sample(range(1, times + 1), min(seeds, times)))]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda moment: _once(job, place(), moment, expected), moments))
-    return Killed(job, tuple(passed), sum(killed for killed, _ in found), tuple(wrong for _, wrong in found if wrong))
+def kill_job(job: str, new_trial: Callable[[], Trial], seeds: int, rng: random.Random) -> KillResult:
+    """Kill a job at each of its failpoints, `seeds` times each, at another pass each time if there are several."""
+    baseline = new_trial()
+    counts = _count_failpoints(job, baseline)
+    expected = baseline.state()
+    baseline.close()
+    failpoint_names = [f"{step}#{n}" for step, times in counts.items() for n in sorted(rng.sample(range(1, times + 1), min(seeds, times)))]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = list(pool.map(lambda failpoint: _run_trial(job, new_trial(), failpoint, expected), failpoint_names))
+    return KillResult(job, tuple(counts), sum(killed for killed, _ in found), tuple(violations for _, violations in found if violations))
 
 
-def _steps(job: str, trial: Trial) -> dict[str, int]:
-    """The steps of an undisturbed run, and how often each is passed."""
-    done = sandbox.well(job, trial.options, **{steps.VARIABLE: steps.EACH})
-    passed: dict[str, int] = defaultdict(int)
-    for line in done.stderr.splitlines():
+def _count_failpoints(job: str, trial: Trial) -> dict[str, int]:
+    """Count how often an undisturbed run passes each failpoint."""
+    result = job_runs.run_successfully(job, trial.options, **{failpoints.VARIABLE: failpoints.EACH})
+    counts: dict[str, int] = defaultdict(int)
+    for line in result.stderr.splitlines():
         if step := json.loads(line).get("step", "") if '"event": "step"' in line else "":
-            passed[step.rpartition("#")[0]] += 1
-    if not passed:
+            counts[step.rpartition("#")[0]] += 1
+    if not counts:
         raise RuntimeError(f"{job} passes no step that it could be killed at")
-    return dict(passed)
+    return dict(counts)
 
 
-def _once(job: str, trial: Trial, moment: str, expected: State) -> tuple[int, str | None]:
-    """Whether it was killed there (its threads may take another course), and what was wrong in the end."""
+def _run_trial(job: str, trial: Trial, failpoint: str, expected: State) -> tuple[int, str | None]:
+    """Kill a job at a failpoint and run it again.
+
+    Return 1 if it was killed (its threads may interleave differently), else 0, and the violation, if any.
+    """
     try:
-        first = sandbox.run(job, trial.options, **{steps.VARIABLE: moment})
+        first = job_runs.run_job(job, trial.options, **{failpoints.VARIABLE: failpoint})
         if first.code not in (0, -signal.SIGKILL):
-            return 0, f"{job} at {moment!r}: it ended with {first.code} by itself"
-        again = sandbox.run(job, trial.options)
-        if again.code or (found := trial.state()) != expected:
-            where = "" if again.code else _difference(found, expected)
-            return 1, f"{job} killed at {moment!r}: run again it ended with {again.code}{where}"
+            return 0, f"{job} at {failpoint!r}: it ended with {first.code} by itself"
+        rerun = job_runs.run_job(job, trial.options)
+        if rerun.code or (found := trial.state()) != expected:
+            where = "" if rerun.code else _describe_difference(found, expected)
+            return 1, f"{job} killed at {failpoint!r}: run again it ended with {rerun.code}{where}"
         return int(first.code != 0), None
     finally:
         trial.close()
 
 
-def _difference(found: State, expected: State) -> str:
-    other = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
-    return f" and differs in {', '.join(other[:3])}" + (f" and {len(other) - 3} more" if len(other) > len(other[:3]) else "")
+def _describe_difference(found: State, expected: State) -> str:
+    differing = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+    return f" and differs in {', '.join(differing[:3])}" + (
+        f" and {len(differing) - 3} more" if len(differing) > len(differing[:3]) else ""
+    )
 
 
-def all_jobs(stage: Stage, seeds: int, rng: random.Random, only: Sequence[str] = (), bucket: str | None = None) -> list[Killed]:
-    """Every job of the catalogue, one after the other."""
-    return [kill(job, place, seeds, rng) for job, place in trials(stage, bucket).items() if not only or job in only]
+def kill_all_jobs(
+    sandbox: Sandbox, seeds: int, rng: random.Random, only: Sequence[str] = (), bucket: str | None = None
+) -> list[KillResult]:
+    """Kill every job of the catalogue, one after another."""
+    return [kill_job(job, new_trial, seeds, rng) for job, new_trial in list_trials(sandbox, bucket).items() if not only or job in only]

@@ -1,4 +1,4 @@
-"""Each extractor in the memory that it declares: the largest answer it takes, as dense as such documents get, and one byte more."""
+"""Run each extractor within its declared memory, with the largest and densest response that it accepts and with one byte more."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jobs.catalogue import catalogue
 from orchestration.deployments import descriptions
-from verification.faults import http_server, memory_cgroup, sandbox
+from verification.faults import http_server, job_runs, memory_cgroup
 from verification.faults.sample_restatements import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from verification.faults.sandbox import Stage
+    from verification.faults.sandbox import Sandbox
 
-AT_ONCE = 6  # questions: one more than are under way or waiting while one is worked on
+CONCURRENT_REQUESTS = 6  # one more than the requests in flight and waiting while one response is parsed
 OK, BAD_DATA = 0, 65
-BEGIN, LIFE = date(1962, 1, 2), 23_000  # the first day that vendors have, and days up to now
+BEGIN, LIFE = date(1962, 1, 2), 23_000  # the first date that vendors have, and the number of days since
 
 
 class Largest(NamedTuple):
-    """The bodies of one extractor: one that is taken, with how many questions at once; one that is dense beyond all figures."""
+    """The bodies for one extractor: an ordinary one that must be accepted, and one with as many values as possible."""
 
     ordinary: Callable[[int], bytes]
     dense: Callable[[int], bytes]
@@ -37,17 +37,17 @@ class Largest(NamedTuple):
     media: str = "application/json"
 
 
-class Found(NamedTuple):
-    """What came of all runs."""
+class Outcome(NamedTuple):
+    """The result of all runs."""
 
     runs: int
     peaks: dict[str, int]
-    how: str
-    wrong: tuple[str, ...]
+    method: str
+    violations: tuple[str, ...]
 
 
-def _fitting(rows: Iterator[bytes], room: int) -> list[bytes]:
-    """The rows that fit, each with a byte between."""
+def _take_fitting(rows: Iterator[bytes], room: int) -> list[bytes]:
+    """Take the rows that fit, with one byte between them."""
     fitting = []
     for row in rows:
         room -= len(row) + 1
@@ -57,9 +57,9 @@ def _fitting(rows: Iterator[bytes], room: int) -> list[bytes]:
     return fitting
 
 
-def _padded(head: bytes, rows: Iterator[bytes], tail: bytes, size: int, between: bytes = b",") -> bytes:
-    """As many rows as fit, and white space up to the last byte."""
-    body = head + between.join(_fitting(rows, size - len(head) - len(tail))) + tail
+def _pad_document(head: bytes, rows: Iterator[bytes], tail: bytes, size: int, between: bytes = b",") -> bytes:
+    """Build a document of exactly this size: as many rows as fit, then white space."""
+    body = head + between.join(_take_fitting(rows, size - len(head) - len(tail))) + tail
     return body + (b"\n" if between == b"\n" else b" ") * (size - len(body))
 
 
@@ -77,19 +77,19 @@ def _tiingo(size: int) -> bytes:
         for n, day in enumerate(_days(BEGIN, LIFE))
         for at in [n * 0.0137]
     )
-    return _padded(b"[", rows, b"]", size)
+    return _pad_document(b"[", rows, b"]", size)
 
 
 def _massive(size: int) -> bytes:
     row = '{"T":"T%d","v":%d,"vw":10.%04d,"o":10.1,"c":10.2,"h":10.9,"l":9.9,"t":1370289600000,"n":%d}'
-    rows = _fitting(((row % (n, n * 7, n % 10_000, n % 977)).encode() for n in count()), size - 150)
+    rows = _take_fitting(((row % (n, n * 7, n % 10_000, n % 977)).encode() for n in count()), size - 150)
     head = b'{"queryCount":%d,"resultsCount":%d,"adjusted":false,"results":[' % (len(rows), len(rows))
-    return _padded(head, iter(rows), b'],"status":"OK","request_id":"a","count":1}', size)
+    return _pad_document(head, iter(rows), b'],"status":"OK","request_id":"a","count":1}', size)
 
 
 def _filers(size: int) -> bytes:
     row = '"%d":{"cik_str":%d,"ticker":"T%d","title":"Company number %d Inc"}'
-    return _padded(b"{", ((row % (n, 1000 + n, n, n)).encode() for n in count()), b"}", size)
+    return _pad_document(b"{", ((row % (n, 1000 + n, n, n)).encode() for n in count()), b"}", size)
 
 
 def _facts(size: int) -> bytes:
@@ -104,36 +104,36 @@ def _facts(size: int) -> bytes:
             )
             yield f'"Concept{number}":{{"label":"Concept","description":"text: a, b","units":{{"USD":[{facts}]}}}}'.encode()
 
-    return _padded(b'{"cik":320193,"entityName":"Example","facts":{"us-gaap":{', concepts(), b"}}}", size)
+    return _pad_document(b'{"cik":320193,"entityName":"Example","facts":{"us-gaap":{', concepts(), b"}}}", size)
 
 
 def _treasury(size: int) -> bytes:
     rows = (day.strftime("%m/%d/2012,0.01,1.99,3.02").encode() for day in _days(date(2011, 1, 1), 365))
-    return _padded(b"Date,1 Mo,10 Yr,30 Yr\n", rows, b"\n", size, b"\n")
+    return _pad_document(b"Date,1 Mo,10 Yr,30 Yr\n", rows, b"\n", size, b"\n")
 
 
 def _ecb(size: int) -> bytes:
     rows = (f"{day},1.2345,{'0.98765,' * 30}".encode() for day in _days(date(1999, 1, 4), LIFE))
     names = b",".join(b"A%02d" % number for number in range(30))
-    body = _padded(b"Date,USD," + names + b",\n", rows, b"\n", size, b"\n")
-    return _zipped(body)
+    body = _pad_document(b"Date,USD," + names + b",\n", rows, b"\n", size, b"\n")
+    return _zip(body)
 
 
-def _zipped(data: bytes) -> bytes:
+def _zip(data: bytes) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("eurofxref-hist.csv", data)
     return packed.getvalue()
 
 
-def _repeated(head: bytes, row: bytes, tail: bytes) -> Callable[[int], bytes]:
-    """The same row as often as it fits."""
+def _repeat_row(head: bytes, row: bytes, tail: bytes) -> Callable[[int], bytes]:
+    """Build a document with as many copies of one row as fit."""
     return lambda size: head + row * ((size - len(head) - len(tail)) // len(row)) + tail
 
 
 def _positions(size: int) -> bytes:
     rows = (b"2012-12-31,Bank,A%d,US0378331005,%d,1,%d,USD" % (n, n, n) for n in count(1))
-    return _padded(HEADER.encode(), rows, b"\n", size, b"\n")
+    return _pad_document(HEADER.encode(), rows, b"\n", size, b"\n")
 
 
 DROPPED = "extract-dropped-files"
@@ -142,57 +142,60 @@ SEC = ("--contact", "Example Ltd admin@example.com")
 EXTRACTORS: dict[str, Largest] = {
     "extract-tiingo-prices": Largest(
         _tiingo,
-        _repeated(b"[", b'{"date":"2012-01-01","a":0},', b'{"date":""}]'),
-        (*(word for n in range(AT_ONCE) for word in ("--tickers", f"T{n}")), "--start", "2004-01-01", "--end", "2012-12-31", "--token", "env://CANARY"),
+        _repeat_row(b"[", b'{"date":"2012-01-01","a":0},', b'{"date":""}]'),
+        (
+            *(word for n in range(CONCURRENT_REQUESTS) for word in ("--tickers", f"T{n}")),
+            *("--start", "2004-01-01", "--end", "2012-12-31", "--token", "env://CANARY"),
+        ),
     ),
     "extract-massive-daily-prices": Largest(
         _massive,
-        _repeated(b'{"status":"OK","results":[', b'{"T":"AAAAAAAAAAAAAAAAAAAAAAA"},', b"{}]}"),
+        _repeat_row(b'{"status":"OK","results":[', b'{"T":"AAAAAAAAAAAAAAAAAAAAAAA"},', b"{}]}"),
         ("--start", "2013-06-03", "--end", "2013-06-10", "--token", "env://CANARY", "--requests-per-minute", "5000"),
     ),
-    "extract-sec-filers": Largest(_filers, _repeated(b"[", b'{"a":[],"b":{},"ccccccccccc":""},', b"{}]"), SEC),
+    "extract-sec-filers": Largest(_filers, _repeat_row(b"[", b'{"a":[],"b":{},"ccccccccccc":""},', b"{}]"), SEC),
     "extract-sec-company-facts": Largest(
         _facts,
-        _repeated(b'{"cik":320193,"entityName":"","facts":{"a":{"b":{"units":{"c":[', FACT, b"{}]}}}}}"),
-        (*SEC, *(word for n in range(AT_ONCE) for word in ("--ciks", str(320193 + n)))),
+        _repeat_row(b'{"cik":320193,"entityName":"","facts":{"a":{"b":{"units":{"c":[', FACT, b"{}]}}}}}"),
+        (*SEC, *(word for n in range(CONCURRENT_REQUESTS) for word in ("--ciks", str(320193 + n)))),
     ),
     "extract-treasury-yields": Largest(
         _treasury,
-        _repeated(b"Date,1 Mo\n", b"01/03/2012,0.01\n", b"\n"),
+        _repeat_row(b"Date,1 Mo\n", b"01/03/2012,0.01\n", b"\n"),
         ("--start", "2007-01-01", "--end", "2012-12-31"),
         "text/csv",
     ),
     "extract-ecb-fx-rates": Largest(
         _ecb,
-        lambda size: _zipped(_repeated(b"Date,USD\n", b"2012-01-03,1.29\n", b"\n")(size)),
+        lambda size: _zip(_repeat_row(b"Date,USD\n", b"2012-01-03,1.29\n", b"\n")(size)),
         ("--start", "1999-01-01", "--end", "2012-12-31"),
         "application/zip",
     ),
-    DROPPED: Largest(_positions, _repeated(HEADER.encode(), b"2012-12-31,Bank,A,US0378331005,,,\n", b"\n"), (), "text/csv"),
+    DROPPED: Largest(_positions, _repeat_row(HEADER.encode(), b"2012-12-31,Bank,A,US0378331005,,,\n", b"\n"), (), "text/csv"),
 }  # fmt: skip
 
 
-def measured(stage: Stage, names: Sequence[str]) -> Found:
-    """Run each extractor with its largest answers, its densest, one of a byte more, and one that unpacks to a byte more."""
+def measure_extractors(sandbox: Sandbox, names: Sequence[str]) -> Outcome:
+    """Run each extractor with its largest and densest responses, and with one that is a byte too long before or after decompression."""
     described = descriptions.describe_jobs(descriptions.installed_commands([spec for spec in catalogue() if spec.name in names]))
-    wrong, how = [], ""
+    violations, method = [], ""
     peaks: dict[str, int] = {}
     for name in names:
         resources = described[name]["resources"]
-        with memory_cgroup.memory(resources["memory"]) as confinement:
-            how = confinement.how
+        with memory_cgroup.limit_memory(resources["memory"]) as confinement:
+            method = confinement.method
             for kind, body, coding, right in _bodies(EXTRACTORS[name], resources["max_body_bytes"]):
-                done = _run(stage, name, body, coding, confinement.prefix)
-                peak = done.receipt["peak_rss_bytes"] >> 20 if done.receipt else 0
+                result = _run(sandbox, name, body, coding, confinement.prefix)
+                peak = result.receipt["peak_rss_bytes"] >> 20 if result.receipt else 0
                 peaks[name] = max(peaks.get(name, 0), peak)
-                if done.code not in right or done.receipt is None or peak > resources["memory"]:
-                    told = done.receipt["error"] if done.receipt else done.stderr[-300:]
-                    wrong.append(f"{name}, {kind}: it ended with {done.code} at {peak} MiB of {resources['memory']}: {told}")
-    return Found(4 * len(names), peaks, how, tuple(wrong))
+                if result.code not in right or result.receipt is None or peak > resources["memory"]:
+                    detail = result.receipt["error"] if result.receipt else result.stderr[-300:]
+                    violations.append(f"{name}, {kind}: it ended with {result.code} at {peak} MiB of {resources['memory']}: {detail}")
+    return Outcome(4 * len(names), peaks, method, tuple(violations))
 
 
 def _bodies(largest: Largest, size: int) -> Iterator[tuple[str, bytes, str | None, tuple[int, ...]]]:
-    """What is sent, how it is coded, and the exit codes that are right."""
+    """Yield each body with its content encoding and the expected exit codes."""
     whole = largest.ordinary(size)
     more = largest.ordinary(size + 1)
     yield "the largest", whole, None, (OK,)
@@ -201,23 +204,23 @@ def _bodies(largest: Largest, size: int) -> Iterator[tuple[str, bytes, str | Non
     yield "a byte more once unpacked", gzip.compress(more, 1), "gzip", (BAD_DATA,)
 
 
-def _run(stage: Stage, job: str, body: bytes, coding: str | None, prefix: tuple[str, ...]) -> sandbox.Ended:
-    place: Path = stage.fresh("lake")
+def _run(sandbox: Sandbox, job: str, body: bytes, coding: str | None, prefix: tuple[str, ...]) -> job_runs.JobResult:
+    place: Path = sandbox.new_path("lake")
     if job == DROPPED:
         folder = place / "drop" / "custodian_positions"
         folder.mkdir(parents=True)
         (folder / ("positions.csv" + (".gz" if coding else ""))).write_bytes(body)
-        return sandbox.ended(
-            sandbox.start(job, ["--lake", str(place / "lake"), "--drop", str(folder.parent)], prefix=prefix), within_s=1800
+        return job_runs.wait_for_job(
+            job_runs.start_job(job, ["--lake", str(place / "lake"), "--drop", str(folder.parent)], prefix=prefix), within_s=1800
         )
-    with _serving(body, EXTRACTORS[job].media, coding) as url:
+    with _serve_body(body, EXTRACTORS[job].media, coding) as url:
         options = ["--lake", str(place), *EXTRACTORS[job].options, "--base-url", url, "--retry-timeout", "0"]
-        return sandbox.ended(sandbox.start(job, options, prefix=prefix), within_s=1800)
+        return job_runs.wait_for_job(job_runs.start_job(job, options, prefix=prefix), within_s=1800)
 
 
 @contextmanager
-def _serving(body: bytes, media: str, coding: str | None) -> Iterator[str]:
-    """A server that answers everything with one body; SEC's documents with the number that was asked for."""
+def _serve_body(body: bytes, media: str, coding: str | None) -> Iterator[str]:
+    """Serve one body for every request, with the requested CIK in SEC documents."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -247,5 +250,5 @@ def _of(body: bytes, path: str) -> bytes:
 
 
 def _close_ms(day: str) -> int:
-    """20:00 UTC of a day in milliseconds: when a summer session closes in New York."""
+    """Convert a date to 20:00 UTC in milliseconds, when a summer session closes in New York."""
     return ((date.fromisoformat(day) - date(1970, 1, 1)).days * 24 + 20) * 3_600_000

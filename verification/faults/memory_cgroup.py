@@ -1,4 +1,4 @@
-"""A job in the memory that it declares, as a container would have it: by a cgroup where this machine lets us make one."""
+"""Limit a job to its declared memory with a cgroup, as a container does, if this machine permits it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ if TYPE_CHECKING:
 
 V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 PROCESSES = "cgroup.procs"
-INTO = 'echo $$ > "$0" && exec "$@"'
+ENTER_SCRIPT = 'echo $$ > "$0" && exec "$@"'
 
 
 class Confinement(NamedTuple):
-    """How a process is kept to its memory: words before its command, and what keeps it. No words: its peak is looked at afterwards."""
+    """How a process is limited: the prefix of its command and the method. Without a prefix, check its peak afterwards."""
 
     prefix: tuple[str, ...]
-    how: str
+    method: str
 
 
 @contextmanager
-def memory(mib: int) -> Iterator[Confinement]:
-    """A cgroup (version 2 or 1) of this much memory and no swap, gone with the block; needs root, or a cgroup handed to this user."""
-    for parent, limits in ((_own(), ("memory.max", "memory.swap.max")), (V1, ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"))):
+def limit_memory(mib: int) -> Iterator[Confinement]:
+    """Create a cgroup (version 2 or 1) with this much memory and no swap. It needs root or a delegated cgroup."""
+    for parent, limits in (
+        (_find_own_cgroup(), ("memory.max", "memory.swap.max")),
+        (V1, ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
+    ):
         group = parent / f"finelt-{os.getpid()}-{time.monotonic_ns()}"
-        if not (parent / PROCESSES).exists() or not _made(group):
+        if not (parent / PROCESSES).exists() or not _create(group):
             continue
-        prefix = ("sh", "-c", INTO, str(group / PROCESSES))
+        prefix = ("sh", "-c", ENTER_SCRIPT, str(group / PROCESSES))
         try:
-            if _holds(group, limits, prefix):
-                _limit(group, limits, mib)
+            if _is_enforced(group, limits, prefix):
+                _set_limit(group, limits, mib)
                 yield Confinement(prefix, "a cgroup")
                 return
         finally:
@@ -43,7 +46,7 @@ def memory(mib: int) -> Iterator[Confinement]:
     yield Confinement((), "no cgroup can be made here, so by the peak in the receipt")
 
 
-def _made(group: Path) -> bool:
+def _create(group: Path) -> bool:
     try:
         group.mkdir()
     except OSError:
@@ -51,28 +54,28 @@ def _made(group: Path) -> bool:
     return True
 
 
-def _holds(group: Path, limits: tuple[str, str], prefix: tuple[str, ...]) -> bool:
-    """Whether what takes more than the limit is ended: a kernel may keep the files of a cgroup and no account of memory."""
+def _is_enforced(group: Path, limits: tuple[str, str], prefix: tuple[str, ...]) -> bool:
+    """Tell whether the kernel enforces the limit. Some have the files of a cgroup but no memory accounting."""
     try:
-        _limit(group, limits, 64)
+        _set_limit(group, limits, 64)
     except OSError:
         return False
-    greedy = [*prefix, sys.executable, "-c", "bytearray(b'1') * (128 << 20)"]
-    return subprocess.run(greedy, check=False, capture_output=True).returncode != 0  # noqa: S603  our own
+    command = [*prefix, sys.executable, "-c", "bytearray(b'1') * (128 << 20)"]
+    return subprocess.run(command, check=False, capture_output=True).returncode != 0  # noqa: S603  our own
 
 
-def _limit(group: Path, limits: tuple[str, str], mib: int) -> None:
+def _set_limit(group: Path, limits: tuple[str, str], mib: int) -> None:
     memory, swap = (group / limit for limit in limits)
-    with_swap = "0" if swap.name == "memory.swap.max" else str(mib << 20)  # version 1 counts both
-    with suppress(OSError):  # it has to be raised before, and lowered after; some kernels have no account of swap
+    with_swap = "0" if swap.name == "memory.swap.max" else str(mib << 20)  # version 1 counts memory and swap together
+    with suppress(OSError):  # raise it before the memory limit and lower it afterwards; some kernels do not count swap
         swap.write_text(with_swap)
     memory.write_text(str(mib << 20))
     with suppress(OSError):
         swap.write_text(with_swap)
 
 
-def _own() -> Path:
-    """The cgroup of version 2 that we are in."""
+def _find_own_cgroup() -> Path:
+    """Find this process's cgroup (version 2)."""
     lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
     return V2 / next((line.partition("::/")[2] for line in lines if line.startswith("0::/")), "none")
 
@@ -82,6 +85,6 @@ def _remove(group: Path) -> None:
         try:
             group.rmdir()
         except OSError:
-            time.sleep(0.05)  # its last process is on its way out
+            time.sleep(0.05)  # wait for its last process to exit
         else:
             return

@@ -1,4 +1,4 @@
-"""Backfills through Prefect whose server is killed in the middle, and comes back at once or after a minute."""
+"""Kill the Prefect server in the middle of backfills, and restart it at once or after a minute."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ if TYPE_CHECKING:
 
     from verification.faults.flow_stack import FlowStack
 
-NOTHING = "extract-nothing"
+JOB = "extract-nothing"
 RANGE = {"start": "2012-01-01", "end": "2012-04-30"}
-STEPS = {f"{NOTHING} plan", *flow_stack.AFTER, *(f"{NOTHING} 2012-{month:02}" for month in range(1, 5))}
-SECONDS, LONGEST_S = 2.0, 14.0  # a job, and a backfill without an outage
-AWAY_S, WITHIN_S = 60.0, 400.0
+STEPS = {f"{JOB} plan", *flow_stack.AFTER, *(f"{JOB} 2012-{month:02}" for month in range(1, 5))}
+JOB_S, BACKFILL_S = 2.0, 14.0  # durations of a job and of a backfill without an outage
+OUTAGE_S, TIMEOUT_S = 60.0, 400.0
 
 
-class Found(NamedTuple):
-    """What came of so many backfills."""
+class Outcome(NamedTuple):
+    """The result of all backfills."""
 
     backfills: int
     runs: int
     longest_s: float
-    wrong: tuple[str, ...]
+    violations: tuple[str, ...]
 
 
-def outages(directory: Path, number: int, rng: random.Random) -> Found:
-    """So many outages, every other one of a minute, each at another moment of a backfill of its own."""
+def run_backfills(directory: Path, number: int, rng: random.Random) -> Outcome:
+    """Run a number of backfills with one outage each at a random moment. Every second outage lasts a minute."""
     directory.mkdir()
-    wrong, runs, longest_s = [], 0, 0.0
+    violations, runs, longest_s = [], 0, 0.0
     with flow_stack.running(directory) as stack:
         for trial in range(number):
-            away_s, after_s = (0.0, AWAY_S)[trial % 2], rng.uniform(0, LONGEST_S)
-            run_id = stack.start("backfill", extracts={NOTHING: {"seconds": SECONDS}}, **RANGE, at_once=2, again=True)
-            time.sleep(after_s)
-            stack.without_server(away_s)
-            back_s = time.monotonic()
-            wrong += [f"{after_s:.1f} s, away {away_s:.0f} s: {sentence}" for sentence in _wrong(stack, run_id)]
-            runs, longest_s = runs + len(_runs(stack, run_id)), max(longest_s, time.monotonic() - back_s)
-    return Found(number, runs, longest_s, tuple(wrong))
+            outage_s, delay_s = (0.0, OUTAGE_S)[trial % 2], rng.uniform(0, BACKFILL_S)
+            run_id = stack.start("backfill", extracts={JOB: {"seconds": JOB_S}}, **RANGE, at_once=2, again=True)
+            time.sleep(delay_s)
+            stack.without_server(outage_s)
+            recovered_s = time.monotonic()
+            violations += [f"{delay_s:.1f} s, away {outage_s:.0f} s: {sentence}" for sentence in _find_violations(stack, run_id)]
+            runs, longest_s = runs + len(_runs(stack, run_id)), max(longest_s, time.monotonic() - recovered_s)
+    return Outcome(number, runs, longest_s, tuple(violations))
 
 
 def _runs(stack: FlowStack, run_id: str) -> list[dict[str, str]]:
     return list(stack.api.call("POST", "/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}))
 
 
-def _wrong(stack: FlowStack, run_id: str) -> Iterator[str]:
-    """What is not as it would be without the outage. A run that came to nothing by it may have been tried again."""
+def _find_violations(stack: FlowStack, run_id: str) -> Iterator[str]:
+    """Find differences from a backfill without an outage. A run that failed because of the outage may have been retried."""
     try:
-        _, ending = stack.steps(run_id, WITHIN_S)
+        _, ending = stack.steps(run_id, TIMEOUT_S)
     except TemporaryError as error:
         yield f"the flow's end is not known: {error}"
         return
@@ -64,14 +64,14 @@ def _wrong(stack: FlowStack, run_id: str) -> Iterator[str]:
         yield f"the flow ended {ending.state}: {ending.message}"
     runs = _runs(stack, run_id)
     yield from (f"{run['name']} is {run['state_type']}" for run in runs if run["state_type"] not in ("COMPLETED", "CRASHED", "FAILED"))
-    done = Counter(_step(run["name"]) for run in runs if run["state_type"] == "COMPLETED")
-    if done != Counter(STEPS):
-        yield f"done were {dict(done)}, expected each once of {sorted(STEPS)}"
+    result = Counter(_step_name(run["name"]) for run in runs if run["state_type"] == "COMPLETED")
+    if result != Counter(STEPS):
+        yield f"done were {dict(result)}, expected each once of {sorted(STEPS)}"
 
 
-def _step(name: str) -> str:
-    """A step as STEPS names it, whichever try it is."""
+def _step_name(name: str) -> str:
+    """Convert a run's name to a name in STEPS, without the attempt."""
     job, _, subject = name.partition(" (try")[0].partition(" ")
-    if job != NOTHING:
+    if job != JOB:
         return job
     return f"{job} {subject.removeprefix('date=')[:7]}" if subject != "plan" else name.partition(" (try")[0]

@@ -1,4 +1,4 @@
-"""docs/reliability.md: the scorecard, a row for each fault, each written by the run that measured it; what tests hold; what was mended."""
+"""Write measured rows of the scorecard into docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.catalogue import REPOSITORY
 
 if TYPE_CHECKING:
-    from verification.faults.scorecard import Row
+    from verification.faults.trials import Row
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 LINE = "| `{name}` | {row.fault} | {row.trials:,} | {verdict} | {day} |"
@@ -17,13 +17,13 @@ HEAD = ["| row | fault | trials | found | measured |", "| --- | --- | ---: | ---
 
 
 def write(name: str, row: Row, seed: int, machine: str) -> None:
-    """Put a row into the page; the others stay as they are. `machine` begins with the day."""
+    """Replace one row of the page. `machine` begins with the date."""
     text = PAGE.read_text(encoding="utf-8")
     before, table, after = text.partition(BEGIN)[0], text.partition(BEGIN)[2].partition(END)[0], text.partition(END)[2]
     lines = {match[1]: match[0] for match in re.finditer(r"^\| `([a-z]+)` \|.*$", table, re.MULTILINE)}
-    verdict = f"**does not hold**: {'; '.join(row.wrong)}" if row.wrong else f"holds: {row.seen}"
+    verdict = f"**does not hold**: {'; '.join(row.violations)}" if row.violations else f"holds: {row.result}"
     day = machine.partition(" ")[0]
     lines[name] = LINE.format(name=name, row=row, verdict=verdict.replace("|", "\\|").replace("\n", " "), day=day)
-    told = f"The newest measurement: {machine} Seed {seed}."
-    body = "\n".join([BEGIN, *HEAD, *lines.values(), "", told, END])
+    detail = f"The newest measurement: {machine} Seed {seed}."
+    body = "\n".join([BEGIN, *HEAD, *lines.values(), "", detail, END])
     PAGE.write_text(f"{before}{body}{after}", encoding="utf-8")

@@ -1,0 +1,48 @@
+"""Read the content of a lake or a site, to compare it with another run's.
+
+Timestamps are left out, because they differ between two runs that did the same. For warehouses see `finelt.table_digests`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from jobkit import store as stores
+from jobkit.lake import Lake
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+State = dict[str, Any]
+
+
+def read_lake(url: str | Path) -> State:
+    """Read every commit of a lake and check its files. Raises BadDataError for a damaged file."""
+    lake = Lake(str(url))
+    state: State = {}
+    for dataset in lake.datasets():
+        for partition in lake.partitions(dataset):
+            history = lake.history(dataset, partition)
+            for commit in history:
+                for file in commit.files:
+                    lake.read(file)
+            state[f"{dataset}/{partition}"] = [
+                {name: value for name, value in msgspec.to_builtins(commit).items() if name not in ("known_at", "source")}
+                | {"sources": len(commit.source)}  # only the number: some vendors number their responses, so the bytes differ
+                for commit in history
+            ]
+    return state
+
+
+def read_site(url: str | Path) -> State:
+    """Hash every file of a site, without the timestamps of the pointer and of the versions."""
+    store = stores.open_store(str(url))
+    state: State = {key: hashlib.sha256(store.get(key)).hexdigest() for key in store.list("") if key != "latest.json"}
+    state.update({key: "dated" for key in state if key.endswith("/published.json")})
+    if store.exists("latest.json"):
+        pointer = json.loads(store.get("latest.json"))
+        state["latest.json"] = (pointer["version"], pointer["content"])
+    return state

@@ -1,0 +1,37 @@
+"""The result of a scorecard row, and how many trials a row makes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """A row of the scorecard: the fault, the number of trials, what was observed, and the violations (empty if the promise holds)."""
+
+    fault: str
+    trials: int
+    result: str
+    violations: tuple[str, ...] = ()
+
+
+class TrialCounts(NamedTuple):
+    """How many trials each row makes."""
+
+    seeds: int
+    reader_kills: int
+    reads: int
+    rounds: int
+    stops: int
+    documents: int
+    names: int
+    outages: int
+    answers: int
+    echoes: int
+
+
+FULL_COUNTS = TrialCounts(
+    seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10, answers=2_000, echoes=600
+)
+REDUCED_COUNTS = TrialCounts(
+    seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1, answers=60, echoes=28
+)
