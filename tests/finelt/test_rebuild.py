@@ -20,9 +20,9 @@ REBUILD = Path(__file__).parents[2] / "scripts" / "rebuild"
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Sandbox]:
-    with open_sandbox() as place:
-        yield place
+def sandbox() -> Iterator[Sandbox]:
+    with open_sandbox() as opened:
+        yield opened
 
 
 def rebuilt(sandbox: Sandbox, lake: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_measurement_replaces_its_own_part_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
-    page.write("scale", ["| a | b |", "", "slow"])
-    page.write("steps", ["first"])
-    page.write("scale", ["| a | b |", "", "fast"])
+    page.write_part("scale", ["| a | b |", "", "slow"])
+    page.write_part("steps", ["first"])
+    page.write_part("scale", ["| a | b |", "", "fast"])
     text = page.PAGE.read_text()
     assert [line for line in text.splitlines() if line.startswith("## ")] == [f"## {page.TITLES[part]}" for part in ("steps", "scale")]
     assert "slow" not in text
@@ -26,33 +26,33 @@ def test_a_measurement_replaces_its_own_part_of_the_page(tmp_path: Path, monkeyp
 
 
 def test_every_part_of_the_page_has_its_command() -> None:
-    told = subprocess.run([ROOT / "scripts" / "bench", "--help"], capture_output=True, text=True, check=True).stdout
-    assert all(f"\n  {part}" in told for part in page.TITLES)
+    text = subprocess.run([ROOT / "scripts" / "bench", "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(f"\n  {part}" in text for part in page.TITLES)
 
 
-def test_a_peer_that_is_missing_or_late_is_told_and_the_others_stand() -> None:
-    ours, peer, late = measurement.Took(10.0), peers.PEERS[0], peers.PEERS[1]
-    runs = {"COPY BINARY, no key": [measurement.Took(8.0)], load.OURS: [ours]}
+def test_a_missing_or_late_peer_is_reported_next_to_the_others() -> None:
+    ours, peer, late = measurement.Measurement(10.0), peers.PEERS[0], peers.PEERS[1]
+    runs = {"COPY BINARY, no key": [measurement.Measurement(8.0)], load.OURS: [ours]}
     text = "\n".join(
         load.page(
-            load.Loaded(
+            load.LoadResult(
                 1_000_000,
                 runs,
-                {"keys": measurement.Took(2.0)},
-                {peer: (500_000, measurement.Took(20.0)), late: "missing: not done within 300 s"},
+                {"keys": measurement.Measurement(2.0)},
+                {peer: (500_000, measurement.Measurement(20.0)), late: "missing: not done within 300 s"},
             )
         )
     )
     assert f"| {peer.name} | 500,000 | 20 | 25,000 | 4 times as fast |" in text
     assert f"| {late.name} | missing: not done within 300 s |" in text
-    assert all(f"{name}; {reason}" in text for name, reason in peers.ABSENT.items())
+    assert all(f"{name}; {reason}" in text for name, reason in peers.NOT_RUN.items())
 
 
 def test_every_package_of_every_peer_is_pinned() -> None:
     assert all("==" in package for peer in peers.PEERS for package in peer.packages)
 
 
-def test_a_program_that_fails_is_told_with_its_code_and_last_words() -> None:
+def test_a_failed_program_is_reported_with_its_code_and_last_output() -> None:
     with pytest.raises(measurement.FailedError, match="ended with 3: alas") as failed:
-        measurement.process([sys.executable, "-c", "import sys; sys.stderr.write('alas'); sys.exit(3)"])
+        measurement.run_process([sys.executable, "-c", "import sys; sys.stderr.write('alas'); sys.exit(3)"])
     assert failed.value.code == 3

@@ -20,40 +20,40 @@ if TYPE_CHECKING:
 SEED = 20
 
 
-def dice() -> random.Random:
+def new_rng() -> random.Random:
     return random.Random(SEED)  # noqa: S311  the same moments every time
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Sandbox]:
-    with open_sandbox() as place:
-        yield place
+def sandbox() -> Iterator[Sandbox]:
+    with open_sandbox() as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("name", list(scorecard.ROWS))
 def test_a_row_of_the_scorecard_holds(sandbox: Sandbox, name: str) -> None:
-    row = scorecard.ROWS[name](sandbox, trials.REDUCED_COUNTS, dice())
+    row = scorecard.ROWS[name](sandbox, trials.REDUCED_COUNTS, new_rng())
     assert row.violations == ()
     assert row.trials > 0
 
 
-def test_a_job_that_does_harm_is_found(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state that changes with every look is what a job that doubles a row would leave."""
-    place = kills.list_trials(sandbox)["extract-sec-filers"]
-    looks = iter(range(1000))
-    monkeypatch.setattr(states, "read_lake", lambda _url: {"look": next(looks)})
-    found = kills.kill_job("extract-sec-filers", place, 1, dice())
-    assert len(found.violations) == found.kills > 0
-    assert "differs in look" in found.violations[0]
+def test_a_job_with_a_wrong_state_is_detected(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that differs between two reads is what a job that doubles a row would leave."""
+    new_trial = kills.list_trials(sandbox)["extract-sec-filers"]
+    reads = iter(range(1000))
+    monkeypatch.setattr(states, "read_lake", lambda _url: {"read": next(reads)})
+    result = kills.kill_job("extract-sec-filers", new_trial, 1, new_rng())
+    assert len(result.violations) == result.kills > 0
+    assert "differs in read" in result.violations[0]
 
 
 @pytest.mark.parametrize("reason", [None, "is not for you"])
-def test_a_rule_that_publishes_too_much_or_too_little_is_found(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
+def test_a_wrong_publication_rule_is_detected(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
     monkeypatch.setattr(terms, "find_refusal", lambda *_: reason)
-    assert list(publication.check_rule(20, dice()))
+    assert list(publication.check_rule(20, new_rng()))
 
 
-def test_no_step_is_told_and_nobody_killed_unless_asked_for(sandbox: Sandbox) -> None:
+def test_failpoints_are_off_by_default(sandbox: Sandbox) -> None:
     result = job_runs.run_successfully(
         "extract-sec-filers", ["--lake", str(sandbox.new_path("lake")), *sandbox.extract_options("extract-sec-filers")]
     )

@@ -24,7 +24,7 @@ def main() -> None:
 
 def _write(part: str, facts: str, lines: Iterable[str]) -> None:
     """`facts` are of before the measurement, when the machine was idle."""
-    click.echo(page.write(part, [facts, "", *lines]))
+    click.echo(page.write_part(part, [facts, "", *lines]))
 
 
 @main.command(name="load")
@@ -33,7 +33,7 @@ def _write(part: str, facts: str, lines: Iterable[str]) -> None:
 @click.option("--peer", "names", multiple=True, help="Measure beside this peer alone; repeat it for more, or say none. Default: all.")
 def load_command(rows: int, times: int, names: tuple[str, ...]) -> None:
     """load-warehouse from the lake to a keyed table, beside the server's own COPY of the same rows and beside its peers."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     beside = [peer for peer in peers.PEERS if not names or peer.name in names]
     _write("load", facts, load.page(load.measure(rows, times, beside=beside)))
 
@@ -43,7 +43,7 @@ def load_command(rows: int, times: int, names: tuple[str, ...]) -> None:
 @TIMES
 def reload_command(days: int, times: int) -> None:
     """What nothing new, one changed day and a million restated rows cost, and partitions beside each other."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     _write("reload", facts, reload.page(reload.measure(days, times)))
 
 
@@ -51,7 +51,7 @@ def reload_command(days: int, times: int) -> None:
 @click.option("--rows", type=click.IntRange(12_000), default=1_250_000, show_default=True, help="The smallest size.")
 def growth_command(rows: int) -> None:
     """load-warehouse with 1, 4 and 16 times the rows and the partitions: time a row, and memory."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     _write("growth", facts, growth.page(growth.measure(rows)))
 
 
@@ -59,7 +59,7 @@ def growth_command(rows: int) -> None:
 @TIMES
 def extract_command(times: int) -> None:
     """Documents of vendors to Parquet, beside plain ways to do it; and requests beside the rate that is allowed."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     _write("extract", facts, extract.page(*extract.measure(times)))
 
 
@@ -68,7 +68,7 @@ def extract_command(times: int) -> None:
 @TIMES
 def publish_command(rows: int, times: int) -> None:
     """A mart to Parquet and to a whole site, beside a binary COPY of its rows to a client and beside pandas."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     _write("publish", facts, publishing.page(publishing.measure(rows, times)))
 
 
@@ -78,7 +78,7 @@ def publish_command(rows: int, times: int) -> None:
 @click.option("--times", type=click.IntRange(1), default=9, show_default=True, help="How often, after one that is not counted.")
 def start_command(days: int, rows: int, times: int) -> None:
     """Describe of every job, what a run imports, and load-warehouse with little or nothing to do."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     _write("start", facts, start.page(start.measure(days, rows, times)))
 
 
@@ -87,7 +87,7 @@ def start_command(days: int, rows: int, times: int) -> None:
 @click.option("--times", type=click.IntRange(3), default=10, show_default=True, help="How many steps; the first is not counted.")
 def steps(kinds: tuple[str, ...], times: int) -> None:
     """Seconds from asking for a step to its job's first line, and from its end to the flow's going on."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     _write("steps", facts, flow_overhead.steps(kinds, times))
 
 
@@ -98,7 +98,7 @@ def steps(kinds: tuple[str, ...], times: int) -> None:
 @click.option("--minutes", type=click.FloatRange(0.1), default=180.0, show_default=True, help="It stops by itself after so long.")
 def scale(runs: int, seconds: float, at_once: int, minutes: float) -> None:
     """A backfill of many runs of a job that sleeps, on the process pool: throughput, and what the server takes."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     _write("scale", facts, flow_overhead.scale(runs=runs, seconds=seconds, at_once=at_once, minutes=minutes))
 
 
@@ -108,7 +108,7 @@ def scale(runs: int, seconds: float, at_once: int, minutes: float) -> None:
 @click.option("--times", type=click.IntRange(3), default=7, show_default=True, help="How often each query is asked.")
 def marts_command(tickers: int, built: int, times: int) -> None:
     """What asking as of a moment costs, and what building the marts costs in full and after one new day."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = marts.measure(Path(folder), built=built, tickers=tickers, times=times)
     _write("marts", facts, marts.page(found))
@@ -121,7 +121,7 @@ def marts_command(tickers: int, built: int, times: int) -> None:
 @TIMES
 def valuation_command(sizes: tuple[int, ...], times: int) -> None:
     """What asking for valuations as of a moment costs, by the number of facts."""
-    facts = machine.facts()
+    facts = machine.describe_machine()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = valuation.measure(Path(folder), sizes=sizes, times=times)
     _write("valuation", facts, valuation.page(found))

@@ -25,7 +25,7 @@ from verification.benchmarks import measurement, peers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from verification.benchmarks.measurement import Took
+    from verification.benchmarks.measurement import Measurement
 
 OURS = "the extractor, with its contract"
 CIK = 123
@@ -46,7 +46,7 @@ class Document(NamedTuple):
     plain: dict[str, str]
 
 
-class Paced(NamedTuple):
+class RateResult(NamedTuple):
     """Requests of one rate: the share of what is allowed that was reached, and the most that arrived in one window."""
 
     rate: Rate
@@ -54,20 +54,20 @@ class Paced(NamedTuple):
     most: int
 
 
-def measure(times: int) -> tuple[dict[str, dict[str, list[Took]]], list[Paced]]:
+def measure(times: int) -> tuple[dict[str, dict[str, list[Measurement]]], list[RateResult]]:
     """Ways by document, from a process's start to its exit; and rates."""
     with TemporaryDirectory() as folder:
         found = {document.name: _ways(document, Path(folder), times) for document in _documents()}
     return found, [_paced(Rate(10, 1), 60), _paced(Rate(5, 1), 30), _paced(Rate(30, 60), 90)]
 
 
-def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Took]]:
+def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Measurement]]:
     path = folder / document.dataset
     path.write_bytes(document.content)
 
-    def plain(program: str) -> Callable[[], Took]:
-        python = sys.executable if program == "flatten" else str(peers.python(peers.PANDAS))
-        return lambda: measurement.process([python, str(peers.PROGRAMS), program, str(path)])
+    def plain(program: str) -> Callable[[], Measurement]:
+        python = sys.executable if program == "flatten" else str(peers.create_environment(peers.PANDAS))
+        return lambda: measurement.run_process([python, str(peers.PROGRAMS), program, str(path)])
 
     ours = [
         sys.executable,
@@ -78,8 +78,8 @@ def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Took]]
         document.partitions,
         str(path),
     ]
-    ways: dict[str, Callable[[], Took]] = {name: plain(program) for name, program in document.plain.items()}
-    return measurement.in_turns({**ways, OURS: lambda: measurement.process(ours)}, times)
+    methods: dict[str, Callable[[], Measurement]] = {name: plain(program) for name, program in document.plain.items()}
+    return measurement.run_in_turns({**methods, OURS: lambda: measurement.run_process(ours)}, times)
 
 
 def _documents() -> Iterator[Document]:
@@ -139,7 +139,7 @@ def _history() -> bytes:
     return file.getvalue()
 
 
-def _paced(rate: Rate, requests: int) -> Paced:
+def _paced(rate: Rate, requests: int) -> RateResult:
     """So many requests to a vendor on loopback that takes a while to answer, as many under way as an extractor has."""
     with _vendor() as (url, arrived), Client(url, hosts=(), accept=("application/json",), rate=rate) as client:
         with ThreadPoolExecutor(MAX_IN_FLIGHT) as pool:
@@ -148,7 +148,7 @@ def _paced(rate: Rate, requests: int) -> Paced:
     most = max(sum(first <= at < first + rate.per_s for at in times) for first in times)
     ahead = 1 if rate.per_s > BURST_WINDOW_S else 1 / rate.requests  # what a window begins with
     windows = (times[-1] - times[0]) / rate.per_s + ahead
-    return Paced(rate, requests / windows / rate.requests, most)
+    return RateResult(rate, requests / windows / rate.requests, most)
 
 
 @contextmanager
@@ -180,13 +180,13 @@ def _vendor() -> Iterator[tuple[str, list[float]]]:
         thread.join()
 
 
-def page(found: dict[str, dict[str, list[Took]]], paced: Sequence[Paced]) -> Iterator[str]:
+def page(found: dict[str, dict[str, list[Measurement]]], paced: Sequence[RateResult]) -> Iterator[str]:
     """A table a document, and one of rates."""
     yield "From a process's start to its exit, no network. The extractor also keeps every digit, checks types, ranges, keys and duplicates"
     yield "against the contract, and writes Parquet; the plain ways check nothing, and json.load alone writes nothing."
     for name, runs in found.items():
         yield from ("", f"{name[0].upper()}{name[1:]}:", "")
-        yield from measurement.table(runs, OURS, server=False)
+        yield from measurement.format_table(runs, OURS, server=False)
     yield ""
     yield f"Requests, {MAX_IN_FLIGHT} under way at once, to a vendor on loopback that answers after {ANSWER_S * 1000:.0f} ms."
     yield ""

@@ -139,11 +139,11 @@ def _scale_deployments() -> tuple[list[DeploymentSpec], DeploymentSpec]:
 
 def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> Iterator[Sample]:
     """A sample every few seconds until the flow has ended; cancelled when its time is over."""
-    run_id, began_s = follow.start_flow(running.api, "scale", "process", parameters), time.monotonic()
+    run_id, started_s = follow.start_flow(running.api, "scale", "process", parameters), time.monotonic()
     done = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
     while True:
         state = running.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"]
-        sample = _sample(running, time.monotonic() - began_s, int(running.api.call("POST", "/flow_runs/count", done)))
+        sample = _sample(running, time.monotonic() - started_s, int(running.api.call("POST", "/flow_runs/count", done)))
         click.echo(
             f"{sample.elapsed_s:7.0f} s  {sample.done:6,} runs  server {sample.server_cpu_s:6.0f} CPU s, {sample.server_mib:5.0f} MiB"
         )
@@ -190,11 +190,11 @@ def _scale_page(runs: int, seconds: float, at_once: int, samples: Sequence[Sampl
 def _a_day(cpu_ms: float, growth_kib: float, runs: int = 100_000) -> list[str]:
     """What that comes to for so many runs a day, and what to set for it."""
     busy = runs * cpu_ms / 1000 / 86_400
-    told = (
+    text = (
         f"{runs:,} runs a day, by that, are {runs / 86_400:.1f} a second, {busy:.2f} of a core all day long and "
         f"{runs * growth_kib / 1024 / 1024:.1f} GiB: within what was measured if they are spread over the day. What to set: Postgres in "
         "place of SQLite (one writer at a time), with runs older than a week deleted; two workers, each for half of the jobs at once, so "
         "that one may go; when most runs come within an hour, the server's API and its background services apart, with Redis between "
         "them and two of the API (`server_replicas: 2` in infra/Pulumi.prod.yaml). Extrapolated, not measured."
     )
-    return [told]
+    return [text]

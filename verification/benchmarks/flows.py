@@ -18,11 +18,11 @@ async def steps(job: str, options: dict[str, object], times: int) -> None:
     """Run a job's plan again and again; leave of each the seconds to its first line, and from its end to our going on."""
     took = []
     for _ in range(times):
-        began_s = time.time()
+        started_s = time.time()
         receipt = await run_job.run_verb(job, options, verb="plan")
         ended_s = time.time()
         first_s, last_s = (datetime.fromisoformat(receipt[name]).timestamp() for name in ("started_at", "ended_at"))
-        took.append([first_s - began_s, ended_s - last_s])
+        took.append([first_s - started_s, ended_s - last_s])
     await acreate_markdown_artifact(json.dumps(took), key=STEPS)
 
 

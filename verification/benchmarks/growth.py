@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from verification.benchmarks import measurement
-from verification.benchmarks.reload import place
-from verification.benchmarks.samples import DATASET, Days, committing
+from verification.benchmarks.reload import environment
+from verification.benchmarks.samples import DATASET, Days, open_committer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from verification.benchmarks.measurement import Took
-    from verification.benchmarks.reload import Place
+    from verification.benchmarks.measurement import Measurement
+    from verification.benchmarks.reload import Environment
 
 TIMES = (1, 4, 16)
 MONTHS = 12
 
 
-class Grown(NamedTuple):
+class GrowthResult(NamedTuple):
     """One size, its first load and a second one that finds nothing new."""
 
     rows: int
     partitions: int
-    first: Took
-    again: Took
+    first: Measurement
+    again: Measurement
 
 
-def measure(rows: int) -> dict[str, list[Grown]]:
+def measure(rows: int) -> dict[str, list[GrowthResult]]:
     """`rows` are those of the smallest size."""
     symbols = rows // MONTHS // 20
     taller = [(symbols * times, 1) for times in TIMES]
@@ -35,17 +35,17 @@ def measure(rows: int) -> dict[str, list[Grown]]:
     return {"rows, in 12 partitions": [_grown(*size) for size in taller], "partitions of the same size": [_grown(*size) for size in more]}
 
 
-def _grown(symbols: int, years: int) -> Grown:
-    with place() as one:
+def _grown(symbols: int, years: int) -> GrowthResult:
+    with environment() as one:
         partitions = list(_months(years))
-        with committing(one.server, str(one.lake)) as commit:
+        with open_committer(one.server, str(one.lake)) as commit:
             for partition in partitions:
                 commit(f"month={partition}", Days(f"{partition}-01", 20, symbols))
         rows = symbols * 20 * len(partitions)
-        return Grown(rows, len(partitions), _loaded(one, rows), _loaded(one, rows))
+        return GrowthResult(rows, len(partitions), _loaded(one, rows), _loaded(one, rows))
 
 
-def _loaded(one: Place, rows: int) -> Took:
+def _loaded(one: Environment, rows: int) -> Measurement:
     found = one.load()
     one.must(f"select count(*) from raw.{DATASET}", (rows,))
     return found
@@ -56,7 +56,7 @@ def _months(years: int) -> Iterator[str]:
         yield from (f"{year}-{month:02}" for month in range(1, MONTHS + 1))
 
 
-def page(found: dict[str, list[Grown]]) -> Iterator[str]:
+def page(found: dict[str, list[GrowthResult]]) -> Iterator[str]:
     """A table of both."""
     yield "One run each. `again` finds nothing new."
     yield ""
@@ -70,4 +70,4 @@ def page(found: dict[str, list[Grown]]) -> Iterator[str]:
             cells += [f"{size.first.peak_mib:.0f}", f"{size.again.wall_s:.2f}", f"{size.again.wall_s / size.partitions * 1000:.1f}"]
             yield f"| {name} | {' | '.join(cells)} |"
     rates = {f"{size.rows:,} rows in {size.partitions}": size.rows / size.first.wall_s / 1000 for sizes in found.values() for size in sizes}
-    yield from measurement.plot("Rows loaded", "thousands a second", rates)
+    yield from measurement.format_chart("Rows loaded", "thousands a second", rates)

@@ -15,8 +15,8 @@ from load_warehouse import session
 
 from orchestration.local import postgres
 from verification.benchmarks import measurement, peers
-from verification.benchmarks.measurement import Took
-from verification.benchmarks.samples import COLUMNS, DATASET, Days, committing
+from verification.benchmarks.measurement import Measurement
+from verification.benchmarks.samples import COLUMNS, DATASET, Days, open_committer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,16 +38,16 @@ from pg_indexes where schemaname = 'raw' and tablename = 'prices-2020-01'
 """
 
 
-class Loaded(NamedTuple):
+class LoadResult(NamedTuple):
     """Every run of every way to load so many rows; what each kind of index takes of ours; of each peer its rows and run, or why not."""
 
     rows: int
-    runs: dict[str, list[Took]]
-    indexes: dict[str, Took]
-    peers: dict[Peer, tuple[int, Took] | str]
+    runs: dict[str, list[Measurement]]
+    indexes: dict[str, Measurement]
+    peers: dict[Peer, tuple[int, Measurement] | str]
 
 
-class Place(NamedTuple):
+class Environment(NamedTuple):
     """Where it is measured: the lake's data files are in the order of their months."""
 
     server: Postgres
@@ -56,7 +56,7 @@ class Place(NamedTuple):
     months: Sequence[Days]
     files: Sequence[Path]
 
-    def must_hold(self, table: str, expected: tuple[int, ...]) -> None:
+    def check_table(self, table: str, expected: tuple[int, ...]) -> None:
         """Raise RuntimeError unless a table has this count and hash of rows."""
         found = self.admin.execute(COUNT_AND_HASH.format(table).encode()).fetchone()
         if found != expected:
@@ -68,7 +68,7 @@ class Place(NamedTuple):
         return tuple(map(sum, zip(*(one for one in each if one), strict=True)))
 
 
-def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> Loaded:
+def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> LoadResult:
     """Every run of every method, in turns after one that is not counted. Raises RuntimeError when a table is not what it should be."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -77,108 +77,121 @@ def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> Loaded:
             postgres.run_server(home / "postgres") as server,
             psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
         ):
-            place = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
-            made = {files: place.made(files) for files in {MONTHS, *(peer.files for peer in beside)}}
-            runs = _limits(place, times, made[MONTHS])
-            indexes = {kind: _rebuilt(place, ending) for kind, ending in (("keys", "key"), ("indexes of loads", "load"))}
-            return Loaded(made[MONTHS][0], runs, indexes, {peer: _peer(place, peer, made[peer.files]) for peer in beside})
+            environment = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
+            made = {files: environment.made(files) for files in {MONTHS, *(peer.files for peer in beside)}}
+            runs = _limits(environment, times, made[MONTHS])
+            indexes = {kind: _rebuilt(environment, ending) for kind, ending in (("keys", "key"), ("indexes of loads", "load"))}
+            return LoadResult(made[MONTHS][0], runs, indexes, {peer: _peer(environment, peer, made[peer.files]) for peer in beside})
 
 
-def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbols: int) -> Place:
+def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbols: int) -> Environment:
     """A lake with a partition a month."""
     names = [f"{2020 + number // 12}-{number % 12 + 1:02}" for number in range(MONTHS)]
     months = [Days(f"{name}-01", DAYS, symbols) for name in names]
-    with committing(server, str(lake)) as commit:
+    with open_committer(server, str(lake)) as commit:
         for name, month in zip(names, months, strict=True):
             commit(f"month={name}", month)
     heads = [Lake(str(lake)).head(DATASET, f"month={name}") for name in names]
-    return Place(server, admin, lake, months, [lake / head.data.path for head in heads if head])
+    return Environment(server, admin, lake, months, [lake / head.data.path for head in heads if head])
 
 
-def _limits(place: Place, times: int, made: tuple[int, ...]) -> dict[str, list[Took]]:
-    _ours(place)
-    prepared = {kind: place.server.home.data / f"bench.{kind}" for kind in ("binary", "text")}
+def _limits(environment: Environment, times: int, made: tuple[int, ...]) -> dict[str, list[Measurement]]:
+    _ours(environment)
+    prepared = {kind: environment.server.home.data / f"bench.{kind}" for kind in ("binary", "text")}
     for kind, path in prepared.items():
-        place.admin.execute(f"copy (select * from raw.prices) to '{path}' (format {kind})".encode())
-    keys = [str(row[0]) for row in place.admin.execute(INDEXES.encode()).fetchall()]
+        environment.admin.execute(f"copy (select * from raw.prices) to '{path}' (format {kind})".encode())
+    keys = [str(row[0]) for row in environment.admin.execute(INDEXES.encode()).fetchall()]
     if not keys:
         raise RuntimeError("the loaded table has no key to compare with")
 
-    def limit(kind: str, before: Sequence[str], after: Sequence[str]) -> Callable[[], Took]:
-        return lambda: _limit(place, f"copy bench from '{prepared[kind]}' (format {kind})", before, after)
+    def limit(kind: str, before: Sequence[str], after: Sequence[str]) -> Callable[[], Measurement]:
+        return lambda: _limit(environment, f"copy bench from '{prepared[kind]}' (format {kind})", before, after)
 
-    ways: dict[str, Callable[[], Took]] = {
+    methods: dict[str, Callable[[], Measurement]] = {
         "COPY BINARY, no key": limit("binary", [], []),
         "COPY of text, no key": limit("text", [], []),
         "COPY BINARY into a keyed table": limit("binary", keys, []),
         "COPY BINARY, then the key": limit("binary", [], keys),
-        UNKEYED: lambda: _unkeyed(place),
-        OURS: lambda: _ours(place),
+        UNKEYED: lambda: _unkeyed(environment),
+        OURS: lambda: _ours(environment),
     }
 
-    return measurement.in_turns(ways, times, lambda name: place.must_hold("raw.prices" if name == OURS else "bench", made))
+    return measurement.run_in_turns(methods, times, lambda name: environment.check_table("raw.prices" if name == OURS else "bench", made))
 
 
-def _ours(place: Place) -> Took:
+def _ours(environment: Environment) -> Measurement:
     """The job, from its process's start to its exit, into an empty warehouse."""
     for schema in ("raw", "stage"):
-        place.admin.execute(f"drop schema if exists {schema} cascade".encode())
-    place.admin.execute(b"checkpoint")
-    words = ["--lake", str(place.lake), "--warehouse", place.server.url, "--warehouse-password", place.server.password_reference]
-    return measurement.process([sys.executable, "-m", "load_warehouse", "run", *words], server=place.server)
+        environment.admin.execute(f"drop schema if exists {schema} cascade".encode())
+    environment.admin.execute(b"checkpoint")
+    words = [
+        "--lake",
+        str(environment.lake),
+        "--warehouse",
+        environment.server.url,
+        "--warehouse-password",
+        environment.server.password_reference,
+    ]
+    return measurement.run_process([sys.executable, "-m", "load_warehouse", "run", *words], server=environment.server)
 
 
-def _rebuilt(place: Place, ending: str) -> Took:
+def _rebuilt(environment: Environment, ending: str) -> Measurement:
     """The indexes of one kind of all leaves, built again on one connection of the loader's."""
     named = f"select indexname from pg_indexes where schemaname = 'raw' and tablename like 'prices-%' and indexname like '%-{ending}'"
-    names = [row[0] for row in place.admin.execute(named.encode()).fetchall()]
-    with session.connect(place.server.url, place.server.password) as loader:
-        cpu_s, began_s = measurement.server_cpu_s(place.server), time.perf_counter()
+    names = [row[0] for row in environment.admin.execute(named.encode()).fetchall()]
+    with session.connect(environment.server.url, environment.server.password) as loader:
+        cpu_s, started_s = measurement.server_cpu_s(environment.server), time.perf_counter()
         for name in names:
             loader.execute(f'reindex index raw."{name}"'.encode())
-        return Took(time.perf_counter() - began_s, server_cpu_s=measurement.server_cpu_s(place.server) - cpu_s)
+        return Measurement(time.perf_counter() - started_s, server_cpu_s=measurement.server_cpu_s(environment.server) - cpu_s)
 
 
-def _unkeyed(place: Place) -> Took:
+def _unkeyed(environment: Environment) -> Measurement:
     """The job's own copy of the same files into one plain table, from a process's start to its exit."""
-    _emptied(place)
-    place.admin.execute(b"create table bench (like raw.prices including defaults)")
+    _emptied(environment)
+    environment.admin.execute(b"create table bench (like raw.prices including defaults)")
     for column, value in (("_load_id", "1"), ("known_from", "now()"), ("known_to", "'infinity'")):
-        place.admin.execute(f"alter table bench alter {column} set default {value}".encode())
-    words = [place.server.url, place.server.password_reference, "bench", str(place.months[0].rows), *map(str, place.files)]
-    return measurement.process([sys.executable, "-m", "verification.benchmarks.copy_baseline", *words], server=place.server)
+        environment.admin.execute(f"alter table bench alter {column} set default {value}".encode())
+    words = [
+        environment.server.url,
+        environment.server.password_reference,
+        "bench",
+        str(environment.months[0].rows),
+        *map(str, environment.files),
+    ]
+    return measurement.run_process([sys.executable, "-m", "verification.benchmarks.copy_baseline", *words], server=environment.server)
 
 
-def _emptied(place: Place) -> None:
-    place.admin.execute(b"drop table if exists bench")
-    place.admin.execute(b"checkpoint")
+def _emptied(environment: Environment) -> None:
+    environment.admin.execute(b"drop table if exists bench")
+    environment.admin.execute(b"checkpoint")
 
 
-def _limit(place: Place, copy: str, before: Sequence[str], after: Sequence[str]) -> Took:
+def _limit(environment: Environment, copy: str, before: Sequence[str], after: Sequence[str]) -> Measurement:
     """The server's own COPY from a file it reads itself, in one transaction with the table's making."""
-    _emptied(place)
-    cpu_s, began_s = measurement.server_cpu_s(place.server), time.perf_counter()
-    with psycopg.connect(place.server.url, password=place.server.password) as copier:
+    _emptied(environment)
+    cpu_s, started_s = measurement.server_cpu_s(environment.server), time.perf_counter()
+    with psycopg.connect(environment.server.url, password=environment.server.password) as copier:
         for statement in ("create table bench (like raw.prices including defaults)", *before, copy, *after):
             copier.execute(statement.encode())
         copier.commit()
-        wall_s = time.perf_counter() - began_s
-        return Took(
-            wall_s, server_cpu_s=measurement.server_cpu_s(place.server) - cpu_s
+        wall_s = time.perf_counter() - started_s
+        return Measurement(
+            wall_s, server_cpu_s=measurement.server_cpu_s(environment.server) - cpu_s
         )  # while its process lives: one that ended is counted late
 
 
-def _peer(place: Place, peer: Peer, made: tuple[int, ...]) -> tuple[int, Took] | str:
+def _peer(environment: Environment, peer: Peer, made: tuple[int, ...]) -> tuple[int, Measurement] | str:
     """The rows that a peer was given and its second run, the first being of one file; why it is missing where there is none."""
     try:
-        for files in (place.files[:1], place.files[: peer.files]):
+        for files in (environment.files[:1], environment.files[: peer.files]):
             if peer.csv:
-                _as_csv(place, files)
+                _as_csv(environment, files)
             for statement in ("drop schema if exists peer cascade", "drop schema if exists peer_staging cascade", "create schema peer"):
-                place.admin.execute(statement.encode())
-            place.admin.execute(b"checkpoint")
-            run = peers.load(peer, place.server, files)
-        place.must_hold("peer.prices", made)
+                environment.admin.execute(statement.encode())
+            environment.admin.execute(b"checkpoint")
+            run = peers.run_peer(peer, environment.server, files)
+        environment.check_table("peer.prices", made)
     except peers.MissingError as reason:
         return f"missing: {reason}"
     except (RuntimeError, psycopg.Error) as reason:
@@ -186,16 +199,16 @@ def _peer(place: Place, peer: Peer, made: tuple[int, ...]) -> tuple[int, Took] |
     return made[0], run
 
 
-def _as_csv(place: Place, files: Sequence[Path]) -> None:
+def _as_csv(environment: Environment, files: Sequence[Path]) -> None:
     """The files as one CSV beside the first; its making is not counted."""
     path = files[0].parent / f"first-{len(files)}.csv"
-    made = place.server.home.data / "peer.csv"
-    rows = " union all ".join(f"({month.query})" for month in place.months[: len(files)])
-    place.admin.execute(f"copy (select {COLUMNS} from ({rows}) as rows) to '{made}' (format csv, header)".encode())
+    made = environment.server.home.data / "peer.csv"
+    rows = " union all ".join(f"({month.query})" for month in environment.months[: len(files)])
+    environment.admin.execute(f"copy (select {COLUMNS} from ({rows}) as rows) to '{made}' (format csv, header)".encode())
     shutil.copyfile(made, path)
 
 
-def page(found: Loaded) -> Iterator[str]:
+def page(found: LoadResult) -> Iterator[str]:
     """Two tables of medians, each way with what load-warehouse takes of its time, and rows a second as bars."""
     ours = measurement.median(found.runs[OURS])
     yield f"{found.rows:,} rows in {MONTHS} monthly partitions, in order of day and symbol; medians of {len(found.runs[OURS])}."
@@ -204,7 +217,7 @@ def page(found: Loaded) -> Iterator[str]:
     yield "indexes of a leaf."
     yield "Each table is held against count and hash of the rows as they were made."
     yield ""
-    yield from measurement.table(found.runs, OURS)
+    yield from measurement.format_table(found.runs, OURS)
     yield ""
     for kind, built in found.indexes.items():
         yield f"Built again on one connection, the {kind} take {built.wall_s:.2f} s and {built.server_cpu_s:.2f} CPU s of the server."
@@ -224,14 +237,14 @@ def page(found: Loaded) -> Iterator[str]:
             rows, run = one
             faster = run.wall_s / rows / (ours.wall_s / found.rows)
             rates[peer.name] = rows / run.wall_s / 1000
-            told = f"{run.wall_s:.3g} | {rows / run.wall_s:,.0f} | {faster:.3g} times as fast"
-            figures = f"{told} | {run.cpu_s:.2f} | {run.server_cpu_s:.2f} | {run.peak_mib:.0f}"
+            text = f"{run.wall_s:.3g} | {rows / run.wall_s:,.0f} | {faster:.3g} times as fast"
+            figures = f"{text} | {run.cpu_s:.2f} | {run.server_cpu_s:.2f} | {run.peak_mib:.0f}"
             yield f"| {peer.name} | {rows:,} | {figures} |"
         yield ""
         yield "| peer | version | configuration |"
         yield "| --- | --- | --- |"
         for peer in found.peers:
-            yield f"| {peer.name} | {peers.versions(peer)} | {peer.configuration} |"
+            yield f"| {peer.name} | {peers.format_versions(peer)} | {peer.configuration} |"
         yield ""
-        yield from (f"Not run: {name}; {reason}." for name, reason in peers.ABSENT.items())
-    yield from measurement.plot("Rows loaded", "thousands a second", rates)
+        yield from (f"Not run: {name}; {reason}." for name, reason in peers.NOT_RUN.items())
+    yield from measurement.format_chart("Rows loaded", "thousands a second", rates)

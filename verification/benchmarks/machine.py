@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 
-def facts() -> str:
+def describe_machine() -> str:
     """One paragraph: processors, memory, system and versions, and how busy the machine was with other work."""
     memory_gib = psutil.virtual_memory().total / 1024**3
     versions = f"Python {platform.python_version()}, Prefect {version('prefect')}"
@@ -24,7 +24,7 @@ def facts() -> str:
 
 def _processor() -> str:
     try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or "an unnamed processor"
-    return next((line.partition(":")[2].strip() for line in told.split("\n") if line.startswith("model name")), "an unnamed processor")
+    return next((line.partition(":")[2].strip() for line in text.split("\n") if line.startswith("model name")), "an unnamed processor")

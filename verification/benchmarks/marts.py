@@ -112,10 +112,10 @@ def _ask(admin: psycopg.Connection, query: str, times: int) -> tuple[float, floa
     took: dict[str, list[float]] = {PLAIN: [], VIEW: []}
     for turn in range(times + 1):
         for rows, seconds in took.items():
-            began = time.perf_counter()
+            started = time.perf_counter()
             admin.execute(query.format(rows=rows).encode()).fetchall()
             if turn:
-                seconds.append(time.perf_counter() - began)
+                seconds.append(time.perf_counter() - started)
     return statistics.median(took[PLAIN]), statistics.median(took[VIEW])
 
 
@@ -130,9 +130,9 @@ def _transform(server: postgres.Postgres, *words: str) -> float:
         "--warehouse-password",
         server.password_reference_of(TRANSFORM),
     ]
-    began = time.perf_counter()
+    started = time.perf_counter()
     subprocess.run([*command, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})  # noqa: S603
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def page(found: Marts) -> Iterator[str]:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from orchestration.local.postgres import Postgres
 
-KIB_A_MIB = 1024
-LOOK_EVERY_S = 0.01
+KIB_PER_MIB = 1024
+SAMPLE_INTERVAL_S = 0.01
 
 
-class Took(NamedTuple):
+class Measurement(NamedTuple):
     """One run: seconds by the clock, of the client's and the server's processors, and the client's greatest memory in MiB.
 
     All of it is 0 that was not measured.
@@ -35,7 +35,7 @@ class Took(NamedTuple):
     peak_mib: float = 0.0
 
 
-Way = Callable[[], Took]
+Method = Callable[[], Measurement]
 
 
 class FailedError(RuntimeError):
@@ -46,58 +46,58 @@ class FailedError(RuntimeError):
         self.code = code
 
 
-def process(command: Sequence[str], *, server: Postgres | None = None, env: Mapping[str, str] | None = None) -> Took:
+def run_process(command: Sequence[str], *, server: Postgres | None = None, env: Mapping[str, str] | None = None) -> Measurement:
     """A program from its start to its exit, its children included. Raises FailedError unless it ends with 0."""
-    before_s, began_s = server_cpu_s(server), time.perf_counter()
+    before_s, started_s = server_cpu_s(server), time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}) as running:  # noqa: S603
-        with _watched(running.pid) as peaks:
-            said = running.stderr.read() if running.stderr else b""
+        with _record_memory(running.pid) as peaks:
+            stderr = running.stderr.read() if running.stderr else b""
             _, status, usage = os.wait4(running.pid, 0)
-        wall_s = time.perf_counter() - began_s
+        wall_s = time.perf_counter() - started_s
         running.returncode = os.waitstatus_to_exitcode(status)
     if running.returncode:
-        said_last = said.decode(errors="replace")[-500:]
-        raise FailedError(f"{command[0]} ended with {running.returncode}: {said_last}", running.returncode)
-    return Took(wall_s, usage.ru_utime + usage.ru_stime, server_cpu_s(server) - before_s, max(peaks) / KIB_A_MIB)
+        last_output = stderr.decode(errors="replace")[-500:]
+        raise FailedError(f"{command[0]} ended with {running.returncode}: {last_output}", running.returncode)
+    return Measurement(wall_s, usage.ru_utime + usage.ru_stime, server_cpu_s(server) - before_s, max(peaks) / KIB_PER_MIB)
 
 
 @contextmanager
-def _watched(pid: int) -> Iterator[list[int]]:
+def _record_memory(pid: int) -> Iterator[list[int]]:
     """The most memory in KiB that a process and its children had, time and again.
 
     Not from getrusage: what it tells of a child begins with what its parent had at the fork.
     """
     peaks = [0]
 
-    def watch(over: Event) -> None:
-        while not over.wait(LOOK_EVERY_S):
-            peaks.append(_peak_kib(pid))
+    def watch(stopping: Event) -> None:
+        while not stopping.wait(SAMPLE_INTERVAL_S):
+            peaks.append(_read_peak_kib(pid))
 
-    with meanwhile(watch):
+    with run_in_background(watch):
         yield peaks
 
 
 @contextmanager
-def meanwhile(work: Callable[[Event], None]) -> Iterator[None]:
+def run_in_background(work: Callable[[Event], None]) -> Iterator[None]:
     """Work done in a thread while the block lasts; it is given an event that tells it to end, and waited for."""
-    over = Event()
-    worker = Thread(target=work, args=[over])
+    stopping = Event()
+    worker = Thread(target=work, args=[stopping])
     worker.start()
     try:
         yield
     finally:
-        over.set()
+        stopping.set()
         worker.join()
 
 
-def _peak_kib(pid: int) -> int:
-    total, waiting = 0, [pid]
-    while waiting:
-        one = waiting.pop()
+def _read_peak_kib(pid: int) -> int:
+    total, pending = 0, [pid]
+    while pending:
+        process_id = pending.pop()
         with suppress(OSError):  # ended meanwhile
-            status = Path(f"/proc/{one}/status").read_text(encoding="utf-8")
+            status = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8")
             total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
-            waiting += map(int, Path(f"/proc/{one}/task/{one}/children").read_text(encoding="utf-8").split())
+            pending += map(int, Path(f"/proc/{process_id}/task/{process_id}/children").read_text(encoding="utf-8").split())
     return total
 
 
@@ -106,46 +106,46 @@ def server_cpu_s(server: Postgres | None) -> float:
     if server is None:
         return 0.0
     parent = psutil.Process(server.pid)
-    told = parent.cpu_times()
-    total_s = told.user + told.system + told.children_user + told.children_system
+    text = parent.cpu_times()
+    total_s = text.user + text.system + text.children_user + text.children_system
     for child in parent.children():
         with suppress(psutil.NoSuchProcess):  # ended meanwhile
             total_s += sum(child.cpu_times()[:2])
     return float(total_s)
 
 
-def in_turns(ways: Mapping[str, Way], times: int, check: Callable[[str], None] | None = None) -> dict[str, list[Took]]:
+def run_in_turns(methods: Mapping[str, Method], times: int, check: Callable[[str], None] | None = None) -> dict[str, list[Measurement]]:
     """Every way so many times, one after the other, after one turn that is not counted; `check` is given its name after each."""
-    found: dict[str, list[Took]] = {name: [] for name in ways}
+    runs_by_method: dict[str, list[Measurement]] = {name: [] for name in methods}
     for turn in range(times + 1):
-        for name, way in ways.items():
-            took = way()
+        for name, method in methods.items():
+            run = method()
             if check:
                 check(name)
             if turn:
-                found[name].append(took)
-    return found
+                runs_by_method[name].append(run)
+    return runs_by_method
 
 
-def median(runs: Sequence[Took]) -> Took:
+def median(runs: Sequence[Measurement]) -> Measurement:
     """The middle of each figure."""
-    return Took(*(statistics.median(figures) for figures in zip(*runs, strict=True)))
+    return Measurement(*(statistics.median(figures) for figures in zip(*runs, strict=True)))
 
 
-def table(found: Mapping[str, Sequence[Took]], ours: str, *, server: bool = True) -> Iterator[str]:
+def format_table(runs_by_method: Mapping[str, Sequence[Measurement]], ours: str, *, server: bool = True) -> Iterator[str]:
     """Rows of medians in Markdown, each with what `ours` takes of its time."""
-    own_s = median(found[ours]).wall_s
+    ours_s = median(runs_by_method[ours]).wall_s
     columns = ["seconds [least]", f"{ours} is", "CPU s", *(["server CPU s"] if server else []), "MiB"]
     yield f"| way | {' | '.join(columns)} |"
     yield f"| --- |{' ---: |' * len(columns)}"
-    for name, runs in found.items():
-        middle, least_s = median(runs), min(run.wall_s for run in runs)
-        cells = [f"{middle.wall_s:.3g} [{least_s:.3g}]", f"{own_s / middle.wall_s:.2g} of it", f"{middle.cpu_s:.2f}"]
-        cells += [f"{middle.server_cpu_s:.2f}"] if server else []
-        yield f"| {name} | {' | '.join(cells)} | {middle.peak_mib:.0f} |"
+    for name, runs in runs_by_method.items():
+        typical, least_s = median(runs), min(run.wall_s for run in runs)
+        cells = [f"{typical.wall_s:.3g} [{least_s:.3g}]", f"{ours_s / typical.wall_s:.2g} of it", f"{typical.cpu_s:.2f}"]
+        cells += [f"{typical.server_cpu_s:.2f}"] if server else []
+        yield f"| {name} | {' | '.join(cells)} | {typical.peak_mib:.0f} |"
 
 
-def plot(title: str, unit: str, bars: Mapping[str, float]) -> Iterator[str]:
+def format_chart(title: str, unit: str, bars: Mapping[str, float]) -> Iterator[str]:
     """A bar each, as Mermaid, which GitHub draws: the picture is text and stands in the page with its figures."""
     names = ", ".join(f'"{name}"' for name in bars)
     yield from ("", "```mermaid", "xychart-beta horizontal", f'    title "{title}"', f"    x-axis [{names}]")

@@ -31,11 +31,11 @@ figure are in [decision 0010](decisions/0010-performance-bounds.md).
 PART = re.compile(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
-def write(part: str, lines: Sequence[str]) -> str:
+def write_part(part: str, lines: Sequence[str]) -> str:
     """The part's text, which is in the page now in its place."""
-    there = dict(PART.findall(PAGE.read_text(encoding="utf-8"))) if PAGE.exists() else {}
+    parts_by_title = dict(PART.findall(PAGE.read_text(encoding="utf-8"))) if PAGE.exists() else {}
     text = "\n".join([*lines, "", f"Written by `scripts/bench {part}`.", ""])
-    there[TITLES[part]] = text
-    parts = [f"## {title}\n\n{there[title].strip()}\n" for title in TITLES.values() if title in there]
+    parts_by_title[TITLES[part]] = text
+    parts = [f"## {title}\n\n{parts_by_title[title].strip()}\n" for title in TITLES.values() if title in parts_by_title]
     PAGE.write_text("\n".join([HEAD, *parts]), encoding="utf-8")
     return text

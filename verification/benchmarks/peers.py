@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestration.local.postgres import Postgres
-    from verification.benchmarks.measurement import Took
+    from verification.benchmarks.measurement import Measurement
 
 ENVIRONMENTS = REPOSITORY / ".bench"
 PROGRAMS = Path(__file__).with_name("competitors.py")
-INSTALL_WITHIN_S, LOAD_WITHIN_S = 600, 300
+INSTALL_TIMEOUT_S, LOAD_TIMEOUT_S = 600, 300
 TIMED_OUT = 124  # what `timeout` ends with where it had to end the program
 
 
@@ -71,13 +71,13 @@ PEERS = (
 )
 
 
-ABSENT = {
+NOT_RUN = {
     "ingestr": "up to 0.13 it waits for hosts of its maker at every start, later ones download their program from GitHub when first run",
     "Airbyte": "needs a cluster and images from a registry",
 }
 
 
-def python(packages: Sequence[str]) -> Path:
+def create_environment(packages: Sequence[str]) -> Path:
     """The interpreter of an environment that has the packages. Raises MissingError when they cannot be installed."""
     home = ENVIRONMENTS / packages[0].partition("==")[0].partition("[")[0]
     interpreter, ready = home / "bin" / "python", home / "ready"
@@ -86,26 +86,26 @@ def python(packages: Sequence[str]) -> Path:
         return interpreter
     shutil.rmtree(home, ignore_errors=True)
     uv = shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
-    _installed([uv, "venv", "--quiet", "--python", "3.11", str(home)])
-    _installed([uv, "pip", "install", "--no-config", "--quiet", "--compile-bytecode", "--python", str(interpreter), *packages])
+    _run_installer([uv, "venv", "--quiet", "--python", "3.11", str(home)])
+    _run_installer([uv, "pip", "install", "--no-config", "--quiet", "--compile-bytecode", "--python", str(interpreter), *packages])
     ready.write_text(wanted, encoding="utf-8")
     return interpreter
 
 
-def _installed(command: Sequence[str]) -> None:
+def _run_installer(command: Sequence[str]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_WITHIN_S)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_TIMEOUT_S)  # noqa: S603
     except FileNotFoundError as error:
         raise MissingError(f"cannot be installed: there is no {error.filename}") from None
     except subprocess.TimeoutExpired:
-        raise MissingError(f"not installed within {INSTALL_WITHIN_S} s") from None
+        raise MissingError(f"not installed within {INSTALL_TIMEOUT_S} s") from None
     if done.returncode:
-        raise MissingError(f"cannot be installed: {_last_words(done.stderr)}")
+        raise MissingError(f"cannot be installed: {_last_line(done.stderr)}")
 
 
-def load(peer: Peer, server: Postgres, files: Sequence[Path]) -> Took:
+def run_peer(peer: Peer, server: Postgres, files: Sequence[Path]) -> Measurement:
     """Load Parquet files into the table peer.prices. Raises MissingError when the peer cannot be installed, or fails."""
-    interpreter = python(peer.packages)
+    interpreter = create_environment(peer.packages)
     env = {
         "PEER_URL": server.url.replace("@", f":{server.password}@"),  # read by the program, never on a command line or page
         "PATH": f"{interpreter.parent}{os.pathsep}{os.environ['PATH']}",
@@ -114,18 +114,18 @@ def load(peer: Peer, server: Postgres, files: Sequence[Path]) -> Took:
         "SLING_DISABLE_TELEMETRY": "TRUE",
     }
     try:
-        limited = ["timeout", "--kill-after=5", str(LOAD_WITHIN_S)]
-        return measurement.process([*limited, str(interpreter), str(PROGRAMS), peer.program, *map(str, files)], server=server, env=env)
+        limited = ["timeout", "--kill-after=5", str(LOAD_TIMEOUT_S)]
+        return measurement.run_process([*limited, str(interpreter), str(PROGRAMS), peer.program, *map(str, files)], server=server, env=env)
     except measurement.FailedError as error:
         if error.code == TIMED_OUT:
-            raise MissingError(f"not done within {LOAD_WITHIN_S} s") from None
-        raise MissingError(f"failed: {_last_words(str(error).replace(server.password, '***'))}") from None
+            raise MissingError(f"not done within {LOAD_TIMEOUT_S} s") from None
+        raise MissingError(f"failed: {_last_line(str(error).replace(server.password, '***'))}") from None
 
 
-def versions(peer: Peer) -> str:
+def format_versions(peer: Peer) -> str:
     """Its packages with their versions, all of which are pinned."""
     return ", ".join(f"{name.partition('[')[0]} {version}" for name, _, version in (package.partition("==") for package in peer.packages))
 
 
-def _last_words(text: str) -> str:
+def _last_line(text: str) -> str:
     return " ".join(next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing").split())[:160]

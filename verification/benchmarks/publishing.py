@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orchestration.local.postgres import Postgres
-    from verification.benchmarks.measurement import Took
+    from verification.benchmarks.measurement import Measurement
 
 OURS, WHOLE, PART = "publish-marts, its Parquet", "publish-marts run: Parquet, CSV, JSON, site", "its Parquet, of a quarter of the rows"
 ORDERED, UNORDERED = "COPY BINARY out, in the mart's order", "COPY BINARY out, in any order"
@@ -67,15 +67,15 @@ from pg_attribute where attrelid = 'marts.{MART}'::regclass and attnum > 0
 HASH = "select count(*), sum(hashtextextended(t::text, 0)) from (select {columns} from {relation} as rows) as t"
 
 
-class Published(NamedTuple):
+class PublishResult(NamedTuple):
     """Every run of every way to get so many rows out; why pandas is missing if it is."""
 
     rows: int
-    runs: dict[str, list[Took]]
+    runs: dict[str, list[Measurement]]
     missing: str
 
 
-class Place(NamedTuple):
+class Environment(NamedTuple):
     """Where it is measured."""
 
     server: Postgres
@@ -93,10 +93,10 @@ class Place(NamedTuple):
         """What the last way wrote, if it writes."""
         return self.home / "rows.parquet"
 
-    def run(self, way: str, rows: int, *words: str, python: Path | str = sys.executable) -> Took:
-        """A way of wipe_table.py, from its process's start to its exit."""
-        program = [str(python), str(Path(__file__).with_name("wipe_table.py")), way, str(rows), *words]
-        return measurement.process(program, server=self.server, env={"BENCH_URL": self.url})
+    def run(self, method: str, rows: int, *words: str, python: Path | str = sys.executable) -> Measurement:
+        """A way of export_runner.py, from its process's start to its exit."""
+        program = [str(python), str(Path(__file__).with_name("export_runner.py")), method, str(rows), *words]
+        return measurement.run_process(program, server=self.server, env={"BENCH_URL": self.url})
 
     def hash(self, relation: str) -> tuple[int, ...]:
         """Count and hash of its rows, whatever their order."""
@@ -104,7 +104,7 @@ class Place(NamedTuple):
         return self.admin.execute(HASH.format(columns=columns, relation=relation).encode()).fetchone() or ()
 
 
-def measure(rows: int, times: int) -> Published:
+def measure(rows: int, times: int) -> PublishResult:
     """Every run of every way, in turns after one that is not counted. Raises RuntimeError when a file has not the server's rows."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -116,64 +116,75 @@ def measure(rows: int, times: int) -> Published:
             admin.execute(MADE.format(tickers=TICKERS, days=rows // TICKERS).encode())
             for table in (MART, QUARTER):
                 admin.execute(f"vacuum analyze marts.{table}".encode())
-            return _measured(Place(server, admin, home, rows // TICKERS * TICKERS), times)
+            return _measured(Environment(server, admin, home, rows // TICKERS * TICKERS), times)
 
 
-def _measured(place: Place, times: int) -> Published:
+def _measured(environment: Environment, times: int) -> PublishResult:
     ordered = f"select * from marts.{MART} order by {ORDER}"
-    some = f"{ordered} limit {place.rows // SMALLER[READ]}"
-    expected = {name: place.hash(f"marts.{MART}") for name in (OURS, WHOLE)}
-    expected |= {PART: place.hash(f"marts.{QUARTER}"), WRITTEN: place.hash(f"({some})")}
-    path = str(place.parquet)
-    ways: dict[str, Callable[[], Took]] = {
-        ORDERED: lambda: _copied(place, ordered),
-        UNORDERED: lambda: _copied(place, f"select * from marts.{MART}"),
-        OURS: lambda: place.run("ours", place.rows, MART, path),
-        PART: lambda: place.run("ours", place.rows // SMALLER[PART], QUARTER, path),
-        WHOLE: lambda: _whole(place),
+    some = f"{ordered} limit {environment.rows // SMALLER[READ]}"
+    expected = {name: environment.hash(f"marts.{MART}") for name in (OURS, WHOLE)}
+    expected |= {PART: environment.hash(f"marts.{QUARTER}"), WRITTEN: environment.hash(f"({some})")}
+    path = str(environment.parquet)
+    methods: dict[str, Callable[[], Measurement]] = {
+        ORDERED: lambda: _copied(environment, ordered),
+        UNORDERED: lambda: _copied(environment, f"select * from marts.{MART}"),
+        OURS: lambda: environment.run("ours", environment.rows, MART, path),
+        PART: lambda: environment.run("ours", environment.rows // SMALLER[PART], QUARTER, path),
+        WHOLE: lambda: _whole(environment),
     }
     missing = ""
     try:
-        python = peers.python(peers.PANDAS)
-        ways[READ] = lambda: place.run("pandas", place.rows // SMALLER[READ], some, python=python)
-        ways[WRITTEN] = lambda: place.run("pandas", place.rows // SMALLER[WRITTEN], some, path, python=python)
+        python = peers.create_environment(peers.PANDAS)
+        methods[READ] = lambda: environment.run("pandas", environment.rows // SMALLER[READ], some, python=python)
+        methods[WRITTEN] = lambda: environment.run("pandas", environment.rows // SMALLER[WRITTEN], some, path, python=python)
     except peers.MissingError as reason:
         missing = str(reason)
 
     def check(name: str) -> None:
-        if name in expected and (found := _held(place)) != expected[name]:
+        if name in expected and (found := _held(environment)) != expected[name]:
             raise RuntimeError(f"the file of {name} holds {found}, expected {expected[name]}")
 
-    return Published(place.rows, measurement.in_turns(ways, times, check), missing)
+    return PublishResult(environment.rows, measurement.run_in_turns(methods, times, check), missing)
 
 
-def _copied(place: Place, query: str) -> Took:
+def _copied(environment: Environment, query: str) -> Measurement:
     """A copy by psql that goes nowhere."""
-    words = [str(place.server.home.binaries / "psql"), "--quiet", "--command", f"\\copy ({query}) to '/dev/null' (format binary)"]
-    return measurement.process([*words, place.server.url], server=place.server, env={"PGPASSWORD": place.server.password})
+    words = [str(environment.server.home.binaries / "psql"), "--quiet", "--command", f"\\copy ({query}) to '/dev/null' (format binary)"]
+    return measurement.run_process(
+        [*words, environment.server.url], server=environment.server, env={"PGPASSWORD": environment.server.password}
+    )
 
 
-def _whole(place: Place) -> Took:
+def _whole(environment: Environment) -> Measurement:
     """The job with a new site, from its process's start to its exit; leaves the site's Parquet file as any other way does."""
-    site = place.home / "site"
+    site = environment.home / "site"
     shutil.rmtree(site, ignore_errors=True)
-    words = ["--warehouse", place.server.url, "--warehouse-password", place.server.password_reference, "--site", str(site), "--marts", MART]
-    found = measurement.process([sys.executable, "-m", "publish_marts", "run", *words], server=place.server)
+    words = [
+        "--warehouse",
+        environment.server.url,
+        "--warehouse-password",
+        environment.server.password_reference,
+        "--site",
+        str(site),
+        "--marts",
+        MART,
+    ]
+    found = measurement.run_process([sys.executable, "-m", "publish_marts", "run", *words], server=environment.server)
     version = json.loads((site / "latest.json").read_text(encoding="utf-8"))["version"]
-    shutil.copyfile(site / "v" / version / "marts" / f"{MART}.parquet", place.parquet)
+    shutil.copyfile(site / "v" / version / "marts" / f"{MART}.parquet", environment.parquet)
     return found
 
 
-def _held(place: Place) -> tuple[int, ...]:
+def _held(environment: Environment) -> tuple[int, ...]:
     """Count and hash of the rows of the file that was written last, as the server has them when it is given them back."""
-    with dbapi.connect(place.url) as connection, connection.cursor() as cursor:
-        cursor.adbc_ingest("checked", read_parquet(place.parquet, batch_size=8192), mode="replace")
+    with dbapi.connect(environment.url) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("checked", read_parquet(environment.parquet, batch_size=8192), mode="replace")
         connection.commit()
-    place.parquet.unlink()
-    return place.hash("checked")
+    environment.parquet.unlink()
+    return environment.hash("checked")
 
 
-def page(found: Published) -> Iterator[str]:
+def page(found: PublishResult) -> Iterator[str]:
     """A table of medians, and rows a second as bars."""
     times = len(found.runs[OURS])
     sizes = {name: found.rows // SMALLER.get(name, 1) for name in found.runs}
@@ -183,7 +194,7 @@ def page(found: Published) -> Iterator[str]:
     yield r"COPY is psql's `\copy` to /dev/null. Each Parquet file was given back to the server and held against count and hash of the"
     yield "mart's own rows."
     yield ""
-    yield from measurement.table({name: runs for name, runs in found.runs.items() if name not in SMALLER}, OURS)
+    yield from measurement.format_table({name: runs for name, runs in found.runs.items() if name not in SMALLER}, OURS)
     yield ""
     yield "| way | rows | seconds | our Parquet is, by the row | CPU s | MiB |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
@@ -195,4 +206,4 @@ def page(found: Published) -> Iterator[str]:
     if found.missing:
         yield from ("", f"pandas is missing: {found.missing}.")
     rates = {name: sizes[name] / measurement.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
-    yield from measurement.plot("Rows published", "thousands a second", rates)
+    yield from measurement.format_chart("Rows published", "thousands a second", rates)

@@ -15,8 +15,8 @@ import psycopg
 from orchestration.local import postgres
 from verification.benchmarks import measurement
 from verification.benchmarks.load import INDEXES
-from verification.benchmarks.measurement import Took
-from verification.benchmarks.samples import COLUMNS, DATASET, Days, committing
+from verification.benchmarks.measurement import Measurement
+from verification.benchmarks.samples import COLUMNS, DATASET, Days, open_committer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,33 +34,33 @@ CURRENT = "raw.prices where known_to = 'infinity'"
 READ = "select count(*) from raw.prices where date = '2020-01-07' and symbol = 'S000042'"
 
 
-class Replaced(NamedTuple):
+class ReplaceResult(NamedTuple):
     """One way to replace a million rows: its runs, the WAL they wrote and the longest that a reader waited."""
 
-    runs: list[Took]
+    runs: list[Measurement]
     wal_mb: list[float]
     waited_ms: list[float]
 
 
-class Reloaded(NamedTuple):
+class ReloadResult(NamedTuple):
     """What was measured."""
 
-    days: dict[str, list[Took]]
-    replaced: dict[str, Replaced]
-    at_once: dict[int, list[Took]]
+    days: dict[str, list[Measurement]]
+    replaced: dict[str, ReplaceResult]
+    at_once: dict[int, list[Measurement]]
 
 
-class Place(NamedTuple):
+class Environment(NamedTuple):
     """Where it is measured."""
 
     server: Postgres
     admin: psycopg.Connection[Any]
     lake: Path
 
-    def load(self, *words: str) -> Took:
+    def load(self, *words: str) -> Measurement:
         """Run the job, from its process's start to its exit."""
         where = ["--lake", str(self.lake), "--warehouse", self.server.url, "--warehouse-password", self.server.password_reference]
-        return measurement.process([sys.executable, "-m", "load_warehouse", "run", *where, *words], server=self.server)
+        return measurement.run_process([sys.executable, "-m", "load_warehouse", "run", *where, *words], server=self.server)
 
     def empty(self) -> None:
         """Nothing is loaded any more."""
@@ -79,18 +79,18 @@ class Place(NamedTuple):
         return self.admin.execute(HASH.format(source).encode()).fetchone()
 
 
-def measure(days: int, times: int) -> Reloaded:
+def measure(days: int, times: int) -> ReloadResult:
     """All of it, on servers and lakes of its own. Raises RuntimeError when a table is not what it should be."""
-    with place() as one:
+    with environment() as one:
         daily = dict(_days(one, days, times))
-    with place() as one:
-        replaced = {name: _replaced(one, way, times) for name, way in _WAYS.items()}
-    with place() as one:
-        return Reloaded(daily, replaced, _at_once(one, times))
+    with environment() as one:
+        replaced = {name: _replaced(one, method, times) for name, method in _WAYS.items()}
+    with environment() as one:
+        return ReloadResult(daily, replaced, _at_once(one, times))
 
 
 @contextmanager
-def place() -> Iterator[Place]:
+def environment() -> Iterator[Environment]:
     """A server and a lake of their own, gone afterwards."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -99,39 +99,39 @@ def place() -> Iterator[Place]:
             postgres.run_server(home / "postgres") as server,
             psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
         ):
-            yield Place(server, admin, home / "lake")
+            yield Environment(server, admin, home / "lake")
 
 
-def _days(place: Place, days: int, times: int) -> Iterator[tuple[str, list[Took]]]:
+def _days(environment: Environment, days: int, times: int) -> Iterator[tuple[str, list[Measurement]]]:
     symbols, version = 4000, 0
-    with committing(place.server, str(place.lake)) as commit:
+    with open_committer(environment.server, str(environment.lake)) as commit:
         for number in range(days):
             day = (FIRST + timedelta(days=number)).isoformat()
             commit(f"date={day}", Days(day, 1, symbols))
-        yield f"{days:,} new days", [place.load()]
-        yield "nothing new", [place.load() for _ in range(times)]
-        yield "nothing new, one day asked for", [place.load("--partition", CHANGED) for _ in range(times)]
+        yield f"{days:,} new days", [environment.load()]
+        yield "nothing new", [environment.load() for _ in range(times)]
+        yield "nothing new, one day asked for", [environment.load("--partition", CHANGED) for _ in range(times)]
         for name, words in (("one day changed", []), ("one day changed, asked for", ["--partition", CHANGED])):
             runs = []
             for _ in range(times):
                 version += 1
                 commit(CHANGED, Days(CHANGED.removeprefix("date="), 1, symbols, version))
-                runs.append(place.load(*words))
+                runs.append(environment.load(*words))
             yield name, runs
-    place.must(
+    environment.must(
         f"select count(*), count(*) filter (where known_to = 'infinity') from raw.{DATASET}", (symbols * (days + version), symbols * days)
     )
 
 
-def _replaced(place: Place, way: Callable[[Place], Callable[[], Took]], times: int) -> Replaced:
-    found = Replaced([], [], [])
+def _replaced(environment: Environment, method: Callable[[Environment], Callable[[], Measurement]], times: int) -> ReplaceResult:
+    found = ReplaceResult([], [], [])
     for turn in range(times + 1):
-        run = way(place)
-        place.admin.execute(b"checkpoint")
-        with _reading(place.server) as waits:
-            before = place.admin.execute(b"select pg_current_wal_lsn()::text").fetchone()
+        run = method(environment)
+        environment.admin.execute(b"checkpoint")
+        with _reading(environment.server) as waits:
+            before = environment.admin.execute(b"select pg_current_wal_lsn()::text").fetchone()
             one = run()
-        wrote = place.admin.execute(b"select pg_wal_lsn_diff(pg_current_wal_lsn(), %s) / 1e6", before).fetchone()
+        wrote = environment.admin.execute(b"select pg_wal_lsn_diff(pg_current_wal_lsn(), %s) / 1e6", before).fetchone()
         if turn:
             found.runs.append(one)
             found.wal_mb.append(float(wrote[0]) if wrote else 0.0)
@@ -147,63 +147,63 @@ def _reading(server: Postgres) -> Iterator[list[float]]:
     def read(over: Event) -> None:
         with psycopg.connect(server.url, password=server.password, autocommit=True) as reader:
             while not over.is_set():
-                began_s = time.perf_counter()
+                started_s = time.perf_counter()
                 reader.execute(READ.encode())
-                waits.append(time.perf_counter() - began_s)
+                waits.append(time.perf_counter() - started_s)
                 time.sleep(0.002)
 
-    with measurement.meanwhile(read):
+    with measurement.run_in_background(read):
         yield waits
 
 
-def _first_version(place: Place) -> None:
-    place.empty()
-    with committing(place.server, str(place.lake)) as commit:
+def _first_version(environment: Environment) -> None:
+    environment.empty()
+    with open_committer(environment.server, str(environment.lake)) as commit:
         commit(ONE, MONTH)
-    place.load()
+    environment.load()
 
 
-def _restated(every: int) -> Callable[[Place], Callable[[], Took]]:
-    def way(place: Place) -> Callable[[], Took]:
-        place = place._replace(lake=place.lake.parent / f"lake-{time.monotonic_ns()}")  # a history of its own
-        _first_version(place)
-        with committing(place.server, str(place.lake)) as commit:
+def _restated(every: int) -> Callable[[Environment], Callable[[], Measurement]]:
+    def method(environment: Environment) -> Callable[[], Measurement]:
+        environment = environment._replace(lake=environment.lake.parent / f"lake-{time.monotonic_ns()}")  # a history of its own
+        _first_version(environment)
+        with open_committer(environment.server, str(environment.lake)) as commit:
             commit(ONE, MONTH._replace(version=1, every=every))
 
-        def run() -> Took:
-            one = place.load()
-            wanted = place.hash(f"({MONTH._replace(version=1, every=every).query}) as made")
-            if place.hash(CURRENT) != wanted:
+        def run() -> Measurement:
+            one = environment.load()
+            wanted = environment.hash(f"({MONTH._replace(version=1, every=every).query}) as made")
+            if environment.hash(CURRENT) != wanted:
                 raise RuntimeError(f"{CURRENT} holds other rows than were made")
             return one
 
         return run
 
-    return way
+    return method
 
 
-def _copied(place: Place) -> Callable[[], Took]:
+def _copied(environment: Environment) -> Callable[[], Measurement]:
     """The same rows deleted and copied in one transaction, in a table with the same columns and indexes."""
-    place = place._replace(lake=place.lake.parent / f"lake-{time.monotonic_ns()}")
-    _first_version(place)
-    prepared = place.server.home.data / "month.copy"
-    keys = [str(row[0]) for row in place.admin.execute(INDEXES.encode()).fetchall()]
+    environment = environment._replace(lake=environment.lake.parent / f"lake-{time.monotonic_ns()}")
+    _first_version(environment)
+    prepared = environment.server.home.data / "month.copy"
+    keys = [str(row[0]) for row in environment.admin.execute(INDEXES.encode()).fetchall()]
     for statement in (
         "create table bench (like raw.prices including defaults)",
         "insert into bench select * from raw.prices",
         f"copy bench to '{prepared}' (format binary)",
         *keys,
     ):
-        place.admin.execute(statement.encode())
-    before = place.hash("bench")
+        environment.admin.execute(statement.encode())
+    before = environment.hash("bench")
 
-    def run() -> Took:
-        cpu_s, began_s = measurement.server_cpu_s(place.server), time.perf_counter()
-        with place.admin.transaction():
-            place.admin.execute(b"delete from bench")
-            place.admin.execute(f"copy bench from '{prepared}' (format binary)".encode())
-        one = Took(time.perf_counter() - began_s, server_cpu_s=measurement.server_cpu_s(place.server) - cpu_s)
-        if place.hash("bench") != before:
+    def run() -> Measurement:
+        cpu_s, started_s = measurement.server_cpu_s(environment.server), time.perf_counter()
+        with environment.admin.transaction():
+            environment.admin.execute(b"delete from bench")
+            environment.admin.execute(f"copy bench from '{prepared}' (format binary)".encode())
+        one = Measurement(time.perf_counter() - started_s, server_cpu_s=measurement.server_cpu_s(environment.server) - cpu_s)
+        if environment.hash("bench") != before:
             raise RuntimeError("bench holds other rows than were copied")
         return one
 
@@ -213,25 +213,25 @@ def _copied(place: Place) -> Callable[[], Took]:
 _WAYS = {COPIED: _copied, FEW: _restated(100), ALL: _restated(1)}
 
 
-def _at_once(place: Place, times: int) -> dict[int, list[Took]]:
+def _at_once(environment: Environment, times: int) -> dict[int, list[Measurement]]:
     """Eight new partitions of a quarter of a million rows, by how many are loaded at once."""
-    with committing(place.server, str(place.lake)) as commit:
+    with open_committer(environment.server, str(environment.lake)) as commit:
         for number in range(1, 9):
             commit(f"month=2020-{number:02}", Days(f"2020-{number:02}-01", 20, 12_500))
 
-    def way(workers: int) -> Callable[[], Took]:
-        def run() -> Took:
-            place.empty()
-            return place.load("--workers", str(workers))
+    def method(workers: int) -> Callable[[], Measurement]:
+        def run() -> Measurement:
+            environment.empty()
+            return environment.load("--workers", str(workers))
 
         return run
 
-    found = measurement.in_turns({str(workers): way(workers) for workers in (1, 2, 4, 8)}, times)
-    place.must(f"select count(*), count(distinct _load_id) from raw.{DATASET}", (2_000_000, 8))
+    found = measurement.run_in_turns({str(workers): method(workers) for workers in (1, 2, 4, 8)}, times)
+    environment.must(f"select count(*), count(distinct _load_id) from raw.{DATASET}", (2_000_000, 8))
     return {int(workers): runs for workers, runs in found.items()}
 
 
-def page(found: Reloaded) -> Iterator[str]:
+def page(found: ReloadResult) -> Iterator[str]:
     """Three tables."""
     yield "Days of 4,000 rows, a lake partition each, a month a leaf; the whole job from its process's start to its exit."
     yield ""

@@ -53,7 +53,7 @@ class Days(NamedTuple):
 
 
 @contextmanager
-def committing(server: Postgres, lake: str) -> Iterator[Callable[[str, Days], None]]:
+def open_committer(server: Postgres, lake: str) -> Iterator[Callable[[str, Days], None]]:
     """What commits days as a partition of a lake."""
     writer = {"job": "bench", "version": "0"}
     with dbapi.connect(server.url.replace("@", f":{server.password}@")) as connection, connection.cursor() as cursor:

@@ -26,7 +26,7 @@ from images import docker_cli
 from jobs.catalogue import catalogue
 from orchestration.local import postgres
 from verification.benchmarks import measurement
-from verification.benchmarks.measurement import Took
+from verification.benchmarks.measurement import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,21 +58,21 @@ class Imports(NamedTuple):
     packages: Counter[str]
 
 
-class Started(NamedTuple):
+class StartResult(NamedTuple):
     """Every run of everything that was started; `in_images` is empty without a Docker engine."""
 
     days: int
     rows: int
-    described: dict[str, list[Took]]
-    in_images: dict[str, list[Took]]
+    described: dict[str, list[Measurement]]
+    in_images: dict[str, list[Measurement]]
     imported: dict[str, dict[str, Imports]]  # by verb and job
-    loaded: dict[str, list[Took]]
+    loaded: dict[str, list[Measurement]]
 
 
-def measure(days: int, rows: int, times: int) -> Started:
+def measure(days: int, rows: int, times: int) -> StartResult:
     """All of it, in turns after one that is not counted. Raises RuntimeError when a job does not end or load as it should."""
     specs = catalogue()
-    described = measurement.in_turns({NOTHING: _python("pass"), "import click": _python("import click"), **_describes(specs)}, times)
+    described = measurement.run_in_turns({NOTHING: _python("pass"), "import click": _python("import click"), **_describes(specs)}, times)
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
@@ -82,23 +82,23 @@ def measure(days: int, rows: int, times: int) -> Started:
         }
         with postgres.run_server(home / "postgres") as server:
             loaded = _loaded(server, home / "lake", days, rows, times)
-    return Started(days, rows, described, _in_images(specs, times), imported, loaded)
+    return StartResult(days, rows, described, _in_images(specs, times), imported, loaded)
 
 
-def _python(code: str) -> Callable[[], Took]:
-    return lambda: measurement.process([sys.executable, "-c", code], env=COMPILED)
+def _python(code: str) -> Callable[[], Measurement]:
+    return lambda: measurement.run_process([sys.executable, "-c", code], env=COMPILED)
 
 
-def _describes(specs: tuple[JobSpec, ...]) -> dict[str, Callable[[], Took]]:
+def _describes(specs: tuple[JobSpec, ...]) -> dict[str, Callable[[], Measurement]]:
     """The installed commands, as a person calls them."""
 
-    def way(command: Path) -> Callable[[], Took]:
-        return lambda: measurement.process([str(command), "describe"], env=COMPILED)
+    def method(command: Path) -> Callable[[], Measurement]:
+        return lambda: measurement.run_process([str(command), "describe"], env=COMPILED)
 
-    return {spec.name: way(Path(sys.executable).with_name(spec.name)) for spec in specs}
+    return {spec.name: method(Path(sys.executable).with_name(spec.name)) for spec in specs}
 
 
-def _in_images(specs: tuple[JobSpec, ...], times: int) -> dict[str, list[Took]]:
+def _in_images(specs: tuple[JobSpec, ...], times: int) -> dict[str, list[Measurement]]:
     """`describe` inside each job's container, without what starting the container takes; nothing where no engine answers."""
     found = {}
     with suppress(docker_cli.EngineError):
@@ -106,8 +106,8 @@ def _in_images(specs: tuple[JobSpec, ...], times: int) -> dict[str, list[Took]]:
         for spec in specs:
             image = docker_cli.build(spec, docker_cli.Surroundings.of(os.environ))
             code = IN_IMAGE.replace("{times}", str(times))
-            told = json.loads(docker_cli.docker("run", "--rm", "--entrypoint", "/app/bin/python", image, "-c", code))
-            found[spec.name] = [Took(*one) for one in told]
+            text = json.loads(docker_cli.docker("run", "--rm", "--entrypoint", "/app/bin/python", image, "-c", code))
+            found[spec.name] = [Measurement(*one) for one in text]
     return found
 
 
@@ -150,7 +150,7 @@ def _profile(command: list[str]) -> Imports:
     return Imports(len(modules), packages)
 
 
-def _loaded(server: Postgres, home: Path, days: int, rows: int, times: int) -> dict[str, list[Took]]:
+def _loaded(server: Postgres, home: Path, days: int, rows: int, times: int) -> dict[str, list[Measurement]]:
     """load-warehouse where next to nothing is new, beside what it cannot do without."""
     lakes, prices = {"months": home / "months", "days": home / "days"}, count(1)
     for n in range(PARTITIONS):
@@ -159,16 +159,16 @@ def _loaded(server: Postgres, home: Path, days: int, rows: int, times: int) -> d
         _commit(lakes["days"], "days", FIRST_DAY + timedelta(n), rows, 0)
     changed = FIRST_DAY + timedelta(days // 2)
 
-    def load(lake: Path, *words: str) -> Took:
+    def load(lake: Path, *words: str) -> Measurement:
         warehouse = ["--warehouse", server.url, "--warehouse-password", server.password_reference]
         command = [str(Path(sys.executable).with_name("load-warehouse")), "run", "--lake", str(lake), *warehouse, *words]
-        return measurement.process(command, server=server, env=COMPILED)
+        return measurement.run_process(command, server=server, env=COMPILED)
 
-    def change(*words: str) -> Took:
+    def change(*words: str) -> Measurement:
         _commit(lakes["days"], "days", changed, rows, next(prices))
         return load(lakes["days"], *words)
 
-    ways: dict[str, Callable[[], Took]] = {
+    methods: dict[str, Callable[[], Measurement]] = {
         NOTHING: _python("pass"),
         CONNECT: _python(f"import psycopg; psycopg.connect({server.url!r}, password={server.password!r}).close()"),
         f"nothing new in {PARTITIONS} partitions": lambda: load(lakes["months"]),
@@ -185,7 +185,7 @@ def _loaded(server: Postgres, home: Path, days: int, rows: int, times: int) -> d
             if name in (NAMED, AMONG):
                 _holds(connection, days, rows, next(versions))
 
-        return measurement.in_turns(ways, times, check)
+        return measurement.run_in_turns(methods, times, check)
 
 
 def _holds(connection: psycopg.Connection[Any], days: int, rows: int, price: int) -> None:
@@ -215,7 +215,7 @@ def _commit(lake: Path, dataset: str, day: date, rows: int, price: int) -> None:
     Lake(str(lake)).commit(dataset, _partition(day), draft)
 
 
-def page(found: Started) -> Iterator[str]:
+def page(found: StartResult) -> Iterator[str]:
     """Tables of medians: describe, imports, runs with little to do."""
     yield "`describe` of each job, from its process's start to its exit, with compiled bytecode."
     yield ""
@@ -232,13 +232,13 @@ def page(found: Started) -> Iterator[str]:
     yield "load-warehouse, from its process's start to its exit."
     yield f"A changed day has {found.rows:,} rows, each of them changed, and is one of {found.days:,}."
     yield ""
-    yield from measurement.table(found.loaded, AMONG)
-    yield from measurement.plot(
+    yield from measurement.format_table(found.loaded, AMONG)
+    yield from measurement.format_chart(
         "describe", "milliseconds", {name: measurement.median(runs).wall_s * 1000 for name, runs in found.described.items()}
     )
 
 
-def _milliseconds(described: Mapping[str, list[Took]], in_images: Mapping[str, list[Took]]) -> Iterator[str]:
+def _milliseconds(described: Mapping[str, list[Measurement]], in_images: Mapping[str, list[Measurement]]) -> Iterator[str]:
     yield f"| describe | ms [least] | CPU ms |{' in its image, ms [least] | CPU ms |' if in_images else ''}"
     yield f"| --- | ---: | ---: |{' ---: | ---: |' if in_images else ''}"
     for name, runs in described.items():
@@ -246,6 +246,6 @@ def _milliseconds(described: Mapping[str, list[Took]], in_images: Mapping[str, l
         yield f"| {name} |{_cells(runs)}{inside}"
 
 
-def _cells(runs: list[Took]) -> str:
+def _cells(runs: list[Measurement]) -> str:
     middle, least_s = measurement.median(runs), min(run.wall_s for run in runs)
     return f" {middle.wall_s * 1000:.0f} [{least_s * 1000:.0f}] | {middle.cpu_s * 1000:.0f} |"

@@ -94,19 +94,19 @@ def _build(server: postgres.Postgres, admin: psycopg.Connection, project: str | 
     admin.execute("delete from ops.transforms")
     command = [sys.executable, "-m", "transform_warehouse", "run", "--warehouse", server.url]
     command += ["--warehouse-password", server.password_reference, *(["--project", project] if project else [])]
-    began = time.perf_counter()
+    started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def _ask(admin: psycopg.Connection, query: str, rows: str, times: int) -> float:
     """Median seconds, after one run that is not counted."""
     seconds = []
     for turn in range(times + 1):
-        began = time.perf_counter()
+        started = time.perf_counter()
         admin.execute(query.format(rows=rows).encode()).fetchall()
         if turn:
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
 
 

@@ -35,7 +35,7 @@ def main(names: tuple[str, ...], *, less: bool, seeds: int | None, seed: int) ->
             for violation in row.violations:
                 click.echo(f"        {violation}")
             if not less:
-                page.write(name, row, seed, machine.facts())
+                page.write(name, row, seed, machine.describe_machine())
     sys.exit(1 if failed else 0)
 
 

@@ -17,9 +17,9 @@ from arro3.io import read_parquet, write_parquet
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from jobkit import contract as contracts
-from jobkit.errors import JobError
 from jobkit import requests
 from jobkit.contract import load_packaged
+from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER

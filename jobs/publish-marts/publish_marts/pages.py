@@ -29,9 +29,9 @@ SAMPLE_ROWS = 20
 _FILE_FORMATS = ("parquet", "csv", "json")
 _SIZE_HEADERS = ("Rows", "Parquet", "CSV", "JSON")
 _GRAIN_HEADER = "One row per"
-_WITHDRAWN_NOTE = "These marts were removed from this version, together with the charts and figures drawn from them."
+_WITHDRAWN_NOTE = "These tables were removed from this version, together with the charts and figures drawn from them."
 _FILES_NOTE = (
-    "Each mart as three files with the same rows: Parquet, CSV and JSON. A validity without an end is written as 9999-12-31. In CSV, an "
+    "Each table as three files with the same rows: Parquet, CSV and JSON. A validity without an end is written as 9999-12-31. In CSV, an "
     "empty cell is a null, and a text that a spreadsheet would run as a formula starts with an apostrophe. "
     "SHA256SUMS and catalogue.json list the checksums."
 )
@@ -70,7 +70,7 @@ def _publication_sections(version: VersionInfo, exported: Sequence[ExportedMart]
         name, rows = _mart_link(mart.name), html_tables.format_count(exported_mart.rows)
         change_rows.append([name, rows, *_format_changes(version.changes[mart.name])])
         file_rows.append([name, rows, *_exported_file_links(exported_mart), html_tables.extract_grain(mart.description)])
-    changes_table = Table("Rows changed since the previous publication", build_headers("Mart", *counts, numbers=counts), change_rows)
+    changes_table = Table("Rows changed since the previous publication", build_headers("Table", *counts, numbers=counts), change_rows)
     return [
         Section("changes", "Changes", lead, tables=(changes_table,)),
         Section("files", "Files", _FILES_NOTE, tables=(_files_table(file_rows),)),
@@ -91,7 +91,7 @@ def render_withdrawn_page(catalogue: Mapping[str, Any], *, docs: bool) -> bytes:
         ]
         for name, mart in catalogue["marts"].items()
     ]
-    withdrawn_table = Table("Withdrawn marts", build_headers("Mart"), [[name] for name in catalogue["withdrawn"]])
+    withdrawn_table = Table("Withdrawn tables", build_headers("Table"), [[name] for name in catalogue["withdrawn"]])
     all_sections = [
         Section("withdrawn", "Withdrawn", _WITHDRAWN_NOTE, tables=(withdrawn_table,)),
         Section("files", "Files", _FILES_NOTE, tables=(_files_table(file_rows),)),
@@ -101,7 +101,7 @@ def render_withdrawn_page(catalogue: Mapping[str, Any], *, docs: bool) -> bytes:
 
 
 def _files_table(rows: Sequence[Sequence[str]]) -> Table:
-    return Table("Files", build_headers("Mart", *_SIZE_HEADERS, _GRAIN_HEADER, numbers=_SIZE_HEADERS, prose=(_GRAIN_HEADER,)), rows)
+    return Table("Files", build_headers("Table", *_SIZE_HEADERS, _GRAIN_HEADER, numbers=_SIZE_HEADERS, prose=(_GRAIN_HEADER,)), rows)
 
 
 def _read_terms(catalogue: Mapping[str, Any]) -> PublicationTerms:

@@ -19,7 +19,7 @@ def ours(mart, path):
     from publish_marts.warehouse import open_snapshot
 
     password = urlsplit(URL).password
-    with snapshot(URL.replace(f":{password}@", "@"), password) as warehouse:
+    with open_snapshot(URL.replace(f":{password}@", "@"), password) as warehouse:
         return export.write_parquet_file(warehouse, *export.list_marts(warehouse, [mart]), Path(path))
 
 
@@ -35,6 +35,6 @@ def pandas(query, path=None):
 
 
 if __name__ == "__main__":
-    way, rows, *words = sys.argv[1:]
-    if (found := {"ours": ours, "pandas": pandas}[way](*words)) != int(rows):
-        sys.exit(f"{way} gave {found} rows, expected {rows}")
+    method, rows, *words = sys.argv[1:]
+    if (found := {"ours": ours, "pandas": pandas}[method](*words)) != int(rows):
+        sys.exit(f"{method} gave {found} rows, expected {rows}")
