@@ -219,7 +219,7 @@ class _Job:
     """The part of a job that a commit needs."""
 
     name, version = "scripts/faults", "0"
-    log = logging.Logger("said to nobody", logging.CRITICAL)  # noqa: LOG001  outside the tree, so that no handler sees it
+    log = logging.Logger("scripts/faults", logging.CRITICAL)  # noqa: LOG001  outside the tree, so that no handler sees it
 
     def __init__(self) -> None:
         self.detail: dict[str, Any] = {}
@@ -233,7 +233,7 @@ def check_shrinking(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -
     violations: list[str] = []
     documents, each = list(fuzz.list_documents().values()), 100 if counts.seeds > 1 else 4
     for document in documents:
-        partition, columns = next(iter(document.parse(document.packed(document.body)).items()))
+        partition, columns = next(iter(document.parse(document.pack(document.body)).items()))
         for _ in range(each):
             violations += _check_omission(str(sandbox.new_path("lake")), document, partition or "file=all", columns, rng)
     return len(documents) * each, tuple(violations)
@@ -250,7 +250,8 @@ def _check_omission(url: str, document: Document, partition: str, columns: Colum
     def commit(rows: list[int], *, allow: bool) -> _Job:
         job = _Job()
         good = contracts.validate(rules, {name: [cells[row] for row in rows] for name, cells in columns.items()})
-        extraction.commit(job, lake, rules, partition, good, tuple, shrunken=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
+        outcome = extraction.commit(job, lake, rules, partition, good, tuple, shrunken=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
+        extraction.record(job, outcome)  # type: ignore[arg-type]
         return job
 
     commit(stored, allow=False)

@@ -211,11 +211,11 @@ def _run(sandbox: Sandbox, job: str, body: bytes, coding: str | None, prefix: tu
         folder.mkdir(parents=True)
         (folder / ("positions.csv" + (".gz" if coding else ""))).write_bytes(body)
         return job_runs.wait_for_job(
-            job_runs.start_job(job, ["--lake", str(place / "lake"), "--drop", str(folder.parent)], prefix=prefix), within_s=1800
+            job_runs.start_job(job, ["--lake", str(place / "lake"), "--drop", str(folder.parent)], prefix=prefix), timeout_s=1800
         )
     with _serve_body(body, EXTRACTORS[job].media, coding) as url:
         options = ["--lake", str(place), *EXTRACTORS[job].options, "--base-url", url, "--retry-timeout", "0"]
-        return job_runs.wait_for_job(job_runs.start_job(job, options, prefix=prefix), within_s=1800)
+        return job_runs.wait_for_job(job_runs.start_job(job, options, prefix=prefix), timeout_s=1800)
 
 
 @contextmanager

@@ -490,7 +490,7 @@ def _check_tokens(sandbox: Sandbox) -> tuple[list[str], int]:
 
 def hang_peers(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:  # noqa: ARG001  every row has the same signature
     """Run jobs against vendors, stores and databases that hang."""
-    outcome = deadlines.run_trials(sandbox, every=counts.seeds > 1)
+    outcome = deadlines.run_trials(sandbox, all_peers=counts.seeds > 1)
     return Row(
         "Whoever a job waits for hangs: vendors that trickle or are silent, S3 and Postgres that do not answer, a table held by another",
         outcome.trials,

@@ -134,7 +134,7 @@ class JobOutput:
     """Everything that a job wrote, and its result."""
 
     ended: job_runs.JobResult
-    everything: str
+    text: str
 
 
 def run_with_sinks(job: str, options: Sequence[str], folder: Path, *, verb: str = "run", **environ: str) -> JobOutput:
