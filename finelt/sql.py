@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import psycopg
 from jobkit import secrets
-from jobkit.errors import JobError, MisconfiguredError
+from jobkit.errors import ExitCode, JobError, MisconfiguredError
 from psycopg.types.string import TextLoader
 
 from orchestration.local import postgres
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Row = Sequence[str | None]
 
-EXIT_BAD_SQL, EXIT_INTERRUPTED = 65, 130
 SHOWN_ROWS = 500  # on a terminal; a pipe gets all
 NARROWEST = 6
 NUMERIC_OIDS = frozenset({20, 21, 23, 26, 700, 701, 790, 1700})  # int8, int2, int4, oid, float4, float8, money, numeric
@@ -47,11 +46,11 @@ def main(directory: Path, query: str) -> None:
     except JobError as error:
         _fail(str(error), error.exit_code)
     except psycopg.Error as error:
-        _fail(_sentence(error), EXIT_BAD_SQL)
+        _fail(_sentence(error), ExitCode.BAD_DATA)
     except BrokenPipeError:
         sys.stderr.close()  # whoever reads has seen enough; the interpreter must not complain that it cannot flush
     except KeyboardInterrupt:
-        _fail("interrupted", EXIT_INTERRUPTED)
+        _fail("interrupted", ExitCode.INTERRUPTED)
 
 
 def answer(server: Postgres, query: str) -> None:

@@ -12,7 +12,7 @@ import boto3
 import click
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from jobkit.errors import EXIT_BUG, JobError, MisconfiguredError
+from jobkit.errors import ExitCode, JobError, MisconfiguredError
 from jobkit.launchers import prefect
 
 from images import docker_cli
@@ -30,7 +30,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
 BACKFILL, PUBLISHES = "backfill", "publish-marts"
 NOTHING: Mapping[str, Any] = {}
 DEFAULT_DIRECTORY = ".finelt/compose"
-INTERRUPTED, ANSWERS_WITHIN_S = 130, 10.0
+ANSWERS_WITHIN_S = 10.0
 # Ended containers stay a day, for whoever wants to look into them; labels that Prefect's worker gives them.
 OLD = ("container", "prune", "--force", "--filter", f"label=io.prefect.deployment-name={settings.POOL}", "--filter", "until=24h")
 
@@ -69,16 +69,16 @@ def run(
         _run(env_file, pool, directory, teller, flow, given)
     except KeyboardInterrupt:
         teller.line("you have left; the flow goes on, Prefect's pages show it", "red")
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except (JobError, reporter.StepsFailedError) as error:
         teller.line(str(error), "red")
         return error.exit_code
     except (CatalogueError, PlanError, docker_cli.EngineError, prefect.ApiError) as error:
         teller.line(str(error), "red")
-        return EXIT_BUG
+        return ExitCode.BUG
     except (ClientError, BotoCoreError) as error:
         teller.line(f"the site cannot be copied from S3: {error}", "red")
-        return EXIT_BUG
+        return ExitCode.BUG
     return 0
 
 

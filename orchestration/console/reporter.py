@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from jobkit.errors import EXIT_BUG
+from jobkit.errors import ExitCode
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 PIPE_WIDTH = 120
-HINTS = {
-    2: "the options are wrong; correct them and run it again",
-    65: "the data break their contract; look at the rows it names",
-    75: "run it again later, it goes on where it ended",
-    77: "correct the credentials and run it again",
-    78: "correct what it names and run it again",
-    143: "it was stopped from outside; run it again to finish",
-    EXIT_BUG: "run it again, and look into the log when that fails too",
-}
 
 
 class StepsFailedError(Exception):
@@ -123,10 +114,11 @@ def conclude(steps: list[Step], ending: Ending, teller: Teller, look: str) -> No
     if ending.state == "COMPLETED":
         return
     if not failed:
-        raise StepsFailedError(f"the flow ended as {ending.state}: {ending.message}; {look}", EXIT_BUG)
+        raise StepsFailedError(f"the flow ended as {ending.state}: {ending.message}; {look}", ExitCode.BUG)
     told = "\n".join(f"          {step.name}: {step.message}" for step in failed)
-    code = int((failed[0].receipt or {}).get("exit_code", EXIT_BUG))
-    raise StepsFailedError(f"failed, exit code {code}:\n{told}\n          {look}; {HINTS.get(code, HINTS[EXIT_BUG])}", code)
+    code = int((failed[0].receipt or {}).get("exit_code", ExitCode.BUG))
+    next_step = (ExitCode(code) if code in list(ExitCode) else ExitCode.BUG).next_step
+    raise StepsFailedError(f"failed, exit code {code}:\n{told}\n          {look}; {next_step}", code)
 
 
 def _table(steps: list[Step], elapsed_s: float) -> Table:

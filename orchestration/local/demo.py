@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
 import click
-from jobkit.errors import EXIT_BUG, JobError, TemporaryError
+from jobkit.errors import ExitCode, JobError, TemporaryError
 from jobkit.launchers.prefect import ApiError
 
 from jobs.catalogue import CatalogueError, catalogue
@@ -32,7 +32,6 @@ FLOW = "daily"
 DEFAULT_DIRECTORY = ".finelt"
 KEYLESS = ("extract-ecb-fx-rates", "extract-treasury-yields", "extract-sec-company-facts", "extract-sec-filers")
 LIVE_DAYS, LIVE_MARKET_DAYS = 730, 5
-INTERRUPTED = 130
 CONNECT_WITHIN_S = 5.0
 TRY_SQL = "select ticker, trade_date, close, pe_ratio from marts.fct_valuation_daily where ticker = 'AAPL' order by trade_date desc limit 5"
 
@@ -70,13 +69,13 @@ def run(directory: Path, live_contact: str | None, teller: Teller) -> int:
         _run_in(directory, live_contact, teller)
     except KeyboardInterrupt:
         teller.line("stopped; nothing half done is visible, run it again to finish", "red")
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except (JobError, StepsFailedError) as error:
         teller.line(str(error), "red")
         return error.exit_code
     except (CatalogueError, ApiError) as error:
         teller.line(str(error), "red")
-        return EXIT_BUG
+        return ExitCode.BUG
     return 0
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import stamina
 from httpx import TransportError
+from jobkit.errors import ExitCode
 from jobkit.launchers.prefect import ApiError, api
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
@@ -40,7 +41,6 @@ TRIES = 5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 BUDGET_S = 4 * 3600  # a step that still fails after this fails for good, whatever tries are left; its own work counts too
 REFUSALS = (409, 422)  # parameters that the deployment's schema does not take
-USAGE, TEMPORARY, MISCONFIGURED, STOPPED = 2, 75, 78, 143
 
 
 class JobFailedError(Exception):
@@ -56,7 +56,7 @@ class JobFailedError(Exception):
     @property
     def temporary(self) -> bool:
         """Whether another try may succeed: the job says so, or its infrastructure failed it."""
-        return self.exit_code == TEMPORARY or (self.state == "CRASHED" and self.exit_code in (None, STOPPED))
+        return self.exit_code == ExitCode.TEMPORARY or (self.state == "CRASHED" and self.exit_code in (None, ExitCode.STOPPED))
 
 
 def worth_a_retry(error: Exception) -> bool:
@@ -143,7 +143,7 @@ async def _start(job: str, options: Mapping[str, object], verb: str, name: str, 
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in REFUSALS:
             raise
-        raise JobFailedError(job, f"Prefect did not take its options: {error.response.text}", USAGE, "") from None
+        raise JobFailedError(job, f"Prefect did not take its options: {error.response.text}", ExitCode.USAGE, "") from None
     return run.id
 
 
@@ -203,7 +203,7 @@ async def _receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | None:
 
 
 def _unknown(job: str) -> JobFailedError:
-    return JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", MISCONFIGURED, "")
+    return JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", ExitCode.MISCONFIGURED, "")
 
 
 def _error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFailedError:

@@ -12,6 +12,7 @@ import click
 from jobkit import declaration as declarations
 from jobkit import errors, launchers, logs, options, redaction, secrets, urls
 from jobkit import receipt as receipts
+from jobkit.errors import ExitCode
 from jobkit.interruption import Interrupted, Interruption
 from jobkit.launchers import files
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from jobkit.declaration import Declaration
     from jobkit.telemetry.openlineage import Lineage
 
-_STOPPED, _INTERRUPTED = errors.StoppedError.exit_code, 130
-_CUT_OFF_WITHIN_S = {_STOPPED: 1.5}  # of the ten seconds after SIGTERM; the deadline leaves time to report in full
+_CUT_OFF_WITHIN_S = {ExitCode.STOPPED: 1.5}  # of the ten seconds after SIGTERM; the deadline leaves time to report in full
 _REPORT_WITHIN_S = 150.0
 _JSON_TYPES = {"integer": "integer", "float": "number", "boolean": "boolean"}
 
@@ -109,8 +109,8 @@ def _invoke(
     def cut_off(cause: Interrupted) -> None:
         """End with a receipt in place of a main thread that hangs."""
         if not ending.acquire(blocking=False):
-            if cause.exit_code == _STOPPED:
-                os._exit(_STOPPED)
+            if cause.exit_code == ExitCode.STOPPED:
+                os._exit(ExitCode.STOPPED)
             return  # it has come through after all, and reports
         within_s = _CUT_OFF_WITHIN_S.get(cause.exit_code, _REPORT_WITHIN_S)
         threading.Timer(within_s, os._exit, [cause.exit_code]).start()
@@ -212,7 +212,7 @@ def _bind(call: Callable[..., None], verb: str) -> Callable[..., None]:
 
 def _outcome(
     group: click.Group, declared: Declaration, verb: str, launcher: launchers.Launcher, log: logging.Logger
-) -> tuple[int, str | None]:
+) -> tuple[ExitCode, str | None]:
     """The exit code, and the sentence when it is not 0."""
     try:
         defaults = {verb: launcher.parameters()}
@@ -224,13 +224,13 @@ def _outcome(
             error = errors.TemporaryError(f"{error}; the secret at {rotated} has changed since, so a new run may do")
         return _failed(log, error.exit_code, str(error))
     except (click.Abort, KeyboardInterrupt):
-        return _failed(log, _INTERRUPTED, "interrupted from the keyboard; nothing half done is visible")
+        return _failed(log, ExitCode.INTERRUPTED, "interrupted from the keyboard; nothing half done is visible")
     except Exception as error:  # the one place that turns a bug into an exit code
         log.exception("bug")
-        return errors.EXIT_BUG, f"a bug in {declared.name}: {type(error).__name__}: {error}"
+        return ExitCode.BUG, f"a bug in {declared.name}: {type(error).__name__}: {error}"
     if isinstance(code, int) and code == 0 and "--help" in sys.argv:
         sys.exit(0)
-    return 0, None
+    return ExitCode.DONE, None
 
 
 def _usage(error: click.ClickException) -> str:
@@ -241,12 +241,12 @@ def _usage(error: click.ClickException) -> str:
     return said
 
 
-def _failed(log: logging.Logger, exit_code: int, sentence: str) -> tuple[int, str]:
+def _failed(log: logging.Logger, exit_code: ExitCode, sentence: str) -> tuple[ExitCode, str]:
     log.error(sentence)
     return exit_code, sentence
 
 
-def _end(receipt: dict[str, Any], launcher: launchers.Launcher, exit_code: int, told: Lineage | None, *, at_once: bool) -> NoReturn:
+def _end(receipt: dict[str, Any], launcher: launchers.Launcher, exit_code: ExitCode, told: Lineage | None, *, at_once: bool) -> NoReturn:
     if told is not None:
         told.measured(receipt)
     _print(receipt)  # after this a job says nothing more unless its launcher wants it: Airflow's DockerOperator takes the last line
@@ -260,7 +260,7 @@ def _end(receipt: dict[str, Any], launcher: launchers.Launcher, exit_code: int, 
         trace.finished(os.environ, receipt)
     if sys.stderr.isatty():
         sys.stderr.write(f"{receipts.sentence(receipt)}\n")
-    if at_once or exit_code == _INTERRUPTED or any(_is_in_the_way(thread) for thread in threading.enumerate()):
+    if at_once or exit_code == ExitCode.INTERRUPTED or any(_is_in_the_way(thread) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)  # worker threads may still be in a call, perhaps for ever; what they hold was never committed
@@ -308,7 +308,7 @@ def describe(declared: Declaration, given_options: Sequence[click.Option], answe
         "schedule": declared.schedule,
         "timezone": declared.timezone,
         "concurrency": declared.concurrency,
-        "exit_codes": {str(code): meaning for code, meaning in errors.EXIT_CODES.items()},
+        "exit_codes": {str(code): code.meaning for code in ExitCode},
     }
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from jobkit.errors import StoppedError, TemporaryError
+from jobkit.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ _STOPPED = "stopped by SIGTERM; nothing half done is visible, run it again to fi
 class Interrupted(BaseException):
     """The job has to end now. No Exception: code that catches every one of those, as botocore does, would try again."""
 
-    def __init__(self, exit_code: int, sentence: str) -> None:
+    def __init__(self, exit_code: ExitCode, sentence: str) -> None:
         super().__init__(sentence)
         self.exit_code, self.sentence = exit_code, sentence
 
@@ -67,7 +67,7 @@ class Interruption:
             self._settled = True
             if self._deadline:
                 self._deadline.cancel()
-            if self._last_resort and self._cause and self._cause.exit_code != StoppedError.exit_code:
+            if self._last_resort and self._cause and self._cause.exit_code != ExitCode.STOPPED:
                 self._last_resort.cancel()
 
     def _expire(self, deadline_s: float) -> None:
@@ -75,12 +75,12 @@ class Interruption:
             f"its deadline of {deadline_s:,.0f} s has passed; nothing half done is visible. Run it again to go on, or give it longer "
             "with --deadline"
         )
-        if self._begin(Interrupted(TemporaryError.exit_code, sentence)):
+        if self._begin(Interrupted(ExitCode.TEMPORARY, sentence)):
             signal.pthread_kill(int(threading.main_thread().ident or 0), signal.SIGTERM)
 
     def _interrupt(self, _signal: int, _frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self._begin(Interrupted(StoppedError.exit_code, _STOPPED))
+        self._begin(Interrupted(ExitCode.STOPPED, _STOPPED))
         if self._cause:
             raise self._cause
 

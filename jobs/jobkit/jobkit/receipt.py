@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jobkit.errors import ExitCode
+
 if TYPE_CHECKING:
     from jobkit.declaration import Declaration
 
@@ -77,9 +79,9 @@ def _peak_rss_bytes() -> int:
 
 
 def _status(exit_code: int, outcomes: list[str]) -> str:
-    if exit_code == 0:
+    if exit_code == ExitCode.DONE:
         return "done" if "committed" in outcomes or "unchanged" not in outcomes else "unchanged"
-    return "stopped" if exit_code == 143 else "failed"  # noqa: PLR2004  the code of SIGTERM
+    return "stopped" if exit_code == ExitCode.STOPPED else "failed"
 
 
 def sentence(receipt: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit import errors, logs, redaction
+from jobkit.errors import ExitCode
 
 if TYPE_CHECKING:
     import logging
@@ -36,7 +37,6 @@ BATCH, HELD = 200, 20_000  # log records in a call, and held while the server is
 TEXT = 50_000  # characters of a message
 TABLE_ROWS = 200
 SAID_BYTES, SAID_CHARS = 4096, 500  # of a refusal
-INTERRUPTED = 130
 
 
 class ApiError(Exception):
@@ -178,7 +178,7 @@ class Prefect:
 
         A server that is away is waited for before the first of them: whoever sees the state looks for the receipt.
         """
-        stopped = exit_code in (errors.StoppedError.exit_code, INTERRUPTED)
+        stopped = exit_code in (ExitCode.STOPPED, ExitCode.INTERRUPTED)
         deadline = time.monotonic() + (STOP_WITHIN_S if stopped else FINAL_WITHIN_S)
         self._ending.set()
         if self._thread.is_alive():
