@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobkit import errors, launchers
+from jobkit import errors, launchers, prefect_api
 from jobkit.launchers import prefect
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def server() -> Iterator[FakePrefect]:
 
 
 def reporter(server: FakePrefect, **pace: float) -> prefect.Prefect:
-    return prefect.Prefect(prefect.Api(server.url), RUN, **{"poll_s": 0.05, **pace})
+    return prefect.Prefect(prefect_api.Api(server.url), RUN, **{"poll_s": 0.05, **pace})
 
 
 def until(condition: Any, within_s: float = 3.0) -> None:
@@ -174,16 +174,16 @@ def test_a_plain_launch_gives_no_parameters_and_always_starts() -> None:
 
 
 def test_detection_imports_neither_a_launcher_nor_the_network() -> None:
-    heavy = ("prefect", "http.client", "jobkit.launchers.prefect")
+    heavy = ("prefect", "http.client", "jobkit.launchers.prefect", "jobkit.prefect_api")
     script = f"import sys, jobkit.launchers as r; r.launcher({{}}); print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_the_auth_string_is_sent_as_basic_and_the_key_wins_over_it(server: FakePrefect) -> None:
     environ = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": "admin:pass"}
-    prefect.api(environ).call("GET", f"/flow_runs/{RUN}")
+    prefect_api.api(environ).call("GET", f"/flow_runs/{RUN}")
     assert server.authorization == "Basic " + base64.b64encode(b"admin:pass").decode()
-    prefect.api({**environ, "PREFECT_API_KEY": "k"}).call("GET", f"/flow_runs/{RUN}")
+    prefect_api.api({**environ, "PREFECT_API_KEY": "k"}).call("GET", f"/flow_runs/{RUN}")
     assert server.authorization == "Bearer k"
 
 
@@ -251,7 +251,7 @@ def test_a_refusal_is_not_retried_and_is_told_where_the_parameters_are_missed(
 
 def test_a_server_that_never_answers_makes_the_job_try_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect, "START_WITHIN_S", 0.2)
-    told = prefect.Prefect(prefect.Api("http://127.0.0.1:1/api"), RUN)
+    told = prefect.Prefect(prefect_api.Api("http://127.0.0.1:1/api"), RUN)
     assert told.started()
     with pytest.raises(errors.TemporaryError, match=r"127\.0\.0\.1:1"):
         told.parameters()
@@ -321,7 +321,7 @@ def test_the_receipt_of_a_job_that_ends_while_the_server_is_away_is_there_before
 
 def test_reporting_to_nobody_ends_in_time_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect, "STOP_WITHIN_S", 0.3)
-    told = prefect.Prefect(prefect.Api("http://127.0.0.1:1/api"), RUN, poll_s=0.1)
+    told = prefect.Prefect(prefect_api.Api("http://127.0.0.1:1/api"), RUN, poll_s=0.1)
     told.log(record("lost"))
     before = time.monotonic()
     told.finished(RECEIPT, 143, "stopped")

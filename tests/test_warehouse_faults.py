@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from arro3.core import DataType
-from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
+from jobkit.errors import AuthError, MisconfiguredError, TemporaryError
 from jobkit.lake import Lake
 from load_warehouse import restatement, runner, session, tables
 from load_warehouse.copy import Parquet
@@ -378,7 +378,7 @@ def test_an_error_nobody_foresaw_stays_a_bug() -> None:
 
 
 def test_a_wrong_password_is_refused_before_anything_is_read(warehouse: Warehouse) -> None:
-    with pytest.raises(RefusedError), closing(session.connect(warehouse.url, "wrong")):
+    with pytest.raises(AuthError), closing(session.connect(warehouse.url, "wrong")):
         pass
     with pytest.raises(TemporaryError, match="cannot be reached"), closing(session.connect("postgresql://u@127.0.0.1:1/db", "x")):
         pass

@@ -12,8 +12,8 @@ import boto3
 import click
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from jobkit import prefect_api
 from jobkit.errors import ExitCode, JobError, MisconfiguredError
-from jobkit.launchers import prefect
 
 from images import docker_cli
 from images.plan import PlanError
@@ -73,7 +73,7 @@ def run(
     except (JobError, reporter.StepsFailedError) as error:
         teller.line(str(error), "red")
         return error.exit_code
-    except (CatalogueError, PlanError, docker_cli.EngineError, prefect.ApiError) as error:
+    except (CatalogueError, PlanError, docker_cli.EngineError, prefect_api.ApiError) as error:
         teller.line(str(error), "red")
         return ExitCode.BUG
     except (ClientError, BotoCoreError) as error:
@@ -88,10 +88,10 @@ def _run(env_file: Path, pool: str, directory: Path, teller: reporter.Teller, fl
         raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
     directory.mkdir(parents=True, exist_ok=True)
     page = f"http://127.0.0.1:{known['FINELT_PREFECT_PORT']}"
-    api = prefect.api({"PREFECT_API_URL": f"{page}/api", "PREFECT_API_AUTH_STRING": known["FINELT_PREFECT_AUTH"]})
+    api = prefect_api.api({"PREFECT_API_URL": f"{page}/api", "PREFECT_API_AUTH_STRING": known["FINELT_PREFECT_AUTH"]})
     try:
         api.call("GET", "/admin/version", within_s=ANSWERS_WITHIN_S)
-    except prefect.UnreachableError:
+    except prefect_api.UnreachableError:
         raise MisconfiguredError(f"no Prefect server answers at {page}; start it with ./scripts/compose up --detach") from None
     teller.line("building the images that are missing, and registering a deployment for each")
     defaults = settings.pool_defaults(known["COMPOSE_PROJECT_NAME"])

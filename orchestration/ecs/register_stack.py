@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import click
 import psycopg
-from jobkit.launchers import prefect
+from jobkit import prefect_api
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
@@ -44,7 +44,7 @@ def main(environ: Mapping[str, str]) -> None:
         passwords = {job: kept_password(client, secret) for job, secret in place["secrets"].items()}
         user, master_password = environ["FINELT_MASTER_USER"], environ["FINELT_MASTER_PASSWORD"]
         warehouse(place["host"], user, master_password, passwords, port=place.get("port", 5432))
-    register(prefect.api(environ), stack)
+    register(prefect_api.api(environ), stack)
 
 
 def kept_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has no types
@@ -64,7 +64,7 @@ def warehouse(host: str, user: str, master_password: str, passwords: Mapping[str
         warehouse_roles.prepare(connection, warehouse_roles.roles(catalogue()), passwords)
 
 
-def register(api: prefect.Api, stack: Mapping[str, Any]) -> RegistrationResult:
+def register(api: prefect_api.Api, stack: Mapping[str, Any]) -> RegistrationResult:
     """The work pool and a deployment per job and flow, from their task definitions."""
     wanted = deploy.ecs_deployments(catalogue(), stack["tasks"], pool=POOL)
     wanted, unscheduled = schedules.apply_parameters(wanted, stack.get("parameters", {}), "FINELT_STACK", catalogue())

@@ -18,8 +18,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jobkit import logs, secrets
-from jobkit.launchers import prefect
+from jobkit import logs, prefect_api, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,21 +68,21 @@ def dropped(event: Mapping[str, Any], prefix: str) -> tuple[str, str]:
     return key.removeprefix(prefix), hashlib.sha256(f"{bucket}\n{key}\n{version}".encode()).hexdigest()
 
 
-def start(server: prefect.Api, deployment: str, key: str, identity: str, *, within_s: float) -> str:
+def start(server: prefect_api.Api, deployment: str, key: str, identity: str, *, within_s: float) -> str:
     """The id of the one flow run with this identity, which is there now. Raises EventError, jobkit's UnreachableError."""
     try:
         found = server.call("GET", f"/deployments/name/{deployment}", within_s=within_s)
         asked = {"parameters": {"key": key}, "idempotency_key": identity}
         run = server.call("POST", f"/deployments/{found['id']}/create_flow_run", asked, within_s=within_s)
-    except prefect.RefusedError as error:
+    except prefect_api.RejectedError as error:
         hint = "; run ./scripts/stack register, which makes it" if error.status == NOT_FOUND else ""
         raise EventError(f"Prefect starts no run of {deployment} for {key}: {error}{hint}") from None
     return str(run["id"])
 
 
-def api() -> prefect.Api:
+def api() -> prefect_api.Api:
     """The server. Its password is read for each event: a function's instance outlives a change of it."""
     environ = dict(os.environ)
     if reference := environ.get("FINELT_PREFECT_AUTH"):
         environ["PREFECT_API_AUTH_STRING"] = secrets.resolve(reference)
-    return prefect.api(environ)
+    return prefect_api.api(environ)

@@ -16,7 +16,7 @@ from urllib.request import getproxies
 
 import click
 from jobkit.errors import ExitCode, JobError, TemporaryError
-from jobkit.launchers.prefect import ApiError
+from jobkit.prefect_api import ApiError
 
 from jobs.catalogue import CatalogueError, catalogue
 from orchestration.console import reporter

@@ -23,7 +23,7 @@ from orchestration.deployments.paging import PAGE_SIZE, read_all
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 LOOK = "finelt.reconcile.look"

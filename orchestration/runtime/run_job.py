@@ -11,7 +11,7 @@ from uuid import uuid4
 import stamina
 from httpx import TransportError
 from jobkit.errors import ExitCode
-from jobkit.launchers.prefect import ApiError, api
+from jobkit.prefect_api import ApiError, api
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.deployments import arun_deployment

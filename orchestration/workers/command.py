@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from jobkit.launchers import prefect
+from jobkit import prefect_api
 
 from jobs.catalogue import REPOSITORY
 from orchestration.deployments.model import CLIENT_SETTINGS
@@ -39,13 +39,13 @@ def environment(kind: str, environ: Mapping[str, str], passed: Sequence[str]) ->
     return {**kept, **{name: environ[name] for name in ACCESS if name in environ}, **SETTINGS}
 
 
-def kind_of(api: prefect.Api, pool: str) -> str:
+def kind_of(api: prefect_api.Api, pool: str) -> str:
     """The kind of a work pool. Raises ClickException with one sentence when there is none, or no server, or we may not ask."""
     try:
         return str(api.call("GET", f"/work_pools/{pool}", within_s=5)["type"])
-    except prefect.UnreachableError as error:
+    except prefect_api.UnreachableError as error:
         raise click.ClickException(f"no Prefect server answers at {api.url}: {error}; check --api-url and that it runs") from None
-    except prefect.RefusedError as error:
+    except prefect_api.RejectedError as error:
         if error.status in (401, 403):
             raise click.ClickException(
                 f"{api.url} refuses our credentials ({error.status}); set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
@@ -62,7 +62,7 @@ def main(pool: str, passed: tuple[str, ...], api_url: str) -> None:
     if absent := [name for name in passed if name not in os.environ]:
         raise click.UsageError(f"--env {absent[0]}: there is no such variable here; set it first")
     environ = {**os.environ, "PREFECT_API_URL": api_url}
-    kind = kind_of(prefect.api(environ), pool)
+    kind = kind_of(prefect_api.api(environ), pool)
     command = [sys.executable, "-m", "orchestration.workers.process", pool, kind, "at once"]
     os.execve(sys.executable, command, environment(kind, environ, passed))  # noqa: S606  so that signals reach the worker itself
 

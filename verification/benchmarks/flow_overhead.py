@@ -27,7 +27,7 @@ from orchestration.local import processes, worker
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
     from orchestration.deployments.model import DeploymentSpec
     from orchestration.local.processes import Program

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
     from orchestration.deployments.model import DeploymentSpec
 
@@ -102,7 +102,7 @@ def run(job, start, end, seconds, bad, refused, lake):
     job.details["environment"] = sorted(os.environ)
     time.sleep(seconds)
     if refused:
-        raise errors.RefusedError("the vendor does not know us; renew the key")
+        raise errors.AuthError("the vendor does not know us; renew the key")
     if bad and start <= bad <= end:
         raise errors.BadDataError(f"the rows of {bad} break their contract")
     for day in days(start, end):

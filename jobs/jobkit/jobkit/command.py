@@ -220,7 +220,7 @@ def _outcome(
     except click.ClickException as error:
         return _failed(log, errors.UsageError.exit_code, _usage(error))
     except errors.JobError as error:
-        if isinstance(error, errors.RefusedError) and (rotated := secrets.changed()):
+        if isinstance(error, errors.AuthError) and (rotated := secrets.changed()):
             error = errors.TemporaryError(f"{error}; the secret at {rotated} has changed since, so a new run may do")
         return _failed(log, error.exit_code, str(error))
     except (click.Abort, KeyboardInterrupt):

@@ -5,7 +5,7 @@
     |-- BadDataError          65   the vendor's bytes or the warehouse's rows break their contract
     |   `-- DamagedError      65   a stored commit or file differs from what was written
     |-- TemporaryError        75   the same call may succeed later; the only code that is retried
-    |-- RefusedError          77   credentials were refused
+    |-- AuthError          77   credentials were refused
     |-- MisconfiguredError    78   a path, permission or setting on our side is wrong
     |   `-- NewerFormatError  78   a newer version of finelt wrote the stored data
     `-- StoppedError         143   SIGTERM
@@ -81,7 +81,7 @@ class TemporaryError(JobError):
     exit_code = ExitCode.TEMPORARY
 
 
-class RefusedError(JobError):
+class AuthError(JobError):
     """A server refused our credentials, or what they are allowed to do."""
 
     exit_code = ExitCode.AUTH

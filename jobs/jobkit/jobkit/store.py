@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from jobkit import failpoints, urls
-from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, UsageError
+from jobkit.errors import AuthError, MisconfiguredError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -500,8 +500,8 @@ class S3Store:
                 with self._told(prefix), failpoints.around("delete"):
                     answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True})
                 _check_erased(answer.get("Errors", ()), self.url)
-        except RefusedError as error:
-            raise RefusedError(f"{error}; deleting for good takes s3:ListBucketVersions and s3:DeleteObjectVersion, too") from None
+        except AuthError as error:
+            raise AuthError(f"{error}; deleting for good takes s3:ListBucketVersions and s3:DeleteObjectVersion, too") from None
         return found
 
     def folders(self, prefix: str) -> Sequence[str]:
@@ -531,12 +531,12 @@ class S3Store:
 
 
 def _check_erased(errors: Sequence[dict[str, str]], url: str) -> None:
-    """Raises RefusedError or TemporaryError where objects of a batch were not deleted."""
+    """Raises AuthError or TemporaryError where objects of a batch were not deleted."""
     for error in errors:
         told = (
             f"{len(errors)} objects of {url} were not deleted, {error.get('Key')} for one: {error.get('Code')} {error.get('Message', '')}"
         )
-        raise RefusedError(told) if error.get("Code") == "AccessDenied" else TemporaryError(f"{told}; run again")
+        raise AuthError(told) if error.get("Code") == "AccessDenied" else TemporaryError(f"{told}; run again")
 
 
 def _sha256(checksum: str | None) -> str | None:
@@ -574,7 +574,7 @@ def _s3_error(error: Any, key: str, where: str) -> Exception:  # noqa: ANN401  b
     if code == "RequestTimeTooSkewed":
         return MisconfiguredError(f"S3 refuses {where}: this machine's clock is off by more than 15 minutes; set it")
     if status in (401, 403):
-        return RefusedError(f"S3 refuses {where} ({code}); the job's role needs s3:GetObject, s3:PutObject and s3:ListBucket there")
+        return AuthError(f"S3 refuses {where} ({code}); the job's role needs s3:GetObject, s3:PutObject and s3:ListBucket there")
     if status == 429 or status >= 500:  # noqa: PLR2004
         return TemporaryError(f"S3 is busy for {where} ({code}); try again later")
     return MisconfiguredError(f"S3 does not accept the request for {where}: {code} {error.response.get('Error', {}).get('Message', '')}")

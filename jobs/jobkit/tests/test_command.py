@@ -50,7 +50,7 @@ def run(job, *, do, many, token, day):
     if do == "rotate":
         secrets.resolve(token)
         pathlib.Path(token.removeprefix("file://")).write_text("another")  # as its keeper would, meanwhile
-        do = "RefusedError"
+        do = "AuthError"
     if do == "wait":
         threading.Event().wait()
     if do == "hang":  # nothing gets through to the main thread, and a worker never ends
@@ -138,7 +138,7 @@ def test_logs_are_json_lines_on_stderr(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [("UsageError", 2), ("BadDataError", 65), ("TemporaryError", 75), ("RefusedError", 77), ("MisconfiguredError", 78)],
+    [("UsageError", 2), ("BadDataError", 65), ("TemporaryError", 75), ("AuthError", 77), ("MisconfiguredError", 78)],
 )
 def test_each_error_has_its_exit_code_and_its_sentence(folder: Path, error: str, code: int) -> None:
     ended = call(folder, "run", "--do", error)

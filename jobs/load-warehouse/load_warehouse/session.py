@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from jobkit import failpoints
-from jobkit.errors import BadDataError, JobError, MisconfiguredError, RefusedError, StoppedError, TemporaryError
+from jobkit.errors import AuthError, BadDataError, JobError, MisconfiguredError, StoppedError, TemporaryError
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Session:
 
 
 def connect(url: str, password: str) -> psycopg.Connection[Any]:
-    """A connection in autocommit mode. Raises RefusedError, MisconfiguredError or TemporaryError."""
+    """A connection in autocommit mode. Raises AuthError, MisconfiguredError or TemporaryError."""
     try:
         connection: psycopg.Connection[Any] = psycopg.connect(
             url,
@@ -120,7 +120,7 @@ def _not_connected(url: str, said: str) -> JobError:
     """Why no connection came about. libpq gives no code here, so its words decide."""
     reason = said.strip().splitlines()[-1].rpartition("FATAL:")[2].strip()
     if any(words in said for words in ("password authentication failed", "no password supplied")):
-        return RefusedError(f"the warehouse {url} refuses the password; look at what --warehouse-password points to")
+        return AuthError(f"the warehouse {url} refuses the password; look at what --warehouse-password points to")
     if any(words in said for words in ("does not exist", "no pg_hba.conf entry", "permission denied", "not permitted to log in")):
         return MisconfiguredError(f"the warehouse {url} does not let us in: {reason}")
     return TemporaryError(f"the warehouse {url} cannot be reached: {reason}; try again later")

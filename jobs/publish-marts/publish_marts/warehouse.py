@@ -14,7 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NewType, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
+from jobkit.errors import AuthError, JobError, MisconfiguredError, TemporaryError
 
 from publish_marts import prefetch
 
@@ -114,7 +114,7 @@ limit 1
 def snapshot(url: str, password: str) -> Iterator[Warehouse]:
     """A read-only view of one moment.
 
-    Raises RefusedError for a wrong password, TemporaryError when nobody answers, MisconfiguredError for a database that is not there.
+    Raises AuthError for a wrong password, TemporaryError when nobody answers, MisconfiguredError for a database that is not there.
     """
     from adbc_driver_manager import AdbcConnection  # noqa: PLC0415
     from adbc_driver_postgresql import connect  # noqa: PLC0415
@@ -193,9 +193,9 @@ def _error(text: str, sqlstate: str | None, where: str) -> JobError | None:
     """What the driver's message means, None for a bug of ours. It has no SQLSTATE for a connection that did not come about."""
     reason = re.sub(r"\s+", " ", text.partition("\nQuery was:")[0]).strip().rpartition("FATAL: ")[2].strip()
     if "authentication failed" in text or "no pg_hba.conf entry" in text:
-        return RefusedError(f"the warehouse {where} refuses the login: {reason}; check the user in --warehouse and --warehouse-password")
+        return AuthError(f"the warehouse {where} refuses the login: {reason}; check the user in --warehouse and --warehouse-password")
     if sqlstate == "42501" or "permission denied" in text:
-        return RefusedError(f"the warehouse {where} refuses: {reason}; grant the user select on the schemas marts, raw and ops")
+        return AuthError(f"the warehouse {where} refuses: {reason}; grant the user select on the schemas marts, raw and ops")
     if "does not exist" in text and sqlstate is None:
         return MisconfiguredError(f"the warehouse {where} cannot be used: {reason}; check --warehouse")
     if sqlstate is None or sqlstate.startswith(_PASSING):

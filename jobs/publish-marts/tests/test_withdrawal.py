@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from click.testing import CliRunner
-from jobkit.errors import RefusedError, TemporaryError, UsageError
+from jobkit.errors import AuthError, TemporaryError, UsageError
 from jobkit.store import open_store
 from moto import mock_aws
 from publish_marts import publication, site, withdrawal
@@ -281,7 +281,7 @@ def test_who_may_not_delete_versions_is_told_which_right_is_missing(tmp_path: Pa
     site_of_three(store, tmp_path / "made")
     error = {"Key": "site/v/one/index.html", "Code": "AccessDenied", "Message": "no"}
     monkeypatch.setattr(store._client, "delete_objects", lambda **_: {"Errors": [error]})
-    with pytest.raises(RefusedError, match="s3:ListBucketVersions and s3:DeleteObjectVersion"):
+    with pytest.raises(AuthError, match="s3:ListBucketVersions and s3:DeleteObjectVersion"):
         withdrawal.withdraw(store, (), None)
     error["Code"] = "InternalError"
     with pytest.raises(TemporaryError, match="run again"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
+from jobkit.errors import AuthError, MisconfiguredError, TemporaryError
 from transform_warehouse import build_log
 from transform_warehouse import project as projects
 from transform_warehouse.moment import Moment
@@ -297,8 +297,8 @@ def test_credentials_and_places_that_are_wrong_are_told_apart(
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        ('connection to server at "h" failed: FATAL:  password authentication failed for user "finelt"', RefusedError),
-        ('connection to server at "h" failed: FATAL:  no pg_hba.conf entry for host "h"', RefusedError),
+        ('connection to server at "h" failed: FATAL:  password authentication failed for user "finelt"', AuthError),
+        ('connection to server at "h" failed: FATAL:  no pg_hba.conf entry for host "h"', AuthError),
         ('connection to server at "h" failed: FATAL:  database "finelt" does not exist', MisconfiguredError),
         ("permission denied for database finelt", MisconfiguredError),
         ("terminating connection due to administrator command\nserver closed the connection unexpectedly", TemporaryError),

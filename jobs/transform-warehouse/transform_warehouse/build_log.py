@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
 from jobkit import failpoints
-from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
+from jobkit.errors import AuthError, JobError, MisconfiguredError, TemporaryError
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
@@ -209,7 +209,7 @@ class Books:
 
 @contextmanager
 def opened(warehouse: str, password: str) -> Iterator[Books]:
-    """The books of a warehouse. Raises RefusedError, MisconfiguredError or TemporaryError when it cannot be reached."""
+    """The books of a warehouse. Raises AuthError, MisconfiguredError or TemporaryError when it cannot be reached."""
     connection = None
     try:
         given = {"password": password, "connect_timeout": 10, "application_name": f"{APPLICATION}: books"}
@@ -229,7 +229,7 @@ def told(said: str, warehouse: str) -> JobError:
     """What Postgres said about a connection or a right, as the error it is."""
     where = where_is(warehouse)
     if "authentication failed" in said or "no pg_hba.conf entry" in said or "no password supplied" in said:
-        return RefusedError(f"{where} refused the user name or password; look at --warehouse and at what --warehouse-password refers to")
+        return AuthError(f"{where} refused the user name or password; look at --warehouse and at what --warehouse-password refers to")
     if 'database "' in said and "does not exist" in said:
         return MisconfiguredError(f"{where} has no such database; create it or correct --warehouse")
     if "permission denied" in said:

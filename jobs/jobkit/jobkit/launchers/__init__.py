@@ -59,9 +59,10 @@ class Plain:
 def launcher(environ: Mapping[str, str]) -> Launcher:
     """The launcher that this environment speaks of; Plain when it speaks of none."""
     if environ.get("PREFECT__FLOW_RUN_ID") and environ.get("PREFECT_API_URL"):
-        from jobkit.launchers import prefect  # noqa: PLC0415  only a job launched by Prefect pays for it
+        from jobkit import prefect_api  # noqa: PLC0415  only a job launched by Prefect pays for it
+        from jobkit.launchers import prefect  # noqa: PLC0415
 
-        return prefect.Prefect(prefect.api(environ), environ["PREFECT__FLOW_RUN_ID"])
+        return prefect.Prefect(prefect_api.api(environ), environ["PREFECT__FLOW_RUN_ID"])
     if environ.get("DAGSTER_PIPES_CONTEXT"):
         from jobkit.launchers import dagster  # noqa: PLC0415
 

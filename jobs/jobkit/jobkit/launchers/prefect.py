@@ -8,11 +8,8 @@ SQLite answers 503 under ordinary load.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
-import random
 import signal
 import threading
 import time
@@ -22,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit import errors, logs, redaction
 from jobkit.errors import ExitCode
+from jobkit.prefect_api import Api, ApiError, RejectedError
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping
 
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 POLL_S = 1.5  # cancellation is seen within two seconds
 HEARTBEAT_S = 30.0
 PROGRESS_AFTER_S = 5.0
@@ -36,80 +32,6 @@ STOP_WITHIN_S = 5.0  # of the ten seconds that a stopped job has
 BATCH, HELD = 200, 20_000  # log records in a call, and held while the server is away
 TEXT = 50_000  # characters of a message
 TABLE_ROWS = 200
-SAID_BYTES, SAID_CHARS = 4096, 500  # of a refusal
-
-
-class ApiError(Exception):
-    """The Prefect server did not do what it was asked.
-
-    |-- UnreachableError   no answer, or only answers worth a retry, for as long as we had
-    `-- RefusedError       an answer that a retry will not change; `status` is its HTTP status
-    """
-
-
-class UnreachableError(ApiError):
-    """No answer, or only answers worth a retry, for as long as we had."""
-
-
-class RefusedError(ApiError):
-    """An answer that a retry will not change."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Api:
-    """A Prefect server's REST API: JSON in, JSON out, retries on 408, 429, 5xx and lost connections."""
-
-    def __init__(self, url: str, authorization: str | None = None) -> None:
-        self.url, self._authorization = url.rstrip("/"), authorization
-
-    def call(self, method: str, path: str, body: object = None, *, within_s: float = 30.0) -> Any:  # noqa: ANN401  JSON
-        """The answer, None when it has no body. Raises UnreachableError after `within_s`, RefusedError at once."""
-        deadline, pause_s = time.monotonic() + within_s, 0.1
-        while True:
-            try:
-                return self._once(method, path, body, max(0.5, min(10.0, deadline - time.monotonic())))
-            except UnreachableError:
-                if time.monotonic() + pause_s >= deadline:
-                    raise
-            time.sleep(pause_s * random.uniform(0.7, 1.3))  # noqa: S311  jitter
-            pause_s = min(pause_s * 2, 5.0)
-
-    def _once(self, method: str, path: str, body: object, timeout_s: float) -> Any:  # noqa: ANN401
-        import urllib.error  # noqa: PLC0415  half of this module's import time
-        import urllib.request  # noqa: PLC0415
-        from http.client import HTTPException  # noqa: PLC0415
-
-        request = urllib.request.Request(self.url + path, method=method)  # noqa: S310  the URL is the operator's
-        request.add_header("Content-Type", "application/json")
-        if self._authorization:
-            request.add_header("Authorization", self._authorization)
-        data = None if body is None else json.dumps(body, default=str).encode()
-        try:
-            with urllib.request.urlopen(request, data, timeout_s) as answer:  # noqa: S310
-                text = answer.read()
-                return json.loads(text) if text else None
-        except urllib.error.HTTPError as error:
-            said = redaction.redact(error.read(SAID_BYTES).decode(errors="replace"))[:SAID_CHARS]
-            message = f"{method} {self.url}{path} answered {error.code}: {said}"
-            raise (UnreachableError(message) if error.code in RETRIED else RefusedError(error.code, message)) from None
-        except (OSError, HTTPException, ValueError) as error:
-            raise UnreachableError(f"{method} {self.url}{path}: {redaction.redact(str(error))}") from None
-
-
-def api(environ: Mapping[str, str]) -> Api:
-    """The API that PREFECT_API_URL names; with both credentials set the key wins, as in Prefect."""
-    authorization = None
-    if key := environ.get("PREFECT_API_KEY"):
-        redaction.protect(key)
-        authorization = f"Bearer {key}"
-    elif pair := environ.get("PREFECT_API_AUTH_STRING"):
-        redaction.protect(pair)
-        redaction.protect(pair.partition(":")[2])
-        authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return Api(environ["PREFECT_API_URL"], authorization)
 
 
 class Prefect:
@@ -145,7 +67,7 @@ class Prefect:
     def parameters(self) -> dict[str, object]:
         """The flow run's parameters that have a value. Raises TemporaryError or MisconfiguredError without an answer."""
         if self._run is None:
-            if isinstance(self._silence, RefusedError):
+            if isinstance(self._silence, RejectedError):
                 hint = "see PREFECT_API_URL, its credentials and the run's id"
                 raise errors.MisconfiguredError(f"Prefect refused to tell about this run: {self._silence}; {hint}")
             raise errors.TemporaryError(f"Prefect did not tell about this run: {self._silence}; try again later")
@@ -261,7 +183,7 @@ class Prefect:
         """Post what is held, batch by batch; a batch that failed stays for the next time."""
         with self._sending:
             while batch := self._records[:BATCH]:
-                with contextlib.suppress(RefusedError):  # these records will never be taken; the next ones may be
+                with contextlib.suppress(RejectedError):  # these records will never be taken; the next ones may be
                     self._call("POST", "/logs/", batch, within_s=self._poll_s)
                 with self._holding:
                     del self._records[: len(batch)]

@@ -34,7 +34,7 @@ TIMEOUT_S, FINAL_WITHIN_S = 10.0, 120.0
 GONE = ("TaskTimedOut", "InvalidToken", "TaskDoesNotExist")
 
 
-class RefusedError(Exception):
+class RejectedError(Exception):
     """An answer that a retry will not change; the message is AWS's name of it."""
 
 
@@ -80,7 +80,7 @@ class StepFunctions:
         while time.monotonic() < deadline:
             try:
                 return self._call(call, body)
-            except RefusedError:
+            except RejectedError:
                 return None
             except OSError:
                 time.sleep(pause_s)
@@ -93,14 +93,14 @@ class StepFunctions:
             try:
                 with contextlib.suppress(OSError):
                     self._call("SendTaskHeartbeat", {"taskToken": self._token})
-            except RefusedError as error:
+            except RejectedError as error:
                 if str(error) in GONE:
                     self._cancelled = True
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
 
     def _call(self, name: str, body: dict[str, str]) -> None:
-        """One signed request. Raises OSError for what a retry may mend, RefusedError for the rest."""
+        """One signed request. Raises OSError for what a retry may mend, RejectedError for the rest."""
         region = self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         endpoint = self._environ.get("AWS_ENDPOINT_URL_SFN") or self._environ.get("AWS_ENDPOINT_URL")
         url = f"{(endpoint or f'https://states.{region}.amazonaws.com').rstrip('/')}/"
@@ -114,7 +114,7 @@ class StepFunctions:
             with error:
                 if error.code >= 500:  # noqa: PLR2004
                     raise OSError(f"HTTP {error.code}") from None
-                raise RefusedError(_name(error.read())) from None
+                raise RejectedError(_name(error.read())) from None
 
 
 def _name(answer: bytes) -> str:
