@@ -178,7 +178,7 @@ def test_the_check_of_each_job_is_content(place: Place, tmp_path: Path) -> None:
         (TRANSFORM, "revoke usage on schema raw from {TRANSFORM}", "USAGE on the schema raw"),
         (TRANSFORM, "revoke select on raw._ledger from {TRANSFORM}", "SELECT on raw._ledger"),
         (TRANSFORM, "alter schema marts owner to {ADMIN}", "CREATE on the schema marts"),
-        (PUBLISH, "revoke usage on schema marts from {PUBLISH}", "grant the user select on the schemas marts, raw and ops"),
+        (PUBLISH, "revoke usage on schema marts from {PUBLISH}", "permission denied for schema marts; grant it"),
     ],
 )
 def test_the_check_of_a_job_says_which_right_is_missing(place: Place, tmp_path: Path, job: str, statement: str, told: str) -> None:
@@ -189,7 +189,7 @@ def test_the_check_of_a_job_says_which_right_is_missing(place: Place, tmp_path: 
     words = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
     checked = place.job(job, "check", *words[job])
     place.server.prepare_roles(place.name)
-    assert checked["exit_code"] in (77, 78)
+    assert checked["exit_code"] == 78
     assert told in checked["error"]
     fixed = place.job(job, "check", *words[job])
     assert fixed["exit_code"] == 0, fixed["error"]

@@ -8,8 +8,8 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from jobkit import failpoints
-from jobkit.errors import AuthError, BadDataError, JobError, MisconfiguredError, StoppedError, TemporaryError
+from jobkit import failpoints, postgres
+from jobkit.errors import MisconfiguredError, StoppedError
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -23,16 +23,6 @@ LOCK_TIMEOUT_MS = 100  # readers queue behind a waiting DDL lock; longer than th
 SETTINGS = (
     "-c client_connection_check_interval=2000 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 "
     "-c min_parallel_table_scan_size=64MB"
-)
-
-# By the beginning of SQLSTATE (PostgreSQL, appendix A); the first that fits.
-_SENTENCES: tuple[tuple[tuple[str, ...], type[JobError], str], ...] = (
-    (("23505",), BadDataError, "two rows have the same key ({detail}); the contract's key must be unique"),
-    (("22", "23", "54"), BadDataError, "the warehouse does not take the rows: {said}"),
-    (("3D", "3F", "25006", "42501"), MisconfiguredError, "the warehouse does not allow it: {said}"),
-    (("53100",), TemporaryError, "the warehouse has no space left; nothing was changed, free some and try again"),
-    (("08",), TemporaryError, "the connection to the warehouse was lost ({said}); nothing was changed, try again"),
-    (("25", "40", "53", "55", "57", "58"), TemporaryError, "the warehouse gave up: {said}; nothing was changed, try again"),
 )
 
 
@@ -109,46 +99,30 @@ def connect(url: str, password: str) -> psycopg.Connection[Any]:
             prepare_threshold=None,
         )
     except psycopg.OperationalError as error:
-        raise _not_connected(url, str(error)) from None
+        raise postgres.translate_error(f"the warehouse {url}", str(error), error.sqlstate) or error from None
     if connection.info.server_version < OLDEST_SERVER:
         connection.close()
         raise MisconfiguredError(f"the warehouse {url} is PostgreSQL {connection.info.server_version // 10000}; 15 or later is needed")
     return connection
 
 
-def _not_connected(url: str, said: str) -> JobError:
-    """Why no connection came about. libpq gives no code here, so its words decide."""
-    reason = said.strip().splitlines()[-1].rpartition("FATAL:")[2].strip()
-    if any(words in said for words in ("password authentication failed", "no password supplied")):
-        return AuthError(f"the warehouse {url} refuses the password; look at what --warehouse-password points to")
-    if any(words in said for words in ("does not exist", "no pg_hba.conf entry", "permission denied", "not permitted to log in")):
-        return MisconfiguredError(f"the warehouse {url} does not let us in: {reason}")
-    return TemporaryError(f"the warehouse {url} cannot be reached: {reason}; try again later")
-
-
 @contextmanager
 def told(where: str, session: Session) -> Iterator[None]:
-    """The warehouse's errors as sentences about `where`; one that nobody foresaw stays as it is, a bug."""
+    """Translate the warehouse's errors into the job's, about `where`. Errors that only a bug explains propagate (exit code 70)."""
     try:
         yield
     except psycopg.Error as error:
         session.keep_going()
-        raise _sentence(where, error) or error from None
+        if not error.sqlstate and not isinstance(error, psycopg.OperationalError):
+            raise  # the driver refused our call
+        columns = (error.diag.message_detail or "").partition("=(")[0]  # its values may be confidential
+        raise postgres.translate_error(where, _message(error), error.sqlstate, detail=columns) or error from None
 
 
-def _sentence(where: str, error: psycopg.Error) -> JobError | None:
-    """The job's error for a code of the server's; a lost connection has none."""
-    code = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
-    for codes, kind, text in _SENTENCES:
-        if code.startswith(codes):
-            columns = (error.diag.message_detail or "").partition("=(")[0]  # its values may be confidential
-            return kind(f"{where}: {text.format(said=_words(error), detail=columns)}")
-    return None
-
-
-def _words(error: psycopg.Error) -> str:
-    said = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{said}, {error.diag.context.splitlines()[0]}" if error.diag.context else said
+def _message(error: psycopg.Error) -> str:
+    """The server's primary message and where it arose; the driver's own words where the server said nothing."""
+    message = error.diag.message_primary or str(error).strip() or type(error).__name__
+    return f"{message}, {error.diag.context.splitlines()[0]}" if error.diag.context else message
 
 
 def lock_key(*words: str) -> int:

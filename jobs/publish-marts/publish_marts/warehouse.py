@@ -6,7 +6,6 @@ The driver's own DB-API module is left aside: it imports pandas where it finds i
 from __future__ import annotations
 
 import json
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -14,7 +13,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NewType, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from jobkit.errors import AuthError, JobError, MisconfiguredError, TemporaryError
+from jobkit import postgres
+from jobkit.errors import MisconfiguredError, TemporaryError
 
 from publish_marts import prefetch
 
@@ -29,8 +29,7 @@ Sql = NewType("Sql", str)  # a piece of SQL in which every name and text is quot
 
 CONNECT_TIMEOUT_S = 5  # nothing else runs meanwhile, SIGTERM included, which has to be obeyed within ten
 BATCH_BYTES = 2_000_000
-_PASSING = ("08", "40", "53", "55", "57")  # SQLSTATE classes: connection, rollback, resources, locks, shutdown
-_MISSING = ("3F000", "42P01", "42703")  # schema, table, column
+_MISSING = ("3F000", "42P01", "42703")  # schema, table, column: the marts are another job's, so that this is no bug here
 
 
 @dataclass(frozen=True)
@@ -182,24 +181,9 @@ def _told(where: str) -> Iterator[None]:
     try:
         yield
     except Error as error:
-        if known := _error(str(error), error.sqlstate, where):
-            raise known from None
-        raise
+        if error.sqlstate in _MISSING:
+            reason = postgres.server_message(str(error))
+            raise MisconfiguredError(f"the warehouse {where} lacks a relation: {reason}; run transform-warehouse first") from None
+        raise postgres.translate_error(f"the warehouse {where}", str(error), error.sqlstate) or error from None
     except prefetch.BrokenError as error:
         raise TemporaryError(f"the warehouse {where} broke off: {error}; try again") from None
-
-
-def _error(text: str, sqlstate: str | None, where: str) -> JobError | None:
-    """What the driver's message means, None for a bug of ours. It has no SQLSTATE for a connection that did not come about."""
-    reason = re.sub(r"\s+", " ", text.partition("\nQuery was:")[0]).strip().rpartition("FATAL: ")[2].strip()
-    if "authentication failed" in text or "no pg_hba.conf entry" in text:
-        return AuthError(f"the warehouse {where} refuses the login: {reason}; check the user in --warehouse and --warehouse-password")
-    if sqlstate == "42501" or "permission denied" in text:
-        return AuthError(f"the warehouse {where} refuses: {reason}; grant the user select on the schemas marts, raw and ops")
-    if "does not exist" in text and sqlstate is None:
-        return MisconfiguredError(f"the warehouse {where} cannot be used: {reason}; check --warehouse")
-    if sqlstate is None or sqlstate.startswith(_PASSING):
-        return TemporaryError(f"the warehouse {where} does not answer: {reason}; try again when it is up")
-    if sqlstate in _MISSING:
-        return MisconfiguredError(f"the warehouse {where} lacks something: {reason}; run transform-warehouse first")
-    return None

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from jobkit.errors import AuthError, MisconfiguredError, TemporaryError
 from transform_warehouse import build_log
 from transform_warehouse import project as projects
 from transform_warehouse.moment import Moment
@@ -292,22 +291,6 @@ def test_credentials_and_places_that_are_wrong_are_told_apart(
     assert ended(job("run", "--warehouse", "postgresql://finelt@127.0.0.1:1/warehouse"))["exit_code"] == 75
     assert ended(job("run", "--project", "/nowhere"))["exit_code"] == 78
     assert ended(job("check"))["exit_code"] == 0
-
-
-@pytest.mark.parametrize(
-    ("said", "error"),
-    [
-        ('connection to server at "h" failed: FATAL:  password authentication failed for user "finelt"', AuthError),
-        ('connection to server at "h" failed: FATAL:  no pg_hba.conf entry for host "h"', AuthError),
-        ('connection to server at "h" failed: FATAL:  database "finelt" does not exist', MisconfiguredError),
-        ("permission denied for database finelt", MisconfiguredError),
-        ("terminating connection due to administrator command\nserver closed the connection unexpectedly", TemporaryError),
-    ],
-)
-def test_what_postgres_says_becomes_the_right_error(said: str, error: type[Exception]) -> None:
-    told = build_log.told(said, "postgresql://finelt@h:5432/finelt")
-    assert type(told) is error
-    assert "h:5432/finelt" in str(told)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
-from jobkit import failpoints
-from jobkit.errors import AuthError, JobError, MisconfiguredError, TemporaryError
+from jobkit import failpoints, postgres
+from jobkit.errors import TemporaryError
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
@@ -26,7 +26,6 @@ T = TypeVar("T")
 
 APPLICATION = "finelt transform"  # dbt's sessions; ours has another name
 PATIENCE_S = 60.0
-NOT_ALLOWED = "42501"  # SQLSTATE
 LOCK = "hashtextextended('finelt transform', 0)"
 OPS = """
 create table if not exists ops.transforms (
@@ -217,24 +216,10 @@ def opened(warehouse: str, password: str) -> Iterator[Books]:
         connection.autocommit = True
         yield Books(connection)
     except psycopg2.Error as error:
-        if (error.pgcode or "").startswith("42") and error.pgcode != NOT_ALLOWED:
-            raise  # a statement of ours that is wrong: no other try mends it
-        raise told(str(error).strip(), warehouse) from None
+        raise postgres.translate_error(where_is(warehouse), str(error), error.pgcode) or error from None
     finally:
         if connection is not None:
             connection.close()
-
-
-def told(said: str, warehouse: str) -> JobError:
-    """What Postgres said about a connection or a right, as the error it is."""
-    where = where_is(warehouse)
-    if "authentication failed" in said or "no pg_hba.conf entry" in said or "no password supplied" in said:
-        return AuthError(f"{where} refused the user name or password; look at --warehouse and at what --warehouse-password refers to")
-    if 'database "' in said and "does not exist" in said:
-        return MisconfiguredError(f"{where} has no such database; create it or correct --warehouse")
-    if "permission denied" in said:
-        return MisconfiguredError(f"{where}: {said.splitlines()[0]}; grant it to the job's user")
-    return TemporaryError(f"{where} cannot be reached or broke off: {said.splitlines()[-1].strip()}; run again when it is up")
 
 
 def where_is(warehouse: str) -> str:
