@@ -10,12 +10,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from jobkit.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 STOP_WITHIN_S = 8.0  # the contract gives ten
 # What a scheduler's own time limit has to leave a job on top of its deadline, so that the job speaks first: two minutes in which a launcher
@@ -99,3 +101,46 @@ def _timer(after_s: float, call: Callable[..., None], *given: Any) -> threading.
     timer.daemon = True
     timer.start()
     return timer
+
+
+class BackgroundCall(Generic[T]):
+    """A blocking call in a daemon thread, begun at once. Waiting for it, unlike making it, can be interrupted.
+
+    Python runs no signal handler while the main thread is inside a C library that waits for the network, and SIGTERM would wait with it.
+    An interrupted wait leaves the call behind; it ends with the process at the latest.
+    """
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call, self._ended = call, threading.Event()
+        self._value: T | None = None
+        self.error: BaseException | None = None  # what the call raised, once it has ended
+        threading.Thread(target=self._run, name="background-call", daemon=True).start()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the call has returned or raised."""
+        return self._ended.is_set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end of the call, at most `timeout_s` seconds; return whether it has ended."""
+        return self._ended.wait(timeout_s)
+
+    def result(self) -> T:
+        """Wait for the call; return what it returned, or raise what it raised."""
+        self.wait()
+        if self.error is not None:
+            raise self.error
+        return cast("T", self._value)
+
+    def _run(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:  # noqa: BLE001  raised again where the result is taken
+            self.error = error
+        finally:
+            self._ended.set()
+
+
+def call_interruptibly(call: Callable[[], T]) -> T:
+    """Return what a blocking call returns, or raise what it raises, so that SIGTERM and the deadline interrupt the wait for it."""
+    return BackgroundCall(call).result()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, Structure, c_char_p, c_int, c_void_p, py_object, pythonapi
-from queue import SimpleQueue
-from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, NamedTuple
+
+from jobkit.interruption import BackgroundCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from adbc_driver_manager import ArrowArrayHandle, ArrowArrayStreamHandle, ArrowSchemaHandle
     from arro3.core import RecordBatch, Schema
 
-AHEAD = 2  # batches
 STOP_WITHIN_S = 5.0
 _FILL = CFUNCTYPE(c_int, c_void_p, c_void_p)
 _capsule = pythonapi.PyCapsule_New
@@ -74,40 +73,24 @@ def read(handle: ArrowArrayStreamHandle, cancel: Callable[[], None]) -> Iterator
     described = ArrowSchemaHandle()
     fill(stream.get_schema, described)
     schema = Schema.from_arrow(described)
-    with _fetched(fetch, cancel) as batches:
+    with _prefetch(fetch, cancel) as batches:
         yield Batches(schema, batches)
 
 
 @contextmanager
-def _fetched(fetch: Callable[[], RecordBatch | None], cancel: Callable[[], None]) -> Iterator[Iterator[RecordBatch]]:
-    """What `fetch` gives until it gives None, at most so many ahead of what was asked for."""
-    fetched: SimpleQueue[RecordBatch | BaseException | None] = SimpleQueue()
-    room, wanted = Semaphore(AHEAD), True
+def _prefetch(fetch: Callable[[], RecordBatch | None], cancel: Callable[[], None]) -> Iterator[Iterator[RecordBatch]]:
+    """Iterate over what `fetch` returns until it returns None. The next batch is fetched while one is used."""
+    pending = BackgroundCall(fetch)
 
-    def work() -> None:
-        try:
-            while room.acquire() and wanted:
-                fetched.put(batch := fetch())
-                if batch is None:
-                    return
-        except BaseException as error:  # noqa: BLE001  raised again below
-            fetched.put(error)
-
-    def given() -> Iterator[RecordBatch]:
-        while (batch := fetched.get()) is not None:
-            if isinstance(batch, BaseException):
-                raise batch
+    def iterate() -> Iterator[RecordBatch]:
+        nonlocal pending
+        while (batch := pending.result()) is not None:
+            pending = BackgroundCall(fetch)
             yield batch
-            room.release()
-        worker.join()
 
-    worker = Thread(target=work, daemon=True)
-    worker.start()
     try:
-        yield given()
+        yield iterate()
     finally:
-        wanted = False
-        room.release()
-        if worker.is_alive():
+        if not pending.has_ended or (pending.error is None and pending.result() is not None):
             cancel()
-            worker.join(STOP_WITHIN_S)
+            pending.wait(STOP_WITHIN_S)

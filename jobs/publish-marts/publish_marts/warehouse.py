@@ -8,26 +8,24 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Any, NewType, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NewType
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from jobkit import postgres
 from jobkit.errors import MisconfiguredError, TemporaryError
+from jobkit.interruption import call_interruptibly
 
 from publish_marts import prefetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from publish_marts.prefetch import Batches
 
-T = TypeVar("T")
 Sql = NewType("Sql", str)  # a piece of SQL in which every name and text is quoted
 
-CONNECT_TIMEOUT_S = 5  # nothing else runs meanwhile, SIGTERM included, which has to be obeyed within ten
+CONNECT_TIMEOUT_S = 5
 BATCH_BYTES = 2_000_000
 _MISSING = ("3F000", "42P01", "42703")  # schema, table, column: the marts are another job's, so that this is no bug here
 
@@ -53,7 +51,7 @@ class Warehouse:
 
         with _told(self.where), AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
-            _stoppable(statement.execute_update)
+            call_interruptibly(statement.execute_update)
 
     @contextmanager
     def stream(self, sql: str) -> Iterator[Batches]:
@@ -63,7 +61,7 @@ class Warehouse:
         with _told(self.where), AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            handle, _ = _stoppable(statement.execute_query)
+            handle, _ = call_interruptibly(statement.execute_query)
             with prefetch.read(handle, statement.cancel) as answer:
                 yield answer
 
@@ -121,7 +119,7 @@ def snapshot(url: str, password: str) -> Iterator[Warehouse]:
     where = urlsplit(url).netloc + urlsplit(url).path
     with _told(where):
         database = connect(_with_password(url, password))
-        connection = AdbcConnection(database)
+        connection = call_interruptibly(lambda: AdbcConnection(database))
     try:
         connection.set_autocommit(False)
         warehouse = Warehouse(connection, where)
@@ -146,23 +144,6 @@ def literal(text: str) -> Sql:
 def compose(template: str, **parts: Sql) -> Sql:
     """SQL of ours with these pieces in it."""
     return Sql(template.format(**parts))
-
-
-def _stoppable(call: Callable[[], T]) -> T:
-    """The result of a call that waits inside the driver, where SIGTERM cannot reach it: it waits in a thread, we wait in Python."""
-    answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-    def answer() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:  # noqa: BLE001  raised again below
-            answers.put((None, error))
-
-    Thread(target=answer, daemon=True).start()
-    result, error = answers.get()
-    if error:
-        raise error
-    return cast("T", result)
 
 
 def _with_password(url: str, password: str) -> str:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg2  # type: ignore[import-untyped]
 from jobkit import failpoints, postgres
 from jobkit.errors import TemporaryError
+from jobkit.interruption import call_interruptibly
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
-from transform_warehouse.aside import aside
 from transform_warehouse.lineage import Relation
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Books:
                 names = [column.name for column in cursor.description or ()]
                 return [dict(zip(names, row, strict=True)) for row in cursor] if names else []
 
-        return aside(call)
+        return call_interruptibly(call)
 
     def in_transaction(self, work: Callable[[Any], T]) -> T:
         """What `work` gives, called with a cursor: all that it does or nothing."""
@@ -90,7 +90,7 @@ class Books:
             with self._connection, self._connection.cursor() as cursor:
                 return work(cursor)
 
-        return aside(call)
+        return call_interruptibly(call)
 
     def wait_for_turn(self, log: logging.Logger) -> None:
         """Nothing, once no other transform runs on this database. Raises TemporaryError when one takes too long."""
@@ -212,7 +212,7 @@ def opened(warehouse: str, password: str) -> Iterator[Books]:
     connection = None
     try:
         given = {"password": password, "connect_timeout": 10, "application_name": f"{APPLICATION}: books"}
-        connection = aside(lambda: psycopg2.connect(warehouse, **given))
+        connection = call_interruptibly(lambda: psycopg2.connect(warehouse, **given))
         connection.autocommit = True
         yield Books(connection)
     except psycopg2.Error as error:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, cast
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from jobkit import failpoints
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
+from jobkit.interruption import call_interruptibly
 from psycopg2 import sql  # type: ignore[import-untyped]
 
 from transform_warehouse import build_log, lineage
 from transform_warehouse.as_of import Model
-from transform_warehouse.aside import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +80,7 @@ def invoke(
     runner = dbtRunner(manifest=manifest, callbacks=[hear])
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            result = aside(lambda: runner.invoke(words))
+            result = call_interruptibly(lambda: runner.invoke(words))
         except BaseException:
             one_at_a_time.acquire()  # never given back: the process is about to end, and dbt stands still from its next event on
             raise
