@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from jobkit import answers
 from jobkit import contract as contracts
-from jobkit.errors import ExitCode, JobError
+from jobkit.errors import JobError, next_step
 
 from jobs.catalogue import REPOSITORY, CatalogueError, catalogue
 from orchestration.deployments import descriptions
@@ -60,7 +60,7 @@ def page(spec: JobSpec, described: Mapping[str, Any]) -> str:
         "## Exit codes\n",
         _table(
             ("code", "meaning", "next step"),
-            [(code, meaning, ExitCode(int(code)).next_step) for code, meaning in described["exit_codes"].items()],
+            [(code, meaning, next_step(int(code))) for code, meaning in described["exit_codes"].items()],
         ),
         *_answers(spec, described["answers"]),
         "## Run it again\n",

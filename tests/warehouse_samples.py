@@ -93,7 +93,7 @@ class Recorder:
     details: list[dict[str, Any]] = field(default_factory=list)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("finelt"))
 
-    def outcome(self, dataset: str, partition: str, outcome: str, **details: Any) -> None:
+    def record_partition(self, dataset: str, partition: str, outcome: str, **details: Any) -> None:
         """Remember."""
         self.outcomes.append((dataset, partition, outcome))
         self.details.append(details)

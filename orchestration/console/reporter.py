@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from jobkit.errors import ExitCode
+from jobkit.errors import ExitCode, next_step
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -117,8 +117,7 @@ def conclude(steps: list[Step], ending: Ending, teller: Teller, look: str) -> No
         raise StepsFailedError(f"the flow ended as {ending.state}: {ending.message}; {look}", ExitCode.BUG)
     told = "\n".join(f"          {step.name}: {step.message}" for step in failed)
     code = int((failed[0].receipt or {}).get("exit_code", ExitCode.BUG))
-    next_step = (ExitCode(code) if code in list(ExitCode) else ExitCode.BUG).next_step
-    raise StepsFailedError(f"failed, exit code {code}:\n{told}\n          {look}; {next_step}", code)
+    raise StepsFailedError(f"failed, exit code {code}:\n{told}\n          {look}; {next_step(code)}", code)
 
 
 def _table(steps: list[Step], elapsed_s: float) -> Table:

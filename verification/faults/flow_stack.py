@@ -61,9 +61,9 @@ OPTIONS = [options.option("--dataset", multiple=True), *(options.option(name) fo
 def run(job, dataset, site, **_):
     if site:
         job.details["site"] = f"{site}/index.html"
-        job.outcome("site/fct_yield", "version=abc", "committed", rows=7, added=3, removed=0, changed=1)
+        job.record_partition("site/fct_yield", "version=abc", "committed", rows=7, added=3, removed=0, changed=1)
     for name in dataset:
-        job.outcome(name, "year=2012", "committed", rows=5)
+        job.record_partition(name, "year=2012", "committed", rows=5)
 
 def check(job, **_): ...
 
@@ -106,7 +106,7 @@ def run(job, start, end, seconds, bad, refused, lake):
     if bad and start <= bad <= end:
         raise errors.BadDataError(f"the rows of {bad} break their contract")
     for day in days(start, end):
-        job.outcome("nothing", f"date={day}", "committed", rows=1)
+        job.record_partition("nothing", f"date={day}", "committed", rows=1)
 
 def check(job, **_): ...
 

@@ -104,7 +104,7 @@ def kill(job: str, place: Callable[[], Trial], seeds: int, rng: random.Random) -
 
 def _steps(job: str, trial: Trial) -> dict[str, int]:
     """The steps of an undisturbed run, and how often each is passed."""
-    done = sandbox.well(job, trial.options, **{steps.VARIABLE: steps.EACH})
+    done = sandbox.well(job, trial.options, **{steps.VARIABLE: steps.LOG_ALL})
     passed: dict[str, int] = defaultdict(int)
     for line in done.stderr.splitlines():
         if step := json.loads(line).get("step", "") if '"event": "step"' in line else "":

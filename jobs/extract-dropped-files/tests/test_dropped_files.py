@@ -39,7 +39,7 @@ class Job:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("test"))
     outcomes: list[tuple[str, str]] = field(default_factory=list)
 
-    def outcome(self, _dataset: str, partition: str, outcome: str, **_: object) -> None:
+    def record_partition(self, _dataset: str, partition: str, outcome: str, **_: object) -> None:
         self.outcomes.append((partition, outcome))
 
     def progress(self, *_: object) -> None: ...
@@ -96,7 +96,7 @@ def here(place: str) -> Place:
 
 
 def test_the_contracts_are_the_datasets_that_the_job_declares() -> None:
-    declared = declaration.of_package("extract_dropped_files")
+    declared = declaration.read_package("extract_dropped_files")
     written = sorted({f"raw/{load_packaged(work.PACKAGE, name).dataset}" for name in work.folders()})
     assert written == sorted(name for name in declared.writes if name.startswith("raw/"))
 

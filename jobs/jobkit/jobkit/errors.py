@@ -53,6 +53,11 @@ class ExitCode(IntEnum):
     STOPPED = 143, "stopped by SIGTERM", "run it again to finish"
 
 
+def next_step(exit_code: int) -> str:
+    """Return what to do about an exit code; for a code that no job returns, the same as for a bug."""
+    return next((code.next_step for code in ExitCode if code == exit_code), ExitCode.BUG.next_step)
+
+
 class JobError(Exception):
     """A failure in one sentence: what is wrong, what was expected, where, and what to do next."""
 

@@ -30,9 +30,9 @@ _STOPPED = "stopped by SIGTERM; nothing half done is visible, run it again to fi
 class Interrupted(BaseException):
     """The job has to end now. No Exception: code that catches every one of those, as botocore does, would try again."""
 
-    def __init__(self, exit_code: ExitCode, sentence: str) -> None:
-        super().__init__(sentence)
-        self.exit_code, self.sentence = exit_code, sentence
+    def __init__(self, exit_code: ExitCode, message: str) -> None:
+        super().__init__(message)
+        self.exit_code, self.message = exit_code, message
 
 
 class Interruption:
@@ -73,11 +73,11 @@ class Interruption:
                 self._last_resort.cancel()
 
     def _expire(self, deadline_s: float) -> None:
-        sentence = (
+        message = (
             f"its deadline of {deadline_s:,.0f} s has passed; nothing half done is visible. Run it again to go on, or give it longer "
             "with --deadline"
         )
-        if self._begin(Interrupted(ExitCode.TEMPORARY, sentence)):
+        if self._begin(Interrupted(ExitCode.TEMPORARY, message)):
             signal.pthread_kill(int(threading.main_thread().ident or 0), signal.SIGTERM)
 
     def _interrupt(self, _signal: int, _frame: object) -> None:

@@ -94,11 +94,16 @@ def translate_error(where: str, text: str, sqlstate: str | None, *, detail: str 
 
 
 def server_message(text: str) -> str:
-    """Return the server's primary message, on one line: without the driver's words before it and the details, hints and SQL after it."""
+    """Return the primary message, on one line: without the driver's words before it and the details, hints and SQL after it.
+
+    Where no severity marks the server's message: psycopg2 begins with the message and goes on with its details; libpq, whose text names
+    every address that it tried, ends with the last of them.
+    """
     text = text.partition("\nQuery was:")[0].strip()
     *_, message = _SEVERITY.split(text)
     lines = message.splitlines() or ["no message"]
-    return " ".join((lines[0] if message != text else lines[-1]).split())
+    is_last = message == text and "connection to server" in text
+    return " ".join((lines[-1] if is_last else lines[0]).split())
 
 
 def _error(rule: Rule, where: str, text: str, detail: str) -> JobError:

@@ -96,8 +96,8 @@ def _read(reference: str) -> str:
     return value
 
 
-def changed() -> str | None:
-    """The first reference behind which another secret is than the one this process was given: it was rotated meanwhile."""
+def rotated_reference() -> str | None:
+    """Return the first reference whose secret has changed since this process read it; None where none has."""
     for reference, digest in _used.items():
         try:
             if _digest(resolve(reference)) != digest:

@@ -158,7 +158,7 @@ class FileStore:
         """Write beside and rename over."""
         path = self._path(key)
         with _told(path), _beside(path, data) as temporary:
-            with failpoints.around("rename"):
+            with failpoints.surround("rename"):
                 temporary.replace(path)
             _sync_folder(path.parent)
 
@@ -169,7 +169,7 @@ class FileStore:
             return self.get(key) == data
         with _told(path), _beside(path, data) as temporary:
             try:
-                with failpoints.around("link"):
+                with failpoints.surround("link"):
                     os.link(temporary, path)
             except FileExistsError:
                 return self.get(key) == data
@@ -190,7 +190,7 @@ class FileStore:
         path = self._path(key)
         with _told(path), _locked(path):
             if (found := self._tag(key)) == tag:
-                with failpoints.around("unlink"):
+                with failpoints.surround("unlink"):
                     path.unlink()
                 _sync_folder(path.parent)
             return found in (tag, None)
@@ -240,7 +240,7 @@ class FileStore:
         """Unlink, and remove the folders that are empty then."""
         found = [key for key in ([prefix] if self.exists(prefix) else self.list(prefix)) if wanted(key)]
         for key in found:
-            with _told(self._path(key)), failpoints.around("unlink"):
+            with _told(self._path(key)), failpoints.surround("unlink"):
                 self._path(key).unlink(missing_ok=True)
         folders = {folder for key in found for folder in self._path(key).parents if self.root in folder.parents}
         for folder in sorted(folders, reverse=True):
@@ -286,11 +286,11 @@ def _beside(path: Path, data: bytes | Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as file:
-            failpoints.passed("before write")
+            failpoints.hit("before write")
             _write(data, file)
             file.flush()
             os.fchmod(file.fileno(), 0o644)
-            with failpoints.around("fsync"):
+            with failpoints.surround("fsync"):
                 os.fsync(file.fileno())
         yield Path(name)
     finally:
@@ -420,7 +420,7 @@ class S3Store:
             try:
                 with self._told(key):
                     try:
-                        with failpoints.around("delete"):
+                        with failpoints.surround("delete"):
                             self._client.delete_object(Bucket=self.bucket, Key=self._key(key), IfMatch=tag)
                     except self._client.exceptions.ClientError as error:
                         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -463,7 +463,7 @@ class S3Store:
         for _ in range(CONFLICT_TRIES):
             with self._told(key):
                 try:
-                    with failpoints.around("put"), nullcontext(data) if isinstance(data, bytes) else data.open("rb") as body:
+                    with failpoints.surround("put"), nullcontext(data) if isinstance(data, bytes) else data.open("rb") as body:
                         self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=body, **kind, **condition)
                 except self._client.exceptions.ClientError as error:
                     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -497,7 +497,7 @@ class S3Store:
             found = [item for item in listed if wanted({**item, "Key": item["Key"].removeprefix(self.prefix)})]
             for at in range(0, len(found), ERASED_AT_ONCE):
                 batch = [{name: item[name] for name in ("Key", "VersionId")} for item in found[at : at + ERASED_AT_ONCE]]
-                with self._told(prefix), failpoints.around("delete"):
+                with self._told(prefix), failpoints.surround("delete"):
                     answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True})
                 _check_erased(answer.get("Errors", ()), self.url)
         except AuthError as error:

@@ -43,8 +43,8 @@ OPTIONS = [
 def run(job, *, do, many, token, day):
     '''Do what is asked.'''
     job.log.info("asked", extra={"do": do})
-    job.outcome("d", "p=1", "committed", rows=3, bytes=10, sha256="x", quarantined=1)
-    job.outcome("d", "p=2", "unchanged", rows=2)
+    job.record_partition("d", "p=1", "committed", rows=3, bytes=10, sha256="x", quarantined=1)
+    job.record_partition("d", "p=2", "unchanged", rows=2)
     job.details["note"] = "kept"
     job.progress(1, 2, "half")
     if do == "rotate":
@@ -55,7 +55,7 @@ def run(job, *, do, many, token, day):
         threading.Event().wait()
     if do == "hang":  # nothing gets through to the main thread, and a worker never ends
         threading.Thread(target=threading.Event().wait).start()
-        job.outcome("d", "p=3", "committed", rows=1)
+        job.record_partition("d", "p=3", "committed", rows=1)
         while True:
             try:
                 print("hanging", file=sys.stderr, flush=True)
@@ -170,7 +170,7 @@ runpy.run_module("made_up", run_name="__main__", alter_sys=True)
 
 @pytest.mark.parametrize(
     ("name", "do", "code"),
-    [("_lineage", "nothing", 143), ("_outcome", "nothing", 143), ("_failed", "BadDataError", 143), ("_end", "nothing", 0)],
+    [("_start_lineage", "nothing", 143), ("_outcome", "nothing", 143), ("_failed", "BadDataError", 143), ("_end", "nothing", 0)],
 )
 def test_sigterm_is_told_wherever_it_comes(folder: Path, name: str, do: str, code: int) -> None:
     """Before the job's own code, while its failure is being told, and after it is known that it went well."""

@@ -86,10 +86,10 @@ def copy(
     statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)
     write = _rows if pgpq is None else _batches
     with (into or session.main).cursor() as cursor:
-        with failpoints.around("copy"), cursor.copy(statement) as stream:
+        with failpoints.surround("copy"), cursor.copy(statement) as stream:
             for _ in write(stream, file):
                 session.keep_going()
-                failpoints.passed("within copy")
+                failpoints.hit("within copy")
         if cursor.rowcount != rows:
             raise BadDataError(f"{file.where}: the file has {cursor.rowcount:,} rows, its commit says {rows:,}; commit the partition again")
 
@@ -117,7 +117,7 @@ def pour(session: Session, source: sql.Composed, connection: psycopg.Connection[
     """Copy from a COPY TO on the main connection to a COPY FROM on another. The server sends row by row; many are handed on at once."""
     rows = bytearray()
     with (
-        failpoints.around("pour"),
+        failpoints.surround("pour"),
         session.main.cursor() as out,
         connection.cursor() as into,
         out.copy(source) as reader,

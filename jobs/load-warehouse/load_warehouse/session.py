@@ -55,8 +55,8 @@ class Session:
         """All of it or nothing, on the main connection."""
         with self.main.transaction():
             yield
-            failpoints.passed("before commit")
-        failpoints.passed("after commit")
+            failpoints.hit("before commit")
+        failpoints.hit("after commit")
 
     def execute(self, statement: sql.Composed | sql.SQL) -> psycopg.Cursor[Any]:
         """Run a statement on the main connection. Values are literals in it: a name may hold a percent sign."""

@@ -29,12 +29,12 @@ DOCS = "index.html"
 OPTIONS = [
     options.warehouse(),
     options.warehouse_password(),
-    options.place("--site", required=True, help="Where to publish: a directory, file:///path or s3://bucket/prefix."),
-    options.place("--docs", help=f"Where transform-warehouse put the project's documentation ({DOCS}); without, none."),
+    options.storage("--site", required=True, help="Where to publish: a directory, file:///path or s3://bucket/prefix."),
+    options.storage("--docs", help=f"Where transform-warehouse put the project's documentation ({DOCS}); without, none."),
     options.option(
         "--marts",
         multiple=True,
-        type=options.Matching(r"[a-z][a-z0-9_]{0,62}", "the name of a mart such as fct_yield"),
+        type=options.MatchingText(r"[a-z][a-z0-9_]{0,62}", "the name of a mart such as fct_yield"),
         help="A mart to publish; repeat the option for more. Without, all tables of the schema marts.",
     ),
     options.option(
@@ -173,12 +173,13 @@ def _tell(job: Job, catalogue: Mapping[str, Any], outcome: Outcome) -> None:
     for name, mart in catalogue["marts"].items():
         size, digest = sum(file["bytes"] for file in mart["files"].values()), mart["files"]["parquet"]["sha256"]
         told = mart["changes"] if outcome == "committed" else {}
-        job.outcome(f"site/{name}", f"version={catalogue['version']}", outcome, rows=mart["rows"], bytes=size, sha256=digest, **told)
+        version = f"version={catalogue['version']}"
+        job.record_partition(f"site/{name}", version, outcome, rows=mart["rows"], bytes=size, sha256=digest, **told)
     job.details["left_out"] = catalogue.get("left_out", {})
     for what, why in job.details["left_out"].items():
         job.log.warning("left out", extra={"what": what, "why": why})
     for name, reason in selection.marts_left_out(job.details["left_out"]).items():
-        job.outcome(f"site/{name}", f"version={catalogue['version']}", "skipped", reason=reason)
+        job.record_partition(f"site/{name}", f"version={catalogue['version']}", "skipped", reason=reason)
 
 
 def _documentation(docs: str | None) -> bytes | None:

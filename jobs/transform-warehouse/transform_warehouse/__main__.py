@@ -21,7 +21,7 @@ OPTIONS = [
     options.warehouse_password(),
     options.option("--project", metavar="PATH", help="The dbt project; in a checkout its dbt folder is found without."),
     options.option("--as-of", type=Moment(), metavar="TIMESTAMP", help="Build from the rows that were known then, not now."),
-    options.place("--docs", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS}."),
+    options.storage("--docs", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS}."),
 ]
 
 
@@ -42,7 +42,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
         made_of = book.fingerprint(projects.fingerprint(root), as_of)
         if book.is_current(made_of, projects.marts(root)) and (shelf is None or shelf.exists(DOCS)):
             for mart in projects.marts(root):
-                job.outcome(f"marts.{mart}", "all", "unchanged")
+                job.record_partition(f"marts.{mart}", "all", "unchanged")
             return
         shape = book.shape(projects.fingerprint(root), as_of)
         made = book.transform(job.run_id, made_of, as_of, shape, projects.marts(root))

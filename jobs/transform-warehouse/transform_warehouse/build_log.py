@@ -185,7 +185,7 @@ class Books:
         except BaseException:
             self._end_sessions()
             raise
-        with failpoints.around("end"):
+        with failpoints.surround("end"):
             self.rows(
                 "with done as (insert into ops.transformed_loads select load_id from ops.new_loads)"
                 " update ops.transforms set ended_at = clock_timestamp() where transform_id = %s",

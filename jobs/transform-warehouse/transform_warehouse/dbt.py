@@ -139,7 +139,7 @@ class _Listener:
         if event.info.name == "LogStartLine":
             self._total = event.data.total
         elif event.info.name == "NodeFinished":
-            failpoints.passed(f"after {event.data.node_info.resource_type}")
+            failpoints.hit(f"after {event.data.node_info.resource_type}")
             self._done += 1
             self._job.progress(self._done, max(self._total, self._done), event.data.node_info.node_name)
 
@@ -152,7 +152,7 @@ def _record(job: Job, results: Sequence[RunResult]) -> None:
         models[result.node.name] = {"rows": rows, "seconds": seconds}
         if result.node.schema == "marts":
             outcome = OUTCOMES.get(result.status, "failed")
-            job.outcome(f"marts.{result.node.name}", "all", outcome, rows=rows, seconds=seconds)
+            job.record_partition(f"marts.{result.node.name}", "all", outcome, rows=rows, seconds=seconds)
     tests = Counter(str(result.status) for result in _of_kind(results, "test"))
     job.details.update(models=models, tests=dict(tests))
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})
