@@ -124,6 +124,12 @@ def test_describe_says_what_the_job_is(spec: JobSpec) -> None:
 
 
 @every_job
+def test_every_job_prints_its_version(spec: JobSpec) -> None:
+    ended = call(spec, "--version")
+    assert (ended.code, ended.stdout) == (0, f"{spec.name}, version {spec.version}\n")
+
+
+@every_job
 def test_describe_loads_nothing_heavy_and_opens_no_socket(spec: JobSpec) -> None:
     code = f"""
 import runpy, socket, sys

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from jobkit import deprecation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,7 +153,7 @@ def test_a_secret_that_was_rotated_meanwhile_is_worth_another_try(folder: Path) 
     (folder / "token").write_text("canary-7f3a9c")
     ended = call(folder, "run", "--do", "rotate", "--token", f"file://{folder}/token")
     assert (ended.code, ended.receipt["exit_code"]) == (75, 75)
-    assert f"the secret at file://{folder}/token has changed since" in ended.receipt["error"]
+    assert f"the secret at file://{folder}/token was rotated during this run" in ended.receipt["error"]
     assert "canary" not in ended.stderr
 
 
@@ -309,3 +310,25 @@ def test_a_day_that_has_begun_nowhere_is_refused(folder: Path) -> None:
     ended = call(folder, "run", "--day", str(datetime.now(ZoneInfo(EAST)).date() + timedelta(days=2)))
     assert ended.code == 2
     assert "is in the future" in ended.receipt["error"]
+
+
+def test_old_names_of_options_and_variables_work_and_log_a_warning() -> None:
+    environ = {"FINELT_PATIENCE": "5", "FINELT_KILL_AT": "?"}
+    words, warnings = deprecation.replace_old_names(["run", "--patience=0", "--patience", "1", "--lake", "x"], environ)
+    assert words == ["run", "--retry-timeout=0", "--retry-timeout", "1", "--lake", "x"]
+    assert (environ["FINELT_RETRY_TIMEOUT"], environ["FINELT_FAILPOINT"]) == ("5", "?")
+    assert [warning.partition(" is deprecated")[0] for warning in warnings] == ["--patience", "FINELT_KILL_AT", "FINELT_PATIENCE"]
+    assert deprecation.current_option("patience") == "retry_timeout"
+    assert deprecation.current_option("lookback_days") == "lookback_days"
+
+
+def test_an_old_name_does_not_replace_the_current_one() -> None:
+    environ = {"FINELT_KILL_AT": "?", "FINELT_FAILPOINT": "before link#1"}
+    deprecation.replace_old_names([], environ)
+    assert environ["FINELT_FAILPOINT"] == "before link#1"
+
+
+def test_the_old_failpoint_variable_still_logs_failpoints_with_a_notice(folder: Path) -> None:
+    ended = call(folder, "run", FINELT_KILL_AT="?", FINELT_DO="nothing")
+    assert ended.code == 0
+    assert "FINELT_KILL_AT is deprecated" in ended.stderr

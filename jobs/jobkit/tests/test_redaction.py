@@ -226,7 +226,7 @@ def test_prefect_is_told_no_secret() -> None:
             return {"status": "ACCEPT", "state": {"type": "FAILED"}} if path.endswith("/set_state") else run
 
     launcher = prefect.Prefect(Server(), "1")  # type: ignore[arg-type]
-    launcher.log(record(f"{'x' * (prefect.TEXT - 10)}{PLAIN}"))
+    launcher.log(record(f"{'x' * (prefect.MAX_TEXT_CHARS - 10)}{PLAIN}"))
     launcher.log(record(PLAIN))
     launcher.report_end(RECEIPT, 65, f"no {PLAIN}")
     assert len(sent) >= 5
