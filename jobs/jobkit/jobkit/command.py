@@ -100,7 +100,7 @@ def _invoke(
     """Parse, call, report, exit."""
     redaction.protect_environment(os.environ)
     redaction.cover_streams()
-    sys.argv[1:], warnings = deprecation.replace_old_names(sys.argv[1:], os.environ)
+    warnings = deprecation.rename_variables(os.environ)
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     records = {name: receipts.RunRecord(declared, name) for name in verbs}
     if verb in verbs:
@@ -217,7 +217,7 @@ def _outcome(
 ) -> tuple[ExitCode, str | None]:
     """Run the verb; return the exit code, and the message when it is not 0."""
     try:
-        defaults = {verb: {deprecation.current_option(name): value for name, value in launcher.options().items()}}
+        defaults = {verb: deprecation.rename_parameters(launcher.options())}
         code = group.main(prog_name=declared.name, standalone_mode=False, default_map=defaults, obj=declared)
     except click.ClickException as error:
         return _failed(log, ExitCode.USAGE, _usage_message(error))

@@ -312,20 +312,17 @@ def test_a_day_that_has_begun_nowhere_is_refused(folder: Path) -> None:
     assert "is in the future" in ended.receipt["error"]
 
 
-def test_old_names_of_options_and_variables_work_and_log_a_warning() -> None:
-    environ = {"FINELT_PATIENCE": "5", "FINELT_KILL_AT": "?"}
-    words, warnings = deprecation.replace_old_names(["run", "--patience=0", "--patience", "1", "--lake", "x"], environ)
-    assert words == ["run", "--retry-timeout=0", "--retry-timeout", "1", "--lake", "x"]
-    assert (environ["FINELT_RETRY_TIMEOUT"], environ["FINELT_FAILPOINT"]) == ("5", "?")
-    assert [warning.partition(" is deprecated")[0] for warning in warnings] == ["--patience", "FINELT_KILL_AT", "FINELT_PATIENCE"]
-    assert deprecation.current_option("patience") == "retry_timeout"
-    assert deprecation.current_option("lookback_days") == "lookback_days"
-
-
-def test_an_old_name_does_not_replace_the_current_one() -> None:
+def test_an_old_variable_sets_the_current_one_and_does_not_replace_it() -> None:
+    environ = {"FINELT_KILL_AT": "?"}
+    assert "use FINELT_FAILPOINT" in deprecation.rename_variables(environ)[0]
+    assert environ["FINELT_FAILPOINT"] == "?"
     environ = {"FINELT_KILL_AT": "?", "FINELT_FAILPOINT": "before link#1"}
-    deprecation.replace_old_names([], environ)
+    deprecation.rename_variables(environ)
     assert environ["FINELT_FAILPOINT"] == "before link#1"
+
+
+def test_an_old_parameter_of_a_launcher_is_the_current_option() -> None:
+    assert deprecation.rename_parameters({"patience": 5, "lake": "x"}) == {"retry_timeout": 5, "lake": "x"}
 
 
 def test_the_old_failpoint_variable_still_logs_failpoints_with_a_notice(folder: Path) -> None:
