@@ -92,7 +92,7 @@ LABEL org.opencontainers.image.title="${JOB}" \
 # A job that runs dbt carries the project and its parse.
 FROM build AS project
 COPY dbt /app/dbt
-RUN /app/bin/python -m transform_warehouse.parse /app/dbt && python3 images/assemble.py /app /layers project
+RUN /app/bin/python -m transform_warehouse.manifest_cache /app/dbt && python3 images/assemble.py /app /layers project
 
 FROM job AS dbt
 COPY --from=project /layers/project /

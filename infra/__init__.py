@@ -1,1 +1,1 @@
-"""Everything in AWS, as one Pulumi program. __main__.py is its table of contents."""
+"""All AWS resources, as one Pulumi program. program.py is its table of contents."""

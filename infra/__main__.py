@@ -1,4 +1,4 @@
-"""One `pulumi up`, from an empty AWS account to a running platform. Read from top to bottom; each line is a module beside this one."""
+"""The entry point that `pulumi up` runs, from an empty AWS account to a running platform."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Pulumi runs this file from its own folder
 
-from infra.program import program
+from infra.program import create_stack
 
-program()
+create_stack()

@@ -1,196 +1,176 @@
-"""What wakes somebody: alarms, a dashboard and a budget."""
+"""CloudWatch alarms and the topic that they notify."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
 
 from infra import policies
+from infra.options import child_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from infra.data import Data
+    from infra.database import PostgresDatabase
     from infra.events import Events
+    from infra.fargate_task import FargateTask
     from infra.keys import Keys
-    from infra.orchestrator import Orchestrator
+    from infra.policies import Text
+    from infra.prefect_server import PrefectServer
+    from infra.prefect_worker import PrefectWorker
     from infra.settings import Settings
-    from infra.tasks import Made
+    from infra.warehouse import Warehouse
     from jobs.catalogue import JobSpec
 
-FAILED = "{ $.exit_code > 0 && $.exit_code != 75 }"  # a receipt of a run that will not be tried again
-DONE = '{ $.verb = "run" && $.exit_code = 0 }'
-LOW_STORAGE_BYTES, MANY_CONNECTIONS, BUSY_PERCENT = 4 * 1024**3, 60, 85
+FAILED_PATTERN = "{ $.exit_code > 0 && $.exit_code != 75 }"  # a receipt of a run that is not retried
+SUCCEEDED_PATTERN = '{ $.verb = "run" && $.exit_code = 0 }'
+LOW_STORAGE_BYTES, MANY_CONNECTIONS, HIGH_CPU_PCT = 4 * 1024**3, 60, 85
 DAY_S = 86_400
-LATE_DAYS = 3  # what runs on weekdays is silent for a weekend; the third day is late
-PUBLISHER = "publish-marts"
+LATE_AFTER_DAYS = 3  # a job that runs on weekdays is silent for two days at a weekend
+PUBLISH_JOB = "publish-marts"
 
 
-def make(
-    settings: Settings,
-    keys: Keys,
-    data: Data,
-    orchestrator: Orchestrator,
-    drops: Events,
-    jobs: Mapping[str, Made],
-    specs: Sequence[JobSpec],
-) -> aws.sns.Topic:
-    """The topic that all alarms go to."""
-    topic = aws.sns.Topic(f"{settings.name}-alarms", name=f"{settings.name}-alarms", kms_master_key_id=keys.messages.arn)
-    aws.sns.TopicSubscription(f"{settings.name}-alarms", topic=topic.arn, protocol="email", endpoint=settings.alarm_email)
-    own = {"StringEquals": {"aws:SourceAccount": settings.account}}
-    senders = [policies.service(name, ("sns:Publish",), [topic.arn], own) for name in ("cloudwatch", "events", "budgets")]
-    aws.sns.TopicPolicy(f"{settings.name}-alarms", arn=topic.arn, policy=policies.document(*senders))
-    _failures(settings, topic, jobs)
-    _freshness(settings, topic, {name: jobs[name] for name in (*(spec.name for spec in specs if spec.schedule), PUBLISHER)})
-    _crashes(settings, topic)
-    for role, database in (("warehouse", data.warehouse), ("prefect-database", orchestrator.database)):
-        _database(settings, topic, role, database)
-    for name, queue in (("dead-letters", orchestrator.dead_letters), ("dropped-files-dead-letters", drops.dead_letters)):
-        letters = {"QueueName": queue.name}
-        _alarm(settings, topic, name, "AWS/SQS", "ApproximateNumberOfMessagesVisible", letters, 0, statistic="Maximum")
-    _alarm(settings, topic, "dropped-files-errors", "AWS/Lambda", "Errors", {"FunctionName": drops.function.name}, 0)
-    for service in orchestrator.services:
-        running: dict[str, pulumi.Input[str]] = {"ClusterName": settings.name, "ServiceName": service.name}
-        name = f"{service._name.removeprefix(settings.name + '-')}-down"  # noqa: SLF001  the name we gave it
-        _alarm(settings, topic, name, "ECS/ContainerInsights", "RunningTaskCount", running, 1, below=True, missing="breaching")
-    _dashboard(settings, data, orchestrator, drops)
-    _budget(settings, topic)
-    return topic
+@dataclass(frozen=True)
+class AlarmsArgs:
+    """Arguments of `Alarms`. `tasks` are the jobs' tasks by job."""
+
+    settings: Settings
+    keys: Keys
+    warehouse: Warehouse
+    server: PrefectServer
+    worker: PrefectWorker
+    events: Events
+    tasks: Mapping[str, FargateTask]
+    specs: Sequence[JobSpec]
 
 
-def _failures(settings: Settings, topic: aws.sns.Topic, jobs: Mapping[str, Made]) -> None:
-    """A failed run, read from the receipt in its log."""
-    metric = f"finelt/{settings.stack}"
-    for name, made in jobs.items():
-        _counted(settings, f"{name}-failed", made, FAILED, metric)
-        _alarm(settings, topic, f"{name}-failed", metric, f"{name}-failed", {}, 0)
+@dataclass(frozen=True)
+class Metric:
+    """A metric, and how an alarm evaluates it. `periods` is how many periods of `period_s` seconds must cross the threshold."""
+
+    namespace: str
+    name: str
+    dimensions: Mapping[str, Text]
+    statistic: str = "Sum"
+    period_s: int = 300
+    periods: int = 1
 
 
-def _freshness(settings: Settings, topic: aws.sns.Topic, jobs: Mapping[str, Made]) -> None:
-    """No receipt of a good run for days from what runs by schedule: the data are late, whatever the reason."""
-    metric = f"finelt/{settings.stack}"
-    for name, made in jobs.items():
-        _counted(settings, f"{name}-done", made, DONE, metric)
-        _alarm(
-            settings,
-            topic,
-            f"{name}-late",
-            metric,
-            f"{name}-done",
-            {},
-            1,
-            below=True,
-            missing="breaching",
-            period_s=DAY_S,
-            times=LATE_DAYS,
+class Alarms(pulumi.ComponentResource):
+    """The alarms, and the topic that mails them."""
+
+    topic: aws.sns.Topic
+
+    def __init__(self, name: str, args: AlarmsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("finelt:infra:Alarms", name, None, opts)
+        self._stack = args.settings.name
+        self._metric_namespace = f"finelt/{args.settings.stack}"
+        self.topic = self._create_topic(name, args)
+        self._create_failure_alarms(args.tasks)
+        self._create_late_alarms({job: args.tasks[job] for job in _list_expected_jobs(args.specs)})
+        self._notify_of_crashes(args.settings)
+        self._create_database_alarms("warehouse", args.warehouse.database)
+        self._create_database_alarms("prefect-database", args.server.database)
+        self._create_dead_letter_alarm("dead-letters", args.worker.events.dead_letters)
+        self._create_dead_letter_alarm("dropped-files-dead-letters", args.events.dead_letters)
+        errors = Metric("AWS/Lambda", "Errors", {"FunctionName": args.events.function.name})
+        self._alarm_above("dropped-files-errors", errors, 0)
+        for running in (args.server.web, args.worker.worker):
+            dimensions: dict[str, Text] = {"ClusterName": self._stack, "ServiceName": running.service.name}
+            count = Metric("ECS/ContainerInsights", "RunningTaskCount", dimensions)
+            self._alarm_below(f"{running.task_name}-down", count, 1, missing="breaching")
+        self.register_outputs({"topic": self.topic.arn})
+
+    def _create_topic(self, name: str, args: AlarmsArgs) -> aws.sns.Topic:
+        topic = aws.sns.Topic(name, name=name, kms_master_key_id=args.keys.messages.arn, opts=child_of(self))
+        aws.sns.TopicSubscription(name, topic=topic.arn, protocol="email", endpoint=args.settings.alarm_email, opts=child_of(self))
+        condition = {"StringEquals": {"aws:SourceAccount": args.settings.account}}
+        publishers = ("cloudwatch", "events", "budgets")
+        statements = [policies.allow_service(service, ("sns:Publish",), [topic.arn], condition) for service in publishers]
+        aws.sns.TopicPolicy(name, arn=topic.arn, policy=policies.document(*statements), opts=child_of(self))
+        return topic
+
+    def _create_failure_alarms(self, tasks: Mapping[str, FargateTask]) -> None:
+        """Alarm on a receipt of a failed run in a job's log."""
+        for job, task in tasks.items():
+            metric = self._count_receipts(f"{job}-failed", task, FAILED_PATTERN)
+            self._alarm_above(f"{job}-failed", metric, 0)
+
+    def _create_late_alarms(self, tasks: Mapping[str, FargateTask]) -> None:
+        """Alarm if a job's log has no receipt of a successful run for days, whatever the cause."""
+        for job, task in tasks.items():
+            metric = self._count_receipts(f"{job}-done", task, SUCCEEDED_PATTERN, period_s=DAY_S, periods=LATE_AFTER_DAYS)
+            self._alarm_below(f"{job}-late", metric, 1, missing="breaching")
+
+    def _count_receipts(self, name: str, task: FargateTask, pattern: str, *, period_s: int = 300, periods: int = 1) -> Metric:
+        """Count the receipts in a task's log that match a filter pattern."""
+        transformation = aws.cloudwatch.LogMetricFilterMetricTransformationArgs(name=name, namespace=self._metric_namespace, value="1")
+        aws.cloudwatch.LogMetricFilter(
+            f"{self._stack}-{name}",
+            name=name,
+            log_group_name=task.log_group.name,
+            pattern=pattern,
+            metric_transformation=transformation,
+            opts=child_of(self),
+        )
+        return Metric(self._metric_namespace, name, {}, period_s=period_s, periods=periods)
+
+    def _notify_of_crashes(self, settings: Settings) -> None:
+        """Notify of a task that ECS could not start or had to stop: such a task leaves no receipt."""
+        name = f"{settings.name}-task-crashed"
+        pattern = {
+            "source": ["aws.ecs"],
+            "detail-type": ["ECS Task State Change"],
+            "detail": {
+                "clusterArn": [f"arn:aws:ecs:{settings.region}:{settings.account}:cluster/{settings.name}"],
+                "lastStatus": ["STOPPED"],
+                "stopCode": ["TaskFailedToStart", "SpotInterruption", "TerminationNotice"],
+            },
+        }
+        rule = aws.cloudwatch.EventRule(name, name=name, event_pattern=pulumi.Output.json_dumps(pattern), opts=child_of(self))
+        aws.cloudwatch.EventTarget(name, rule=rule.name, arn=self.topic.arn, opts=child_of(self))
+
+    def _create_database_alarms(self, name: str, database: PostgresDatabase) -> None:
+        dimensions: dict[str, Text] = {"DBInstanceIdentifier": database.instance.identifier}
+        storage = Metric("AWS/RDS", "FreeStorageSpace", dimensions, "Minimum")
+        connections = Metric("AWS/RDS", "DatabaseConnections", dimensions, "Maximum")
+        cpu = Metric("AWS/RDS", "CPUUtilization", dimensions, "Average", periods=3)
+        self._alarm_below(f"{name}-storage", storage, LOW_STORAGE_BYTES)
+        self._alarm_above(f"{name}-connections", connections, MANY_CONNECTIONS)
+        self._alarm_above(f"{name}-cpu", cpu, HIGH_CPU_PCT)
+
+    def _create_dead_letter_alarm(self, name: str, queue: aws.sqs.Queue) -> None:
+        messages = Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.name}, "Maximum")
+        self._alarm_above(name, messages, 0)
+
+    def _alarm_above(self, name: str, metric: Metric, threshold: float) -> None:
+        self._create_alarm(name, metric, threshold, "GreaterThanThreshold", "notBreaching")
+
+    def _alarm_below(self, name: str, metric: Metric, threshold: float, *, missing: str = "notBreaching") -> None:
+        self._create_alarm(name, metric, threshold, "LessThanThreshold", missing)
+
+    def _create_alarm(self, name: str, metric: Metric, threshold: float, comparison: str, missing: str) -> None:
+        aws.cloudwatch.MetricAlarm(
+            f"{self._stack}-{name}",
+            name=f"{self._stack}-{name}",
+            namespace=metric.namespace,
+            metric_name=metric.name,
+            dimensions=dict(metric.dimensions),
+            statistic=metric.statistic,
+            period=metric.period_s,
+            evaluation_periods=metric.periods,
+            threshold=threshold,
+            comparison_operator=comparison,
+            treat_missing_data=missing,
+            alarm_actions=[self.topic.arn],
+            ok_actions=[self.topic.arn],
+            opts=child_of(self),
         )
 
 
-def _counted(settings: Settings, name: str, made: Made, pattern: str, metric: str) -> None:
-    counting = aws.cloudwatch.LogMetricFilterMetricTransformationArgs(name=name, namespace=metric, value="1")
-    aws.cloudwatch.LogMetricFilter(
-        f"{settings.name}-{name}", name=name, log_group_name=made.logs.name, pattern=pattern, metric_transformation=counting
-    )
-
-
-def _crashes(settings: Settings, topic: aws.sns.Topic) -> None:
-    """A task that ECS itself could not start or had to kill: it leaves no receipt."""
-    name = f"{settings.name}-task-crashed"
-    pattern = {
-        "source": ["aws.ecs"],
-        "detail-type": ["ECS Task State Change"],
-        "detail": {
-            "clusterArn": [f"arn:aws:ecs:{settings.region}:{settings.account}:cluster/{settings.name}"],
-            "lastStatus": ["STOPPED"],
-            "stopCode": ["TaskFailedToStart", "SpotInterruption", "TerminationNotice"],
-        },
-    }
-    rule = aws.cloudwatch.EventRule(name, name=name, event_pattern=pulumi.Output.json_dumps(pattern))
-    aws.cloudwatch.EventTarget(name, rule=rule.name, arn=topic.arn)
-
-
-def _database(settings: Settings, topic: aws.sns.Topic, role: str, database: aws.rds.Instance) -> None:
-    which = {"DBInstanceIdentifier": database.identifier}
-    _alarm(settings, topic, f"{role}-storage", "AWS/RDS", "FreeStorageSpace", which, LOW_STORAGE_BYTES, below=True, statistic="Minimum")
-    _alarm(settings, topic, f"{role}-connections", "AWS/RDS", "DatabaseConnections", which, MANY_CONNECTIONS, statistic="Maximum")
-    _alarm(settings, topic, f"{role}-cpu", "AWS/RDS", "CPUUtilization", which, BUSY_PERCENT, statistic="Average", times=3)
-
-
-def _alarm(
-    settings: Settings,
-    topic: aws.sns.Topic,
-    name: str,
-    namespace: str,
-    metric: str,
-    dimensions: Mapping[str, pulumi.Input[str]],
-    threshold: float,
-    *,
-    below: bool = False,
-    statistic: str = "Sum",
-    missing: str = "notBreaching",
-    period_s: int = 300,
-    times: int = 1,
-) -> None:
-    aws.cloudwatch.MetricAlarm(
-        f"{settings.name}-{name}",
-        name=f"{settings.name}-{name}",
-        namespace=namespace,
-        metric_name=metric,
-        dimensions=dict(dimensions),
-        statistic=statistic,
-        period=period_s,
-        evaluation_periods=times,
-        threshold=threshold,
-        comparison_operator="LessThanThreshold" if below else "GreaterThanThreshold",
-        treat_missing_data=missing,
-        alarm_actions=[topic.arn],
-        ok_actions=[topic.arn],
-    )
-
-
-def _dashboard(settings: Settings, data: Data, orchestrator: Orchestrator, drops: Events) -> None:
-    def graph(title: str, metrics: list[Any], stat: str) -> dict[str, Any]:
-        shown = {"title": title, "region": settings.region, "metrics": metrics, "stat": stat, "period": 300}
-        return {"type": "metric", "width": 12, "height": 6, "properties": shown}
-
-    databases = (data.warehouse.identifier, orchestrator.database.identifier)
-    widgets = [
-        graph("Tasks", [["ECS/ContainerInsights", "TaskCount", "ClusterName", settings.name]], "Maximum"),
-        graph("Databases: CPU %", [["AWS/RDS", "CPUUtilization", "DBInstanceIdentifier", name] for name in databases], "Average"),
-        graph("Databases: free bytes", [["AWS/RDS", "FreeStorageSpace", "DBInstanceIdentifier", name] for name in databases], "Minimum"),
-        graph(
-            "Dead letters",
-            [
-                ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue.name]
-                for queue in (orchestrator.dead_letters, drops.dead_letters)
-            ],
-            "Maximum",
-        ),
-    ]
-    body = pulumi.Output.json_dumps({"widgets": widgets})
-    aws.cloudwatch.Dashboard(settings.name, dashboard_name=settings.name, dashboard_body=body)
-
-
-def _budget(settings: Settings, topic: aws.sns.Topic) -> None:
-    def told(kind: str, percent: int) -> aws.budgets.BudgetNotificationArgs:
-        return aws.budgets.BudgetNotificationArgs(
-            comparison_operator="GREATER_THAN",
-            notification_type=kind,
-            threshold=percent,
-            threshold_type="PERCENTAGE",
-            subscriber_sns_topic_arns=[topic.arn],
-        )
-
-    aws.budgets.Budget(
-        settings.name,
-        name=settings.name,
-        budget_type="COST",
-        limit_amount=str(settings.budget_usd),
-        limit_unit="USD",
-        time_unit="MONTHLY",
-        cost_filters=[{"name": "TagKeyValue", "values": [f"user:stack${settings.name}"]}],
-        notifications=[told("ACTUAL", 80), told("FORECASTED", 100)],
-    )
+def _list_expected_jobs(specs: Sequence[JobSpec]) -> Iterable[str]:
+    """Return the jobs that must succeed every few days: those with a schedule, and the one that publishes."""
+    return (*(spec.name for spec in specs if spec.schedule), PUBLISH_JOB)

@@ -1,7 +1,7 @@
-"""What a stack costs: list prices on the resources that the program asks for, so that the two cannot drift apart. Writes COSTS.md.
+"""Computes what a stack costs, from list prices and the resources that the program asks for. Writes COSTS.md.
 
-Prices are US dollars in us-east-1 without tax, free tiers and commitments; eu-central-1 is about 15 to 20 % dearer. Source: the pricing
-pages of AWS, from memory of 2026; look again before you budget.
+Prices are US dollars in us-east-1 without tax, free tiers and commitments; eu-central-1 is about 15 to 20 % more expensive.
+Source: the pricing pages of AWS, from memory of 2026; check them before you budget.
 """
 
 from __future__ import annotations
@@ -16,175 +16,196 @@ from infra.testing.mock_engine import Graph, Resource, graph
 from jobs.catalogue import catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from jobs.catalogue import JobSpec
 
 HOURS = 730  # in a month
 PAGE = Path(__file__).with_name("COSTS.md")
 FARGATE = {"ARM64": (0.03238, 0.00356), "X86_64": (0.04048, 0.004445)}  # a vCPU-hour, a GB-hour
-SPOT_SHARE = 0.3  # of the price, about; it moves
+SPOT_SHARE = 0.3  # of the on-demand price, roughly; it varies
 NAT_HOUR, NAT_GB, ADDRESS_HOUR, ENDPOINT_HOUR = 0.045, 0.045, 0.005, 0.01
 DATABASE_HOUR = {"db.t4g.micro": 0.016, "db.t4g.small": 0.032, "db.t4g.medium": 0.065, "db.t4g.large": 0.129}
 DISK_GB, CACHE_HOUR = 0.115, 0.0128
 SECRET, MANAGED_SECRETS, KEY, ALARM, ZONE = 0.40, 0.40, 1.00, 0.10, 0.50
-INSIGHTS = 5.00  # metrics of a cluster with few services
+INSIGHTS = 5.00  # Container Insights metrics of a cluster with few services
 RUNS_A_MONTH = 22  # working days
-MINUTES = 1  # each step; Fargate counts no less
-JOBS_IN_FLOW_WAITING = 5  # minutes that the flow's own task waits for its steps
-BIG = {"warehouse_class": "db.t4g.large", "warehouse_gb": "100", "prefect_class": "db.t4g.small"}
-PROD = {**BIG, "egress": "nat-per-zone", "spot": "false", "multi_az": "true", "server_replicas": "2"}
+STEP_MINUTES = 1  # Fargate bills at least a minute
+FLOW_MINUTES = 5  # how long the flow's own task waits for its steps
+DEV, PROD = "Pulumi.dev.yaml", "Pulumi.prod.yaml"
+LARGE = {"warehouse_class": "db.t4g.large", "warehouse_gb": "100", "prefect_class": "db.t4g.small"}
+PROD_CHOICES = {**LARGE, "egress": "nat-per-zone", "spot": "false", "multi_az": "true", "server_replicas": "2"}
 CHOICES: dict[str, dict[str, str]] = {
-    "Pulumi.dev.yaml": {},
+    DEV: {},
     "x86 instead of ARM": {"architecture": "x86_64"},
     "a NAT gateway in each zone": {"egress": "nat-per-zone"},
     "endpoints, no internet": {"egress": "endpoints"},
     "databases with a standby": {"multi_az": "true"},
     "two servers with Redis": {"server_replicas": "2"},
-    "a larger warehouse": BIG,
-    "Pulumi.prod.yaml": PROD,
+    "a larger warehouse": LARGE,
+    PROD: PROD_CHOICES,
 }
 
 
-class Item(NamedTuple):
-    """One line of the monthly bill: what it is for, and US dollars."""
+class BillItem(NamedTuple):
+    """One line of the monthly bill."""
 
-    what: str
+    group: str
     usd: float
 
 
 def fargate_usd(cpu: int, memory: int, hours: float, architecture: str) -> float:
-    """Of a task with `cpu` units and `memory` MiB."""
+    """Return the price of a task with `cpu` Fargate units and `memory` MiB for some hours, in US dollars."""
     vcpu_hour, gb_hour = FARGATE[architecture]
     return hours * (cpu / 1024 * vcpu_hour + memory / 1024 * gb_hour)
 
 
-def bill(found: Graph) -> Iterator[Item]:
-    """What a stack costs in a month in which nothing runs on it."""
-    priced: dict[str, Callable[[Resource], Item]] = {
-        "ec2/natGateway:NatGateway": lambda _: Item("NAT gateway", NAT_HOUR * HOURS),
-        "ec2/eip:Eip": lambda _: Item("NAT gateway", ADDRESS_HOUR * HOURS),
-        "rds/instance:Instance": _database,
-        "elasticache/replicationGroup:ReplicationGroup": lambda made: Item("Redis", CACHE_HOUR * HOURS * made.inputs["numCacheClusters"]),
-        "ecs/cluster:Cluster": lambda _: Item("CloudWatch", INSIGHTS),
-        "cloudwatch/metricAlarm:MetricAlarm": lambda _: Item("CloudWatch", ALARM),
-        "secretsmanager/secret:Secret": lambda _: Item("secrets and keys", SECRET),
-        "kms/key:Key": lambda _: Item("secrets and keys", KEY),
-        "servicediscovery/privateDnsNamespace:PrivateDnsNamespace": lambda _: Item("private name", ZONE),
+def list_bill(stack: Graph) -> Iterator[BillItem]:
+    """Yield what a stack costs in a month in which no job runs."""
+    prices: dict[str, Callable[[Resource], BillItem]] = {
+        "ec2/natGateway:NatGateway": lambda _: BillItem("NAT gateway", NAT_HOUR * HOURS),
+        "ec2/eip:Eip": lambda _: BillItem("NAT gateway", ADDRESS_HOUR * HOURS),
+        "rds/instance:Instance": _price_database,
+        "elasticache/replicationGroup:ReplicationGroup": lambda resource: BillItem(
+            "Redis", CACHE_HOUR * HOURS * resource.inputs["numCacheClusters"]
+        ),
+        "ecs/cluster:Cluster": lambda _: BillItem("CloudWatch", INSIGHTS),
+        "cloudwatch/metricAlarm:MetricAlarm": lambda _: BillItem("CloudWatch", ALARM),
+        "secretsmanager/secret:Secret": lambda _: BillItem("secrets and keys", SECRET),
+        "kms/key:Key": lambda _: BillItem("secrets and keys", KEY),
+        "servicediscovery/privateDnsNamespace:PrivateDnsNamespace": lambda _: BillItem("private name", ZONE),
     }
-    tasks = {made.name: made for made in found.of("ecs/taskDefinition:TaskDefinition")}
-    for made in found.resources:
-        if made.type in priced:
-            yield priced[made.type](made)
-        elif made.type == "ecs/service:Service":
-            yield _service(made, tasks[made.name])
-        elif made.type == "ec2/vpcEndpoint:VpcEndpoint" and made.inputs["vpcEndpointType"] == "Interface":
-            yield Item("endpoints", ENDPOINT_HOUR * HOURS * ZONES)
+    tasks = {resource.name: resource for resource in stack.of("ecs/taskDefinition:TaskDefinition")}
+    for resource in stack.resources:
+        if resource.type in prices:
+            yield prices[resource.type](resource)
+        elif resource.type == "ecs/service:Service":
+            yield _price_service(resource, tasks[resource.name])
+        elif resource.type == "ec2/vpcEndpoint:VpcEndpoint" and resource.inputs["vpcEndpointType"] == "Interface":
+            yield BillItem("endpoints", ENDPOINT_HOUR * HOURS * ZONES)
 
 
-def _database(made: Resource) -> Item:
-    copies = 2 if made.inputs.get("multiAz") else 1
-    hour = DATABASE_HOUR[made.inputs["instanceClass"]]
-    usd = copies * (hour * HOURS + DISK_GB * made.inputs["allocatedStorage"]) + MANAGED_SECRETS
-    return Item(f"database of {'Prefect' if made.name.endswith('prefect') else 'the warehouse'}", usd)
+def _price_database(resource: Resource) -> BillItem:
+    copies = 2 if resource.inputs.get("multiAz") else 1
+    hour = DATABASE_HOUR[resource.inputs["instanceClass"]]
+    usd = copies * (hour * HOURS + DISK_GB * resource.inputs["allocatedStorage"]) + MANAGED_SECRETS
+    return BillItem(f"database of {'Prefect' if resource.name.endswith('prefect') else 'the warehouse'}", usd)
 
 
-def _service(made: Resource, task: Resource) -> Item:
-    cpu, memory = int(task.inputs["cpu"]), int(task.inputs["memory"])
-    hours = HOURS * made.inputs["desiredCount"]
-    return Item("Prefect's server and worker", fargate_usd(cpu, memory, hours, task.inputs["runtimePlatform"]["cpuArchitecture"]))
+def _price_service(resource: Resource, task: Resource) -> BillItem:
+    return BillItem("Prefect's server and worker", _task_usd(task, HOURS * resource.inputs["desiredCount"]))
 
 
-def run_usd(found: Graph) -> float:
-    """What one daily flow costs: each of its steps for a minute, and the flow's own task while it waits."""
-    tasks = {made.name: made for made in found.of("ecs/taskDefinition:TaskDefinition")}
-    stack = next(found.of("ecs/cluster:Cluster")).name
-    share = SPOT_SHARE if _spot(found) else 1.0
-    minutes = {f"{stack}-{spec.name}": MINUTES for spec in steps()} | {f"{stack}-flows": JOBS_IN_FLOW_WAITING}
-    return sum(
-        share
-        * fargate_usd(
-            int(tasks[name].inputs["cpu"]),
-            int(tasks[name].inputs["memory"]),
-            count / 60,
-            tasks[name].inputs["runtimePlatform"]["cpuArchitecture"],
-        )
-        for name, count in minutes.items()
-    )
+def run_usd(stack: Graph) -> float:
+    """Return what one run of the daily flow costs: each step for a minute, and the flow's own task while it waits."""
+    tasks = {resource.name: resource for resource in stack.of("ecs/taskDefinition:TaskDefinition")}
+    cluster = next(stack.of("ecs/cluster:Cluster")).name
+    share = SPOT_SHARE if _uses_spot(stack) else 1.0
+    minutes = {f"{cluster}-{spec.name}": STEP_MINUTES for spec in list_daily_jobs()} | {f"{cluster}-flows": FLOW_MINUTES}
+    return share * sum(_task_usd(tasks[name], count / 60) for name, count in minutes.items())
 
 
-def steps() -> list[JobSpec]:
-    """The jobs of the daily flow; dropped files come when they come."""
+def _task_usd(task: Resource, hours: float) -> float:
+    architecture = task.inputs["runtimePlatform"]["cpuArchitecture"]
+    return fargate_usd(int(task.inputs["cpu"]), int(task.inputs["memory"]), hours, architecture)
+
+
+def list_daily_jobs() -> list[JobSpec]:
+    """Return the jobs of the daily flow: all but the one that an event starts."""
     return [spec for spec in catalogue() if "drop" not in spec.reads]
 
 
-def _spot(found: Graph) -> bool:
-    (strategy,) = next(found.of("ecs/clusterCapacityProviders:ClusterCapacityProviders")).inputs["defaultCapacityProviderStrategies"]
+def _uses_spot(stack: Graph) -> bool:
+    (strategy,) = next(stack.of("ecs/clusterCapacityProviders:ClusterCapacityProviders")).inputs["defaultCapacityProviderStrategies"]
     return bool(strategy["capacityProvider"] == "FARGATE_SPOT")
 
 
-def page() -> str:
-    """COSTS.md."""
-    graphs = {name: graph(choices=choices) for name, choices in CHOICES.items()}
-    totals = {name: sum(item.usd for item in bill(found)) for name, found in graphs.items()}
-    base = totals["Pulumi.dev.yaml"]
-    dev, prod = graphs["Pulumi.dev.yaml"], graphs["Pulumi.prod.yaml"]
-    groups = sorted({item.what for found in (dev, prod) for item in bill(found)})
-    of = {name: {what: sum(item.usd for item in bill(graphs[name]) if item.what == what) for what in groups} for name in CHOICES}
-    biggest = max(groups, key=lambda what: of["Pulumi.dev.yaml"][what])
-    lines = [
-        "# What it costs",
-        "",
-        "US dollars a month at list prices in us-east-1, computed by `./scripts/costs` from the resources that the program asks for and",
-        "the prices in `costs.py`. No tax, no free tier, no commitment. eu-central-1 is about 15 to 20 % dearer. Data: S3 0.023 a GB and",
-        f"month, NAT {NAT_GB} a GB; the lake and the images come through the S3 endpoint, which is free.",
-        "",
-        "## When nothing runs",
-        "",
-        "| for | Pulumi.dev.yaml | Pulumi.prod.yaml |",
-        "| --- | ---: | ---: |",
-        *(f"| {what} | {of['Pulumi.dev.yaml'][what]:.2f} | {of['Pulumi.prod.yaml'][what]:.2f} |" for what in groups),
-        f"| **together** | **{base:.2f}** | **{totals['Pulumi.prod.yaml']:.2f}** |",
-        "",
-        "## What one choice changes, from Pulumi.dev.yaml",
-        "",
-        "| choice | a month | more |",
-        "| --- | ---: | ---: |",
-        *(f"| {name} | {total:.2f} | {total - base:+.2f} |" for name, total in totals.items()),
-        "",
-        "## A run",
-        "",
-        f"The daily flow: {len(steps())} steps of a minute (Fargate counts no less), and its own task for {JOBS_IN_FLOW_WAITING}:",
-        "",
-        "| stack | a run | a month of working days |",
-        "| --- | ---: | ---: |",
-        *(
-            f"| {name} | {run_usd(graphs[name]):.4f} | {run_usd(graphs[name]) * RUNS_A_MONTH:.2f} |"
-            for name in ("Pulumi.dev.yaml", "Pulumi.prod.yaml")
-        ),
-        "",
-        "## How to halve it",
-        "",
-        f"- The largest part of a small stack is the {biggest} ({of['Pulumi.dev.yaml'][biggest]:.2f}). Where a VPC with a way out is there",
-        "  already, give its gateway to these subnets and take ours out of `network.py`.",
-        "- Stop server, worker and databases outside working hours: `aws ecs update-service --desired-count 0` and",
-        f"  `aws rds stop-db-instance` in a scheduler, 12 of 24 hours on 22 of 30 days: {_asleep(dev):.2f} a month less.",
-        f"- One database instance for both, with two databases on it: {of['Pulumi.dev.yaml']['database of Prefect']:.2f} less; a restart",
-        "  of one is a restart of both.",
-        "- Spare capacity for jobs is on already (`finelt:spot`); a run costs so little that nothing else about it is worth a thought.",
-        "",
+def render_page() -> str:
+    """Return the text of COSTS.md."""
+    stacks = {name: graph(choices=choices) for name, choices in CHOICES.items()}
+    bills = {name: list(list_bill(stack)) for name, stack in stacks.items()}
+    sections = [
+        _render_head(),
+        _render_idle_costs(bills),
+        _render_choices(bills),
+        _render_run_costs(stacks),
+        _render_savings(stacks, bills),
     ]
-    return "\n".join(lines)
+    return "\n\n".join(sections) + "\n"
 
 
-def _asleep(found: Graph) -> float:
-    """What does not run at night and at weekends saves; disks and secrets stay."""
+def _render_head() -> str:
+    return f"""\
+# Costs
+
+US dollars a month at list prices in us-east-1, computed by `./scripts/costs` from the resources that the program asks for and
+the prices in `costs.py`. Taxes, free tiers and commitments are left out. eu-central-1 is about 15 to 20 % more expensive.
+Data: S3 costs 0.023 a GB and month, NAT {NAT_GB} a GB; the lake and the images use the S3 endpoint, which is free."""
+
+
+def _render_idle_costs(bills: Mapping[str, list[BillItem]]) -> str:
+    dev, prod = _sum_groups(bills[DEV]), _sum_groups(bills[PROD])
+    rows = [f"| {group} | {dev.get(group, 0):.2f} | {prod.get(group, 0):.2f} |" for group in sorted({*dev, *prod})]
+    total = f"| **total** | **{_total(bills[DEV]):.2f}** | **{_total(bills[PROD]):.2f}** |"
+    head = ["## A month without runs", "", f"| for | {DEV} | {PROD} |", "| --- | ---: | ---: |"]
+    return "\n".join([*head, *rows, total])
+
+
+def _render_choices(bills: Mapping[str, list[BillItem]]) -> str:
+    base = _total(bills[DEV])
+    rows = [f"| {name} | {_total(bill):.2f} | {_total(bill) - base:+.2f} |" for name, bill in bills.items()]
+    head = [f"## What one choice adds to {DEV}", "", "| choice | a month | difference |", "| --- | ---: | ---: |"]
+    return "\n".join([*head, *rows])
+
+
+def _render_run_costs(stacks: Mapping[str, Graph]) -> str:
+    steps, runs = len(list_daily_jobs()), {name: run_usd(stacks[name]) for name in (DEV, PROD)}
+    return "\n".join(
+        [
+            "## A run",
+            "",
+            f"The daily flow: {steps} steps of a minute (Fargate bills no less), and {FLOW_MINUTES} minutes of its own task:",
+            "",
+            "| stack | a run | a month of working days |",
+            "| --- | ---: | ---: |",
+            *(f"| {name} | {usd:.4f} | {usd * RUNS_A_MONTH:.2f} |" for name, usd in runs.items()),
+        ]
+    )
+
+
+def _render_savings(stacks: Mapping[str, Graph], bills: Mapping[str, list[BillItem]]) -> str:
+    groups = _sum_groups(bills[DEV])
+    largest = max(sorted(groups), key=lambda group: groups[group])
+    return f"""\
+## How to spend less
+
+- The largest part of a small stack is the {largest} ({groups[largest]:.2f}). If you have a VPC with a NAT gateway, route these
+  subnets through it and remove the gateway from `network.py`.
+- Stop server, worker and databases outside working hours, with `aws ecs update-service --desired-count 0` and
+  `aws rds stop-db-instance` in a scheduler. At 12 hours on 22 days a month this saves {_off_hours_saving(stacks[DEV], bills[DEV]):.2f}.
+- Put both databases on one instance. This saves {groups["database of Prefect"]:.2f}, but a restart of one is then a restart of both.
+- Jobs run on spare capacity already (`finelt:spot`). A run costs so little that optimising it further saves nothing."""
+
+
+def _sum_groups(bill: Iterable[BillItem]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for item in bill:
+        sums[item.group] = sums.get(item.group, 0.0) + item.usd
+    return sums
+
+
+def _total(bill: Iterable[BillItem]) -> float:
+    return sum(item.usd for item in bill)
+
+
+def _off_hours_saving(stack: Graph, bill: Iterable[BillItem]) -> float:
+    """Return what stopping services and databases saves a month; disks and secrets still cost."""
     share = 1 - (12 * 22) / (24 * 30)
-    services = sum(item.usd for item in bill(found) if item.what.startswith("Prefect's"))
-    databases = sum(DATABASE_HOUR[made.inputs["instanceClass"]] * HOURS for made in found.of("rds/instance:Instance"))
+    services = sum(item.usd for item in bill if item.group.startswith("Prefect's"))
+    databases = sum(DATABASE_HOUR[resource.inputs["instanceClass"]] * HOURS for resource in stack.of("rds/instance:Instance"))
     return share * (services + databases)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(render_page(), encoding="utf-8")
     click.echo(f"written: {PAGE}")

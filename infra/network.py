@@ -1,4 +1,4 @@
-"""Private subnets in two zones, a way out for the jobs, and none in."""
+"""The VPC: private subnets in two availability zones, a route to the internet for the jobs, and no inbound route."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from infra import policies, tasks
+from infra.flow_logs import FlowLogs, FlowLogsArgs
+from infra.options import child_of
+from infra.security_groups import SecurityGroups, SecurityGroupsArgs
 from infra.settings import ZONES
 
 if TYPE_CHECKING:
@@ -16,161 +18,116 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 CIDR = "10.20.0.0/16"
-ENDPOINTS = ("ecr.api", "ecr.dkr", "logs", "secretsmanager", "ecs", "sqs", "ssm", "sts")  # what tasks ask when there is no gateway
-HTTPS, POSTGRES, PREFECT, REDIS = 443, 5432, 4200, 6379
+INTERNET = "0.0.0.0/0"
+ENDPOINT_SERVICES = ("ecr.api", "ecr.dkr", "logs", "secretsmanager", "ecs", "sqs", "ssm", "sts")  # what tasks call
 
 
 @dataclass(frozen=True)
-class Network:
-    """Where tasks and databases live. `groups` are security groups by who is in them."""
+class NetworkArgs:
+    """Arguments of `Network`."""
+
+    settings: Settings
+    keys: Keys
+
+
+class Network(pulumi.ComponentResource):
+    """The VPC with its private subnets, routes, endpoints, security groups and flow logs."""
 
     vpc_id: pulumi.Output[str]
     subnet_ids: list[pulumi.Output[str]]
-    groups: dict[str, aws.ec2.SecurityGroup]
+    security_groups: SecurityGroups
 
-    def group_id(self, name: str) -> pulumi.Output[str]:
-        """The security group of jobs, prefect, worker, events, warehouse, prefect-database or redis."""
-        return self.groups[name].id
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("finelt:infra:Network", name, None, opts)
+        settings, child = args.settings, pulumi.ResourceOptions(parent=self)
+        vpc = aws.ec2.Vpc(name, cidr_block=CIDR, enable_dns_hostnames=True, enable_dns_support=True, opts=child_of(self))
+        aws.ec2.DefaultSecurityGroup(f"{name}-default", vpc_id=vpc.id, ingress=[], egress=[], opts=child_of(self))
+        FlowLogs(f"{name}-flow-logs", FlowLogsArgs(settings, args.keys, vpc.id), child)
+        zones = aws.get_availability_zones_output(state="available").names
+        self.vpc_id = vpc.id
+        self.subnet_ids, route_tables = self._create_private_subnets(name, zones)
+        self.security_groups = SecurityGroups(name, SecurityGroupsArgs(settings, vpc.id), child)
+        self._create_s3_endpoint(settings, route_tables)
+        if settings.egress == "endpoints":
+            self._create_interface_endpoints(settings)
+        else:
+            self._create_nat_gateways(settings, zones, route_tables)
+        self.register_outputs({"vpc_id": self.vpc_id, "subnet_ids": self.subnet_ids})
 
+    def security_group_id(self, name: str) -> pulumi.Output[str]:
+        """Return the ID of a security group. The names are those in security_groups.py."""
+        return self.security_groups.groups[name].id
 
-def make(settings: Settings, keys: Keys) -> Network:
-    """The network of a stack."""
-    vpc = aws.ec2.Vpc(f"{settings.name}", cidr_block=CIDR, enable_dns_hostnames=True, enable_dns_support=True)
-    aws.ec2.DefaultSecurityGroup(f"{settings.name}-default", vpc_id=vpc.id, ingress=[], egress=[])
-    _flow_logs(settings, keys, vpc)
-    zones = aws.get_availability_zones_output(state="available").names
-    private = [
-        aws.ec2.Subnet(
-            f"{settings.name}-private-{number}",
-            vpc_id=vpc.id,
-            cidr_block=f"10.20.{16 * number}.0/20",
-            availability_zone=zones[number],
-            map_public_ip_on_launch=False,
+    def _create_private_subnets(
+        self, name: str, zones: pulumi.Output[list[str]]
+    ) -> tuple[list[pulumi.Output[str]], list[aws.ec2.RouteTable]]:
+        """Create a subnet and its route table in each zone; return the subnets' IDs and the route tables."""
+        subnet_ids, route_tables = [], []
+        for number in range(ZONES):
+            subnet = self._create_subnet(f"{name}-private-{number}", f"10.20.{16 * number}.0/20", zones[number])
+            route_table = aws.ec2.RouteTable(f"{name}-private-{number}", vpc_id=self.vpc_id, opts=child_of(self))
+            self._associate(f"{name}-private-{number}", subnet, route_table)
+            subnet_ids.append(subnet.id)
+            route_tables.append(route_table)
+        return subnet_ids, route_tables
+
+    def _create_subnet(self, name: str, cidr: str, zone: pulumi.Output[str]) -> aws.ec2.Subnet:
+        return aws.ec2.Subnet(
+            name, vpc_id=self.vpc_id, cidr_block=cidr, availability_zone=zone, map_public_ip_on_launch=False, opts=child_of(self)
         )
-        for number in range(ZONES)
-    ]
-    tables = [aws.ec2.RouteTable(f"{settings.name}-private-{number}", vpc_id=vpc.id) for number in range(ZONES)]
-    for number, (subnet, table) in enumerate(zip(private, tables, strict=True)):
-        aws.ec2.RouteTableAssociation(f"{settings.name}-private-{number}", subnet_id=subnet.id, route_table_id=table.id)
-    aws.ec2.VpcEndpoint(
-        f"{settings.name}-s3",
-        vpc_id=vpc.id,
-        service_name=f"com.amazonaws.{settings.region}.s3",
-        vpc_endpoint_type="Gateway",
-        route_table_ids=[table.id for table in tables],
-    )
-    groups = _groups(settings, vpc)
-    if settings.egress == "endpoints":
-        _endpoints(settings, vpc, private, groups)
-    else:
-        _gateways(settings, vpc, zones, tables)
-    return Network(vpc.id, [subnet.id for subnet in private], groups)
 
+    def _associate(self, name: str, subnet: aws.ec2.Subnet, route_table: aws.ec2.RouteTable) -> None:
+        aws.ec2.RouteTableAssociation(name, subnet_id=subnet.id, route_table_id=route_table.id, opts=child_of(self))
 
-def _gateways(settings: Settings, vpc: aws.ec2.Vpc, zones: pulumi.Output[list[str]], tables: list[aws.ec2.RouteTable]) -> None:
-    """One NAT gateway for all zones, or one in each: then a zone that fails takes no other with it."""
-    gateway = aws.ec2.InternetGateway(f"{settings.name}", vpc_id=vpc.id)
-    public_table = aws.ec2.RouteTable(f"{settings.name}-public", vpc_id=vpc.id)
-    aws.ec2.Route(f"{settings.name}-public", route_table_id=public_table.id, destination_cidr_block="0.0.0.0/0", gateway_id=gateway.id)
-    ways_out: list[aws.ec2.NatGateway] = []
-    for number in range(ZONES if settings.egress == "nat-per-zone" else 1):
-        subnet = aws.ec2.Subnet(
-            f"{settings.name}-public-{number}",
-            vpc_id=vpc.id,
-            cidr_block=f"10.20.{240 + number}.0/24",
-            availability_zone=zones[number],
-            map_public_ip_on_launch=False,
-        )
-        aws.ec2.RouteTableAssociation(f"{settings.name}-public-{number}", subnet_id=subnet.id, route_table_id=public_table.id)
-        address = aws.ec2.Eip(f"{settings.name}-nat-{number}", domain="vpc")
-        ways_out.append(aws.ec2.NatGateway(f"{settings.name}-{number}", subnet_id=subnet.id, allocation_id=address.id))
-    for number, table in enumerate(tables):
+    def _create_nat_gateways(self, settings: Settings, zones: pulumi.Output[list[str]], route_tables: list[aws.ec2.RouteTable]) -> None:
+        """Create one NAT gateway for all zones, or one in each, so that the failure of a zone affects no other."""
+        name = settings.name
+        internet_gateway = aws.ec2.InternetGateway(name, vpc_id=self.vpc_id, opts=child_of(self))
+        public_table = aws.ec2.RouteTable(f"{name}-public", vpc_id=self.vpc_id, opts=child_of(self))
         aws.ec2.Route(
-            f"{settings.name}-private-{number}",
-            route_table_id=table.id,
-            destination_cidr_block="0.0.0.0/0",
-            nat_gateway_id=ways_out[number % len(ways_out)].id,
+            f"{name}-public",
+            route_table_id=public_table.id,
+            destination_cidr_block=INTERNET,
+            gateway_id=internet_gateway.id,
+            opts=child_of(self),
         )
+        count = ZONES if settings.egress == "nat-per-zone" else 1
+        gateways = [self._create_nat_gateway(name, number, zones[number], public_table) for number in range(count)]
+        for number, route_table in enumerate(route_tables):
+            aws.ec2.Route(
+                f"{name}-private-{number}",
+                route_table_id=route_table.id,
+                destination_cidr_block=INTERNET,
+                nat_gateway_id=gateways[number % count].id,
+                opts=child_of(self),
+            )
 
+    def _create_nat_gateway(self, name: str, number: int, zone: pulumi.Output[str], public_table: aws.ec2.RouteTable) -> aws.ec2.NatGateway:
+        """Create a NAT gateway in a public subnet."""
+        subnet = self._create_subnet(f"{name}-public-{number}", f"10.20.{240 + number}.0/24", zone)
+        self._associate(f"{name}-public-{number}", subnet, public_table)
+        address = aws.ec2.Eip(f"{name}-nat-{number}", domain="vpc", opts=child_of(self))
+        return aws.ec2.NatGateway(f"{name}-{number}", subnet_id=subnet.id, allocation_id=address.id, opts=child_of(self))
 
-def _endpoints(settings: Settings, vpc: aws.ec2.Vpc, subnets: list[aws.ec2.Subnet], groups: dict[str, aws.ec2.SecurityGroup]) -> None:
-    for name in ENDPOINTS:
+    def _create_s3_endpoint(self, settings: Settings, route_tables: list[aws.ec2.RouteTable]) -> None:
         aws.ec2.VpcEndpoint(
-            f"{settings.name}-{name}",
-            vpc_id=vpc.id,
-            service_name=f"com.amazonaws.{settings.region}.{name}",
-            vpc_endpoint_type="Interface",
-            private_dns_enabled=True,
-            subnet_ids=[subnet.id for subnet in subnets],
-            security_group_ids=[groups["endpoints"].id],
+            f"{settings.name}-s3",
+            vpc_id=self.vpc_id,
+            service_name=f"com.amazonaws.{settings.region}.s3",
+            vpc_endpoint_type="Gateway",
+            route_table_ids=[route_table.id for route_table in route_tables],
+            opts=child_of(self),
         )
 
-
-def _groups(settings: Settings, vpc: aws.ec2.Vpc) -> dict[str, aws.ec2.SecurityGroup]:
-    """Who may speak to whom. Every rule is between two groups, but for https to the outside."""
-    names = ["jobs", "prefect", "worker", "events", "warehouse", "prefect-database"]
-    talks = [
-        ("jobs", "warehouse", POSTGRES),
-        ("jobs", "prefect", PREFECT),
-        ("worker", "prefect", PREFECT),
-        ("events", "prefect", PREFECT),
-        ("prefect", "prefect-database", POSTGRES),
-    ]
-    if settings.server_replicas > 1:
-        names.append("redis")
-        talks.append(("prefect", "redis", REDIS))
-    outward = ["jobs", "prefect", "worker", "events"]
-    if settings.egress == "endpoints":
-        names.append("endpoints")
-        talks += [(name, "endpoints", HTTPS) for name in outward]
-    groups = {
-        name: aws.ec2.SecurityGroup(f"{settings.name}-{name}", vpc_id=vpc.id, description=f"{settings.name} {name}", ingress=[], egress=[])
-        for name in names
-    }
-    for one, other, port in talks:
-        name = f"{settings.name}-{one}-to-{other}"
-        aws.vpc.SecurityGroupEgressRule(
-            name,
-            security_group_id=groups[one].id,
-            referenced_security_group_id=groups[other].id,
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-        )
-        aws.vpc.SecurityGroupIngressRule(
-            name,
-            security_group_id=groups[other].id,
-            referenced_security_group_id=groups[one].id,
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-        )
-    for name in outward:
-        aws.vpc.SecurityGroupEgressRule(
-            f"{settings.name}-{name}-https",
-            security_group_id=groups[name].id,
-            cidr_ipv4="0.0.0.0/0",
-            ip_protocol="tcp",
-            from_port=HTTPS,
-            to_port=HTTPS,
-        )
-    return groups
-
-
-def _flow_logs(settings: Settings, keys: Keys, vpc: aws.ec2.Vpc) -> None:
-    name = f"{settings.name}-flow-logs"
-    logs = aws.cloudwatch.LogGroup(
-        name, name=f"/finelt/{settings.stack}/flow-logs", retention_in_days=settings.log_days, kms_key_id=keys.logs.arn
-    )
-    source = f"arn:aws:ec2:{settings.region}:{settings.account}:vpc-flow-log/*"
-    role = aws.iam.Role(
-        name,
-        assume_role_policy=policies.trust("vpc-flow-logs", settings.account, source),
-        permissions_boundary=tasks.boundary_arn(settings),
-        name=name,
-    )
-    written = ("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams")
-    aws.iam.RolePolicy(
-        name, role=role.id, policy=policies.document(policies.allow(written, [logs.arn, pulumi.Output.concat(logs.arn, ":*")]))
-    )
-    aws.ec2.FlowLog(name, vpc_id=vpc.id, traffic_type="ALL", iam_role_arn=role.arn, log_destination=logs.arn)
+    def _create_interface_endpoints(self, settings: Settings) -> None:
+        for service in ENDPOINT_SERVICES:
+            aws.ec2.VpcEndpoint(
+                f"{settings.name}-{service}",
+                vpc_id=self.vpc_id,
+                service_name=f"com.amazonaws.{settings.region}.{service}",
+                vpc_endpoint_type="Interface",
+                private_dns_enabled=True,
+                subnet_ids=self.subnet_ids,
+                security_group_ids=[self.security_group_id("endpoints")],
+                opts=child_of(self),
+            )

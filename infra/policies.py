@@ -1,4 +1,4 @@
-"""IAM policy documents: what is allowed to whom, in as few words as IAM has."""
+"""Builders of IAM policy documents."""
 
 from __future__ import annotations
 
@@ -10,47 +10,56 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Text = pulumi.Input[str]
-# What Lambda does to put a function into a network. Source: "Giving Lambda functions access to resources in an Amazon VPC".
-INTERFACES = (
+Statement = dict[str, Any]
+# Lambda calls these to connect a function to a VPC. Source: "Giving Lambda functions access to resources in an Amazon VPC".
+NETWORK_INTERFACE_ACTIONS = (
     "ec2:CreateNetworkInterface",
     "ec2:DeleteNetworkInterface",
     "ec2:AssignPrivateIpAddresses",
     "ec2:UnassignPrivateIpAddresses",
 )
-INTERFACES_IN = ("network-interface", "security-group", "subnet")
-INTERFACES_SEEN = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
-Statement = dict[str, Any]
+NETWORK_INTERFACE_RESOURCES = ("network-interface", "security-group", "subnet")
+NETWORK_INTERFACE_LISTS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")  # IAM has no resource for these
 
 
 def allow(actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any] | None = None) -> Statement:
-    """A statement of a role's policy."""
+    """Return an Allow statement of a role's policy."""
     statement: Statement = {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
     return {**statement, "Condition": condition} if condition else statement
 
 
-def forbid(actions: Sequence[str], resources: Sequence[Text]) -> Statement:
-    """A statement of a role's policy that no other one of its policies gets around."""
-    return {"Effect": "Deny", "Action": list(actions), "Resource": list(resources)}
+def deny(actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any] | None = None) -> Statement:
+    """Return a Deny statement of a role's policy. It overrides every Allow."""
+    statement: Statement = {"Effect": "Deny", "Action": list(actions), "Resource": list(resources)}
+    return {**statement, "Condition": condition} if condition else statement
 
 
-def deny(actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any]) -> Statement:
-    """A statement of a resource's policy that nobody gets around."""
+def deny_everyone(actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any]) -> Statement:
+    """Return a Deny statement of a resource's policy. It applies to every principal."""
     return {"Effect": "Deny", "Principal": "*", "Action": list(actions), "Resource": list(resources), "Condition": condition}
 
 
-def service(name: str, actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any]) -> Statement:
-    """A statement of a resource's policy that lets a service of AWS in."""
-    principal = {"Service": f"{name}.amazonaws.com"}
-    return {"Effect": "Allow", "Principal": principal, "Action": list(actions), "Resource": list(resources), "Condition": condition}
+def deny_plaintext(service: str, resources: Sequence[Text]) -> Statement:
+    """Return a Deny statement of a resource's policy for requests without TLS. `service` is an IAM prefix, such as s3."""
+    return deny_everyone((f"{service}:*",), resources, {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def allow_service(name: str, actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any]) -> Statement:
+    """Return an Allow statement of a resource's policy for an AWS service. `name` is its principal without .amazonaws.com.
+
+    Without resources the statement has no Resource element, as the policy of an ECR repository requires.
+    """
+    statement: Statement = {"Effect": "Allow", "Principal": {"Service": f"{name}.amazonaws.com"}, "Action": list(actions)}
+    return {**statement, **({"Resource": list(resources)} if resources else {}), "Condition": condition}
 
 
 def document(*statements: Statement) -> pulumi.Output[str]:
-    """The statements as JSON."""
+    """Return the policy document as JSON."""
     return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-def trust(name: str, account: str, source_arn: str | None = None) -> pulumi.Output[str]:
-    """Who may take a role on: a service of AWS, for this account's resources only."""
+def trust_service(name: str, account: str, source_arn: str | None = None) -> pulumi.Output[str]:
+    """Return a trust policy: an AWS service may assume the role on behalf of resources in this account, or of `source_arn` alone."""
     condition: dict[str, Any] = {"StringEquals": {"aws:SourceAccount": account}}
     if source_arn:
         condition["ArnLike"] = {"aws:SourceArn": source_arn}

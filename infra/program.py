@@ -1,43 +1,79 @@
-"""The program, as a function: tests run it too, under mocks."""
+"""The Pulumi program: a table of contents. Each line creates the component of the file that has its name."""
 
 from __future__ import annotations
 
 import pulumi
 
 from images.plan import SERVICES
-from infra import access, alarms, data, events, images, jobs, keys, network, orchestrator, settings, tasks
+from infra import events, settings
+from infra.account import Account, AccountArgs
+from infra.alarms import Alarms, AlarmsArgs
+from infra.budget import Budget, BudgetArgs
+from infra.cluster import Cluster, ClusterArgs
+from infra.dashboard import Dashboard, DashboardArgs
+from infra.deploy_role import DeployRole, DeployRoleArgs
+from infra.events import Events, EventsArgs
+from infra.flows import Flows, FlowsArgs
+from infra.images import Images, ImagesArgs
+from infra.job_secrets import JobSecrets, JobSecretsArgs
+from infra.jobs import Jobs, JobsArgs, check_datasets
+from infra.keys import Keys, KeysArgs
+from infra.network import Network, NetworkArgs
+from infra.permissions_boundary import PermissionsBoundary, PermissionsBoundaryArgs
+from infra.prefect_server import PrefectServer, PrefectServerArgs
+from infra.prefect_worker import PrefectWorker, PrefectWorkerArgs
+from infra.registration import Registration, RegistrationArgs
+from infra.stack_description import describe_stack
+from infra.storage import Storage, StorageArgs
+from infra.warehouse import Warehouse, WarehouseArgs
 from jobs.catalogue import catalogue
 
-
-def program() -> None:
-    """Everything that a stack is."""
-    make(settings.load())
+SERVICE_IMAGES = ("orchestration", events.FUNCTION)
 
 
-def make(chosen: settings.Settings) -> None:
-    """The resources of a stack, in the order in which they need each other."""
-    specs = catalogue()
-    jobs.check(specs)
-    locks = keys.make(chosen)
-    net = network.make(chosen, locks)
-    deploy_role = access.make(chosen)
-    pictures = images.make(
-        [*specs, *(service for service in SERVICES if service.name in ("orchestration", events.FUNCTION))], chosen, locks
-    )
-    stores = data.make(chosen, locks, net, specs)
-    cluster = tasks.cluster(chosen, locks)
-    password = orchestrator.auth(chosen, locks)
-    runs = jobs.make(chosen, locks, stores, pictures, specs, orchestrator.reporting(password))
-    prefect = orchestrator.make(chosen, locks, net, stores, cluster, pictures["orchestration"].digest, runs, password)
-    drops = events.make(chosen, locks, net, stores, pictures[events.FUNCTION], password, prefect.api_url)
-    alarms.make(chosen, locks, stores, prefect, drops, runs, specs)
-    pulumi.export("api_url", prefect.api_url)
+def create_stack() -> None:
+    """Create the stack that Pulumi runs, with the choices of its Pulumi.<stack>.yaml."""
+    chosen, specs = settings.load(), catalogue()
+    check_datasets(specs)
+    name = chosen.name
+
+    keys = Keys(name, KeysArgs(chosen))
+    network = Network(name, NetworkArgs(chosen, keys))
+
+    account = Account(name, AccountArgs(chosen))
+    boundary = PermissionsBoundary(f"{name}-boundary", PermissionsBoundaryArgs(chosen))
+    deploy_role = DeployRole(f"{name}-deploy", DeployRoleArgs(chosen, account.github_provider_arn, boundary.policy))
+
+    services = [service for service in SERVICES if service.name in SERVICE_IMAGES]
+    images = Images(name, ImagesArgs(chosen, keys, [*specs, *services]))
+    orchestration = images.by_name["orchestration"].digest
+
+    storage = Storage(name, StorageArgs(chosen, keys))
+    warehouse = Warehouse(f"{name}-warehouse", WarehouseArgs(chosen, keys, network))
+    secrets = JobSecrets(name, JobSecretsArgs(chosen, keys, specs))
+
+    cluster = Cluster(name, ClusterArgs(chosen, keys))
+    server = PrefectServer(f"{name}-prefect", PrefectServerArgs(chosen, keys, network, cluster, orchestration))
+    jobs = Jobs(name, JobsArgs(chosen, keys, storage, secrets, images, specs, server.client_secrets()))
+    flows = Flows(f"{name}-flows", FlowsArgs(chosen, keys, orchestration, server))
+    tasks = {**jobs.tasks, "flows": flows.task}
+    worker = PrefectWorker(f"{name}-worker", PrefectWorkerArgs(chosen, keys, network, cluster, orchestration, server, tasks))
+    stack = describe_stack(chosen, network, storage, warehouse, secrets, tasks)
+    registration = Registration(f"{name}-register", RegistrationArgs(chosen, keys, orchestration, server, warehouse, secrets, stack))
+    drop = Events(f"{name}-{events.FUNCTION}", EventsArgs(chosen, keys, network, storage, images.by_name[events.FUNCTION], server))
+
+    alarms = Alarms(f"{name}-alarms", AlarmsArgs(chosen, keys, warehouse, server, worker, drop, jobs.tasks, specs))
+    dead_letters = (worker.events.dead_letters, drop.dead_letters)
+    Dashboard(name, DashboardArgs(chosen, (warehouse.database, server.database), dead_letters))
+    Budget(name, BudgetArgs(chosen, alarms.topic))
+
+    pulumi.export("api_url", server.api_url)
     pulumi.export("cluster", cluster.name)
-    pulumi.export("deploy_role", deploy_role)
-    pulumi.export("lake", stores.lake.bucket)
-    pulumi.export("register", prefect.register.definition.arn)
-    pulumi.export("register_security_groups", [net.group_id("jobs")])
-    pulumi.export("site", stores.distribution.domain_name if stores.distribution else stores.site.bucket)
-    pulumi.export("stack", prefect.stack)
-    pulumi.export("subnets", net.subnet_ids)
-    pulumi.export("tasks", {name: made.definition.arn for name, made in {**runs, "flows": prefect.flows}.items()})
+    pulumi.export("deploy_role", deploy_role.arn)
+    pulumi.export("lake", storage.lake.bucket)
+    pulumi.export("register", registration.task.definition.arn)
+    pulumi.export("register_security_groups", [network.security_group_id("jobs")])
+    pulumi.export("site", storage.site_host)
+    pulumi.export("stack", stack)
+    pulumi.export("subnets", network.subnet_ids)
+    pulumi.export("tasks", {task_name: task.definition.arn for task_name, task in tasks.items()})

@@ -1,4 +1,4 @@
-"""The choices of a stack, read once and refused at once where they cannot be right."""
+"""The settings of a stack, read from Pulumi.<stack>.yaml and validated before any resource is created."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ZONES = 2
 
 
 class SettingsError(Exception):
-    """A choice that cannot be; the message says which and what may be."""
+    """A setting is invalid; the message says which, and what is allowed."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One stack: where it is, and every choice of Pulumi.<stack>.yaml under the name it has there (in snake case)."""
+    """One stack: its region and account, and the settings of Pulumi.<stack>.yaml under their names in snake case."""
 
     stack: str
     region: str
@@ -44,7 +44,7 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """What the names of all resources begin with."""
+        """The prefix of all resource names."""
         return f"finelt-{self.stack}"
 
     @property
@@ -53,19 +53,19 @@ class Settings:
         return "linux/arm64" if self.architecture == "arm64" else "linux/amd64"
 
 
-# What CloudWatch takes for a log group. Source: PutRetentionPolicy in its API reference.
+# The retention periods that CloudWatch accepts. Source: PutRetentionPolicy in its API reference.
 LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
 
 def load() -> Settings:
-    """The settings of the stack that Pulumi runs. Raises SettingsError."""
+    """Read the settings of the stack that Pulumi runs. Raises SettingsError."""
     config, aws = pulumi.Config("finelt"), pulumi.Config("aws")
-    return checked(
+    return validate(
         Settings(
             stack=pulumi.get_stack(),
             region=aws.require("region"),
-            account=_account(aws),
-            architecture=config.require("architecture"),  # type: ignore[arg-type]  # checked below
+            account=_read_account(aws),
+            architecture=config.require("architecture"),  # type: ignore[arg-type]  # validated below
             egress=config.require("egress"),  # type: ignore[arg-type]
             audience=config.require("audience"),  # type: ignore[arg-type]
             spot=config.require_bool("spot"),
@@ -85,40 +85,40 @@ def load() -> Settings:
     )
 
 
-def _account(config: pulumi.Config) -> str:
-    """The one account that the provider may touch."""
+def _read_account(config: pulumi.Config) -> str:
+    """Return the one account that the AWS provider may use."""
     accounts = config.require_object("allowedAccountIds")
     if not (isinstance(accounts, list) and len(accounts) == 1):
         raise SettingsError(f'aws:allowedAccountIds = {accounts!r}; name one account, such as ["123456789012"]')
     return str(accounts[0])
 
 
-def checked(found: Settings) -> Settings:
-    """The same. Raises SettingsError with the first choice that cannot be."""
-    for name, chosen, offered in (
-        ("architecture", found.architecture, get_args(Architecture)),
-        ("egress", found.egress, get_args(Egress)),
-        ("audience", found.audience, get_args(Audience)),
-        ("logDays", found.log_days, LOG_DAYS),
+def validate(settings: Settings) -> Settings:
+    """Return the settings unchanged. Raises SettingsError with the first invalid one."""
+    for name, value, choices in (
+        ("architecture", settings.architecture, get_args(Architecture)),
+        ("egress", settings.egress, get_args(Egress)),
+        ("audience", settings.audience, get_args(Audience)),
+        ("logDays", settings.log_days, LOG_DAYS),
     ):
-        if chosen not in offered:
-            raise SettingsError(f"finelt:{name} = {chosen!r}; choose one of {', '.join(map(str, offered))}")
-    for name, value, form, example in (
-        ("account", found.account, r"\d{12}", "123456789012, in quotes, in aws:allowedAccountIds"),
-        ("repository", found.repository, r"[\w.-]+/[\w.-]+", "organisation/repository"),
-        ("alarmEmail", found.alarm_email, r"[^@\s]+@[^@\s]+", "somebody@example.com"),
-        ("warehouseClass", found.warehouse_class, r"db\.\w+\.\w+", "db.t4g.micro"),
-        ("prefectClass", found.prefect_class, r"db\.\w+\.\w+", "db.t4g.micro"),
-        ("stack", found.stack, r"[a-z][a-z0-9-]{0,15}", "dev: names of AWS have little room"),
+        if value not in choices:
+            raise SettingsError(f"finelt:{name} = {value!r}; choose one of {', '.join(map(str, choices))}")
+    for name, text, pattern, example in (
+        ("account", settings.account, r"\d{12}", "123456789012, in quotes, in aws:allowedAccountIds"),
+        ("repository", settings.repository, r"[\w.-]+/[\w.-]+", "organisation/repository"),
+        ("alarmEmail", settings.alarm_email, r"[^@\s]+@[^@\s]+", "somebody@example.com"),
+        ("warehouseClass", settings.warehouse_class, r"db\.\w+\.\w+", "db.t4g.micro"),
+        ("prefectClass", settings.prefect_class, r"db\.\w+\.\w+", "db.t4g.micro"),
+        ("stack", settings.stack, r"[a-z][a-z0-9-]{0,15}", "dev: at most 16 lower-case letters, digits and hyphens"),
     ):
-        if not re.fullmatch(form, value):
-            raise SettingsError(f"finelt:{name} = {value!r}; expected such as {example}")
-    for name, number, least, most in (
-        ("warehouseGb", found.warehouse_gb, 20, 65_536),
-        ("serverReplicas", found.server_replicas, 1, 8),
-        ("backupDays", found.backup_days, 1, 35),
-        ("budgetUsd", found.budget_usd, 1, 1_000_000),
+        if not re.fullmatch(pattern, text):
+            raise SettingsError(f"finelt:{name} = {text!r}; expected a value such as {example}")
+    for name, number, lowest, highest in (
+        ("warehouseGb", settings.warehouse_gb, 20, 65_536),
+        ("serverReplicas", settings.server_replicas, 1, 8),
+        ("backupDays", settings.backup_days, 1, 35),
+        ("budgetUsd", settings.budget_usd, 1, 1_000_000),
     ):
-        if not least <= number <= most:
-            raise SettingsError(f"finelt:{name} = {number}; expected {least} to {most}")
-    return found
+        if not lowest <= number <= highest:
+            raise SettingsError(f"finelt:{name} = {number}; expected {lowest} to {highest}")
+    return settings

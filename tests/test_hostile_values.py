@@ -1,4 +1,4 @@
-"""Values that no vendor should send, from the contract through the lake and the warehouse to the marts: each row is kept and readable."""
+"""Hostile values on their way through contract, lake, warehouse and marts: each row is kept and can be read."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ value = st.one_of(
 )
 
 
-def test_what_a_contract_accepts_or_not_comes_back_from_the_warehouse_as_it_was_sent(tmp_path: Path, warehouse: Warehouse) -> None:
+def test_good_and_quarantined_values_return_from_the_warehouse_unchanged(tmp_path: Path, warehouse: Warehouse) -> None:
     lake, number_of_commits = Lake(str(tmp_path)), iter(range(1000))
     fields = (Field("k", "int", required=True), *(Field(f"x{index}", kind) for index, kind in enumerate(KINDS)))
     rules = Contract("hostile_values", "", fields, ("k",), "hash(k, 1)", "", "freeze", "string", max_bad_rows=1.0)
@@ -78,8 +78,8 @@ def test_what_a_contract_accepts_or_not_comes_back_from_the_warehouse_as_it_was_
         with warehouse.connect() as connection:
             connection.execute("set timezone = 'UTC'")
             names = good.table.column_names
-            asked = f"select {', '.join(names)} from raw.hostile_values where {in_part} order by _row_number"
-            stored = connection.execute(asked.encode()).fetchall()
+            query = f"select {', '.join(names)} from raw.hostile_values where {in_part} order by _row_number"
+            stored = connection.execute(query.encode()).fetchall()
         assert stored == list(zip(*(good.table.column(name).to_pylist() for name in names), strict=True))
         bad = warehouse.rows(f"select row_number, {MACROS.readable_json('raw_row')}::jsonb from raw._quarantine where {in_part} order by 1")  # type: ignore[attr-defined]
         assert len(bad) + len(stored) == len(cells)
@@ -95,8 +95,8 @@ escapes = st.text(st.sampled_from(["\\", "u", "0", "d", "8", "D", "a", "\0", '"'
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(escapes, escapes)
-def test_rows_that_an_earlier_version_stored_are_read_too(warehouse: Warehouse, name: str, sent: str) -> None:
-    """It wrote NUL as a JSON escape, which the type json takes and no operator reads."""
+def test_quarantined_rows_of_an_older_version_can_be_read(warehouse: Warehouse, name: str, sent: str) -> None:
+    """The older version wrote NUL as a JSON escape, which the type json accepts and no operator reads."""
     earlier = json.dumps({name: sent, "date": "2013-06-03"}, ensure_ascii=False)
     with warehouse.connect() as connection:
         (read,) = connection.execute(
@@ -105,28 +105,28 @@ def test_rows_that_an_earlier_version_stored_are_read_too(warehouse: Warehouse, 
     assert read == {key.replace("\0", "\\u0000"): text.replace("\0", "\\u0000") for key, text in json.loads(earlier).items()}
 
 
-def test_half_of_a_surrogate_pair_in_a_stored_row_is_read(warehouse: Warehouse) -> None:
+def test_a_lone_surrogate_in_a_stored_row_can_be_read(warehouse: Warehouse) -> None:
     stored = r'{"a": "\ud83d \\ud83d \\\ud83d \u0000\u0000 \u00e9"}'
     (read,) = warehouse.rows(f"select {MACROS.readable_json('row')}::jsonb ->> 'a' from (select '{stored}'::json as row) as old")[0]  # type: ignore[attr-defined]
     assert read == r"\ud83d \ud83d \\ud83d \u0000\u0000 é"
 
 
 @pytest.mark.parametrize("text", ["2013-02-30", "0000-01-01", "2013-19-39", "\u0662013-01-01", "2013-06-03 ", "'; select 1", ""])
-def test_a_day_that_is_none_is_null(warehouse: Warehouse, text: str) -> None:
+def test_an_invalid_day_is_null(warehouse: Warehouse, text: str) -> None:
     with warehouse.connect() as connection:
-        asked = f"select {MACROS.iso_day('day')} from (values (%s::text), ('2013-06-03')) as found (day) order by 1 nulls first".encode()  # type: ignore[attr-defined]
-        assert connection.execute(asked, [text]).fetchall() == [(None,), ("2013-06-03",)]
+        query = f"select {MACROS.iso_day('day')} from (values (%s::text), ('2013-06-03')) as found (day) order by 1 nulls first".encode()  # type: ignore[attr-defined]
+        assert connection.execute(query, [text]).fetchall() == [(None,), ("2013-06-03",)]
 
 
 def prices(feed: str, **changed: float) -> recorded_lake.Answer:
-    """A year of one ticker with text fields that the contract does not know."""
+    """Prices of one ticker with text fields that the contract does not have."""
     row = {"close": 10.0, "high": 11.0, "low": 9.0, "open": 10.0, "volume": 100, "adjClose": 10.0, "adjHigh": 11.0, "adjLow": 9.0}
     row |= {"adjOpen": 10.0, "adjVolume": 100, "divCash": 0.0, "splitFactor": 1.0, **changed}
     return recorded_lake.tiingo("ZZQ", [{"date": "2013-06-03T00:00:00.000Z", **row, "feed": feed, "cusip": feed.replace(".", "0")}])
 
 
 def day(session: str, *more: str, vw: tuple[float, ...] = ()) -> recorded_lake.Answer:
-    """A session of 199 tickers and some more, the first of them with these volume-weighted prices."""
+    """A session of 199 tickers and `more`; `vw` are the volume-weighted prices of the first."""
     opened = int(datetime.fromisoformat(f"{session}T20:00:00Z").timestamp() * 1000)
     weights = [*vw, *[1e-7] * 300]
     tickers = [*(f"T{index:03}" for index in range(199)), *more]
@@ -144,8 +144,8 @@ from generate_series(1, 2) as number
 """
 
 
-def test_hostile_rows_and_texts_stop_no_mart(tmp_path: Path, warehouse: Warehouse) -> None:
-    """NUL, a key of a megabyte, a text of dots and digits that changes, tiny and huge doubles, rows as an earlier version stored them."""
+def test_hostile_rows_and_texts_do_not_stop_the_marts(tmp_path: Path, warehouse: Warehouse) -> None:
+    """NUL, a key of a megabyte, a changing text of dots and digits, tiny and huge doubles, rows stored by an older version."""
     lake = Lake(str(tmp_path))
     for answer in (day("2013-06-03", "\0HOST"), day("2013-06-04", "H" * 1_000_000), day("2013-06-05"), prices("27.11.2012")):
         recorded_lake.commit(lake, answer)
@@ -155,8 +155,8 @@ def test_hostile_rows_and_texts_stop_no_mart(tmp_path: Path, warehouse: Warehous
     load(tmp_path, warehouse)
     warehouse.run(STORED)
     recorded_lake.transform(warehouse)
-    asked = "select lake_partition, row_date, left(raw_row, 70), length(raw_row), length(reasons) from marts.fct_quarantine order by 1"
-    old, nul, long = warehouse.rows(asked)
+    query = "select lake_partition, row_date, left(raw_row, 70), length(raw_row), length(reasons) from marts.fct_quarantine order by 1"
+    old, nul, long = warehouse.rows(query)
     assert old[:3] == ("date=2013-05-31", None, r'{"date": "2013-02-30", "T": "\\u0000A\\u0000"}')
     assert old[4] < 2100
     assert nul[:2] == ("date=2013-06-03", "2013-06-03")

@@ -1,4 +1,4 @@
-"""Building only what new loads touch gives what a full build gives; and what was known at a moment can be asked for afterwards."""
+"""An incremental build equals a full build, and as-of queries return the marts of an earlier moment."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
     from tests.recorded_lake import Answer
 
-ANOTHER = "update ops.transforms set fingerprint = 'another' where transform_id = (select max(transform_id) from ops.transforms)"
+CHANGE_FINGERPRINT = "update ops.transforms set fingerprint = 'another' where transform_id = (select max(transform_id) from ops.transforms)"
 Tables = dict[str, list[str]]
 
 
-def until(last: str, tickers: tuple[str, ...] = ("AAPL", "IBM", "MSFT")) -> list[Answer]:
-    """What the sample vendors would have answered at the end of a day."""
+def answers_until(last: str, tickers: tuple[str, ...] = ("AAPL", "IBM", "MSFT")) -> list[Answer]:
+    """What the sample vendors would have answered at the end of this day."""
     facts = json.loads(sec.company_facts())
     for tags in facts["facts"].values():
         for tag in tags.values():
@@ -42,15 +42,15 @@ def until(last: str, tickers: tuple[str, ...] = ("AAPL", "IBM", "MSFT")) -> list
             recorded_lake.tiingo(ticker, [dict(day) for day in tiingo.history(ticker) if "2011" <= day["date"][:10] <= last])
             for ticker in tickers
         ),
-        recorded_lake.ecb(zipped([line for line in ecb.history().splitlines()[1:] if line[:10] <= last]), 2009, 2013),
+        recorded_lake.ecb(zip_rates([line for line in ecb.history().splitlines()[1:] if line[:10] <= last]), 2009, 2013),
         *(recorded_lake.treasury(year, "\n".join([curves[year][0], *found])) for year, found in days.items() if found),
         recorded_lake.facts(320193, json.dumps(facts).encode()),
         recorded_lake.filers(sec.company_tickers()),
     ]
 
 
-def zipped(days: list[str]) -> bytes:
-    """The ECB's history with these days."""
+def zip_rates(days: list[str]) -> bytes:
+    """Zip the ECB's history with these days."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("eurofxref-hist.csv", "\n".join([ecb.history().splitlines()[0], *days]))
@@ -58,8 +58,8 @@ def zipped(days: list[str]) -> bytes:
 
 
 def corrected() -> list[Answer]:
-    """Everything, and corrections of everything: a close, a day taken away, a rate, a yield, a filing, another ticker, other filers."""
-    [apple, ibm, msft, _, *rest] = until(sample.LAST_SESSION)
+    """All answers with corrections: a close, a removed day, a rate, a yield, a filing, another ticker, other filers."""
+    [apple, ibm, msft, _, *rest] = answers_until(sample.LAST_SESSION)
     days = json.loads(apple.body)
     days[100]["close"] += 0.01
     days[100]["high"] += 0.01
@@ -70,12 +70,12 @@ def corrected() -> list[Answer]:
     filers = rest[-1]._replace(body=rest[-1].body.replace(b"MICROSOFT CORP", b"Microsoft Corp"))
     prices = [recorded_lake.tiingo("AAPL", days), recorded_lake.tiingo("IBM", gone), msft]
     goog = recorded_lake.tiingo("GOOG", [dict(day) for day in tiingo.history("GOOG") if day["date"] > "2012"])
-    return [*prices, goog, recorded_lake.ecb(zipped(lines), 2009, 2013), *rest[:-2], facts, filers]
+    return [*prices, goog, recorded_lake.ecb(zip_rates(lines), 2009, 2013), *rest[:-2], facts, filers]
 
 
 @dataclass
 class Story:
-    """A warehouse through which the days pass, and what its marts said after each step."""
+    """A warehouse that is updated step by step, and its marts after each step, built incrementally and in full."""
 
     lake: Lake
     server: Postgres
@@ -87,24 +87,24 @@ class Story:
     versions: list[dict[str, set[tuple[Any, ...]]]]
 
     def step(self, answers: list[Answer]) -> None:
-        """Answers into the lake and the warehouse; marts built from what is new, and beside that in a new database."""
+        """Load answers and build the marts incrementally; build them in full in a new database too."""
         made = [commit for answer in answers for commit, _ in recorded_lake.commit(self.lake, answer)]
         load(recorded_lake.lake_path(self.lake), self.warehouse)
         self.receipts.append(recorded_lake.transform(self.warehouse))
         self.marts.append(tables(self.warehouse))
-        self.full.append(self.anew(len(self.full)))
+        self.full.append(self.build_in_full(len(self.full)))
         self.known_at.append(max(commit.known_at for commit in made))
         self.versions.append(
             {name: versions(self.warehouse, name) for name in ("fct_price_daily", "fct_return_daily", "fct_valuation_daily")}
         )
 
-    def anew(self, number: int) -> Tables:
-        """What the marts say that are built from the same lake at once."""
-        return tables(recorded_lake.build(self.server, f"anew_{number}", self.lake, []))
+    def build_in_full(self, number: int) -> Tables:
+        """Return the marts of a full build from the same lake."""
+        return tables(recorded_lake.build(self.server, f"full_{number}", self.lake, []))
 
 
 def tables(warehouse: Warehouse, schema: str = "marts", setting: str = "") -> Tables:
-    """Every mart's rows as JSON, in order."""
+    """Return every mart's rows as sorted JSON."""
     names = [
         name
         for (name,) in warehouse.rows("select relname::text from pg_class where relnamespace = 'marts'::regnamespace and relkind = 'r'")
@@ -118,34 +118,34 @@ def tables(warehouse: Warehouse, schema: str = "marts", setting: str = "") -> Ta
 
 
 def versions(warehouse: Warehouse, mart: str) -> set[tuple[Any, ...]]:
-    """Where each row lies and which transaction wrote it."""
+    """Return each row's address and the transaction that wrote it."""
     return set(warehouse.rows(f"select ticker, trade_date::text, ctid::text, xmin::text from marts.{mart}"))
 
 
 @pytest.fixture(scope="module")
 def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """A first load, one new day, three months with dividends and a filing, corrections, and a run of nothing but a new filing."""
+    """Four steps: a first load, one new day, three months with dividends and a filing, and corrections."""
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create database days")
         url = postgres_server.url.replace("/warehouse", "/days")
         warehouse = Warehouse(url, postgres_server.password, postgres_server.password_reference)
-        told = Story(Lake(str(tmp_path_factory.mktemp("days") / "lake")), postgres_server, warehouse, [], [], [], [], [])
-        for answers in (until("2012-11-30"), until("2012-12-03"), until(sample.LAST_SESSION), corrected()):
-            told.step(answers)
-        yield told
-        for name in ("days", *(f"anew_{number}" for number in range(len(told.full)))):
+        story = Story(Lake(str(tmp_path_factory.mktemp("days") / "lake")), postgres_server, warehouse, [], [], [], [], [])
+        for answers in (answers_until("2012-11-30"), answers_until("2012-12-03"), answers_until(sample.LAST_SESSION), corrected()):
+            story.step(answers)
+        yield story
+        for name in ("days", *(f"full_{number}" for number in range(len(story.full)))):
             admin.execute(f"drop database {name} with (force)".encode())
 
 
 @pytest.mark.parametrize("step", range(4))
-def test_building_what_is_new_gives_what_building_all_gives(story: Story, step: int) -> None:
+def test_an_incremental_build_equals_a_full_build(story: Story, step: int) -> None:
     assert story.receipts[step]["details"]["changes_only"] is (step > 0)
     for name, rows in story.full[step].items():
         assert story.marts[step][name] == rows, (step, name)
     assert len(story.marts[step]["fct_return_daily"]) > 1400
 
 
-def test_one_new_day_writes_one_row_for_each_ticker_and_no_other(story: Story) -> None:
+def test_a_new_day_writes_only_one_row_for_each_ticker(story: Story) -> None:
     models = story.receipts[1]["details"]["models"]
     for mart in ("fct_price_daily", "fct_return_daily", "fct_valuation_daily"):
         assert models[mart]["rows"] == 3, mart
@@ -155,8 +155,8 @@ def test_one_new_day_writes_one_row_for_each_ticker_and_no_other(story: Story) -
     assert models["fct_fx_rate"]["rows"] == len([row for row in story.marts[1]["fct_fx_rate"] if '"2012-12-03"' in row])
 
 
-def test_a_dividend_makes_its_ticker_anew(story: Story) -> None:
-    """Apple's of 2013-02-07 and the others' lower every adjusted price before them."""
+def test_a_dividend_rebuilds_its_ticker(story: Story) -> None:
+    """Dividends lower every adjusted price before them."""
     before, after = (
         {(row["ticker"], row["trade_date"]): row["adj_close"] for row in map(json.loads, step["fct_price_daily"])}
         for step in story.marts[1:3]
@@ -164,8 +164,8 @@ def test_a_dividend_makes_its_ticker_anew(story: Story) -> None:
     assert all(after[key] < before[key] for key in before)
 
 
-def test_plain_views_say_what_the_marts_said_at_the_moment(story: Story) -> None:
-    """The views are made with the marts, so they stand on today's tables and yesterday's rows."""
+def test_as_of_views_equal_the_marts_of_that_moment(story: Story) -> None:
+    """The views read today's tables and return the rows of that moment."""
     for step, known_at in enumerate(story.known_at):
         then = tables(story.warehouse, "as_of", known_at)
         for name, rows in story.marts[step].items():
@@ -173,7 +173,7 @@ def test_plain_views_say_what_the_marts_said_at_the_moment(story: Story) -> None
     assert tables(story.warehouse, "as_of") == story.marts[-1]
 
 
-def test_the_job_builds_the_marts_of_a_moment_and_comes_back(story: Story) -> None:
+def test_the_job_builds_the_marts_of_a_moment_and_returns_to_now(story: Story) -> None:
     recorded_lake.transform(story.warehouse, "--as-of", story.known_at[1])
     assert tables(story.warehouse) == story.marts[1]
     back = recorded_lake.transform(story.warehouse)
@@ -181,19 +181,19 @@ def test_the_job_builds_the_marts_of_a_moment_and_comes_back(story: Story) -> No
     assert tables(story.warehouse) == story.marts[-1]
 
 
-def test_a_build_that_failed_is_made_good_by_the_next(story: Story) -> None:
-    """Half of the marts made, then a stop: the loads are not noted as done."""
+def test_the_build_after_a_failed_one_is_complete(story: Story) -> None:
+    """The failed build made half of the marts and did not record its loads."""
     with story.warehouse.connect() as connection:
         goog = "select load_id from raw._ledger where partition like 'ticker=GOOG%'"
         connection.execute(f"delete from ops.transformed_loads where load_id in ({goog})".encode())
-        connection.execute(ANOTHER)
+        connection.execute(CHANGE_FINGERPRINT)
         connection.execute("delete from marts.fct_return_daily where ticker = 'GOOG' and trade_date > '2012-06-01'")
     again = recorded_lake.transform(story.warehouse)
     assert again["details"]["changes_only"] is True
     assert tables(story.warehouse) == story.marts[-1]
 
 
-def test_other_columns_in_a_raw_table_make_all_anew(story: Story) -> None:
+def test_a_new_column_in_a_raw_table_causes_a_full_build(story: Story) -> None:
     story.warehouse.run('alter table raw.ecb_fx_rates add column "XTS" numeric(18,8)')
-    story.warehouse.run(ANOTHER)
+    story.warehouse.run(CHANGE_FINGERPRINT)
     assert recorded_lake.transform(story.warehouse)["details"]["changes_only"] is False

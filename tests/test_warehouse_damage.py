@@ -1,4 +1,4 @@
-"""load-warehouse from a lake that is damaged, or whose clocks were wrong: what can be loaded is, the rest fails alone and is reported."""
+"""load-warehouse on a damaged lake and on commits with wrong clocks: everything else is loaded, and each failure is reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobkit.errors import BadDataError, DamagedError, NewerFormatError
 from jobkit.lake import Lake
 from load_warehouse import clocks, runner
 
-from tests.warehouse_samples import DATASET, PARTITION, Recorder, commit, current, load, made_at, price, versions
+from tests.warehouse_samples import DATASET, PARTITION, Recorder, commit, current, load, price, rewrite_known_at, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.fixtures_postgres import Warehouse
 
 OTHER = "ticker=GOOG/year=2012"
-SPOIL = {
+DAMAGE = {
     "gone": None,
     "empty": b"",
     "nonsense": b"{]",
@@ -46,209 +46,215 @@ def lake(tmp_path: Path) -> Path:
     return place
 
 
-def spoil(lake: Path, key: str, kind: str) -> None:
-    path, text = lake / key, SPOIL[kind]
+def damage(lake: Path, key: str, kind: str) -> None:
+    """Replace a file of the lake by the content of this kind, or remove it."""
+    path, text = lake / key, DAMAGE[kind]
     path.unlink() if text is None else path.write_bytes(text)
 
 
-def record(lake: Path, number: int) -> str:
+def commit_path(lake: Path, number: int) -> str:
+    """The path of a commit file in the lake."""
     return Lake(str(lake)).commit_key(DATASET, PARTITION, number)
 
 
-def data(lake: Path, number: int) -> str:
+def data_path(lake: Path, number: int) -> str:
+    """The path of a commit's Parquet file in the lake."""
     return Lake(str(lake)).read_commit(DATASET, PARTITION, number).data.path
 
 
-def loaded(lake: Path | str, warehouse: Warehouse) -> tuple[BadDataError | NewerFormatError | None, dict[str, dict[str, Any]]]:
-    """What was raised in the end, and the receipt's partitions."""
+def run_load(lake: Path | str, warehouse: Warehouse) -> tuple[BadDataError | NewerFormatError | None, dict[str, dict[str, Any]]]:
+    """Run the job; return the error it raised and the outcome of each partition."""
     job, error = Recorder(), None
     try:
         runner.run(job, str(lake), (), (), warehouse.url, warehouse.password, 2)  # type: ignore[arg-type]
     except (BadDataError, NewerFormatError) as raised:
         error = raised
-    told = zip(job.outcomes, job.details, strict=True)
-    return error, {name(*place): {"outcome": outcome, **details} for (*place, outcome), details in told}
+    outcomes = zip(job.outcomes, job.details, strict=True)
+    return error, {display_name(*place): {"outcome": outcome, **details} for (*place, outcome), details in outcomes}
 
 
-def name(dataset: str, partition: str) -> str:
-    """A partition as the tests name it: that of another dataset with the dataset before it."""
+def display_name(dataset: str, partition: str) -> str:
+    """A partition's name, with the dataset in front unless it is DATASET."""
     return partition if dataset == DATASET else f"{dataset}/{partition}"
 
 
-def closes(warehouse: Warehouse) -> list[int]:
-    """The prices of every version, in the order in which they were known."""
+def fetch_closes(warehouse: Warehouse) -> list[int]:
+    """Return the price of every version of AAPL's row, in the order they became known."""
     return [row[0] for row in warehouse.rows("select close::int from raw.prices where ticker = 'AAPL' order by known_from")]
 
 
-@pytest.mark.parametrize("kind", SPOIL)
-@pytest.mark.parametrize("what", [record, data])
-def test_a_newer_commit_loads_where_an_older_one_is_damaged(lake: Path, warehouse: Warehouse, kind: str, what: Any) -> None:
-    spoil(lake, what(lake, 2), kind)
-    error, told = loaded(lake, warehouse)
-    assert (error, told[PARTITION]["outcome"], told[PARTITION]["commit"]) == (None, "committed", 3)
-    assert len(told[PARTITION]["gaps"]) == 1
-    assert "commit 2" in told[PARTITION]["gaps"][0]
-    assert "gaps" not in told[OTHER]
-    assert closes(warehouse) == [1, 3]
-    assert loaded(lake, warehouse)[1][PARTITION]["outcome"] == "unchanged"
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("what", [commit_path, data_path])
+def test_a_newer_commit_loads_if_an_older_one_is_damaged(lake: Path, warehouse: Warehouse, kind: str, what: Any) -> None:
+    damage(lake, what(lake, 2), kind)
+    error, outcomes = run_load(lake, warehouse)
+    assert (error, outcomes[PARTITION]["outcome"], outcomes[PARTITION]["commit"]) == (None, "committed", 3)
+    assert len(outcomes[PARTITION]["gaps"]) == 1
+    assert "commit 2" in outcomes[PARTITION]["gaps"][0]
+    assert "gaps" not in outcomes[OTHER]
+    assert fetch_closes(warehouse) == [1, 3]
+    assert run_load(lake, warehouse)[1][PARTITION]["outcome"] == "unchanged"
 
 
-@pytest.mark.parametrize(("what", "kind"), [*product([record], [*SPOIL][1:]), *product([data], SPOIL)])  # a record that is gone never was
-def test_a_partition_whose_newest_commit_is_damaged_fails_alone(lake: Path, warehouse: Warehouse, kind: str, what: Any) -> None:
-    spoil(lake, what(lake, 3), kind)
-    error, told = loaded(lake, warehouse)
+# A latest commit file that is missing was never made.
+@pytest.mark.parametrize(("what", "kind"), [*product([commit_path], [*DAMAGE][1:]), *product([data_path], DAMAGE)])
+def test_only_the_partition_whose_latest_commit_is_damaged_fails(lake: Path, warehouse: Warehouse, kind: str, what: Any) -> None:
+    damage(lake, what(lake, 3), kind)
+    error, outcomes = run_load(lake, warehouse)
     assert isinstance(error, DamagedError)
     assert error.exit_code == 65
-    assert (told[PARTITION]["outcome"], told[OTHER]["outcome"]) == ("failed", "committed")
-    assert closes(warehouse) == [1, 2]
+    assert (outcomes[PARTITION]["outcome"], outcomes[OTHER]["outcome"]) == ("failed", "committed")
+    assert fetch_closes(warehouse) == [1, 2]
     commit(lake, [price("2012-01-03", "4")])
-    error, told = loaded(lake, warehouse)
-    assert (error, told[PARTITION]["outcome"], len(told[PARTITION]["gaps"])) == (None, "committed", 1)
-    assert closes(warehouse) == [1, 2, 4]
+    error, outcomes = run_load(lake, warehouse)
+    assert (error, outcomes[PARTITION]["outcome"], len(outcomes[PARTITION]["gaps"])) == (None, "committed", 1)
+    assert fetch_closes(warehouse) == [1, 2, 4]
 
 
-def test_a_commit_that_is_loaded_and_damaged_since_fails_its_partition_until_a_new_one_stands(lake: Path, warehouse: Warehouse) -> None:
+def test_a_loaded_commit_damaged_later_fails_its_partition_until_a_new_commit(lake: Path, warehouse: Warehouse) -> None:
     load(lake, warehouse)
-    spoil(lake, record(lake, 3), "nonsense")
-    error, told = loaded(lake, warehouse)
+    damage(lake, commit_path(lake, 3), "nonsense")
+    error, outcomes = run_load(lake, warehouse)
     assert isinstance(error, DamagedError)
-    assert (told[PARTITION]["outcome"], told[OTHER]["outcome"]) == ("failed", "unchanged")
+    assert (outcomes[PARTITION]["outcome"], outcomes[OTHER]["outcome"]) == ("failed", "unchanged")
     commit(lake, [price("2012-01-03", "3"), price("2012-01-04", "3")])
-    assert loaded(lake, warehouse)[0] is None
+    assert run_load(lake, warehouse)[0] is None
     assert sorted(current(warehouse)) == ["2012-01-03", "2012-01-04"]
 
 
-def test_an_older_commit_that_the_warehouse_refuses_gives_way_to_a_newer_one(tmp_path: Path, warehouse: Warehouse) -> None:
+def test_a_refused_commit_is_skipped_if_a_newer_one_loads(tmp_path: Path, warehouse: Warehouse) -> None:
     commit(tmp_path, [price("2012-01-03", "1"), price("2012-01-03", "2")])
-    assert isinstance(loaded(tmp_path, warehouse)[0], BadDataError)
+    assert isinstance(run_load(tmp_path, warehouse)[0], BadDataError)
     commit(tmp_path, [price("2012-01-03", "2")])
-    error, told = loaded(tmp_path, warehouse)
+    error, outcomes = run_load(tmp_path, warehouse)
     assert error is None
-    assert "same key" in told[PARTITION]["gaps"][0]
+    assert "same key" in outcomes[PARTITION]["gaps"][0]
 
 
-def test_a_folder_copied_under_another_name_fails_alone(lake: Path, warehouse: Warehouse) -> None:
+def test_only_folders_copied_under_another_name_fail(lake: Path, warehouse: Warehouse) -> None:
     copied = "ticker=AAPL/year=2013"
     shutil.copytree(lake / "raw" / DATASET / PARTITION, lake / "raw" / DATASET / copied)
     shutil.copytree(lake / "raw" / DATASET / OTHER, lake / "raw" / DATASET / "a copy of 2012")
     shutil.copytree(lake / "raw" / DATASET, lake / "raw" / "yields")
-    error, told = loaded(lake, warehouse)
+    error, outcomes = run_load(lake, warehouse)
     assert isinstance(error, DamagedError)
-    assert {place for place, one in told.items() if one["outcome"] == "failed"} == {copied} | {
+    assert {place for place, one in outcomes.items() if one["outcome"] == "failed"} == {copied} | {
         f"yields/{place}" for place in (PARTITION, OTHER, copied)
     }
-    assert "says it is commit" in told[copied]["reason"]
-    assert closes(warehouse) == [1, 2, 3]
+    assert "says it is commit" in outcomes[copied]["reason"]
+    assert fetch_closes(warehouse) == [1, 2, 3]
     assert warehouse.rows("select count(*) filter (where known_to = 'infinity') from raw.prices") == [(2,)]
 
 
-def test_a_missing_number_is_reported(lake: Path, warehouse: Warehouse) -> None:
-    (lake / record(lake, 1)).unlink()
-    error, told = loaded(lake, warehouse)
-    assert (error, told[PARTITION]["gaps"], closes(warehouse)) == (None, ["commit 1 is missing"], [2, 3])
+def test_a_missing_commit_number_is_reported(lake: Path, warehouse: Warehouse) -> None:
+    (lake / commit_path(lake, 1)).unlink()
+    error, outcomes = run_load(lake, warehouse)
+    assert (error, outcomes[PARTITION]["gaps"], fetch_closes(warehouse)) == (None, ["commit 1 is missing"], [2, 3])
 
 
-def test_a_number_that_goes_missing_after_it_was_loaded_stops_nothing(lake: Path, warehouse: Warehouse) -> None:
+def test_a_loaded_commit_that_goes_missing_does_not_stop_later_ones(lake: Path, warehouse: Warehouse) -> None:
     load(lake, warehouse)
-    (lake / record(lake, 3)).rename(lake / "aside")
+    (lake / commit_path(lake, 3)).rename(lake / "aside")
     made = commit(lake, [price("2012-01-03", "3")])
-    (lake / record(lake, 3)).unlink()
-    (lake / record(lake, 4)).write_bytes(commits.encode(msgspec.structs.replace(made, number=4)))
-    error, told = loaded(lake, warehouse)
-    assert (error, told[PARTITION]["commit"], told[PARTITION]["gaps"]) == (None, 4, ["commit 3 is missing"])
+    (lake / commit_path(lake, 3)).unlink()
+    (lake / commit_path(lake, 4)).write_bytes(commits.encode(msgspec.structs.replace(made, number=4)))
+    error, outcomes = run_load(lake, warehouse)
+    assert (error, outcomes[PARTITION]["commit"], outcomes[PARTITION]["gaps"]) == (None, 4, ["commit 3 is missing"])
 
 
-def test_a_newer_format_fails_its_partition_alone_with_the_code_of_a_setting(lake: Path, warehouse: Warehouse) -> None:
-    path = lake / record(lake, 3)
+def test_only_a_partition_in_a_newer_format_fails_as_misconfigured(lake: Path, warehouse: Warehouse) -> None:
+    path = lake / commit_path(lake, 3)
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    error, told = loaded(lake, warehouse)
+    error, outcomes = run_load(lake, warehouse)
     assert isinstance(error, NewerFormatError)
     assert error.exit_code == 78
-    assert (told[PARTITION]["outcome"], told[OTHER]["outcome"]) == ("failed", "committed")
+    assert (outcomes[PARTITION]["outcome"], outcomes[OTHER]["outcome"]) == ("failed", "committed")
 
 
-def test_other_names_among_the_commits_stop_nothing(lake: Path, warehouse: Warehouse) -> None:
+def test_foreign_files_among_the_commits_are_ignored(lake: Path, warehouse: Warehouse) -> None:
     for name in ("0000009.json", "000009.json.tmp", "notes.txt"):
-        (lake / record(lake, 1)).with_name(name).write_text("somebody's")
-    (lake / record(lake, 1)).with_name("000009").mkdir()
-    error, told = loaded(lake, warehouse)
-    assert (error, told[PARTITION]["outcome"], "gaps" in told[PARTITION]) == (None, "committed", False)
+        (lake / commit_path(lake, 1)).with_name(name).write_text("somebody's")
+    (lake / commit_path(lake, 1)).with_name("000009").mkdir()
+    error, outcomes = run_load(lake, warehouse)
+    assert (error, outcomes[PARTITION]["outcome"], "gaps" in outcomes[PARTITION]) == (None, "committed", False)
 
 
-def test_what_is_put_right_loads_whole_into_an_empty_database(lake: Path, warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_repaired_lake_loads_completely_into_an_empty_database(lake: Path, warehouse: Warehouse, tmp_path: Path) -> None:
     shutil.copytree(lake, tmp_path / "backup")
-    spoil(lake, data(lake, 2), "empty")
-    loaded(lake, warehouse)
-    assert closes(warehouse) == [1, 3]
+    damage(lake, data_path(lake, 2), "empty")
+    run_load(lake, warehouse)
+    assert fetch_closes(warehouse) == [1, 3]
     shutil.copytree(tmp_path / "backup", lake, dirs_exist_ok=True)
-    assert loaded(lake, warehouse)[1][PARTITION]["outcome"] == "unchanged"
+    assert run_load(lake, warehouse)[1][PARTITION]["outcome"] == "unchanged"
     warehouse.run("drop schema raw cascade")
-    loaded(lake, warehouse)
-    assert closes(warehouse) == [1, 2, 3]
+    run_load(lake, warehouse)
+    assert fetch_closes(warehouse) == [1, 2, 3]
 
 
-def test_in_s3_a_damaged_commit_is_passed_over_too(warehouse: Warehouse, bucket: str) -> None:
+def test_a_damaged_commit_in_s3_is_skipped(warehouse: Warehouse, bucket: str) -> None:
     made = [commit(f"s3://{bucket}/x", [price("2012-01-03", close)]) for close in ("1", "2", "3")]
     boto3.client("s3").delete_object(Bucket=bucket, Key=f"x/{made[1].data.path}")
-    error, told = loaded(f"s3://{bucket}/x", warehouse)
-    assert (error, len(told[PARTITION]["gaps"]), closes(warehouse)) == (None, 1, [1, 3])
+    error, outcomes = run_load(f"s3://{bucket}/x", warehouse)
+    assert (error, len(outcomes[PARTITION]["gaps"]), fetch_closes(warehouse)) == (None, 1, [1, 3])
 
 
-def year_2099(lake: Path, number: int) -> Commit:
-    return made_at(lake, Lake(str(lake)).read_commit(DATASET, PARTITION, number), "2099-01-01T00:00:00.000000Z")
+def set_commit_time_to_2099(lake: Path, number: int) -> Commit:
+    """Rewrite a commit as if the writer's clock had been wrong."""
+    return rewrite_known_at(lake, Lake(str(lake)).read_commit(DATASET, PARTITION, number), "2099-01-01T00:00:00.000000Z")
 
 
-def known(warehouse: Warehouse) -> list[datetime]:
+def fetch_known_from(warehouse: Warehouse) -> list[datetime]:
+    """Return when each version of AAPL's row became known."""
     return [row[0] for row in warehouse.rows("select known_from from raw.prices where ticker = 'AAPL' order by known_from")]
 
 
 @pytest.mark.parametrize("numbers", [[1], [2], [3], [1, 2, 3]])
-def test_a_commit_from_the_future_is_recorded_at_the_time_it_was_stored_and_holds_no_later_one_up(
+def test_a_commit_from_the_future_is_recorded_at_its_store_time_and_delays_no_later_one(
     lake: Path, warehouse: Warehouse, numbers: list[int]
 ) -> None:
     for number in numbers:
-        year_2099(lake, number)
-    told = loaded(lake, warehouse)[1][PARTITION]
-    assert told["clock_corrected"] == len(numbers)
-    moments = known(warehouse)
-    assert closes(warehouse) == [1, 2, 3]
+        set_commit_time_to_2099(lake, number)
+    outcomes = run_load(lake, warehouse)[1][PARTITION]
+    assert outcomes["clock_corrected"] == len(numbers)
+    moments = fetch_known_from(warehouse)
+    assert fetch_closes(warehouse) == [1, 2, 3]
     assert moments == sorted(moments)
     assert max(moments) < datetime.now(UTC) + timedelta(minutes=1)
     for number in {1, 2, 3} - set(numbers):
         assert moments[number - 1] == Lake(str(lake)).read_commit(DATASET, PARTITION, number).known
     assert warehouse.rows("select count(*) from raw.prices where known_from <= now() and known_to > now()") == [(2,)]
     made = commit(lake, [price("2012-01-03", "4")])
-    assert "clock_corrected" not in loaded(lake, warehouse)[1][PARTITION]
-    assert known(warehouse)[-1] == made.known
+    assert "clock_corrected" not in run_load(lake, warehouse)[1][PARTITION]
+    assert fetch_known_from(warehouse)[-1] == made.known
 
 
-def test_a_clock_that_is_a_little_ahead_is_believed(lake: Path, warehouse: Warehouse) -> None:
-    moment = (datetime.now(UTC) + clocks.TOLERANCE / 2).isoformat()
-    made_at(lake, Lake(str(lake)).read_commit(DATASET, PARTITION, 3), moment)
-    assert "clock_corrected" not in loaded(lake, warehouse)[1][PARTITION]
-    assert known(warehouse)[-1] == datetime.fromisoformat(moment)
+def test_a_clock_slightly_ahead_is_accepted(lake: Path, warehouse: Warehouse) -> None:
+    moment = (datetime.now(UTC) + clocks.CLOCK_TOLERANCE / 2).isoformat()
+    rewrite_known_at(lake, Lake(str(lake)).read_commit(DATASET, PARTITION, 3), moment)
+    assert "clock_corrected" not in run_load(lake, warehouse)[1][PARTITION]
+    assert fetch_known_from(warehouse)[-1] == datetime.fromisoformat(moment)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_what_an_earlier_version_recorded_in_the_future_is_corrected(
+def test_loads_that_an_older_version_recorded_in_the_future_are_corrected(
     lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    year_2099(lake, number)
+    set_commit_time_to_2099(lake, number)
     with monkeypatch.context() as before:
-        before.setattr(clocks, "is_ahead", lambda *_: False)
+        before.setattr(clocks, "is_in_future", lambda *_: False)
         load(lake, warehouse)
     wrong = versions(warehouse)
-    assert known(warehouse)[-1] > datetime(2098, 1, 1, tzinfo=UTC)
-    told = loaded(lake, warehouse)[1]
-    assert (told[PARTITION]["outcome"], told[PARTITION]["clock_corrected"]) == ("committed", 4 - number)
-    assert told[OTHER]["outcome"] == "unchanged"
+    assert fetch_known_from(warehouse)[-1] > datetime(2098, 1, 1, tzinfo=UTC)
+    outcomes = run_load(lake, warehouse)[1]
+    assert (outcomes[PARTITION]["outcome"], outcomes[PARTITION]["clock_corrected"]) == ("committed", 4 - number)
+    assert outcomes[OTHER]["outcome"] == "unchanged"
     corrected = versions(warehouse)
     assert [row[:6] for row in corrected] == [row[:6] for row in wrong]
-    assert closes(warehouse) == [1, 2, 3]
+    assert fetch_closes(warehouse) == [1, 2, 3]
     unlike = "select count(*) from raw.prices p join raw._ledger l on l.load_id = p._load_id where l.known_at <> p.known_from"
     assert warehouse.rows(unlike) == [(0,)]
     assert warehouse.rows("select count(*) from raw.prices where _load_id not in (select load_id from raw._ledger)") == [(0,)]
     warehouse.run("drop schema raw cascade")
-    loaded(lake, warehouse)
+    run_load(lake, warehouse)
     assert versions(warehouse) == corrected
-    assert loaded(lake, warehouse)[1][PARTITION]["outcome"] == "unchanged"
+    assert run_load(lake, warehouse)[1][PARTITION]["outcome"] == "unchanged"

@@ -59,14 +59,14 @@ TEXTS = {
 
 def load(url: str, password: str, statement: str) -> None:
     """Run a statement as load-warehouse does."""
-    with closing(session.Session(url, password)) as worker, session.told("here", worker):
+    with closing(session.Session(url, password)) as worker, session.translate_errors("here", worker):
         worker.execute(sql.SQL(statement))  # type: ignore[arg-type]
 
 
 def transform(url: str, password: str, statement: str) -> None:
     """Run a statement as transform-warehouse does."""
-    with build_log.opened(url, password) as log:
-        log.rows(statement)
+    with build_log.open_build_log(url, password) as log:
+        log.execute(statement)
 
 
 def publish(url: str, password: str, statement: str) -> None:

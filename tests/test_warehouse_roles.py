@@ -1,4 +1,4 @@
-"""Each job has a role of its own that does its work and no other's; people read marts, and nothing that stands behind them."""
+"""Each job has a database role with the rights for its work alone; readers see marts and nothing behind them."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from jobkit.lake import Lake
 from load_warehouse import ledger
 from psycopg import errors, sql
 from transform_warehouse import __main__ as transform
-from transform_warehouse import as_of, project
+from transform_warehouse import as_of, manifest_cache, project
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
-from tests import environments, recorded_lake, warehouse_of_roles
-from tests.test_incremental import until
-from tests.warehouse_of_roles import LOAD, PUBLISH, READER, TRANSFORM
+from tests import environments, recorded_lake, warehouse_role_database
+from tests.test_incremental import answers_until
+from tests.warehouse_role_database import LOAD, PUBLISH, READER, TRANSFORM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from orchestration.local.postgres import Postgres
-    from tests.warehouse_of_roles import Place
+    from tests.warehouse_role_database import RoleDatabase
 
 LAST = "2012-12-31"
 FACTS_KNOWN = "select count(*) from {}.fct_fundamental where known_from <= '2012-03-15' and known_to > '2012-03-15'"
 
 
 @pytest.fixture(scope="module")
-def place(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def database(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoleDatabase]:
     """The sample, loaded, transformed and published by the jobs' own roles."""
     folder = tmp_path_factory.mktemp("roles")
-    with warehouse_of_roles.place(postgres_server, "roles") as where:
-        warehouse_of_roles.fill(where, Lake(str(folder / "lake")), until(LAST, ("AAPL",)))
-        where.well(PUBLISH, "--site", str(folder / "site"))
-        yield where
+    with warehouse_role_database.role_database(postgres_server, "roles") as database:
+        warehouse_role_database.load_and_transform(database, Lake(str(folder / "lake")), answers_until(LAST, ("AAPL",)))
+        database.run_job(PUBLISH, "--site", str(folder / "site"))
+        yield database
 
 
 @pytest.fixture
-def empty(postgres_server: Postgres) -> Iterator[Place]:
-    """A database with roles and nothing in it."""
-    with warehouse_of_roles.place(postgres_server, "roles_empty") as where:
-        yield where
+def empty(postgres_server: Postgres) -> Iterator[RoleDatabase]:
+    """A database with roles and without tables."""
+    with warehouse_role_database.role_database(postgres_server, "roles_empty") as database:
+        yield database
 
 
-def test_the_roles_are_those_of_the_catalogue_and_one_for_people() -> None:
+def test_there_is_one_role_for_each_job_and_one_for_readers() -> None:
     assert [role.name for role in warehouse_roles.roles(catalogue())] == [LOAD, PUBLISH, TRANSFORM, READER]
     own = next(spec for spec in catalogue() if spec.name == TRANSFORM)
     mine = own.__class__(**{**vars(own), "name": "report-desk", "reads": ("warehouse/marts",), "writes": ("warehouse/desk",)})
@@ -56,42 +56,42 @@ def test_the_roles_are_those_of_the_catalogue_and_one_for_people() -> None:
     assert role.reads == ((TRANSFORM, "marts"), (TRANSFORM, "ops"))
 
 
-def test_a_role_that_another_database_changes_is_tried_again_and_no_password_logged(
+def test_a_concurrent_change_of_a_role_is_retried_and_no_password_is_logged(
     postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = warehouse_roles._make_role
-    met = iter([errors.InternalError_("tuple concurrently updated")])
+    make_role = warehouse_roles._make_role
+    failures = iter([errors.InternalError_("tuple concurrently updated")])
 
-    def make_role(connection: psycopg.Connection[Any], role: warehouse_roles.Role, password: str | None) -> None:
-        for error in met:
+    def fail_first(connection: psycopg.Connection[Any], role: warehouse_roles.Role, password: str | None) -> None:
+        for error in failures:
             raise error
-        made(connection, role, password)
+        make_role(connection, role, password)
 
-    monkeypatch.setattr(warehouse_roles, "_make_role", make_role)
+    monkeypatch.setattr(warehouse_roles, "_make_role", fail_first)
     caplog.set_level("DEBUG")
-    wanted = [warehouse_roles.Role("finelt-test-retried", (), ())]
+    roles = [warehouse_roles.Role("finelt-test-retried", (), ())]
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
-        warehouse_roles.prepare(admin, wanted, {"finelt-test-retried": "canary-9d1f"})
+        warehouse_roles.prepare(admin, roles, {"finelt-test-retried": "canary-9d1f"})
         assert admin.execute("select rolcanlogin from pg_roles where rolname = 'finelt-test-retried'").fetchall() == [(True,)]
         assert "canary" not in caplog.text
-        met = iter([errors.InternalError_("something else")])
+        failures = iter([errors.InternalError_("something else")])
         with pytest.raises(errors.InternalError_, match="something else"):
-            warehouse_roles.prepare(admin, wanted, {})
+            warehouse_roles.prepare(admin, roles, {})
         admin.execute('drop owned by "finelt-test-retried"; drop role "finelt-test-retried"')
 
 
-def test_the_schemas_of_the_roles_are_those_that_the_jobs_and_dbt_write() -> None:
+def test_the_roles_own_the_schemas_that_the_jobs_and_dbt_write() -> None:
     made = warehouse_roles.SCHEMAS
     assert made["warehouse/raw"] == ledger.SCHEMAS
     assert made["warehouse/marts"] == transform.SCHEMAS
-    manifest = project.manifest(project.find(None), database="any")
+    manifest = manifest_cache.load_manifest(project.find_project(None), database="any")
     assert {node.schema for node in manifest.nodes.values() if node.resource_type in ("model", "seed")} <= set(made["warehouse/marts"])
     assert set(as_of.SCHEMAS) <= set(made["warehouse/marts"])
 
 
-def test_no_job_is_a_superuser_or_owns_what_another_writes(place: Place) -> None:
+def test_no_job_is_a_superuser_or_owns_tables_of_another(database: RoleDatabase) -> None:
     names = [role.name for role in warehouse_roles.roles(catalogue())]
-    mighty = """
+    privileged = """
         select rolname from pg_roles
         where rolname = any(%s) and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)
     """
@@ -99,8 +99,8 @@ def test_no_job_is_a_superuser_or_owns_what_another_writes(place: Place) -> None
         select distinct n.nspname::text, pg_get_userbyid(c.relowner)::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname !~ '^pg_|information_schema'
     """
-    with place.admin() as admin:
-        assert admin.execute(mighty.encode(), [names]).fetchall() == []
+    with database.connect_as_admin() as admin:
+        assert admin.execute(privileged.encode(), [names]).fetchall() == []
         assert dict(admin.execute(owners.encode()).fetchall()) == {
             "raw": LOAD,
             **dict.fromkeys(("staging", "intermediate", "marts", "as_of", "as_of_internal", "ops"), TRANSFORM),
@@ -134,44 +134,44 @@ def test_no_job_is_a_superuser_or_owns_what_another_writes(place: Place) -> None
         (READER, "create temporary table mine (i int)"),
     ],
 )
-def test_what_is_not_its_own_work_a_role_may_not_do(place: Place, role: str, statement: str) -> None:
-    with place.connect(role) as connection, pytest.raises(errors.InsufficientPrivilege):
+def test_a_role_may_not_do_the_work_of_another(database: RoleDatabase, role: str, statement: str) -> None:
+    with database.connect(role) as connection, pytest.raises(errors.InsufficientPrivilege):
         connection.execute(statement.encode())
 
 
-def test_people_read_marts_now_and_as_of_a_moment(place: Place) -> None:
-    assert place.rows(READER, "select count(*) > 100 from marts.fct_price_daily") == [(True,)]
-    assert place.rows(READER, "select count(*) from marts.fct_freshness")[0][0] > 3  # a view on tables that people do not read
-    with place.connect(READER) as connection:
+def test_readers_query_marts_now_and_as_of_a_moment(database: RoleDatabase) -> None:
+    assert database.rows(READER, "select count(*) > 100 from marts.fct_price_daily") == [(True,)]
+    assert database.rows(READER, "select count(*) from marts.fct_freshness")[0][0] > 3  # a view on tables that people do not read
+    with database.connect(READER) as connection:
         now = connection.execute("select count(*) from as_of.fct_price_daily").fetchone()
         connection.execute("set finelt.as_of = '2000-01-01 00:00Z'")
         assert connection.execute("select count(*) from as_of.fct_price_daily").fetchone() == (0,)
         assert now == connection.execute("select count(*) from marts.fct_price_daily").fetchone()
 
 
-def test_tables_that_are_made_later_can_be_read_too(place: Place) -> None:
-    with place.connect(LOAD) as loader, place.connect(TRANSFORM) as transformer:
+def test_tables_created_later_can_be_read(database: RoleDatabase) -> None:
+    with database.connect(LOAD) as loader, database.connect(TRANSFORM) as transformer:
         loader.execute("create table raw.later as select 1 as i")
         transformer.execute("create table marts.later as select i from raw.later")
     try:
-        assert place.rows(READER, "select i from marts.later") == [(1,)]
-        assert place.rows(PUBLISH, "select i from marts.later") == [(1,)]
+        assert database.rows(READER, "select i from marts.later") == [(1,)]
+        assert database.rows(PUBLISH, "select i from marts.later") == [(1,)]
     finally:
-        with place.admin() as admin:
+        with database.connect_as_admin() as admin:
             admin.execute("drop table raw.later, marts.later")
 
 
-def test_the_check_of_each_job_is_content(place: Place, tmp_path: Path) -> None:
+def test_the_check_of_each_job_succeeds(database: RoleDatabase, tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
-    recorded_lake.commit(lake, until(LAST, ("AAPL",))[0])
-    words = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
-    for job, more in words.items():
-        checked = place.job(job, "check", *more)
+    recorded_lake.commit(lake, answers_until(LAST, ("AAPL",))[0])
+    argv = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
+    for job, more in argv.items():
+        checked = database.try_job(job, "check", *more)
         assert checked["exit_code"] == 0, checked["error"]
 
 
 @pytest.mark.parametrize(
-    ("job", "statement", "told"),
+    ("job", "statement", "message"),
     [
         (LOAD, "alter schema stage owner to {ADMIN}", "grant it CREATE"),
         (LOAD, "alter table raw._ledger owner to {ADMIN}", "raw._ledger belongs to another role"),
@@ -181,17 +181,17 @@ def test_the_check_of_each_job_is_content(place: Place, tmp_path: Path) -> None:
         (PUBLISH, "revoke usage on schema marts from {PUBLISH}", "permission denied for schema marts; grant it"),
     ],
 )
-def test_the_check_of_a_job_says_which_right_is_missing(place: Place, tmp_path: Path, job: str, statement: str, told: str) -> None:
-    recorded_lake.commit(Lake(str(tmp_path / "lake")), until(LAST, ("AAPL",))[0])
+def test_the_check_of_a_job_names_the_missing_right(database: RoleDatabase, tmp_path: Path, job: str, statement: str, message: str) -> None:
+    recorded_lake.commit(Lake(str(tmp_path / "lake")), answers_until(LAST, ("AAPL",))[0])
     names = {name: sql.Identifier(role) for name, role in (("LOAD", LOAD), ("TRANSFORM", TRANSFORM), ("PUBLISH", PUBLISH))}
-    with place.admin() as admin:
-        admin.execute(sql.SQL(statement).format(**names, ADMIN=sql.Identifier(place.server.user)))
-    words = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
-    checked = place.job(job, "check", *words[job])
-    place.server.prepare_roles(place.name)
+    with database.connect_as_admin() as admin:
+        admin.execute(sql.SQL(statement).format(**names, ADMIN=sql.Identifier(database.server.user)))
+    argv = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
+    checked = database.try_job(job, "check", *argv[job])
+    database.server.prepare_roles(database.name)
     assert checked["exit_code"] == 78
-    assert told in checked["error"]
-    fixed = place.job(job, "check", *words[job])
+    assert message in checked["error"]
+    fixed = database.try_job(job, "check", *argv[job])
     assert fixed["exit_code"] == 0, fixed["error"]
 
 
@@ -202,11 +202,11 @@ where nspname !~ '^pg_|information' and relkind in ('r', 'p', 'v')
 """
 
 
-def test_what_one_role_owned_before_is_handed_over_and_the_jobs_go_on(empty: Place, tmp_path: Path) -> None:
-    """As an earlier version left it: one role made all, the schema as_of held every view, and it was granted whole schemas ahead."""
+def test_tables_of_an_older_version_change_owners_and_the_jobs_still_work(empty: RoleDatabase, tmp_path: Path) -> None:
+    """As an older version left it: one role owned everything, as_of had every view, and default privileges covered whole schemas."""
     lake = Lake(str(tmp_path / "lake"))
-    warehouse_of_roles.fill(empty, lake, until("2012-06-29", ("AAPL",)))
-    with empty.admin() as admin:
+    warehouse_role_database.load_and_transform(empty, lake, answers_until("2012-06-29", ("AAPL",)))
+    with empty.connect_as_admin() as admin:
         for (statement,) in admin.execute(OWNED_BY_ONE).fetchall():
             admin.execute(statement.encode())
         for schema in ("raw", "stage", "marts", "as_of"):
@@ -217,26 +217,26 @@ def test_what_one_role_owned_before_is_handed_over_and_the_jobs_go_on(empty: Pla
         admin.execute('alter default privileges for role "load-warehouse" grant select on tables to "publish-marts"')
         admin.execute('grant create on database roles_empty to "load-warehouse"')
     empty.server.prepare_roles(empty.name)
-    for answer in until(LAST, ("AAPL",)):
+    for answer in answers_until(LAST, ("AAPL",)):
         recorded_lake.commit(lake, answer)
-    assert empty.well(LOAD, "--lake", str(recorded_lake.lake_path(lake)))["status"] == "done"
-    with empty.admin() as admin:
+    assert empty.run_job(LOAD, "--lake", str(recorded_lake.lake_path(lake)))["status"] == "done"
+    with empty.connect_as_admin() as admin:
         admin.execute("truncate ops.transforms")  # as after an upgrade, when everything is made anew
-    empty.well(TRANSFORM)
+    empty.run_job(TRANSFORM)
     assert empty.rows(READER, "select max(trade_date)::text from as_of.fct_price_daily") == [(LAST,)]
     assert empty.rows(READER, "select to_regclass('as_of.tiingo_prices') is null") == [(True,)]
     assert empty.rows(LOAD, "select has_database_privilege(current_user, current_database(), 'create')") == [(False,)]
 
 
-def test_preparing_again_changes_nothing_and_meets_no_loader(place: Place) -> None:
-    """A GRANT on a table that is being altered would end with an error for one of both."""
+def test_preparing_roles_again_changes_nothing_and_waits_for_no_loader(database: RoleDatabase) -> None:
+    """A GRANT on a table that is being altered would fail one of the two."""
     written = "select sum(xmin::text::bigint) from pg_class where relnamespace::regnamespace::text in ('raw', 'marts', 'as_of')"
-    before = place.rows(READER, written)
-    with place.connect(LOAD, autocommit=False) as loader:
+    before = database.rows(READER, written)
+    with database.connect(LOAD, autocommit=False) as loader:
         loader.execute("alter table raw.tiingo_prices add column late text")
-        place.server.prepare_roles(place.name)
+        database.server.prepare_roles(database.name)
         loader.rollback()
-    assert place.rows(READER, written) == before
+    assert database.rows(READER, written) == before
 
 
 def test_no_password_of_a_role_is_in_the_servers_log(postgres_server: Postgres) -> None:
@@ -259,10 +259,10 @@ where table_schema in ('marts', 'as_of') and data_type in ('date', 'timestamp wi
 """
 
 
-def test_no_date_of_a_mart_is_infinite(place: Place) -> None:
-    columns = place.rows(READER, ENDS)
+def test_no_date_of_a_mart_is_infinite(database: RoleDatabase) -> None:
+    columns = database.rows(READER, ENDS)
     assert {("marts", "fct_fundamental", "known_to"), ("as_of", "dim_security", "valid_to")} <= set(columns)
-    with place.connect(READER) as connection:
+    with database.connect(READER) as connection:
         for schema, table, column in columns:
             infinite = sql.SQL("select count(*) from {} where not isfinite({})").format(
                 sql.Identifier(schema, table), sql.Identifier(column)
@@ -312,22 +312,23 @@ for table in ("marts.fct_fundamental", "as_of.fct_fundamental"):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_every_client_reads_the_same_rows_as_known_on_a_day(place: Place, client: str) -> None:
-    """known_from <= d and known_to > d, asked in the client, gives what Postgres gives."""
+def test_every_client_reads_the_same_rows_as_of_a_day(database: RoleDatabase, client: str) -> None:
+    """A client that filters known_from <= d and known_to > d gets the rows that Postgres gets."""
     python = environments.python(f"reader-{client}", *CLIENTS[client])
-    password = (place.server.password_file.parent / "roles" / READER).read_text()
-    url = place.server.url_of(READER, place.name).replace("@", f":{password}@")
+    password = (database.server.password_file.parent / "roles" / READER).read_text()
+    url = database.server.url_of(READER, database.name).replace("@", f":{password}@")
     done = environments.run([python, "-c", ASK, client], READER_URL=url)
     lines = done.splitlines()
     half = len(lines) // 2
     assert lines[:half] == lines[half:]
-    assert [(half,)] == place.rows(READER, FACTS_KNOWN.format("marts"))
+    assert [(half,)] == database.rows(READER, FACTS_KNOWN.format("marts"))
     assert half > 10
     assert any(line.endswith("9999-12-31") for line in lines)
 
 
-def ask_as_of(place: Place, setting: str) -> int:
-    with place.connect(READER) as connection:
+def query_as_of(database: RoleDatabase, setting: str) -> int:
+    """Count the yields as of the setting finelt.as_of."""
+    with database.connect(READER) as connection:
         connection.execute("select set_config('finelt.as_of', %s, false)", [setting])
         found = connection.execute("select count(*) from as_of.fct_yield").fetchone()
         return int(found[0]) if found else -1
@@ -355,11 +356,11 @@ def ask_as_of(place: Place, setting: str) -> int:
         ),
     ],
 )
-def test_a_moment_that_is_none_is_refused_in_a_sentence(place: Place, setting: str) -> None:
+def test_an_invalid_moment_is_refused_in_one_sentence(database: RoleDatabase, setting: str) -> None:
     with pytest.raises(
         errors.InvalidParameterValue, match="expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z"
     ):
-        ask_as_of(place, setting)
+        query_as_of(database, setting)
 
 
 @pytest.mark.parametrize("style", ["ISO, MDY", "German", "SQL, DMY"])
@@ -373,16 +374,16 @@ def test_a_moment_that_is_none_is_refused_in_a_sentence(place: Place, setting: s
         ("2013-01-02 00:00+01", datetime(2013, 1, 1, 23, tzinfo=UTC)),
     ],
 )
-def test_a_moment_means_the_same_in_every_session(place: Place, setting: str, moment: datetime, style: str) -> None:
-    with place.connect(READER) as connection:
+def test_a_moment_means_the_same_in_every_session(database: RoleDatabase, setting: str, moment: datetime, style: str) -> None:
+    with database.connect(READER) as connection:
         connection.execute("select set_config('datestyle', %s, false), set_config('timezone', 'Pacific/Auckland', false)", [style])
         connection.execute("select set_config('finelt.as_of', %s, false)", [setting])
         assert connection.execute("select as_of.moment() = %s::timestamptz", [moment.isoformat()]).fetchone() == (True,)
 
 
 @pytest.mark.parametrize("setting", ["", None])
-def test_without_a_moment_the_views_say_what_the_marts_say(place: Place, setting: str | None) -> None:
-    with place.connect(READER) as connection:
+def test_without_a_moment_the_views_equal_the_marts(database: RoleDatabase, setting: str | None) -> None:
+    with database.connect(READER) as connection:
         if setting is not None:
             connection.execute("select set_config('finelt.as_of', %s, false)", [setting])
         ((views, marts),) = connection.execute(
@@ -391,10 +392,10 @@ def test_without_a_moment_the_views_say_what_the_marts_say(place: Place, setting
     assert views == marts > 0
 
 
-def test_the_moment_is_looked_at_once_a_query_and_does_not_keep_it_from_running_in_parallel(place: Place) -> None:
-    with place.connect(READER) as connection:
+def test_the_moment_is_read_once_a_query_and_queries_stay_parallel(database: RoleDatabase) -> None:
+    with database.connect(READER) as connection:
         plan = "\n".join(row[0] for row in connection.execute("explain (verbose) select * from as_of.fct_yield").fetchall())
     assert "InitPlan" in plan
     assert [line for line in plan.splitlines() if "as_of.moment()" in line and "Filter" in line] == []
     safe = "select proparallel = 's' from pg_proc where proname = 'moment' and pronamespace = 'as_of'::regnamespace"
-    assert place.rows(READER, safe) == [(True,)]
+    assert database.rows(READER, safe) == [(True,)]

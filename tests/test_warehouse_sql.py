@@ -1,4 +1,4 @@
-"""scripts/sql: a table on a terminal, CSV in a pipe, one sentence when it cannot."""
+"""scripts/sql: a table on a terminal, CSV in a pipe, one sentence on an error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "finelt.sql"]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A directory where a demo was, its server down."""
+    """The directory of a demo whose server is stopped."""
     directory = tmp_path_factory.mktemp("demo")
     with postgres.running(directory / "postgres"):
         pass
@@ -31,41 +31,43 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     postgres.remove(directory / "postgres")
 
 
-def ask(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_sql(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with its output in pipes."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run([*COMMAND, "--dir", str(directory), *words], env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
-def on_a_terminal(directory: Path, query: str, columns: int) -> str:
+def run_on_terminal(directory: Path, query: str, columns: int) -> str:
+    """Run a query with its output on a terminal of this width; return what was printed."""
     master, slave = pty.openpty()
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns)}
     process = subprocess.Popen([*COMMAND, "--dir", str(directory), query], env=environ, stdout=slave, stderr=subprocess.STDOUT)
     os.close(slave)
-    told = b""
+    output = b""
     while True:
         try:
-            told += (chunk := os.read(master, 4096))
-        except OSError:  # how Linux says that the other end of a terminal was closed
+            output += (chunk := os.read(master, 4096))
+        except OSError:  # Linux reports a closed terminal so
             chunk = b""
         if not chunk:
             break
     os.close(master)
     assert process.wait(60) == 0
-    return told.decode().replace("\r\n", "\n")
+    return output.decode().replace("\r\n", "\n")
 
 
-def test_a_pipe_gets_csv_with_the_values_as_postgres_writes_them(demo: Path) -> None:
-    ended = ask(
+def test_a_pipe_gets_csv_with_values_as_postgres_prints_them(demo: Path) -> None:
+    result = run_sql(
         demo, "select 1.50::numeric(5,2) as n, null as nothing, 'a,\"b\"' as t, 'infinity'::timestamptz as forever, array[1,2] as list"
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == 'n,nothing,t,forever,list\n1.50,,"a,""b""",infinity,"{1,2}"\n'
-    assert ask(demo, "select 1 as one where false").stdout == "one\n"
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == 'n,nothing,t,forever,list\n1.50,,"a,""b""",infinity,"{1,2}"\n'
+    assert run_sql(demo, "select 1 as one where false").stdout == "one\n"
 
 
-def test_a_terminal_gets_an_aligned_table_that_fits(demo: Path) -> None:
+def test_a_terminal_gets_an_aligned_table_that_fits_its_width(demo: Path) -> None:
     query = "select i * 50 as n, 'x\x1b[31m' || repeat('long ', 20) as text from generate_series(1, 2) i"
-    lines = on_a_terminal(demo, query, 40).splitlines()
+    lines = run_on_terminal(demo, query, 40).splitlines()
     assert lines[0] == "  n  text"
     assert lines[2].startswith(" 50  x\\x1b[31mlong")
     assert lines[3].startswith("100  x")
@@ -74,17 +76,17 @@ def test_a_terminal_gets_an_aligned_table_that_fits(demo: Path) -> None:
     assert lines[-1] == "(2 rows)"
 
 
-def test_it_stops_the_server_it_started_and_no_other(demo: Path) -> None:
+def test_only_a_server_that_it_started_is_stopped(demo: Path) -> None:
     data = postgres.places.find(demo / "postgres").data
-    assert ask(demo, "select 1").returncode == 0
+    assert run_sql(demo, "select 1").returncode == 0
     assert postgres._server_pid(data) is None
     with postgres.running(demo / "postgres") as server:
-        assert ask(demo, "select 1").returncode == 0
+        assert run_sql(demo, "select 1").returncode == 0
         assert postgres._server_pid(data) == server.pid
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "message"),
     [
         ("selec 1", 'syntax error at or near "selec"'),
         ("select * from marts.nothing", 'relation "marts.nothing" does not exist'),
@@ -93,28 +95,28 @@ def test_it_stops_the_server_it_started_and_no_other(demo: Path) -> None:
         ("set timezone = 'UTC'", "that gives no rows"),
     ],
 )
-def test_what_is_no_query_is_told_in_a_sentence(demo: Path, query: str, told: str) -> None:
-    ended = ask(demo, query)
-    assert (ended.returncode, ended.stdout) == (65, "")
-    assert ended.stderr.startswith(f"sql: {told}")
-    assert ended.stderr.count("\n") == 1
+def test_an_invalid_query_is_explained_in_one_sentence(demo: Path, query: str, message: str) -> None:
+    result = run_sql(demo, query)
+    assert (result.returncode, result.stdout) == (65, "")
+    assert result.stderr.startswith(f"sql: {message}")
+    assert result.stderr.count("\n") == 1
 
 
-def test_without_a_demo_it_says_how_to_get_one(tmp_path: Path) -> None:
-    ended = ask(tmp_path, "select 1")
-    assert (ended.returncode, ended.stdout) == (78, "")
-    assert "run ./scripts/demo" in ended.stderr
+def test_without_a_demo_the_message_says_how_to_start_one(tmp_path: Path) -> None:
+    result = run_sql(tmp_path, "select 1")
+    assert (result.returncode, result.stdout) == (78, "")
+    assert "run ./scripts/demo" in result.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(demo: Path) -> None:
+def test_a_closed_pipe_is_no_error(demo: Path) -> None:
     command = " ".join([*COMMAND, "--dir", str(demo), '"select generate_series(1, 1000000)"'])
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(f"{command} | head -1", shell=True, env=environ, capture_output=True, text=True, timeout=60, check=False)  # noqa: S602
-    assert (ended.stdout, ended.stderr) == ("generate_series\n", "")
+    result = subprocess.run(f"{command} | head -1", shell=True, env=environ, capture_output=True, text=True, timeout=60, check=False)  # noqa: S602
+    assert (result.stdout, result.stderr) == ("generate_series\n", "")
 
 
-def test_the_widest_column_gives_way_first() -> None:
+def test_the_widest_column_is_shortened_first() -> None:
     assert fitted([3, 50, 20], 40) == [3, 16, 17]
     assert fitted([3, 5], 40) == [3, 5]
     assert fitted([30] * 10, 20) == [6] * 10

@@ -1,4 +1,4 @@
-"""Small lakes for the tests of load-warehouse, and the ways to run the job on them."""
+"""Small lakes for tests of load-warehouse, and helpers that run the job on them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from arro3.io import write_parquet
 from jobkit import commits
 from jobkit.lake import CommitDraft, Lake
 from load_warehouse import runner
+from load_warehouse.policy import LoadPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +39,13 @@ PRICES = {
 }
 KEY, LEAF = ("ticker", "date"), "year(date)"
 DATASET, PARTITION = "prices", "ticker=AAPL/year=2012"
+DEFAULT_POLICY = LoadPolicy()
+ALWAYS_SWAP = LoadPolicy(swap_rows=1)
+NEVER_SWAP = LoadPolicy(swap_rows=10**9)
 
 
 def parquet(rows: Sequence[Row], columns: dict[str, DataType] = PRICES) -> bytes:
-    """Rows of text as a Parquet file of these types, numbered as an extractor numbers them."""
+    """Convert rows of text to a Parquet file of these types, with row numbers as an extractor writes them."""
     arrays = {name: cast(Array([row.get(name) for row in rows], type=DataType.utf8()), kind) for name, kind in columns.items()}
     numbers = Array([index + 1 for index in range(len(rows))], type=DataType.int32())
     file = io.BytesIO()
@@ -59,26 +63,26 @@ def commit(
     key: tuple[str, ...] = KEY,
     leaf: str = LEAF,
 ) -> Commit:
-    """The next commit of a partition."""
+    """Commit rows as the next version of a partition."""
     writer = {"job": "test", "version": "0"}
     draft = CommitDraft(parquet(rows, columns), len(rows), None, 0, source=lambda: (), key=key, leaf=leaf, writer=writer)
     return Lake(str(lake)).commit(dataset, partition, draft)[0]
 
 
-def made_at(lake: Path | str, made: Commit, moment: str) -> Commit:
-    """A commit as a machine would have made it whose clock showed this moment."""
+def rewrite_known_at(lake: Path | str, made: Commit, moment: str) -> Commit:
+    """Rewrite a commit as if the writer's clock had shown this moment."""
     where, other = Lake(str(lake)), msgspec.structs.replace(made, known_at=moment)
     where.store.put(where.commit_key(made.dataset, made.partition, made.number), commits.encode(other))
     return other
 
 
 def price(day: str, close: str = "1.500000", ticker: str = "AAPL", **more: str | None) -> Row:
-    """A row of prices."""
+    """Make a row of prices."""
     return {"ticker": ticker, "date": day, "close": close, "volume": "1000", "adjClose": "1.25", **more}
 
 
 def days(count: int, start: date = date(2012, 1, 1), ticker: str = "AAPL") -> list[Row]:
-    """As many rows: a day each, and another ticker when the year is over."""
+    """Make rows of consecutive days; after each year the days start again with another ticker."""
     return [
         price((start + timedelta(days=index % 365)).isoformat(), f"{index}.5", f"{ticker}{index // 365}" if index >= 365 else ticker)
         for index in range(count)
@@ -87,42 +91,44 @@ def days(count: int, start: date = date(2012, 1, 1), ticker: str = "AAPL") -> li
 
 @dataclass
 class Recorder:
-    """A job that remembers what it was told."""
+    """A job that keeps its outcomes and details."""
 
     outcomes: list[tuple[str, str, str]] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("finelt"))
 
     def record_partition(self, dataset: str, partition: str, outcome: str, **details: Any) -> None:
-        """Remember."""
+        """Keep an outcome."""
         self.outcomes.append((dataset, partition, outcome))
         self.details.append(details)
 
     def progress(self, done: int, total: int, text: str = "") -> None:
-        """Nothing."""
+        """Ignore progress."""
 
 
-def load(lake: Path | str, warehouse: Warehouse, *, workers: int = 2, partitions: Sequence[str] = ()) -> Recorder:
-    """Run the job in this process on all of the lake."""
+def load(
+    lake: Path | str, warehouse: Warehouse, *, workers: int = 2, partitions: Sequence[str] = (), policy: LoadPolicy = DEFAULT_POLICY
+) -> Recorder:
+    """Run the job in this process on all of the lake, or on these partitions; return what it recorded."""
     job = Recorder()
-    runner.run(job, str(lake), (), partitions, warehouse.url, warehouse.password, workers)  # type: ignore[arg-type]
+    runner.run(job, str(lake), (), partitions, warehouse.url, warehouse.password, workers, policy)  # type: ignore[arg-type]
     return job
 
 
 def arguments(lake: Path, warehouse: Warehouse, *more: str) -> list[str]:
-    """The command line of the job, without its verb."""
+    """Return the command line of the job, without its verb."""
     return ["--lake", str(lake), "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]
 
 
 def start(verb: str, *words: str) -> subprocess.Popen[str]:
-    """Start the job as a process of its own."""
+    """Start the job as a process, without options from the environment."""
     command = [sys.executable, "-m", "load_warehouse", verb, *words]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """The receipt of a started job; its exit code is in it."""
+    """Wait for a started job and return its receipt, which contains the exit code."""
     with process:
         stdout, stderr = process.communicate(timeout=60)
     receipt: dict[str, Any] = json.loads(stdout)
@@ -138,10 +144,10 @@ from raw.prices order by 1, 2, 7
 
 
 def versions(warehouse: Warehouse) -> list[tuple[Any, ...]]:
-    """Every version of every price, with what was known when; all that a rebuild must reproduce."""
+    """Return every version of every price with its times: everything that a rebuild must reproduce."""
     return warehouse.rows(VERSIONS)
 
 
 def current(warehouse: Warehouse) -> dict[str, str]:
-    """Close by day of the rows known now."""
+    """Return the current closes by day."""
     return dict(warehouse.rows("select date::text, close::text from raw.prices where known_to = 'infinity' order by 1"))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The resources of a stack, as Pulumi would ask AWS for them, without AWS: the program run under Pulumi's mocks."""
+"""Runs the Pulumi program under Pulumi's mocks, without AWS, and returns the resources that it registers. For tests and costs only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
 from pulumi.runtime import mocks, rpc
@@ -65,61 +65,126 @@ IDS = {
     "ec2/subnet:Subnet": "subnet",
     "ec2/vpc:Vpc": "vpc",
 }
+STACK_TYPE = "pulumi:pulumi:Stack"
 DIGEST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{{name}}@sha256:{'0' * 64}"
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource: its type without the provider and its name in the program, and what is asked for."""
+    """One resource: its type without the provider, its name in the program, its inputs, and where it is in the tree."""
 
     type: str
     name: str
     inputs: dict[str, Any] = field(repr=False)
+    urn: str = field(default="", repr=False)
+    parent: str = field(default="", repr=False)
+    aliases: tuple[Alias, ...] = field(default=(), repr=False)
+
+
+class Alias(NamedTuple):
+    """A former identity, as the program declares it: without a parent, or with what changed since."""
+
+    urn: str
+    name: str
+    type: str
+    parent: str
+    has_no_parent: bool
 
 
 @dataclass(frozen=True)
 class Graph:
-    """All resources of a program's run."""
+    """All resources that the program registered, components included."""
 
     resources: tuple[Resource, ...]
 
     def of(self, kind: str) -> Iterator[Resource]:
-        """Those of a type, such as s3/bucket:Bucket."""
+        """Return the resources of a type, such as s3/bucket:Bucket."""
         return (resource for resource in self.resources if resource.type == kind)
 
     def the(self, kind: str, name: str) -> Resource:
-        """The one of a type whose name ends so."""
-        (found,) = [resource for resource in self.of(kind) if resource.name.endswith(name)]
-        return found
+        """Return the one resource of a type whose name ends with `name`."""
+        (match,) = [resource for resource in self.of(kind) if resource.name.endswith(name)]
+        return match
 
     def with_inputs(self, kind: str, name: str, **inputs: Any) -> Graph:
-        """The same but for some inputs of one resource; None takes one away."""
+        """Return a copy in which one resource has other inputs; None removes an input."""
         old = self.the(kind, name)
-        told = {key: value for key, value in {**old.inputs, **inputs}.items() if value is not None}
-        new = replace(old, inputs=told)
+        changed = {key: value for key, value in {**old.inputs, **inputs}.items() if value is not None}
+        new = replace(old, inputs=changed)
         return replace(self, resources=tuple(new if resource is old else resource for resource in self.resources))
 
     def without(self, kind: str, name: str) -> Graph:
-        """The same without one resource."""
+        """Return a copy without one resource."""
         old = self.the(kind, name)
         return replace(self, resources=tuple(resource for resource in self.resources if resource is not old))
 
-    def duplicates(self) -> list[tuple[str, str]]:
-        """Types and names that occur twice, which Pulumi itself would refuse."""
-        counted = Counter((resource.type, resource.name) for resource in self.resources)
-        return [key for key, count in counted.items() if count > 1]
+    def duplicates(self) -> list[str]:
+        """Return the URNs that occur twice, which Pulumi refuses."""
+        return [urn for urn, count in Counter(resource.urn for resource in self.resources).items() if count > 1]
+
+    def former_urns(self, resource: Resource) -> set[str]:
+        """Return the URNs under which a deployed stack may know a resource: its aliases, and those that follow from its parents'.
+
+        Source: "Aliases" in Pulumi's documentation of resource options: a child inherits the aliases of its parent.
+        """
+        parents = {resource.parent}
+        if parent := next((other for other in self.resources if other.urn == resource.parent), None):
+            parents |= self.former_urns(parent)
+        former = {_urn(resource.urn, parent, "", "") for parent in parents}
+        for alias in resource.aliases:
+            alias_parents = {""} if alias.has_no_parent else {alias.parent} if alias.parent else parents
+            former |= {alias.urn} if alias.urn else {_urn(resource.urn, parent, alias.type, alias.name) for parent in alias_parents}
+        return former - {resource.urn}
+
+
+def _urn(urn: str, parent: str, kind: str, name: str) -> str:
+    """Return a URN with another parent, and with another type and name if they are given."""
+    prefix, old_types, old_name = urn.rsplit("::", 2)
+    types = [] if not parent or STACK_TYPE in parent else [parent.rsplit("::", 2)[1]]
+    return "::".join([prefix, "$".join([*types, kind or old_types.rpartition("$")[2]]), name or old_name])
+
+
+class _Monitor(mocks.MockMonitor):
+    """Records each registration, with the URN that Pulumi's own engine would give it."""
+
+    def __init__(self, mocked: _Mocks) -> None:
+        super().__init__(mocked)
+        self.registered: list[Resource] = []
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        return _urn(f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{type_}::{name}", parent, "", "")
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  the protocol's name
+        if request.type != STACK_TYPE:
+            parent = "" if STACK_TYPE in request.parent else request.parent
+            self.registered.append(
+                Resource(
+                    request.type.removeprefix("aws:"),
+                    request.name,
+                    _plain(rpc.deserialize_properties(request.object)),
+                    self.make_urn(request.parent, request.type, request.name),
+                    parent,
+                    tuple(_read_alias(alias) for alias in request.aliases),
+                )
+            )
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+
+
+def _read_alias(alias: Any) -> Alias:
+    spec = alias.spec
+    return Alias(alias.urn, spec.name, spec.type, spec.parentUrn, spec.noParent)
 
 
 class _Mocks(mocks.Mocks):
+    """Answers as AWS would: outputs of new resources, and the results of functions."""
+
     def __init__(self, *, unknown: bool) -> None:
-        self.seen: list[Resource] = []
         self._unknown = unknown
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         kind = args.typ.removeprefix("aws:")
-        self.seen.append(Resource(kind, args.name, _plain(args.inputs)))
         computed = _computed(kind, args.name, args.inputs)
-        if self._unknown:  # as in the preview of a stack that is not there yet
+        if self._unknown:  # as in the first preview of a stack
             return None, {**dict.fromkeys(computed, rpc.UNKNOWN), **args.inputs}
         return _id(kind, args.name, computed["name"]), {**computed, **args.inputs}
 
@@ -131,34 +196,34 @@ class _Mocks(mocks.Mocks):
         return {"randomPassword": "r4ndom"}
 
 
-def _id(kind: str, name: str, named: str) -> str:
-    """The id that AWS would give: its own for parts of a network, for most else the name."""
-    return f"{IDS[kind]}-{hashlib.sha256(name.encode()).hexdigest()[:17]}" if kind in IDS else named
+def _id(kind: str, name: str, physical_name: str) -> str:
+    """Return the ID that AWS would assign: a generated one for parts of a network, otherwise the physical name."""
+    return f"{IDS[kind]}-{hashlib.sha256(name.encode()).hexdigest()[:17]}" if kind in IDS else physical_name
 
 
 def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What AWS would tell of a new resource."""
-    named = str(inputs.get("name") or inputs.get("bucket") or name)
+    """Return the outputs of a new resource that AWS computes."""
+    physical_name = str(inputs.get("name") or inputs.get("bucket") or name)
     arn = ARNS.get(kind, "arn:aws:{kind}:{region}:{account}:{name}")
     return {
-        "arn": arn.format(name=named, region=REGION, account=ACCOUNT, kind=kind.partition("/")[0]),
-        "name": named,
-        "bucket": named,
-        "identifier": named,
-        "address": f"{named}.example.internal",
-        "bucketRegionalDomainName": f"{named}.s3.{REGION}.amazonaws.com",
+        "arn": arn.format(name=physical_name, region=REGION, account=ACCOUNT, kind=kind.partition("/")[0]),
+        "name": physical_name,
+        "bucket": physical_name,
+        "identifier": physical_name,
+        "address": f"{physical_name}.example.internal",
+        "bucketRegionalDomainName": f"{physical_name}.s3.{REGION}.amazonaws.com",
         "domainName": "d000000000000.cloudfront.net",
         "keyId": "00000000-0000-4000-8000-000000000000",
-        "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{named}-AbCdEf"}],
-        "primaryEndpointAddress": f"{named}.example.internal",
-        "repoDigest": DIGEST.format(name=named),
-        "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{named}",
-        "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{named}",
+        "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
+        "primaryEndpointAddress": f"{physical_name}.example.internal",
+        "repoDigest": DIGEST.format(name=physical_name),
+        "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{physical_name}",
+        "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical_name}",
     }
 
 
 def _plain(value: Any) -> Any:
-    """A value without the marks of secrets, whole numbers whole again."""
+    """Return a value without Pulumi's markers of secrets, and with whole numbers as int."""
     if isinstance(value, dict):
         return _plain(value["value"]) if SECRET in value else {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -172,24 +237,28 @@ def _camel(name: str) -> str:
 
 
 @cache
-def _aside() -> ProcessPoolExecutor:
-    """A process for Pulumi, whose event loops and deprecations are not for pytest's."""
+def _pulumi_process() -> ProcessPoolExecutor:
+    """Return a process for Pulumi, so that its event loops and deprecation warnings stay out of pytest's process."""
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 def graph(stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, str] | None = None) -> Graph:
-    """What a stack with these choices (as in Pulumi.<stack>.yaml, in snake case) is made of. Raises what the program raises."""
-    return _aside().submit(_graph, stack, unknown, dict(choices or {})).result()
+    """Run the program under Pulumi's mocks; return what it registers. Raises what the program raises.
+
+    `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview.
+    """
+    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices or {})).result()
 
 
-def _graph(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  # noqa: FBT001  across processes
-    from infra.program import program
+def _run_program(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  # noqa: FBT001  across processes
+    from infra.program import create_stack
 
     mocked = _Mocks(unknown=unknown)
-    asyncio.set_event_loop(asyncio.new_event_loop())  # Pulumi takes the current one
-    mocks.set_mocks(mocked, project="finelt", stack=stack, preview=unknown)
-    given = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
-    pulumi.runtime.set_all_config({**CONFIG, **given})
+    monitor = _Monitor(mocked)
+    asyncio.set_event_loop(asyncio.new_event_loop())  # Pulumi uses the current one
+    mocks.set_mocks(mocked, project="finelt", stack=stack, preview=unknown, monitor=monitor)
+    settings = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
+    pulumi.runtime.set_all_config({**CONFIG, **settings})
 
-    pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
-    return Graph(tuple(mocked.seen))
+    pulumi.runtime.test(create_stack)()  # type: ignore[no-untyped-call]
+    return Graph(tuple(monitor.registered))

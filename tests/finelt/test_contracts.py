@@ -31,7 +31,7 @@ def test_every_contract_is_sound() -> None:
 def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
     longer = {"timestamp with time zone": "timestamptz"}
     for kind, sql in SQL_TYPES.items():
-        loaded = types.without_collation(str(types.sql_type(parquet.type_name(contracts.arrow_type(kind)))))
+        loaded = types.strip_collation(str(types.sql_type(parquet.type_name(contracts.arrow_type(kind)))))
         assert longer.get(loaded, loaded) == sql
 
 

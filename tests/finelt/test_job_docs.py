@@ -48,9 +48,9 @@ def test_a_page_says_options_secrets_hosts_licence_and_every_exit_code(spec: Job
 
 @every_job
 def test_the_rights_on_a_page_are_those_of_the_roles(spec: JobSpec) -> None:
-    infra_jobs = pytest.importorskip("infra.jobs", reason="what infra/ needs is not installed; scripts/setup infra")
+    permissions = pytest.importorskip("infra.job_permissions", reason="what infra/ needs is not installed; scripts/setup infra")
     told = [line for line in job_docs.privileges(spec) if "<lake>" in line]
-    for prefix, actions in infra_jobs.lake_prefixes(spec).items():
+    for prefix, actions in permissions.lake_prefixes(spec).items():
         if prefix.startswith("lake/"):
             (line,) = (line for line in told if f"<{prefix.replace('lake/', 'lake>/', 1)}*`" in line)
             assert ("s3:PutObject" in line) == ("s3:PutObject" in actions)

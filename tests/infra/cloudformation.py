@@ -1,6 +1,6 @@
-"""A stack's graph as a CloudFormation template, for cfn-lint: it knows which values AWS takes where Pulumi's types say only `str`.
+"""Renders a stack's graph as a CloudFormation template for cfn-lint, which knows the values that AWS accepts.
 
-Most properties have the same name in both, but for the first letter. The tables below are the differences.
+Pulumi's types say only `str`. Most properties have the same name in both, except for the first letter. The tables are the differences.
 """
 
 from __future__ import annotations
@@ -15,99 +15,101 @@ if TYPE_CHECKING:
     from infra.testing.mock_engine import Graph
 
 Properties = dict[str, Any]
-FREE = ("Variables", "Options")  # keys below are our own
+LITERAL_KEYS = ("Variables", "Options")  # the keys below these are names that we choose
 
 
 class Kind(NamedTuple):
-    """A type in CloudFormation: properties that have another name there (None: that are not there), and what else is different."""
+    """A type in CloudFormation. `names` maps properties to their name there, or None if they do not exist."""
 
     type: str
     names: Mapping[str, str | None] = {}
     finish: Callable[[Properties], Properties] = dict
 
 
-def lifted(value: Any, parent: str = "") -> Any:
-    """The same with every key's first letter large."""
+def capitalise_keys(value: Any, parent: str = "") -> Any:
+    """Return the value with the first letter of every key in upper case."""
     if isinstance(value, dict):
-        keep = parent in FREE
-        return {key if keep else key[0].upper() + key[1:]: lifted(inner, key[0].upper() + key[1:]) for key, inner in value.items()}
-    return [lifted(inner, parent) for inner in value] if isinstance(value, list) else value
+        keep = parent in LITERAL_KEYS
+        return {key if keep else key[0].upper() + key[1:]: capitalise_keys(inner, key[0].upper() + key[1:]) for key, inner in value.items()}
+    return [capitalise_keys(inner, parent) for inner in value] if isinstance(value, list) else value
 
 
-def wrapped(name: str) -> Callable[[Properties], Properties]:
-    return lambda told: {name: told}
+def wrap_in(name: str) -> Callable[[Properties], Properties]:
+    """Return a function that nests all properties in one."""
+    return lambda properties: {name: properties}
 
 
-def parsed(*names: str) -> Callable[[Properties], Properties]:
-    return lambda told: {key: json.loads(value) if key in names else value for key, value in told.items()}
+def parse_json(*names: str) -> Callable[[Properties], Properties]:
+    """Return a function that parses the named properties, which are JSON text in Pulumi."""
+    return lambda properties: {key: json.loads(value) if key in names else value for key, value in properties.items()}
 
 
-def _distribution(told: Properties) -> Properties:
-    for origin in told["Origins"]:
+def _distribution(properties: Properties) -> Properties:
+    for origin in properties["Origins"]:
         origin["Id"] = origin.pop("OriginId")
         origin["S3OriginConfig"] = {"OriginAccessIdentity": ""}
-    told["ViewerCertificate"]["CloudFrontDefaultCertificate"] = told["ViewerCertificate"].pop("CloudfrontDefaultCertificate")
-    del told["ViewerCertificate"]["MinimumProtocolVersion"]  # which AWS takes with a certificate of ours only
-    return {"DistributionConfig": told}
+    properties["ViewerCertificate"]["CloudFrontDefaultCertificate"] = properties["ViewerCertificate"].pop("CloudfrontDefaultCertificate")
+    del properties["ViewerCertificate"]["MinimumProtocolVersion"]  # AWS accepts it only with a custom certificate
+    return {"DistributionConfig": properties}
 
 
-def _budget(told: Properties) -> Properties:
+def _budget(properties: Properties) -> Properties:
     notifications = [
-        {"Subscribers": [{"Address": arn, "SubscriptionType": "SNS"} for arn in one.pop("SubscriberSnsTopicArns")], "Notification": one}
-        for one in told.pop("Notifications")
+        {"Subscribers": [{"Address": arn, "SubscriptionType": "SNS"} for arn in entry.pop("SubscriberSnsTopicArns")], "Notification": entry}
+        for entry in properties.pop("Notifications")
     ]
-    limit = {"Amount": float(told.pop("LimitAmount")), "Unit": told.pop("LimitUnit")}
-    filters = {entry["Name"]: entry["Values"] for entry in told.pop("CostFilters")}
-    return {"Budget": {**told, "BudgetLimit": limit, "CostFilters": filters}, "NotificationsWithSubscribers": notifications}
+    limit = {"Amount": float(properties.pop("LimitAmount")), "Unit": properties.pop("LimitUnit")}
+    filters = {entry["Name"]: entry["Values"] for entry in properties.pop("CostFilters")}
+    return {"Budget": {**properties, "BudgetLimit": limit, "CostFilters": filters}, "NotificationsWithSubscribers": notifications}
 
 
-def _alarm(told: Properties) -> Properties:
-    return {**told, "Dimensions": [{"Name": name, "Value": value} for name, value in told["Dimensions"].items()]}
+def _alarm(properties: Properties) -> Properties:
+    return {**properties, "Dimensions": [{"Name": name, "Value": value} for name, value in properties["Dimensions"].items()]}
 
 
-def _metric_filter(told: Properties) -> Properties:
-    one = told.pop("MetricTransformation")
-    return {**told, "MetricTransformations": [{f"Metric{key}": value for key, value in one.items()}]}
+def _metric_filter(properties: Properties) -> Properties:
+    entry = properties.pop("MetricTransformation")
+    return {**properties, "MetricTransformations": [{f"Metric{key}": value for key, value in entry.items()}]}
 
 
-def _service(told: Properties) -> Properties:
-    place, breaker = told.pop("NetworkConfiguration"), told.pop("DeploymentCircuitBreaker")
-    place["AssignPublicIp"] = "ENABLED" if place["AssignPublicIp"] else "DISABLED"
-    told["DeploymentConfiguration"] = {
+def _service(properties: Properties) -> Properties:
+    network, breaker = properties.pop("NetworkConfiguration"), properties.pop("DeploymentCircuitBreaker")
+    network["AssignPublicIp"] = "ENABLED" if network["AssignPublicIp"] else "DISABLED"
+    properties["DeploymentConfiguration"] = {
         "DeploymentCircuitBreaker": breaker,
-        "MinimumHealthyPercent": told.pop("DeploymentMinimumHealthyPercent"),
+        "MinimumHealthyPercent": properties.pop("DeploymentMinimumHealthyPercent"),
     }
-    if registry := told.pop("ServiceRegistries", None):
-        told["ServiceRegistries"] = [registry]
-    return {**told, "NetworkConfiguration": {"AwsvpcConfiguration": place}}
+    if registry := properties.pop("ServiceRegistries", None):
+        properties["ServiceRegistries"] = [registry]
+    return {**properties, "NetworkConfiguration": {"AwsvpcConfiguration": network}}
 
 
-def _task(told: Properties) -> Properties:
-    return {**told, "ContainerDefinitions": lifted(json.loads(told["ContainerDefinitions"]))}
+def _task(properties: Properties) -> Properties:
+    return {**properties, "ContainerDefinitions": capitalise_keys(json.loads(properties["ContainerDefinitions"]))}
 
 
-def _function(told: Properties) -> Properties:
-    told["ImageConfig"] = {"EntryPoint": told["ImageConfig"]["EntryPoints"], "Command": told["ImageConfig"]["Commands"]}
-    return {"Code": {"ImageUri": told.pop("ImageUri")}, **told}
+def _function(properties: Properties) -> Properties:
+    properties["ImageConfig"] = {"EntryPoint": properties["ImageConfig"]["EntryPoints"], "Command": properties["ImageConfig"]["Commands"]}
+    return {"Code": {"ImageUri": properties.pop("ImageUri")}, **properties}
 
 
-def _repository(told: Properties) -> Properties:
-    (encryption,) = told.pop("EncryptionConfigurations")
-    return {**told, "EncryptionConfiguration": encryption}
+def _repository(properties: Properties) -> Properties:
+    (encryption,) = properties.pop("EncryptionConfigurations")
+    return {**properties, "EncryptionConfiguration": encryption}
 
 
-def _parameters(told: Properties) -> Properties:
-    return {**told, "Parameters": {entry["Name"]: entry["Value"] for entry in told["Parameters"]}}
+def _parameters(properties: Properties) -> Properties:
+    return {**properties, "Parameters": {entry["Name"]: entry["Value"] for entry in properties["Parameters"]}}
 
 
-def _discovery(told: Properties) -> Properties:
-    for record in told["DnsConfig"]["DnsRecords"]:
+def _discovery(properties: Properties) -> Properties:
+    for record in properties["DnsConfig"]["DnsRecords"]:
         record["TTL"] = record.pop("Ttl")
-    return told
+    return properties
 
 
-def _flow_log(told: Properties) -> Properties:
-    return {**told, "ResourceType": "VPC"}
+def _flow_log(properties: Properties) -> Properties:
+    return {**properties, "ResourceType": "VPC"}
 
 
 DOCUMENT = "PolicyDocument"
@@ -115,9 +117,9 @@ GROUP_RULE = {"SecurityGroupId": "GroupId", "CidrIpv4": "CidrIp"}
 KINDS = {
     "budgets/budget:Budget": Kind("Budgets::Budget", {"Name": "BudgetName"}, _budget),
     "cloudfront/distribution:Distribution": Kind("CloudFront::Distribution", {"OrderedCacheBehaviors": "CacheBehaviors"}, _distribution),
-    "cloudfront/originAccessControl:OriginAccessControl": Kind("CloudFront::OriginAccessControl", {}, wrapped("OriginAccessControlConfig")),
+    "cloudfront/originAccessControl:OriginAccessControl": Kind("CloudFront::OriginAccessControl", {}, wrap_in("OriginAccessControlConfig")),
     "cloudwatch/dashboard:Dashboard": Kind("CloudWatch::Dashboard"),
-    "cloudwatch/eventRule:EventRule": Kind("Events::Rule", {}, parsed("EventPattern")),
+    "cloudwatch/eventRule:EventRule": Kind("Events::Rule", {}, parse_json("EventPattern")),
     "cloudwatch/logGroup:LogGroup": Kind("Logs::LogGroup", {"Name": "LogGroupName"}),
     "cloudwatch/logMetricFilter:LogMetricFilter": Kind(
         "Logs::MetricFilter", {"Name": "FilterName", "Pattern": "FilterPattern"}, _metric_filter
@@ -152,15 +154,15 @@ KINDS = {
     ),
     "elasticache/subnetGroup:SubnetGroup": Kind("ElastiCache::SubnetGroup", {"Name": "CacheSubnetGroupName"}),
     "iam/openIdConnectProvider:OpenIdConnectProvider": Kind("IAM::OIDCProvider", {"ClientIdLists": "ClientIdList"}),
-    "iam/policy:Policy": Kind("IAM::ManagedPolicy", {"Name": "ManagedPolicyName", "Policy": DOCUMENT}, parsed(DOCUMENT)),
+    "iam/policy:Policy": Kind("IAM::ManagedPolicy", {"Name": "ManagedPolicyName", "Policy": DOCUMENT}, parse_json(DOCUMENT)),
     "iam/role:Role": Kind(
-        "IAM::Role", {"Name": "RoleName", "AssumeRolePolicy": "AssumeRolePolicyDocument"}, parsed("AssumeRolePolicyDocument")
+        "IAM::Role", {"Name": "RoleName", "AssumeRolePolicy": "AssumeRolePolicyDocument"}, parse_json("AssumeRolePolicyDocument")
     ),
     "kms/alias:Alias": Kind("KMS::Alias", {"Name": "AliasName"}),
-    "kms/key:Key": Kind("KMS::Key", {"Policy": "KeyPolicy", "DeletionWindowInDays": "PendingWindowInDays"}, parsed("KeyPolicy")),
+    "kms/key:Key": Kind("KMS::Key", {"Policy": "KeyPolicy", "DeletionWindowInDays": "PendingWindowInDays"}, parse_json("KeyPolicy")),
     "lambda/function:Function": Kind("Lambda::Function", {"Name": "FunctionName"}, _function),
     "lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": Kind(
-        "Lambda::EventInvokeConfig", {}, lambda told: {**told, "Qualifier": "$LATEST"}
+        "Lambda::EventInvokeConfig", {}, lambda properties: {**properties, "Qualifier": "$LATEST"}
     ),
     "lambda/permission:Permission": Kind("Lambda::Permission", {"Function": "FunctionName"}),
     "rds/instance:Instance": Kind(
@@ -181,16 +183,16 @@ KINDS = {
             "SkipFinalSnapshot": None,
             "FinalSnapshotIdentifier": None,
         },
-        lambda told: {
-            **{key: value for key, value in told.items() if key != "MasterUserSecretKmsKeyId"},
-            "MasterUserSecret": {"KmsKeyId": told["MasterUserSecretKmsKeyId"]},
-            "AllocatedStorage": str(told["AllocatedStorage"]),
+        lambda properties: {
+            **{key: value for key, value in properties.items() if key != "MasterUserSecretKmsKeyId"},
+            "MasterUserSecret": {"KmsKeyId": properties["MasterUserSecretKmsKeyId"]},
+            "AllocatedStorage": str(properties["AllocatedStorage"]),
         },
     ),
     "rds/parameterGroup:ParameterGroup": Kind("RDS::DBParameterGroup", {}, _parameters),
     "rds/subnetGroup:SubnetGroup": Kind("RDS::DBSubnetGroup", {"Description": "DBSubnetGroupDescription"}),
     "s3/bucket:Bucket": Kind("S3::Bucket", {"Bucket": "BucketName", "ForceDestroy": None}),
-    "s3/bucketPolicy:BucketPolicy": Kind("S3::BucketPolicy", {"Policy": DOCUMENT}, parsed(DOCUMENT)),
+    "s3/bucketPolicy:BucketPolicy": Kind("S3::BucketPolicy", {"Policy": DOCUMENT}, parse_json(DOCUMENT)),
     "secretsmanager/secret:Secret": Kind("SecretsManager::Secret", {"RecoveryWindowInDays": None}),
     "servicediscovery/privateDnsNamespace:PrivateDnsNamespace": Kind("ServiceDiscovery::PrivateDnsNamespace"),
     "servicediscovery/service:Service": Kind("ServiceDiscovery::Service", {"ForceDestroy": None}, _discovery),
@@ -198,7 +200,7 @@ KINDS = {
     "sns/topicPolicy:TopicPolicy": Kind(
         "SNS::TopicPolicy",
         {"Policy": DOCUMENT},
-        lambda told: {DOCUMENT: json.loads(told[DOCUMENT]), "Topics": [told["Arn"]]},
+        lambda properties: {DOCUMENT: json.loads(properties[DOCUMENT]), "Topics": [properties["Arn"]]},
     ),
     "sns/topicSubscription:TopicSubscription": Kind("SNS::Subscription", {"Topic": "TopicArn"}),
     "sqs/queue:Queue": Kind(
@@ -208,12 +210,12 @@ KINDS = {
             "MessageRetentionSeconds": "MessageRetentionPeriod",
             "VisibilityTimeoutSeconds": "VisibilityTimeout",
         },
-        parsed("RedrivePolicy"),
+        parse_json("RedrivePolicy"),
     ),
     "sqs/queuePolicy:QueuePolicy": Kind(
         "SQS::QueuePolicy",
         {"Policy": DOCUMENT},
-        lambda told: {DOCUMENT: json.loads(told[DOCUMENT]), "Queues": [told["QueueUrl"]]},
+        lambda properties: {DOCUMENT: json.loads(properties[DOCUMENT]), "Queues": [properties["QueueUrl"]]},
     ),
     "vpc/securityGroupEgressRule:SecurityGroupEgressRule": Kind(
         "EC2::SecurityGroupEgress", {**GROUP_RULE, "ReferencedSecurityGroupId": "DestinationSecurityGroupId"}
@@ -224,23 +226,23 @@ KINDS = {
     "iam/rolePolicy:RolePolicy": Kind(
         "IAM::RolePolicy",
         {"Role": "RoleName", "Policy": DOCUMENT},
-        lambda told: {**told, DOCUMENT: json.loads(told[DOCUMENT]), "PolicyName": told["RoleName"]},
+        lambda properties: {**properties, DOCUMENT: json.loads(properties[DOCUMENT]), "PolicyName": properties["RoleName"]},
     ),
 }
 
 
-def _encryption(told: Properties) -> Properties:
+def _encryption(properties: Properties) -> Properties:
     rules = []
-    for rule in told["rules"]:
-        one = rule["applyServerSideEncryptionByDefault"]
-        key = {"KMSMasterKeyID": one["kmsMasterKeyId"]} if "kmsMasterKeyId" in one else {}
-        rules.append({"ServerSideEncryptionByDefault": {"SSEAlgorithm": one["sseAlgorithm"], **key}})
+    for rule in properties["rules"]:
+        entry = rule["applyServerSideEncryptionByDefault"]
+        key = {"KMSMasterKeyID": entry["kmsMasterKeyId"]} if "kmsMasterKeyId" in entry else {}
+        rules.append({"ServerSideEncryptionByDefault": {"SSEAlgorithm": entry["sseAlgorithm"], **key}})
     return {"BucketEncryption": {"ServerSideEncryptionConfiguration": rules}}
 
 
-def _lifecycle(told: Properties) -> Properties:
+def _lifecycle(properties: Properties) -> Properties:
     rules = []
-    for rule in lifted(told["rules"]):
+    for rule in capitalise_keys(properties["rules"]):
         rule.pop("Filter")  # every object
         if "Expiration" in rule:
             rule["ExpirationInDays"] = rule.pop("Expiration")["Days"]
@@ -248,73 +250,77 @@ def _lifecycle(told: Properties) -> Properties:
     return {"LifecycleConfiguration": {"Rules": rules}}
 
 
-def _without_bucket(told: Properties) -> Properties:
-    return {key: value for key, value in lifted(told).items() if key != "Bucket"}
+def _without_bucket(properties: Properties) -> Properties:
+    return {key: value for key, value in capitalise_keys(properties).items() if key != "Bucket"}
 
 
-# What is a resource in Pulumi and a property of another one, which has the same name, in CloudFormation.
+# Resources in Pulumi that are properties of another resource of the same name in CloudFormation.
 PARTS: dict[str, tuple[str, Callable[[Properties], Properties]]] = {
     "cloudwatch/eventTarget:EventTarget": (
         "cloudwatch/eventRule:EventRule",
-        lambda told: {"Targets": [{"Id": "one", "Arn": told["arn"], **_dead(told)}]},
+        lambda properties: {"Targets": [{"Id": "one", "Arn": properties["arn"], **_dead_letter_config(properties)}]},
     ),
     "ecr/lifecyclePolicy:LifecyclePolicy": (
         "ecr/repository:Repository",
-        lambda told: {"LifecyclePolicy": {"LifecyclePolicyText": told["policy"]}},
+        lambda properties: {"LifecyclePolicy": {"LifecyclePolicyText": properties["policy"]}},
     ),
     "ecr/repositoryPolicy:RepositoryPolicy": (
         "ecr/repository:Repository",
-        lambda told: {"RepositoryPolicyText": json.loads(told["policy"])},
+        lambda properties: {"RepositoryPolicyText": json.loads(properties["policy"])},
     ),
-    "iam/rolePolicyAttachment:RolePolicyAttachment": ("iam/role:Role", lambda told: {"ManagedPolicyArns": [told["policyArn"]]}),
+    "iam/rolePolicyAttachment:RolePolicyAttachment": ("iam/role:Role", lambda properties: {"ManagedPolicyArns": [properties["policyArn"]]}),
     "s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": ("s3/bucket:Bucket", _lifecycle),
     "s3/bucketLogging:BucketLogging": (
         "s3/bucket:Bucket",
-        lambda told: {"LoggingConfiguration": {"DestinationBucketName": told["targetBucket"], "LogFilePrefix": told["targetPrefix"]}},
+        lambda properties: {
+            "LoggingConfiguration": {"DestinationBucketName": properties["targetBucket"], "LogFilePrefix": properties["targetPrefix"]}
+        },
     ),
     "s3/bucketNotification:BucketNotification": (
         "s3/bucket:Bucket",
-        lambda told: {"NotificationConfiguration": {"EventBridgeConfiguration": {"EventBridgeEnabled": told["eventbridge"]}}},
+        lambda properties: {"NotificationConfiguration": {"EventBridgeConfiguration": {"EventBridgeEnabled": properties["eventbridge"]}}},
     ),
     "s3/bucketOwnershipControls:BucketOwnershipControls": (
         "s3/bucket:Bucket",
-        lambda told: {"OwnershipControls": {"Rules": [lifted(told["rule"])]}},
+        lambda properties: {"OwnershipControls": {"Rules": [capitalise_keys(properties["rule"])]}},
     ),
     "s3/bucketPublicAccessBlock:BucketPublicAccessBlock": (
         "s3/bucket:Bucket",
-        lambda told: {"PublicAccessBlockConfiguration": _without_bucket(told)},
+        lambda properties: {"PublicAccessBlockConfiguration": _without_bucket(properties)},
     ),
     "s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": ("s3/bucket:Bucket", _encryption),
     "s3/bucketVersioning:BucketVersioning": ("s3/bucket:Bucket", _without_bucket),
 }
-# What CloudFormation has no type for, or what is no resource of AWS.
-ABSENT = {
+# Types that CloudFormation does not have. Components (finelt:...) are left out as well.
+UNSUPPORTED = {
     "docker:index/image:Image",
     "ebs/encryptionByDefault:EncryptionByDefault",
     "ec2/defaultSecurityGroup:DefaultSecurityGroup",
-    "finelt:images:JobImage",
     "s3/accountPublicAccessBlock:AccountPublicAccessBlock",
     "secretsmanager/secretVersion:SecretVersion",
 }
 
 
-def _dead(told: Properties) -> Properties:
-    return {"DeadLetterConfig": {"Arn": told["deadLetterConfig"]["arn"]}} if "deadLetterConfig" in told else {}
+def _dead_letter_config(properties: Properties) -> Properties:
+    return {"DeadLetterConfig": {"Arn": properties["deadLetterConfig"]["arn"]}} if "deadLetterConfig" in properties else {}
 
 
-def template(found: Graph) -> dict[str, Any]:
-    """The template. Raises KeyError on a type that no table here has."""
-    made: dict[tuple[str, str], dict[str, Any]] = {}
-    for resource in found.resources:
-        if resource.type not in PARTS and resource.type not in ABSENT:
+def render_template(stack: Graph) -> dict[str, Any]:
+    """Return the template. Raises KeyError on a type that no table here has."""
+    templates: dict[tuple[str, str], dict[str, Any]] = {}
+    resources = [resource for resource in stack.resources if not resource.type.startswith("finelt:")]
+    for resource in resources:
+        if resource.type not in PARTS and resource.type not in UNSUPPORTED:
             kind = KINDS[resource.type]
-            told = {kind.names.get(key, key): value for key, value in lifted(json.loads(json.dumps(resource.inputs))).items()}
-            told.pop(None, None)  # type: ignore[call-overload]
-            made[resource.type, resource.name] = {"Type": f"AWS::{kind.type}", "Properties": kind.finish(told)}
-    for resource in found.resources:
+            properties = {
+                kind.names.get(key, key): value for key, value in capitalise_keys(json.loads(json.dumps(resource.inputs))).items()
+            }
+            properties.pop(None, None)  # type: ignore[call-overload]
+            templates[resource.type, resource.name] = {"Type": f"AWS::{kind.type}", "Properties": kind.finish(properties)}
+    for resource in resources:
         if resource.type in PARTS:
             whole, part = PARTS[resource.type]
-            made[whole, resource.name]["Properties"] |= part(resource.inputs)
-    named = {re.sub(r"\W|_", "", f"{kind}{name.title()}"): told for (kind, name), told in made.items()}
-    assert len(named) == len(made)
-    return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": named}
+            templates[whole, resource.name]["Properties"] |= part(resource.inputs)
+    by_logical_name = {re.sub(r"\W|_", "", f"{kind}{name.title()}"): properties for (kind, name), properties in templates.items()}
+    assert len(by_logical_name) == len(templates)
+    return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": by_logical_name}

@@ -1,4 +1,4 @@
-"""From an empty account to a running stack: what is missing is told with its fix, and the steps around Pulumi do what they say."""
+"""`scripts/stack` reports what is missing with its fix, and runs Pulumi and the registration in order."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 DEV = stack.Stack("dev", ACCOUNT, "eu-central-1")
 PULUMI = """#!{python}
 import json, os, sys
-told = {{"words": sys.argv[1:], "backend": os.environ["PULUMI_BACKEND_URL"]}}
+call = {{"arguments": sys.argv[1:], "backend": os.environ["PULUMI_BACKEND_URL"]}}
 with open({log!r}, "a") as log:
-    log.write(json.dumps(told) + "\\n")
+    log.write(json.dumps(call) + "\\n")
 if "output" in sys.argv:
     print({outputs!r})
 sys.exit({code})
@@ -42,16 +42,16 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """infra/, with a stack in an account that is named."""
+    """infra/ with a stack whose account is set."""
     named = (stack.FOLDER / "Pulumi.dev.yaml").read_text().replace("000000000000", ACCOUNT)
     (tmp_path / "Pulumi.dev.yaml").write_text(named)
     monkeypatch.setattr(stack, "FOLDER", tmp_path)
     return tmp_path
 
 
-def pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, outputs: dict[str, Any], code: int = 0) -> Path:
-    """A Pulumi that only writes down what it is asked."""
-    log, command = folder / "asked.jsonl", folder / "bin" / "pulumi"
+def fake_pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, outputs: dict[str, Any], code: int = 0) -> Path:
+    """Put a fake Pulumi on PATH that records its arguments; return the log."""
+    log, command = folder / "commands.jsonl", folder / "bin" / "pulumi"
     command.parent.mkdir(exist_ok=True)
     command.write_text(PULUMI.format(python=sys.executable, log=str(log), outputs=json.dumps(outputs), code=code))
     command.chmod(0o755)
@@ -59,34 +59,34 @@ def pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, outputs: dict[str, Any
     return log
 
 
-def asked(log: Path) -> list[list[str]]:
-    return [json.loads(line)["words"] for line in log.read_text().splitlines()]
+def read_commands(log: Path) -> list[list[str]]:
+    return [json.loads(line)["arguments"] for line in log.read_text().splitlines()]
 
 
-def test_a_bare_machine_is_told_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_lists_everything_that_a_bare_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-    told = list(stack.missing(stack.read("dev"), lambda _: None))
-    assert [sentence.split(";")[0].split(":")[0] for sentence in told] == [
+    problems = list(stack.find_missing(stack.read_stack("dev"), lambda _: None))
+    assert [sentence.split(";")[0].split(":")[0] for sentence in problems] == [
         "there is no pulumi command",
         "there is no docker command, which builds the images",
         "Pulumi.dev.yaml names no account",
-        "AWS does not know us",
+        "AWS rejects the credentials",
     ]
-    assert all(";" in sentence for sentence in told)
+    assert all(";" in sentence for sentence in problems)
 
 
 @pytest.mark.usefixtures("account", "folder")
-def test_the_bucket_of_the_state_is_made_once_private_and_encrypted() -> None:
-    absent = [sentence for sentence in stack.missing(DEV, lambda _: None) if "bootstrap" in sentence]
-    assert absent == ["there is no bucket for Pulumi's state; ./scripts/stack bootstrap dev"]
-    assert stack.read("dev") == DEV
+def test_bootstrap_creates_the_state_bucket_once_private_and_encrypted() -> None:
+    absent = [sentence for sentence in stack.find_missing(DEV, lambda _: None) if "bootstrap" in sentence]
+    assert absent == ["there is no bucket for Pulumi's state; run ./scripts/stack bootstrap dev"]
+    assert stack.read_stack("dev") == DEV
     assert stack.bootstrap(DEV) == ["key alias/finelt-state", f"bucket {DEV.bucket}"]
     assert stack.bootstrap(DEV) == []
-    assert not [sentence for sentence in stack.missing(DEV, lambda _: None) if "bootstrap" in sentence]
+    assert not [sentence for sentence in stack.find_missing(DEV, lambda _: None) if "bootstrap" in sentence]
     s3 = boto3.client("s3")
     assert s3.get_bucket_versioning(Bucket=DEV.bucket)["Status"] == "Enabled"
     assert all(s3.get_public_access_block(Bucket=DEV.bucket)["PublicAccessBlockConfiguration"].values())
@@ -96,16 +96,16 @@ def test_the_bucket_of_the_state_is_made_once_private_and_encrypted() -> None:
 
 
 @pytest.mark.usefixtures("account")
-def test_credentials_for_another_account_are_told() -> None:
+def test_check_reports_credentials_for_another_account() -> None:
     other = stack.Stack("prod", "111111111111", "eu-central-1")
-    (told,) = [sentence for sentence in stack.missing(other, lambda _: None) if "credentials" in sentence]
-    assert told == f"the credentials are for account {ACCOUNT}, Pulumi.prod.yaml is for 111111111111; set AWS_PROFILE"
+    (problem,) = [sentence for sentence in stack.find_missing(other, lambda _: None) if "credentials" in sentence]
+    assert problem == f"the credentials are for account {ACCOUNT}, Pulumi.prod.yaml is for 111111111111; set AWS_PROFILE"
 
 
-def test_a_stack_that_has_no_file_is_told() -> None:
-    told = CliRunner().invoke(stack.main, ["preview", "staging"])
-    assert told.exit_code == 1
-    assert told.output == "Error: there is no Pulumi.staging.yaml; copy Pulumi.dev.yaml, or choose one of dev, prod\n"
+def test_a_stack_without_a_file_is_an_error() -> None:
+    result = CliRunner().invoke(stack.main, ["preview", "staging"])
+    assert result.exit_code == 1
+    assert result.output == "Error: there is no Pulumi.staging.yaml; copy Pulumi.dev.yaml, or choose one of dev, prod\n"
 
 
 @pytest.mark.usefixtures("account")
@@ -117,44 +117,44 @@ def test_up_runs_pulumi_and_then_the_registration(folder: Path, monkeypatch: pyt
     )["taskDefinition"]["taskDefinitionArn"]
     subnet = boto3.client("ec2", region_name=DEV.region).describe_subnets()["Subnets"][0]["SubnetId"]
     outputs = {"cluster": "finelt-dev", "register": definition, "subnets": [subnet], "register_security_groups": []}
-    log = pulumi(folder, monkeypatch, outputs)
-    ended = {"containers": [{"exitCode": 0}]}
-    monkeypatch.setattr(stack, "LOOK_EVERY_S", 1)
+    log = fake_pulumi(folder, monkeypatch, outputs)
+    final_state = {"containers": [{"exitCode": 0}]}
+    monkeypatch.setattr(stack, "POLL_INTERVAL_S", 1)
     describe = type(ecs)._make_api_call
 
-    def described(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-        answer = describe(client, operation, parameters)
-        if operation == "DescribeTasks":  # moto runs nothing
-            answer["tasks"] = [{**task, **ended, "lastStatus": "STOPPED"} for task in answer["tasks"]]
-        return answer
+    def describe_as_stopped(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        response = describe(client, operation, parameters)
+        if operation == "DescribeTasks":  # moto runs no task
+            response["tasks"] = [{**task, **final_state, "lastStatus": "STOPPED"} for task in response["tasks"]]
+        return response
 
-    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", described)
-    told = CliRunner().invoke(stack.main, ["up", "dev", "--yes"])
-    assert told.exit_code == 0, told.output
-    assert asked(log) == [["up", "--yes", "--stack", "dev"], ["stack", "output", "--json", "--stack", "dev"]]
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", describe_as_stopped)
+    result = CliRunner().invoke(stack.main, ["up", "dev", "--yes"])
+    assert result.exit_code == 0, result.output
+    assert read_commands(log) == [["up", "--yes", "--stack", "dev"], ["stack", "output", "--json", "--stack", "dev"]]
     assert json.loads(log.read_text().splitlines()[0])["backend"] == f"s3://{DEV.bucket}?region=eu-central-1"
     assert len(ecs.list_tasks(cluster="finelt-dev", desiredStatus="RUNNING")["taskArns"]) == 1
-    ended |= {"containers": [{"exitCode": 77}], "stoppedReason": "Essential container in task exited"}
-    told = CliRunner().invoke(stack.main, ["register", "dev"])
-    assert told.exit_code == 1
-    assert "the registration ended with 77" in told.output
-    assert "/finelt/dev/register" in told.output
+    final_state |= {"containers": [{"exitCode": 77}], "stoppedReason": "Essential container in task exited"}
+    result = CliRunner().invoke(stack.main, ["register", "dev"])
+    assert result.exit_code == 1
+    assert "the registration ended with 77" in result.output
+    assert "/finelt/dev/register" in result.output
 
 
 @pytest.mark.usefixtures("account")
-def test_what_pulumi_refuses_goes_no_further(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = pulumi(folder, monkeypatch, {}, code=3)
-    told = CliRunner().invoke(stack.main, ["up", "dev", "--yes"])
-    assert told.exit_code == 1
-    assert "pulumi up ended with 3" in told.output
-    assert len(asked(log)) == 1
+def test_nothing_is_registered_if_pulumi_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = fake_pulumi(folder, monkeypatch, {}, code=3)
+    result = CliRunner().invoke(stack.main, ["up", "dev", "--yes"])
+    assert result.exit_code == 1
+    assert "pulumi up ended with 3" in result.output
+    assert len(read_commands(log)) == 1
     with pytest.raises(ClientError):
         boto3.client("ecs", region_name=DEV.region).list_tasks(cluster="finelt-dev")
 
 
 @pytest.mark.usefixtures("account")
 def test_bootstrap_selects_the_stack_with_a_key_for_its_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = pulumi(folder, monkeypatch, {})
+    log = fake_pulumi(folder, monkeypatch, {})
     assert CliRunner().invoke(stack.main, ["bootstrap", "dev"]).exit_code == 0
     provider = "awskms:///alias/finelt-state?region=eu-central-1"
-    assert asked(log) == [["stack", "select", "--create", "--secrets-provider", provider, "--stack", "dev"]]
+    assert read_commands(log) == [["stack", "select", "--create", "--secrets-provider", provider, "--stack", "dev"]]

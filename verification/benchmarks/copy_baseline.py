@@ -16,7 +16,7 @@ def main(url: str, password: str, table: str, rows: str, *files: str) -> None:
     session = Session(url, secrets.resolve(password))
     with session.transaction():
         for file in files:
-            copy.copy(session, sql.Identifier(table), copy.Parquet(Path(file).read_bytes(), file), freeze=False, rows=int(rows))
+            copy.copy_file(session, sql.Identifier(table), copy.ParquetFile(Path(file).read_bytes(), file), freeze=False, rows=int(rows))
     session.close()
 
 

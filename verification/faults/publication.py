@@ -62,7 +62,7 @@ def rule(trials: int, rng: random.Random) -> Iterator[str]:
     """Decide on random graphs and terms, and compare with the rule as people say it; a sentence for each difference."""
     for trial in range(trials):
         graph = _graph(rng)
-        found = lineage.describe(_manifest(graph), {}, ())
+        found = lineage.describe_lineage(_manifest(graph), {}, ())
         marts = {name: ["dataset"] if rng.random() < 0.8 else ["a"] for name in found["marts"]}  # noqa: PLR2004  four of five have it
         for audience in terms.AUDIENCES:
             decided = terms.decide(json.loads(json.dumps(found)), marts, audience)

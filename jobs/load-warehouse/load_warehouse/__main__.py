@@ -1,4 +1,4 @@
-"""Committed lake partitions to Postgres: raw.<dataset>, every version of a row with known_from and known_to."""
+"""Load committed lake partitions into Postgres: raw.<dataset> holds every version of a row with known_from and known_to."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ OPTIONS = [
     options.option("--partition", multiple=True, help="A lake partition such as year=2012; repeat the option for more. Default: all."),
     options.warehouse(),
     options.warehouse_password(),
-    options.option("--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="Partitions loaded at once."),
+    options.option("--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="Partitions to load in parallel."),
 ]
 
 
 def run(
     job: Job, *, lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], warehouse: str, warehouse_password: str, workers: int
 ) -> None:
-    """Load every commit the warehouse does not have yet."""
+    """Load every commit that the warehouse does not hold yet."""
     from load_warehouse import runner  # noqa: PLC0415  psycopg and arro3 are slow to import and `describe` needs neither
 
     runner.run(job, lake, dataset, partition, warehouse, secrets.resolve(warehouse_password), workers)
 
 
 def check(job: Job, *, lake: str, warehouse: str, warehouse_password: str, **_: Any) -> None:  # noqa: ANN401, ARG001
-    """The warehouse lets us in and lets us make tables; the lake can be listed."""
+    """Check that the job can log in, has the rights to write its tables, and can list the lake."""
     from load_warehouse import runner  # noqa: PLC0415
 
     runner.check(lake, warehouse, secrets.resolve(warehouse_password))
@@ -46,7 +46,7 @@ def plan(
     warehouse_password: str,
     **_: Any,  # noqa: ANN401
 ) -> list[dict[str, Any]]:
-    """The partitions that would be loaded, from and to which commit."""
+    """List the partitions that `run` would load, each with its first and last commit."""
     from load_warehouse import runner  # noqa: PLC0415
 
     return runner.plan(lake, dataset, partition, warehouse, secrets.resolve(warehouse_password))

@@ -1,6 +1,6 @@
-"""Commits that say they were made in the future: a clock was set forward where they were made.
+"""Commits with a time in the future: the clock of the machine that made them was ahead.
 
-Recorded as they are, they would hide their partition from every question as of a moment before, and push every later commit behind them.
+Recorded with that time, such a commit would hide its partition from every as-of query before it and delay every later commit.
 """
 
 from __future__ import annotations
@@ -12,81 +12,86 @@ from jobkit.store import NotFoundError
 from psycopg import sql
 
 from load_warehouse import ledger, tables
-from load_warehouse.session import lock_key, locked
+from load_warehouse.session import hold_lock, lock_key
 
 if TYPE_CHECKING:
     from jobkit.lake import Commit, History, Lake
 
-    from load_warehouse.ledger import Entry
+    from load_warehouse.ledger import LedgerEntry
     from load_warehouse.session import Session
 
-TOLERANCE = timedelta(minutes=5)  # how far a writer's clock may be ahead of the server's
+CLOCK_TOLERANCE = timedelta(minutes=5)  # a writer's clock may be this far ahead of the server's
 TICK = timedelta(microseconds=1)
 
 
-def is_ahead(moment: datetime, now: datetime) -> bool:
-    """Whether a moment is in the future, more than clocks may differ."""
-    return moment > now + TOLERANCE
+def is_in_future(moment: datetime, now: datetime) -> bool:
+    """Whether a moment is later than `now` by more than the tolerance for clocks."""
+    return moment > now + CLOCK_TOLERANCE
 
 
-def known_at(lake: Lake, commit: Commit, history: History, entry: Entry | None, now: datetime) -> datetime:
-    """When a commit's rows became known: as it says, but not in the future, and later than the commit before, whose entry is `entry`.
+def resolve_known_at(lake: Lake, commit: Commit, history: History, previous: LedgerEntry | None, now: datetime) -> datetime:
+    """Return when a commit's rows became known: the commit's own time, never in the future, always after the previous load.
 
-    In place of a moment in the future stands the time at which the store took the commit, or just before the next commit, or now.
+    A time in the future is replaced by the earliest of: the time at which the store received the commit, just before the next commit
+    with a correct time, and now. `previous` is the ledger entry of the commit before, None for the first.
     """
     moment = commit.known
-    if is_ahead(moment, now):
-        later = (other.known for number, other in history.commits.items() if number > commit.number and not is_ahead(other.known, now))
-        moment = min(now, _stored_at(lake, commit) or now, *(known - TICK for known in later))
-    return max(moment, entry.known_at + TICK) if entry else moment
+    if is_in_future(moment, now):
+        later = (other.known for number, other in history.commits.items() if number > commit.number and not is_in_future(other.known, now))
+        moment = min(now, _read_store_time(lake, commit) or now, *(known - TICK for known in later))
+    return max(moment, previous.known_at + TICK) if previous else moment
 
 
-def _stored_at(lake: Lake, commit: Commit) -> datetime | None:
+def _read_store_time(lake: Lake, commit: Commit) -> datetime | None:
+    """Return when the store received the commit; None if its file is gone."""
     try:
         return lake.store.stat(lake.commit_key(commit.dataset, commit.partition, commit.number)).modified
     except NotFoundError:
         return None
 
 
-def correct(session: Session, lake: Lake, dataset: str, partition: str, now: datetime) -> int:
-    """Correct the loads of a partition that an earlier version recorded in the future; gives how many. Needs the partition's lock.
+def correct_future_loads(session: Session, lake: Lake, dataset: str, partition: str, now: datetime) -> int:
+    """Correct the loads of a partition that an older version recorded in the future; return their number.
 
-    A corrected load gets a new number, so that marts are made anew of its rows.
+    The caller holds the partition's lock. A corrected load gets a new load_id, so that the marts are rebuilt from its rows.
     """
-    recorded = ledger.entries(session, dataset, partition)
-    right = [entry for entry in recorded if not is_ahead(entry.known_at, now)]
-    if len(right) == len(recorded):
+    entries = ledger.fetch_entries(session, dataset, partition)
+    correct = [entry for entry in entries if not is_in_future(entry.known_at, now)]
+    wrong = entries[len(correct) :]  # times grow with the commit number, so the wrong ones are the last
+    if not wrong:
         return 0
-    history = lake.examine(dataset, partition, since=recorded[len(right)].commit)  # each is later than the one before: the rest is wrong
-    before = right[-1] if right else None
-    leaf = next((entry.leaf for entry in reversed(recorded) if entry.leaf), None)
-    with locked(session, lock_key("leaf", dataset, leaf or ""), shared=True), session.transaction():
-        for entry in recorded[len(right) :]:
+    history = lake.examine(dataset, partition, since=wrong[0].commit)
+    previous = correct[-1] if correct else None
+    leaf = next((entry.leaf for entry in reversed(entries) if entry.leaf), None)
+    with hold_lock(session, lock_key("leaf", dataset, leaf or ""), shared=True), session.transaction():
+        for entry in wrong:
             commit = history.commits.get(entry.commit)
-            moment = known_at(lake, commit, history, before, now) if commit else max(now, before.known_at + TICK if before else now)
-            before = entry._replace(load_id=ledger.next_id(session), known_at=moment)
-            _move(session, dataset, partition, leaf, entry, before)
-    return len(recorded) - len(right)
+            if commit:
+                moment = resolve_known_at(lake, commit, history, previous, now)
+            else:
+                moment = max(now, previous.known_at + TICK) if previous else now
+            previous = entry._replace(load_id=ledger.allocate_load_id(session), known_at=moment)
+            _rewrite_load(session, dataset, partition, leaf, entry, previous)
+    return len(wrong)
 
 
-def _move(session: Session, dataset: str, partition: str, leaf: str | None, old: Entry, new: Entry) -> None:
-    """Give a load's rows, those that it closed and its ledger row another moment and number, in the open transaction."""
-    ids = sql.Literal(ledger.load_ids(session, dataset, partition))
+def _rewrite_load(session: Session, dataset: str, partition: str, leaf: str | None, old: LedgerEntry, new: LedgerEntry) -> None:
+    """Change time and load_id of a load: in its rows, in the rows it closed, and in its ledger row. Runs in the open transaction."""
     terms = {
-        "mine": sql.SQL('"dataset" = {} and "partition" = {}').format(sql.Literal(dataset), sql.Literal(partition)),
+        "in_partition": sql.SQL('"dataset" = {} and "partition" = {}').format(sql.Literal(dataset), sql.Literal(partition)),
         "old": sql.Literal(old.known_at.isoformat()),
         "new": sql.Literal(new.known_at.isoformat()),
         "old_id": sql.Literal(old.load_id),
         "new_id": sql.Literal(new.load_id),
-        "ids": ids,
+        "ids": sql.Literal(ledger.fetch_load_ids(session, dataset, partition)),
     }
     statements = [
-        "update raw._quarantine set known_from = {new}, _load_id = {new_id} where {mine} and _load_id = {old_id}",
-        "update raw._quarantine set known_to = {new} where {mine} and known_to = {old}",
+        "update raw._quarantine set known_from = {new}, _load_id = {new_id} where {in_partition} and _load_id = {old_id}",
+        "update raw._quarantine set known_to = {new} where {in_partition} and known_to = {old}",
         "update raw._ledger set load_id = {new_id}, known_at = {new} where load_id = {old_id}",
     ]
     if leaf:
-        terms["leaf"] = tables.raw(leaf)
+        terms["leaf"] = tables.raw_table(leaf)
         statements += [
             "update {leaf} set known_from = {new}, _load_id = {new_id} where _load_id = {old_id}",
             "update {leaf} set known_to = {new} where known_to = {old} and (_load_id = any({ids}) or _load_id = {new_id})",

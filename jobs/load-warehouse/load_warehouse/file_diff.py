@@ -1,9 +1,10 @@
-"""What a commit's file has and the one before has not, and the other way round: found in the two files, before anything is sent.
+"""Diff two versions of a partition's Parquet file locally, so that only changed rows are sent to Postgres.
 
-A restatement mostly repeats what was there. Whole columns are compared, and value by value only where they differ; rows are put beside
-each other in the order that both files have. What is left goes to the warehouse, which pairs it by key: where the order is another,
-more is left, and the same comes of it.
-Hand-written: a library that joins Arrow data (Polars, DuckDB) is several times as large as all that this job is made of.
+Most rows of a restatement repeat those of the previous commit. Rows are paired in the order that both files share; whole columns are
+compared first, single values only where columns differ. The remaining rows go to the warehouse, which pairs them by key. If the row
+order differs, more rows are sent; the result is the same.
+
+This is our own code because a library that joins Arrow data (Polars, DuckDB) is several times as large as this whole job.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from operator import ne
 from typing import TYPE_CHECKING, NamedTuple
 
 from load_warehouse import parquet
-from load_warehouse.copy import BATCH_ROWS
 from load_warehouse.types import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -21,94 +21,101 @@ if TYPE_CHECKING:
 
     from arro3.core import RecordBatch
 
-    from load_warehouse.copy import Parquet
-
-FEWEST = 20_000  # rows; fewer are sent as fast as the file before is read
-MOST_ROWS, MOST_PART = 100_000, 0.5  # where more is left, or a larger part of what was read, the warehouse compares it all
+    from load_warehouse.copy import ParquetFile
+    from load_warehouse.policy import LoadPolicy
 
 
-class Left(NamedTuple):
-    """The rows without an equal in the other file, and how many they are."""
+class FileDiff(NamedTuple):
+    """The rows of each file that have no equal row in the other, and their numbers."""
 
-    former: Parquet
-    former_rows: int
-    fresh: Parquet
-    fresh_rows: int
+    previous: ParquetFile
+    previous_rows: int
+    current: ParquetFile
+    current_rows: int
 
 
-def left(former: Parquet, fresh: Parquet, key: tuple[str, ...]) -> Left | None:
-    """What is left when every row that is in both files was struck out; None where that is too much to be worth it.
+def diff_files(previous: ParquetFile, current: ParquetFile, key: tuple[str, ...], policy: LoadPolicy) -> FileDiff | None:
+    """Remove the rows that both files have; return the rest, or None if the rest exceeds the limits of the policy.
 
-    Both have the same columns. Rows are equal when all their values are, but for the row's number.
+    Both files have the same columns. Two rows are equal if all their values are, except the row number.
     """
-    old, new = _Rows(former), _Rows(fresh)
-    values = [name for name in fresh.columns if name not in (*key, ROW_NUMBER)]
-    while old.size and new.size and not _too_many(old, new):
-        ones, others = _beside(old.rest, new.rest, key)
-        if ones:
-            differ = _differ(_pick(old.rest, ones), _pick(new.rest, others), values)
-            old.read(ones, differ)
-            new.read(others, differ)
+    old, new = _FileCursor(previous), _FileCursor(current)
+    values = [name for name in current.columns if name not in (*key, ROW_NUMBER)]
+    while old.size and new.size and not _exceeds_limits(policy, old, new):
+        old_rows, new_rows = _pair_rows(old.remaining, new.remaining, key)
+        if old_rows:
+            changed = _find_changed(_select_rows(old.remaining, old_rows), _select_rows(new.remaining, new_rows), values)
+            old.consume(old_rows, changed)
+            new.consume(new_rows, changed)
         else:
-            min(old, new, key=lambda rows: rows.size).leave()
-    for rows in (old, new):
-        while rows.size and not _too_many(old, new):
-            rows.leave()
-    return None if _too_many(old, new) else Left(former.only(old.parts), old.left, fresh.only(new.parts), new.left)
+            min(old, new, key=lambda cursor: cursor.size).keep_rest()
+    for cursor in (old, new):
+        while cursor.size and not _exceeds_limits(policy, old, new):
+            cursor.keep_rest()
+    if _exceeds_limits(policy, old, new):
+        return None
+    return FileDiff(previous.with_batches(old.kept), old.rows_kept, current.with_batches(new.kept), new.rows_kept)
 
 
-class _Rows:
-    """A file's rows: the `rest` of a batch, of `size`, that was not read yet, how many were, and the `parts` that are left."""
+class _FileCursor:
+    """A position in a file, and the rows kept for the diff so far.
 
-    def __init__(self, file: Parquet) -> None:
-        self._batches = file.batches()
-        self.seen = self.left = self.size = 0
-        self.parts: list[RecordBatch] = []
-        self._next()
+    `remaining` is the unread rest of the current batch and `size` its number of rows, 0 at the end of the file.
+    """
 
-    def _next(self) -> None:
+    def __init__(self, file: ParquetFile) -> None:
+        self._batches = file.iter_batches()
+        self.rows_read = self.rows_kept = self.size = 0
+        self.kept: list[RecordBatch] = []
+        self._advance()
+
+    def _advance(self) -> None:
         while not self.size and (batch := next(self._batches, None)) is not None:
-            self.rest, self.size = batch, batch.num_rows
+            self.remaining, self.size = batch, batch.num_rows
 
-    def read(self, paired: Sequence[int], differ: Iterable[int]) -> None:
-        """Go on behind the last of these rows; those at the places `differ` among them are left, and what has no partner."""
+    def consume(self, paired: Sequence[int], changed: Iterable[int]) -> None:
+        """Move behind the last paired row. Keep rows without a partner, and the paired rows at the positions in `changed`."""
         size = len(paired) if isinstance(paired, range) else max(paired) + 1
-        alone = set(range(size)).difference(paired) if len(paired) < size else set()
-        if rows := sorted(alone.union(paired[place] for place in differ)):
-            self.parts.append(parquet.take(self.rest, rows))
-            self.left += len(rows)
-        self.seen, self.size = self.seen + size, self.size - size
-        self.rest = self.rest.slice(size, self.size)
-        self._next()
+        unpaired = set(range(size)).difference(paired) if len(paired) < size else set()
+        if rows := sorted(unpaired.union(paired[position] for position in changed)):
+            self.kept.append(parquet.take_rows(self.remaining, rows))
+            self.rows_kept += len(rows)
+        self.rows_read, self.size = self.rows_read + size, self.size - size
+        self.remaining = self.remaining.slice(size, self.size)
+        self._advance()
 
-    def leave(self) -> None:
-        """The rest is left as it is."""
-        self.read(range(self.size), range(self.size))
-
-
-def _too_many(*files: _Rows) -> bool:
-    return any(rows.left > min(MOST_ROWS, max(BATCH_ROWS, rows.seen * MOST_PART)) for rows in files)
+    def keep_rest(self) -> None:
+        """Keep the rest of the current batch and move behind it."""
+        self.consume(range(self.size), range(self.size))
 
 
-def _beside(old: RecordBatch, new: RecordBatch, key: tuple[str, ...]) -> tuple[Sequence[int], Sequence[int]]:
-    """The rows of each that have the same keys, in pairs."""
+def _exceeds_limits(policy: LoadPolicy, *cursors: _FileCursor) -> bool:
+    """Whether so many rows are kept that it is cheaper to send everything. The first batch is always worth its diff."""
+    return any(
+        cursor.rows_kept > min(policy.max_diff_rows, max(policy.batch_rows, cursor.rows_read * policy.max_diff_fraction))
+        for cursor in cursors
+    )
+
+
+def _pair_rows(old: RecordBatch, new: RecordBatch, key: tuple[str, ...]) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the row positions in each batch of rows with equal keys, pair by pair."""
     size = min(old.num_rows, new.num_rows)
     if all(old.column(name).slice(0, size) == new.column(name).slice(0, size) for name in key):
         return range(size), range(size)
-    places = {values: place for place, values in enumerate(parquet.rows(new, key))}
-    pairs = [(place, places[values]) for place, values in enumerate(parquet.rows(old, key)) if values in places]
+    positions = {values: position for position, values in enumerate(parquet.iter_rows(new, key))}
+    pairs = [(position, positions[values]) for position, values in enumerate(parquet.iter_rows(old, key)) if values in positions]
     return tuple(zip(*pairs, strict=True)) if pairs else ((), ())  # type: ignore[return-value]
 
 
-def _pick(batch: RecordBatch, rows: Sequence[int]) -> RecordBatch:
-    return batch.slice(0, len(rows)) if isinstance(rows, range) else parquet.take(batch, rows)
+def _select_rows(batch: RecordBatch, rows: Sequence[int]) -> RecordBatch:
+    return batch.slice(0, len(rows)) if isinstance(rows, range) else parquet.take_rows(batch, rows)
 
 
-def _differ(old: RecordBatch, new: RecordBatch, names: Sequence[str]) -> set[int]:
-    """The rows that have not the same values."""
-    differ: set[int] = set()
+def _find_changed(old: RecordBatch, new: RecordBatch, names: Sequence[str]) -> set[int]:
+    """Return the positions of rows whose values differ in any of these columns."""
+    changed: set[int] = set()
     for name in names:
-        one, other = old.column(name), new.column(name)
-        if one != other:
-            differ.update(compress(range(len(one)), map(ne, one.to_pylist(), other.to_pylist())))
-    return differ
+        old_column, new_column = old.column(name), new.column(name)
+        if old_column != new_column:
+            changed.update(compress(range(len(old_column)), map(ne, old_column.to_pylist(), new_column.to_pylist())))
+    return changed

@@ -1,4 +1,7 @@
-"""Which commit of which lake partition the warehouse holds. A ledger row commits in the same transaction as the rows it speaks of."""
+"""The ledger: which commit of which lake partition the warehouse holds.
+
+A ledger row is committed in the same transaction as the rows it records, so a commit is loaded exactly once.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import errors, sql
 
-from load_warehouse.session import lock_key, locked
+from load_warehouse.session import hold_lock, lock_key
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,7 +30,7 @@ create table if not exists raw._ledger (
     leaf text,
     unique ("dataset", "partition", "commit")
 );
-comment on table raw._ledger is 'One row per loaded commit of a lake partition. Raw rows name theirs by _load_id.';
+comment on table raw._ledger is 'One row per loaded commit of a lake partition. Raw rows refer to it by _load_id.';
 create table if not exists raw._quarantine (
     "dataset" text not null,
     "partition" text not null,
@@ -41,13 +44,13 @@ create table if not exists raw._quarantine (
 );
 create index if not exists _quarantine_partition on raw._quarantine ("dataset", "partition");
 comment on table raw._quarantine is
-    'One row per row that broke its contract and version of it, as the vendor sent it; closed by the commit that no longer has it.'
+    'One row per version of a row that broke its contract, as the vendor sent it; closed by the commit that no longer has it.'
 """
-_FIELDS = sql.SQL('load_id, "commit", sha256, known_at, leaf')
+_ENTRY_COLUMNS = sql.SQL('load_id, "commit", sha256, known_at, leaf')
 
 
-class Entry(NamedTuple):
-    """The newest ledger row of a partition. `known_at` is in UTC; `leaf` is None while no row was ever loaded."""
+class LedgerEntry(NamedTuple):
+    """A ledger row of a partition. `known_at` is in UTC; `leaf` is None until the partition has its first row."""
 
     load_id: int
     commit: int
@@ -56,8 +59,8 @@ class Entry(NamedTuple):
     leaf: str | None
 
 
-class Bad(NamedTuple):
-    """A quarantined row: its number among the rows read, the row as JSON, and why."""
+class QuarantinedRow(NamedTuple):
+    """A row that broke its contract: its number among the rows read, the row as JSON, and the reasons."""
 
     row_number: int
     raw_row: str
@@ -65,7 +68,7 @@ class Bad(NamedTuple):
 
 
 class Load(NamedTuple):
-    """A ledger row to write, and the rows in quarantine beside it."""
+    """The ledger row to write for a commit, and the commit's quarantined rows."""
 
     load_id: int
     dataset: str
@@ -75,101 +78,102 @@ class Load(NamedTuple):
     rows: int
     known_at: datetime
     leaf: str | None
-    bad: tuple[Bad, ...] = ()
+    quarantined: tuple[QuarantinedRow, ...] = ()
 
 
-def prepare(session: Session) -> None:
-    """Make the schemas and the ledger unless they are there."""
-    there = sql.SQL(
+def ensure_ledger(session: Session) -> None:
+    """Create the schemas, the ledger and the quarantine if they do not exist."""
+    exists = sql.SQL(
         "select to_regclass('raw._ledger') is not null and to_regclass('raw._quarantine') is not null and to_regnamespace('stage') > 0"
     )
-    if session.scalar(there):
+    if session.scalar(exists):
         return
-    with locked(session, lock_key("schema")), session.transaction():
+    with hold_lock(session, lock_key("schema")), session.transaction():
         for schema in SCHEMAS:
             if session.scalar(sql.SQL("select to_regnamespace({}) is null").format(sql.Literal(schema))):
-                session.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))  # where it is, no right to make one is needed
+                session.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))  # IF NOT EXISTS would need the right as well
         session.execute(sql.SQL(_DDL))
 
 
-def latest(session: Session) -> dict[tuple[str, str], Entry]:
-    """The newest entry of every partition; empty where there is no ledger yet."""
+def fetch_latest_entries(session: Session) -> dict[tuple[str, str], LedgerEntry]:
+    """Return the latest entry of every (dataset, partition); empty if there is no ledger yet."""
     statement = sql.SQL(
         'select distinct on ("dataset", "partition") "dataset", "partition", {} from raw._ledger order by 1, 2, "commit" desc'
     )
     try:
-        return {(row[0], row[1]): Entry(*row[2:]) for row in session.execute(statement.format(_FIELDS))}
+        return {(row[0], row[1]): LedgerEntry(*row[2:]) for row in session.execute(statement.format(_ENTRY_COLUMNS))}
     except (errors.UndefinedTable, errors.InvalidSchemaName):
         return {}
 
 
-def newest(session: Session, dataset: str, partition: str) -> Entry | None:
-    """The newest entry of one partition."""
+def fetch_latest_entry(session: Session, dataset: str, partition: str) -> LedgerEntry | None:
+    """Return the latest entry of one partition; None if it was never loaded."""
     statement = sql.SQL('select {} from raw._ledger where "dataset" = {} and "partition" = {} order by "commit" desc limit 1')
-    row = session.execute(statement.format(_FIELDS, sql.Literal(dataset), sql.Literal(partition))).fetchone()
-    return Entry(*row) if row else None
+    row = session.execute(statement.format(_ENTRY_COLUMNS, sql.Literal(dataset), sql.Literal(partition))).fetchone()
+    return LedgerEntry(*row) if row else None
 
 
-def server_time(session: Session) -> datetime:
-    """The time by the server's clock."""
+def fetch_server_time(session: Session) -> datetime:
+    """Return the time of the server's clock."""
     now: datetime = session.scalar(sql.SQL("select clock_timestamp()"))
     return now
 
 
-def entries(session: Session, dataset: str, partition: str) -> list[Entry]:
-    """All entries of one partition, oldest commit first."""
+def fetch_entries(session: Session, dataset: str, partition: str) -> list[LedgerEntry]:
+    """Return all entries of one partition, oldest commit first."""
     statement = sql.SQL('select {} from raw._ledger where "dataset" = {} and "partition" = {} order by "commit"')
-    return [Entry(*row) for row in session.execute(statement.format(_FIELDS, sql.Literal(dataset), sql.Literal(partition)))]
+    rows = session.execute(statement.format(_ENTRY_COLUMNS, sql.Literal(dataset), sql.Literal(partition)))
+    return [LedgerEntry(*row) for row in rows]
 
 
-def load_ids(session: Session, dataset: str, partition: str) -> list[int]:
-    """The loads whose rows belong to one partition."""
+def fetch_load_ids(session: Session, dataset: str, partition: str) -> list[int]:
+    """Return the load_ids of one partition, which identify its rows in a leaf that it shares."""
     statement = sql.SQL('select load_id from raw._ledger where "dataset" = {} and "partition" = {}')
     return [row[0] for row in session.execute(statement.format(sql.Literal(dataset), sql.Literal(partition)))]
 
 
-def is_alone(session: Session, dataset: str, partition: str, leaf: str) -> bool:
+def is_only_partition(session: Session, dataset: str, partition: str, leaf: str) -> bool:
     """Whether no other lake partition has rows in a leaf."""
     statement = sql.SQL('select from raw._ledger where "dataset" = {} and leaf = {} and "partition" <> {} limit 1')
     return not session.execute(statement.format(sql.Literal(dataset), sql.Literal(leaf), sql.Literal(partition))).fetchall()
 
 
-def next_id(session: Session) -> int:
-    """A number for the next load."""
+def allocate_load_id(session: Session) -> int:
+    """Return a new load_id from the ledger's sequence."""
     return int(session.scalar(sql.SQL("select nextval(pg_get_serial_sequence('raw._ledger', 'load_id'))")))
 
 
-def write(session: Session, load: Load) -> None:
-    """Add a row, in the transaction that makes its rows visible."""
+def write_entry(session: Session, load: Load) -> None:
+    """Write the ledger row and update the quarantine, in the transaction that makes the load's rows visible."""
     names = sql.SQL('load_id, "dataset", "partition", "commit", sha256, "rows", known_at, leaf')
     values = sql.SQL(", ").join(map(sql.Literal, load[:-1]))
     session.execute(sql.SQL("insert into raw._ledger ({}) values ({})").format(names, values))
-    _write_bad(session, load)
+    _update_quarantine(session, load)
 
 
-def _write_bad(session: Session, load: Load) -> None:
-    """Close the quarantined rows that this commit no longer has and add those that are new; the others are left alone."""
-    columns = [sql.Literal(list(column)) for column in zip(*load.bad, strict=True)] or [sql.Literal([])] * 3
+def _update_quarantine(session: Session, load: Load) -> None:
+    """Close the quarantined rows that this commit no longer has and add its new ones. Unchanged rows are not rewritten."""
+    columns = [sql.Literal(list(column)) for column in zip(*load.quarantined, strict=True)] or [sql.Literal([])] * 3
     terms = {
-        "mine": sql.SQL('"dataset" = {} and "partition" = {}').format(sql.Literal(load.dataset), sql.Literal(load.partition)),
-        "fresh": sql.SQL("unnest({}::int[], {}::text[], {}::text[]) as fresh (row_number, raw_row, reasons)").format(*columns),
+        "in_partition": sql.SQL('"dataset" = {} and "partition" = {}').format(sql.Literal(load.dataset), sql.Literal(load.partition)),
+        "current": sql.SQL("unnest({}::int[], {}::text[], {}::text[]) as current (row_number, raw_row, reasons)").format(*columns),
         "same": sql.SQL(
-            "fresh.row_number = held.row_number and fresh.raw_row = held.raw_row::text and fresh.reasons = held.reasons "
-            "and held.known_to = 'infinity'"
+            "current.row_number = stored.row_number and current.raw_row = stored.raw_row::text and current.reasons = stored.reasons "
+            "and stored.known_to = 'infinity'"
         ),
         "known_at": sql.Literal(load.known_at.isoformat()),
         "values": sql.SQL(", ").join(map(sql.Literal, (load.dataset, load.partition, load.commit))),
         "load_id": sql.Literal(load.load_id),
     }
     close = sql.SQL(
-        "update raw._quarantine held set known_to = {known_at} "
-        "where {mine} and known_to = 'infinity' and not exists (select from {fresh} where {same})"
+        "update raw._quarantine stored set known_to = {known_at} "
+        "where {in_partition} and known_to = 'infinity' and not exists (select from {current} where {same})"
     )
     session.execute(close.format(**terms))
-    if load.bad:
+    if load.quarantined:
         add = sql.SQL(
             "insert into raw._quarantine "
-            "select {values}, fresh.row_number, fresh.raw_row::json, fresh.reasons, {load_id}, {known_at}::timestamptz, 'infinity' "
-            "from {fresh} where not exists (select from raw._quarantine held where {mine} and {same})"
+            "select {values}, current.row_number, current.raw_row::json, current.reasons, {load_id}, {known_at}::timestamptz, 'infinity' "
+            "from {current} where not exists (select from raw._quarantine stored where {in_partition} and {same})"
         )
         session.execute(add.format(**terms))

@@ -1,7 +1,7 @@
-"""One lake partition into the warehouse: every commit that is not there yet, oldest first, each in a transaction of its own.
+"""Load one lake partition: every commit that the warehouse does not hold, oldest first, each in a transaction.
 
-Locks, always in this order: the lake partition (exclusive: one loader at a time), then the leaf (shared to change rows inside it,
-exclusive to attach or replace it). They belong to the session, so a loader that dies gives them back.
+Locks are taken in this order: the lake partition (exclusive: one loader at a time), then the leaf (shared to change rows inside it,
+exclusive to attach or replace it). They belong to the database session, so a loader that dies releases them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, Tempor
 from psycopg import sql
 
 from load_warehouse import clocks, copy, file_diff, ledger, parquet, partitioning, restatement, tables
-from load_warehouse.copy import Parquet
-from load_warehouse.ledger import Bad, Load
-from load_warehouse.restatement import FORMER, FRESH, Change, Rows
-from load_warehouse.session import lock_key, locked, told, tried
+from load_warehouse.copy import ParquetFile
+from load_warehouse.ledger import Load, QuarantinedRow
+from load_warehouse.restatement import CURRENT, PREVIOUS, Change, StagedRows
+from load_warehouse.session import hold_lock, lock_key, translate_errors, try_lock
 from load_warehouse.types import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
 
     from jobkit.lake import Commit, History, Lake
 
-    from load_warehouse.file_diff import Left
-    from load_warehouse.ledger import Entry
+    from load_warehouse.file_diff import FileDiff
+    from load_warehouse.ledger import LedgerEntry
     from load_warehouse.partitioning import Leaf, Scheme
     from load_warehouse.session import Session
     from load_warehouse.tables import Columns
 
 
-class Result(NamedTuple):
-    """What became of a lake partition: the commit it has now, and how many rows were added and closed to get there.
+class PartitionResult(NamedTuple):
+    """The outcome of one lake partition.
 
-    `gaps` say which commits were passed over and why, `corrected` how many were recorded at another moment than they say. With an
-    `error` the newest commit could not be loaded, and `head` is the last that was; None where there is none.
+    `head` is the commit that the warehouse holds now, None if there is none; `added` and `closed` count the rows written to get there.
+    `gaps` names the commits that were skipped and why. `corrected` counts the commits recorded at another time than they say. `error`
+    is set if the latest commit could not be loaded.
     """
 
     head: Commit | None
@@ -48,7 +49,7 @@ class Result(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where a commit's rows go."""
+    """Where a commit's rows are written."""
 
     columns: Columns
     leaf: Leaf
@@ -56,80 +57,84 @@ class Target(NamedTuple):
     key: tuple[str, ...]
 
     @property
-    def stage(self) -> str:
-        """The table beside."""
-        return tables.stage_name(self.load.dataset, self.load.partition)
+    def staging(self) -> str:
+        """The name of the partition's staging table."""
+        return tables.staging_name(self.load.dataset, self.load.partition)
 
     @property
-    def fence(self) -> int:
-        """The leaf's lock."""
+    def leaf_lock_key(self) -> int:
+        """The key of the leaf's advisory lock."""
         return lock_key("leaf", self.load.dataset, self.leaf.name)
 
 
-def bring_up(session: Session, lake: Lake, dataset: str, partition: str, newest: int, known: Entry | None, now: datetime) -> Result:
-    """Load what the warehouse lacks of a partition. Raises jobkit.errors.
+def sync_partition(
+    session: Session, lake: Lake, dataset: str, partition: str, latest: int, entry: LedgerEntry | None, now: datetime
+) -> PartitionResult:
+    """Load the commits of a partition that the warehouse does not hold. Raises the errors of jobkit.errors.
 
-    `newest` is its commit's number, `known` its ledger entry and `now` the server's time, all of a moment ago. A commit that is
-    damaged or refused is passed over where a newer one loads.
+    `latest` is the number of the partition's latest commit, `entry` its ledger entry and `now` the server's time, all read before the
+    call. A damaged or refused commit is skipped if a later one can be loaded.
     """
-    if known and known.commit == newest and not clocks.is_ahead(known.known_at, now):
-        head = lake.read_commit(dataset, partition, newest)
-        if known.sha256 == head.data.sha256:
-            return Result(head)
+    if entry and entry.commit == latest and not clocks.is_in_future(entry.known_at, now):
+        head = lake.read_commit(dataset, partition, latest)
+        if entry.sha256 == head.data.sha256:
+            return PartitionResult(head)
     where = f"{dataset}/{partition}"
-    with told(where, session), locked(session, lock_key("partition", dataset, partition)):
-        tables.drop_stage(session, tables.stage_name(dataset, partition))
-        corrected = clocks.correct(session, lake, dataset, partition, now)
-        entry = ledger.newest(session, dataset, partition)
+    with translate_errors(where, session), hold_lock(session, lock_key("partition", dataset, partition)):
+        tables.drop_staging_table(session, tables.staging_name(dataset, partition))
+        corrected = clocks.correct_future_loads(session, lake, dataset, partition, now)
+        entry = ledger.fetch_latest_entry(session, dataset, partition)
         history = lake.examine(dataset, partition, since=entry.commit if entry else 1)
         if entry:
-            _check_lake(where, lake, history, entry)
-        result = _load_all(session, lake, history, entry, now)
+            _check_same_lake(where, lake, history, entry)
+        result = _load_commits(session, lake, history, entry, now)
     return result._replace(changed=result.changed or corrected > 0, corrected=result.corrected + corrected)
 
 
-def _check_lake(where: str, lake: Lake, history: History, entry: Entry) -> None:
-    """Raise MisconfiguredError when the warehouse was loaded from another lake. A commit that is damaged or missing since says nothing."""
-    same = history.commits.get(entry.commit)
-    newest = max((*history.commits, *history.damaged), default=0)
-    if newest < entry.commit or (same and same.data.sha256 != entry.sha256):
+def _check_same_lake(where: str, lake: Lake, history: History, entry: LedgerEntry) -> None:
+    """Raise MisconfiguredError if the warehouse was loaded from another lake. A damaged or missing commit is no evidence of that."""
+    loaded = history.commits.get(entry.commit)
+    latest = max((*history.commits, *history.damaged), default=0)
+    if latest < entry.commit or (loaded and loaded.data.sha256 != entry.sha256):
         dataset, _, partition = where.partition("/")
         raise MisconfiguredError(
             f"{where}: the warehouse holds commit {entry.commit} with sha256 {entry.sha256[:12]}, which this lake "
-            f"does not have (its newest is {lake.latest_number(dataset, partition)}); was this warehouse loaded from --lake?"
+            f"does not have (its latest is {lake.latest_number(dataset, partition)}); was this warehouse loaded from --lake?"
         )
 
 
-def _load_all(session: Session, lake: Lake, history: History, entry: Entry | None, now: datetime) -> Result:
-    """Load what follows the commit of `entry`, one after the other."""
-    found: dict[int, Commit | DamagedError] = {**history.commits, **history.damaged}
+def _load_commits(session: Session, lake: Lake, history: History, entry: LedgerEntry | None, now: datetime) -> PartitionResult:
+    """Load the commits after the one of `entry`, in order."""
+    commits: dict[int, Commit | DamagedError] = {**history.commits, **history.damaged}
     head = history.commits.get(entry.commit) if entry else None
     error: BadDataError | None = None if head or not entry else history.damaged.get(entry.commit)
     gaps = [f"commit {first} is missing" if first == last else f"commits {first} to {last} are missing" for first, last in history.missing]
     changes, corrected = [], 0
-    for number in sorted(number for number in found if entry is None or number > entry.commit):
-        commit = found[number]
+    for number in sorted(number for number in commits if entry is None or number > entry.commit):
+        commit = commits[number]
         try:
             if isinstance(commit, DamagedError):
                 raise commit
-            known_at = clocks.known_at(lake, commit, history, entry, now)
-            with told(f"{commit.dataset}/{commit.partition} commit {number}", session):
-                changes.append(_load(session, lake, commit, head, entry, known_at))
+            known_at = clocks.resolve_known_at(lake, commit, history, entry, now)
+            with translate_errors(f"{commit.dataset}/{commit.partition} commit {number}", session):
+                changes.append(_load_commit(session, lake, commit, head, entry, known_at))
         except BadDataError as refused:
             error = refused
             gaps.append(f"commit {number}: {refused}")
         else:
             head, error = commit, None
-            corrected += clocks.is_ahead(commit.known, now)
-            entry = ledger.newest(session, commit.dataset, commit.partition)
+            corrected += clocks.is_in_future(commit.known, now)
+            entry = ledger.fetch_latest_entry(session, commit.dataset, commit.partition)
     added, closed = (sum(counts) for counts in zip(*changes, strict=True)) if changes else (0, 0)
-    return Result(head, bool(changes), added, closed, tuple(gaps), corrected, error)
+    return PartitionResult(head, bool(changes), added, closed, tuple(gaps), corrected, error)
 
 
-def _load(session: Session, lake: Lake, commit: Commit, before: Commit | None, entry: Entry | None, known_at: datetime) -> Change:
-    """Load one commit, which follows the one `before`, whose ledger entry is `entry`."""
+def _load_commit(
+    session: Session, lake: Lake, commit: Commit, previous: Commit | None, entry: LedgerEntry | None, known_at: datetime
+) -> Change:
+    """Load one commit. `previous` is the commit that the warehouse holds and `entry` its ledger entry, None for the first."""
     load = Load(
-        load_id=ledger.next_id(session),
+        load_id=ledger.allocate_load_id(session),
         dataset=commit.dataset,
         partition=commit.partition,
         commit=commit.number,
@@ -137,145 +142,153 @@ def _load(session: Session, lake: Lake, commit: Commit, before: Commit | None, e
         rows=commit.data.rows,
         known_at=known_at,
         leaf=entry.leaf if entry else None,
-        bad=quarantined(lake, commit),
+        quarantined=read_quarantine(lake, commit, session.policy.batch_rows),
     )
-    if entry and entry.sha256 == commit.data.sha256:  # the rows are the same, only what was quarantined differs
-        return _note(session, load)
+    if entry and entry.sha256 == commit.data.sha256:  # the rows are the same, only the quarantine differs
+        return _record_without_rows(session, load)
     where = f"{commit.dataset}/{commit.partition} commit {commit.number}"
-    file = Parquet(lake.read(commit.data), where)
-    way = partitioning.scheme(commit.leaf, file.columns, where)
+    file = ParquetFile(lake.read(commit.data), where, session.policy.batch_rows)
+    scheme = partitioning.parse_scheme(commit.leaf, file.columns, where)
     if missing := set(commit.key) - set(file.columns) or not commit.key:
         raise BadDataError(f"{where}: the file has no key column {missing or ''}; the commit says the key is {commit.key}")
-    columns = tables.ensure(session, commit.dataset, file.columns, way, where)
-    leaf = _leaf(session, file, way, load)
+    columns = tables.ensure_table(session, commit.dataset, file.columns, scheme, where)
+    leaf = _find_leaf(session, file, scheme, load)
     if leaf is None:
-        return _note(session, load)
+        return _record_without_rows(session, load)
     target = Target(columns, leaf, load._replace(leaf=leaf.name), commit.key)
     if not load.leaf:
-        return _first(session, file, target)
+        return _load_initial(session, file, target)
     try:
-        return _later(session, file, target, _left(lake, before, file, target))
-    except restatement.NotHeldError:
-        return _later(session, file, target, None)
+        return _load_restatement(session, file, target, _diff_with_previous(session, lake, previous, file, target))
+    except restatement.PreviousRowsMissingError:
+        return _load_restatement(session, file, target, None)
 
 
-def quarantined(lake: Lake, commit: Commit) -> tuple[Bad, ...]:
-    """The rows that a commit has in quarantine, as its file has them."""
+def read_quarantine(lake: Lake, commit: Commit, batch_rows: int) -> tuple[QuarantinedRow, ...]:
+    """Read a commit's quarantined rows; empty if it has none."""
     if commit.quarantine is None:
         return ()
-    _, batches = parquet.read(lake.read(commit.quarantine), copy.BATCH_ROWS)
-    return tuple(Bad(*row) for batch in batches for row in parquet.rows(batch, (ROW_NUMBER, "raw_row", "reasons")))
+    _, batches = parquet.read_batches(lake.read(commit.quarantine), batch_rows)
+    return tuple(QuarantinedRow(*row) for batch in batches for row in parquet.iter_rows(batch, (ROW_NUMBER, "raw_row", "reasons")))
 
 
-def _note(session: Session, load: Load) -> Change:
-    ledger.write(session, load)
+def _record_without_rows(session: Session, load: Load) -> Change:
+    """Write the ledger row of a commit that changes no row."""
+    ledger.write_entry(session, load)
     return Change(0, 0)
 
 
-def _leaf(session: Session, file: Parquet, way: Scheme, load: Load) -> Leaf | None:
-    """The leaf of a file's rows: of the rows before where there are none now, None where there never were any."""
+def _find_leaf(session: Session, file: ParquetFile, scheme: Scheme, load: Load) -> Leaf | None:
+    """Return the leaf of a file's rows. For a file without rows it is the leaf of the previous rows, None if there never were any."""
     if not load.rows:
         return partitioning.Leaf(load.leaf, sql.SQL(""), sql.SQL("")) if load.leaf else None
-    value = file.first_value(way.column)
+    value = file.read_first_value(scheme.column)
     if value is None:
-        raise BadDataError(f"{file.where}: column {way.column!r} is null in the first row; it says which leaf the rows belong to")
-    leaf = tables.leaf_of(session, load.dataset, way, file.columns[way.column], value)
+        raise BadDataError(f"{file.where}: column {scheme.column!r} is null in the first row; it decides the leaf of the rows")
+    leaf = tables.find_leaf(session, load.dataset, scheme, file.columns[scheme.column], value)
     if load.leaf not in (None, leaf.name):
-        raise BadDataError(f"{file.where}: its rows belong to leaf {leaf.name}, those before to {load.leaf}; expected all in one")
+        raise BadDataError(f"{file.where}: rows moved from leaf {load.leaf} to {leaf.name}; a lake partition must stay in one leaf")
     return leaf
 
 
-def _first(session: Session, file: Parquet, target: Target) -> Change:
-    """Rows of a partition that has none yet: a new leaf is built beside and attached, one that is there gets them copied in."""
-    if not tables.exists(session, target.leaf.name):
-        with locked(session, target.fence):
-            if not tables.exists(session, target.leaf.name):
-                if _new_leaf(session, file, target):
+def _load_initial(session: Session, file: ParquetFile, target: Target) -> Change:
+    """Load a partition that has no rows yet: attach a filled staging table as a new leaf, or copy into the existing leaf."""
+    if not tables.leaf_exists(session, target.leaf.name):
+        with hold_lock(session, target.leaf_lock_key):
+            if not tables.leaf_exists(session, target.leaf.name):
+                if _attach_filled_leaf(session, file, target):
                     return Change(target.load.rows, 0)
-                _empty_leaf(session, file.where, target)
-    with locked(session, target.fence, shared=True), tables.transaction(session, target.load):
-        copy.copy(session, tables.raw(target.leaf.name), file, freeze=False, rows=target.load.rows)
-        ledger.write(session, target.load)
+                _attach_empty_leaf(session, file.where, target)
+    with hold_lock(session, target.leaf_lock_key, shared=True), tables.load_transaction(session, target.load):
+        copy.copy_file(session, tables.raw_table(target.leaf.name), file, freeze=False, rows=target.load.rows)
+        ledger.write_entry(session, target.load)
     return Change(target.load.rows, 0)
 
 
-def _new_leaf(session: Session, file: Parquet, target: Target) -> bool:
-    """Whether the rows could be attached: not where somebody reads the table for as long as we would wait."""
+def _attach_filled_leaf(session: Session, file: ParquetFile, target: Target) -> bool:
+    """Fill a staging table and attach it. Return False if readers kept the table locked; then the staging table stays."""
     columns, leaf, load, key = target
     with session.transaction():
-        session.execute(tables.create_stage(columns, leaf, target.stage, load))
-        copy.copy(session, sql.Identifier("stage", target.stage), file, freeze=True, rows=load.rows)
-        for statement in tables.index_stage(leaf, target.stage, key):
+        session.execute(tables.staging_table_ddl(columns, leaf, target.staging, load))
+        copy.copy_file(session, tables.staging_table(target.staging), file, freeze=True, rows=load.rows)
+        for statement in tables.staging_index_ddl(leaf, target.staging, key):
             session.execute(statement)
-    return tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load))
+    return tables.attach_leaf(session, load.dataset, leaf, target.staging, lambda: ledger.write_entry(session, load))
 
 
-def _empty_leaf(session: Session, where: str, target: Target) -> None:
-    """The table beside without its rows as a leaf: nobody who reads the table has to be waited for."""
-    session.execute(sql.SQL("truncate {}").format(sql.Identifier("stage", target.stage)))
-    if not tables.attach_empty(session, target.load.dataset, target.leaf, target.stage):
-        raise TemporaryError(
-            f"{where}: raw.{target.load.dataset} is being changed by others all the time; nothing was changed, try again later"
-        )
+def _attach_empty_leaf(session: Session, where: str, target: Target) -> None:
+    """Empty the staging table and attach it, which needs no reader to finish. Raises TemporaryError if others lock the table."""
+    session.execute(sql.SQL("truncate {}").format(tables.staging_table(target.staging)))
+    if not tables.attach_empty_leaf(session, target.load.dataset, target.leaf, target.staging):
+        raise TemporaryError(f"{where}: raw.{target.load.dataset} is always locked by other changes; nothing was changed, try again later")
 
 
-def _left(lake: Lake, before: Commit | None, file: Parquet, target: Target) -> Left | None:
-    """What of a commit differs from the one before; None where that cannot be told, or takes longer than to compare it all."""
-    if before is None or before.key != target.key or min(before.data.rows, target.load.rows) < file_diff.FEWEST:
+def _diff_with_previous(session: Session, lake: Lake, previous: Commit | None, file: ParquetFile, target: Target) -> FileDiff | None:
+    """Diff a commit's file with the previous one; None if that is impossible, or slower than sending the whole file."""
+    if previous is None or previous.key != target.key:
+        return None
+    if min(previous.data.rows, target.load.rows) < session.policy.min_diff_rows:
         return None
     try:
-        former = Parquet(lake.read(before.data), file.where)
-    except BadDataError:  # gone or damaged: it is a short cut, no more
+        previous_file = ParquetFile(lake.read(previous.data), file.where, session.policy.batch_rows)
+    except BadDataError:  # missing or damaged: the diff only saves time
         return None
-    return file_diff.left(former, file, target.key) if former.columns == file.columns else None
+    return file_diff.diff_files(previous_file, file, target.key, session.policy) if previous_file.columns == file.columns else None
 
 
-def _later(session: Session, file: Parquet, target: Target, left: Left | None) -> Change:
-    """Rows of a partition that has some: a large change of a leaf's only partition is swapped in, all others happen inside the leaf.
+def _load_restatement(session: Session, file: ParquetFile, target: Target, diff: FileDiff | None) -> Change:
+    """Load a commit of a partition that has rows: swap in a rebuilt leaf if the change is large, else change rows in place.
 
-    `left` is what differs from what is held, where that is known. Raises versions.NotHeldError where it is not so.
+    `diff` is what differs from the previous file; None stages the whole commit. Raises restatement.PreviousRowsMissingError if the
+    warehouse does not hold the previous file's rows.
     """
     columns, leaf, load, key = target
-    if left:
-        restatement.stage(session, columns, FORMER, left.former, left.former_rows)
-        restatement.stage(session, columns, FRESH, left.fresh, left.fresh_rows)
-        rows = Rows(left.fresh_rows, left.former_rows)
-    else:
-        restatement.stage(session, columns, FRESH, file, load.rows)
-        rows = Rows(load.rows, None)
-    with ExitStack() as held:
-        held.enter_context(locked(session, target.fence, shared=True))
-        with tables.transaction(session, load):
-            change = _compared(session, file, target, rows)
-            swap = _worth_swapping(session, load, change) and held.enter_context(tried(session, target.fence))
-            if swap:
+    rows = _stage_rows(session, file, target, diff)
+    with ExitStack() as locks:
+        locks.enter_context(hold_lock(session, target.leaf_lock_key, shared=True))
+        with tables.load_transaction(session, load):
+            change = _compute_change(session, file, target, rows)
+            is_swap = _is_worth_swapping(session, load, change) and locks.enter_context(try_lock(session, target.leaf_lock_key))
+            if is_swap:
                 whole = file if change.added == load.rows else None
-                restatement.build_beside(session, columns, leaf, target.stage, load, key, whole=whole)
+                restatement.build_replacement(session, columns, leaf, target.staging, load, key, whole=whole)
             else:
-                restatement.change_in_place(session, columns, leaf, load)
-        if swap and not tables.attach(session, load.dataset, leaf, target.stage, lambda: ledger.write(session, load)):
-            tables.drop_stage(session, target.stage)
-            with tables.transaction(session, load):
-                _compared(session, file, target, rows)
-                restatement.change_in_place(session, columns, leaf, load)
+                restatement.apply_in_place(session, columns, leaf, load)
+        if is_swap and not tables.attach_leaf(session, load.dataset, leaf, target.staging, lambda: ledger.write_entry(session, load)):
+            tables.drop_staging_table(session, target.staging)
+            with tables.load_transaction(session, load):
+                _compute_change(session, file, target, rows)
+                restatement.apply_in_place(session, columns, leaf, load)
     return change
 
 
-def _compared(session: Session, file: Parquet, target: Target, rows: Rows) -> Change:
-    """What changes, in the open transaction. Raises BadDataError when two rows have one key."""
+def _stage_rows(session: Session, file: ParquetFile, target: Target, diff: FileDiff | None) -> StagedRows:
+    """Copy the rows to compare into temporary tables: those of the diff, or the whole file."""
+    if diff is None:
+        restatement.stage_rows(session, target.columns, CURRENT, file, target.load.rows)
+        return StagedRows(target.load.rows, None)
+    restatement.stage_rows(session, target.columns, PREVIOUS, diff.previous, diff.previous_rows)
+    restatement.stage_rows(session, target.columns, CURRENT, diff.current, diff.current_rows)
+    return StagedRows(diff.current_rows, diff.previous_rows)
+
+
+def _compute_change(session: Session, file: ParquetFile, target: Target, rows: StagedRows) -> Change:
+    """Compare staged and stored rows, in the open transaction. Raises BadDataError if two rows have one key."""
     columns, leaf, load, key = target
-    change = restatement.compare(session, columns, leaf, load, key, rows, nulls=not file.with_nulls.isdisjoint(key))
+    has_null_keys = not file.null_columns.isdisjoint(key)
+    change = restatement.compare_rows(session, columns, leaf, load, key, rows, has_null_keys=has_null_keys)
     if change is not None:
         return change
-    restatement.refuse_twice(session, key, file.where)
-    if rows.former is not None:
-        raise restatement.NotHeldError
-    everything = tuple(name for name in columns if name != ROW_NUMBER)  # the rows held were keyed otherwise: no two are alike in all
+    restatement.check_key_unique(session, key, file.where)
+    if rows.previous is not None:
+        raise restatement.PreviousRowsMissingError
+    all_columns = tuple(name for name in columns if name != ROW_NUMBER)  # the key changed; compare whole rows
     session.execute(sql.SQL("drop table pg_temp.changed"))
-    return restatement.compare(session, columns, leaf, load, everything, rows, nulls=True) or Change(0, 0)
+    return restatement.compare_rows(session, columns, leaf, load, all_columns, rows, has_null_keys=True) or Change(0, 0)
 
 
-def _worth_swapping(session: Session, load: Load, change: Change) -> bool:
-    changes = change.added + change.closed
-    large = load.rows > 0 and changes >= max(restatement.SWAP_ROWS, load.rows * restatement.SWAP_PART)
-    return large and ledger.is_alone(session, load.dataset, load.partition, load.leaf or "")
+def _is_worth_swapping(session: Session, load: Load, change: Change) -> bool:
+    """Whether rebuilding the leaf is faster than changing it in place. Only a leaf with a single lake partition can be swapped."""
+    policy, changes = session.policy, change.added + change.closed
+    is_large = load.rows > 0 and changes >= max(policy.swap_rows, load.rows * policy.swap_fraction)
+    return is_large and ledger.is_only_partition(session, load.dataset, load.partition, load.leaf or "")

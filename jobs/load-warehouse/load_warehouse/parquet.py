@@ -1,4 +1,4 @@
-"""Parquet as Arrow batches, by arro3, or by pyarrow, ten times its size, where arro3 is not to be had: it is before 1.0 as well."""
+"""Read Parquet as Arrow batches with arro3, or with pyarrow, ten times its size, where arro3 (before 1.0) cannot be installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from arro3.core import DataType, RecordBatch, Schema
 
 _ARRO3 = re.compile(r"arro3\.core\.DataType<(.*)>", re.DOTALL)
-# What pyarrow prints of a type, and arro3 of the same.
+# Type names as pyarrow prints them, and as arro3 does.
 _PYARROW = {
     "int32": "Int32",
     "int64": "Int64",
@@ -34,8 +34,8 @@ _PYARROW_DECIMAL = re.compile(r"decimal128(\(\d+, \d+\))")
 _PYARROW_TIMESTAMP = re.compile(r"timestamp\[us, tz=(.+)\]")
 
 
-def read(data: bytes, batch_rows: int) -> tuple[Schema, Iterable[RecordBatch]]:
-    """The schema and the rows, so many in a batch."""
+def read_batches(data: bytes, batch_rows: int) -> tuple[Schema, Iterable[RecordBatch]]:
+    """Return the schema and the rows in batches of at most `batch_rows`."""
     if read_parquet is not None:
         reader = read_parquet(io.BytesIO(data), batch_size=batch_rows)
         return reader.schema, reader
@@ -45,25 +45,25 @@ def read(data: bytes, batch_rows: int) -> tuple[Schema, Iterable[RecordBatch]]:
     return file.schema_arrow, file.iter_batches(batch_rows)
 
 
-def rows(batch: RecordBatch, names: Iterable[str]) -> Iterable[tuple[Any, ...]]:
-    """The values of these columns, row by row."""
+def iter_rows(batch: RecordBatch, names: Iterable[str]) -> Iterable[tuple[Any, ...]]:
+    """Yield the values of these columns row by row."""
     return zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
-def take(batch: RecordBatch, places: Sequence[int]) -> RecordBatch:
-    """The rows at these places."""
+def take_rows(batch: RecordBatch, positions: Sequence[int]) -> RecordBatch:
+    """Return the rows at these positions, in this order."""
     if read_parquet is not None:
-        return batch.take(Array(places, type=Type.uint32()))
-    return batch.take(list(places))
+        return batch.take(Array(positions, type=Type.uint32()))
+    return batch.take(list(positions))
 
 
-def type_name(of: DataType) -> str:
-    """An Arrow type's name as arro3 prints it, whichever of both has read it."""
-    told = str(of).strip()
-    if match := _ARRO3.match(told):
+def type_name(arrow_type: DataType) -> str:
+    """Return an Arrow type's name as arro3 prints it, also for a type of pyarrow."""
+    printed = str(arrow_type).strip()
+    if match := _ARRO3.match(printed):
         return match[1]
-    if match := _PYARROW_DECIMAL.fullmatch(told):
+    if match := _PYARROW_DECIMAL.fullmatch(printed):
         return f"Decimal128{match[1]}"
-    if match := _PYARROW_TIMESTAMP.fullmatch(told):
+    if match := _PYARROW_TIMESTAMP.fullmatch(printed):
         return f'Timestamp(µs, "{match[1]}")'
-    return _PYARROW.get(told, told)
+    return _PYARROW.get(printed, printed)

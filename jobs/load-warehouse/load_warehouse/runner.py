@@ -1,4 +1,4 @@
-"""All partitions asked for, on a few connections at once; what becomes of each goes into the receipt."""
+"""Load the selected partitions in parallel, on a few sessions, and record the outcome of each in the receipt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from jobkit.lake import Lake
 from psycopg import sql
 
 from load_warehouse import ledger, load
-from load_warehouse.session import Session, told
+from load_warehouse.policy import LoadPolicy
+from load_warehouse.session import Session, translate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -24,115 +25,129 @@ if TYPE_CHECKING:
     from jobkit.errors import JobError
     from jobkit.receipt import Outcome
 
-    from load_warehouse.ledger import Entry
-    from load_warehouse.load import Result
+    from load_warehouse.ledger import LedgerEntry
+    from load_warehouse.load import PartitionResult
 
 Partition = tuple[str, str]
-CANCEL_EVERY_S = 0.2
-BY_NAME = 16  # so many partitions are looked up; more are found faster in the list of all, which may be thousands
+CANCEL_INTERVAL_S = 0.2
+DEFAULT_POLICY = LoadPolicy()
 
 
-def run(job: Job, lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str, password: str, workers: int) -> None:
-    """Bring the partitions up to date. One that is bad or too new does not keep the others out; the error is raised when they are done."""
+def run(
+    job: Job,
+    lake_url: str,
+    datasets: Sequence[str],
+    partitions: Sequence[str],
+    warehouse_url: str,
+    password: str,
+    workers: int,
+    policy: LoadPolicy = DEFAULT_POLICY,
+) -> None:
+    """Load the commits that the warehouse does not hold.
+
+    A partition that is bad, or written by a newer version, does not keep the others from being loaded; its error is raised at the end.
+    """
     stopping = Event()
-    sessions = [Session(url, password, stopping) for _ in range(workers)]
+    sessions = [Session(warehouse_url, password, stopping, policy) for _ in range(workers)]
     with _closing(sessions):
-        with told("set-up", sessions[0]):
-            ledger.prepare(sessions[0])
-            known, now = ledger.latest(sessions[0]), ledger.server_time(sessions[0])
-        source = Lake(lake)
-        todo = wanted(source, datasets, partitions)
+        with translate_errors("set-up", sessions[0]):
+            ledger.ensure_ledger(sessions[0])
+            entries, now = ledger.fetch_latest_entries(sessions[0]), ledger.fetch_server_time(sessions[0])
+        lake = Lake(lake_url)
+        selected = select_partitions(lake, datasets, partitions, policy)
         failed: list[JobError] = []
-        with closing(_in_parallel(sessions, stopping, source, known, now, todo)) as results:
-            for done, (partition, future) in enumerate(results, start=1):
+        with closing(_load_in_parallel(sessions, stopping, lake, entries, now, selected)) as results:
+            for completed, (partition, future) in enumerate(results, start=1):
                 try:
                     result = future.result()
-                    _tell(job, partition, result)
+                    _record_outcome(job, partition, result)
                     failed += [result.error] if result.error else []
                 except (BadDataError, NewerFormatError) as error:
                     failed.append(error)
                     job.record_partition(*partition, "failed", reason=str(error))
-                job.progress(done, len(todo), "/".join(partition))
+                job.progress(completed, len(selected), "/".join(partition))
     if failed:
         others = len(failed) - 1
         raise type(failed[0])(str(failed[0]) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
 
 
-def wanted(lake: Lake, datasets: Sequence[str], partitions: Sequence[str]) -> dict[Partition, int]:
-    """The lake partitions asked for, each with its newest commit's number: of these datasets or all, with these names or all.
+def select_partitions(
+    lake: Lake, datasets: Sequence[str], partitions: Sequence[str], policy: LoadPolicy = DEFAULT_POLICY
+) -> dict[Partition, int]:
+    """Return the number of the latest commit of each selected (dataset, partition). No dataset means all; no partition means all.
 
-    Raises UsageError on one that is not there, MisconfiguredError where nothing is.
+    Raises UsageError on a name that the lake does not have, MisconfiguredError if the lake is empty.
     """
-    have = lake.datasets()
-    if unknown := sorted(set(datasets) - set(have)):
-        raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(have) or 'none'}")
-    chosen, asked = sorted(set(datasets)) or have, sorted(set(partitions))
-    if asked and len(chosen) * len(asked) <= BY_NAME:
-        named = {item: number for item in product(chosen, asked) if (number := lake.latest_number(*item))}
-        if {partition for _, partition in named} == set(asked):
-            return named
-    found = {(dataset, partition): number for dataset in chosen for partition, number in sorted(lake.latest_numbers(dataset).items())}
-    if not found:
+    existing = lake.datasets()
+    if unknown := sorted(set(datasets) - set(existing)):
+        raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(existing) or 'none'}")
+    datasets, partitions = sorted(set(datasets)) or existing, sorted(set(partitions))
+    if partitions and len(datasets) * len(partitions) <= policy.max_lookups:
+        by_name = {item: number for item in product(datasets, partitions) if (number := lake.latest_number(*item))}
+        if {partition for _, partition in by_name} == set(partitions):
+            return by_name
+    latest = {(dataset, partition): number for dataset in datasets for partition, number in sorted(lake.latest_numbers(dataset).items())}
+    if not latest:
         raise MisconfiguredError(f"the lake {lake.store.url} has no committed partition to load; check --lake, or run an extractor first")
-    if unknown := sorted(set(asked) - {partition for _, partition in found}):
-        raise UsageError(f"no partition {', '.join(unknown)} in the lake {lake.store.url}; names look like {next(iter(found))[1]}")
-    return {item: number for item, number in found.items() if not asked or item[1] in asked}
+    if unknown := sorted(set(partitions) - {partition for _, partition in latest}):
+        raise UsageError(f"no partition {', '.join(unknown)} in the lake {lake.store.url}; names look like {next(iter(latest))[1]}")
+    return {item: number for item, number in latest.items() if not partitions or item[1] in partitions}
 
 
-def plan(lake: str, datasets: Sequence[str], partitions: Sequence[str], url: str, password: str) -> list[dict[str, Any]]:
-    """The partitions that run would load, from which commit (None: the first) to which."""
-    session = Session(url, password)
-    with _closing([session]), told("plan", session):
-        known = ledger.latest(session)
-    source = Lake(lake)
-    planned = (_planned(source, item, number, known.get(item)) for item, number in wanted(source, datasets, partitions).items())
-    return [item for item in planned if item]
+def plan(lake_url: str, datasets: Sequence[str], partitions: Sequence[str], warehouse_url: str, password: str) -> list[dict[str, Any]]:
+    """Return the partitions that `run` would load, each from the commit it has (None: it has none) to the latest."""
+    session = Session(warehouse_url, password)
+    with _closing([session]), translate_errors("plan", session):
+        entries = ledger.fetch_latest_entries(session)
+    lake = Lake(lake_url)
+    steps = (
+        _plan_partition(lake, item, number, entries.get(item)) for item, number in select_partitions(lake, datasets, partitions).items()
+    )
+    return [step for step in steps if step]
 
 
-def _planned(lake: Lake, item: Partition, number: int, entry: Entry | None) -> dict[str, Any] | None:
-    """What run would do of a partition, with the reason where it would fail; None where there is nothing to do."""
+def _plan_partition(lake: Lake, item: Partition, latest: int, entry: LedgerEntry | None) -> dict[str, Any] | None:
+    """Return what `run` would do with a partition, including the problem that would stop it; None if it has nothing to do."""
     try:
-        head = lake.read_commit(*item, number)
+        head = lake.read_commit(*item, latest)
     except (BadDataError, NewerFormatError) as error:
-        rows: dict[str, Any] = {"rows": None, "problem": str(error)}
+        details: dict[str, Any] = {"rows": None, "problem": str(error)}
     else:
         if entry and (entry.commit, entry.sha256) == (head.number, head.data.sha256):
             return None
-        rows = {"rows": head.data.rows}
-    return {"dataset": item[0], "partition": item[1], "from_commit": entry.commit if entry else None, "to_commit": number, **rows}
+        details = {"rows": head.data.rows}
+    return {"dataset": item[0], "partition": item[1], "from_commit": entry.commit if entry else None, "to_commit": latest, **details}
 
 
-def check(lake: str, url: str, password: str) -> None:
-    """Nothing, when the warehouse lets us in and lets us make tables, and the lake can be listed."""
-    session = Session(url, password)
-    with _closing([session]), told("check", session):
+def check(lake_url: str, warehouse_url: str, password: str) -> None:
+    """Check the login, the rights on the job's schemas and tables, and that the lake can be listed. Raises jobkit's errors."""
+    session = Session(warehouse_url, password)
+    with _closing([session]), translate_errors("check", session):
         for schema in ledger.SCHEMAS:
             _check_schema(session, schema)
-    Lake(lake).datasets()
+    Lake(lake_url).datasets()
 
 
 def _check_schema(session: Session, schema: str) -> None:
-    """Nothing, when the user may make tables in a schema and change those that are there. Raises MisconfiguredError."""
-    name = sql.Literal(schema)
+    """Raise MisconfiguredError if the user may not create tables in a schema or change those that exist."""
+    name, user = sql.Literal(schema), session.main.info.user
     allowed = sql.SQL(
         "select case when to_regnamespace({name}) is null then has_database_privilege(current_database(), 'create') "
         "else has_schema_privilege({name}, 'create') and has_schema_privilege({name}, 'usage') end"
     )
     if not session.scalar(allowed.format(name=name)):
-        user = session.main.info.user
-        raise MisconfiguredError(f"the user {user} may not make tables in schema {schema} of {session.url}; grant it CREATE there")
+        raise MisconfiguredError(f"the user {user} may not create tables in schema {schema} of {session.url}; grant it CREATE there")
     foreign = sql.SQL(
         "select relname from pg_class where relnamespace = to_regnamespace({}) and relkind in ('r', 'p') "
         "and not pg_has_role(relowner, 'usage') order by 1 limit 1"
     )
     if table := session.scalar(foreign.format(name)):
-        raise MisconfiguredError(
-            f"{schema}.{table} belongs to another role, so {session.main.info.user} cannot change it; make it the owner (scripts/roles)"
-        )
+        raise MisconfiguredError(f"{schema}.{table} belongs to another role, so {user} cannot change it; make it the owner (scripts/roles)")
 
 
 @contextmanager
 def _closing(sessions: Sequence[Session]) -> Iterator[None]:
+    """Close the sessions at the end of the block."""
     try:
         yield
     finally:
@@ -140,46 +155,51 @@ def _closing(sessions: Sequence[Session]) -> Iterator[None]:
             session.close()
 
 
-def _in_parallel(
-    sessions: Sequence[Session], stopping: Event, lake: Lake, known: dict[Partition, Entry], now: datetime, todo: Mapping[Partition, int]
-) -> Generator[tuple[Partition, Future[Result]], None, None]:
-    """Partitions as they are done. When this is closed early, queries are cancelled and every thread is waited for."""
+def _load_in_parallel(
+    sessions: Sequence[Session],
+    stopping: Event,
+    lake: Lake,
+    entries: dict[Partition, LedgerEntry],
+    now: datetime,
+    selected: Mapping[Partition, int],
+) -> Generator[tuple[Partition, Future[PartitionResult]], None, None]:
+    """Yield partitions as they complete. If the generator is closed early, running queries are cancelled and every thread ends."""
     idle: SimpleQueue[Session] = SimpleQueue()
     for session in sessions:
         idle.put(session)
 
-    def one(partition: Partition) -> Result:
+    def sync(partition: Partition) -> PartitionResult:
         session = idle.get()
         try:
-            session.keep_going()
-            return load.bring_up(session, lake, *partition, todo[partition], known.get(partition), now)
+            session.raise_if_stopping()
+            return load.sync_partition(session, lake, *partition, selected[partition], entries.get(partition), now)
         finally:
             idle.put(session)
 
     pool = ThreadPoolExecutor(len(sessions))
-    futures = {pool.submit(one, partition): partition for partition in todo}
+    futures = {pool.submit(sync, partition): partition for partition in selected}
     try:
         for future in as_completed(futures):
             yield futures[future], future
     finally:
         stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
-        begun = [future for future in futures if not future.cancelled()]  # wait() never counts one as done that was cancelled unbegun
-        while wait(begun, timeout=CANCEL_EVERY_S).not_done:
+        started = [future for future in futures if not future.cancelled()]  # wait() never counts a future cancelled before its start
+        while wait(started, timeout=CANCEL_INTERVAL_S).not_done:
             for session in sessions:
                 session.cancel()
 
 
-def _tell(job: Job, partition: Partition, result: Result) -> None:
-    """Say in the receipt what became of a partition; warn of what is not as its commits say."""
+def _record_outcome(job: Job, partition: Partition, result: PartitionResult) -> None:
+    """Write a partition's outcome to the receipt; log a warning about gaps and corrected times."""
     details: dict[str, Any] = {}
+    name = {"dataset": partition[0], "partition": partition[1]}
     if result.gaps:
         details["gaps"] = list(result.gaps)
-        job.log.warning("history has gaps", extra={"dataset": partition[0], "partition": partition[1], "gaps": details["gaps"]})
+        job.log.warning("history has gaps", extra={**name, "gaps": details["gaps"]})
     if result.corrected:
         details["clock_corrected"] = result.corrected
-        told = {"dataset": partition[0], "partition": partition[1], "commits": result.corrected}
-        job.log.warning("commits from the future recorded at an earlier moment", extra=told)
+        job.log.warning("commits from the future recorded at an earlier time", extra={**name, "commits": result.corrected})
     head = result.head
     if head:
         details |= {"commit": head.number, "rows_added": result.added, "rows_closed": result.closed}

@@ -1,4 +1,7 @@
-"""Raw tables and their leaves: made, widened, held against the file before any byte is copied, swapped in."""
+"""Raw tables and their leaves: create and extend them, check them against a file, attach staging tables.
+
+A staging table holds a leaf's rows before they become visible. It is in the schema `stage`, one for each lake partition.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from psycopg import errors, sql
 
-from load_warehouse.partitioning import Leaf, Scheme, hash_leaf, range_leaf
-from load_warehouse.session import LOCK_TIMEOUT_MS, lock_key, locked
-from load_warehouse.types import META, ROW_NUMBER, TEXT, without_collation
+from load_warehouse.partitioning import Leaf, Scheme, make_hash_leaf, make_range_leaf
+from load_warehouse.session import hold_lock, lock_key
+from load_warehouse.types import META_COLUMNS, ROW_NUMBER, TEXT, strip_collation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,60 +24,68 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
 
 Columns = dict[str, str]
-ATTACH_TRIES, SWAP_TRIES = 300, 12  # about four minutes, and eight seconds
-# First in each row, where no vendor's column before them makes them slow to read: every index and question as of a moment needs them.
+# First in each row, because every index and every as-of query reads them: columns behind wide vendor columns are slow to read.
 _META_DDL = sql.SQL("_load_id bigint not null, known_from timestamptz not null, known_to timestamptz not null")
-# A leaf's own defaults: rows copied into it say their load by these settings of the transaction, not on the wire.
+# A leaf's own defaults: rows copied into it take their load from settings of the transaction, not from the wire.
 _LEAF_DEFAULTS = sql.SQL(
     "alter _load_id set default current_setting('finelt.load_id')::bigint, "
     "alter known_from set default current_setting('finelt.known_at')::timestamptz, alter known_to set default 'infinity'"
 )
 
 
-def raw(name: str) -> sql.Identifier:
-    """A table in the schema raw."""
+def raw_table(name: str) -> sql.Identifier:
+    """Return a table of the schema raw as SQL."""
     return sql.Identifier("raw", name)
 
 
-def names(columns: Iterable[str], of: str | None = None) -> sql.Composed:
-    """Quoted names, joined by commas, of one table of several where that is given."""
-    return sql.SQL(", ").join(sql.Identifier(of, name) if of else sql.Identifier(name) for name in columns)
+def staging_table(name: str) -> sql.Identifier:
+    """Return a table of the schema stage as SQL."""
+    return sql.Identifier("stage", name)
 
 
-def ensure(session: Session, dataset: str, columns: Columns, way: Scheme, where: str) -> Columns:
-    """The table's vendor columns, after making it or adding what it lacks.
+def column_list(columns: Iterable[str], table: str | None = None) -> sql.Composed:
+    """Return quoted column names joined by commas, qualified by a table's alias if there is one."""
+    return sql.SQL(", ").join(sql.Identifier(table, name) if table else sql.Identifier(name) for name in columns)
 
-    Raises BadDataError where a column's type differs, MisconfiguredError where another kind of table has the name.
+
+def ensure_table(session: Session, dataset: str, columns: Columns, scheme: Scheme, where: str) -> Columns:
+    """Create a raw table or add its missing columns; return all its vendor columns.
+
+    Raises BadDataError if a column's type differs, MisconfiguredError if the name is taken or the table is partitioned otherwise,
+    TemporaryError if the table is locked too long to add columns.
     """
-    found = read(session, dataset, where)
-    if found is None or set(columns) - set(found):
-        with locked(session, lock_key("table", dataset)):
-            found = read(session, dataset, where) or _create(session, dataset, columns, way)
-            _widen(session, dataset, {name: kind for name, kind in columns.items() if name not in found}, where)
-            found = read(session, dataset, where) or {}
-    _check_scheme(session, dataset, way, where)
-    for name, kind in columns.items():
-        in_file, in_table = without_collation(kind), without_collation(found[name])
+    existing = read_columns(session, dataset, where)
+    if existing is None or set(columns) - set(existing):
+        with hold_lock(session, lock_key("table", dataset)):
+            existing = read_columns(session, dataset, where) or _create_table(session, dataset, columns, scheme)
+            _add_columns(session, dataset, {name: kind for name, kind in columns.items() if name not in existing}, where)
+            existing = read_columns(session, dataset, where) or {}
+    _check_scheme(session, dataset, scheme, where)
+    for name, column_type in columns.items():
+        in_file, in_table = strip_collation(column_type), strip_collation(existing[name])
         if in_file != in_table:
             raise BadDataError(
                 f"{where}: column {name!r} is {in_file} in the file and {in_table} in raw.{dataset}; nothing was copied. "
                 "If the contract's type was changed on purpose, drop the table and its ledger rows and load again"
             )
-    return found
+    return existing
 
 
-def read(session: Session, dataset: str, where: str) -> Columns | None:
-    """The table's columns but our own, types as a column definition has them; None where there is no table."""
+def read_columns(session: Session, dataset: str, where: str) -> Columns | None:
+    """Return a raw table's vendor columns with their types as in a column definition; None if there is no table.
+
+    Raises MisconfiguredError if another program created the table.
+    """
     kind = session.scalar(sql.SQL("select relkind from pg_class where oid = to_regclass({})").format(_regclass(session, dataset)))
     if kind is None:
         return None
-    found = _attributes(session, raw(dataset))
-    if kind != "p" or not {ROW_NUMBER, *META} <= set(found):
-        raise MisconfiguredError(f"{where}: raw.{dataset} is there and not made by load-warehouse; rename or drop it")
-    return {name: kind for name, kind in found.items() if name not in META}
+    columns = _fetch_columns(session, raw_table(dataset))
+    if kind != "p" or not {ROW_NUMBER, *META_COLUMNS} <= set(columns):
+        raise MisconfiguredError(f"{where}: raw.{dataset} exists and was not made by load-warehouse; rename or drop it")
+    return {name: column_type for name, column_type in columns.items() if name not in META_COLUMNS}
 
 
-def _attributes(session: Session, table: sql.Identifier) -> Columns:
+def _fetch_columns(session: Session, table: sql.Identifier) -> Columns:
     statement = sql.SQL(
         "select attname, format_type(atttypid, atttypmod) || case when attcollation = {}::regcollation then {} else '' end "
         "from pg_attribute where attrelid = {}::regclass and attnum > 0 and not attisdropped order by attnum"
@@ -84,158 +95,166 @@ def _attributes(session: Session, table: sql.Identifier) -> Columns:
 
 
 def _regclass(session: Session, name: str) -> sql.Literal:
-    return sql.Literal(raw(name).as_string(session.main))
+    return sql.Literal(raw_table(name).as_string(session.main))
 
 
-def _create(session: Session, dataset: str, columns: Columns, way: Scheme) -> Columns:
-    statement = sql.SQL("create table {} ({}, {}) {}").format(raw(dataset), _META_DDL, definitions(columns), way.clause)
-    comment = sql.SQL("comment on table {} is {}").format(raw(dataset), sql.Literal(way.text))
+def _create_table(session: Session, dataset: str, columns: Columns, scheme: Scheme) -> Columns:
+    statement = sql.SQL("create table {} ({}, {}) {}").format(raw_table(dataset), _META_DDL, column_definitions(columns), scheme.clause)
+    comment = sql.SQL("comment on table {} is {}").format(raw_table(dataset), sql.Literal(scheme.text))
     with session.transaction():
         session.execute(statement)
         session.execute(comment)
     return columns
 
 
-def definitions(columns: Mapping[str, str]) -> sql.Composed:
-    """Columns with their types, as CREATE TABLE takes them."""
-    return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(name), _type(kind)) for name, kind in columns.items())
+def column_definitions(columns: Mapping[str, str]) -> sql.Composed:
+    """Return columns with their types, as in CREATE TABLE."""
+    return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(name), _type_sql(kind)) for name, kind in columns.items())
 
 
-def _type(kind: str) -> sql.Composable:
-    """A type's name as SQL. It comes from our own map or from the catalogue, never from a file."""
-    return sql.SQL(kind)
+def _type_sql(column_type: str) -> sql.Composable:
+    """Return a type as SQL. It comes from `types` or from pg_catalog, never from a file."""
+    return sql.SQL(column_type)
 
 
-def _widen(session: Session, dataset: str, missing: Columns, where: str) -> None:
-    """Add columns; rows that are there have null in them."""
+def _add_columns(session: Session, dataset: str, missing: Columns, where: str) -> None:
+    """Add columns to a raw table; its existing rows have null in them."""
     if not missing:
         return
     additions = sql.SQL(", ").join(
-        sql.SQL("add column if not exists {} {}").format(sql.Identifier(name), _type(kind)) for name, kind in missing.items()
+        sql.SQL("add column if not exists {} {}").format(sql.Identifier(name), _type_sql(kind)) for name, kind in missing.items()
     )
-    if not _patiently(session, lambda: session.execute(sql.SQL("alter table {} {}").format(raw(dataset), additions)), ATTACH_TRIES):
-        raise TemporaryError(f"{where}: raw.{dataset} is in use all the time, so {', '.join(missing)} cannot be added; try again later")
+    statement = sql.SQL("alter table {} {}").format(raw_table(dataset), additions)
+    if not _retry_on_lock_timeout(session, lambda: session.execute(statement), session.policy.attach_tries):
+        raise TemporaryError(f"{where}: raw.{dataset} is always in use, so {', '.join(missing)} cannot be added; try again later")
 
 
-def _check_scheme(session: Session, dataset: str, way: Scheme, where: str) -> None:
+def _check_scheme(session: Session, dataset: str, scheme: Scheme, where: str) -> None:
+    """Raise MisconfiguredError if the table is partitioned in another way than the commit asks for."""
     comment = session.scalar(sql.SQL("select obj_description(to_regclass({}), 'pg_class')").format(_regclass(session, dataset)))
-    if comment != way.text:
+    if comment != scheme.text:
         raise MisconfiguredError(
-            f"{where}: raw.{dataset} is split by {comment} and the commit asks for {way.text}; drop the table and its ledger rows "
-            "and load again, the lake has everything"
+            f"{where}: raw.{dataset} is partitioned by {comment} and the commit asks for {scheme.text}; drop the table and its ledger "
+            "rows and load again, the lake has everything"
         )
 
 
-def leaf_of(session: Session, dataset: str, way: Scheme, kind: str, value: object) -> Leaf:
-    """The leaf that a value of the column `way` names, of Postgres type `kind`, falls in."""
-    if way.kind != "hash":
-        return range_leaf(dataset, way, cast("date", value))
+def find_leaf(session: Session, dataset: str, scheme: Scheme, column_type: str, value: object) -> Leaf:
+    """Return the leaf for a value of the partitioning column, which has this Postgres type. The leaf may not exist yet."""
+    if scheme.kind != "hash":
+        return make_range_leaf(dataset, scheme, cast("date", value))
     oid = session.scalar(sql.SQL("select to_regclass({})::oid::bigint").format(_regclass(session, dataset)))
     statement = sql.SQL(
         "select remainder from generate_series(0, {modulus} - 1) remainder "
-        "where satisfies_hash_partition({oid}::oid, {modulus}, remainder, {value}::{kind})"
+        "where satisfies_hash_partition({oid}::oid, {modulus}, remainder, {value}::{type})"
     )
-    typed = {"modulus": sql.Literal(way.modulus), "oid": sql.Literal(oid), "value": sql.Literal(value), "kind": _type(kind)}
-    return hash_leaf(dataset, way, session.scalar(statement.format(**typed)), oid)
+    terms = {"modulus": sql.Literal(scheme.modulus), "oid": sql.Literal(oid), "value": sql.Literal(value), "type": _type_sql(column_type)}
+    return make_hash_leaf(dataset, scheme, session.scalar(statement.format(**terms)), oid)
 
 
-def exists(session: Session, leaf: str) -> bool:
-    """Whether a leaf is there."""
+def leaf_exists(session: Session, leaf: str) -> bool:
+    """Whether a leaf exists."""
     return session.scalar(sql.SQL("select to_regclass({})").format(_regclass(session, leaf))) is not None
 
 
-def stage_name(dataset: str, partition: str) -> str:
-    """The table beside, one per lake partition, so that only who holds the partition's lock may touch it."""
+def staging_name(dataset: str, partition: str) -> str:
+    """Return the name of a lake partition's staging table. Only the holder of the partition's lock may touch that table."""
     return f"{dataset}~{lock_key(dataset, partition) & 0xFFFFFFFFFFFF:012x}"
 
 
-def drop_stage(session: Session, stage: str) -> None:
-    """Drop what a killed loader left."""
-    if session.scalar(sql.SQL("select to_regclass({})").format(sql.Literal(sql.Identifier("stage", stage).as_string(session.main)))):
-        session.execute(sql.SQL("drop table {}").format(sql.Identifier("stage", stage)))
+def drop_staging_table(session: Session, staging: str) -> None:
+    """Drop a staging table if it exists, such as one that a killed loader left."""
+    if session.scalar(sql.SQL("select to_regclass({})").format(sql.Literal(staging_table(staging).as_string(session.main)))):
+        session.execute(sql.SQL("drop table {}").format(staging_table(staging)))
 
 
-def create_stage(columns: Columns, leaf: Leaf, stage: str, load: Load) -> sql.Composed:
-    """CREATE TABLE for a table beside that can become the leaf: our columns are its defaults, the leaf's bounds its CHECK.
+def staging_table_ddl(columns: Columns, leaf: Leaf, staging: str, load: Load) -> sql.Composed:
+    """Return CREATE TABLE for a staging table that can become the leaf: the load is its default, the leaf's bounds its CHECK.
 
-    Its transaction does not wait for the disk: it is nothing to anybody before the swap, whose commit brings all before it to the disk.
+    Asynchronous commit is safe: nobody sees this table before the swap, and the swap's synchronous commit flushes it.
     """
     statement = sql.SQL(
         "set local synchronous_commit = off; "
-        "create table {stage} (_load_id bigint not null default {load_id}, known_from timestamptz not null default {known_at}, "
+        "create table {staging} (_load_id bigint not null default {load_id}, known_from timestamptz not null default {known_at}, "
         "known_to timestamptz not null default 'infinity', {columns}, constraint fits check ({condition}))"
     )
     return statement.format(
-        stage=sql.Identifier("stage", stage),
-        columns=definitions(columns),
+        staging=staging_table(staging),
+        columns=column_definitions(columns),
         load_id=sql.Literal(load.load_id),
         known_at=sql.Literal(load.known_at.isoformat()),
         condition=leaf.condition,
     )
 
 
-def index_stage(leaf: Leaf, stage: str, key: tuple[str, ...]) -> Iterator[sql.Composed]:
-    """The key, unique with known_from, and a small index that finds the rows of a load."""
+def staging_index_ddl(leaf: Leaf, staging: str, key: tuple[str, ...]) -> Iterator[sql.Composed]:
+    """Yield CREATE INDEX for the key, unique together with known_from, and for a small index that finds the rows of a load."""
     unique = sql.SQL("create unique index {} on {} ({}) nulls not distinct")
-    yield unique.format(sql.Identifier(f"{leaf.name}-key"), sql.Identifier("stage", stage), names((*key, "known_from")))
+    yield unique.format(sql.Identifier(f"{leaf.name}-key"), staging_table(staging), column_list((*key, "known_from")))
     brin = sql.SQL("create index {} on {} using brin (_load_id) with (pages_per_range = 32, autosummarize = on)")
-    yield brin.format(sql.Identifier(f"{leaf.name}-load"), sql.Identifier("stage", stage))
+    yield brin.format(sql.Identifier(f"{leaf.name}-load"), staging_table(staging))
 
 
-def attach(session: Session, dataset: str, leaf: Leaf, stage: str, record: Callable[[], None]) -> bool:
-    """Make the table beside the leaf in one short transaction, in place of the leaf that is there; `record` writes the ledger row.
+def attach_leaf(session: Session, dataset: str, leaf: Leaf, staging: str, write_ledger: Callable[[], None]) -> bool:
+    """Attach a staging table as the leaf in one short transaction, in place of the existing leaf if there is one.
 
-    False when the locks could not be had in time; then nothing has changed. ATTACH does not scan: the CHECK says what it would look for.
-    No statement runs meanwhile that reads the table: Postgres plans with the leaves of one moment and reads with a snapshot of a later
-    one, so a statement in between would see the ledger row and not the rows.
+    `write_ledger` writes the ledger row in that transaction. Return False if the locks could not be had in time; then nothing has
+    changed. ATTACH does not scan the rows, because the CHECK already implies the bounds.
+
+    The transaction excludes readers. Postgres plans a statement with the leaves of one moment and reads with a later snapshot, so a
+    concurrent statement would see the ledger row without the rows.
     """
 
     def swap() -> None:
-        record()
-        parent, target = raw(dataset), raw(leaf.name)
+        write_ledger()
+        parent, target = raw_table(dataset), raw_table(leaf.name)
         session.execute(sql.SQL("lock table only {} in access exclusive mode").format(parent))
-        if exists(session, leaf.name):
+        if leaf_exists(session, leaf.name):
             session.execute(sql.SQL("alter table {} detach partition {}").format(parent, target))
             session.execute(sql.SQL("drop table {}").format(target))
-        _become_leaf(session, dataset, leaf, stage)
+        _attach_staging_table(session, dataset, leaf, staging)
 
-    return _patiently(session, swap, SWAP_TRIES)
-
-
-def attach_empty(session: Session, dataset: str, leaf: Leaf, stage: str) -> bool:
-    """Make the table beside, which is empty, a leaf, whoever reads. False when others change the table all the time."""
-
-    def add() -> None:
-        session.execute(sql.SQL("lock table only {} in share update exclusive mode").format(raw(dataset)))
-        _become_leaf(session, dataset, leaf, stage)
-
-    return _patiently(session, add, ATTACH_TRIES)
+    return _retry_on_lock_timeout(session, swap, session.policy.swap_tries)
 
 
-def _become_leaf(session: Session, dataset: str, leaf: Leaf, stage: str) -> None:
-    parent, target = raw(dataset), raw(leaf.name)
-    _add_late_columns(session, dataset, stage)
-    session.execute(sql.SQL("alter table {} set schema raw").format(sql.Identifier("stage", stage)))
-    session.execute(sql.SQL("alter table {} rename to {}").format(raw(stage), sql.Identifier(leaf.name)))
+def attach_empty_leaf(session: Session, dataset: str, leaf: Leaf, staging: str) -> bool:
+    """Attach an empty staging table as a new leaf, which excludes no reader. Return False if the lock could not be had in time."""
+
+    def attach() -> None:
+        session.execute(sql.SQL("lock table only {} in share update exclusive mode").format(raw_table(dataset)))
+        _attach_staging_table(session, dataset, leaf, staging)
+
+    return _retry_on_lock_timeout(session, attach, session.policy.attach_tries)
+
+
+def _attach_staging_table(session: Session, dataset: str, leaf: Leaf, staging: str) -> None:
+    """Move a staging table to raw, attach it, and give it a leaf's defaults. Runs in the open transaction."""
+    parent, target = raw_table(dataset), raw_table(leaf.name)
+    _add_missing_columns(session, dataset, staging)
+    session.execute(sql.SQL("alter table {} set schema raw").format(staging_table(staging)))
+    session.execute(sql.SQL("alter table {} rename to {}").format(raw_table(staging), sql.Identifier(leaf.name)))
     session.execute(sql.SQL("alter table {} attach partition {} {}").format(parent, target, leaf.bounds))
     session.execute(sql.SQL("alter table {} drop constraint fits, {}").format(target, _LEAF_DEFAULTS))
 
 
-def _add_late_columns(session: Session, dataset: str, stage: str) -> None:
-    """Columns that another loader gave the table since the table beside was made."""
-    beside = sql.Identifier("stage", stage)
-    have = _attributes(session, beside)
-    for name, kind in _attributes(session, raw(dataset)).items():
-        if name not in have:
-            session.execute(sql.SQL("alter table {} add column {} {}").format(beside, sql.Identifier(name), _type(kind)))
+def _add_missing_columns(session: Session, dataset: str, staging: str) -> None:
+    """Add the columns that another loader added to the raw table after the staging table was created."""
+    existing = _fetch_columns(session, staging_table(staging))
+    for name, column_type in _fetch_columns(session, raw_table(dataset)).items():
+        if name not in existing:
+            addition = sql.SQL("alter table {} add column {} {}")
+            session.execute(addition.format(staging_table(staging), sql.Identifier(name), _type_sql(column_type)))
 
 
-def _patiently(session: Session, change: Callable[[], object], tries: int) -> bool:
-    """Run a change in a transaction that waits for locks only briefly, so that nobody queues behind it; again later if need be."""
+def _retry_on_lock_timeout(session: Session, change: Callable[[], object], tries: int) -> bool:
+    """Run a change in a transaction that waits for locks only briefly, so that no reader queues behind it; retry it if need be.
+
+    Return whether it succeeded within `tries` attempts.
+    """
     for attempt in range(tries):
         try:
             with session.transaction():
-                session.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
+                session.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(session.policy.lock_timeout_ms)))
                 change()
         except (errors.LockNotAvailable, errors.DeadlockDetected):
             session.stopping.wait(min(0.05 * 2**attempt, 1.0) * random.uniform(0.5, 1.0))  # noqa: S311  a pause, not a secret
@@ -245,8 +264,8 @@ def _patiently(session: Session, change: Callable[[], object], tries: int) -> bo
 
 
 @contextmanager
-def transaction(session: Session, load: Load) -> Iterator[None]:
-    """A transaction in which rows that are put into a leaf belong to a load."""
+def load_transaction(session: Session, load: Load) -> Iterator[None]:
+    """Run the block in a transaction in which rows inserted into a leaf belong to the load."""
     with session.transaction():
         setting = sql.SQL("select set_config('finelt.load_id', {}, true), set_config('finelt.known_at', {}, true)")
         session.execute(setting.format(sql.Literal(str(load.load_id)), sql.Literal(load.known_at.isoformat())))

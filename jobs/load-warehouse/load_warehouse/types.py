@@ -1,4 +1,4 @@
-"""Which Postgres type holds an Arrow type exactly. Binary COPY carries no types: a wrong guess is stored as another number, silently."""
+"""Map Arrow types to Postgres types that hold the same values. Binary COPY carries no types: a wrong type silently stores wrong numbers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from arro3.core import Schema
 
 ROW_NUMBER = "_row_number"
-META = ("_load_id", "known_from", "known_to")
+META_COLUMNS = ("_load_id", "known_from", "known_to")
 
-# By its bytes: a third faster to sort than by a locale, and no new C library can spoil an index.
+# Sorted by bytes: a third faster than by a locale, and a new C library on the server cannot corrupt an index.
 TEXT = 'text collate "C"'
-# Arrow's type as `parquet.type_name` has it, and the same type as `tables.read` gives it.
+# Arrow types as `parquet.type_name` prints them, Postgres types as `tables.read_columns` returns them.
 _EXACT = {
     "Int32": "integer",
     "Int64": "bigint",
@@ -34,7 +34,7 @@ _TIMESTAMP = re.compile(r'Timestamp\((µs|Microsecond), (Some\()?".+"\)*')
 
 
 def sql_type(arrow_type: str) -> str | None:
-    """The Postgres type with the same values, as a column definition has it; None where there is none."""
+    """Return the Postgres type with exactly the same values, as a column definition has it; None if there is none."""
     if match := _DECIMAL.fullmatch(arrow_type):
         return f"numeric({match[1]},{match[2]})"
     if _TIMESTAMP.fullmatch(arrow_type):
@@ -42,33 +42,34 @@ def sql_type(arrow_type: str) -> str | None:
     return _EXACT.get(arrow_type)
 
 
-def without_collation(kind: str) -> str:
-    """The type alone: whatever text is sorted by, its values are the same."""
-    return kind.partition(" collate ")[0]
+def strip_collation(column_type: str) -> str:
+    """Return the type without its collation, which does not change its values."""
+    return column_type.partition(" collate ")[0]
 
 
-def columns(schema: Schema, where: str) -> dict[str, str]:
-    """Column names and Postgres types of a file, in its order, `_row_number` last.
+def map_columns(schema: Schema, where: str) -> dict[str, str]:
+    """Return a file's column names and Postgres types, in its order, `_row_number` last.
 
-    Raises BadDataError on a name or type that a table cannot hold as it is.
+    Raises BadDataError on a name or type that a table cannot have.
     """
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for index in range(len(schema)):
         field = schema.field(index)
-        _check_name(field.name, found, where)
+        _check_column_name(field.name, columns, where)
         arrow_type = parquet.type_name(field.type)
-        kind = sql_type(arrow_type)
-        if kind is None:
+        column_type = sql_type(arrow_type)
+        if column_type is None:
             raise BadDataError(f"{where}: column {field.name!r} is of Arrow type {arrow_type}, which no Postgres type holds exactly")
-        found[field.name] = kind
-    if found.pop(ROW_NUMBER, None) != "integer":
+        columns[field.name] = column_type
+    if columns.pop(ROW_NUMBER, None) != "integer":
         raise BadDataError(f"{where}: expected a column {ROW_NUMBER!r} of Arrow type Int32; was the file written by an extractor?")
-    return {**found, ROW_NUMBER: "integer"}
+    return {**columns, ROW_NUMBER: "integer"}
 
 
-def _check_name(name: str, seen: dict[str, str], where: str) -> None:
-    if name in RESERVED - {ROW_NUMBER} or name in seen:
-        why = "there twice" if name in seen else "taken by the warehouse"
-        raise BadDataError(f"{where}: column name {name!r} is {why}; rename it in the parser")
-    if not name or "\0" in name or len(name.encode()) > LONGEST:  # Postgres cuts longer names off without a word
-        raise BadDataError(f"{where}: column name {name[:80]!r} is no Postgres name; expected 1 to {LONGEST} bytes without NUL")
+def _check_column_name(name: str, columns: dict[str, str], where: str) -> None:
+    """Raise BadDataError if a table with these columns cannot have another of this name."""
+    if name in RESERVED - {ROW_NUMBER} or name in columns:
+        reason = "there twice" if name in columns else "reserved for the warehouse"
+        raise BadDataError(f"{where}: column name {name!r} is {reason}; rename it in the parser")
+    if not name or "\0" in name or len(name.encode()) > LONGEST:  # Postgres truncates longer names without an error
+        raise BadDataError(f"{where}: column name {name[:80]!r} is not valid in Postgres; expected 1 to {LONGEST} bytes without NUL")

@@ -1,4 +1,4 @@
-"""The views of the schema as_of: made in one transaction, only where a definition changed, from whatever columns a vendor has sent."""
+"""The views of the schema as_of: replaced in one transaction, only if a definition changed, whatever columns a vendor sends."""
 
 from __future__ import annotations
 
@@ -42,23 +42,26 @@ HOSTILE = [
 
 
 def models(database: str, *, columns: str = "ticker, close", mart: str = "ticker, close") -> list[Model]:
-    """A staging model and a mart on it, as dbt compiles them."""
+    """A staging model and a mart that reads it, as dbt compiles them."""
     return [
         Model("staging", "stg", f'select {columns} from (select * from "{database}"."raw"."prices" where known_to = \'infinity\') as raw'),
         Model("marts", "fct", f'select {mart} from "{database}"."staging"."stg"'),
     ]
 
 
-def refresh(warehouse: Warehouse, wanted: Sequence[Model]) -> None:
-    with build_log.opened(warehouse.url, warehouse.password) as book:
-        as_of.refresh(book, LOG, wanted, SOURCES, database(warehouse))
+def refresh(warehouse: Warehouse, compiled: Sequence[Model]) -> None:
+    """Refresh the views as the job does."""
+    with build_log.open_build_log(warehouse.url, warehouse.password) as log:
+        as_of.refresh_views(log, LOG, compiled, SOURCES, database(warehouse))
 
 
 def database(warehouse: Warehouse) -> str:
+    """The name of the test's database."""
     return warehouse.url.rpartition("/")[2]
 
 
-def known(warehouse: Warehouse, moment: str) -> list[tuple[str, int]]:
+def query_as_of(warehouse: Warehouse, moment: str) -> list[tuple[str, int]]:
+    """The mart's rows as of a moment; an empty text means now."""
     with warehouse.connect() as connection:
         connection.execute("select set_config('finelt.as_of', %s, false)", [moment])
         return connection.execute("select ticker, close from as_of.fct order by 1").fetchall()
@@ -67,18 +70,18 @@ def known(warehouse: Warehouse, moment: str) -> list[tuple[str, int]]:
 VIEWS = "select oid::bigint, xmin::text from pg_class where relnamespace::regnamespace::text in ('as_of', 'as_of_internal') order by 1"
 
 
-def test_marts_are_in_one_schema_and_what_they_stand_on_in_another(warehouse: Warehouse) -> None:
+def test_marts_and_the_relations_they_read_are_in_separate_schemas(warehouse: Warehouse) -> None:
     warehouse.run(RAW)
     refresh(warehouse, models(database(warehouse)))
     names = "select relnamespace::regnamespace::text, relname::text from pg_class where relkind = 'v' and relname !~ '^pg_' order by 1, 2"
     found = [row for row in warehouse.rows(names) if row[0].startswith("as_of")]
     internal = ("_ledger", "_ledger_versions", "prices", "prices_versions", "stg")
     assert found == [("as_of", "fct"), *(("as_of_internal", name) for name in internal)]
-    assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
-    assert known(warehouse, "2013-06-01 00:00Z") == known(warehouse, "") == [("A", 11), ("B", 5)]
+    assert query_as_of(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
+    assert query_as_of(warehouse, "2013-06-01 00:00Z") == query_as_of(warehouse, "") == [("A", 11), ("B", 5)]
 
 
-def test_whatever_a_column_is_called_it_is_a_column_and_nothing_runs(warehouse: Warehouse) -> None:
+def test_hostile_column_names_stay_columns_and_run_nothing(warehouse: Warehouse) -> None:
     warehouse.run(RAW)
     with warehouse.connect() as connection:
         for name in HOSTILE:
@@ -90,11 +93,11 @@ def test_whatever_a_column_is_called_it_is_a_column_and_nothing_runs(warehouse: 
     assert [name for (name,) in columns][5:] == HOSTILE
     assert warehouse.rows("select to_regclass('public.marker') is null") == [(True,)]
     assert warehouse.rows("select to_jsonb(prices.*) from raw.prices order by 1") == before
-    assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
+    assert query_as_of(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
 
 
-def test_views_that_are_the_same_are_left_alone(warehouse: Warehouse) -> None:
-    """Somebody may read them at the moment."""
+def test_unchanged_views_are_not_replaced(warehouse: Warehouse) -> None:
+    """A reader may be using them."""
     warehouse.run(RAW)
     refresh(warehouse, models(database(warehouse)))
     before = warehouse.rows(VIEWS)
@@ -104,21 +107,21 @@ def test_views_that_are_the_same_are_left_alone(warehouse: Warehouse) -> None:
     assert warehouse.rows(VIEWS) == before
     warehouse.run("drop view as_of.fct")
     refresh(warehouse, models(database(warehouse)))
-    assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
+    assert query_as_of(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
 
 
-def test_a_change_that_fails_midway_leaves_every_view_as_it_was(warehouse: Warehouse) -> None:
+def test_a_failed_change_leaves_every_view_unchanged(warehouse: Warehouse) -> None:
     warehouse.run(RAW)
     refresh(warehouse, models(database(warehouse)))
     before = warehouse.rows(VIEWS)
     broken = models(database(warehouse), columns="ticker, close + 1 as close", mart="ticker, no_such_column as close")
-    with build_log.opened(warehouse.url, warehouse.password) as book, pytest.raises(psycopg2.errors.UndefinedColumn):
-        as_of.refresh(book, LOG, broken, SOURCES, database(warehouse))
+    with build_log.open_build_log(warehouse.url, warehouse.password) as log, pytest.raises(psycopg2.errors.UndefinedColumn):
+        as_of.refresh_views(log, LOG, broken, SOURCES, database(warehouse))
     assert warehouse.rows(VIEWS) == before
-    assert known(warehouse, "2013-06-01 00:00Z") == [("A", 11), ("B", 5)]
+    assert query_as_of(warehouse, "2013-06-01 00:00Z") == [("A", 11), ("B", 5)]
 
 
-def test_a_view_of_ones_own_stays_while_its_columns_do(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_users_view_stays_while_its_columns_exist(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
     warehouse.run(RAW)
     refresh(warehouse, models(database(warehouse)))
     warehouse.run("create view public.mine as select ticker from as_of.fct; alter table raw.prices add column volume int")
@@ -130,7 +133,7 @@ def test_a_view_of_ones_own_stays_while_its_columns_do(warehouse: Warehouse, cap
     assert [record.__dict__["dropped"] for record in caplog.records] == ["view mine"]
 
 
-def test_views_of_an_earlier_version_give_way(warehouse: Warehouse) -> None:
+def test_views_of_an_older_version_are_replaced(warehouse: Warehouse) -> None:
     warehouse.run(RAW)
     warehouse.run(
         "create schema as_of; create function as_of.moment() returns timestamptz language sql stable as 'select now()';"
@@ -139,7 +142,7 @@ def test_views_of_an_earlier_version_give_way(warehouse: Warehouse) -> None:
     )
     refresh(warehouse, models(database(warehouse)))
     assert warehouse.rows("select relname::text from pg_class where relnamespace = 'as_of'::regnamespace") == [("fct",)]
-    assert known(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
+    assert query_as_of(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
 
 
 SEEDS = """
@@ -151,7 +154,7 @@ create table marts.dim_day as select day from intermediate.holidays;
 
 
 def models_with_seeds(database: str) -> list[Model]:
-    """A seed, a mart of it alone, and the mart of prices, which looks at the seed."""
+    """A seed, a mart of it alone, and the mart of prices, which reads the seed as well."""
     return [
         Model("intermediate", "holidays", "", is_copied=True),
         Model("marts", "dim_day", f'select day from "{database}"."intermediate"."holidays"', is_copied=True),
@@ -165,8 +168,8 @@ def models_with_seeds(database: str) -> list[Model]:
     ]
 
 
-def test_seeds_and_what_is_made_of_them_alone_are_copied(warehouse: Warehouse) -> None:
-    """Readers of as_of notice nothing of a build, which drops seeds and tables with every view on them."""
+def test_seeds_and_models_of_seeds_alone_are_copied(warehouse: Warehouse) -> None:
+    """A build drops seeds and tables with every view on them; readers of as_of must not notice."""
     warehouse.run(RAW + SEEDS)
     refresh(warehouse, models_with_seeds(database(warehouse)))
     found = "select c.oid::regclass::text, relkind::text from pg_class c where c.oid = any(array[{}]::regclass[]) order by 1"
@@ -177,29 +180,29 @@ def test_seeds_and_what_is_made_of_them_alone_are_copied(warehouse: Warehouse) -
     assert warehouse.rows("select count(*) from public.mine") == [(2,)]
 
 
-def test_a_copy_has_the_rows_and_columns_of_the_newest_build(warehouse: Warehouse) -> None:
+def test_a_copied_table_has_the_rows_and_columns_of_the_latest_build(warehouse: Warehouse) -> None:
     warehouse.run(RAW + SEEDS)
-    wanted = models_with_seeds(database(warehouse))
-    refresh(warehouse, wanted)
+    compiled = models_with_seeds(database(warehouse))
+    refresh(warehouse, compiled)
     before = warehouse.rows(VIEWS)
-    refresh(warehouse, wanted)
+    refresh(warehouse, compiled)
     assert warehouse.rows(VIEWS) == before
     warehouse.run("create view public.mine as select day from as_of.dim_day; delete from intermediate.holidays where name is null")
-    refresh(warehouse, wanted)
+    refresh(warehouse, compiled)
     assert warehouse.rows("select distinct holidays from as_of.fct") == [(1,)]
     assert warehouse.rows("select count(*) from public.mine") == [(2,)]
     warehouse.run("alter table intermediate.holidays add column is_early boolean default true")
-    refresh(warehouse, wanted)
+    refresh(warehouse, compiled)
     assert warehouse.rows("select is_early from as_of_internal.holidays") == [(True,)]
     assert warehouse.rows("select distinct holidays from as_of.fct") == [(1,)]
     refresh(warehouse, models(database(warehouse)))
-    left = "select relname::text from pg_class where relnamespace::regnamespace::text in ('as_of', 'as_of_internal') and relkind = 'r'"
-    assert warehouse.rows(left) == []
+    tables = "select relname::text from pg_class where relnamespace::regnamespace::text in ('as_of', 'as_of_internal') and relkind = 'r'"
+    assert warehouse.rows(tables) == []
 
 
-def test_a_view_that_is_a_table_now_gives_way(warehouse: Warehouse) -> None:
+def test_a_view_is_replaced_by_a_table(warehouse: Warehouse) -> None:
     warehouse.run(RAW + SEEDS)
-    wanted = models_with_seeds(database(warehouse))
-    refresh(warehouse, [Model(model.schema, model.name, model.code or "select 1 as x") for model in wanted[1:]])
-    refresh(warehouse, wanted)
+    compiled = models_with_seeds(database(warehouse))
+    refresh(warehouse, [Model(model.schema, model.name, model.code or "select 1 as x") for model in compiled[1:]])
+    refresh(warehouse, compiled)
     assert warehouse.rows("select count(*) from as_of.dim_day") == [(2,)]

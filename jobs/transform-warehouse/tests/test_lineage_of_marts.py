@@ -1,4 +1,4 @@
-"""Which datasets are behind a mart, and what of confidential ones gets into marts and messages."""
+"""The datasets behind each mart, and that no confidential value reaches marts or messages."""
 
 from __future__ import annotations
 
@@ -73,29 +73,29 @@ CODES = node("seed", "codes", "intermediate")
 SECRET_CODES = node("seed", "secret_codes", "intermediate", classification="confidential")
 
 
-def behind(*nodes: Any, compiled: dict[str, str] | None = None, tables: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What the mart m is made of, with the kind of each."""
-    found = lineage.describe(
+def find_origins(*nodes: Any, compiled: dict[str, str] | None = None, tables: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The origins of the mart m with their kinds."""
+    found = lineage.describe_lineage(
         manifest(RATES, HOLDINGS, LEDGER, CODES, SECRET_CODES, *nodes), compiled or {}, [Relation("raw", name) for name in tables]
     )
     return {name: found["datasets"][name]["kind"] for name in found["marts"]["m"]["made_of"]}
 
 
-def test_all_that_models_refer_to_is_behind_a_mart_however_far_away() -> None:
+def test_everything_upstream_is_an_origin_of_a_mart() -> None:
     chain = (node("model", "a", "staging", ("source.rates",)), node("model", "b", "intermediate", ("model.a", "seed.codes", "model.c")))
     loop = (node("model", "c", "intermediate", ("model.b", "source.holdings")), node("model", "m", "marts", ("model.b",)))
-    assert behind(*chain, *loop) == {"codes": "seed", "holdings": "dataset", "rates": "dataset"}
-    assert behind(node("snapshot", "s", "snapshots", ("source.holdings",)), node("model", "m", "marts", ("snapshot.s",))) == {
+    assert find_origins(*chain, *loop) == {"codes": "seed", "holdings": "dataset", "rates": "dataset"}
+    assert find_origins(node("snapshot", "s", "snapshots", ("source.holdings",)), node("model", "m", "marts", ("snapshot.s",))) == {
         "holdings": "dataset"
     }
-    assert behind(node("model", "m", "marts", ("model.gone",))) == {"model.gone": "unknown"}
-    assert behind(node("model", "m", "marts", ("source._ledger",))) == {"raw._ledger": "every dataset"}
-    assert behind(node("model", "m", "marts")) == {}
+    assert find_origins(node("model", "m", "marts", ("model.gone",))) == {"model.gone": "unknown"}
+    assert find_origins(node("model", "m", "marts", ("source._ledger",))) == {"raw._ledger": "every dataset"}
+    assert find_origins(node("model", "m", "marts")) == {}
 
 
-def test_what_only_decides_which_rows_are_made_again_is_not() -> None:
+def test_a_model_that_adds_no_values_is_no_origin() -> None:
     touched = node("model", "touched", "staging", ("source.holdings",), adds_no_values=True)
-    assert behind(touched, node("model", "m", "marts", ("model.touched", "source.rates"))) == {"rates": "dataset"}
+    assert find_origins(touched, node("model", "m", "marts", ("model.touched", "source.rates"))) == {"rates": "dataset"}
 
 
 @pytest.mark.parametrize(
@@ -111,26 +111,28 @@ def test_what_only_decides_which_rows_are_made_again_is_not() -> None:
         ("select 1 from raw.no_such_table", {}),
     ],
 )
-def test_a_table_that_is_named_without_source_is_behind_the_mart_too(sql: str, found: dict[str, str]) -> None:
-    assert behind(node("model", "m", "marts"), compiled={"model.m": sql}, tables=("spare",)) == found
+def test_a_table_named_without_source_is_an_origin(sql: str, found: dict[str, str]) -> None:
+    assert find_origins(node("model", "m", "marts"), compiled={"model.m": sql}, tables=("spare",)) == found
 
 
-def test_a_seed_is_public_unless_it_says_otherwise() -> None:
-    found = lineage.describe(manifest(CODES, SECRET_CODES, node("model", "m", "marts", ("seed.codes", "seed.secret_codes"))), {}, ())
+def test_a_seed_is_public_unless_its_meta_says_otherwise() -> None:
+    found = lineage.describe_lineage(
+        manifest(CODES, SECRET_CODES, node("model", "m", "marts", ("seed.codes", "seed.secret_codes"))), {}, ()
+    )
     assert found["datasets"]["codes"] == {"kind": "seed", "classification": "public", "redistribution": "allowed"}
     assert found["datasets"]["secret_codes"]["classification"] == "confidential"
 
 
-def test_rows_are_in_messages_only_where_all_behind_them_may_be_shown() -> None:
+def test_messages_show_rows_only_if_all_their_origins_may_be_shown() -> None:
     nodes = manifest(RATES, HOLDINGS, LEDGER, *(node("test", name, "t", (f"source.{name}",)) for name in ("rates", "holdings", "_ledger")))
-    assert [lineage.shows_values(nodes, f"test.{name}") for name in ("rates", "holdings", "_ledger")] == [True, False, False]
+    assert [lineage.may_show_values(nodes, f"test.{name}") for name in ("rates", "holdings", "_ledger")] == [True, False, False]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with a mart that reads positions behind dbt's back, and a test that fails on them."""
+    """The project with a mart that reads positions without source(), and a test that fails on them."""
     copy = tmp_path_factory.mktemp("image") / "dbt"
-    shutil.copytree(projects.find(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED))
+    shutil.copytree(projects.find_project(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
     sql = "{{ config(contract={'enforced': false}) }} select count(*) as positions from raw.custodian_positions, raw.spare"
     (copy / "models" / "marts" / "fct_behind.sql").write_text(sql, encoding="utf-8")
     test = "select account from {{ source('custodian', 'custodian_positions') }}"
@@ -139,7 +141,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def transform(warehouse: Warehouse, project: Path) -> tuple[int, str, str]:
-    """Exit code, receipt and log."""
+    """Run the job; return exit code, receipt and log."""
     where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
     done = subprocess.run(
         [sys.executable, "-m", "transform_warehouse", "run", *where], capture_output=True, text=True, check=False, timeout=120
@@ -147,11 +149,11 @@ def transform(warehouse: Warehouse, project: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_confidential_values_are_in_no_mart_no_receipt_and_no_log(warehouse: Warehouse, project: Path) -> None:
+def test_confidential_values_are_in_no_mart_receipt_or_log(warehouse: Warehouse, project: Path) -> None:
     with warehouse.connect() as connection:
         connection.execute(QUARANTINE)
-    code, said, log = transform(warehouse, project)
-    assert code == 0, said
+    code, receipt, log = transform(warehouse, project)
+    assert code == 0, receipt
     rows = warehouse.rows("select dataset, reasons, raw_row, row_date from marts.fct_quarantine order by dataset, row_number")
     assert [row[0] for row in rows] == ["custodian_positions", "custodian_positions", "foreign_rates", "treasury_par_yields"]
     withheld = "values withheld: these reasons hold some; replay the partition for reasons without"
@@ -168,21 +170,21 @@ def test_confidential_values_are_in_no_mart_no_receipt_and_no_log(warehouse: War
 
     test = project / "tests" / "no_account.sql"
     test.write_text(test.read_text(encoding="utf-8").replace("'strict', false", "'strict', true"), encoding="utf-8")
-    code, said, failing_log = transform(warehouse, project)
+    code, receipt, failing_log = transform(warehouse, project)
     assert code == 65
-    assert "test no_account failed on 2 rows, which may hold confidential values" in said
-    assert "ACCT-" not in said + log + failing_log
+    assert "test no_account failed on 2 rows, which may hold confidential values" in receipt
+    assert "ACCT-" not in receipt + log + failing_log
 
 
-def test_marts_whose_lineage_nobody_wrote_down_are_built_again(warehouse: Warehouse) -> None:
+def test_marts_without_recorded_lineage_are_rebuilt(warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
         connection.execute(
             "create schema ops; create schema marts; create table ops.transforms (transform_id int, fingerprint text, ended_at timestamptz)"
         )
         connection.execute("insert into ops.transforms values (1, 'same', now())")
-        with build_log.opened(warehouse.url, warehouse.password) as book:
-            assert not book.is_current("same", [])
+        with build_log.open_build_log(warehouse.url, warehouse.password) as log:
+            assert not log.is_current("same", [])
             connection.execute("alter table ops.transforms add column lineage jsonb")
-            assert not book.is_current("same", [])
+            assert not log.is_current("same", [])
             connection.execute("update ops.transforms set lineage = '{}'")
-            assert book.is_current("same", [])
+            assert log.is_current("same", [])

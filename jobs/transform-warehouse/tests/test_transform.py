@@ -1,4 +1,4 @@
-"""What transform-warehouse promises, on a real Postgres with a few raw rows."""
+"""transform-warehouse on a real Postgres with a few raw rows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from transform_warehouse import build_log
+from transform_warehouse import build_log, manifest_cache
 from transform_warehouse import project as projects
-from transform_warehouse.moment import Moment
+from transform_warehouse.moment import MomentType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.fixtures_postgres import Warehouse
 
-MARTS = projects.marts(projects.find(None))
+MARTS = projects.list_marts(projects.find_project(None))
 PRICES = """
     create schema raw;
     create table raw._ledger (
@@ -44,7 +44,7 @@ PRICES = """
 
 
 def load(connection: psycopg.Connection[Any], day: str, close: float, *, known: tuple[str, str] = ("2013-01-01", "infinity")) -> None:
-    """One price as the loader leaves it, ledger row included."""
+    """Insert one price as the loader does, with its ledger row."""
     connection.execute(
         "insert into raw._ledger (dataset, partition, commit, sha256) values ('tiingo_prices', %s, 1, %s)", [day, str(close)]
     )
@@ -57,16 +57,16 @@ def load(connection: psycopg.Connection[Any], day: str, close: float, *, known: 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dbt project as an image has it: parsed beforehand and not to be written to."""
+    """The dbt project as an image has it: with a cached manifest."""
     copy = tmp_path_factory.mktemp("image") / "dbt"
-    shutil.copytree(projects.find(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED))
-    subprocess.run([sys.executable, "-m", "transform_warehouse.parse", str(copy)], check=True, capture_output=True)
+    shutil.copytree(projects.find_project(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
+    subprocess.run([sys.executable, "-m", "transform_warehouse.manifest_cache", str(copy)], check=True, capture_output=True)
     return copy
 
 
 @pytest.fixture
 def job(warehouse: Warehouse, project: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts the job on the test's warehouse."""
+    """Return a function that starts the job on the test's warehouse."""
 
     def start(verb: str, *arguments: str) -> subprocess.Popen[str]:
         where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
@@ -76,8 +76,8 @@ def job(warehouse: Warehouse, project: Path) -> Callable[..., subprocess.Popen[s
     return start
 
 
-def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """The receipt of a job: the one thing on its stdout."""
+def read_receipt(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for a job and return its receipt, the only line on its stdout, with its stderr."""
     out, err = process.communicate(timeout=600)
     (line,) = out.splitlines()
     receipt: dict[str, Any] = {**json.loads(line), "stderr": err}
@@ -86,22 +86,25 @@ def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def outcomes(receipt: dict[str, Any]) -> dict[str, str]:
+    """The outcome of each mart."""
     return {entry["dataset"]: entry["outcome"] for entry in receipt["partitions"]}
 
 
 def planned(receipt: dict[str, Any]) -> set[str]:
+    """The actions of a plan."""
     return {entry["action"] for entry in receipt["details"]["plan"]}
 
 
 @contextmanager
 def prices_locked(warehouse: Warehouse) -> Iterator[None]:
-    """No model can read prices meanwhile, so that a build comes to a halt."""
+    """Lock the prices during the block, so that a build waits."""
     with warehouse.connect(autocommit=False) as connection:
         connection.execute("lock table raw.tiingo_prices in access exclusive mode")
         yield
 
 
-def until(warehouse: Warehouse, condition: str) -> None:
+def wait_until(warehouse: Warehouse, condition: str) -> None:
+    """Wait until a database session fulfils the condition."""
     deadline = time.monotonic() + 300
     while not warehouse.rows(f"select 1 from pg_stat_activity where {condition}"):
         assert time.monotonic() < deadline, condition
@@ -112,92 +115,90 @@ IN_DBT = "datname = current_database() and application_name = 'finelt transform'
 HALTED = f"{IN_DBT} and wait_event_type = 'Lock'"
 
 
-def test_an_empty_warehouse_has_empty_marts_and_a_rerun_is_unchanged(
+def test_an_empty_warehouse_gives_empty_marts_and_a_rerun_is_unchanged(
     warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], project: Path, tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
-    first = ended(job("run", "--docs", str(tmp_path / "docs")))
+    first = read_receipt(job("run", "--docs", str(tmp_path / "docs")))
     assert first["exit_code"] == 0
     assert outcomes(first) == {f"marts.{mart}": "committed" for mart in MARTS}
     assert {entry["dataset"] for entry in first["partitions"] if entry["rows"]} == {"marts.dim_calendar"}
     assert set(first["details"]["tests"]) == {"pass"}
-    assert all(set(told) == {"rows", "seconds"} for told in first["details"]["models"].values())
+    assert all(set(model) == {"rows", "seconds"} for model in first["details"]["models"].values())
     assert "fct_price_daily" in (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
     assert {path: path.stat().st_mtime_ns for path in project.rglob("*")} == before
     for line in first["stderr"].splitlines():
         json.loads(line)
     assert warehouse.password not in first["stderr"] + json.dumps(first) + (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
 
-    again = ended(job("run", "--docs", str(tmp_path / "docs")))
+    again = read_receipt(job("run", "--docs", str(tmp_path / "docs")))
     assert (again["status"], again["unchanged"], again["elapsed_s"] < 1) == ("unchanged", len(MARTS), True)
 
-    assert planned(ended(job("plan"))) == {"none"}
-    assert planned(ended(job("plan", "--as-of", "2013-01-01T00:00:00Z"))) == {"build"}
+    assert planned(read_receipt(job("plan"))) == {"none"}
+    assert planned(read_receipt(job("plan", "--as-of", "2013-01-01T00:00:00Z"))) == {"build"}
     with warehouse.connect() as connection:
         connection.execute("drop table marts.fct_yield")
-        assert planned(ended(job("plan"))) == {"build"}
+        assert planned(read_receipt(job("plan"))) == {"build"}
         connection.execute("create table marts.fct_yield ()")
-        assert planned(ended(job("plan"))) == {"none"}
+        assert planned(read_receipt(job("plan"))) == {"none"}
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
-        assert planned(ended(job("plan"))) == {"build"}
+        assert planned(read_receipt(job("plan"))) == {"build"}
 
 
-def test_a_figure_that_cannot_be_is_a_warning_that_names_the_row(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
-    """One vendor's bad bar stops no other security."""
+def test_an_impossible_figure_is_a_warning_that_names_the_row(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+    """One bad bar of a vendor does not stop other securities."""
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", -532.17)
-    ended_well = ended(job("run"))
-    assert ended_well["exit_code"] == 0
-    (warning,) = (found for found in ended_well["details"]["warnings"] if "fct_price_daily_holds" in found)
+    succeeded = read_receipt(job("run"))
+    assert succeeded["exit_code"] == 0
+    (warning,) = (found for found in succeeded["details"]["warnings"] if "fct_price_daily_holds" in found)
     for word in ("close > 0", "AAPL", "2012-12-31", "-532.17"):
         assert word in warning
-    assert warning in ended_well["stderr"].replace('\\"', '"')
+    assert warning in succeeded["stderr"].replace('\\"', '"')
 
 
-def test_a_failed_test_is_bad_data_and_names_the_rows(
+def test_a_failed_dbt_test_is_bad_data_and_names_the_rows(
     warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], project: Path, tmp_path: Path
 ) -> None:
     strict = tmp_path / "dbt"
-    shutil.copytree(project, strict, ignore=shutil.ignore_patterns(*projects.DERIVED))
+    shutil.copytree(project, strict, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
     test = "select ticker, trade_date, close from {{ ref('fct_price_daily') }} where close > 500"
     (strict / "tests" / "no_close_above_500.sql").write_text(test, encoding="utf-8")
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
-    failed = ended(job("run", "--project", str(strict)))
+    failed = read_receipt(job("run", "--project", str(strict)))
     assert failed["exit_code"] == 65
     for word in ("no_close_above_500", "AAPL", "2012-12-31", "532.17"):
         assert word in failed["error"]
     assert outcomes(failed)["marts.fct_return_daily"] == "skipped"
-    assert planned(ended(job("plan", "--project", str(strict)))) == {"build"}
+    assert planned(read_receipt(job("plan", "--project", str(strict)))) == {"build"}
 
 
-def test_a_row_that_is_there_twice_is_bad_data_and_never_gets_into_the_mart(
-    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_a_duplicate_row_is_bad_data_and_never_reaches_the_mart(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
         load(connection, "2012-12-31", 532.17)
-    failed = ended(job("run"))
+    failed = read_receipt(job("run"))
     assert failed["exit_code"] == 65
     assert "(2012-12-31, AAPL.1) is duplicated" in failed["error"]
     assert outcomes(failed)["marts.fct_price_daily"] == "failed"
     assert warehouse.rows("select to_regclass('marts.fct_price_daily') is null") == [(True,)]
 
 
-def test_as_of_builds_from_the_rows_known_then(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_as_of_builds_the_marts_from_the_rows_known_then(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 500, known=("2013-01-01", "2013-02-01"))
         load(connection, "2012-12-31", 600, known=("2013-02-01", "infinity"))
-    assert ended(job("run", "--as-of", "2013-01-15T12:00:00+01:00"))["exit_code"] == 0
+    assert read_receipt(job("run", "--as-of", "2013-01-15T12:00:00+01:00"))["exit_code"] == 0
     assert warehouse.rows("select close::int from marts.fct_price_daily") == [(500,)]
 
 
-HESITANT = """
+SLOW_CACHE = """
 import runpy, threading, time
 from dbt.adapters.base import BaseAdapter
 from dbt.adapters.cache import RelationsCache
@@ -205,34 +206,34 @@ from dbt.adapters.cache import RelationsCache
 first, begun = threading.Lock(), threading.Event()
 is_cached, add = BaseAdapter._schema_is_cached, RelationsCache.add
 
-def late(adapter, database, schema):
+def wait_for_first(adapter, database, schema):
     if schema == "raw" and not first.acquire(blocking=False):
         begun.wait(10)
     return is_cached(adapter, database, schema)
 
-def hesitating(cache, relation):
+def add_slowly(cache, relation):
     add(cache, relation)
     if relation.schema == "raw":
         begun.set()
         time.sleep(1)
 
-BaseAdapter._schema_is_cached, RelationsCache.add = late, hesitating
+BaseAdapter._schema_is_cached, RelationsCache.add = wait_for_first, add_slowly
 runpy.run_module("transform_warehouse", run_name="__main__", alter_sys=True)
 """
 
 
-def test_no_model_takes_a_loaded_table_for_an_empty_one(warehouse: Warehouse, project: Path) -> None:
-    """However long dbt takes to make itself a picture of the raw schema, a part of which other threads see meanwhile."""
+def test_no_model_mistakes_a_loaded_table_for_an_empty_one(warehouse: Warehouse, project: Path) -> None:
+    """Even if other threads see dbt's cache of the raw schema half filled, however long dbt takes to fill it."""
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
     where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
-    command = [sys.executable, "-c", HESITANT, "run", *where]
-    assert ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))["status"] == "done"
+    command = [sys.executable, "-c", SLOW_CACHE, "run", *where]
+    assert read_receipt(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))["status"] == "done"
     assert warehouse.rows("select (select count(*) from marts.fct_price_daily), (select count(*) from staging.stg_lake__loads)") == [(1, 1)]
 
 
-def test_sigterm_ends_within_ten_seconds_and_leaves_nothing_half_built(
+def test_sigterm_stops_within_ten_seconds_and_leaves_nothing_half_built(
     warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]
 ) -> None:
     with warehouse.connect() as connection:
@@ -240,57 +241,57 @@ def test_sigterm_ends_within_ten_seconds_and_leaves_nothing_half_built(
         load(connection, "2012-12-31", 532.17)
     with prices_locked(warehouse):
         process = job("run")
-        until(warehouse, HALTED)
+        wait_until(warehouse, HALTED)
         process.send_signal(signal.SIGTERM)
         stopped_at = time.monotonic()
-        receipt = ended(process)
+        receipt = read_receipt(process)
     assert time.monotonic() - stopped_at < 10, receipt["stderr"]
     assert (receipt["exit_code"], receipt["status"]) == (143, "stopped"), receipt["stderr"]
     assert warehouse.rows(f"select count(*) from pg_stat_activity where {IN_DBT}") == [(0,)]
     assert warehouse.rows("select relname from pg_class where relname like '%dbt\\_tmp%' or relname like '%dbt\\_backup%'") == []
 
 
-def test_a_killed_transform_leaves_nothing_in_the_way_of_the_next(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_killed_transform_does_not_block_the_next(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
     with prices_locked(warehouse):
         process = job("run")
-        until(warehouse, HALTED)
+        wait_until(warehouse, HALTED)
         process.kill()
         process.communicate()
         following = job("run")
-        until(warehouse, f"{HALTED} and backend_start > (select max(started_at) from ops.transforms)")
-    assert ended(following)["status"] == "done"
+        wait_until(warehouse, f"{HALTED} and backend_start > (select max(started_at) from ops.transforms)")
+    assert read_receipt(following)["status"] == "done"
     assert warehouse.rows("select close::float from marts.fct_price_daily") == [(532.17,)]
 
 
-def test_a_second_transform_waits_and_finds_the_work_done(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_second_transform_waits_and_is_unchanged(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
     with prices_locked(warehouse):
         first = job("run")
-        until(warehouse, HALTED)
+        wait_until(warehouse, HALTED)
         second = job("run")
         assert second.stderr is not None
         assert "waiting for another transform" in second.stderr.readline()
-    assert ended(first)["status"] == "done"
-    assert ended(second)["status"] == "unchanged"
+    assert read_receipt(first)["status"] == "done"
+    assert read_receipt(second)["status"] == "unchanged"
 
 
-def test_credentials_and_places_that_are_wrong_are_told_apart(
+def test_wrong_credentials_and_wrong_addresses_have_their_exit_codes(
     warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WRONG", "not-the-password")
     for verb in ("run", "check", "plan"):
-        refused = ended(job(verb, "--warehouse-password", "env://WRONG"))
+        refused = read_receipt(job(verb, "--warehouse-password", "env://WRONG"))
         assert refused["exit_code"] == 77
         assert "not-the-password" not in refused["stderr"] + json.dumps(refused)
-    assert ended(job("run", "--warehouse", warehouse.url + "_gone"))["exit_code"] == 78
-    assert ended(job("run", "--warehouse", "postgresql://finelt@127.0.0.1:1/warehouse"))["exit_code"] == 75
-    assert ended(job("run", "--project", "/nowhere"))["exit_code"] == 78
-    assert ended(job("check"))["exit_code"] == 0
+    assert read_receipt(job("run", "--warehouse", warehouse.url + "_gone"))["exit_code"] == 78
+    assert read_receipt(job("run", "--warehouse", "postgresql://finelt@127.0.0.1:1/warehouse"))["exit_code"] == 75
+    assert read_receipt(job("run", "--project", "/nowhere"))["exit_code"] == 78
+    assert read_receipt(job("check"))["exit_code"] == 0
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,7 @@ def test_credentials_and_places_that_are_wrong_are_told_apart(
     ],
 )
 def test_as_of_is_a_moment_with_a_zone(text: str, moment: datetime) -> None:
-    assert Moment().convert(text, None, None) == moment
+    assert MomentType().convert(text, None, None) == moment
 
 
 @pytest.mark.parametrize(
@@ -318,55 +319,57 @@ def test_as_of_is_a_moment_with_a_zone(text: str, moment: datetime) -> None:
         *("2013-01-15T12:00:00Z\n", "\u0662013-01-15T12:00:00Z", "2013-01-15T12:00:00Z'; select 1; --"),
     ],
 )
-def test_another_as_of_is_refused(text: str) -> None:
+def test_an_invalid_as_of_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z"):
-        Moment().convert(text, None, None)
+        MomentType().convert(text, None, None)
 
 
 @pytest.mark.parametrize("verb", ["run", "check", "plan"])
-def test_an_as_of_is_past_by_the_warehouses_clock(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], verb: str) -> None:
-    with build_log.opened(warehouse.url, warehouse.password) as book:
-        now = book.rows("select clock_timestamp() as now")[0]["now"]
-    for ahead in ("9999-12-31T23:59:59.999999-15:59", (now + timedelta(hours=1)).isoformat()):
-        ended_ = ended(job(verb, "--as-of", ahead))
-        assert ended_["exit_code"] == 2
-        assert "expected a moment that has passed, with its time zone" in ended_["error"]
+def test_an_as_of_must_have_passed_by_the_warehouses_clock(
+    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], verb: str
+) -> None:
+    with build_log.open_build_log(warehouse.url, warehouse.password) as log:
+        now = log.execute("select clock_timestamp() as now")[0]["now"]
+    for future in ("9999-12-31T23:59:59.999999-15:59", (now + timedelta(hours=1)).isoformat()):
+        refused = read_receipt(job(verb, "--as-of", future))
+        assert refused["exit_code"] == 2
+        assert "expected a moment that has passed, with its time zone" in refused["error"]
 
 
 @pytest.mark.usefixtures("warehouse")
-def test_an_as_of_before_the_first_year_of_utc_is_one_at_its_beginning(job: Callable[..., subprocess.Popen[str]]) -> None:
-    assert ended(job("plan", "--as-of", "0001-01-01T00:00:00+14:00"))["exit_code"] == 0
+def test_an_as_of_before_the_first_year_is_clipped_to_it(job: Callable[..., subprocess.Popen[str]]) -> None:
+    assert read_receipt(job("plan", "--as-of", "0001-01-01T00:00:00+14:00"))["exit_code"] == 0
 
 
-def test_the_fingerprint_of_a_project_is_that_of_its_files(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_projects_files(tmp_path: Path) -> None:
     copy = tmp_path / "dbt"
-    shutil.copytree(projects.find(None), copy)
-    assert projects.fingerprint(copy) == projects.fingerprint(projects.find(None))
+    shutil.copytree(projects.find_project(None), copy)
+    assert projects.compute_fingerprint(copy) == projects.compute_fingerprint(projects.find_project(None))
     (copy / "target" / "any").parent.mkdir(exist_ok=True)
     (copy / "target" / "any").write_text("derived")
-    assert projects.fingerprint(copy) == projects.fingerprint(projects.find(None))
+    assert projects.compute_fingerprint(copy) == projects.compute_fingerprint(projects.find_project(None))
     (copy / "models" / "marts" / "fct_new.sql").write_text("select 1 as one")
-    assert projects.fingerprint(copy) != projects.fingerprint(projects.find(None))
-    assert "fct_new" in projects.marts(copy)
+    assert projects.compute_fingerprint(copy) != projects.compute_fingerprint(projects.find_project(None))
+    assert "fct_new" in projects.list_marts(copy)
 
 
-def test_the_kept_parse_is_used(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cached_manifest_is_used(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def parse(_project: Path) -> None:
         pytest.fail("parsed again")
 
-    monkeypatch.setattr(projects, "_parse", parse)
-    manifest = projects.manifest(project, database="elsewhere")
+    monkeypatch.setattr(manifest_cache, "_parse_project", parse)
+    manifest = manifest_cache.load_manifest(project, database="elsewhere")
     relations = {node.relation_name for node in manifest.nodes.values() if node.relation_name}
     assert '"elsewhere"."marts"."fct_price_daily"' in relations
     assert all(name.startswith('"elsewhere".') for name in relations)
 
 
-def test_the_project_takes_no_as_of_that_is_no_moment(warehouse: Warehouse, project: Path, tmp_path: Path) -> None:
-    """Also where dbt is called without the job."""
+def test_the_dbt_project_refuses_an_invalid_as_of(warehouse: Warehouse, project: Path, tmp_path: Path) -> None:
+    """Also when dbt is called without the job."""
     with warehouse.connect() as connection:
         connection.execute(PRICES)
     host, _, port = warehouse.url.split("@")[1].split("/")[0].partition(":")
-    given = {
+    settings = {
         "FINELT_DBT_HOST": host,
         "FINELT_DBT_PORT": port,
         "FINELT_DBT_DATABASE": warehouse.url.rpartition("/")[2],
@@ -375,6 +378,6 @@ def test_the_project_takes_no_as_of_that_is_no_moment(warehouse: Warehouse, proj
     folders = ["--project-dir", project, "--profiles-dir", project, "--target-path", tmp_path / "target", "--log-path", tmp_path / "logs"]
     words = ["compile", "--select", "stg_tiingo__prices", "--vars", json.dumps({"as_of": "2013-01-15' or true --"}), *map(str, folders)]
     command = [sys.executable, "-m", "dbt.cli.main", *words]
-    done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "expected a moment such as 2013-01-15T12:00:00+00:00" in done.stdout

@@ -1,4 +1,4 @@
-"""transform-warehouse: the marts, built and tested by dbt inside Postgres; unchanged when nothing they are made of changed."""
+"""transform-warehouse: build and test the marts with dbt inside Postgres; unchanged if nothing they are made of changed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit import command, options
 
-from transform_warehouse.moment import Moment
+from transform_warehouse.moment import MomentType
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from jobkit.command import Job
 
-DOCS = "index.html"
+DOCS_FILE = "index.html"
 SCHEMAS = ("staging", "intermediate", "marts", "as_of", "as_of_internal", "ops")
 OPTIONS = [
     options.warehouse(),
     options.warehouse_password(),
-    options.option("--project", metavar="PATH", help="The dbt project; in a checkout its dbt folder is found without."),
-    options.option("--as-of", type=Moment(), metavar="TIMESTAMP", help="Build from the rows that were known then, not now."),
-    options.storage("--docs", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS}."),
+    options.option("--project", metavar="PATH", help="The folder of the dbt project. Default in a checkout: its dbt folder."),
+    options.option("--as-of", type=MomentType(), metavar="TIMESTAMP", help="Build from the rows that were known then, not now."),
+    options.storage("--docs", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS_FILE}."),
 ]
 
 
@@ -31,73 +31,79 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
 
     from jobkit import secrets, store  # noqa: PLC0415
 
-    from transform_warehouse import build_log, lineage, moment  # noqa: PLC0415
-    from transform_warehouse import project as projects  # noqa: PLC0415
+    from transform_warehouse import lineage, manifest_cache  # noqa: PLC0415
+    from transform_warehouse.build_log import open_build_log  # noqa: PLC0415
+    from transform_warehouse.moment import check_moment_passed  # noqa: PLC0415
+    from transform_warehouse.project import compute_fingerprint, find_project, list_marts  # noqa: PLC0415
 
-    root, password = projects.find(project), secrets.resolve(warehouse_password)
-    shelf = store.open_store(docs) if docs else None
-    with build_log.opened(warehouse, password) as book:
-        moment.check_passed(book, as_of)
-        book.wait_for_turn(job.log)
-        made_of = book.fingerprint(projects.fingerprint(root), as_of)
-        if book.is_current(made_of, projects.marts(root)) and (shelf is None or shelf.exists(DOCS)):
-            for mart in projects.marts(root):
+    root, password = find_project(project), secrets.resolve(warehouse_password)
+    marts, project_fingerprint = list_marts(root), compute_fingerprint(root)
+    docs_store = store.open_store(docs) if docs else None
+    with open_build_log(warehouse, password) as build_log:
+        check_moment_passed(build_log, as_of)
+        build_log.acquire_lock(job.log)
+        fingerprint = build_log.compute_fingerprint(project_fingerprint, as_of)
+        if build_log.is_current(fingerprint, marts) and (docs_store is None or docs_store.exists(DOCS_FILE)):
+            for mart in marts:
                 job.record_partition(f"marts.{mart}", "all", "unchanged")
             return
-        shape = book.shape(projects.fingerprint(root), as_of)
-        made = book.transform(job.run_id, made_of, as_of, shape, projects.marts(root))
-        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, made as changes_only:
+        signature = build_log.compute_signature(project_fingerprint, as_of)
+        transform = build_log.record_transform(job.run_id, fingerprint, as_of, signature, marts)
+        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, transform as changes_only:
             from transform_warehouse import as_of as as_of_views  # noqa: PLC0415
             from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
 
-            dbt.name_warehouse(warehouse, password)
-            database = book.rows("select current_database() as name")[0]["name"]
-            manifest = projects.manifest(root, database=database)
+            dbt.export_dbt_env(warehouse, password)
+            database = build_log.execute("select current_database() as name")[0]["name"]
+            manifest = manifest_cache.load_manifest(root, database=database)
             job.log.info("building", extra={"project": root, "as_of": as_of, "changes_only": changes_only})
-            place: dict[str, Any] = {"project": root, "scratch": Path(scratch), "manifest": manifest}
-            models = dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, changes_only=changes_only, **place)
+            folders: dict[str, Any] = {"project": root, "scratch": Path(scratch), "manifest": manifest}
+            models = dbt.build(job, build_log, as_of=as_of.isoformat() if as_of else None, changes_only=changes_only, **folders)
             compiled = {name: getattr(node, "compiled_code", None) or "" for name, node in manifest.nodes.items()}
-            book.record_lineage(job.run_id, lineage.describe(manifest, compiled, book.tables()))
+            build_log.record_lineage(job.run_id, lineage.describe_lineage(manifest, compiled, build_log.fetch_relations()))
             if as_of is None and not changes_only:  # only then are the models compiled for all rows
                 sources = [(source.schema, source.identifier) for source in manifest.sources.values()]
-                as_of_views.refresh(book, job.log, models, sources, database)
-            if shelf is not None:
-                shelf.put(DOCS, dbt.docs(**place), "text/html")
+                as_of_views.refresh_views(build_log, job.log, models, sources, database)
+            if docs_store is not None:
+                docs_store.put(DOCS_FILE, dbt.generate_docs(**folders), "text/html")
 
 
 def check(
     _job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, docs: str | None, **_unused: object
 ) -> None:
-    """Project, credentials, the moment asked for, and the rights to read raw tables and to make marts."""
+    """Check the project, the login, the as-of moment, and the rights to read raw tables and write marts."""
     from jobkit import secrets, store  # noqa: PLC0415
     from jobkit.errors import MisconfiguredError  # noqa: PLC0415
 
-    from transform_warehouse import build_log, moment  # noqa: PLC0415
-    from transform_warehouse import project as projects  # noqa: PLC0415
+    from transform_warehouse.build_log import describe_warehouse, open_build_log  # noqa: PLC0415
+    from transform_warehouse.moment import check_moment_passed  # noqa: PLC0415
+    from transform_warehouse.project import find_project  # noqa: PLC0415
 
-    projects.find(project)
+    find_project(project)
     if docs:
-        store.open_store(docs).exists(DOCS)
-    with build_log.opened(warehouse, secrets.resolve(warehouse_password)) as book:
-        moment.check_passed(book, as_of)
-        if missing := book.missing_right(SCHEMAS):
-            raise MisconfiguredError(f"{build_log.where_is(warehouse)}: the job's user lacks {missing}; grant it, as scripts/roles does")
+        store.open_store(docs).exists(DOCS_FILE)
+    with open_build_log(warehouse, secrets.resolve(warehouse_password)) as build_log:
+        check_moment_passed(build_log, as_of)
+        if missing := build_log.find_missing_right(SCHEMAS):
+            raise MisconfiguredError(f"{describe_warehouse(warehouse)}: the job's user lacks {missing}; grant it, as scripts/roles does")
 
 
 def plan(
     _job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, **_unused: object
 ) -> list[dict[str, Any]]:
-    """Each mart, and whether it would be built."""
+    """List the marts, each with whether it would be built."""
     from jobkit import secrets  # noqa: PLC0415
 
-    from transform_warehouse import build_log, moment  # noqa: PLC0415
-    from transform_warehouse import project as projects  # noqa: PLC0415
+    from transform_warehouse.build_log import open_build_log  # noqa: PLC0415
+    from transform_warehouse.moment import check_moment_passed  # noqa: PLC0415
+    from transform_warehouse.project import compute_fingerprint, find_project, list_marts  # noqa: PLC0415
 
-    root = projects.find(project)
-    with build_log.opened(warehouse, secrets.resolve(warehouse_password)) as book:
-        moment.check_passed(book, as_of)
-        current = book.is_current(book.fingerprint(projects.fingerprint(root), as_of), projects.marts(root))
-    return [{"dataset": f"marts.{mart}", "action": "none" if current else "build"} for mart in projects.marts(root)]
+    root = find_project(project)
+    marts = list_marts(root)
+    with open_build_log(warehouse, secrets.resolve(warehouse_password)) as build_log:
+        check_moment_passed(build_log, as_of)
+        is_current = build_log.is_current(build_log.compute_fingerprint(compute_fingerprint(root), as_of), marts)
+    return [{"dataset": f"marts.{mart}", "action": "none" if is_current else "build"} for mart in marts]
 
 
 main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)

@@ -1,11 +1,12 @@
-"""The schema as_of: every mart as a plain view of what was known at a moment that the session sets. Nothing is built.
+"""The schema as_of: every mart as a view of what was known at a moment that the session sets.
 
     set finelt.as_of = '2013-01-15 12:00Z'; select * from as_of.fct_price_daily;
 
-The views are the models' own SQL over the raw tables as they were known then. Marts are in as_of; what they stand on, vendors' rows
-included, is in as_of_internal, so that whoever may read as_of reads marts alone: a view reads with the rights of its owner. Seeds, and
-models made of seeds alone, are the same at every moment: they are copied as tables, as a view on the original would be dropped with it at
-the next build. All of it changes in one transaction, and only where a definition or a copied row changed.
+The views are the models' SQL over the raw tables as they were known then. The marts are in as_of. Everything they read, vendors' rows
+included, is in as_of_internal: a view reads with the rights of its owner, so users with access to as_of alone read marts only.
+
+Seeds and models made of seeds alone are the same at every moment. They are copied as tables, because a view on the original would be
+dropped with it at the next build. All changes happen in one transaction, and only if a definition or a copied row changed.
 """
 
 from __future__ import annotations
@@ -23,40 +24,40 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from transform_warehouse.build_log import Books
+    from transform_warehouse.build_log import BuildLog
 
 MARTS, INTERNAL = "as_of", "as_of_internal"
 SCHEMAS = {
     MARTS: "The marts as known at the moment of the setting finelt.as_of.",
-    INTERNAL: "What the views of the schema as_of stand on.",
+    INTERNAL: "What the views of the schema as_of read.",
 }
-RESTATED = "stg_lake__cells_restated"  # asks which versions of a row there were, as do models whose name ends with _versions
+RESTATED = "stg_lake__cells_restated"  # reads all versions of a row, as do models whose name ends with _versions
 LOCK_TIMEOUT_MS = 60_000
-# The pattern and the two comparisons leave nothing to the cast that follows them but a moment that there was: a function that catches
-# errors would keep a query from running in parallel. The job's option --as-of takes and refuses the same, in the same words.
+# The pattern and the two comparisons leave only valid moments to the cast: a function that catches errors would keep queries from
+# running in parallel. The job's option --as-of accepts and refuses the same, in the same words (moment.py).
 MOMENT = """
 create or replace function as_of.moment() returns timestamptz language plpgsql stable parallel safe as $body$
 declare
-    given text := nullif(current_setting('finelt.as_of', true), '');
+    setting text := nullif(current_setting('finelt.as_of', true), '');
     day text := '(?!0000)\\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])';
     time_of_day text := '([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d{1,6})?)?';
     zone text := '(Z|[+-](0\\d|1[0-5])(:?[0-5]\\d)?)';
 begin
-    if given is null then
+    if setting is null then
         return '9999-12-31 00:00:00Z';
-    elsif given !~ ('^' || day || '[T ]' || time_of_day || zone || '$')
-        or to_char((left(given, 8) || '01')::date + substr(given, 9, 2)::int - 1, 'YYYY-MM-DD') <> left(given, 10)
-        or given::timestamptz > clock_timestamp()
+    elsif setting !~ ('^' || day || '[T ]' || time_of_day || zone || '$')
+        or to_char((left(setting, 8) || '01')::date + substr(setting, 9, 2)::int - 1, 'YYYY-MM-DD') <> left(setting, 10)
+        or setting::timestamptz > clock_timestamp()
     then
         raise exception using errcode = 'invalid_parameter_value', message = format(
-            'as-of is %L; expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z', given
+            'as-of is %L; expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z', setting
         );
     end if;
-    return given::timestamptz;
+    return setting::timestamptz;
 end
 $body$
 """
-_GONE = re.compile(r"^(?:\w+:\s+)?drop cascades to (\D.*)$", re.MULTILINE)  # a line that names one object
+_DROPPED = re.compile(r"^(?:\w+:\s+)?drop cascades to (\D.*)$", re.MULTILINE)  # a notice that names one object
 _MOMENT = sql.SQL("(select as_of.moment())")
 _RAW_COLUMNS = """
 select n.nspname::text as schema, c.relname::text as table, array_agg(a.attname::text order by a.attnum) as columns
@@ -66,7 +67,7 @@ join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdroppe
 where (n.nspname, c.relname) in (select * from unnest(%s::text[], %s::text[])) and c.relkind in ('r', 'p', 'v')
 group by 1, 2
 """
-_THERE = """
+_EXISTING = """
 select n.nspname::text, c.relname::text, c.relkind = 'r' from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'v') and n.nspname = any(%s)
 """
@@ -80,7 +81,7 @@ _ROWS_DIGEST = "select md5(string_agg(md5((copied.*)::text), '' order by (copied
 
 @dataclass(frozen=True)
 class Model:
-    """A model as dbt compiled it, or a seed. `is_copied`: it is the same at every moment, as it is made of seeds alone."""
+    """A model as dbt compiled it, or a seed. `is_copied` is whether it is made of seeds alone, so the same at every moment."""
 
     schema: str
     name: str
@@ -90,7 +91,7 @@ class Model:
 
 @dataclass(frozen=True)
 class View:
-    """A view to be: its query refers only to views before it. With `copied_from` it is a table like that one, with its rows."""
+    """A view to create. Its query reads only views before it. With `copied_from`, it is a table with that table's columns and rows."""
 
     schema: str
     name: str
@@ -99,73 +100,77 @@ class View:
 
     @property
     def relation(self) -> sql.Identifier:
-        """Its name as SQL takes it."""
+        """The view's name as SQL."""
         return sql.Identifier(self.schema, self.name)
 
 
-def refresh(book: Books, log: logging.Logger, models: Sequence[Model], sources: Iterable[tuple[str, str]], database: str) -> None:
-    """Make the views what the models say. `sources` are the raw tables, as schema and name.
+def refresh_views(
+    build_log: BuildLog, log: logging.Logger, models: Sequence[Model], sources: Iterable[tuple[str, str]], database: str
+) -> None:
+    """Create or replace the views of these models, and drop those of others. `sources` are the raw tables, as schema and name.
 
-    Views of others that stand on ours stay, unless a column they may use is gone or has another type: then the log says which went.
+    Users' own views on ours stay, unless a column they may use is gone or has another type. Dropped ones are logged.
     """
     schemas, names = zip(*sources, strict=True)
-    found = book.rows(_RAW_COLUMNS, list(schemas), list(names))
-    raw = {(row["schema"], row["table"]): list(row["columns"]) for row in found}
-    wanted = list(views(models, raw, database))
+    rows = build_log.execute(_RAW_COLUMNS, list(schemas), list(names))
+    raw_columns = {(row["schema"], row["table"]): list(row["columns"]) for row in rows}
+    views = list(build_views(models, raw_columns, database))
 
     def change(cursor: Any) -> list[str]:  # noqa: ANN401  psycopg2 has no types
-        digest = _digest(wanted, cursor)
-        cursor.execute(_THERE, [list(SCHEMAS)])
-        there = set(cursor.fetchall())
+        digest = _compute_digest(views, cursor)
+        cursor.execute(_EXISTING, [list(SCHEMAS)])
+        existing = set(cursor.fetchall())
         cursor.execute("select obj_description(to_regnamespace('as_of'), 'pg_namespace')")
         is_same = str(cursor.fetchone()[0]).endswith(digest)
-        if is_same and there == {(view.schema, view.name, view.copied_from is not None) for view in wanted}:
+        if is_same and existing == {(view.schema, view.name, view.copied_from is not None) for view in views}:
             return []
-        return _replace(cursor, wanted, there, digest)
+        return _replace_views(cursor, views, existing, digest)
 
-    for what in book.in_transaction(change):
-        log.warning("dropped with the as-of views it stood on", extra={"dropped": what})
+    for dropped in build_log.run_in_transaction(change):
+        log.warning("dropped with the as-of views that it read", extra={"dropped": dropped})
 
 
-def views(models: Sequence[Model], raw: Mapping[tuple[str, str], Sequence[str]], database: str) -> Iterator[View]:
-    """The views in the order in which they stand on each other: raw tables by their columns, then the models, which come in order."""
-    moved: list[tuple[str, str]] = []
-    with_versions: list[tuple[str, str]] = []
-    for (schema, name), columns in raw.items():
-        was = _as_dbt_writes(database, schema, name)
-        moved.append((was, _as_dbt_writes(INTERNAL, name)))
-        with_versions.append((was, _as_dbt_writes(INTERNAL, f"{name}_versions")))
-        yield View(INTERNAL, name, _known_rows(schema, name, columns))
-        yield View(INTERNAL, f"{name}_versions", _known_versions(schema, name, columns))
-    places = {model.name: MARTS if model.schema == "marts" else INTERNAL for model in models}
-    between = [(_as_dbt_writes(database, model.schema, model.name), _as_dbt_writes(places[model.name], model.name)) for model in models]
+def build_views(models: Sequence[Model], raw_columns: Mapping[tuple[str, str], Sequence[str]], database: str) -> Iterator[View]:
+    """Yield the views in the order they depend on each other: raw tables by their columns, then the models, which come in order."""
+    current: list[tuple[str, str]] = []
+    versions: list[tuple[str, str]] = []
+    for (schema, name), columns in raw_columns.items():
+        original_name = _render_relation(database, schema, name)
+        current.append((original_name, _render_relation(INTERNAL, name)))
+        versions.append((original_name, _render_relation(INTERNAL, f"{name}_versions")))
+        yield View(INTERNAL, name, _select_known_rows(schema, name, columns))
+        yield View(INTERNAL, f"{name}_versions", _select_known_versions(schema, name, columns))
+    schemas = {model.name: MARTS if model.schema == "marts" else INTERNAL for model in models}
+    renamed = [
+        (_render_relation(database, model.schema, model.name), _render_relation(schemas[model.name], model.name)) for model in models
+    ]
     for model in models:
         if model.is_copied:
             original = sql.Identifier(model.schema, model.name)
-            yield View(places[model.name], model.name, sql.SQL("select * from {}").format(original), original)
+            yield View(schemas[model.name], model.name, sql.SQL("select * from {}").format(original), original)
             continue
-        pairs = between + (with_versions if model.name == RESTATED or model.name.endswith("_versions") else moved)
-        yield View(places[model.name], model.name, sql.SQL(reduce(lambda code, pair: code.replace(*pair), pairs, model.code)))
+        replacements = renamed + (versions if model.name == RESTATED or model.name.endswith("_versions") else current)
+        yield View(schemas[model.name], model.name, sql.SQL(reduce(lambda code, pair: code.replace(*pair), replacements, model.code)))
 
 
-def _as_dbt_writes(*names: str) -> str:
-    """A relation as dbt renders it, to be found in compiled SQL. Names are the project's own."""
+def _render_relation(*names: str) -> str:
+    """Return a relation as dbt renders it in compiled SQL. The names come from the project."""
     return ".".join(f'"{name}"' for name in names)
 
 
-def _known_rows(schema: str, name: str, columns: Sequence[str]) -> sql.Composed:
-    """A raw table's rows that were current at the moment."""
+def _select_known_rows(schema: str, name: str, columns: Sequence[str]) -> sql.Composed:
+    """Return the query for a raw table's rows that were current at the moment."""
     known = _select(schema, name, columns, sql.SQL("'infinity'::timestamptz"))
     return known + sql.SQL(" and known_to > ") + _MOMENT if "known_to" in columns else known
 
 
-def _known_versions(schema: str, name: str, columns: Sequence[str]) -> sql.Composed:
-    """All versions of its rows that were known by the moment; one that was closed later is still open."""
+def _select_known_versions(schema: str, name: str, columns: Sequence[str]) -> sql.Composed:
+    """Return the query for all versions of rows known by the moment. Rows closed after that moment are shown as open."""
     return _select(schema, name, columns, sql.SQL("case when known_to > {} then 'infinity' else known_to end").format(_MOMENT))
 
 
 def _select(schema: str, name: str, columns: Sequence[str], known_to: sql.Composable) -> sql.Composed:
-    """What became known by the moment, with `known_to` in place of that column."""
+    """Return the query for rows known by the moment, with `known_to` in place of that column."""
     since = sql.Identifier("known_from" if "known_from" in columns else "known_at")
     named = [
         sql.SQL("{} as known_to").format(known_to) if column == "known_to" else sql.Composed([sql.Identifier(column)]) for column in columns
@@ -173,48 +178,53 @@ def _select(schema: str, name: str, columns: Sequence[str], known_to: sql.Compos
     return sql.SQL("select {} from {} where {} <= {}").format(sql.SQL(", ").join(named), sql.Identifier(schema, name), since, _MOMENT)
 
 
-def _digest(wanted: Sequence[View], cursor: Any) -> str:  # noqa: ANN401
-    """A hash of all definitions, and of the rows that are copied."""
-    whole = sql.Composed([sql.SQL(MOMENT), *(part for view in wanted for part in (view.relation, view.query))])
-    digest = hashlib.sha256(whole.as_string(cursor).encode())
-    for view in wanted:
+def _compute_digest(views: Sequence[View], cursor: Any) -> str:  # noqa: ANN401
+    """Hash all definitions and the rows to copy."""
+    definitions = sql.Composed([sql.SQL(MOMENT), *(part for view in views for part in (view.relation, view.query))])
+    digest = hashlib.sha256(definitions.as_string(cursor).encode())
+    for view in views:
         if view.copied_from is not None:
-            digest.update(str(_columns(cursor, view.copied_from)).encode())
+            digest.update(str(_fetch_columns(cursor, view.copied_from)).encode())
             cursor.execute(sql.SQL(_ROWS_DIGEST).format(view.query))
             digest.update(str(cursor.fetchone()[0]).encode())
     return digest.hexdigest()[:16]
 
 
-def _columns(cursor: Any, relation: sql.Identifier) -> list[str] | None:  # noqa: ANN401
-    """Names and types of a relation's columns, in order; None where there is no such relation."""
+def _fetch_columns(cursor: Any, relation: sql.Identifier) -> list[str] | None:  # noqa: ANN401
+    """Return names and types of a relation's columns, in order; None if there is no such relation."""
     cursor.execute(_COLUMNS, [relation.as_string(cursor)])
     return cursor.fetchone()[0]  # type: ignore[no-any-return]
 
 
-def _replace(cursor: Any, wanted: Sequence[View], there: set[tuple[str, str, bool]], digest: str) -> list[str]:  # noqa: ANN401
-    """Run each statement on its own, in the open transaction; gives the objects of others that had to go."""
+def _replace_views(
+    cursor: Any,  # noqa: ANN401
+    views: Sequence[View],
+    existing: set[tuple[str, str, bool]],
+    digest: str,
+) -> list[str]:
+    """Create the schemas, the function and the views in the open transaction; return the users' own objects that were dropped."""
     notices = cursor.connection.notices
     notices.clear()
     cursor.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
     for schema, comment in SCHEMAS.items():
         cursor.execute("select to_regnamespace(%s) is null", [schema])
-        if cursor.fetchone()[0]:  # where there is one, the right to make schemas is not needed
+        if cursor.fetchone()[0]:  # IF NOT EXISTS would need the right to create schemas as well
             cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
         cursor.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(f"{comment} {digest}")))
     cursor.execute(MOMENT)
-    kinds = {(schema, name): is_table for schema, name, is_table in there}
-    for view in wanted:
-        if kinds.get((view.schema, view.name)) is (view.copied_from is None):
+    is_table = {(schema, name): is_table for schema, name, is_table in existing}
+    for view in views:
+        if is_table.get((view.schema, view.name)) is (view.copied_from is None):
             _drop(cursor, view.relation, is_table=view.copied_from is None)
-        _make(cursor, view) if view.copied_from is None else _copy(cursor, view, view.copied_from)
-    for schema, name in sorted(kinds.keys() - {(view.schema, view.name) for view in wanted}):
-        _drop(cursor, sql.Identifier(schema, name), is_table=kinds[schema, name])
-    gone = (match[1] for notice in notices for match in _GONE.finditer(notice))
-    return [what for what in gone if not what.startswith(tuple(f"view {schema}." for schema in SCHEMAS))]
+        _create_view(cursor, view) if view.copied_from is None else _copy_table(cursor, view, view.copied_from)
+    for schema, name in sorted(is_table.keys() - {(view.schema, view.name) for view in views}):
+        _drop(cursor, sql.Identifier(schema, name), is_table=is_table[schema, name])
+    dropped = (match[1] for notice in notices for match in _DROPPED.finditer(notice))
+    return [name for name in dropped if not name.startswith(tuple(f"view {schema}." for schema in SCHEMAS))]
 
 
-def _make(cursor: Any, view: View) -> None:  # noqa: ANN401
-    """Make or replace a view; where its columns are others now, it goes first with all that stands on it."""
+def _create_view(cursor: Any, view: View) -> None:  # noqa: ANN401
+    """Create or replace a view. If its columns changed, drop it first with everything that depends on it."""
     statement = sql.SQL("create or replace view {} as {}").format(view.relation, view.query)
     cursor.execute("savepoint before_view")
     try:
@@ -226,20 +236,20 @@ def _make(cursor: Any, view: View) -> None:  # noqa: ANN401
     cursor.execute("release savepoint before_view")
 
 
-def _copy(cursor: Any, view: View, original: sql.Identifier) -> None:  # noqa: ANN401
-    """Make a table like the original, or keep one whose columns are the same, and put the original's rows into it."""
-    there = _columns(cursor, view.relation)
-    if there is not None and there != _columns(cursor, original):
+def _copy_table(cursor: Any, view: View, original: sql.Identifier) -> None:  # noqa: ANN401
+    """Copy a table's rows to a table of the same columns, which is created if it does not exist or has other columns."""
+    columns = _fetch_columns(cursor, view.relation)
+    if columns is not None and columns != _fetch_columns(cursor, original):
         _drop(cursor, view.relation, is_table=True)
-        there = None
-    if there is None:
+        columns = None
+    if columns is None:
         cursor.execute(sql.SQL("create table {} (like {} including indexes)").format(view.relation, original))
-    cursor.execute(sql.SQL("delete from {}").format(view.relation))  # truncate would empty it for readers of an older snapshot
+    cursor.execute(sql.SQL("delete from {}").format(view.relation))  # TRUNCATE would empty it for readers with an older snapshot
     cursor.execute(sql.SQL("insert into {} {}").format(view.relation, view.query))
     cursor.execute(sql.SQL("analyze {}").format(view.relation))
 
 
 def _drop(cursor: Any, relation: sql.Identifier, *, is_table: bool) -> None:  # noqa: ANN401
-    """Drop a view or table, if it is still there, with all that stands on it."""
+    """Drop a view or table, if it still exists, with everything that depends on it."""
     kind = sql.SQL("table" if is_table else "view")
     cursor.execute(sql.SQL("drop {} if exists {} cascade").format(kind, relation))

@@ -1,4 +1,4 @@
-"""The job's own connection: who may transform now, what the last transform was made of, and a clean end."""
+"""The build log: who may transform now, what the marts were built from, and how each build ended. It is in the schema ops."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-APPLICATION = "finelt transform"  # dbt's sessions; ours has another name
-PATIENCE_S = 60.0
-LOCK = "hashtextextended('finelt transform', 0)"
-OPS = """
+DBT_APPLICATION_NAME = "finelt transform"  # of dbt's database sessions; the build log's own has another
+LOCK_TIMEOUT_S = 60.0
+INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
+LOCK_KEY = "hashtextextended('finelt transform', 0)"
+# The column `shape` holds the signature of a build.
+OPS_DDL = """
 create table if not exists ops.transforms (
     transform_id bigint generated always as identity primary key,
     run_id text not null,
@@ -38,24 +40,24 @@ create table if not exists ops.transforms (
 );
 alter table ops.transforms add column if not exists shape text;
 alter table ops.transforms add column if not exists lineage jsonb;
-comment on column ops.transforms.lineage is 'Which datasets are behind each mart, and their terms; publish-marts goes by it.';
-comment on table ops.transforms is 'One row per build of the marts; ended_at is null where it did not end well.';
+comment on column ops.transforms.lineage is 'The datasets behind each mart and their terms; publish-marts obeys them.';
+comment on table ops.transforms is 'One row per build of the marts; ended_at is null unless it succeeded.';
 create table if not exists ops.transformed_loads (load_id bigint primary key);
-comment on table ops.transformed_loads is 'The loads that the marts are made of.';
+comment on table ops.transformed_loads is 'The loads that the marts were built from.';
 create table if not exists ops.new_loads (load_id bigint primary key, dataset text not null, known_at timestamptz);
-comment on table ops.new_loads is 'The loads that the newest build of the marts was about.';
+comment on table ops.new_loads is 'The loads that the latest build added to the marts.';
 """
-# A schema that is not there has to be made; one that is there is written to, and what is in it is replaced.
+# A missing schema has to be created; an existing one is written to and its relations are replaced.
 _MISSING_RIGHTS = """
-with wanted as (select name, to_regnamespace(quote_ident(name)) as schema from unnest(%s::text[]) as name),
+with required as (select name, to_regnamespace(quote_ident(name)) as schema from unnest(%s::text[]) as name),
 raw as (select oid from pg_namespace where nspname = 'raw')
-select 'CREATE on the database ' || current_database() as missing from wanted
+select 'CREATE on the database ' || current_database() as missing from required
 where schema is null and not has_database_privilege(current_database(), 'create')
 union all
-select 'CREATE on the schema ' || name from wanted
+select 'CREATE on the schema ' || name from required
 where schema is not null and not (has_schema_privilege(schema, 'create') and has_schema_privilege(schema, 'usage'))
 union all
-select 'the role that owns ' || name || '.' || relname from wanted
+select 'the role that owns ' || name || '.' || relname from required
 join pg_class on relnamespace = schema and relkind in ('r', 'v') and not pg_has_role(relowner, 'usage')
 union all
 select 'USAGE on the schema raw' from raw where not has_schema_privilege(oid, 'usage')
@@ -66,14 +68,14 @@ limit 1
 """
 
 
-class Books:
-    """An open connection to the warehouse, for bookkeeping. Statements commit by themselves."""
+class BuildLog:
+    """A connection to the warehouse for the build log. Every statement commits at once unless it runs in `run_in_transaction`."""
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401  psycopg2 has no types
         self._connection = connection
 
-    def rows(self, statement: str | sql.Composable, *values: object) -> list[dict[str, Any]]:
-        """What a statement returns, as dicts; empty for one that returns nothing."""
+    def execute(self, statement: str | sql.Composable, *values: object) -> list[dict[str, Any]]:
+        """Run a statement and return its rows as dicts; empty if it returns none."""
 
         def call() -> list[dict[str, Any]]:
             with self._connection.cursor() as cursor:
@@ -83,8 +85,8 @@ class Books:
 
         return call_interruptibly(call)
 
-    def in_transaction(self, work: Callable[[Any], T]) -> T:
-        """What `work` gives, called with a cursor: all that it does or nothing."""
+    def run_in_transaction(self, work: Callable[[Any], T]) -> T:
+        """Call `work` with a cursor in one transaction and return its result."""
 
         def call() -> T:
             with self._connection, self._connection.cursor() as cursor:
@@ -92,31 +94,31 @@ class Books:
 
         return call_interruptibly(call)
 
-    def wait_for_turn(self, log: logging.Logger) -> None:
-        """Nothing, once no other transform runs on this database. Raises TemporaryError when one takes too long."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not self.rows(f"select pg_try_advisory_lock({LOCK}) as taken")[0]["taken"]:
+    def acquire_lock(self, log: logging.Logger) -> None:
+        """Wait until no other transform runs on this database. Raises TemporaryError if one takes too long."""
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while not self.execute(f"select pg_try_advisory_lock({LOCK_KEY}) as acquired")[0]["acquired"]:
             if time.monotonic() > deadline:
-                raise TemporaryError(f"another transform has held this warehouse for {PATIENCE_S:.0f} s; run again when it has ended")
-            if deadline - time.monotonic() > PATIENCE_S - 1:
+                raise TemporaryError(f"another transform has locked this warehouse for {LOCK_TIMEOUT_S:.0f} s; run again when it has ended")
+            if deadline - time.monotonic() > LOCK_TIMEOUT_S - 1:
                 log.info("waiting for another transform")
             time.sleep(1)
 
-    def fingerprint(self, project: str, as_of: datetime | None) -> str:
-        """A hash of all that the marts are made of: what was loaded, the project, the moment asked for."""
-        loaded: list[dict[str, Any]] = []
-        if self.rows("select to_regclass('raw._ledger') is not null as there")[0]["there"]:
-            loaded = self.rows(
+    def compute_fingerprint(self, project: str, as_of: datetime | None) -> str:
+        """Hash everything the marts are made of: the loads, the project's fingerprint, the as-of moment."""
+        loads: list[dict[str, Any]] = []
+        if self._has_ledger():
+            loads = self.execute(
                 "select count(*)::text as loads, max(load_id)::text as newest,"
                 " sum(hashtextextended(concat_ws('/', load_id, dataset, partition, commit, sha256), 0))::text as all_of_them"
                 " from raw._ledger"
             )
-        whole = json.dumps([loaded, project, as_of.isoformat() if as_of else None])
-        return hashlib.sha256(whole.encode()).hexdigest()
+        inputs = json.dumps([loads, project, as_of.isoformat() if as_of else None])
+        return hashlib.sha256(inputs.encode()).hexdigest()
 
-    def shape(self, project: str, as_of: datetime | None) -> str:
-        """A hash of what decides how the marts are made but for the rows: the project, the moment asked for, the raw tables' columns."""
-        columns = self.rows(
+    def compute_signature(self, project: str, as_of: datetime | None) -> str:
+        """Hash what decides how the marts are made, without the rows: the project's fingerprint, the moment, the raw tables' columns."""
+        columns = self.execute(
             "select table_name, column_name, data_type from information_schema.columns where table_schema = 'raw'"
             " and table_name in (select relname from pg_class where relnamespace = to_regnamespace('raw') and not relispartition)"
             " order by 1, ordinal_position"
@@ -124,110 +126,115 @@ class Books:
         return hashlib.sha256(json.dumps([project, as_of.isoformat() if as_of else None, columns]).encode()).hexdigest()
 
     def is_current(self, fingerprint: str, marts: Sequence[str]) -> bool:
-        """Whether the last transform ended well, was made of the same, and its marts are all there."""
-        if not self.rows("select to_regclass('ops.transforms') is not null as there")[0]["there"]:
+        """Whether the last transform succeeded with the same fingerprint and all its marts exist."""
+        if not self.execute("select to_regclass('ops.transforms') is not null as has_log")[0]["has_log"]:
             return False
-        last = self.rows(
+        last = self.execute(
             "select fingerprint, ended_at, to_jsonb(transforms) ->> 'lineage' is not null as has_lineage"
             " from ops.transforms order by transform_id desc limit 1"
         )
         if not last or last[0]["fingerprint"] != fingerprint or last[0]["ended_at"] is None or not last[0]["has_lineage"]:
             return False
-        return self.has(marts)
+        return self.has_marts(marts)
 
-    def tables(self) -> list[Relation]:
-        """The tables and views that are there, Postgres' own and those of bookkeeping left out."""
-        found = self.rows(
+    def fetch_relations(self) -> list[Relation]:
+        """Return the tables and views of the warehouse, without the system's and those of the build log."""
+        rows = self.execute(
             "select nspname::text as schema, relname::text as name from pg_class join pg_namespace on pg_namespace.oid = relnamespace"
             " where nspname not in ('pg_catalog', 'pg_toast', 'information_schema', 'ops') and relkind in ('r', 'p', 'v', 'm', 'f')"
         )
-        return [Relation(**row) for row in found]
+        return [Relation(**row) for row in rows]
 
     def record_lineage(self, run_id: str, lineage: Mapping[str, Any]) -> None:
-        """Note what the marts of the build under way are made of."""
-        self.rows("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
+        """Record the lineage of the marts that this run is building."""
+        self.execute("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
 
-    def missing_right(self, schemas: Sequence[str]) -> str | None:
-        """A right that the job's user lacks on the schemas that it writes or on raw tables, as GRANT names it; None where it has all."""
-        found = self.rows(_MISSING_RIGHTS, list(schemas))
-        return str(found[0]["missing"]) if found else None
+    def find_missing_right(self, schemas: Sequence[str]) -> str | None:
+        """Return a right that the job's user lacks on its schemas or on raw tables, as GRANT names it; None if it has all."""
+        missing = self.execute(_MISSING_RIGHTS, list(schemas))
+        return str(missing[0]["missing"]) if missing else None
 
-    def has(self, marts: Sequence[str]) -> bool:
-        """Whether the marts are all there."""
-        there = self.rows("select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind in ('r', 'v')")
-        return set(marts) <= {row["relname"] for row in there}
+    def has_marts(self, marts: Sequence[str]) -> bool:
+        """Whether all these marts exist."""
+        rows = self.execute("select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind in ('r', 'v')")
+        return set(marts) <= {row["relname"] for row in rows}
 
     @contextmanager
-    def transform(self, run_id: str, fingerprint: str, as_of: datetime | None, shape: str, marts: Sequence[str]) -> Iterator[bool]:
-        """Notes that a transform began and, when the block ends well, that it did. No session of dbt's outlives the block.
+    def record_transform(
+        self, run_id: str, fingerprint: str, as_of: datetime | None, signature: str, marts: Sequence[str]
+    ) -> Iterator[bool]:
+        """Record the start of a transform and, if the block succeeds, its end. No database session of dbt outlives the block.
 
-        Gives whether it is enough to build what the loads in ops.new_loads touch: the marts are there and were made the same way.
+        Yield whether it is enough to build what the loads in ops.new_loads changed: the marts exist and were made the same way.
         """
-        if self.rows("select to_regnamespace('ops') is null as missing")[0]["missing"]:
-            self.rows("create schema ops")  # where it is, no right to make one is needed
-        self.rows(OPS)
-        self._end_sessions()  # what a killed run left behind
-        changes_only = self.has(marts) and self._made_the_same_way(shape)
+        if self.execute("select to_regnamespace('ops') is null as is_missing")[0]["is_missing"]:
+            self.execute("create schema ops")  # IF NOT EXISTS would need the right to create schemas as well
+        self.execute(OPS_DDL)
+        self._terminate_dbt_sessions()  # of a killed run
+        changes_only = self.has_marts(marts) and self._has_same_signature(signature)
         if not changes_only:
-            self.rows("truncate ops.transformed_loads")
-        self.rows("truncate ops.new_loads")
-        if self.rows("select to_regclass('raw._ledger') is not null as there")[0]["there"]:
-            self.rows(
+            self.execute("truncate ops.transformed_loads")
+        self.execute("truncate ops.new_loads")
+        if self._has_ledger():
+            self.execute(
                 "insert into ops.new_loads select load_id, dataset, known_at from raw._ledger"
                 " where load_id not in (select load_id from ops.transformed_loads)"
             )
-        [begun] = self.rows(
+        [transform] = self.execute(
             "insert into ops.transforms (run_id, fingerprint, as_of, shape) values (%s, %s, %s, %s) returning transform_id",
-            run_id, fingerprint, as_of, shape,
+            run_id, fingerprint, as_of, signature,
         )  # fmt: skip
         try:
             yield changes_only
         except BaseException:
-            self._end_sessions()
+            self._terminate_dbt_sessions()
             raise
         with failpoints.surround("end"):
-            self.rows(
+            self.execute(
                 "with done as (insert into ops.transformed_loads select load_id from ops.new_loads)"
                 " update ops.transforms set ended_at = clock_timestamp() where transform_id = %s",
-                begun["transform_id"],
+                transform["transform_id"],
             )
 
-    def _made_the_same_way(self, shape: str) -> bool:
-        """Whether some transform ended well and every one from that on had this shape: one that failed left rows of no other."""
-        found = self.rows("select shape, ended_at from ops.transforms order by transform_id desc limit 100")
-        ended = next((index for index, row in enumerate(found) if row["ended_at"]), None)
-        return ended is not None and all(row["shape"] == shape for row in found[: ended + 1])
+    def _has_ledger(self) -> bool:
+        return bool(self.execute("select to_regclass('raw._ledger') is not null as has_ledger")[0]["has_ledger"])
 
-    def _end_sessions(self) -> None:
-        self.rows(
+    def _has_same_signature(self, signature: str) -> bool:
+        """Whether the last successful transform and every failed one after it had this signature: then all rows were made the same way."""
+        rows = self.execute("select shape, ended_at from ops.transforms order by transform_id desc limit 100")
+        last_success = next((index for index, row in enumerate(rows) if row["ended_at"]), None)
+        return last_success is not None and all(row["shape"] == signature for row in rows[: last_success + 1])
+
+    def _terminate_dbt_sessions(self) -> None:
+        self.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where application_name = %s and datname = current_database() and usename = current_user",
-            APPLICATION,
+            DBT_APPLICATION_NAME,
         )
 
 
 @contextmanager
-def opened(warehouse: str, password: str) -> Iterator[Books]:
-    """The books of a warehouse. Raises AuthError, MisconfiguredError or TemporaryError when it cannot be reached."""
+def open_build_log(warehouse: str, password: str) -> Iterator[BuildLog]:
+    """Connect to a warehouse's build log for the block. Raises AuthError, MisconfiguredError or TemporaryError if that fails."""
     connection = None
     try:
-        given = {"password": password, "connect_timeout": 10, "application_name": f"{APPLICATION}: books"}
-        connection = call_interruptibly(lambda: psycopg2.connect(warehouse, **given))
+        options = {"password": password, "connect_timeout": 10, "application_name": f"{DBT_APPLICATION_NAME}: build log"}
+        connection = call_interruptibly(lambda: psycopg2.connect(warehouse, **options))
         connection.autocommit = True
-        yield Books(connection)
+        yield BuildLog(connection)
     except psycopg2.Error as error:
-        raise postgres.translate_error(where_is(warehouse), str(error), error.pgcode) or error from None
+        raise postgres.translate_error(describe_warehouse(warehouse), str(error), error.pgcode) or error from None
     finally:
         if connection is not None:
             connection.close()
 
 
-def where_is(warehouse: str) -> str:
-    """The warehouse as messages name it: host, port and database, without the user."""
-    found = parts(warehouse)
-    return f"the warehouse {found['host']}:{found['port']}/{found['dbname']}"
+def describe_warehouse(warehouse: str) -> str:
+    """Return the warehouse as messages name it: host, port and database, without the user."""
+    parts = parse_warehouse_url(warehouse)
+    return f"the warehouse {parts['host']}:{parts['port']}/{parts['dbname']}"
 
 
-def parts(warehouse: str) -> dict[str, str]:
-    """What the URL says, by libpq's names: host, port, user, dbname, sslmode and whatever else it has."""
+def parse_warehouse_url(warehouse: str) -> dict[str, str]:
+    """Parse the URL into libpq's parameters: host, port, user, dbname, sslmode and whatever else it has."""
     return {"port": "5432", "sslmode": "prefer", **parse_dsn(warehouse)}

@@ -1,4 +1,4 @@
-"""dbt, called in this process: what it says becomes log lines and progress, what it did becomes outcomes."""
+"""Run dbt in this process: its events become progress, its results become outcomes and errors of the job."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryE
 from jobkit.interruption import call_interruptibly
 from psycopg2 import sql  # type: ignore[import-untyped]
 
-from transform_warehouse import build_log, lineage
+from transform_warehouse import lineage
 from transform_warehouse.as_of import Model
+from transform_warehouse.build_log import DBT_APPLICATION_NAME, parse_warehouse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from jobkit.command import Job
     from jobkit.receipt import Outcome
 
-SHOWN = 3
-WARNINGS = 10
+    from transform_warehouse.build_log import BuildLog
+
+MAX_SHOWN = 3  # failed tests of a run and failing rows of a test that messages name
+MAX_WARNINGS = 10
 OUTCOMES: dict[str, Outcome] = {"success": "committed", "skipped": "skipped"}
 BAD_DATA = re.compile(
     r"could not create unique index|violates|out of range|division by zero|invalid input syntax|overflow|logarithm",
@@ -43,16 +46,16 @@ TEMPORARY = re.compile(
 )
 
 
-def name_warehouse(warehouse: str, password: str) -> None:
-    """Nothing; profiles.yml finds the warehouse in the environment of this process, which starts no other."""
-    parts = build_log.parts(warehouse)
+def export_dbt_env(warehouse: str, password: str) -> None:
+    """Set the environment variables from which profiles.yml takes the warehouse. This process starts no other."""
+    parts = parse_warehouse_url(warehouse)
     os.environ.update(
         FINELT_DBT_HOST=parts["host"],
         FINELT_DBT_PORT=parts["port"],
         FINELT_DBT_USER=parts["user"],
         FINELT_DBT_DATABASE=parts["dbname"],
         FINELT_DBT_SSLMODE=parts["sslmode"],
-        FINELT_DBT_APPLICATION=build_log.APPLICATION,
+        FINELT_DBT_APPLICATION=DBT_APPLICATION_NAME,
         DBT_ENV_SECRET_FINELT_PASSWORD=password,
     )
 
@@ -64,51 +67,52 @@ def invoke(
     manifest: Manifest | None = None,
     listen: Callable[[EventMsg], None] = lambda _event: None,
 ) -> dbtRunnerResult:
-    """What a dbt command came to. Nothing is written to stdout nor into the project.
+    """Run a dbt command and return its result. It writes only below `scratch`: nothing to stdout, nothing into the project.
 
-    Raises MisconfiguredError when the project is wrong, TemporaryError when the warehouse went away.
+    `listen` is called with one event of dbt at a time. Raises MisconfiguredError if the project is wrong, TemporaryError if the
+    connection to the warehouse is lost.
     """
     folders = ["--project-dir", project, "--profiles-dir", project, "--target-path", scratch / "target", "--log-path", scratch / "logs"]
     quiet = ["--log-level", "none", "--log-level-file", "none", "--no-print", "--no-use-colors", "--no-send-anonymous-usage-stats"]
-    words = [*command, *map(str, folders), *quiet, "--no-partial-parse"]
-    one_at_a_time = threading.Lock()
+    argv = [*command, *map(str, folders), *quiet, "--no-partial-parse"]
+    listener_lock = threading.Lock()
 
-    def hear(event: EventMsg) -> None:
-        with one_at_a_time:
+    def on_event(event: EventMsg) -> None:
+        with listener_lock:
             listen(event)
 
-    runner = dbtRunner(manifest=manifest, callbacks=[hear])
+    runner = dbtRunner(manifest=manifest, callbacks=[on_event])
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            result = call_interruptibly(lambda: runner.invoke(words))
+            result = call_interruptibly(lambda: runner.invoke(argv))
         except BaseException:
-            one_at_a_time.acquire()  # never given back: the process is about to end, and dbt stands still from its next event on
+            listener_lock.acquire()  # never released: the process is about to end, and dbt stops at its next event
             raise
     if result.exception is not None:
-        said = " ".join(str(result.exception).split())
-        raise (TemporaryError if TEMPORARY.search(said) else MisconfiguredError)(f"dbt {command[0]} did not start: {said}")
+        message = " ".join(str(result.exception).split())
+        raise (TemporaryError if TEMPORARY.search(message) else MisconfiguredError)(f"dbt {command[0]} did not start: {message}")
     return result
 
 
 def build(
-    job: Job, warehouse: build_log.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
+    job: Job, build_log: BuildLog, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
 ) -> list[Model]:
-    """Build and test every model and record what became of each mart; gives seeds and models in the order of their building.
+    """Build and test every model, record the outcome of each mart, and return seeds and models in the order they were built.
 
-    `changes_only`: of the daily marts what new loads touch.
+    With `changes_only`, rebuild only the rows of daily marts affected by new loads.
 
-    Raises BadDataError when a test failed or the data broke a model, TemporaryError when the warehouse went away.
+    Raises BadDataError if a test failed or the data broke a model, TemporaryError if the connection to the warehouse is lost.
     """
-    words = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps({"as_of": as_of, "changes_only": changes_only})]
-    words += ["--exclude-resource-type", "seed"] if changes_only else ["--full-refresh"]
+    argv = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps({"as_of": as_of, "changes_only": changes_only})]
+    argv += ["--exclude-resource-type", "seed"] if changes_only else ["--full-refresh"]
     job.details["changes_only"] = changes_only
-    done = invoke(*words, project=project, scratch=scratch, manifest=manifest, listen=_Listener(job))
-    results = cast("RunExecutionResult", done.result).results
-    _record(job, results)
-    _warn(job, [result for result in results if result.status == "warn"], warehouse, manifest)
+    completed = invoke(*argv, project=project, scratch=scratch, manifest=manifest, listen=_ProgressListener(job))
+    results = cast("RunExecutionResult", completed.result).results
+    _record_outcomes(job, results)
+    _record_warnings(job, [result for result in results if result.status == "warn"], build_log, manifest)
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
-        raise _explained(failed, warehouse, manifest)
+        raise _explain_failures(failed, build_log, manifest)
     return [
         Model(node.schema, node.name, getattr(node, "compiled_code", None) or "", is_made_of_seeds(manifest, node.unique_id))
         for node in (result.node for result in results if str(result.node.resource_type) in ("seed", "model"))
@@ -116,82 +120,82 @@ def build(
 
 
 def is_made_of_seeds(manifest: Manifest, node_id: str) -> bool:
-    """Whether a node is a seed, or made of seeds alone, directly or by way of other models."""
+    """Whether a node is a seed, or made of seeds alone, directly or through other models."""
     if node_id.startswith("seed."):
         return True
     parents = manifest.nodes[node_id].depends_on_nodes if node_id in manifest.nodes else []
     return bool(parents) and all(is_made_of_seeds(manifest, parent) for parent in parents)
 
 
-def docs(*, project: Path, scratch: Path, manifest: Manifest) -> bytes:
-    """The project's documentation as one HTML file. The build has to have gone before, into the same scratch."""
+def generate_docs(*, project: Path, scratch: Path, manifest: Manifest) -> bytes:
+    """Return the project's documentation as one HTML file. Call it after `build`, with the same `scratch`."""
     invoke("docs", "generate", "--static", "--no-compile", project=project, scratch=scratch, manifest=manifest)
     return (scratch / "target" / "static_index.html").read_bytes()
 
 
-class _Listener:
-    """Turns dbt's events into progress."""
+class _ProgressListener:
+    """Reports dbt's events as the job's progress."""
 
     def __init__(self, job: Job) -> None:
-        self._job, self._done, self._total = job, 0, 0
+        self._job, self._finished, self._total = job, 0, 0
 
     def __call__(self, event: EventMsg) -> None:
         if event.info.name == "LogStartLine":
             self._total = event.data.total
         elif event.info.name == "NodeFinished":
             failpoints.hit(f"after {event.data.node_info.resource_type}")
-            self._done += 1
-            self._job.progress(self._done, max(self._total, self._done), event.data.node_info.node_name)
+            self._finished += 1
+            self._job.progress(self._finished, max(self._total, self._finished), event.data.node_info.node_name)
 
 
-def _record(job: Job, results: Sequence[RunResult]) -> None:
+def _record_outcomes(job: Job, results: Sequence[RunResult]) -> None:
+    """Write the outcome of each mart, the models and the number of tests by status to the receipt."""
     models = {}
-    for result in _of_kind(results, "model"):
+    for result in _select_results(results, "model"):
         rows = max(result.adapter_response.get("rows_affected", 0), 0)  # a view has -1
         seconds = round(result.execution_time, 3)
         models[result.node.name] = {"rows": rows, "seconds": seconds}
         if result.node.schema == "marts":
             outcome = OUTCOMES.get(result.status, "failed")
             job.record_partition(f"marts.{result.node.name}", "all", outcome, rows=rows, seconds=seconds)
-    tests = Counter(str(result.status) for result in _of_kind(results, "test"))
+    tests = Counter(str(result.status) for result in _select_results(results, "test"))
     job.details.update(models=models, tests=dict(tests))
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})
 
 
-def _warn(job: Job, warned: Sequence[RunResult], warehouse: build_log.Books, manifest: Manifest) -> None:
-    """Log the tests that found doubtful data, with a few rows of each, and put them into the receipt. They stop nothing."""
-    job.details["warnings"] = [_failed_test(result, warehouse, manifest) for result in warned[:WARNINGS]]
+def _record_warnings(job: Job, results: Sequence[RunResult], build_log: BuildLog, manifest: Manifest) -> None:
+    """Log the tests that warn about doubtful data, with a few rows of each, and write them to the receipt. They stop no mart."""
+    job.details["warnings"] = [_describe_failed_test(result, build_log, manifest) for result in results[:MAX_WARNINGS]]
     for warning in job.details["warnings"]:
         job.log.warning("doubtful data", extra={"found": warning})
 
 
-def _of_kind(results: Sequence[RunResult], kind: str) -> list[RunResult]:
-    return [result for result in results if str(result.node.resource_type) == kind]
+def _select_results(results: Sequence[RunResult], resource_type: str) -> list[RunResult]:
+    return [result for result in results if str(result.node.resource_type) == resource_type]
 
 
-def _explained(failed: list[RunResult], warehouse: build_log.Books, manifest: Manifest) -> JobError | RuntimeError:
-    """The failures in one sentence. A model's comes before a test's, as it may be its cause."""
-    broken = [result for result in failed if result.status != "fail"]
-    if not broken:
-        told = [_failed_test(result, warehouse, manifest) for result in failed[:SHOWN]]
-        return BadDataError("; ".join(told) + (f"; {len(failed) - SHOWN} more tests failed" if len(failed) > SHOWN else ""))
-    said = " ".join(str(broken[0].message).split())
-    shown = said if lineage.shows_values(manifest, broken[0].node.unique_id) else "the database's message may hold confidential values"
-    sentence = f"{broken[0].node.name} could not be built: {shown}"
-    if TEMPORARY.search(said):
-        return TemporaryError(f"{sentence}; run again when the warehouse is well")
-    if BAD_DATA.search(said):
-        return BadDataError(f"{sentence}; the rows it speaks of are in the staging views")
+def _explain_failures(failed: list[RunResult], build_log: BuildLog, manifest: Manifest) -> JobError | RuntimeError:
+    """Return the failures as one error. A failed model comes before failed tests, as it may be their cause."""
+    broken_models = [result for result in failed if result.status != "fail"]
+    if not broken_models:
+        tests = [_describe_failed_test(result, build_log, manifest) for result in failed[:MAX_SHOWN]]
+        return BadDataError("; ".join(tests) + (f"; {len(failed) - MAX_SHOWN} more tests failed" if len(failed) > MAX_SHOWN else ""))
+    node, message = broken_models[0].node, " ".join(str(broken_models[0].message).split())
+    shown = message if lineage.may_show_values(manifest, node.unique_id) else "the database's message may hold confidential values"
+    sentence = f"{node.name} could not be built: {shown}"
+    if TEMPORARY.search(message):
+        return TemporaryError(f"{sentence}; run again when the warehouse is available")
+    if BAD_DATA.search(message):
+        return BadDataError(f"{sentence}; look at the rows in the staging views")
     return RuntimeError(sentence)
 
 
-def _failed_test(result: RunResult, warehouse: build_log.Books, manifest: Manifest) -> str:
-    """The test and a few of the rows it failed on, unless they may hold confidential values."""
+def _describe_failed_test(result: RunResult, build_log: BuildLog, manifest: Manifest) -> str:
+    """Return a test's name and a few of the rows it failed on, unless they may hold confidential values."""
     statement, failures = getattr(result.node, "compiled_code", ""), result.failures or 0
-    if not lineage.shows_values(manifest, result.node.unique_id):
+    if not lineage.may_show_values(manifest, result.node.unique_id):
         return f"test {result.node.name} failed on {failures} rows, which may hold confidential values and are not shown"
-    failing = sql.SQL("select * from (\n{}\n) as failing limit {}").format(sql.SQL(statement), sql.Literal(SHOWN))
-    rows = warehouse.rows(failing)
+    rows = build_log.execute(sql.SQL("select * from (\n{}\n) as failing limit {}").format(sql.SQL(statement), sql.Literal(MAX_SHOWN)))
     shown = ", ".join(json.dumps(row, default=str) for row in rows)
     more = f" and {failures - len(rows)} more" if failures > len(rows) else ""
     return f"test {result.node.name} failed on {failures} rows: {shown}{more}"

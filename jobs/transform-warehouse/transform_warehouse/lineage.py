@@ -1,10 +1,10 @@
-"""Which datasets are behind each mart and under which terms, from dbt's own graph. publish-marts reads it to know what it may publish.
+"""Lineage: the datasets behind each mart and their terms, from dbt's graph. publish-marts reads it to decide what it may publish.
 
     {"marts": {"fct_yield": {"made_of": ["treasury_par_yields"], "published_by": null}},
      "datasets": {"treasury_par_yields": {"kind": "dataset", "classification": "public", "redistribution": "allowed", ...}}}
 
-Rather too much than too little is behind a mart: whatever its models refer to, and also what their SQL names without ref() or source().
-`kind` is dataset, seed (public where its meta says nothing else), every dataset (the tables that have rows of all), or unknown.
+When in doubt, a dataset counts as behind a mart: everything its models refer to, and everything their SQL names without ref() or
+source(). `kind` is dataset, seed (public unless its meta says otherwise), every dataset (tables with rows of all), or unknown.
 """
 
 from __future__ import annotations
@@ -18,96 +18,101 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 MARTS = "marts"
-AS_OF = ("as_of", "as_of_internal")  # views of models and raw tables, under the same names
+AS_OF_SCHEMAS = ("as_of", "as_of_internal")  # views of models and raw tables, under the same names
 TERMS = ("classification", "redistribution", "licence")
-SEED = {"classification": "public", "redistribution": "allowed"}
-SHOWN = ("public", "internal")
+SEED_TERMS = {"classification": "public", "redistribution": "allowed"}
+SHOWABLE = ("public", "internal")
 _NAME = r'(?:"(?:[^"]|"")+"|\w+)'
-_DOTTED = re.compile(rf"{_NAME}(?:\s*\.\s*{_NAME})+")
+_DOTTED_NAME = re.compile(rf"{_NAME}(?:\s*\.\s*{_NAME})+")
 
 
 class Relation(NamedTuple):
-    """A schema and a name in it."""
+    """A table or view: its schema and name."""
 
     schema: str
     name: str
 
 
-def describe(manifest: Manifest, compiled: Mapping[str, str], tables: Collection[Relation]) -> dict[str, Any]:
-    """The lineage. `compiled` is the SQL of models by their unique id; `tables` are those in the warehouse, dbt's own among them."""
-    graph = _Graph(manifest, compiled, tables)
+def describe_lineage(manifest: Manifest, compiled: Mapping[str, str], relations: Collection[Relation]) -> dict[str, Any]:
+    """Return the lineage as in the module's docstring.
+
+    `compiled` is the SQL of models by their unique id; `relations` are all tables and views of the warehouse, dbt's included.
+    """
+    graph = _Graph(manifest, compiled, relations)
     marts, datasets = {}, {}
     for node in manifest.nodes.values():
         if str(node.resource_type) != "model" or node.schema != MARTS:
             continue
-        behind = dict(map(graph.about, graph.behind(node.unique_id)))
-        marts[node.alias] = {"made_of": sorted(behind), "published_by": node.config.meta.get("published_by")}
-        datasets.update(behind)
-    datasets.update(graph.about(source) for source in manifest.sources)
+        origins = dict(map(graph.describe_origin, graph.find_origins(node.unique_id)))
+        marts[node.alias] = {"made_of": sorted(origins), "published_by": node.config.meta.get("published_by")}
+        datasets.update(origins)
+    datasets.update(graph.describe_origin(source) for source in manifest.sources)
     return {"marts": dict(sorted(marts.items())), "datasets": dict(sorted(datasets.items()))}
 
 
-def shows_values(manifest: Manifest, unique_id: str) -> bool:
-    """Whether rows of a node may be in messages: all that is behind it is public or internal."""
+def may_show_values(manifest: Manifest, unique_id: str) -> bool:
+    """Whether messages may contain rows of a node: everything behind it is public or internal."""
     graph = _Graph(manifest, {}, ())
-    return all(about.get("classification") in SHOWN for _, about in map(graph.about, graph.behind(unique_id)))
+    return all(terms.get("classification") in SHOWABLE for _, terms in map(graph.describe_origin, graph.find_origins(unique_id)))
 
 
 class _Graph:
-    """dbt's nodes, and what each stands on."""
+    """dbt's nodes and what each of them reads."""
 
-    def __init__(self, manifest: Manifest, compiled: Mapping[str, str], tables: Collection[Relation]) -> None:
+    def __init__(self, manifest: Manifest, compiled: Mapping[str, str], relations: Collection[Relation]) -> None:
         self.nodes: dict[str, Any] = {**manifest.nodes, **manifest.sources}
         self.compiled = compiled
-        self.tables = set(tables)
-        self.by_relation = {_relation(node): unique_id for unique_id, node in self.nodes.items() if _relation(node)}
+        self.relations = set(relations)
+        self.by_relation = {_relation_of(node): unique_id for unique_id, node in self.nodes.items() if _relation_of(node)}
         self.by_name = {relation.name: unique_id for relation, unique_id in self.by_relation.items() if relation}
 
-    def behind(self, unique_id: str) -> set[str]:
-        """The sources, seeds and unknown tables that a node stands on."""
-        found, seen, waiting = set(), {unique_id}, [unique_id]
+    def find_origins(self, unique_id: str) -> set[str]:
+        """Return the sources, seeds and unknown tables that a node is made of, directly or through other models."""
+        origins, seen, waiting = set(), {unique_id}, [unique_id]
         while waiting:
-            for above in set(self._read_by(waiting.pop())) - seen:
-                seen.add(above)
-                node = self.nodes.get(above)
+            for upstream in set(self._iter_upstream(waiting.pop())) - seen:
+                seen.add(upstream)
+                node = self.nodes.get(upstream)
                 if node is None or str(node.resource_type) in ("source", "seed"):
-                    found.add(above)
+                    origins.add(upstream)
                 elif not node.config.meta.get("adds_no_values"):
-                    waiting.append(above)
-        return found
+                    waiting.append(upstream)
+        return origins
 
-    def about(self, unique_id: str) -> tuple[str, dict[str, Any]]:
-        """A source's or seed's name and terms."""
+    def describe_origin(self, unique_id: str) -> tuple[str, dict[str, Any]]:
+        """Return the name of a source or seed, and its kind and terms."""
         node = self.nodes.get(unique_id)
         if node is None:
             return unique_id, {"kind": "unknown"}
         meta = node.config.meta
         terms = {name: meta[name] for name in TERMS if name in meta}
         if str(node.resource_type) == "seed":
-            return node.name, {"kind": "seed", **SEED, **terms}
+            return node.name, {"kind": "seed", **SEED_TERMS, **terms}
         if meta.get("rows_of"):
             return f"{node.schema}.{node.identifier}", {"kind": "every dataset"}
         name = node.identifier if node.schema == "raw" else f"{node.schema}.{node.identifier}"
         return name, {"kind": "dataset", "source": node.source_description, **terms}
 
-    def _read_by(self, unique_id: str) -> Iterator[str]:
+    def _iter_upstream(self, unique_id: str) -> Iterator[str]:
+        """Yield what a node reads: the nodes it refers to, and the tables that its SQL names."""
         yield from getattr(self.nodes[unique_id], "depends_on_nodes", ())
-        for relation in _named(self.compiled.get(unique_id, "")):
-            known = self.by_name.get(relation.name) if relation.schema in AS_OF else self.by_relation.get(relation)
-            if known and known != unique_id:
-                yield known
-            elif not known and relation in self.tables:
+        for relation in _find_relations(self.compiled.get(unique_id, "")):
+            node_id = self.by_name.get(relation.name) if relation.schema in AS_OF_SCHEMAS else self.by_relation.get(relation)
+            if node_id and node_id != unique_id:
+                yield node_id
+            elif not node_id and relation in self.relations:
                 yield f"{relation.schema}.{relation.name}"
 
 
-def _relation(node: Any) -> Relation | None:  # noqa: ANN401  nodes of many kinds
+def _relation_of(node: Any) -> Relation | None:  # noqa: ANN401  nodes of many kinds
+    """Return a node's table or view; None for a node that has none, such as a test."""
     if str(node.resource_type) not in ("model", "seed", "source", "snapshot"):
         return None
     return Relation(node.schema, node.identifier)
 
 
-def _named(code: str) -> Iterable[Relation]:
-    """What may be a table, of all that SQL names with a dot: columns are told apart by whether there is such a table."""
-    for found in _DOTTED.findall(code):
-        parts = [part[1:-1].replace('""', '"') if part.startswith('"') else part.lower() for part in re.findall(_NAME, found)]
+def _find_relations(code: str) -> Iterable[Relation]:
+    """Yield every dotted name of SQL as a possible relation. Columns look the same; only existing tables count later."""
+    for dotted in _DOTTED_NAME.findall(code):
+        parts = [part[1:-1].replace('""', '"') if part.startswith('"') else part.lower() for part in re.findall(_NAME, dotted)]
         yield from map(Relation, parts, parts[1:])

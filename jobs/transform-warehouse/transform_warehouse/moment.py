@@ -1,4 +1,4 @@
-"""The moment that the marts are asked for. The setting finelt.as_of of the views takes and refuses the same, with the same words."""
+"""The option --as-of: a moment in the past. The setting finelt.as_of of the as-of views accepts and refuses the same, in the same words."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jobkit.errors import UsageError
 if TYPE_CHECKING:
     from click import Context, Parameter
 
-    from transform_warehouse.build_log import Books
+    from transform_warehouse.build_log import BuildLog
 
-FORM = re.compile(
+PATTERN = re.compile(
     r"(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]"
     r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?(Z|[+-](0\d|1[0-5])(:?[0-5]\d)?)",
     re.ASCII,
@@ -22,15 +22,15 @@ FORM = re.compile(
 EXPECTED = "expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z"
 
 
-class Moment(click.ParamType[datetime]):
-    """A moment with its time zone: a date, a time and Z or an offset. Whether it has passed says the warehouse's clock (`check_passed`)."""
+class MomentType(click.ParamType[datetime]):
+    """A date and a time with Z or an offset. Whether it has passed is decided by the warehouse's clock: `check_moment_passed`."""
 
     name = "timestamp"
 
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> datetime:
-        """The moment in UTC; the first that there is, for an earlier one, of which nothing was known either."""
+        """Return the moment in UTC, clipped to the years that Python has: nothing was known before the first."""
         text = str(value)
-        if not FORM.fullmatch(text):
+        if not PATTERN.fullmatch(text):
             self.fail(f"as-of is {text!r}; {EXPECTED}", param, ctx)
         try:
             moment = datetime.fromisoformat(text)
@@ -42,7 +42,7 @@ class Moment(click.ParamType[datetime]):
             return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
-def check_passed(book: Books, as_of: datetime | None) -> None:
-    """Nothing, when the moment has passed by the warehouse's clock, which is also that of the views. Raises UsageError otherwise."""
-    if as_of and book.rows("select %s > clock_timestamp() as ahead", as_of)[0]["ahead"]:
+def check_moment_passed(build_log: BuildLog, as_of: datetime | None) -> None:
+    """Raise UsageError if the moment is in the future by the warehouse's clock, which is also the clock of the as-of views."""
+    if as_of and build_log.execute("select %s > clock_timestamp() as is_future", as_of)[0]["is_future"]:
         raise UsageError(f"as-of is {as_of.isoformat()!r}; {EXPECTED}")

@@ -1,4 +1,4 @@
-"""A warehouse as the demo, compose and AWS have it: each job came as the role of its name."""
+"""A warehouse as in the demo, compose and AWS: each job connects as the role of its name."""
 
 from __future__ import annotations
 
@@ -26,54 +26,54 @@ LOAD, TRANSFORM, PUBLISH, READER = "load-warehouse", "transform-warehouse", "pub
 
 
 @dataclass(frozen=True)
-class Place:
-    """A database of a server, whose roles are prepared."""
+class RoleDatabase:
+    """A database of a server with the roles of all jobs."""
 
     server: Postgres
     name: str
 
     def connect(self, role: str, *, autocommit: bool = True) -> psycopg.Connection[Any]:
-        """A connection as one of the roles."""
+        """Connect as one of the roles."""
         password = secrets.resolve(self.server.password_reference_of(role))
         return psycopg.connect(self.server.url_of(role, self.name), password=password, autocommit=autocommit)
 
-    def admin(self) -> psycopg.Connection[Any]:
-        """A connection that may do everything."""
+    def connect_as_admin(self) -> psycopg.Connection[Any]:
+        """Connect as the superuser."""
         return psycopg.connect(self.server.url_of(self.server.user, self.name), password=self.server.password, autocommit=True)
 
     def rows(self, role: str, query: str) -> list[tuple[Any, ...]]:
-        """What a role reads."""
+        """Run a query as a role and return its rows."""
         with self.connect(role) as connection:
             return connection.execute(query.encode()).fetchall()
 
-    def job(self, job: str, verb: str = "run", *words: str) -> dict[str, Any]:
-        """The receipt of a job that comes as the role of its name."""
+    def try_job(self, job: str, verb: str = "run", *argv: str) -> dict[str, Any]:
+        """Run a verb of a job as the role of its name; return the receipt with stderr."""
         access = ["--warehouse", self.server.url_of(job, self.name), "--warehouse-password", self.server.password_reference_of(job)]
-        command = [sys.executable, "-m", job.replace("-", "_"), verb, *access, *words]
+        command = [sys.executable, "-m", job.replace("-", "_"), verb, *access, *argv]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         receipt: dict[str, Any] = {**json.loads(done.stdout), "stderr": done.stderr}
         return receipt
 
-    def well(self, job: str, *words: str) -> dict[str, Any]:
-        """The same, of a job that has to end well."""
-        receipt = self.job(job, "run", *words)
+    def run_job(self, job: str, *argv: str) -> dict[str, Any]:
+        """Run a job that must succeed; return the receipt."""
+        receipt = self.try_job(job, "run", *argv)
         assert receipt["exit_code"] == 0, receipt["error"]
         return receipt
 
 
 @contextmanager
-def place(server: Postgres, name: str) -> Iterator[Place]:
-    """An empty database with roles, for as long as it takes."""
+def role_database(server: Postgres, name: str) -> Iterator[RoleDatabase]:
+    """An empty database with roles, dropped after the block."""
     with psycopg.connect(server.url, password=server.password, autocommit=True) as admin:
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         server.prepare_roles(name)
-        yield Place(server, name)
+        yield RoleDatabase(server, name)
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-def fill(where: Place, lake: Lake, answers: Sequence[recorded_lake.Answer]) -> None:
-    """Load and transform what the vendors answered."""
+def load_and_transform(database: RoleDatabase, lake: Lake, answers: Sequence[recorded_lake.Answer]) -> None:
+    """Commit the answers to the lake, load them and build the marts."""
     for answer in answers:
         recorded_lake.commit(lake, answer)
-    where.well(LOAD, "--lake", str(recorded_lake.lake_path(lake)))
-    where.well(TRANSFORM)
+    database.run_job(LOAD, "--lake", str(recorded_lake.lake_path(lake)))
+    database.run_job(TRANSFORM)

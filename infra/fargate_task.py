@@ -1,0 +1,151 @@
+"""A Fargate task definition with its log group and its own two roles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+import pulumi_aws as aws
+
+from infra import policies
+from infra.options import child_of
+from infra.permissions_boundary import boundary_arn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from infra.keys import Keys
+    from infra.policies import Statement, Text
+    from infra.settings import Settings
+
+STOP_TIMEOUT_S = 120  # the longest that Fargate waits; a job stops within ten
+USER = "65532:65532"
+TMP_MIB = 64
+PULL_ACTIONS = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability")
+
+
+@dataclass(frozen=True)
+class FargateTaskArgs:
+    """Arguments of `FargateTask`.
+
+    `cpu` is in Fargate units, `memory` in MiB. `environment` holds plain values; `secrets` ARNs by variable; `statements` are what the
+    task's code may do. `health_check` is Python code that fails if the task is unhealthy.
+    """
+
+    settings: Settings
+    keys: Keys
+    name: str
+    image: Text
+    cpu: int
+    memory: int
+    command: Sequence[str] = ()
+    environment: Mapping[str, Text] = field(default_factory=dict)
+    secrets: Mapping[str, Text] = field(default_factory=dict)
+    statements: Sequence[Statement] = ()
+    port: int | None = None
+    health_check: str | None = None
+
+
+class FargateTask(pulumi.ComponentResource):
+    """A task definition. `role` belongs to its code; `execution_role` to ECS, which pulls the image and reads the secrets."""
+
+    definition: aws.ecs.TaskDefinition
+    role: aws.iam.Role
+    execution_role: aws.iam.Role
+    log_group: aws.cloudwatch.LogGroup
+
+    def __init__(self, name: str, args: FargateTaskArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("finelt:infra:FargateTask", name, None, opts)
+        settings = args.settings
+        self.log_group = aws.cloudwatch.LogGroup(
+            name,
+            name=f"/finelt/{settings.stack}/{args.name}",
+            retention_in_days=settings.log_days,
+            kms_key_id=args.keys.logs.arn,
+            opts=child_of(self),
+        )
+        self.role = self._create_role(name, settings, args.statements)
+        self.execution_role = self._create_role(f"{name}-start", settings, _execution_statements(args, self.log_group))
+        self.definition = aws.ecs.TaskDefinition(
+            name,
+            family=name,
+            cpu=str(args.cpu),
+            memory=str(args.memory),
+            network_mode="awsvpc",
+            requires_compatibilities=["FARGATE"],
+            runtime_platform={
+                "cpu_architecture": "ARM64" if settings.architecture == "arm64" else "X86_64",
+                "operating_system_family": "LINUX",
+            },
+            task_role_arn=self.role.arn,
+            execution_role_arn=self.execution_role.arn,
+            container_definitions=pulumi.Output.json_dumps([container_definition(args, self.log_group.name)]),
+            opts=child_of(self),
+        )
+        self.register_outputs({"definition": self.definition.arn, "role": self.role.arn, "execution_role": self.execution_role.arn})
+
+    def _create_role(self, name: str, settings: Settings, statements: Sequence[Statement]) -> aws.iam.Role:
+        role = aws.iam.Role(
+            name,
+            name=name,
+            assume_role_policy=policies.trust_service("ecs-tasks", settings.account, f"arn:aws:ecs:{settings.region}:{settings.account}:*"),
+            permissions_boundary=boundary_arn(settings),
+            opts=child_of(self),
+        )
+        if statements:
+            aws.iam.RolePolicy(name, role=role.id, policy=policies.document(*statements), opts=child_of(self))
+        return role
+
+
+def container_definition(args: FargateTaskArgs, log_group: Text) -> dict[str, Any]:
+    """Return the definition of the task's one container, as RegisterTaskDefinition takes it."""
+    definition: dict[str, Any] = {
+        "name": "job",
+        "image": args.image,
+        "cpu": args.cpu,
+        "memory": args.memory,
+        "essential": True,
+        "user": USER,
+        "readonlyRootFilesystem": True,
+        "stopTimeout": STOP_TIMEOUT_S,
+        "linuxParameters": {
+            "initProcessEnabled": True,
+            "capabilities": {"drop": ["ALL"]},
+            "tmpfs": [{"containerPath": "/tmp", "size": TMP_MIB, "mountOptions": ["rw", "nosuid", "nodev", "mode=1777"]}],  # noqa: S108
+        },
+        "environment": [{"name": name, "value": value} for name, value in sorted(args.environment.items())],
+        "secrets": [{"name": name, "valueFrom": arn} for name, arn in sorted(args.secrets.items())],
+        "logConfiguration": {
+            "logDriver": "awslogs",
+            "options": {"awslogs-group": log_group, "awslogs-region": args.settings.region, "awslogs-stream-prefix": args.name},
+        },
+    }
+    if args.command:
+        definition["command"] = list(args.command)
+    if args.port:
+        definition["portMappings"] = [{"containerPort": args.port, "protocol": "tcp", "name": args.name}]
+    if args.health_check:
+        command = ["CMD", "python", "-c", args.health_check]
+        definition["healthCheck"] = {"command": command, "interval": 15, "timeout": 5, "retries": 4, "startPeriod": 60}
+    return definition
+
+
+def strip_json_key(reference: str) -> str:
+    """Return the ARN of a secret from a reference that may name one of its JSON keys (arn:...:secret:name-x:key::)."""
+    return ":".join(reference.split(":")[:7])
+
+
+def _execution_statements(args: FargateTaskArgs, log_group: aws.cloudwatch.LogGroup) -> list[Statement]:
+    """Return what ECS needs to start the task: its image, its log group and its secrets."""
+    settings = args.settings
+    repositories = f"arn:aws:ecr:{settings.region}:{settings.account}:repository/{settings.name}/*"
+    statements = [
+        policies.allow(("ecr:GetAuthorizationToken",), ["*"]),  # IAM has no resource for it
+        policies.allow(PULL_ACTIONS, [repositories]),
+        policies.allow(("logs:CreateLogStream", "logs:PutLogEvents"), [pulumi.Output.concat(log_group.arn, ":*")]),
+    ]
+    if args.secrets:
+        arns = [pulumi.Output.from_input(reference).apply(strip_json_key) for reference in args.secrets.values()]
+        statements += [policies.allow(("secretsmanager:GetSecretValue",), arns), policies.allow(("kms:Decrypt",), [args.keys.data.arn])]
+    return statements

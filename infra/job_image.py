@@ -1,0 +1,102 @@
+"""One image in ECR, built from the same plan as `scripts/images` builds, and deployed by digest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_docker as docker
+
+from images import docker_cli
+from images import plan as plans
+
+if TYPE_CHECKING:
+    from images.plan import Service
+    from infra.keys import Keys
+    from infra.settings import Settings
+    from jobs.catalogue import JobSpec
+
+PROGRAM_FOLDER = Path(__file__).parent
+BUILD_FOLDER = PROGRAM_FOLDER.parent / ".build"
+IMAGES_TO_KEEP = 20
+
+
+@dataclass(frozen=True)
+class JobImageArgs:
+    """Arguments of `JobImage`."""
+
+    settings: Settings
+    keys: Keys
+    spec: JobSpec | Service
+    registry: docker.RegistryArgs
+
+
+class JobImage(pulumi.ComponentResource):
+    """A repository and the image in it. `digest` is repository@sha256:..., the reference that tasks run.
+
+    The tag is the hash of everything that goes into the image: an unchanged image is not built, and a changed one gets a new tag.
+    """
+
+    digest: pulumi.Output[str]
+    repository: aws.ecr.Repository
+
+    def __init__(self, name: str, args: JobImageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("finelt:images:JobImage", name, None, opts)
+        settings, child = args.settings, pulumi.ResourceOptions(parent=self)
+        self.repository = aws.ecr.Repository(
+            f"{settings.name}-{name}",
+            name=f"{settings.name}/{name}",
+            image_tag_mutability="IMMUTABLE",
+            image_scanning_configuration={"scan_on_push": True},
+            encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.keys.data.arn}],
+            force_delete=not settings.protect,
+            opts=child,
+        )
+        aws.ecr.LifecyclePolicy(
+            f"{settings.name}-{name}",
+            repository=self.repository.name,
+            policy=pulumi.Output.json_dumps(_lifecycle_policy()),
+            opts=child,
+        )
+        self.digest = self._build_image(args, child).repo_digest
+        self.register_outputs({"digest": self.digest})
+
+    def _build_image(self, args: JobImageArgs, child: pulumi.ResourceOptions) -> docker.Image:
+        platform = args.settings.platform
+        environment = docker_cli.Surroundings(python_image=os.environ.get("FINELT_PYTHON_IMAGE"), platform=platform)
+        plan = docker_cli.plan(args.spec, environment)
+        context = _write_context(plan)
+        return docker.Image(
+            f"{args.settings.name}-{args.spec.name}",
+            image_name=pulumi.Output.concat(self.repository.repository_url, ":", plan.tag),
+            build=docker.DockerBuildArgs(
+                context=context,
+                dockerfile=f"{context}/{plans.RECIPE}",
+                args=plans.arguments(args.spec, plan),
+                platform=platform,
+                target=plan.target,
+                builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
+            ),
+            registry=args.registry,
+            opts=child,
+        )
+
+
+def _write_context(plan: plans.Plan) -> str:
+    """Write the build context; return its path relative to the program.
+
+    Pulumi would see an absolute path as a change on every other machine.
+    """
+    folder = BUILD_FOLDER / plan.name
+    shutil.rmtree(folder, ignore_errors=True)
+    return os.path.relpath(plan.stage(folder), PROGRAM_FOLDER)
+
+
+def _lifecycle_policy() -> dict[str, object]:
+    rule = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": IMAGES_TO_KEEP}
+    return {"rules": [{"rulePriority": 1, "description": f"keep {IMAGES_TO_KEEP}", "selection": rule, "action": {"type": "expire"}}]}

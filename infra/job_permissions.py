@@ -1,0 +1,64 @@
+"""What the role of a job may do, derived from the job's declaration in the catalogue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pulumi
+
+from infra import policies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pulumi_aws as aws
+
+    from infra.job_secrets import JobSecrets
+    from infra.keys import Keys
+    from infra.policies import Statement
+    from infra.storage import Storage
+    from jobs.catalogue import JobSpec
+
+READ_ACTIONS = ("s3:GetObject",)
+WRITE_ACTIONS = ("s3:GetObject", "s3:PutObject")
+MOVE_ACTIONS = (*WRITE_ACTIONS, "s3:DeleteObject")
+DROP_DATASET = "drop"  # dropped files; the job that reads them moves them within drop/
+DOCS_WRITER_DATASET, DOCS_READER_DATASET = "warehouse/marts", "site"  # the job that builds the marts also writes dbt's documentation
+# A job started by a state machine of `scripts/emit` reports its end. IAM has no resource here: the task token authorizes the call.
+STEP_FUNCTIONS_STATEMENT = policies.allow(("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"), ["*"])
+
+
+def job_statements(spec: JobSpec, storage: Storage, secrets: JobSecrets, keys: Keys) -> list[Statement]:
+    """Return the permissions of a job: its prefixes in the lake, the site if it writes it, its own secrets."""
+    secret_arns = [secrets.by_option[spec.name, option].arn for option in spec.secrets]
+    site_prefixes = {"site/": WRITE_ACTIONS} if "site" in spec.writes else {}
+    statements = [*_bucket_statements(storage.lake, lake_prefixes(spec)), *_bucket_statements(storage.site, site_prefixes)]
+    if secret_arns:
+        statements.append(policies.allow(("secretsmanager:GetSecretValue",), secret_arns))
+    if statements:
+        statements.append(policies.allow(("kms:Decrypt", "kms:GenerateDataKey"), [keys.data.arn]))
+    return [*statements, STEP_FUNCTIONS_STATEMENT]
+
+
+def lake_prefixes(spec: JobSpec) -> dict[str, tuple[str, ...]]:
+    """Return the actions that a job may take in the lake's bucket, by key prefix."""
+    prefixes: dict[str, tuple[str, ...]] = {}
+    for datasets, actions in ((spec.reads, READ_ACTIONS), (spec.writes, WRITE_ACTIONS)):
+        names = [dataset.removesuffix("*").rstrip("/") for dataset in datasets if dataset.startswith("raw/")]
+        prefixes.update({f"lake/{name}/": actions for name in names})
+    if DROP_DATASET in spec.writes:
+        prefixes[f"{DROP_DATASET}/"] = MOVE_ACTIONS
+    if DOCS_WRITER_DATASET in spec.writes:
+        prefixes["docs/"] = WRITE_ACTIONS
+    elif DOCS_READER_DATASET in spec.writes:
+        prefixes["docs/"] = READ_ACTIONS
+    return prefixes
+
+
+def _bucket_statements(bucket: aws.s3.Bucket, prefixes: Mapping[str, tuple[str, ...]]) -> list[Statement]:
+    """Return statements for the objects under each prefix, and for listing them."""
+    if not prefixes:
+        return []
+    objects = [policies.allow(actions, [pulumi.Output.concat(bucket.arn, f"/{prefix}*")]) for prefix, actions in prefixes.items()]
+    condition = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}
+    return [*objects, policies.allow(("s3:ListBucket",), [bucket.arn], condition)]

@@ -1,0 +1,144 @@
+"""Prefect's server: its own database, a private DNS name and a generated password. The network alone can reach it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.database import PostgresDatabase, PostgresDatabaseArgs
+from infra.fargate_service import FargateService, FargateServiceArgs
+from infra.fargate_task import FargateTaskArgs
+from infra.job_secrets import create_secret
+from infra.options import child_of
+from infra.redis import Redis, RedisArgs
+from infra.security_groups import POSTGRES_PORT, PREFECT_PORT
+
+if TYPE_CHECKING:
+    from infra.cluster import Cluster
+    from infra.keys import Keys
+    from infra.network import Network
+    from infra.policies import Text
+    from infra.settings import Settings
+
+DOMAIN = "finelt.internal"
+DATABASE_NAME, DATABASE_GB = "prefect", 20
+SERVER_COMMAND = ["python", "-m", "prefect", "server", "start", "--host", "0.0.0.0", "--port", str(PREFECT_PORT)]  # noqa: S104  in a container
+BACKGROUND_COMMAND = ["python", "-m", "prefect", "server", "services", "start"]
+HEALTH_CHECK = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PREFECT_PORT}/api/health')"
+
+
+@dataclass(frozen=True)
+class PrefectServerArgs:
+    """Arguments of `PrefectServer`. `image` is the orchestration image by digest."""
+
+    settings: Settings
+    keys: Keys
+    network: Network
+    cluster: Cluster
+    image: Text
+
+
+class PrefectServer(pulumi.ComponentResource):
+    """The server. With several replicas, its background services run in a service of their own, and all share a Redis."""
+
+    api_url: str
+    auth_secret: aws.secretsmanager.Secret
+    database: PostgresDatabase
+    web: FargateService
+
+    def __init__(self, name: str, args: PrefectServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("finelt:infra:PrefectServer", name, None, opts)
+        settings, child = args.settings, pulumi.ResourceOptions(parent=self)
+        domain = f"{settings.stack}.{DOMAIN}"
+        self.api_url = f"http://prefect.{domain}:{PREFECT_PORT}/api"
+        self.auth_secret = self._create_auth_secret(args)
+        database_args = PostgresDatabaseArgs(
+            settings, args.keys, args.network, "prefect-database", DATABASE_NAME, settings.prefect_class, DATABASE_GB
+        )
+        self.database = PostgresDatabase(name, database_args, child)
+        has_replicas = settings.server_replicas > 1
+        environment = _server_environment(self.database)
+        if has_replicas:
+            environment |= Redis(f"{settings.name}-redis", RedisArgs(settings, args.keys, args.network), child).server_environment()
+        self.web = self._create_web_service(args, environment, self._create_discovery(name, args, domain), has_replicas=has_replicas)
+        if has_replicas:
+            self._create_background_service(args, environment)
+        self.register_outputs({"api_url": self.api_url})
+
+    def client_environment(self, settings: Settings) -> dict[str, Text]:
+        """Return the environment of a task that calls Prefect's API."""
+        return {"PREFECT_API_URL": self.api_url, "AWS_REGION": settings.region, "DO_NOT_TRACK": "1"}
+
+    def client_secrets(self) -> dict[str, Text]:
+        """Return the secrets of a task that calls Prefect's API."""
+        return {"PREFECT_API_AUTH_STRING": self.auth_secret.arn}
+
+    def _server_secrets(self) -> dict[str, Text]:
+        database = self.database.admin_secrets("PREFECT_SERVER_DATABASE_USER", "PREFECT_SERVER_DATABASE_PASSWORD")
+        return {"PREFECT_SERVER_API_AUTH_STRING": self.auth_secret.arn, **database}
+
+    def _create_auth_secret(self, args: PrefectServerArgs) -> aws.secretsmanager.Secret:
+        """Create the API's user and password, as user:password, which is the form that Prefect expects."""
+        secret = create_secret(args.settings, args.keys, "prefect/auth", child_of(self))
+        password = aws.secretsmanager.get_random_password_output(password_length=40, exclude_punctuation=True).random_password
+        aws.secretsmanager.SecretVersion(
+            f"{args.settings.name}-prefect-auth",
+            secret_id=secret.id,
+            secret_string=pulumi.Output.concat("finelt:", pulumi.Output.secret(password)),
+            opts=child_of(self, ignore_changes=["secretString"]),  # each run of the program generates another password
+        )
+        return secret
+
+    def _create_discovery(self, name: str, args: PrefectServerArgs, domain: str) -> aws.servicediscovery.Service:
+        namespace = aws.servicediscovery.PrivateDnsNamespace(args.settings.name, name=domain, vpc=args.network.vpc_id, opts=child_of(self))
+        dns_config = {"namespace_id": namespace.id, "dns_records": [{"type": "A", "ttl": 10}], "routing_policy": "MULTIVALUE"}
+        return aws.servicediscovery.Service(name, name="prefect", dns_config=dns_config, opts=child_of(self))
+
+    def _create_web_service(
+        self, args: PrefectServerArgs, environment: dict[str, Text], discovery: aws.servicediscovery.Service, *, has_replicas: bool
+    ) -> FargateService:
+        task = FargateTaskArgs(
+            args.settings,
+            args.keys,
+            name="prefect",
+            image=args.image,
+            cpu=512,
+            memory=1024,
+            command=[*SERVER_COMMAND, "--no-services"] if has_replicas else SERVER_COMMAND,
+            environment=environment,
+            secrets=self._server_secrets(),
+            port=PREFECT_PORT,
+            health_check=HEALTH_CHECK,
+        )
+        service = FargateServiceArgs(args.cluster, args.network, "prefect", task, args.settings.server_replicas, discovery)
+        return FargateService(f"{args.settings.name}-prefect", service, pulumi.ResourceOptions(parent=self))
+
+    def _create_background_service(self, args: PrefectServerArgs, environment: dict[str, Text]) -> None:
+        task = FargateTaskArgs(
+            args.settings,
+            args.keys,
+            name="prefect-services",
+            image=args.image,
+            cpu=256,
+            memory=1024,
+            command=BACKGROUND_COMMAND,
+            environment=environment,
+            secrets=self._server_secrets(),
+        )
+        service = FargateServiceArgs(args.cluster, args.network, "prefect", task)
+        FargateService(f"{args.settings.name}-prefect-services", service, pulumi.ResourceOptions(parent=self))
+
+
+def _server_environment(database: PostgresDatabase) -> dict[str, Text]:
+    return {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
+        "PREFECT_SERVER_DATABASE_HOST": database.instance.address,
+        "PREFECT_SERVER_DATABASE_PORT": str(POSTGRES_PORT),
+        "PREFECT_SERVER_DATABASE_NAME": DATABASE_NAME,
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": "/tmp/ui",  # noqa: S108  a container's own
+    }

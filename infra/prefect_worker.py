@@ -1,0 +1,93 @@
+"""Prefect's worker: it starts the tasks of jobs and flows on the stack's cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+
+from infra import policies
+from infra.fargate_service import FargateService, FargateServiceArgs
+from infra.fargate_task import FargateTaskArgs
+from infra.task_events import TaskEvents, TaskEventsArgs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infra.cluster import Cluster
+    from infra.fargate_task import FargateTask
+    from infra.keys import Keys
+    from infra.network import Network
+    from infra.policies import Statement, Text
+    from infra.prefect_server import PrefectServer
+    from infra.settings import Settings
+
+POOL = "ecs"
+COMMAND = ["python", "-m", "orchestration.workers.process", POOL, "ecs", "at once"]
+HEALTH_CHECK = "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health')"
+
+
+@dataclass(frozen=True)
+class PrefectWorkerArgs:
+    """Arguments of `PrefectWorker`. `tasks` are the tasks that it may start, by name."""
+
+    settings: Settings
+    keys: Keys
+    network: Network
+    cluster: Cluster
+    image: Text
+    server: PrefectServer
+    tasks: Mapping[str, FargateTask]
+
+
+class PrefectWorker(pulumi.ComponentResource):
+    """The worker's service and the queue from which it learns of stopped tasks."""
+
+    worker: FargateService
+    events: TaskEvents
+
+    def __init__(self, name: str, args: PrefectWorkerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("finelt:infra:PrefectWorker", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        self.events = TaskEvents(f"{args.settings.name}-task-events", TaskEventsArgs(args.keys, args.cluster), child)
+        task = FargateTaskArgs(
+            args.settings,
+            args.keys,
+            name="worker",
+            image=args.image,
+            cpu=256,
+            memory=1024,
+            command=COMMAND,
+            environment={
+                **args.server.client_environment(args.settings),
+                "PREFECT_INTEGRATIONS_AWS_ECS_OBSERVER_ENABLED": "true",
+                "PREFECT_INTEGRATIONS_AWS_ECS_OBSERVER_SQS_QUEUE_NAME": self.events.queue.name,
+                "PREFECT_PROFILES_PATH": "/app/source/orchestration/workers/profiles.toml",
+                "PREFECT_WORKER_QUERY_SECONDS": "2",
+            },
+            secrets=args.server.client_secrets(),
+            statements=_worker_statements(args, self.events),
+            health_check=HEALTH_CHECK,
+        )
+        self.worker = FargateService(name, FargateServiceArgs(args.cluster, args.network, "worker", task), child)
+        self.register_outputs({"service": self.worker.service.name})
+
+
+def _worker_statements(args: PrefectWorkerArgs, events: TaskEvents) -> list[Statement]:
+    """Return the worker's permissions: run the stack's own task definitions on the stack's cluster, and read the queue."""
+    settings = args.settings
+    scope = f"arn:aws:ecs:{settings.region}:{settings.account}"
+    families = [f"{scope}:task-definition/{settings.name}-{name}:*" for name in args.tasks]
+    running_tasks = [f"{scope}:task/{settings.name}/*"]
+    own_cluster = {"ArnEquals": {"ecs:cluster": args.cluster.arn}}
+    roles = [role.arn for task in args.tasks.values() for role in (task.role, task.execution_role)]
+    return [
+        policies.allow(("ecs:RunTask",), families, own_cluster),
+        policies.allow(("ecs:DescribeTasks", "ecs:StopTask"), running_tasks, own_cluster),
+        policies.allow(("ecs:TagResource",), running_tasks, {"StringEquals": {"ecs:CreateAction": "RunTask"}}),
+        policies.allow(("ecs:DescribeTaskDefinition",), ["*"]),  # IAM has no resource for it
+        policies.allow(("iam:PassRole",), roles, {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
+        policies.allow(("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes"), [events.queue.arn]),
+        policies.allow(("kms:Decrypt",), [args.keys.messages.arn]),
+    ]

@@ -1,0 +1,64 @@
+"""AWS accepts every value in the graph: botocore validates the tasks, cfn-lint everything that CloudFormation knows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.validate import ParamValidator
+
+from infra.testing.mock_engine import Graph, graph
+from tests.infra.cloudformation import KINDS, render_template
+from tests.infra.graph_reader import ALARM, DATABASE, FUNCTION, LOGS, QUEUE, TASK
+
+
+def test_ecs_accepts_every_task_definition(dev: Graph) -> None:
+    client = boto3.client("ecs", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
+    shape = client.meta.service_model.operation_model("RegisterTaskDefinition").input_shape
+    for task in dev.of(TASK):
+        request = {"family": task.inputs["family"], "containerDefinitions": json.loads(task.inputs["containerDefinitions"])}
+        report = ParamValidator().validate(request, shape)
+        assert not report.has_errors(), (task.name, report.generate_report())
+
+
+def lint(stack: Graph, folder: Path) -> dict[str, str]:
+    """Return what cfn-lint objects to in a graph, by the resource's logical name."""
+    file = folder / "template.json"
+    file.write_text(json.dumps(render_template(stack)))
+    ignored = ("W3010", "W3691")  # zones come from AWS; a major version of Postgres is intended
+    command = [Path(sys.executable).with_name("cfn-lint"), "--format", "json", "--regions", "eu-central-1", "--ignore-checks", *ignored]
+    done = subprocess.run([*command, "--template", str(file)], capture_output=True, text=True, check=False)
+    return {problem["Location"]["Path"][1]: problem["Message"] for problem in json.loads(done.stdout)}
+
+
+PUBLIC = {"egress": "endpoints", "audience": "public"}
+
+
+@pytest.mark.parametrize("choices", [{}, {"server_replicas": "2", "multi_az": "true", "egress": "nat-per-zone"}, PUBLIC], ids=str)
+def test_aws_accepts_every_value(choices: dict[str, str], tmp_path: Path) -> None:
+    assert lint(graph(choices=choices), tmp_path) == {}
+
+
+def test_an_invalid_value_is_found(dev: Graph, tmp_path: Path) -> None:
+    seeded: dict[str, tuple[str, dict[str, Any]]] = {
+        ALARM: ("-dropped-files-errors", {"comparisonOperator": "MoreThan"}),
+        LOGS: ("-start-dropped-files", {"retentionInDays": 13}),
+        FUNCTION: ("-start-dropped-files", {"architectures": ["arm65"]}),
+        TASK: ("-load-warehouse", {"memory": "8192"}),
+        DATABASE: ("-warehouse", {"instanceClass": "db.t4g.tiny"}),
+        "ec2/subnet:Subnet": ("-private-0", {"cidrBlock": "10.20.0.0/99"}),
+        QUEUE: ("-task-events", {"visibilityTimeoutSeconds": 90_000}),
+        "lambda/permission:Permission": ("-start-dropped-files", {"action": "invoke"}),
+    }
+    wrong = dev
+    for kind, (name, inputs) in seeded.items():
+        wrong = wrong.with_inputs(kind, name, **inputs)
+    problems = lint(wrong, tmp_path)
+    types = {inputs["Type"] for name, inputs in render_template(wrong)["Resources"].items() if name in problems}
+    expected = {f"AWS::{KINDS[kind].type}" for kind in seeded}
+    assert types == expected, problems

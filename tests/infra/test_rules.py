@@ -1,0 +1,51 @@
+"""Every resource of a stack obeys the rules, with every choice of settings, and each rule finds a seeded violation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.testing.mock_engine import Graph, graph
+from tests.infra.rules import VIOLATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+every_rule = pytest.mark.parametrize("rule", VIOLATIONS, ids=lambda rule: rule.__name__)
+
+
+@every_rule
+def test_the_stack_obeys_the_rule(rule: Callable[[Graph], Iterator[str]], dev: Graph) -> None:
+    assert list(rule(dev)) == []
+
+
+@every_rule
+def test_the_rule_finds_a_violation(rule: Callable[[Graph], Iterator[str]], dev: Graph) -> None:
+    assert list(rule(VIOLATIONS[rule](dev)))
+
+
+def test_no_urn_occurs_twice(dev: Graph) -> None:
+    assert dev.duplicates() == []
+
+
+def test_a_first_preview_succeeds_although_no_output_is_known(dev: Graph) -> None:
+    assert len(graph(unknown=True).resources) == len(dev.resources)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"egress": "nat-per-zone"},
+        {"egress": "endpoints"},
+        {"server_replicas": "2", "multi_az": "true"},
+        {"architecture": "x86_64", "spot": "false"},
+        {"audience": "public"},
+    ],
+    ids=lambda choices: " ".join(f"{name}={value}" for name, value in choices.items()),
+)
+def test_a_stack_with_other_choices_obeys_every_rule(choices: dict[str, str]) -> None:
+    stack = graph("prod", choices=choices)
+    assert stack.duplicates() == []
+    for rule in VIOLATIONS:
+        assert list(rule(stack)) == [], rule.__name__
