@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import jsonschema
 import yaml
+from jobkit import column_types, odcs
 from jobkit import contract as contracts
-from jobkit import odcs
 from jobkit.contract import Layout
 from jobkit.errors import BadDataError
+from jobkit.names import ROW_NUMBER
 
 from jobs.catalogue import JOBS, catalogue
 
@@ -30,16 +31,7 @@ if TYPE_CHECKING:
     from jobkit.contract import Contract, Field
 
 DBT = JOBS.parent / "dbt"
-LOADERS = {"_row_number": "integer", "_load_id": "bigint", "known_from": "timestamptz", "known_to": "timestamptz"}
-SQL_TYPES = {
-    "string": "text",
-    "date": "date",
-    "timestamp": "timestamptz",
-    "int": "integer",
-    "long": "bigint",
-    "double": "double precision",
-    "boolean": "boolean",
-}
+LOADERS = {ROW_NUMBER: "integer", "_load_id": "bigint", "known_from": "timestamptz", "known_to": "timestamptz"}
 LOGICAL = {
     "string": "string",
     "date": "date",
@@ -47,8 +39,6 @@ LOGICAL = {
     "boolean": "boolean",
     **dict.fromkeys(("int", "long"), "integer"),
 }
-_LEAF = re.compile(r"(?:year|month|hash)\((.+?)(?:, ?\d+)?\)")
-_DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _SOURCE = re.compile(r"source\('(\w+)', '(\w+)'\)")
 _REF = re.compile(r"ref\('(\w+)'\)")
 
@@ -176,9 +166,9 @@ def _of_document(document: dict[str, Any], name: str, dataset: str) -> Iterator[
 def _of_fields(rules: Contract, document: dict[str, Any]) -> Iterator[str]:
     """What is wrong with key, leaf and logical types."""
     names = [field.name for field in rules.fields]
-    leaf = _LEAF.fullmatch(rules.leaf)
-    if (leaf[1] if leaf else rules.leaf) not in names:
-        yield f"the leaf names {leaf[1] if leaf else rules.leaf!r}, which is no column"
+    column = column_types.leaf_column(rules.leaf) or rules.leaf
+    if column not in names:
+        yield f"the leaf names {column!r}, which is no column"
     if not rules.key:
         yield "it has no primaryKey; say what tells its rows apart"
     for field, item in zip(rules.fields, document["schema"][0]["properties"], strict=True):
@@ -206,10 +196,8 @@ def _of_source(rules: Contract, project: Project) -> Iterator[str]:
 
 
 def _sql_type(kind: str) -> str | None:
-    """The warehouse's type for a contract's, as dbt's YAML writes it; None for an unknown one."""
-    if match := _DECIMAL.fullmatch(kind):
-        return f"numeric({match[1]},{match[2]})"
-    return SQL_TYPES.get(kind)
+    """Return the warehouse's type for a contract's type, as dbt's YAML writes it; None if the type is unknown."""
+    return "timestamptz" if kind == column_types.TIMESTAMP else column_types.postgres_type(kind)
 
 
 def diff(old: Contract, new: Contract) -> list[Change]:

@@ -16,6 +16,7 @@ import click
 from arro3.io import read_parquet
 from jobkit.errors import ExitCode, JobError, UsageError
 from jobkit.lake import DROPPED, CommitDraft, Lake
+from jobkit.names import ROW_NUMBER
 
 from jobs.catalogue import catalogue
 
@@ -57,7 +58,7 @@ def rows(lake: Lake, commit: Commit) -> Iterator[dict[str, Any]]:
     """The quarantined rows of a commit: row number among those read, reasons, and the row as the vendor sent it."""
     if commit.quarantine:
         table = read_parquet(io.BytesIO(lake.read(commit.quarantine))).read_all()
-        names = ("_row_number", "reasons", "raw_row")
+        names = (ROW_NUMBER, "reasons", "raw_row")
         for number, reasons, raw in zip(*(table.column(name).to_pylist() for name in names), strict=True):
             yield {"row": number, "reasons": reasons, "raw_row": json.loads(raw)}
 

@@ -1,7 +1,8 @@
-"""The demo as a person runs it, once for all tests that look at what it left."""
+"""The demo as a person runs it: disturbed and repeated for its own tests, and one plain run for all tests that only read its results."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -69,6 +70,14 @@ def until_said(process: subprocess.Popen[str], words: str) -> None:
     pytest.fail(f"the demo ended without saying {words!r}")
 
 
+def wait_for_lock(process: subprocess.Popen[str], directory: Path) -> None:
+    """Wait until a demo holds the lock of its directory."""
+    lock = directory / "lock"
+    while not lock.exists() or lock.read_text() != str(process.pid):
+        assert process.poll() is None, "the demo ended before it took its lock"
+        time.sleep(0.05)
+
+
 def left(directory: Path) -> list[list[str]]:
     """Command lines of what still runs for a directory: programs with its mark, and its Postgres."""
     servers = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
@@ -82,7 +91,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     half = start(directory)
     try:
         until_said(half, "starting Prefect")
-        time.sleep(0.5)
+        wait_for_lock(half, directory)
         at_once = run(directory)
         until_said(half, "extract-treasury-yields: started")
     finally:
@@ -92,3 +101,19 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     second = run(directory)
     yield Story(directory, at_once, first, second)
     processes.end(processes.left_behind(directory))
+
+
+@pytest.fixture(scope="session")
+def demo_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a finished demo, to be read only. All xdist workers share it; the first to need it runs the demo."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    directory, finished = shared / "shared-demo", shared / "shared-demo-finished"
+    with (shared / "shared-demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            result = run(directory)
+            assert result.code == 0, result.said
+            finished.touch()
+    return directory

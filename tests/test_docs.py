@@ -1,4 +1,4 @@
-"""What the pages say can be run: what needs only this machine is run, and of everything else every command and option is there."""
+"""Run the commands of the pages that need only this machine; for all others, check that command and options exist. Check every link."""
 
 from __future__ import annotations
 
@@ -8,76 +8,73 @@ import shlex
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from tests.fixtures_demo import Story
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "docs/operations.md", "docs/publication.md", "infra/README.md", "images/README.md")]
 BLOCK = re.compile(r"^```sh[\w ]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
-# What does not change this machine and asks nobody outside of it. `./scripts/demo` is what the story is.
+# Commands that neither change this machine nor use the network; they read the directory of a finished demo.
 HARMLESS = ("./scripts/sql", "./scripts/quarantine", "./scripts/lake verify", "./scripts/contracts lint", "./scripts/docs")
 
 
 def commands() -> list[str]:
-    """Every command of the pages that is ours, without its comment and what comes after a pipe."""
-    found = []
+    """Return every command of the pages that starts one of our programs, without its comment and what follows a pipe."""
+    result = []
     for page in PAGES:
         for block in BLOCK.findall(page.read_text(encoding="utf-8")):
             for line in block.replace("\\\n", " ").splitlines():
-                told = re.split(r"\s+#\s|\s[|>]\s|\s<\(", line.strip())[0].strip()
-                told = re.sub(r"^\w+=\$\((.*)\)$", r"\1", told)
-                if told.startswith(("./scripts/", ".venv/bin/")):
-                    found.append(told)
-    return found
+                command = re.split(r"\s+#\s|\s[|>]\s|\s<\(", line.strip())[0].strip()
+                command = re.sub(r"^\w+=\$\((.*)\)$", r"\1", command)
+                if command.startswith(("./scripts/", ".venv/bin/")):
+                    result.append(command)
+    return result
 
 
 @cache
-def helped(*words: str) -> str:
-    done = subprocess.run([*words, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
-    return done.stdout
+def read_help(*words: str) -> str:
+    completed = subprocess.run([*words, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, f"{' '.join(words)}: {completed.stderr}"
+    return completed.stdout
 
 
 @pytest.mark.parametrize("command", sorted({command for command in commands() if "scripts/setup" not in command}))
-def test_a_command_of_the_pages_is_there_with_its_options(command: str) -> None:
+def test_a_command_of_the_pages_exists_with_its_options(command: str) -> None:
     program, *words = shlex.split(command)
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
     if program == "./scripts/test":
         return
     subcommands = [
-        word for word in words[:1] if not word.startswith("-") and re.search(rf"^  {re.escape(word)}\s", helped(program), re.MULTILINE)
+        word for word in words[:1] if not word.startswith("-") and re.search(rf"^  {re.escape(word)}\s", read_help(program), re.MULTILINE)
     ]
-    help_ = helped(program, *subcommands)
+    text = read_help(program, *subcommands)
     if program == "./scripts/compose":
         options = [option for option in options if option == "--stand-ins"]  # the others are docker compose's
     for option in options:
-        assert re.search(rf"(?<!\S){re.escape(option)}\b", help_), f"{command}: {program} knows no {option}"
+        assert re.search(rf"(?<!\S){re.escape(option)}\b", text), f"{command}: {program} has no {option}"
 
 
 @pytest.mark.parametrize("command", sorted({command for command in commands() if command.startswith(HARMLESS)}))
-def test_a_harmless_command_of_the_pages_does_what_it_says(command: str, story: Story, tmp_path: Path) -> None:
-    house = tmp_path / "finelt"
-    house.mkdir()
+def test_a_harmless_command_of_the_pages_succeeds(command: str, demo_directory: Path, tmp_path: Path) -> None:
+    checkout = tmp_path / "finelt"
+    checkout.mkdir()
     for entry in ROOT.iterdir():
         if entry.name not in (".finelt", "docs"):
-            (house / entry.name).symlink_to(entry)
-    (house / "docs").mkdir()
-    (house / ".finelt").symlink_to(story.directory)
+            (checkout / entry.name).symlink_to(entry)
+    (checkout / "docs").mkdir()
+    (checkout / ".finelt").symlink_to(demo_directory)
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(["bash", "-c", command], cwd=house, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    completed = subprocess.run(["bash", "-c", command], cwd=checkout, env=environ, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.strip()
+    assert "setup:" not in completed.stderr, "an environment that is current was installed again"
 
 
 def pages() -> list[Path]:
-    """Every page of the repository, whether git knows it yet or not."""
-    asked = ["git", "ls-files", "-co", "--exclude-standard", "*.md"]
-    listed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    """Return every page of the repository, tracked or not."""
+    command = ["git", "ls-files", "-co", "--exclude-standard", "*.md"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [ROOT / name for name in listed.splitlines() if (ROOT / name).is_file()]
 
 

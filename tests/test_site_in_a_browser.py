@@ -13,7 +13,7 @@ import pytest
 from tests import environments
 
 if TYPE_CHECKING:
-    from tests.fixtures_demo import Story
+    from pathlib import Path
 
 LEAST_CONTRAST = 4.5  # WCAG 2.2, AA, text of usual size
 LOOK = """
@@ -64,7 +64,7 @@ print(json.dumps(seen))
 
 
 @pytest.fixture(scope="module")
-def seen(story: Story) -> list[dict[str, Any]]:
+def seen(demo_directory: Path) -> list[dict[str, Any]]:
     """What the browser saw of the page of the demo, by colour scheme, width, and JavaScript on or off."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
@@ -72,7 +72,7 @@ def seen(story: Story) -> list[dict[str, Any]]:
             pytest.fail("FINELT_REQUIRE_BROWSER=1, but there is no chromium on this machine")
         pytest.skip("no chromium on this machine")
     python = environments.python("browser", "playwright==1.65.2")
-    page = (story.directory / "site" / "index.html").as_uri()
+    page = (demo_directory / "site" / "index.html").as_uri()
     done = subprocess.run([python, "-c", LOOK, page, browser], capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))

@@ -1,4 +1,4 @@
-"""docs/tutorial.md, told: every command of it, in its order, in a copy of this repository; and what follows from a folder alone."""
+"""Run every command of docs/tutorial.md, in its order, in a copy of this repository, and test `new-job`."""
 
 from __future__ import annotations
 
@@ -29,39 +29,41 @@ print(json.dumps({one.flow: one.fields["job_variables"]["command"] for one in fo
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A copy of this repository as it is now, with one commit."""
+def checkout(tmp_path: Path) -> Path:
+    """Return a copy of this repository as it is now, with one commit."""
     folder = tmp_path / "finelt"
     folder.mkdir()
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    there = "\n".join(name for name in listed.splitlines() if (ROOT / name).is_file())
-    packed = subprocess.run(["tar", "-c", "-T", "-"], cwd=ROOT, input=there.encode(), capture_output=True, check=True).stdout
+    existing = "\n".join(name for name in listed.splitlines() if (ROOT / name).is_file())
+    packed = subprocess.run(["tar", "-c", "-T", "-"], cwd=ROOT, input=existing.encode(), capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x"], cwd=folder, input=packed, check=True)
     (folder / ".tools").symlink_to(ROOT / ".tools")
-    who = ("-c", "user.name=tutorial", "-c", "user.email=tutorial@example.com")
-    for words in (("init", "--quiet"), ("add", "--all"), (*who, "commit", "--quiet", "--message", "as it is")):
+    identity = ("-c", "user.name=tutorial", "-c", "user.email=tutorial@example.com")
+    for words in (("init", "--quiet"), ("add", "--all"), (*identity, "commit", "--quiet", "--message", "as it is")):
         subprocess.run(["git", *words], cwd=folder, check=True)
     return folder
 
 
-def shell(house: Path, commands: str) -> str:
-    """What the commands print; the test fails with what they said where one of them does."""
+def shell(checkout: Path, commands: str) -> str:
+    """Run commands in bash and return their output; fail with the output if a command fails."""
     environ = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH", "FINELT_REQUIRE_DOCKER")}
-    with (house.parent / "said").open("w+") as said:  # a pipe would wait for the server that stays
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=house, env=environ, stdout=said, stderr=said, check=False)
-        said.seek(0)
-        text = said.read()
-    assert done.returncode == 0, f"{commands}\n{text[-3000:]}"
+    with (checkout.parent / "output").open("w+") as output:  # a pipe would wait for the server that keeps running
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands], cwd=checkout, env=environ, stdout=output, stderr=output, check=False
+        )
+        output.seek(0)
+        text = output.read()
+    assert result.returncode == 0, f"{commands}\n{text[-3000:]}"
     return text
 
 
-def told(house: Path, name: str) -> dict[str, object]:
-    document = json.loads((house / "acme" / name).read_text())
+def read_receipt(checkout: Path, name: str) -> dict[str, object]:
+    document = json.loads((checkout / "acme" / name).read_text())
     assert isinstance(document, dict)
     return document
 
 
-def test_the_tutorial_does_what_it_says_and_leaves_nothing_behind(house: Path) -> None:
+def test_the_tutorial_works_and_removes_everything_it_made(checkout: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     page = (ROOT / "docs" / "tutorial.md").read_text().replace("8099", port)
@@ -70,32 +72,34 @@ def test_the_tutorial_does_what_it_says_and_leaves_nothing_behind(house: Path) -
     try:
         for docker, commands in blocks:
             if not (docker and no_docker):
-                shell(house, commands)
-        first, again = told(house, "receipt.json"), told(house, "again.json")
+                shell(checkout, commands)
+        first, again = read_receipt(checkout, "receipt.json"), read_receipt(checkout, "again.json")
         assert (first["status"], first["rows"], first["quarantined"], again["status"]) == ("done", 2, 1, "unchanged")
-        changed = set(json.loads((house / "acme" / "changed.json").read_text()))
+        changed = set(json.loads((checkout / "acme" / "changed.json").read_text()))
         assert changed - {service.name for service in SERVICES} == {"extract-acme-gold"}
-        cronjob = yaml.safe_load((house / "acme" / "cronjob.yaml").read_text())["spec"]
+        cronjob = yaml.safe_load((checkout / "acme" / "cronjob.yaml").read_text())["spec"]
         assert (cronjob["schedule"], cronjob["timeZone"]) == ("30 13 * * 1-5", "Europe/London")
-        (house.parent / "deployed.py").write_text(DEPLOYED)
-        deployed = shell(house, f"PYTHONPATH=. .venv/bin/python {house.parent}/deployed.py")
-        assert json.loads(deployed.splitlines()[-1]) == {"extract-acme-gold": f"{house}/.venv/bin/extract-acme-gold run"}
+        (checkout.parent / "deployed.py").write_text(DEPLOYED)
+        deployed = shell(checkout, f"PYTHONPATH=. .venv/bin/python {checkout.parent}/deployed.py")
+        assert json.loads(deployed.splitlines()[-1]) == {"extract-acme-gold": f"{checkout}/.venv/bin/extract-acme-gold run"}
     finally:
-        if (house / "acme" / "pid").exists():
-            shell(house, removal[1])
-    assert shell(house, "git status --porcelain") == ""
+        if (checkout / "acme" / "pid").exists():
+            shell(checkout, removal[1])
+    assert shell(checkout, "git status --porcelain") == ""
 
 
-def test_the_job_that_is_copied_still_says_what_the_copy_replaces() -> None:
-    new = new_job.names("extract-acme-gold", None)
-    sources = {path: path.read_text() for pattern in new_job.FILES for path in (new_job.JOBS / new_job.TEMPLATE).glob(pattern)}
-    whole = "\n".join([*sources.values(), *(str(path) for path in sources)])
-    assert [old for old in new.replaced if old not in whole] == []
-    copied = "\n".join(new_job.renamed(text, new) for text in sources.values())
-    assert "reasury" not in copied
-    assert "10 Yr" not in new_job.renamed(next(text for path, text in sources.items() if path.suffix == ".yaml"), new)
-    text = next(text for path, text in sources.items() if path.suffix == ".yaml")
-    rules = odcs.read(new_job.renamed(text, new))
+def test_a_new_job_has_each_file_and_a_contract_that_allows_no_publication() -> None:
+    files = new_job.render(new_job.names("extract-acme-gold", None))
+    assert sorted(files) == [
+        "extract_acme_gold/__init__.py",
+        "extract_acme_gold/__main__.py",
+        "extract_acme_gold/acme_gold.odcs.yaml",
+        "extract_acme_gold/parser.py",
+        "extract_acme_gold/source.py",
+        "pyproject.toml",
+        "tests/test_acme_parser.py",
+    ]
+    rules = odcs.read(files["extract_acme_gold/acme_gold.odcs.yaml"])
     assert (rules.classification, rules.licence, rules.redistribution, rules.licence_url) == (
         "internal",
         "ask Acme",
@@ -105,17 +109,17 @@ def test_the_job_that_is_copied_still_says_what_the_copy_replaces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["acme"], "extract-VENDOR-THINGS"),
         (["extract-acme"], "extract-VENDOR-THINGS"),
         (["extract-Acme-gold"], "extract-VENDOR-THINGS"),
-        (["extract-treasury-yields"], "already"),
-        (["extract-acme-gold", "--host", "https://api.acme.example/v1"], "no host name"),
+        (["extract-treasury-yields"], "exists"),
+        (["extract-acme-gold", "--host", "https://api.acme.example/v1"], "not a host name"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused_and_nothing_is_made(words: list[str], told: str) -> None:
+def test_an_invalid_name_is_refused_and_nothing_is_made(words: list[str], message: str) -> None:
     before = sorted(new_job.JOBS.iterdir())
     result = CliRunner().invoke(new_job.main, words)
     assert (result.exit_code, sorted(new_job.JOBS.iterdir())) == (2, before)
-    assert told in result.output
+    assert message in result.output

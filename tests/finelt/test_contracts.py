@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from jobkit import column_types
 from jobkit import contract as contracts
 from load_warehouse import parquet, types
 
 from finelt import contracts as looked_after
-from finelt.contracts import DBT, SQL_TYPES, Change, Project, diff, files, lint, report
+from finelt.contracts import DBT, Change, Project, diff, files, lint, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +30,10 @@ def test_every_contract_is_sound() -> None:
 
 
 def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
-    longer = {"timestamp with time zone": "timestamptz"}
-    for kind, sql in SQL_TYPES.items():
+    for kind in (*column_types.TYPES, column_types.TIMESTAMP, "decimal(18,6)"):
         loaded = types.strip_collation(str(types.sql_type(parquet.type_name(contracts.arrow_type(kind)))))
-        assert longer.get(loaded, loaded) == sql
+        assert loaded == column_types.postgres_type(kind)
+    assert column_types.postgres_type("text") is None
 
 
 @pytest.mark.parametrize(

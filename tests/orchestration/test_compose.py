@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestration.local.postgres import Postgres
-    from tests.fixtures_demo import Story
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = [command.FILE, command.STAND_INS]
@@ -150,7 +149,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.docker
-def test_the_flow_on_the_stack_gives_the_marts_of_the_demo_byte_for_byte(stack: Stack, story: Story, tmp_path: Path) -> None:
+def test_the_flow_on_the_stack_gives_the_marts_of_the_demo_byte_for_byte(stack: Stack, demo_directory: Path, tmp_path: Path) -> None:
     """Each step in a container of its own, hardened, with the job's secrets and none of the server's."""
     for status in ("done", "unchanged"):
         with reporter.Teller() as teller:
@@ -160,8 +159,8 @@ def test_the_flow_on_the_stack_gives_the_marts_of_the_demo_byte_for_byte(stack: 
         assert {receipt["job"]: receipt["status"] for receipt in receipts} == dict.fromkeys(JOBS, status)
     marts = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.glob("site/v/*/marts/*") if path.suffix != ".html"}
     theirs = {
-        path.relative_to(story.directory): path.read_bytes()
-        for path in story.directory.glob("site/v/*/marts/*")
+        path.relative_to(demo_directory): path.read_bytes()
+        for path in demo_directory.glob("site/v/*/marts/*")
         if path.suffix != ".html"  # pages tell when they were published
     }
     assert len(marts) > len(JOBS)

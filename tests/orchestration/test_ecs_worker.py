@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from jobkit.prefect_api import Api
 
     from orchestration.local.postgres import Postgres
-    from tests.fixtures_demo import Story
 
 LAKE, SITE = "finelt-dev-lake-123456789012", "finelt-dev-site-123456789012"
 JOB = "extract-ecb-fx-rates"
@@ -177,7 +176,7 @@ def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.Mon
 
 
 @pytest.mark.docker
-def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, story: Story) -> None:
+def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, demo_directory: Path) -> None:
     run_id = follow.start(stack.api, "daily", "ecs", stack.parameters)
     deadline = time.monotonic() + 300
 
@@ -191,7 +190,7 @@ def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, story: 
     s3 = stack.fargate.client("s3")
     keys = [entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=SITE) for entry in page["Contents"]]
     marts = {key: s3.get_object(Bucket=SITE, Key=key)["Body"].read() for key in keys if "/marts/" in key and not key.endswith(".html")}
-    theirs = {f"site/{path.relative_to(story.directory / 'site')}": path for path in story.directory.glob("site/v/*/marts/*")}
+    theirs = {f"site/{path.relative_to(demo_directory / 'site')}": path for path in demo_directory.glob("site/v/*/marts/*")}
     assert marts == {key: path.read_bytes() for key, path in theirs.items() if path.suffix != ".html"}
     ran = {asked["definition"] for asked in stack.fargate.run_tasks}
     assert ran == {

@@ -25,8 +25,8 @@ TITLES = {
 }
 HEAD = """# Benchmarks
 
-The command under each part writes it, and the part names the machine; run the command to measure yours. The targets and what bounds each figure are in
-[decision 0010](decisions/0010-performance-bounds.md).
+The command under each part writes it, and the part names the machine; run the command to measure yours. The targets and what bounds each
+figure are in [decision 0010](decisions/0010-performance-bounds.md).
 """
 PART = re.compile(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 

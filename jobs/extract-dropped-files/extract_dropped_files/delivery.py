@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import contract as contracts
-from jobkit.contract import ROW_NUMBER, UNREAD, Field, Reading, ValidationResult
+from jobkit.contract import UNREAD, Field, Reading, ValidationResult
 from jobkit.errors import BadDataError
+from jobkit.names import ROW_NUMBER
 
 from extract_dropped_files.notation import NotationError, reader
 

@@ -13,6 +13,7 @@ from jobkit import extraction
 from jobkit.contract import regex
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake, SourceMetadata
+from jobkit.names import ROW_NUMBER
 
 from extract_dropped_files import delivery, parser
 from extract_dropped_files.source import ASIDE, Drop, UnsettledError
@@ -266,7 +267,7 @@ def _bad_rows(rules: Contract, data: bytes, name: str) -> list[str]:
         return []
     if bad is None:
         return []
-    numbers, reasons = (bad.column(column).to_pylist()[:MAX_ROWS_REPORTED] for column in (contracts.ROW_NUMBER, "reasons"))
+    numbers, reasons = (bad.column(column).to_pylist()[:MAX_ROWS_REPORTED] for column in (ROW_NUMBER, "reasons"))
     more = [f"and {bad.num_rows - MAX_ROWS_REPORTED:,} more rows"] if bad.num_rows > MAX_ROWS_REPORTED else []
     return [f"{read.reading.place(number)}: {told}" for number, told in zip(numbers, reasons, strict=True)] + more
 

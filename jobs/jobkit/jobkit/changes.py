@@ -6,8 +6,8 @@ import io
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit.contract import ROW_NUMBER
 from jobkit.errors import DamagedError
+from jobkit.names import ROW_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

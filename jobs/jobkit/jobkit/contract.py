@@ -18,8 +18,10 @@ from math import isfinite
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from jobkit import names
+from jobkit import column_types, names
+from jobkit.column_types import DECIMAL
 from jobkit.errors import BadDataError
+from jobkit.names import ROW_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -36,7 +38,6 @@ Columns = dict[str, list[Any]]
 Distinct = dict[str, set[str | None]]  # what a column holds, each text once: far fewer than its rows
 Untyped = dict[str, dict[str, str]]  # by column: which of its texts are no values of its type, and why
 
-ROW_NUMBER = "_row_number"
 UNREAD = "\0"  # before a text of a dropped file that is not written as the contract says: a value of no type
 VENDOR_NAME = "vendor_name"  # in a Parquet column's metadata: what the vendor calls it, as JSON, where that is no plain name
 MOST_COLUMNS = 400  # a Postgres row of so many long texts just fits into a page
@@ -44,7 +45,6 @@ MOST_KEY_BYTES = 1000  # of the texts in a key; an index of Postgres holds 2,704
 SURELY_DOUBLE = 300  # digits without an exponent that are within a double's range
 SHOWN_CHARACTERS, SHOWN_ITEMS = 40, 10  # of a value, and of a list, in a message
 ENOUGH_BAD_ROWS = 100_000  # to know that a partition is to be refused
-_DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIMESTAMP = re.compile(  # microseconds, and offsets as far as Postgres has them
     r"\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6}0*)?(?:Z|[+-](?:0\d|1[0-5]):[0-5]\d)", re.ASCII
@@ -384,7 +384,7 @@ def _rounded(
 
 def _fitted(field: Field, text: str) -> str | None:
     """The number in the form that the field's type takes, where the text is of another form and `rounding` allows it; None otherwise."""
-    decimal = _DECIMAL.fullmatch(field.type)
+    decimal = DECIMAL.fullmatch(field.type)
     if not decimal and field.type not in _RANGES:
         return None
     if not decimal and (whole := _WHOLE.fullmatch(text)):
@@ -694,7 +694,7 @@ def regex(pattern: str) -> re.Pattern[str]:
 
 def _form(kind: str) -> tuple[Callable[[str], Any], str]:
     """Which texts are values of a type, and how to say so."""
-    if match := _DECIMAL.fullmatch(kind):
+    if match := DECIMAL.fullmatch(kind):
         precision, scale = int(match[1]), int(match[2])
         pattern = rf"-?0*\d{{1,{precision - scale}}}" if precision > scale else "-?0+"
         pattern += rf"(\.\d{{1,{scale}}}0*)?" if scale else ""
@@ -875,19 +875,12 @@ def arrow_type(kind: str) -> DataType:
     """The Arrow type of a contract type. Raises KeyError on an unknown one."""
     from arro3.core import DataType  # noqa: PLC0415
 
-    if match := _DECIMAL.fullmatch(kind):
+    if match := DECIMAL.fullmatch(kind):
         return DataType.decimal128(int(match[1]), int(match[2]))
-    if kind == "timestamp":
+    if kind == column_types.TIMESTAMP:
         return DataType.timestamp("us", tz="UTC")
-    types: dict[str, Callable[[], DataType]] = {
-        "string": DataType.utf8,
-        "date": DataType.date32,
-        "int": DataType.int32,
-        "long": DataType.int64,
-        "double": DataType.float64,
-        "boolean": DataType.bool,
-    }
-    return types[kind]()
+    arrow: DataType = getattr(DataType, column_types.TYPES[kind].constructor)()
+    return arrow
 
 
 def parquet(table: Table) -> bytes:

@@ -12,7 +12,8 @@ import re
 
 LONGEST = 63
 SYSTEM = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")  # every Postgres table has them
-OURS = ("_row_number", "_load_id", "known_from", "known_to")  # the extractors and the loader add them
+ROW_NUMBER = "_row_number"  # of a row among those read, from 1
+OURS = (ROW_NUMBER, "_load_id", "known_from", "known_to")  # the extractors and the loader add them
 RESERVED = frozenset({*SYSTEM, *OURS})
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.%/()-]{0,61}[A-Za-z0-9_.%/()-])?")
 _OTHER = re.compile(r"[^A-Za-z0-9_.%/()-]+")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 
 from jobkit import names
+from jobkit.column_types import DECIMAL
 from jobkit.contract import Classification, Contract, Evolution, Field, Layout, Policy, Product, Redistribution, Rounding, Rule, regex
 
 if TYPE_CHECKING:
@@ -104,7 +105,6 @@ NEGATIVE = ("-1", "1-", "(1)")
 IDENTIFIERS = ("isin", "cusip", "sedol", "lei", "currency")
 DAY = re.compile(r"yyyy|MMM|MM|M|dd|d|[^A-Za-z]")
 PARTITIONED = re.compile(r"[a-z_]+")
-DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
 MOST_DIGITS = 38
 WHOLE, FRACTION = re.compile(r"[-+]?(0|[1-9]\d*)"), re.compile(r"[-+]?\d+\.\d+([eE][-+]\d+)?")
 DAYS = ("d", "day", "days")

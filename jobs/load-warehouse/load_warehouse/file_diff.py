@@ -13,8 +13,9 @@ from itertools import compress
 from operator import ne
 from typing import TYPE_CHECKING, NamedTuple
 
+from jobkit.names import ROW_NUMBER
+
 from load_warehouse import parquet
-from load_warehouse.types import ROW_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

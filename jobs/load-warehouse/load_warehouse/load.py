@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, TemporaryError
+from jobkit.names import ROW_NUMBER
 from psycopg import sql
 
 from load_warehouse import clocks, copy, file_diff, ledger, parquet, partitioning, restatement, tables
@@ -17,7 +18,6 @@ from load_warehouse.copy import ParquetFile
 from load_warehouse.ledger import Load, QuarantinedRow
 from load_warehouse.restatement import CURRENT, PREVIOUS, Change, StagedRows
 from load_warehouse.session import hold_lock, lock_key, translate_errors, try_lock
-from load_warehouse.types import ROW_NUMBER
 
 if TYPE_CHECKING:
     from datetime import datetime

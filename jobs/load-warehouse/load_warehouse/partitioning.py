@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
+from jobkit.column_types import LEAF
 from jobkit.errors import BadDataError
 from psycopg import sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LEAF_EXPRESSION = re.compile(r'(?:(year|month)\("?(.+?)"?\)|hash\("?(.+?)"?, ?(\d{1,3})\))')
 DECEMBER = 12
 
 
@@ -45,7 +44,7 @@ class Leaf(NamedTuple):
 
 def parse_scheme(expression: str, columns: Mapping[str, str], where: str) -> Scheme:
     """Parse a commit's leaf expression. Raises BadDataError on a wrong form, an unknown column, or a range over anything but dates."""
-    match = _LEAF_EXPRESSION.fullmatch(expression)
+    match = LEAF.fullmatch(expression)
     if match is None:
         raise BadDataError(f"{where}: leaf {expression!r} is not understood; expected year(column), month(column) or hash(column, modulus)")
     scheme = Scheme(match[1] or "hash", match[2] or match[3], int(match[4] or 0))

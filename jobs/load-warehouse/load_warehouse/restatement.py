@@ -16,10 +16,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobkit.errors import BadDataError
+from jobkit.names import ROW_NUMBER
 from psycopg import sql
 
 from load_warehouse import copy, ledger, tables
-from load_warehouse.types import META_COLUMNS, ROW_NUMBER
+from load_warehouse.types import META_COLUMNS
 
 if TYPE_CHECKING:
     from load_warehouse.copy import ParquetFile

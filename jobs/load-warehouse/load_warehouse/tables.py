@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
+from jobkit.names import ROW_NUMBER
 from psycopg import errors, sql
 
 from load_warehouse.partitioning import Leaf, Scheme, make_hash_leaf, make_range_leaf
 from load_warehouse.session import hold_lock, lock_key
-from load_warehouse.types import META_COLUMNS, ROW_NUMBER, TEXT, strip_collation
+from load_warehouse.types import META_COLUMNS, TEXT, strip_collation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

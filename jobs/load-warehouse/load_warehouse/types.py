@@ -5,30 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from jobkit.column_types import POSTGRES_BY_ARROW, POSTGRES_TIMESTAMP, postgres_decimal
 from jobkit.errors import BadDataError
-from jobkit.names import LONGEST, RESERVED
+from jobkit.names import LONGEST, RESERVED, ROW_NUMBER
 
 from load_warehouse import parquet
 
 if TYPE_CHECKING:
     from arro3.core import Schema
 
-ROW_NUMBER = "_row_number"
 META_COLUMNS = ("_load_id", "known_from", "known_to")
 
 # Sorted by bytes: a third faster than by a locale, and a new C library on the server cannot corrupt an index.
 TEXT = 'text collate "C"'
 # Arrow types as `parquet.type_name` prints them, Postgres types as `tables.read_columns` returns them.
-_EXACT = {
-    "Int32": "integer",
-    "Int64": "bigint",
-    "Float64": "double precision",
-    "Utf8": TEXT,
-    "LargeUtf8": TEXT,
-    "Utf8View": TEXT,
-    "Date32": "date",
-    "Boolean": "boolean",
-}
+_EXACT = POSTGRES_BY_ARROW | dict.fromkeys(("Utf8", "LargeUtf8", "Utf8View"), TEXT)
 _DECIMAL = re.compile(r"Decimal128\((\d+), (\d+)\)")
 _TIMESTAMP = re.compile(r'Timestamp\((µs|Microsecond), (Some\()?".+"\)*')
 
@@ -36,9 +27,9 @@ _TIMESTAMP = re.compile(r'Timestamp\((µs|Microsecond), (Some\()?".+"\)*')
 def sql_type(arrow_type: str) -> str | None:
     """Return the Postgres type with exactly the same values, as a column definition has it; None if there is none."""
     if match := _DECIMAL.fullmatch(arrow_type):
-        return f"numeric({match[1]},{match[2]})"
+        return postgres_decimal(match[1], match[2])
     if _TIMESTAMP.fullmatch(arrow_type):
-        return "timestamp with time zone"
+        return POSTGRES_TIMESTAMP
     return _EXACT.get(arrow_type)
 
 

@@ -1,0 +1,54 @@
+"""Column types: what a contract calls them, and the Arrow and Postgres types with exactly the same values. No other module maps them.
+
+`describe` and the loader import this module, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")  # precision and scale
+LEAF = re.compile(r'(?:(year|month)\("?(.+?)"?\)|hash\("?(.+?)"?, ?(\d{1,3})\))')  # how a raw table is split: year(date), hash(cik, 8)
+
+
+class ColumnType(NamedTuple):
+    """The name of a type in Arrow (as arro3's DataType writes it), the method of arro3's DataType that makes it, its name in Postgres."""
+
+    arrow: str
+    constructor: str
+    postgres: str
+
+
+TYPES = {
+    "string": ColumnType("Utf8", "utf8", "text"),
+    "date": ColumnType("Date32", "date32", "date"),
+    "int": ColumnType("Int32", "int32", "integer"),
+    "long": ColumnType("Int64", "int64", "bigint"),
+    "double": ColumnType("Float64", "float64", "double precision"),
+    "boolean": ColumnType("Boolean", "bool", "boolean"),
+}
+TIMESTAMP = "timestamp"  # microseconds in UTC; Arrow's name of it depends on the version
+POSTGRES_TIMESTAMP = "timestamp with time zone"
+POSTGRES_BY_ARROW = {column_type.arrow: column_type.postgres for column_type in TYPES.values()}
+
+
+def postgres_type(contract_type: str) -> str | None:
+    """Return the Postgres type of a contract's type; None if the type is unknown."""
+    if match := DECIMAL.fullmatch(contract_type):
+        return postgres_decimal(match[1], match[2])
+    if contract_type == TIMESTAMP:
+        return POSTGRES_TIMESTAMP
+    column_type = TYPES.get(contract_type)
+    return column_type.postgres if column_type else None
+
+
+def postgres_decimal(precision: str, scale: str) -> str:
+    """Return the Postgres type of a decimal."""
+    return f"numeric({precision},{scale})"
+
+
+def leaf_column(leaf: str) -> str | None:
+    """Return the column by which a leaf expression such as month(date) partitions; None if it is no such expression."""
+    match = LEAF.fullmatch(leaf)
+    return (match[2] or match[3]) if match else None
