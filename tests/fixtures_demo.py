@@ -35,10 +35,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Story:
-    """What happened in one directory, in order."""
+    """Three runs in one directory: one beside a running demo, one after that demo was killed, and one more."""
 
     directory: Path
-    at_once: Run
+    concurrent: Run
     first: Run
     second: Run
 
@@ -79,10 +79,10 @@ def wait_for_lock(process: subprocess.Popen[str], directory: Path) -> None:
 
 
 def left(directory: Path) -> list[list[str]]:
-    """Command lines of what still runs for a directory: programs with its mark, and its Postgres."""
+    """The command lines of processes that still run for a directory: those of its stack, and its Postgres."""
     servers = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     ours = [line for line in servers if any(word.startswith(str(directory)) for word in line)]
-    return ours + [process.cmdline() for process in processes.left_behind(directory)]
+    return ours + [process.cmdline() for process in processes.find_leftover_processes(directory)]
 
 
 @pytest.fixture(scope="session")
@@ -92,15 +92,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     try:
         until_said(half, "starting Prefect")
         wait_for_lock(half, directory)
-        at_once = run(directory)
+        concurrent = run(directory)
         until_said(half, "extract-treasury-yields: started")
     finally:
         half.send_signal(signal.SIGKILL)
         half.communicate()
     first = run(directory)
     second = run(directory)
-    yield Story(directory, at_once, first, second)
-    processes.end(processes.left_behind(directory))
+    yield Story(directory, concurrent, first, second)
+    processes.stop_processes(processes.find_leftover_processes(directory))
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ class Warehouse:
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """The embedded server; gone with all its data after the session."""
     directory = tmp_path_factory.mktemp("postgres")
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         yield server
     postgres.remove(directory)
 

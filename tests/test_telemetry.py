@@ -57,7 +57,7 @@ def test_every_task_in_aws_is_silent() -> None:
 
 
 def test_what_runs_on_this_machine_is_silent() -> None:
-    assert SERVER_SILENT.items() <= prefect_server.SETTINGS.items()
+    assert SERVER_SILENT.items() <= prefect_server.SERVER_SETTINGS.items()
     for settings in (local_worker.SETTINGS, worker.SETTINGS, register.CONTAINER_ENVIRONMENT):
         assert settings["DO_NOT_TRACK"] == "1"
     assert yaml.safe_load((ROOT / "dbt" / "dbt_project.yml").read_text())["flags"]["send_anonymous_usage_stats"] is False

@@ -48,10 +48,10 @@ def empty(postgres_server: Postgres) -> Iterator[RoleDatabase]:
 
 
 def test_there_is_one_role_for_each_job_and_one_for_readers() -> None:
-    assert [role.name for role in warehouse_roles.roles(catalogue())] == [LOAD, PUBLISH, TRANSFORM, READER]
+    assert [role.name for role in warehouse_roles.list_roles(catalogue())] == [LOAD, PUBLISH, TRANSFORM, READER]
     own = next(spec for spec in catalogue() if spec.name == TRANSFORM)
     mine = own.__class__(**{**vars(own), "name": "report-desk", "reads": ("warehouse/marts",), "writes": ("warehouse/desk",)})
-    (role,) = [role for role in warehouse_roles.roles([*catalogue(), mine]) if role.name == "report-desk"]
+    (role,) = [role for role in warehouse_roles.list_roles([*catalogue(), mine]) if role.name == "report-desk"]
     assert role.owns == ("desk",)
     assert role.reads == ((TRANSFORM, "marts"), (TRANSFORM, "ops"))
 
@@ -59,7 +59,7 @@ def test_there_is_one_role_for_each_job_and_one_for_readers() -> None:
 def test_a_concurrent_change_of_a_role_is_retried_and_no_password_is_logged(
     postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_role = warehouse_roles._make_role
+    make_role = warehouse_roles._create_role
     failures = iter([errors.InternalError_("tuple concurrently updated")])
 
     def fail_first(connection: psycopg.Connection[Any], role: warehouse_roles.Role, password: str | None) -> None:
@@ -67,7 +67,7 @@ def test_a_concurrent_change_of_a_role_is_retried_and_no_password_is_logged(
             raise error
         make_role(connection, role, password)
 
-    monkeypatch.setattr(warehouse_roles, "_make_role", fail_first)
+    monkeypatch.setattr(warehouse_roles, "_create_role", fail_first)
     caplog.set_level("DEBUG")
     roles = [warehouse_roles.Role("finelt-test-retried", (), ())]
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
@@ -90,7 +90,7 @@ def test_the_roles_own_the_schemas_that_the_jobs_and_dbt_write() -> None:
 
 
 def test_no_job_is_a_superuser_or_owns_tables_of_another(database: RoleDatabase) -> None:
-    names = [role.name for role in warehouse_roles.roles(catalogue())]
+    names = [role.name for role in warehouse_roles.list_roles(catalogue())]
     privileged = """
         select rolname from pg_roles
         where rolname = any(%s) and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)

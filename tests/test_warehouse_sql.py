@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from finelt.sql import fitted
+from finelt.sql import fit_widths
 from orchestration.local import postgres
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-m", "finelt.sql"]
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The directory of a demo whose server is stopped."""
     directory = tmp_path_factory.mktemp("demo")
-    with postgres.running(directory / "postgres"):
+    with postgres.run_server(directory / "postgres"):
         pass
     yield directory
     postgres.remove(directory / "postgres")
@@ -77,10 +77,10 @@ def test_a_terminal_gets_an_aligned_table_that_fits_its_width(demo: Path) -> Non
 
 
 def test_only_a_server_that_it_started_is_stopped(demo: Path) -> None:
-    data = postgres.places.find(demo / "postgres").data
+    data = postgres.postgres_home.locate(demo / "postgres").data
     assert run_sql(demo, "select 1").returncode == 0
     assert postgres._server_pid(data) is None
-    with postgres.running(demo / "postgres") as server:
+    with postgres.run_server(demo / "postgres") as server:
         assert run_sql(demo, "select 1").returncode == 0
         assert postgres._server_pid(data) == server.pid
 
@@ -92,7 +92,7 @@ def test_only_a_server_that_it_started_is_stopped(demo: Path) -> None:
         ("select * from marts.nothing", 'relation "marts.nothing" does not exist'),
         ("select * from raw._ledger", "permission denied for schema raw (the role reader reads the schemas marts and as_of"),
         ("create table x (i int)", "cannot execute CREATE TABLE in a read-only transaction"),
-        ("set timezone = 'UTC'", "that gives no rows"),
+        ("set timezone = 'UTC'", "returns no rows"),
     ],
 )
 def test_an_invalid_query_is_explained_in_one_sentence(demo: Path, query: str, message: str) -> None:
@@ -117,6 +117,6 @@ def test_a_closed_pipe_is_no_error(demo: Path) -> None:
 
 
 def test_the_widest_column_is_shortened_first() -> None:
-    assert fitted([3, 50, 20], 40) == [3, 16, 17]
-    assert fitted([3, 5], 40) == [3, 5]
-    assert fitted([30] * 10, 20) == [6] * 10
+    assert fit_widths([3, 50, 20], 40) == [3, 16, 17]
+    assert fit_widths([3, 5], 40) == [3, 5]
+    assert fit_widths([30] * 10, 20) == [6] * 10

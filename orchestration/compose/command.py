@@ -1,4 +1,4 @@
-"""scripts/compose: writes what docker-compose.yml wants to know into .env, then calls docker compose with the words it was given."""
+"""Write the settings of docker-compose.yml to .env, then run docker compose with the given arguments."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SERVICES = ("orchestration", "sample-vendors")
 FILE, STAND_INS = "docker-compose.yml", "docker-compose.stand-ins.yml"
 SOCKET = "/var/run/docker.sock"
 PORTS = {"FINELT_PREFECT_PORT": "4200", "FINELT_S3_PORT": "8333", "FINELT_POSTGRES_PORT": "5432"}
-HEADER = "# Written by scripts/compose: the passwords once, the images' names each time. Ports and the project's name may be changed here."
+HEADER = "# Written by scripts/compose: passwords once, image names each time. You may change the ports and the project name here."
 
 Settings = dict[str, str]
 
 
-def read(path: Path) -> Settings:
-    """The settings in a file; none where there is no file."""
+def read_settings(path: Path) -> Settings:
+    """Return the settings in a file, none if there is no file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -37,14 +37,14 @@ def read(path: Path) -> Settings:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
-def settings(known: Settings, *, stand_ins: bool) -> Settings:
-    """All that docker-compose.yml asks for: what is known stays, passwords that are missing are made. Builds the images that are missing.
+def build_settings(existing: Settings, *, stand_ins: bool) -> Settings:
+    """Return all settings of docker-compose.yml: keep existing ones, generate missing passwords, and build missing images.
 
     Raises EngineError.
     """
-    here = docker_cli.Surroundings.of(os.environ)
-    images = {service.name: docker_cli.build(service, here) for service in plan.SERVICES if service.name in SERVICES}
-    images |= {plan.STAND_INS.name: base.stand_ins(here)} if stand_ins else {}
+    surroundings = docker_cli.Surroundings.of(os.environ)
+    images = {service.name: docker_cli.build(service, surroundings) for service in plan.SERVICES if service.name in SERVICES}
+    images |= {plan.STAND_INS.name: base.stand_ins(surroundings)} if stand_ins else {}
     return {
         "COMPOSE_PROJECT_NAME": "finelt",
         **PORTS,
@@ -53,70 +53,70 @@ def settings(known: Settings, *, stand_ins: bool) -> Settings:
         "FINELT_S3_ACCESS_KEY": secrets.token_hex(10),
         "FINELT_S3_SECRET_KEY": secrets.token_urlsafe(24),
         "FINELT_PREFECT_AUTH": f"finelt:{secrets.token_urlsafe(24)}",
-        **known,
+        **existing,
         **{f"FINELT_{name.upper().replace('-', '_')}_IMAGE": image for name, image in images.items()},
-        "FINELT_DOCKER_GROUP": _group_of_the_socket(images["orchestration"]),
+        "FINELT_DOCKER_GROUP": _socket_group(images["orchestration"]),
         "COMPOSE_FILE": f"{FILE}:{STAND_INS}" if stand_ins else FILE,
     }
 
 
-def write(path: Path, values: Settings) -> None:
-    """Nothing; only we can read the file, and it is there whole or as it was."""
-    made = path.with_name(f"{path.name}.new")
-    made.unlink(missing_ok=True)
-    made.touch(mode=0o600)
-    made.write_text("\n".join([HEADER, *(f"{name}={value}" for name, value in values.items()), ""]), encoding="utf-8")
-    made.rename(path)
+def write_settings(path: Path, values: Settings) -> None:
+    """Write the settings atomically to a file that only we can read."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
+    temporary.write_text("\n".join([HEADER, *(f"{name}={value}" for name, value in values.items()), ""]), encoding="utf-8")
+    temporary.rename(path)
 
 
-def compose(env_file: Path, words: Sequence[str]) -> list[str]:
-    """The command line of docker compose for the stack of an environment file."""
-    files = [word for name in read(env_file)["COMPOSE_FILE"].split(":") for word in ("--file", str(REPOSITORY / name))]
-    return [str(word) for word in (*program(), "--project-directory", REPOSITORY, "--env-file", env_file, *files, *words)]
+def compose_command(env_file: Path, arguments: Sequence[str]) -> list[str]:
+    """Return the command line of docker compose for the stack of an environment file. Raises EngineError."""
+    files = [word for name in read_settings(env_file)["COMPOSE_FILE"].split(":") for word in ("--file", str(REPOSITORY / name))]
+    return [str(word) for word in (*find_docker_compose(), "--project-directory", REPOSITORY, "--env-file", env_file, *files, *arguments)]
 
 
-def program() -> list[str]:
-    """The docker compose of this machine: the plugin, or the program before it. Raises EngineError."""
-    found = [path for folder in os.get_exec_path() if (path := shutil.which("docker", path=folder))]
-    if plugin := next((path for path in found if _works(path, "compose", "version")), None):
+def find_docker_compose() -> list[str]:
+    """Return the command of docker compose: the plugin, or the older docker-compose. Raises EngineError if there is neither."""
+    candidates = [path for folder in os.get_exec_path() if (path := shutil.which("docker", path=folder))]
+    if plugin := next((path for path in candidates if _succeeds(path, "compose", "version")), None):
         return [plugin, "compose"]
-    if older := shutil.which("docker-compose"):
-        return [older]
+    if standalone := shutil.which("docker-compose"):
+        return [standalone]
     raise docker_cli.EngineError("there is no docker compose on this machine; install it (Debian: apt-get install docker-compose)")
 
 
-def remove_runs(project: str) -> None:
-    """Nothing; the containers of runs are gone. Compose did not start them, and while they are there it cannot take down what they use."""
+def remove_run_containers(project: str) -> None:
+    """Remove the containers of runs. Compose did not start them, and it cannot remove the network and volumes that they use."""
     runs = docker_cli.docker("ps", "--all", "--quiet", "--filter", f"network={project}", "--filter", "label=io.prefect.flow-run-id").split()
     if runs:
         docker_cli.docker("rm", "--force", *runs)
 
 
-def _group_of_the_socket(image: str) -> str:
-    """The group that may use the engine, as a container sees it: on a Mac, that is not what this machine sees."""
-    ask = f"import os; print(os.stat('{SOCKET}').st_gid)"
-    return docker_cli.docker("run", "--rm", "--network", "none", "--volume", f"{SOCKET}:{SOCKET}:ro", image, "python", "-c", ask)
+def _socket_group(image: str) -> str:
+    """Return the group that may use the engine, as a container sees it. On a Mac, this machine sees another one."""
+    code = f"import os; print(os.stat('{SOCKET}').st_gid)"
+    return docker_cli.docker("run", "--rm", "--network", "none", "--volume", f"{SOCKET}:{SOCKET}:ro", image, "python", "-c", code)
 
 
-def _works(*command: str) -> bool:
+def _succeeds(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.option("--stand-ins", is_flag=True, help="Postgres and S3 from PyPI's packages, where their images cannot be pulled.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.option("--stand-ins", is_flag=True, help="Use Postgres and S3 from PyPI packages if their images cannot be pulled.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def main(context: click.Context, words: tuple[str, ...], *, stand_ins: bool) -> None:
-    """Write .env and build the images it names, then call docker compose with WORDS, such as up --detach."""
-    if words in ((), ("--help",)):
+def main(context: click.Context, arguments: tuple[str, ...], *, stand_ins: bool) -> None:
+    """Write .env and build the images it names, then call docker compose with ARGUMENTS, such as up --detach."""
+    if arguments in ((), ("--help",)):
         click.echo(context.get_help())
         return
-    known = read(ENV_FILE)
+    existing = read_settings(ENV_FILE)
     try:
-        write(ENV_FILE, settings(known, stand_ins=stand_ins or STAND_INS in known.get("COMPOSE_FILE", "")))
-        command = compose(ENV_FILE, words)
-        if "down" in words:
-            remove_runs(read(ENV_FILE)["COMPOSE_PROJECT_NAME"])
+        write_settings(ENV_FILE, build_settings(existing, stand_ins=stand_ins or STAND_INS in existing.get("COMPOSE_FILE", "")))
+        command = compose_command(ENV_FILE, arguments)
+        if "down" in arguments:
+            remove_run_containers(read_settings(ENV_FILE)["COMPOSE_PROJECT_NAME"])
     except (docker_cli.EngineError, plan.PlanError) as error:
         sys.exit(f"compose: {error}")
     os.execv(command[0], command)  # noqa: S606

@@ -1,6 +1,6 @@
-"""Makes what the stack of docker-compose.yml needs before its worker starts, in a container of its own. Again, it changes nothing.
+"""Create what the stack of docker-compose.yml needs before its worker starts. Running it again changes nothing.
 
-The warehouse's database and its roles, the bucket, the secrets that jobs may read, and the work pool.
+These are the warehouse's database and roles, the bucket, the secrets that jobs may read, and the work pool.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 
 def main(environ: Mapping[str, str]) -> None:
-    """Everything, from what the environment says."""
-    warehouse(environ["FINELT_POSTGRES_PASSWORD"], environ["FINELT_WAREHOUSE_PASSWORD"])
-    bucket(environ["FINELT_S3_ACCESS_KEY"], environ["FINELT_S3_SECRET_KEY"])
-    secret(settings.SAMPLE_TOKEN, "sample")
-    key, hidden = environ["FINELT_S3_ACCESS_KEY"], environ["FINELT_S3_SECRET_KEY"]
-    secret(settings.AWS_CREDENTIALS, f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {hidden}\n")
+    """Provision the stack that the environment describes."""
+    create_warehouse(environ["FINELT_POSTGRES_PASSWORD"], environ["FINELT_WAREHOUSE_PASSWORD"])
+    create_bucket(environ["FINELT_S3_ACCESS_KEY"], environ["FINELT_S3_SECRET_KEY"])
+    write_secret(settings.SAMPLE_TOKEN, "sample")
+    key, secret_key = environ["FINELT_S3_ACCESS_KEY"], environ["FINELT_S3_SECRET_KEY"]
+    write_secret(settings.AWS_CREDENTIALS, f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret_key}\n")
     defaults = settings.pool_defaults(environ["COMPOSE_PROJECT_NAME"])
     register.register_deployments(prefect_api.api(environ), [], kind=settings.KIND, pool=settings.POOL, defaults=defaults)
 
 
-def warehouse(superuser_password: str, reader_password: str) -> None:
-    """A database of its own beside Prefect's, and in it a role for each job and one for people.
+def create_warehouse(superuser_password: str, reader_password: str) -> None:
+    """Create a database next to Prefect's, with a role for each job and one for people. Raises psycopg.Error.
 
-    The passwords of the jobs' roles are made each time and are known to nobody but the jobs. The role that owned all of it in earlier
-    versions, called as the database, may no longer log in.
+    The passwords of the jobs' roles are generated each time, and only the jobs can read them. In earlier versions a role with the
+    database's name owned everything; it may no longer log in.
     """
-    wanted = warehouse_roles.roles(catalogue())
-    passwords = {role.name: secrets.token_urlsafe(24) for role in wanted if role.name != warehouse_roles.READER}
+    roles = warehouse_roles.list_roles(catalogue())
+    passwords = {role.name: secrets.token_urlsafe(24) for role in roles if role.name != warehouse_roles.READER}
     access: dict[str, Any] = {"host": settings.WAREHOUSE_HOST, "user": "postgres", "password": superuser_password, "autocommit": True}
     database = sql.Identifier(settings.WAREHOUSE)
     with psycopg.connect(dbname="prefect", **access) as connection:
@@ -55,15 +55,15 @@ def warehouse(superuser_password: str, reader_password: str) -> None:
         if connection.execute("select from pg_roles where rolname = %s", [settings.WAREHOUSE]).fetchall():
             connection.execute(sql.SQL("alter role {} nologin").format(database))
     with psycopg.connect(dbname=settings.WAREHOUSE, **access) as connection:
-        warehouse_roles.prepare(connection, wanted, {**passwords, warehouse_roles.READER: reader_password})
+        warehouse_roles.prepare(connection, roles, {**passwords, warehouse_roles.READER: reader_password})
     Path(settings.ROLES).mkdir(mode=0o711, exist_ok=True)
     for role, password in passwords.items():
-        secret(f"{settings.ROLES}/{role}", password)
+        write_secret(f"{settings.ROLES}/{role}", password)
 
 
-def bucket(key: str, secret_key: str) -> None:
-    """The bucket of lake and site."""
-    path_style = Config(s3={"addressing_style": "path"})  # the server has one host name, not one per bucket
+def create_bucket(key: str, secret_key: str) -> None:
+    """Create the bucket of lake and site unless it exists. Raises ClientError."""
+    path_style = Config(s3={"addressing_style": "path"})  # the server has one host name for all buckets
     client = boto3.client(
         "s3",
         endpoint_url=settings.S3_URL,
@@ -80,14 +80,14 @@ def bucket(key: str, secret_key: str) -> None:
         client.create_bucket(Bucket=settings.BUCKET)
 
 
-def secret(path: str, value: str) -> None:
-    """A file that only the jobs' user can read; whole or not there."""
-    made = Path(f"{path}.new")
-    made.unlink(missing_ok=True)
-    made.touch(mode=0o600)
-    made.write_text(value, encoding="utf-8")
-    os.chown(made, settings.JOB_USER, settings.JOB_USER)
-    made.rename(path)
+def write_secret(path: str, value: str) -> None:
+    """Write a file atomically that only the jobs' user can read."""
+    temporary = Path(f"{path}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
+    temporary.write_text(value, encoding="utf-8")
+    os.chown(temporary, settings.JOB_USER, settings.JOB_USER)
+    temporary.rename(path)
 
 
 if __name__ == "__main__":

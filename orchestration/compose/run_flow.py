@@ -1,4 +1,4 @@
-"""Runs a flow on the stack of docker-compose.yml, from the sample vendors to published marts, and tells how it goes."""
+"""Run a flow on the stack of docker-compose.yml, from the sample vendors to published marts, and report its progress."""
 
 from __future__ import annotations
 
@@ -19,124 +19,137 @@ from images import docker_cli
 from images.plan import PlanError
 from jobs.catalogue import CatalogueError
 from orchestration.compose import command, settings
-from orchestration.console import follow, reporter
+from orchestration.console.follow import start_flow
+from orchestration.console.reporter import FlowFailedError, FlowReporter, print_summary, report_flow
 from orchestration.deployments import register
-from orchestration.local.sample_parameters import sample
+from orchestration.local.sample_parameters import build_sample_extracts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DAY = click.DateTime(["%Y-%m-%d"])
-BACKFILL, PUBLISHES = "backfill", "publish-marts"
-NOTHING: Mapping[str, Any] = {}
+DATE = click.DateTime(["%Y-%m-%d"])
+BACKFILL, PUBLISH_JOB = "backfill", "publish-marts"
+NO_PARAMETERS: Mapping[str, Any] = {}
 DEFAULT_DIRECTORY = ".finelt/compose"
-ANSWERS_WITHIN_S = 10.0
-# Ended containers stay a day, for whoever wants to look into them; labels that Prefect's worker gives them.
-OLD = ("container", "prune", "--force", "--filter", f"label=io.prefect.deployment-name={settings.POOL}", "--filter", "until=24h")
+SERVER_TIMEOUT_S = 10.0
+# Finished containers are kept for a day, so that they can be inspected. The label is set by Prefect's worker.
+PRUNE_OLD_CONTAINERS = (
+    "container",
+    "prune",
+    "--force",
+    "--filter",
+    f"label=io.prefect.deployment-name={settings.POOL}",
+    "--filter",
+    "until=24h",
+)
 
 
 @click.command()
 @click.option("--pool", type=click.Choice([settings.POOL]), required=True, help="The work pool to run on.")
 @click.option("--flow", type=click.Choice(register.FLOWS), default="daily", show_default=True, help="Which flow.")
-@click.option("--start", type=DAY, metavar="DATE", help="With --flow backfill: the first day, inclusive.")
-@click.option("--end", type=DAY, metavar="DATE", help="With --flow backfill: the last day, inclusive.")
-@click.option("--again", is_flag=True, help="With --flow backfill: ask for what is committed too.")
-@click.option("--plan-only", is_flag=True, help="With --flow backfill: show what would run, and end there.")
+@click.option("--start", type=DATE, metavar="DATE", help="With --flow backfill: the first date, inclusive.")
+@click.option("--end", type=DATE, metavar="DATE", help="With --flow backfill: the last date, inclusive.")
+@click.option("--refetch", is_flag=True, help="With --flow backfill: also fetch what is committed.")
+@click.option("--again", is_flag=True, hidden=True, help="Deprecated name of --refetch.")
+@click.option("--plan-only", is_flag=True, help="With --flow backfill: publish the plan and run nothing.")
 @click.option(
     "--dir",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
     default=DEFAULT_DIRECTORY,
     show_default=True,
-    help="Where receipts.jsonl and a copy of the published site go.",
+    help="The directory for receipts.jsonl and a copy of the published site.",
 )
-def main(pool: str, flow: str, directory: Path, **range_: datetime | bool | None) -> None:
-    """Run a flow on the stack that ./scripts/compose up has started: each step is a container of its own."""
-    if any(range_.values()) and flow != BACKFILL:
-        raise click.UsageError(f"the {flow} flow takes no days; --flow {BACKFILL} does")
-    if flow == BACKFILL and not (range_["start"] and range_["end"]):
+def main(pool: str, flow: str, directory: Path, *, again: bool, **options: datetime | bool | None) -> None:
+    """Run a flow on the stack that ./scripts/compose up has started. Each step runs in its own container."""
+    if again:
+        click.echo("--again is deprecated; use --refetch", err=True)
+        options["refetch"] = True
+    if any(options.values()) and flow != BACKFILL:
+        raise click.UsageError(f"the {flow} flow takes no dates; --flow {BACKFILL} does")
+    if flow == BACKFILL and not (options["start"] and options["end"]):
         raise click.UsageError(f"--flow {BACKFILL} needs --start and --end")
-    given = {name: str(value.date()) if isinstance(value, datetime) else value for name, value in range_.items() if value}
-    with reporter.Teller() as teller:
-        sys.exit(run(command.ENV_FILE, pool, directory.absolute(), teller, flow, given))
+    chosen = {name: str(value.date()) if isinstance(value, datetime) else value for name, value in options.items() if value}
+    with FlowReporter() as reporter:
+        sys.exit(run(command.ENV_FILE, pool, directory.absolute(), reporter, flow, chosen))
 
 
 def run(
-    env_file: Path, pool: str, directory: Path, teller: reporter.Teller, flow: str = "daily", given: Mapping[str, Any] = NOTHING
+    env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str = "daily", options: Mapping[str, Any] = NO_PARAMETERS
 ) -> int:
-    """The exit code: 0, or that of the job that failed. `given` are the flow's own parameters, such as a backfill's days."""
+    """Run a flow and return the exit code: 0, or that of the job that failed. `options` are the flow's own, such as a backfill's dates."""
     try:
-        _run(env_file, pool, directory, teller, flow, given)
+        _run(env_file, pool, directory, reporter, flow, options)
     except KeyboardInterrupt:
-        teller.line("you have left; the flow goes on, Prefect's pages show it", "red")
+        reporter.event("stopped following; the flow continues, see its page in Prefect", "red")
         return ExitCode.INTERRUPTED
-    except (JobError, reporter.StepsFailedError) as error:
-        teller.line(str(error), "red")
+    except (JobError, FlowFailedError) as error:
+        reporter.event(str(error), "red")
         return error.exit_code
     except (CatalogueError, PlanError, docker_cli.EngineError, prefect_api.ApiError) as error:
-        teller.line(str(error), "red")
+        reporter.event(str(error), "red")
         return ExitCode.BUG
     except (ClientError, BotoCoreError) as error:
-        teller.line(f"the site cannot be copied from S3: {error}", "red")
+        reporter.event(f"the site cannot be copied from S3: {error}", "red")
         return ExitCode.BUG
     return 0
 
 
-def _run(env_file: Path, pool: str, directory: Path, teller: reporter.Teller, flow: str, given: Mapping[str, Any]) -> None:
-    known = command.read(env_file)
-    if not known:
+def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str, options: Mapping[str, Any]) -> None:
+    stack = command.read_settings(env_file)
+    if not stack:
         raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
     directory.mkdir(parents=True, exist_ok=True)
-    page = f"http://127.0.0.1:{known['FINELT_PREFECT_PORT']}"
-    api = prefect_api.api({"PREFECT_API_URL": f"{page}/api", "PREFECT_API_AUTH_STRING": known["FINELT_PREFECT_AUTH"]})
+    server = f"http://127.0.0.1:{stack['FINELT_PREFECT_PORT']}"
+    api = prefect_api.api({"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": stack["FINELT_PREFECT_AUTH"]})
     try:
-        api.call("GET", "/admin/version", within_s=ANSWERS_WITHIN_S)
+        api.call("GET", "/admin/version", within_s=SERVER_TIMEOUT_S)
     except prefect_api.UnreachableError:
-        raise MisconfiguredError(f"no Prefect server answers at {page}; start it with ./scripts/compose up --detach") from None
-    teller.line("building the images that are missing, and registering a deployment for each")
-    defaults = settings.pool_defaults(known["COMPOSE_PROJECT_NAME"])
+        raise MisconfiguredError(f"no Prefect server answers at {server}; start it with ./scripts/compose up --detach") from None
+    reporter.event("building the images that are missing, and registering a deployment for each")
+    defaults = settings.pool_defaults(stack["COMPOSE_PROJECT_NAME"])
     register.register_deployments(
         api, register.all_deployments(kind=settings.KIND, pool=pool), kind=settings.KIND, pool=pool, defaults=defaults
     )
-    user = known["FINELT_PREFECT_AUTH"].partition(":")[0]
-    teller.line(f"ready; Prefect is at {page} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
-    run_id = follow.start(api, flow, pool, {**parameters(flow), **given})
-    steps, ending = reporter.follow(api, run_id, lambda: None, directory, teller)
-    docker_cli.docker(*OLD)
-    reporter.conclude(steps, ending, teller, f"{page}/runs/flow-run/{run_id} has its log")
-    if not any((step.receipt or {}).get("job") == PUBLISHES for step in steps):
-        teller.plain(f"What the flow found is told at {page}/runs/flow-run/{run_id}?tab=Artifacts")
+    user = stack["FINELT_PREFECT_AUTH"].partition(":")[0]
+    reporter.event(f"ready; Prefect is at {server} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
+    run_id = start_flow(api, flow, pool, {**flow_parameters(flow), **options})
+    steps, result = report_flow(api, run_id, lambda: None, directory, reporter)
+    docker_cli.docker(*PRUNE_OLD_CONTAINERS)
+    print_summary(steps, result, reporter, f"{server}/runs/flow-run/{run_id} has its log")
+    if not any((step.receipt or {}).get("job") == PUBLISH_JOB for step in steps):
+        reporter.print(f"The flow's report is at {server}/runs/flow-run/{run_id}?tab=Artifacts")
         return
-    copy_site(known, directory / "site")
+    download_site(stack, directory / "site")
     index = directory / "site" / "index.html"
-    teller.plain(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
-    teller.plain(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
+    reporter.print(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
+    reporter.print(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
 
 
-def parameters(flow: str) -> dict[str, Any]:
-    """Of a flow on the stack, with the sample vendors; a backfill brings its own days."""
-    extracts = sample(settings.VENDORS_URL, f"file://{settings.SAMPLE_TOKEN}")
+def flow_parameters(flow: str) -> dict[str, Any]:
+    """Return the parameters of a flow on the stack, with the sample vendors. A backfill has its own dates."""
+    extracts = build_sample_extracts(settings.VENDORS_URL, f"file://{settings.SAMPLE_TOKEN}")
     if flow == "reconcile":
         return {}
     if flow == BACKFILL:
         extracts = {
             job: {name: value for name, value in options.items() if name not in ("start", "end")} for job, options in extracts.items()
         }
-    return settings.parameters(extracts)
+    return settings.flow_parameters(extracts)
 
 
-def copy_site(known: Mapping[str, str], to: Path) -> None:
-    """The published site, from the bucket to a folder; the pages that name a version come after it."""
+def download_site(stack: Mapping[str, str], to: Path) -> None:
+    """Download the published site from the bucket to a folder: first the files of the version, then the pages that point to it."""
     client: Any = boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{known['FINELT_S3_PORT']}",
+        endpoint_url=f"http://127.0.0.1:{stack['FINELT_S3_PORT']}",
         region_name="us-east-1",
-        aws_access_key_id=known["FINELT_S3_ACCESS_KEY"],
-        aws_secret_access_key=known["FINELT_S3_SECRET_KEY"],
+        aws_access_key_id=stack["FINELT_S3_ACCESS_KEY"],
+        aws_secret_access_key=stack["FINELT_S3_SECRET_KEY"],
         config=Config(s3={"addressing_style": "path"}, proxies={}),
     )
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=settings.BUCKET, Prefix="site/")
-    keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     for key in sorted(keys, key=lambda key: (not key.startswith("site/v/"), key)):
         path = to / key.removeprefix("site/")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Starts a flow and follows its jobs, from outside Prefect."""
+"""Start a flow and follow its jobs through Prefect's API."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from jobkit.prefect_api import Api
 
-LOOK_EVERY_S = 0.25
-FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
-STARTED = frozenset({"RUNNING", *FINAL})
+POLL_EVERY_S = 0.25
+FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+STARTED_STATES = frozenset({"RUNNING", *FINAL_STATES})
 
 
 @dataclass(frozen=True)
-class Step:
-    """One run of one job in a flow: its name, which try it is, Prefect's state, and the job's receipt once it has left one."""
+class FlowStep:
+    """One run of one job in a flow: its name, the number of the attempt, Prefect's state, and the receipt once the job has left one."""
 
     run_id: str
     name: str
@@ -28,48 +28,49 @@ class Step:
     receipt: dict[str, Any] | None
 
     @property
-    def ended(self) -> bool:
-        """Whether it came to an end, good or bad."""
-        return self.state in FINAL
+    def is_final(self) -> bool:
+        """Whether it has ended, in success or failure."""
+        return self.state in FINAL_STATES
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a flow ended."""
+class FlowResult:
+    """The final state of a flow and its message."""
 
     state: str
     message: str
 
 
-def start(api: Api, flow: str, pool: str, parameters: dict[str, Any]) -> str:
-    """The id of a new run of a flow."""
+def start_flow(api: Api, flow: str, pool: str, parameters: dict[str, Any]) -> str:
+    """Start a run of a flow and return its id. Raises ApiError."""
     deployment = api.call("GET", f"/deployments/name/{flow}/{pool}")
     return str(api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"])
 
 
-def follow(api: Api, run_id: str, check: Callable[[], None]) -> Iterator[Step | Ending]:
-    """Each step when it starts and when it ends, and the flow's ending last. `check` is called in between and may raise."""
-    told: dict[str, bool] = {}
-    wanted = {"flow_runs": {"operator": "or_", "id": {"any_": [run_id]}, "parent_flow_run_id": {"any_": [run_id]}}}
+def follow_flow(api: Api, run_id: str, check: Callable[[], None]) -> Iterator[FlowStep | FlowResult]:
+    """Yield each step when it starts and when it ends, and the flow's result last. `check` is called before each poll and may raise."""
+    reported_final: dict[str, bool] = {}
+    body = {"flow_runs": {"operator": "or_", "id": {"any_": [run_id]}, "parent_flow_run_id": {"any_": [run_id]}}}
     while True:
         check()
-        runs = api.call("POST", "/flow_runs/filter", {**wanted, "sort": "EXPECTED_START_TIME_ASC"})
+        runs = api.call("POST", "/flow_runs/filter", {**body, "sort": "EXPECTED_START_TIME_ASC"})
         for run in runs:
             state = run["state"]["type"]
-            if run["id"] != run_id and state in STARTED and told.get(run["id"]) != (state in FINAL):
-                told[run["id"]] = state in FINAL
-                yield _step(api, run)
+            is_final = state in FINAL_STATES
+            if run["id"] != run_id and state in STARTED_STATES and reported_final.get(run["id"]) != is_final:
+                reported_final[run["id"]] = is_final
+                yield _read_step(api, run)
         state = next(run["state"] for run in runs if run["id"] == run_id)
-        if state["type"] in FINAL:
-            yield Ending(state["type"], state["message"] or "")
+        if state["type"] in FINAL_STATES:
+            yield FlowResult(state["type"], state["message"] or "")
             return
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
 
 
-def _step(api: Api, run: dict[str, Any]) -> Step:
+def _read_step(api: Api, run: dict[str, Any]) -> FlowStep:
     state, receipt = run["state"], None
-    if state["type"] in FINAL:
-        wanted = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["receipt"]}}}
-        receipt = next((artifact["data"] for artifact in api.call("POST", "/artifacts/filter", wanted)), None)
+    if state["type"] in FINAL_STATES:
+        receipts = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["receipt"]}}}
+        receipt = next((artifact["data"] for artifact in api.call("POST", "/artifacts/filter", receipts)), None)
     name, _, attempt = run["name"].removesuffix(")").partition(" (try ")
-    return Step(run["id"], name, int(attempt or 1), state["type"], state["message"] or "", receipt)
+    return FlowStep(run["id"], name, int(attempt or 1), state["type"], state["message"] or "", receipt)

@@ -1,4 +1,4 @@
-"""Tells a person how a flow goes and how it ended; used by every command that runs one."""
+"""Report to a person how a flow proceeds and ends; used by every command that runs one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.console import follow as watch
+from orchestration.console.follow import FlowStep, follow_flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
     from jobkit.prefect_api import Api
 
-    from orchestration.console.follow import Ending, Step
+    from orchestration.console.follow import FlowResult
 
 MIB = 1024 * 1024
 PIPE_WIDTH = 120
 
 
-class StepsFailedError(Exception):
-    """The flow did not end well; `exit_code` is that of the first job that failed."""
+class FlowFailedError(Exception):
+    """The flow failed; `exit_code` is that of the first job that failed."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
 
-class Teller:
-    """Tells a person what happens, a line each, with the seconds since it began; on a terminal also what is at work right now."""
+class FlowReporter:
+    """Prints one line for each event, with the seconds since the start; a terminal also shows which steps are running."""
 
     def __init__(self) -> None:
         width = None if sys.stdout.isatty() else PIPE_WIDTH
-        self._console, self._began_s = Console(width=width), time.monotonic()
-        self._status, self._at_work = self._console.status("starting"), dict[str, None]()
+        self._console, self._started_s = Console(width=width), time.monotonic()
+        self._status, self._running = self._console.status("starting"), dict[str, None]()
 
     def __enter__(self) -> Self:
         self._status.start()
@@ -51,76 +51,78 @@ class Teller:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self._began_s
+        """Seconds since the start."""
+        return time.monotonic() - self._started_s
 
-    def doing(self, text: str) -> None:
-        """Show what is at work, on a terminal."""
+    def status(self, text: str) -> None:
+        """Show what is running; on a terminal only."""
         self._status.update(text)
 
-    def line(self, text: str, style: str | None = None) -> None:
-        """Print one line."""
+    def event(self, text: str, style: str | None = None) -> None:
+        """Print one line with the elapsed seconds."""
         self._console.print(f"{self.elapsed_s:6.1f} s  {text}", style=style, highlight=False, markup=False, soft_wrap=True)
 
-    def plain(self, text: object = "") -> None:
-        """Print as it is."""
+    def print(self, text: object = "") -> None:
+        """Print a text or a table as it is."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def step(self, step: Step) -> None:
-        """Print that a step has started or how it ended."""
-        if not step.ended:
-            self._at_work[step.name] = None
+    def step(self, step: FlowStep) -> None:
+        """Print that a step has started, or how it ended."""
+        if not step.is_final:
+            self._running[step.name] = None
         elif step.state == "COMPLETED":
-            self.line(f"{step.name}: {step.message}")
+            self.event(f"{step.name}: {step.message}")
         else:
-            self.line(f"{step.name}: {step.state.lower()}: {step.message}", "red")
-        if step.ended:
-            self._at_work.pop(step.name, None)
+            self.event(f"{step.name}: {step.state.lower()}: {step.message}", "red")
+        if step.is_final:
+            self._running.pop(step.name, None)
         elif step.attempt > 1:
-            self.line(f"{step.name}: try {step.attempt}")
+            self.event(f"{step.name}: try {step.attempt}")
         else:
-            self.line(f"{step.name}: started", "dim")
-        self.doing(", ".join(self._at_work) or "waiting for the next step")
+            self.event(f"{step.name}: started", "dim")
+        self.status(", ".join(self._running) or "waiting for the next step")
 
 
-def follow(api: Api, run_id: str, check: Callable[[], None], directory: Path, teller: Teller) -> tuple[list[Step], Ending]:
-    """The steps of a flow's run and its ending, told as they come; each receipt is kept in the directory's receipts.jsonl.
+def report_flow(
+    api: Api, run_id: str, check: Callable[[], None], directory: Path, reporter: FlowReporter
+) -> tuple[list[FlowStep], FlowResult]:
+    """Report a flow's steps as they happen, append each receipt to the directory's receipts.jsonl, and return the steps and the result.
 
-    Of a step that was tried again only the last try is given back. `check` is called in between and may raise.
+    Of a step that was retried, only the last attempt is returned. `check` is called before each poll and may raise.
     """
-    steps: dict[str, Step] = {}
-    for seen in watch.follow(api, run_id, check):
-        if not isinstance(seen, watch.Step):
-            return list(steps.values()), seen
-        teller.step(seen)
-        if seen.ended:
-            steps[seen.name] = seen
-            _keep(directory, seen)
-    raise AssertionError  # what is followed has an ending
+    steps: dict[str, FlowStep] = {}
+    for update in follow_flow(api, run_id, check):
+        if not isinstance(update, FlowStep):
+            return list(steps.values()), update
+        reporter.step(update)
+        if update.is_final:
+            steps[update.name] = update
+            _append_receipt(directory, update)
+    raise AssertionError  # the last update is the result
 
 
-def _keep(directory: Path, step: Step) -> None:
+def _append_receipt(directory: Path, step: FlowStep) -> None:
     if step.receipt is not None:
         with (directory / "receipts.jsonl").open("a", encoding="utf-8") as receipts:
             receipts.write(json.dumps(step.receipt) + "\n")
 
 
-def conclude(steps: list[Step], ending: Ending, teller: Teller, look: str) -> None:
-    """Print the table. Raises StepsFailedError, with where to `look` into it, when the flow did not end well."""
+def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowReporter, log_hint: str) -> None:
+    """Print the table of steps. Raises FlowFailedError, with `log_hint` saying where the log is, if the flow failed."""
     if steps:
-        teller.plain()
-        teller.plain(_table(steps, teller.elapsed_s))
+        reporter.print()
+        reporter.print(_build_table(steps, reporter.elapsed_s))
     failed = [step for step in steps if step.state != "COMPLETED"]
-    if ending.state == "COMPLETED":
+    if result.state == "COMPLETED":
         return
     if not failed:
-        raise StepsFailedError(f"the flow ended as {ending.state}: {ending.message}; {look}", ExitCode.BUG)
-    told = "\n".join(f"          {step.name}: {step.message}" for step in failed)
+        raise FlowFailedError(f"the flow ended as {result.state}: {result.message}; {log_hint}", ExitCode.BUG)
+    messages = "\n".join(f"          {step.name}: {step.message}" for step in failed)
     code = int((failed[0].receipt or {}).get("exit_code", ExitCode.BUG))
-    raise StepsFailedError(f"failed, exit code {code}:\n{told}\n          {look}; {next_step(code)}", code)
+    raise FlowFailedError(f"failed, exit code {code}:\n{messages}\n          {log_hint}; {next_step(code)}", code)
 
 
-def _table(steps: list[Step], elapsed_s: float) -> Table:
+def _build_table(steps: list[FlowStep], elapsed_s: float) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0))
     receipts = [step.receipt for step in steps if step.receipt]
     table.add_column("step", "total", no_wrap=True)
@@ -131,11 +133,11 @@ def _table(steps: list[Step], elapsed_s: float) -> Table:
     table.add_column("seconds", f"{elapsed_s:.1f}", justify="right", no_wrap=True)
     table.add_column("peak MiB", justify="right", no_wrap=True)
     for step in steps:
-        table.add_row(step.name, *_cells(step))
+        table.add_row(step.name, *_format_cells(step))
     return table
 
 
-def _cells(step: Step) -> list[str]:
+def _format_cells(step: FlowStep) -> list[str]:
     if (receipt := step.receipt) is None:
         return [step.state.lower(), "", "", "", "", ""]
     return [

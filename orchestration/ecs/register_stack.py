@@ -1,13 +1,13 @@
-"""Makes a stack in AWS ready after each deployment, as a task of its own inside the network: the warehouse's roles, pool and deployments.
+"""Prepare a stack in AWS after each deployment: create the warehouse's roles, the work pool and the deployments.
 
-What the stack is comes from infra/ as JSON in FINELT_STACK:
+It runs as a task inside the network. infra/ describes the stack as JSON in FINELT_STACK:
 
     tasks        task definitions by job, and `flows`
     pool         defaults of the work pool's variables: cluster, subnets, security groups, capacity provider
-    parameters   values for options, as scripts/deploy takes them from a file: at the top for all, below a job's name for one
-    warehouse    host of the warehouse, and by job the ARN of the secret that the password of its role is kept in
+    parameters   values for options, as in the file of scripts/deploy: at the top for all, below a job's name for one
+    warehouse    host of the warehouse, and by job the ARN of the secret with the password of its role
 
-Run again, it changes what has changed and nothing else.
+Running it again changes only what differs.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ DATABASE = "finelt"
 
 
 def main(environ: Mapping[str, str]) -> None:
-    """Everything, from what the environment says."""
+    """Prepare the stack that the environment describes."""
     stack = json.loads(environ["FINELT_STACK"])
-    if place := stack.get("warehouse"):
+    if database := stack.get("warehouse"):
         client = boto3.client("secretsmanager")
-        passwords = {job: kept_password(client, secret) for job, secret in place["secrets"].items()}
+        passwords = {job: read_or_create_password(client, secret) for job, secret in database["secrets"].items()}
         user, master_password = environ["FINELT_MASTER_USER"], environ["FINELT_MASTER_PASSWORD"]
-        warehouse(place["host"], user, master_password, passwords, port=place.get("port", 5432))
-    register(prefect_api.api(environ), stack)
+        create_roles(database["host"], user, master_password, passwords, port=database.get("port", 5432))
+    register_stack(prefect_api.api(environ), stack)
 
 
-def kept_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has no types
-    """The password of a job's role: made when the secret is still empty, so that nobody outside ever held it."""
+def read_or_create_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has no types
+    """Return the password of a job's role, generated here if the secret is empty, so that it never exists outside the network."""
     try:
         return str(client.get_secret_value(SecretId=secret)["SecretString"])
     except client.exceptions.ResourceNotFoundException:
@@ -57,23 +57,23 @@ def kept_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has n
         return password
 
 
-def warehouse(host: str, user: str, master_password: str, passwords: Mapping[str, str], *, port: int = 5432) -> None:
-    """A role for each job, called as the job, and the group `reader` for people: orchestration/warehouse_roles.py says what each may do."""
+def create_roles(host: str, user: str, master_password: str, passwords: Mapping[str, str], *, port: int = 5432) -> None:
+    """Create a role for each job, named after it, and the group `reader`; orchestration/warehouse_roles.py has their grants."""
     parameters: dict[str, Any] = {"host": host, "port": port, "user": user, "password": master_password, "dbname": DATABASE}
     with psycopg.connect(**parameters, autocommit=True) as connection:
-        warehouse_roles.prepare(connection, warehouse_roles.roles(catalogue()), passwords)
+        warehouse_roles.prepare(connection, warehouse_roles.list_roles(catalogue()), passwords)
 
 
-def register(api: prefect_api.Api, stack: Mapping[str, Any]) -> RegistrationResult:
-    """The work pool and a deployment per job and flow, from their task definitions."""
-    wanted = deploy.ecs_deployments(catalogue(), stack["tasks"], pool=POOL)
-    wanted, unscheduled = schedules.apply_parameters(wanted, stack.get("parameters", {}), "FINELT_STACK", catalogue())
-    for sentence in unscheduled:
-        click.echo(sentence, err=True)
-    done = deploy.register_deployments(api, wanted, kind=KIND, pool=POOL, defaults=stack["pool"])
-    for line in done.lines():
+def register_stack(api: prefect_api.Api, stack: Mapping[str, Any]) -> RegistrationResult:
+    """Register the work pool and a deployment for each job and flow, from their task definitions."""
+    deployments = deploy.ecs_deployments(catalogue(), stack["tasks"], pool=POOL)
+    deployments, unscheduled = schedules.apply_parameters(deployments, stack.get("parameters", {}), "FINELT_STACK", catalogue())
+    for message in unscheduled:
+        click.echo(message, err=True)
+    result = deploy.register_deployments(api, deployments, kind=KIND, pool=POOL, defaults=stack["pool"])
+    for line in result.lines():
         click.echo(line)
-    return done
+    return result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""scripts/emit: jobs as a definition for somebody else's scheduler, from what the jobs say of themselves."""
+"""Emit a definition of jobs for another scheduler, from the catalogue and each job's `describe`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jobs.catalogue import JobSpec
 
-TARGETS: dict[str, Callable[[pipeline.Chain], str]] = {
+TARGETS: dict[str, Callable[[pipeline.Pipeline], str]] = {
     "airflow": airflow.emit,
     "dagster": dagster.emit,
     "argo": argo.emit,
@@ -34,26 +34,26 @@ TARGETS: dict[str, Callable[[pipeline.Chain], str]] = {
     "cron": cron.emit,
 }
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,50}[a-z0-9])?")  # Kubernetes adds eleven characters to a CronJob's name, and takes 63
-WITHOUT_IMAGE = ("stepfunctions",)  # there the image, by digest too, is in the stack's task definition
+TARGETS_WITHOUT_IMAGE = ("stepfunctions",)  # its task definitions have the image, by digest
 
 
-def pictures(jobs: Sequence[str], files: str | None, given: Sequence[str], *, allow_tag: bool) -> dict[str, str]:
-    """The image of each job. Raises UsageError for one without, and for one that is not named by its digest."""
-    found = dict(json.loads(Path(files).read_text(encoding="utf-8"))) if files else {}
-    for text in given:
+def resolve_images(jobs: Sequence[str], file: str | None, references: Sequence[str], *, allow_tag: bool) -> dict[str, str]:
+    """Return the image of each job. Raises UsageError for a job without an image, and for an image without a digest."""
+    images = dict(json.loads(Path(file).read_text(encoding="utf-8"))) if file else {}
+    for text in references:
         name, _, reference = text.partition("=")
         if name not in jobs or not reference:
             raise UsageError(f"--image {text}: expected JOB=IMAGE@sha256:..., with one of {', '.join(jobs)}")
-        found[name] = reference
+        images[name] = reference
     for job in jobs:
-        if job not in found:
+        if job not in images:
             raise UsageError(f"{job} has no image; add --image {job}=IMAGE@sha256:..., or --images FILE, from scripts/images push")
-        if not allow_tag and not pipeline.DIGEST.fullmatch(found[job]):
+        if not allow_tag and not pipeline.DIGEST.fullmatch(images[job]):
             raise UsageError(
-                f"{found[job]} is no digest: what runs tomorrow would be whatever the tag is then. "
-                "scripts/images push prints the digest; --allow-tag takes the tag all the same"
+                f"{images[job]} has no digest, and a tag may name another image tomorrow; "
+                "use the digest that scripts/images push prints, or add --allow-tag"
             )
-    return found
+    return images
 
 
 def collect_parameters(specs: Sequence[JobSpec], sources: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, object]]:
@@ -67,26 +67,26 @@ def collect_parameters(specs: Sequence[JobSpec], sources: Sequence[tuple[str, Ma
     return parameters
 
 
-def as_document(given: Sequence[str]) -> dict[str, Any]:
-    """--set as a file of parameters would say it: NAME=VALUE for all jobs, JOB.NAME=VALUE for one; what is repeated is a list."""
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Parse --set into the form of a parameter file: NAME=VALUE for all jobs, JOB.NAME=VALUE for one; repeated values form a list."""
     document: dict[str, Any] = {}
-    for text in given:
+    for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text}: expected NAME=VALUE or JOB.NAME=VALUE")
         job, _, name = key.rpartition(".")
         table = document.setdefault(job, {}) if job else document
         option = name.replace("-", "_")
-        table[option] = [*_listed(table[option]), value] if option in table else value
+        table[option] = [*_as_list(table[option]), value] if option in table else value
     return document
 
 
-def _listed(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def read(path: str | None, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """The document in a file, `-` for standard input; empty without one. Raises UsageError where it cannot be read."""
+def read_document(path: str | None, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the document in a file, or on standard input for `-`; empty without a path. Raises UsageError if it cannot be read."""
     if path is None:
         return {}
     try:
@@ -97,36 +97,38 @@ def read(path: str | None, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def _check_time(schedule: str | None, timezone: str) -> None:
-    """Raise UsageError for a schedule or a time zone that a scheduler would refuse, or read in its own way."""
+    """Raise UsageError for a schedule or a time zone that some scheduler rejects or reads differently."""
     if schedule is not None and (problem := schedule_problem(schedule)):
         raise UsageError(f"--schedule {problem}")
     if problem := timezone_problem(timezone):
         raise UsageError(f"--timezone {problem}")
 
 
-def _checked_folder(path: str) -> str:
-    """The folder of the secrets. Raises UsageError where it is no absolute path: the scheduler starts jobs from another folder."""
-    if not pipeline.LOCAL.fullmatch(path) or ":" in path:
-        raise UsageError(f"--secrets {path!r} is no absolute path; write one such as /etc/finelt/secrets")
+def _check_secrets_folder(path: str) -> str:
+    """Return the folder of secrets. Raises UsageError unless it is an absolute path: the scheduler starts jobs in another folder."""
+    if not pipeline.LOCAL_PATH.fullmatch(path) or ":" in path:
+        raise UsageError(f"--secrets {path!r} is not an absolute path; use one such as /etc/finelt/secrets")
     return path.rstrip("/")
 
 
-def _checked_name(name: str) -> str:
-    """The name, if every target takes it. Raises UsageError otherwise."""
+def _check_name(name: str) -> str:
+    """Return the name. Raises UsageError if some scheduler rejects it."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"--name {name!r} is no name that every scheduler takes; write up to 52 lower-case letters, digits and hyphens")
+        raise UsageError(f"--name {name!r} is not valid for every scheduler; use up to 52 lower-case letters, digits and hyphens")
     return name
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
-@click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="Who is to start the jobs.")
+@click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="The scheduler that starts the jobs.")
 @click.option("--image", "image", multiple=True, metavar="JOB=REF", help="A job's image, by digest. Repeatable.")
 @click.option("--images", metavar="FILE", help="The images of jobs, as scripts/images push prints them.")
 @click.option("--allow-tag", is_flag=True, help="Take images by tag, which may be another image tomorrow.")
-@click.option("--set", "given", multiple=True, metavar="[JOB.]NAME=VALUE", help="A value for an option of the jobs. Repeatable.")
+@click.option("--set", "settings", multiple=True, metavar="[JOB.]NAME=VALUE", help="A value for an option of the jobs. Repeatable.")
 @click.option("--parameters", metavar="FILE", help="A TOML file with values for options, as scripts/deploy takes it.")
-@click.option("--stack", metavar="FILE", help="For batch and stepfunctions: what `pulumi -C infra stack output stack --json` prints.")
+@click.option(
+    "--stack", metavar="FILE", help="For batch and stepfunctions: the file that `pulumi -C infra stack output stack --json` prints."
+)
 @click.option("--schedule", metavar="CRON", help="When to start them. Default: the jobs' own, where they agree.")
 @click.option("--timezone", metavar="ZONE", help="The time zone of --schedule. Default: UTC.")
 @click.option(
@@ -138,7 +140,7 @@ def emit(
     target: str,
     image: tuple[str, ...],
     images: str | None,
-    given: tuple[str, ...],
+    settings: tuple[str, ...],
     parameters: str | None,
     stack: str | None,
     schedule: str | None,
@@ -148,33 +150,39 @@ def emit(
     *,
     allow_tag: bool,
 ) -> None:
-    """Print a definition that starts JOB..., each after the jobs whose data it reads, and again only where its exit code is 75."""
+    """Print a definition that starts JOB..., each after the jobs whose data it reads, and retries exit code 75 only."""
     specs = {spec.name: spec for spec in catalogue()}
     if unknown := [job for job in jobs if job not in specs]:
         raise UsageError(f"there is no job {unknown[0]!r}; there are {', '.join(specs)}")
-    told = read(stack, json.loads)
-    sources = [("--stack", told.get("parameters", {})), (str(parameters), read(parameters, tomllib.loads)), ("--set", as_document(given))]
-    valued = collect_parameters(tuple(specs.values()), sources)
+    stack_output = read_document(stack, json.loads)
+    sources = [
+        ("--stack", stack_output.get("parameters", {})),
+        (str(parameters), read_document(parameters, tomllib.loads)),
+        ("--set", parse_settings(settings)),
+    ]
+    values = collect_parameters(tuple(specs.values()), sources)
     described = descriptions.describe_jobs(descriptions.installed_commands([specs[job] for job in dict.fromkeys(jobs)]))
-    order = pipeline.ordered([specs[job] for job in dict.fromkeys(jobs)])
-    found = {} if target in WITHOUT_IMAGE else pictures(list(order), images, image, allow_tag=allow_tag)
-    steps = [pipeline.step(specs[job], described[job], valued[job], image=found.get(job), after=after) for job, after in order.items()]
-    due, zone = (schedule, timezone or "UTC") if schedule is not None else pipeline.timed([specs[job] for job in order])
-    _check_time(due, timezone or zone)
-    whole = pipeline.Chain(
-        name=_checked_name(name or (jobs[0] if len(order) == 1 else "finelt")),
+    order = pipeline.order_jobs([specs[job] for job in dict.fromkeys(jobs)])
+    references = {} if target in TARGETS_WITHOUT_IMAGE else resolve_images(list(order), images, image, allow_tag=allow_tag)
+    steps = [
+        pipeline.build_step(specs[job], described[job], values[job], image=references.get(job), after=after) for job, after in order.items()
+    ]
+    cron_schedule, zone = (schedule, timezone or "UTC") if schedule is not None else pipeline.common_schedule([specs[job] for job in order])
+    _check_time(cron_schedule, timezone or zone)
+    definition = pipeline.Pipeline(
+        name=_check_name(name or (jobs[0] if len(order) == 1 else "finelt")),
         steps=tuple(steps),
-        schedule=due,
+        schedule=cron_schedule,
         timezone=timezone or zone,
-        made_by=shlex.join(["scripts/emit", *sys.argv[1:]]),
-        secrets=_checked_folder(secrets),
-        stack=told,
+        generated_by=shlex.join(["scripts/emit", *sys.argv[1:]]),
+        secrets=_check_secrets_folder(secrets),
+        stack=stack_output,
     )
-    click.echo(TARGETS[target](whole), nl=False)
+    click.echo(TARGETS[target](definition), nl=False)
 
 
 def main() -> None:
-    """The command; what is wrong is one sentence and the exit code of its kind."""
+    """Run the command. Print an error as one sentence and exit with its code."""
     try:
         emit.main(prog_name="scripts/emit")
     except (JobError, CatalogueError) as error:

@@ -1,4 +1,4 @@
-"""A DAG for Airflow 3 with the Docker provider: the receipt becomes the task's XCom."""
+"""Emit a DAG for Airflow 3 with the Docker provider. The receipt becomes the task's XCom."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from orchestration.emit import docker
-from orchestration.emit.pipeline import PAUSE_S, RETRIED, RETRIES
-from orchestration.emit.python_source import arguments, identifier, literal
+from orchestration.emit.pipeline import MAX_RETRIES, RETRY_EXIT_CODE, RETRY_PAUSE_S
+from orchestration.emit.python_source import format_arguments, format_literal, to_identifier
 
 if TYPE_CHECKING:
-    from orchestration.emit.pipeline import Chain, Step
+    from orchestration.emit.pipeline import Pipeline, PipelineStep
 
-# The day that the run is due, which a run started by hand may replace.
+# The date on which the run is due; a manual run may set another one.
 DAY = "{{{{ params.{name} or dag_run.run_after.astimezone(dag.timezone).date() }}}}"
 TEMPLATE = '''\
 """{name}, for the folder dags of Airflow 3 with apache-airflow-providers-docker.
@@ -31,7 +31,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 
 class Job(DockerOperator):
-    """A container that is tried again where its exit code says that this may help ({retried}), and otherwise not."""
+    """A container that Airflow retries after exit code {retried} only."""
 
     def execute(self, context):
         try:
@@ -55,35 +55,37 @@ with DAG(
 '''
 
 
-def emit(chain: Chain) -> str:
-    """A Python module with one DAG."""
-    names = sorted({name for step in chain.steps for name in step.dates}, reverse=True)
+def emit(pipeline: Pipeline) -> str:
+    """Return a Python module with one DAG."""
+    names = sorted({name for step in pipeline.steps for name in step.dates}, reverse=True)
     params = ", ".join(f'"{name}": Param(None, type=["null", "string"], format="date")' for name in names)
-    tasks = [f"{identifier(step.name)} = Job({arguments(_task(chain, step))})" for step in chain.steps]
-    arrows = [f"[{', '.join(identifier(name) for name in step.after)}] >> {identifier(step.name)}" for step in chain.steps if step.after]
+    tasks = [f"{to_identifier(step.name)} = Job({format_arguments(_task(pipeline, step))})" for step in pipeline.steps]
+    arrows = [
+        f"[{', '.join(to_identifier(name) for name in step.after)}] >> {to_identifier(step.name)}" for step in pipeline.steps if step.after
+    ]
     return TEMPLATE.format(
-        name=chain.name,
-        header=chain.header,
-        retried=RETRIED,
-        dag_id=literal(chain.name),
-        schedule=literal(chain.schedule),
-        timezone=literal(chain.timezone),
-        retries=RETRIES,
-        pause_s=PAUSE_S,
+        name=pipeline.name,
+        header=pipeline.header,
+        retried=RETRY_EXIT_CODE,
+        dag_id=format_literal(pipeline.name),
+        schedule=format_literal(pipeline.schedule),
+        timezone=format_literal(pipeline.timezone),
+        retries=MAX_RETRIES,
+        pause_s=RETRY_PAUSE_S,
         params=f"{{{params}}}",
         tasks=indent("\n".join([*tasks, *arrows]), "    "),
     )
 
 
-def _task(chain: Chain, step: Step) -> dict[str, object]:
+def _task(pipeline: Pipeline, step: PipelineStep) -> dict[str, object]:
     mounts = [
         {"Type": "bind", "Source": source, "Target": target, "ReadOnly": mode == "ro"}
-        for source, target, mode in docker.mounts(chain, step)
+        for source, target, mode in docker.list_mounts(pipeline, step)
     ]
     return {
         "task_id": step.name,
         "image": step.image,
-        "command": step.words({name: DAY.format(name=name) for name in step.dates}),
+        "command": step.argv({name: DAY.format(name=name) for name in step.dates}),
         "environment": step.environment,
         "cpus": step.cpus,
         "mem_limit": f"{step.spec.memory}m",
@@ -91,6 +93,6 @@ def _task(chain: Chain, step: Step) -> dict[str, object]:
         "mounts": mounts,
         "mount_tmp_dir": False,
         "auto_remove": "force",
-        "log_opts_max_size": docker.LOG["max-size"],
-        "log_opts_max_file": docker.LOG["max-file"],
+        "log_opts_max_size": docker.LOG_OPTIONS["max-size"],
+        "log_opts_max_file": docker.LOG_OPTIONS["max-file"],
     }

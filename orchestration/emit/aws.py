@@ -1,34 +1,32 @@
-"""What definitions in AWS need to know of the stack that infra/ made."""
+"""Check that the stack of infra/ has what a definition for AWS needs."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobkit.errors import UsageError
 
-from orchestration.emit.pipeline import remote
+from orchestration.emit.pipeline import require_urls
 
 if TYPE_CHECKING:
-    from orchestration.emit.pipeline import Chain
+    from orchestration.emit.pipeline import Pipeline
 
 
-def settled(chain: Chain) -> Chain:
-    """The chain, when all that AWS has to know is known. Raises UsageError."""
-    if not chain.stack:
+def require_stack(pipeline: Pipeline) -> None:
+    """Raise UsageError unless the stack has a task definition for each job, and every secret and path is one that AWS can reach."""
+    if not pipeline.stack:
         raise UsageError(
             "roles, network and secrets are those of a stack; add --stack FILE, from pulumi -C infra stack output stack --json"
         )
-    remote(chain, "AWS")
-    for step in chain.steps:
-        if step.name not in chain.stack["tasks"]:
+    require_urls(pipeline, "AWS")
+    for step in pipeline.steps:
+        if step.name not in pipeline.stack["tasks"]:
             raise UsageError(f"the stack has no task definition for {step.name}; run pulumi up in infra/, which makes one for each job")
         if step.secrets:
             secret = step.secrets[0].option
             raise UsageError(f"the stack has no secret for {secret} of {step.name}; add --set {secret}=secretsmanager://NAME")
-    return replace(chain)
 
 
-def role(arn: str, name: str) -> str:
-    """The role of that name in the account of an ARN."""
+def role_arn(arn: str, name: str) -> str:
+    """Return the ARN of a role in the account of another ARN."""
     return f"arn:aws:iam::{arn.split(':')[4]}:role/{name}"

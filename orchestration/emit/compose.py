@@ -1,42 +1,46 @@
-"""A compose file: a service per step, each started when those it waits for have ended well."""
+"""Emit a compose file with a service per step. A service starts when the steps before it have succeeded."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from orchestration.emit import docker
-from orchestration.emit.kubernetes import dumped
-from orchestration.emit.pipeline import SECRETS
+from orchestration.emit.kubernetes import dump_yaml
+from orchestration.emit.pipeline import SECRETS_PATH
 
 if TYPE_CHECKING:
-    from orchestration.emit.pipeline import Chain, Step
+    from orchestration.emit.pipeline import Pipeline, PipelineStep
 
-KNOWS = """\
-# docker compose -f THIS up runs it once. Compose knows no schedule, no time limit and no exit code worth a retry: run it again, and steps
-# that are done say `unchanged`.
+LIMITATIONS = """\
+# docker compose -f THIS up runs it once. Compose has no schedule, no time limit and no retry by exit code. Run it again to retry: steps
+# that are done report `unchanged`.
 """
 
 
-def emit(chain: Chain) -> str:
-    """YAML for docker compose."""
+def emit(pipeline: Pipeline) -> str:
+    """Return YAML for docker compose."""
     secrets = {
-        f"{secret.group}-{secret.key}": f"{chain.secrets}/{secret.group}/{secret.key}" for step in chain.steps for secret in step.secrets
+        f"{secret.group}-{secret.key}": f"{pipeline.secrets}/{secret.group}/{secret.key}"
+        for step in pipeline.steps
+        for secret in step.secrets
     }
-    document: dict[str, Any] = {"services": {step.name: _service(step) for step in chain.steps}}
+    document: dict[str, Any] = {"services": {step.name: _build_service(step) for step in pipeline.steps}}
     if secrets:
         document["secrets"] = {name: {"file": path} for name, path in secrets.items()}
-    head = "".join(f"# {line}\n" for line in chain.header.splitlines())
-    return head + KNOWS + dumped(document)
+    head = "".join(f"# {line}\n" for line in pipeline.header.splitlines())
+    return head + LIMITATIONS + dump_yaml(document)
 
 
-def _service(step: Step) -> dict[str, Any]:
-    waits = {name: {"condition": "service_completed_successfully"} for name in step.after}
-    mounted = [{"source": f"{secret.group}-{secret.key}", "target": f"{SECRETS}/{secret.group}/{secret.key}"} for secret in step.secrets]
+def _build_service(step: PipelineStep) -> dict[str, Any]:
+    depends_on = {name: {"condition": "service_completed_successfully"} for name in step.after}
+    mounted = [
+        {"source": f"{secret.group}-{secret.key}", "target": f"{SECRETS_PATH}/{secret.group}/{secret.key}"} for secret in step.secrets
+    ]
     return {
         "image": step.image,
-        "command": [word.replace("$", "$$") for word in step.words(step.today)],
+        "command": [word.replace("$", "$$") for word in step.argv(step.date_placeholders)],
         "environment": step.environment,
-        **({"depends_on": waits} if waits else {}),
+        **({"depends_on": depends_on} if depends_on else {}),
         **({"secrets": mounted} if mounted else {}),
         **({"volumes": [f"{path}:{path}" for path in step.folders]} if step.folders else {}),
         "restart": "no",
@@ -47,5 +51,5 @@ def _service(step: Step) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "init": True,
-        "logging": {"driver": "json-file", "options": docker.LOG},
+        "logging": {"driver": "json-file", "options": docker.LOG_OPTIONS},
     }

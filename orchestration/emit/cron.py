@@ -1,4 +1,4 @@
-"""A crontab: one line that starts the containers one after the other, and each again where its exit code says that this may help."""
+"""Emit a crontab with one line that runs the containers in sequence and retries each one after exit code 75."""
 
 from __future__ import annotations
 
@@ -8,41 +8,51 @@ from typing import TYPE_CHECKING
 from jobkit.errors import UsageError
 
 from orchestration.emit import docker
-from orchestration.emit.pipeline import PAUSE_S, RETRIED, RETRIES
+from orchestration.emit.pipeline import MAX_RETRIES, RETRY_EXIT_CODE, RETRY_PAUSE_S
 
 if TYPE_CHECKING:
-    from orchestration.emit.pipeline import Chain, Step
+    from orchestration.emit.pipeline import Pipeline, PipelineStep
 
-LONGEST = 998  # Debian's cron takes no longer line
-ZONE = "# CRON_TZ is cronie's; other crons go by the machine's own time zone."
+MAX_LINE_LENGTH = 998  # of Debian's cron
+TIMEZONE_NOTE = "# Only cronie reads CRON_TZ; other crons use the time zone of the machine."
 
 
-def emit(chain: Chain) -> str:
-    """Lines for crontab. Raises UsageError without a schedule, and where a command would be too long for cron."""
-    if chain.schedule is None:
-        raise UsageError("cron needs a schedule, and none of these jobs has one; add --schedule CRON, and --timezone ZONE where not UTC")
-    jobs = {f"job_{number}": shlex.join(_command(chain, step)) for number, step in enumerate(chain.steps, 1)}
-    if long := [step.name for step, command in zip(chain.steps, jobs.values(), strict=True) if len(command) > LONGEST]:
+def emit(pipeline: Pipeline) -> str:
+    """Return lines for crontab. Raises UsageError without a schedule, or if a command is too long for cron."""
+    if pipeline.schedule is None:
+        raise UsageError("cron needs a schedule, and none of these jobs has one; add --schedule CRON, and --timezone ZONE unless it is UTC")
+    jobs = {f"job_{number}": shlex.join(_build_command(pipeline, step)) for number, step in enumerate(pipeline.steps, 1)}
+    if long := [step.name for step, command in zip(pipeline.steps, jobs.values(), strict=True) if len(command) > MAX_LINE_LENGTH]:
         raise UsageError(f"the command of {long[0]} is longer than a line of cron may be; choose another target")
-    pauses = " ".join(str(PAUSE_S * 2**number) for number in range(RETRIES))
+    pauses = " ".join(str(RETRY_PAUSE_S * 2**number) for number in range(MAX_RETRIES))
     listed = " ".join(f'"${name}"' for name in jobs)
-    once = f'sh -c "$job"; code=$?; [ $code -eq {RETRIED} ] && [ $pause != end ] || break; sleep $pause'
+    once = f'sh -c "$job"; code=$?; [ $code -eq {RETRY_EXIT_CODE} ] && [ $pause != end ] || break; sleep $pause'
     line = f"for job in {listed}; do for pause in {pauses} end; do {once}; done; [ $code -eq 0 ] || exit $code; done"
-    head = [*(f"# {text}" for text in chain.header.splitlines()), ZONE, "SHELL=/bin/sh", f"CRON_TZ={chain.timezone}"]
-    return "\n".join([*head, *(f"{name}={command}" for name, command in jobs.items()), f"{chain.schedule} {line}", ""])
+    head = [*(f"# {text}" for text in pipeline.header.splitlines()), TIMEZONE_NOTE, "SHELL=/bin/sh", f"CRON_TZ={pipeline.timezone}"]
+    return "\n".join([*head, *(f"{name}={command}" for name, command in jobs.items()), f"{pipeline.schedule} {line}", ""])
 
 
-def _command(chain: Chain, step: Step) -> list[str]:
-    """How a step is started. --init: timeout's SIGTERM gets through."""
+def _build_command(pipeline: Pipeline, step: PipelineStep) -> list[str]:
+    """Return the command of a step. With --init, timeout's SIGTERM reaches the job."""
     options = {
         "--cpus": [f"{step.cpus:g}"],
         "--memory": [f"{step.spec.memory}m"],
         "--tmpfs": ["/tmp"],  # noqa: S108  the container's own
         "--cap-drop": ["ALL"],
         "--security-opt": ["no-new-privileges"],
-        "--volume": [":".join(mount) for mount in docker.mounts(chain, step)],
+        "--volume": [":".join(mount) for mount in docker.list_mounts(pipeline, step)],
         "--env": [f"{name}={value}" for name, value in step.environment.items()],
     }
-    given = [word for name, values in options.items() for value in values for word in (name, value)]
-    limited = ["timeout", str(step.limit_s)]
-    return [*limited, "docker", "run", "--rm", "--init", "--read-only", *given, str(step.image), *step.words(step.today)]
+    docker_options = [word for name, values in options.items() for value in values for word in (name, value)]
+    timeout = ["timeout", str(step.limit_s)]
+    return [
+        *timeout,
+        "docker",
+        "run",
+        "--rm",
+        "--init",
+        "--read-only",
+        *docker_options,
+        str(step.image),
+        *step.argv(step.date_placeholders),
+    ]

@@ -1,4 +1,4 @@
-"""Definitions for Dagster with dagster-docker: an asset per dataset, and Dagster Pipes between the job and Dagster."""
+"""Emit definitions for Dagster with dagster-docker: an asset per dataset. The job reports to Dagster by Dagster Pipes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from orchestration.emit import docker
-from orchestration.emit.pipeline import PAUSE_S, RETRIED, RETRIES
-from orchestration.emit.python_source import arguments, identifier, literal
+from orchestration.emit.pipeline import MAX_RETRIES, RETRY_EXIT_CODE, RETRY_PAUSE_S
+from orchestration.emit.python_source import format_arguments, format_literal, to_identifier
 
 if TYPE_CHECKING:
-    from orchestration.emit.pipeline import Chain, Step
+    from orchestration.emit.pipeline import Pipeline, PipelineStep
 
 TEMPLATE = '''\
 """{name}, for Dagster with dagster-docker: `dagster dev -f` this file.
@@ -24,10 +24,10 @@ from dagster_docker import PipesDockerClient
 from dagster_pipes import DagsterPipesError
 {partitions}
 
-def container(context, docker, **how):
-    """Run a job; it reports by Dagster Pipes, and is tried again where its exit code says that this may help."""
+def run_container(context, docker, **options):
+    """Run a job, which reports by Dagster Pipes. Retry it after exit code {retried} only."""
     try:
-        yield from docker.run(context=context, **how).get_results()
+        yield from docker.run(context=context, **options).get_results()
     except DagsterPipesError as error:
         if "'StatusCode': {retried}" in str(error):
             raise dg.RetryRequested(max_retries={retries}, seconds_to_wait={pause_s}) from error
@@ -56,61 +56,61 @@ ASSET = """\
     ],{partitioned}
 )
 def {name}(context: dg.AssetExecutionContext, docker: PipesDockerClient):
-    yield from container(
+    yield from run_container(
         context,
-        docker,{how}    )"""
+        docker,{options}    )"""
 SCHEDULE = """
 
 @dg.schedule(job=job, cron_schedule={cron}, execution_timezone={timezone})
-def on_time(context):
+def scheduled_run(context):
     return dg.RunRequest({key})
 
 """
-DAY = 'partition_key=f"{context.scheduled_execution_time:%Y-%m-%d}"'  # the reporter makes it --start and --end
+DAY = 'partition_key=f"{context.scheduled_execution_time:%Y-%m-%d}"'  # the job's reporter turns it into --start and --end
 
 
-def emit(chain: Chain) -> str:
-    """A Python module with definitions: assets, a job over all of them, and its schedule."""
-    dated = any(step.dates for step in chain.steps)
-    timezone = literal(chain.timezone)
-    schedule = SCHEDULE.format(cron=literal(chain.schedule), timezone=timezone, key=DAY if dated else "")
+def emit(pipeline: Pipeline) -> str:
+    """Return a Python module with assets, a job over all of them, and its schedule."""
+    has_dates = any(step.dates for step in pipeline.steps)
+    timezone = format_literal(pipeline.timezone)
+    schedule = SCHEDULE.format(cron=format_literal(pipeline.schedule), timezone=timezone, key=DAY if has_dates else "")
     return TEMPLATE.format(
-        name=chain.name,
-        header=chain.header,
-        partitions=PARTITIONS.format(timezone=timezone) if dated else "",
-        retried=RETRIED,
-        retries=RETRIES,
-        pause_s=PAUSE_S,
-        assets="\n\n\n".join(_asset(chain, step, dated=dated) for step in chain.steps),
-        job=literal(f"{identifier(chain.name)}_job"),
-        seconds=chain.limit_s,
-        schedule=schedule if chain.schedule else "",
-        names=", ".join(identifier(step.name) for step in chain.steps),
-        scheduled="on_time" if chain.schedule else "",
+        name=pipeline.name,
+        header=pipeline.header,
+        partitions=PARTITIONS.format(timezone=timezone) if has_dates else "",
+        retried=RETRY_EXIT_CODE,
+        retries=MAX_RETRIES,
+        pause_s=RETRY_PAUSE_S,
+        assets="\n\n\n".join(_render_asset(pipeline, step, has_dates=has_dates) for step in pipeline.steps),
+        job=format_literal(f"{to_identifier(pipeline.name)}_job"),
+        seconds=pipeline.limit_s,
+        schedule=schedule if pipeline.schedule else "",
+        names=", ".join(to_identifier(step.name) for step in pipeline.steps),
+        scheduled="scheduled_run" if pipeline.schedule else "",
     )
 
 
-def _asset(chain: Chain, step: Step, *, dated: bool) -> str:
-    written = [dataset for other in chain.steps for dataset in other.spec.writes]
-    read = sorted({dataset for dataset in written if any(fnmatchcase(dataset, wanted) for wanted in step.spec.reads)})
-    deps = f", deps={literal([dataset.split('/') for dataset in read])}" if read else ""
-    specs = [f"dg.AssetSpec({literal(dataset.split('/'))}{deps})," for dataset in step.spec.writes]
-    how = {
+def _render_asset(pipeline: Pipeline, step: PipelineStep, *, has_dates: bool) -> str:
+    written = [dataset for other in pipeline.steps for dataset in other.spec.writes]
+    read = sorted({dataset for dataset in written if any(fnmatchcase(dataset, pattern) for pattern in step.spec.reads)})
+    deps = f", deps={format_literal([dataset.split('/') for dataset in read])}" if read else ""
+    specs = [f"dg.AssetSpec({format_literal(dataset.split('/'))}{deps})," for dataset in step.spec.writes]
+    options = {
         "image": step.image,
-        "command": step.words({}),
+        "command": step.argv({}),
         "env": step.environment,
-        "container_kwargs": _limits(chain, step),
+        "container_kwargs": _build_container_options(pipeline, step),
     }
     return ASSET.format(
-        name=identifier(step.name),
+        name=to_identifier(step.name),
         specs=indent("\n".join(specs), " " * 8),
-        partitioned="\n    partitions_def=days," if dated else "",
-        how=indent(arguments(how), "    "),
+        partitioned="\n    partitions_def=days," if has_dates else "",
+        options=indent(format_arguments(options), "    "),
     )
 
 
-def _limits(chain: Chain, step: Step) -> dict[str, object]:
-    """What docker-py's containers.create takes."""
+def _build_container_options(pipeline: Pipeline, step: PipelineStep) -> dict[str, object]:
+    """Return options of docker-py's containers.create."""
     return {
         "mem_limit": f"{step.spec.memory}m",
         "nano_cpus": int(step.cpus * 1e9),
@@ -118,6 +118,6 @@ def _limits(chain: Chain, step: Step) -> dict[str, object]:
         "tmpfs": {"/tmp": ""},  # noqa: S108  the container's own
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "volumes": {source: {"bind": target, "mode": mode} for source, target, mode in docker.mounts(chain, step)},
-        "log_config": {"type": "json-file", "config": docker.LOG},
+        "volumes": {source: {"bind": target, "mode": mode} for source, target, mode in docker.list_mounts(pipeline, step)},
+        "log_config": {"type": "json-file", "config": docker.LOG_OPTIONS},
     }

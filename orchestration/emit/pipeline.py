@@ -1,4 +1,4 @@
-"""What every scheduler is told: jobs in the order of their data, each with its image, its options, and where its secrets are."""
+"""The jobs that every target emits: in the order of their data, each with its image, options and secrets."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from jobs.catalogue import JobSpec
 
-RETRIED = 75
-RETRIES, PAUSE_S = 3, 300  # tried again so often, so long after
-SECRETS = "/run/secrets"  # where a container finds its secrets
-SHARED = {"warehouse_password": ("warehouse", "password")}  # one secret for all jobs that have the option, as in infra/
+RETRY_EXIT_CODE = 75
+MAX_RETRIES, RETRY_PAUSE_S = 3, 300  # the first pause; later ones double if the target can do so
+SECRETS_PATH = "/run/secrets"  # in the container
+SHARED_SECRETS = {"warehouse_password": ("warehouse", "password")}  # one secret for all jobs that have the option, as in infra/
 DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
-LOCAL = re.compile(r"(?:file://)?(/.*)")
-TODAY = "today"  # a job reads it as the current day in its vendor's time zone
+LOCAL_PATH = re.compile(r"(?:file://)?(/.*)")
+TODAY = "today"  # a job takes it as the current date in its vendor's time zone
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret of a job: kept as `key` in `group`, given to `option` by reference."""
+    """A secret of a job, stored as `key` in `group` and passed to `option` by reference."""
 
     option: str
     group: str
@@ -39,15 +39,15 @@ class Secret:
 
     @property
     def reference(self) -> str:
-        """Where the job finds it in its container."""
-        return f"file://{SECRETS}/{self.group}/{self.key}"
+        """The reference by which the job reads it in its container."""
+        return f"file://{SECRETS_PATH}/{self.group}/{self.key}"
 
 
 @dataclass(frozen=True)
-class Step:
-    """A job of a chain. `options` are values by name, `dates` the options that whoever starts it fills, `after` the steps it waits for.
+class PipelineStep:
+    """A job of a pipeline: the values of its options, and the steps (`after`) that it waits for.
 
-    `flags` are the options that take no value; `folders` the paths of this machine that the options name.
+    `dates` are the options that the scheduler fills, `flags` the options without a value.
     """
 
     spec: JobSpec
@@ -65,12 +65,12 @@ class Step:
 
     @property
     def cpus(self) -> float:
-        """Processors: Fargate counts in 1024ths."""
+        """The number of CPUs; the catalogue counts in 1024ths, as Fargate does."""
         return self.spec.cpu / 1024
 
     @property
     def limit_s(self) -> int:
-        """How long one try of it may take before its launcher ends it. The job gives up before that, and says so."""
+        """The time limit of one attempt, enforced by the scheduler. The job's own deadline is earlier, so that it can report it."""
         return int(float(str(self.options.get("deadline", self.spec.deadline_s)))) + MARGIN_S
 
     @property
@@ -80,139 +80,149 @@ class Step:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The absolute paths among its options, which have to be there in the container too."""
-        found = (LOCAL.fullmatch(value) for value in self.options.values() if isinstance(value, str))
-        return tuple(dict.fromkeys(match[1] for match in found if match))
+        """The absolute paths among its options. The container mounts them under the same names."""
+        matches = (LOCAL_PATH.fullmatch(value) for value in self.options.values() if isinstance(value, str))
+        return tuple(dict.fromkeys(match[1] for match in matches if match))
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables with nothing secret in them."""
+        """Environment variables; none is a secret."""
         return {"FINELT_IMAGE_DIGEST": self.image} if self.image and DIGEST.fullmatch(self.image) else {}
 
     @property
-    def today(self) -> dict[str, str]:
-        """Its dates, for a launcher that knows none."""
+    def date_placeholders(self) -> dict[str, str]:
+        """The values of its dates for a scheduler that has no dates."""
         return dict.fromkeys(self.dates, TODAY)
 
-    def words(self, dates: Mapping[str, str]) -> list[str]:
-        """The command: verb and options."""
-        given = {**self.options, **dates, **{secret.option: secret.reference for secret in self.secrets}}
-        return ["run", *(word for name, value in given.items() for word in _words(name, value, flag=name in self.flags))]
+    def argv(self, dates: Mapping[str, str]) -> list[str]:
+        """Return the command's arguments: verb and options."""
+        options = {**self.options, **dates, **{secret.option: secret.reference for secret in self.secrets}}
+        return ["run", *(word for name, value in options.items() for word in _option_argv(name, value, flag=name in self.flags))]
 
 
-def _words(name: str, value: object, *, flag: bool) -> Iterable[str]:
+def _option_argv(name: str, value: object, *, flag: bool) -> Iterable[str]:
     option = f"--{name.replace('_', '-')}"
     if flag:
         return [option] if value in (True, "true") else []
     values = value if isinstance(value, list) else [value]
-    return [word for one in values for word in (option, str(one))]
+    return [word for item in values for word in (option, str(item))]
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The steps in an order in which each comes after those it waits for, and when they start.
+class Pipeline:
+    """The steps, each after those that it waits for, and their schedule.
 
-    `made_by` is the command that makes the definition again, `stack` what a stack of infra/ says of itself.
+    `generated_by` is the command that generates the definition, `secrets` the folder of secrets on a machine with Docker, and `stack` the
+    output of a stack of infra/.
     """
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[PipelineStep, ...]
     schedule: str | None
     timezone: str
-    made_by: str
+    generated_by: str
     secrets: str
     stack: Mapping[str, Any]
 
     @property
     def header(self) -> str:
-        """What stands at the top of a definition that can hold a comment."""
-        return f"Made by {self.made_by}\nMake it again rather than change it here."
+        """The comment at the top of a definition."""
+        return f"Generated by {self.generated_by}\nDo not edit it; generate it again."
 
     @property
     def limit_s(self) -> int:
-        """How long all of it may take: the longest step of each level, with every retry and the pauses before them."""
-        pauses_s = sum(PAUSE_S * 2**number for number in range(RETRIES))
-        return sum((1 + RETRIES) * max(step.limit_s for step in level) + pauses_s for level in self.levels())
+        """The time limit of the whole: the longest step of each level with all its retries and pauses."""
+        pauses_s = sum(RETRY_PAUSE_S * 2**number for number in range(MAX_RETRIES))
+        return sum((1 + MAX_RETRIES) * max(step.limit_s for step in level) + pauses_s for level in self.levels())
 
-    def levels(self) -> list[list[Step]]:
-        """The steps, those together that wait for nothing but earlier levels."""
+    def levels(self) -> list[list[PipelineStep]]:
+        """Return the steps in levels. The steps of a level wait only for those of earlier levels, so they can run in parallel."""
         depth: dict[str, int] = {}
         for step in self.steps:
             depth[step.name] = max((depth[name] + 1 for name in step.after), default=0)
         return [[step for step in self.steps if depth[step.name] == level] for level in range(max(depth.values()) + 1)]
 
 
-def ordered(specs: Sequence[JobSpec]) -> dict[str, tuple[str, ...]]:
-    """The jobs in the order of their data, each with those whose data it reads; not with those that these wait for anyway."""
+def order_jobs(specs: Sequence[JobSpec]) -> dict[str, tuple[str, ...]]:
+    """Return the jobs in the order of their data, each with the jobs that it waits for directly."""
     before = {spec.name: {other.name for other in specs if other is not spec and _feeds(other, spec)} for spec in specs}
     order = list(TopologicalSorter({name: sorted(before[name]) for name in sorted(before)}).static_order())
-    above: dict[str, set[str]] = {}
+    ancestors: dict[str, set[str]] = {}
     for name in order:
-        above[name] = before[name].union(*(above[other] for other in before[name]))
-    return {name: tuple(sorted(one for one in before[name] if not any(one in above[other] for other in before[name]))) for name in order}
+        ancestors[name] = before[name].union(*(ancestors[parent] for parent in before[name]))
+    return {
+        name: tuple(sorted(parent for parent in before[name] if not any(parent in ancestors[other] for other in before[name])))
+        for name in order
+    }
 
 
 def _feeds(writer: JobSpec, reader: JobSpec) -> bool:
-    return any(fnmatchcase(dataset, wanted) for dataset in writer.writes for wanted in reader.reads)
+    return any(fnmatchcase(dataset, pattern) for dataset in writer.writes for pattern in reader.reads)
 
 
-def secrets_of(spec: JobSpec, given: Mapping[str, object]) -> tuple[Secret, ...]:
-    """The secrets that the launcher has to bring: those that no option refers to already."""
-    return tuple(Secret(option, *SHARED.get(option, (spec.name, option))) for option in spec.secrets if option not in given)
+def find_secrets(spec: JobSpec, values: Mapping[str, object]) -> tuple[Secret, ...]:
+    """Return the secrets that the scheduler must provide: those without a reference among the values."""
+    return tuple(Secret(option, *SHARED_SECRETS.get(option, (spec.name, option))) for option in spec.secrets if option not in values)
 
 
-def step(spec: JobSpec, described: Mapping[str, Any], given: Mapping[str, object], *, image: str | None, after: tuple[str, ...]) -> Step:
-    """A step with these values.
+def build_step(
+    spec: JobSpec, description: Mapping[str, Any], values: Mapping[str, object], *, image: str | None, after: tuple[str, ...]
+) -> PipelineStep:
+    """Return a step with these values.
 
-    Raises UsageError for a required option that has none, a secret that is no reference, and a path that is not absolute.
+    Raises UsageError for a required option without a value, a secret that is not a reference, and a path that is not absolute.
     """
-    schema = described["options"]
-    dates = tuple(name for name in schema["required"] if schema["properties"][name].get("format") == "date" and name not in given)
-    if missing := [name for name in schema["required"] if name not in {*given, *dates}]:
+    schema = description["options"]
+    dates = tuple(name for name in schema["required"] if schema["properties"][name].get("format") == "date" and name not in values)
+    if missing := [name for name in schema["required"] if name not in {*values, *dates}]:
         example = " ".join(f"--set {name}=..." for name in missing)
         raise UsageError(f"{spec.name} needs a value for {', '.join(missing)}; add {example}, or --parameters FILE")
-    _check_values(spec.name, schema, given)
-    for name in (name for name in spec.secrets if name in given):
-        if secrets.check_reference(str(given[name])).startswith("env:"):
-            raise UsageError(f"{spec.name}: nobody would set {given[name]} in the container; leave {name} out, or refer to another place")
+    _check_values(spec.name, schema, values)
+    for name in (name for name in spec.secrets if name in values):
+        if secrets.check_reference(str(values[name])).startswith("env:"):
+            raise UsageError(
+                f"{spec.name}: {values[name]} will not exist in the container; omit {name} or use file://, secretsmanager:// or ssm://"
+            )
     for name in ("lake", "site", "docs"):
-        if name in given and not (LOCAL.fullmatch(str(given[name])) or "://" in str(given[name])):
-            raise UsageError(f"{name}={given[name]} is no absolute path and no URL; whoever starts the job starts it from another folder")
+        if name in values and not (LOCAL_PATH.fullmatch(str(values[name])) or "://" in str(values[name])):
+            raise UsageError(f"{name}={values[name]} is neither an absolute path nor a URL; the scheduler starts the job in another folder")
     flags = frozenset(name for name, option in schema["properties"].items() if option.get("type") == "boolean")
-    return Step(spec, image, given, dates, flags, secrets_of(spec, given), after)
+    return PipelineStep(spec, image, values, dates, flags, find_secrets(spec, values), after)
 
 
-def _check_values(job: str, schema: Mapping[str, Any], given: Mapping[str, object]) -> None:
-    """Raise UsageError for a value that the job would refuse, by the JSON Schema of its options."""
+def _check_values(job: str, schema: Mapping[str, Any], values: Mapping[str, object]) -> None:
+    """Raise UsageError for a value that does not match the JSON Schema of the job's options."""
     checker = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
-    typed = {name: _typed(schema["properties"][name], value) for name, value in given.items() if value != TODAY}
+    typed = {name: _convert(schema["properties"][name], value) for name, value in values.items() if value != TODAY}
     for error in checker.iter_errors({**dict.fromkeys(schema["required"], ""), **typed}):
         if error.path and error.path[0] in typed:
-            raise UsageError(f"{job}: {error.path[0]}={error.instance} is no value that it takes: {error.message}")
+            raise UsageError(f"{job}: {error.path[0]}={error.instance} is not valid: {error.message}")
 
 
-def _typed(schema: Mapping[str, Any], value: object) -> object:
-    """A value as its option's schema has it: on a command line, all of them are texts."""
+def _convert(schema: Mapping[str, Any], value: object) -> object:
+    """Convert a value from the command line, a text, to the type in its option's schema."""
     if schema.get("type") == "array":
-        return [_typed(schema["items"], one) for one in (value if isinstance(value, list) else [value])]
+        return [_convert(schema["items"], item) for item in (value if isinstance(value, list) else [value])]
     if isinstance(value, str) and schema.get("type") in ("integer", "number", "boolean"):
         with suppress(ValueError):
             return json.loads(value)
     return value
 
 
-def timed(specs: Sequence[JobSpec]) -> tuple[str | None, str]:
-    """The schedule that the jobs agree on, and its time zone; None where they have none. Raises UsageError where they disagree."""
+def common_schedule(specs: Sequence[JobSpec]) -> tuple[str | None, str]:
+    """Return the common schedule of the jobs and its time zone; None if they have none. Raises UsageError if they differ."""
     times = sorted({(spec.schedule, spec.timezone) for spec in specs if spec.schedule})
     if len(times) > 1:
-        told = "; ".join(f"{schedule!r} in {timezone}" for schedule, timezone in times)
-        raise UsageError(f"these jobs are due at different times ({told}); choose one with --schedule CRON --timezone ZONE")
+        listing = "; ".join(f"{schedule!r} in {timezone}" for schedule, timezone in times)
+        raise UsageError(f"these jobs have different schedules ({listing}); choose one with --schedule CRON --timezone ZONE")
     schedule, timezone = times[0] if times else (None, "UTC")
     return schedule, timezone
 
 
-def remote(chain: Chain, target: str) -> None:
-    """Nothing. Raises UsageError where an option names a path, which would be another on each machine that a job may run on."""
-    for one in chain.steps:
-        if one.folders:
-            raise UsageError(f"{one.name}: {one.folders[0]} is a path of one machine, and {target} starts jobs on any; give an s3:// URL")
+def require_urls(pipeline: Pipeline, target: str) -> None:
+    """Raise UsageError if an option is a path: the jobs may run on any machine, and each would read its own path."""
+    for step in pipeline.steps:
+        if step.folders:
+            raise UsageError(
+                f"{step.name}: {step.folders[0]} is a path on one machine, but {target} starts jobs on any machine; use an s3:// URL"
+            )

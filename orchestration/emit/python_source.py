@@ -1,4 +1,7 @@
-"""Python source, written so that a person can read it."""
+"""Format values as Python source that people can read: double quotes, one item per line if a line would be too long.
+
+ruff would format a repr as well, but it is no dependency of the commands.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def identifier(name: str) -> str:
-    """A job's name as a name of Python's."""
+def to_identifier(name: str) -> str:
+    """Return a job's name as a Python identifier."""
     return name.replace("-", "_")
 
 
-def literal(value: object) -> str:
-    """A value, over several lines where one would be too long."""
+def format_literal(value: object) -> str:
+    """Return a value as a literal, over several lines if one would be too long."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, timedelta):
@@ -27,17 +30,19 @@ def literal(value: object) -> str:
     if not isinstance(value, dict | list):
         return repr(value)
     parts = (
-        [f"{literal(key)}: {literal(one)}" for key, one in value.items()] if isinstance(value, dict) else [literal(one) for one in value]
+        [f"{format_literal(key)}: {format_literal(item)}" for key, item in value.items()]
+        if isinstance(value, dict)
+        else [format_literal(item) for item in value]
     )
     opened, closed = ("{", "}") if isinstance(value, dict) else ("[", "]")
     line = f"{opened}{', '.join(parts)}{closed}"
-    return line if len(line) <= WIDTH and "\n" not in line else f"{opened}\n{_inside(parts)},\n{closed}"
+    return line if len(line) <= WIDTH and "\n" not in line else f"{opened}\n{_indent_lines(parts)},\n{closed}"
 
 
-def arguments(given: Mapping[str, object]) -> str:
-    """Keyword arguments, a line each, with the line ends around them."""
-    return f"\n{_inside([f'{name}={literal(value)}' for name, value in given.items()])},\n"
+def format_arguments(values: Mapping[str, object]) -> str:
+    """Keyword format_arguments, a line each, with the line ends around them."""
+    return f"\n{_indent_lines([f'{name}={format_literal(value)}' for name, value in values.items()])},\n"
 
 
-def _inside(lines: Sequence[str]) -> str:
+def _indent_lines(lines: Sequence[str]) -> str:
     return indent(",\n".join(lines), "    ")

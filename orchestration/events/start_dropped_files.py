@@ -1,15 +1,14 @@
-"""Starts extract-dropped-files for each file that is dropped: a Lambda function behind EventBridge, and so no job of its own.
+"""Start extract-dropped-files for each dropped file: a Lambda function behind EventBridge.
 
-It asks Prefect for a run of the deployment with a key made of the object's own identity: an event that comes twice finds the run that is
-there. What fails is raised: Lambda tries twice more, then the event is a dead letter. A file whose event is lost is taken by the job's
-schedule.
+The idempotency key of the flow run is derived from the object's identity, so an event that is delivered twice starts one run. Errors are
+raised: Lambda retries twice, then the event goes to the dead-letter queue. If an event is lost, the job's schedule processes the file.
 
     PREFECT_API_URL        the server, inside the network
-    FINELT_PREFECT_AUTH    where its user:password is, by reference; none for a server without
-    FINELT_DEPLOYMENT      flow/deployment to start
-    FINELT_DROP            where in the bucket files are dropped, such as drop/
+    FINELT_PREFECT_AUTH    the reference to its user:password; none if it needs none
+    FINELT_DEPLOYMENT      the deployment to start, as flow/deployment
+    FINELT_DROP            the prefix of dropped files in the bucket, such as drop/
 
-Source of the event's form: "EventBridge event message structure" in the Amazon S3 User Guide.
+Source of the event's format: "EventBridge event message structure" in the Amazon S3 User Guide.
 """
 
 from __future__ import annotations
@@ -23,65 +22,67 @@ from jobkit import logs, prefect_api, secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ASIDE = ("accepted/", "rejected/")  # where the job puts files: no new ones
-QUESTIONS = 3  # to Secrets Manager and twice to Prefect; each may take its part of the time that is left
+PROCESSED = ("accepted/", "rejected/")  # the job moves files there
+REQUESTS = 3  # one to Secrets Manager, two to Prefect; they share the remaining time
 NOT_FOUND = 404
 
 
 class EventError(Exception):
-    """The event is none of a dropped file, or no run could be started for it; the message says what to look at."""
+    """The event is not one of a dropped file, or no run could be started for it. The message says what to check."""
 
 
 class Context(Protocol):
-    """What Lambda tells of a call besides the event."""
+    """What Lambda passes with the event."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """How long the function may still take."""
+        """Return the remaining time of the invocation."""
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, str | None]:
-    """The file's key below the drop, and the id of its flow run; None where there is nothing to start.
+    """Start a run for a dropped file. Return the file's key below the prefix and the id of the run, None if no run is needed.
 
-    Raises EventError on another event and where Prefect refuses, jobkit's errors where it cannot be reached.
+    Raises EventError for another event and if Prefect rejects the request, UnreachableError if Prefect cannot be reached.
     """
-    key, identity = dropped(event, os.environ["FINELT_DROP"])
+    key, identity = parse_event(event, os.environ["FINELT_DROP"])
     run_id = None
-    if not key.startswith(ASIDE) and not key.endswith("/"):
-        within_s = context.get_remaining_time_in_millis() / 1000 / QUESTIONS
-        run_id = start(api(), os.environ["FINELT_DEPLOYMENT"], key, identity, within_s=within_s)
+    if not key.startswith(PROCESSED) and not key.endswith("/"):
+        within_s = context.get_remaining_time_in_millis() / 1000 / REQUESTS
+        run_id = start_run(connect(), os.environ["FINELT_DEPLOYMENT"], key, identity, within_s=within_s)
     logs.set_up(lambda _: None).info("dropped", extra={"key": key, "flow_run_id": run_id})
     return {"key": key, "flow_run_id": run_id}
 
 
-def dropped(event: Mapping[str, Any], prefix: str) -> tuple[str, str]:
-    """The object's key below the prefix, and what no other object ever has: its version, or where there are none its place in time.
+def parse_event(event: Mapping[str, Any], prefix: str) -> tuple[str, str]:
+    """Return the object's key below the prefix, and a digest that identifies this version of the object.
 
-    Raises EventError on an event of another kind or place.
+    Raises EventError for an event of another kind or prefix.
     """
     try:
-        bucket, told = event["detail"]["bucket"]["name"], event["detail"]["object"]
-        key, version = told["key"], told.get("version-id") or told["sequencer"]
+        bucket, entry = event["detail"]["bucket"]["name"], event["detail"]["object"]
+        key, version = entry["key"], entry.get("version-id") or entry["sequencer"]
     except (KeyError, TypeError):
-        raise EventError("the event is no 'Object Created' of S3: it lacks bucket, key or sequencer; look at the rule") from None
+        raise EventError(
+            "the event is not an 'Object Created' event of S3: it lacks bucket, key or sequencer; check the EventBridge rule"
+        ) from None
     if not key.startswith(prefix):
-        raise EventError(f"{key} is not below {prefix}; look at the rule's pattern and FINELT_DROP")
+        raise EventError(f"{key} is not below {prefix}; check the pattern of the EventBridge rule and FINELT_DROP")
     return key.removeprefix(prefix), hashlib.sha256(f"{bucket}\n{key}\n{version}".encode()).hexdigest()
 
 
-def start(server: prefect_api.Api, deployment: str, key: str, identity: str, *, within_s: float) -> str:
-    """The id of the one flow run with this identity, which is there now. Raises EventError, jobkit's UnreachableError."""
+def start_run(server: prefect_api.Api, deployment: str, key: str, identity: str, *, within_s: float) -> str:
+    """Start the one flow run with this identity, or find it, and return its id. Raises EventError, UnreachableError."""
     try:
-        found = server.call("GET", f"/deployments/name/{deployment}", within_s=within_s)
-        asked = {"parameters": {"key": key}, "idempotency_key": identity}
-        run = server.call("POST", f"/deployments/{found['id']}/create_flow_run", asked, within_s=within_s)
+        existing = server.call("GET", f"/deployments/name/{deployment}", within_s=within_s)
+        body = {"parameters": {"key": key}, "idempotency_key": identity}
+        run = server.call("POST", f"/deployments/{existing['id']}/create_flow_run", body, within_s=within_s)
     except prefect_api.RejectedError as error:
         hint = "; run ./scripts/stack register, which makes it" if error.status == NOT_FOUND else ""
-        raise EventError(f"Prefect starts no run of {deployment} for {key}: {error}{hint}") from None
+        raise EventError(f"Prefect rejected a run of {deployment} for {key}: {error}{hint}") from None
     return str(run["id"])
 
 
-def api() -> prefect_api.Api:
-    """The server. Its password is read for each event: a function's instance outlives a change of it."""
+def connect() -> prefect_api.Api:
+    """Return a client of the server. Its password is read for each event, because it may change while an instance of the function lives."""
     environ = dict(os.environ)
     if reference := environ.get("FINELT_PREFECT_AUTH"):
         environ["PREFECT_API_AUTH_STRING"] = secrets.resolve(reference)

@@ -1,4 +1,4 @@
-"""Prints the flows named on the command line as one JSON array: name, description, parameter schema."""
+"""Print the flows named on the command line as one JSON array: name, description, parameter schema."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from prefect.utilities.callables import parameter_schema
 
 
-def told(name: str) -> dict[str, Any]:
-    """What a deployment of a flow needs to know of it."""
+def describe_flow(name: str) -> dict[str, Any]:
+    """Return what a flow's deployment needs: its name, description and the JSON Schema of its parameters."""
     flow = getattr(import_module(f"orchestration.flows.{name}"), name)
     schema = parameter_schema(flow).model_dump_for_openapi()
     return {"name": name, "description": flow.description, "parameters": {**schema, "additionalProperties": False}}
 
 
 if __name__ == "__main__":
-    print(json.dumps([told(name) for name in sys.argv[1:]]))  # noqa: T201  that is what it is for
+    print(json.dumps([describe_flow(name) for name in sys.argv[1:]]))  # noqa: T201  the program's output

@@ -1,4 +1,4 @@
-"""Ends runs whose container, process or machine is gone, so that nothing waits for them for ever."""
+"""End runs whose container, process or machine is gone, so that no flow waits for them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from jobkit.prefect_api import api
 from prefect import flow
 from prefect.runtime import flow_run
 
-from orchestration.runtime.reconcile import reconciled, show
+from orchestration.runtime.reconcile import publish_table, reconcile_runs
 
 
 @flow
 def reconcile(silent_s: float = 180, pending_s: float = 900, confirm_s: float = 45) -> None:
-    """End runs under way that were silent for `silent_s` seconds, and taken ones that have not started for `pending_s`.
+    """End running runs without a heartbeat for `silent_s` seconds, and pending ones that have not started for `pending_s`.
 
-    A living run speaks every 30 s. One that seems gone is looked at again after `confirm_s`; only one silent at both looks is ended.
+    A live run sends a heartbeat every 30 s. A run that seems gone is checked again after `confirm_s`, and ended only if still silent.
     """
     server = api(os.environ)
-    show(server, reconciled(server, silent_s=silent_s, pending_s=pending_s, confirm_s=confirm_s), str(flow_run.id))
+    ended = reconcile_runs(server, silent_s=silent_s, pending_s=pending_s, confirm_s=confirm_s)
+    publish_table(server, ended, str(flow_run.id))

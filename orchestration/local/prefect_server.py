@@ -1,8 +1,8 @@
-"""A real Prefect server for one machine: on a free port of 127.0.0.1, with SQLite, a password, and nothing sent anywhere.
+"""A Prefect server for one machine: on a free port of 127.0.0.1, with SQLite and a password, and without telemetry.
 
-Run as a program it is that server. On SQLite it answers 503 when two transactions meet, and Prefect's clients then sleep for two
-seconds, four, eight, unless the answer says when to come back. Here requests that change something take turns, and where one meets
-the server's own services all the same, the answer says: soon.
+Run as a program, this module is that server. On SQLite, Prefect answers 503 if two transactions conflict, and its clients then sleep for
+2, 4, 8, ... seconds unless the answer has a Retry-After header. So requests that write are serialised here, and a 503 that the server's
+own background services still cause gets a short Retry-After.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from jobs.catalogue import REPOSITORY
 from orchestration.local import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from orchestration.local.processes import Program
 
 HOST = "127.0.0.1"
-READY_WITHIN_S, STOP_WITHIN_S = 90.0, 0.2
-DATABASE, MIGRATED = "prefect.db", "migrated"
+READY_TIMEOUT_S, STOP_TIMEOUT_S = 90.0, 0.2
+DATABASE, MIGRATED_VERSION = "prefect.db", "migrated"
 BUSY, RETRY_AFTER_S = 503, b"0.1"
-SETTINGS = {
+SERVER_SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # no flow of ours uses a block; a third of the first start
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # no flow uses a block; this is a third of the first start
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "60",
-    # What no local stack needs, and what would meet its transactions: nothing here is scheduled, late, paused or automated.
+    # A local stack schedules, pauses and automates no runs, and the writes of these services would conflict with other transactions.
     "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
@@ -52,29 +52,29 @@ SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Server:
-    """A starting or running server, and what its clients need to know."""
+class PrefectServer:
+    """A starting or running server, with the URL and credentials for its clients. `is_new`: its database was made by this start."""
 
     program: Program
     url: str
     auth_string: str
     home: Path
-    new: bool
+    is_new: bool
 
     def api(self) -> prefect_api.Api:
-        """A client of its REST API."""
+        """Return a client of its REST API."""
         return prefect_api.api(self.client_settings())
 
     def client_settings(self) -> dict[str, str]:
-        """The environment of a client; nothing in it is a setting of the server's."""
+        """Return the environment variables of a client. None of them is a server setting."""
         return {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.auth_string}
 
-    def wait(self) -> None:
-        """Nothing, once it answers. Raises MisconfiguredError when it ended, TemporaryError when it takes too long."""
-        self.program.wait_until(self._answers, READY_WITHIN_S)
-        (self.home / MIGRATED).write_text(version("prefect"), encoding="utf-8")
-        if self.new:
-            _keep(self.home / DATABASE)
+    def wait_until_ready(self) -> None:
+        """Wait until it answers. Raises MisconfiguredError if it ended, TemporaryError if it takes too long."""
+        self.program.wait_until(self._answers, READY_TIMEOUT_S)
+        (self.home / MIGRATED_VERSION).write_text(version("prefect"), encoding="utf-8")
+        if self.is_new:
+            _save_template(self.home / DATABASE)
 
     def _answers(self) -> bool:
         try:
@@ -84,19 +84,20 @@ class Server:
         return True
 
 
-def stop(server: Server) -> None:
-    """End the server. It is not waited for long: what it waits for are its own timers, and its database survives a kill."""
-    processes.stop(server.program, STOP_WITHIN_S)
+def stop_server(server: PrefectServer) -> None:
+    """Stop the server, after a short while with SIGKILL: it only waits for its own timers, and its database survives a kill."""
+    processes.stop_program(server.program, STOP_TIMEOUT_S)
 
 
-def start(directory: Path, port: int = 0) -> Server:
-    """Start the server that keeps its runs under `directory`; it is not ready yet. Port 0 is any that is free.
+def start_server(directory: Path, port: int = 0, settings: Mapping[str, str] | None = None) -> PrefectServer:
+    """Start the server whose database is under `directory`, and do not wait until it is ready. Port 0 means any free port.
 
-    It gets a socket that listens already, so that nobody can take the port while it loads.
+    `settings` are added to SERVER_SETTINGS. The server inherits a listening socket, so that no other program can take the port while it
+    loads.
     """
     home = directory / "prefect"
     home.mkdir(parents=True, exist_ok=True)
-    new = not (home / DATABASE).exists() and not _copied(home)
+    is_new = not (home / DATABASE).exists() and not _restore_template(home)
     auth_string = _auth_string(home / "auth")
     with socket.create_server((HOST, port), backlog=128) as listening:
         url = f"http://{HOST}:{listening.getsockname()[1]}/api"
@@ -106,56 +107,57 @@ def start(directory: Path, port: int = 0) -> Server:
             "PREFECT_SERVER_API_AUTH_STRING": auth_string,
             "PREFECT_SERVER_UI_API_URL": url,
             "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(_may_need_migration(home)).lower(),
-            **SETTINGS,
+            **SERVER_SETTINGS,
+            **(settings or {}),
         }
-        program = processes.start(
+        program = processes.start_program(
             "Prefect server",
             [sys.executable, "-m", "orchestration.local.prefect_server", str(listening.fileno())],
             directory,
             environment,
             inherited_fds=[listening.fileno()],
         )
-    return Server(program, url, auth_string, home, new)
+    return PrefectServer(program, url, auth_string, home, is_new)
 
 
 def _may_need_migration(home: Path) -> bool:
-    """Whether this Prefect has not served this database yet. To find that out by itself takes it most of a second."""
+    """Whether this version of Prefect has not served this database yet. Prefect's own check takes most of a second."""
     try:
-        return (home / MIGRATED).read_text(encoding="utf-8") != version("prefect") or not (home / DATABASE).exists()
+        return (home / MIGRATED_VERSION).read_text(encoding="utf-8") != version("prefect") or not (home / DATABASE).exists()
     except OSError:
         return True
 
 
-def _empty() -> Path:
-    """A database in which nothing is yet, kept with the packages: its hundred and more migrations are two thirds of a first start."""
+def _template_db() -> Path:
+    """Return the path of a migrated, empty database, kept with the packages: more than 100 migrations take most of a first start."""
     return Path(sys.prefix) / f".prefect-{version('prefect')}.db"
 
 
-def _copied(home: Path) -> bool:
-    """Whether there was one to begin with."""
-    made = home / f"{DATABASE}.new"
+def _restore_template(home: Path) -> bool:
+    """Copy the template database to a new home. Return False if there is no template."""
+    temporary = home / f"{DATABASE}.new"
     try:
-        shutil.copyfile(_empty(), made)
+        shutil.copyfile(_template_db(), temporary)
     except OSError:
         return False
-    made.rename(home / DATABASE)
-    (home / MIGRATED).write_text(version("prefect"), encoding="utf-8")
+    temporary.rename(home / DATABASE)
+    (home / MIGRATED_VERSION).write_text(version("prefect"), encoding="utf-8")
     return True
 
 
-def _keep(database: Path) -> None:
-    """Keep a database that was made just now for the next; whole or not at all, and not where nobody may write."""
-    made = _empty().with_suffix(f".{os.getpid()}")
+def _save_template(database: Path) -> None:
+    """Save a new database as the template, atomically. Do nothing if the folder of the packages is not writable."""
+    temporary = _template_db().with_suffix(f".{os.getpid()}")
     with suppress(OSError, sqlite3.Error):
-        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(made)) as target:
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(temporary)) as target:
             source.backup(target)
-        made.rename(_empty())
+        temporary.rename(_template_db())
     with suppress(OSError):
-        made.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _auth_string(path: Path) -> str:
-    """user:password, made once and kept where only we can read it."""
+    """Return user:password, generated once and stored in a file that only we can read."""
     with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f"finelt:{secrets.token_urlsafe(18)}")
     return path.read_text(encoding="utf-8")
@@ -163,19 +165,19 @@ def _auth_string(path: Path) -> str:
 
 def main(file_descriptor: int) -> None:
     """Serve on an inherited socket until SIGTERM or SIGINT."""
-    gc.disable()  # a fifth of the time that loading takes
+    gc.disable()  # saves a fifth of the loading time
     import uvicorn  # noqa: PLC0415  seconds of imports, for the server's own process only
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
     gc.freeze()
     gc.enable()
-    config = uvicorn.Config(in_turn(create_app(final=True)), log_level="warning")
+    config = uvicorn.Config(serialise_writes(create_app(final=True)), log_level="warning")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=file_descriptor)])
 
 
-def in_turn(app: Any) -> Callable[..., Awaitable[None]]:  # noqa: ANN401  any ASGI application
-    """The application, one changing request at a time, and with Retry-After on its 503 answers."""
-    turn = asyncio.Lock()
+def serialise_writes(app: Any) -> Callable[..., Awaitable[None]]:  # noqa: ANN401  any ASGI application
+    """Wrap an ASGI application: one writing request at a time, and a Retry-After header on its 503 answers."""
+    write_lock = asyncio.Lock()
 
     async def answer(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:  # noqa: ANN401
         async def send_with_header(message: Any) -> None:  # noqa: ANN401
@@ -183,8 +185,8 @@ def in_turn(app: Any) -> Callable[..., Awaitable[None]]:  # noqa: ANN401  any AS
                 message = {**message, "headers": [*message["headers"], (b"retry-after", RETRY_AFTER_S)]}
             await send(message)
 
-        changes = scope["type"] == "http" and scope["method"] != "GET" and not scope["path"].endswith("/filter")
-        async with turn if changes else nullcontext():
+        is_write = scope["type"] == "http" and scope["method"] != "GET" and not scope["path"].endswith("/filter")
+        async with write_lock if is_write else nullcontext():
             await app(scope, receive, send_with_header)
 
     return answer

@@ -1,29 +1,29 @@
-"""What the extract jobs are asked for when a person tries the pipeline."""
+"""The parameters of the extract jobs when a person tries the pipeline with the sample vendors."""
 
 from __future__ import annotations
 
-SAMPLE_START, SAMPLE_END = "2009-07-01", "2013-02-28"  # the days of the sample prices
-SAMPLE_MARKET_START = "2012-12-03"  # a file a day: three months of them
+SAMPLE_START, SAMPLE_END = "2009-07-01", "2013-02-28"  # the dates of the sample prices
+SAMPLE_MARKET_START = "2012-12-03"  # these prices have a file for each day; three months are enough
 TICKERS = ["AAPL", "IBM", "MSFT", "GOOG"]
 CIKS = ["320193"]
 CONTACT = "finelt demo demo@example.com"
-UNHURRIED = 1_000_000  # the sample vendors do not mind how often they are asked
+UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
 
 Extracts = dict[str, dict[str, object]]
 
 
-def sample(vendors: str, token: str) -> Extracts:
-    """The extract jobs and their options for the sample vendors at a URL, who take any token; it is given by reference."""
-    days = {"start": SAMPLE_START, "end": SAMPLE_END, "lookback_days": 0}
-    market = {**days, "start": SAMPLE_MARKET_START, "requests_per_minute": UNHURRIED}
+def build_sample_extracts(vendors: str, token: str) -> Extracts:
+    """Return the extract jobs and their options for the sample vendors at a URL. `token` is a reference; the vendors take any token."""
+    dates = {"start": SAMPLE_START, "end": SAMPLE_END, "lookback_days": 0}
+    market = {**dates, "start": SAMPLE_MARKET_START, "requests_per_minute": UNLIMITED_RATE}
     return {
-        "extract-ecb-fx-rates": {**days, "base_url": f"{vendors}/www.ecb.europa.eu"},
-        "extract-treasury-yields": {**days, "base_url": f"{vendors}/home.treasury.gov"},
+        "extract-ecb-fx-rates": {**dates, "base_url": f"{vendors}/www.ecb.europa.eu"},
+        "extract-treasury-yields": {**dates, "base_url": f"{vendors}/home.treasury.gov"},
         "extract-tiingo-prices": {
-            **days,
+            **dates,
             "tickers": TICKERS,
             "token": token,
-            "requests_per_hour": UNHURRIED,
+            "requests_per_hour": UNLIMITED_RATE,
             "base_url": f"{vendors}/api.tiingo.com",
         },
         "extract-massive-daily-prices": {**market, "token": token, "base_url": f"{vendors}/api.massive.com"},

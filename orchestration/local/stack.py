@@ -1,6 +1,6 @@
-"""All that the pipeline needs on one machine, started together and ended together: Postgres, sample vendors, Prefect server, worker.
+"""Start and stop everything that the pipeline needs on one machine: Postgres, sample vendors, Prefect server, worker.
 
-Everything lives under one directory, which one stack at a time may use. What a killed stack left running is ended first.
+All files are under one directory, which one stack at a time may use. Processes that a killed stack left running are stopped first.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from orchestration.local.processes import Program
 
 KIND = POOL = "process"
-SPACE_BYTES, FULL_BYTES = 250 * 1024 * 1024, 10 * 1024 * 1024
-VENDORS_WITHIN_S = 30.0
-UNENDED = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
+REQUIRED_BYTES, FULL_BYTES = 250 * 1024 * 1024, 10 * 1024 * 1024
+VENDORS_TIMEOUT_S = 30.0
+UNFINISHED_STATES = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs: Prefect's API, the warehouse and its password by reference, and where the sample vendors answer, if they do."""
+    """A running stack: Prefect's API, the warehouse's URL, the reference to its password, and the sample vendors' URL, if started."""
 
     directory: Path
     api: Api
@@ -49,72 +49,72 @@ class Stack:
     worker: Program
     others: tuple[Program, ...]
 
-    def start(self, flow: str, parameters: dict[str, Any]) -> str:
-        """The id of a new run of a flow. The worker is let go with the first, which its first question then finds."""
-        run_id = follow.start(self.api, flow, POOL, parameters)
-        self.worker.release()
+    def start_flow(self, flow: str, parameters: dict[str, Any]) -> str:
+        """Start a run of a flow and return its id. The first run resumes the worker, whose first poll then finds it."""
+        run_id = follow.start_flow(self.api, flow, POOL, parameters)
+        self.worker.resume()
         return run_id
 
     def check(self) -> None:
-        """Nothing, while all programs run. Raises MisconfiguredError with the last words of one that ended.
+        """Raise MisconfiguredError with the end of its log if a program has ended.
 
-        Raises TemporaryError when the disk is full, which no program of them survives or tells as well.
+        Raises TemporaryError if the disk is full: the programs neither survive that nor report it well.
         """
         if shutil.disk_usage(self.directory).free < FULL_BYTES:
-            raise TemporaryError(f"no space left at {self.directory}; free some and run it again, it goes on where it ended")
+            raise TemporaryError(f"no space left at {self.directory}; free some and run it again, it continues where it ended")
         for program in (self.worker, *self.others):
-            program.check()
+            program.raise_if_ended()
 
 
 @contextmanager
-def running(directory: Path, *, vendors: bool, deployments: Callable[[], Sequence[DeploymentSpec]]) -> Iterator[Stack]:
-    """The stack of a directory, ready to take runs of the deployments.
+def run_stack(directory: Path, *, vendors: bool, deployments: Callable[[], Sequence[DeploymentSpec]]) -> Iterator[Stack]:
+    """Start the stack of a directory, register the deployments, and stop everything afterwards.
 
-    Raises TemporaryError when another one uses the directory or there is no space, MisconfiguredError when something does not start.
+    Raises TemporaryError if another stack uses the directory or there is no space, MisconfiguredError if a program does not start.
     """
-    _prepare(directory)
-    with alone(directory), ExitStack() as ends:
-        processes.end(processes.left_behind(directory))
-        prefect = prefect_server.start(directory)
-        ends.callback(lambda: prefect_server.stop(prefect))
-        workers = worker.start(directory, prefect, POOL)
-        ends.callback(lambda: processes.stop(workers))
+    _prepare_directory(directory)
+    with lock_directory(directory), ExitStack() as cleanup:
+        processes.stop_processes(processes.find_leftover_processes(directory))
+        prefect = prefect_server.start_server(directory)
+        cleanup.callback(lambda: prefect_server.stop_server(prefect))
+        workers = worker.start_worker(directory, prefect, POOL)
+        cleanup.callback(lambda: processes.stop_program(workers))
         others = [prefect.program]
         if vendors:
             others.append(_start_vendors(directory))
-            ends.callback(lambda: processes.stop(others[-1]))
-        with ThreadPoolExecutor(2) as aside:
-            starting = aside.submit(lambda: ends.enter_context(postgres.running(directory / "postgres")))
-            wanted = aside.submit(deployments)
-            prefect.wait()
+            cleanup.callback(lambda: processes.stop_program(others[-1]))
+        with ThreadPoolExecutor(2) as executor:
+            starting = executor.submit(lambda: cleanup.enter_context(postgres.run_server(directory / "postgres")))
+            specs = executor.submit(deployments)
+            prefect.wait_until_ready()
         api, database = prefect.api(), starting.result()
-        put_away(api)
-        register.register_deployments(api, wanted.result(), kind=KIND, pool=POOL)
-        url = _vendors_url(others[-1]) if vendors else None
-        ends.callback(lambda: processes.ask_to_end(processes.left_behind(directory)))  # while Postgres stops
-        ends.callback(lambda: processes.stop(workers))  # first: its jobs want to tell the server how they ended
-        warehouse_url, password = database.url_of("{job}"), database.password_reference_of("{job}")  # each job as the role of its name
-        yield Stack(directory, api, warehouse_url, password, url, workers, tuple(others))
+        crash_unfinished_runs(api)
+        register.register_deployments(api, specs.result(), kind=KIND, pool=POOL)
+        vendors_url = _read_vendors_url(others[-1]) if vendors else None
+        cleanup.callback(lambda: processes.terminate_processes(processes.find_leftover_processes(directory)))  # while Postgres stops
+        cleanup.callback(lambda: processes.stop_program(workers))  # first: its jobs report to the server how they ended
+        warehouse, password = database.url_of("{job}"), database.password_reference_of("{job}")  # each job as the role of its name
+        yield Stack(directory, api, warehouse, password, vendors_url, workers, tuple(others))
 
 
-def put_away(api: Api) -> None:
-    """End the runs of a stack that was killed: nobody works on them, and a new worker must not take them up."""
-    wanted = {"flow_runs": {"state": {"type": {"any_": UNENDED}}}}
-    while runs := api.call("POST", "/flow_runs/filter", wanted):
+def crash_unfinished_runs(api: Api) -> None:
+    """Mark the unfinished runs of a stack that was killed as CRASHED, so that a new worker does not start them."""
+    body = {"flow_runs": {"state": {"type": {"any_": UNFINISHED_STATES}}}}
+    while runs := api.call("POST", "/flow_runs/filter", body):  # not by offset: a run that is marked no longer matches
         for run in runs:
-            state = {"type": "CRASHED", "message": "the stack it ran on was ended"}
+            state = {"type": "CRASHED", "message": "the stack it ran on was stopped"}
             api.call("POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
 
 
-def _prepare(directory: Path) -> None:
+def _prepare_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(directory).free
         (directory / "lock").touch()
     except OSError as error:
         raise _storage_error(error, directory) from None
-    if free < SPACE_BYTES:
-        megabytes = SPACE_BYTES // 1024 // 1024
+    if free < REQUIRED_BYTES:
+        megabytes = REQUIRED_BYTES // 1024 // 1024
         raise TemporaryError(
             f"{free // 1024 // 1024} MB are free at {directory}, {megabytes} are needed; free some or choose another --dir"
         )
@@ -127,8 +127,8 @@ def _storage_error(error: OSError, directory: Path) -> JobError:
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Hold a directory's lock, which goes with the process that holds it. Raises TemporaryError while another one does."""
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Lock a directory until the block or the process ends. Raises TemporaryError if another process has the lock."""
     with (directory / "lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,17 +146,17 @@ def alone(directory: Path) -> Iterator[None]:
 
 def _start_vendors(directory: Path) -> Program:
     command = [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"]
-    return processes.start("sample vendors", command, directory, {})
+    return processes.start_program("sample vendors", command, directory, {})
 
 
-def _vendors_url(program: Program) -> str:
-    """Where they answer, which is the first line they print."""
-    program.wait_until(lambda: "\n" in program.log.read_text(encoding="utf-8"), VENDORS_WITHIN_S)
+def _read_vendors_url(program: Program) -> str:
+    """Return the URL of the sample vendors, which is the first line that they print."""
+    program.wait_until(lambda: "\n" in program.log.read_text(encoding="utf-8"), VENDORS_TIMEOUT_S)
     return program.log.read_text(encoding="utf-8").split("\n")[0]
 
 
-def secret_file(path: Path, value: str) -> str:
-    """A reference to a file that holds a secret and only we can read."""
+def write_secret(path: Path, value: str) -> str:
+    """Write a secret to a file that only we can read, and return the reference to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""The work of a backfill: what it would do, as a plan; how far it is, as one table; and what went wrong, told at its end."""
+"""The work of a backfill: publish its plan, run its chunks, show progress in one table, and raise the failures at the end."""
 
 from __future__ import annotations
 
@@ -14,133 +14,134 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from pydantic import Field
 
 from orchestration.runtime import run_job
-from orchestration.runtime.backfill_chunks import cut, period
-from orchestration.runtime.retry import patiently
-from orchestration.runtime.run_job import JobFailedError, side_by_side
+from orchestration.runtime.backfill_chunks import period_of, plan_chunks
+from orchestration.runtime.retry import retry_while_unreachable
+from orchestration.runtime.run_job import JobFailedError, gather_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
     from uuid import UUID
 
-    from orchestration.runtime.backfill_chunks import Piece
+    from orchestration.runtime.backfill_chunks import Chunk
 
-SHOWN_EVERY_S = 2.0
-PLAN_ROWS = 500
-AtOnce = Annotated[int, Field(ge=1, le=100)]
-BAD_DATA = 65  # says something of its partitions only; after any other failure the next piece of the job would fail as well
+PROGRESS_EVERY_S = 2.0
+MAX_PLAN_ROWS = 500
+ConcurrencyLimit = Annotated[int, Field(ge=1, le=100)]
+BAD_DATA = 65  # concerns the partitions of one chunk; after any other failure the job's next chunk would fail as well
 
 
 class BackfillError(Exception):
-    """Some pieces failed. The message is the first one's sentence and how many there are."""
+    """Some chunks failed. The message has the number of partitions and each job's error."""
 
 
 class Backfill:
-    """The pieces of all jobs, and what became of each partition."""
+    """The chunks of all jobs, and the outcome of each partition."""
 
-    def __init__(self, plans: Mapping[str, list[dict[str, Any]]], pieces: list[Piece]) -> None:
-        self.pieces = pieces
-        asked = {(piece.job, partition) for piece in pieces for partition in piece.partitions}
+    def __init__(self, plans: Mapping[str, list[dict[str, Any]]], chunks: list[Chunk]) -> None:
+        self.chunks = chunks
+        to_fetch = {(chunk.job, partition) for chunk in chunks for partition in chunk.partitions}
         self._dataset = {(job, entry["partition"]): entry["dataset"] for job, plan in plans.items() for entry in plan}
-        self._outcomes = {key: "to do" if key in asked else "done" for key in self._dataset}
+        self._outcomes = {key: "to do" if key in to_fetch else "done" for key in self._dataset}
         self._failures: dict[str, JobFailedError] = {}
         self._artifact: UUID | None = None
-        self._shown_s = 0.0
+        self._published_at_s = 0.0
 
     @property
     def datasets(self) -> list[str]:
-        """The datasets of which the lake holds something, by name."""
+        """The names of datasets of which the lake holds at least one partition of the range, sorted."""
         return sorted({self._dataset[key] for key, outcome in self._outcomes.items() if outcome == "done"})
 
-    @patiently
-    async def show_plan(self) -> None:
-        """Leave a table of the runs to come, and how much of each job's range is committed already."""
-        table = [{"job": piece.job, "partitions": piece.subject, "count": len(piece.partitions)} for piece in self.pieces[:PLAN_ROWS]]
-        told = []
-        for job, outcomes in self._by_job().items():
-            runs = sum(piece.job == job for piece in self.pieces)
-            told.append(f"- {job}: {outcomes['to do']:,} of {outcomes.total():,} partitions in {runs:,} runs")
-        more = f"\n\nThe first {len(table)} of {len(self.pieces):,} runs:" if len(self.pieces) > len(table) else ""
-        await acreate_table_artifact(table, key="backfill-plan", description="To ask for:\n\n" + "\n".join(told) + more)
+    @retry_while_unreachable
+    async def publish_plan(self) -> None:
+        """Publish a table of the runs to come, and how much of each job's range is still missing."""
+        rows = self.chunks[:MAX_PLAN_ROWS]
+        table = [{"job": chunk.job, "partitions": chunk.subject, "count": len(chunk.partitions)} for chunk in rows]
+        lines = []
+        for job, outcomes in self._count_by_job().items():
+            runs = sum(chunk.job == job for chunk in self.chunks)
+            lines.append(f"- {job}: {outcomes['to do']:,} of {outcomes.total():,} partitions in {runs:,} runs")
+        more = f"\n\nThe first {len(table)} of {len(self.chunks):,} runs:" if len(self.chunks) > len(table) else ""
+        await acreate_table_artifact(table, key="backfill-plan", description="To fetch:\n\n" + "\n".join(lines) + more)
 
-    async def run(self, *, at_once: int) -> None:
-        """Run the pieces, `at_once` of each job at a time. What fails is told by `end`, when everything else is done."""
-        gates = {job: asyncio.Semaphore(at_once) for job in {piece.job for piece in self.pieces}}
+    async def run(self, *, concurrency: int) -> None:
+        """Run the chunks, at most `concurrency` of each job at a time. `raise_failures` reports those that failed."""
+        limits = {job: asyncio.Semaphore(concurrency) for job in {chunk.job for chunk in self.chunks}}
 
-        async def one(piece: Piece) -> None:
-            async with gates[piece.job]:
-                await self._run(piece)
+        async def run_limited(chunk: Chunk) -> None:
+            async with limits[chunk.job]:
+                await self._run_chunk(chunk)
 
-        await self._show(now=True)
-        await side_by_side(*(one(piece) for piece in self.pieces))
-        await self._show(now=True)
+        await self._publish_progress(force=True)
+        await gather_all(*(run_limited(chunk) for chunk in self.chunks))
+        await self._publish_progress(force=True)
 
-    def end(self) -> None:
-        """Nothing. Raises BackfillError when pieces failed or were not begun after a failure."""
-        counts = Counter(self._outcomes.values())
+    def raise_failures(self) -> None:
+        """Raise BackfillError if chunks failed, or were not started after a failure."""
         if self._failures:
-            left = f"{counts['failed']:,} partitions failed" + (f", {counts['to do']:,} were not asked for" if counts["to do"] else "")
-            first = "; ".join(str(error) for error in self._failures.values())
-            raise BackfillError(f"{left}: {first}; correct that and start the backfill again, it asks for what is missing")
+            counts = Counter(self._outcomes.values())
+            summary = f"{counts['failed']:,} partitions failed" + (f", {counts['to do']:,} were not started" if counts["to do"] else "")
+            errors = "; ".join(str(error) for error in self._failures.values())
+            raise BackfillError(f"{summary}: {errors}; fix this and start the backfill again, it fetches what is missing")
 
-    async def _run(self, piece: Piece) -> None:
-        failure = self._failures.get(piece.job)
+    async def _run_chunk(self, chunk: Chunk) -> None:
+        failure = self._failures.get(chunk.job)
         if failure and failure.exit_code != BAD_DATA:
             return
         outcome = "done"
         try:
-            await run_job.run(piece.job, piece.options, subject=piece.subject)
+            await run_job.run_verb(chunk.job, chunk.options, subject=chunk.subject)
         except JobFailedError as error:
             outcome = "failed"
-            self._failures[piece.job] = error
-        self._outcomes.update({(piece.job, partition): outcome for partition in piece.partitions})
-        await self._show()
+            self._failures[chunk.job] = error
+        self._outcomes.update({(chunk.job, partition): outcome for partition in chunk.partitions})
+        await self._publish_progress()
 
-    @patiently
-    async def _show(self, *, now: bool = False) -> None:
-        """Bring the table of periods and jobs up to date: one artifact, some seconds apart."""
-        if not now and time.monotonic() - self._shown_s < SHOWN_EVERY_S:
+    @retry_while_unreachable
+    async def _publish_progress(self, *, force: bool = False) -> None:
+        """Update the table of periods and jobs: one artifact, every few seconds, and at once with `force`."""
+        if not force and time.monotonic() - self._published_at_s < PROGRESS_EVERY_S:
             return
-        self._shown_s = time.monotonic()
+        self._published_at_s = time.monotonic()
         counts = Counter(self._outcomes.values())
         description = f"{counts['done']:,} of {counts.total():,} partitions are in the lake, {counts['failed']:,} failed"
         if self._artifact is None:
-            self._artifact = await acreate_table_artifact(self._table(), key="backfill-progress", description=description)
+            self._artifact = await acreate_table_artifact(self._build_table(), key="backfill-progress", description=description)
             return
         async with get_client() as client:
-            await client.update_artifact(self._artifact, ArtifactUpdate(data=json.dumps(self._table()), description=description))
+            await client.update_artifact(self._artifact, ArtifactUpdate(data=json.dumps(self._build_table()), description=description))
 
-    def _table(self) -> list[dict[str, str]]:
-        """A row a month (or year), a column a job: how many of its partitions are done."""
+    def _build_table(self) -> list[dict[str, str]]:
+        """Return a row for each month (or year), with a column for each job: how many of its partitions are done."""
         cells: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for (job, partition), outcome in self._outcomes.items():
-            cells[period(partition) or "undated", job][outcome] += 1
-        periods, jobs = sorted({key[0] for key in cells}), list(self._by_job())
-        return [{"period": row} | {job: _cell(cells[row, job]) for job in jobs} for row in periods]
+            cells[period_of(partition) or "undated", job][outcome] += 1
+        periods, jobs = sorted({key[0] for key in cells}), list(self._count_by_job())
+        return [{"period": period} | {job: _format_cell(cells[period, job]) for job in jobs} for period in periods]
 
-    def _by_job(self) -> dict[str, Counter[str]]:
+    def _count_by_job(self) -> dict[str, Counter[str]]:
         counts: dict[str, Counter[str]] = {}
         for (job, _), outcome in self._outcomes.items():
             counts.setdefault(job, Counter())[outcome] += 1
         return counts
 
 
-async def planned(extracts: Mapping[str, Mapping[str, object]], *, lake: str, start: date, end: date, again: bool) -> Backfill:
-    """What is to be asked for, by each job's own plan of the range. Raises JobFailedError for a job that cannot say."""
+async def plan_backfill(extracts: Mapping[str, Mapping[str, object]], *, lake: str, start: date, end: date, refetch: bool) -> Backfill:
+    """Ask each job to plan the range and return what is to be fetched. Raises JobFailedError for a job that cannot plan."""
 
-    async def of(job: str, options: Mapping[str, object]) -> tuple[list[dict[str, Any]], list[Piece]]:
-        known = await run_job.options_of(job)
-        days = {"start": str(start), "end": str(end), "lookback_days": 0}
-        given = {"lake": lake, **{name: value for name, value in days.items() if name in known}, **options}
-        plan = await run_job.plan(job, **given)
-        return plan, cut(job, given, plan, known=known, again=again)
+    async def plan_job(job: str, options: Mapping[str, object]) -> tuple[list[dict[str, Any]], list[Chunk]]:
+        supported = await run_job.read_option_names(job)
+        range_options = {"start": str(start), "end": str(end), "lookback_days": 0}
+        job_options = {"lake": lake, **{name: value for name, value in range_options.items() if name in supported}, **options}
+        plan = await run_job.plan_job(job, **job_options)
+        return plan, plan_chunks(job, job_options, plan, supported=supported, refetch=refetch)
 
-    found = await side_by_side(*(of(job, options) for job, options in extracts.items()))
-    plans = {job: plan for job, (plan, _) in zip(extracts, found, strict=True)}
-    return Backfill(plans, [piece for _, pieces in found for piece in pieces])
+    planned = await gather_all(*(plan_job(job, options) for job, options in extracts.items()))
+    plans = {job: plan for job, (plan, _) in zip(extracts, planned, strict=True)}
+    return Backfill(plans, [chunk for _, chunks in planned for chunk in chunks])
 
 
-def _cell(counts: Counter[str]) -> str:
+def _format_cell(counts: Counter[str]) -> str:
     if not counts:
         return ""
     return f"{counts['done']} of {counts.total()}" + (f", {counts['failed']} failed" if counts["failed"] else "")

@@ -1,7 +1,7 @@
-"""A backfill cut into pieces, a run of a job each: what the lake does not hold, by the job's own word, and no more.
+"""Split a backfill into chunks, one run of a job for each, so that only partitions missing from the lake are fetched.
 
-The verb `plan` of a job names the partitions of a range and the commit the lake holds of each. Neighbours that hold nothing are one
-piece when one question of the vendor's fills them, or when they are days of one month: inside a run a job keeps to its vendor's limits.
+The verb `plan` of a job names the partitions of a range and the commit that the lake holds of each. Missing neighbours form one chunk if
+one vendor request fills them, or if they are days of one month: within a run, a job keeps to its vendor's rate limit.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-DATES = ("year", "month", "date")
+DATE_KEYS = ("year", "month", "date")
 
 
 @dataclass(frozen=True)
-class Span:
-    """The days of a partition, from its name; None and None where it names none. `subject` is the rest of the name, by key."""
+class PartitionSpan:
+    """The first and last day of a partition, both None if its name has no date. `subject` is the rest of the name, by key."""
 
     first: date | None
     last: date | None
@@ -27,14 +27,14 @@ class Span:
 
     @property
     def period(self) -> str:
-        """The month, or the year of a longer span; empty without days."""
+        """The month (2012-03), or the year (2012) of a span over several months; empty without dates."""
         if self.first is None or self.last is None:
             return ""
         return f"{self.first:%Y-%m}" if (self.first.year, self.first.month) == (self.last.year, self.last.month) else f"{self.first:%Y}"
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Neighbouring partitions of a dataset that one run of a job fills, and the options of that run."""
 
     job: str
@@ -43,53 +43,59 @@ class Piece:
 
     @property
     def subject(self) -> str:
-        """The first and last partition."""
+        """The first and last partition, for the name of the run."""
         return self.partitions[0] if len(self.partitions) == 1 else f"{self.partitions[0]} to {self.partitions[-1]}"
 
 
-def span(partition: str) -> Span:
-    """What a partition's name says: year=2012, month=2012-03, date=2012-03-05, ticker=AAPL/year=2012, cik=0000320193."""
+def parse_partition(partition: str) -> PartitionSpan:
+    """Parse a partition's name: year=2012, month=2012-03, date=2012-03-05, ticker=AAPL/year=2012 or cik=0000320193."""
     subject = dict(part.split("=", 1) for part in partition.split("/"))
-    told = next((subject.pop(key) for key in DATES if key in subject), None)
-    if told is None:
-        return Span(None, None, subject)
-    year, month, day = ([int(number) for number in told.split("-")] + [0, 0])[:3]
+    text = next((subject.pop(key) for key in DATE_KEYS if key in subject), None)
+    if text is None:
+        return PartitionSpan(None, None, subject)
+    year, month, day = ([int(number) for number in text.split("-")] + [0, 0])[:3]
     first = date(year, month or 1, day or 1)
     last_month = month or 12
-    return Span(first, date(year, last_month, day or monthrange(year, last_month)[1]), subject)
+    return PartitionSpan(first, date(year, last_month, day or monthrange(year, last_month)[1]), subject)
 
 
-def cut(job: str, options: Mapping[str, object], plan: Sequence[Mapping[str, Any]], *, known: Collection[str], again: bool) -> list[Piece]:
-    """The pieces of a job's plan, in its order. `known` are the options the job has; `again` asks for what is committed too."""
-    wanted = [again or entry["commit"] is None for entry in plan]
+def plan_chunks(
+    job: str, options: Mapping[str, object], plan: Sequence[Mapping[str, Any]], *, supported: Collection[str], refetch: bool
+) -> list[Chunk]:
+    """Return the chunks of a job's plan, in its order. `supported` are the options that the job has.
+
+    With `refetch`, include partitions that are committed already.
+    """
+    needed = [refetch or entry["commit"] is None for entry in plan]
     groups: list[list[Mapping[str, Any]]] = []
-    for number, entry in enumerate(plan):
-        if not wanted[number]:
+    for index, entry in enumerate(plan):
+        if not needed[index]:
             continue
-        if number and wanted[number - 1] and _together(plan[number - 1], entry):
+        if index and needed[index - 1] and _is_same_chunk(plan[index - 1], entry):
             groups[-1].append(entry)
         else:
             groups.append([entry])
-    return [_piece(job, options, [str(entry["partition"]) for entry in group], known) for group in groups]
+    return [_build_chunk(job, options, [str(entry["partition"]) for entry in group], supported) for group in groups]
 
 
-def period(partition: str) -> str:
-    """The month of a partition, or its year where it is one; empty for one without days."""
-    return span(partition).period
+def period_of(partition: str) -> str:
+    """Return the month of a partition, or its year if it is a year; empty without dates."""
+    return parse_partition(partition).period
 
 
-def _together(before: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    if before["dataset"] != entry["dataset"]:
+def _is_same_chunk(previous: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    if previous["dataset"] != entry["dataset"]:
         return False
-    one, other = span(before["partition"]), span(entry["partition"])
-    return one.subject == other.subject and (before["asks"] == entry["asks"] or "" != one.period == other.period)
+    previous_span, span = parse_partition(previous["partition"]), parse_partition(entry["partition"])
+    same_month = "" != previous_span.period == span.period
+    return previous_span.subject == span.subject and (previous["asks"] == entry["asks"] or same_month)
 
 
-def _piece(job: str, options: Mapping[str, object], partitions: Sequence[str], known: Collection[str]) -> Piece:
-    """One run: the dates and the one subject of its partitions go before the range and the list that were given."""
-    first, last = span(partitions[0]), span(partitions[-1])
-    narrowed: dict[str, object] = {f"{key}s": [value] for key, value in first.subject.items() if f"{key}s" in known}
-    if first.first and last.last and {"start", "end"} <= set(known):
+def _build_chunk(job: str, options: Mapping[str, object], partitions: Sequence[str], supported: Collection[str]) -> Chunk:
+    """Narrow the options of the range to the dates and the subject of these partitions."""
+    first, last = parse_partition(partitions[0]), parse_partition(partitions[-1])
+    narrowed: dict[str, object] = {f"{key}s": [value] for key, value in first.subject.items() if f"{key}s" in supported}
+    if first.first and last.last and {"start", "end"} <= set(supported):
         start, end = str(options["start"]), str(options["end"])
         narrowed |= {"start": max(start, str(first.first)), "end": min(end, str(last.last))}
-    return Piece(job, tuple(partitions), {**options, **narrowed})
+    return Chunk(job, tuple(partitions), {**options, **narrowed})

@@ -1,6 +1,6 @@
-"""Runs a flow as `python -m prefect.engine` does, once Prefect's server answers: the engine gives up at the first refused connection.
+"""Run a flow as `python -m prefect.engine` does, but wait for Prefect's server first: the engine gives up at the first refused connection.
 
-Everything is loaded before, so that the engine's own first question follows at once.
+All modules are loaded before, so that the engine's own first request follows at once.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from contextlib import suppress
 from jobkit.prefect_api import ApiError, api
 from prefect import flow_engine  # noqa: F401  half of what the engine loads
 
-from orchestration.runtime.retry import AWAY_S
+from orchestration.runtime.retry import SERVER_OUTAGE_BUDGET_S
 
 
 def main() -> None:
-    """Run the flow run that the environment names. Whatever the server says but nothing at all is for the engine to tell."""
+    """Run the flow run that the environment names. The engine reports every error but an unreachable server."""
     with suppress(ApiError):
-        api(os.environ).call("GET", f"/flow_runs/{os.environ['PREFECT__FLOW_RUN_ID']}", within_s=AWAY_S)
+        api(os.environ).call("GET", f"/flow_runs/{os.environ['PREFECT__FLOW_RUN_ID']}", within_s=SERVER_OUTAGE_BUDGET_S)
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 

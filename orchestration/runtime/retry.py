@@ -1,6 +1,7 @@
-"""What a flow asks of its Prefect server, asked again while that one is away: restarted, replaced, or not to be reached for a while.
+"""Retry Prefect API calls while the server is unreachable: restarted, replaced, or cut off by the network.
 
-Prefect's clients do so themselves where they were answered before. Most of ours are new: a refused connection would end the flow at once.
+Prefect's clients retry requests only after a first answer. Most of our clients are new, so without this a refused connection would
+end the flow. docs/retries.md lists every retry.
 """
 
 from __future__ import annotations
@@ -8,5 +9,5 @@ from __future__ import annotations
 import stamina
 from httpx import TransportError
 
-AWAY_S = 600
-patiently = stamina.retry(on=TransportError, attempts=None, timeout=AWAY_S, wait_initial=0.5, wait_max=10.0)
+SERVER_OUTAGE_BUDGET_S = 600
+retry_while_unreachable = stamina.retry(on=TransportError, attempts=None, timeout=SERVER_OUTAGE_BUDGET_S, wait_initial=0.5, wait_max=10.0)

@@ -1,4 +1,4 @@
-"""Starts a job's deployment, waits for it, and gives its receipt. The only function of ours that starts a job."""
+"""Start a job's deployment, wait for it, and return its receipt. This is the only function that starts a job."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from prefect.runtime import deployment
 from websockets.exceptions import WebSocketException
 
 from orchestration.deployments.parameters import expand_job_name
-from orchestration.runtime.retry import patiently
-from orchestration.runtime.summary import Step, note
+from orchestration.runtime.retry import retry_while_unreachable
+from orchestration.runtime.summary import StepRecord, record_step
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
@@ -34,101 +34,105 @@ if TYPE_CHECKING:
 Receipt = dict[str, Any]
 T = TypeVar("T")
 
-RUN = "run"
-NAMED = 2  # datasets in the name of a run
-LOOK_EVERY_S, PAUSE_S = 30, 0.2
-TRIES = 5
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
-BUDGET_S = 4 * 3600  # a step that still fails after this fails for good, whatever tries are left; its own work counts too
-REFUSALS = (409, 422)  # parameters that the deployment's schema does not take
+RUN_VERB = "run"
+MAX_NAMED_DATASETS = 2  # in the name of a run
+POLL_EVERY_S, PAUSE_S = 30, 0.2
+MAX_ATTEMPTS = 5
+FIRST_PAUSE_S, MAX_PAUSE_S = 2.0, 60.0
+RETRY_BUDGET_S = 4 * 3600  # no new attempt after this; the time that the attempts themselves take counts too
+INVALID_PARAMETERS = (409, 422)  # HTTP status if the deployment's schema does not accept the parameters
 
 
 class JobFailedError(Exception):
-    """A job did not do its work. The message is the job's name and its own sentence.
+    """A job failed. The message is the job's name and its own error message.
 
-    `exit_code` is None when the job left no receipt: its process, container or machine is gone.
+    `exit_code` is None if the job left no receipt: its process, container or machine is gone.
     """
 
-    def __init__(self, job: str, sentence: str, exit_code: int | None, state: str) -> None:
-        super().__init__(f"{job}: {sentence}")
+    def __init__(self, job: str, message: str, exit_code: int | None, state: str) -> None:
+        super().__init__(f"{job}: {message}")
         self.job, self.exit_code, self.state = job, exit_code, state
 
     @property
-    def temporary(self) -> bool:
-        """Whether another try may succeed: the job says so, or its infrastructure failed it."""
+    def is_temporary(self) -> bool:
+        """Whether another attempt may succeed: the job says so with exit code 75, or its infrastructure failed."""
         return self.exit_code == ExitCode.TEMPORARY or (self.state == "CRASHED" and self.exit_code in (None, ExitCode.STOPPED))
 
 
-def worth_a_retry(error: Exception) -> bool:
-    """Only what another try can mend."""
-    return isinstance(error, JobFailedError) and error.temporary
+def is_retryable(error: Exception) -> bool:
+    """Whether another attempt may succeed."""
+    return isinstance(error, JobFailedError) and error.is_temporary
 
 
 async def run_job(job: str, **options: object) -> Receipt:
-    """The receipt of a job run on the work pool that this flow runs on. Each try is a child run of its own, linked to the flow.
+    """Run a job on the work pool of this flow and return its receipt. Each attempt is a child run, linked to the flow.
 
-    Raises JobFailedError with the job's sentence. No task of Prefect's around it: that one would add nothing but its own requests,
-    a tenth of the whole run.
+    Raises JobFailedError. There is no Prefect task around the run: it would only add its own requests, a tenth of the whole run.
     """
-    return await run(job, options, subject=_about(options))
+    return await run_verb(job, options, subject=_describe_subject(options))
 
 
-async def plan(job: str, **options: object) -> list[dict[str, Any]]:
-    """The partitions that a job would fill, by its own word, and which commit the lake holds of each. Raises JobFailedError."""
-    receipt = await run(job, options, verb="plan", subject="plan")
+async def plan_job(job: str, **options: object) -> list[dict[str, Any]]:
+    """Return the job's plan: the partitions it would fill, and which commit the lake holds of each. Raises JobFailedError."""
+    receipt = await run_verb(job, options, verb="plan", subject="plan")
     return list(receipt["details"]["plan"])
 
 
-async def run(job: str, options: Mapping[str, object], *, verb: str = "run", subject: str = "") -> Receipt:
-    """The receipt of one verb of a job; the run is named by the job and its subject. Raises JobFailedError."""
-    tries = stamina.retry_context(
-        worth_a_retry, attempts=TRIES, timeout=BUDGET_S, wait_initial=FIRST_PAUSE_S, wait_max=LONGEST_PAUSE_S, wait_jitter=FIRST_PAUSE_S
+async def run_verb(job: str, options: Mapping[str, object], *, verb: str = RUN_VERB, subject: str = "") -> Receipt:
+    """Run one verb of a job and return its receipt. The run is named after the job and its subject. Raises JobFailedError."""
+    attempts = stamina.retry_context(
+        is_retryable,
+        attempts=MAX_ATTEMPTS,
+        timeout=RETRY_BUDGET_S,
+        wait_initial=FIRST_PAUSE_S,
+        wait_max=MAX_PAUSE_S,
+        wait_jitter=FIRST_PAUSE_S,
     )
-    async for attempt in tries:
+    async for attempt in attempts:
         with attempt:
-            return await _try(job, options, verb, subject, attempt.num)
-    raise AssertionError  # the last try returns or raises
+            return await _run_once(job, options, verb, subject, attempt.num)
+    raise AssertionError  # the last attempt returns or raises
 
 
-async def _try(job: str, options: Mapping[str, object], verb: str, subject: str, number: int) -> Receipt:
-    name = " ".join(filter(None, [job, subject, f"(try {number})" if number > 1 else ""]))
-    run_id = await _start(job, options, verb, name, str(uuid4()))
+async def _run_once(job: str, options: Mapping[str, object], verb: str, subject: str, attempt: int) -> Receipt:
+    name = " ".join(filter(None, [job, subject, f"(try {attempt})" if attempt > 1 else ""]))
+    run_id = await _start_run(job, options, verb, name, str(uuid4()))
     async with get_client() as client:
-        with _cancelling(run_id):
-            run = await _ended(client, run_id)
-        receipt = await _receipt(client, run_id)
+        with _cancel_on_stop(run_id):
+            run = await _wait_until_final(client, run_id)
+        receipt = await _read_receipt(client, run_id)
     state = run.state.type.value if run.state else "UNKNOWN"
-    note(Step(run_id, name, state, (run.state and run.state.message) or state.lower(), receipt))
+    record_step(StepRecord(run_id, name, state, (run.state and run.state.message) or state.lower(), receipt))
     if receipt is None or run.state is None or not run.state.is_completed():
-        raise _error(job, run, receipt)
+        raise _job_failed_error(job, run, receipt)
     return receipt
 
 
-async def side_by_side(*steps: Coroutine[Any, Any, T]) -> list[T]:
-    """What all steps give, run at once. Raises the first failure, but only when all have ended: no step is left alone."""
-    ended = await asyncio.gather(*steps, return_exceptions=True)
-    for outcome in ended:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return [outcome for outcome in ended if not isinstance(outcome, BaseException)]
+async def gather_all(*steps: Coroutine[Any, Any, T]) -> list[T]:
+    """Run all steps concurrently and return their results. If some fail, wait for the others, then raise the first failure."""
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
-def _about(options: Mapping[str, object]) -> str:
-    """What a run with these options is about, as far as its name should tell: the datasets, if it is given any."""
-    given = options.get("dataset")
-    if not isinstance(given, list) or not given:
+def _describe_subject(options: Mapping[str, object]) -> str:
+    """Return what the name of a run with these options should mention: its datasets, if it has any."""
+    datasets = options.get("dataset")
+    if not isinstance(datasets, list) or not datasets:
         return ""
-    return ", ".join(given) if len(given) <= NAMED else f"of {len(given)} datasets"
+    return ", ".join(datasets) if len(datasets) <= MAX_NAMED_DATASETS else f"of {len(datasets)} datasets"
 
 
-def datasets(receipt: Receipt) -> list[str]:
-    """The datasets a job's receipt speaks of, in its order."""
+def list_datasets(receipt: Receipt) -> list[str]:
+    """Return the datasets that a job's receipt names, in its order, each once."""
     return list(dict.fromkeys(partition["dataset"] for partition in receipt["partitions"]))
 
 
-@patiently
-async def _start(job: str, options: Mapping[str, object], verb: str, name: str, key: str) -> UUID:
-    """The id of a new run. With a key of its own, so that a request sent twice starts one run."""
+@retry_while_unreachable
+async def _start_run(job: str, options: Mapping[str, object], verb: str, name: str, key: str) -> UUID:
+    """Start a run and return its id. Its idempotency key makes a request that is sent twice start one run."""
     try:
         run = await arun_deployment(
             f"{job}/{deployment.name}",
@@ -136,53 +140,56 @@ async def _start(job: str, options: Mapping[str, object], verb: str, name: str, 
             flow_run_name=name,
             idempotency_key=key,
             timeout=0,
-            job_variables=None if verb == RUN else {"command": await _command(job, verb)},
+            job_variables=None if verb == RUN_VERB else {"command": await _read_command(job, verb)},
         )
     except ObjectNotFound:
-        raise _unknown(job) from None
+        raise _no_deployment_error(job) from None
     except PrefectHTTPStatusError as error:
-        if error.response.status_code not in REFUSALS:
+        if error.response.status_code not in INVALID_PARAMETERS:
             raise
-        raise JobFailedError(job, f"Prefect did not take its options: {error.response.text}", ExitCode.USAGE, "") from None
+        raise JobFailedError(job, f"Prefect rejected its options: {error.response.text}", ExitCode.USAGE, "") from None
     return run.id
 
 
-@patiently
-async def _command(job: str, verb: str) -> str:
-    """What the pool starts for another verb than `run`: the deployment's own command, which ends with the verb."""
+@retry_while_unreachable
+async def _read_command(job: str, verb: str) -> str:
+    """Return the pool's command for another verb than `run`: the deployment's own command, which ends with the verb."""
     async with get_client() as client:
-        found = await client.read_deployment_by_name(f"{job}/{deployment.name}")
-    return str((found.job_variables or {}).get("command", RUN)).removesuffix(RUN) + verb
+        job_deployment = await client.read_deployment_by_name(f"{job}/{deployment.name}")
+    return str((job_deployment.job_variables or {}).get("command", RUN_VERB)).removesuffix(RUN_VERB) + verb
 
 
-@patiently
-async def options_of(job: str) -> frozenset[str]:
-    """The names of a job's options. Raises JobFailedError for a job that has no deployment."""
+@retry_while_unreachable
+async def read_option_names(job: str) -> frozenset[str]:
+    """Return the names of a job's options. Raises JobFailedError for a job that has no deployment."""
     async with get_client() as client:
         try:
-            found = await client.read_deployment_by_name(f"{job}/{deployment.name}")
+            job_deployment = await client.read_deployment_by_name(f"{job}/{deployment.name}")
         except ObjectNotFound:
-            raise _unknown(job) from None
-    return frozenset((found.parameter_openapi_schema or {}).get("properties", {}))
+            raise _no_deployment_error(job) from None
+    return frozenset((job_deployment.parameter_openapi_schema or {}).get("properties", {}))
 
 
-async def _ended(client: PrefectClient, flow_run_id: UUID) -> FlowRun:
-    """The run, once it has ended. The server's event says so at once; should one be lost, the next look finds out."""
-    told = False
+async def _wait_until_final(client: PrefectClient, flow_run_id: UUID) -> FlowRun:
+    """Wait for the run to end. The server's event says so at once; if the event is lost, the next poll notices."""
+    event_received = False
     while True:
         with suppress(FlowRunWaitTimeout, WebSocketException, OSError, TransportError):
-            run = await (client.read_flow_run(flow_run_id) if told else wait_for_flow_run(flow_run_id, timeout=LOOK_EVERY_S, client=client))
+            if event_received:
+                run = await client.read_flow_run(flow_run_id)
+            else:
+                run = await wait_for_flow_run(flow_run_id, timeout=POLL_EVERY_S, client=client)
             if run.state and run.state.is_final():
                 return run
-            told = True
-        await asyncio.sleep(PAUSE_S)  # the event came before its transaction was done, or the server is away
+            event_received = True
+        await asyncio.sleep(PAUSE_S)  # the event arrived before its transaction was committed, or the server is unreachable
 
 
 @contextmanager
-def _cancelling(flow_run_id: UUID) -> Iterator[None]:
-    """Cancel the run when we are stopped before its end. The server would do so too, some seconds later.
+def _cancel_on_stop(flow_run_id: UUID) -> Iterator[None]:
+    """Cancel the run if this flow is stopped first. The server would do so too, some seconds later.
 
-    No client of Prefect's here: the event loop may be gone by the time.
+    This uses no client of Prefect's: the event loop may be closed by then.
     """
     try:
         yield
@@ -193,22 +200,22 @@ def _cancelling(flow_run_id: UUID) -> Iterator[None]:
         raise
 
 
-@patiently
-async def _receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | None:
-    """What the job's reporter posted; None when it did not come that far."""
-    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), type=ArtifactFilterType(any_=["receipt"]))
-    artifacts = await client.read_artifacts(artifact_filter=wanted)
+@retry_while_unreachable
+async def _read_receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | None:
+    """Return the receipt that the job's reporter posted, None if it posted none."""
+    receipts = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), type=ArtifactFilterType(any_=["receipt"]))
+    artifacts = await client.read_artifacts(artifact_filter=receipts)
     receipt = artifacts[-1].data if artifacts else None
     return receipt if isinstance(receipt, dict) else None
 
 
-def _unknown(job: str) -> JobFailedError:
+def _no_deployment_error(job: str) -> JobFailedError:
     return JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", ExitCode.MISCONFIGURED, "")
 
 
-def _error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFailedError:
+def _job_failed_error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFailedError:
     state = run.state.type.value if run.state else "UNKNOWN"
     if state == "COMPLETED":
-        return JobFailedError(job, "ended well but left no receipt, which counts as failed", None, state)
-    sentence = (receipt or {}).get("error") or (run.state.message if run.state else None) or f"ended as {state}"
-    return JobFailedError(job, sentence, (receipt or {}).get("exit_code"), state)
+        return JobFailedError(job, "completed but left no receipt, which counts as failed", None, state)
+    message = (receipt or {}).get("error") or (run.state.message if run.state else None) or f"ended as {state}"
+    return JobFailedError(job, message, (receipt or {}).get("exit_code"), state)

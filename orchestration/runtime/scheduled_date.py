@@ -1,4 +1,4 @@
-"""The day that a run is for."""
+"""The business date that a run is for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def dated(options: Mapping[str, object], timezone: str) -> dict[str, object]:
-    """The options, `today` in them replaced by the day for which this run was scheduled, as it is called in a time zone.
+def resolve_today(options: Mapping[str, object], timezone: str) -> dict[str, object]:
+    """Replace the value `today` with the date for which this run was scheduled, in a time zone.
 
-    A run that starts late, even days later, is still for its own day.
+    A run that starts late, even days later, is still for its own date.
     """
     today = str(flow_run.scheduled_start_time.astimezone(ZoneInfo(timezone)).date())
     return {name: today if value == TODAY else value for name, value in options.items()}

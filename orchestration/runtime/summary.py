@@ -1,4 +1,4 @@
-"""What a flow's run did, as one page of its own: each step with its link, what changed, and where the result is to be seen."""
+"""The summary page of a flow run: each step with its link, what changed, and where to see the result."""
 
 from __future__ import annotations
 
@@ -11,108 +11,108 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
-from orchestration.runtime.retry import patiently
+from orchestration.runtime.retry import retry_while_unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from uuid import UUID
 
-ROWS, NAMED = 200, 5
+MAX_ROWS, MAX_NAMED_PARTITIONS = 200, 5
 ROW = "| {step} | {outcome} | {rows} | {quarantined} | {seconds} |"
 HEAD = "| step | what it did | rows | quarantined | seconds |\n| --- | --- | ---: | ---: | ---: |"
 
 
 @dataclass(frozen=True)
-class Step:
-    """One run of one job as it ended: Prefect's state and sentence, and the receipt, if it left one."""
+class StepRecord:
+    """One finished run of one job: Prefect's state and message, and the receipt, if it left one."""
 
     run_id: UUID
     name: str
     state: str
-    sentence: str
+    message: str
     receipt: Mapping[str, Any] | None
 
 
-_steps: ContextVar[list[Step] | None] = ContextVar("steps", default=None)
+_steps: ContextVar[list[StepRecord] | None] = ContextVar("steps", default=None)
 
 
-def note(step: Step) -> None:
-    """Keep a step for the page of the run that is under way, if it has one."""
+def record_step(step: StepRecord) -> None:
+    """Add a step to the summary of the present flow run, if it has one."""
     if (steps := _steps.get()) is not None:
         steps.append(step)
 
 
 @asynccontextmanager
-async def run_page() -> AsyncIterator[None]:
-    """Leave the page when the block ends, well or not; only a run that was stopped has no time for it."""
-    steps: list[Step] = []
+async def publish_summary() -> AsyncIterator[None]:
+    """Publish the summary when the block ends, in success or failure. A cancelled run has no time for it."""
+    steps: list[StepRecord] = []
     _steps.set(steps)
     try:
         yield
     except Exception:
-        await _leave(steps)
+        await _publish(steps)
         raise
-    await _leave(steps)
+    await _publish(steps)
 
 
-@patiently
-async def _leave(steps: Sequence[Step]) -> None:
-    await acreate_markdown_artifact(markdown(steps, flow_run.flow_name), key=flow_run.flow_name, description=_total(steps))
+@retry_while_unreachable
+async def _publish(steps: Sequence[StepRecord]) -> None:
+    await acreate_markdown_artifact(render_markdown(steps, flow_run.flow_name), key=flow_run.flow_name, description=_describe_total(steps))
 
 
-def markdown(steps: Sequence[Step], title: str) -> str:
-    """The page: a table of the steps, what was committed, and the published site."""
-    rows = [_row(step) for step in steps[:ROWS]]
-    more = [f"\nand {len(steps) - ROWS:,} more steps"] if len(steps) > ROWS else []
-    changed = [f"- {line}" for line in _changes(steps)] or ["Nothing: the lake, the warehouse and the site were up to date."]
-    site = [f"- [the published site]({url})" for url in _sites(steps)]
-    see = ["\n## To look at\n", *site] if site else []
-    return "\n".join([f"# {title}\n", _total(steps), "", HEAD, *rows, *more, "\n## What changed\n", *changed, *see])
+def render_markdown(steps: Sequence[StepRecord], title: str) -> str:
+    """Return the page: a table of the steps, what was committed, and the published site."""
+    rows = [_render_row(step) for step in steps[:MAX_ROWS]]
+    more = [f"\nand {len(steps) - MAX_ROWS:,} more steps"] if len(steps) > MAX_ROWS else []
+    changes = [f"- {line}" for line in _describe_changes(steps)] or ["Nothing: the lake, the warehouse and the site were up to date."]
+    sites = [f"- [the published site]({url})" for url in _list_sites(steps)]
+    links = ["\n## To look at\n", *sites] if sites else []
+    return "\n".join([f"# {title}\n", _describe_total(steps), "", HEAD, *rows, *more, "\n## What changed\n", *changes, *links])
 
 
-def _total(steps: Sequence[Step]) -> str:
+def _describe_total(steps: Sequence[StepRecord]) -> str:
     receipts = [step.receipt for step in steps if step.receipt]
     failed = sum(step.state != "COMPLETED" for step in steps)
-    told = [f"{len(steps):,} steps", *([f"{failed:,} failed"] if failed else [])]
-    told += [f"{sum(receipt['committed'] for receipt in receipts):,} partitions committed"]
-    return f"{', '.join(told)}; on Fargate about {sum(receipt['fargate_usd'] for receipt in receipts):.4f} USD"
+    parts = [f"{len(steps):,} steps", *([f"{failed:,} failed"] if failed else [])]
+    parts += [f"{sum(receipt['committed'] for receipt in receipts):,} partitions committed"]
+    return f"{', '.join(parts)}; on Fargate about {sum(receipt['fargate_usd'] for receipt in receipts):.4f} USD"
 
 
-def _row(step: Step) -> str:
+def _render_row(step: StepRecord) -> str:
     receipt = step.receipt or {"rows": "", "quarantined": "", "elapsed_s": ""}
     url = url_for("flow-run", obj_id=step.run_id)
-    outcome = step.sentence if step.state == "COMPLETED" else f"**{step.state.lower()}**: {step.sentence}"
+    outcome = step.message if step.state == "COMPLETED" else f"**{step.state.lower()}**: {step.message}"
     numbers = {name: f"{receipt[name]:,}" if receipt[name] != "" else "" for name in ("rows", "quarantined")}
     name = f"[{step.name}]({url})" if url else step.name
-    return ROW.format(step=name, outcome=_cell(outcome), seconds=receipt["elapsed_s"], **numbers)
+    return ROW.format(step=name, outcome=_escape_cell(outcome), seconds=receipt["elapsed_s"], **numbers)
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _changes(steps: Sequence[Step]) -> Iterator[str]:
-    """A line for each dataset that a step committed something of."""
+def _describe_changes(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Yield a line for each dataset of which a step committed something."""
     for step in steps:
         committed: dict[str, list[Mapping[str, Any]]] = {}
         for partition in (step.receipt or {}).get("partitions", []):
             if partition["outcome"] == "committed":
                 committed.setdefault(partition["dataset"], []).append(partition)
         for dataset, partitions in committed.items():
-            yield f"{dataset} by {(step.receipt or {})['job']}: {_told(partitions)}"
+            yield f"{dataset} by {(step.receipt or {})['job']}: {_describe_partitions(partitions)}"
 
 
-def _told(partitions: Sequence[Mapping[str, Any]]) -> str:
-    """The partitions, or the rows that came, went and changed where a step counts them."""
-    counted = {name: sum(partition.get(name, 0) for partition in partitions) for name in ("added", "removed", "changed")}
+def _describe_partitions(partitions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the names of the partitions, or the rows added, removed and changed if the step counts them."""
+    counts = {name: sum(partition.get(name, 0) for partition in partitions) for name in ("added", "removed", "changed")}
     if any("added" in partition for partition in partitions):
-        return ", ".join(f"{count:,} rows {name}" for name, count in counted.items() if count) or "no rows"
-    names = ", ".join(partition["partition"] for partition in partitions[:NAMED])
-    left = f" and {len(partitions) - NAMED:,} more" if len(partitions) > NAMED else ""
-    return f"{names}{left}; {sum(partition['rows'] for partition in partitions):,} rows"
+        return ", ".join(f"{count:,} rows {name}" for name, count in counts.items() if count) or "no rows"
+    names = ", ".join(partition["partition"] for partition in partitions[:MAX_NAMED_PARTITIONS])
+    more = f" and {len(partitions) - MAX_NAMED_PARTITIONS:,} more" if len(partitions) > MAX_NAMED_PARTITIONS else ""
+    return f"{names}{more}; {sum(partition['rows'] for partition in partitions):,} rows"
 
 
-def _sites(steps: Sequence[Step]) -> list[str]:
-    """Where the steps published to."""
-    told = [(step.receipt or {}).get("details", {}).get("site") for step in steps]
-    return list(dict.fromkeys(site for site in told if isinstance(site, str)))
+def _list_sites(steps: Sequence[StepRecord]) -> list[str]:
+    """Return where the steps published to, each once."""
+    urls = [(step.receipt or {}).get("details", {}).get("site") for step in steps]
+    return list(dict.fromkeys(url for url in urls if isinstance(url, str)))

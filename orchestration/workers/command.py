@@ -1,4 +1,4 @@
-"""A Prefect worker of a pool that scripts/deploy has registered, with what its jobs may see and the settings that make steps quick."""
+"""Start a Prefect worker for a pool that scripts/deploy has registered, with only the variables that its jobs may see."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from orchestration.local import processes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ACCESS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
+ACCESS_VARIABLES = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 SETTINGS = {
     **CLIENT_SETTINGS,
     "PREFECT_PROFILES_PATH": str(Path(__file__).with_name("profiles.toml")),
-    "PREFECT_WORKER_QUERY_SECONDS": "1",  # oftener, a server on SQLite is busy with the question alone
+    "PREFECT_WORKER_QUERY_SECONDS": "1",  # more often, polling alone keeps a server on SQLite busy
     "PYTHONPATH": str(REPOSITORY),
     "PYTHONUNBUFFERED": "1",
 }
 
 
-def environment(kind: str, environ: Mapping[str, str], passed: Sequence[str]) -> dict[str, str]:
-    """What the worker sees. On the process pool its jobs inherit that, so it is what any program needs, and what is passed by name.
+def worker_environment(kind: str, environ: Mapping[str, str], passed: Sequence[str]) -> dict[str, str]:
+    """Return the worker's environment. `passed` are the names of variables that jobs of a process pool may see.
 
-    Elsewhere jobs get only its settings of Prefect's; so those are left out, but for the access to the server.
+    Jobs of a process pool inherit it, so it has only what any program needs and the passed variables. Jobs elsewhere inherit its Prefect
+    settings alone, so these are left out, except for the access to the server.
     """
     if kind == "process":
-        kept = {name: environ[name] for name in (*processes.INHERITED, *passed) if name in environ}
+        inherited = {name: environ[name] for name in (*processes.INHERITED, *passed) if name in environ}
     else:
-        kept = {name: value for name, value in environ.items() if not name.startswith("PREFECT_")}
-    return {**kept, **{name: environ[name] for name in ACCESS if name in environ}, **SETTINGS}
+        inherited = {name: value for name, value in environ.items() if not name.startswith("PREFECT_")}
+    return {**inherited, **{name: environ[name] for name in ACCESS_VARIABLES if name in environ}, **SETTINGS}
 
 
-def kind_of(api: prefect_api.Api, pool: str) -> str:
-    """The kind of a work pool. Raises ClickException with one sentence when there is none, or no server, or we may not ask."""
+def read_pool_kind(api: prefect_api.Api, pool: str) -> str:
+    """Return the kind of a work pool. Raises ClickException if the pool is missing, or the server is unreachable or refuses access."""
     try:
         return str(api.call("GET", f"/work_pools/{pool}", within_s=5)["type"])
     except prefect_api.UnreachableError as error:
@@ -59,12 +60,12 @@ def kind_of(api: prefect_api.Api, pool: str) -> str:
 @click.option("--api-url", envvar="PREFECT_API_URL", required=True, help="The Prefect server, e.g. http://127.0.0.1:4200/api.")
 def main(pool: str, passed: tuple[str, ...], api_url: str) -> None:
     """Work for a pool until SIGTERM or Ctrl-C. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
-    if absent := [name for name in passed if name not in os.environ]:
-        raise click.UsageError(f"--env {absent[0]}: there is no such variable here; set it first")
+    if missing := [name for name in passed if name not in os.environ]:
+        raise click.UsageError(f"--env {missing[0]}: no such environment variable; set it first")
     environ = {**os.environ, "PREFECT_API_URL": api_url}
-    kind = kind_of(prefect_api.api(environ), pool)
-    command = [sys.executable, "-m", "orchestration.workers.process", pool, kind, "at once"]
-    os.execve(sys.executable, command, environment(kind, environ, passed))  # noqa: S606  so that signals reach the worker itself
+    kind = read_pool_kind(prefect_api.api(environ), pool)
+    command = [sys.executable, "-m", "orchestration.workers.process", pool, kind]
+    os.execve(sys.executable, command, worker_environment(kind, environ, passed))  # noqa: S606  so that signals reach the worker itself
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A Prefect worker, as a program: `python -m orchestration.workers.process POOL KIND`, of a process, a Docker or an ECS pool.
+"""Run a Prefect worker of a process, Docker or ECS pool: `python -m orchestration.workers.process POOL KIND [--wait-for-release]`.
 
-It loads Prefect while a local server still starts, and waits for a line on stdin: until then the server may be on its way, the pool
-unregistered, and runs of an earlier stack not yet put away. With `at once` as a third word it does not wait.
+With `--wait-for-release` it loads Prefect while a local server still starts, then waits for a line on stdin. Until then the server may
+not be ready, the pool not registered, and runs of an earlier stack not yet ended.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import os
 import socket
 import sys
 
+import click
 
-def main(pool: str, kind: str, when: str = "released") -> None:
-    """Work until SIGTERM or SIGINT; `at once`, or when a line on stdin has released it."""
+
+def work(pool: str, kind: str, *, wait_for_release: bool) -> None:
+    """Work until SIGTERM or SIGINT. With `wait_for_release`, start only when a line arrives on stdin."""
     gc.disable()  # a fifth of the time that loading takes
     import asyncio  # noqa: PLC0415  seconds of imports, for the worker's own process only
     import signal  # noqa: PLC0415
@@ -24,24 +26,36 @@ def main(pool: str, kind: str, when: str = "released") -> None:
     from prefect.workers.base import BaseWorker  # noqa: PLC0415
     from prefect.workers.process import ProcessWorker  # noqa: PLC0415
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it; a worker stops by it
-    load_prefect_collections()  # the worker does it when it first meets its server, and then everything waits for it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores SIGINT; a worker stops by it
+    load_prefect_collections()  # else the worker does it when it first reaches its server, and everything waits for it
     gc.freeze()
     gc.enable()
     if kind == "ecs":
         from orchestration.ecs import task_failures  # noqa: PLC0415
 
         task_failures.install()
-    if when != "at once" and not sys.stdin.readline():
-        return  # whoever started us is gone
+    if wait_for_release and not sys.stdin.readline():
+        return  # the process that started us is gone
     setup_signal_handlers_worker(os.getpid(), f"the {kind} worker", print)
-    of_kind = ProcessWorker if kind == "process" else BaseWorker.get_worker_class_from_type(kind)
-    if of_kind is None:
-        sys.exit(f"this installation of Prefect has no worker of kind {kind!r}")
-    working = of_kind(work_pool_name=pool, name=f"{socket.gethostname()}-{os.getpid()}", create_pool_if_not_found=False)
+    worker_class = ProcessWorker if kind == "process" else BaseWorker.get_worker_class_from_type(kind)
+    if worker_class is None:
+        sys.exit(f"this installation of Prefect has no worker of kind {kind!r}; install its prefect integration")
+    worker = worker_class(work_pool_name=pool, name=f"{socket.gethostname()}-{os.getpid()}", create_pool_if_not_found=False)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(working.start(with_healthcheck=kind == "ecs"))
+        asyncio.run(worker.start(with_healthcheck=kind == "ecs"))
+
+
+@click.command()
+@click.argument("pool")
+@click.argument("kind")
+@click.argument("deprecated", required=False, type=click.Choice(["at once"]))
+@click.option("--wait-for-release", is_flag=True, help="Start only when a line arrives on stdin.")
+def main(pool: str, kind: str, deprecated: str | None, *, wait_for_release: bool) -> None:
+    """Run a worker of POOL, which is of KIND. The argument `at once` is deprecated and has no effect."""
+    if deprecated:
+        click.echo(f"the argument {deprecated!r} is deprecated; leave it out", err=True)
+    work(pool, kind, wait_for_release=wait_for_release)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(prog_name="orchestration.workers.process")

@@ -1,4 +1,4 @@
-"""scripts/doctor on machines of all kinds: what is missing is told with the command that mends it."""
+"""scripts/doctor on machines of all kinds: it names what is missing, with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAMS = {
 
 
 def doctor(tmp_path: Path, programs: dict[str, str], *words: str, **environ: str) -> tuple[int, dict[str, str]]:
-    """The exit code, and what is missing with its mend, on a machine with these programs and no others."""
+    """The exit code, and what is missing with its fix, on a machine with these programs and no others."""
     folder = tmp_path / "bin"
     folder.mkdir(exist_ok=True)
     for name, script in programs.items():
@@ -28,7 +28,7 @@ def doctor(tmp_path: Path, programs: dict[str, str], *words: str, **environ: str
     done = subprocess.run([sys.executable, ROOT / "finelt" / "doctor.py", *words], env=clean, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    missing = {line.split()[1]: lines[number + 1].split("mend: ")[1] for number, line in enumerate(lines) if line.startswith("missing")}
+    missing = {line.split()[1]: lines[number + 1].split("fix: ")[1] for number, line in enumerate(lines) if line.startswith("missing")}
     return done.returncode, missing
 
 
@@ -37,7 +37,7 @@ def test_a_machine_with_everything_misses_nothing(tmp_path: Path) -> None:
     assert set(missing) <= {"pulumi"}  # whose libraries are there where scripts/setup infra was
 
 
-def test_a_bare_machine_is_told_every_mend_and_may_still_do_the_demo(tmp_path: Path) -> None:
+def test_a_bare_machine_lists_every_fix_and_can_still_run_the_demo(tmp_path: Path) -> None:
     code, missing = doctor(tmp_path, {}, "--for", "demo")
     assert (code, set(missing)) == (0, {"docker", "compose", "pulumi", "credentials", "region"})
     assert missing["docker"] == "apt-get install docker.io"
@@ -58,13 +58,13 @@ def test_a_goal_that_cannot_be_reached_is_exit_code_1(tmp_path: Path, goal: str)
         ("docker", "exec cat /no", "compose"),
     ],
 )
-def test_a_program_that_does_not_answer_is_as_good_as_none(tmp_path: Path, name: str, script: str, found: str) -> None:
+def test_a_program_that_fails_counts_as_missing(tmp_path: Path, name: str, script: str, found: str) -> None:
     assert found in doctor(tmp_path, {**PROGRAMS, name: script})[1]
 
 
-def test_credentials_of_the_environment_are_seen_and_never_shown(tmp_path: Path) -> None:
+def test_credentials_in_the_environment_are_found_and_never_printed(tmp_path: Path) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "canary-7f3a9c", "AWS_SECRET_ACCESS_KEY": "canary-7f3a9c", "AWS_REGION": "eu-west-1"}
     assert not {"credentials", "region"} & set(doctor(tmp_path, {}, **keys)[1])
     environ = {**os.environ, **keys}
-    told = subprocess.run([ROOT / "scripts" / "doctor"], env=environ, capture_output=True, text=True, check=False)
-    assert (told.returncode, "canary" in told.stdout + told.stderr) == (0, False)
+    process = subprocess.run([ROOT / "scripts" / "doctor"], env=environ, capture_output=True, text=True, check=False)
+    assert (process.returncode, "canary" in process.stdout + process.stderr) == (0, False)

@@ -79,20 +79,20 @@ def test_every_service_is_looked_after_and_keeps_its_data_in_a_named_volume() ->
 
 
 def test_the_environment_file_is_ours_alone_and_git_does_not_take_it(tmp_path: Path) -> None:
-    command.write(tmp_path / ".env", {"A": "b=c", "D": ""})
-    assert command.read(tmp_path / ".env") == {"A": "b=c", "D": ""}
+    command.write_settings(tmp_path / ".env", {"A": "b=c", "D": ""})
+    assert command.read_settings(tmp_path / ".env") == {"A": "b=c", "D": ""}
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
-    assert command.read(tmp_path / "nowhere") == {}
+    assert command.read_settings(tmp_path / "nowhere") == {}
     assert subprocess.run(["git", "check-ignore", "-q", ".env"], cwd=REPOSITORY, check=False).returncode == 0
 
 
 def test_without_a_stack_the_run_says_what_to_do(tmp_path: Path) -> None:
-    with reporter.Teller() as teller:
+    with reporter.FlowReporter() as teller:
         assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
     (tmp_path / ".env").write_text("FINELT_PREFECT_PORT=9\nFINELT_PREFECT_AUTH=a:b\nCOMPOSE_PROJECT_NAME=x\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_flow, "ANSWERS_WITHIN_S", 0)
-        with reporter.Teller() as teller:
+        with reporter.FlowReporter() as teller:
             assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
 
 
@@ -110,7 +110,7 @@ class Stack:
     settings: dict[str, str]
 
     def compose(self, *words: str) -> str:
-        done = subprocess.run(command.compose(self.env_file, words), capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(command.compose_command(self.env_file, words), capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
@@ -132,9 +132,9 @@ def free_port() -> str:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     env_file = tmp_path_factory.mktemp("compose") / "env"
     known = {"COMPOSE_PROJECT_NAME": f"finelt-test-{secrets.token_hex(4)}", **{name: free_port() for name in command.PORTS}}
-    values = command.settings(known, stand_ins=True)
-    assert command.settings(values, stand_ins=True) == values  # again: the same passwords, the same images
-    command.write(env_file, values)
+    values = command.build_settings(known, stand_ins=True)
+    assert command.build_settings(values, stand_ins=True) == values  # again: the same passwords, the same images
+    command.write_settings(env_file, values)
     made = Stack(env_file, values)
     try:
         made.compose("up", "--detach")
@@ -144,7 +144,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             time.sleep(0.5)
         yield made
     finally:
-        command.remove_runs(values["COMPOSE_PROJECT_NAME"])
+        command.remove_run_containers(values["COMPOSE_PROJECT_NAME"])
         made.compose("down", "--volumes", "--timeout", "3")
 
 
@@ -152,7 +152,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_the_flow_on_the_stack_gives_the_marts_of_the_demo_byte_for_byte(stack: Stack, demo_directory: Path, tmp_path: Path) -> None:
     """Each step in a container of its own, hardened, with the job's secrets and none of the server's."""
     for status in ("done", "unchanged"):
-        with reporter.Teller() as teller:
+        with reporter.FlowReporter() as teller:
             assert run_flow.run(stack.env_file, facts.POOL, tmp_path, teller) == 0, stack.compose("logs", "--tail", "50")
         receipts = [json.loads(line) for line in (tmp_path / "receipts.jsonl").read_text().splitlines()]
         (tmp_path / "receipts.jsonl").unlink()
@@ -190,14 +190,14 @@ def test_a_role_of_the_warehouse_cannot_read_prefects_database(stack: Stack) -> 
     connecting = "asyncpg.connect(host='postgres', user='reader', database='prefect', password=sys.argv[1])"
     ask = f"import asyncio, asyncpg, sys; asyncio.run({connecting})"
     words = ["exec", "-T", "prefect", "python", "-c", ask, stack.settings["FINELT_WAREHOUSE_PASSWORD"]]
-    done = subprocess.run(command.compose(stack.env_file, words), capture_output=True, text=True, check=False)
+    done = subprocess.run(command.compose_command(stack.env_file, words), capture_output=True, text=True, check=False)
     assert "permission denied for database" in done.stderr
 
 
 @pytest.mark.docker
 def test_starting_a_stack_again_keeps_its_data_and_passwords(stack: Stack) -> None:
-    command.write(stack.env_file, command.settings(command.read(stack.env_file), stand_ins=True))
-    assert command.read(stack.env_file) == stack.settings
+    command.write_settings(stack.env_file, command.build_settings(command.read_settings(stack.env_file), stand_ins=True))
+    assert command.read_settings(stack.env_file) == stack.settings
     stack.compose("up", "--detach")
     assert stack.health("worker") == "healthy"
 
@@ -253,7 +253,7 @@ def test_the_warehouse_of_an_earlier_version_gets_roles_and_its_owner_may_no_lon
                 owner.execute("create schema raw; create table raw.t as select 1 as a")
                 owner.execute("create schema marts; create view marts.v as select 2 as b")
             for _ in range(2):  # again: other passwords, the same rights
-                provision.warehouse("mighty", "for-people")
+                provision.create_warehouse("mighty", "for-people")
                 password = (tmp_path / "roles" / "load-warehouse").read_text()
                 with psycopg.connect(host=host, user="load-warehouse", password=password, dbname="compose_old", autocommit=True) as load:
                     load.execute("alter table raw.t add column if not exists c int")

@@ -46,10 +46,10 @@ def query(story: Story, sql: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(done.stdout)))
 
 
-def test_a_second_demo_at_once_is_told_to_wait_and_disturbs_nothing(story: Story) -> None:
-    assert story.at_once.code == 75
-    assert "another demo works in" in story.at_once.said
-    assert "--dir" in story.at_once.said
+def test_a_second_demo_in_the_directory_exits_with_75_and_disturbs_nothing(story: Story) -> None:
+    assert story.concurrent.code == 75
+    assert "another demo works in" in story.concurrent.said
+    assert "--dir" in story.concurrent.said
 
 
 def test_the_demo_after_a_killed_one_ends_well_and_in_time(story: Story) -> None:
@@ -171,14 +171,14 @@ def test_live_wants_to_know_who_asks(tmp_path: Path) -> None:
     assert "--contact" in refused.said
 
 
-def test_live_without_a_network_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_without_a_network_fails_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nowhere(*_: object) -> None:
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(demo.socket, "create_connection", nowhere)
     monkeypatch.setattr(demo, "getproxies", dict)
-    with pytest.raises(TemporaryError, match=r"cannot reach www\.ecb\.europa\.eu: Name or service not known; --live needs the internet"):
-        demo._run_in(tmp_path, "A b@example.com", demo.Teller())
+    with pytest.raises(TemporaryError, match=r"www\.ecb\.europa\.eu"):
+        demo._run_in(tmp_path, "A b@example.com", demo.FlowReporter())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,8 +187,8 @@ def test_live_asks_for_prices_only_with_a_token_and_keeps_it_where_only_we_can_r
 ) -> None:
     monkeypatch.delenv("TIINGO_TOKEN", raising=False)
     monkeypatch.setenv("MASSIVE_TOKEN", "very secret")
-    extracts = demo.live(tmp_path, "A b@example.com")
-    assert set(extracts) == {*demo.KEYLESS, "extract-massive-daily-prices"}
+    extracts = demo.live_parameters(tmp_path, "A b@example.com")
+    assert set(extracts) == {*demo.KEYLESS_JOBS, "extract-massive-daily-prices"}
     assert "very secret" not in str(extracts)
     secret = tmp_path / "secrets" / "massive"
     assert extracts["extract-massive-daily-prices"]["token"] == secret.as_uri()

@@ -76,7 +76,7 @@ def run(job, mode, told, marker):
         os.kill(os.getpid(), signal.SIGKILL)
     if mode == "long":
         time.sleep(60)
-    job.record_partition("nothing", "all", "committed", rows=41230)
+    job.outcome("nothing", "all", "committed", rows=41230)
 
 def check(job, **_):
     """Nothing to check."""
@@ -99,18 +99,18 @@ class Local:
 
     def flow(self, mode: str, **options: object) -> str:
         """The id of a new run of the flow of one."""
-        return follow.start(self.api, FLOW, POOL, {"job": JOB, "options": {"mode": mode, **options}})
+        return follow.start_flow(self.api, FLOW, POOL, {"job": JOB, "options": {"mode": mode, **options}})
 
-    def ended(self, run_id: str, within_s: float = 60) -> tuple[list[follow.Step], follow.Ending]:
+    def ended(self, run_id: str, within_s: float = 600) -> tuple[list[follow.FlowStep], follow.FlowResult]:
         """The ended steps of a flow run, in order, and its ending."""
         deadline = time.monotonic() + within_s
 
         def check() -> None:
             assert time.monotonic() < deadline, "the flow run does not end"
 
-        *seen, ending = list(follow.follow(self.api, run_id, check))
-        assert isinstance(ending, follow.Ending)
-        return [step for step in seen if isinstance(step, follow.Step) and step.ended], ending
+        *seen, ending = list(follow.follow_flow(self.api, run_id, check))
+        assert isinstance(ending, follow.FlowResult)
+        return [step for step in seen if isinstance(step, follow.FlowStep) and step.is_final], ending
 
 
 def wanted_deployments(folder: Path) -> list[model.DeploymentSpec]:
@@ -132,22 +132,22 @@ def wanted_deployments(folder: Path) -> list[model.DeploymentSpec]:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     directory = tmp_path_factory.mktemp("stack")
-    prefect = prefect_server.start(directory)
-    workers = worker.start(directory, prefect, POOL)
+    prefect = prefect_server.start_server(directory)
+    workers = worker.start_worker(directory, prefect, POOL)
     try:
         wanted = wanted_deployments(directory)
-        prefect.wait()
+        prefect.wait_until_ready()
         register.register_deployments(prefect.api(), wanted, kind="process", pool=POOL)
-        workers.release()
+        workers.resume()
         yield Local(prefect.api(), directory, wanted)
     finally:
-        processes.stop(workers)
-        prefect_server.stop(prefect)
-    assert processes.left_behind(directory) == []
+        processes.stop_program(workers)
+        prefect_server.stop_server(prefect)
+    assert processes.find_leftover_processes(directory) == []
 
 
 @pytest.fixture(scope="module")
-def runs(local: Local) -> dict[str, tuple[list[follow.Step], follow.Ending]]:
+def runs(local: Local) -> dict[str, tuple[list[follow.FlowStep], follow.FlowResult]]:
     """One flow run of each kind, side by side."""
     kinds = ("ok", "bad", "temporary-once", "killed-once")
     started = {kind: local.flow(kind, marker=str(local.directory / f"marker-{kind}")) for kind in kinds}
@@ -155,7 +155,7 @@ def runs(local: Local) -> dict[str, tuple[list[follow.Step], follow.Ending]]:
         return dict(zip(started, pool.map(local.ended, started.values()), strict=True))
 
 
-Runs = dict[str, tuple[list[follow.Step], follow.Ending]]
+Runs = dict[str, tuple[list[follow.FlowStep], follow.FlowResult]]
 
 
 def test_a_flow_runs_jobs_one_after_the_other_and_passes_receipts(runs: Runs) -> None:
@@ -231,25 +231,25 @@ def test_a_pool_of_another_kind_is_left_alone(local: Local) -> None:
 @pytest.mark.parametrize("options", [{"mode": "ok", "modus": "x"}, {"told": "x"}, {"mode": 7}, {"mode": "other"}])
 def test_unknown_missing_and_wrong_parameters_are_refused_by_the_server(local: Local, options: dict[str, Any]) -> None:
     with pytest.raises(RejectedError) as refused:
-        follow.start(local.api, JOB, POOL, options)
+        follow.start_flow(local.api, JOB, POOL, options)
     assert refused.value.status == 409
 
 
 def test_a_flow_that_gives_wrong_options_or_names_no_job_fails_with_a_sentence(local: Local) -> None:
-    wrong = follow.start(local.api, FLOW, POOL, {"job": JOB, "options": {"mode": "other"}})
-    unknown = follow.start(local.api, FLOW, POOL, {"job": "extract-all", "options": {}})
-    assert f"{JOB}: Prefect did not take its options" in local.ended(wrong)[1].message
+    wrong = follow.start_flow(local.api, FLOW, POOL, {"job": JOB, "options": {"mode": "other"}})
+    unknown = follow.start_flow(local.api, FLOW, POOL, {"job": "extract-all", "options": {}})
+    assert f"{JOB}: Prefect rejected its options" in local.ended(wrong)[1].message
     assert f"extract-all: no deployment extract-all/{POOL}; register it with scripts/deploy" in local.ended(unknown)[1].message
 
 
 def test_cancelling_a_flow_stops_its_job_and_both_end_cancelled(local: Local) -> None:
     run_id = local.flow("long")
-    steps = follow.follow(local.api, run_id, lambda: None)
+    steps = follow.follow_flow(local.api, run_id, lambda: None)
     started = next(steps)
-    assert isinstance(started, follow.Step)
+    assert isinstance(started, follow.FlowStep)
     before = time.monotonic()
     local.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
-    while local.api.call("GET", f"/flow_runs/{started.run_id}")["state"]["type"] not in follow.FINAL:
+    while local.api.call("GET", f"/flow_runs/{started.run_id}")["state"]["type"] not in follow.FINAL_STATES:
         assert time.monotonic() - before < 10
         time.sleep(0.1)
     (step,), ending = local.ended(run_id)
@@ -261,7 +261,7 @@ def test_runs_that_a_killed_stack_left_are_put_away(local: Local) -> None:
     deployment = local.api.call("GET", f"/deployments/name/{JOB}/{POOL}")
     later = {"parameters": {"mode": "ok"}, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}}
     run_id = local.api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", later)["id"]
-    stack.put_away(local.api)
+    stack.crash_unfinished_runs(local.api)
     assert local.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"] == "CRASHED"
 
 
@@ -314,7 +314,7 @@ def test_the_flows_describe_themselves_and_take_nothing_unknown() -> None:
     assert (daily.flow, daily.fields["entrypoint"]) == ("daily", "orchestration.flows.daily.daily")
     assert schema["additionalProperties"] is False
     assert {"lake", "warehouse", "site", "extracts"} <= set(schema["required"])
-    assert daily.fields["description"].startswith("Extract side by side")
+    assert daily.fields["description"].startswith("Extract in parallel")
 
 
 @pytest.mark.parametrize("flow", register.FLOWS)
@@ -375,7 +375,7 @@ def test_a_busy_server_says_when_to_come_back_and_changes_take_turns() -> None:
     async def several(method: str, path: str) -> list[list[Any]]:
         return await asyncio.gather(*(ask(method, path) for _ in range(3)))
 
-    answer = prefect_server.in_turn(app)
+    answer = prefect_server.serialise_writes(app)
     (first, *_), changes = asyncio.run(several("POST", "/api/flow_runs/")), most
     asyncio.run(several("POST", "/api/flow_runs/filter"))
     assert first[0]["headers"] == [(b"retry-after", b"0.1")]
@@ -383,13 +383,13 @@ def test_a_busy_server_says_when_to_come_back_and_changes_take_turns() -> None:
 
 
 def test_a_program_that_ends_or_takes_too_long_is_told_with_its_log(tmp_path: Path) -> None:
-    broken = processes.start("broken thing", [sys.executable, "-c", "raise SystemExit('no such port')"], tmp_path, {})
+    broken = processes.start_program("broken thing", [sys.executable, "-c", "raise SystemExit('no such port')"], tmp_path, {})
     with pytest.raises(MisconfiguredError, match=r"the broken thing ended with 1: no such port; its log is .*/logs/broken-thing\.log"):
         broken.wait_until(lambda: False, 10)
-    slow = processes.start("slow thing", ["sleep", "60"], tmp_path, {})
+    slow = processes.start_program("slow thing", ["sleep", "60"], tmp_path, {})
     with pytest.raises(TemporaryError, match=r"the slow thing was not ready within 0 s; its log is .*slow-thing\.log"):
         slow.wait_until(lambda: False, 0)
-    processes.stop(slow)
+    processes.stop_program(slow)
     assert slow.process.returncode is not None
 
 
@@ -398,34 +398,34 @@ def test_what_a_killed_stack_left_is_found_with_its_children_and_ended_and_nothi
     script = (
         "import subprocess, time; subprocess.Popen(['sleep', '60'], start_new_session=True); print('ready', flush=True); time.sleep(60)"
     )
-    left = processes.start("left", [sys.executable, "-c", script], ours, {})
-    other = processes.start("other", ["sleep", "60"], others, {})
+    left = processes.start_program("left", [sys.executable, "-c", script], ours, {})
+    other = processes.start_program("other", ["sleep", "60"], others, {})
     left.wait_until(lambda: "ready" in left.log.read_text(), 10)
-    assert len(processes.left_behind(ours)) == 2
-    processes.end(processes.left_behind(ours))
+    assert len(processes.find_leftover_processes(ours)) == 2
+    processes.stop_processes(processes.find_leftover_processes(ours))
     left.process.wait(5)
-    assert processes.left_behind(ours) == []
+    assert processes.find_leftover_processes(ours) == []
     assert other.process.poll() is None
-    processes.stop(other)
+    processes.stop_program(other)
 
 
 def begin(directory: Path) -> None:
     """Start a stack that must not start."""
-    with stack.running(directory, vendors=False, deployments=list):
+    with stack.run_stack(directory, vendors=False, deployments=list):
         raise AssertionError
 
 
 def test_a_stack_that_another_one_uses_is_left_alone(tmp_path: Path) -> None:
-    with stack.alone(tmp_path), pytest.raises(TemporaryError, match=rf"another demo works in .* \(process {os.getpid()}\); wait"):
+    with stack.lock_directory(tmp_path), pytest.raises(TemporaryError, match=rf"another demo works in .* \(process {os.getpid()}\); wait"):
         begin(tmp_path)
-    assert processes.left_behind(tmp_path) == []
+    assert processes.find_leftover_processes(tmp_path) == []
 
 
 def test_a_place_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MisconfiguredError, match="cannot work in .*file.*; choose another place with --dir"):
         begin(tmp_path / "file" / "inside")
-    monkeypatch.setattr(stack, "SPACE_BYTES", 10**18)
+    monkeypatch.setattr(stack, "REQUIRED_BYTES", 10**18)
     with pytest.raises(TemporaryError, match="MB are free at .* are needed; free some or choose another --dir"):
         begin(tmp_path / "new")
 
@@ -433,7 +433,7 @@ def test_a_place_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Pa
 def test_a_pools_defaults_are_checked_against_its_variables() -> None:
     template = register.read_pool_template("docker", {"networks": ["mine"]})
     assert template["variables"]["properties"]["networks"]["default"] == ["mine"]
-    with pytest.raises(MisconfiguredError, match="the docker pool has no variable 'netwroks'; there are .*networks"):
+    with pytest.raises(MisconfiguredError, match="the docker pool has no variable 'netwroks'; its variables are .*networks"):
         register.read_pool_template("docker", {"netwroks": []})
     told = CliRunner().invoke(register.main, ["--pool", "docker", "--api-url", "http://127.0.0.1:9/api", "--default", "networks=mine"])
     assert told.exit_code == 2

@@ -34,22 +34,22 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server with the pool, one job's deployment, and a worker that may use the engine."""
     monkeypatch = pytest.MonkeyPatch()
     directory = tmp_path_factory.mktemp("stack")
-    prefect = prefect_server.start(directory)
+    prefect = prefect_server.start_server(directory)
     workers = None
     try:
         wanted = register.image_deployments([spec for spec in catalogue() if spec.name == JOB], kind="docker", pool=POOL)
-        prefect.wait()
+        prefect.wait_until_ready()
         register.register_deployments(prefect.api(), wanted, kind="docker", pool=POOL)
         assert register.register_deployments(prefect.api(), wanted, kind="docker", pool=POOL).unchanged == (POOL, f"{JOB}/{POOL}")
         monkeypatch.setenv("TZ", CANARY)  # the worker's own environment has it
-        workers = worker.start(directory, prefect, POOL, "docker")
-        workers.release()
+        workers = worker.start_worker(directory, prefect, POOL, "docker")
+        workers.resume()
         yield prefect.api()
     finally:
         monkeypatch.undo()
         if workers:
-            processes.stop(workers)
-        prefect_server.stop(prefect)
+            processes.stop_program(workers)
+        prefect_server.stop_server(prefect)
         for container in docker_cli.docker("ps", "--all", "--quiet", "--filter", "label=io.prefect.deployment-name=docker").split():
             subprocess.run([docker_cli.client(), "rm", "--force", container], capture_output=True, check=False)
 
@@ -57,10 +57,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 @pytest.fixture
 def vendors(tmp_path: Path) -> Iterator[str]:
     command = [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"]
-    program = processes.start("sample vendors", command, tmp_path, {})
+    program = processes.start_program("sample vendors", command, tmp_path, {})
     program.wait_until(lambda: "\n" in program.log.read_text(encoding="utf-8"), 30)
     yield program.log.read_text(encoding="utf-8").split("\n")[0]
-    processes.stop(program)
+    processes.stop_program(program)
 
 
 def ended(api: Api, parameters: dict[str, Any], **variables: object) -> dict[str, Any]:

@@ -54,14 +54,14 @@ STACK = {"tasks": DEFINITIONS, "pool": PLACE, "parameters": PARAMETERS}
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    prefect = server.start(tmp_path_factory.mktemp("stack"))
-    prefect.wait()
+    prefect = server.start_server(tmp_path_factory.mktemp("stack"))
+    prefect.wait_until_ready()
     yield prefect.api()
-    server.stop(prefect)
+    server.stop_server(prefect)
 
 
 def test_a_deployment_per_job_and_flow_comes_from_its_task_definition(api: Api) -> None:
-    first, second = register_stack.register(api, STACK), register_stack.register(api, STACK)
+    first, second = register_stack.register_stack(api, STACK), register_stack.register_stack(api, STACK)
     names = {f"{spec.name}/ecs" for spec in SPECS} | {f"{flow}/ecs" for flow in register.FLOWS} | {"ecs"}
     assert set(first.created) == names
     assert set(second.unchanged) == names
@@ -119,15 +119,15 @@ def test_a_password_is_made_inside_and_stays(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(f"AWS_{name}", "x")
     client = boto3.client("secretsmanager", region_name="eu-central-1")
     secret = client.create_secret(Name="finelt-dev/load-warehouse/warehouse_password")["ARN"]
-    password = register_stack.kept_password(client, secret)
+    password = register_stack.read_or_create_password(client, secret)
     assert len(password) > 30
-    assert register_stack.kept_password(client, secret) == password
+    assert register_stack.read_or_create_password(client, secret) == password
 
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Postgres]:
     """A server whose roles no other test has made: roles are the server's, not a database's."""
-    with postgres.running(tmp_path / "postgres") as server:
+    with postgres.run_server(tmp_path / "postgres") as server:
         yield server
     postgres.remove(tmp_path / "postgres")
 
@@ -136,7 +136,7 @@ def test_each_job_has_a_role_that_may_do_its_work_and_no_other(own_server: Postg
     """The master is none that may do everything: on RDS it may make roles and owns the database, and that is all."""
     monkeypatch.setattr(register_stack, "DATABASE", "cloud")
     with psycopg.connect(own_server.url, password=own_server.password, autocommit=True) as admin:
-        for role in warehouse_roles.roles(catalogue()):  # the embedded server has them; RDS has not
+        for role in warehouse_roles.list_roles(catalogue()):  # the embedded server has them; RDS has not
             admin.execute(sql.SQL("drop owned by {}").format(sql.Identifier(role.name)))
             admin.execute(sql.SQL("drop role {}").format(sql.Identifier(role.name)))
         admin.execute("create role master login createrole password 'm4ster'")
@@ -149,7 +149,7 @@ def test_each_job_has_a_role_that_may_do_its_work_and_no_other(own_server: Postg
 
     jobs = ("load-warehouse", "transform-warehouse", "publish-marts")
     for word in ("first", "second"):  # again: the new password is the one that counts
-        register_stack.warehouse(host, "master", "m4ster", {name: f"{name} {word}" for name in jobs}, port=port)
+        register_stack.create_roles(host, "master", "m4ster", {name: f"{name} {word}" for name in jobs}, port=port)
         load, transform, publish = (f"{name} {word}" for name in jobs)
         job("load-warehouse", f"create table raw.{word} as select 1 as a", load)
         job("transform-warehouse", f"create table marts.{word} as select a from raw.{word}", transform)

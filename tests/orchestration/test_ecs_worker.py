@@ -74,9 +74,9 @@ class Stack:
     def ending(self, run_id: str, *wanted: str) -> tuple[str, str]:
         """The state in which a run ends, and its sentence."""
         deadline = time.monotonic() + WITHIN_S
-        while (state := self.state(run_id))["type"] not in (wanted or follow.FINAL):
-            self.worker.check()
-            assert time.monotonic() < deadline, f"{state['type']}: {state['message']}; {self.worker.last_words()}"
+        while (state := self.state(run_id))["type"] not in (wanted or follow.FINAL_STATES):
+            self.worker.raise_if_ended()
+            assert time.monotonic() < deadline, f"{state['type']}: {state['message']}; {self.worker.log_tail()}"
             time.sleep(0.2)
         return str(state["type"]), str(state["message"])
 
@@ -112,7 +112,7 @@ def furnish(fargate: aws.Fargate, made: dict[str, dict[str, Any]], auth: str, to
 
 
 def start_worker(
-    fargate: aws.Fargate, made: dict[str, dict[str, Any]], prefect: prefect_server.Server, directory: Path
+    fargate: aws.Fargate, made: dict[str, dict[str, Any]], prefect: prefect_server.PrefectServer, directory: Path
 ) -> processes.Program:
     """The worker as its own task definition starts it."""
     (container,) = made["worker"]["containerDefinitions"]
@@ -122,7 +122,7 @@ def start_worker(
     with socket.create_server(("127.0.0.1", 0)) as free:
         environment["PREFECT_WORKER_WEBSERVER_PORT"] = str(free.getsockname()[1])
     environment |= {"PYTHONPATH": str(REPOSITORY), "PREFECT_API_URL": prefect.api().url, **fargate.environment}
-    return processes.start("ECS worker", [sys.executable, *container["command"][1:]], directory, environment)
+    return processes.start_program("ECS worker", [sys.executable, *container["command"][1:]], directory, environment)
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +135,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
         fargate, moto = aws.start(images, patch)
         ends.callback(moto.stop)
         ends.callback(fargate.close)
-        prefect = prefect_server.start(directory)
-        ends.callback(lambda: prefect_server.stop(prefect))
+        prefect = prefect_server.start_server(directory)
+        ends.callback(lambda: prefect_server.stop_server(prefect))
         token = f"{CANARY}-{secrets.token_hex(8)}"
         furnish(fargate, made, prefect.client_settings()["PREFECT_API_AUTH_STRING"], token)
         vendors_command = [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"]
-        vendors = processes.start("sample vendors", vendors_command, directory, {})
-        ends.callback(lambda: processes.stop(vendors))
+        vendors = processes.start_program("sample vendors", vendors_command, directory, {})
+        ends.callback(lambda: processes.stop_program(vendors))
         parameters = warehouse(postgres_server, fargate, patch)
         told = json.loads(
             next(entry["value"] for entry in made["register"]["containerDefinitions"][0]["environment"] if entry["name"] == "FINELT_STACK")
@@ -151,10 +151,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
         net = fargate.client("ec2").describe_subnets()["Subnets"]
         place["subnets"] = [net[0]["SubnetId"]]
         place["security_groups"] = [fargate.client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]]
-        prefect.wait()
-        register_stack.register(prefect.api(), told)
+        prefect.wait_until_ready()
+        register_stack.register_stack(prefect.api(), told)
         worker = start_worker(fargate, made, prefect, directory)
-        ends.callback(lambda: processes.stop(worker))
+        ends.callback(lambda: processes.stop_program(worker))
         vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
         url = vendors.log.read_text(encoding="utf-8").split("\n")[0]
         extracts = sample(url, "secretsmanager://finelt-dev/extract-tiingo-prices/token")
@@ -166,27 +166,27 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
 def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.MonkeyPatch) -> dict[str, str]:
     """A warehouse with a role for each job, whose passwords nobody outside has seen, as the registration makes them."""
     database, client = f"ecs{secrets.token_hex(4)}", fargate.client("secretsmanager")
-    passwords = {job: register_stack.kept_password(client, f"finelt-dev/{job}/warehouse_password") for job in WAREHOUSE_JOBS}
+    passwords = {job: register_stack.read_or_create_password(client, f"finelt-dev/{job}/warehouse_password") for job in WAREHOUSE_JOBS}
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as master:
         master.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
         host, port, user = master.info.host, master.info.port, master.info.user
     patch.setattr(register_stack, "DATABASE", database)
-    register_stack.warehouse(host, user, postgres_server.password, passwords, port=port)
+    register_stack.create_roles(host, user, postgres_server.password, passwords, port=port)
     return {"warehouse": f"postgresql://{{job}}@{host}:{port}/{database}"}
 
 
 @pytest.mark.docker
 def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, demo_directory: Path) -> None:
-    run_id = follow.start(stack.api, "daily", "ecs", stack.parameters)
+    run_id = follow.start_flow(stack.api, "daily", "ecs", stack.parameters)
     deadline = time.monotonic() + 300
 
     def check() -> None:
-        stack.worker.check()
-        assert time.monotonic() < deadline, stack.worker.last_words()
+        stack.worker.raise_if_ended()
+        assert time.monotonic() < deadline, stack.worker.log_tail()
 
-    *steps, ending = follow.follow(stack.api, run_id, check)
-    assert isinstance(ending, follow.Ending)
-    assert ending.state == "COMPLETED", (ending, [step for step in steps if isinstance(step, follow.Step) and step.ended])
+    *steps, ending = follow.follow_flow(stack.api, run_id, check)
+    assert isinstance(ending, follow.FlowResult)
+    assert ending.state == "COMPLETED", (ending, [step for step in steps if isinstance(step, follow.FlowStep) and step.is_final])
     s3 = stack.fargate.client("s3")
     keys = [entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=SITE) for entry in page["Contents"]]
     marts = {key: s3.get_object(Bucket=SITE, Key=key)["Body"].read() for key in keys if "/marts/" in key and not key.endswith(".html")}
@@ -267,7 +267,7 @@ def test_every_ending_of_a_task_is_told(stack: Stack) -> None:
     ],
 )
 def test_the_sentence_says_what_happened_and_which_task(task: dict[str, Any], words: str) -> None:
-    told = task_failures.sentence({**task, "taskArn": "arn:aws:ecs:eu-central-1:123456789012:task/finelt-dev/0a1b"})
+    told = task_failures.describe_stop({**task, "taskArn": "arn:aws:ecs:eu-central-1:123456789012:task/finelt-dev/0a1b"})
     assert words in told
     assert told.endswith("(task 0a1b)")
 
@@ -279,12 +279,12 @@ def test_a_stopped_task_ends_only_the_run_that_is_still_its_own(stack: Stack, mo
     run_id = stack.start(base_url=stack.waiting)
     stack.ending(run_id, "RUNNING")
     event = {"detail": {"taskArn": "arn:aws:ecs:eu-central-1:123456789012:task/finelt-dev/an-earlier-one", "containers": [{"exitCode": 1}]}}
-    task_failures.end(event, {task_failures.RUN_TAG: run_id})
+    task_failures.end_run(event, {task_failures.RUN_TAG: run_id})
     assert stack.state(run_id)["type"] == "RUNNING"
     with suppress(docker_cli.EngineError):
         docker_cli.docker("kill", stack.fargate.container_of(run_id))
     state, message = stack.ending(run_id)
     assert state == "CRASHED"
-    task_failures.end(event, {task_failures.RUN_TAG: run_id})  # the same again, late
+    task_failures.end_run(event, {task_failures.RUN_TAG: run_id})  # the same again, late
     assert (stack.state(run_id)["type"], stack.state(run_id)["message"]) == (state, message)
-    task_failures.end(event, {task_failures.RUN_TAG: "00000000-0000-4000-8000-000000000000"})  # of a run that is no more
+    task_failures.end_run(event, {task_failures.RUN_TAG: "00000000-0000-4000-8000-000000000000"})  # of a run that is no more

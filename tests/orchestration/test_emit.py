@@ -21,7 +21,7 @@ from jobkit.interruption import MARGIN_S
 
 from jobs.catalogue import catalogue
 from orchestration.compose import command as compose_command
-from orchestration.emit.pipeline import ordered
+from orchestration.emit.pipeline import order_jobs
 from tests import environments
 from tests.orchestration.test_launchers import AIRFLOW, DAGSTER
 
@@ -346,7 +346,7 @@ code=$(head -1 "{tmp_path}/$job"); sed -i 1d "{tmp_path}/$job"; exit "$code"
 
 def after() -> dict[str, list[str]]:
     """Each job with those it waits for."""
-    return {name: list(before) for name, before in ordered([spec for spec in catalogue() if spec.name in JOBS]).items()}
+    return {name: list(before) for name, before in order_jobs([spec for spec in catalogue() if spec.name in JOBS]).items()}
 
 
 def test_the_order_is_that_of_the_data() -> None:
@@ -380,40 +380,40 @@ IMAGE = ("--image", f"{FX[0]}={IMAGES[FX[0]]}")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--target", "cron", "--set", "lake=/l", *FX), "has no image"),
         (("--target", "cron", "--set", "lake=/l", "--image", f"{FX[0]}=r.example/x:1", *FX), "--allow-tag"),
         (("--target", "cron", *IMAGE, *FX), "needs a value for lake"),
-        (("--target", "cron", "--set", "lake=l", *IMAGE, *FX), "no absolute path"),
+        (("--target", "cron", "--set", "lake=l", *IMAGE, *FX), "absolute path"),
         (("--target", "cron", "--set", "colour=blue", *IMAGE, *FX), "'colour'"),
-        (("--target", "k8s-cronjob", "--set", "lake=/l", *IMAGE, *FX), "path of one machine"),
+        (("--target", "k8s-cronjob", "--set", "lake=/l", *IMAGE, *FX), "is a path on one machine"),
         (("--target", "batch", "--set", "lake=s3://l", *IMAGE, *FX), "--stack"),
         (("--target", "cron", "extract-nothing"), "there is no job"),
         (("--target", "cron", "--set", "lake=/l", "--schedule", "daily", *IMAGE, *FX), "--schedule 'daily' is not cron"),
         (("--target", "dagster", "--set", "lake=/l", "--schedule", "", *IMAGE, *FX), "--schedule '' is not cron"),
         (("--target", "k8s-cronjob", "--set", "lake=s3://l", "--schedule", "0 6 * * 7", *IMAGE, *FX), "write 0"),
         (("--target", "airflow", "--set", "lake=/l", "--timezone", "Mars/Base", *IMAGE, *FX), "--timezone 'Mars/Base' is in no time zone"),
-        (("--target", "argo", "--set", "lake=s3://l", "--name", "My Flow", *IMAGE, *FX), "--name 'My Flow' is no name"),
-        (("--target", "cron", "--set", "lake=/l", "--secrets", "secrets", *IMAGE, *FX), "no absolute path"),
-        (("--target", "cron", "--set", "lake=/l", "--set", "start=1.2.2024", *IMAGE, *FX), "start=1.2.2024 is no value"),
-        (("--target", "cron", "--set", "lake=/l", "--set", "lookback_days=many", *IMAGE, *FX), "lookback_days=many is no value"),
-        (("--target", "cron", "--set", "lake=/l", "--set", "file=hourly", *IMAGE, *FX), "file=hourly is no value"),
-        (("--target", "cron", "--set", "lake=/l", "--set", "deadline=0", *IMAGE, *FX), "deadline=0 is no value"),
+        (("--target", "argo", "--set", "lake=s3://l", "--name", "My Flow", *IMAGE, *FX), "--name 'My Flow' is not valid"),
+        (("--target", "cron", "--set", "lake=/l", "--secrets", "secrets", *IMAGE, *FX), "absolute path"),
+        (("--target", "cron", "--set", "lake=/l", "--set", "start=1.2.2024", *IMAGE, *FX), "start=1.2.2024 is not valid"),
+        (("--target", "cron", "--set", "lake=/l", "--set", "lookback_days=many", *IMAGE, *FX), "lookback_days=many is not valid"),
+        (("--target", "cron", "--set", "lake=/l", "--set", "file=hourly", *IMAGE, *FX), "file=hourly is not valid"),
+        (("--target", "cron", "--set", "lake=/l", "--set", "deadline=0", *IMAGE, *FX), "deadline=0 is not valid"),
         (
             ("--target", "cron", "--allow-tag", *VALUES, "--image", "load-warehouse=x", "load-warehouse"),
             "needs a schedule",
         ),
         (
             ("--target", "cron", "--allow-tag", *VALUES, *IMAGE, "--image", "extract-tiingo-prices=x", *FX, "extract-tiingo-prices"),
-            "due at different times",
+            "different schedules",
         ),
     ],
 )
-def test_what_cannot_be_is_one_sentence_with_the_mend(words: tuple[str, ...], told: str) -> None:
+def test_an_error_is_one_sentence_that_says_what_to_do(words: tuple[str, ...], message: str) -> None:
     done = run(*words)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -85,8 +85,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         moto.start()
         ends.callback(moto.stop)
-        prefect = prefect_server.start(folder)
-        ends.callback(lambda: prefect_server.stop(prefect))
+        prefect = prefect_server.start_server(folder)
+        ends.callback(lambda: prefect_server.stop_server(prefect))
         address, port = moto.get_host_and_port()
         forget(f"http://{address}:{port}")
         keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
@@ -100,7 +100,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             aws_secret_access_key="x",
         )
         client.create_secret(Name="finelt-dev/prefect/auth", SecretString=auth)
-        prefect.wait()
+        prefect.wait_until_ready()
         specs = [spec for spec in catalogue() if spec.name == JOB]
         (wanted,) = register.job_deployments(specs, descriptions.installed_commands(specs), kind="process", pool=POOL)
         places = {"lake": f"{folder}/lake", "drop": f"{folder}/drop"}
@@ -198,7 +198,7 @@ def test_what_cannot_be_started_is_an_error_for_lambda_which_tries_again(stack: 
             assert stack.auth not in json.dumps(answer.document)
             again = side.invoke({"detail": {}})  # the process lives on
             assert (again.kind, again.document["errorType"]) == ("error", "EventError")
-            assert "no 'Object Created' of S3" in again.document["errorMessage"]
+            assert "not an 'Object Created' event" in again.document["errorMessage"]
 
 
 @pytest.mark.docker

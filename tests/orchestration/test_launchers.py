@@ -73,10 +73,10 @@ def image() -> str:
 @pytest.fixture
 def vendors(tmp_path: Path) -> Iterator[str]:
     command = [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"]
-    program = processes.start("sample vendors", command, tmp_path, {})
+    program = processes.start_program("sample vendors", command, tmp_path, {})
     program.wait_until(lambda: "\n" in program.log.read_text(encoding="utf-8"), 30)
     yield program.log.read_text(encoding="utf-8").split("\n")[0] + "/www.ecb.europa.eu"
-    processes.stop(program)
+    processes.stop_program(program)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ START_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from orchestration.local import postgres
-server = postgres.start(Path(sys.argv[1]))
+server = postgres.start_server(Path(sys.argv[1]))
 print(server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -58,11 +58,11 @@ def keep_an_answer(server: Postgres) -> None:
 
 
 def lives(pid: int) -> bool:
-    return bool(postgres._command_line(pid))
+    return bool(postgres._read_argv(pid))
 
 
 def test_it_answers_its_password_and_no_other(directory: Path) -> None:
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         assert ask(server, "select 1") == 1
         for wrong in ("", "wrong"):
             with pytest.raises(psycopg.OperationalError, match="password"):
@@ -70,40 +70,40 @@ def test_it_answers_its_password_and_no_other(directory: Path) -> None:
 
 
 def test_the_password_is_ours_alone_and_in_no_command_line(directory: Path) -> None:
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         assert stat.S_IMODE(server.password_file.stat().st_mode) == 0o600
-        assert stat.S_IMODE(server.place.data.stat().st_mode) == 0o700
-        assert server.password not in " ".join(postgres._command_line(server.pid))
+        assert stat.S_IMODE(server.home.data.stat().st_mode) == 0o700
+        assert server.password not in " ".join(postgres._read_argv(server.pid))
         assert server.password not in server.url
 
 
 def test_it_listens_on_the_loopback_only_and_opens_no_unix_socket(directory: Path) -> None:
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         assert ask(server, "show listen_addresses") == "127.0.0.1"
         assert ask(server, "show unix_socket_directories") == ""
         assert ask(server, "show fsync") == "on"
 
 
 def test_nothing_runs_after_the_context_even_when_it_fails(directory: Path) -> None:
-    with pytest.raises(RuntimeError), postgres.running(directory) as server:
+    with pytest.raises(RuntimeError), postgres.run_server(directory) as server:
         raise RuntimeError
     assert not lives(server.pid)
 
 
 def test_a_restart_keeps_the_data(directory: Path) -> None:
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         keep_an_answer(server)
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         assert ask(server, "select answer from kept") == 42
 
 
 def test_a_second_user_shares_the_server_and_the_last_one_stops_it(directory: Path) -> None:
-    first = postgres.start(directory)
-    second = postgres.start(directory)
+    first = postgres.start_server(directory)
+    second = postgres.start_server(directory)
     assert (second.pid, second.port) == (first.pid, first.port)
-    postgres.stop(first)
+    postgres.stop_server(first)
     assert ask(second, "select 1") == 1
-    postgres.stop(second)
+    postgres.stop_server(second)
     assert not lives(first.pid)
 
 
@@ -112,37 +112,37 @@ def test_a_server_whose_parent_was_killed_is_taken_over_and_stopped(directory: P
     command = [sys.executable, "-c", START_AND_DIE, str(directory)]
     left = int(subprocess.run(command, env=environ, capture_output=True, text=True, check=False).stdout)
     assert lives(left)
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         assert server.pid == left
         assert ask(server, "select 1") == 1
     assert not lives(left)
 
 
 def test_a_killed_server_starts_again_with_what_was_committed(directory: Path) -> None:
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         keep_an_answer(server)
         os.kill(server.pid, signal.SIGKILL)
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         assert ask(server, "select answer from kept") == 42
 
 
 def test_a_pid_file_that_names_another_program_does_not_matter(directory: Path) -> None:
-    with postgres.running(directory) as server:
-        lines = (server.place.data / "postmaster.pid").read_text().splitlines()
-    stale = server.place.data / "postmaster.pid"
+    with postgres.run_server(directory) as server:
+        lines = (server.home.data / "postmaster.pid").read_text().splitlines()
+    stale = server.home.data / "postmaster.pid"
     stale.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    server.place.give(stale)
-    with postgres.running(directory) as server:
+    server.home.chown(stale)
+    with postgres.run_server(directory) as server:
         assert ask(server, "select 1") == 1
 
 
 def test_a_half_made_cluster_is_made_again(directory: Path) -> None:
-    with postgres.running(directory) as server:
-        home = server.place.home
+    with postgres.run_server(directory) as server:
+        home = server.home.path
     (home / "data" / "global" / "pg_control").unlink()
     (home / "data.new").mkdir()
     (home / "data.new" / "PG_VERSION").write_text("18\n")
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         assert ask(server, "select 1") == 1
     assert not (home / "data.new").exists()
 
@@ -155,7 +155,7 @@ def test_a_port_that_was_taken_meanwhile_costs_another_try(directory: Path, monk
         taken = other.getsockname()[1]
         ports = iter([taken])
         monkeypatch.setattr(postgres, "_free_port", lambda: next(ports, None) or find())
-        with postgres.running(directory) as server:
+        with postgres.run_server(directory) as server:
             assert server.port != taken
             assert ask(server, "select 1") == 1
 
@@ -163,32 +163,32 @@ def test_a_port_that_was_taken_meanwhile_costs_another_try(directory: Path, monk
 def test_a_directory_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MisconfiguredError, match=r"cannot keep the embedded Postgres at .*file/postgres: Not a directory"):
-        postgres.start(tmp_path / "file" / "postgres")
+        postgres.start_server(tmp_path / "file" / "postgres")
 
 
 def test_data_of_another_version_are_told_in_a_sentence(directory: Path) -> None:
-    with postgres.running(directory) as server:
-        version = server.place.data / "PG_VERSION"
+    with postgres.run_server(directory) as server:
+        version = server.home.data / "PG_VERSION"
     version.write_text("17\n")
     with pytest.raises(MisconfiguredError, match=r"another version of Postgres; delete it"):
-        postgres.start(directory)
+        postgres.start_server(directory)
     version.write_text("18\n")
 
 
 def test_a_lost_password_is_told_in_a_sentence_and_nothing_stays_up(directory: Path) -> None:
-    with postgres.running(directory) as server:
+    with postgres.run_server(directory) as server:
         server.password_file.rename(directory / "elsewhere")
-    with pytest.raises(MisconfiguredError, match="password is gone; delete"):
-        postgres.start(directory)
-    assert postgres._server_pid(server.place.data) is None
+    with pytest.raises(MisconfiguredError, match="password is missing; delete"):
+        postgres.start_server(directory)
+    assert postgres._server_pid(server.home.data) is None
     (directory / "elsewhere").rename(server.password_file)
 
 
 def test_a_directory_deleted_meanwhile_leaves_no_server(tmp_path: Path) -> None:
-    with postgres.running(tmp_path / "postgres") as server:
+    with postgres.run_server(tmp_path / "postgres") as server:
         shutil.rmtree(tmp_path / "postgres")
     assert not lives(server.pid)
-    shutil.rmtree(server.place.home, ignore_errors=True)
+    shutil.rmtree(server.home.path, ignore_errors=True)
 
 
 @contextmanager
@@ -215,7 +215,7 @@ def open_path() -> Iterator[Path]:
 def test_a_full_disk_is_told_in_a_sentence_and_nothing_stays_up(open_path: Path) -> None:
     with mounted(open_path / "small", "size=20m,mode=755") as small:
         with pytest.raises(TemporaryError, match=r"no space left at .*small"):
-            postgres.start(small / "postgres")
+            postgres.start_server(small / "postgres")
         assert not (small / "postgres" / "data").exists()
 
 
@@ -225,14 +225,14 @@ def test_a_read_only_place_is_told_in_a_sentence(open_path: Path) -> None:
         mounted(open_path / "fixed", "ro") as fixed,
         pytest.raises(MisconfiguredError, match="Read-only file system; choose another place with --dir"),
     ):
-        postgres.start(fixed / "postgres")
+        postgres.start_server(fixed / "postgres")
 
 
 @root_only
 def test_root_hands_the_server_to_nobody(open_path: Path) -> None:
-    with postgres.running(open_path / "postgres") as server:
+    with postgres.run_server(open_path / "postgres") as server:
         assert Path(f"/proc/{server.pid}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
-        assert server.place.home == open_path / "postgres"
+        assert server.home.path == open_path / "postgres"
 
 
 @root_only
@@ -240,12 +240,12 @@ def test_where_nobody_cannot_enter_nothing_is_opened_and_no_user_is_made(open_pa
     closed = open_path / "closed"
     closed.mkdir(mode=0o700)
     users = Path("/etc/passwd").read_bytes()
-    with postgres.running(closed / "postgres") as server:
-        assert server.place.home.parent == Path("/var/tmp")  # noqa: S108  where it is said to be
-        assert stat.S_IMODE(server.place.home.stat().st_mode) == 0o711
-        assert stat.S_IMODE(server.place.data.stat().st_mode) == 0o700
+    with postgres.run_server(closed / "postgres") as server:
+        assert server.home.path.parent == Path("/var/tmp")  # noqa: S108  where it is said to be
+        assert stat.S_IMODE(server.home.path.stat().st_mode) == 0o711
+        assert stat.S_IMODE(server.home.data.stat().st_mode) == 0o700
         assert ask(server, "select 1") == 1
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     assert Path("/etc/passwd").read_bytes() == users
     postgres.remove(closed / "postgres")
-    assert not server.place.home.exists()
+    assert not server.home.path.exists()

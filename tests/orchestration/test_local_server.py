@@ -44,15 +44,15 @@ def test_prefect_knows_every_setting_we_give() -> None:
 
 def test_the_second_server_begins_with_an_empty_database_that_the_first_one_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = tmp_path / "kept.db"
-    monkeypatch.setattr(prefect_server, "_empty", lambda: kept)
+    monkeypatch.setattr(prefect_server, "_template_db", lambda: kept)
     for name, new in (("one", True), ("two", False)):
-        made = prefect_server.start(tmp_path / name)
+        made = prefect_server.start_server(tmp_path / name)
         try:
-            made.wait()
-            assert made.new is new
+            made.wait_until_ready()
+            assert made.is_new is new
             assert made.api().call("POST", "/flows/filter", {}, within_s=5) == []
         finally:
-            prefect_server.stop(made)
+            prefect_server.stop_server(made)
     with closing(sqlite3.connect(kept)) as database:
         tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
         assert [name for name in tables if database.execute(f'select 1 from "{name}" limit 1').fetchone()] == ["alembic_version"]

@@ -78,15 +78,15 @@ def _stack(kind: str, jobs: Sequence[DeploymentSpec], flow: DeploymentSpec) -> I
     """A server and workers. The flow runs on the process pool whatever the jobs' is: no image has it."""
     with ExitStack() as ends, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
-        prefect = server.start(directory)
-        ends.callback(lambda: server.stop(prefect))
-        prefect.wait()
+        prefect = server.start_server(directory)
+        ends.callback(lambda: server.stop_server(prefect))
+        prefect.wait_until_ready()
         register.register_deployments(prefect.api(), jobs, kind=kind, pool=kind)
         register.register_deployments(prefect.api(), [flow], kind="process", pool="process")
-        working = [worker.start(directory / pool, prefect, pool, pool) for pool in dict.fromkeys((kind, "process"))]
+        working = [worker.start_worker(directory / pool, prefect, pool, pool) for pool in dict.fromkeys((kind, "process"))]
         for one in working:
-            ends.callback(processes.stop, one)
-            one.release()
+            ends.callback(processes.stop_program, one)
+            one.resume()
         yield Running(prefect.api(), prefect.program, working[-1], directory / "prefect" / server.DATABASE)
 
 
@@ -104,8 +104,8 @@ def _step_row(kind: str, times: int) -> str:
     jobs = register.image_deployments if kind == "docker" else _installed
     flow = _flow("steps", ["job", "options", "times"], kind=kind)
     with _stack(kind, jobs(specs, kind=kind, pool=kind), flow) as running:
-        run_id = follow.start(running.api, "steps", kind, {"job": STEP, "options": STEP_OPTIONS, "times": times + 1})
-        *_, ending = follow.follow(running.api, run_id, running.worker.check)
+        run_id = follow.start_flow(running.api, "steps", kind, {"job": STEP, "options": STEP_OPTIONS, "times": times + 1})
+        *_, ending = follow.follow_flow(running.api, run_id, running.worker.check)
         if ending.state != "COMPLETED":
             raise click.ClickException(f"the flow ended as {ending.state}: {ending.message}")
         found = running.api.call("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
@@ -138,7 +138,7 @@ def _scale_deployments() -> tuple[list[DeploymentSpec], DeploymentSpec]:
 
 def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> Iterator[Sample]:
     """A sample every few seconds until the flow has ended; cancelled when its time is over."""
-    run_id, began_s = follow.start(running.api, "scale", "process", parameters), time.monotonic()
+    run_id, began_s = follow.start_flow(running.api, "scale", "process", parameters), time.monotonic()
     done = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
     while True:
         state = running.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"]
@@ -147,7 +147,7 @@ def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> It
             f"{sample.elapsed_s:7.0f} s  {sample.done:6,} runs  server {sample.server_cpu_s:6.0f} CPU s, {sample.server_mib:5.0f} MiB"
         )
         yield sample
-        if state in follow.FINAL:
+        if state in follow.FINAL_STATES:
             return
         if sample.elapsed_s > minutes * 60 and state != "CANCELLING":
             running.api.call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from orchestration.runtime import run_job
-from orchestration.runtime.backfill import planned
+from orchestration.runtime.backfill import plan_backfill
 
 STEPS = "bench-steps"
 
@@ -19,7 +19,7 @@ async def steps(job: str, options: dict[str, object], times: int) -> None:
     took = []
     for _ in range(times):
         began_s = time.time()
-        receipt = await run_job.run(job, options, verb="plan")
+        receipt = await run_job.run_verb(job, options, verb="plan")
         ended_s = time.time()
         first_s, last_s = (datetime.fromisoformat(receipt[name]).timestamp() for name in ("started_at", "ended_at"))
         took.append([first_s - began_s, ended_s - last_s])
@@ -31,7 +31,7 @@ async def scale(count: int, seconds: float, at_once: int) -> None:
     """A backfill of a job that sleeps: a run each item."""
     extracts: dict[str, dict[str, object]] = {"extract-sleep": {"count": count, "seconds": seconds}}
     today = datetime.now().astimezone().date()
-    work = await planned(extracts, lake="none", start=today, end=today, again=False)
+    work = await plan_backfill(extracts, lake="none", start=today, end=today, refetch=False)
     await work.show_plan()
-    await work.run(at_once=at_once)
+    await work.run(concurrency=at_once)
     work.end()

@@ -73,7 +73,10 @@ def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> Loaded:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
-        with postgres.running(home / "postgres") as server, psycopg.connect(server.url, password=server.password, autocommit=True) as admin:
+        with (
+            postgres.run_server(home / "postgres") as server,
+            psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
+        ):
             place = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
             made = {files: place.made(files) for files in {MONTHS, *(peer.files for peer in beside)}}
             runs = _limits(place, times, made[MONTHS])
@@ -94,7 +97,7 @@ def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbol
 
 def _limits(place: Place, times: int, made: tuple[int, ...]) -> dict[str, list[Took]]:
     _ours(place)
-    prepared = {kind: place.server.place.data / f"bench.{kind}" for kind in ("binary", "text")}
+    prepared = {kind: place.server.home.data / f"bench.{kind}" for kind in ("binary", "text")}
     for kind, path in prepared.items():
         place.admin.execute(f"copy (select * from raw.prices) to '{path}' (format {kind})".encode())
     keys = [str(row[0]) for row in place.admin.execute(INDEXES.encode()).fetchall()]
@@ -186,7 +189,7 @@ def _peer(place: Place, peer: Peer, made: tuple[int, ...]) -> tuple[int, Took] |
 def _as_csv(place: Place, files: Sequence[Path]) -> None:
     """The files as one CSV beside the first; its making is not counted."""
     path = files[0].parent / f"first-{len(files)}.csv"
-    made = place.server.place.data / "peer.csv"
+    made = place.server.home.data / "peer.csv"
     rows = " union all ".join(f"({month.query})" for month in place.months[: len(files)])
     place.admin.execute(f"copy (select {COLUMNS} from ({rows}) as rows) to '{made}' (format csv, header)".encode())
     shutil.copyfile(made, path)

@@ -72,7 +72,7 @@ def measure(directory: Path, *, built: int, tickers: int, times: int) -> Marts:
     """Measured on a demo of its own below a directory: the marts with as many tickers as `built`, the questions with all."""
     demo = [str(REPOSITORY / "scripts" / "demo"), "--dir", str(directory)]
     subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    with postgres.running(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
+    with postgres.run_server(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
         admin.autocommit = True
         built_rows = _fill(admin, 1, built)
         full_s = _transform(server)

@@ -109,7 +109,10 @@ def measure(rows: int, times: int) -> Published:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
-        with postgres.running(home / "postgres") as server, psycopg.connect(server.url, password=server.password, autocommit=True) as admin:
+        with (
+            postgres.run_server(home / "postgres") as server,
+            psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
+        ):
             admin.execute(MADE.format(tickers=TICKERS, days=rows // TICKERS).encode())
             for table in (MART, QUARTER):
                 admin.execute(f"vacuum analyze marts.{table}".encode())
@@ -146,7 +149,7 @@ def _measured(place: Place, times: int) -> Published:
 
 def _copied(place: Place, query: str) -> Took:
     """A copy by psql that goes nowhere."""
-    words = [str(place.server.place.binaries / "psql"), "--quiet", "--command", f"\\copy ({query}) to '/dev/null' (format binary)"]
+    words = [str(place.server.home.binaries / "psql"), "--quiet", "--command", f"\\copy ({query}) to '/dev/null' (format binary)"]
     return measurement.process([*words, place.server.url], server=place.server, env={"PGPASSWORD": place.server.password})
 
 

@@ -95,7 +95,10 @@ def place() -> Iterator[Place]:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
-        with postgres.running(home / "postgres") as server, psycopg.connect(server.url, password=server.password, autocommit=True) as admin:
+        with (
+            postgres.run_server(home / "postgres") as server,
+            psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
+        ):
             yield Place(server, admin, home / "lake")
 
 
@@ -183,7 +186,7 @@ def _copied(place: Place) -> Callable[[], Took]:
     """The same rows deleted and copied in one transaction, in a table with the same columns and indexes."""
     place = place._replace(lake=place.lake.parent / f"lake-{time.monotonic_ns()}")
     _first_version(place)
-    prepared = place.server.place.data / "month.copy"
+    prepared = place.server.home.data / "month.copy"
     keys = [str(row[0]) for row in place.admin.execute(INDEXES.encode()).fetchall()]
     for statement in (
         "create table bench (like raw.prices including defaults)",

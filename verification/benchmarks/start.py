@@ -80,7 +80,7 @@ def measure(days: int, rows: int, times: int) -> Started:
             "describe": {spec.name: _imports(spec, ["describe"], times) for spec in specs},
             "run": {spec.name: _imports(spec, ["run", *_words(spec, home)], times) for spec in specs},
         }
-        with postgres.running(home / "postgres") as server:
+        with postgres.run_server(home / "postgres") as server:
             loaded = _loaded(server, home / "lake", days, rows, times)
     return Started(days, rows, described, _in_images(specs, times), imported, loaded)
 

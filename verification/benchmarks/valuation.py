@@ -53,7 +53,7 @@ def measure(directory: Path, *, sizes: Sequence[int], times: int, project: str |
     """Measured on a demo of its own below a directory, size by size. `project`: another dbt project than that of this checkout."""
     demo = [str(REPOSITORY / "scripts" / "demo"), "--dir", str(directory)]
     subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    with postgres.running(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
+    with postgres.run_server(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
         admin.autocommit = True
         return [_measure(server, admin, size, times, project) for size in sizes]
 

@@ -54,7 +54,7 @@ def stage() -> Iterator[Stage]:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
-        with postgres.running(home / "postgres") as warehouse, server.serving() as vendors:
+        with postgres.run_server(home / "postgres") as warehouse, server.serving() as vendors:
             yield Stage(home, warehouse, vendors)
         postgres.remove(home / "postgres")
 

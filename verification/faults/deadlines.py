@@ -90,7 +90,7 @@ def trials(stage: Stage, *, every: bool) -> Found:
 
 
 def _vendors(stage: Stage, *, every: bool) -> Iterator[tuple[float, str | None]]:
-    for number, job in enumerate(sample_parameters.sample("", "")):
+    for number, job in enumerate(sample_parameters.build_sample_extracts("", "")):
         names = list(PEERS) if every else [list(PEERS)[number % len(PEERS)]]
         for name in names:
             with peer(KINDS.get(job, JSON), *PEERS[name]) as address:

@@ -22,7 +22,7 @@ from orchestration.deployments import descriptions, register
 from orchestration.local import prefect_server, processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from jobkit.prefect_api import Api
@@ -125,7 +125,7 @@ class FlowStack:
     directory: Path
     vendors: str
     wanted: list[DeploymentSpec]
-    prefect: list[prefect_server.Server]  # the one that runs
+    prefect: list[prefect_server.PrefectServer]  # the one that runs
 
     def without_server(self, away_s: float) -> None:
         """Kill Prefect's server, and start it again after so many seconds, where it was; it answers when this returns."""
@@ -133,16 +133,16 @@ class FlowStack:
         old.program.process.kill()
         old.program.process.wait()
         time.sleep(away_s)
-        self.prefect.append(prefect_server.start(self.directory, urlsplit(old.url).port or 0))
+        self.prefect.append(prefect_server.start_server(self.directory, urlsplit(old.url).port or 0))
         self.prefect[-1].wait()
 
     def start(self, flow: str, **parameters: object) -> str:
         """The id of a new run of a flow, with places of this stack."""
         places: dict[str, object] = {name: f"{self.directory}/{name}" for name in ("lake", "docs", "site")}
         places |= {"warehouse": "postgresql://u@127.0.0.1/w", "warehouse_password": "env://NONE"}
-        return follow.start(self.api, flow, POOL, places | parameters)
+        return follow.start_flow(self.api, flow, POOL, places | parameters)
 
-    def steps(self, run_id: str, within_s: float = 60) -> tuple[list[follow.Step], follow.Ending]:
+    def steps(self, run_id: str, within_s: float = 600) -> tuple[list[follow.FlowStep], follow.FlowResult]:
         """The ended steps of a flow run, in order, and its ending."""
         deadline = time.monotonic() + within_s
 
@@ -150,8 +150,8 @@ class FlowStack:
             if time.monotonic() > deadline:
                 raise TemporaryError(f"the flow run {run_id} has not ended within {within_s:.0f} s")
 
-        *seen, ending = list(follow.follow(self.api, run_id, check))
-        return [step for step in seen if isinstance(step, follow.Step) and step.ended], cast("follow.Ending", ending)
+        *seen, ending = list(follow.follow_flow(self.api, run_id, check))
+        return [step for step in seen if isinstance(step, follow.FlowStep) and step.is_final], cast("follow.FlowResult", ending)
 
     def receipt(self, run_id: str) -> dict[str, Any]:
         """The receipt that a job's run left."""
@@ -190,20 +190,20 @@ def specs_and_commands(folder: Path) -> tuple[list[JobSpec], dict[str, str]]:
     return [*real, *catalogue(folder / "jobs")], {**descriptions.installed_commands(real), **commands}
 
 
-def start_worker(directory: Path, prefect: prefect_server.Server) -> processes.Program:
+def start_worker(directory: Path, prefect: prefect_server.PrefectServer) -> processes.Program:
     """A worker as a person starts it on a machine that holds secrets, of which jobs may see one."""
-    command = [sys.executable, "-m", "orchestration.workers.command", "--pool", POOL, "--env", "TIINGO_TOKEN", "--env", processes.MARK]
+    command = [sys.executable, "-m", "orchestration.workers.command", "--pool", POOL, "--env", "TIINGO_TOKEN", "--env", processes.STACK_ENV]
     secrets = dict.fromkeys([*SECRETS, "TIINGO_TOKEN"], "secret")
     environment = {"PYTHONPATH": str(REPOSITORY), **secrets, **prefect.client_settings()}
-    return processes.start("Prefect worker", command, directory, environment)
+    return processes.start_program("Prefect worker", command, directory, environment)
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[FlowStack]:
+def running(directory: Path, settings: Mapping[str, str] | None = None) -> Iterator[FlowStack]:
     """The stack, up and with everything registered."""
-    prefect = prefect_server.start(directory)
+    prefect = prefect_server.start_server(directory, settings=settings)
     servers, workers = [prefect], None
-    vendors = processes.start(
+    vendors = processes.start_program(
         "sample vendors", [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"], directory, {}
     )
     try:
@@ -211,16 +211,16 @@ def running(directory: Path) -> Iterator[FlowStack]:
         wanted = register.job_deployments(specs, commands, kind="process", pool=POOL) + register.flow_deployments(
             pool=POOL, variables=register.process_flow_variables()
         )
-        prefect.wait()
+        prefect.wait_until_ready()
         register.register_deployments(prefect.api(), wanted, kind="process", pool=POOL)
         workers = start_worker(directory, prefect)
         vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
         yield FlowStack(prefect.api(), directory, vendors.log.read_text(encoding="utf-8").split("\n")[0], wanted, servers)
     finally:
         if workers:
-            processes.stop(workers)
-        processes.stop(vendors)
+            processes.stop_program(workers)
+        processes.stop_program(vendors)
         for one in servers:
-            prefect_server.stop(one)
-    if left := processes.left_behind(directory):
+            prefect_server.stop_server(one)
+    if left := processes.find_leftover_processes(directory):
         raise RuntimeError(f"left running: {left}")

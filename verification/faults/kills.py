@@ -72,7 +72,7 @@ def trials(stage: Stage, bucket: str | None = None) -> dict[str, Callable[[], Tr
         site = stage.fresh("site")
         return Trial([*stage.warehouse(made), "--site", str(site), "--docs", str(published)], lambda: sandbox.site(site))
 
-    found: dict[str, Callable[[], Trial]] = {job: extract(job) for job in sample_parameters.sample("", "")}
+    found: dict[str, Callable[[], Trial]] = {job: extract(job) for job in sample_parameters.build_sample_extracts("", "")}
     if bucket is None:
         found |= {
             "extract-dropped-files": dropped,

@@ -29,7 +29,7 @@ def lake(stage: Stage, between: Callable[[Path], None] = lambda _place: None) ->
     `between` is called with the place before those second commits.
     """
     place, dropped = stage.fresh("filled"), stage.fresh("drop")
-    for job in sample_parameters.sample("", ""):
+    for job in sample_parameters.build_sample_extracts("", ""):
         sandbox.well(job, ["--lake", str(place), *stage.asks(job)])
     drop(dropped)
     sandbox.well("extract-dropped-files", ["--lake", str(place), "--drop", str(dropped)])

@@ -81,7 +81,7 @@ class Stage:
 
     def asks(self, job: str, vendors: str | None = None) -> list[str]:
         """An extract job's options for the sample vendors."""
-        given: dict[str, Any] = {**sample_parameters.sample(vendors or self.vendors, "env://CANARY")[job]}
+        given: dict[str, Any] = {**sample_parameters.build_sample_extracts(vendors or self.vendors, "env://CANARY")[job]}
         if "start" in given:
             given["start"] = "2013-02-11" if job == "extract-massive-daily-prices" else "2012-01-01"
         return words(given)

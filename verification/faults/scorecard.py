@@ -364,7 +364,7 @@ def repeated(stage: Stage, much: Much, rng: random.Random) -> Row:
         "extract-massive-daily-prices",
         [f"2013-02-{day:02}" for day in range(11, 23) if day not in (16, 17)],
     )  # a weekend is not asked for
-    sample = {**sample_parameters.sample(stage.vendors, "env://CANARY")[job]}
+    sample = {**sample_parameters.build_sample_extracts(stage.vendors, "env://CANARY")[job]}
 
     def filled(ranges: list[tuple[str, str]]) -> tuple[Any, Any, list[int]]:
         place, url, changed = stage.fresh("lake"), stage.database(), []
