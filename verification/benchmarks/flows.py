@@ -32,6 +32,6 @@ async def scale(count: int, seconds: float, at_once: int) -> None:
     extracts: dict[str, dict[str, object]] = {"extract-sleep": {"count": count, "seconds": seconds}}
     today = datetime.now().astimezone().date()
     work = await plan_backfill(extracts, lake="none", start=today, end=today, refetch=False)
-    await work.show_plan()
+    await work.publish_plan()
     await work.run(concurrency=at_once)
-    work.end()
+    work.raise_failures()

@@ -134,7 +134,7 @@ class FlowStack:
         old.program.process.wait()
         time.sleep(away_s)
         self.prefect.append(prefect_server.start_server(self.directory, urlsplit(old.url).port or 0))
-        self.prefect[-1].wait()
+        self.prefect[-1].wait_until_ready()
 
     def start(self, flow: str, **parameters: object) -> str:
         """The id of a new run of a flow, with places of this stack."""
