@@ -105,7 +105,7 @@ def _step_row(kind: str, times: int) -> str:
     flow = _flow("steps", ["job", "options", "times"], kind=kind)
     with _stack(kind, jobs(specs, kind=kind, pool=kind), flow) as running:
         run_id = follow.start_flow(running.api, "steps", kind, {"job": STEP, "options": STEP_OPTIONS, "times": times + 1})
-        *_, ending = follow.follow_flow(running.api, run_id, running.worker.check)
+        *_, ending = follow.follow_flow(running.api, run_id, running.worker.raise_if_ended)
         if ending.state != "COMPLETED":
             raise click.ClickException(f"the flow ended as {ending.state}: {ending.message}")
         found = running.api.call("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
