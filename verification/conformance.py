@@ -66,7 +66,7 @@ class Subject(NamedTuple):
     def start(self, *words: str, flags: Sequence[str] = ()) -> tuple[str, subprocess.Popen[str]]:
         """A hardened container that is gone when it ends, by name."""
         name = f"finelt-conformance-{secrets.token_hex(4)}"
-        command = [docker_cli.client(), "run", "--rm", "--name", name, *HARDENED, *flags, self.image, *words]
+        command = [docker_cli.find_client(), "run", "--rm", "--name", name, *HARDENED, *flags, self.image, *words]
         return name, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
 
     def call(self, *words: str, flags: Sequence[str] = ()) -> Ended:
@@ -95,7 +95,7 @@ class Subject(NamedTuple):
         name, process = self.start("run", *self._words(), flags=self._flags(place))
         time.sleep(after_s)
         began = time.monotonic()
-        subprocess.run([docker_cli.client(), "kill", "--signal", "TERM", name], capture_output=True, check=False)  # noqa: S603
+        subprocess.run([docker_cli.find_client(), "kill", "--signal", "TERM", name], capture_output=True, check=False)  # noqa: S603
         stdout, stderr = process.communicate(timeout=60)
         return Ended(process.returncode, stdout, stderr), time.monotonic() - began
 

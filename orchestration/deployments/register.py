@@ -75,7 +75,7 @@ def docker_flow_variables() -> dict[str, Any]:
     A flow reads no data, so its container mounts none of the jobs' secrets. Raises EngineError.
     """
     (service,) = (service for service in SERVICES if service.name == "orchestration")
-    image = docker_cli.build(service, docker_cli.Surroundings.of(os.environ))
+    image = docker_cli.build_image(service, docker_cli.BuildEnvironment.from_environ(os.environ))
     return {"command": FLOW_COMMAND, "image": image, **FLOW_SIZE, "env": CONTAINER_ENVIRONMENT, "volumes": []}
 
 
@@ -154,10 +154,10 @@ def image_deployments(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list
 
     Raises EngineError.
     """
-    surroundings = docker_cli.Surroundings.of(os.environ)
+    environment = docker_cli.BuildEnvironment.from_environ(os.environ)
     deployments = []
     for spec in specs:
-        image = docker_cli.build(spec, surroundings)
+        image = docker_cli.build_image(spec, environment)
         description = json.loads(docker_cli.docker("image", "inspect", "--format", DESCRIBE_LABEL, image))
         deployments.append(build_job_deployment(spec, description, image, kind=kind, pool=pool))
     return deployments
