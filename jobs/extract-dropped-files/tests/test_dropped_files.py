@@ -165,7 +165,7 @@ def test_a_row_that_is_quarantined_is_not_missing_however_its_bank_writes(here: 
     """Keys are compared as the contract reads them: the bank has other headers, blanks and lower case."""
     fields = tuple(replace(field, source=f"bank's {field.name}") for field in RULES.fields)
     rules = replace(RULES, fields=fields, max_missing_rows=0.0)
-    monkeypatch.setattr(work.extract, "contract", lambda _package, _dataset: rules)
+    monkeypatch.setattr(work.contracts, "load_packaged", lambda _package, _dataset: rules)
     header = ",".join(f"bank's {name}" for name in HEADER.strip().split(",")) + "\n"
     here.put(KEY, header + rows(100))
     here.run(KEY)
