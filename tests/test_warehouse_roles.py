@@ -221,7 +221,7 @@ def test_tables_of_an_older_version_change_owners_and_the_jobs_still_work(empty:
         recorded_lake.commit(lake, answer)
     assert empty.run_job(LOAD, "--lake", str(recorded_lake.lake_path(lake)))["status"] == "done"
     with empty.connect_as_admin() as admin:
-        admin.execute("truncate ops.transforms")  # as after an upgrade, when everything is made anew
+        admin.execute("truncate ops.transforms")  # as after an upgrade, which rebuilds everything
     empty.run_job(TRANSFORM)
     assert empty.rows(READER, "select max(trade_date)::text from as_of.fct_price_daily") == [(LAST,)]
     assert empty.rows(READER, "select to_regclass('as_of.tiingo_prices') is null") == [(True,)]

@@ -130,7 +130,7 @@ def start(verb: str, *words: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for a started job and return its receipt, which contains the exit code."""
     with process:
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=600)
     receipt: dict[str, Any] = json.loads(stdout)
     assert receipt["exit_code"] == process.returncode, stderr
     assert "Traceback" not in stderr, stderr

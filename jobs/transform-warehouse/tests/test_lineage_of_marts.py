@@ -144,7 +144,7 @@ def transform(warehouse: Warehouse, project: Path) -> tuple[int, str, str]:
     """Run the job; return exit code, receipt and log."""
     where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
     done = subprocess.run(
-        [sys.executable, "-m", "transform_warehouse", "run", *where], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "transform_warehouse", "run", *where], capture_output=True, text=True, check=False, timeout=600
     )
     return done.returncode, done.stdout, done.stderr
 
