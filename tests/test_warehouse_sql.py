@@ -94,7 +94,7 @@ def test_only_a_server_that_it_started_is_stopped(demo: Path) -> None:
         ("select * from marts.nothing", 'relation "marts.nothing" does not exist'),
         ("select * from raw._ledger", "permission denied for schema raw (the role reader reads the schemas marts and as_of"),
         ("create table x (i int)", "cannot execute CREATE TABLE in a read-only transaction"),
-        ("set timezone = 'UTC'", "returns no rows"),
+        ("set timezone = 'UTC'", "the statement returns no rows"),
     ],
 )
 def test_an_invalid_query_is_explained_in_one_sentence(demo: Path, query: str, message: str) -> None:
