@@ -19,7 +19,7 @@ from transform_warehouse.lineage import Relation
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
 T = TypeVar("T")
@@ -145,6 +145,15 @@ class BuildLog:
         )
         return [Relation(**row) for row in rows]
 
+    def fetch_new_datasets(self) -> set[str]:
+        """Return the datasets of the loads in ops.new_loads."""
+        return {row["dataset"] for row in self.execute("select distinct dataset from ops.new_loads")}
+
+    def fetch_last_lineage(self) -> dict[str, Any]:
+        """Return the lineage that the last successful transform recorded."""
+        [last] = self.execute("select lineage from ops.transforms where ended_at is not null order by transform_id desc limit 1")
+        return dict(last["lineage"])
+
     def record_lineage(self, run_id: str, lineage: Mapping[str, Any]) -> None:
         """Record the lineage of the marts that this run is building."""
         self.execute("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
@@ -161,17 +170,17 @@ class BuildLog:
 
     @contextmanager
     def record_transform(
-        self, run_id: str, fingerprint: str, as_of: datetime | None, signature: str, marts: Sequence[str]
+        self, run_id: str, fingerprint: str, as_of: datetime | None, signature: str, models: Collection[Relation]
     ) -> Iterator[bool]:
         """Record the start of a transform and, if the block succeeds, its end. No database session of dbt outlives the block.
 
-        Yield whether it is enough to build what the loads in ops.new_loads changed: the marts exist and were made the same way.
+        Yield whether it is enough to build what the loads in ops.new_loads changed: the models exist and were made the same way.
         """
         if self.execute("select to_regnamespace('ops') is null as is_missing")[0]["is_missing"]:
             self.execute("create schema ops")  # IF NOT EXISTS would need the right to create schemas as well
         self.execute(OPS_DDL)
         self._terminate_dbt_sessions()  # of a killed run
-        changes_only = self.has_marts(marts) and self._has_same_signature(signature)
+        changes_only = set(models) <= set(self.fetch_relations()) and self._has_same_signature(signature)
         if not changes_only:
             self.execute("truncate ops.transformed_loads")
         self.execute("truncate ops.new_loads")
@@ -200,10 +209,15 @@ class BuildLog:
         return bool(self.execute("select to_regclass('raw._ledger') is not null as has_ledger")[0]["has_ledger"])
 
     def _has_same_signature(self, signature: str) -> bool:
-        """Whether the last successful transform and every failed one after it had this signature: then all rows were made the same way."""
-        rows = self.execute("select shape, ended_at from ops.transforms order by transform_id desc limit 100")
-        last_success = next((index for index, row in enumerate(rows) if row["ended_at"]), None)
-        return last_success is not None and all(row["shape"] == signature for row in rows[: last_success + 1])
+        """Whether the last successful transform recorded its lineage, and it and every failed one after it had this signature.
+
+        Then all rows were made the same way.
+        """
+        rows = self.execute(
+            "select shape, ended_at, lineage is not null as has_lineage from ops.transforms order by transform_id desc limit 100"
+        )
+        last = next((index for index, row in enumerate(rows) if row["ended_at"]), None)
+        return last is not None and rows[last]["has_lineage"] and all(row["shape"] == signature for row in rows[: last + 1])
 
     def _terminate_dbt_sessions(self) -> None:
         self.execute(
