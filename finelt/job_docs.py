@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from jobkit import answers
 from jobkit import contract as contracts
-from jobkit.errors import JobError
+from jobkit.errors import JobError, next_step
 
 from jobs.catalogue import REPOSITORY, CatalogueError, catalogue
 from orchestration.deployments import descriptions
@@ -27,16 +27,6 @@ if TYPE_CHECKING:
 
 PAGES = REPOSITORY / "docs" / "jobs"
 SOURCE = re.compile(r"^Source: (\S+)", re.MULTILINE)
-NEXT_STEPS = {
-    "0": "nothing",
-    "2": "correct the argument that the message names",
-    "65": "look at the quarantine or the vendor's file; fix the contract or the parser; then run with `--replay` if the job has it",
-    "70": "report or fix the bug: the log on stderr has the traceback",
-    "75": "run it again later, or let the scheduler retry",
-    "77": "renew the secret, then run `check`",
-    "78": "correct the setting that the message names, then run `check`",
-    "143": "run it again at any time",
-}
 POSTGRES = {
     ("reads", "warehouse/raw"): "SELECT on the tables of schema `raw`",
     ("reads", "warehouse/marts"): "SELECT on the tables of schema `marts`",
@@ -68,7 +58,10 @@ def page(spec: JobSpec, described: Mapping[str, Any]) -> str:
         "## Options\n",
         _options(described["options"]),
         "## Exit codes\n",
-        _table(("code", "means", "what to do"), [(code, meaning, NEXT_STEPS[code]) for code, meaning in described["exit_codes"].items()]),
+        _table(
+            ("code", "meaning", "next step"),
+            [(code, meaning, next_step(int(code))) for code, meaning in described["exit_codes"].items()],
+        ),
         *_answers(spec, described["answers"]),
         "## Run it again\n",
         "Run it with the same arguments at any time. What is already done is reported as `unchanged`; a partial result is never visible.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from arro3.io import read_parquet
-from jobkit.errors import EXIT_BUG, JobError, UsageError
+from jobkit.errors import ExitCode, JobError, UsageError
 from jobkit.lake import DROPPED, CommitDraft, Lake
 from jobkit.names import ROW_NUMBER
 
@@ -165,7 +165,7 @@ def show_(lake: str, commit: int | None, dataset: str, partition: str) -> None:
 @click.argument("more", nargs=-1)
 def replay_(lake: str, dataset: str, partition: str, more: tuple[str, ...]) -> None:
     """Read the kept bytes again, after parser or contract were mended. MORE are options of the extractor, after --."""
-    code = EXIT_BUG
+    code: int = ExitCode.BUG
     with _told():
         head(Lake(lake), dataset, partition)
         code = replay(lake, dataset, partition, more)

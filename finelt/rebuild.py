@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import psycopg
 from jobkit import secrets
-from jobkit.errors import EXIT_BUG, JobError
+from jobkit.errors import ExitCode, JobError
 
 from finelt.table_digests import digest_tables
 
@@ -67,7 +67,7 @@ def _run_job(job: str, options: Sequence[str]) -> dict[str, Any]:
     if process.returncode or receipt is None:
         log_tail = (process.stderr.strip().splitlines() or [f"{job} left no receipt"])[-1]
         click.echo(receipt["error"] if receipt else log_tail, err=True)
-        sys.exit(process.returncode or EXIT_BUG)
+        sys.exit(process.returncode or ExitCode.BUG)
     return receipt
 
 

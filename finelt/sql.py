@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import psycopg
 from jobkit import secrets
-from jobkit.errors import JobError, MisconfiguredError
+from jobkit.errors import ExitCode, JobError, MisconfiguredError
 from psycopg.types.string import TextLoader
 
 from orchestration.local import postgres
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Row = Sequence[str | None]
 
-EXIT_BAD_SQL, EXIT_INTERRUPTED = 65, 130
 MAX_TERMINAL_ROWS = 500  # a pipe gets all rows
 MIN_COLUMN_WIDTH = 6
 NUMERIC_OIDS = frozenset({20, 21, 23, 26, 700, 701, 790, 1700})  # int8, int2, int4, oid, float4, float8, money, numeric
@@ -52,11 +51,11 @@ def main(directory: Path, query: str) -> None:
     except JobError as error:
         _fail(str(error), error.exit_code)
     except psycopg.Error as error:
-        _fail(_describe_error(error), EXIT_BAD_SQL)
+        _fail(_describe_error(error), ExitCode.BAD_DATA)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the pipe has ended; without this the interpreter reports that it cannot flush
     except KeyboardInterrupt:
-        _fail("interrupted", EXIT_INTERRUPTED)
+        _fail("interrupted", ExitCode.INTERRUPTED)
 
 
 def print_result(server: Postgres, query: str) -> None:

@@ -1,4 +1,4 @@
-"""scripts/images: the images of the jobs and of what they run beside."""
+"""The command `scripts/images`: builds, tests and pushes the images of jobs and services."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from images.plan import Service
 
-AUDITOR = "pip-audit==2.10.0"
-TESTS = ("tests/images/test_images_plan.py", "tests/images/test_images.py")
+PIP_AUDIT = "pip-audit==2.10.0"
+TESTS = "tests/images"
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
@@ -35,77 +35,80 @@ def images() -> None:
 
     \b
     FINELT_PYTHON_IMAGE   the base image; pin it by digest. Default: the one in images/job.Dockerfile
-    FINELT_BUILD_CA       certificates for the build where a proxy opens TLS; they do not stay. Default: SSL_CERT_FILE
+    FINELT_BUILD_CA       certificates for a build behind a TLS proxy; they stay out of the image. Default: SSL_CERT_FILE
     FINELT_BUILD_NETWORK  the network of the build, such as host
     FINELT_PLATFORM       such as linux/amd64. Default: the engine's own
     """
 
 
-def chosen(names: Sequence[str], among: Sequence[JobSpec | Service]) -> list[JobSpec | Service]:
-    """What has these names, or all. Raises click's usage error for a name that is none of them."""
-    specs = {spec.name: spec for spec in among}
-    if unknown := [name for name in names if name not in specs]:
-        raise click.UsageError(f"nothing is called {unknown[0]!r}; there are {', '.join(specs)}")
-    return [specs[name] for name in names or specs]
+def select_specs(names: Sequence[str], specs: Sequence[JobSpec | Service]) -> list[JobSpec | Service]:
+    """Return the specs with these names, or all if there are no names. Raises UsageError for an unknown name."""
+    by_name = {spec.name: spec for spec in specs}
+    if unknown := [name for name in names if name not in by_name]:
+        raise click.UsageError(f"there is no image {unknown[0]!r}; choose from {', '.join(by_name)}")
+    return [by_name[name] for name in names or by_name]
 
 
-def everything() -> tuple[JobSpec | Service, ...]:
-    """What has an image."""
+def list_specs() -> tuple[JobSpec | Service, ...]:
+    """Return all jobs and services that have an image."""
     return (*catalogue(), *plans.SERVICES)
 
 
-def surroundings() -> docker_cli.Surroundings:
-    """What the environment says about building here."""
-    return docker_cli.Surroundings.of(os.environ)
+def read_environment() -> docker_cli.BuildEnvironment:
+    """Read how this machine builds images from environment variables."""
+    return docker_cli.BuildEnvironment.from_environ(os.environ)
 
 
 @images.command("list")
 def list_images() -> None:
-    """Every image by name, and whether it is built here."""
-    for spec in everything():
-        name = docker_cli.plan(spec, surroundings()).image
-        click.echo(f"{name}  {'built' if docker_cli.exists(name) else 'not built'}")
+    """List every image and whether it exists on this machine."""
+    for spec in list_specs():
+        name = docker_cli.plan_image(spec, read_environment()).image
+        click.echo(f"{name}  {'built' if docker_cli.image_exists(name) else 'not built'}")
 
 
 @images.command()
 @names_argument
-@click.option("--again", is_flag=True, help="Build from nothing, also what is there already.")
-def build(names: tuple[str, ...], *, again: bool) -> None:
-    """Build what is missing, of all jobs where none is named; print the images' names."""
-    for spec in chosen(names, everything()) if names else catalogue():
-        click.echo(docker_cli.build(spec, surroundings(), again=again))
+@click.option("--rebuild", is_flag=True, help="Build without the cache, even if the image exists.")
+@click.option("--again", is_flag=True, hidden=True)
+def build(names: tuple[str, ...], *, rebuild: bool, again: bool) -> None:
+    """Build missing images, of all jobs by default, and print their names."""
+    if again:
+        click.echo("images: --again is deprecated and will be removed in the next version; use --rebuild", err=True)
+    for spec in select_specs(names, list_specs()) if names else catalogue():
+        click.echo(docker_cli.build_image(spec, read_environment(), rebuild=rebuild or again))
 
 
 @images.command()
 @names_argument
 def test(names: tuple[str, ...]) -> None:
-    """Test the images of these names, or all; what is missing is built first."""
-    specs = chosen(names, everything())
+    """Build missing images, then test them, all by default."""
+    specs = select_specs(names, list_specs())
     environ = {**os.environ, "FINELT_REQUIRE_DOCKER": "1"}
-    command = [sys.executable, "-m", "pytest", *TESTS, *(["-k", " or ".join(spec.name for spec in specs)] if names else [])]
+    command = [sys.executable, "-m", "pytest", TESTS, *(["-k", " or ".join(spec.name for spec in specs)] if names else [])]
     sys.exit(subprocess.run(command, cwd=REPOSITORY, env=environ, check=False).returncode)  # noqa: S603
 
 
 @images.command()
 @click.option("--since", metavar="REV", required=True, help="A commit, branch or tag.")
 def changed(since: str) -> None:
-    """The images that may have changed, as a JSON list for a CI matrix."""
-    click.echo(json.dumps(plans.changed(everything(), plans.revision(since), plans.checkout())))
+    """Print the images that may have changed as a JSON list, for a CI matrix."""
+    click.echo(json.dumps(plans.list_changed(list_specs(), plans.read_revision(since), plans.read_checkout())))
 
 
 @images.command("size")
 @names_argument
-def sizes(names: tuple[str, ...]) -> None:
-    """Size over the base and the time of `describe` of jobs, against their budgets; 1 when one is over."""
-    here, excesses = surroundings(), list[str]()
+def print_sizes(names: tuple[str, ...]) -> None:
+    """Print size over the base and time of `describe` for jobs; exit with 1 if one exceeds its budget."""
+    environment, excesses = read_environment(), list[str]()
     click.echo(f"{'job':28} {'MB over base':>12} {'allowed':>8} {'describe s':>11} {'CPU s':>6}")
     budgeted = {spec.name for spec in catalogue()}
-    for spec in (spec for spec in chosen(names, everything()) if spec.name in budgeted):
-        base = docker_cli.plan(spec, here).args["PYTHON_IMAGE"]
-        found = size.measure(spec.name, docker_cli.build(spec, here), base)
-        own = f"{found.size_bytes / size.MB:12.1f} {size.budget_bytes(spec.name) / size.MB:8.0f}"
-        click.echo(f"{spec.name:28} {own} {found.describe_s:11.3f} {found.own_cpu_s:6.3f}")
-        excesses += found.excesses
+    for spec in (spec for spec in select_specs(names, list_specs()) if spec.name in budgeted):
+        base = docker_cli.plan_image(spec, environment).args["PYTHON_IMAGE"]
+        measurement = size.measure_image(spec.name, docker_cli.build_image(spec, environment), base)
+        row = f"{measurement.size_bytes / size.MB:12.1f} {size.budget_bytes(spec.name) / size.MB:8.0f}"
+        click.echo(f"{spec.name:28} {row} {measurement.describe_s:11.3f} {measurement.own_cpu_s:6.3f}")
+        excesses += measurement.excesses
     for excess in excesses:
         click.echo(excess, err=True)
     sys.exit(bool(excesses))
@@ -115,51 +118,64 @@ def sizes(names: tuple[str, ...]) -> None:
 @click.argument("registry")
 @names_argument
 def push(registry: str, names: tuple[str, ...]) -> None:
-    """Push to REGISTRY/NAME, all jobs where none is named, and print, as JSON, the digest each image is deployed by."""
-    here, specs = surroundings(), chosen(names, everything()) if names else catalogue()
-    pushed = {spec.name: docker_cli.push(docker_cli.build(spec, here), f"{registry.rstrip('/')}/{spec.name}") for spec in specs}
+    """Push to REGISTRY/NAME, all jobs by default, and print the images' digests as JSON."""
+    environment, specs = read_environment(), select_specs(names, list_specs()) if names else catalogue()
+    pushed = {}
+    for spec in specs:
+        image = docker_cli.build_image(spec, environment)
+        pushed[spec.name] = docker_cli.push_image(image, f"{registry.rstrip('/')}/{spec.name}")
     click.echo(json.dumps(pushed, indent=2))
 
 
 @images.command()
 @click.argument("name")
 def sbom(name: str) -> None:
-    """Print the Python parts of an image as CycloneDX JSON."""
-    (spec,) = chosen([name], everything())
-    click.echo(_exported(spec, "cyclonedx1.5"))
+    """Print the Python packages of an image as CycloneDX JSON."""
+    (spec,) = select_specs([name], list_specs())
+    click.echo(_export_lock(spec, "cyclonedx1.5"))
 
 
 @images.command()
 @click.argument("name")
 def audit(name: str) -> None:
-    """Look for known holes in the Python parts of an image; 1 when there are any. Asks PyPI."""
-    (spec,) = chosen([name], everything())
+    """Check the Python packages of an image for known vulnerabilities on PyPI; exit with 1 if there are any."""
+    (spec,) = select_specs([name], list_specs())
     with NamedTemporaryFile("w", suffix=".txt") as requirements:
-        requirements.write(_exported(spec, "requirements.txt"))
+        requirements.write(_export_lock(spec, "requirements.txt"))
         requirements.flush()
-        words = ["tool", "run", "--from", AUDITOR, "pip-audit", "--disable-pip", "--require-hashes", "--requirement", requirements.name]
-        sys.exit(subprocess.run([_uv(), *words], check=False).returncode)  # noqa: S603
+        arguments = [
+            "tool",
+            "run",
+            "--from",
+            PIP_AUDIT,
+            "pip-audit",
+            "--disable-pip",
+            "--require-hashes",
+            "--requirement",
+            requirements.name,
+        ]
+        sys.exit(subprocess.run([_find_uv(), *arguments], check=False).returncode)  # noqa: S603
 
 
-def _exported(spec: JobSpec | Service, form: str) -> str:
-    """What of uv.lock is in an image."""
-    which = ["--package", spec.name, "--no-dev"] if isinstance(spec, JobSpec) else ["--only-group", spec.group]
-    command = [_uv(), "export", "--quiet", "--frozen", "--no-emit-workspace", *which, "--format", form]
+def _export_lock(spec: JobSpec | Service, form: str) -> str:
+    """Export the part of uv.lock that is in an image."""
+    selection = ["--package", spec.name, "--no-dev"] if isinstance(spec, JobSpec) else ["--only-group", spec.group]
+    command = [_find_uv(), "export", "--quiet", "--frozen", "--no-emit-workspace", *selection, "--format", form]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
-def _uv() -> str:
+def _find_uv() -> str:
     return shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
 
 
 @images.command()
 def base() -> None:
-    """Make a base image from Debian's packages, where no registry can be reached; print its name. Needs root and Debian."""
-    click.echo(bases.base())
+    """Build a base image from Debian's packages, without a registry, and print its name. Needs root and Debian."""
+    click.echo(bases.ensure_base())
 
 
 def main() -> None:
-    """The command; what is wrong is one sentence, and nothing is half done."""
+    """Run the command; report an expected error in one sentence."""
     try:
         images(prog_name="scripts/images")
     except (docker_cli.EngineError, plans.PlanError, CatalogueError) as error:

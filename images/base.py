@@ -1,4 +1,4 @@
-"""A base image made from Debian's packages, for machines that reach no image registry. Needs root and Debian."""
+"""Builds a base image from Debian's packages, for machines that cannot reach an image registry. Needs root and Debian."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from images.docker_cli import EngineError, build, docker, say
+from images.docker_cli import EngineError, build_image, docker, print_progress
 from images.plan import STAND_INS
 
 if TYPE_CHECKING:
-    from images.docker_cli import Surroundings
+    from images.docker_cli import BuildEnvironment
 
 NAME, LABEL = "finelt/python", "finelt.packages"
-POSTGRES = ",postgresql"  # what the stand-ins have besides
-OLD = {"buster", "bullseye"}  # their Python is too old for the jobs
-PACKAGES = "python3,python3-pip,ca-certificates,tzdata,libstdc++6"  # as much as the official images have of what the jobs need
-WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
+POSTGRES_PACKAGES = ",postgresql"  # the stand-ins need it as well
+UNSUPPORTED_RELEASES = {"buster", "bullseye"}  # their Python is too old for the jobs
+PACKAGES = "python3,python3-pip,ca-certificates,tzdata,libstdc++6"  # what the jobs need of the official images
+EXCLUDED_PATHS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 
 
-def base(more: str = "") -> str:
-    """The name of the base image made from this machine's Debian release; it is made now if it is missing. Raises EngineError.
+def ensure_base(extra_packages: str = "") -> str:
+    """Return the name of the base image for this machine's Debian release; build it if it does not exist. Raises EngineError.
 
-    `more` are further packages, each with a comma before it.
+    `extra_packages` are further package names, each preceded by a comma.
     """
-    packages = PACKAGES + more
-    codename = debian(Path("/etc/os-release").read_text(encoding="utf-8"))
-    wanted = ["--filter", f"reference={NAME}:{codename}-*", "--filter", f"label={LABEL}={packages}"]
-    there = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", *wanted).split()
-    return there[0] if there else _make(codename, packages)
+    packages = PACKAGES + extra_packages
+    codename = parse_codename(Path("/etc/os-release").read_text(encoding="utf-8"))
+    filters = ["--filter", f"reference={NAME}:{codename}-*", "--filter", f"label={LABEL}={packages}"]
+    images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", *filters).split()
+    return images[0] if images else _create_base(codename, packages)
 
 
-def stand_ins(here: Surroundings) -> str:
-    """The image of Postgres and an S3 server, for where their own images cannot be pulled. Raises EngineError."""
-    return build(STAND_INS, replace(here, python_image=base(POSTGRES)))
+def ensure_stand_ins(environment: BuildEnvironment) -> str:
+    """Return the name of the image of Postgres and an S3 server, for machines that cannot pull theirs. Raises EngineError."""
+    return build_image(STAND_INS, replace(environment, python_image=ensure_base(POSTGRES_PACKAGES)))
 
 
-def debian(os_release: str) -> str:
-    """The codename of the Debian release that /etc/os-release tells of. Raises EngineError when it is none that will do."""
-    told = {key: value.strip('"') for key, _, value in (line.partition("=") for line in os_release.splitlines())}
-    codename = told.get("VERSION_CODENAME", "")
-    if told.get("ID") != "debian" or not codename or codename in OLD:
-        system = told.get("PRETTY_NAME", "this system")
-        raise EngineError(f"a base image can be made on Debian 12 or later only, and this is {system}; name one in FINELT_PYTHON_IMAGE")
+def parse_codename(os_release: str) -> str:
+    """Return the codename of the Debian release in the text of /etc/os-release. Raises EngineError if the release is not supported."""
+    fields = {key: value.strip('"') for key, _, value in (line.partition("=") for line in os_release.splitlines())}
+    codename = fields.get("VERSION_CODENAME", "")
+    if fields.get("ID") != "debian" or not codename or codename in UNSUPPORTED_RELEASES:
+        system = fields.get("PRETTY_NAME", "this system")
+        raise EngineError(f"a base image can be built only on Debian 12 or later, and this is {system}; name one in FINELT_PYTHON_IMAGE")
     return codename
 
 
-def _make(codename: str, packages: str) -> str:
+def _create_base(codename: str, packages: str) -> str:
     if os.geteuid() != 0:
-        raise EngineError("making a base image unpacks packages with their owners, which takes root; run this as root")
+        raise EngineError("building a base image unpacks packages with their owners, which needs root; run this as root")
     if shutil.which("mmdebstrap") is None:
-        say("installing mmdebstrap")
+        print_progress("installing mmdebstrap")
         _run("apt-get", "update", "-qq")
         _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "mmdebstrap")
-    say(f"making a base image from Debian {codename}'s packages (half a minute)")
+    print_progress(f"building a base image from Debian {codename}'s packages (half a minute)")
     with TemporaryDirectory() as folder:
         archive = str(Path(folder, "base.tar"))
-        options = [f"--dpkgopt=path-exclude={pattern}" for pattern in WITHOUT]
+        options = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED_PATHS]
         _run("mmdebstrap", "--quiet", "--variant=essential", f"--include={packages}", *options, codename, archive)
         image = docker("import", "--change", 'CMD ["python3"]', "--change", f"LABEL {LABEL}={packages}", archive)
-    name = f"{NAME}:{codename}-{image.removeprefix('sha256:')[:12]}"  # what is in it is in its name
+    name = f"{NAME}:{codename}-{image.removeprefix('sha256:')[:12]}"  # the content determines the name
     docker("tag", image, name)
     return name
 

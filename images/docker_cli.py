@@ -1,4 +1,4 @@
-"""Docker, as its command line: building images and asking about them."""
+"""Builds, inspects and pushes images with the docker command."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LAST_WITHOUT_PLUGIN = 22  # from 23 on, the docker command builds with BuildKit 
 
 
 class EngineError(Exception):
-    """Docker is not there or refused; the message says what to do."""
+    """Docker is missing or a command failed; the message says what to do."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a build needs to know of the machine it runs on: where the base comes from, and how the network is reached."""
+class BuildEnvironment:
+    """How this machine builds images: the base image, certificates, network and platform."""
 
     python_image: str | None = None
     ca: Path | None = None
@@ -38,8 +38,8 @@ class Surroundings:
     platform: str | None = None
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Surroundings:
-        """As the environment says: FINELT_PYTHON_IMAGE, FINELT_BUILD_CA (else SSL_CERT_FILE), FINELT_BUILD_NETWORK, FINELT_PLATFORM."""
+    def from_environ(cls, environ: Mapping[str, str]) -> BuildEnvironment:
+        """Read FINELT_PYTHON_IMAGE, FINELT_BUILD_CA (default: SSL_CERT_FILE), FINELT_BUILD_NETWORK and FINELT_PLATFORM."""
         bundle = environ.get("FINELT_BUILD_CA") or environ.get("SSL_CERT_FILE")
         return cls(
             python_image=environ.get("FINELT_PYTHON_IMAGE") or None,
@@ -50,84 +50,84 @@ class Surroundings:
 
 
 @cache
-def client() -> str:
-    """The docker command to use: the first on PATH that can build with BuildKit. Raises EngineError."""
-    found = [path for folder in os.get_exec_path() if (path := shutil.which("docker", path=folder))]
-    for path in found:
+def find_client() -> str:
+    """Return the path of the first docker command on PATH that can build with BuildKit. Raises EngineError."""
+    paths = [path for folder in os.get_exec_path() if (path := shutil.which("docker", path=folder))]
+    for path in paths:
         version = _output(path, "version", "--format", "{{.Client.Version}}")
-        old = version is not None and int(version.partition(".")[0]) <= LAST_WITHOUT_PLUGIN
-        if old or _output(path, "buildx", "version") is not None:
+        is_old = version is not None and int(version.partition(".")[0]) <= LAST_WITHOUT_PLUGIN
+        if is_old or _output(path, "buildx", "version") is not None:
             return path
-    if found:
-        raise EngineError(f"{found[0]} cannot build with BuildKit; install its plugin (Debian: apt-get install docker-buildx)")
+    if paths:
+        raise EngineError(f"{paths[0]} cannot build with BuildKit; install its plugin (Debian: apt-get install docker-buildx)")
     raise EngineError("there is no docker command on this machine; install one (Debian: apt-get install docker.io)")
 
 
 def docker(*arguments: str) -> str:
-    """What a docker command prints. Raises EngineError with what it said."""
-    done = subprocess.run([client(), *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    """Run a docker command and return its standard output. Raises EngineError with its standard error."""
+    done = subprocess.run([find_client(), *arguments], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise EngineError(f"docker {' '.join(arguments[:2])}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
-def exists(image: str) -> bool:
-    """Whether this machine has the image."""
-    return _output(client(), "image", "inspect", image) is not None
+def image_exists(image: str) -> bool:
+    """Return whether the image exists on this machine."""
+    return _output(find_client(), "image", "inspect", image) is not None
 
 
-def plan(spec: JobSpec | Service, here: Surroundings) -> Plan:
-    """An image as this checkout and this machine would make it."""
-    return plans.plan(spec, plans.checkout(), python_image=here.python_image, platform=here.platform)
+def plan_image(spec: JobSpec | Service, environment: BuildEnvironment) -> Plan:
+    """Plan the image that this checkout and this machine would build."""
+    return plans.plan_image(spec, plans.read_checkout(), python_image=environment.python_image, platform=environment.platform)
 
 
-def build(spec: JobSpec | Service, here: Surroundings, *, again: bool = False) -> str:
-    """The name of the image, which is built now unless it is there. `again` builds it all the same, from nothing."""
-    planned = plan(spec, here)
-    if again or not exists(planned.image):
+def build_image(spec: JobSpec | Service, environment: BuildEnvironment, *, rebuild: bool = False) -> str:
+    """Build the image unless it exists, and return its name. With `rebuild`, build it in any case, without the cache."""
+    plan = plan_image(spec, environment)
+    if rebuild or not image_exists(plan.image):
         with TemporaryDirectory() as folder:
-            context = planned.stage(Path(folder))
-            _build(planned, plans.arguments(spec, planned), context, here, again=again)
-    return planned.image
+            context = plan.write_context(Path(folder))
+            _run_build(plan, plans.build_arguments(spec, plan), context, environment, rebuild=rebuild)
+    return plan.image
 
 
-def _build(planned: Plan, build_args: Mapping[str, str], context: Path, here: Surroundings, *, again: bool) -> None:
-    words = ["build", "--file", str(context / plans.RECIPE), "--target", planned.target, "--tag", planned.image, "--progress", "plain"]
-    words += [word for name, value in build_args.items() for word in ("--build-arg", f"{name}={value}")]
-    words += ["--network", here.network] if here.network else []
-    words += ["--secret", f"id=ca,src={here.ca}"] if here.ca else []
-    words += ["--platform", here.platform] if here.platform else []
-    words += ["--no-cache"] if again else []
-    # A statement of provenance holds the time, and Lambda takes no image that has one.
+def _run_build(plan: Plan, build_args: Mapping[str, str], context: Path, environment: BuildEnvironment, *, rebuild: bool) -> None:
+    arguments = ["build", "--file", str(context / plans.RECIPE), "--target", plan.target, "--tag", plan.image, "--progress", "plain"]
+    arguments += [word for name, value in build_args.items() for word in ("--build-arg", f"{name}={value}")]
+    arguments += ["--network", environment.network] if environment.network else []
+    arguments += ["--secret", f"id=ca,src={environment.ca}"] if environment.ca else []
+    arguments += ["--platform", environment.platform] if environment.platform else []
+    arguments += ["--no-cache"] if rebuild else []
+    # A provenance attestation contains the time, and Lambda rejects an image that has one.
     environ = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-    done = subprocess.run([client(), *words, str(context)], env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([find_client(), *arguments, str(context)], env=environ, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
-        raise EngineError(_why(planned, done.stdout + done.stderr))
+        raise EngineError(_explain_failure(plan, done.stdout + done.stderr))
 
 
-def _why(planned: Plan, said: str) -> str:
-    end = "\n".join(said.strip().splitlines()[-20:])
-    base = planned.args["PYTHON_IMAGE"]
-    if any(sign in end for sign in UNREACHABLE) and base in end:
+def _explain_failure(plan: Plan, output: str) -> str:
+    tail = "\n".join(output.strip().splitlines()[-20:])
+    base = plan.args["PYTHON_IMAGE"]
+    if any(sign in tail for sign in UNREACHABLE) and base in tail:
         return (
-            f"{planned.name}: the base image {base} cannot be had from here; name another in FINELT_PYTHON_IMAGE,"
-            " or make one from Debian's packages: export FINELT_PYTHON_IMAGE=$(scripts/images base)"
+            f"{plan.name}: the base image {base} cannot be had from environment; name another in FINELT_PYTHON_IMAGE,"
+            " or build one from Debian's packages: export FINELT_PYTHON_IMAGE=$(scripts/images base)"
         )
-    return f"{planned.name}: the build failed\n{end}"
+    return f"{plan.name}: the build failed\n{tail}"
 
 
-def layers(image: str) -> list[int]:
-    """The unpacked size of each layer in bytes, lowest first."""
+def list_layer_bytes(image: str) -> list[int]:
+    """Return the unpacked size of each layer in bytes, lowest layer first."""
     sizes = docker("history", "--human=false", "--format", "{{.Size}}", image).splitlines()
     return [int(float(size.removesuffix("B"))) for size in reversed(sizes) if size not in ("0", "0B")]
 
 
-def push(image: str, repository: str) -> str:
-    """The digest reference under which a registry now has the image."""
+def push_image(image: str, repository: str) -> str:
+    """Push the image and return its reference by digest, repository@sha256:...."""
     remote = f"{repository}:{image.rpartition(':')[2]}"
     docker("tag", image, remote)
     docker("push", "--quiet", remote)
-    digests = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", remote).split()
+    digests = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{tail}}", remote).split()
     return next(digest for digest in digests if digest.startswith(f"{repository}@"))
 
 
@@ -136,6 +136,6 @@ def _output(*command: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def say(text: str) -> None:
-    """Nothing; the person at the terminal reads it, and standard output stays what a program reads."""
+def print_progress(text: str) -> None:
+    """Write a line to standard error, so that standard output stays machine-readable."""
     sys.stderr.write(f"{text}\n")

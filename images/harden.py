@@ -1,8 +1,8 @@
-"""Takes from a base image what no job needs and an intruder would like. Standard library only: it runs inside the build.
+"""Hardens a base image. Standard library only: it runs inside the build.
 
-`python harden.py ROOT`: no installer stays, and no program that runs as somebody else than who called it. Where the base has no bytecode of
-the standard library (the official images leave it out), it is added: it is half of the time a job takes to start. Nothing that changes gets
-the time of day, so that the layer is the same each time it is made.
+`python harden.py ROOT` removes installers, and the setuid and setgid bits of all programs. It also compiles the standard library if the
+base has no bytecode, as the official images do not: this halves the time a job takes to start. No time
+stamp is the time of the build, so the layer is reproducible.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EPOCH = 315532800  # 1980-01-01
-INSTALLERS = ("pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack", "distutils-precedence.pth", "uv")
-COMMANDS = ("pip", "pip3", "pip3.*", "wheel", "easy_install*", "uv", "uvx")
-UNCOMPILED = {
+INSTALLER_MODULES = ("pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack", "distutils-precedence.pth", "uv")
+INSTALLER_COMMANDS = ("pip", "pip3", "pip3.*", "wheel", "easy_install*", "uv", "uvx")
+UNCOMPILED_FOLDERS = {
     "__pycache__",
     "test",
     "tests",
@@ -37,33 +37,33 @@ UNCOMPILED = {
     "site-packages",
     "dist-packages",
 }
-RUNS_AS_OTHER = stat.S_ISUID | stat.S_ISGID
+SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
 def harden(root: Path, library: Path) -> None:
-    """Nothing; the tree below `root`, whose Python keeps its standard library in `library`, is hardened."""
+    """Harden the file tree at `root`, whose Python has its standard library in `library`."""
     compile_library(root, library)
-    for path in sorted(installers(root, library)):
-        remove(path)
+    for path in sorted(find_installers(root, library)):
+        remove_path(path)
     for path in root.rglob("*"):
         mode = path.lstat().st_mode
-        if stat.S_ISREG(mode) and mode & RUNS_AS_OTHER:
-            path.chmod(stat.S_IMODE(mode) & ~RUNS_AS_OTHER)
+        if stat.S_ISREG(mode) and mode & SET_ID_BITS:
+            path.chmod(stat.S_IMODE(mode) & ~SET_ID_BITS)
 
 
-def installers(root: Path, library: Path) -> Iterator[Path]:
-    """What can install packages: modules, wheels kept for later, commands."""
+def find_installers(root: Path, library: Path) -> Iterator[Path]:
+    """Yield what can install packages: modules, bundled wheels and commands."""
     yield from (path for path in (library / "ensurepip", root / "usr/share/python-wheels") if path.exists())
     for folder in {*library.parent.glob("python3*/*-packages"), *root.glob("usr/**/python3*/*-packages")}:
-        for name in INSTALLERS:
+        for name in INSTALLER_MODULES:
             yield from (path for pattern in (name, f"{name}-*.dist-info", f"{name}-*.egg-info") for path in folder.glob(pattern))
     for folder in (root / "usr/local/bin", root / "usr/bin"):
-        yield from (path for name in COMMANDS for path in folder.glob(name))
+        yield from (path for name in INSTALLER_COMMANDS for path in folder.glob(name))
 
 
-def remove(path: Path) -> None:
-    """Nothing; the file or folder is gone, and the folder it was in is as old as before."""
-    with keeping_time(path.parent):
+def remove_path(path: Path) -> None:
+    """Remove a file or folder; keep the modification time of its parent."""
+    with preserve_mtime(path.parent):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -71,21 +71,21 @@ def remove(path: Path) -> None:
 
 
 def compile_library(root: Path, library: Path) -> None:
-    """Nothing; every module of the standard library a job may import has bytecode. What has some keeps it."""
+    """Compile every module of the standard library that a job may import. Existing bytecode is kept."""
     before = set(library.rglob("__pycache__/*"))
-    folders = [path for path in library.rglob("*/") if path.is_dir() and not set(path.relative_to(library).parts) & UNCOMPILED]
+    folders = [path for path in library.rglob("*/") if path.is_dir() and not set(path.relative_to(library).parts) & UNCOMPILED_FOLDERS]
     for folder in [library, *folders]:
         cache = folder / "__pycache__"
-        with keeping_time(folder), keeping_time(cache) if cache.exists() else nullcontext():
+        with preserve_mtime(folder), preserve_mtime(cache) if cache.exists() else nullcontext():
             compileall.compile_dir(folder, maxlevels=0, stripdir=root, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     added = set(library.rglob("__pycache__/*")) - before
-    for path in added | {path.parent for path in added if path.parent not in {kept.parent for kept in before}}:
+    for path in added | {path.parent for path in added if path.parent not in {path_before.parent for path_before in before}}:
         os.utime(path, (EPOCH, EPOCH))
 
 
 @contextmanager
-def keeping_time(folder: Path) -> Iterator[None]:
-    """The folder, which keeps its time stamp whatever is done in it."""
+def preserve_mtime(folder: Path) -> Iterator[None]:
+    """Restore the folder's time stamps at the end of the block."""
     before = folder.stat()
     yield
     os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))

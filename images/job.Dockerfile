@@ -1,52 +1,52 @@
 # One recipe, one image per job. `scripts/images build` names the arguments; by hand, from the top of the repository:
 #   docker build -f images/job.Dockerfile --build-arg JOB=extract-ecb-fx-rates .
-# Behind a proxy that opens TLS: --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt
-# There is no line that names a syntax: it would be pulled from a registry.
+# Behind a TLS proxy: --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt
+# There is no syntax line: BuildKit would pull that image from a registry.
 ARG PYTHON_IMAGE=python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
-# Where PYTHON_IMAGE has no shell and no pip: the image beside it that has, with the same Python in the same place.
+# If PYTHON_IMAGE has no shell and no pip: an image that has them, with the same Python in the same place.
 ARG BUILD_IMAGE=${PYTHON_IMAGE}
 
-# What installs. None of it is in an image.
+# The build tools. No image contains them.
 FROM ${BUILD_IMAGE} AS tools
-# No image runs as this user: each one names its own.
+# No image runs as this user: each sets its own.
 # hadolint ignore=DL3002
 USER 0:0
 WORKDIR /src
 ENV PATH=/tools/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 \
     UV_LINK_MODE=copy UV_PROJECT_ENVIRONMENT=/app UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1
 COPY images/build-requirements.txt images/
-# pip's cache is a mount, in no layer.
+# pip's cache is a mount and not part of a layer.
 # hadolint ignore=DL3042
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
     python3 -m pip install --quiet --disable-pip-version-check --target /tools --no-deps --require-hashes -r images/build-requirements.txt
 COPY images/assemble.py images/lock.py images/
 
-# What every image stands on: one layer, because what a layer above removes would still be there, and leave a mark with the time.
-FROM ${PYTHON_IMAGE} AS offered
+# The base of every image, as one layer: a layer on top that removes files would keep them below it, and add a time stamp.
+FROM ${PYTHON_IMAGE} AS original
 
 FROM tools AS hardened
 COPY images/harden.py images/
-COPY --from=offered / /base
+COPY --from=original / /base
 RUN python3 images/harden.py /base
 
 FROM scratch AS base
 COPY --from=hardened /base /
 
-# The lock, cut down to what is needed: another job's dependency then changes nothing here, and jobs with the same share a layer.
+# The pruned locks: another job's dependency does not change them, and jobs with the same lock share a layer.
 FROM tools AS locks
 ARG JOB
 ARG EXTRAS=""
 COPY uv.lock ./
 RUN mkdir /locks && python3 images/lock.py "jobkit[${EXTRAS}]" <uv.lock >/locks/runtime && python3 images/lock.py "${JOB}" <uv.lock >/locks/job
 
-# The libraries of jobkit, with the extras a job asks for. The same for all jobs that ask for the same.
+# The libraries of jobkit with the job's extras. Jobs with the same extras share this layer.
 FROM tools AS runtime
 ARG EXTRAS=""
 COPY pyproject.toml ./
 COPY jobs/jobkit/pyproject.toml jobs/jobkit/
 COPY --from=locks /locks/runtime uv.lock
-# The extras are several words.
+# Each extra is a word of its own.
 # hadolint ignore=SC2086
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
     if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
@@ -89,7 +89,7 @@ LABEL org.opencontainers.image.title="${JOB}" \
       org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
       finelt.describe="${DESCRIBE}"
 
-# A job that runs dbt carries the project and its parse.
+# The image of a job that runs dbt also has the project and its parse.
 FROM build AS project
 COPY dbt /app/dbt
 RUN /app/bin/python -m transform_warehouse.manifest_cache /app/dbt && python3 images/assemble.py /app /layers project
@@ -98,7 +98,7 @@ FROM job AS dbt
 COPY --from=project /layers/project /
 ENV FINELT_PROJECT=/app/dbt
 
-# What is no job: the libraries of one dependency group, and source beside them.
+# A service: the libraries of one dependency group, and source.
 FROM tools AS installed
 ARG GROUP
 ENV MORE_AWS_APIS="ec2 ecs events logs sqs"
@@ -126,5 +126,5 @@ LABEL org.opencontainers.image.title="${JOB}" \
       org.opencontainers.image.description="${DESCRIPTION}" \
       org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
-# What `docker build` makes when no target is named.
+# The default target of `docker build`.
 FROM job

@@ -1,7 +1,7 @@
-"""What goes into an image: the files the build sees and the arguments it gets. The tag is their hash: one tag, one image.
+"""Plans images: the files and arguments of each build, and a tag that is their hash. Works without Docker.
 
-For a job the files are its own, those of jobkit and of the recipe, and of uv.lock the packages it needs. A service is an image that is no
-job: what starts jobs, and what the local stack works with. Nothing here needs Docker.
+A job's files are its own, those of jobkit and of the recipe, and the part of uv.lock that it needs. A service is an image that is not a
+job, such as Prefect's worker.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 RECIPE = "images/job.Dockerfile"
-HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py")
-RECIPE_FILES = (RECIPE, f"{RECIPE}.dockerignore", *(f"images/{name}" for name in HELPERS))
+RECIPE_HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py")
+RECIPE_FILES = (RECIPE, f"{RECIPE}.dockerignore", *(f"images/{name}" for name in RECIPE_HELPERS))
 TOP_FILES = ("pyproject.toml", "uv.lock")
-FOLDERS = ("images", "jobs", "dbt", "orchestration", "verification")
-LEFT_OUT = re.compile(r"(^|/)(\.[^/]*|__pycache__)(/|$)|^jobs/[^/]+/tests/|^dbt/(target|logs)/")
-DEFAULT_IMAGE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
+SOURCE_FOLDERS = ("images", "jobs", "dbt", "orchestration", "verification")
+EXCLUDED = re.compile(r"(^|/)(\.[^/]*|__pycache__)(/|$)|^jobs/[^/]+/tests/|^dbt/(target|logs)/")
+DEFAULT_BASE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
 
 Tree = dict[str, bytes]  # content by path
 
@@ -45,7 +45,7 @@ class PlanError(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """An image that is no job: the libraries of one dependency group of pyproject.toml, and the files whose paths match `source`."""
+    """An image that is not a job: the libraries of one dependency group of pyproject.toml, and the files whose paths match `source`."""
 
     name: str
     description: str
@@ -58,7 +58,7 @@ SERVICES = (
         "orchestration",
         "Prefect's server and worker, the registration of deployments, and where flows run.",
         "orchestration",
-        re.compile(r"(orchestration|images)/.*|jobs/catalogue\.py|jobs/[^/]+/(pyproject\.toml|[a-z_]+/.*)"),  # to describe themselves
+        re.compile(r"(orchestration|images)/.*|jobs/catalogue\.py|jobs/[^/]+/(pyproject\.toml|[a-z_]+/.*)"),  # the jobs describe themselves
     ),
     Service(
         "start-dropped-files",
@@ -68,14 +68,14 @@ SERVICES = (
     ),
     Service(
         "sample-vendors",
-        "Answers as the real vendors do, with real figures of 2009 to 2013.",
+        "Answers like the vendors, with real figures of 2009 to 2013.",
         "samples",
         re.compile(r"verification/sample_vendors/.*"),
     ),
 )
 STAND_INS = Service(
     "stand-ins",
-    "Postgres and an S3 server, for where their own images cannot be pulled.",
+    "Postgres and an S3 server, for machines that cannot pull their images.",
     "stand-ins",
     re.compile(r"verification/stand_ins/.*"),
 )
@@ -83,7 +83,7 @@ STAND_INS = Service(
 
 @dataclass(frozen=True)
 class Plan:
-    """One image: `files` is the build context, `target` the stage of the recipe; `labels` are arguments that follow from the files."""
+    """One image. `files` is the build context, `target` the stage of the recipe; `labels` are build arguments that only label it."""
 
     name: str
     target: str
@@ -94,18 +94,18 @@ class Plan:
 
     @property
     def tag(self) -> str:
-        """16 hex digits that change when, and only when, the image may."""
+        """16 hex digits of a hash over everything that can change the image."""
         contents = {path: hashlib.sha256(content).hexdigest() for path, content in self.files.items()}
-        whole = json.dumps([self.target, self.platform, dict(self.args), contents], sort_keys=True)
-        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+        content = json.dumps([self.target, self.platform, dict(self.args), contents], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def image(self) -> str:
         """The image's name on this machine."""
         return f"finelt/{self.name}:{self.tag}"
 
-    def stage(self, folder: Path) -> Path:
-        """The folder, with the build context written into it."""
+    def write_context(self, folder: Path) -> Path:
+        """Write the build context into the folder and return the folder."""
         for name, content in self.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,44 +114,46 @@ class Plan:
         return folder
 
 
-def plan(spec: JobSpec | Service, tree: Tree, *, python_image: str | None = None, platform: str | None = None) -> Plan:
-    """An image, from the files of a checkout or a revision, on the recipe's own base unless told. Raises PlanError."""
+def plan_image(spec: JobSpec | Service, tree: Tree, *, python_image: str | None = None, platform: str | None = None) -> Plan:
+    """Plan an image from the files of a checkout or commit. The default base is the recipe's. Raises PlanError."""
     missing = [path for path in (*RECIPE_FILES, *TOP_FILES) if path not in tree]
     if missing:
-        raise PlanError(f"{spec.name}: there is no {missing[0]}; an image needs it")
-    base = {"PYTHON_IMAGE": python_image or default_image(tree), "SOURCE_DATE_EPOCH": str(EPOCH)}
-    return _service(spec, tree, base, platform) if isinstance(spec, Service) else _job(spec, tree, base, platform)
+        raise PlanError(f"{spec.name}: {missing[0]} does not exist, but the image needs it; restore it")
+    base = {"PYTHON_IMAGE": python_image or read_default_base(tree), "SOURCE_DATE_EPOCH": str(EPOCH)}
+    return _plan_service(spec, tree, base, platform) if isinstance(spec, Service) else _plan_job(spec, tree, base, platform)
 
 
-def _job(spec: JobSpec, tree: Tree, base: Mapping[str, str], platform: str | None) -> Plan:
+def _plan_job(spec: JobSpec, tree: Tree, base: Mapping[str, str], platform: str | None) -> Plan:
     own = f"jobs/{spec.name}/pyproject.toml"
     if own not in tree:
-        raise PlanError(f"{spec.name}: there is no {own}; an image needs it")
+        raise PlanError(f"{spec.name}: {own} does not exist, but the image needs it; restore it")
     try:
-        locked = lock.pruned(tree["uv.lock"].decode(), spec.name)
+        locked = lock.prune_lock(tree["uv.lock"].decode(), spec.name)
     except lock.LockError as error:
         raise PlanError(f"{spec.name}: {error}") from None
     runs_dbt = '\nname = "dbt-core"\n' in locked
     folders = ("jobs/jobkit/", f"jobs/{spec.name}/", *(("dbt/",) if runs_dbt else ()))
     files = {path: content for path, content in tree.items() if path in RECIPE_FILES or path.startswith(folders)}
-    files["uv.lock"], files["pyproject.toml"] = locked.encode(), _workspace(tree["pyproject.toml"]).encode()
+    files["uv.lock"], files["pyproject.toml"] = locked.encode(), _render_workspace(tree["pyproject.toml"]).encode()
     declared = tomllib.loads(tree[own].decode())["project"]
     return Plan(
         name=spec.name,
         target="dbt" if runs_dbt else "job",
         files=dict(sorted(files.items())),
-        args={"JOB": spec.name, "EXTRAS": _extras(declared), **base},
+        args={"JOB": spec.name, "EXTRAS": _list_jobkit_extras(declared), **base},
         platform=platform,
         labels={"VERSION": declared["version"], "DESCRIPTION": declared["description"]},
     )
 
 
-def _service(spec: Service, tree: Tree, base: Mapping[str, str], platform: str | None) -> Plan:
+def _plan_service(spec: Service, tree: Tree, base: Mapping[str, str], platform: str | None) -> Plan:
     source = {f"source/{path}": content for path, content in tree.items() if spec.source.fullmatch(path)}
     if not source:
-        raise PlanError(f"{spec.name}: nothing here matches {spec.source.pattern}; its image needs it")
+        raise PlanError(
+            f"{spec.name}: no file matches {spec.source.pattern}, but the image needs one; correct the pattern in images/plan.py"
+        )
     files = {path: content for path, content in tree.items() if path in RECIPE_FILES} | source
-    files["uv.lock"], files["pyproject.toml"] = tree["uv.lock"], _workspace(tree["pyproject.toml"], spec.group).encode()
+    files["uv.lock"], files["pyproject.toml"] = tree["uv.lock"], _render_workspace(tree["pyproject.toml"], spec.group).encode()
     return Plan(
         name=spec.name,
         target="service",
@@ -162,82 +164,84 @@ def _service(spec: Service, tree: Tree, base: Mapping[str, str], platform: str |
     )
 
 
-def default_image(tree: Tree) -> str:
-    """The base image that the recipe names."""
-    found = DEFAULT_IMAGE.search(tree[RECIPE].decode())
-    if found is None:
-        raise PlanError(f"{RECIPE} has no line ARG PYTHON_IMAGE=...; it names the base image where nobody else does")
-    return found[1]
+def read_default_base(tree: Tree) -> str:
+    """Return the base image that the recipe names. Raises PlanError if it names none."""
+    match = DEFAULT_BASE.search(tree[RECIPE].decode())
+    if match is None:
+        raise PlanError(f"{RECIPE} has no line ARG PYTHON_IMAGE=...; add one with the default base image")
+    return match[1]
 
 
-def _extras(declared: Mapping[str, Any]) -> str:
-    """The extras of jobkit that a job asks for, separated by blanks."""
-    wanted = (lock.requirement(text) for text in declared["dependencies"])
-    return " ".join(extra for name, extras in wanted if name == "jobkit" for extra in extras)
+def _list_jobkit_extras(declared: Mapping[str, Any]) -> str:
+    """Return the extras of jobkit that a job declares, separated by spaces."""
+    requirements = (lock.parse_requirement(text) for text in declared["dependencies"])
+    return " ".join(extra for name, extras in requirements if name == "jobkit" for extra in extras)
 
 
-def _workspace(pyproject: bytes, group: str | None = None) -> str:
-    """As much of the workspace's pyproject.toml as an installation needs, with one dependency group or none, and no tools."""
+def _render_workspace(pyproject: bytes, group: str | None = None) -> str:
+    """Return the part of the workspace's pyproject.toml that an installation needs, with one dependency group or none."""
     document = tomllib.loads(pyproject.decode())
     project = document["project"]
     lines = [f"{key} = {json.dumps(project[key])}" for key in ("name", "version", "requires-python")]
-    groups = ["[dependency-groups]", f"{group} = {json.dumps(_group(document, group))}", ""] if group else []
+    groups = ["[dependency-groups]", f"{group} = {json.dumps(_list_requirements(document, group))}", ""] if group else []
     tail = ["[tool.uv]", "package = false", "default-groups = []", "", "[tool.uv.workspace]", 'members = ["jobs/*"]', ""]
     return "\n".join(["[project]", *lines, "", *groups, *tail])
 
 
-def _group(document: Mapping[str, Any], name: str) -> list[str]:
-    """The requirements of a dependency group and of those it includes."""
+def _list_requirements(document: Mapping[str, Any], name: str) -> list[str]:
+    """Return the requirements of a dependency group and of the groups that it includes."""
     entries = document["dependency-groups"][name]
-    return [text for entry in entries for text in (_group(document, entry["include-group"]) if isinstance(entry, dict) else [entry])]
+    return [
+        text for entry in entries for text in (_list_requirements(document, entry["include-group"]) if isinstance(entry, dict) else [entry])
+    ]
 
 
-def checkout(root: Path = REPOSITORY) -> Tree:
-    """The files that can go into an image, as they lie here now, by path."""
-    below = (path for folder in FOLDERS for path in sorted((root / folder).rglob("*")) if path.is_file())
-    named = {path.relative_to(root).as_posix(): path for path in (*(root / name for name in TOP_FILES), *below)}
-    return {name: path.read_bytes() for name, path in named.items() if not LEFT_OUT.search(name)}
+def read_checkout(root: Path = REPOSITORY) -> Tree:
+    """Read the files that can go into an image from the working tree, by path."""
+    paths = (path for folder in SOURCE_FOLDERS for path in sorted((root / folder).rglob("*")) if path.is_file())
+    by_name = {path.relative_to(root).as_posix(): path for path in (*(root / name for name in TOP_FILES), *paths)}
+    return {name: path.read_bytes() for name, path in by_name.items() if not EXCLUDED.search(name)}
 
 
-def revision(rev: str, root: Path = REPOSITORY) -> Tree:
-    """The same at a commit. Folders that were not there yet are empty. Raises PlanError for a revision git does not know."""
-    there = _git(root, "ls-tree", "--name-only", rev, *TOP_FILES, *FOLDERS).decode().split()
-    if not there:
+def read_revision(rev: str, root: Path = REPOSITORY) -> Tree:
+    """Read the same files from a commit; folders that did not exist are empty. Raises PlanError for an unknown revision."""
+    existing = _run_git(root, "ls-tree", "--name-only", rev, *TOP_FILES, *SOURCE_FOLDERS).decode().split()
+    if not existing:
         return {}
-    with tarfile.open(fileobj=io.BytesIO(_git(root, "archive", "--format=tar", rev, *there))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(_run_git(root, "archive", "--format=tar", rev, *existing))) as archive:
         members = ((member, archive.extractfile(member)) for member in archive.getmembers() if member.isfile())
-        return {member.name: content.read() for member, content in members if content is not None and not LEFT_OUT.search(member.name)}
+        return {member.name: content.read() for member, content in members if content is not None and not EXCLUDED.search(member.name)}
 
 
-def changed(specs: Sequence[JobSpec | Service], before: Tree, now: Tree) -> list[str]:
-    """The images that may differ between two trees, by name."""
-    return [spec.name for spec in specs if _tag(spec, before) != _tag(spec, now)]
+def list_changed(specs: Sequence[JobSpec | Service], before: Tree, now: Tree) -> list[str]:
+    """Return the names of the images that may differ between two trees."""
+    return [spec.name for spec in specs if _compute_tag(spec, before) != _compute_tag(spec, now)]
 
 
-def _tag(spec: JobSpec | Service, tree: Tree) -> str | None:
+def _compute_tag(spec: JobSpec | Service, tree: Tree) -> str | None:
     try:
-        return plan(spec, tree).tag
+        return plan_image(spec, tree).tag
     except PlanError:
         return None
 
 
-def describe(spec: JobSpec) -> str:
-    """What the job says of itself, as one line of JSON. It has to be installed here."""
+def describe_job(spec: JobSpec) -> str:
+    """Return the output of the job's `describe`, one line of JSON. The job has to be installed here. Raises PlanError."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}
     done = subprocess.run([sys.executable, "-m", spec.package, "describe"], env=environ, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
-        raise PlanError(f"{spec.name} describe failed here ({done.stderr.strip()[-200:]}); scripts/setup installs the jobs")
+        raise PlanError(f"{spec.name} describe failed ({done.stderr.strip()[-200:]}); run scripts/setup, which installs the jobs")
     return done.stdout.strip()
 
 
-def arguments(spec: JobSpec | Service, planned: Plan) -> dict[str, str]:
-    """All build arguments: those that shape the image, and those that only label it."""
-    described = {} if isinstance(spec, Service) else {"DESCRIBE": describe(spec)}
-    return {**planned.args, **planned.labels, **described}
+def build_arguments(spec: JobSpec | Service, plan: Plan) -> dict[str, str]:
+    """Return all build arguments: those that change the image's files, and those that only label it."""
+    described = {} if isinstance(spec, Service) else {"DESCRIBE": describe_job(spec)}
+    return {**plan.args, **plan.labels, **described}
 
 
-def _git(root: Path, *arguments: str) -> bytes:
+def _run_git(root: Path, *arguments: str) -> bytes:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)  # noqa: S603, S607
     if done.returncode != 0:
-        raise PlanError(f"git {arguments[0]}: {done.stderr.decode().strip()}; name a commit that this clone has")
+        raise PlanError(f"git {arguments[0]}: {done.stderr.decode().strip()}; name a commit of this clone")
     return done.stdout

@@ -1,34 +1,34 @@
-"""How large an image is and how fast it starts, against what is allowed."""
+"""Measures an image's size and start time against their budgets."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-from images.docker_cli import docker, layers
+from images.docker_cli import docker, list_layer_bytes
 
 MB = 1_000_000
 BUDGET_MB = {"extract": 90, "load": 80, "publish": 200, "transform": 190}  # unpacked, over the base image; by the verb in a job's name
-DESCRIBE_S = 0.5  # in a container, from nothing to the answer
-OWN_CPU_S = 0.1  # of that, what our process works
-TRIES = 20  # the best counts, and the first that is good enough: what else the machine does is no fault of the image
-CLOCK = f"""
+DESCRIBE_S = 0.5  # in a new container, until the answer
+CPU_S = 0.1  # of that, the CPU time of our process
+ATTEMPTS = 20  # at most; the best counts, because other load on the machine only slows a container down
+CPU_SCRIPT = f"""
 import resource, subprocess
 best = float("inf")
-for _ in range({TRIES}):
+for _ in range({ATTEMPTS}):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(["/app/bin/job", "describe"], check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     best = min(best, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    if best <= {OWN_CPU_S}:
+    if best <= {CPU_S}:
         break
 print(best)
 """
 
 
 @dataclass(frozen=True)
-class Measured:
-    """An image's size over the base in bytes, the seconds `describe` takes in a container, and those its process works."""
+class Measurement:
+    """An image's size over the base in bytes, and the time and CPU time of `describe` in a container in seconds."""
 
     job: str
     size_bytes: int
@@ -37,38 +37,38 @@ class Measured:
 
     @property
     def excesses(self) -> list[str]:
-        """What is over its budget, in words; empty when nothing is."""
+        """One sentence for each exceeded budget."""
         limits = (
             ("MB over the base", self.size_bytes / MB, budget_bytes(self.job) / MB),
             ("s for describe in a container", self.describe_s, DESCRIBE_S),
-            ("s of work for describe", self.own_cpu_s, OWN_CPU_S),
+            ("s of CPU time for describe", self.own_cpu_s, CPU_S),
         )
-        return [f"{self.job}: {value:.2f} {unit}, {limit:g} are allowed" for unit, value, limit in limits if value > limit]
+        return [f"{self.job}: {value:.2f} {unit}, the limit is {limit:g}" for unit, value, limit in limits if value > limit]
 
 
-def weight_bytes(image: str, base: str) -> int:
-    """The size of an image over its base. All of what the recipe adds counts, and of what it takes from the base nothing."""
-    lowest, *ours = layers(image)
-    return sum(ours) + max(0, lowest - sum(layers(base)))
+def measure_bytes_over_base(image: str, base: str) -> int:
+    """Return the size of an image over its base. What the recipe adds counts; what it removes from the base does not."""
+    lowest, *added = list_layer_bytes(image)
+    return sum(added) + max(0, lowest - sum(list_layer_bytes(base)))
 
 
 def budget_bytes(job: str) -> int:
-    """The most that a job's image may weigh over the base."""
+    """Return the largest allowed size of a job's image over its base."""
     return BUDGET_MB[job.partition("-")[0]] * MB
 
 
-def measure(job: str, image: str, base: str) -> Measured:
-    """One image on its base."""
-    worked = docker("run", "--rm", "--network", "none", "--entrypoint", "/app/bin/python", image, "-c", CLOCK)
-    return Measured(job, weight_bytes(image, base), _describe_s(image), float(worked))
+def measure_image(job: str, image: str, base: str) -> Measurement:
+    """Measure an image."""
+    cpu_s = docker("run", "--rm", "--network", "none", "--entrypoint", "/app/bin/python", image, "-c", CPU_SCRIPT)
+    return Measurement(job, measure_bytes_over_base(image, base), _time_describe_s(image), float(cpu_s))
 
 
-def _describe_s(image: str) -> float:
+def _time_describe_s(image: str) -> float:
     best = float("inf")
-    for _ in range(TRIES):
-        began = time.perf_counter()
+    for _ in range(ATTEMPTS):
+        started_s = time.perf_counter()
         docker("run", "--rm", "--network", "none", image, "describe")
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - started_s)
         if best <= DESCRIBE_S:
             break
     return best

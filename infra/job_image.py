@@ -68,8 +68,8 @@ class JobImage(pulumi.ComponentResource):
 
     def _build_image(self, args: JobImageArgs, child: pulumi.ResourceOptions) -> docker.Image:
         platform = args.settings.platform
-        environment = docker_cli.Surroundings(python_image=os.environ.get("FINELT_PYTHON_IMAGE"), platform=platform)
-        plan = docker_cli.plan(args.spec, environment)
+        environment = docker_cli.BuildEnvironment(python_image=os.environ.get("FINELT_PYTHON_IMAGE"), platform=platform)
+        plan = docker_cli.plan_image(args.spec, environment)
         context = _write_context(plan)
         return docker.Image(
             f"{args.settings.name}-{args.spec.name}",
@@ -77,7 +77,7 @@ class JobImage(pulumi.ComponentResource):
             build=docker.DockerBuildArgs(
                 context=context,
                 dockerfile=f"{context}/{plans.RECIPE}",
-                args=plans.arguments(args.spec, plan),
+                args=plans.build_arguments(args.spec, plan),
                 platform=platform,
                 target=plan.target,
                 builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
@@ -94,7 +94,7 @@ def _write_context(plan: plans.Plan) -> str:
     """
     folder = BUILD_FOLDER / plan.name
     shutil.rmtree(folder, ignore_errors=True)
-    return os.path.relpath(plan.stage(folder), PROGRAM_FOLDER)
+    return os.path.relpath(plan.write_context(folder), PROGRAM_FOLDER)
 
 
 def _lifecycle_policy() -> dict[str, object]:

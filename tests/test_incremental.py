@@ -65,12 +65,27 @@ def corrected() -> list[Answer]:
     days[100]["high"] += 0.01
     gone = [day for day in json.loads(ibm.body) if day["date"][:10] != "2012-06-15"]
     lines = [line.replace("2012-12-31,1.3194", "2012-12-31,1.3195") for line in ecb.history().splitlines()[1:]]
-    rest = [answer._replace(body=answer.body.replace(b"12/28/2012,0.02", b"12/28/2012,0.03")) for answer in rest]
+    rest = [answer._replace(body=answer.body.replace(b"12/28/2012,0.00", b"12/28/2012,0.03")) for answer in rest]
     facts = rest[-2]._replace(body=rest[-2].body.replace(b"44.15", b"44.16"))
     filers = rest[-1]._replace(body=rest[-1].body.replace(b"MICROSOFT CORP", b"Microsoft Corp"))
     prices = [recorded_lake.tiingo("AAPL", days), recorded_lake.tiingo("IBM", gone), msft]
     goog = recorded_lake.tiingo("GOOG", [dict(day) for day in tiingo.history("GOOG") if day["date"] > "2012"])
     return [*prices, goog, recorded_lake.ecb(zip_rates(lines), 2009, 2013), *rest[:-2], facts, filers]
+
+
+def correct_again(source: str) -> list[Answer]:
+    """Answers that correct one thing more: a close, a rate, or a yield and a filing."""
+    if source == "prices":
+        days: list[dict[str, Any]] = [dict(day) for day in tiingo.history("MSFT") if day["date"][:10] >= "2011"]
+        days[50]["close"] -= 0.01
+        return [recorded_lake.tiingo("MSFT", days)]
+    if source == "rates":
+        lines = [line.replace("2012-12-31,1.3194", "2012-12-31,1.3196") for line in ecb.history().splitlines()[1:]]
+        return [recorded_lake.ecb(zip_rates(lines), 2009, 2013)]
+    [yields] = [answer for answer in answers_until(sample.LAST_SESSION) if answer.partitions == ("year=2012",)]
+    facts = answers_until(sample.LAST_SESSION)[-2]
+    changed = yields._replace(body=yields.body.replace(b"12/28/2012,0.00", b"12/28/2012,0.04"))
+    return [changed, facts._replace(body=facts.body.replace(b"44.15", b"44.17"))]
 
 
 @dataclass
@@ -124,20 +139,22 @@ def versions(warehouse: Warehouse, mart: str) -> set[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """Four steps: a first load, one new day, three months with dividends and a filing, and corrections."""
+    """Seven steps: first load, one new day, three months, corrections of everything, then one vendor's corrections at a time."""
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create database days")
         url = postgres_server.url.replace("/warehouse", "/days")
         warehouse = Warehouse(url, postgres_server.password, postgres_server.password_reference)
         story = Story(Lake(str(tmp_path_factory.mktemp("days") / "lake")), postgres_server, warehouse, [], [], [], [], [])
-        for answers in (answers_until("2012-11-30"), answers_until("2012-12-03"), answers_until(sample.LAST_SESSION), corrected()):
+        alone = map(correct_again, ("prices", "rates", "yields and filings"))
+        first, new_day, later = map(answers_until, ("2012-11-30", "2012-12-03", sample.LAST_SESSION))
+        for answers in (first, new_day, later, corrected(), *alone):
             story.step(answers)
         yield story
         for name in ("days", *(f"full_{number}" for number in range(len(story.full)))):
             admin.execute(f"drop database {name} with (force)".encode())
 
 
-@pytest.mark.parametrize("step", range(4))
+@pytest.mark.parametrize("step", range(7))
 def test_an_incremental_build_equals_a_full_build(story: Story, step: int) -> None:
     assert story.receipts[step]["details"]["changes_only"] is (step > 0)
     for name, rows in story.full[step].items():
@@ -162,6 +179,29 @@ def test_a_dividend_rebuilds_its_ticker(story: Story) -> None:
         for step in story.marts[1:3]
     )
     assert all(after[key] < before[key] for key in before)
+
+
+def test_marts_and_raw_tables_collate_text_alike(story: Story) -> None:
+    collations = story.warehouse.rows(
+        "select distinct attcollation::regcollation::text from pg_attribute join pg_class on pg_class.oid = attrelid"
+        " where relnamespace = 'marts'::regnamespace and relkind = 'r' and attnum > 0 and attcollation <> 0"
+    )
+    assert collations == [('"C"',)]
+
+
+def test_only_models_that_read_a_new_load_run(story: Story) -> None:
+    everything, prices, rates, others = (set(story.receipts[step]["details"]["models"]) for step in (3, 4, 5, 6))
+    assert {"int_touched", "int_securities", "fct_price_daily", "fct_return_daily"} <= prices
+    assert not prices & {"stg_tiingo__prices", "dim_calendar", "fct_fx_rate", "fct_yield", "fct_fundamental"}
+    assert {"fct_fx_rate", "fct_price_daily", "fct_return_daily"} <= rates
+    assert not rates & {"int_securities", "fct_yield", "fct_valuation_daily", "fct_fundamental"}
+    assert {"fct_yield", "fct_fundamental", "fct_return_daily", "fct_valuation_daily"} <= others
+    assert not others & {"fct_fx_rate", "int_prices_adjusted"}
+    assert {"fct_fx_rate", "fct_yield", "fct_fundamental"} <= everything
+    outcomes = {entry["dataset"]: entry["outcome"] for entry in story.receipts[4]["partitions"]}
+    assert outcomes["marts.fct_yield"] == outcomes["marts.fct_freshness"] == "unchanged"
+    assert outcomes["marts.fct_price_daily"] == "committed"
+    assert set(outcomes) == {entry["dataset"] for entry in story.receipts[0]["partitions"]}
 
 
 def test_as_of_views_equal_the_marts_of_that_moment(story: Story) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobkit.errors import EXIT_CODES
+from jobkit.errors import ExitCode
 
-from jobs.catalogue import JobSpec, catalogue
+from jobs.catalogue import REPOSITORY, JobSpec, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +94,18 @@ def s3(port: int) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **keys}
 
 
+def test_the_documented_exit_codes_are_those_of_the_code() -> None:
+    """The contract's table equals ExitCode line by line; every other page names no code that no job returns."""
+    rows = [f"| {code} | {code.meaning} | {code.next_step} |" for code in ExitCode]
+    readme = (REPOSITORY / "jobs" / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Exit codes\n\n")[2].partition("\n\n")[0]
+    assert table.splitlines()[2:] == rows
+    operations = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    named = {int(code) for code in re.findall(r"^\| (\d{1,3}) ", operations, re.MULTILINE)}
+    assert named
+    assert named <= set(ExitCode)
+
+
 @every_job
 def test_describe_says_what_the_job_is(spec: JobSpec) -> None:
     told = describe(spec)
@@ -102,12 +115,18 @@ def test_describe_says_what_the_job_is(spec: JobSpec) -> None:
     assert told["deadline_s"] == told["options"]["properties"]["deadline"]["default"] == spec.deadline_s
     assert told["hosts"] == list(spec.hosts)
     assert told["datasets"] == {"reads": list(spec.reads), "writes": list(spec.writes)}
-    assert told["exit_codes"] == {str(code): text for code, text in EXIT_CODES.items()}
+    assert told["exit_codes"] == {str(code): code.meaning for code in ExitCode}
     schema = told["options"]
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) <= set(schema["properties"])
     assert all(option["description"] for option in schema["properties"].values())
     assert set(spec.secrets) <= set(schema["properties"])
+
+
+@every_job
+def test_every_job_prints_its_version(spec: JobSpec) -> None:
+    ended = call(spec, "--version")
+    assert (ended.code, ended.stdout) == (0, f"{spec.name}, version {spec.version}\n")
 
 
 @every_job

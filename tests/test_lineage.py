@@ -82,7 +82,7 @@ def run_extractor(lake: Path, vendors: str, fault: str = "", *more: str, **envir
     url = f"{vendors}{fault}/home.treasury.gov"
     words = ["--lake", str(lake), "--start", "2012-12-03", "--end", "2012-12-31", "--retry-timeout", "0", "--base-url", url]
     command = [sys.executable, "-m", "extract_treasury_yields", "run", *words, *more]
-    return subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=600)
 
 
 def file_transport(path: Path) -> dict[str, str]:

@@ -11,15 +11,12 @@ import sys
 import threading
 import time
 import zlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-from jobkit import errors, launchers
+from jobkit import errors, launchers, redaction
 from jobkit.launchers import dagster, files, prefect, stepfunctions
 
 if TYPE_CHECKING:
@@ -45,13 +42,13 @@ RECEIPT: dict[str, Any] = {
 
 def test_the_launcher_is_the_one_the_environment_shows() -> None:
     found = {
-        launchers.Plain: {},
+        launchers.ShellLauncher: {},
         prefect.Prefect: {"PREFECT__FLOW_RUN_ID": "x", "PREFECT_API_URL": "http://127.0.0.1:9/api"},
         dagster.Dagster: {"DAGSTER_PIPES_CONTEXT": "x"},
         stepfunctions.StepFunctions: {"FINELT_TASK_TOKEN": "x"},
     }
     for kind, environ in found.items():
-        assert type(launchers.launcher(environ)) is kind
+        assert type(launchers.detect(environ)) is kind
 
 
 # Files: Airflow on Kubernetes, Argo, any pod.
@@ -106,27 +103,27 @@ def said(messages: Path) -> list[dict[str, Any]]:
 
 
 def test_extras_are_options_and_a_days_partition_is_a_range_of_days(tmp_path: Path) -> None:
-    told = pipes(context(extras={"lake": "s3://lake"}, partition_key="2012-12-03"), tmp_path / "m").parameters()
+    told = pipes(context(extras={"lake": "s3://lake"}, partition_key="2012-12-03"), tmp_path / "m").options()
     assert told == {"lake": "s3://lake", "start": "2012-12-03", "end": "2012-12-03"}
     ranged = {"start": "2012-12-03", "end": "2012-12-07"}
-    assert pipes(context(partition_key_range=ranged), tmp_path / "m").parameters() == ranged
-    assert pipes(context(partition_key="AAPL"), tmp_path / "m").parameters() == {}
+    assert pipes(context(partition_key_range=ranged), tmp_path / "m").options() == ranged
+    assert pipes(context(partition_key="AAPL"), tmp_path / "m").options() == {}
     own = context(extras={"start": "2012-01-01"}, partition_key="2012-12-03")
-    assert pipes(own, tmp_path / "m").parameters() == {"start": "2012-01-01", "end": "2012-12-03"}
+    assert pipes(own, tmp_path / "m").options() == {"start": "2012-01-01", "end": "2012-12-03"}
 
 
 def test_a_context_in_a_file_is_read_and_a_spoilt_one_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "context").write_text(json.dumps(context(extras={"a": 1})))
-    assert dagster.Dagster({"DAGSTER_PIPES_CONTEXT": encoded({"path": str(tmp_path / "context")})}).parameters() == {"a": 1}
+    assert dagster.Dagster({"DAGSTER_PIPES_CONTEXT": encoded({"path": str(tmp_path / "context")})}).options() == {"a": 1}
     for spoilt in ("x", encoded({}), encoded({"path": str(tmp_path / "nowhere")})):
         with pytest.raises(errors.MisconfiguredError, match="the context of Dagster Pipes cannot be read"):
-            dagster.Dagster({"DAGSTER_PIPES_CONTEXT": spoilt}).parameters()
+            dagster.Dagster({"DAGSTER_PIPES_CONTEXT": spoilt}).options()
 
 
 def test_each_asset_is_told_of_its_own_dataset_with_a_version_of_its_bytes(tmp_path: Path) -> None:
     launcher = pipes(context(asset_keys=["raw/things", "everything"]), tmp_path / "m")
-    assert launcher.started()
-    launcher.finished(RECEIPT, 0, "2 partitions")
+    assert launcher.claim()
+    launcher.report_end(RECEIPT, 0, "2 partitions")
     methods = [line["method"] for line in said(tmp_path / "m")]
     assert methods == ["opened", "report_custom_message", "report_asset_materialization", "report_asset_materialization", "closed"]
     things, everything = (line["params"] for line in said(tmp_path / "m")[2:4])
@@ -137,8 +134,8 @@ def test_each_asset_is_told_of_its_own_dataset_with_a_version_of_its_bytes(tmp_p
 
 def test_a_failure_materializes_nothing_and_says_why(tmp_path: Path) -> None:
     launcher = pipes(context(asset_keys=["things"]), tmp_path / "m")
-    launcher.started()
-    launcher.finished({**RECEIPT, "exit_code": 75}, 75, "the vendor is away")
+    launcher.claim()
+    launcher.report_end({**RECEIPT, "exit_code": 75}, 75, "the vendor is away")
     assert [line["method"] for line in said(tmp_path / "m")] == ["opened", "report_custom_message", "closed"]
     assert said(tmp_path / "m")[-1]["params"]["exception"]["message"] == "the vendor is away"
 
@@ -184,27 +181,30 @@ def api() -> Iterator[Api]:
         server.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-key")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+
+
 def token(api: Api) -> dict[str, str]:
-    keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"}
-    return {"FINELT_TASK_TOKEN": "t0ken", "AWS_ENDPOINT_URL": api.url, **keys}
+    """The environment of a task that waits for its token."""
+    return {"FINELT_TASK_TOKEN": "t0ken", "AWS_ENDPOINT_URL": api.url, "AWS_REGION": "eu-central-1"}
 
 
-def test_the_signature_is_the_one_that_aws_itself_makes() -> None:
-    now = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
-    headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": "AWSStepFunctions.SendTaskSuccess"}
-    url, data = "https://states.eu-central-1.amazonaws.com/", b'{"taskToken": "x"}'
-    for session in (None, "session"):
-        signed = stepfunctions.sign(url, headers, data, ("AKIDEXAMPLE", "secret", session), "eu-central-1", now)
-        theirs = AWSRequest("POST", url, {**headers, **({"x-amz-security-token": session} if session else {})}, data)
-        theirs.headers["X-Amz-Date"] = theirs.context["timestamp"] = signed["x-amz-date"]
-        auth = SigV4Auth(Credentials("AKIDEXAMPLE", "secret", session), "states", "eu-central-1")
-        signature = auth.signature(auth.string_to_sign(theirs, auth.canonical_request(theirs)), theirs)
-        assert signed["authorization"].endswith(f"Signature={signature}")
+def isolate_credentials(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Hide this machine's keys and profiles from botocore, and the metadata service of an instance."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(folder / name))
 
 
 def test_success_carries_the_receipt_and_failure_the_exit_code(api: Api) -> None:
-    stepfunctions.StepFunctions(token(api)).finished(RECEIPT, 0, "done")
-    stepfunctions.StepFunctions(token(api)).finished({**RECEIPT, "exit_code": 75}, 75, "the vendor is away")
+    stepfunctions.StepFunctions(token(api)).report_end(RECEIPT, 0, "done")
+    stepfunctions.StepFunctions(token(api)).report_end({**RECEIPT, "exit_code": 75}, 75, "the vendor is away")
     (success, output, headers), (failure, why, _) = api.calls
     assert (success, json.loads(output["output"]), output["taskToken"]) == ("SendTaskSuccess", RECEIPT, "t0ken")
     assert (failure, why["error"], why["cause"]) == ("SendTaskFailure", "Exit75", "the vendor is away")
@@ -213,16 +213,16 @@ def test_success_carries_the_receipt_and_failure_the_exit_code(api: Api) -> None
 
 def test_a_receipt_too_long_for_the_api_goes_without_its_partitions(api: Api) -> None:
     many = {**RECEIPT, "partitions": [{"dataset": "things", "partition": "x" * 1000}] * 400}
-    stepfunctions.StepFunctions(token(api)).finished(many, 0, "done")
+    stepfunctions.StepFunctions(token(api)).report_end(many, 0, "done")
     assert json.loads(api.calls[0][1]["output"])["partitions"] == []
 
 
 def test_an_api_that_is_away_is_asked_again_and_a_refusal_is_not(api: Api) -> None:
     api.answers = [(503, b""), (200, b"{}")]
-    stepfunctions.StepFunctions(token(api)).finished(RECEIPT, 0, "done")
+    stepfunctions.StepFunctions(token(api)).report_end(RECEIPT, 0, "done")
     assert len(api.calls) == 2
     api.answers = [(400, b'{"__type": "com.amazonaws.swf.service.v2.model#TaskTimedOut"}')]
-    stepfunctions.StepFunctions(token(api)).finished(RECEIPT, 0, "done")
+    stepfunctions.StepFunctions(token(api)).report_end(RECEIPT, 0, "done")
     assert len(api.calls) == 3
 
 
@@ -231,7 +231,7 @@ def test_it_beats_while_it_works_and_stops_the_job_when_nobody_waits_for_it(api:
     api.answers = [(200, b"{}"), (500, b""), (400, b'{"__type": "TaskTimedOut"}')]
     code = (
         "import os, time\nfrom jobkit.launchers import stepfunctions\n"
-        "launcher = stepfunctions.StepFunctions(os.environ, heartbeat_s=0.05)\nlauncher.started()\ntime.sleep(30)"
+        "launcher = stepfunctions.StepFunctions(os.environ, heartbeat_s=0.05)\nlauncher.claim()\ntime.sleep(30)"
     )
     began_s = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **token(api)}, check=False, timeout=30)
@@ -240,24 +240,33 @@ def test_it_beats_while_it_works_and_stops_the_job_when_nobody_waits_for_it(api:
     assert [name for name, _, _ in api.calls] == ["SendTaskHeartbeat"] * 3
 
 
-def test_a_containers_role_gives_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_containers_role_gives_the_credentials(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Role(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told = json.dumps({"AccessKeyId": "a", "SecretAccessKey": "b", "Token": self.path + self.headers.get("Authorization", "")})
-            self.send_response(200)
+            expiration = (datetime.now(UTC) + timedelta(hours=6)).isoformat()
+            keys = {"AccessKeyId": "AKIDOFROLE", "SecretAccessKey": "role-secret-key", "Token": "role-session", "Expiration": expiration}
+            self.send_response(200 if self.headers.get("Authorization") == "z" else 403)
             self.end_headers()
-            self.wfile.write(told.encode())
+            self.wfile.write(json.dumps(keys).encode())
 
         def log_message(self, *_: object) -> None:
             pass
 
+    isolate_credentials(monkeypatch, tmp_path)
     with ThreadingHTTPServer(("127.0.0.1", 0), Role) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        monkeypatch.setattr(stepfunctions, "CREDENTIALS_HOST", url)
-        assert stepfunctions.credentials({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/x"}) == ("a", "b", "/v2/x")
-        full = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}/y", "AWS_CONTAINER_AUTHORIZATION_TOKEN": "z"}
-        assert stepfunctions.credentials(full) == ("a", "b", "/yz")
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{server.server_address[1]}/y")
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "z")
+        stepfunctions.StepFunctions({**os.environ, **token(api)}).report_end(RECEIPT, 0, "done")
         server.shutdown()
-    with pytest.raises(OSError, match="no credentials"):
-        stepfunctions.credentials({})
+    ((_, _, headers),) = api.calls
+    assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDOFROLE/")
+    assert headers["x-amz-security-token"] == "role-session"
+    assert redaction.redact("role-secret-key") == "***"
+
+
+def test_without_credentials_reporting_gives_up_and_the_job_goes_on(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    isolate_credentials(monkeypatch, tmp_path)
+    monkeypatch.setattr(stepfunctions, "FINAL_WITHIN_S", 0.5)
+    stepfunctions.StepFunctions({**os.environ, **token(api)}).report_end(RECEIPT, 0, "done")
+    assert api.calls == []

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobkit import errors, launchers
+from jobkit import errors, launchers, prefect_api
 from jobkit.launchers import prefect
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def server() -> Iterator[FakePrefect]:
 
 
 def reporter(server: FakePrefect, **pace: float) -> prefect.Prefect:
-    return prefect.Prefect(prefect.Api(server.url), RUN, **{"poll_s": 0.05, **pace})
+    return prefect.Prefect(prefect_api.Api(server.url), RUN, **{"poll_s": 0.05, **pace})
 
 
 def until(condition: Any, within_s: float = 3.0) -> None:
@@ -160,30 +160,29 @@ def record(text: str, **extra: Any) -> logging.LogRecord:
 
 
 def test_the_environment_decides_who_launched_the_job() -> None:
-    assert isinstance(launchers.launcher({}), launchers.Plain)
-    assert isinstance(launchers.launcher({"PREFECT_API_URL": "http://x/api"}), launchers.Plain)
+    assert isinstance(launchers.detect({}), launchers.ShellLauncher)
+    assert isinstance(launchers.detect({"PREFECT_API_URL": "http://x/api"}), launchers.ShellLauncher)
     told = {"PREFECT_API_URL": "http://x/api", "PREFECT__FLOW_RUN_ID": RUN}
-    assert isinstance(launchers.launcher(told), prefect.Prefect)
+    assert isinstance(launchers.detect(told), prefect.Prefect)
 
 
 def test_a_plain_launch_gives_no_parameters_and_always_starts() -> None:
-    plain = launchers.Plain()
-    assert plain.started()
-    assert plain.parameters() == {}
-    assert not plain.cancelled()
+    plain = launchers.ShellLauncher()
+    assert plain.claim()
+    assert plain.options() == {}
 
 
 def test_detection_imports_neither_a_launcher_nor_the_network() -> None:
-    heavy = ("prefect", "http.client", "jobkit.launchers.prefect")
-    script = f"import sys, jobkit.launchers as r; r.launcher({{}}); print([m for m in {heavy!r} if m in sys.modules])"
+    heavy = ("prefect", "http.client", "jobkit.launchers.prefect", "jobkit.prefect_api")
+    script = f"import sys, jobkit.launchers as r; r.detect({{}}); print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_the_auth_string_is_sent_as_basic_and_the_key_wins_over_it(server: FakePrefect) -> None:
     environ = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": "admin:pass"}
-    prefect.api(environ).call("GET", f"/flow_runs/{RUN}")
+    prefect_api.api(environ).call("GET", f"/flow_runs/{RUN}")
     assert server.authorization == "Basic " + base64.b64encode(b"admin:pass").decode()
-    prefect.api({**environ, "PREFECT_API_KEY": "k"}).call("GET", f"/flow_runs/{RUN}")
+    prefect_api.api({**environ, "PREFECT_API_KEY": "k"}).call("GET", f"/flow_runs/{RUN}")
     assert server.authorization == "Bearer k"
 
 
@@ -191,28 +190,28 @@ def test_the_auth_string_is_sent_as_basic_and_the_key_wins_over_it(server: FakeP
 def test_a_pending_or_scheduled_run_starts_and_its_given_parameters_are_options(server: FakePrefect, state: str) -> None:
     server.state = state
     told = reporter(server)
-    assert told.started()
+    assert told.claim()
     assert server.state == "RUNNING"
-    assert told.parameters() == {"lake": "/lake", "tickers": ["AAPL", "IBM"]}
+    assert told.options() == {"lake": "/lake", "tickers": ["AAPL", "IBM"]}
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED"])
 def test_a_run_in_any_other_state_is_left_alone(server: FakePrefect, state: str) -> None:
     server.state = state
-    assert not reporter(server).started()
+    assert not reporter(server).claim()
     assert server.proposals() == []
 
 
 def test_a_run_cancelled_before_it_started_ends_cancelled(server: FakePrefect) -> None:
     server.state = "CANCELLING"
-    assert not reporter(server).started()
+    assert not reporter(server).claim()
     assert server.state == "CANCELLED"
 
 
 def test_wait_is_waited_for_and_then_asked_again(server: FakePrefect) -> None:
     server.wait_s = [0.2, 0.1]
     before = time.monotonic()
-    assert reporter(server).started()
+    assert reporter(server).claim()
     assert time.monotonic() - before >= 0.3
     assert server.proposals() == ["RUNNING"] * 3
 
@@ -220,13 +219,13 @@ def test_wait_is_waited_for_and_then_asked_again(server: FakePrefect) -> None:
 def test_a_run_cancelled_while_it_waits_does_not_start(server: FakePrefect) -> None:
     server.wait_s = [30]
     threading.Timer(0.2, setattr, (server, "state", "CANCELLING")).start()
-    assert not reporter(server).started()
+    assert not reporter(server).claim()
     assert server.state == "CANCELLED"
 
 
 def test_a_lost_answer_is_no_second_transition(server: FakePrefect) -> None:
     server.lose_answers = 1
-    assert reporter(server).started()
+    assert reporter(server).claim()
     sent = [body["state"]["state_details"]["transition_id"] for body in server.bodies(f"/flow_runs/{RUN}/set_state")]
     assert len(sent) == 2
     assert len(set(sent)) == 1
@@ -235,7 +234,7 @@ def test_a_lost_answer_is_no_second_transition(server: FakePrefect) -> None:
 @pytest.mark.parametrize("status", [408, 429, 500, 503, 0])
 def test_weather_is_retried(server: FakePrefect, status: int) -> None:
     server.failures = {f"/flow_runs/{RUN}": [status, status], f"/flow_runs/{RUN}/set_state": [status]}
-    assert reporter(server).started()
+    assert reporter(server).claim()
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, errors.MisconfiguredError), (404, errors.MisconfiguredError)])
@@ -244,17 +243,17 @@ def test_a_refusal_is_not_retried_and_is_told_where_the_parameters_are_missed(
 ) -> None:
     server.failures = {f"/flow_runs/{RUN}": [status]}
     told = reporter(server, poll_s=60)
-    assert told.started()
+    assert told.claim()
     with pytest.raises(error, match=str(status)):
-        told.parameters()
+        told.options()
 
 
 def test_a_server_that_never_answers_makes_the_job_try_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect, "START_WITHIN_S", 0.2)
-    told = prefect.Prefect(prefect.Api("http://127.0.0.1:1/api"), RUN)
-    assert told.started()
+    told = prefect.Prefect(prefect_api.Api("http://127.0.0.1:1/api"), RUN)
+    assert told.claim()
     with pytest.raises(errors.TemporaryError, match=r"127\.0\.0\.1:1"):
-        told.parameters()
+        told.options()
 
 
 @pytest.mark.parametrize(
@@ -262,31 +261,31 @@ def test_a_server_that_never_answers_makes_the_job_try_again_later(monkeypatch: 
 )
 def test_the_last_state_follows_the_exit_code_and_carries_the_sentence(server: FakePrefect, exit_code: int, state: str) -> None:
     told = reporter(server)
-    told.started()
-    told.finished(RECEIPT, exit_code, "12 partitions: 3 committed")
+    told.claim()
+    told.report_end(RECEIPT, exit_code, "12 partitions: 3 committed")
     assert server.state == state
     assert server.bodies(f"/flow_runs/{RUN}/set_state")[-1]["state"]["message"] == "12 partitions: 3 committed"
 
 
 def test_a_cancelled_run_is_never_overwritten(server: FakePrefect) -> None:
     told = reporter(server, poll_s=60)
-    told.started()
+    told.claim()
     server.state = "CANCELLED"
-    told.finished(RECEIPT, 0, "done")
+    told.report_end(RECEIPT, 0, "done")
     assert server.proposals() == ["RUNNING"]
 
 
 def test_a_run_being_cancelled_ends_cancelled(server: FakePrefect) -> None:
     told = reporter(server, poll_s=60)
-    told.started()
+    told.claim()
     server.state = "CANCELLING"
-    told.finished(RECEIPT, 143, "stopped")
+    told.report_end(RECEIPT, 143, "stopped")
     assert server.proposals() == ["RUNNING", "CANCELLED"]
 
 
 def test_a_cancellation_between_the_look_and_the_last_state_ends_cancelled(server: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
     told = reporter(server, poll_s=60)
-    told.started()
+    told.claim()
     propose = told._propose
 
     def cancel_then_propose(state: str, *more: Any) -> dict[str, Any]:
@@ -294,15 +293,15 @@ def test_a_cancellation_between_the_look_and_the_last_state_ends_cancelled(serve
         return propose(state, *more)
 
     monkeypatch.setattr(told, "_propose", cancel_then_propose)
-    told.finished(RECEIPT, 0, "done")
+    told.report_end(RECEIPT, 0, "done")
     assert server.proposals() == ["RUNNING", "COMPLETED", "CANCELLED"]
 
 
 def test_the_last_state_survives_a_server_that_is_away_for_a_while(server: FakePrefect) -> None:
     told = reporter(server, poll_s=60)
-    told.started()
+    told.claim()
     server.failures = {f"/flow_runs/{RUN}": [503] * 4, f"/flow_runs/{RUN}/set_state": [0, 503]}
-    told.finished(RECEIPT, 0, "done")
+    told.report_end(RECEIPT, 0, "done")
     assert server.state == "COMPLETED"
 
 
@@ -311,9 +310,9 @@ def test_the_receipt_of_a_job_that_ends_while_the_server_is_away_is_there_before
 ) -> None:
     monkeypatch.setattr(prefect, "STOP_WITHIN_S", 0.1)
     told = reporter(server, poll_s=0.1)
-    told.started()
+    told.claim()
     server.failures = {path: [0, 503, 503, 503, 503] for path in (f"/flow_runs/{RUN}", "/artifacts/", f"/flow_runs/{RUN}/set_state")}
-    told.finished(RECEIPT, 0, "done")
+    told.report_end(RECEIPT, 0, "done")
     assert {body["type"] for body in server.bodies("/artifacts/")} == {"receipt", "table"}
     assert [path for _, path, _ in server.seen][-1] == f"/flow_runs/{RUN}/set_state"
     assert server.state == "COMPLETED"
@@ -321,10 +320,10 @@ def test_the_receipt_of_a_job_that_ends_while_the_server_is_away_is_there_before
 
 def test_reporting_to_nobody_ends_in_time_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect, "STOP_WITHIN_S", 0.3)
-    told = prefect.Prefect(prefect.Api("http://127.0.0.1:1/api"), RUN, poll_s=0.1)
+    told = prefect.Prefect(prefect_api.Api("http://127.0.0.1:1/api"), RUN, poll_s=0.1)
     told.log(record("lost"))
     before = time.monotonic()
-    told.finished(RECEIPT, 143, "stopped")
+    told.report_end(RECEIPT, 143, "stopped")
     assert time.monotonic() - before < 5
 
 
@@ -334,12 +333,12 @@ def test_cancellation_is_seen_while_the_job_works_and_stops_it_once_by_its_own_s
     kills: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: kills.append((pid, number)))
     told = reporter(server)
-    told.started()
+    told.claim()
     server.state = "CANCELLING"
-    until(told.cancelled)
+    until(lambda: bool(kills))
     time.sleep(0.2)
     assert kills == [(os.getpid(), signal.SIGTERM)]
-    told.finished(RECEIPT, 143, "stopped")
+    told.report_end(RECEIPT, 143, "stopped")
     assert server.state == "CANCELLED"
 
 
@@ -349,11 +348,11 @@ def test_the_pace_of_looking_keeps_the_two_seconds() -> None:
 
 def test_logs_go_in_batches_with_their_fields(server: FakePrefect) -> None:
     told = reporter(server)
-    told.started()
     for number in range(450):
         told.log(record("partition", rows=number))
+    told.claim()  # only now does the thread begin to send
     until(lambda: len(server.bodies("/logs/")) >= 3)
-    told.finished(RECEIPT, 0, "done")
+    told.report_end(RECEIPT, 0, "done")
     assert [len(batch) for batch in server.bodies("/logs/")] == [200, 200, 50]
     last = server.bodies("/logs/")[-1][-1]
     assert (last["message"], last["level"], last["flow_run_id"]) == ("partition rows=449", logging.INFO, RUN)
@@ -362,11 +361,11 @@ def test_logs_go_in_batches_with_their_fields(server: FakePrefect) -> None:
 def test_a_failed_log_batch_is_sent_again_and_nothing_is_lost_or_doubled(server: FakePrefect) -> None:
     server.failures = {"/logs/": [503, 0, 503, 503, 503]}
     told = reporter(server)
-    told.started()
+    told.claim()
     told.log(record("one"))
     told.log(record("two"))
     until(lambda: server.bodies("/logs/"))
-    told.finished(RECEIPT, 0, "done")
+    told.report_end(RECEIPT, 0, "done")
     told_lines = [entry["message"] for batch in server.bodies("/logs/") for entry in batch]
     assert Counter(told_lines) == {"one": 1, "two": 1}
 
@@ -374,18 +373,18 @@ def test_a_failed_log_batch_is_sent_again_and_nothing_is_lost_or_doubled(server:
 def test_refused_logs_do_not_stop_the_next_ones(server: FakePrefect) -> None:
     server.failures = {"/logs/": [422]}
     told = reporter(server, poll_s=0.1)
-    told.started()
+    told.claim()
     told.log(record("too odd"))
     until(lambda: not server.failures["/logs/"])
     told.log(record("fine"))
-    told.finished(RECEIPT, 0, "done")
+    told.report_end(RECEIPT, 0, "done")
     assert [entry["message"] for batch in server.bodies("/logs/") for entry in batch] == ["fine"]
 
 
 def test_the_receipt_is_there_for_people_and_for_machines_before_the_last_state(server: FakePrefect) -> None:
     told = reporter(server)
-    told.started()
-    told.finished(RECEIPT, 0, "1 partition: 1 committed; 3 rows")
+    told.claim()
+    told.report_end(RECEIPT, 0, "1 partition: 1 committed; 3 rows")
     whole, table = server.bodies("/artifacts/")
     assert whole == {"type": "receipt", "data": RECEIPT, "flow_run_id": RUN}
     assert (table["key"], table["type"]) == ("receipt-extract-things", "table")
@@ -397,29 +396,29 @@ def test_the_receipt_is_there_for_people_and_for_machines_before_the_last_state(
 
 def test_long_work_shows_one_progress_artifact_and_short_work_none(server: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
     short = reporter(server)
-    short.started()
-    short.progress(1, 2, "year=2012")
-    short.finished(RECEIPT, 0, "done")
+    short.claim()
+    short.report_progress(1, 2, "year=2012")
+    short.report_end(RECEIPT, 0, "done")
     assert [body["type"] for body in server.bodies("/artifacts/")] == ["receipt", "table"]
     monkeypatch.setattr(prefect, "PROGRESS_AFTER_S", 0.0)
     server.state = "PENDING"
     long = reporter(server)
-    long.started()
-    long.progress(1, 4, "year=2012")
+    long.claim()
+    long.report_progress(1, 4, "year=2012")
     until(lambda: len(server.bodies("/artifacts/")) == 3)
-    long.progress(3, 4, "year=2013")
+    long.report_progress(3, 4, "year=2013")
     until(lambda: server.bodies("/artifacts/a1"))
     assert server.bodies("/artifacts/")[2] == {"data": 25.0, "description": "1/4 year=2012", "type": "progress", "flow_run_id": RUN}
     assert server.bodies("/artifacts/a1") == [{"data": 75.0, "description": "3/4 year=2013"}]
-    long.finished(RECEIPT, 0, "done")
+    long.report_end(RECEIPT, 0, "done")
 
 
 def test_a_working_job_beats_for_the_automation_that_finds_dead_runs(server: FakePrefect) -> None:
     told = reporter(server, heartbeat_s=0.1)
-    told.started()
+    told.claim()
     until(lambda: len(server.bodies("/events")) >= 2)
     event = server.bodies("/events")[0][0]
     assert event["event"] == "prefect.flow-run.heartbeat"
     assert event["resource"]["prefect.resource.id"] == f"prefect.flow-run.{RUN}"
     assert {"prefect.resource.id": "prefect.deployment.d1", "prefect.resource.role": "deployment"} in event["related"]
-    told.finished(RECEIPT, 0, "done")
+    told.report_end(RECEIPT, 0, "done")

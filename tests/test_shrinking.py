@@ -43,7 +43,7 @@ class Job:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("finelt"))
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def outcome(self, _dataset: str, partition: str, outcome: str, **details: Any) -> None:
+    def record_partition(self, _dataset: str, partition: str, outcome: str, **details: Any) -> None:
         self.told[partition] = {"outcome": outcome, **details}
 
     def progress(self, *_: object) -> None:

@@ -338,7 +338,7 @@ def test_a_key_column_may_be_null(lake: Path, warehouse: Warehouse, policy: Load
 
 def test_a_partition_with_rows_of_two_leaves_is_refused(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, [price("2012-01-03"), price("2013-01-03")])
-    with pytest.raises(BadDataError, match="does not take the rows"):
+    with pytest.raises(BadDataError, match="does not accept the rows"):
         load(lake, warehouse)
     assert warehouse.rows("select count(*) from raw._ledger") == [(0,)]
 
@@ -350,7 +350,7 @@ def test_text_with_nul_is_refused_and_nothing_is_visible(
     if encoder == "psycopg":
         monkeypatch.setattr(copy, "pgpq", None)
     commit(lake, [price("2012-01-03"), price("2012-01-04", ticker="A\0B")])
-    with pytest.raises(BadDataError, match=r"does not take the rows: invalid byte sequence .* 0x00"):
+    with pytest.raises(BadDataError, match=r"does not accept the rows: invalid byte sequence .* 0x00"):
         load(lake, warehouse)
     assert warehouse.rows("select count(*) from raw.prices") == [(0,)]
 

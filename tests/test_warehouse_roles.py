@@ -178,7 +178,7 @@ def test_the_check_of_each_job_succeeds(database: RoleDatabase, tmp_path: Path) 
         (TRANSFORM, "revoke usage on schema raw from {TRANSFORM}", "USAGE on the schema raw"),
         (TRANSFORM, "revoke select on raw._ledger from {TRANSFORM}", "SELECT on raw._ledger"),
         (TRANSFORM, "alter schema marts owner to {ADMIN}", "CREATE on the schema marts"),
-        (PUBLISH, "revoke usage on schema marts from {PUBLISH}", "grant the user select on the schemas marts, raw and ops"),
+        (PUBLISH, "revoke usage on schema marts from {PUBLISH}", "permission denied for schema marts; grant it"),
     ],
 )
 def test_the_check_of_a_job_names_the_missing_right(database: RoleDatabase, tmp_path: Path, job: str, statement: str, message: str) -> None:
@@ -189,7 +189,7 @@ def test_the_check_of_a_job_names_the_missing_right(database: RoleDatabase, tmp_
     argv = {LOAD: ("--lake", str(tmp_path / "lake")), TRANSFORM: (), PUBLISH: ("--site", str(tmp_path / "site"))}
     checked = database.try_job(job, "check", *argv[job])
     database.server.prepare_roles(database.name)
-    assert checked["exit_code"] in (77, 78)
+    assert checked["exit_code"] == 78
     assert message in checked["error"]
     fixed = database.try_job(job, "check", *argv[job])
     assert fixed["exit_code"] == 0, fixed["error"]
@@ -221,7 +221,7 @@ def test_tables_of_an_older_version_change_owners_and_the_jobs_still_work(empty:
         recorded_lake.commit(lake, answer)
     assert empty.run_job(LOAD, "--lake", str(recorded_lake.lake_path(lake)))["status"] == "done"
     with empty.connect_as_admin() as admin:
-        admin.execute("truncate ops.transforms")  # as after an upgrade, when everything is made anew
+        admin.execute("truncate ops.transforms")  # as after an upgrade, which rebuilds everything
     empty.run_job(TRANSFORM)
     assert empty.rows(READER, "select max(trade_date)::text from as_of.fct_price_daily") == [(LAST,)]
     assert empty.rows(READER, "select to_regclass('as_of.tiingo_prices') is null") == [(True,)]

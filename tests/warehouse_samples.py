@@ -97,7 +97,7 @@ class Recorder:
     details: list[dict[str, Any]] = field(default_factory=list)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("finelt"))
 
-    def outcome(self, dataset: str, partition: str, outcome: str, **details: Any) -> None:
+    def record_partition(self, dataset: str, partition: str, outcome: str, **details: Any) -> None:
         """Keep an outcome."""
         self.outcomes.append((dataset, partition, outcome))
         self.details.append(details)
@@ -130,7 +130,7 @@ def start(verb: str, *words: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for a started job and return its receipt, which contains the exit code."""
     with process:
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=600)
     receipt: dict[str, Any] = json.loads(stdout)
     assert receipt["exit_code"] == process.returncode, stderr
     assert "Traceback" not in stderr, stderr

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
-KILL_AT = "FINELT_KILL_AT"
+FAILPOINT = "FINELT_FAILPOINT"
 KILLED, STOPPED, USAGE = 137, 143, 2
 STOP_S = 10.0
 PLACE = "/place"
@@ -66,7 +66,7 @@ class Subject(NamedTuple):
     def start(self, *words: str, flags: Sequence[str] = ()) -> tuple[str, subprocess.Popen[str]]:
         """A hardened container that is gone when it ends, by name."""
         name = f"finelt-conformance-{secrets.token_hex(4)}"
-        command = [docker_cli.client(), "run", "--rm", "--name", name, *HARDENED, *flags, self.image, *words]
+        command = [docker_cli.find_client(), "run", "--rm", "--name", name, *HARDENED, *flags, self.image, *words]
         return name, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
 
     def call(self, *words: str, flags: Sequence[str] = ()) -> Ended:
@@ -87,7 +87,7 @@ class Subject(NamedTuple):
         return [word.replace("{place}", PLACE) for word in self.words]
 
     def _flags(self, place: Path, kill_at: str = "") -> list[str]:
-        more = ["--env", f"{KILL_AT}={kill_at}"] if kill_at else []
+        more = ["--env", f"{FAILPOINT}={kill_at}"] if kill_at else []
         return [*self.flags, "--volume", f"{place}:{PLACE}", *more]
 
     def stopped(self, place: Path, after_s: float) -> tuple[Ended, float]:
@@ -95,7 +95,7 @@ class Subject(NamedTuple):
         name, process = self.start("run", *self._words(), flags=self._flags(place))
         time.sleep(after_s)
         began = time.monotonic()
-        subprocess.run([docker_cli.client(), "kill", "--signal", "TERM", name], capture_output=True, check=False)  # noqa: S603
+        subprocess.run([docker_cli.find_client(), "kill", "--signal", "TERM", name], capture_output=True, check=False)  # noqa: S603
         stdout, stderr = process.communicate(timeout=60)
         return Ended(process.returncode, stdout, stderr), time.monotonic() - began
 
@@ -168,7 +168,7 @@ def survives(subject: Subject) -> str:
         _need(ended.code == 0, f"it ended with {ended.code}: {ended.document.get('error')}")
         expected = _content(place)
     passed = [json.loads(line)["step"] for line in ended.stderr.splitlines() if '"step": "' in line]
-    _need(passed, f"it tells no step where {KILL_AT}=? asks for them; then it can only be killed at random")
+    _need(passed, f"it tells no step where {FAILPOINT}=? asks for them; then it can only be killed at random")
     killed = 0
     for step in dict.fromkeys(step.rpartition("#")[0] for step in passed):
         with _place() as place:

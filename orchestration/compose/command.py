@@ -42,9 +42,9 @@ def build_settings(existing: Settings, *, stand_ins: bool) -> Settings:
 
     Raises EngineError.
     """
-    surroundings = docker_cli.Surroundings.of(os.environ)
-    images = {service.name: docker_cli.build(service, surroundings) for service in plan.SERVICES if service.name in SERVICES}
-    images |= {plan.STAND_INS.name: base.stand_ins(surroundings)} if stand_ins else {}
+    environment = docker_cli.BuildEnvironment.from_environ(os.environ)
+    images = {service.name: docker_cli.build_image(service, environment) for service in plan.SERVICES if service.name in SERVICES}
+    images |= {plan.STAND_INS.name: base.ensure_stand_ins(environment)} if stand_ins else {}
     return {
         "COMPOSE_PROJECT_NAME": "finelt",
         **PORTS,

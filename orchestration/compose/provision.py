@@ -14,7 +14,7 @@ import boto3
 import psycopg
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from jobkit.launchers import prefect
+from jobkit import prefect_api
 from psycopg import sql
 
 from jobs.catalogue import catalogue
@@ -34,7 +34,7 @@ def main(environ: Mapping[str, str]) -> None:
     key, secret_key = environ["FINELT_S3_ACCESS_KEY"], environ["FINELT_S3_SECRET_KEY"]
     write_secret(settings.AWS_CREDENTIALS, f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret_key}\n")
     defaults = settings.pool_defaults(environ["COMPOSE_PROJECT_NAME"])
-    register.register_deployments(prefect.api(environ), [], kind=settings.KIND, pool=settings.POOL, defaults=defaults)
+    register.register_deployments(prefect_api.api(environ), [], kind=settings.KIND, pool=settings.POOL, defaults=defaults)
 
 
 def create_warehouse(superuser_password: str, reader_password: str) -> None:

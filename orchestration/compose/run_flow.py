@@ -12,8 +12,8 @@ import boto3
 import click
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from jobkit.errors import EXIT_BUG, JobError, MisconfiguredError
-from jobkit.launchers import prefect
+from jobkit import prefect_api
+from jobkit.errors import ExitCode, JobError, MisconfiguredError
 
 from images import docker_cli
 from images.plan import PlanError
@@ -31,7 +31,7 @@ DATE = click.DateTime(["%Y-%m-%d"])
 BACKFILL, PUBLISH_JOB = "backfill", "publish-marts"
 NO_PARAMETERS: Mapping[str, Any] = {}
 DEFAULT_DIRECTORY = ".finelt/compose"
-EXIT_INTERRUPTED, SERVER_TIMEOUT_S = 130, 10.0
+SERVER_TIMEOUT_S = 10.0
 # Finished containers are kept for a day, so that they can be inspected. The label is set by Prefect's worker.
 PRUNE_OLD_CONTAINERS = (
     "container",
@@ -82,16 +82,16 @@ def run(
         _run(env_file, pool, directory, reporter, flow, options)
     except KeyboardInterrupt:
         reporter.event("stopped following; the flow continues, see its page in Prefect", "red")
-        return EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
     except (JobError, FlowFailedError) as error:
         reporter.event(str(error), "red")
         return error.exit_code
-    except (CatalogueError, PlanError, docker_cli.EngineError, prefect.ApiError) as error:
+    except (CatalogueError, PlanError, docker_cli.EngineError, prefect_api.ApiError) as error:
         reporter.event(str(error), "red")
-        return EXIT_BUG
+        return ExitCode.BUG
     except (ClientError, BotoCoreError) as error:
         reporter.event(f"the site cannot be copied from S3: {error}", "red")
-        return EXIT_BUG
+        return ExitCode.BUG
     return 0
 
 
@@ -101,10 +101,10 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
         raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
     directory.mkdir(parents=True, exist_ok=True)
     server = f"http://127.0.0.1:{stack['FINELT_PREFECT_PORT']}"
-    api = prefect.api({"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": stack["FINELT_PREFECT_AUTH"]})
+    api = prefect_api.api({"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": stack["FINELT_PREFECT_AUTH"]})
     try:
         api.call("GET", "/admin/version", within_s=SERVER_TIMEOUT_S)
-    except prefect.UnreachableError:
+    except prefect_api.UnreachableError:
         raise MisconfiguredError(f"no Prefect server answers at {server}; start it with ./scripts/compose up --detach") from None
     reporter.event("building the images that are missing, and registering a deployment for each")
     defaults = settings.pool_defaults(stack["COMPOSE_PROJECT_NAME"])

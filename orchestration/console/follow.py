@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
 POLL_EVERY_S = 0.25
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from jobkit.errors import EXIT_BUG
+from jobkit.errors import ExitCode, next_step
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -18,22 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
     from orchestration.console.follow import FlowResult
 
 MIB = 1024 * 1024
 PIPE_WIDTH = 120
-# By exit code; docs/operations.md has the whole table.
-NEXT_STEPS = {
-    2: "the options are wrong; correct them and run it again",
-    65: "the data break their contract; look at the rows it names",
-    75: "run it again later, it continues where it ended",
-    77: "correct the credentials and run it again",
-    78: "correct what it names and run it again",
-    143: "it was stopped from outside; run it again to finish",
-    EXIT_BUG: "run it again, and read the log if that fails too",
-}
 
 
 class FlowFailedError(Exception):
@@ -126,11 +116,10 @@ def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowRepor
     if result.state == "COMPLETED":
         return
     if not failed:
-        raise FlowFailedError(f"the flow ended as {result.state}: {result.message}; {log_hint}", EXIT_BUG)
+        raise FlowFailedError(f"the flow ended as {result.state}: {result.message}; {log_hint}", ExitCode.BUG)
     messages = "\n".join(f"          {step.name}: {step.message}" for step in failed)
-    code = int((failed[0].receipt or {}).get("exit_code", EXIT_BUG))
-    next_step = NEXT_STEPS.get(code, NEXT_STEPS[EXIT_BUG])
-    raise FlowFailedError(f"failed, exit code {code}:\n{messages}\n          {log_hint}; {next_step}", code)
+    code = int((failed[0].receipt or {}).get("exit_code", ExitCode.BUG))
+    raise FlowFailedError(f"failed, exit code {code}:\n{messages}\n          {log_hint}; {next_step(code)}", code)
 
 
 def _build_table(steps: list[FlowStep], elapsed_s: float) -> Table:

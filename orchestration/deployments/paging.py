@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
 PAGE_SIZE = 200
 

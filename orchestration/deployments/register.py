@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from jobkit import prefect_api
 from jobkit.errors import JobError, MisconfiguredError
-from jobkit.launchers import prefect
 
 from images import docker_cli
 from images.plan import SERVICES, PlanError
@@ -75,7 +75,7 @@ def docker_flow_variables() -> dict[str, Any]:
     A flow reads no data, so its container mounts none of the jobs' secrets. Raises EngineError.
     """
     (service,) = (service for service in SERVICES if service.name == "orchestration")
-    image = docker_cli.build(service, docker_cli.Surroundings.of(os.environ))
+    image = docker_cli.build_image(service, docker_cli.BuildEnvironment.from_environ(os.environ))
     return {"command": FLOW_COMMAND, "image": image, **FLOW_SIZE, "env": CONTAINER_ENVIRONMENT, "volumes": []}
 
 
@@ -154,10 +154,10 @@ def image_deployments(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list
 
     Raises EngineError.
     """
-    surroundings = docker_cli.Surroundings.of(os.environ)
+    environment = docker_cli.BuildEnvironment.from_environ(os.environ)
     deployments = []
     for spec in specs:
-        image = docker_cli.build(spec, surroundings)
+        image = docker_cli.build_image(spec, environment)
         description = json.loads(docker_cli.docker("image", "inspect", "--format", DESCRIBE_LABEL, image))
         deployments.append(build_job_deployment(spec, description, image, kind=kind, pool=pool))
     return deployments
@@ -211,7 +211,7 @@ def cached_deployments(path: Path, build: Callable[[], list[DeploymentSpec]]) ->
 
 
 def register_deployments(
-    api: prefect.Api, deployments: Sequence[DeploymentSpec], *, kind: str, pool: str, defaults: Mapping[str, Any] | None = None
+    api: prefect_api.Api, deployments: Sequence[DeploymentSpec], *, kind: str, pool: str, defaults: Mapping[str, Any] | None = None
 ) -> RegistrationResult:
     """Create or update the pool and its deployments. `defaults` are values of the pool's variables for all its runs.
 
@@ -234,7 +234,7 @@ def register_deployments(
     return RegistrationResult(*(tuple(outcomes[name]) for name in ("created", "changed", "unchanged")))
 
 
-def _register_pool(api: prefect.Api, kind: str, pool: str, defaults: Mapping[str, Any]) -> str:
+def _register_pool(api: prefect_api.Api, kind: str, pool: str, defaults: Mapping[str, Any]) -> str:
     fields = {"base_job_template": read_pool_template(kind, defaults), "description": f"finelt jobs as {kind} runs"}
     existing = next((entry for entry in read_all(api, "/work_pools/filter") if entry["name"] == pool), None)
     if existing is None:
@@ -248,7 +248,7 @@ def _register_pool(api: prefect.Api, kind: str, pool: str, defaults: Mapping[str
     return "changed"
 
 
-def _register_queues(api: prefect.Api, pool: str, limits: Mapping[str, int | None]) -> None:
+def _register_queues(api: prefect_api.Api, pool: str, limits: Mapping[str, int | None]) -> None:
     """Create or update one queue for each vendor. Its limit holds for all runs that call the vendor, of whatever job or flow."""
     existing = {queue["name"]: queue for queue in api.call("POST", f"/work_pools/{pool}/queues/filter", {})}
     for name, limit in limits.items():
@@ -304,7 +304,7 @@ def _parse_task_definitions(text: str | None) -> dict[str, str]:
 )
 def main(kind: str, name: str | None, api_url: str, task_definitions: str | None, defaults: dict[str, Any], file: Path | None) -> None:
     """Register a work pool and a deployment for every job and flow. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
-    pool, api = name or kind, prefect.api({**os.environ, "PREFECT_API_URL": api_url})
+    pool, api = name or kind, prefect_api.api({**os.environ, "PREFECT_API_URL": api_url})
     try:
         api.call("GET", "/admin/version", within_s=5)
         if kind == "ecs":
@@ -316,9 +316,9 @@ def main(kind: str, name: str | None, api_url: str, task_definitions: str | None
             for message in unscheduled:
                 click.echo(message, err=True)
         result = register_deployments(api, deployments, kind=kind, pool=pool, defaults=defaults)
-    except prefect.UnreachableError as error:
+    except prefect_api.UnreachableError as error:
         raise click.ClickException(f"no Prefect server answers at {api_url}: {error}; check --api-url and that it runs") from None
-    except prefect.RefusedError as error:
+    except prefect_api.RejectedError as error:
         hint = "; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if error.status in (401, 403) else ""
         raise click.ClickException(f"{error}{hint}") from None
     except (JobError, CatalogueError, docker_cli.EngineError, PlanError) as error:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import click
 import psycopg
-from jobkit.launchers import prefect
+from jobkit import prefect_api
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
@@ -44,7 +44,7 @@ def main(environ: Mapping[str, str]) -> None:
         passwords = {job: read_or_create_password(client, secret) for job, secret in database["secrets"].items()}
         user, master_password = environ["FINELT_MASTER_USER"], environ["FINELT_MASTER_PASSWORD"]
         create_roles(database["host"], user, master_password, passwords, port=database.get("port", 5432))
-    register_stack(prefect.api(environ), stack)
+    register_stack(prefect_api.api(environ), stack)
 
 
 def read_or_create_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has no types
@@ -64,7 +64,7 @@ def create_roles(host: str, user: str, master_password: str, passwords: Mapping[
         warehouse_roles.prepare(connection, warehouse_roles.list_roles(catalogue()), passwords)
 
 
-def register_stack(api: prefect.Api, stack: Mapping[str, Any]) -> RegistrationResult:
+def register_stack(api: prefect_api.Api, stack: Mapping[str, Any]) -> RegistrationResult:
     """Register the work pool and a deployment for each job and flow, from their task definitions."""
     deployments = deploy.ecs_deployments(catalogue(), stack["tasks"], pool=POOL)
     deployments, unscheduled = schedules.apply_parameters(deployments, stack.get("parameters", {}), "FINELT_STACK", catalogue())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from jobkit.launchers import prefect
+from jobkit import prefect_api
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,10 +35,10 @@ def end_run(event: Mapping[str, Any], tags: Mapping[str, str]) -> None:
 
     The event is EventBridge's "ECS Task State Change". Raises ApiError if the server cannot be reached; the event is then redelivered.
     """
-    api, path = prefect.api(os.environ), f"/flow_runs/{tags[RUN_TAG]}"
+    api, path = prefect_api.api(os.environ), f"/flow_runs/{tags[RUN_TAG]}"
     try:
         run = api.call("GET", path)
-    except prefect.RefusedError as error:
+    except prefect_api.RejectedError as error:
         if error.status == NOT_FOUND:
             return  # the run belongs to another server, or was deleted
         raise

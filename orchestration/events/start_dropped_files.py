@@ -17,8 +17,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jobkit import logs, secrets
-from jobkit.launchers import prefect
+from jobkit import logs, prefect_api, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +47,7 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, str | None]
     run_id = None
     if not key.startswith(PROCESSED) and not key.endswith("/"):
         within_s = context.get_remaining_time_in_millis() / 1000 / REQUESTS
-        run_id = start_run(prefect_api(), os.environ["FINELT_DEPLOYMENT"], key, identity, within_s=within_s)
+        run_id = start_run(connect(), os.environ["FINELT_DEPLOYMENT"], key, identity, within_s=within_s)
     logs.set_up(lambda _: None).info("dropped", extra={"key": key, "flow_run_id": run_id})
     return {"key": key, "flow_run_id": run_id}
 
@@ -70,21 +69,21 @@ def parse_event(event: Mapping[str, Any], prefix: str) -> tuple[str, str]:
     return key.removeprefix(prefix), hashlib.sha256(f"{bucket}\n{key}\n{version}".encode()).hexdigest()
 
 
-def start_run(server: prefect.Api, deployment: str, key: str, identity: str, *, within_s: float) -> str:
+def start_run(server: prefect_api.Api, deployment: str, key: str, identity: str, *, within_s: float) -> str:
     """Start the one flow run with this identity, or find it, and return its id. Raises EventError, UnreachableError."""
     try:
         existing = server.call("GET", f"/deployments/name/{deployment}", within_s=within_s)
         body = {"parameters": {"key": key}, "idempotency_key": identity}
         run = server.call("POST", f"/deployments/{existing['id']}/create_flow_run", body, within_s=within_s)
-    except prefect.RefusedError as error:
+    except prefect_api.RejectedError as error:
         hint = "; run ./scripts/stack register, which makes it" if error.status == NOT_FOUND else ""
         raise EventError(f"Prefect rejected a run of {deployment} for {key}: {error}{hint}") from None
     return str(run["id"])
 
 
-def prefect_api() -> prefect.Api:
+def connect() -> prefect_api.Api:
     """Return a client of the server. Its password is read for each event, because it may change while an instance of the function lives."""
     environ = dict(os.environ)
     if reference := environ.get("FINELT_PREFECT_AUTH"):
         environ["PREFECT_API_AUTH_STRING"] = secrets.resolve(reference)
-    return prefect.api(environ)
+    return prefect_api.api(environ)

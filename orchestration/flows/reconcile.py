@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from jobkit.launchers.prefect import api
+from jobkit.prefect_api import api
 from prefect import flow
 from prefect.runtime import flow_run
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
 import click
-from jobkit.errors import EXIT_BUG, JobError, TemporaryError
-from jobkit.launchers.prefect import ApiError
+from jobkit.errors import ExitCode, JobError, TemporaryError
+from jobkit.prefect_api import ApiError
 
 from jobs.catalogue import CatalogueError, catalogue
 from orchestration.console.reporter import FlowFailedError, FlowReporter, print_summary, report_flow
@@ -31,7 +31,6 @@ FLOW = "daily"
 DEFAULT_DIRECTORY = ".finelt"
 KEYLESS_JOBS = ("extract-ecb-fx-rates", "extract-treasury-yields", "extract-sec-company-facts", "extract-sec-filers")
 LIVE_DAYS, LIVE_MARKET_DAYS = 730, 5
-EXIT_INTERRUPTED = 130
 CONNECT_TIMEOUT_S = 5.0
 SAMPLE_SQL = (
     "select ticker, trade_date, close, pe_ratio from marts.fct_valuation_daily where ticker = 'AAPL' order by trade_date desc limit 5"
@@ -69,13 +68,13 @@ def run(directory: Path, live_contact: str | None, reporter: FlowReporter) -> in
         _run_in(directory, live_contact, reporter)
     except KeyboardInterrupt:
         reporter.event("stopped; no partial result is visible, run it again to finish", "red")
-        return EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
     except (JobError, FlowFailedError) as error:
         reporter.event(str(error), "red")
         return error.exit_code
     except (CatalogueError, ApiError) as error:
         reporter.event(str(error), "red")
-        return EXIT_BUG
+        return ExitCode.BUG
     return 0
 
 

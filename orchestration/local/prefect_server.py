@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobkit.launchers import prefect
+from jobkit import prefect_api
 
 from jobs.catalogue import REPOSITORY
 from orchestration.local import processes
@@ -61,9 +61,9 @@ class PrefectServer:
     home: Path
     is_new: bool
 
-    def api(self) -> prefect.Api:
+    def api(self) -> prefect_api.Api:
         """Return a client of its REST API."""
-        return prefect.api(self.client_settings())
+        return prefect_api.api(self.client_settings())
 
     def client_settings(self) -> dict[str, str]:
         """Return the environment variables of a client. None of them is a server setting."""
@@ -79,7 +79,7 @@ class PrefectServer:
     def _answers(self) -> bool:
         try:
             self.api().call("GET", "/admin/version", within_s=0)
-        except prefect.UnreachableError:
+        except prefect_api.UnreachableError:
             return False
         return True
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
     from orchestration.deployments.model import DeploymentSpec
     from orchestration.local.processes import Program

@@ -9,7 +9,7 @@ import os
 import runpy
 from contextlib import suppress
 
-from jobkit.launchers.prefect import ApiError, api
+from jobkit.prefect_api import ApiError, api
 from prefect import flow_engine  # noqa: F401  half of what the engine loads
 
 from orchestration.runtime.retry import SERVER_OUTAGE_BUDGET_S

@@ -24,7 +24,7 @@ from orchestration.polling import wait_until
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
 HEARTBEAT_EVENT = "prefect.flow-run.heartbeat"
 PROBE_EVENT = "finelt.reconcile.probe"

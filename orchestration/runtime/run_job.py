@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import stamina
 from httpx import TransportError
-from jobkit.launchers.prefect import ApiError, api
+from jobkit.errors import ExitCode
+from jobkit.prefect_api import ApiError, api
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.deployments import arun_deployment
@@ -40,7 +41,6 @@ MAX_ATTEMPTS = 5
 FIRST_PAUSE_S, MAX_PAUSE_S = 2.0, 60.0
 RETRY_BUDGET_S = 4 * 3600  # no new attempt after this; the time that the attempts themselves take counts too
 INVALID_PARAMETERS = (409, 422)  # HTTP status if the deployment's schema does not accept the parameters
-USAGE, TEMPORARY, MISCONFIGURED, STOPPED = 2, 75, 78, 143
 
 
 class JobFailedError(Exception):
@@ -56,7 +56,7 @@ class JobFailedError(Exception):
     @property
     def is_temporary(self) -> bool:
         """Whether another attempt may succeed: the job says so with exit code 75, or its infrastructure failed."""
-        return self.exit_code == TEMPORARY or (self.state == "CRASHED" and self.exit_code in (None, STOPPED))
+        return self.exit_code == ExitCode.TEMPORARY or (self.state == "CRASHED" and self.exit_code in (None, ExitCode.STOPPED))
 
 
 def is_retryable(error: Exception) -> bool:
@@ -147,7 +147,7 @@ async def _start_run(job: str, options: Mapping[str, object], verb: str, name: s
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in INVALID_PARAMETERS:
             raise
-        raise JobFailedError(job, f"Prefect rejected its options: {error.response.text}", USAGE, "") from None
+        raise JobFailedError(job, f"Prefect rejected its options: {error.response.text}", ExitCode.USAGE, "") from None
     return run.id
 
 
@@ -210,7 +210,7 @@ async def _read_receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | N
 
 
 def _no_deployment_error(job: str) -> JobFailedError:
-    return JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", MISCONFIGURED, "")
+    return JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", ExitCode.MISCONFIGURED, "")
 
 
 def _job_failed_error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFailedError:

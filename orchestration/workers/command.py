@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from jobkit.launchers import prefect
+from jobkit import prefect_api
 
 from jobs.catalogue import REPOSITORY
 from orchestration.deployments.model import CLIENT_SETTINGS
@@ -40,13 +40,13 @@ def worker_environment(kind: str, environ: Mapping[str, str], passed: Sequence[s
     return {**inherited, **{name: environ[name] for name in ACCESS_VARIABLES if name in environ}, **SETTINGS}
 
 
-def read_pool_kind(api: prefect.Api, pool: str) -> str:
+def read_pool_kind(api: prefect_api.Api, pool: str) -> str:
     """Return the kind of a work pool. Raises ClickException if the pool is missing, or the server is unreachable or refuses access."""
     try:
         return str(api.call("GET", f"/work_pools/{pool}", within_s=5)["type"])
-    except prefect.UnreachableError as error:
+    except prefect_api.UnreachableError as error:
         raise click.ClickException(f"no Prefect server answers at {api.url}: {error}; check --api-url and that it runs") from None
-    except prefect.RefusedError as error:
+    except prefect_api.RejectedError as error:
         if error.status in (401, 403):
             raise click.ClickException(
                 f"{api.url} refuses our credentials ({error.status}); set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
@@ -63,7 +63,7 @@ def main(pool: str, passed: tuple[str, ...], api_url: str) -> None:
     if missing := [name for name in passed if name not in os.environ]:
         raise click.UsageError(f"--env {missing[0]}: no such environment variable; set it first")
     environ = {**os.environ, "PREFECT_API_URL": api_url}
-    kind = read_pool_kind(prefect.api(environ), pool)
+    kind = read_pool_kind(prefect_api.api(environ), pool)
     command = [sys.executable, "-m", "orchestration.workers.process", pool, kind]
     os.execve(sys.executable, command, worker_environment(kind, environ, passed))  # noqa: S606  so that signals reach the worker itself
 

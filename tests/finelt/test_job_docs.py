@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from jobkit.errors import EXIT_CODES
+from jobkit.errors import ExitCode
 
 from finelt import job_docs
 from jobs.catalogue import JobSpec, catalogue
@@ -35,7 +35,7 @@ def test_a_page_says_options_secrets_hosts_licence_and_every_exit_code(spec: Job
         assert f"`--{name.replace('_', '-')}`" in text
     for name in options["required"]:
         assert f"`--{name.replace('_', '-')}` (required)" in text
-    assert all(f"| {code} | {told} |" in text for code, told in EXIT_CODES.items())
+    assert all(f"| {code} | {code.meaning} | {code.next_step} |" in text for code in ExitCode)
     assert all(host in text for host in spec.hosts)
     assert all(f"the secret behind `--{name.replace('_', '-')}`" in text for name in spec.secrets)
     datasets = sum(dataset.startswith("raw/") for dataset in spec.writes)

@@ -1,4 +1,4 @@
-"""A container registry that keeps what is pushed to it in memory. Source: OCI distribution specification 1.1, "Push"."""
+"""A container registry in memory. Source: OCI distribution specification 1.1, "Push"."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Shelves:
-    """What was pushed: blobs and manifests by digest, manifests also by tag, and uploads that have not ended."""
+class Contents:
+    """Pushed blobs and manifests by digest, manifests also by tag, and unfinished uploads."""
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, bytes] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Server(ThreadingHTTPServer):
     """The listening server."""
 
     def __init__(self) -> None:
-        self.shelves = Shelves()
+        self.contents = Contents()
         super().__init__(("127.0.0.1", 0), Handler)
 
 
@@ -42,28 +42,28 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        shelves = self.server.shelves
-        kept = shelves.manifests if "/manifests/" in self.path else shelves.blobs
-        found = b"{}" if self.path == "/v2/" else kept.get(self.path.rpartition("/")[2])
-        self._reply(404 if found is None else 200, found or b"")
+        contents = self.server.contents
+        store = contents.manifests if "/manifests/" in self.path else contents.blobs
+        content = b"{}" if self.path == "/v2/" else store.get(self.path.rpartition("/")[2])
+        self._reply(404 if content is None else 200, content or b"")
 
     def do_POST(self) -> None:
         self._body()
         self._reply(202, Location=f"{urlsplit(self.path).path.rstrip('/')}/{secrets.token_hex(8)}", Range="0-0")
 
     def do_PATCH(self) -> None:
-        uploads, path = self.server.shelves.uploads, urlsplit(self.path).path
+        uploads, path = self.server.contents.uploads, urlsplit(self.path).path
         uploads[path] = uploads.get(path, b"") + self._body()
         self._reply(202, Location=path, Range=f"0-{len(uploads[path]) - 1}")
 
     def do_PUT(self) -> None:
-        shelves, url, content = self.server.shelves, urlsplit(self.path), self._body()
+        contents, url, content = self.server.contents, urlsplit(self.path), self._body()
         if "/manifests/" in url.path:
             digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-            shelves.manifests[digest] = shelves.manifests[url.path.rpartition("/")[2]] = content
+            contents.manifests[digest] = contents.manifests[url.path.rpartition("/")[2]] = content
         else:
             (digest,) = parse_qs(url.query)["digest"]
-            shelves.blobs[digest] = shelves.uploads.pop(url.path, b"") + content
+            contents.blobs[digest] = contents.uploads.pop(url.path, b"") + content
         self._reply(201, Location=url.path, **{"Docker-Content-Digest": digest})
 
     def _reply(self, status: int, body: bytes = b"", **headers: str) -> None:
@@ -85,17 +85,17 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def log_message(self, *_: object) -> None:
-        """Nothing on stderr."""
+        """Keep standard error clean."""
 
 
 @contextmanager
-def registry() -> Iterator[tuple[str, Shelves]]:
-    """A registry while the block lasts: its address, and what was pushed."""
+def run_registry() -> Iterator[tuple[str, Contents]]:
+    """Run a registry during the block; yield its address and its contents."""
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield f"127.0.0.1:{server.server_address[1]}", server.shelves
+            yield f"127.0.0.1:{server.server_address[1]}", server.contents
         finally:
             server.shutdown()
             thread.join()

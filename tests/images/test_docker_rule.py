@@ -1,4 +1,4 @@
-"""Tests that need Docker are never skipped in silence where they must run."""
+"""Tests that need Docker fail instead of being skipped if Docker is required."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images themselves, each promise once over every job in the catalogue. A new job is tested by being there."""
+"""The built images: each promise is tested over every job of the catalogue."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from images import base, docker_cli, lock, plan, size
-from images.docker_cli import EngineError, Surroundings
+from images.docker_cli import BuildEnvironment, EngineError
 from jobs.catalogue import REPOSITORY, JobSpec, catalogue
-from tests.images.registry import registry
+from tests.images.registry import run_registry
 from tests.test_job_contract import CANARY, arguments, s3, silence
 from tests.test_job_contract import describe as described_here
 
@@ -33,7 +33,7 @@ SPECS = catalogue()
 EXTRACTS = [spec for spec in SPECS if spec.name.startswith("extract-")]
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
 every_job = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-LOOK_AROUND = """
+INSPECT_FILES = """
 import json, os, stat, sys
 found = {"setuid": [], "python": sys.prefix, "writable": []}
 for folder, names, files in os.walk("/"):
@@ -50,25 +50,25 @@ print(json.dumps(found))
 
 
 @cache
-def here() -> Surroundings:
-    """The surroundings the environment names; where the recipe's base cannot be had, with a base made from Debian's packages."""
-    told = Surroundings.of(os.environ)
-    if told.python_image is None:
-        default = plan.default_image(plan.checkout())
+def build_environment() -> BuildEnvironment:
+    """Read the build environment; if the recipe's base cannot be pulled, use one built from Debian's packages."""
+    environment = BuildEnvironment.from_environ(os.environ)
+    if environment.python_image is None:
+        default = plan.read_default_base(plan.read_checkout())
         try:
-            docker_cli.exists(default) or docker_cli.docker("pull", "--quiet", default)
+            docker_cli.image_exists(default) or docker_cli.docker("pull", "--quiet", default)
         except EngineError:
-            return replace(told, python_image=base.base(), network=told.network or "host")
-    return told
+            return replace(environment, python_image=base.ensure_base(), network=environment.network or "host")
+    return environment
 
 
 @cache
 def image(spec: JobSpec) -> str:
-    return docker_cli.build(spec, here())
+    return docker_cli.build_image(spec, build_environment())
 
 
 @dataclass(frozen=True)
-class Ended:
+class Result:
     code: int
     stdout: str
     stderr: str
@@ -82,21 +82,21 @@ class Ended:
         return document
 
 
-def run(spec: JobSpec, *words: str, flags: Sequence[str] = ("--network", "none"), environ: dict[str, str] | None = None) -> Ended:
-    """What becomes of a hardened container, which is gone afterwards."""
+def run(spec: JobSpec, *words: str, flags: Sequence[str] = ("--network", "none"), environ: dict[str, str] | None = None) -> Result:
+    """Run a job in a hardened container and remove it."""
     name = f"finelt-test-{secrets.token_hex(4)}"
     given = [word for variable in environ or {} for word in ("--env", variable)]
-    command = [docker_cli.client(), "run", "--rm", "--name", name, *HARDENED, *flags, *given, image(spec), *words]
+    command = [docker_cli.find_client(), "run", "--rm", "--name", name, *HARDENED, *flags, *given, image(spec), *words]
     try:
         done = subprocess.run(command, env={**os.environ, **(environ or {})}, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         docker_cli.docker("rm", "--force", name)
         raise
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def python(spec: JobSpec, code: str, *flags: str) -> str:
-    """What Python says in the image."""
+    """Run Python code in the image and return its output."""
     return docker_cli.docker("run", "--rm", "--network", "none", "--entrypoint", "/app/bin/python", *flags, image(spec), "-c", code)
 
 
@@ -124,7 +124,7 @@ def test_describe_needs_no_network_and_is_the_label(spec: JobSpec) -> None:
 
 
 @every_job
-def test_the_command_is_the_job_and_is_started_without_a_shell(spec: JobSpec) -> None:
+def test_the_entrypoint_is_the_job_without_a_shell(spec: JobSpec) -> None:
     config = inspected(spec)["Config"]
     assert config["Entrypoint"] == ["/app/bin/job"]
     assert not config.get("Cmd")
@@ -133,39 +133,39 @@ def test_the_command_is_the_job_and_is_started_without_a_shell(spec: JobSpec) ->
 
 @every_job
 def test_usage_errors_end_with_2_and_one_receipt(spec: JobSpec) -> None:
-    ended = run(spec, "run")
-    assert (ended.code, ended.receipt["status"], ended.receipt["exit_code"]) == (2, "failed", 2)
-    assert "Traceback" not in ended.stderr
+    result = run(spec, "run")
+    assert (result.code, result.receipt["status"], result.receipt["exit_code"]) == (2, "failed", 2)
+    assert "Traceback" not in result.stderr
 
 
 @every_job
-def test_without_network_the_other_side_is_temporarily_away_and_nothing_leaks(spec: JobSpec) -> None:
+def test_without_network_a_job_ends_with_75_and_leaks_no_secret(spec: JobSpec) -> None:
     for verb in ("check", "run"):
-        ended = run(spec, verb, *arguments(spec, Path("/tmp"), 9), environ={"CANARY": CANARY, **s3(9)})  # noqa: S108
-        assert (ended.code, ended.receipt["exit_code"], ended.receipt["verb"]) == (75, 75, verb)
-        assert "Traceback" not in ended.stderr
-        assert CANARY not in ended.stdout + ended.stderr
+        result = run(spec, verb, *arguments(spec, Path("/tmp"), 9), environ={"CANARY": CANARY, **s3(9)})  # noqa: S108
+        assert (result.code, result.receipt["exit_code"], result.receipt["verb"]) == (75, 75, verb)
+        assert "Traceback" not in result.stderr
+        assert CANARY not in result.stdout + result.stderr
 
 
 @every_job
-def test_sigterm_ends_the_first_process_of_a_container_within_ten_seconds(spec: JobSpec) -> None:
+def test_sigterm_stops_a_container_within_ten_seconds(spec: JobSpec) -> None:
     name = f"finelt-test-{secrets.token_hex(4)}"
     with silence() as (port, met):
         environ = {"CANARY": CANARY, **s3(port)}
         flags = ["--name", name, "--network", "host", *(word for variable in environ for word in ("--env", variable))]
-        command = [docker_cli.client(), "run", "--rm", *HARDENED, *flags, image(spec), "run", *arguments(spec, Path("/tmp"), port)]  # noqa: S108
+        command = [docker_cli.find_client(), "run", "--rm", *HARDENED, *flags, image(spec), "run", *arguments(spec, Path("/tmp"), port)]  # noqa: S108
         with subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert met.wait(60), "the job never called the other side"
             began = time.monotonic()
             docker_cli.docker("kill", "--signal", "TERM", name)
             stdout, stderr = process.communicate(timeout=30)
     assert time.monotonic() - began < 10
-    ended = Ended(process.returncode, stdout, stderr)
-    assert (ended.code, ended.receipt["status"]) == (143, "stopped")
+    result = Result(process.returncode, stdout, stderr)
+    assert (result.code, result.receipt["status"]) == (143, "stopped")
 
 
 @every_job
-def test_it_runs_as_nobody_and_can_write_nothing_of_its_own(spec: JobSpec) -> None:
+def test_the_job_runs_as_an_unprivileged_user_and_cannot_write_to_the_image(spec: JobSpec) -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", inspected(spec)["Config"]["User"])
     code = """
 import os, pathlib
@@ -179,8 +179,8 @@ for path in ("/", "/app", "/app/bin", "/etc", "/usr/bin"):
 
 
 @every_job
-def test_there_is_nothing_to_install_build_or_become_someone_else_with(spec: JobSpec) -> None:
-    found = json.loads(python(spec, LOOK_AROUND, "--user", "0"))
+def test_the_image_has_no_installer_compiler_or_setuid_program(spec: JobSpec) -> None:
+    found = json.loads(python(spec, INSPECT_FILES, "--user", "0"))
     assert found["setuid"] == found["writable"] == []
     unwanted = re.compile(r"(pip|uv|uvx|wheel|easy_install|gcc|g\+\+|cc|c\+\+|clang|tcc|ld|as|make|cargo|curl|wget)[\d.-]*")
     assert [name for name in found["commands"] if unwanted.fullmatch(name)] == []
@@ -191,7 +191,7 @@ def test_there_is_nothing_to_install_build_or_become_someone_else_with(spec: Job
 
 
 @every_job
-def test_its_folder_holds_one_command_no_shell_script_and_only_what_the_lock_says_it_needs(spec: JobSpec) -> None:
+def test_the_app_has_one_command_no_shell_script_and_only_locked_packages(spec: JobSpec) -> None:
     code = """
 import json, os, pathlib, importlib.metadata as m
 bins = sorted(p.name for p in pathlib.Path("/app/bin").iterdir())
@@ -202,7 +202,7 @@ print(json.dumps([bins, scripts, sorted(d.name for d in m.distributions() if str
     bins, scripts, installed = json.loads(python(spec, code))
     assert [name for name in bins if not name.startswith("python")] == sorted(["job", spec.name])
     assert scripts == []
-    locked = lock.pruned((REPOSITORY / "uv.lock").read_text(), spec.name)
+    locked = lock.prune_lock((REPOSITORY / "uv.lock").read_text(), spec.name)
     assert {name.lower().replace("_", "-").replace(".", "-") for name in installed} <= set(
         re.findall(r'^name = "(.+)"$', locked, re.MULTILINE)
     )
@@ -211,7 +211,7 @@ print(json.dumps([bins, scripts, sorted(d.name for d in m.distributions() if str
 
 @every_job
 def test_every_module_of_the_job_can_be_imported_from_its_bytecode(spec: JobSpec) -> None:
-    """What was trimmed away is missed by nobody."""
+    """The removed files are not needed."""
     code = f"""
 import importlib, pkgutil, pathlib
 import {spec.package}, jobkit
@@ -225,44 +225,44 @@ for package in ({spec.package}, jobkit):
     optional = ("arro3", "backports", "httpcore2", "httpx2", "yaml", "msgspec", "boto3", "stamina")
     try:
         python(spec, code)
-    except EngineError as error:  # a room of jobkit whose extra the job does not ask for
+    except EngineError as error:  # a module of jobkit whose extra the job does not declare
         missing = re.search(r"No module named '([\w.]+)'", str(error))
         if not missing or missing[1].split(".")[0] not in optional or spec in EXTRACTS:
             raise
 
 
 def test_two_builds_of_the_same_files_give_the_same_layers_and_leave_no_certificate(tmp_path: Path) -> None:
-    """Also when one of them had other certificates, of which none stays in the image."""
+    """Other certificates change no layer, and none of them stays in the image."""
     bundle = tmp_path / "ca.pem"
-    own = here().ca
+    own = build_environment().ca
     bundle.write_text(f"{own.read_text() if own else ''}\n# {CANARY}\n")
     for name in ("extract-ecb-fx-rates", "transform-warehouse"):
         spec = next(spec for spec in SPECS if spec.name == name)
         first = layers(image(spec))
-        again = docker_cli.build(spec, replace(here(), ca=bundle if own else None), again=True)
+        again = docker_cli.build_image(spec, replace(build_environment(), ca=bundle if own else None), rebuild=True)
         assert layers(again) == first
         assert CANARY.encode() not in saved(again)
 
 
 def saved(name: str) -> bytes:
-    """All that a registry would get: the configuration and every layer."""
-    return subprocess.run([docker_cli.client(), "save", name], capture_output=True, check=True).stdout
+    """Return what a registry would receive: the configuration and every layer."""
+    return subprocess.run([docker_cli.find_client(), "save", name], capture_output=True, check=True).stdout
 
 
 def test_a_build_by_hand_from_the_repository_gives_the_same_layers() -> None:
-    """The recipe's .dockerignore and the staged context agree on what an image is made of."""
+    """The recipe's .dockerignore and the build context select the same files."""
     spec = SPECS[0]
-    planned = docker_cli.plan(spec, here())
+    planned = docker_cli.plan_image(spec, build_environment())
     given = [word for name, value in planned.args.items() for word in ("--build-arg", f"{name}={value}")]
-    given += ["--network", here().network] if here().network else []
-    given += ["--secret", f"id=ca,src={here().ca}"] if here().ca else []
-    command = [docker_cli.client(), "build", "--quiet", "--file", str(REPOSITORY / plan.RECIPE), *given, str(REPOSITORY)]
+    given += ["--network", build_environment().network] if build_environment().network else []
+    given += ["--secret", f"id=ca,src={build_environment().ca}"] if build_environment().ca else []
+    command = [docker_cli.find_client(), "build", "--quiet", "--file", str(REPOSITORY / plan.RECIPE), *given, str(REPOSITORY)]
     done = subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}, capture_output=True, text=True, check=True)
     assert layers(done.stdout.strip()) == layers(image(spec))
 
 
 def test_extract_jobs_share_all_layers_but_their_own() -> None:
-    """That of dropped files reads Excel and checks identifiers, for which it has libraries of its own."""
+    """The exception is extract-dropped-files, which has libraries to read Excel and check identifiers."""
     stacks = {spec.name: layers(image(spec)) for spec in EXTRACTS}
     assert len({stack[0] for stack in stacks.values()}) == 1
     assert len({tuple(stack[-2:]) for stack in stacks.values()}) == len(EXTRACTS)
@@ -272,7 +272,7 @@ def test_extract_jobs_share_all_layers_but_their_own() -> None:
 
 @every_job
 def test_no_secret_is_in_the_image_or_its_history(spec: JobSpec) -> None:
-    """Neither a credential of whoever built it nor a file that holds one."""
+    """Neither a credential of the builder nor a file with one."""
     told = json.dumps(inspected(spec)) + docker_cli.docker("history", "--no-trunc", image(spec))
     assert not re.search(r"(AWS_|SECRET|TOKEN|PASSWORD)[A-Z_]*=|BEGIN [A-Z ]*PRIVATE KEY|AKIA[A-Z0-9]{16}", told)
     names = (".env", "id_rsa", ".netrc", ".pypirc", "ca.pem")
@@ -282,14 +282,16 @@ def test_no_secret_is_in_the_image_or_its_history(spec: JobSpec) -> None:
 
 
 @every_job
-def test_it_weighs_no_more_than_it_may(spec: JobSpec) -> None:
-    """How fast it starts is for `scripts/images size` to say, on a machine that does nothing else."""
-    assert size.weight_bytes(image(spec), docker_cli.plan(spec, here()).args["PYTHON_IMAGE"]) <= size.budget_bytes(spec.name)
+def test_the_image_is_within_its_size_budget(spec: JobSpec) -> None:
+    """`scripts/images size` measures the start time, which needs an idle machine."""
+    assert size.measure_bytes_over_base(
+        image(spec), docker_cli.plan_image(spec, build_environment()).args["PYTHON_IMAGE"]
+    ) <= size.budget_bytes(spec.name)
 
 
 @contextmanager
 def endless_facts() -> Iterator[int]:
-    """The port of an EDGAR whose answer is a company with more facts than any memory holds."""
+    """Serve an EDGAR whose response has more facts than fit in memory; yield its port."""
 
     class Edgar(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -318,7 +320,7 @@ def endless_facts() -> Iterator[int]:
 
 @pytest.mark.parametrize(("memory", "code", "is_killed"), [("32m", 137, "true"), ("128m", 65, "false")])
 def test_out_of_memory_ends_with_137_and_an_answer_without_end_with_65(tmp_path: Path, memory: str, code: int, is_killed: str) -> None:
-    """The launcher can tell: Docker says who was killed for its memory, and there is no receipt. No answer alone brings a job there."""
+    """Docker reports the kill, and there is no receipt. A large response alone does not exhaust the memory."""
     spec = next(spec for spec in SPECS if spec.name == "extract-sec-company-facts")
     lake, name = tmp_path / "lake", f"finelt-test-{secrets.token_hex(4)}"
     lake.mkdir()
@@ -326,7 +328,7 @@ def test_out_of_memory_ends_with_137_and_an_answer_without_end_with_65(tmp_path:
     flags = ["--name", name, "--network", "host", "--memory", memory, "--memory-swap", memory, "--volume", f"{lake}:/lake"]
     with endless_facts() as port:
         words = arguments(spec, Path("/"), port, lake="/lake")
-        command = [docker_cli.client(), "run", *HARDENED, *flags, image(spec), "run", *words]
+        command = [docker_cli.find_client(), "run", *HARDENED, *flags, image(spec), "run", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     try:
         assert (done.returncode, done.stdout == "") == (code, code == 137)
@@ -336,31 +338,31 @@ def test_out_of_memory_ends_with_137_and_an_answer_without_end_with_65(tmp_path:
     assert [path for path in lake.rglob("*") if path.is_file()] == []
 
 
-def test_pushing_gives_the_digest_the_registry_has() -> None:
+def test_push_returns_the_registrys_digest() -> None:
     spec = SPECS[0]
-    with registry() as (address, shelves):
-        reference = docker_cli.push(image(spec), f"{address}/finelt/{spec.name}")
+    with run_registry() as (address, contents):
+        reference = docker_cli.push_image(image(spec), f"{address}/finelt/{spec.name}")
         docker_cli.docker("image", "rm", f"{address}/finelt/{spec.name}:{image(spec).rpartition(':')[2]}")
     name, _, digest = reference.partition("@")
     assert name == f"{address}/finelt/{spec.name}"
-    manifest = json.loads(shelves.manifests[digest])
+    manifest = json.loads(contents.manifests[digest])
     assert len(manifest["layers"]) == len(layers(image(spec)))
-    assert {layer["digest"] for layer in manifest["layers"]} <= set(shelves.blobs)
+    assert {layer["digest"] for layer in manifest["layers"]} <= set(contents.blobs)
 
 
-# One pipeline through containers alone.
+# A pipeline in containers.
 
 
 @cache
 def stand_ins() -> str:
-    """The image of Postgres and an S3 server."""
-    return base.stand_ins(here())
+    """Return the image of Postgres and an S3 server."""
+    return base.ensure_stand_ins(build_environment())
 
 
 @cache
 def vendors() -> str:
-    """The image of the sample vendors."""
-    return docker_cli.build(next(service for service in plan.SERVICES if service.name == "sample-vendors"), here())
+    """Return the image of the sample vendors."""
+    return docker_cli.build_image(next(service for service in plan.SERVICES if service.name == "sample-vendors"), build_environment())
 
 
 REACH = """
@@ -372,7 +374,7 @@ while True:
         break
     except OSError:
         if time.monotonic() > deadline:
-            sys.exit(f"nobody listens at {sys.argv[1:]}")
+            sys.exit(f"no server listens at {sys.argv[1:]}")
         time.sleep(0.1)
 """
 S3 = """
@@ -391,24 +393,24 @@ else:
 
 @dataclass(frozen=True)
 class Network:
-    """A private network with Postgres, an S3 server and the sample vendors, which nothing outside reaches and which reaches nothing."""
+    """A private network with Postgres, an S3 server and the sample vendors, isolated from the outside."""
 
     name: str
     password: Path
 
     def start(self, host: str, image: str, *words: str, flags: Sequence[str] = ()) -> None:
-        """One of its hosts."""
+        """Start a host."""
         attached = ["--network", self.name, "--network-alias", host, "--name", f"{self.name}-{host}", "--detach"]
         docker_cli.docker("run", *attached, *HARDENED, *flags, image, *words)
 
-    def ask(self, host: str, *words: str) -> str:
-        """What a program says on a host."""
+    def run_python(self, host: str, *words: str) -> str:
+        """Run a Python program on a host and return its output."""
         return docker_cli.docker("exec", *AWS, f"{self.name}-{host}", "/app/bin/python", "-c", *words)
 
     def run(self, name: str, *words: str) -> dict[str, Any]:
-        """The receipt of a job that ended well, in a hardened container beside the vendors, who listen to their own machine only."""
+        """Run a job and return its receipt. Its container shares the network of the vendors, which listen on loopback only."""
         spec = next(spec for spec in SPECS if spec.name == name)
-        known = {
+        values = {
             "lake": "s3://finelt/lake",
             "site": "s3://finelt/site",
             "docs": "s3://finelt/docs",
@@ -426,11 +428,11 @@ class Network:
             "base-url": f"http://127.0.0.1:8000/{spec.hosts[0]}" if spec.hosts else "",
         }
         options = {option.replace("_", "-") for option in described_here(spec)["options"]["properties"]}
-        given = [word for option, value in known.items() if option in options for word in (f"--{option}", value)]
+        given = [word for option, value in values.items() if option in options for word in (f"--{option}", value)]
         flags = ["--network", f"container:{self.name}-vendors", "--volume", f"{self.password}:/password:ro", *AWS]
-        ended = run(spec, "run", *given, *words, flags=flags)
-        assert ended.code == 0, ended.stderr[-3000:] + ended.stdout
-        return ended.receipt
+        result = run(spec, "run", *given, *words, flags=flags)
+        assert result.code == 0, result.stderr[-3000:] + result.stdout
+        return result.receipt
 
 
 AWS = [
@@ -442,26 +444,26 @@ AWS = [
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
-    """The network, whose hosts answer."""
-    made = Network(f"finelt-test-{secrets.token_hex(4)}", tmp_path / "password")
-    made.password.write_text(secrets.token_urlsafe(16))
-    made.password.chmod(0o644)
-    docker_cli.docker("network", "create", "--internal", made.name)
+    """Create the network; yield it when its hosts accept connections."""
+    network = Network(f"finelt-test-{secrets.token_hex(4)}", tmp_path / "password")
+    network.password.write_text(secrets.token_urlsafe(16))
+    network.password.chmod(0o644)
+    docker_cli.docker("network", "create", "--internal", network.name)
     try:
-        given = {"USER": "finelt", "PASSWORD": made.password.read_text(), "DB": "finelt"}
+        given = {"USER": "finelt", "PASSWORD": network.password.read_text(), "DB": "finelt"}
         flags = [word for name, value in given.items() for word in ("--env", f"POSTGRES_{name}={value}")]
-        made.start("postgres", stand_ins(), "python", "-m", "verification.stand_ins", flags=["--user", "nobody", *flags])
-        made.start("s3", stand_ins(), "python", "-m", "moto.server", "-H", "0.0.0.0", "-p", "5000")  # noqa: S104
-        made.start("vendors", vendors(), "python", "verification/sample_vendors", "--port", "8000")
+        network.start("postgres", stand_ins(), "python", "-m", "verification.stand_ins", flags=["--user", "nobody", *flags])
+        network.start("s3", stand_ins(), "python", "-m", "moto.server", "-H", "0.0.0.0", "-p", "5000")  # noqa: S104
+        network.start("vendors", vendors(), "python", "verification/sample_vendors", "--port", "8000")
         for host, port in (("postgres", "5432"), ("s3", "5000")):
-            made.ask("vendors", REACH, host, port)
-        made.ask("vendors", REACH, "127.0.0.1", "8000")
-        made.ask("s3", S3, "make")
-        yield made
+            network.run_python("vendors", REACH, host, port)
+        network.run_python("vendors", REACH, "127.0.0.1", "8000")
+        network.run_python("s3", S3, "make")
+        yield network
     finally:
         for host in ("postgres", "s3", "vendors"):
-            subprocess.run([docker_cli.client(), "rm", "--force", f"{made.name}-{host}"], capture_output=True, check=False)
-        subprocess.run([docker_cli.client(), "network", "rm", made.name], capture_output=True, check=False)
+            subprocess.run([docker_cli.find_client(), "rm", "--force", f"{network.name}-{host}"], capture_output=True, check=False)
+        subprocess.run([docker_cli.find_client(), "network", "rm", network.name], capture_output=True, check=False)
 
 
 def test_vendors_become_published_marts_through_containers_alone(network: Network) -> None:
@@ -472,7 +474,7 @@ def test_vendors_become_published_marts_through_containers_alone(network: Networ
     assert network.run("transform-warehouse")["status"] == "done"
     published = network.run("publish-marts")
     assert published["status"] == "done"
-    keys = json.loads(network.ask("s3", S3, "list"))
+    keys = json.loads(network.run_python("s3", S3, "list"))
     assert any(key.startswith("site/") and key.endswith("index.html") for key in keys)
     assert [key for key in keys if key.startswith("docs/")] == ["docs/index.html"]
     assert [key for key in keys if key.startswith("drop/")] == ["drop/accepted/custodian_positions/bank.csv"]

@@ -140,7 +140,7 @@ class Fargate:
         for name in environment:
             words += ["--env", name]
         image = self.images.get(container["image"].partition("/")[2].partition("@")[0], container["image"])
-        command = [docker_cli.client(), *words, "--pull", "never", image, *override["command"]]
+        command = [docker_cli.find_client(), *words, "--pull", "never", image, *override["command"]]
         done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 

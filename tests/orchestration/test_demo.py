@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from jobkit.errors import TemporaryError
+from jobkit.errors import ExitCode, TemporaryError
 
 from jobs.catalogue import catalogue
 from orchestration.local import demo
@@ -151,7 +151,7 @@ def test_a_failing_step_is_named_with_its_sentence_its_log_and_what_to_do(story:
         (story.directory / "lake.away").rename(lake)
     assert failed.code == 78, failed.said
     assert "extract-ecb-fx-rates: failed" in failed.said
-    assert "prefect-worker.log; correct what it names and run it again" in failed.said.replace("\n", " ")
+    assert f"prefect-worker.log; {ExitCode.MISCONFIGURED.next_step}" in failed.said.replace("\n", " ")
     assert left(story.directory) == []
 
 

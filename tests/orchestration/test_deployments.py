@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 from jobkit.errors import MisconfiguredError, TemporaryError
-from jobkit.launchers.prefect import Api, RefusedError
+from jobkit.prefect_api import Api, RejectedError
 
 from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.console import follow
@@ -230,7 +230,7 @@ def test_a_pool_of_another_kind_is_left_alone(local: Local) -> None:
 
 @pytest.mark.parametrize("options", [{"mode": "ok", "modus": "x"}, {"told": "x"}, {"mode": 7}, {"mode": "other"}])
 def test_unknown_missing_and_wrong_parameters_are_refused_by_the_server(local: Local, options: dict[str, Any]) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(RejectedError) as refused:
         follow.start_flow(local.api, JOB, POOL, options)
     assert refused.value.status == 409
 
@@ -287,7 +287,7 @@ def test_the_deploy_command_says_what_is_wrong_with_a_server(local: Local) -> No
 
 
 def test_the_server_answers_nobody_without_its_password(local: Local) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(RejectedError) as refused:
         Api(local.api.url).call("POST", "/flow_runs/filter", {})
     assert refused.value.status == 401
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
 POOL = "docker"
 CANARY = "Antarctica/Troll"
@@ -51,7 +51,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             processes.stop_program(workers)
         prefect_server.stop_server(prefect)
         for container in docker_cli.docker("ps", "--all", "--quiet", "--filter", "label=io.prefect.deployment-name=docker").split():
-            subprocess.run([docker_cli.client(), "rm", "--force", container], capture_output=True, check=False)
+            subprocess.run([docker_cli.find_client(), "rm", "--force", container], capture_output=True, check=False)
 
 
 @pytest.fixture

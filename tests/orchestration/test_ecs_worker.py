@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
     from orchestration.local.postgres import Postgres
 
@@ -128,8 +128,8 @@ def start_worker(
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("ecs")
-    here = docker_cli.Surroundings.of(os.environ)
-    images = {f"finelt-dev-{spec.name}": docker_cli.build(spec, here) for spec in [*catalogue(), *SERVICES]}
+    here = docker_cli.BuildEnvironment.from_environ(os.environ)
+    images = {f"finelt-dev-{spec.name}": docker_cli.build_image(spec, here) for spec in [*catalogue(), *SERVICES]}
     made = definitions()
     with ExitStack() as ends, pytest.MonkeyPatch.context() as patch:
         fargate, moto = aws.start(images, patch)

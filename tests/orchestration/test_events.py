@@ -23,7 +23,7 @@ from infra.testing.mock_engine import Resource, graph
 from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.deployments import descriptions, register
 from orchestration.local import prefect_server
-from tests.images.test_images import HARDENED, here
+from tests.images.test_images import HARDENED, build_environment
 from tests.orchestration.fargate import forget
 from tests.orchestration.lambda_runtime import Answer, Runtime, runtime
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
     from tests.fixtures_postgres import Warehouse
 
@@ -204,7 +204,7 @@ def test_what_cannot_be_started_is_an_error_for_lambda_which_tries_again(stack: 
 @pytest.mark.docker
 def test_the_image_of_the_function_starts_the_run(stack: Stack) -> None:
     (service,) = (service for service in SERVICES if service.name == "start-dropped-files")
-    image = docker_cli.build(service, here())
+    image = docker_cli.build_image(service, build_environment())
     told = function().inputs["imageConfig"]
     with runtime() as side:
         environ = stack.environment(side)
@@ -212,7 +212,7 @@ def test_the_image_of_the_function_starts_the_run(stack: Stack) -> None:
         given = [word for variable in environ for word in ("--env", variable)]
         entry, *words = [*told["entryPoints"], *told["commands"]]
         command = [
-            docker_cli.client(),
+            docker_cli.find_client(),
             "run",
             "--rm",
             "--name",

@@ -15,7 +15,8 @@ import click
 import pytest
 from jobkit.errors import TemporaryError
 from jobkit.interruption import MARGIN_S
-from jobkit.launchers.prefect import Api, Prefect, UnreachableError
+from jobkit.launchers.prefect import Prefect
+from jobkit.prefect_api import Api, UnreachableError
 
 from jobs.catalogue import catalogue
 from orchestration.console import follow

@@ -67,7 +67,9 @@ print(json.dumps({"xcom": operator.execute({})}))
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    return docker_cli.build(next(spec for spec in catalogue() if spec.name == JOB), docker_cli.Surroundings.of(os.environ))
+    return docker_cli.build_image(
+        next(spec for spec in catalogue() if spec.name == JOB), docker_cli.BuildEnvironment.from_environ(os.environ)
+    )
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from images import plan
 from jobs.catalogue import JobSpec, catalogue
-from tests.images.test_images import here, image
+from tests.images.test_images import build_environment, image
 from verification import conformance
 from verification.conformance import Subject
 from verification.sample_vendors import server
@@ -32,6 +32,6 @@ def test_an_extractor_does_its_work_once_stops_and_survives_being_killed_at_each
 
 
 def test_an_image_that_is_no_job_is_told_what_it_breaks() -> None:
-    base = here().python_image or plan.default_image(plan.checkout())
+    base = build_environment().python_image or plan.read_default_base(plan.read_checkout())
     found = list(conformance.report(Subject(base, (), ())))
     assert [kept for kept, _ in found] == [False] * len(conformance.ALWAYS)

@@ -27,7 +27,7 @@ from orchestration.local import processes, worker
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
     from orchestration.deployments.model import DeploymentSpec
     from orchestration.local.processes import Program
@@ -127,9 +127,8 @@ def _spread(values: Sequence[float]) -> str:
 def _scale_deployments() -> tuple[list[DeploymentSpec], DeploymentSpec]:
     """The job that sleeps, which is in no catalogue, and the flow."""
     folder = Path(__file__).parent / "extract_sleep"
-    declared = declaration.of_file(folder / "pyproject.toml")
-    names = ("name", "description", "cpu", "memory", "deadline_s", "schedule", "timezone", "hosts", "secrets", "reads", "writes")
-    spec = JobSpec(package=SLEEP, folder=folder, **{name: getattr(declared, name) for name in names})
+    declared = declaration.read_file(folder / "pyproject.toml")
+    spec = JobSpec(**vars(declared), folder=folder)
     program = [sys.executable, "-m", SLEEP]
     described = json.loads(subprocess.run([*program, "describe"], cwd=REPOSITORY, capture_output=True, check=True).stdout)  # noqa: S603
     job = register.build_job_deployment(spec, described, "", kind="process", pool="process")

@@ -104,7 +104,7 @@ def _in_images(specs: tuple[JobSpec, ...], times: int) -> dict[str, list[Measure
     with suppress(docker_cli.EngineError):
         docker_cli.docker("version")
         for spec in specs:
-            image = docker_cli.build(spec, docker_cli.Surroundings.of(os.environ))
+            image = docker_cli.build_image(spec, docker_cli.BuildEnvironment.from_environ(os.environ))
             code = IN_IMAGE.replace("{times}", str(times))
             text = json.loads(docker_cli.docker("run", "--rm", "--entrypoint", "/app/bin/python", image, "-c", code))
             found[spec.name] = [Measurement(*one) for one in text]

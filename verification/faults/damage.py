@@ -224,7 +224,7 @@ class _Job:
     def __init__(self) -> None:
         self.detail: dict[str, Any] = {}
 
-    def outcome(self, _dataset: str, _partition: str, _outcome: str, **details: Any) -> None:  # noqa: ANN401  free JSON
+    def record_partition(self, _dataset: str, _partition: str, _outcome: str, **details: Any) -> None:  # noqa: ANN401  free JSON
         self.detail = details
 
 

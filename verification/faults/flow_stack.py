@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from jobkit.launchers.prefect import Api
+    from jobkit.prefect_api import Api
 
     from orchestration.deployments.model import DeploymentSpec
 
@@ -61,9 +61,9 @@ OPTIONS = [options.option("--dataset", multiple=True), *(options.option(name) fo
 def run(job, dataset, site, **_):
     if site:
         job.details["site"] = f"{site}/index.html"
-        job.outcome("site/fct_yield", "version=abc", "committed", rows=7, added=3, removed=0, changed=1)
+        job.record_partition("site/fct_yield", "version=abc", "committed", rows=7, added=3, removed=0, changed=1)
     for name in dataset:
-        job.outcome(name, "year=2012", "committed", rows=5)
+        job.record_partition(name, "year=2012", "committed", rows=5)
 
 def check(job, **_): ...
 
@@ -102,11 +102,11 @@ def run(job, start, end, seconds, bad, refused, lake):
     job.details["environment"] = sorted(os.environ)
     time.sleep(seconds)
     if refused:
-        raise errors.RefusedError("the vendor does not know us; renew the key")
+        raise errors.AuthError("the vendor does not know us; renew the key")
     if bad and start <= bad <= end:
         raise errors.BadDataError(f"the rows of {bad} break their contract")
     for day in days(start, end):
-        job.outcome("nothing", f"date={day}", "committed", rows=1)
+        job.record_partition("nothing", f"date={day}", "committed", rows=1)
 
 def check(job, **_): ...
 

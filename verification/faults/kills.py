@@ -108,7 +108,7 @@ def kill_job(job: str, new_trial: Callable[[], Trial], seeds: int, rng: random.R
 
 def _count_failpoints(job: str, trial: Trial) -> dict[str, int]:
     """Count how often an undisturbed run passes each failpoint."""
-    result = job_runs.run_successfully(job, trial.options, **{failpoints.VARIABLE: failpoints.EACH})
+    result = job_runs.run_successfully(job, trial.options, **{failpoints.VARIABLE: failpoints.LOG_ALL})
     counts: dict[str, int] = defaultdict(int)
     for line in result.stderr.splitlines():
         if step := json.loads(line).get("step", "") if '"event": "step"' in line else "":

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 OPTIONS = [
     options.lake(),
-    options.place("--drop", required=True, help="Where files wait as DATASET/NAME: a directory or s3://bucket/prefix."),
+    options.storage("--drop", required=True, help="Where files wait as DATASET/NAME: a directory or s3://bucket/prefix."),
     options.option("--key", metavar="DATASET/NAME", help="The one file to take. Default: all that wait."),
     options.allow_shrinking(),
 ]

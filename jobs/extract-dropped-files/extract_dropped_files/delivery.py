@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import contract as contracts
-from jobkit.contract import UNREAD, Field, Reading, ValidationResult
+from jobkit.contract import UNREADABLE, Field, Reading, ValidationResult
 from jobkit.errors import BadDataError
 from jobkit.names import ROW_NUMBER
 
@@ -87,7 +87,7 @@ def _read(field: Field, rules: Contract, sheet: Sheet) -> tuple[list[str | None]
         try:
             return cell(value)
         except NotationError as error:
-            unread = f"{UNREAD}{value}"
+            unread = f"{UNREADABLE}{value}"
             faults[unread] = str(error)
             return unread
 

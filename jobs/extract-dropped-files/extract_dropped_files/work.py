@@ -66,7 +66,7 @@ def run(job: Job, lake: str, drop: str, key: str | None, *, allow_shrinking: boo
             _take(job, store, place, name, allow_shrinking=allow_shrinking)
         except (BadDataError, UnsettledError) as error:
             (refused if isinstance(error, BadDataError) else unsettled).append(f"{contracts.escape_text(name)}: {error}")
-            job.outcome(name.partition("/")[0], contracts.escape_text(name), "failed", reason=str(error))
+            job.record_partition(name.partition("/")[0], contracts.escape_text(name), "failed", reason=str(error))
         job.progress(done, len(keys), name)
     for failed, kind in ((refused, BadDataError), (unsettled, UnsettledError)):
         if failed:

@@ -79,7 +79,7 @@ def load_contract(_package: str, name: str) -> Contract:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setattr(work.extract, "contract", load_contract)
+    monkeypatch.setattr(contracts, "load_packaged", load_contract)
     monkeypatch.setattr(work, "folders", lambda: ["bank_muster", "custodian_lots", "custodian_positions", "example_trust"])
     return Desk(tmp_path)
 
@@ -350,7 +350,7 @@ def test_a_contract_that_does_not_fit_its_dataset_is_misconfigured(desk: Desk, m
         rules = load_contract(package, name)
         return replace(rules, key=("account",)) if name == "bank_muster" else rules
 
-    monkeypatch.setattr(work.extract, "contract", other)
+    monkeypatch.setattr(contracts, "load_packaged", other)
     with pytest.raises(
         MisconfiguredError, match="the contract bank_muster differs from custodian_positions, which its files fill, in: key"
     ):

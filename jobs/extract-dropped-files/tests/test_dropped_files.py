@@ -39,7 +39,7 @@ class Job:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("test"))
     outcomes: list[tuple[str, str]] = field(default_factory=list)
 
-    def outcome(self, _dataset: str, partition: str, outcome: str, **_: object) -> None:
+    def record_partition(self, _dataset: str, partition: str, outcome: str, **_: object) -> None:
         self.outcomes.append((partition, outcome))
 
     def progress(self, *_: object) -> None: ...
@@ -96,7 +96,7 @@ def here(place: str) -> Place:
 
 
 def test_the_contracts_are_the_datasets_that_the_job_declares() -> None:
-    declared = declaration.of_package("extract_dropped_files")
+    declared = declaration.read_package("extract_dropped_files")
     written = sorted({f"raw/{load_packaged(work.PACKAGE, name).dataset}" for name in work.folders()})
     assert written == sorted(name for name in declared.writes if name.startswith("raw/"))
 
@@ -165,7 +165,7 @@ def test_a_row_that_is_quarantined_is_not_missing_however_its_bank_writes(here: 
     """Keys are compared as the contract reads them: the bank has other headers, blanks and lower case."""
     fields = tuple(replace(field, source=f"bank's {field.name}") for field in RULES.fields)
     rules = replace(RULES, fields=fields, max_missing_rows=0.0)
-    monkeypatch.setattr(work.extract, "contract", lambda _package, _dataset: rules)
+    monkeypatch.setattr(work.contracts, "load_packaged", lambda _package, _dataset: rules)
     header = ",".join(f"bank's {name}" for name in HEADER.strip().split(",")) + "\n"
     here.put(KEY, header + rows(100))
     here.run(KEY)

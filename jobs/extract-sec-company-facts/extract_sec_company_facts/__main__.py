@@ -17,7 +17,7 @@ OPTIONS = [
         "--ciks",
         required=True,
         multiple=True,
-        type=options.Matching(r"\d{1,10}", "an SEC filer number such as 320193"),
+        type=options.MatchingText(r"\d{1,10}", "an SEC filer number such as 320193"),
         help="A filer's CIK; repeat the option for more.",
     ),
     options.contact(),

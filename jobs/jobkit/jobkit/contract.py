@@ -38,13 +38,13 @@ Columns = dict[str, list[Any]]
 Distinct = dict[str, set[str | None]]  # what a column holds, each text once: far fewer than its rows
 Untyped = dict[str, dict[str, str]]  # by column: which of its texts are no values of its type, and why
 
-UNREAD = "\0"  # before a text of a dropped file that is not written as the contract says: a value of no type
+UNREADABLE = "\0"  # before a text of a dropped file that is not written as the contract says: a value of no type
 VENDOR_NAME = "vendor_name"  # in a Parquet column's metadata: what the vendor calls it, as JSON, where that is no plain name
-MOST_COLUMNS = 400  # a Postgres row of so many long texts just fits into a page
-MOST_KEY_BYTES = 1000  # of the texts in a key; an index of Postgres holds 2,704 bytes a row, some marts index two
+MAX_COLUMNS = 400  # a Postgres row of so many long texts just fits into a page
+MAX_KEY_BYTES = 1000  # of the texts in a key; an index of Postgres holds 2,704 bytes a row, some marts index two
 SURELY_DOUBLE = 300  # digits without an exponent that are within a double's range
-SHOWN_CHARACTERS, SHOWN_ITEMS = 40, 10  # of a value, and of a list, in a message
-ENOUGH_BAD_ROWS = 100_000  # to know that a partition is to be refused
+MAX_SHOWN_CHARACTERS, MAX_SHOWN_ITEMS = 40, 10  # of a value, and of a list, in a message
+MAX_BAD_ROWS_REPORTED = 100_000  # to know that a partition is to be refused
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIMESTAMP = re.compile(  # microseconds, and offsets as far as Postgres has them
     r"\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6}0*)?(?:Z|[+-](?:0\d|1[0-5]):[0-5]\d)", re.ASCII
@@ -111,14 +111,14 @@ class Rule(NamedTuple):
     """What two columns of one row keep, such as low <= close, and what becomes of a row that does not."""
 
     left: str
-    sign: str
+    operator: str
     right: str
     policy: Policy
 
     @property
     def text(self) -> str:
         """The rule as the contract writes it."""
-        return f"{self.left} {self.sign} {self.right}"
+        return f"{self.left} {self.operator} {self.right}"
 
 
 class Product(NamedTuple):
@@ -202,7 +202,7 @@ def _row(number: int) -> str:
 class Reading(NamedTuple):
     """Columns that were read from another notation: the cells as sent, texts that could not be read and why, and what a row is called.
 
-    A text that could not be read begins with UNREAD, so that it is a value of no type.
+    A text that could not be read begins with UNREADABLE, so that it is a value of no type.
     """
 
     sent: Columns
@@ -259,18 +259,18 @@ def validate(contract: Contract, columns: Columns, reading: Reading | None = Non
     with one key, compared as values, the first stays. Raises BadDataError when the columns themselves, a row under policy `fail`, or too
     many rows break the contract.
     """
-    fields, columns = _resolved(contract, columns)
+    fields, columns = _resolve_fields(contract, columns)
     read = len(next(iter(columns.values()), []))
-    columns_sent, distinct = _texts({field.name: columns.get(field.name, [None] * read) for field in fields})
+    columns_sent, distinct = _convert_to_text({field.name: columns.get(field.name, [None] * read) for field in fields})
     faults = reading.faults if reading else {}
     place = reading.place if reading else _row
-    texts, distinct, rounded = _rounded(contract, fields, columns_sent, distinct, place)
-    untyped = {field.name: _untyped(field, distinct[field.name], faults.get(field.name, {})) for field in fields}
+    texts, distinct, rounded = _round_values(contract, fields, columns_sent, distinct, place)
+    untyped = {field.name: _find_untyped(field, distinct[field.name], faults.get(field.name, {})) for field in fields}
     reasons: dict[int, list[str]] = {}
     policies: dict[int, set[Policy]] = {}
     renamed = [field for field in fields if field.vendor_name is not None] if contract.shows_values else []
     warnings = [*(f"column {names.shown(str(field.vendor_name))} is stored as {field.name}" for field in renamed), *rounded]
-    enough = max(ENOUGH_BAD_ROWS, int(contract.max_bad_rows * read))
+    enough = max(MAX_BAD_ROWS_REPORTED, int(contract.max_bad_rows * read))
 
     def note(breaches: Iterator[tuple[int, str, Policy]]) -> None:
         for row, reason, policy in breaches:
@@ -284,25 +284,25 @@ def validate(contract: Contract, columns: Columns, reading: Reading | None = Non
 
     note(
         chain(
-            _violations(contract, fields, texts, distinct, untyped),
-            _long_keys(contract, fields, texts, distinct),
-            _broken_rules(contract, fields, texts, distinct, untyped),
+            _find_violations(contract, fields, texts, distinct, untyped),
+            _find_long_keys(contract, fields, texts, distinct),
+            _find_broken_rules(contract, fields, texts, distinct, untyped),
         )
     )
     if len(reasons) <= enough:
-        note(_duplicates(contract, fields, texts, distinct, untyped, set(reasons), place))
-    _refuse(contract, read, reasons, policies, place)
+        note(_find_duplicates(contract, fields, texts, distinct, untyped, set(reasons), place))
+    _check_tolerance(contract, read, reasons, policies, place)
     dropped = {row for row, found in policies.items() if found == {"drop"}}
     bad = sorted(set(reasons) - dropped)
     out = set(reasons)
     kept = [row for row in range(read) if row not in out] if out else range(read)
     sent = reading.sent if reading else columns_sent
-    quarantine = _quarantine(sent, bad, {row: _joined(contract, reasons[row]) for row in bad})
-    rejected_keys = _rejected_keys(contract, fields, texts, untyped, sorted(out)) if out else None
-    return ValidationResult(_typed(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings), rejected_keys)
+    quarantine = _build_quarantine(sent, bad, {row: _format_reasons(contract, reasons[row]) for row in bad})
+    rejected_keys = _build_rejected_keys(contract, fields, texts, untyped, sorted(out)) if out else None
+    return ValidationResult(_build_table(fields, texts, kept), quarantine, read, len(dropped), tuple(warnings), rejected_keys)
 
 
-def _resolved(contract: Contract, columns: Columns) -> tuple[tuple[Field, ...], Columns]:
+def _resolve_fields(contract: Contract, columns: Columns) -> tuple[tuple[Field, ...], Columns]:
     """The contract's fields that matter here, those sent and new ones where the contract lets it evolve; and the columns by their names.
 
     A new field whose name is not plain gets another one (jobkit.names): refused, it would let a vendor stop the pipeline.
@@ -311,14 +311,16 @@ def _resolved(contract: Contract, columns: Columns) -> tuple[tuple[Field, ...], 
     missing = [field.name for field in contract.fields if field.name not in columns and (field.required or field.evolution == "freeze")]
     if missing:
         raise BadDataError(
-            f"{contract.dataset}: the vendor no longer sends {_listed(missing)}; look at the answer and mend contract or parser"
+            f"{contract.dataset}: the vendor no longer sends {_join_limited(missing)}; look at the answer and mend contract or parser"
         )
     new = [name for name in columns if name not in known]
     if new and contract.new_fields == "freeze":
-        raise BadDataError(f"{contract.dataset}: the vendor sends {_new_fields(contract, new)}; add them to the contract or let it evolve")
+        raise BadDataError(
+            f"{contract.dataset}: the vendor sends {_describe_new_fields(contract, new)}; add them to the contract or let it evolve"
+        )
     fields = [field for field in contract.fields if field.name in columns]
-    if len(fields) + len(new) > MOST_COLUMNS:
-        raise BadDataError(f"{contract.dataset}: the vendor sends {len(columns):,} columns, more than the {MOST_COLUMNS} a table holds")
+    if len(fields) + len(new) > MAX_COLUMNS:
+        raise BadDataError(f"{contract.dataset}: the vendor sends {len(columns):,} columns, more than the {MAX_COLUMNS} a table holds")
     for name in new:
         safe = names.safe(name)
         fields.append(Field(safe, contract.new_field_type, vendor_name=None if safe == name else name))
@@ -328,26 +330,26 @@ def _resolved(contract: Contract, columns: Columns) -> tuple[tuple[Field, ...], 
     return tuple(fields), named
 
 
-def _new_fields(contract: Contract, new: list[str]) -> str:
+def _describe_new_fields(contract: Contract, new: list[str]) -> str:
     """New columns by name. Without a header the first row is taken for one, so names are values where those are not shown."""
     if contract.shows_values:
-        return f"new fields {_listed([_shown(name) for name in new])}"
+        return f"new fields {_join_limited([_quote(name) for name in new])}"
     return f"{len(new)} fields besides {', '.join(field.name for field in contract.fields)}"
 
 
-def _texts(columns: Columns) -> tuple[dict[str, list[str | None]], Distinct]:
+def _convert_to_text(columns: Columns) -> tuple[dict[str, list[str | None]], Distinct]:
     """The columns as text, and what each holds. Few passes: most of the time goes into fetching strings from memory."""
     found: Distinct = {}
     for name, values in columns.items():
         with suppress(TypeError):  # nested JSON, which no set takes
             found[name] = set(values)
         if name not in found or not set(map(type, found[name])) <= {str, NoneType}:  # no other value equals a text
-            columns[name] = [value if value is None or type(value) is str else _text(value) for value in values]
+            columns[name] = [value if value is None or type(value) is str else _to_text(value) for value in values]
             found[name] = set(columns[name])
     return columns, found
 
 
-def _text(value: object) -> str:
+def _to_text(value: object) -> str:
     """A JSON value as the vendor wrote it: a number without an exponent, nested objects and arrays as JSON."""
     if type(value) is int:
         return str(value)
@@ -356,33 +358,33 @@ def _text(value: object) -> str:
     if isinstance(value, dict | list | tuple):
         import json  # noqa: PLC0415
 
-        return json.dumps(value, ensure_ascii=False, default=_text)
+        return json.dumps(value, ensure_ascii=False, default=_to_text)
     return (
         format(Decimal(repr(value) if isinstance(value, float) else str(value)), "f") if isinstance(value, float | Decimal) else str(value)
     )
 
 
-def _rounded(
+def _round_values(
     contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct, place: Callable[[int], str]
 ) -> tuple[dict[str, list[str | None]], Distinct, list[str]]:
     """The columns with each value as its type can hold it, what they then hold, and a warning for each column in which one was rounded."""
     texts, distinct, warnings = dict(texts), dict(distinct), []
     for field in fields:
-        fitted = {text: fit for text in distinct[field.name] if text is not None and (fit := _fitted(field, text)) is not None}
+        fitted = {text: fit for text in distinct[field.name] if text is not None and (fit := _fit_to_type(field, text)) is not None}
         if not fitted:
             continue
         inexact = {text for text, fit in fitted.items() if Decimal(text) != Decimal(fit)}
         if inexact:
             rows = [row for row, text in enumerate(texts[field.name]) if text in inexact]
             first = str(texts[field.name][rows[0]])
-            shown = f", from {_cut(first)} to {fitted[first]}" if contract.shows_values else ""
+            shown = f", from {_truncate(first)} to {fitted[first]}" if contract.shows_values else ""
             warnings.append(f"{field.name}: {len(rows)} values were rounded; the first, in {place(rows[0] + 1)}{shown}")
         texts[field.name] = [text if text is None else fitted.get(text, text) for text in texts[field.name]]
         distinct[field.name] = set(texts[field.name])
     return texts, distinct, warnings
 
 
-def _fitted(field: Field, text: str) -> str | None:
+def _fit_to_type(field: Field, text: str) -> str | None:
     """The number in the form that the field's type takes, where the text is of another form and `rounding` allows it; None otherwise."""
     decimal = DECIMAL.fullmatch(field.type)
     if not decimal and field.type not in _RANGES:
@@ -401,23 +403,23 @@ def _fitted(field: Field, text: str) -> str | None:
     return format(nearest, "f") if is_noise else None
 
 
-def _untyped(field: Field, distinct: Collection[str | None], unread: dict[str, str]) -> dict[str, str]:
+def _find_untyped(field: Field, distinct: Collection[str | None], unread: dict[str, str]) -> dict[str, str]:
     """Why a text is no value of the field's type, by text; none for the others.
 
     A pattern says which form a text must have, but whether it is a value says the cast that stores it: both of the same texts.
     """
     if field.type == "string" and _is_storable("".join(filter(None, distinct))):  # all at once: most of it is
         return unread
-    check = _not_of_type(field)
+    check = _type_check(field)
     found = unread | {text: fault for text in distinct if text is not None and text not in unread and (fault := check(text))}
     if field.type == "string":
         return found
     texts = [text for text in distinct if text is not None and text not in found]
-    _, expected = _form(field.type)
-    return found | dict.fromkeys(_uncastable(texts, field.type), f"not {expected}")
+    _, expected = _format_for(field.type)
+    return found | dict.fromkeys(_find_uncastable(texts, field.type), f"not {expected}")
 
 
-def _uncastable(texts: list[str], kind: str) -> list[str]:
+def _find_uncastable(texts: list[str], kind: str) -> list[str]:
     """Those of the texts that the cast to the type makes null."""
     from arro3.compute import cast, is_null  # noqa: PLC0415  heavy; only extracting needs it
     from arro3.core import Array, DataType  # noqa: PLC0415
@@ -426,12 +428,12 @@ def _uncastable(texts: list[str], kind: str) -> list[str]:
     return [text for text, lost in zip(texts, is_null(stored).to_pylist(), strict=True) if lost] if stored.null_count else []
 
 
-def _violations(
+def _find_violations(
     contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct, untyped: Untyped
 ) -> Iterator[tuple[int, str, Policy]]:
     """Every breach of a field: row index, reason, and the policy of the field. Rows are looked at where a value among all is wrong."""
     for field in fields:
-        without_type, outside = untyped[field.name], _not_accepted(field)
+        without_type, outside = untyped[field.name], _option_check(field)
         known = [text for text in distinct[field.name] if text is not None and text not in without_type] if outside else []
         unaccepted = {text: fault for text in known if outside and (fault := outside(text))}
         if not (without_type or unaccepted or (field.required and None in distinct[field.name])):
@@ -443,29 +445,29 @@ def _violations(
                 if field.required:
                     yield row, f"{name} is missing", typing
             elif fault := without_type.get(text):
-                yield row, f"{name} is {f'{_shown(text.removeprefix(UNREAD))}, ' if contract.shows_values else ''}{fault}", typing
+                yield row, f"{name} is {f'{_quote(text.removeprefix(UNREADABLE))}, ' if contract.shows_values else ''}{fault}", typing
             elif fault := unaccepted.get(text):
-                yield row, f"{name} is {f'{_cut(text)}, ' if contract.shows_values else ''}{fault}", field.policy
+                yield row, f"{name} is {f'{_truncate(text)}, ' if contract.shows_values else ''}{fault}", field.policy
 
 
-def _long_keys(
+def _find_long_keys(
     contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct
 ) -> Iterator[tuple[int, str, Policy]]:
     """Rows whose key no index holds."""
     names = [field.name for field in fields if field.name in contract.key and field.type == "string"]
-    if sum(max(map(len, filter(None, distinct[name])), default=0) for name in names) * 4 <= MOST_KEY_BYTES:  # bytes a character
+    if sum(max(map(len, filter(None, distinct[name])), default=0) for name in names) * 4 <= MAX_KEY_BYTES:  # bytes a character
         return
     for row, key in enumerate(zip(*(texts[name] for name in names), strict=True)):
         size = sum(len(text.encode(errors="replace")) for text in key if text)
-        if size > MOST_KEY_BYTES:
+        if size > MAX_KEY_BYTES:
             yield (
                 row,
-                f"its key ({', '.join(names)}) has {size:,} bytes, more than the {MOST_KEY_BYTES:,} that an index holds",
+                f"its key ({', '.join(names)}) has {size:,} bytes, more than the {MAX_KEY_BYTES:,} that an index holds",
                 "quarantine",
             )
 
 
-def _broken_rules(
+def _find_broken_rules(
     contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], distinct: Distinct, untyped: Untyped
 ) -> Iterator[tuple[int, str, Policy]]:
     """Rows whose columns contradict each other. A value that is missing or of no type breaks its own column's promise, not this one."""
@@ -474,17 +476,17 @@ def _broken_rules(
     products = [product for product in contract.products if {product.value, *product.factors} <= types.keys()]
     named = {name for rule in rules for name in (rule.left, rule.right)}
     named |= {name for product in products for name in (product.value, *product.factors)}
-    values = {name: _compared(texts[name], _values(types[name], distinct[name], untyped[name])) for name in named}
+    values = {name: _look_up_values(texts[name], _parse_values(types[name], distinct[name], untyped[name])) for name in named}
     for rule in rules:
         for row, (least, most) in enumerate(zip(values[rule.left], values[rule.right], strict=True)):
-            if least is not None and most is not None and (least > most or (rule.sign == "<" and least == most)):
-                left, right = (_cut(texts[name][row] or "") for name in (rule.left, rule.right))
+            if least is not None and most is not None and (least > most or (rule.operator == "<" and least == most)):
+                left, right = (_truncate(texts[name][row] or "") for name in (rule.left, rule.right))
                 shown = f"{rule.left} is {left}, which breaks {rule.text} with {right}"
                 yield row, shown if contract.shows_values else f"breaks {rule.text}", rule.policy
     for product in products:
         for row, (value, one, other) in enumerate(zip(*(values[name] for name in (product.value, *product.factors)), strict=True)):
             if None not in (value, one, other) and not _is_product(product, Decimal(value), Decimal(one), Decimal(other)):
-                shown = f"{product.value} is {_cut(texts[product.value][row] or '')}, which breaks {product.text}"
+                shown = f"{product.value} is {_truncate(texts[product.value][row] or '')}, which breaks {product.text}"
                 yield row, shown if contract.shows_values else f"breaks {product.text}", product.policy
 
 
@@ -495,27 +497,27 @@ def _is_product(product: Product, value: Decimal, one: Decimal, other: Decimal) 
     return _EXACT.subtract(value, expected).copy_abs() <= allowed
 
 
-def _values(kind: str, distinct: Collection[str | None], untyped: Collection[str]) -> dict[str, Any]:
+def _parse_values(kind: str, distinct: Collection[str | None], untyped: Collection[str]) -> dict[str, Any]:
     """The value that each text stands for, equal and ordered as the warehouse has it; without those of no type."""
-    value_of = _value_of(kind)
+    value_of = _parser_for(kind)
     return {text: value_of(text) for text in distinct if text is not None and text not in untyped}
 
 
-def _value_of(kind: str) -> Callable[[str], Any]:
+def _parser_for(kind: str) -> Callable[[str], Any]:
     if kind == "timestamp":
-        return _moment
+        return _to_utc
     if kind == "double":
         return float
     return str if kind in ("date", "string", "boolean") else Decimal
 
 
-def _compared(texts: list[str | None], values: dict[str, Any]) -> list[Any]:
+def _look_up_values(texts: list[str | None], values: dict[str, Any]) -> list[Any]:
     """The column's values; None for one that is missing or of no type."""
     value_of: Callable[[Any], Any] = values.get  # of None it is None
     return list(map(value_of, texts))
 
 
-def _duplicates(
+def _find_duplicates(
     contract: Contract,
     fields: Sequence[Field],
     texts: dict[str, list[str | None]],
@@ -528,18 +530,18 @@ def _duplicates(
     kinds = {field.name: field.type for field in fields}
     policies: dict[str, Policy] = {field.name: field.policy for field in fields}
     named = {name for columns in (contract.key, *contract.unique) for name in columns if name in kinds}
-    keys = {name: _keyed(texts[name], kinds[name], distinct[name], untyped[name]) for name in named}
-    repeated = _repeated([name for name in contract.key if name in kinds], keys, distinct, bad)
+    keys = {name: _key_values(texts[name], kinds[name], distinct[name], untyped[name]) for name in named}
+    repeated = _find_repeats([name for name in contract.key if name in kinds], keys, distinct, bad)
     yield from ((row, f"repeats the key of {place(before)}", contract.repeated_key) for row, before in repeated)
     for unique in contract.unique:
         there = [name for name in unique if name in kinds]
         policy = policies.get(unique[0], "quarantine") if len(unique) == 1 else "quarantine"
-        for row, before in _repeated(there, keys, distinct, bad):
+        for row, before in _find_repeats(there, keys, distinct, bad):
             if all(texts[name][row] is not None for name in there):  # as in SQL, null is equal to nothing
                 yield row, f"repeats {', '.join(unique)} of {place(before)}", policy
 
 
-def _repeated(names: Sequence[str], keys: dict[str, list[Any]], distinct: Distinct, bad: Collection[int]) -> Iterator[tuple[int, int]]:
+def _find_repeats(names: Sequence[str], keys: dict[str, list[Any]], distinct: Distinct, bad: Collection[int]) -> Iterator[tuple[int, int]]:
     """Each good row with the same values in these columns as one before it, and the number of that row from 1. 100.00 is 100."""
     telling = [keys[name] for name in names if len(distinct[name]) > 1]
     if not names or (telling and len(set(zip(*telling, strict=True))) == len(telling[0])):
@@ -550,17 +552,17 @@ def _repeated(names: Sequence[str], keys: dict[str, list[Any]], distinct: Distin
             yield row, before + 1
 
 
-def _keyed(texts: list[str | None], kind: str, distinct: Collection[str | None], untyped: Collection[str]) -> list[Any]:
+def _key_values(texts: list[str | None], kind: str, distinct: Collection[str | None], untyped: Collection[str]) -> list[Any]:
     """The column as what tells keys apart: its texts where no two of them are one value."""
     if kind in ("date", "string", "boolean"):
         return texts
-    values = _values(kind, distinct, untyped)
-    return texts if len(set(values.values())) == len(values) else _compared(texts, values)
+    values = _parse_values(kind, distinct, untyped)
+    return texts if len(set(values.values())) == len(values) else _look_up_values(texts, values)
 
 
-def _not_of_type(field: Field) -> Callable[[str], str | None]:
+def _type_check(field: Field) -> Callable[[str], str | None]:
     """What makes a text no value of the field's type, or None, without the value. Made once per column: it runs for every value."""
-    form, expected = _form(field.type)
+    form, expected = _format_for(field.type)
     limit = _RANGES.get(field.type)
 
     def check(text: str) -> str | None:
@@ -571,7 +573,7 @@ def _not_of_type(field: Field) -> Callable[[str], str | None]:
     return check
 
 
-def _out_of_range(field: Field) -> Callable[[str], str | None] | None:
+def _range_check(field: Field) -> Callable[[str], str | None] | None:
     """What puts a value outside the field's range, or None; no function where the field has no range."""
     if field.minimum is None and field.maximum is None:
         return None
@@ -589,7 +591,7 @@ def _out_of_range(field: Field) -> Callable[[str], str | None] | None:
     return check
 
 
-def _outside_exclusive_range(field: Field) -> Callable[[str], str | None] | None:
+def _exclusive_range_check(field: Field) -> Callable[[str], str | None] | None:
     """What puts a value on or beyond a limit that it may not reach."""
     low, high = field.exclusive_minimum, field.exclusive_maximum
     if low is None and high is None:
@@ -608,7 +610,7 @@ def _outside_exclusive_range(field: Field) -> Callable[[str], str | None] | None
     return check
 
 
-def _not_multiple(field: Field) -> Callable[[str], str | None] | None:
+def _multiple_check(field: Field) -> Callable[[str], str | None] | None:
     step = field.multiple_of
     if step is None:
         return None
@@ -623,7 +625,7 @@ def _is_multiple(value: Decimal, step: Decimal) -> bool:
         return False
 
 
-def _of_wrong_length(field: Field) -> Callable[[str], str | None] | None:
+def _length_check(field: Field) -> Callable[[str], str | None] | None:
     least, most = field.min_length, field.max_length
     if least is None and most is None:
         return None
@@ -638,14 +640,14 @@ def _of_wrong_length(field: Field) -> Callable[[str], str | None] | None:
     return check
 
 
-def _unlike_pattern(field: Field) -> Callable[[str], str | None] | None:
+def _pattern_check(field: Field) -> Callable[[str], str | None] | None:
     if field.pattern is None:
         return None
     found = regex(field.pattern).search
     return lambda text: None if found(text) else f"not of the form {field.pattern}"
 
 
-def _not_identifier(field: Field) -> Callable[[str], str | None] | None:
+def _identifier_check(field: Field) -> Callable[[str], str | None] | None:
     if field.format is None or field.type != "string":
         return None
     from jobkit import identifiers  # noqa: PLC0415  few contracts name one
@@ -653,32 +655,32 @@ def _not_identifier(field: Field) -> Callable[[str], str | None] | None:
     return identifiers.CHECKS[field.format]
 
 
-def _not_listed(field: Field) -> Callable[[str], str | None] | None:
+def _enum_check(field: Field) -> Callable[[str], str | None] | None:
     if field.values is None:
         return None
     value_of, values = _comparable(field), frozenset(_limit(field, value) for value in field.values)
-    listed = ", ".join(map(str, field.values[:SHOWN_ITEMS])) + (", ..." if len(field.values) > SHOWN_ITEMS else "")
+    listed = ", ".join(map(str, field.values[:MAX_SHOWN_ITEMS])) + (", ..." if len(field.values) > MAX_SHOWN_ITEMS else "")
     return lambda text: None if value_of(text) in values else f"none of {listed}"
 
 
 def _comparable(field: Field) -> Callable[[str], Any]:
     """How a text of the field's type becomes what its limits are compared with."""
     if field.type == "timestamp":
-        return _moment
+        return _to_utc
     return str if field.type in ("date", "string") else Decimal
 
 
 def _limit(field: Field, limit: Decimal | str | None) -> Any:  # noqa: ANN401  of the type that the field's values are compared in
     """A limit of the contract as the field's values are compared with it."""
-    return _moment(str(limit)) if field.type == "timestamp" and limit is not None else limit
+    return _to_utc(str(limit)) if field.type == "timestamp" and limit is not None else limit
 
 
-OPTIONS = (_out_of_range, _outside_exclusive_range, _not_multiple, _of_wrong_length, _unlike_pattern, _not_identifier, _not_listed)
+OPTION_CHECKS = (_range_check, _exclusive_range_check, _multiple_check, _length_check, _pattern_check, _identifier_check, _enum_check)
 
 
-def _not_accepted(field: Field) -> Callable[[str], str | None] | None:
+def _option_check(field: Field) -> Callable[[str], str | None] | None:
     """What the field's options have against a value of its type, or None; no function for a field without options."""
-    checks = [check for option in OPTIONS if (check := option(field))]
+    checks = [check for option in OPTION_CHECKS if (check := option(field))]
     if len(checks) < 2:  # noqa: PLR2004
         return checks[0] if checks else None
     return lambda text: next((fault for check in checks if (fault := check(text))), None)
@@ -692,7 +694,7 @@ def regex(pattern: str) -> re.Pattern[str]:
     return re.compile(source, re.ASCII)
 
 
-def _form(kind: str) -> tuple[Callable[[str], Any], str]:
+def _format_for(kind: str) -> tuple[Callable[[str], Any], str]:
     """Which texts are values of a type, and how to say so."""
     if match := DECIMAL.fullmatch(kind):
         precision, scale = int(match[1]), int(match[2])
@@ -732,13 +734,13 @@ def _is_timestamp(text: str) -> bool:
     if not _TIMESTAMP.fullmatch(text):
         return False
     try:
-        _moment(text)
+        _to_utc(text)
     except (ValueError, OverflowError):
         return False
     return True
 
 
-def _moment(text: str) -> datetime:
+def _to_utc(text: str) -> datetime:
     """The moment in UTC; a date or time without zone, as a contract's limits may be, is one of UTC."""
     found = datetime.fromisoformat(text)
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
@@ -753,22 +755,22 @@ def _is_double(text: str) -> bool:
     return isfinite(value) and (value != 0 or not re.search("[1-9]", text.lower().partition("e")[0]))
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     """The text for a message: quoted, what cannot be printed escaped, and no longer than a message bears."""
-    return repr(text) if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]!r}... ({len(text):,} characters)"
+    return repr(text) if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]!r}... ({len(text):,} characters)"
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     """A value of its type for a message."""
     if not text.isprintable():
-        return _shown(text)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(text):,} characters)"
+        return _quote(text)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}... ({len(text):,} characters)"
 
 
-def _listed(items: Sequence[str], separator: str = ", ") -> str:
+def _join_limited(items: Sequence[str], separator: str = ", ") -> str:
     """The items for a message, the first few of many."""
-    more = f"{separator}and {len(items) - SHOWN_ITEMS:,} more" if len(items) > SHOWN_ITEMS else ""
-    return separator.join(items[:SHOWN_ITEMS]) + more
+    more = f"{separator}and {len(items) - MAX_SHOWN_ITEMS:,} more" if len(items) > MAX_SHOWN_ITEMS else ""
+    return separator.join(items[:MAX_SHOWN_ITEMS]) + more
 
 
 def escape_text(text: str) -> str:
@@ -784,32 +786,32 @@ def unescape_text(text: str) -> str:
     return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
 
 
-def _refuse(
+def _check_tolerance(
     contract: Contract, read: int, reasons: dict[int, list[str]], policies: dict[int, set[Policy]], place: Callable[[int], str]
 ) -> None:
     """Raise where a row must not pass, or where too many do not."""
     fatal = next((row for row, found in sorted(policies.items()) if "fail" in found), None)
     if fatal is not None:
-        raise BadDataError(f"{contract.dataset}: {place(fatal + 1)}: {_sentence(reasons[fatal])}; the contract accepts no such row")
+        raise BadDataError(f"{contract.dataset}: {place(fatal + 1)}: {_describe_reasons(reasons[fatal])}; the contract accepts no such row")
     if len(reasons) > contract.max_bad_rows * read:
-        row, found = min(reasons), f"{'at least ' * (len(reasons) > ENOUGH_BAD_ROWS)}{len(reasons)}"
+        row, found = min(reasons), f"{'at least ' * (len(reasons) > MAX_BAD_ROWS_REPORTED)}{len(reasons)}"
         raise BadDataError(
             f"{contract.dataset}: {found} of {read} rows break the contract, more than the {contract.max_bad_rows:.0%} it allows; "
-            f"the first is {place(row + 1)}: {_sentence(reasons[row])}"
+            f"the first is {place(row + 1)}: {_describe_reasons(reasons[row])}"
         )
 
 
-def _joined(contract: Contract, reasons: Sequence[str]) -> str:
+def _format_reasons(contract: Contract, reasons: Sequence[str]) -> str:
     """A row's reasons as they are stored. Whether values are withheld is part of them: earlier versions stored values of every dataset."""
-    return ("" if contract.shows_values else WITHHELD) + _sentence(reasons)
+    return ("" if contract.shows_values else WITHHELD) + _describe_reasons(reasons)
 
 
-def _sentence(reasons: Sequence[str]) -> str:
+def _describe_reasons(reasons: Sequence[str]) -> str:
     """The first of what is wrong with a row, in text that can be stored."""
-    return escape_text(_listed(reasons, "; "))
+    return escape_text(_join_limited(reasons, "; "))
 
 
-def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Sequence[int]) -> Table:
+def _build_table(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Sequence[int]) -> Table:
     from arro3.compute import cast  # noqa: PLC0415  heavy; only extracting needs it
     from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415
 
@@ -824,10 +826,10 @@ def _typed(fields: Sequence[Field], texts: dict[str, list[str | None]], rows: Se
         arrays[field.name] = array
     table = Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
     renamed = {field.name: field.vendor_name for field in fields if field.vendor_name is not None}
-    return _with_vendor_names(table, renamed) if renamed else table
+    return _add_vendor_names(table, renamed) if renamed else table
 
 
-def _with_vendor_names(table: Table, renamed: dict[str, str]) -> Table:
+def _add_vendor_names(table: Table, renamed: dict[str, str]) -> Table:
     """The table, with what the vendor calls a column in that column's metadata, in ASCII, whatever it is."""
     import json  # noqa: PLC0415
 
@@ -838,22 +840,22 @@ def _with_vendor_names(table: Table, renamed: dict[str, str]) -> Table:
     return table.with_schema(Schema([field.with_metadata(told[field.name]) if field.name in told else field for field in fields]))
 
 
-def _rejected_keys(
+def _build_rejected_keys(
     contract: Contract, fields: Sequence[Field], texts: dict[str, list[str | None]], untyped: Untyped, rows: Sequence[int]
 ) -> Table:
     """The key columns of some rows, whose other columns may hold anything."""
     keys = [field for field in fields if field.name in contract.key]
     known = {field.name: [None if text in untyped[field.name] else text for text in texts[field.name]] for field in keys}
-    return _typed(keys, known, rows)
+    return _build_table(keys, known, rows)
 
 
-def _quarantine(sent: Columns, rows: list[int], reasons: dict[int, str]) -> Table | None:
+def _build_quarantine(sent: Columns, rows: list[int], reasons: dict[int, str]) -> Table | None:
     """Row number, the raw row as JSON, and the reasons; None when there is nothing wrong."""
     if not rows:
         return None
     from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415
 
-    raw = [_json({name: values[row] for name, values in sent.items()}) for row in rows]
+    raw = [_row_to_json({name: values[row] for name, values in sent.items()}) for row in rows]
     arrays = {
         ROW_NUMBER: Array([row + 1 for row in rows], type=DataType.int32()),
         "raw_row": Array(raw, type=DataType.utf8()),
@@ -862,7 +864,7 @@ def _quarantine(sent: Columns, rows: list[int], reasons: dict[int, str]) -> Tabl
     return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
 
 
-def _json(row: dict[str, str | None]) -> str:
+def _row_to_json(row: dict[str, str | None]) -> str:
     """The row as JSON that Postgres reads: names and values are `escape_text`."""
     import json  # noqa: PLC0415
 

@@ -1,21 +1,38 @@
-"""What a job says of itself in its own pyproject.toml; the same file lies beside the code in a checkout and in a wheel."""
+"""What a job declares in its own pyproject.toml, read by the job itself and by the catalogue of a repository.
+
+The same file lies next to the code in a checkout and inside a wheel.
+"""
 
 from __future__ import annotations
 
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 MEMORY_PER_BODY = 64  # what a job needs for an answer, in answers of that size; measured by scripts/faults memory
+_OF_PROJECT = ("name", "version", "description")
+_REQUIRED = {
+    "cpu": "Fargate's smallest is cpu = 256, memory = 512",
+    "memory": "Fargate's smallest is cpu = 256, memory = 512",
+    "deadline_s": "write after how many seconds a run gives up, such as 900",
+}
+_LISTS = ("hosts", "secrets", "reads", "writes")
 
 
-@dataclass(frozen=True)
+class DeclarationError(ValueError):
+    """A declaration lacks something or has a key that does not exist; the message says what to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """One job's [project] and [tool.finelt] tables: Fargate cpu units, memory in MiB, deadline in seconds, cron schedule in `timezone`.
+    """One job's [project] and [tool.finelt] tables.
 
-    `max_body_mib` is the largest answer that it takes; what is not declared follows from the memory.
+    `cpu` is in Fargate units, `memory` in MiB. `deadline_s` is after how many seconds a run gives up by itself; a scheduler's own limit
+    must be longer by jobkit.interruption.MARGIN_S. `schedule` is cron in `timezone`, where the vendor's business days begin and end, too.
+    `concurrency` is how many runs may call the job's vendor at once, over all jobs of that vendor; None for any number. `max_body_mib` is
+    the largest response that the job takes; None where that follows from the memory.
     """
 
     name: str
@@ -24,43 +41,60 @@ class Declaration:
     cpu: int
     memory: int
     deadline_s: int
-    schedule: str | None
-    timezone: str
-    hosts: tuple[str, ...]
-    secrets: tuple[str, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    concurrency: int | None
+    schedule: str | None = None
+    timezone: str = "UTC"
+    hosts: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    concurrency: int | None = None
     max_body_mib: int | None = None
 
     @property
+    def package(self) -> str:
+        """The Python package of the job."""
+        return self.name.replace("-", "_")
+
+    @property
+    def vendor(self) -> str:
+        """The vendor whose data the job extracts: the second word of its name."""
+        return self.name.partition("-")[2].partition("-")[0]
+
+    @property
     def max_body_bytes(self) -> int:
-        """The most bytes that an answer (or a dropped file) may have once unpacked, so that all that is made of it fits the memory."""
+        """The largest response or dropped file, in bytes once unpacked, so that all that is made of it fits the memory."""
         return (self.max_body_mib or self.memory // MEMORY_PER_BODY) << 20
 
 
-def of_package(package: str) -> Declaration:
-    """The declaration of an imported job package."""
+def read_package(package: str) -> Declaration:
+    """Read the declaration of an imported job package. Raises DeclarationError."""
     folder = Path(str(sys.modules[package].__file__)).parent
     inside = folder / "pyproject.toml"
-    return of_file(inside if inside.exists() else folder.parent / "pyproject.toml")
+    return read_file(inside if inside.exists() else folder.parent / "pyproject.toml")
 
 
-def of_file(path: Path) -> Declaration:
-    """The declaration in a pyproject.toml. Raises KeyError or TypeError on one that is incomplete or says too much."""
-    document = tomllib.loads(path.read_text(encoding="utf-8"))
-    project: dict[str, Any] = document["project"]
-    own: dict[str, Any] = document["tool"]["finelt"]
-    return Declaration(
-        name=project["name"],
-        version=project["version"],
-        description=project["description"],
-        schedule=own.pop("schedule", None),
-        timezone=own.pop("timezone", "UTC"),
-        hosts=tuple(own.pop("hosts", ())),
-        secrets=tuple(own.pop("secrets", ())),
-        reads=tuple(own.pop("reads", ())),
-        writes=tuple(own.pop("writes", ())),
-        concurrency=own.pop("concurrency", None),
-        **own,
-    )
+def read_file(path: Path) -> Declaration:
+    """Read the declaration in a pyproject.toml. Raises DeclarationError."""
+    return parse(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def parse(document: dict[str, Any]) -> Declaration:
+    """Read the declaration in a parsed pyproject.toml. Raises DeclarationError for missing and unknown keys and for what is no list.
+
+    Whether a value makes sense (a size that Fargate has, a cron schedule) is for the reader to check.
+    """
+    project: dict[str, Any] = document.get("project", {})
+    table: dict[str, Any] | None = document.get("tool", {}).get("finelt")
+    if missing := next((key for key in _OF_PROJECT if not project.get(key)), None):
+        raise DeclarationError(f"project.{missing} is missing or empty; write it into the pyproject.toml")
+    if table is None:
+        raise DeclarationError("its pyproject.toml has no table [tool.finelt]; add one with at least cpu, memory and deadline_s")
+    supported = sorted({field.name for field in fields(Declaration)} - set(_OF_PROJECT))
+    if unknown := sorted(set(table) - set(supported)):
+        raise DeclarationError(f"[tool.finelt] has no key {unknown[0]!r}; it takes {', '.join(supported)}")
+    if missing := next((key for key in _REQUIRED if key not in table), None):
+        raise DeclarationError(f"[tool.finelt] lacks {missing!r}; {_REQUIRED[missing]}")
+    if wrong := next((key for key in _LISTS if not isinstance(table.get(key, []), list)), None):
+        raise DeclarationError(f"{wrong} = {table[wrong]!r} is no list; write {wrong} = [...]")
+    values: dict[str, Any] = {key: tuple(value) if key in _LISTS else value for key, value in table.items()}
+    return Declaration(**{key: project[key] for key in _OF_PROJECT}, **values)

@@ -237,7 +237,7 @@ def _withdraw(extraction: Extraction, dataset: str, partition: str, state: Parti
     if state.head and rows:
         reason += f" any more; the lake keeps the {rows:,} rows of commit {state.head.number}, --allow-shrinking closes them"
         job.log.warning("withdrawn", extra={"dataset": dataset, "partition": partition, "rows": rows, "reason": reason})
-    job.outcome(dataset, partition, "skipped", reason=reason)
+    job.record_partition(dataset, partition, "skipped", reason=reason)
     return None
 
 
@@ -363,7 +363,7 @@ def _warn_missing(job: Job, made: Commit, change: changes.Change) -> None:
 def record(job: Job, outcome: Outcome) -> None:
     """Record the outcome of a partition in the receipt."""
     commit = outcome.commit
-    job.outcome(
+    job.record_partition(
         commit.dataset,
         commit.partition,
         "committed" if outcome.is_new else "unchanged",
@@ -386,5 +386,5 @@ def record_unchanged(job: Job, head: Commit | None) -> None:
 def _record_failure(job: Job, dataset: str, partition: str, error: JobError) -> JobError:
     """Log the error of a partition and record it in the receipt; returns the error."""
     job.log.warning("partition failed", extra={"dataset": dataset, "partition": partition, "reason": str(error)})
-    job.outcome(dataset, partition, "failed", reason=str(error))
+    job.record_partition(dataset, partition, "failed", reason=str(error))
     return error

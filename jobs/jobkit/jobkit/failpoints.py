@@ -1,9 +1,9 @@
-"""The named steps of a run, so that a fault can be put at each of them: with them unset in the environment they cost nothing.
+"""Named points of a run at which a test can kill the process. Without the variable they cost one dictionary lookup each.
 
-FINELT_KILL_AT='?'             log every step as it is passed; nothing is killed
-FINELT_KILL_AT='before link#2' end this process with SIGKILL at this step's second time
+FINELT_FAILPOINT='?'              log each failpoint that the run reaches, kill nothing
+FINELT_FAILPOINT='before link#2'  end this process with SIGKILL the second time it reaches this failpoint
 
-Hand-written: what injects faults from outside (strace, proxies) knows system calls and packets, not what they mean, and is not in an image.
+Hand-written: tools that inject faults from outside (strace, proxies) know system calls and packets, not their meaning, and are in no image.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VARIABLE = "FINELT_KILL_AT"
-EACH = "?"
-_passed: Counter[str] = Counter()
+VARIABLE = "FINELT_FAILPOINT"
+LOG_ALL = "?"
+_counts: Counter[str] = Counter()
 _counting = threading.Lock()
 
 
-def passed(step: str) -> None:
-    """Note that the run is at this step; the end of the process where the environment says so."""
-    wanted = os.environ.get(VARIABLE)
-    if not wanted:
+def hit(name: str) -> None:
+    """Count that the run reaches this failpoint; log it or end the process where the environment says so."""
+    selected = os.environ.get(VARIABLE)
+    if not selected:
         return
     with _counting:
-        _passed[step] += 1
-        here = f"{step}#{_passed[step]}"
-    if wanted == EACH:
-        logging.getLogger("finelt").info("step", extra={"step": here})
-    elif wanted == here:
+        _counts[name] += 1
+        failpoint = f"{name}#{_counts[name]}"
+    if selected == LOG_ALL:
+        logging.getLogger("finelt").info("step", extra={"step": failpoint})
+    elif selected == failpoint:
         os.kill(os.getpid(), signal.SIGKILL)
-        os._exit(128 + signal.SIGKILL)  # still here: the first process of a container, which no signal of its own can kill
+        os._exit(128 + signal.SIGKILL)  # the first process of a container survives its own signals
 
 
 @contextmanager
-def around(step: str) -> Iterator[None]:
-    """The step's two sides: before it, and after it where it came about."""
-    passed(f"before {step}")
+def surround(operation: str) -> Iterator[None]:
+    """Hit two failpoints: one before the operation, and one after it when it succeeded."""
+    hit(f"before {operation}")
     yield
-    passed(f"after {step}")
+    hit(f"after {operation}")

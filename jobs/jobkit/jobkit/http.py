@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from jobkit import answers, failpoints, headers, logs, urls
 from jobkit import body as bodies
 from jobkit.body import RetryableError
-from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, UsageError
+from jobkit.errors import AuthError, BadDataError, MisconfiguredError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,7 +107,7 @@ class Client:
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Response:
         """Send a GET and return the response, retrying while that may help.
 
-        Raises ResourceNotFoundError on 404, RefusedError on 401 and 403, BadDataError on a response that cannot be right, RetryableError
+        Raises ResourceNotFoundError on 404, AuthError on 401 and 403, BadDataError on a response that cannot be right, RetryableError
         after too many tries. If the vendor's own words mean something else, the error is what they mean.
         """
         import stamina  # noqa: PLC0415
@@ -120,7 +120,7 @@ class Client:
         url = self.url(path, params)
         tries = TRIES if self.retry_timeout_s else 1
         for attempt in stamina.retry_context(on=retry, attempts=tries, timeout=self.retry_timeout_s or None, wait_initial=0.5, wait_max=20):
-            with attempt, failpoints.around("request"):
+            with attempt, failpoints.surround("request"):
                 return self._once(url, known)
         raise AssertionError  # pragma: no cover  the loop returns or raises
 
@@ -248,7 +248,7 @@ class Client:
         if status in (401, 403):
             if answers.speaks_of_rate(text):
                 raise RetryableError(f"{where} asks us to wait ({status}): {said}; try again later", wait_s)
-            raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
+            raise AuthError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
         if status in (404, 410):
             raise ResourceNotFoundError(f"{where} does not exist ({status}): {said}")
         if status in (408, 425, 429) or status >= 500:  # noqa: PLR2004
@@ -290,7 +290,7 @@ class Client:
             )
         if meaning.means == "missing":
             raise ResourceNotFoundError(f"{where} does not exist ({status}): {said}")
-        raise RefusedError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
+        raise AuthError(f"{where} refuses us ({status}): {said}; check the token, the contact and what the plan includes")
 
 
 def _given(base_url: str, declared: frozenset[str]) -> Host | None:

@@ -1,8 +1,8 @@
-"""Names of columns: which a vendor may send as they are, and what the others are called from Parquet on.
+"""Names of columns: which of a vendor's names are stored unchanged, and how the others are replaced.
 
-A plain name has 1 to 63 characters (Postgres' limit) of A-Z, a-z, 0-9, space and _ . % / ( ) -, begins with a letter or digit and does not
-end in a space. Names that begin with an underscore are ours. Every other name is replaced by one made from it alone, so that the same
-column has the same name in every partition, on every machine.
+A plain name has 1 to 63 characters (the limit of Postgres) of A-Z, a-z, 0-9, space and _ . % / ( ) -, begins with a letter or digit and
+does not end in a space. Names that begin with an underscore are finelt's. Every other name is replaced by one derived from it alone, so
+that a column has the same name in every partition and on every machine.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RULE = "1 to 63 letters, digits, spaces and _ . % / ( ) -, the first a letter or
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name may stay as it is."""
+    """Whether a name is stored unchanged."""
     return _PLAIN.fullmatch(name) is not None and name not in RESERVED
 
 
 def safe(name: str) -> str:
-    """The name itself where it is plain, otherwise what is plain in it with a digest of the whole: `a"b` is `a_b~bbbcd1d7cd24`.
+    """Return a plain name unchanged, and another one as its plain characters and a digest: `a"b` is `a_b~bbbcd1d7cd24`.
 
-    No plain name has a tilde, so none is ever taken for a replaced one.
+    No plain name contains a tilde, so a replaced name never equals a plain one.
     """
     if is_plain(name):
         return name
@@ -38,5 +38,5 @@ def safe(name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A name of unknown length and content, for a message."""
+    """Return a vendor's name for a message: quoted, and cut if it is long."""
     return repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}..."

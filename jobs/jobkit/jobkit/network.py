@@ -1,7 +1,7 @@
-"""The network below the HTTP client: which addresses may be connected to, and how slowly an answer may arrive.
+"""The network layer below the HTTP client: which addresses it may connect to, and how slowly a response may arrive.
 
-The HTTP library's timeouts are per read: a vendor that sends a byte a second never meets one. Its documented extension point for
-this is the network backend, which here is the library's own with two promises added to it.
+The HTTP library's timeouts are per read, so a vendor that sends a byte a second never exceeds one. The library's extension point for
+this is the network backend. Ours wraps the default backend and adds these two checks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Host(NamedTuple):
-    """Whom a URL leads to, in one spelling: lower case, punycode, without a final dot, the port always given."""
+    """The host of a URL in one spelling: lower case, punycode, without a final dot, always with a port."""
 
     scheme: str
     name: str
@@ -37,7 +37,7 @@ class Host(NamedTuple):
 
 
 def host_of(url: str) -> Host:
-    """The host of a URL. Raises ValueError where it has none."""
+    """Return the host of a URL. Raises ValueError where it has none."""
     import httpx2  # noqa: PLC0415  heavy, and only what asks over the network needs it
 
     try:
@@ -54,16 +54,16 @@ def host_of(url: str) -> Host:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, also where an IPv4 address is wrapped into IPv6."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (ipaddress.ip_address(int(found) & 0xFFFFFFFF) if found in _NAT64 else None)
-        found = inner or found
-    return found.is_global and not found.is_multicast
+    """Whether an IP address belongs to the public internet; an IPv4 address inside an IPv6 address counts as IPv4."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ipaddress.ip_address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None)
+        ip = inner or ip
+    return ip.is_global and not ip.is_multicast
 
 
 class Progress:
-    """How far the answer to one request is, and how long the next read may take."""
+    """The progress of one response, and how long its next read may take."""
 
     def __init__(self) -> None:
         self._ends_s = time.monotonic() + REQUEST_S
@@ -73,11 +73,11 @@ class Progress:
         self.body_bytes = 0
 
     def expect_head(self) -> None:
-        """What comes next begins with header fields: after a proxy's own answer."""
+        """Expect header fields again, as after a proxy's own response."""
         self._head, self._stretch_ends_s, self.body_bytes = bytearray(), None, 0
 
     def next_read_s(self, timeout_s: float | None) -> float:
-        """How long the next read may wait. Raises ReadTimeout where the time is over."""
+        """Return how many seconds the next read may wait. Raises ReadTimeout after the time limit."""
         now = time.monotonic()
         if now >= self._ends_s:
             raise httpcore2.ReadTimeout(f"its answer is not complete after {REQUEST_S:g} s")
@@ -91,7 +91,7 @@ class Progress:
         return min(ends_s - now, ends_s - now if timeout_s is None else timeout_s)
 
     def arrived(self, data: bytes) -> None:
-        """Count what was read."""
+        """Count the bytes that were read."""
         if self._stretch_ends_s is None:
             self._stretch_ends_s = time.monotonic() + HEADERS_S
         self._missing -= len(data)
@@ -112,7 +112,7 @@ class Progress:
 
 
 class Backend(httpcore2.NetworkBackend):
-    """The library's own network, each connection held against `check` and each read against the progress of its thread's request."""
+    """The library's backend, with `check` on every connection and the time limits of the thread's request on every read."""
 
     def __init__(self, inner: httpcore2.NetworkBackend, check: Callable[[str, str], None], requests: threading.local) -> None:
         self._inner, self._check, self._requests = inner, check, requests
@@ -125,7 +125,7 @@ class Backend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
-        """A connection; `check` is given the host and the address that it led to before anything is sent."""
+        """Connect; call `check` with the host and its address before any data is sent."""
         stream = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
         try:
             self._check(host, stream.get_extra_info("server_addr")[0])
@@ -140,7 +140,7 @@ class Backend(httpcore2.NetworkBackend):
 
 
 class _Stream(httpcore2.NetworkStream):
-    """A connection whose reads end in time."""
+    """A connection with time limits on its reads."""
 
     def __init__(self, inner: httpcore2.NetworkStream, requests: threading.local) -> None:
         self._inner, self._requests = inner, requests

@@ -1,4 +1,4 @@
-"""The options that jobs share, each defined once so that it means the same everywhere."""
+"""The options that jobs share, each defined once so that it means the same in every job."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 MAX_LOOKBACK_DAYS = 366
-EASTERNMOST = timedelta(hours=14)  # the first time zone in which a day begins is UTC+14
+EASTERNMOST_OFFSET = timedelta(hours=14)  # a day begins first in UTC+14
 
 
 class BusinessDate(click.ParamType[date]):
-    """A business date of the vendor, YYYY-MM-DD. `today` is its current day, in the time zone that the job declares.
+    """A business date of the vendor, YYYY-MM-DD. `today` is the vendor's current day, in the time zone that the job declares.
 
-    A scheduler east of the vendor may pass a date that has begun there but not at the vendor: it then means the vendor's current day.
+    A date that has begun at a scheduler east of the vendor, but not at the vendor, means the vendor's current day.
     """
 
     name = "date"
 
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> date:
-        """The date. Fails on another format and on a date that has not begun anywhere on Earth."""
+        """Parse the date. Fails on another format and on a date that has not begun anywhere on Earth."""
         now = datetime.now(UTC)
         today = _day_at_vendor(now, ctx)
         if value == "today":
@@ -42,33 +42,33 @@ class BusinessDate(click.ParamType[date]):
             day = value if isinstance(value, date) else date.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a date; expected YYYY-MM-DD or today", param, ctx)
-        if day > (now + EASTERNMOST).date():
+        if day > (now + EASTERNMOST_OFFSET).date():
             self.fail(f"{day} is in the future; no vendor has data for it yet", param, ctx)
         return min(day, today)
 
 
 def _day_at_vendor(now: datetime, ctx: Context | None) -> date:
-    """The calendar day in the time zone of the job that runs, which `command` puts into the context; UTC without one."""
-    from zoneinfo import ZoneInfo  # noqa: PLC0415  slow to import; describe reads no date
+    """The calendar day in the time zone of the running job, which `command` puts into the context; in UTC without one."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  slow to import, and describe reads no date
 
     return now.astimezone(ZoneInfo(getattr(ctx and ctx.obj, "timezone", "UTC"))).date()
 
 
 class SecretReference(click.ParamType[str]):
-    """A reference such as env://NAME; the secret itself is refused and not repeated."""
+    """A reference such as env://NAME. The secret itself is refused, and not repeated in the message."""
 
     name = "secret"
 
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> str:
-        """The reference, checked for its form only."""
+        """Check the form of the reference and return it."""
         try:
             return secrets.check_reference(str(value))
         except UsageError as error:
             self.fail(str(error), param, ctx)
 
 
-class Checked(click.ParamType[str]):
-    """A text that passes a check, which raises UsageError with a sentence. What does not pass is not repeated: it may hold a secret."""
+class CheckedText(click.ParamType[str]):
+    """A text that passes a check, which raises UsageError. A text that does not pass is not repeated: it may hold a secret."""
 
     name = "url"
 
@@ -76,15 +76,15 @@ class Checked(click.ParamType[str]):
         self._check = check
 
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> str:
-        """The text, or a failure with the check's sentence."""
+        """Check the text and return it. Fails with the message of the check."""
         try:
             return self._check(str(value))
         except UsageError as error:
             self.fail(str(error), param, ctx)
 
 
-class Matching(click.ParamType[str]):
-    """A word of a given form."""
+class MatchingText(click.ParamType[str]):
+    """A word that matches a regular expression; `expected` describes it in the message."""
 
     name = "text"
 
@@ -92,7 +92,7 @@ class Matching(click.ParamType[str]):
         self.pattern, self.expected = re.compile(pattern), expected
 
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> str:
-        """The word, or a failure that says what was expected."""
+        """Match the word and return it."""
         if not self.pattern.fullmatch(str(value)):
             self.fail(f"{value!r} is not {self.expected}", param, ctx)
         return str(value)
@@ -138,27 +138,27 @@ def _variable(name: str) -> str:
 
 
 def lake() -> click.Option:
-    """--lake: where raw data lives."""
-    return place("--lake", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
+    """--lake: where raw data is stored."""
+    return storage("--lake", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
 
 
-def place(name: str, *, help: str, required: bool = False) -> click.Option:  # noqa: A002  click's own word
-    """An option that says where data is kept: a directory, file:///path or s3://bucket/prefix."""
-    return option(name, required=required, type=Checked(urls.check_place), metavar="URL", help=help)
+def storage(name: str, *, help: str, required: bool = False) -> click.Option:  # noqa: A002  click's own word
+    """Build an option for a place that stores data: a directory, file:///path or s3://bucket/prefix."""
+    return option(name, required=required, type=CheckedText(urls.check_place), metavar="URL", help=help)
 
 
 def start() -> click.Option:
-    """--start: first business date."""
+    """--start: the first business date."""
     return option("--start", required=True, type=BusinessDate(), help="First business date, inclusive.")
 
 
 def end() -> click.Option:
-    """--end: last business date."""
+    """--end: the last business date."""
     return option("--end", required=True, type=BusinessDate(), help="Last business date, inclusive.")
 
 
 def lookback_days(default: int, reason: str) -> click.Option:
-    """--lookback-days: the vendor's correction window. `reason` says why it is this long."""
+    """--lookback-days: the vendor's correction window. `reason` says why it is that long."""
     return option(
         "--lookback-days",
         type=click.IntRange(0, MAX_LOOKBACK_DAYS),
@@ -170,31 +170,31 @@ def lookback_days(default: int, reason: str) -> click.Option:
 
 def tickers() -> click.Option:
     """--tickers: one or more symbols."""
-    symbol = Matching(r"[A-Z0-9][A-Z0-9.\-]{0,14}", "a ticker such as AAPL or BRK-B")
+    symbol = MatchingText(r"[A-Z0-9][A-Z0-9.\-]{0,14}", "a ticker such as AAPL or BRK-B")
     return option("--tickers", required=True, multiple=True, type=symbol, help="A ticker; repeat the option for more.")
 
 
 def base_url(default: str) -> click.Option:
-    """--base-url: where the vendor answers."""
+    """--base-url: the vendor's server."""
     return option(
         "--base-url",
         default=default,
         show_default=True,
-        type=Checked(urls.check_web),
+        type=CheckedText(urls.check_web),
         metavar="URL",
-        help="Where the vendor answers; for a mirror or a test server.",
+        help="The vendor's server; set it for a mirror or a test server.",
     )
 
 
 def replay() -> click.Option:
-    """--replay: rebuild from the kept bytes."""
-    return option("--replay", is_flag=True, help="Rebuild from the vendor bytes kept in the lake; no network.")
+    """--replay: rebuild from the stored bytes."""
+    return option("--replay", is_flag=True, help="Rebuild from the vendor bytes stored in the lake; no network.")
 
 
 def allow_shrinking() -> click.Option:
-    """--allow-shrinking: believe an answer that lacks what the lake holds."""
-    told = "Commit answers that leave out rows the lake holds, and close what the vendor no longer has; otherwise they are refused."
-    return option("--allow-shrinking", is_flag=True, help=told)
+    """--allow-shrinking: commit a response that lacks rows of the lake."""
+    text = "Commit responses that lack rows of the lake, and close those rows; without it such responses are refused."
+    return option("--allow-shrinking", is_flag=True, help=text)
 
 
 def retry_timeout() -> click.Option:
@@ -206,22 +206,25 @@ def retry_timeout() -> click.Option:
 
 
 def deadline(default_s: int) -> click.Option:
-    """--deadline: when a job gives up, whatever it waits for."""
-    told = "Seconds after which the job gives up with exit code 75, whatever it waits for."
-    return option("--deadline", type=click.IntRange(1, interruption.LONGEST_S), default=default_s, show_default=True, help=told)
+    """--deadline: after how many seconds a job gives up."""
+    text = "Seconds after which the job gives up with exit code 75, whatever it waits for."
+    return option("--deadline", type=click.IntRange(1, interruption.LONGEST_S), default=default_s, show_default=True, help=text)
 
 
 def secret(name: str, *, default: str, help: str) -> click.Option:  # noqa: A002  click's own word
-    """An option that holds a reference to a secret."""
+    """Build an option that takes a reference to a secret."""
     return option(name, default=default, show_default=True, type=SecretReference(), metavar="REF", help=help)
 
 
 def contact() -> click.Option:
-    """--contact: who asks, as SEC demands in the User-Agent."""
+    """--contact: the User-Agent, in which SEC requires a company and an address."""
     pattern = r"(?=[ -~]+\Z)[^\s<>][^<>]{0,79} [^\s@<>]+@[^\s@<>]+\.[^\s@<>]+"
-    form = Matching(pattern, "of the form 'Company Name admin@company.example', in ASCII")
+    form = MatchingText(pattern, "of the form 'Company Name admin@company.example', in ASCII")
     return option(
-        "--contact", required=True, type=form, help="Who asks, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients."
+        "--contact",
+        required=True,
+        type=form,
+        help="Your company and address, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients.",
     )
 
 
@@ -230,12 +233,12 @@ def warehouse() -> click.Option:
     return option(
         "--warehouse",
         required=True,
-        type=Checked(urls.check_warehouse),
+        type=CheckedText(urls.check_warehouse),
         metavar="URL",
         help="postgresql://user@host:port/database, without a password.",
     )
 
 
 def warehouse_password() -> click.Option:
-    """--warehouse-password: where its password is."""
-    return secret("--warehouse-password", default="env://WAREHOUSE_PASSWORD", help="Where the warehouse password is.")
+    """--warehouse-password: a reference to the warehouse's password."""
+    return secret("--warehouse-password", default="env://WAREHOUSE_PASSWORD", help="Reference to the warehouse's password.")

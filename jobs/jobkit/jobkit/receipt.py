@@ -10,32 +10,84 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+
+from jobkit.errors import ExitCode
 
 if TYPE_CHECKING:
     from jobkit.declaration import Declaration
 
 Outcome = Literal["committed", "unchanged", "skipped", "failed"]
+Status = Literal["done", "unchanged", "failed", "stopped"]
 
 # Fargate, Linux x86, us-east-1, per hour; billed by the second, one minute at least. Source: AWS Fargate pricing page.
 VCPU_HOUR_USD, GB_HOUR_USD, MINIMUM_S = 0.04048, 0.004445, 60
 
 
+class Partition(TypedDict):
+    """What happened to one partition of one dataset. A job may add keys of its own; those that several jobs use are listed here."""
+
+    dataset: str
+    partition: str
+    outcome: Outcome
+    rows: int
+    bytes: int
+    sha256: str | None
+    quarantined: int
+    reason: NotRequired[str]
+    commit: NotRequired[int]
+    rows_added: NotRequired[int]
+    rows_closed: NotRequired[int]
+
+
+class Receipt(TypedDict):
+    """What a job did and what it cost: sizes in bytes, durations in seconds, times in UTC (ISO 8601), cost in US dollars.
+
+    `rows`, `bytes` and `quarantined` are sums over the partitions; `committed`, `unchanged`, `skipped` and `failed` count them by outcome.
+    `details` is what one job alone reports.
+    """
+
+    job: str
+    version: str
+    verb: str
+    image_digest: str | None
+    run_id: str
+    arguments: dict[str, Any]
+    status: Status
+    exit_code: int
+    error: str | None
+    rows: int
+    bytes: int
+    quarantined: int
+    committed: int
+    unchanged: int
+    skipped: int
+    failed: int
+    partitions: list[Partition]
+    started_at: str
+    ended_at: str
+    elapsed_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+    fargate_usd: float
+    details: dict[str, Any]
+
+
 @dataclass
-class Account:
+class RunRecord:
     """What a run has done so far, and what it cost this process."""
 
     declaration: Declaration
     verb: str
     arguments: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
-    partitions: list[dict[str, Any]] = field(default_factory=list)
+    partitions: list[Partition] = field(default_factory=list)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _clock_s: float = field(default_factory=time.monotonic)
 
-    def receipt(self, *, exit_code: int, error: str | None) -> dict[str, Any]:
-        """The receipt as of now. Sizes in bytes, durations in seconds, times in UTC."""
+    def make_receipt(self, *, exit_code: int, error: str | None) -> Receipt:
+        """Return the receipt as of now."""
         elapsed_s = time.monotonic() - self._clock_s
         usage = resource.getrusage(resource.RUSAGE_SELF)
         outcomes = [partition["outcome"] for partition in self.partitions]
@@ -49,8 +101,13 @@ class Account:
             "status": _status(exit_code, outcomes),
             "exit_code": exit_code,
             "error": error,
-            **{name: sum(partition[name] for partition in self.partitions) for name in ("rows", "bytes", "quarantined")},
-            **{name: outcomes.count(name) for name in ("committed", "unchanged", "skipped", "failed")},
+            "rows": sum(partition["rows"] for partition in self.partitions),
+            "bytes": sum(partition["bytes"] for partition in self.partitions),
+            "quarantined": sum(partition["quarantined"] for partition in self.partitions),
+            "committed": outcomes.count("committed"),
+            "unchanged": outcomes.count("unchanged"),
+            "skipped": outcomes.count("skipped"),
+            "failed": outcomes.count("failed"),
             "partitions": self.partitions,
             "started_at": self.started_at.isoformat(),
             "ended_at": datetime.now(UTC).isoformat(),
@@ -68,7 +125,7 @@ class Account:
 
 
 def _peak_rss_bytes() -> int:
-    """The most memory this process ever held. On Linux not ru_maxrss: that begins with what the process that forked us held."""
+    """The largest resident set of this process. Not ru_maxrss on Linux: that starts at the size of the process that forked this one."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
@@ -76,21 +133,22 @@ def _peak_rss_bytes() -> int:
     return 1024 * int(status.partition("VmHWM:")[2].split(maxsplit=1)[0])
 
 
-def _status(exit_code: int, outcomes: list[str]) -> str:
-    if exit_code == 0:
+def _status(exit_code: int, outcomes: list[Outcome]) -> Status:
+    if exit_code == ExitCode.DONE:
         return "done" if "committed" in outcomes or "unchanged" not in outcomes else "unchanged"
-    return "stopped" if exit_code == 143 else "failed"  # noqa: PLR2004  the code of SIGTERM
+    return "stopped" if exit_code == ExitCode.STOPPED else "failed"
 
 
-def sentence(receipt: dict[str, Any]) -> str:
-    """One line for a person: what the receipt says in short."""
+def summary(receipt: Receipt) -> str:
+    """Return the receipt as one line for people."""
     if receipt["error"]:
-        return str(receipt["error"])
+        return receipt["error"]
     if (plan := receipt["details"].get("plan")) is not None:
         return f"plan: {len(plan):,} partition{'s' * (len(plan) != 1)}"
     if receipt["verb"] != "run":
         return f"{receipt['verb']}: ok"
-    told = [f"{receipt[name]:,} {name}" for name in ("committed", "unchanged", "skipped") if receipt[name]]
-    extra = f", {receipt['quarantined']:,} quarantined" if receipt["quarantined"] else ""
-    parts = len(receipt["partitions"])
-    return f"{parts:,} partition{'s' * (parts != 1)}: {', '.join(told) or 'nothing to do'}; {receipt['rows']:,} rows{extra}"
+    counts = {"committed": receipt["committed"], "unchanged": receipt["unchanged"], "skipped": receipt["skipped"]}
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    quarantined = f", {receipt['quarantined']:,} quarantined" if receipt["quarantined"] else ""
+    total = len(receipt["partitions"])
+    return f"{total:,} partition{'s' * (total != 1)}: {outcomes or 'nothing to do'}; {receipt['rows']:,} rows{quarantined}"

@@ -1,10 +1,10 @@
-"""The one way out: what a process prints, logs, reports or notes in the lake, without the secrets it knows and without credentials in URLs.
+"""Redaction of everything that leaves a process: output, logs, reports and commits, without known secrets and credentials in URLs.
 
-Every sink writes what `redact` or `to_json` gives, so a secret is masked wherever it turns up: an error of the vendor's, a traceback, an
-ETag. A secret is found as it is and as URLs, JSON, HTML, base64 and hex write it, in capitals or small letters, cut off behind its first
-half, and broken over lines. The decision and its limits: docs/decisions/0013-secret-redaction.md.
+Every sink writes the result of `redact` or `to_json`, so a secret is masked wherever it appears: in a vendor's error, a traceback, an
+ETag. A secret is found in plain text and encoded for URLs, JSON, HTML, base64 and hex, in upper or lower case, cut after its first
+half, and split over lines. The decision and its limits: docs/decisions/0013-secret-redaction.md.
 
-Hand-written: what is at hand masks log records or known patterns, and knows neither the process's own secrets nor their encodings.
+Hand-written: the libraries for this mask log records or known patterns; they know neither the process's own secrets nor their encodings.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _HEADERS = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS")
 
 
 class Form(NamedTuple):
-    """One way to write a secret, in small letters. Its first `least` characters betray it; `word`: as a word of its own only."""
+    """One encoding of a secret, in lower case. Its first `least` characters are enough to reveal it. `word`: match whole words only."""
 
     text: str
     least: int
@@ -56,12 +56,12 @@ class Form(NamedTuple):
 
 
 _forms: tuple[Form, ...] = ()
-_sent: tuple[Form, ...] = ()  # those of secrets that somebody outside is given, and may send back
+_sent: tuple[Form, ...] = ()  # the forms of secrets that are sent to a vendor, which may send them back
 _registering = threading.Lock()
 
 
 def protect(secret: str, *, sent: bool = False) -> None:
-    """Mask this secret from now on. `sent`: somebody outside is given it, and an answer that holds it is refused (see `holds_secret`)."""
+    """Mask this secret from now on. `sent`: it is sent to a vendor, and a response that contains it is refused (see `holds_secret`)."""
     global _forms, _sent  # noqa: PLW0603  what the process knows is the process's
     made = tuple(_forms_of(secret))
     with _registering:
@@ -71,7 +71,7 @@ def protect(secret: str, *, sent: bool = False) -> None:
 
 
 def protect_environment(environ: Mapping[str, str]) -> None:
-    """Mask the credentials that the environment holds: by their variables' names, in URLs, and in headers for telemetry."""
+    """Mask the credentials in the environment: in variables with such names, in URLs, and in headers for telemetry."""
     for name, value in environ.items():
         for secret in _credentials(name, value):
             if len(secret) >= ANYWHERE_CHARS:
@@ -79,9 +79,9 @@ def protect_environment(environ: Mapping[str, str]) -> None:
 
 
 def redact(text: str) -> str:
-    """The text with every known secret and every credential in a URL masked; the same text where there is none.
+    """Return the text with every known secret and every credential in a URL masked; the same text where there is none.
 
-    What shows only once the text is decoded, or is only the beginning of a secret, is masked in the decoded text.
+    A secret that shows only after decoding, and the beginning of a secret, are masked in the decoded text.
     """
     masked = _mask_whole(mask_urls(text))
     flat = _decoded(masked)
@@ -90,7 +90,7 @@ def redact(text: str) -> str:
 
 
 def mask_urls(text: str) -> str:
-    """The text without credentials in URLs, connection strings and Authorization headers, whoever's they are."""
+    """Return the text without credentials in URLs, connection strings and Authorization headers, known or not."""
     if "//" in text and "@" in text:
         text = _SLASHED.sub(_without_user, _USERINFO.sub(_without_user, text))
     lower = _lower(text)
@@ -101,26 +101,26 @@ def mask_urls(text: str) -> str:
 
 
 def clean(document: Any) -> Any:  # noqa: ANN401  JSON, or what `str` makes of it
-    """A JSON document with every text in it redacted, keys too; the same document where there is nothing to mask."""
+    """Return a JSON document with every text redacted, keys included; the same document where there is nothing to mask."""
     text = json.dumps(document, default=str)
     return document if redact(text) == text else _clean(document)
 
 
 def to_json(document: object, *, indent: int | None = None, sort_keys: bool = False, compact: bool = False) -> str:
-    """The document as JSON, redacted: the form in which every sink gets what it is given."""
+    """Return the document as redacted JSON, the form for every sink."""
     how: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys, "separators": (",", ":") if compact else None, "default": str}
     text = json.dumps(document, **how)
     return text if redact(text) == text else json.dumps(_clean(document), **how)
 
 
 def holds_secret(data: bytes | memoryview) -> bool:
-    """Whether data from outside holds a secret that was sent there: as it is, or as a URL, JSON, HTML, base64 or hex writes it."""
+    """Whether data from outside contains a secret that was sent there, plain or encoded for a URL, JSON, HTML, base64 or hex."""
     scan = Scan()
     return any(scan.feed(bytes(data[start : start + CHUNK_BYTES])) for start in range(0, len(data), CHUNK_BYTES))
 
 
 class Scan:
-    """Looks for secrets that were sent in data that comes piece by piece, of whatever size."""
+    """Searches a stream for secrets that were sent, across pieces of any size."""
 
     def __init__(self) -> None:
         self._forms, self._rest = [form.text[: form.least] for form in _sent], b""
@@ -128,7 +128,7 @@ class Scan:
         self._needles = [text.encode() for text in self._forms]
 
     def feed(self, piece: bytes) -> bool:
-        """Whether a secret is in what came so far."""
+        """Search the next piece; return whether a secret is in it, or in the end of the previous one and it."""
         if not self._needles:
             return False
         seen = self._rest + piece
@@ -143,14 +143,14 @@ class Scan:
 
 
 class Redacted(io.TextIOBase):
-    """A text stream that passes on whole lines, redacted; what has no end of line yet, when it is flushed."""
+    """A text stream that writes complete lines, redacted, to another stream. An incomplete line is written on flush."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream, self._held, self._writing = stream, "", threading.RLock()
 
     def write(self, text: str) -> int:
-        """Pass on what ends with a line break."""
+        """Write the complete lines, keep the rest."""
         if not isinstance(text, str):
             raise TypeError(f"a text stream takes str, not {type(text).__name__}")
         with self._writing:
@@ -161,7 +161,7 @@ class Redacted(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Pass on the rest."""
+        """Write the rest and flush the stream below."""
         with self._writing:
             rest, self._held = self._held, ""
             if rest:
@@ -169,56 +169,56 @@ class Redacted(io.TextIOBase):
             self._stream.flush()
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     @property
     def buffer(self) -> _Bytes:
-        """The way in for bytes, which are text here as well."""
+        """A binary stream whose bytes are decoded and redacted as text."""
         return _Bytes(self)
 
     def isatty(self) -> bool:
-        """As the stream below."""
+        """The value of the stream below."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """As the stream below."""
+        """The value of the stream below."""
         return self._stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # read-only, as io.TextIOWrapper has it
-        """As the stream below."""
+        """The value of the stream below."""
         return self._stream.encoding
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]
-        """As the stream below."""
+        """The value of the stream below."""
         return self._stream.errors
 
 
 class _Bytes(io.RawIOBase):
-    """Takes bytes for a text stream."""
+    """A binary stream that writes to a text stream."""
 
     def __init__(self, stream: Redacted) -> None:
         super().__init__()
         self._stream = stream
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:  # noqa: ANN401  whatever holds bytes
-        """Pass them on as text."""
+        """Decode the bytes and write them as text."""
         self._stream.write(bytes(data).decode(errors="replace"))
         return len(data)
 
     def flush(self) -> None:
-        """Pass on the rest."""
+        """Write the rest and flush the stream below."""
         self._stream.flush()
 
 
 def cover_streams() -> None:
-    """Redact what anything in this process prints from now on, tracebacks of threads and warnings of libraries included."""
+    """Redact stdout and stderr of this process from now on, tracebacks of threads and warnings of libraries included."""
     if not isinstance(sys.stdout, Redacted):
         sys.stdout = Redacted(sys.stdout)
     if not isinstance(sys.stderr, Redacted):
@@ -236,7 +236,7 @@ def _clean(value: Any) -> Any:  # noqa: ANN401
 
 
 def _forms_of(secret: str) -> Iterator[Form]:
-    """Every way to write a secret that is looked for."""
+    """Yield every encoding of a secret that is searched for."""
     import html  # noqa: PLC0415  only a process with a secret pays for it
 
     if len(secret) < LEAST_CHARS:
@@ -257,7 +257,7 @@ def _forms_of(secret: str) -> Iterator[Form]:
 
 
 def _base64_cores(data: bytes) -> Iterator[str]:
-    """What base64 makes of the data wherever it stands in a longer text, as after `user:`: the characters that depend on it alone."""
+    """Yield the base64 characters that depend on the data alone, at each offset in a longer text, as after `user:`."""
     import base64  # noqa: PLC0415
 
     for offset in range(3):
@@ -273,7 +273,7 @@ def _lower(text: str) -> str:
 
 
 def _mask_whole(text: str) -> str:
-    """The text with the known secrets masked, longer ways to write them first: one may begin as another does."""
+    """Mask complete secrets, longer encodings first: one may be the beginning of another."""
     lower = _lower(text)
     for form in _forms:
         if form.text in lower:
@@ -283,7 +283,7 @@ def _mask_whole(text: str) -> str:
 
 
 def _mask_cut(text: str) -> str:
-    """The text with the beginnings of secrets masked, each as far as it goes on: a text that was cut may end within one."""
+    """Mask the beginnings of secrets, each as far as it continues: a text that was cut may end inside a secret."""
     lower = _lower(text)
     for form in _forms:
         if not form.word and form.text[: form.least] in lower:
@@ -293,7 +293,7 @@ def _mask_cut(text: str) -> str:
 
 
 def _matches(form: Form, lower: str, least: int) -> Iterator[tuple[int, int]]:
-    """From where to where the form stands in a text, of which at least so many characters."""
+    """Yield start and end of each occurrence of a form, of at least `least` characters."""
     end = 0
     while (start := lower.find(form.text[:least], end)) >= 0:
         end = start + least
@@ -306,7 +306,7 @@ def _matches(form: Form, lower: str, least: int) -> Iterator[tuple[int, int]]:
 
 
 def _between(text: str, matches: Iterable[tuple[int, int]]) -> Iterator[str]:
-    """What is left of a text before, between and behind the matches."""
+    """Yield the parts of a text before, between and after the matches."""
     last = 0
     for start, end in matches:
         yield text[last:start]
@@ -315,7 +315,7 @@ def _between(text: str, matches: Iterable[tuple[int, int]]) -> Iterator[str]:
 
 
 def _whole_run(lower: str, start: int, end: int) -> tuple[int, int]:
-    """All of the base64 text that a match is in."""
+    """Extend a match to all base64 characters around it."""
     while start and lower[start - 1] in _BASE64:
         start -= 1
     while end < len(lower) and lower[end] in _BASE64:
@@ -328,7 +328,7 @@ def _stands_alone(lower: str, start: int, end: int) -> bool:
 
 
 def _mask_broken(text: str) -> str:
-    """The text with secrets masked that line breaks or spaces tear apart."""
+    """Mask secrets that are split by line breaks or spaces."""
     forms = _forms
     pressed = _lower(_SPACE.sub("", text)) if forms else ""
     for form in forms:
@@ -339,7 +339,7 @@ def _mask_broken(text: str) -> str:
 
 
 def _without_user(found: re.Match[str]) -> str:
-    """A database's user is no secret and says much; of other URLs nothing before the host stays."""
+    """Keep a database's user, which is useful and no secret; mask all before the host in other URLs."""
     scheme, user = found["scheme"] or "", found["user"]
     if scheme.lower().startswith("postgres"):
         name, colon, _ = user.partition(":")
@@ -348,7 +348,7 @@ def _without_user(found: re.Match[str]) -> str:
 
 
 def _decoded(text: str) -> str:
-    """The text as whoever reads URLs, HTML or escapes in it would see it; the same where it has none of them."""
+    """Decode URL, HTML and backslash escapes; return the same text where it has none."""
     for _ in range(DECODINGS):
         before = text
         if "\\" in text:
@@ -371,7 +371,7 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _credentials(name: str, value: str) -> Iterable[str]:
-    """What of a variable is a credential; nothing of one that only says where one is."""
+    """The credentials in a variable; none in one that names the place of a credential."""
     if _HEADERS.fullmatch(name):
         return [part for pair in value.split(",") for part in _schemed(unquote_plus(pair.partition("=")[2].strip()))]
     if "://" in value:
@@ -386,5 +386,5 @@ def _credentials(name: str, value: str) -> Iterable[str]:
 
 
 def _schemed(value: str) -> list[str]:
-    """A header's value, and what is behind its scheme, as in `Bearer TOKEN`."""
+    """A header's value, and the part after its scheme, as in `Bearer TOKEN`."""
     return [value, value.rpartition(" ")[2]]

@@ -1,4 +1,4 @@
-"""Secrets by reference: the command line says where a secret is, never what it is."""
+"""Secrets by reference: the command line names the place of a secret, never the secret."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCHEMES = ("env", "file", "secretsmanager", "ssm")
-MOST_CHARS = 65_536  # as Secrets Manager takes at most, in bytes
-_used: dict[str, bytes] = {}  # what this process was given, as a digest, by reference
+MAX_CHARS = 65_536  # the limit of Secrets Manager, in bytes
+_used: dict[str, bytes] = {}  # digests of the secrets that this process read, by reference
 
 
 def check_reference(reference: str) -> str:
-    """The reference itself, when it is one. Raises UsageError without repeating the text, which may be the secret."""
+    """Check the form of a reference and return it. Raises UsageError, which does not repeat the text: it may be the secret."""
     try:
         url = urlsplit(reference)
     except ValueError:
@@ -34,10 +34,10 @@ def check_reference(reference: str) -> str:
 
 
 def resolve(reference: str) -> str:
-    """The secret behind a reference, which nothing that leaves this process shows from now on; surrounding white space is not part of it.
+    """Read the secret at a reference, without surrounding white space, and mask it in all output of this process from now on.
 
-    Raises MisconfiguredError, naming the place and never the value, when nothing is there, or what no program can mean: control characters
-    and line breaks inside. Logs a warning where there are too few characters to mask.
+    Raises MisconfiguredError, which names the place and never the value, where there is no secret, or one with control characters or line
+    breaks. Logs a warning where it is too short to be masked.
     """
     value = _read(check_reference(reference))
     if not value.isprintable():
@@ -45,15 +45,15 @@ def resolve(reference: str) -> str:
             f"the secret at {reference} holds a line break, a control character or one that cannot be printed; write it as one line of text"
         )
     if len(value) < redaction.LEAST_CHARS:
-        told = {"secret": reference, "least_characters": redaction.LEAST_CHARS}
-        logging.getLogger(logs.LOGGER).warning("a secret is too short to be masked; use a longer one", extra=told)
+        values = {"secret": reference, "least_characters": redaction.LEAST_CHARS}
+        logging.getLogger(logs.LOGGER).warning("a secret is too short to be masked; use a longer one", extra=values)
     redaction.protect(value)
     _used.setdefault(reference, _digest(value))
     return value
 
 
 def resolve_token(reference: str) -> str:
-    """The secret behind a reference that a vendor is sent in a header. An answer that holds it is refused from now on (`refuse_echo`).
+    """Read a secret that is sent to a vendor in a header. A response that contains it is refused from now on (`refuse_echo`).
 
     Raises MisconfiguredError as `resolve` does, and for characters that no header can carry.
     """
@@ -65,16 +65,16 @@ def resolve_token(reference: str) -> str:
 
 
 def refuse_echo(data: bytes | memoryview, source: str) -> None:
-    """Nothing, when data from outside holds no secret that was sent there. Raises BadDataError otherwise, naming only the source.
+    """Raise BadDataError, which names only the source, where data from outside contains a secret that was sent there.
 
-    What is kept of an answer is kept for ever, and everybody who may read the lake reads it.
+    The lake keeps responses permanently, and every reader of the lake could read the secret.
     """
     if redaction.holds_secret(data):
         raise_echo(source)
 
 
 def raise_echo(source: str) -> NoReturn:
-    """Raises BadDataError: an answer holds the secret that it was asked with."""
+    """Raise BadDataError: a response contains the secret of its request."""
     raise BadDataError(
         f"the answer of {source} holds the secret that it was asked with; nothing of it was kept. Ask the vendor why, and renew the secret"
     )
@@ -96,8 +96,8 @@ def _read(reference: str) -> str:
     return value
 
 
-def changed() -> str | None:
-    """The first reference behind which another secret is than the one this process was given: it was rotated meanwhile."""
+def rotated_reference() -> str | None:
+    """Return the first reference whose secret has changed since this process read it; None where none has."""
     for reference, digest in _used.items():
         try:
             if _digest(resolve(reference)) != digest:
@@ -116,13 +116,13 @@ def _digest(value: str) -> bytes:
 def _read_file(path: str) -> str:
     try:
         with Path(path).open(encoding="utf-8-sig") as file:
-            value = file.read(MOST_CHARS + 1)
+            value = file.read(MAX_CHARS + 1)
     except UnicodeDecodeError:
         raise MisconfiguredError(f"the secret at file://{path} is no UTF-8 text; write it as one line of text") from None
     except OSError as error:
         raise MisconfiguredError(f"no secret at file://{path}: {error.strerror or error}") from None
-    if len(value) > MOST_CHARS:
-        raise MisconfiguredError(f"file://{path} has more than {MOST_CHARS:,} characters, which no secret has; name the secret's own file")
+    if len(value) > MAX_CHARS:
+        raise MisconfiguredError(f"file://{path} has more than {MAX_CHARS:,} characters, which no secret has; name the secret's own file")
     return value
 
 

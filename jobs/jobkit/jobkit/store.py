@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from jobkit import failpoints, urls
-from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError, UsageError
+from jobkit.errors import AuthError, MisconfiguredError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -158,7 +158,7 @@ class FileStore:
         """Write beside and rename over."""
         path = self._path(key)
         with _told(path), _beside(path, data) as temporary:
-            with failpoints.around("rename"):
+            with failpoints.surround("rename"):
                 temporary.replace(path)
             _sync_folder(path.parent)
 
@@ -169,7 +169,7 @@ class FileStore:
             return self.get(key) == data
         with _told(path), _beside(path, data) as temporary:
             try:
-                with failpoints.around("link"):
+                with failpoints.surround("link"):
                     os.link(temporary, path)
             except FileExistsError:
                 return self.get(key) == data
@@ -190,7 +190,7 @@ class FileStore:
         path = self._path(key)
         with _told(path), _locked(path):
             if (found := self._tag(key)) == tag:
-                with failpoints.around("unlink"):
+                with failpoints.surround("unlink"):
                     path.unlink()
                 _sync_folder(path.parent)
             return found in (tag, None)
@@ -240,7 +240,7 @@ class FileStore:
         """Unlink, and remove the folders that are empty then."""
         found = [key for key in ([prefix] if self.exists(prefix) else self.list(prefix)) if wanted(key)]
         for key in found:
-            with _told(self._path(key)), failpoints.around("unlink"):
+            with _told(self._path(key)), failpoints.surround("unlink"):
                 self._path(key).unlink(missing_ok=True)
         folders = {folder for key in found for folder in self._path(key).parents if self.root in folder.parents}
         for folder in sorted(folders, reverse=True):
@@ -286,11 +286,11 @@ def _beside(path: Path, data: bytes | Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as file:
-            failpoints.passed("before write")
+            failpoints.hit("before write")
             _write(data, file)
             file.flush()
             os.fchmod(file.fileno(), 0o644)
-            with failpoints.around("fsync"):
+            with failpoints.surround("fsync"):
                 os.fsync(file.fileno())
         yield Path(name)
     finally:
@@ -420,7 +420,7 @@ class S3Store:
             try:
                 with self._told(key):
                     try:
-                        with failpoints.around("delete"):
+                        with failpoints.surround("delete"):
                             self._client.delete_object(Bucket=self.bucket, Key=self._key(key), IfMatch=tag)
                     except self._client.exceptions.ClientError as error:
                         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -463,7 +463,7 @@ class S3Store:
         for _ in range(CONFLICT_TRIES):
             with self._told(key):
                 try:
-                    with failpoints.around("put"), nullcontext(data) if isinstance(data, bytes) else data.open("rb") as body:
+                    with failpoints.surround("put"), nullcontext(data) if isinstance(data, bytes) else data.open("rb") as body:
                         self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=body, **kind, **condition)
                 except self._client.exceptions.ClientError as error:
                     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -497,11 +497,11 @@ class S3Store:
             found = [item for item in listed if wanted({**item, "Key": item["Key"].removeprefix(self.prefix)})]
             for at in range(0, len(found), ERASED_AT_ONCE):
                 batch = [{name: item[name] for name in ("Key", "VersionId")} for item in found[at : at + ERASED_AT_ONCE]]
-                with self._told(prefix), failpoints.around("delete"):
+                with self._told(prefix), failpoints.surround("delete"):
                     answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True})
                 _check_erased(answer.get("Errors", ()), self.url)
-        except RefusedError as error:
-            raise RefusedError(f"{error}; deleting for good takes s3:ListBucketVersions and s3:DeleteObjectVersion, too") from None
+        except AuthError as error:
+            raise AuthError(f"{error}; deleting for good takes s3:ListBucketVersions and s3:DeleteObjectVersion, too") from None
         return found
 
     def folders(self, prefix: str) -> Sequence[str]:
@@ -531,12 +531,12 @@ class S3Store:
 
 
 def _check_erased(errors: Sequence[dict[str, str]], url: str) -> None:
-    """Raises RefusedError or TemporaryError where objects of a batch were not deleted."""
+    """Raises AuthError or TemporaryError where objects of a batch were not deleted."""
     for error in errors:
         told = (
             f"{len(errors)} objects of {url} were not deleted, {error.get('Key')} for one: {error.get('Code')} {error.get('Message', '')}"
         )
-        raise RefusedError(told) if error.get("Code") == "AccessDenied" else TemporaryError(f"{told}; run again")
+        raise AuthError(told) if error.get("Code") == "AccessDenied" else TemporaryError(f"{told}; run again")
 
 
 def _sha256(checksum: str | None) -> str | None:
@@ -574,7 +574,7 @@ def _s3_error(error: Any, key: str, where: str) -> Exception:  # noqa: ANN401  b
     if code == "RequestTimeTooSkewed":
         return MisconfiguredError(f"S3 refuses {where}: this machine's clock is off by more than 15 minutes; set it")
     if status in (401, 403):
-        return RefusedError(f"S3 refuses {where} ({code}); the job's role needs s3:GetObject, s3:PutObject and s3:ListBucket there")
+        return AuthError(f"S3 refuses {where} ({code}); the job's role needs s3:GetObject, s3:PutObject and s3:ListBucket there")
     if status == 429 or status >= 500:  # noqa: PLR2004
         return TemporaryError(f"S3 is busy for {where} ({code}); try again later")
     return MisconfiguredError(f"S3 does not accept the request for {where}: {code} {error.response.get('Error', {}).get('Message', '')}")

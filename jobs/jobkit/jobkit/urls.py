@@ -1,4 +1,4 @@
-"""URLs that options and the environment may hold: none with a credential in it. What is refused is never repeated."""
+"""Checks of URLs in options and in the environment: none may contain a credential. A refused URL is never repeated in a message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What a warehouse's URL may say behind its question mark. No password, no file of passwords, no settings of the session (`options`).
+# The query parameters of a warehouse's URL. No password, no password file, no session settings (`options`).
 WAREHOUSE_PARAMETERS = (
     "application_name",
     "channel_binding",
@@ -34,7 +34,7 @@ _UNSEEN = "what was given is not repeated here, as it may hold a secret"
 
 
 def split(url: str) -> SplitResult:
-    """The parts of a URL. Raises UsageError for what is none."""
+    """Split a URL into its parts. Raises UsageError for an invalid URL."""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  read to be checked
@@ -44,7 +44,7 @@ def split(url: str) -> SplitResult:
 
 
 def check_web(url: str) -> str:
-    """The URL of a server. Raises UsageError on another scheme and on a user, a password, a query or a fragment."""
+    """Check the URL of a server and return it. Raises UsageError on another scheme and on a user, a password, a query or a fragment."""
     parts = split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
         raise UsageError(f"expected https://host/path; {_UNSEEN}")
@@ -56,7 +56,7 @@ def check_web(url: str) -> str:
 
 
 def check_place(url: str) -> str:
-    """Where data is kept: a directory, file:///path or s3://bucket/prefix. Raises UsageError on anything else, and on credentials in it."""
+    """Check a place that stores data (a directory, file:///path or s3://bucket/prefix) and return it. Raises UsageError."""
     parts = split(url)
     if parts.scheme == "s3":
         right = _BUCKET.fullmatch(parts.netloc) is not None and not set("?#") & set(url)
@@ -72,7 +72,7 @@ def check_place(url: str) -> str:
 
 
 def check_warehouse(url: str) -> str:
-    """postgresql://user@host:port/database, perhaps with some of WAREHOUSE_PARAMETERS. Raises UsageError on anything else."""
+    """Check postgresql://user@host:port/database, with WAREHOUSE_PARAMETERS at most, and return it. Raises UsageError."""
     try:
         parts = urlsplit(url)
         user = unquote(parts.username or "")
@@ -95,7 +95,7 @@ def check_warehouse(url: str) -> str:
 
 
 def check_environment(environ: Mapping[str, str]) -> None:
-    """Raises UsageError, naming the variable, where the URL of a launcher, of telemetry or of AWS holds a credential."""
+    """Check the URLs of launchers, telemetry and AWS. Raises UsageError, which names the variable, where one contains a credential."""
     for name, value in environ.items():
         if not ENVIRONMENT.fullmatch(name):
             continue
@@ -108,5 +108,5 @@ def check_environment(environ: Mapping[str, str]) -> None:
 
 
 def has_credential(url: str) -> bool:
-    """Whether a URL names a password, a key, or somebody other than a database's user."""
+    """Whether a URL contains a password, a key, or a user other than a database's."""
     return any(redaction.mask_urls(seen) != seen for seen in (url, unquote(url)))

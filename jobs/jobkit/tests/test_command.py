@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from jobkit import deprecation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,19 +44,19 @@ OPTIONS = [
 def run(job, *, do, many, token, day):
     '''Do what is asked.'''
     job.log.info("asked", extra={"do": do})
-    job.outcome("d", "p=1", "committed", rows=3, bytes=10, sha256="x", quarantined=1)
-    job.outcome("d", "p=2", "unchanged", rows=2)
+    job.record_partition("d", "p=1", "committed", rows=3, bytes=10, sha256="x", quarantined=1)
+    job.record_partition("d", "p=2", "unchanged", rows=2)
     job.details["note"] = "kept"
     job.progress(1, 2, "half")
     if do == "rotate":
         secrets.resolve(token)
         pathlib.Path(token.removeprefix("file://")).write_text("another")  # as its keeper would, meanwhile
-        do = "RefusedError"
+        do = "AuthError"
     if do == "wait":
         threading.Event().wait()
     if do == "hang":  # nothing gets through to the main thread, and a worker never ends
         threading.Thread(target=threading.Event().wait).start()
-        job.outcome("d", "p=3", "committed", rows=1)
+        job.record_partition("d", "p=3", "committed", rows=1)
         while True:
             try:
                 print("hanging", file=sys.stderr, flush=True)
@@ -138,7 +139,7 @@ def test_logs_are_json_lines_on_stderr(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [("UsageError", 2), ("BadDataError", 65), ("TemporaryError", 75), ("RefusedError", 77), ("MisconfiguredError", 78)],
+    [("UsageError", 2), ("BadDataError", 65), ("TemporaryError", 75), ("AuthError", 77), ("MisconfiguredError", 78)],
 )
 def test_each_error_has_its_exit_code_and_its_sentence(folder: Path, error: str, code: int) -> None:
     ended = call(folder, "run", "--do", error)
@@ -152,7 +153,7 @@ def test_a_secret_that_was_rotated_meanwhile_is_worth_another_try(folder: Path) 
     (folder / "token").write_text("canary-7f3a9c")
     ended = call(folder, "run", "--do", "rotate", "--token", f"file://{folder}/token")
     assert (ended.code, ended.receipt["exit_code"]) == (75, 75)
-    assert f"the secret at file://{folder}/token has changed since" in ended.receipt["error"]
+    assert f"the secret at file://{folder}/token was rotated during this run" in ended.receipt["error"]
     assert "canary" not in ended.stderr
 
 
@@ -170,7 +171,7 @@ runpy.run_module("made_up", run_name="__main__", alter_sys=True)
 
 @pytest.mark.parametrize(
     ("name", "do", "code"),
-    [("_lineage", "nothing", 143), ("_outcome", "nothing", 143), ("_failed", "BadDataError", 143), ("_end", "nothing", 0)],
+    [("_start_lineage", "nothing", 143), ("_outcome", "nothing", 143), ("_failed", "BadDataError", 143), ("_end", "nothing", 0)],
 )
 def test_sigterm_is_told_wherever_it_comes(folder: Path, name: str, do: str, code: int) -> None:
     """Before the job's own code, while its failure is being told, and after it is known that it went well."""
@@ -309,3 +310,22 @@ def test_a_day_that_has_begun_nowhere_is_refused(folder: Path) -> None:
     ended = call(folder, "run", "--day", str(datetime.now(ZoneInfo(EAST)).date() + timedelta(days=2)))
     assert ended.code == 2
     assert "is in the future" in ended.receipt["error"]
+
+
+def test_an_old_variable_sets_the_current_one_and_does_not_replace_it() -> None:
+    environ = {"FINELT_KILL_AT": "?"}
+    assert "use FINELT_FAILPOINT" in deprecation.rename_variables(environ)[0]
+    assert environ["FINELT_FAILPOINT"] == "?"
+    environ = {"FINELT_KILL_AT": "?", "FINELT_FAILPOINT": "before link#1"}
+    deprecation.rename_variables(environ)
+    assert environ["FINELT_FAILPOINT"] == "before link#1"
+
+
+def test_an_old_parameter_of_a_launcher_is_the_current_option() -> None:
+    assert deprecation.rename_parameters({"patience": 5, "lake": "x"}) == {"retry_timeout": 5, "lake": "x"}
+
+
+def test_the_old_failpoint_variable_still_logs_failpoints_with_a_notice(folder: Path) -> None:
+    ended = call(folder, "run", FINELT_KILL_AT="?", FINELT_DO="nothing")
+    assert ended.code == 0
+    assert "FINELT_KILL_AT is deprecated" in ended.stderr

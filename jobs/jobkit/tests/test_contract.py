@@ -166,7 +166,7 @@ def test_too_many_bad_rows_fail_the_partition() -> None:
 
 
 def test_reasons_are_not_collected_once_a_partition_is_refused_for_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract, "ENOUGH_BAD_ROWS", 10)
+    monkeypatch.setattr(contract, "MAX_BAD_ROWS_REPORTED", 10)
     with pytest.raises(BadDataError, match=r"at least 11 of 500 rows break the contract, more than the 1%"):
         validate(replace(RULES, max_bad_rows=0.01), columns(*[("x", "1.00", None, None)] * 500))
 

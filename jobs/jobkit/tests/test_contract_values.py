@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jobkit.contract import MOST_COLUMNS, MOST_KEY_BYTES, Contract, Field, Product, Rule, escape_text, unescape_text, validate
+from jobkit.contract import MAX_COLUMNS, MAX_KEY_BYTES, Contract, Field, Product, Rule, escape_text, unescape_text, validate
 from jobkit.errors import BadDataError
 
 KINDS = (
@@ -215,7 +215,7 @@ def test_more_columns_than_a_table_holds_are_refused() -> None:
     contract = Contract(
         "t", "rows", (Field("a", "string"),), ("a",), "hash(a, 1)", "none", "evolve", "string", max_bad_rows=1.0, classification="public"
     )
-    columns: dict[str, list[Any]] = {"a": ["x"], **{f"c{number}": [None] for number in range(MOST_COLUMNS - 1)}}
+    columns: dict[str, list[Any]] = {"a": ["x"], **{f"c{number}": [None] for number in range(MAX_COLUMNS - 1)}}
     assert validate(contract, columns).table.num_rows == 1
     with pytest.raises(BadDataError, match=r"sends 401 columns, more than the 400 a table holds"):
         validate(contract, {**columns, "one_more": [None]})
@@ -223,7 +223,7 @@ def test_more_columns_than_a_table_holds_are_refused() -> None:
 
 def test_a_key_that_no_index_holds_is_a_fault_of_its_row() -> None:
     contract = rules(Field("k", "string"), Field("x", "string"), key=("k",))
-    longest, wide = "k" * MOST_KEY_BYTES, "€" * (MOST_KEY_BYTES // 3 + 1)
+    longest, wide = "k" * MAX_KEY_BYTES, "€" * (MAX_KEY_BYTES // 3 + 1)
     assert list(reasons(contract, {"k": [longest, longest + "k", wide], "x": [longest * 9] * 3})) == [2, 3]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from jobkit import http, rate_limit
-from jobkit.errors import BadDataError, MisconfiguredError, RefusedError, TemporaryError, UsageError
+from jobkit.errors import AuthError, BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.http import Client, Rate, ResourceNotFoundError, RetryableError
 from jobkit.lake import Source
 
@@ -173,8 +173,8 @@ def test_a_gzip_bomb_is_refused(vendor: Vendor) -> None:
         (Says(headers={"Content-Type": "image/png"}), BadDataError, "answered 200 with image/png where text/csv was expected"),
         (Says(headers={"Content-Type": "text/csv-evil"}), BadDataError, "with text/csv-evil where text/csv"),
         (Says(headers={}), BadDataError, "no media type"),
-        (Says(status=401), RefusedError, "refuses us"),
-        (Says(status=403, body=b"<h1>Undeclared  Tool</h1>"), RefusedError, "Undeclared Tool"),
+        (Says(status=401), AuthError, "refuses us"),
+        (Says(status=403, body=b"<h1>Undeclared  Tool</h1>"), AuthError, "Undeclared Tool"),
         (Says(status=404), ResourceNotFoundError, "does not exist"),
         (Says(status=400, body=b"bad date"), UsageError, "bad date"),
     ],
@@ -282,6 +282,6 @@ def test_an_error_that_passes_is_temporary_whatever_its_form(vendor: Vendor, say
 )
 def test_a_refusal_that_speaks_of_no_rate_is_final(vendor: Vendor, says: Says) -> None:
     vendor.script.append(says)
-    with client(vendor) as asked, pytest.raises(RefusedError):
+    with client(vendor) as asked, pytest.raises(AuthError):
         asked.get("/x")
     assert len(vendor.requests) == 1

@@ -10,7 +10,7 @@ from arro3.io import read_parquet
 from hypothesis import given
 from hypothesis import strategies as st
 from jobkit import names
-from jobkit.contract import MOST_COLUMNS, Contract, Field, load, parquet, validate
+from jobkit.contract import MAX_COLUMNS, Contract, Field, load, parquet, validate
 from jobkit.errors import BadDataError
 
 RULES = Contract(
@@ -99,7 +99,7 @@ def test_a_frozen_contract_refuses_new_columns_in_one_short_sentence() -> None:
 
 def test_an_answer_with_more_columns_than_a_table_has_is_refused() -> None:
     with pytest.raises(BadDataError, match="more than the 400 a table holds"):
-        validate(RULES, {**DAY, **{f"c{number}": ["1"] for number in range(MOST_COLUMNS)}})
+        validate(RULES, {**DAY, **{f"c{number}": ["1"] for number in range(MAX_COLUMNS)}})
 
 
 @pytest.mark.parametrize("name", ['a"b', "known_from", "_mine", "", "x" * 64])

@@ -226,9 +226,9 @@ def test_prefect_is_told_no_secret() -> None:
             return {"status": "ACCEPT", "state": {"type": "FAILED"}} if path.endswith("/set_state") else run
 
     launcher = prefect.Prefect(Server(), "1")  # type: ignore[arg-type]
-    launcher.log(record(f"{'x' * (prefect.TEXT - 10)}{PLAIN}"))
+    launcher.log(record(f"{'x' * (prefect.MAX_TEXT_CHARS - 10)}{PLAIN}"))
     launcher.log(record(PLAIN))
-    launcher.finished(RECEIPT, 65, f"no {PLAIN}")
+    launcher.report_end(RECEIPT, 65, f"no {PLAIN}")
     assert len(sent) >= 5
     assert PLAIN[:8].lower() not in json.dumps(sent).lower()
 
@@ -239,8 +239,8 @@ def test_step_functions_is_told_no_secret_but_its_own_token(monkeypatch: pytest.
     sent: list[dict[str, str]] = []
     monkeypatch.setattr(stepfunctions.StepFunctions, "_call", lambda _self, _name, body: sent.append(body))
     launcher = stepfunctions.StepFunctions({"FINELT_TASK_TOKEN": "AAAAtask-token"})
-    launcher.finished(RECEIPT, 65, f"no {PLAIN}")
-    launcher.finished(RECEIPT, 0, "done")
+    launcher.report_end(RECEIPT, 65, f"no {PLAIN}")
+    launcher.report_end(RECEIPT, 0, "done")
     assert [body["taskToken"] for body in sent] == ["AAAAtask-token"] * 2
     assert PLAIN not in json.dumps(sent)
 
@@ -257,14 +257,14 @@ def test_dagster_files_lineage_and_traces_get_no_secret(tmp_path: Path, monkeypa
     packed = base64.b64encode(zlib.compress(json.dumps({"path": str(tmp_path / "dagster")}).encode())).decode()
     launcher = dagster.Dagster({dagster.MESSAGES: packed, dagster.CONTEXT: packed})
     launcher.log(record(PLAIN))
-    launcher.finished(RECEIPT, 65, f"no {PLAIN}")
+    launcher.report_end(RECEIPT, 65, f"no {PLAIN}")
     monkeypatch.setattr(files, "XCOM", tmp_path)
     monkeypatch.setattr(files, "TERMINATION", tmp_path / "dagster")
     files.write({"FINELT_RECEIPT_FILE": str(tmp_path / "receipt"), "KUBERNETES_SERVICE_HOST": "h"}, RECEIPT, f"no {PLAIN}")
     declared = SimpleNamespace(name="j", hosts=(), reads=(), writes=())
     told = openlineage.Lineage({"OPENLINEAGE_URL": "http://h"}, declared, "0" * 32, "jobkit")  # type: ignore[arg-type]
-    told.finished(RECEIPT)
-    opentelemetry.finished({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h"}, RECEIPT)
+    told.send_end(RECEIPT)
+    opentelemetry.send_span({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h"}, RECEIPT)
     written = [path.read_bytes() for path in tmp_path.iterdir()]
     assert (len(written), len(sent)) == (3, 2)
     assert all(PLAIN.encode() not in text and b"***" in text for text in [*written, *sent])
@@ -274,7 +274,7 @@ def test_nothing_leaves_jobkit_but_through_the_redactor() -> None:
     """Write with redaction.to_json or redaction.redact; json.dumps and print know no secret and so hide none."""
     other = {  # what is encoded here goes nowhere as it is: into a digest, or through Prefect's own class, which cleans it
         ("launchers/dagster.py", "json.dumps"): 1,
-        ("launchers/prefect.py", "json.dumps"): 1,
+        ("prefect_api.py", "json.dumps"): 1,
         ("launchers/stepfunctions.py", "json.dumps"): 1,
         ("contract.py", "json.dumps"): 3,  # rows and names as the vendor sent them, once refuse_echo has seen the answer
         ("commits.py", "json.dumps"): 2,

@@ -85,10 +85,10 @@ def copy_file(
     statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, names, options)
     write = _write_rows if pgpq is None else _write_batches
     with (into or session.main).cursor() as cursor:
-        with failpoints.around("copy"), cursor.copy(statement) as stream:
+        with failpoints.surround("copy"), cursor.copy(statement) as stream:
             for _ in write(stream, file):
                 session.raise_if_stopping()
-                failpoints.passed("within copy")
+                failpoints.hit("within copy")
         if cursor.rowcount != rows:
             raise BadDataError(f"{file.where}: the file has {cursor.rowcount:,} rows, its commit says {rows:,}; commit the partition again")
 
@@ -119,7 +119,7 @@ def copy_between_connections(session: Session, source: sql.Composed, connection:
     """
     buffer = bytearray()
     with (
-        failpoints.around("copy between connections"),
+        failpoints.surround("copy between connections"),
         session.main.cursor() as reading,
         connection.cursor() as writing,
         reading.copy(source) as reader,

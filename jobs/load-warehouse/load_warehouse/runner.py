@@ -64,7 +64,7 @@ def run(
                     failed += [result.error] if result.error else []
                 except (BadDataError, NewerFormatError) as error:
                     failed.append(error)
-                    job.outcome(*partition, "failed", reason=str(error))
+                    job.record_partition(*partition, "failed", reason=str(error))
                 job.progress(completed, len(selected), "/".join(partition))
     if failed:
         others = len(failed) - 1
@@ -204,7 +204,7 @@ def _record_outcome(job: Job, partition: Partition, result: PartitionResult) -> 
     if head:
         details |= {"commit": head.number, "rows_added": result.added, "rows_closed": result.closed}
     if result.error or not head:
-        job.outcome(*partition, "failed", reason=str(result.error), **details)
+        job.record_partition(*partition, "failed", reason=str(result.error), **details)
     else:
         outcome: Outcome = "committed" if result.changed else "unchanged"
-        job.outcome(*partition, outcome, rows=head.data.rows, bytes=head.data.bytes, sha256=head.data.sha256, **details)
+        job.record_partition(*partition, outcome, rows=head.data.rows, bytes=head.data.bytes, sha256=head.data.sha256, **details)

@@ -8,8 +8,8 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from jobkit import failpoints
-from jobkit.errors import BadDataError, JobError, MisconfiguredError, RefusedError, StoppedError, TemporaryError
+from jobkit import failpoints, postgres
+from jobkit.errors import MisconfiguredError, StoppedError
 from psycopg import sql
 
 from load_warehouse.policy import LoadPolicy
@@ -24,16 +24,6 @@ CONNECT_TIMEOUT_S = 10
 SETTINGS = (
     "-c client_connection_check_interval=2000 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 "
     "-c min_parallel_table_scan_size=64MB"
-)
-
-# By prefixes of SQLSTATE (PostgreSQL, appendix A); the first match counts.
-ERRORS_BY_SQLSTATE: tuple[tuple[tuple[str, ...], type[JobError], str], ...] = (
-    (("23505",), BadDataError, "two rows have the same key ({detail}); the contract's key must be unique"),
-    (("22", "23", "54"), BadDataError, "the warehouse does not take the rows: {message}"),
-    (("3D", "3F", "25006", "42501"), MisconfiguredError, "the warehouse does not allow it: {message}"),
-    (("53100",), TemporaryError, "the warehouse has no space left; nothing was changed, free some and try again"),
-    (("08",), TemporaryError, "the connection to the warehouse was lost ({message}); nothing was changed, try again"),
-    (("25", "40", "53", "55", "57", "58"), TemporaryError, "the warehouse gave up: {message}; nothing was changed, try again"),
 )
 
 
@@ -66,8 +56,8 @@ class Session:
         """Run the block in one transaction of the main connection."""
         with self.main.transaction():
             yield
-            failpoints.passed("before commit")
-        failpoints.passed("after commit")
+            failpoints.hit("before commit")
+        failpoints.hit("after commit")
 
     def execute(self, statement: sql.Composed | sql.SQL) -> psycopg.Cursor[Any]:
         """Run a statement on the main connection. Values must be literals in it, because a name may contain a percent sign."""
@@ -98,7 +88,7 @@ class Session:
 
 
 def connect(url: str, password: str) -> psycopg.Connection[Any]:
-    """Open a connection in autocommit mode. Raises RefusedError, MisconfiguredError or TemporaryError."""
+    """Open a connection in autocommit mode. Raises AuthError, MisconfiguredError or TemporaryError."""
     try:
         connection: psycopg.Connection[Any] = psycopg.connect(
             url,
@@ -110,21 +100,11 @@ def connect(url: str, password: str) -> psycopg.Connection[Any]:
             prepare_threshold=None,
         )
     except psycopg.OperationalError as error:
-        raise _translate_connection_error(url, str(error)) from None
+        raise postgres.translate_error(f"the warehouse {url}", str(error), error.sqlstate) or error from None
     if connection.info.server_version < MIN_SERVER_VERSION:
         connection.close()
         raise MisconfiguredError(f"the warehouse {url} is PostgreSQL {connection.info.server_version // 10000}; 15 or later is needed")
     return connection
-
-
-def _translate_connection_error(url: str, message: str) -> JobError:
-    """Return the job's error for a failed connection. libpq gives no SQLSTATE here, so the text decides."""
-    reason = message.strip().splitlines()[-1].rpartition("FATAL:")[2].strip()
-    if any(text in message for text in ("password authentication failed", "no password supplied")):
-        return RefusedError(f"the warehouse {url} refuses the password; look at what --warehouse-password points to")
-    if any(text in message for text in ("does not exist", "no pg_hba.conf entry", "permission denied", "not permitted to log in")):
-        return MisconfiguredError(f"the warehouse {url} does not let us in: {reason}")
-    return TemporaryError(f"the warehouse {url} cannot be reached: {reason}; try again later")
 
 
 @contextmanager
@@ -134,17 +114,10 @@ def translate_errors(where: str, session: Session) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         session.raise_if_stopping()
-        raise _translate(where, error) or error from None
-
-
-def _translate(where: str, error: psycopg.Error) -> JobError | None:
-    """Return the job's error for an SQLSTATE, None if unknown. A lost connection has no SQLSTATE."""
-    code = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
-    for prefixes, error_class, text in ERRORS_BY_SQLSTATE:
-        if code.startswith(prefixes):
-            columns = (error.diag.message_detail or "").partition("=(")[0]  # the values after it may be confidential
-            return error_class(f"{where}: {text.format(message=_describe(error), detail=columns)}")
-    return None
+        if not error.sqlstate and not isinstance(error, psycopg.OperationalError):
+            raise  # the driver refused our call
+        columns = (error.diag.message_detail or "").partition("=(")[0]  # its values may be confidential
+        raise postgres.translate_error(where, _describe(error), error.sqlstate, detail=columns) or error from None
 
 
 def _describe(error: psycopg.Error) -> str:

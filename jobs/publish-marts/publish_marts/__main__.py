@@ -29,12 +29,12 @@ DOCS_KEY = "index.html"
 OPTIONS = [
     options.warehouse(),
     options.warehouse_password(),
-    options.place("--site", required=True, help="Where to publish: a directory, file:///path or s3://bucket/prefix."),
-    options.place("--docs", help=f"Where transform-warehouse put the dbt documentation ({DOCS_KEY}). Without it, none is published."),
+    options.storage("--site", required=True, help="Where to publish: a directory, file:///path or s3://bucket/prefix."),
+    options.storage("--docs", help=f"Where transform-warehouse put the dbt documentation ({DOCS_KEY}). Without it, none is published."),
     options.option(
         "--marts",
         multiple=True,
-        type=options.Matching(r"[a-z][a-z0-9_]{0,62}", "the name of a mart such as fct_yield"),
+        type=options.MatchingText(r"[a-z][a-z0-9_]{0,62}", "the name of a mart such as fct_yield"),
         help="A mart to publish; repeat the option for more. Without it, all tables of the schema marts.",
     ),
     options.option(
@@ -174,15 +174,18 @@ def _record_outcomes(job: Job, catalogue: Mapping[str, Any], outcome: Outcome) -
     """Record the outcome of each mart of a version, and of each mart that was left out."""
     from publish_marts import selection  # noqa: PLC0415
 
+    version = f"version={catalogue['version']}"
     for name, mart in catalogue["marts"].items():
         size, digest = sum(file["bytes"] for file in mart["files"].values()), mart["files"]["parquet"]["sha256"]
         changes = mart["changes"] if outcome == "committed" else {}
-        job.outcome(f"site/{name}", f"version={catalogue['version']}", outcome, rows=mart["rows"], bytes=size, sha256=digest, **changes)
+        job.record_partition(
+            f"site/{name}", f"version={catalogue['version']}", outcome, rows=mart["rows"], bytes=size, sha256=digest, **changes
+        )
     job.details["left_out"] = catalogue.get("left_out", {})
     for what, why in job.details["left_out"].items():
         job.log.warning("left out", extra={"what": what, "why": why})
     for name, reason in selection.select_whole_marts(job.details["left_out"]).items():
-        job.outcome(f"site/{name}", f"version={catalogue['version']}", "skipped", reason=reason)
+        job.record_partition(f"site/{name}", version, "skipped", reason=reason)
 
 
 def _read_docs(docs: str | None) -> bytes | None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, Structure, c_char_p, c_int, c_void_p, py_object, pythonapi
-from queue import SimpleQueue
-from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, NamedTuple
+
+from jobkit.interruption import BackgroundCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from adbc_driver_manager import ArrowArrayHandle, ArrowArrayStreamHandle, ArrowSchemaHandle
     from arro3.core import RecordBatch, Schema
 
-MAX_BATCHES_AHEAD = 2  # batches
 STOP_TIMEOUT_S = 5.0
 _FILL_FUNCTION = CFUNCTYPE(c_int, c_void_p, c_void_p)
 _new_capsule = pythonapi.PyCapsule_New
@@ -77,40 +76,24 @@ def prefetch(handle: ArrowArrayStreamHandle, cancel: Callable[[], None]) -> Iter
     schema_handle = ArrowSchemaHandle()
     fill_handle(stream.get_schema, schema_handle)
     schema = Schema.from_arrow(schema_handle)
-    with _prefetched(fetch, cancel) as batches:
+    with _prefetch(fetch, cancel) as batches:
         yield BatchStream(schema, batches)
 
 
 @contextmanager
-def _prefetched(fetch: Callable[[], RecordBatch | None], cancel: Callable[[], None]) -> Iterator[Iterator[RecordBatch]]:
-    """Iterate over the results of `fetch` until it returns None, with at most MAX_BATCHES_AHEAD fetched in advance."""
-    fetched: SimpleQueue[RecordBatch | BaseException | None] = SimpleQueue()
-    free_slots, is_active = Semaphore(MAX_BATCHES_AHEAD), True
-
-    def fetch_all() -> None:
-        try:
-            while free_slots.acquire() and is_active:
-                fetched.put(batch := fetch())
-                if batch is None:
-                    return
-        except BaseException as error:  # noqa: BLE001  raised again below
-            fetched.put(error)
+def _prefetch(fetch: Callable[[], RecordBatch | None], cancel: Callable[[], None]) -> Iterator[Iterator[RecordBatch]]:
+    """Iterate over the results of `fetch` until it returns None. The next batch is fetched while one is used."""
+    pending = BackgroundCall(fetch)
 
     def iterate() -> Iterator[RecordBatch]:
-        while (batch := fetched.get()) is not None:
-            if isinstance(batch, BaseException):
-                raise batch
+        nonlocal pending
+        while (batch := pending.result()) is not None:
+            pending = BackgroundCall(fetch)
             yield batch
-            free_slots.release()
-        thread.join()
 
-    thread = Thread(target=fetch_all, daemon=True)
-    thread.start()
     try:
         yield iterate()
     finally:
-        is_active = False
-        free_slots.release()
-        if thread.is_alive():
+        if not pending.has_ended or (pending.error is None and pending.result() is not None):
             cancel()
-            thread.join(STOP_TIMEOUT_S)
+            pending.wait(STOP_TIMEOUT_S)

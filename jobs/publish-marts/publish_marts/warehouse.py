@@ -6,31 +6,28 @@ The driver's DB-API module is not used: it imports pandas, which would add half 
 from __future__ import annotations
 
 import json
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Any, NewType, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NewType
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
+from jobkit import postgres
+from jobkit.errors import MisconfiguredError, TemporaryError
+from jobkit.interruption import call_interruptibly
 
 from publish_marts import prefetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from publish_marts.prefetch import BatchStream
 
-T = TypeVar("T")
 Sql = NewType("Sql", str)  # a piece of SQL in which every name and text is quoted
 
-CONNECT_TIMEOUT_S = 5  # SIGTERM is not handled while connecting, and must be handled within 10 s
+CONNECT_TIMEOUT_S = 5
 BATCH_BYTES = 2_000_000
-_TEMPORARY_CLASSES = ("08", "40", "53", "55", "57")  # SQLSTATE classes: connection, rollback, resources, locks, shutdown
-_MISSING_OBJECTS = ("3F000", "42P01", "42703")  # schema, table, column
+_MISSING_OBJECTS = ("3F000", "42P01", "42703")  # schema, table, column: another job creates the marts, so this is not a bug here
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Warehouse:
 
         with _translate_errors(self.where), AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
-            _call_in_thread(statement.execute_update)
+            call_interruptibly(statement.execute_update)
 
     @contextmanager
     def stream(self, sql: str) -> Iterator[BatchStream]:
@@ -64,7 +61,7 @@ class Warehouse:
         with _translate_errors(self.where), AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            handle, _ = _call_in_thread(statement.execute_query)
+            handle, _ = call_interruptibly(statement.execute_query)
             with prefetch.prefetch(handle, statement.cancel) as stream:
                 yield stream
 
@@ -117,7 +114,7 @@ limit 1
 def open_snapshot(url: str, password: str) -> Iterator[Warehouse]:
     """Open a read-only snapshot of the warehouse.
 
-    Raises RefusedError for a wrong password, TemporaryError if the server does not answer, MisconfiguredError for a missing database.
+    Raises AuthError for a wrong password, TemporaryError if the server does not answer, MisconfiguredError for a missing database.
     """
     from adbc_driver_manager import AdbcConnection  # noqa: PLC0415
     from adbc_driver_postgresql import connect  # noqa: PLC0415
@@ -125,7 +122,7 @@ def open_snapshot(url: str, password: str) -> Iterator[Warehouse]:
     where = urlsplit(url).netloc + urlsplit(url).path
     with _translate_errors(where):
         database = connect(_with_password(url, password))
-        connection = AdbcConnection(database)
+        connection = call_interruptibly(lambda: AdbcConnection(database))
     try:
         connection.set_autocommit(False)
         warehouse = Warehouse(connection, where)
@@ -152,23 +149,6 @@ def compose(template: str, **parts: Sql) -> Sql:
     return Sql(template.format(**parts))
 
 
-def _call_in_thread(call: Callable[[], T]) -> T:
-    """Run a blocking driver call in a thread, so that the main thread can handle SIGTERM. Return its result."""
-    results: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-    def put_result() -> None:
-        try:
-            results.put((call(), None))
-        except BaseException as error:  # noqa: BLE001  raised again below
-            results.put((None, error))
-
-    Thread(target=put_result, daemon=True).start()
-    result, error = results.get()
-    if error:
-        raise error
-    return cast("T", result)
-
-
 def _with_password(url: str, password: str) -> str:
     """Add the password to the URL, for the driver only. Never log the result."""
     parts = urlsplit(url)
@@ -185,24 +165,11 @@ def _translate_errors(where: str) -> Iterator[None]:
     try:
         yield
     except Error as error:
-        if translated := _to_job_error(str(error), error.sqlstate, where):
-            raise translated from None
-        raise
+        if error.sqlstate in _MISSING_OBJECTS:
+            reason = postgres.server_message(str(error))
+            raise MisconfiguredError(
+                f"the warehouse {where} is missing a schema, table or column: {reason}; run transform-warehouse first"
+            ) from None
+        raise postgres.translate_error(f"the warehouse {where}", str(error), error.sqlstate) or error from None
     except prefetch.StreamError as error:
         raise TemporaryError(f"the connection to the warehouse {where} was lost: {error}; try again") from None
-
-
-def _to_job_error(text: str, sqlstate: str | None, where: str) -> JobError | None:
-    """Translate a driver's message to a JobError, or to None if the error is a bug. A failed connection has no SQLSTATE."""
-    reason = re.sub(r"\s+", " ", text.partition("\nQuery was:")[0]).strip().rpartition("FATAL: ")[2].strip()
-    if "authentication failed" in text or "no pg_hba.conf entry" in text:
-        return RefusedError(f"the warehouse {where} refuses the login: {reason}; check the user in --warehouse and --warehouse-password")
-    if sqlstate == "42501" or "permission denied" in text:
-        return RefusedError(f"the warehouse {where} refuses: {reason}; grant the user select on the schemas marts, raw and ops")
-    if "does not exist" in text and sqlstate is None:
-        return MisconfiguredError(f"the warehouse {where} cannot be used: {reason}; check --warehouse")
-    if sqlstate is None or sqlstate.startswith(_TEMPORARY_CLASSES):
-        return TemporaryError(f"the warehouse {where} does not answer: {reason}; try again when it is up")
-    if sqlstate in _MISSING_OBJECTS:
-        return MisconfiguredError(f"the warehouse {where} is missing a schema, table or column: {reason}; run transform-warehouse first")
-    return None

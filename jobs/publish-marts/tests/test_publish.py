@@ -16,7 +16,7 @@ import pytest
 from jobkit import launchers, logs, receipt
 from jobkit import store as stores
 from jobkit.command import Job
-from jobkit.declaration import of_package
+from jobkit.declaration import read_package
 from jobkit.errors import TemporaryError
 from moto import mock_aws
 from publish_marts import publication
@@ -399,9 +399,9 @@ def test_a_site_in_s3_is_the_same_site(publish: Publisher, monkeypatch: pytest.M
         client = boto3.client("s3")
         client.create_bucket(Bucket="site-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         for outcome in ("committed", "unchanged"):
-            account = receipt.Account(of_package("publish_marts"), "run")
+            account = receipt.RunRecord(read_package("publish_marts"), "run")
             run(
-                Job(account, launchers.Plain(), logs.set_up(lambda _: None)),
+                Job(account, launchers.ShellLauncher(), logs.set_up(lambda _: None)),
                 site="s3://site-bucket/site",
                 docs=None,
                 marts=(),

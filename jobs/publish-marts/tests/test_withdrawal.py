@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from click.testing import CliRunner
-from jobkit.errors import RefusedError, TemporaryError, UsageError
+from jobkit.errors import AuthError, TemporaryError, UsageError
 from jobkit.store import open_store
 from moto import mock_aws
 from publish_marts import publication, site, withdrawal
@@ -284,7 +284,7 @@ def test_a_missing_permission_to_delete_versions_is_named(tmp_path: Path, monkey
     publish_three_versions(store, tmp_path / "made")
     error = {"Key": "site/v/one/index.html", "Code": "AccessDenied", "Message": "no"}
     monkeypatch.setattr(store._client, "delete_objects", lambda **_: {"Errors": [error]})
-    with pytest.raises(RefusedError, match="s3:ListBucketVersions and s3:DeleteObjectVersion"):
+    with pytest.raises(AuthError, match="s3:ListBucketVersions and s3:DeleteObjectVersion"):
         withdrawal.withdraw(store, (), None)
     error["Code"] = "InternalError"
     with pytest.raises(TemporaryError, match="run again"):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from jobkit.errors import MisconfiguredError, RefusedError, TemporaryError
 from transform_warehouse import build_log, manifest_cache
 from transform_warehouse import project as projects
 from transform_warehouse.moment import MomentType
@@ -133,7 +132,9 @@ def test_an_empty_warehouse_gives_empty_marts_and_a_rerun_is_unchanged(
     assert warehouse.password not in first["stderr"] + json.dumps(first) + (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
 
     again = read_receipt(job("run", "--docs", str(tmp_path / "docs")))
-    assert (again["status"], again["unchanged"], again["elapsed_s"] < 1) == ("unchanged", len(MARTS), True)
+    assert (again["status"], again["unchanged"]) == ("unchanged", len(MARTS))
+    assert '"building"' in first["stderr"]
+    assert '"building"' not in again["stderr"]
 
     assert planned(read_receipt(job("plan"))) == {"none"}
     assert planned(read_receipt(job("plan", "--as-of", "2013-01-01T00:00:00Z"))) == {"build"}
@@ -293,22 +294,6 @@ def test_wrong_credentials_and_wrong_addresses_have_their_exit_codes(
     assert read_receipt(job("run", "--warehouse", "postgresql://finelt@127.0.0.1:1/warehouse"))["exit_code"] == 75
     assert read_receipt(job("run", "--project", "/nowhere"))["exit_code"] == 78
     assert read_receipt(job("check"))["exit_code"] == 0
-
-
-@pytest.mark.parametrize(
-    ("message", "error"),
-    [
-        ('connection to server at "h" failed: FATAL:  password authentication failed for user "finelt"', RefusedError),
-        ('connection to server at "h" failed: FATAL:  no pg_hba.conf entry for host "h"', RefusedError),
-        ('connection to server at "h" failed: FATAL:  database "finelt" does not exist', MisconfiguredError),
-        ("permission denied for database finelt", MisconfiguredError),
-        ("terminating connection due to administrator command\nserver closed the connection unexpectedly", TemporaryError),
-    ],
-)
-def test_postgres_messages_become_the_right_errors(message: str, error: type[Exception]) -> None:
-    translated = build_log.translate_error(message, "postgresql://finelt@h:5432/finelt")
-    assert type(translated) is error
-    assert "h:5432/finelt" in str(translated)
 
 
 @pytest.mark.parametrize(

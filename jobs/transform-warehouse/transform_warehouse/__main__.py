@@ -21,7 +21,7 @@ OPTIONS = [
     options.warehouse_password(),
     options.option("--project", metavar="PATH", help="The folder of the dbt project. Default in a checkout: its dbt folder."),
     options.option("--as-of", type=MomentType(), metavar="TIMESTAMP", help="Build from the rows that were known then, not now."),
-    options.place("--docs", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS_FILE}."),
+    options.storage("--docs", help=f"A directory or s3://bucket/prefix to write the project's documentation to, as {DOCS_FILE}."),
 ]
 
 
@@ -45,22 +45,28 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
         fingerprint = build_log.compute_fingerprint(project_fingerprint, as_of)
         if build_log.is_current(fingerprint, marts) and (docs_store is None or docs_store.exists(DOCS_FILE)):
             for mart in marts:
-                job.outcome(f"marts.{mart}", "all", "unchanged")
+                job.record_partition(f"marts.{mart}", "all", "unchanged")
             return
         signature = build_log.compute_signature(project_fingerprint, as_of)
-        transform = build_log.record_transform(job.run_id, fingerprint, as_of, signature, marts)
-        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, transform as changes_only:
-            from transform_warehouse import as_of as as_of_views  # noqa: PLC0415
-            from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
+        from transform_warehouse import as_of as as_of_views  # noqa: PLC0415
+        from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
 
-            dbt.export_dbt_env(warehouse, password)
-            database = build_log.execute("select current_database() as name")[0]["name"]
-            manifest = manifest_cache.load_manifest(root, database=database)
+        dbt.export_dbt_env(warehouse, password)
+        database = build_log.execute("select current_database() as name")[0]["name"]
+        manifest = manifest_cache.load_manifest(root, database=database)
+        transform = build_log.record_transform(job.run_id, fingerprint, as_of, signature, lineage.find_models(manifest))
+        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, transform as changes_only:
             job.log.info("building", extra={"project": root, "as_of": as_of, "changes_only": changes_only})
             folders: dict[str, Any] = {"project": root, "scratch": Path(scratch), "manifest": manifest}
-            models = dbt.build(job, build_log, as_of=as_of.isoformat() if as_of else None, changes_only=changes_only, **folders)
+            changed = None
+            if changes_only:
+                changed = lineage.select_changed(manifest, build_log.fetch_new_datasets(), build_log.fetch_relations())
+            models = dbt.build(job, build_log, as_of=as_of.isoformat() if as_of else None, changed=changed, **folders)
             compiled = {name: getattr(node, "compiled_code", None) or "" for name, node in manifest.nodes.items()}
-            build_log.record_lineage(job.run_id, lineage.describe_lineage(manifest, compiled, build_log.fetch_relations()))
+            described = lineage.describe_lineage(manifest, compiled, build_log.fetch_relations())
+            if changes_only:
+                described = lineage.merge_lineages(build_log.fetch_last_lineage(), described)
+            build_log.record_lineage(job.run_id, described)
             if as_of is None and not changes_only:  # only then are the models compiled for all rows
                 sources = [(source.schema, source.identifier) for source in manifest.sources.values()]
                 as_of_views.refresh_views(build_log, job.log, models, sources, database)

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
-from jobkit import failpoints
-from jobkit.errors import JobError, MisconfiguredError, RefusedError, TemporaryError
+from jobkit import failpoints, postgres
+from jobkit.errors import TemporaryError
+from jobkit.interruption import call_interruptibly
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
-from transform_warehouse.aside import aside
 from transform_warehouse.lineage import Relation
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class BuildLog:
                 names = [column.name for column in cursor.description or ()]
                 return [dict(zip(names, row, strict=True)) for row in cursor] if names else []
 
-        return aside(call)
+        return call_interruptibly(call)
 
     def run_in_transaction(self, work: Callable[[Any], T]) -> T:
         """Call `work` with a cursor in one transaction and return its result."""
@@ -92,7 +92,7 @@ class BuildLog:
             with self._connection, self._connection.cursor() as cursor:
                 return work(cursor)
 
-        return aside(call)
+        return call_interruptibly(call)
 
     def acquire_lock(self, log: logging.Logger) -> None:
         """Wait until no other transform runs on this database. Raises TemporaryError if one takes too long."""
@@ -145,6 +145,15 @@ class BuildLog:
         )
         return [Relation(**row) for row in rows]
 
+    def fetch_new_datasets(self) -> set[str]:
+        """Return the datasets of the loads in ops.new_loads."""
+        return {row["dataset"] for row in self.execute("select distinct dataset from ops.new_loads")}
+
+    def fetch_last_lineage(self) -> dict[str, Any]:
+        """Return the lineage that the last successful transform recorded."""
+        [last] = self.execute("select lineage from ops.transforms where ended_at is not null order by transform_id desc limit 1")
+        return dict(last["lineage"])
+
     def record_lineage(self, run_id: str, lineage: Mapping[str, Any]) -> None:
         """Record the lineage of the marts that this run is building."""
         self.execute("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
@@ -161,17 +170,17 @@ class BuildLog:
 
     @contextmanager
     def record_transform(
-        self, run_id: str, fingerprint: str, as_of: datetime | None, signature: str, marts: Sequence[str]
+        self, run_id: str, fingerprint: str, as_of: datetime | None, signature: str, models: Collection[Relation]
     ) -> Iterator[bool]:
         """Record the start of a transform and, if the block succeeds, its end. No database session of dbt outlives the block.
 
-        Yield whether it is enough to build what the loads in ops.new_loads changed: the marts exist and were made the same way.
+        Yield whether it is enough to build what the loads in ops.new_loads changed: the models exist and were made the same way.
         """
         if self.execute("select to_regnamespace('ops') is null as is_missing")[0]["is_missing"]:
             self.execute("create schema ops")  # IF NOT EXISTS would need the right to create schemas as well
         self.execute(OPS_DDL)
         self._terminate_dbt_sessions()  # of a killed run
-        changes_only = self.has_marts(marts) and self._has_same_signature(signature)
+        changes_only = set(models) <= set(self.fetch_relations()) and self._has_same_signature(signature)
         if not changes_only:
             self.execute("truncate ops.transformed_loads")
         self.execute("truncate ops.new_loads")
@@ -189,7 +198,7 @@ class BuildLog:
         except BaseException:
             self._terminate_dbt_sessions()
             raise
-        with failpoints.around("end"):
+        with failpoints.surround("end"):
             self.execute(
                 "with done as (insert into ops.transformed_loads select load_id from ops.new_loads)"
                 " update ops.transforms set ended_at = clock_timestamp() where transform_id = %s",
@@ -200,10 +209,15 @@ class BuildLog:
         return bool(self.execute("select to_regclass('raw._ledger') is not null as has_ledger")[0]["has_ledger"])
 
     def _has_same_signature(self, signature: str) -> bool:
-        """Whether the last successful transform and every failed one after it had this signature: then all rows were made the same way."""
-        rows = self.execute("select shape, ended_at from ops.transforms order by transform_id desc limit 100")
-        last_success = next((index for index, row in enumerate(rows) if row["ended_at"]), None)
-        return last_success is not None and all(row["shape"] == signature for row in rows[: last_success + 1])
+        """Whether the last successful transform recorded its lineage, and it and every failed one after it had this signature.
+
+        Then all rows were made the same way.
+        """
+        rows = self.execute(
+            "select shape, ended_at, lineage is not null as has_lineage from ops.transforms order by transform_id desc limit 100"
+        )
+        last = next((index for index, row in enumerate(rows) if row["ended_at"]), None)
+        return last is not None and rows[last]["has_lineage"] and all(row["shape"] == signature for row in rows[: last + 1])
 
     def _terminate_dbt_sessions(self) -> None:
         self.execute(
@@ -215,32 +229,18 @@ class BuildLog:
 
 @contextmanager
 def open_build_log(warehouse: str, password: str) -> Iterator[BuildLog]:
-    """Connect to a warehouse's build log for the block. Raises RefusedError, MisconfiguredError or TemporaryError if that fails."""
+    """Connect to a warehouse's build log for the block. Raises AuthError, MisconfiguredError or TemporaryError if that fails."""
     connection = None
     try:
         options = {"password": password, "connect_timeout": 10, "application_name": f"{DBT_APPLICATION_NAME}: build log"}
-        connection = aside(lambda: psycopg2.connect(warehouse, **options))
+        connection = call_interruptibly(lambda: psycopg2.connect(warehouse, **options))
         connection.autocommit = True
         yield BuildLog(connection)
     except psycopg2.Error as error:
-        if (error.pgcode or "").startswith("42") and error.pgcode != INSUFFICIENT_PRIVILEGE:
-            raise  # a wrong statement is a bug; a retry does not fix it
-        raise translate_error(str(error).strip(), warehouse) from None
+        raise postgres.translate_error(describe_warehouse(warehouse), str(error), error.pgcode) or error from None
     finally:
         if connection is not None:
             connection.close()
-
-
-def translate_error(message: str, warehouse: str) -> JobError:
-    """Return the job's error for what Postgres says about a connection or a right."""
-    where = describe_warehouse(warehouse)
-    if "authentication failed" in message or "no pg_hba.conf entry" in message or "no password supplied" in message:
-        return RefusedError(f"{where} refused the user name or password; look at --warehouse and at what --warehouse-password refers to")
-    if 'database "' in message and "does not exist" in message:
-        return MisconfiguredError(f"{where} has no such database; create it or correct --warehouse")
-    if "permission denied" in message:
-        return MisconfiguredError(f"{where}: {message.splitlines()[0]}; grant it to the job's user")
-    return TemporaryError(f"{where} cannot be reached or broke off: {message.splitlines()[-1].strip()}; run again when it is up")
 
 
 def describe_warehouse(warehouse: str) -> str:

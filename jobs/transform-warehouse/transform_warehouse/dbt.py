@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, cast
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from jobkit import failpoints
 from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError
+from jobkit.interruption import call_interruptibly
 from psycopg2 import sql  # type: ignore[import-untyped]
 
 from transform_warehouse import lineage
 from transform_warehouse.as_of import Model
-from transform_warehouse.aside import aside
 from transform_warehouse.build_log import DBT_APPLICATION_NAME, parse_warehouse_url
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def invoke(
     runner = dbtRunner(manifest=manifest, callbacks=[on_event])
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            result = aside(lambda: runner.invoke(argv))
+            result = call_interruptibly(lambda: runner.invoke(argv))
         except BaseException:
             listener_lock.acquire()  # never released: the process is about to end, and dbt stops at its next event
             raise
@@ -95,20 +95,21 @@ def invoke(
 
 
 def build(
-    job: Job, build_log: BuildLog, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
+    job: Job, build_log: BuildLog, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changed: Sequence[str] | None
 ) -> list[Model]:
-    """Build and test every model, record the outcome of each mart, and return seeds and models in the order they were built.
+    """Build and test the models, record the outcome of each mart, and return seeds and models in the order they were built.
 
-    With `changes_only`, rebuild only the rows of daily marts affected by new loads.
+    `changed` names the models and tests to run; of daily marts, they rebuild only the rows affected by new loads. None builds everything.
 
     Raises BadDataError if a test failed or the data broke a model, TemporaryError if the connection to the warehouse is lost.
     """
+    changes_only = changed is not None
     argv = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps({"as_of": as_of, "changes_only": changes_only})]
-    argv += ["--exclude-resource-type", "seed"] if changes_only else ["--full-refresh"]
+    argv += ["--full-refresh"] if changed is None else ["--indirect-selection", "empty", "--select", *changed]
     job.details["changes_only"] = changes_only
     completed = invoke(*argv, project=project, scratch=scratch, manifest=manifest, listen=_ProgressListener(job))
     results = cast("RunExecutionResult", completed.result).results
-    _record_outcomes(job, results)
+    _record_outcomes(job, results, manifest)
     _record_warnings(job, [result for result in results if result.status == "warn"], build_log, manifest)
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
@@ -128,8 +129,8 @@ def is_made_of_seeds(manifest: Manifest, node_id: str) -> bool:
 
 
 def generate_docs(*, project: Path, scratch: Path, manifest: Manifest) -> bytes:
-    """Return the project's documentation as one HTML file. Call it after `build`, with the same `scratch`."""
-    invoke("docs", "generate", "--static", "--no-compile", project=project, scratch=scratch, manifest=manifest)
+    """Return the project's documentation as one HTML file, with the SQL of a full build."""
+    invoke("docs", "generate", "--static", project=project, scratch=scratch, manifest=manifest)
     return (scratch / "target" / "static_index.html").read_bytes()
 
 
@@ -143,12 +144,12 @@ class _ProgressListener:
         if event.info.name == "LogStartLine":
             self._total = event.data.total
         elif event.info.name == "NodeFinished":
-            failpoints.passed(f"after {event.data.node_info.resource_type}")
+            failpoints.hit(f"after {event.data.node_info.resource_type}")
             self._finished += 1
             self._job.progress(self._finished, max(self._total, self._finished), event.data.node_info.node_name)
 
 
-def _record_outcomes(job: Job, results: Sequence[RunResult]) -> None:
+def _record_outcomes(job: Job, results: Sequence[RunResult], manifest: Manifest) -> None:
     """Write the outcome of each mart, the models and the number of tests by status to the receipt."""
     models = {}
     for result in _select_results(results, "model"):
@@ -157,7 +158,10 @@ def _record_outcomes(job: Job, results: Sequence[RunResult]) -> None:
         models[result.node.name] = {"rows": rows, "seconds": seconds}
         if result.node.schema == "marts":
             outcome = OUTCOMES.get(result.status, "failed")
-            job.outcome(f"marts.{result.node.name}", "all", outcome, rows=rows, seconds=seconds)
+            job.record_partition(f"marts.{result.node.name}", "all", outcome, rows=rows, seconds=seconds)
+    marts = {node.name for node in manifest.nodes.values() if node.schema == "marts" and str(node.resource_type) == "model"}
+    for name in sorted(marts - models.keys()):
+        job.record_partition(f"marts.{name}", "all", "unchanged")
     tests = Counter(str(result.status) for result in _select_results(results, "test"))
     job.details.update(models=models, tests=dict(tests))
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})

@@ -50,6 +50,51 @@ def describe_lineage(manifest: Manifest, compiled: Mapping[str, str], relations:
     return {"marts": dict(sorted(marts.items())), "datasets": dict(sorted(datasets.items()))}
 
 
+def find_models(manifest: Manifest) -> set[Relation]:
+    """Return the tables and views that the models make."""
+    materialized = ("table", "incremental", "view")
+    nodes = (node for node in manifest.nodes.values() if str(node.resource_type) == "model" and node.config.materialized in materialized)
+    return {Relation(node.schema, node.alias) for node in nodes}
+
+
+def merge_lineages(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """Merge two lineages of one project: a dataset is behind a mart if either says so."""
+    marts = {**older["marts"], **newer["marts"]}
+    for name in older["marts"].keys() & newer["marts"].keys():
+        made_of = {*older["marts"][name]["made_of"], *newer["marts"][name]["made_of"]}
+        marts[name] = {**newer["marts"][name], "made_of": sorted(made_of)}
+    return {"marts": marts, "datasets": {**older["datasets"], **newer["datasets"]}}
+
+
+def select_changed(manifest: Manifest, datasets: Collection[str], relations: Collection[Relation]) -> list[str]:
+    """Return the names of the models and tests to run after new loads of these datasets: those that read them, also through other models.
+
+    Models that decide which rows are rebuilt always run. A view runs only if dbt drops it with a table that it replaces.
+    A table outside the lake's datasets counts as changed.
+    """
+    raw_code = {unique_id: getattr(node, "raw_code", "") for unique_id, node in manifest.nodes.items()}
+    graph = _Graph(manifest, raw_code, relations)
+
+    def is_changed(unique_id: str) -> bool:
+        name, origin = graph.describe_origin(unique_id)
+        return origin["kind"] != "seed" and (origin["kind"] != "dataset" or name in datasets or "." in name)
+
+    changed = {
+        unique_id
+        for unique_id, node in manifest.nodes.items()
+        if node.config.materialized in ("table", "incremental", "test")
+        and (node.config.meta.get("adds_no_values") or any(map(is_changed, graph.find_origins(unique_id))))
+    }
+
+    def is_dropped(unique_id: str) -> bool:
+        parents = [parent for parent in manifest.nodes[unique_id].depends_on_nodes if parent in manifest.nodes]
+        kinds = {parent: manifest.nodes[parent].config.materialized for parent in parents}
+        return any(is_dropped(parent) if kind == "view" else kind == "table" and parent in changed for parent, kind in kinds.items())
+
+    dropped = {unique_id for unique_id, node in manifest.nodes.items() if node.config.materialized == "view" and is_dropped(unique_id)}
+    return sorted(manifest.nodes[unique_id].name for unique_id in changed | dropped)
+
+
 def may_show_values(manifest: Manifest, unique_id: str) -> bool:
     """Whether messages may contain rows of a node: everything behind it is public or internal."""
     graph = _Graph(manifest, {}, ())

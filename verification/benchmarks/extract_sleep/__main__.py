@@ -27,7 +27,7 @@ def run(job: Job, *, count: int, items: tuple[str, ...], seconds: float, **_: An
     """Sleep for each item."""
     for partition in _partitions(count, items):
         time.sleep(seconds)
-        job.outcome("sleep", partition, "committed", rows=1)
+        job.record_partition("sleep", partition, "committed", rows=1)
 
 
 def check(_job: Job, **_: Any) -> None:  # noqa: ANN401

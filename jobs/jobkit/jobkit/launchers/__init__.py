@@ -1,67 +1,63 @@
-"""Who launched this job, and how to tell them: each launcher's own protocol, without its library."""
+"""Which launcher started this process, and how to report to it in its own protocol, without its library."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
 
+    from jobkit.receipt import Receipt
+
 
 class Launcher(Protocol):
-    """What a job asks of, and tells, whoever launched it. Telling never fails and never changes what the job does."""
+    """What a job needs from its launcher. Reporting never fails and never changes what the job does."""
 
-    def started(self) -> bool:
-        """Whether this process may do the job. False: leave quietly with exit code 0."""
+    def claim(self) -> bool:
+        """Claim the run; return whether this process may do it. If not, the process exits with 0 and does nothing."""
 
-    def parameters(self) -> dict[str, object]:
-        """Option values given by the launcher; the command line and the environment go before them."""
+    def options(self) -> dict[str, object]:
+        """Return option values that the launcher gives; the command line and the environment take precedence."""
 
     def log(self, record: logging.LogRecord) -> None:
-        """Pass a log record on."""
+        """Forward a log record."""
 
-    def progress(self, done: int, total: int, text: str) -> None:
-        """Pass on how far the job is."""
+    def report_progress(self, done: int, total: int, text: str) -> None:
+        """Report that `done` of `total` steps are done."""
 
-    def cancelled(self) -> bool:
-        """Whether the launcher wants the job stopped."""
-
-    def finished(self, receipt: dict[str, Any], exit_code: int, sentence: str) -> None:
-        """Pass on the end, with the receipt and one sentence about it."""
+    def report_end(self, receipt: Receipt, exit_code: int, summary: str) -> None:
+        """Report the end: the receipt, and its summary of one line."""
 
 
-class Plain:
-    """A shell, cron, docker run: exit code, stdout and stderr say it all."""
+class ShellLauncher:
+    """A shell, cron or docker run: exit code, stdout and stderr report everything."""
 
-    def started(self) -> bool:
-        """Always."""
+    def claim(self) -> bool:
+        """Return True."""
         return True
 
-    def parameters(self) -> dict[str, object]:
-        """None: options come from the command line and the environment."""
+    def options(self) -> dict[str, object]:
+        """Return no options: they come from the command line and the environment."""
         return {}
 
     def log(self, record: logging.LogRecord) -> None:
-        """Nothing more: the record is on stderr."""
+        """Do no more: the record is on stderr."""
 
-    def progress(self, done: int, total: int, text: str) -> None:
-        """Nothing more: progress is on stderr."""
+    def report_progress(self, done: int, total: int, text: str) -> None:
+        """Do no more: progress is on stderr."""
 
-    def cancelled(self) -> bool:
-        """Never: a stop comes as SIGTERM."""
-        return False
-
-    def finished(self, receipt: dict[str, Any], exit_code: int, sentence: str) -> None:
-        """Nothing more: the receipt is on stdout."""
+    def report_end(self, receipt: Receipt, exit_code: int, summary: str) -> None:
+        """Do no more: the receipt is on stdout."""
 
 
-def launcher(environ: Mapping[str, str]) -> Launcher:
-    """The launcher that this environment speaks of; Plain when it speaks of none."""
+def detect(environ: Mapping[str, str]) -> Launcher:
+    """Return the launcher that set this environment; ShellLauncher where no launcher did."""
     if environ.get("PREFECT__FLOW_RUN_ID") and environ.get("PREFECT_API_URL"):
-        from jobkit.launchers import prefect  # noqa: PLC0415  only a job launched by Prefect pays for it
+        from jobkit import prefect_api  # noqa: PLC0415  only a job launched by Prefect pays for it
+        from jobkit.launchers import prefect  # noqa: PLC0415
 
-        return prefect.Prefect(prefect.api(environ), environ["PREFECT__FLOW_RUN_ID"])
+        return prefect.Prefect(prefect_api.api(environ), environ["PREFECT__FLOW_RUN_ID"])
     if environ.get("DAGSTER_PIPES_CONTEXT"):
         from jobkit.launchers import dagster  # noqa: PLC0415
 
@@ -70,4 +66,4 @@ def launcher(environ: Mapping[str, str]) -> Launcher:
         from jobkit.launchers import stepfunctions  # noqa: PLC0415
 
         return stepfunctions.StepFunctions(environ)
-    return Plain()
+    return ShellLauncher()

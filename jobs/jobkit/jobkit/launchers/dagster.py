@@ -1,7 +1,8 @@
-"""Speaks Dagster Pipes (protocol 0.1) from a process that holds no Dagster: context and messages as the environment says.
+"""Report to Dagster Pipes (protocol 0.1) without its library.
 
-Both variables are JSON, compressed with zlib, in base64. The context is a file (`path`) or inside (`data`); messages are lines of JSON in
-a file (`path`) or on a stream (`stdio`). Source: the dagster-pipes library, which is the protocol's definition.
+Two variables say where the context is and where messages go. Both are JSON, compressed with zlib, in base64. The context is a file
+(`path`) or inside the variable (`data`); messages are lines of JSON in a file (`path`) or on a stream (`stdio`). Source: the dagster-pipes
+library, which defines the protocol.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
 
+    from jobkit.receipt import Receipt
+
 CONTEXT, MESSAGES = "DAGSTER_PIPES_CONTEXT", "DAGSTER_PIPES_MESSAGES"
 VERSION = {"__dagster_pipes_version": "0.1"}
 SHOWN = ("rows", "committed", "unchanged", "quarantined", "elapsed_s", "peak_rss_bytes")
@@ -33,44 +36,40 @@ class Dagster:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._context, self._channel, self._fault = dict[str, Any](), dict[str, Any](), None
         try:
-            self._channel = _decoded(environ[MESSAGES]) if MESSAGES in environ else {}
-            told = _decoded(environ[CONTEXT])
-            self._context = json.loads(Path(told["path"]).read_text(encoding="utf-8")) if "path" in told else told["data"]
+            self._channel = _decode(environ[MESSAGES]) if MESSAGES in environ else {}
+            source = _decode(environ[CONTEXT])
+            self._context = json.loads(Path(source["path"]).read_text(encoding="utf-8")) if "path" in source else source["data"]
         except (OSError, ValueError, KeyError, zlib.error) as error:
             self._fault = f"{type(error).__name__}: {error}"
 
-    def started(self) -> bool:
-        """Always; Dagster now knows that we are there."""
-        self._say("opened", {"extras": {}})
+    def claim(self) -> bool:
+        """Tell Dagster that the process is there; return True."""
+        self._send("opened", {"extras": {}})
         return True
 
-    def parameters(self) -> dict[str, object]:
-        """Option values from the context. Raises MisconfiguredError when it cannot be read."""
+    def options(self) -> dict[str, object]:
+        """Return the option values in the context. Raises MisconfiguredError when it cannot be read."""
         if self._fault:
             raise errors.MisconfiguredError(f"the context of Dagster Pipes cannot be read ({self._fault}); see {CONTEXT}")
         return {**_days(self._context), **(self._context.get("extras") or {})}
 
     def log(self, record: logging.LogRecord) -> None:
-        """A line in Dagster's log of the run."""
-        self._say("log", {"message": record.getMessage(), "level": record.levelname})
+        """Forward a record to Dagster's log of the run."""
+        self._send("log", {"message": record.getMessage(), "level": record.levelname})
 
-    def progress(self, done: int, total: int, text: str) -> None:
-        """Nothing: Pipes has no word for it."""
+    def report_progress(self, done: int, total: int, text: str) -> None:
+        """Do nothing: Pipes has no message for progress."""
 
-    def cancelled(self) -> bool:
-        """Never: a stop comes as SIGTERM."""
-        return False
-
-    def finished(self, receipt: dict[str, Any], exit_code: int, sentence: str) -> None:
-        """The receipt as a message, a materialization of each asset in scope when all went well, and the end."""
-        self._say("report_custom_message", {"payload": receipt})
+    def report_end(self, receipt: Receipt, exit_code: int, summary: str) -> None:
+        """Send the receipt, a materialization of each asset in scope when the job succeeded, and the closing message."""
+        self._send("report_custom_message", {"payload": receipt})
         if exit_code == 0:
             for key in self._context.get("asset_keys") or []:
-                self._say("report_asset_materialization", _materialization(key, receipt, sentence))
-        failure: dict[str, Any] = {"message": sentence, "stack": [], "name": f"exit {exit_code}", "cause": None, "context": None}
-        self._say("closed", {"exception": failure} if exit_code else {})
+                self._send("report_asset_materialization", _materialization(key, receipt, summary))
+        failure: dict[str, Any] = {"message": summary, "stack": [], "name": f"exit {exit_code}", "cause": None, "context": None}
+        self._send("closed", {"exception": failure} if exit_code else {})
 
-    def _say(self, method: str, params: dict[str, Any]) -> None:
+    def _send(self, method: str, params: dict[str, Any]) -> None:
         line = redaction.to_json({**VERSION, "method": method, "params": params}) + "\n"
         with contextlib.suppress(OSError):
             if "path" in self._channel:
@@ -82,15 +81,15 @@ class Dagster:
                 to.flush()
 
 
-def _decoded(text: str) -> dict[str, Any]:
+def _decode(text: str) -> dict[str, Any]:
     decoded = json.loads(zlib.decompress(base64.b64decode(text)))
     if not isinstance(decoded, dict):
-        raise ValueError("not an object")  # noqa: TRY004  one kind of error for whoever reads it
+        raise ValueError("not an object")  # noqa: TRY004  the caller catches one kind of error
     return decoded
 
 
 def _days(context: dict[str, Any]) -> dict[str, object]:
-    """The days that the context's partitions stand for; nothing where they are no days."""
+    """--start and --end from the context's partition or range of partitions; empty where those are not days."""
     keys = context.get("partition_key_range") or {"start": context.get("partition_key"), "end": context.get("partition_key")}
     try:
         return {name: date.fromisoformat(keys[name]).isoformat() for name in ("start", "end")}
@@ -98,11 +97,12 @@ def _days(context: dict[str, Any]) -> dict[str, object]:
         return {}
 
 
-def _materialization(key: str, receipt: dict[str, Any], sentence: str) -> dict[str, Any]:
-    """An asset called as one of the receipt's datasets is told of that alone; others of everything. The version is that of the bytes."""
+def _materialization(key: str, receipt: Receipt, summary: str) -> dict[str, Any]:
+    """An asset named like a dataset of the receipt gets that dataset's figures, others get all. Its version is a digest of the files."""
     partitions = [entry for entry in receipt["partitions"] if entry["dataset"] == key.rpartition("/")[2]] or receipt["partitions"]
     versions = sorted([entry["dataset"], entry["partition"], entry["sha256"]] for entry in partitions if entry.get("sha256"))
-    shown = {"receipt": sentence, **{name: receipt[name] for name in SHOWN}, "rows": sum(entry["rows"] for entry in partitions)}
+    figures: Mapping[str, Any] = receipt
+    shown = {"receipt": summary, **{name: figures[name] for name in SHOWN}, "rows": sum(entry["rows"] for entry in partitions)}
     return {
         "asset_key": key,
         "data_version": hashlib.sha256(json.dumps(versions).encode()).hexdigest() if versions else None,

@@ -1,18 +1,14 @@
-"""Tells a Prefect server (3.x, REST) how a flow run goes, from a process that holds no Prefect.
+"""Report a flow run to a Prefect server (3.x, REST) without Prefect's library.
 
-The rules are the server's, as measured: a run is started only from PENDING or SCHEDULED, since RUNNING to RUNNING is
-accepted; the state is looked at before the last one is proposed, since CANCELLED to COMPLETED is accepted too; a
-proposal has succeeded when the state that comes back has the proposed type, whatever the status says. A server on
-SQLite answers 503 under ordinary load.
+The rules follow the server's measured behaviour. It accepts RUNNING to RUNNING, so a run is started from PENDING or SCHEDULED only. It
+accepts CANCELLED to COMPLETED, so the state is read before the final one is proposed. A proposal has succeeded when the state in the
+response has the proposed type, whatever the response's status says.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
-import random
 import signal
 import threading
 import time
@@ -21,184 +17,108 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit import errors, logs, redaction
+from jobkit.errors import ExitCode
+from jobkit.prefect_api import Api, ApiError, RejectedError
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
 
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+    from jobkit.receipt import Receipt
+
 POLL_S = 1.5  # cancellation is seen within two seconds
 HEARTBEAT_S = 30.0
 PROGRESS_AFTER_S = 5.0
 START_WITHIN_S = FINAL_WITHIN_S = 120.0  # a server that restarts is back by then
 STOP_WITHIN_S = 5.0  # of the ten seconds that a stopped job has
-BATCH, HELD = 200, 20_000  # log records in a call, and held while the server is away
-TEXT = 50_000  # characters of a message
+BATCH, MAX_BUFFERED = 200, 20_000  # log records in one call, and buffered while the server is unreachable
+MAX_TEXT_CHARS = 50_000  # of a message
 TABLE_ROWS = 200
-SAID_BYTES, SAID_CHARS = 4096, 500  # of a refusal
-INTERRUPTED = 130
-
-
-class ApiError(Exception):
-    """The Prefect server did not do what it was asked.
-
-    |-- UnreachableError   no answer, or only answers worth a retry, for as long as we had
-    `-- RefusedError       an answer that a retry will not change; `status` is its HTTP status
-    """
-
-
-class UnreachableError(ApiError):
-    """No answer, or only answers worth a retry, for as long as we had."""
-
-
-class RefusedError(ApiError):
-    """An answer that a retry will not change."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Api:
-    """A Prefect server's REST API: JSON in, JSON out, retries on 408, 429, 5xx and lost connections."""
-
-    def __init__(self, url: str, authorization: str | None = None) -> None:
-        self.url, self._authorization = url.rstrip("/"), authorization
-
-    def call(self, method: str, path: str, body: object = None, *, within_s: float = 30.0) -> Any:  # noqa: ANN401  JSON
-        """The answer, None when it has no body. Raises UnreachableError after `within_s`, RefusedError at once."""
-        deadline, pause_s = time.monotonic() + within_s, 0.1
-        while True:
-            try:
-                return self._once(method, path, body, max(0.5, min(10.0, deadline - time.monotonic())))
-            except UnreachableError:
-                if time.monotonic() + pause_s >= deadline:
-                    raise
-            time.sleep(pause_s * random.uniform(0.7, 1.3))  # noqa: S311  jitter
-            pause_s = min(pause_s * 2, 5.0)
-
-    def _once(self, method: str, path: str, body: object, timeout_s: float) -> Any:  # noqa: ANN401
-        import urllib.error  # noqa: PLC0415  half of this module's import time
-        import urllib.request  # noqa: PLC0415
-        from http.client import HTTPException  # noqa: PLC0415
-
-        request = urllib.request.Request(self.url + path, method=method)  # noqa: S310  the URL is the operator's
-        request.add_header("Content-Type", "application/json")
-        if self._authorization:
-            request.add_header("Authorization", self._authorization)
-        data = None if body is None else json.dumps(body, default=str).encode()
-        try:
-            with urllib.request.urlopen(request, data, timeout_s) as answer:  # noqa: S310
-                text = answer.read()
-                return json.loads(text) if text else None
-        except urllib.error.HTTPError as error:
-            said = redaction.redact(error.read(SAID_BYTES).decode(errors="replace"))[:SAID_CHARS]
-            message = f"{method} {self.url}{path} answered {error.code}: {said}"
-            raise (UnreachableError(message) if error.code in RETRIED else RefusedError(error.code, message)) from None
-        except (OSError, HTTPException, ValueError) as error:
-            raise UnreachableError(f"{method} {self.url}{path}: {redaction.redact(str(error))}") from None
-
-
-def api(environ: Mapping[str, str]) -> Api:
-    """The API that PREFECT_API_URL names; with both credentials set the key wins, as in Prefect."""
-    authorization = None
-    if key := environ.get("PREFECT_API_KEY"):
-        redaction.protect(key)
-        authorization = f"Bearer {key}"
-    elif pair := environ.get("PREFECT_API_AUTH_STRING"):
-        redaction.protect(pair)
-        redaction.protect(pair.partition(":")[2])
-        authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return Api(environ["PREFECT_API_URL"], authorization)
 
 
 class Prefect:
-    """The launcher of a flow run. Speaks from a daemon thread while the job works, from the job's own at its ends."""
+    """The launcher of a flow run. A daemon thread reports while the job works; the main thread reports its start and end."""
 
     def __init__(self, server: Api, flow_run_id: str, *, poll_s: float = POLL_S, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._api, self._id = server, flow_run_id
         self._poll_s, self._heartbeat_s = poll_s, heartbeat_s
         self._run: dict[str, Any] | None = None
-        self._silence: ApiError | None = None
+        self._read_error: ApiError | None = None
         self._records: list[dict[str, Any]] = []
         self._progress: tuple[float, str] | None = None
         self._progress_id: str | None = None
-        self._holding, self._sending = threading.Lock(), threading.Lock()
-        self._ending, self._cancelled = threading.Event(), False
-        self._since_s = self._beaten_s = time.monotonic()
+        self._buffering, self._sending = threading.Lock(), threading.Lock()
+        self._ending, self._is_cancelled = threading.Event(), False
+        self._started_s = self._last_heartbeat_s = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="prefect-reporter", daemon=True)
 
-    def started(self) -> bool:
-        """Whether this process may do the job: the run was PENDING or SCHEDULED and is RUNNING now.
+    def claim(self) -> bool:
+        """Set the run from PENDING or SCHEDULED to RUNNING; return whether this process may do the job.
 
-        True as well when the server does not answer: without the run's state parameters() ends the job with a sentence,
-        and a job whose state was seen does its work whether or not the server hears of it.
+        Also True when the server does not respond. Where the run was never read, options() then ends the job with an error; where it
+        was, the job works whether or not it can report.
         """
         try:
             if not self._start():
                 return False
         except ApiError as error:
-            self._silence = error
+            self._read_error = error
         self._thread.start()
         return True
 
-    def parameters(self) -> dict[str, object]:
-        """The flow run's parameters that have a value. Raises TemporaryError or MisconfiguredError without an answer."""
+    def options(self) -> dict[str, object]:
+        """Return the flow run's parameters that have a value. Raises TemporaryError or MisconfiguredError where they were not read."""
         if self._run is None:
-            if isinstance(self._silence, RefusedError):
+            if isinstance(self._read_error, RejectedError):
                 hint = "see PREFECT_API_URL, its credentials and the run's id"
-                raise errors.MisconfiguredError(f"Prefect refused to tell about this run: {self._silence}; {hint}")
-            raise errors.TemporaryError(f"Prefect did not tell about this run: {self._silence}; try again later")
+                raise errors.MisconfiguredError(f"Prefect refused to return this flow run: {self._read_error}; {hint}")
+            raise errors.TemporaryError(f"Prefect did not return this flow run: {self._read_error}; try again later")
         return {name: value for name, value in self._run["parameters"].items() if value is not None}
 
     def log(self, record: logging.LogRecord) -> None:
-        """Hold a record for the next batch."""
-        told = "".join(f" {name}={value}" for name, value in logs.fields(record).items())
+        """Buffer a record for the next batch."""
+        values = "".join(f" {name}={value}" for name, value in logs.fields(record).items())
         entry = {
             "name": record.name,
             "level": record.levelno,
-            "message": redaction.redact(record.getMessage() + told)[:TEXT],
+            "message": redaction.redact(record.getMessage() + values)[:MAX_TEXT_CHARS],
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "flow_run_id": self._id,
         }
-        with self._holding:
-            if len(self._records) < HELD:
+        with self._buffering:
+            if len(self._records) < MAX_BUFFERED:
                 self._records.append(entry)
 
-    def progress(self, done: int, total: int, text: str) -> None:
-        """Hold the newest progress; a job that ends within seconds shows none."""
+    def report_progress(self, done: int, total: int, text: str) -> None:
+        """Buffer the latest progress; a job that ends within seconds shows none."""
         self._progress = (round(100 * done / max(total, 1), 1), f"{done}/{total} {text}".strip())
 
-    def cancelled(self) -> bool:
-        """Whether the run was seen CANCELLING or CANCELLED."""
-        return self._cancelled
+    def report_end(self, receipt: Receipt, exit_code: int, summary: str) -> None:
+        """Post the remaining logs, the receipt, and then the final state: a reader of that state looks for the receipt.
 
-    def finished(self, receipt: dict[str, Any], exit_code: int, sentence: str) -> None:
-        """Post the rest of the logs, the receipt, and the last state: a state is final, so it comes last.
-
-        A server that is away is waited for before the first of them: whoever sees the state looks for the receipt.
+        Waits for a server that is unreachable before it posts the first of them.
         """
-        stopped = exit_code in (errors.StoppedError.exit_code, INTERRUPTED)
+        stopped = exit_code in (ExitCode.STOPPED, ExitCode.INTERRUPTED)
         deadline = time.monotonic() + (STOP_WITHIN_S if stopped else FINAL_WITHIN_S)
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join(1.0)
         proposed = "COMPLETED" if exit_code == 0 else "CRASHED" if stopped else "FAILED"
         with contextlib.suppress(ApiError):
-            self._read(_left_s(deadline))
-            for step in (self._send_logs, lambda: self._send_receipt(receipt, sentence, deadline)):
+            self._read(_remaining_s(deadline))
+            for step in (self._send_logs, lambda: self._send_receipt(receipt, summary, deadline)):
                 with contextlib.suppress(ApiError):
                     step()
-            self._end(proposed, sentence, deadline)
+            self._end(proposed, summary, deadline)
 
     def _start(self) -> bool:
         state = self._read(START_WITHIN_S)["state"]["type"]
         while state in ("PENDING", "SCHEDULED"):
-            answer = self._propose("RUNNING", None, START_WITHIN_S)
-            if answer["status"] == "WAIT":
-                state = self._wait(float(answer["details"]["delay_seconds"]))
+            response = self._propose("RUNNING", None, START_WITHIN_S)
+            if response["status"] == "WAIT":
+                state = self._wait(float(response["details"]["delay_seconds"]))
                 continue
-            state = answer["state"]["type"]
+            state = response["state"]["type"]
             if state == "RUNNING":
                 return True
             if state != "CANCELLING":
@@ -208,17 +128,17 @@ class Prefect:
         return False
 
     def _wait(self, delay_s: float) -> str:
-        """The run's state after `delay_s`, or as soon as it is cancelled."""
+        """Wait until `delay_s` is over or the run is cancelled; return the run's state."""
         until = time.monotonic() + delay_s
-        while (left_s := until - time.monotonic()) > 0:
-            time.sleep(min(left_s, self._poll_s))
+        while (remaining_s := until - time.monotonic()) > 0:
+            time.sleep(min(remaining_s, self._poll_s))
             state = str(self._read(START_WITHIN_S)["state"]["type"])
             if state not in ("PENDING", "SCHEDULED"):
                 return state
         return "SCHEDULED"
 
     def _call(self, method: str, path: str, body: object = None, *, within_s: float) -> Any:  # noqa: ANN401  JSON
-        """Everything that is told goes this way, redacted."""
+        """Call the server with a redacted body; every report goes through here."""
         return self._api.call(method, path, redaction.clean(body), within_s=within_s)
 
     def _read(self, within_s: float) -> dict[str, Any]:
@@ -226,48 +146,48 @@ class Prefect:
         return dict(run)
 
     def _propose(self, state: str, message: str | None, within_s: float) -> dict[str, Any]:
-        """The server's answer. One transition id for all tries, so that a lost answer is no second transition."""
+        """Propose a state; return the response. All tries have one transition id, so a lost response causes no second transition."""
         proposal = {"type": state, "message": message, "state_details": {"transition_id": str(uuid.uuid4())}}
         body = {"state": proposal, "force": False}
-        answer = self._call("POST", f"/flow_runs/{self._id}/set_state", body, within_s=within_s)
-        answer["state"] = answer["state"] or {"type": None}
-        return dict(answer)
+        response = self._call("POST", f"/flow_runs/{self._id}/set_state", body, within_s=within_s)
+        response["state"] = response["state"] or {"type": None}
+        return dict(response)
 
-    def _end(self, proposed: str, sentence: str, deadline: float) -> None:
-        """Propose the last state, unless the run is CANCELLED; a cancelled run ends CANCELLED."""
-        state = self._read(_left_s(deadline))["state"]["type"]
+    def _end(self, proposed: str, summary: str, deadline: float) -> None:
+        """Propose the final state. A run that is being cancelled ends as CANCELLED."""
+        state = self._read(_remaining_s(deadline))["state"]["type"]
         for _ in range(2):
             if state in ("CANCELLED", proposed):
                 return
-            wanted = "CANCELLED" if state == "CANCELLING" else proposed
-            state = self._propose(wanted, redaction.redact(sentence)[:TEXT], _left_s(deadline))["state"]["type"]
+            final = "CANCELLED" if state == "CANCELLING" else proposed
+            state = self._propose(final, redaction.redact(summary)[:MAX_TEXT_CHARS], _remaining_s(deadline))["state"]["type"]
             if state != "CANCELLING":
                 return
 
     def _watch(self) -> None:
         while not self._ending.wait(self._poll_s):
-            for step in (self._look, self._send_logs, self._send_progress, self._beat):
+            for step in (self._check_cancelled, self._send_logs, self._send_progress, self._send_heartbeat):
                 with contextlib.suppress(ApiError):
                     step()
 
-    def _look(self) -> None:
-        """Stop the job by its own SIGTERM, once, when the run is being cancelled."""
+    def _check_cancelled(self) -> None:
+        """Send this process SIGTERM, once, when the run is being cancelled."""
         state = self._read(self._poll_s)["state"]["type"]
-        if state in ("CANCELLING", "CANCELLED") and not self._cancelled:
-            self._cancelled = True
+        if state in ("CANCELLING", "CANCELLED") and not self._is_cancelled:
+            self._is_cancelled = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _send_logs(self) -> None:
-        """Post what is held, batch by batch; a batch that failed stays for the next time."""
+        """Post the buffered records, batch by batch; a batch that failed stays in the buffer."""
         with self._sending:
             while batch := self._records[:BATCH]:
-                with contextlib.suppress(RefusedError):  # these records will never be taken; the next ones may be
+                with contextlib.suppress(RejectedError):  # the server will never accept these records; it may accept the next
                     self._call("POST", "/logs/", batch, within_s=self._poll_s)
-                with self._holding:
+                with self._buffering:
                     del self._records[: len(batch)]
 
     def _send_progress(self) -> None:
-        if self._progress is None or time.monotonic() - self._since_s < PROGRESS_AFTER_S:
+        if self._progress is None or time.monotonic() - self._started_s < PROGRESS_AFTER_S:
             return
         (percent, text), self._progress = self._progress, None
         body: dict[str, Any] = {"data": percent, "description": text}
@@ -277,11 +197,11 @@ class Prefect:
         body |= {"type": "progress", "flow_run_id": self._id}
         self._progress_id = self._call("POST", "/artifacts/", body, within_s=self._poll_s)["id"]
 
-    def _beat(self) -> None:
-        """Say that the run is alive; an automation on the server takes long silence for a crash."""
-        if self._run is None or time.monotonic() - self._beaten_s < self._heartbeat_s:
+    def _send_heartbeat(self) -> None:
+        """Post a heartbeat event; an automation on the server treats a run without heartbeats as crashed."""
+        if self._run is None or time.monotonic() - self._last_heartbeat_s < self._heartbeat_s:
             return
-        self._beaten_s = time.monotonic()
+        self._last_heartbeat_s = time.monotonic()
         related = [
             {"prefect.resource.id": f"prefect.{role}.{self._run[f'{role}_id']}", "prefect.resource.role": role}
             for role in ("flow", "deployment")
@@ -300,22 +220,22 @@ class Prefect:
         }
         self._call("POST", "/events", [event], within_s=self._poll_s)
 
-    def _send_receipt(self, receipt: dict[str, Any], sentence: str, deadline: float) -> None:
-        """Post the receipt twice: as a table for people, and whole, without a key, for whoever chains jobs."""
+    def _send_receipt(self, receipt: Receipt, summary: str, deadline: float) -> None:
+        """Post the receipt twice: as a table for people, and complete, without a key, for flows."""
         table = [_row(partition) for partition in receipt["partitions"][:TABLE_ROWS]]
-        left = len(receipt["partitions"]) - len(table)
-        more = f" The first {len(table)} of {len(table) + left} partitions:" if left else ""
+        total = len(receipt["partitions"])
+        more = f" The first {len(table)} of {total} partitions:" if total > len(table) else ""
         shown = {"key": f"receipt-{receipt['job']}", "type": "table", "data": redaction.to_json(table)}
-        shown["description"] = f"**{receipt['status']}**: {sentence}{more}"
+        shown["description"] = f"**{receipt['status']}**: {summary}{more}"
         for artifact in ({"type": "receipt", "data": receipt}, shown):
-            self._call("POST", "/artifacts/", {**artifact, "flow_run_id": self._id}, within_s=_left_s(deadline))
+            self._call("POST", "/artifacts/", {**artifact, "flow_run_id": self._id}, within_s=_remaining_s(deadline))
 
 
-def _left_s(deadline: float) -> float:
+def _remaining_s(deadline: float) -> float:
     return max(1.0, deadline - time.monotonic())
 
 
-def _row(partition: dict[str, Any]) -> dict[str, Any]:
+def _row(partition: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a partition that fit a table cell."""
     shown = {name: value for name, value in partition.items() if isinstance(value, str | int | float)}
     shown.pop("sha256", None)

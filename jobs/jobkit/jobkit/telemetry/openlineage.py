@@ -27,30 +27,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobkit.declaration import Declaration
+    from jobkit.receipt import Partition, Receipt
 
 PRODUCER = "urn:finelt:jobkit"
 SPEC = "https://openlineage.io/spec"
 TIMEOUT_S = 5.0  # of one event; the job works meanwhile
-LAST_WITHIN_S = 3.0  # what the end of a job waits, at most, for what is still under way
+LAST_WITHIN_S = 3.0  # how long the end of a job waits, at most, for events that are being sent
 UNITS = {"rows": "Count", "bytes": "Bytes", "quarantined": "Count", "elapsed_s": "Seconds", "cpu_s": "Seconds", "peak_rss_bytes": "Bytes"}
 
 
 @dataclass
 class Lineage:
-    """Tells of one run. Nothing it does raises, and the job never waits for it but at its end."""
+    """Sends the events of one run. It never raises, and the job waits for it at its end only."""
 
     environ: Mapping[str, str]
     declared: Declaration
     run_id: str
     package: str
-    _under_way: list[threading.Thread] = field(default_factory=list)
+    _sending: list[threading.Thread] = field(default_factory=list)
 
-    def started(self, at: datetime) -> None:
-        """Nothing; the event is on its way."""
+    def send_start(self, at: datetime) -> None:
+        """Send START in the background."""
         self._send(self._event("START", at, [], [], {}))
 
-    def finished(self, receipt: Mapping[str, Any]) -> None:
-        """Nothing; the event is there, or could not be delivered in time."""
+    def send_end(self, receipt: Receipt) -> None:
+        """Send COMPLETE, FAIL or ABORT; wait a few seconds at most until all events are delivered."""
         kind = {"failed": "FAIL", "stopped": "ABORT"}.get(receipt["status"], "COMPLETE")
         facets = {}
         if receipt["error"]:
@@ -58,36 +59,37 @@ class Lineage:
             facets["errorMessage"] = _facet("1-0-1", "ErrorMessageRunFacet", message)
         with contextlib.suppress(Exception):  # a dataset without a name is no reason to fail a job that is done
             self._send(self._event(kind, datetime.now(UTC), _inputs(self.declared, receipt), self._outputs(receipt), facets))
-        for thread in self._under_way:
-            thread.join(LAST_WITHIN_S / len(self._under_way))
+        for thread in self._sending:
+            thread.join(LAST_WITHIN_S / len(self._sending))
 
-    def measured(self, receipt: Mapping[str, Any]) -> None:
-        """Nothing; where it is asked for, the receipt's figures are on stderr as CloudWatch reads them."""
+    def print_metrics(self, receipt: Receipt) -> None:
+        """Print the receipt's figures to stderr as CloudWatch reads them, where FINELT_METRICS enables it."""
         if self.environ.get("FINELT_METRICS") != "emf":
             return
-        described = [{"Name": name, "Unit": unit} for name, unit in UNITS.items()]
-        told = {"Namespace": "finelt", "Dimensions": [["job"], ["job", "status"]], "Metrics": described}
+        metrics = [{"Name": name, "Unit": unit} for name, unit in UNITS.items()]
+        directive = {"Namespace": "finelt", "Dimensions": [["job"], ["job", "status"]], "Metrics": metrics}
+        figures: Mapping[str, Any] = receipt
         at = round(datetime.fromisoformat(receipt["ended_at"]).timestamp() * 1000)
-        line = {"_aws": {"Timestamp": at, "CloudWatchMetrics": [told]}, "job": receipt["job"], "status": receipt["status"]}
+        line = {"_aws": {"Timestamp": at, "CloudWatchMetrics": [directive]}, "job": receipt["job"], "status": receipt["status"]}
         with contextlib.suppress(OSError):
-            sys.stderr.write(redaction.to_json({**line, **{name: receipt[name] for name in UNITS}}) + "\n")
+            sys.stderr.write(redaction.to_json({**line, **{name: figures[name] for name in UNITS}}) + "\n")
             sys.stderr.flush()
 
-    def _outputs(self, receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What was written, each with its rows and bytes, and its columns where a contract names them."""
-        found = []
+    def _outputs(self, receipt: Receipt) -> list[dict[str, Any]]:
+        """The datasets written, each with its rows and bytes, and its columns where a contract names them."""
+        outputs = []
         for place, dataset, parts in _written(self.declared, receipt):
             statistics = {"rowCount": sum(part["rows"] for part in parts), "size": sum(part["bytes"] for part in parts)}
             facets = self._columns(dataset)
             output = {"outputStatistics": _facet("1-0-2", "OutputStatisticsOutputDatasetFacet", statistics)}
-            found.append({**place, "facets": facets, "outputFacets": output})
-        return found
+            outputs.append({**place, "facets": facets, "outputFacets": output})
+        return outputs
 
     def _columns(self, dataset: str) -> dict[str, Any]:
         path = Path(str(sys.modules[self.package].__file__)).with_name(f"{dataset}.odcs.yaml")
         if not path.exists():
             return {}
-        from jobkit import contract  # noqa: PLC0415  slow to import, and loaded already by whoever wrote such a dataset
+        from jobkit import contract  # noqa: PLC0415  slow to import, and imported already by a job that writes such a dataset
 
         fields = [{"name": column.name, "type": column.type, "description": column.description} for column in contract.load(path).fields]
         return {"schema": _facet("1-2-0", "SchemaDatasetFacet", {"fields": fields})}
@@ -115,27 +117,27 @@ class Lineage:
         deliver = _delivery(self.environ)
         if deliver is None:
             return
-        before = self._under_way[-1] if self._under_way else None
-        thread = threading.Thread(target=deliver, args=(event, before), name="openlineage", daemon=True)
+        previous = self._sending[-1] if self._sending else None
+        thread = threading.Thread(target=deliver, args=(event, previous), name="openlineage", daemon=True)
         thread.start()
-        self._under_way.append(thread)
+        self._sending.append(thread)
 
 
 def _delivery(environ: Mapping[str, str]) -> Any:  # noqa: ANN401  a function, or None
-    """What takes an event where it shall go, after the event before it; None where nobody asked for one."""
+    """The function that delivers an event once the previous one is delivered; None where the environment enables none."""
     if environ.get("OPENLINEAGE_DISABLED", "").lower() == "true":
         return None
     file = environ.get("OPENLINEAGE__TRANSPORT__LOG_FILE_PATH")
     if environ.get("OPENLINEAGE__TRANSPORT__TYPE") == "file" and file:
-        return lambda event, before: _in_turn(before, lambda: _append(Path(file), event))
+        return lambda event, previous: _deliver_after(previous, lambda: _append(Path(file), event))
     if url := environ.get("OPENLINEAGE_URL"):
-        return lambda event, before: _in_turn(before, lambda: _post(url, environ, event))
+        return lambda event, previous: _deliver_after(previous, lambda: _post(url, environ, event))
     return None
 
 
-def _in_turn(before: threading.Thread | None, deliver: Any) -> None:  # noqa: ANN401
-    if before is not None:
-        before.join(TIMEOUT_S)
+def _deliver_after(previous: threading.Thread | None, deliver: Any) -> None:  # noqa: ANN401
+    if previous is not None:
+        previous.join(TIMEOUT_S)
     with contextlib.suppress(OSError, ValueError, HTTPException):
         deliver()
 
@@ -154,39 +156,39 @@ def _post(url: str, environ: Mapping[str, str], event: dict[str, Any]) -> None:
     urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
 
 
-def _facet(version: str, name: str, told: dict[str, Any]) -> dict[str, Any]:
-    return {"_producer": PRODUCER, "_schemaURL": f"{SPEC}/facets/{version}/{name}.json#/$defs/{name}", **told}
+def _facet(version: str, name: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {"_producer": PRODUCER, "_schemaURL": f"{SPEC}/facets/{version}/{name}.json#/$defs/{name}", **values}
 
 
-def _inputs(declared: Declaration, receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The vendor's hosts, or what the job reads of ours; a `raw/*` is the datasets that the receipt names."""
-    found = [{"namespace": f"https://{host}", "name": "/"} for host in declared.hosts]
+def _inputs(declared: Declaration, receipt: Receipt) -> list[dict[str, Any]]:
+    """The vendor's hosts, or the datasets that the job reads; `raw/*` stands for the datasets in the receipt."""
+    places = [{"namespace": f"https://{host}", "name": "/"} for host in declared.hosts]
     named = sorted({part["dataset"] for part in receipt["partitions"]})
-    for wanted in declared.reads:
-        found += [_place(f"raw/{one}", receipt) for one in named] if wanted == "raw/*" else [_place(wanted, receipt)]
-    return [{**place, "facets": {}} for place in found]
+    for dataset in declared.reads:
+        places += [_place(f"raw/{name}", receipt) for name in named] if dataset == "raw/*" else [_place(dataset, receipt)]
+    return [{**place, "facets": {}} for place in places]
 
 
-def _written(declared: Declaration, receipt: Mapping[str, Any]) -> list[tuple[dict[str, str], str, list[Any]]]:
-    """Place, name and partitions of each dataset that was written."""
+def _written(declared: Declaration, receipt: Receipt) -> list[tuple[dict[str, str], str, list[Partition]]]:
+    """Place, name and partitions of each dataset written."""
     parts = [part for part in receipt["partitions"] if part["outcome"] in ("committed", "unchanged")]
-    found = []
+    datasets = []
     for written in declared.writes:
         dataset = written.removeprefix("raw/")
         own = [part for part in parts if part["dataset"] == dataset] if written.startswith("raw/") else parts
         if own:
-            found.append((_place(written, receipt), dataset, own))
-    return found
+            datasets.append((_place(written, receipt), dataset, own))
+    return datasets
 
 
-def _place(dataset: str, receipt: Mapping[str, Any]) -> dict[str, str]:
+def _place(dataset: str, receipt: Receipt) -> dict[str, str]:
     """Namespace and name as OpenLineage's naming page has them: bucket and key, or server and database.schema."""
-    given = receipt["arguments"]
+    arguments = receipt["arguments"]
     if dataset.startswith("warehouse/"):
-        url = urlsplit(str(given.get("warehouse")))
+        url = urlsplit(str(arguments.get("warehouse")))
         database = url.path.strip("/")
         return {"namespace": f"postgres://{url.hostname}:{url.port or 5432}", "name": f"{database}.{dataset.removeprefix('warehouse/')}"}
-    root = urlsplit(str(given.get("site" if dataset == "site" else "lake")))
+    root = urlsplit(str(arguments.get("site" if dataset == "site" else "lake")))
     name = f"{root.path.rstrip('/')}/{dataset}".replace("/site/site", "/site")
     if root.scheme == "s3":
         return {"namespace": f"s3://{root.netloc}", "name": name.lstrip("/")}

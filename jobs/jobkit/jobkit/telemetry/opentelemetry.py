@@ -1,6 +1,6 @@
-"""The run as one OpenTelemetry span, below the parent that TRACEPARENT names, without OpenTelemetry's library.
+"""One OpenTelemetry span for the run, a child of the span in TRACEPARENT, without OpenTelemetry's library.
 
-OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, or OTEL_EXPORTER_OTLP_ENDPOINT with /v1/traces behind it, says where spans go, and
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, or OTEL_EXPORTER_OTLP_ENDPOINT with /v1/traces appended, says where spans go, and
 OTEL_EXPORTER_OTLP_HEADERS what is sent with them. Sources: OTLP 1.x, "OTLP/HTTP" with JSON; W3C Trace Context, "traceparent".
 """
 
@@ -20,14 +20,16 @@ from jobkit import redaction
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobkit.receipt import Receipt
+
 PARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 TIMEOUT_S = 3.0
 INTERNAL, OK, ERROR = 1, 1, 2  # span kind and status codes of OTLP
 SHOWN = ("run_id", "exit_code", "rows", "bytes", "committed", "unchanged", "quarantined")
 
 
-def finished(environ: Mapping[str, str], receipt: Mapping[str, Any]) -> None:
-    """Nothing; the span is there, or could not be delivered in time."""
+def send_span(environ: Mapping[str, str], receipt: Receipt) -> None:
+    """Send the span where the environment names an endpoint. Never raises; gives up after a few seconds."""
     endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     if not endpoint and (base := environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")):
         endpoint = f"{base.rstrip('/')}/v1/traces"
@@ -36,14 +38,15 @@ def finished(environ: Mapping[str, str], receipt: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError, ValueError, HTTPException):
         pairs = (pair.partition("=") for pair in environ.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",") if "=" in pair)
         headers = {"Content-Type": "application/json", **{name.strip(): unquote(value.strip()) for name, _, value in pairs}}
-        body = redaction.to_json(document(environ, receipt)).encode()
+        body = redaction.to_json(make_request(environ, receipt)).encode()
         request = urllib.request.Request(endpoint, body, headers)  # noqa: S310  the URL is the operator's
         urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
 
 
-def document(environ: Mapping[str, str], receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """An ExportTraceServiceRequest with the one span. A parent that is none begins a trace of its own."""
+def make_request(environ: Mapping[str, str], receipt: Receipt) -> dict[str, Any]:
+    """Return an ExportTraceServiceRequest with the span. Without a valid TRACEPARENT the span starts a new trace."""
     parent = PARENT.fullmatch(environ.get("TRACEPARENT", ""))
+    figures: Mapping[str, Any] = receipt
     span = {
         "traceId": parent[1] if parent else secrets.token_hex(16),
         "spanId": secrets.token_hex(8),
@@ -52,15 +55,15 @@ def document(environ: Mapping[str, str], receipt: Mapping[str, Any]) -> dict[str
         "kind": INTERNAL,
         "startTimeUnixNano": _nanoseconds(receipt["started_at"]),
         "endTimeUnixNano": _nanoseconds(receipt["ended_at"]),
-        "attributes": [_attribute(f"finelt.{name}", receipt[name]) for name in SHOWN],
+        "attributes": [_attribute(f"finelt.{name}", figures[name]) for name in SHOWN],
         "status": {"code": ERROR, "message": str(receipt["error"])} if receipt["exit_code"] else {"code": OK},
     }
-    told = [
+    resource = [
         _attribute("service.name", environ.get("OTEL_SERVICE_NAME") or receipt["job"]),
         _attribute("service.version", receipt["version"]),
     ]
     spans = {"scope": {"name": "finelt"}, "spans": [span]}
-    return {"resourceSpans": [{"resource": {"attributes": told}, "scopeSpans": [spans]}]}
+    return {"resourceSpans": [{"resource": {"attributes": resource}, "scopeSpans": [spans]}]}
 
 
 def _nanoseconds(moment: str) -> str:
@@ -68,5 +71,5 @@ def _nanoseconds(moment: str) -> str:
 
 
 def _attribute(name: str, value: object) -> dict[str, Any]:
-    """Whole numbers are text in OTLP's JSON, as in all JSON of protobuf."""
+    """An attribute in OTLP's JSON, where integers are text, as in all of protobuf's JSON."""
     return {"key": name, "value": {"intValue": str(value)} if isinstance(value, int) else {"stringValue": str(value)}}
