@@ -53,7 +53,7 @@ def s3(_stage: Stage) -> Iterator[S3]:
     """An emulator on a free port; the environment leads to it as long as the block lasts."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for every request otherwise
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start_server()
+    server.start()
     host, port = server.get_host_and_port()
     before = {name: os.environ.get(name) for name in (*KEYS, "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")}
     os.environ.update(KEYS, AWS_ENDPOINT_URL=f"http://{host}:{port}")
@@ -66,7 +66,7 @@ def s3(_stage: Stage) -> Iterator[S3]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        server.stop_server()
+        server.stop()
 
 
 def _one_at_a_time(put: Callable[[S3Response], Any]) -> Callable[[S3Response], Any]:
