@@ -23,7 +23,7 @@ from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.console import follow
 from orchestration.ecs import register_stack, task_failures
 from orchestration.local import prefect_server, processes
-from orchestration.local.sample_parameters import sample
+from orchestration.local.sample_parameters import build_sample_extracts
 from tests.orchestration import fargate as aws
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
         ends.callback(lambda: processes.stop_program(worker))
         vendors.wait_until(lambda: "\n" in vendors.log.read_text(encoding="utf-8"), 30)
         url = vendors.log.read_text(encoding="utf-8").split("\n")[0]
-        extracts = sample(url, "secretsmanager://finelt-dev/extract-tiingo-prices/token")
+        extracts = build_sample_extracts(url, "secretsmanager://finelt-dev/extract-tiingo-prices/token")
         given = {name: value for name, value in told["parameters"].items() if isinstance(value, str) and name != "drop"}
         waiting = ends.enter_context(socket.create_server(("127.0.0.1", 0)))  # takes connections and never answers
         yield Stack(prefect.api(), fargate, {**given, "extracts": extracts}, made, f"http://127.0.0.1:{waiting.getsockname()[1]}", worker)
