@@ -77,6 +77,11 @@ class Commit(Struct, frozen=True, forbid_unknown_fields=True):
         return datetime.fromisoformat(self.known_at).astimezone(UTC)
 
 
+# msgspec 0.22.0 builds what it knows of a Struct at its first use and lets other threads see it half built, which ends the process with
+# signal 11; so it is built here, while the import lock keeps other threads out.
+DECODER = msgspec.json.Decoder(Commit)
+
+
 def encode(commit: Commit) -> bytes:
     """The commit as it is stored."""
     document = {**msgspec.to_builtins(commit), "format": FORMAT}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ LONGEST_EXPONENT = 4  # characters: -308 is the last of a double
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]', re.DOTALL)
 _PRIVATE_USE = range(0xE000, 0xF900)
+_ONE_AT_A_TIME = threading.Lock()  # msgspec 0.22.0 builds what it knows of a Struct at its first decoder, and not safely in two threads
 
 
 def decode(body: bytes, what: str, kind: Any = Any, form: str = "JSON", *, dense: int = BYTES_PER_OBJECT) -> Any:  # noqa: ANN401  JSON
@@ -39,7 +41,8 @@ def decode(body: bytes, what: str, kind: Any = Any, form: str = "JSON", *, dense
 
     if len(body) > SMALL and (objects := body.count(b"{") + body.count(b"[")) * dense > len(body):
         raise BadDataError(f"{what} has {objects:,} objects and arrays in {len(body):,} bytes, which no document of figures has")
-    decoder, mark = msgspec.json.Decoder(kind, float_hook=plain), ""
+    with _ONE_AT_A_TIME:
+        decoder, mark = msgspec.json.Decoder(kind, float_hook=plain), ""
     try:
         try:
             document = decoder.decode(body)

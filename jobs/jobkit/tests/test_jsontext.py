@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -89,3 +91,22 @@ def test_no_beginning_of_a_document_is_closed() -> None:
     whole = json.dumps([{"a": "]}", "b": [1.5, {}]}, {"c": None, "d": '"}]'}]).encode()
     assert jsontext.is_closed(whole + b"\n")
     assert not any(jsontext.is_closed(whole[:end]) for end in range(len(whole)))
+
+
+def test_decoders_are_built_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Msgspec 0.22.0 builds what it knows of a Struct with its first decoder, and not safely in two threads."""
+    building = threading.Lock()
+
+    def decoder(*_: Any, **__: Any) -> Any:
+        assert building.acquire(blocking=False), "two threads build a decoder at once"
+        try:
+            threading.Event().wait(0.01)  # long enough for another thread to come by
+            return built
+        finally:
+            building.release()
+
+    built = msgspec.json.Decoder(Row)
+    monkeypatch.setattr(msgspec.json, "Decoder", decoder)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: jsontext.decode(b'{"a": "b"}', "it", Row), range(16)))
+    assert found == [Row("b")] * 16

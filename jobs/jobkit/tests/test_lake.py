@@ -340,3 +340,8 @@ def test_on_s3_a_file_written_without_a_digest_is_read(bucket: str) -> None:
     assert Lake(f"s3://{bucket}/x").problem(made.data) is None
     boto3.client("s3").put_object(Bucket=bucket, Key=f"x/{made.data.path}", Body=b"rots")
     assert Lake(f"s3://{bucket}/x").problem(made.data) == "is not what was committed"
+
+
+def test_msgspec_knows_the_commit_record_before_any_thread_decodes_one() -> None:
+    """Msgspec 0.22.0 builds what it knows of a Struct at first use, and not safely in two threads: the import does it."""
+    assert commits.DECODER.type is commits.Commit
