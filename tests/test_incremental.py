@@ -164,6 +164,14 @@ def test_a_dividend_makes_its_ticker_anew(story: Story) -> None:
     assert all(after[key] < before[key] for key in before)
 
 
+def test_text_of_marts_is_sorted_as_in_raw_tables_so_that_comparisons_use_their_indexes(story: Story) -> None:
+    collations = story.warehouse.rows(
+        "select distinct attcollation::regcollation::text from pg_attribute join pg_class on pg_class.oid = attrelid"
+        " where relnamespace = 'marts'::regnamespace and relkind = 'r' and attnum > 0 and attcollation <> 0"
+    )
+    assert collations == [('"C"',)]
+
+
 def test_plain_views_say_what_the_marts_said_at_the_moment(story: Story) -> None:
     """The views are made with the marts, so they stand on today's tables and yesterday's rows."""
     for step, known_at in enumerate(story.known_at):
