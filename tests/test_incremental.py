@@ -73,6 +73,20 @@ def corrected() -> list[Answer]:
     return [*prices, goog, real_lake.ecb(zipped(lines), 2009, 2013), *rest[:-2], facts, filers]
 
 
+def corrected_again(source: str) -> list[Answer]:
+    """Another correction by one of the vendors alone: of a close, a rate, or a yield and a filing."""
+    if source == "prices":
+        days: list[dict[str, Any]] = [dict(day) for day in tiingo.history("MSFT") if day["date"][:10] >= "2011"]
+        days[50]["close"] -= 0.01
+        return [real_lake.tiingo("MSFT", days)]
+    if source == "rates":
+        lines = [line.replace("2012-12-31,1.3194", "2012-12-31,1.3196") for line in ecb.history().splitlines()[1:]]
+        return [real_lake.ecb(zipped(lines), 2009, 2013)]
+    [yields, facts] = [answer for answer in until(sample.LAST_SESSION) if b"12/28/2012,0.02" in answer.body or b"44.15" in answer.body]
+    changed = yields._replace(body=yields.body.replace(b"12/28/2012,0.02", b"12/28/2012,0.04"))
+    return [changed, facts._replace(body=facts.body.replace(b"44.15", b"44.17"))]
+
+
 @dataclass
 class Story:
     """A warehouse through which the days pass, and what its marts said after each step."""
@@ -124,20 +138,21 @@ def versions(warehouse: Warehouse, mart: str) -> set[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """A first load, one new day, three months with dividends and a filing, corrections, and a run of nothing but a new filing."""
+    """A first load, one new day, three months with dividends and a filing, corrections, and corrections by one vendor at a time."""
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create database days")
         url = postgres_server.url.replace("/warehouse", "/days")
         warehouse = Warehouse(url, postgres_server.password, postgres_server.password_reference)
         told = Story(Lake(str(tmp_path_factory.mktemp("days") / "lake")), postgres_server, warehouse, [], [], [], [], [])
-        for answers in (until("2012-11-30"), until("2012-12-03"), until(sample.LAST_SESSION), corrected()):
+        alone = map(corrected_again, ("prices", "rates", "yields and filings"))
+        for answers in (until("2012-11-30"), until("2012-12-03"), until(sample.LAST_SESSION), corrected(), *alone):
             told.step(answers)
         yield told
         for name in ("days", *(f"anew_{number}" for number in range(len(told.full)))):
             admin.execute(f"drop database {name} with (force)".encode())
 
 
-@pytest.mark.parametrize("step", range(4))
+@pytest.mark.parametrize("step", range(7))
 def test_building_what_is_new_gives_what_building_all_gives(story: Story, step: int) -> None:
     assert story.receipts[step]["details"]["changes_only"] is (step > 0)
     for name, rows in story.full[step].items():
@@ -170,6 +185,21 @@ def test_text_of_marts_is_sorted_as_in_raw_tables_so_that_comparisons_use_their_
         " where relnamespace = 'marts'::regnamespace and relkind = 'r' and attnum > 0 and attcollation <> 0"
     )
     assert collations == [('"C"',)]
+
+
+def test_only_what_reads_a_dataset_with_new_loads_is_run(story: Story) -> None:
+    everything, prices, rates, others = (set(story.receipts[step]["details"]["models"]) for step in (3, 4, 5, 6))
+    assert {"int_touched", "int_securities", "fct_price_daily", "fct_return_daily"} <= prices
+    assert not prices & {"stg_tiingo__prices", "dim_calendar", "fct_fx_rate", "fct_yield", "fct_fundamental"}
+    assert {"fct_fx_rate", "fct_price_daily", "fct_return_daily"} <= rates
+    assert not rates & {"int_securities", "fct_yield", "fct_valuation_daily", "fct_fundamental"}
+    assert {"fct_yield", "fct_fundamental", "fct_return_daily", "fct_valuation_daily"} <= others
+    assert not others & {"fct_fx_rate", "int_prices_adjusted"}
+    assert {"fct_fx_rate", "fct_yield", "fct_fundamental"} <= everything
+    outcomes = {entry["dataset"]: entry["outcome"] for entry in story.receipts[4]["partitions"]}
+    assert outcomes["marts.fct_yield"] == outcomes["marts.fct_freshness"] == "unchanged"
+    assert outcomes["marts.fct_price_daily"] == "committed"
+    assert set(outcomes) == {entry["dataset"] for entry in story.receipts[0]["partitions"]}
 
 
 def test_plain_views_say_what_the_marts_said_at_the_moment(story: Story) -> None:

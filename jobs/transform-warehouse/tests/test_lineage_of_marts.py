@@ -47,7 +47,7 @@ QUARANTINE = """
 """
 
 
-def node(kind: str, name: str, schema: str, above: tuple[str, ...] = (), **meta: Any) -> Any:
+def node(kind: str, name: str, schema: str, above: tuple[str, ...] = (), *, materialized: str = "table", sql: str = "", **meta: Any) -> Any:
     return SimpleNamespace(
         unique_id=f"{kind}.{name}",
         resource_type=kind,
@@ -56,7 +56,8 @@ def node(kind: str, name: str, schema: str, above: tuple[str, ...] = (), **meta:
         identifier=name,
         schema=schema,
         depends_on_nodes=list(above),
-        config=SimpleNamespace(meta=meta),
+        raw_code=sql,
+        config=SimpleNamespace(meta=meta, materialized="test" if kind == "test" else materialized),
         source_description=f"about {name}",
     )
 
@@ -113,6 +114,45 @@ def test_what_only_decides_which_rows_are_made_again_is_not() -> None:
 )
 def test_a_table_that_is_named_without_source_is_behind_the_mart_too(sql: str, found: dict[str, str]) -> None:
     assert behind(node("model", "m", "marts"), compiled={"model.m": sql}, tables=("spare",)) == found
+
+
+def test_what_the_whole_build_named_stays_behind_a_mart() -> None:
+    whole = {"marts": {"m": {"made_of": ["holdings", "rates"], "published_by": None}}, "datasets": {"rates": {"kind": "unknown"}}}
+    changes = {"marts": {"m": {"made_of": ["raw.spare"], "published_by": "dataset"}}, "datasets": {"rates": {"kind": "dataset"}}}
+    assert lineage.merge(whole, changes) == {
+        "marts": {"m": {"made_of": ["holdings", "rates", "raw.spare"], "published_by": "dataset"}},
+        "datasets": {"rates": {"kind": "dataset"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("datasets", "names"),
+    [
+        ({"rates"}, ["by_day", "fct_load", "fct_rate", "fct_spare", "last_day", "rates_are_positive", "touched"]),
+        ({"holdings"}, ["fct_holding", "fct_load", "fct_spare", "holdings_have_a_key", "touched"]),
+        (set(), ["fct_load", "fct_spare", "touched"]),
+    ],
+)
+def test_after_new_loads_of_a_dataset_what_reads_it_is_run(datasets: set[str], names: list[str]) -> None:
+    nodes = manifest(
+        RATES,
+        HOLDINGS,
+        LEDGER,
+        CODES,
+        node("model", "touched", "staging", ("source.rates", "source.holdings"), adds_no_values=True),
+        node("model", "stg_rates", "staging", ("source.rates",), materialized="view"),
+        node("model", "by_day", "intermediate", ("model.stg_rates", "model.touched")),
+        node("model", "last_day", "intermediate", ("model.by_day",), materialized="view"),
+        node("model", "fct_rate", "marts", ("model.last_day",), materialized="incremental"),
+        node("model", "fct_holding", "marts", ("source.holdings", "model.touched"), materialized="incremental"),
+        node("model", "holdings_now", "intermediate", ("model.fct_holding",), materialized="view"),
+        node("model", "dim_code", "marts", ("seed.codes",)),
+        node("model", "fct_load", "marts", ("source._ledger",)),
+        node("model", "fct_spare", "marts", sql="select * from raw.spare"),
+        node("test", "rates_are_positive", "t", ("model.stg_rates",)),
+        node("test", "holdings_have_a_key", "t", ("model.fct_holding", "model.touched")),
+    )
+    assert lineage.select_changed(nodes, datasets, [Relation("raw", "spare")]) == names
 
 
 def test_a_seed_is_public_unless_it_says_otherwise() -> None:

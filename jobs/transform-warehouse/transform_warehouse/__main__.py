@@ -45,19 +45,21 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
                 job.outcome(f"marts.{mart}", "all", "unchanged")
             return
         shape = book.shape(projects.fingerprint(root), as_of)
-        made = book.transform(job.run_id, made_of, as_of, shape, projects.marts(root))
-        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, made as changes_only:
-            from transform_warehouse import as_of as as_of_views  # noqa: PLC0415
-            from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
+        from transform_warehouse import as_of as as_of_views  # noqa: PLC0415
+        from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
 
-            dbt.name_warehouse(warehouse, password)
-            database = book.rows("select current_database() as name")[0]["name"]
-            manifest = projects.manifest(root, database=database)
+        dbt.name_warehouse(warehouse, password)
+        database = book.rows("select current_database() as name")[0]["name"]
+        manifest = projects.manifest(root, database=database)
+        made = book.transform(job.run_id, made_of, as_of, shape, lineage.models(manifest))
+        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, made as changes_only:
             job.log.info("building", extra={"project": root, "as_of": as_of, "changes_only": changes_only})
             place: dict[str, Any] = {"project": root, "scratch": Path(scratch), "manifest": manifest}
-            models = dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, changes_only=changes_only, **place)
+            changed = lineage.select_changed(manifest, book.new_datasets(), book.tables()) if changes_only else None
+            models = dbt.build(job, book, as_of=as_of.isoformat() if as_of else None, changed=changed, **place)
             compiled = {name: getattr(node, "compiled_code", None) or "" for name, node in manifest.nodes.items()}
-            book.record_lineage(job.run_id, lineage.describe(manifest, compiled, book.tables()))
+            found = lineage.describe(manifest, compiled, book.tables())
+            book.record_lineage(job.run_id, lineage.merge(book.last_lineage(), found) if changes_only else found)
             if as_of is None and not changes_only:  # only then are the models compiled for all rows
                 sources = [(source.schema, source.identifier) for source in manifest.sources.values()]
                 as_of_views.refresh(book, job.log, models, sources, database)

@@ -19,7 +19,7 @@ from transform_warehouse.lineage import Relation
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
 T = TypeVar("T")
@@ -144,6 +144,15 @@ class Books:
         )
         return [Relation(**row) for row in found]
 
+    def new_datasets(self) -> set[str]:
+        """The datasets of the loads that the build under way is about."""
+        return {row["dataset"] for row in self.rows("select distinct dataset from ops.new_loads")}
+
+    def last_lineage(self) -> dict[str, Any]:
+        """What the newest build that ended well noted."""
+        [last] = self.rows("select lineage from ops.transforms where ended_at is not null order by transform_id desc limit 1")
+        return dict(last["lineage"])
+
     def record_lineage(self, run_id: str, lineage: Mapping[str, Any]) -> None:
         """Note what the marts of the build under way are made of."""
         self.rows("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
@@ -154,21 +163,21 @@ class Books:
         return str(found[0]["missing"]) if found else None
 
     def has(self, marts: Sequence[str]) -> bool:
-        """Whether the marts are all there."""
+        """Whether the marts are all there, as tables or views."""
         there = self.rows("select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind in ('r', 'v')")
         return set(marts) <= {row["relname"] for row in there}
 
     @contextmanager
-    def transform(self, run_id: str, fingerprint: str, as_of: datetime | None, shape: str, marts: Sequence[str]) -> Iterator[bool]:
+    def transform(self, run_id: str, fingerprint: str, as_of: datetime | None, shape: str, models: Collection[Relation]) -> Iterator[bool]:
         """Notes that a transform began and, when the block ends well, that it did. No session of dbt's outlives the block.
 
-        Gives whether it is enough to build what the loads in ops.new_loads touch: the marts are there and were made the same way.
+        Gives whether it is enough to build what the loads in ops.new_loads touch: the models are there and were made the same way.
         """
         if self.rows("select to_regnamespace('ops') is null as missing")[0]["missing"]:
             self.rows("create schema ops")  # where it is, no right to make one is needed
         self.rows(OPS)
         self._end_sessions()  # what a killed run left behind
-        changes_only = self.has(marts) and self._made_the_same_way(shape)
+        changes_only = set(models) <= set(self.tables()) and self._made_the_same_way(shape)
         if not changes_only:
             self.rows("truncate ops.transformed_loads")
         self.rows("truncate ops.new_loads")
@@ -194,10 +203,12 @@ class Books:
             )
 
     def _made_the_same_way(self, shape: str) -> bool:
-        """Whether some transform ended well and every one from that on had this shape: one that failed left rows of no other."""
-        found = self.rows("select shape, ended_at from ops.transforms order by transform_id desc limit 100")
+        """Whether some transform ended well and noted its lineage, and every one from that on had this shape, failed ones included."""
+        found = self.rows(
+            "select shape, ended_at, lineage is not null as has_lineage from ops.transforms order by transform_id desc limit 100"
+        )
         ended = next((index for index, row in enumerate(found) if row["ended_at"]), None)
-        return ended is not None and all(row["shape"] == shape for row in found[: ended + 1])
+        return ended is not None and found[ended]["has_lineage"] and all(row["shape"] == shape for row in found[: ended + 1])
 
     def _end_sessions(self) -> None:
         self.rows(

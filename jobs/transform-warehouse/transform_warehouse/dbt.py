@@ -91,20 +91,21 @@ def invoke(
 
 
 def build(
-    job: Job, warehouse: books.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changes_only: bool
+    job: Job, warehouse: books.Books, *, project: Path, scratch: Path, manifest: Manifest, as_of: str | None, changed: Sequence[str] | None
 ) -> list[Model]:
-    """Build and test every model and record what became of each mart; gives seeds and models in the order of their building.
+    """Build and test the models and record what became of each mart; gives seeds and models in the order of their building.
 
-    `changes_only`: of the daily marts what new loads touch.
+    `changed`: the names of the only models and tests to run, of the daily marts what new loads touch; None for everything whole.
 
     Raises BadDataError when a test failed or the data broke a model, TemporaryError when the warehouse went away.
     """
+    changes_only = changed is not None
     words = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps({"as_of": as_of, "changes_only": changes_only})]
-    words += ["--exclude-resource-type", "seed"] if changes_only else ["--full-refresh"]
+    words += ["--full-refresh"] if changed is None else ["--indirect-selection", "empty", "--select", *changed]
     job.details["changes_only"] = changes_only
     done = invoke(*words, project=project, scratch=scratch, manifest=manifest, listen=_Listener(job))
     results = cast("RunExecutionResult", done.result).results
-    _record(job, results)
+    _record(job, results, manifest)
     _warn(job, [result for result in results if result.status == "warn"], warehouse, manifest)
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
@@ -124,8 +125,8 @@ def is_made_of_seeds(manifest: Manifest, node_id: str) -> bool:
 
 
 def docs(*, project: Path, scratch: Path, manifest: Manifest) -> bytes:
-    """The project's documentation as one HTML file. The build has to have gone before, into the same scratch."""
-    invoke("docs", "generate", "--static", "--no-compile", project=project, scratch=scratch, manifest=manifest)
+    """The project's documentation as one HTML file, with the SQL of a whole build."""
+    invoke("docs", "generate", "--static", project=project, scratch=scratch, manifest=manifest)
     return (scratch / "target" / "static_index.html").read_bytes()
 
 
@@ -144,7 +145,7 @@ class _Listener:
             self._job.progress(self._done, max(self._total, self._done), event.data.node_info.node_name)
 
 
-def _record(job: Job, results: Sequence[RunResult]) -> None:
+def _record(job: Job, results: Sequence[RunResult], manifest: Manifest) -> None:
     models = {}
     for result in _of_kind(results, "model"):
         rows = max(result.adapter_response.get("rows_affected", 0), 0)  # a view has -1
@@ -153,6 +154,9 @@ def _record(job: Job, results: Sequence[RunResult]) -> None:
         if result.node.schema == "marts":
             outcome = OUTCOMES.get(result.status, "failed")
             job.outcome(f"marts.{result.node.name}", "all", outcome, rows=rows, seconds=seconds)
+    for name in sorted(node.name for node in manifest.nodes.values() if node.schema == "marts" and str(node.resource_type) == "model"):
+        if name not in models:
+            job.outcome(f"marts.{name}", "all", "unchanged")
     tests = Counter(str(result.status) for result in _of_kind(results, "test"))
     job.details.update(models=models, tests=dict(tests))
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})

@@ -47,6 +47,51 @@ def describe(manifest: Manifest, compiled: Mapping[str, str], tables: Collection
     return {"marts": dict(sorted(marts.items())), "datasets": dict(sorted(datasets.items()))}
 
 
+def models(manifest: Manifest) -> set[Relation]:
+    """The tables and views that the models make."""
+    made = ("table", "incremental", "view")
+    nodes = (node for node in manifest.nodes.values() if str(node.resource_type) == "model" and node.config.materialized in made)
+    return {Relation(node.schema, node.alias) for node in nodes}
+
+
+def merge(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """Two lineages of one project as one: what either says is behind a mart is."""
+    marts = {**older["marts"], **newer["marts"]}
+    for name in older["marts"].keys() & newer["marts"].keys():
+        made_of = {*older["marts"][name]["made_of"], *newer["marts"][name]["made_of"]}
+        marts[name] = {**newer["marts"][name], "made_of": sorted(made_of)}
+    return {"marts": marts, "datasets": {**older["datasets"], **newer["datasets"]}}
+
+
+def select_changed(manifest: Manifest, datasets: Collection[str], tables: Collection[Relation]) -> list[str]:
+    """The names of the models and tests to run after new loads of some datasets: those that read them, directly or by way of other models.
+
+    Models that decide which rows are made again always run. Of the views those run that dbt drops with a table that it replaces.
+    A table that is no dataset of the lake may have changed.
+    """
+    raw_code = {unique_id: getattr(node, "raw_code", "") for unique_id, node in manifest.nodes.items()}
+    graph = _Graph(manifest, raw_code, tables)
+
+    def is_changed(unique_id: str) -> bool:
+        name, about = graph.about(unique_id)
+        return about["kind"] != "seed" and (about["kind"] != "dataset" or name in datasets or "." in name)
+
+    changed = {
+        unique_id
+        for unique_id, node in manifest.nodes.items()
+        if node.config.materialized in ("table", "incremental", "test")
+        and (node.config.meta.get("adds_no_values") or any(map(is_changed, graph.behind(unique_id))))
+    }
+
+    def is_dropped(unique_id: str) -> bool:
+        above = [parent for parent in manifest.nodes[unique_id].depends_on_nodes if parent in manifest.nodes]
+        kinds = {parent: manifest.nodes[parent].config.materialized for parent in above}
+        return any(is_dropped(parent) if kind == "view" else kind == "table" and parent in changed for parent, kind in kinds.items())
+
+    dropped = {unique_id for unique_id, node in manifest.nodes.items() if node.config.materialized == "view" and is_dropped(unique_id)}
+    return sorted(manifest.nodes[unique_id].name for unique_id in changed | dropped)
+
+
 def shows_values(manifest: Manifest, unique_id: str) -> bool:
     """Whether rows of a node may be in messages: all that is behind it is public or internal."""
     graph = _Graph(manifest, {}, ())

@@ -1,3 +1,5 @@
+{{ config(materialized='table') }}
+
 select 'tiingo_prices' as dataset, ticker as subject, date as day, "divCash" <> 0 or "splitFactor" <> 1 or _is_closed as is_whole
 from {{ rows_touched(source('tiingo', 'tiingo_prices')) }} as raw
 union all
