@@ -19,19 +19,24 @@
         was.{{ quoted_name(day) }} as row_date,
         cell.key as item,
         cell.value #>> '{}' as value_before,
-        to_jsonb(now_known.*) ->> cell.key as value_after,
+        now_known.cells ->> cell.key as value_after,
         {{ is_number('cell.value') }}
-            and (jsonb_typeof(to_jsonb(now_known.*) -> cell.key) is distinct from 'number' or {{ is_number('to_jsonb(now_known.*) -> cell.key') }})
+            and (jsonb_typeof(now_known.cells -> cell.key) is distinct from 'number' or {{ is_number('now_known.cells -> cell.key') }})
             as is_number,
         coalesce(loads."partition", loads_before."partition") as lake_partition,
         loads."commit" as lake_commit
     from {{ relation }} as was
-    left join {{ relation }} as now_known
-        on
-            now_known.known_from = was.known_to
+    -- offset 0 keeps it a lookup, and the row's JSON is made once for all its cells
+    left join lateral (
+        select to_jsonb(newer.*) as cells
+        from {{ relation }} as newer
+        where
+            newer.known_from = was.known_to
             {%- for column in key %}
-            and now_known.{{ quoted_name(column) }} = was.{{ quoted_name(column) }}
+            and newer.{{ quoted_name(column) }} = was.{{ quoted_name(column) }}
             {%- endfor %}
+        offset 0
+    ) as now_known on true
     left join {{ source('lake', '_ledger') }} as loads_before on loads_before.load_id = was._load_id
     left join {{ source('lake', '_ledger') }} as loads
         on
@@ -41,7 +46,7 @@
     cross join lateral {{ cells('was', identified_by=key, each='jsonb_each') }} as cell
     where
         was.known_to {% if var('as_of') %}<= {{ as_of_literal() }}{% else %}< 'infinity'{% endif %}
-        and cell.value #>> '{}' is distinct from to_jsonb(now_known.*) ->> cell.key
+        and cell.value #>> '{}' is distinct from now_known.cells ->> cell.key
         and cell.key not like 'adj%'
     {%- endif %}
 {%- endmacro %}

@@ -43,14 +43,18 @@
 
 
 {% macro forget_touched() -%}
-    {{ forget('exists (select from ' ~ ref('int_touched') ~ ' as touched where touched.ticker = mine.ticker and mine.trade_date >= touched.from_date)') }}
+    {{ forget(
+        'mine.trade_date >= (select min(from_date) from ' ~ ref('int_touched') ~ ')'
+        ~ ' and exists (select from ' ~ ref('int_touched') ~ ' as touched where touched.ticker = mine.ticker and mine.trade_date >= touched.from_date)'
+    ) }}
 {%- endmacro %}
 
 
 {# The same, from the beginning of the year of the first touched session. #}
 {% macro forget_touched_years() -%}
     {{ forget(
-        'exists (select from ' ~ ref('int_touched') ~ ' as touched'
+        "mine.trade_date >= (select date_trunc('year', min(from_date)) from " ~ ref('int_touched') ~ ')'
+        ~ ' and exists (select from ' ~ ref('int_touched') ~ ' as touched'
         ~ " where touched.ticker = mine.ticker and mine.trade_date >= date_trunc('year', touched.from_date))"
     ) }}
 {%- endmacro %}

@@ -21,7 +21,9 @@ relisted as (
 
 last_made as (
     {%- if made and var('changes_only') %}
-    select ticker, max(trade_date) as last_session from {{ made }} group by ticker
+    select subjects.ticker, latest.last_session
+    from (select distinct subject as ticker from touched where dataset = 'tiingo_prices') as subjects
+    cross join lateral (select max(prices.trade_date) as last_session from {{ made }} as prices where prices.ticker = subjects.ticker) as latest
     {%- else %}
     select null::text as ticker, null::date as last_session where false
     {%- endif %}
