@@ -65,7 +65,7 @@ def corrected() -> list[Answer]:
     days[100]["high"] += 0.01
     gone = [day for day in json.loads(ibm.body) if day["date"][:10] != "2012-06-15"]
     lines = [line.replace("2012-12-31,1.3194", "2012-12-31,1.3195") for line in ecb.history().splitlines()[1:]]
-    rest = [answer._replace(body=answer.body.replace(b"12/28/2012,0.02", b"12/28/2012,0.03")) for answer in rest]
+    rest = [answer._replace(body=answer.body.replace(b"12/28/2012,0.00", b"12/28/2012,0.03")) for answer in rest]
     facts = rest[-2]._replace(body=rest[-2].body.replace(b"44.15", b"44.16"))
     filers = rest[-1]._replace(body=rest[-1].body.replace(b"MICROSOFT CORP", b"Microsoft Corp"))
     prices = [real_lake.tiingo("AAPL", days), real_lake.tiingo("IBM", gone), msft]
@@ -82,8 +82,9 @@ def corrected_again(source: str) -> list[Answer]:
     if source == "rates":
         lines = [line.replace("2012-12-31,1.3194", "2012-12-31,1.3196") for line in ecb.history().splitlines()[1:]]
         return [real_lake.ecb(zipped(lines), 2009, 2013)]
-    [yields, facts] = [answer for answer in until(sample.LAST_SESSION) if b"12/28/2012,0.02" in answer.body or b"44.15" in answer.body]
-    changed = yields._replace(body=yields.body.replace(b"12/28/2012,0.02", b"12/28/2012,0.04"))
+    [yields] = [answer for answer in until(sample.LAST_SESSION) if answer.partitions == ("year=2012",)]
+    facts = until(sample.LAST_SESSION)[-2]
+    changed = yields._replace(body=yields.body.replace(b"12/28/2012,0.00", b"12/28/2012,0.04"))
     return [changed, facts._replace(body=facts.body.replace(b"44.15", b"44.17"))]
 
 
