@@ -92,8 +92,8 @@ def sending(answers: dict[str, Iterable[bytes]]) -> Iterator[str]:
 
 
 def head(media: str, *fields: str, status: str = "200 OK") -> bytes:
-    """The header fields of an answer."""
-    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Type: {media}", *fields, "", ""]).encode()
+    """The header fields of an answer, after which the server closes its connection."""
+    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Type: {media}", "Connection: close", *fields, "", ""]).encode()
 
 
 def packed(trials: int, rng: random.Random) -> Found:
