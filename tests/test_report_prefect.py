@@ -349,9 +349,9 @@ def test_the_pace_of_looking_keeps_the_two_seconds() -> None:
 
 def test_logs_go_in_batches_with_their_fields(server: FakePrefect) -> None:
     told = reporter(server)
-    told.started()
     for number in range(450):
         told.log(record("partition", rows=number))
+    told.started()  # only now does the thread begin to send
     until(lambda: len(server.bodies("/logs/")) >= 3)
     told.finished(RECEIPT, 0, "done")
     assert [len(batch) for batch in server.bodies("/logs/")] == [200, 200, 50]

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -205,7 +206,7 @@ def slow(stage: Stage, ways: tuple[str, ...] = ("head", "body", "chunks")) -> Fo
 
     def tried(way: str) -> tuple[str, float, scene.Ended]:
         first, rest = sent[way]
-        with sending({"*": _dripping(first, rest)}) as url:
+        with sending({"*": _Dripping(first, rest)}) as url:
             began = time.monotonic()
             options = [
                 "--lake",
@@ -233,11 +234,18 @@ def slow(stage: Stage, ways: tuple[str, ...] = ("head", "body", "chunks")) -> Fo
     return Found(len(ways), f"exit code 75 with a receipt, after {longest:.0f} s at the latest", tuple(wrong))
 
 
-def _dripping(first: bytes, rest: bytes) -> Iterator[bytes]:
-    yield first
-    for at in range(len(rest)):
-        time.sleep(1)
-        yield rest[at : at + 1]
+@dataclass(frozen=True)
+class _Dripping:
+    """The first bytes at once and a byte of the rest each second, from the beginning on every connection."""
+
+    first: bytes
+    rest: bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.first
+        for at in range(len(self.rest)):
+            time.sleep(1)
+            yield self.rest[at : at + 1]
 
 
 def words(stage: Stage, jobs: tuple[str, ...] = tuple(JOBS)) -> Found:
