@@ -151,12 +151,12 @@ def _record(job: Job, results: Sequence[RunResult], manifest: Manifest) -> None:
         rows = max(result.adapter_response.get("rows_affected", 0), 0)  # a view has -1
         seconds = round(result.execution_time, 3)
         models[result.node.name] = {"rows": rows, "seconds": seconds}
-        if result.node.schema == "marts":
+        if result.node.schema == lineage.MARTS:
             outcome = OUTCOMES.get(result.status, "failed")
             job.outcome(f"marts.{result.node.name}", "all", outcome, rows=rows, seconds=seconds)
-    for name in sorted(node.name for node in manifest.nodes.values() if node.schema == "marts" and str(node.resource_type) == "model"):
-        if name not in models:
-            job.outcome(f"marts.{name}", "all", "unchanged")
+    marts = {relation.name for relation in lineage.models(manifest) if relation.schema == lineage.MARTS}
+    for name in sorted(marts - models.keys()):
+        job.outcome(f"marts.{name}", "all", "unchanged")
     tests = Counter(str(result.status) for result in _of_kind(results, "test"))
     job.details.update(models=models, tests=dict(tests))
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})
