@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -205,7 +206,7 @@ def check_slow_answers(sandbox: Sandbox, parts: tuple[str, ...] = ("head", "body
 
     def run_trial(part: str) -> tuple[str, float, job_runs.JobResult]:
         first, rest = sent[part]
-        with serve_bytes({"*": _send_slowly(first, rest)}) as url:
+        with serve_bytes({"*": _SlowAnswer(first, rest)}) as url:
             started = time.monotonic()
             options = [
                 "--lake",
@@ -233,11 +234,18 @@ def check_slow_answers(sandbox: Sandbox, parts: tuple[str, ...] = ("head", "body
     return Outcome(len(parts), f"exit code 75 with a receipt, after {longest:.0f} s at the latest", tuple(violations))
 
 
-def _send_slowly(first: bytes, rest: bytes) -> Iterator[bytes]:
-    yield first
-    for index in range(len(rest)):
-        time.sleep(1)
-        yield rest[index : index + 1]
+@dataclass(frozen=True)
+class _SlowAnswer:
+    """Send the first bytes immediately and then one byte per second. Each connection starts at the beginning."""
+
+    first: bytes
+    rest: bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.first
+        for index in range(len(self.rest)):
+            time.sleep(1)
+            yield self.rest[index : index + 1]
 
 
 def check_refusals(sandbox: Sandbox, jobs: tuple[str, ...] = tuple(JOBS)) -> Outcome:

@@ -102,7 +102,7 @@ def test_decoders_are_built_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPa
     def decoder(*_: Any, **__: Any) -> Any:
         assert building.acquire(blocking=False), "two threads build a decoder at once"
         try:
-            threading.Event().wait(0.01)  # long enough for another thread to come by
+            assert lossless_json._ONE_AT_A_TIME.locked()  # so no other thread gets here, however slow this one is
             return built
         finally:
             building.release()

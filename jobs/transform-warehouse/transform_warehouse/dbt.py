@@ -156,10 +156,10 @@ def _record_outcomes(job: Job, results: Sequence[RunResult], manifest: Manifest)
         rows = max(result.adapter_response.get("rows_affected", 0), 0)  # a view has -1
         seconds = round(result.execution_time, 3)
         models[result.node.name] = {"rows": rows, "seconds": seconds}
-        if result.node.schema == "marts":
+        if result.node.schema == lineage.MARTS:
             outcome = OUTCOMES.get(result.status, "failed")
             job.record_partition(f"marts.{result.node.name}", "all", outcome, rows=rows, seconds=seconds)
-    marts = {node.name for node in manifest.nodes.values() if node.schema == "marts" and str(node.resource_type) == "model"}
+    marts = {relation.name for relation in lineage.find_models(manifest) if relation.schema == lineage.MARTS}
     for name in sorted(marts - models.keys()):
         job.record_partition(f"marts.{name}", "all", "unchanged")
     tests = Counter(str(result.status) for result in _select_results(results, "test"))
