@@ -17,7 +17,7 @@ from orchestration.local import prefect_server
 from orchestration.local import worker as local_worker
 from orchestration.workers import command as worker
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # What is pulled, and the word of its command line that keeps it silent; None where it has nothing to tell. Another image needs a line here.
 PULLED = {"postgres": None, "chrislusf/seaweedfs": "-master.telemetry=false"}
 SERVER_SILENT = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
