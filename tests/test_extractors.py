@@ -171,7 +171,7 @@ def test_the_daily_file_fills_its_own_day(extract: Runner) -> None:
     assert (code, receipt["partitions"][0]["partition"], receipt["rows"]) == (0, "date=2013-02-28", 1)
     code, receipt = extract("extract-ecb-fx-rates", "--file", "daily")
     assert code == 2
-    assert "holds one day" in receipt["error"]
+    assert "has one day" in receipt["error"]
 
 
 WITH_DATES = [name for name in ARGUMENTS if RANGE[0] in ARGUMENTS[name]]

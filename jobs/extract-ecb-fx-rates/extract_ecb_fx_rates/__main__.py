@@ -14,7 +14,7 @@ OPTIONS = [
         type=click.Choice(["history", "daily"]),
         default="history",
         show_default=True,
-        help="The whole history, one partition a year; or the daily file, one partition for its day.",
+        help="The complete history, one partition per year; or the daily file, one partition for its day.",
     ),
     options.base_url(source.BASE_URL),
 ]

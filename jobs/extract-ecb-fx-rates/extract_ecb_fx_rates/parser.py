@@ -1,4 +1,4 @@
-"""From the ECB's zipped CSV to columns: one per currency, units of it per euro."""
+"""Parse the ECB's zipped CSV: one row per day, one column per currency, in units of that currency per euro."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from jobkit.contract import Columns
     from jobkit.requests import Request
 
-MAX_CSV_BYTES = 8 << 20  # the same as of the zip file: what the declared memory holds
+MAX_CSV_BYTES = 8 << 20  # the limit of the zip file too: what fits into the declared memory
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """Columns by partition, rows as in the file (newest first). Raises BadDataError when the bytes are no such file.
+    """Return the columns of each requested partition that has rows, in the order of the file (newest first).
 
-    The unnamed last column, left by a trailing comma on every line, is not a field; N/A is no value.
+    The ECB ends each line with a comma, so the last column has no name; it is left out. `N/A` and blanks become None.
+    Raises BadDataError (exit code 65) if the body is not a zip with one CSV of reference rates, or unpacks to more than 8 MiB.
     """
-    names, cells = csvtext.read(_csv(body), "the ECB file")
+    names, cells = csvtext.read(_unzip(body), "the ECB file")
     header = [name.strip() for name in names]
     if header[:2] != ["Date", "USD"]:
         raise BadDataError(f"the ECB file does not begin with Date, USD; its header is {header[:5]}")
@@ -34,21 +35,27 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     return {partition: _columns(header, list(part)) for partition, part in grouped if partition in request.partitions}
 
 
-def _csv(body: bytes) -> bytes:
+def _unzip(body: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             (member,) = archive.infolist()
-            with archive.open(member) as file:  # what it says of its size is not believed
+            with archive.open(member) as file:  # the size in the zip header may be wrong
                 data = file.read(MAX_CSV_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or packed otherwise
-        raise BadDataError(f"the ECB answer is no zip with one CSV inside: {error}") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        RuntimeError,
+    ) as error:  # RuntimeError: encrypted, or an unknown compression
+        raise BadDataError(f"the ECB response is not a zip file with one CSV: {error}") from None
     if len(data) > MAX_CSV_BYTES:
-        raise BadDataError(f"the ECB file unpacks to more than the {MAX_CSV_BYTES:,} bytes that this job has the memory for")
+        raise BadDataError(f"the ECB file unpacks to more than {MAX_CSV_BYTES:,} bytes, for which this job has no memory")
     return data
 
 
 def _iso(text: str) -> str:
-    """The daily file writes `30 October 2026` where the history writes 2026-10-30; anything else is left to the contract."""
+    """Convert `30 October 2026` of the daily file to ISO, as in the history. Return other text unchanged, for the contract to judge."""
     try:
         return datetime.strptime(text, "%d %B %Y").date().isoformat()  # noqa: DTZ007  a date, no time
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where the ECB publishes its reference rates. No key, no stated limit; the files carry ETag and Last-Modified.
+"""The ECB's reference rates: two files, with ETag and Last-Modified, without a key or a stated rate limit.
 
 Source: https://www.ecb.europa.eu/stats/policy_and_exchange_rates/euro_reference_exchange_rates/
 """
@@ -21,20 +21,20 @@ HISTORY, DAILY = "/stats/eurofxref/eurofxref-hist.zip", "/stats/eurofxref/eurofx
 
 
 def build_requests(*, start: date, end: date, lookback_days: int, file: str, **_: object) -> list[Request]:
-    """One question, whichever file: the history fills every year of the range, the daily file one day.
+    """Build one request. The history fills each year of the range, the daily file one day.
 
-    Raises UsageError on a range that runs backwards, and on a daily file asked for more than one day.
+    Raises UsageError (exit code 2) if `end` is before `start`, or if the daily file is requested for more than one day.
     """
     if file == "history":
         return [Request("ecb_fx_rates", tuple(f"year={year}" for year in years(start, end, lookback_days)), HISTORY)]
     check_date_range(start, end)
     if start != end:
-        raise UsageError(f"the daily file holds one day, but --start {start} and --end {end} differ; use --file history for a range")
+        raise UsageError(f"the daily file has one day, but --start {start} and --end {end} differ; use --file history for a range")
     return [Request("ecb_fx_rates_daily", (f"date={end}",), DAILY)]
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, **_: object) -> Client:
-    """A client that accepts zip files only."""
+    """Build a client that accepts only zip files."""
     from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
 
     return Client(

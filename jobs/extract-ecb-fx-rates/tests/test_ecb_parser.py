@@ -1,4 +1,4 @@
-"""The ECB's files as they come, and what is no such file."""
+"""Recorded ECB files are parsed; other bodies are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def zipped(text: str, name: str = "eurofxref-hist.csv") -> bytes:
     return file.getvalue()
 
 
-def test_the_history_is_cut_into_years_without_the_unnamed_column() -> None:
+def test_the_history_is_split_into_years_without_the_unnamed_column() -> None:
     body = zipped("Date,USD,CYP,\n2013-01-02,1.3262,N/A,\n2012-12-31,1.3194,N/A,\n2011-12-30,1.2939,N/A,\n")
     assert parse(body, HISTORY) == {
         "year=2011": {"Date": ["2011-12-30"], "USD": ["1.2939"], "CYP": [None]},
@@ -33,12 +33,12 @@ def test_the_history_is_cut_into_years_without_the_unnamed_column() -> None:
     }
 
 
-def test_the_daily_file_has_blanks_and_a_long_date_and_keeps_its_zeros() -> None:
+def test_the_daily_file_has_blanks_long_dates_and_trailing_zeros() -> None:
     body = zipped("Date, USD, GBP, \n30 October 2026, 1.1646, 0.83380, \n")
     assert parse(body, DAILY) == {"date=2026-10-30": {"Date": ["2026-10-30"], "USD": ["1.1646"], "GBP": ["0.83380"]}}
 
 
-def test_a_day_that_is_not_the_one_asked_for_fills_nothing() -> None:
+def test_the_file_of_another_day_fills_no_partition() -> None:
     assert parse(zipped("Date, USD, \n29 October 2026, 1.1, \n"), DAILY) == {}
 
 
@@ -47,7 +47,7 @@ def test_a_day_that_is_not_the_one_asked_for_fills_nothing() -> None:
     [b"", b"<html>maintenance</html>", zipped("<html>"), zipped("Date,USD\n2012-12-31\n"), zipped("Date,USD,\n2012-12-31,1.3,\n")[:-30]],
     ids=["empty", "html", "zipped html", "ragged", "cut short"],
 )
-def test_what_is_no_such_file_is_refused(body: bytes) -> None:
+def test_another_file_is_refused(body: bytes) -> None:
     with pytest.raises(BadDataError, match="ECB"):
         parse(body, HISTORY)
 

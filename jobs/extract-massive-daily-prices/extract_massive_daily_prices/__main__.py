@@ -8,14 +8,14 @@ from extract_massive_daily_prices import parser, source
 OPTIONS = [
     options.start(),
     options.end(),
-    options.lookback_days(4, "late trades change a day's bars, and an answer may come too early"),
+    options.lookback_days(4, "late trades change a day's bars, and an early response may be incomplete"),
     options.secret("--token", default="env://MASSIVE_TOKEN", help="Where the Massive API key is."),
     options.option(
         "--requests-per-minute",
         type=click.IntRange(1),
         default=5,
         show_default=True,
-        help="What the Massive plan allows; 5 is the free one.",
+        help="The limit of your Massive plan; the free plan has 5.",
     ),
     options.base_url(source.BASE_URL),
 ]

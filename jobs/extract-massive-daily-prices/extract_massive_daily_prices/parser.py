@@ -1,4 +1,7 @@
-"""From Massive's grouped daily answer to columns: T ticker, o h l c in USD, v volume, vw average price, t epoch ms, n trades."""
+"""Parse Massive's grouped daily bars: one row per ticker.
+
+Fields: T ticker; o, h, l, c prices in USD; v volume in shares; vw volume-weighted average price in USD; t epoch in ms; n number of trades.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ FIELDS = ("date", "T", "v", "vw", "o", "c", "h", "l", "t", "n")
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """The day's columns, rows as sent; none of them on a day when the market was closed. A bar whose time is of another day has no date.
+    """Return the columns of the requested day, in the vendor's order; no rows if the market was closed. A bar of another day gets no date.
 
-    Raises BadDataError when the answer is an error inside a 200, holds fewer rows than it says, is split-adjusted or of another day.
+    Raises BadDataError (exit code 65) if the response is an error with status 200, has another number of rows than it states, is
+    split-adjusted, or has only bars of other days.
     """
     (partition,) = request.partitions
     day = partition.removeprefix("date=")
@@ -29,21 +33,21 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         raise BadDataError(f"Massive's answer for {day} is an error or another document; it begins {body[:80]!r}")
     rows = answer.get("results") or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise BadDataError(f"Massive's answer for {day} has results that are no list of bars; it begins {body[:80]!r}")
+        raise BadDataError(f"Massive's answer for {day} has results that are not a list of bars; it begins {body[:80]!r}")
     if answer.get("resultsCount", len(rows)) != len(rows):
-        raise BadDataError(f"Massive's answer for {day} says {answer['resultsCount']} rows and holds {len(rows)}")
+        raise BadDataError(f"Massive's answer for {day} states {answer['resultsCount']} rows and has {len(rows)}")
     if rows and answer.get("adjusted"):
-        raise BadDataError(f"Massive's answer for {day} is split-adjusted as of today; it was asked for with adjusted=false")
+        raise BadDataError(f"Massive's answer for {day} is split-adjusted as of today, although the request has adjusted=false")
     days = {time: _day(time) for time in {str(row.get("t")) for row in rows}}
     if days and day not in days.values():
         others = ", ".join(sorted(set(days.values())))[:80]
-        raise BadDataError(f"Massive's answer for {day} holds bars of {others}, none of the day asked for")
+        raise BadDataError(f"Massive's answer for {day} has bars of {others}, none of the requested day")
     dated = [{"date": day if days[str(row.get("t"))] == day else None, **row} for row in rows]
     return {partition: lossless_json.columns(dated, FIELDS)}
 
 
 def _day(time: str) -> str:
-    """The day in New York that a bar's time is on, be it the session's close or the midnight before; the time itself where it is none."""
+    """Return the day in New York of a bar's time, which is its session's close or the midnight before. Return other text unchanged."""
     try:
         return datetime.fromtimestamp(int(time) / 1000, NEW_YORK).date().isoformat()
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""How Massive is asked: one question per weekday for all stocks, unadjusted, so that an answer does not depend on when it is asked.
+"""Massive's grouped daily bars: one request per weekday for all stocks, unadjusted, so that the response does not depend on today's date.
 
 Source: https://massive.com/docs/rest/stocks/aggregates/daily-market-summary
 """
@@ -31,15 +31,15 @@ MEANINGS = (
 
 
 def build_requests(*, start: date, end: date, lookback_days: int, **_: object) -> list[Request]:
-    """One question per weekday. Raises UsageError on a range that runs backwards."""
+    """Build one request per weekday. Raises UsageError (exit code 2) if `end` is before `start`."""
     first = first_day(start, end, lookback_days)
     days = (first + timedelta(days=n) for n in range((end - first).days + 1))
-    wanted = (("adjusted", "false"), ("include_otc", "false"))
-    return [Request("massive_daily_prices", (f"date={day}",), PATH.format(day=day), wanted) for day in days if day.weekday() < SATURDAY]
+    query = (("adjusted", "false"), ("include_otc", "false"))
+    return [Request("massive_daily_prices", (f"date={day}",), PATH.format(day=day), query) for day in days if day.weekday() < SATURDAY]
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_minute: int, **_: object) -> Client:
-    """A client with the key that keeps to the plan's limit per minute."""
+    """Build a client with the API key and the plan's limit per minute."""
     from jobkit import secrets  # noqa: PLC0415  describe needs neither
     from jobkit.http import Client, Rate  # noqa: PLC0415
 
@@ -48,6 +48,7 @@ def build_client(hosts: Sequence[str], *, base_url: str, token: str, requests_pe
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:
-    """The answer. One without results is asked for again: Massive sends those under load too, not only for a closed market."""
-    answer = requests.fetch(client, request, previous)
-    return requests.fetch(client, request, None) if answer.content and b'"T"' not in answer.content.read() else answer
+    """Return the response. Retry once if it has no results: Massive sends such responses under load too, not only for a closed market."""
+    response = requests.fetch(client, request, previous)
+    is_empty = response.content and b'"T"' not in response.content.read()
+    return requests.fetch(client, request, None) if is_empty else response

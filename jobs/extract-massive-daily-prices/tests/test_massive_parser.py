@@ -1,4 +1,4 @@
-"""Massive's answers as they come, and what is no such answer."""
+"""Recorded Massive responses are parsed; other bodies are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def answer(**changes: Any) -> bytes:
     return json.dumps({"status": "OK", "adjusted": False, "resultsCount": 1, "results": [BAR], **changes}).encode()
 
 
-def test_a_bar_is_kept_and_the_day_added() -> None:
+def test_a_bar_keeps_its_fields_and_gets_the_day() -> None:
     body = answer().replace(b'"v": 1', b'"v": 1.029145e+06')
     kept = contract.validate(load_packaged("extract_massive_daily_prices", "massive_daily_prices"), parse(body, REQUEST)["date=2012-12-31"])
     assert kept.quarantine is None
@@ -38,25 +38,25 @@ def test_a_closed_market_is_a_day_without_rows(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"", "not JSON"),
         (b'{"status":"ERROR","error":"maximum requests"}', "is an error"),
-        (answer(resultsCount=2), "says 2 rows and holds 1"),
+        (answer(resultsCount=2), "states 2 rows and has 1"),
         (answer(adjusted=True), "split-adjusted"),
-        (answer(results=[1]), "no list of bars"),
-        (answer(results={"T": "A"}), "no list of bars"),
+        (answer(results=[1]), "not a list of bars"),
+        (answer(results={"T": "A"}), "not a list of bars"),
         (b'{"status":"OK","results":[],"results":[]}', "key results twice"),
-        (answer(results=[{**BAR, "t": 1356728400000}]), "holds bars of 2012-12-28, none of the day asked for"),
-        (answer(results=[{**BAR, "t": [1]}]), "none of the day asked for"),
+        (answer(results=[{**BAR, "t": 1356728400000}]), "has bars of 2012-12-28, none of the requested day"),
+        (answer(results=[{**BAR, "t": [1]}]), "none of the requested day"),
     ],
 )
-def test_an_error_inside_a_200_is_refused(body: bytes, told: str) -> None:
-    with pytest.raises(BadDataError, match=told):
+def test_an_error_with_status_200_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(BadDataError, match=message):
         parse(body, REQUEST)
 
 
-def test_a_bar_of_another_day_is_in_quarantine_among_those_of_the_day() -> None:
+def test_a_bar_of_another_day_is_quarantined() -> None:
     stale = {**BAR, "T": "IBM", "t": 1356728400000}
     body = answer(resultsCount=100, results=[*({**BAR, "T": f"A{n}"} for n in range(99)), stale])
     kept = contract.validate(load_packaged("extract_massive_daily_prices", "massive_daily_prices"), parse(body, REQUEST)["date=2012-12-31"])
@@ -83,6 +83,6 @@ def test_a_bar_is_of_its_day_in_new_york(day: str, time: str) -> None:
     assert columns["date"] == [day]
 
 
-def test_weekends_are_not_asked_for() -> None:
+def test_weekends_are_not_requested() -> None:
     requests = build_requests(start=date(2012, 12, 28), end=date(2012, 12, 31), lookback_days=0)
     assert [request.partitions for request in requests] == [("date=2012-12-28",), ("date=2012-12-31",)]

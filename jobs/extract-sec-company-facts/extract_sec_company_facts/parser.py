@@ -1,4 +1,4 @@
-"""From EDGAR's companyfacts document to columns: one row per fact and filing that states it."""
+"""Parse EDGAR's companyfacts document: one row per fact and filing that reports it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 FIELDS = ("start", "end", "accn", "fy", "fp", "form", "filed", "frame")
-BYTES_PER_FACT = 64  # the shortest have a hundred
+BYTES_PER_FACT = 64  # the shortest facts have a hundred
 COLUMNS = ("cik", "entityName", "taxonomy", "tag", "unit", "start", "end", "val", "accn", "fy", "fp", "form", "filed", "frame")
 GETTERS = {name: attrgetter(name) for name in FIELDS}
 
 
 class Fact(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """One fact as a filing states it. `fy` and `fp` are the filing's, not the fact's; an instant has no start."""
+    """A fact as reported in one filing. `fy` and `fp` belong to the filing, not to the fact. An instant has no `start`."""
 
     val: msgspec.Raw | UnsetType = UNSET
     start: str | UnsetType | None = UNSET
@@ -36,7 +36,7 @@ class Fact(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class Concept(msgspec.Struct):
-    """A tag's facts by unit. Its label and description are read for their keys and not kept."""
+    """The facts of a tag, by unit. `label` and `description` are declared so that their keys are checked; their text is not kept."""
 
     units: dict[str, list[Fact]]
     label: msgspec.Raw | UnsetType = UNSET
@@ -44,7 +44,7 @@ class Concept(msgspec.Struct):
 
 
 class Company(msgspec.Struct):
-    """The document: concepts by taxonomy and tag, each still JSON. SEC writes `cik` as a number, and as text with its zeros."""
+    """The document: undecoded concepts by taxonomy and tag. SEC writes `cik` as a number, or as text with leading zeros."""
 
     cik: int | str
     entityName: str  # noqa: N815  the vendor's name
@@ -52,40 +52,41 @@ class Company(msgspec.Struct):
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """The filer's columns, facts in the document's order. Raises BadDataError on another document or another filer's.
+    """Return the columns of the filer, facts in the document's order.
 
-    One concept is decoded at a time and equal texts are kept once: a document of 100 MiB has 700,000 facts on 30,000 dates and filings.
+    Concepts are decoded one at a time and equal texts are stored once: a document of 100 MiB has 700,000 facts on 30,000 dates and filings.
+    Raises BadDataError (exit code 65) if the body is another document, or the document of another filer.
     """
     (partition,) = request.partitions
-    what, form = f"SEC's answer for {partition}", "the companyfacts document"
-    company: Company = lossless_json.decode(body, what, Company, form)
+    label, expected = f"SEC's answer for {partition}", "the companyfacts document"
+    company: Company = lossless_json.decode(body, label, Company, expected)
     cik = str(company.cik).lstrip("0")
     if f"cik={cik:0>10}" != partition:
-        raise BadDataError(f"{what} is about cik {company.cik!r:.40}")
+        raise BadDataError(f"{label} is about cik {company.cik!r:.40}")
     columns: Columns = {name: [] for name in ("taxonomy", "tag", "unit", "val", *FIELDS)}
-    kept = {UNSET: None}
+    texts = {UNSET: None}
     for taxonomy, tags in company.facts.items():
         for tag, raw in tags.items():
-            concept: Concept = lossless_json.decode(bytes(raw), f"{what}, {taxonomy}.{tag},", Concept, form, dense=BYTES_PER_FACT)
+            concept: Concept = lossless_json.decode(bytes(raw), f"{label}, {taxonomy}.{tag},", Concept, expected, dense=BYTES_PER_FACT)
             for unit, facts in concept.units.items():
-                _add(columns, (taxonomy, tag, unit), facts, kept)
+                _add(columns, (taxonomy, tag, unit), facts, texts)
     count = len(columns["val"])
-    found = {"cik": [cik] * count, "entityName": [company.entityName] * count, **columns}
-    return {partition: {name: found[name] for name in COLUMNS}}
+    filled = {"cik": [cik] * count, "entityName": [company.entityName] * count, **columns}
+    return {partition: {name: filled[name] for name in COLUMNS}}
 
 
-def _add(columns: Columns, words: tuple[str, str, str], facts: list[Fact], kept: dict[Any, Any]) -> None:
-    """Add facts to the columns; `kept` has each text that came before, and None for what a fact has not."""
-    for name, word in zip(("taxonomy", "tag", "unit"), words, strict=True):
-        columns[name] += [word] * len(facts)
+def _add(columns: Columns, names: tuple[str, str, str], facts: list[Fact], texts: dict[Any, Any]) -> None:
+    """Append facts to the columns. `texts` maps each text to its first copy, and UNSET to None."""
+    for column, name in zip(("taxonomy", "tag", "unit"), names, strict=True):
+        columns[column] += [name] * len(facts)
     for name, value_of in GETTERS.items():
         values = list(map(value_of, facts))
-        columns[name] += map(kept.setdefault, values, values)
+        columns[name] += map(texts.setdefault, values, values)
     columns["val"] += [None if fact.val is UNSET else _number(str(fact.val, "utf-8")) for fact in facts]
 
 
 def _number(text: str) -> str | None:
-    """The digits as SEC wrote them."""
+    """Return the number with the digits that SEC wrote; None for null."""
     if text.isdigit():
         return text
     return None if text == "null" else lossless_json.plain(text)

@@ -1,4 +1,4 @@
-"""How EDGAR is asked for company facts: ten requests a second in total, and a User-Agent that says who asks.
+"""EDGAR's company facts: one request per filer. SEC allows ten requests per second and requires a User-Agent with a contact.
 
 Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces
 """
@@ -28,20 +28,20 @@ MEANINGS = (
 
 
 def build_requests(*, ciks: Sequence[str], **_: object) -> list[Request]:
-    """One question per filer."""
+    """Build one request per filer."""
     padded = dict.fromkeys(cik.zfill(10) for cik in ciks)
     return [Request("sec_company_facts", (f"cik={cik}",), f"/api/xbrl/companyfacts/CIK{cik}.json") for cik in padded]
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:
-    """A client that names its owner, as SEC demands."""
+    """Build a client that sends the contact as its User-Agent, as SEC requires."""
     from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
 
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(10, 1), headers={"User-Agent": contact})
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:
-    """The answer; an unknown filer is told as such."""
+    """Return the response. Raises ResourceNotFoundError (exit code 65) for an unknown filer."""
     from jobkit.http import ResourceNotFoundError  # noqa: PLC0415
 
     try:

@@ -1,4 +1,4 @@
-"""EDGAR's companyfacts documents as they come, and what is no such document."""
+"""Recorded companyfacts documents are parsed; other bodies are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def document(*facts: str, cik: int = 320193) -> bytes:
     return f'{{"cik":{cik},"entityName":"Apple Inc.","facts":{inside}}}'.encode()
 
 
-def test_a_fact_keeps_its_digits_whatever_json_makes_of_them() -> None:
+def test_a_fact_keeps_the_digits_of_its_value() -> None:
     columns = parse(document(FACT % "1e-05", FACT % "170910000000", FACT % "6.310"), REQUEST)["cik=0000320193"]
     assert columns["val"] == ["0.00001", "170910000000", "6.310"]
     assert (columns["cik"][0], columns["tag"][0], columns["unit"][0]) == ("320193", "CommonStockPar", "USD/shares")
@@ -32,17 +32,17 @@ def test_a_fact_keeps_its_digits_whatever_json_makes_of_them() -> None:
 
 
 @pytest.mark.parametrize("cik", ["0000320193", "320193"])
-def test_a_filer_may_be_written_as_text(cik: str) -> None:
+def test_a_cik_may_be_text(cik: str) -> None:
     body = document(FACT % "1").replace(b'"cik":320193', f'"cik":"{cik}"'.encode())
     assert parse(body, REQUEST)["cik=0000320193"]["cik"] == ["320193"]
 
 
-def test_half_of_a_surrogate_pair_is_a_fault_of_its_row() -> None:
+def test_an_unpaired_surrogate_makes_only_its_row_invalid() -> None:
     columns = parse(document(FACT % "1", (FACT % "2").replace("10-Q", "\\ud83d")), REQUEST)["cik=0000320193"]
     assert columns["form"] == ["10-Q", "\ud83d"]
 
 
-def test_every_taxonomy_unit_and_form_is_kept_as_it_is_written() -> None:
+def test_every_taxonomy_unit_and_form_is_kept_unchanged() -> None:
     """A foreign issuer's document: IFRS in its own currency, shares of the cover page, a condensed schedule, a unit in capitals."""
     tags = {
         ("ifrs-full", "DilutedEarningsLossPerShare", "EUR/shares", "20-F"),
@@ -64,7 +64,7 @@ def test_every_taxonomy_unit_and_form_is_kept_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"<Error><Code>NoSuchKey</Code></Error>", "not the companyfacts document"),
         (b'{"cik":320193}', "not the companyfacts document"),
@@ -77,8 +77,8 @@ def test_every_taxonomy_unit_and_form_is_kept_as_it_is_written() -> None:
         (document().replace(b"320193", b'"x"'), "is about cik 'x'"),
     ],
 )
-def test_another_document_is_refused(body: bytes, told: str) -> None:
-    with pytest.raises(BadDataError, match=told):
+def test_another_document_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(BadDataError, match=message):
         parse(body, REQUEST)
 
 

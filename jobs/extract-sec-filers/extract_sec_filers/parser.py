@@ -1,4 +1,4 @@
-"""From SEC's company_tickers.json to columns: one row per ticker, in the file's order."""
+"""Parse SEC's company_tickers.json: one row per ticker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """cik_str, ticker and title of every listing. Raises BadDataError on another document."""
+    """Return cik_str, ticker and title of each listing, in file order. Raises BadDataError (exit code 65) for another document."""
     (partition,) = request.partitions
     document = lossless_json.decode(body, "SEC's company_tickers.json")
     if not isinstance(document, dict) or not document or not all(isinstance(row, dict) for row in document.values()):
-        raise BadDataError(f"SEC's company_tickers.json is no object of filers; it begins {body[:60]!r}")
+        raise BadDataError(f"SEC's company_tickers.json is not an object of filers; it begins {body[:60]!r}")
     return {partition: lossless_json.columns(list(document.values()))}

@@ -1,4 +1,4 @@
-"""Where SEC lists tickers and filers: one file, current only; its history is the history of our own commits.
+"""SEC's list of tickers and filers: one file with the current list. Its history is that of the commits in the lake.
 
 Source: https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data
 """
@@ -26,12 +26,12 @@ MEANINGS = (
 
 
 def build_requests(**_: object) -> list[Request]:
-    """The one question there is."""
+    """Build the only request."""
     return [Request("sec_filers", ("file=company_tickers",), "/files/company_tickers.json")]
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:
-    """A client that names its owner, as SEC demands."""
+    """Build a client that sends the contact as its User-Agent, as SEC requires."""
     from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
 
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(10, 1), headers={"User-Agent": contact})

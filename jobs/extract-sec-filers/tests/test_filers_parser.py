@@ -1,4 +1,4 @@
-"""SEC's list of tickers as it comes, and what is no such list."""
+"""SEC's recorded list of tickers is parsed; other bodies are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEED = Path(__file__).parents[4] / "shared/feeds/sec/company_tickers.json.gz"
 (REQUEST,) = build_requests()
 
 
-def test_each_listing_is_a_row_in_the_files_order() -> None:
+def test_each_listing_is_a_row_in_the_order_of_the_file() -> None:
     body = b'{"0":{"cik_str":1652044,"ticker":"GOOGL","title":"Alphabet Inc."},'
     body += b'"1":{"cik_str":1652044,"ticker":"GOOG","title":"Alphabet Inc."}}'
     columns = parse(body, REQUEST)["file=company_tickers"]

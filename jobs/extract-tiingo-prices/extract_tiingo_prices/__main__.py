@@ -16,7 +16,7 @@ OPTIONS = [
         type=click.IntRange(1),
         default=50,
         show_default=True,
-        help="What the Tiingo plan allows; 50 is the free one.",
+        help="The limit of your Tiingo plan; the free plan has 50.",
     ),
     options.base_url(source.BASE_URL),
 ]

@@ -1,6 +1,6 @@
-"""From Tiingo's JSON to columns: as traded, as adjusted, dividends in USD per share and split ratios on their ex-dates.
+"""Parse Tiingo's JSON: one row per day, with prices as traded and as adjusted, dividends in USD per share and split ratios on ex-dates.
 
-The split_to and split_from of a split are ours: the ratio as a fraction, because a decimal of 1-for-30 has no end.
+`split_to` and `split_from` are derived from the ratio, as a fraction: the decimal of 1-for-30 never ends.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """Columns by ticker and year, oldest day first; nothing for a year without prices. Raises BadDataError on another document.
+    """Return the columns of each requested year that has prices, oldest day first.
 
-    The answer does not name its ticker, so the one asked for is added; midnight UTC in `date` is how Tiingo writes a day.
+    The response does not name its ticker, so the requested one is added. Tiingo writes a day as midnight UTC.
+    Raises BadDataError (exit code 65) if the body is not a JSON list of days.
     """
     ticker = request.partitions[0].split("/")[0].removeprefix("ticker=")
     rows = lossless_json.decode(body, f"Tiingo's answer for {ticker}")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("date"), str) for row in rows):
-        raise BadDataError(f"Tiingo's answer for {ticker} is no list of days with a date; it begins {body[:60]!r}")
+        raise BadDataError(f"Tiingo's answer for {ticker} is not a list of days with a date; it begins {body[:60]!r}")
     days = [{"ticker": ticker, **row, "date": row["date"].removesuffix("T00:00:00.000Z"), **_split(row)} for row in rows]
-    days.sort(key=lambda row: row["date"])  # a year that came in two parts would be its last one
+    days.sort(key=lambda row: row["date"])  # groupby would keep only the last part of a year that comes in two
     grouped = groupby(days, lambda row: f"ticker={ticker}/year={row['date'][:4]}")
     return {partition: lossless_json.columns(list(part)) for partition, part in grouped if partition in request.partitions}
 
 
 def _split(row: dict[str, Any]) -> dict[str, str]:
-    """The split of a day, new shares and the old ones they replace; empty where there is none, or a ratio that cannot be one."""
+    """Return the new shares of a split and the old shares that they replace; empty without a split or with an impossible ratio."""
     ratio = split_ratio(str(row.get("splitFactor")))
     return {} if ratio is None or ratio == 1 else {"split_to": str(ratio.numerator), "split_from": str(ratio.denominator)}

@@ -1,4 +1,4 @@
-"""How Tiingo is asked: one question per ticker over whole years, so that a partition never depends on the range that was given.
+"""Tiingo's daily prices: one request per ticker for whole years, so that a partition does not depend on the requested range.
 
 Source: https://www.tiingo.com/documentation/end-of-day
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.tiingo.com"
 LIMITS = "https://www.tiingo.com/documentation/general/overview"
-AN_HOUR_S = 3600.0  # an allowance is by the hour, the day or the month
+AN_HOUR_S = 3600.0  # Tiingo's limits are per hour, day and month
 MEANINGS = (
     Meaning(200, "invalid token|supply a token|authentication credentials|do not have permission", "refused", LIMITS, "2026-11"),
     Meaning(
@@ -35,17 +35,17 @@ MEANINGS = (
 
 
 def build_requests(*, tickers: Sequence[str], start: date, end: date, lookback_days: int, **_: object) -> list[Request]:
-    """One question per ticker. Raises UsageError on a range that runs backwards."""
+    """Build one request per ticker. Raises UsageError (exit code 2) if `end` is before `start`."""
     span = years(start, end, lookback_days)
-    wanted = (("startDate", f"{span[0]}-01-01"), ("endDate", f"{span[-1]}-12-31"), ("format", "json"), ("resampleFreq", "daily"))
+    query = (("startDate", f"{span[0]}-01-01"), ("endDate", f"{span[-1]}-12-31"), ("format", "json"), ("resampleFreq", "daily"))
     return [
-        Request("tiingo_prices", tuple(f"ticker={ticker}/year={year}" for year in span), f"/tiingo/daily/{ticker}/prices", wanted)
+        Request("tiingo_prices", tuple(f"ticker={ticker}/year={year}" for year in span), f"/tiingo/daily/{ticker}/prices", query)
         for ticker in dict.fromkeys(tickers)
     ]
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, token: str, requests_per_hour: int, **_: object) -> Client:
-    """A client with the token that keeps to the plan's hourly limit."""
+    """Build a client with the API token and the plan's limit per hour."""
     from jobkit import secrets  # noqa: PLC0415  describe needs neither
     from jobkit.http import Client, Rate  # noqa: PLC0415
 
@@ -54,7 +54,7 @@ def build_client(hosts: Sequence[str], *, base_url: str, token: str, requests_pe
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:
-    """The answer; an unknown ticker is told as such."""
+    """Return the response. Raises ResourceNotFoundError (exit code 65) for an unknown ticker."""
     from jobkit.http import ResourceNotFoundError  # noqa: PLC0415
 
     try:

@@ -1,4 +1,4 @@
-"""Tiingo's answers as they come, and what is no such answer."""
+"""Recorded Tiingo responses are parsed; other bodies are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAY = (
 )
 
 
-def test_a_day_is_kept_digit_by_digit() -> None:
+def test_a_day_keeps_every_digit() -> None:
     columns = parse(b"[" + DAY + b"]", REQUEST)["ticker=AAPL/year=2012"]
     kept = contract.validate(load_packaged("extract_tiingo_prices", "tiingo_prices"), columns)
     row = {name: kept.table[name][0].as_py() for name in ("ticker", "date", "close", "volume", "adjClose", "splitFactor")}
@@ -40,7 +40,7 @@ def test_years_without_prices_are_left_out() -> None:
     assert parse(b"[]", REQUEST) == {}
 
 
-def test_days_in_any_order_are_all_kept() -> None:
+def test_days_may_come_in_any_order() -> None:
     days = ["2012-12-31", "2013-01-02", "2012-02-29", "2013-01-03", "2012-02-28"]
     body = b"[" + b",".join(DAY.replace(b"2012-12-31", day.encode()) for day in days) + b"]"
     found = {partition: columns["date"] for partition, columns in parse(body, REQUEST).items()}
@@ -51,12 +51,12 @@ def test_days_in_any_order_are_all_kept() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[{]", b'{"detail":"Error: Ticker \'ZZZZ\' not found"}', b'[{"close":1}]', b"<html>"])
-def test_what_is_no_list_of_days_is_refused(body: bytes) -> None:
+def test_another_document_is_refused(body: bytes) -> None:
     with pytest.raises(BadDataError, match="Tiingo's answer for AAPL"):
         parse(body, REQUEST)
 
 
-def test_a_question_covers_whole_years_and_each_ticker_once() -> None:
+def test_a_request_covers_whole_years_and_each_ticker_once() -> None:
     (request,) = build_requests(tickers=["AAPL", "AAPL"], start=date(2012, 6, 1), end=date(2013, 2, 28), lookback_days=0)
     assert dict(request.params)["startDate"] == "2012-01-01"
     assert dict(request.params)["endDate"] == "2013-12-31"

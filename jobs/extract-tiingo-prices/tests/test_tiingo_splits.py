@@ -1,4 +1,4 @@
-"""A split's ratio is the fraction that was announced, however many digits the vendor wrote of it."""
+"""The announced fraction of a split is recovered, however many digits the vendor writes."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ BAR = {"close": 10.0, "high": 10.5, "low": 9.5, "open": 10.0, "volume": 1000, "a
         ("0.30000000000000004", Fraction(3, 10)),
     ],
 )  # fmt: skip
-def test_a_ratio_is_the_simplest_fraction_that_is_written_so(text: str, ratio: Fraction) -> None:
+def test_a_ratio_is_the_simplest_fraction_with_that_decimal(text: str, ratio: Fraction) -> None:
     assert split_ratio(text) == ratio
 
 
-def test_every_ratio_of_small_numbers_comes_back_from_a_double_and_from_eight_decimals() -> None:
+def test_every_ratio_of_small_numbers_is_recovered_from_a_double_and_from_eight_decimals() -> None:
     for new in range(1, 31):
         for old in range(1, 121):
             ratio = Fraction(new, old)
@@ -47,11 +47,11 @@ def test_every_ratio_of_small_numbers_comes_back_from_a_double_and_from_eight_de
 
 
 @pytest.mark.parametrize("text", ["", "two for one", "NaN", "Infinity", "0", "-2", "1e400", "1e-400", "1e99999999999999999999", "None"])
-def test_what_is_no_ratio_is_none(text: str) -> None:
+def test_other_text_is_not_a_ratio(text: str) -> None:
     assert split_ratio(text) is None
 
 
-def test_a_ratio_of_thousands_of_digits_is_read_in_time_and_fits_64_bits() -> None:
+def test_a_ratio_of_thousands_of_digits_fits_64_bits() -> None:
     ratio = split_ratio("0." + "31415926535897932384626433" * 400)
     assert ratio is not None
     assert max(ratio.numerator, ratio.denominator) < 2**63
@@ -64,7 +64,7 @@ def test_only_a_day_with_a_split_has_a_fraction() -> None:
     assert "split_to" not in parse(json.dumps(days[:1]).encode(), REQUEST)["ticker=ZZT/year=2013"]
 
 
-def test_endless_decimals_are_kept_and_a_price_of_another_scale_is_not() -> None:
+def test_repeating_decimals_are_accepted_and_a_price_of_another_scale_is_not() -> None:
     days = [
         {"date": "2013-06-03T00:00:00.000Z", **BAR, "splitFactor": 1 / 30, "divCash": 2 / 3},
         {"date": "2013-06-04T00:00:00.000Z", **BAR, "close": 9.990000000000002, "volume": 1000.0, "adjVolume": 1000.5},

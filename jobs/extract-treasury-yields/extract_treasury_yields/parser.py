@@ -1,4 +1,4 @@
-"""From the Treasury's CSV to columns: one per tenor, par yield in percent."""
+"""Parse the Treasury's CSV: one row per day, one column per tenor, par yields in percent."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """The year's columns, rows as in the file (newest first); nothing for a year without rows. Raises BadDataError on another file.
+    """Return the columns of the requested year, in the order of the file (newest first); empty for a year without rows.
 
-    Which tenors there are changes from year to year; an all-blank row (2010-10-11) is kept as the vendor sends it.
+    The tenors change from year to year. A row without any yield (2010-10-11) is kept.
+    Raises BadDataError (exit code 65) if the body is another file or has days of another year.
     """
     (partition,) = request.partitions
     header, rows = csvtext.read(body, f"the Treasury's answer for {partition}")
@@ -24,12 +25,12 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         raise BadDataError(f"the Treasury's file for {partition} does not begin with Date; its header is {header[:4]}")
     rows = [[_iso(row[0]), *row[1:]] for row in rows]
     if strays := {row[0][:4] for row in rows} - {partition.removeprefix("year=")}:
-        raise BadDataError(f"the Treasury's file for {partition} holds days of {', '.join(sorted(strays))}")
+        raise BadDataError(f"the Treasury's file for {partition} has days of {', '.join(sorted(strays))}")
     return {partition: {name: [row[i] or None for row in rows] for i, name in enumerate(header)}} if rows else {}
 
 
 def _iso(text: str) -> str:
-    """MM/DD/YYYY as ISO; anything else is left to the contract."""
+    """Convert MM/DD/YYYY to ISO. Return other text unchanged, for the contract to judge."""
     try:
         return datetime.strptime(text, "%m/%d/%Y").date().isoformat()  # noqa: DTZ007  a date, no time
     except ValueError:

@@ -1,4 +1,4 @@
-"""A year as the Treasury sent it, under its contract."""
+"""A recorded year of the Treasury is valid under its contract."""
 
 from __future__ import annotations
 
