@@ -15,7 +15,7 @@ from jobkit.lake import CommitDraft, SourceMetadata
 from jobkit.requests import Request
 
 from tests.fixtures_postgres import Warehouse
-from tests.warehouse_samples import load
+from tests.warehouse.samples import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

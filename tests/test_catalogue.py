@@ -1,4 +1,4 @@
-"""The catalogue's promises: folders register themselves, and a wrong declaration is one sentence with the fix."""
+"""The catalogue: each job folder registers itself, and a wrong declaration is one sentence with the fix."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_folder_without_a_command_is_not_a_job(tmp_path: Path) -> None:
         ("0 0 */2 * 1", "restrict one of them"),
     ],
 )
-def test_a_schedule_must_mean_the_same_to_every_scheduler(schedule: str, problem: str | None) -> None:
+def test_a_schedule_must_mean_the_same_in_every_scheduler(schedule: str, problem: str | None) -> None:
     actual = schedule_problem(schedule)
     assert actual is None if problem is None else problem in str(actual)
 

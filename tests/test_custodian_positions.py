@@ -11,7 +11,7 @@ from extract_dropped_files import work
 from jobkit.store import open_store
 
 from tests import recorded_lake
-from tests.warehouse_samples import Recorder, commit, load
+from tests.warehouse.samples import Recorder, commit, load
 
 if TYPE_CHECKING:
     from pathlib import Path

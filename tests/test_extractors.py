@@ -1,4 +1,4 @@
-"""The extractors against the sample vendors, as processes: what they commit, that a rerun changes nothing, and what faults do."""
+"""The extractors as processes against the sample vendors: their commits, reruns and faults."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def extract(vendors: str, tmp_path: Path) -> Runner:
     return Runner(vendors, tmp_path / "lake")
 
 
-def test_every_extractor_is_tried_here() -> None:
+def test_every_extractor_is_tested_here() -> None:
     assert set(ARGUMENTS) == set(SPECS)
 
 
@@ -107,7 +107,7 @@ def test_a_rerun_changes_nothing_and_a_replay_needs_no_vendor(extract: Runner, n
 
 
 @every_extractor
-def test_plan_and_check_move_nothing(extract: Runner, name: str) -> None:
+def test_plan_and_check_write_nothing(extract: Runner, name: str) -> None:
     code, planned = extract(name, verb="plan")
     assert code == 0
     assert planned["details"]["plan"]
@@ -125,7 +125,7 @@ def test_plan_and_check_move_nothing(extract: Runner, name: str) -> None:
         ("/~redirected", 65, "may not call"),
     ],
 )
-def test_a_vendor_at_fault_leaves_nothing_in_the_lake(extract: Runner, name: str, fault: str, code: int, told: str) -> None:
+def test_a_vendor_error_writes_nothing_to_the_lake(extract: Runner, name: str, fault: str, code: int, told: str) -> None:
     import re
 
     ended, receipt = extract(name, "--retry-timeout", "0", fault=fault)
@@ -135,31 +135,31 @@ def test_a_vendor_at_fault_leaves_nothing_in_the_lake(extract: Runner, name: str
 
 
 @pytest.mark.parametrize("fault", ["/~truncated-1", "/~unavailable-1", "/~limited-1"])
-def test_a_fault_that_passes_is_waited_out(extract: Runner, fault: str) -> None:
+def test_a_temporary_fault_is_retried(extract: Runner, fault: str) -> None:
     code, receipt = extract("extract-sec-company-facts", fault=fault)
     assert (code, receipt["rows"]) == (0, ROWS["extract-sec-company-facts"])
 
 
-def test_an_unknown_ticker_is_told_by_name_and_what_was_known_is_kept(extract: Runner) -> None:
+def test_an_unknown_ticker_is_named_and_the_others_are_committed(extract: Runner) -> None:
     code, receipt = extract("extract-tiingo-prices", "--tickers", "ZZZZZ")
     assert (code, receipt["committed"]) == (2, 4)
     assert "no ticker ZZZZZ" in receipt["error"]
 
 
-def test_an_unknown_filer_is_told_by_number(extract: Runner) -> None:
+def test_an_unknown_filer_is_named_by_its_number(extract: Runner) -> None:
     code, receipt = extract("extract-sec-company-facts", "--ciks", "999")
     assert code == 2
     assert "cik=0000000999" in receipt["error"]
 
 
 @pytest.mark.parametrize("name", ["extract-tiingo-prices", "extract-massive-daily-prices"])
-def test_a_refused_token_is_told_and_not_shown(extract: Runner, name: str) -> None:
+def test_a_refused_token_is_reported_and_not_shown(extract: Runner, name: str) -> None:
     code, receipt = extract(name, token="refused")
     assert (code, receipt["committed"]) == (77, 0)
     assert "check the token" in receipt["error"]
 
 
-def test_an_unwritable_lake_is_our_mistake(extract: Runner) -> None:
+def test_an_unwritable_lake_is_misconfigured(extract: Runner) -> None:
     extract.lake.write_text("a file in the way")
     code, receipt = extract("extract-sec-filers")
     assert code == 78
@@ -179,7 +179,7 @@ NEW_YEAR = ("--start", "2013-01-02", "--end", "2013-01-02")
 
 
 @pytest.mark.parametrize("name", WITH_DATES)
-def test_the_first_days_of_a_year_request_the_last_ones_of_the_year_before_again(extract: Runner, name: str) -> None:
+def test_the_first_days_of_a_year_request_the_last_days_of_the_previous_year_again(extract: Runner, name: str) -> None:
     described = subprocess.run([sys.executable, "-m", SPECS[name].package, "describe"], capture_output=True, text=True, check=True)
     window = json.loads(described.stdout)["options"]["properties"]["lookback_days"]["default"]
     assert extract(name, "--start", "2012-12-31", "--end", "2012-12-31")[0] == 0
@@ -192,7 +192,7 @@ def test_the_first_days_of_a_year_request_the_last_ones_of_the_year_before_again
     assert [part["partition"] for part in receipt["partitions"] if "=2012" in part["partition"]] == []
 
 
-def test_what_a_vendor_publishes_late_comes_with_the_next_run(tmp_path: Path) -> None:
+def test_rows_that_a_vendor_publishes_late_come_with_the_next_run(tmp_path: Path) -> None:
     """The last day of the year is not there yet when the job of that day runs."""
     first, last, new_year = ("2012-12-28", "1.3183"), ("2012-12-31", "1.3194"), ("2013-01-02", "1.3262")
     run = partial(ecb, tmp_path / "lake")
@@ -213,7 +213,7 @@ def ecb(lake: Path, rates: Sequence[tuple[str, str]], day: str) -> dict[str, int
     return {part["partition"]: part["rows"] for part in json.loads(done.stdout)["partitions"]}
 
 
-def test_a_vendor_need_not_know_the_days_before_those_asked_for(tmp_path: Path) -> None:
+def test_a_vendor_may_lack_the_days_before_the_requested_ones(tmp_path: Path) -> None:
     words = ["--lake", str(tmp_path / "lake"), *NEW_YEAR, "--requests-per-minute", "6000"]
     body = b'{"status": "OK", "adjusted": false, "resultsCount": 0, "results": []}'
     with answering(body, "application/json", only="2013-01-02") as url:

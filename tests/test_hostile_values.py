@@ -1,4 +1,4 @@
-"""Hostile values on their way through contract, lake, warehouse and marts: each row is kept and can be read."""
+"""Hostile values pass through contract, lake, warehouse and marts: each row is kept and can be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobkit.lake import CommitDraft, Lake
 
 from jobs.catalogue import JOBS
 from tests import recorded_lake
-from tests.warehouse_samples import load
+from tests.warehouse.samples import load
 
 if TYPE_CHECKING:
     from pathlib import Path

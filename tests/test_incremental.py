@@ -14,7 +14,7 @@ from jobkit.lake import Lake
 
 from tests import recorded_lake
 from tests.fixtures_postgres import Warehouse
-from tests.warehouse_samples import load
+from tests.warehouse.samples import load
 from verification.sample_vendors import ecb, sample, sec, tiingo, treasury
 
 if TYPE_CHECKING:

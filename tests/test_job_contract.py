@@ -1,4 +1,4 @@
-"""The job contract, proved once for every job in the catalogue. A new job is tested by being there."""
+"""The job contract, tested for every job in the catalogue. A new job is included automatically."""
 
 from __future__ import annotations
 
@@ -107,16 +107,16 @@ def test_the_documented_exit_codes_are_those_of_the_code() -> None:
 
 
 @every_job
-def test_describe_says_what_the_job_is(spec: JobSpec) -> None:
-    told = describe(spec)
-    assert (told["job"], told["description"]) == (spec.name, spec.description)
-    assert {name: told["resources"][name] for name in ("cpu", "memory")} == {"cpu": spec.cpu, "memory": spec.memory}
-    assert ("max_body_bytes" in told["resources"]) == spec.name.startswith("extract-")
-    assert told["deadline_s"] == told["options"]["properties"]["deadline"]["default"] == spec.deadline_s
-    assert told["hosts"] == list(spec.hosts)
-    assert told["datasets"] == {"reads": list(spec.reads), "writes": list(spec.writes)}
-    assert told["exit_codes"] == {str(code): code.meaning for code in ExitCode}
-    schema = told["options"]
+def test_describe_states_what_the_job_declares(spec: JobSpec) -> None:
+    description = describe(spec)
+    assert (description["job"], description["description"]) == (spec.name, spec.description)
+    assert {name: description["resources"][name] for name in ("cpu", "memory")} == {"cpu": spec.cpu, "memory": spec.memory}
+    assert ("max_body_bytes" in description["resources"]) == spec.name.startswith("extract-")
+    assert description["deadline_s"] == description["options"]["properties"]["deadline"]["default"] == spec.deadline_s
+    assert description["hosts"] == list(spec.hosts)
+    assert description["datasets"] == {"reads": list(spec.reads), "writes": list(spec.writes)}
+    assert description["exit_codes"] == {str(code): code.meaning for code in ExitCode}
+    schema = description["options"]
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) <= set(schema["properties"])
     assert all(option["description"] for option in schema["properties"].values())
@@ -130,7 +130,7 @@ def test_every_job_prints_its_version(spec: JobSpec) -> None:
 
 
 @every_job
-def test_describe_loads_nothing_heavy_and_opens_no_socket(spec: JobSpec) -> None:
+def test_describe_imports_no_heavy_module_and_opens_no_socket(spec: JobSpec) -> None:
     code = f"""
 import runpy, socket, sys
 def refuse(*_, **__): raise AssertionError("describe opened a socket")
@@ -147,14 +147,14 @@ print("\\n".join(sorted(sys.modules)))
 
 
 @every_job
-def test_every_option_is_an_environment_variable_too(spec: JobSpec) -> None:
-    told = call(spec, "run", "--help").stdout
+def test_every_option_is_also_an_environment_variable(spec: JobSpec) -> None:
+    help_text = call(spec, "run", "--help").stdout
     for name in describe(spec)["options"]["properties"]:
-        assert f"FINELT_{name.upper()}" in told
+        assert f"FINELT_{name.upper()}" in help_text
 
 
 @every_job
-def test_a_missing_option_is_a_usage_error_told_in_a_sentence(spec: JobSpec) -> None:
+def test_a_missing_option_is_a_usage_error_in_one_sentence(spec: JobSpec) -> None:
     ended = call(spec, "run")
     assert (ended.code, ended.receipt["status"], ended.receipt["exit_code"]) == (2, "failed", 2)
     assert "Missing option" in ended.receipt["error"]
@@ -168,7 +168,7 @@ def test_an_unknown_option_is_a_usage_error(spec: JobSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", [spec for spec in catalogue() if spec.secrets], ids=lambda spec: spec.name)
-def test_a_secret_given_outright_is_refused_and_not_repeated(spec: JobSpec, tmp_path: Path) -> None:
+def test_a_literal_secret_is_refused_and_not_repeated(spec: JobSpec, tmp_path: Path) -> None:
     for name in spec.secrets:
         ended = call(spec, "run", *arguments(spec, tmp_path, 1, **{name: CANARY}))
         assert ended.code == 2
@@ -177,20 +177,20 @@ def test_a_secret_given_outright_is_refused_and_not_repeated(spec: JobSpec, tmp_
 
 @every_job
 @pytest.mark.parametrize(
-    ("start", "end", "told"),
+    ("start", "end", "message"),
     [("2999-01-01", "2999-01-02", "future"), ("2012-12-31", "2012-01-01", "is after"), ("3 May", "2012-01-01", "not a date")],
 )
-def test_a_range_of_dates_that_cannot_be_is_refused(spec: JobSpec, tmp_path: Path, start: str, end: str, told: str) -> None:
+def test_an_impossible_date_range_is_refused(spec: JobSpec, tmp_path: Path, start: str, end: str, message: str) -> None:
     if "start" not in describe(spec)["options"]["properties"]:
         pytest.skip("this job takes no dates")
     ended = call(spec, "run", *arguments(spec, tmp_path, 1, start=start, end=end))
     assert ended.code == 2
-    assert told in ended.receipt["error"]
+    assert message in ended.receipt["error"]
     assert not (tmp_path / "lake").exists()
 
 
 @every_job
-def test_an_unreachable_other_side_is_temporary_and_leaks_nothing(spec: JobSpec, tmp_path: Path) -> None:
+def test_an_unreachable_peer_is_temporary_and_no_secret_leaks(spec: JobSpec, tmp_path: Path) -> None:
     """Nobody listens on the port: exit 75 on run, and on check."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -243,7 +243,7 @@ def test_sigterm_ends_the_job_with_143_and_a_receipt(spec: JobSpec, tmp_path: Pa
 
 
 @every_job
-def test_a_job_whose_other_side_hangs_ends_at_its_deadline_with_75_and_a_receipt(spec: JobSpec, tmp_path: Path) -> None:
+def test_a_job_whose_peer_hangs_ends_at_its_deadline_with_75_and_a_receipt(spec: JobSpec, tmp_path: Path) -> None:
     with silence() as (port, _):
         ended = call(spec, "run", *arguments(spec, tmp_path, port), "--deadline", "3", **s3(port))
     assert (ended.code, ended.receipt["exit_code"], ended.receipt["status"]) == (75, 75, "failed")
@@ -286,6 +286,6 @@ def test_a_shell_completes_verbs_and_options(spec: JobSpec, words: str, place: s
     sourced = subprocess.run(script, env=environment(**{variable: "bash_source"}), capture_output=True, text=True, check=False)
     assert "complete -o nosort -F" in sourced.stdout
     asked = environment(**{variable: "bash_complete", "COMP_WORDS": f"{spec.name} {words}", "COMP_CWORD": place})
-    told = subprocess.run(script, env=asked, capture_output=True, text=True, check=False).stdout
-    found = {line.split(",")[1] for line in told.splitlines()}
-    assert found >= (offered or {f"--{name.replace('_', '-')}" for name in describe(spec)["options"]["properties"]})
+    output = subprocess.run(script, env=asked, capture_output=True, text=True, check=False).stdout
+    completions = {line.split(",")[1] for line in output.splitlines()}
+    assert completions >= (offered or {f"--{name.replace('_', '-')}" for name in describe(spec)["options"]["properties"]})

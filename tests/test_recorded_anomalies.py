@@ -1,4 +1,4 @@
-"""What vendors really sent, each with its real example: caught, kept as it is where it is true, never mended by guessing."""
+"""Anomalies that vendors really sent, each as recorded. True ones are kept, false ones refused; none is repaired by guessing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobkit.lake import Lake
 from finelt import quarantine
 from tests import recorded_answers, recorded_lake
 from tests.recorded_answers import FEEDS
-from tests.warehouse_samples import load
+from tests.warehouse.samples import load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def as_massive(day: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("vendor", ANSWERS)
 @pytest.mark.parametrize("mess", ERRORS_IN_200)
-def test_an_error_inside_a_200_leaves_nothing_in_the_lake(tmp_path: Path, vendor: str, mess: str) -> None:
+def test_an_error_with_status_200_writes_nothing_to_the_lake(tmp_path: Path, vendor: str, mess: str) -> None:
     """Also the four empty days: prices.csv of 2015-06-10, 2016-10-10, 2016-11-17 and 2017-03-23 had no byte."""
     lake = Lake(str(tmp_path / "lake"))
     with pytest.raises(BadDataError):
@@ -77,7 +77,7 @@ def test_an_error_inside_a_200_leaves_nothing_in_the_lake(tmp_path: Path, vendor
     assert lake.partitions(ANSWERS[vendor].dataset) == []
 
 
-def test_a_day_twice_in_one_answer_is_refused_as_a_whole(tmp_path: Path) -> None:
+def test_a_response_with_a_duplicate_day_is_refused(tmp_path: Path) -> None:
     """2015-04-06 came twice in one file, and not the same both times: to choose would be to guess."""
     rows = [{"T": f"T{number}", **BAR} for number in range(100)]
     with pytest.raises(BadDataError, match="100 of 200 rows break the contract.*repeats the key"):
@@ -93,7 +93,7 @@ def test_the_doubled_file_of_2015_04_06_is_refused(tmp_path: Path) -> None:
 
 
 @on_feeds
-def test_a_few_impossible_rows_of_a_whole_day_are_in_quarantine_and_the_others_good(tmp_path: Path) -> None:
+def test_a_few_impossible_rows_of_a_day_are_quarantined_and_the_others_committed(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
     sent = as_massive("20170331")
     [(made, _)] = recorded_lake.commit(lake, recorded_lake.massive("2017-03-31", sent))
@@ -103,7 +103,7 @@ def test_a_few_impossible_rows_of_a_whole_day_are_in_quarantine_and_the_others_g
 
 
 @on_feeds
-def test_a_partial_day_is_told_by_its_rows_and_healed_by_the_next_answer(feeds: Warehouse) -> None:
+def test_a_partial_day_is_detected_by_its_row_count_and_completed_by_the_next_response(feeds: Warehouse) -> None:
     """2016-09-01: 2,359 rows where there are 6,000."""
     assert len(as_massive("20160901")) < 0.6 * len(as_massive("20170331"))
     query = (
@@ -112,7 +112,7 @@ def test_a_partial_day_is_told_by_its_rows_and_healed_by_the_next_answer(feeds: 
     assert ("2016-09-01", "partial") in feeds.rows(query)
 
 
-def test_prices_on_holidays_are_told_and_are_no_prices(feeds: Warehouse) -> None:
+def test_prices_on_holidays_are_reported_and_excluded(feeds: Warehouse) -> None:
     """Presidents' Day, Memorial Day and Independence Day of 2016, each with a price of PMV."""
     days = ["2016-02-15", "2016-05-30", "2016-07-04"]
     told = "select coverage_date::text from marts.fct_coverage_daily where dataset = 'tiingo_prices' and status = 'no_session' order by 1"
@@ -136,7 +136,7 @@ def price(day: str, close: float, split: float = 1) -> dict[str, object]:
     return {"date": f"{day}T00:00:00.000Z", **prices, "volume": 1, "adjClose": close, "divCash": 0, "splitFactor": split}
 
 
-def test_a_split_that_a_later_answer_knows_is_not_known_before(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_split_from_a_later_response_is_not_known_earlier(warehouse: Warehouse, tmp_path: Path) -> None:
     """Netflix, 7 for 1 on 2015-07-15: who asked the day before got the prices of the day before, and as_of gives them still."""
     lake = Lake(str(tmp_path / "lake"))
     before, after = [price("2015-07-13", 707.61), price("2015-07-14", 702.6)], price("2015-07-15", 98.13, split=7)
@@ -159,7 +159,7 @@ def test_a_split_that_a_later_answer_knows_is_not_known_before(warehouse: Wareho
     assert warehouse.rows(query) == [("2015-07-13", Decimal("707.610")), ("2015-07-14", Decimal("702.600"))]
 
 
-def test_a_corrected_price_is_told_with_both_values_and_the_commit(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_corrected_price_is_reported_with_both_values_and_the_commit(warehouse: Warehouse, tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
     for close in (500.0, 549.03):
         [(made, _)] = recorded_lake.commit(lake, recorded_lake.tiingo("AAPL", [price("2013-01-02", close)]))
@@ -205,7 +205,7 @@ def test_fy_and_fp_of_the_filing_are_not_those_of_the_fact(feeds: Warehouse) -> 
     assert feeds.rows(query) == [(2022,), (2023,), (2024,)]
 
 
-def test_what_a_company_reports_by_share_class_only_is_unknown_and_says_why(feeds: Warehouse) -> None:
+def test_figures_reported_only_by_share_class_are_null_with_a_reason(feeds: Warehouse) -> None:
     """Alphabet's earnings per share of 2015 and 2016 stand on its classes of shares; there is no number for the company."""
     query = """
         select pe_ratio, pe_null_reason from marts.fct_valuation_daily
@@ -219,7 +219,7 @@ def test_what_a_company_reports_by_share_class_only_is_unknown_and_says_why(feed
 RATE = "select rate from marts.fct_fx_rate where quote_currency = '{}' and rate_date = '{}'"
 
 
-def test_the_francs_jump_of_2015_01_15_is_true_and_stays(feeds: Warehouse) -> None:
+def test_the_jump_of_the_franc_on_2015_01_15_is_true_and_kept(feeds: Warehouse) -> None:
     assert [feeds.rows(RATE.format("CHF", day)) for day in ("2015-01-14", "2015-01-15")] == [[(Decimal("1.2010"),)], [(Decimal("1.0280"),)]]
 
 
@@ -231,19 +231,19 @@ def test_a_dead_currency_ends_and_is_not_filled_forward(feeds: Warehouse, curren
     assert feeds.rows(f"select max(rate_date)::text from marts.fct_fx_rate where quote_currency = '{currency}'") == [(last,)]
 
 
-def test_a_suspended_currency_has_no_rates_meanwhile(feeds: Warehouse) -> None:
+def test_a_suspended_currency_has_no_rates_during_the_suspension(feeds: Warehouse) -> None:
     query = "select count(*) from marts.fct_fx_rate where quote_currency = 'ISK' and rate_date between '2008-12-10' and '2018-01-31'"
     assert feeds.rows(query) == [(0,)]
 
 
-def test_the_treasurys_blank_day_and_its_changing_header(feeds: Warehouse) -> None:
+def test_a_blank_day_and_a_changing_header_of_the_treasury_are_accepted(feeds: Warehouse) -> None:
     assert feeds.rows("select count(*) from raw.treasury_par_yields where \"Date\" = '2010-10-11'") == [(1,)]
     assert feeds.rows("select count(*) from marts.fct_yield where curve_date = '2010-10-11'") == [(0,)]
     assert feeds.rows("select min(curve_date)::text from marts.fct_yield where tenor = '2M'") == [("2018-10-16",)]
     assert feeds.rows("select count(*) from marts.fct_coverage_daily where dataset = 'treasury_par_yields' and status <> 'whole'") == [(0,)]
 
 
-def test_an_answer_without_results_is_a_day_without_rows(tmp_path: Path) -> None:
+def test_a_response_without_results_is_a_day_without_rows(tmp_path: Path) -> None:
     """Massive sends null, or leaves results out, on a holiday; rows promised and not sent are no holiday."""
     lake = Lake(str(tmp_path / "lake"))
     none = {"queryCount": 0, "resultsCount": 0, "adjusted": False, "results": None, "status": "OK"}
@@ -253,7 +253,7 @@ def test_an_answer_without_results_is_a_day_without_rows(tmp_path: Path) -> None
         recorded_lake.commit(lake, holiday._replace(body=json.dumps({**none, "resultsCount": 3}).encode()))
 
 
-def test_a_file_of_two_digit_years_is_not_the_one_asked_for(tmp_path: Path) -> None:
+def test_a_file_with_two_digit_years_is_refused(tmp_path: Path) -> None:
     """The Treasury's archive writes 12/31/15: quarantine and guess would be the same here, so the year is refused."""
     with pytest.raises(BadDataError):
         recorded_lake.commit(

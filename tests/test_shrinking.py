@@ -17,7 +17,7 @@ from jobkit.http import Response
 from jobkit.lake import Lake
 from jobkit.requests import Extractor, Request
 
-from tests.warehouse_samples import load
+from tests.warehouse.samples import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Whatever is put into SQL is quoted by the one function that its language has for it."""
+"""Names and values in SQL are quoted by one function per language."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def test_dbt_quotes_with_the_projects_own_macros(path: Path) -> None:
         'c.execute(f"""\n  delete from raw.{quote(table)}""")',
     ],
 )
-def test_sql_that_is_built_otherwise_is_found(source: str) -> None:
+def test_other_ways_to_build_sql_are_found(source: str) -> None:
     assert list(unquoted(source))
     assert not list(unquoted('c.execute(sql.SQL("select {}").format(sql.Identifier(name)), f"select {quote_name(name)} from {TABLE}")'))
 
 
 @pytest.mark.parametrize("line", ["'{{ name }}'", '"{{ name }}"', '"where a = \'" ~ name ~ "\'"', "{{ adapter.quote(name) }}"])
-def test_names_that_dbt_quotes_otherwise_are_found(line: str) -> None:
+def test_other_ways_to_quote_in_dbt_are_found(line: str) -> None:
     assert UNQUOTED.search(line)

@@ -118,7 +118,7 @@ def test_a_new_job_has_each_file_and_a_contract_that_allows_no_publication() -> 
         (["extract-acme-gold", "--host", "https://api.acme.example/v1"], "not a host name"),
     ],
 )
-def test_an_invalid_name_is_refused_and_nothing_is_made(words: list[str], message: str) -> None:
+def test_an_invalid_name_is_refused_and_no_file_is_written(words: list[str], message: str) -> None:
     before = sorted(new_job.JOBS.iterdir())
     result = CliRunner().invoke(new_job.main, words)
     assert (result.exit_code, sorted(new_job.JOBS.iterdir())) == (2, before)

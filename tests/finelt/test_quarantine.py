@@ -13,7 +13,7 @@ from jobkit.lake import CommitDraft, Lake
 
 from finelt import quarantine
 from tests import recorded_lake
-from tests.warehouse_samples import load
+from tests.warehouse.samples import load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from load_warehouse.policy import LoadPolicy
 from load_warehouse.session import lock_key
 from psycopg import errors
 
-from tests.warehouse_samples import (
+from tests.warehouse.samples import (
     ALWAYS_SWAP,
     DATASET,
     NEVER_SWAP,
@@ -37,7 +37,7 @@ from tests.warehouse_samples import (
     price,
     start,
 )
-from tests.warehouse_samples import versions as all_versions
+from tests.warehouse.samples import versions as all_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

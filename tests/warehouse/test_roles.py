@@ -15,16 +15,17 @@ from transform_warehouse import as_of, manifest_cache, project
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
-from tests import environments, recorded_lake, warehouse_role_database
+from tests import environments, recorded_lake
 from tests.test_incremental import answers_until
-from tests.warehouse_role_database import LOAD, PUBLISH, READER, TRANSFORM
+from tests.warehouse import role_database as databases
+from tests.warehouse.role_database import LOAD, PUBLISH, READER, TRANSFORM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from orchestration.local.postgres import Postgres
-    from tests.warehouse_role_database import RoleDatabase
+    from tests.warehouse.role_database import RoleDatabase
 
 LAST = "2012-12-31"
 FACTS_KNOWN = "select count(*) from {}.fct_fundamental where known_from <= '2012-03-15' and known_to > '2012-03-15'"
@@ -34,8 +35,8 @@ FACTS_KNOWN = "select count(*) from {}.fct_fundamental where known_from <= '2012
 def database(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoleDatabase]:
     """The sample, loaded, transformed and published by the jobs' own roles."""
     folder = tmp_path_factory.mktemp("roles")
-    with warehouse_role_database.role_database(postgres_server, "roles") as database:
-        warehouse_role_database.load_and_transform(database, Lake(str(folder / "lake")), answers_until(LAST, ("AAPL",)))
+    with databases.role_database(postgres_server, "roles") as database:
+        databases.load_and_transform(database, Lake(str(folder / "lake")), answers_until(LAST, ("AAPL",)))
         database.run_job(PUBLISH, "--site", str(folder / "site"))
         yield database
 
@@ -43,7 +44,7 @@ def database(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def empty(postgres_server: Postgres) -> Iterator[RoleDatabase]:
     """A database with roles and without tables."""
-    with warehouse_role_database.role_database(postgres_server, "roles_empty") as database:
+    with databases.role_database(postgres_server, "roles_empty") as database:
         yield database
 
 
@@ -205,7 +206,7 @@ where nspname !~ '^pg_|information' and relkind in ('r', 'p', 'v')
 def test_tables_of_an_older_version_change_owners_and_the_jobs_still_work(empty: RoleDatabase, tmp_path: Path) -> None:
     """As an older version left it: one role owned everything, as_of had every view, and default privileges covered whole schemas."""
     lake = Lake(str(tmp_path / "lake"))
-    warehouse_role_database.load_and_transform(empty, lake, answers_until("2012-06-29", ("AAPL",)))
+    databases.load_and_transform(empty, lake, answers_until("2012-06-29", ("AAPL",)))
     with empty.connect_as_admin() as admin:
         for (statement,) in admin.execute(OWNED_BY_ONE).fetchall():
             admin.execute(statement.encode())

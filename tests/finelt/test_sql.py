@@ -17,7 +17,7 @@ from orchestration.local import postgres
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "finelt.sql"]
 
 

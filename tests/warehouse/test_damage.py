@@ -16,7 +16,7 @@ from jobkit.errors import BadDataError, DamagedError, NewerFormatError
 from jobkit.lake import Lake
 from load_warehouse import clocks, runner
 
-from tests.warehouse_samples import DATASET, PARTITION, Recorder, commit, current, load, price, rewrite_known_at, versions
+from tests.warehouse.samples import DATASET, PARTITION, Recorder, commit, current, load, price, rewrite_known_at, versions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from jobkit.lake import Lake
 from load_warehouse import copy, file_diff, restatement
 from load_warehouse.policy import LoadPolicy
 
-from tests.warehouse_samples import KEY, PRICES, commit, current, days, load, parquet, price
-from tests.warehouse_samples import versions as all_versions
+from tests.warehouse.samples import KEY, PRICES, commit, current, days, load, parquet, price
+from tests.warehouse.samples import versions as all_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from load_warehouse.file_diff import FileDiff
 
     from tests.fixtures_postgres import Warehouse
-    from tests.warehouse_samples import Row
+    from tests.warehouse.samples import Row
 
 ROW = st.builds(
     price,

@@ -22,14 +22,14 @@ from load_warehouse import copy, parquet, partitioning, runner, tables, types
 from load_warehouse.policy import LoadPolicy
 
 from tests import environments
-from tests.warehouse_samples import DATASET, LEAF, PARTITION, PRICES, commit, current, days, load, price, rewrite_known_at
-from tests.warehouse_samples import versions as all_versions
+from tests.warehouse.samples import DATASET, LEAF, PARTITION, PRICES, commit, current, days, load, price, rewrite_known_at
+from tests.warehouse.samples import versions as all_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.fixtures_postgres import Warehouse
-    from tests.warehouse_samples import Row
+    from tests.warehouse.samples import Row
 
 ATTRIBUTES = """
 select attname, format_type(atttypid, atttypmod) from pg_attribute
