@@ -12,6 +12,7 @@ import filecmp
 import os
 import shutil
 import sys
+from importlib.util import cache_from_source, source_hash
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import TYPE_CHECKING
@@ -64,8 +65,19 @@ def remove_unneeded(app: Path) -> None:
 
 
 def compile_bytecode(folder: Path) -> None:
-    """Compile every module to unchecked hash-based bytecode (PEP 552): the root file system is read-only."""
-    compileall.compile_dir(folder, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    """Compile every module to unchecked hash-based bytecode (PEP 552): the root file system is read-only.
+
+    Modules that an earlier layer compiled are skipped. compileall itself would compile them again: it recognises only time stamps.
+    """
+    for path in folder.rglob("*.py"):
+        if not is_compiled(path):
+            compileall.compile_file(path, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+
+
+def is_compiled(path: Path) -> bool:
+    """Return whether the bytecode of a module has the hash of its source."""
+    bytecode = Path(cache_from_source(str(path)))
+    return bytecode.exists() and bytecode.read_bytes()[8:16] == source_hash(path.read_bytes())
 
 
 def write_layer(app: Path, layers: Path, name: str) -> None:

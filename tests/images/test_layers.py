@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import py_compile
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,22 @@ def test_bytecode_is_hash_based_and_unchecked(app: Path, tmp_path: Path) -> None
     assemble.main(app, tmp_path / "layers", "job")
     (bytecode,) = (tmp_path / "layers").rglob("core.*.pyc")
     assert int.from_bytes(bytecode.read_bytes()[4:8], "little") == 0b01  # PEP 552: hash-based, unchecked
+
+
+def test_only_new_and_changed_modules_are_compiled(app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    compile_file = compileall.compile_file
+
+    def compile_and_record(path: Path, **options: Any) -> bool:
+        compiled.append(Path(path).name)
+        return bool(compile_file(path, **options))
+
+    assemble.main(app, tmp_path / "layers", "job")
+    monkeypatch.setattr(compileall, "compile_file", compile_and_record)
+    (app / "new.py").write_text("a = 1\n")
+    (app / "lib/python3.11/site-packages/pandas/core.py").write_text("b = 2\n")
+    assemble.main(app, tmp_path / "layers", "rest")
+    assert sorted(compiled) == ["core.py", "new.py"]
 
 
 def test_a_layer_has_one_time_stamp_and_is_world_readable(app: Path, tmp_path: Path) -> None:
