@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from jobkit import commits, extraction
-from jobkit import contract as contracts
-from jobkit.contract import load_packaged
+from jobkit import commits, contracts, extraction
+from jobkit.contracts import load_packaged
 from jobkit.errors import TemporaryError
 from jobkit.lake import Lake
 from jobkit.store import open_store
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Sequence
 
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
 
     from verification.faults.fuzz import Document
     from verification.faults.job_runs import JobResult

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from arro3.core import Table
 
-    from jobkit.contract import ValidationResult
+    from jobkit.contracts import ValidationResult
     from jobkit.lake import Commit, Lake
 
 Key = tuple[Any, ...]

@@ -7,8 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import changes, redaction, secrets
-from jobkit import contract as contracts
+from jobkit import changes, contracts, redaction, secrets
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
 from jobkit.lake import Commit, CommitDraft, Lake, PartitionState, Source, SourceMetadata
 from jobkit.requests import list_partitions
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jobkit.command import Job
-    from jobkit.contract import Columns, Contract, ValidationResult
+    from jobkit.contracts import Columns, Contract, ValidationResult
     from jobkit.errors import JobError
     from jobkit.http import Client, Response
     from jobkit.requests import Extractor, Request
@@ -329,9 +328,9 @@ def build_draft(
     """Encode the valid and the quarantined rows as the Parquet files of a commit."""
     bad = result.quarantine
     return CommitDraft(
-        data=contracts.parquet(result.table),
+        data=contracts.to_parquet(result.table),
         rows=result.table.num_rows,
-        quarantine=contracts.parquet(bad) if bad else None,
+        quarantine=contracts.to_parquet(bad) if bad else None,
         quarantined=bad.num_rows if bad else 0,
         source=store_source,
         key=key,

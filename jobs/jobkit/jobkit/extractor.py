@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jobkit.answers import Meaning
     from jobkit.command import Job
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.http import Client, Response
     from jobkit.lake import Source
 

@@ -14,7 +14,7 @@ from jobkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.http import Client, Response
     from jobkit.lake import Source
 

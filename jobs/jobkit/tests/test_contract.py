@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobkit import contract
-from jobkit.contract import Columns, Contract, Field, Rule, ValidationResult, load, parquet, validate
+from jobkit.contracts import Columns, Contract, Field, Rule, ValidationResult, load, to_parquet, validate, validation
 from jobkit.errors import BadDataError
 
 FIELDS = (
@@ -166,7 +165,7 @@ def test_too_many_bad_rows_fail_the_partition() -> None:
 
 
 def test_reasons_are_not_collected_once_a_partition_is_refused_for_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract, "MAX_BAD_ROWS_REPORTED", 10)
+    monkeypatch.setattr(validation, "MAX_BAD_ROWS_REPORTED", 10)
     with pytest.raises(BadDataError, match=r"at least 11 of 500 rows break the contract, more than the 1%"):
         validate(replace(RULES, max_bad_rows=0.01), columns(*[("x", "1.00", None, None)] * 500))
 
@@ -218,7 +217,7 @@ def test_no_rows_are_a_table_without_rows() -> None:
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
-    assert parquet(validate(RULES, columns(GOOD_ROW)).table) == parquet(validate(RULES, columns(GOOD_ROW)).table)
+    assert to_parquet(validate(RULES, columns(GOOD_ROW)).table) == to_parquet(validate(RULES, columns(GOOD_ROW)).table)
 
 
 cell = st.one_of(st.none(), st.sampled_from(["2012-12-31", "1.00", "7", "-1", "1e5", "", "NaN"]), st.text(max_size=12))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jobkit.contract import MAX_COLUMNS, MAX_KEY_BYTES, Contract, Field, Product, Rule, escape_text, unescape_text, validate
+from jobkit.contracts import MAX_COLUMNS, MAX_KEY_BYTES, Contract, Field, Product, Rule, escape_text, unescape_text, validate
 from jobkit.errors import BadDataError
 
 KINDS = (

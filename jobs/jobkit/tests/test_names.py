@@ -10,7 +10,7 @@ from arro3.io import read_parquet
 from hypothesis import given
 from hypothesis import strategies as st
 from jobkit import names
-from jobkit.contract import MAX_COLUMNS, Contract, Field, load, parquet, validate
+from jobkit.contracts import MAX_COLUMNS, Contract, Field, load, to_parquet, validate
 from jobkit.errors import BadDataError
 
 RULES = Contract(
@@ -74,13 +74,13 @@ def test_no_two_names_become_one(found: list[str]) -> None:
 def test_a_new_column_is_stored_under_its_safe_name_and_the_file_says_the_vendors() -> None:
     good = validate(RULES, {**DAY, 'a"b': ["x"], "plain": ["y"]})
     safe = names.safe('a"b')
-    schema = read_parquet(io.BytesIO(parquet(good.table))).schema
+    schema = read_parquet(io.BytesIO(to_parquet(good.table))).schema
     assert schema.names == ["_row_number", "day", safe, "plain"]
     assert json.loads(schema.field(safe).metadata[b"vendor_name"]) == 'a"b'
     assert not schema.field("plain").metadata
     assert good.table[safe].to_pylist() == ["x"]
     assert good.warnings == (f"column 'a\"b' is stored as {safe}",)
-    assert parquet(good.table) == parquet(validate(RULES, {**DAY, 'a"b': ["x"], "plain": ["y"]}).table)
+    assert to_parquet(good.table) == to_parquet(validate(RULES, {**DAY, 'a"b': ["x"], "plain": ["y"]}).table)
 
 
 def test_a_bad_row_is_quarantined_under_the_same_names() -> None:

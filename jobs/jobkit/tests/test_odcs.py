@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from jobkit.contract import Contract, Rule, load
+from jobkit.contracts import Contract, Rule, load
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ ODD = [
     ('{type: custom, engine: finelt, implementation: "bid <= ask"}', "{metric: rowCount, mustBe: 0}", "'rowCount' is not implemented"),
     ('{type: custom, engine: finelt, implementation: "bid <= ask"}', "{metric: duplicateValues, mustBeLessThan: 5}", "'mustBeLessThan'"),
     ("bid <= ask", "bid <= asked", "a rule names 'asked'"),
-    ("bid <= ask", "bid is ask", "is no rule"),
+    ("bid <= ask", "bid is ask", "is not a rule"),
     ("implementation:", "severity: error, implementation:", "severity is 'error'"),
     ("name: note,", "name: note, quality: [{metric: nullValues, mustBe: 3}],", "must have mustBe: 0"),
     ("name: note,", "name: note, quality: [{metric: nullValues, mustBe: 0, severity: drop}],", "the column's policy quarantine"),
@@ -109,7 +109,7 @@ ODD = [
     ("name: note, logicalType: string, physicalType: string", "name: note, physicalType: varchar", "'varchar' is unknown"),
     ("decimal(8,2)", "decimal(39,2)", "impossible digits"),
     ("decimal(8,2)", "decimal(2,8)", "impossible digits"),
-    ("name: note,", "name: bid,", "column 'bid' is there twice"),
+    ("name: note,", "name: bid,", "column 'bid' appears twice"),
     ("name: note,", 'name: note, logicalTypeOptions: {pattern: "["},', "cannot be read"),
     ("name: note,", "name: note, logicalTypeOptions: {minLength: 3, maxLength: 2},", "is above maxLength"),
     ("name: note,", "name: note, logicalTypeOptions: {minLength: -1},", "expected 0 or more"),
@@ -130,10 +130,10 @@ ODD = [
     ("primaryKeyPosition: 1", "primaryKeyPosition: 0x1", "0x1 without quotes"),
     ("value: 2, unit", "value: 1_000, unit", "1_000 without quotes"),
     ("value: 2, unit", "value: 1:30, unit", "1:30 without quotes"),
-    ("minimum: 0.01", "minimum: 0.01, minimum: 5", "'minimum' is there twice"),
-    ("id: trades", "id: trades\nid: quotes", "line 4: the key 'id' is there twice"),
-    ("property: maxBadRows, value: 0.02", "property: licence, value: yours", "'licence' is there twice"),
-    ("name: note,", "1: note,", "the key 1 is no text"),
+    ("minimum: 0.01", "minimum: 0.01, minimum: 5", "'minimum' appears twice"),
+    ("id: trades", "id: trades\nid: quotes", "line 4: the key 'id' appears twice"),
+    ("property: maxBadRows, value: 0.02", "property: licence, value: yours", "'licence' appears twice"),
+    ("name: note,", "1: note,", "the key 1 is not text"),
     ("status: active", "status: &s active\ntenant: *s", "line 6 has an alias"),
     ("status: active", "status: active\n<<: {tenant: x}", "an instruction to merge"),
     ("status: active", "status: !!python/name:os.system active", "it is not YAML"),
@@ -212,16 +212,16 @@ CUSTOM = '- {property: licence, value: "ours, for now"}'
         (CUSTOM, CUSTOM + "\n      - {property: revision, value: '_v[0-9]+'}", "needs one group that is the number"),
         (CUSTOM, CUSTOM + "\n      - {property: revision, value: '_v('}", "the pattern of revision cannot be read"),
         (CUSTOM, CUSTOM + "\n      - {property: repeatedKey, value: keep}", "repeatedKey is 'keep'; choose one of"),
-        ("bid <= ask", "bid = ask * ask", "is no rule; expected one such as"),
-        ("bid <= ask", "bid = ask * ask within", "is no rule; expected one such as"),
-        ("bid <= ask", "bid = ask * ask within 1% 2", "is no rule; expected one such as"),
-        ("bid <= ask", "bid = ask * ask / 0 within 1", "is no rule; expected one such as"),
+        ("bid <= ask", "bid = ask * ask", "is not a rule; expected one such as"),
+        ("bid <= ask", "bid = ask * ask within", "is not a rule; expected one such as"),
+        ("bid <= ask", "bid = ask * ask within 1% 2", "is not a rule; expected one such as"),
+        ("bid <= ask", "bid = ask * ask / 0 within 1", "is not a rule; expected one such as"),
         ("bid <= ask", "bid = ask * nobody within 1", "a rule names 'nobody', which is no column"),
-        ("name: day,", "name: day, logicalTypeOptions: {format: dd.MM.yy},", "the format 'dd.MM.yy' is no date that is read here"),
-        ("name: day,", "name: day, logicalTypeOptions: {format: dd.MM},", "the format 'dd.MM' is no date that is read here"),
+        ("name: day,", "name: day, logicalTypeOptions: {format: dd.MM.yy},", "the format 'dd.MM.yy' is not a date that finelt reads"),
+        ("name: day,", "name: day, logicalTypeOptions: {format: dd.MM},", "the format 'dd.MM' is not a date that finelt reads"),
         ("name: day,", "name: day, partitioned: true,", "partitioned without a place in it"),
         ("name: day,", "name: day, partitioned: true, partitionKeyPosition: 1,", "it must be required"),
-        ("name: day,", "name: day, physicalName: note,", "physicalName 'note' is there twice"),
+        ("name: day,", "name: day, physicalName: note,", "physicalName 'note' appears twice"),
         ("name: note,", "name: note, customProperties: [{property: case, value: title}],", "case is 'title'; choose one of upper, lower"),
         ("name: note,", "name: note, customProperties: [{property: countedWithin, value: [x]}],", "countedWithin of note names 'x'"),
     ],
