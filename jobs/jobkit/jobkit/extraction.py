@@ -1,4 +1,8 @@
-"""Run an extractor: request, response, parse, validate, commit, record. The extractor supplies the requests, the client and the parser."""
+"""Run an extractor: request, response, parse, validate, commit, record. The extractor supplies the requests, the client and the parser.
+
+Responses are fetched ahead of the partition that is being committed, but processed in the order of the requests, so that a rerun does the
+same in the same order. Each partition is committed on its own: a run that dies leaves complete partitions, and the rerun does the rest.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class ShrunkenReplayError(BadDataError):
 
 
 class Extraction(NamedTuple):
-    """One run of an extractor. `contracts` has the contract of each dataset."""
+    """One run of an extractor. `contracts` has the contract of each dataset that its requests fill."""
 
     job: Job
     lake: Lake
@@ -53,7 +57,7 @@ class Fetched(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a partition: its newest commit, whether this run made it, and details for the receipt."""
+    """The outcome of a partition: its newest commit, whether this run made it, and further keys of the receipt's entry."""
 
     commit: Commit
     is_new: bool
@@ -63,8 +67,10 @@ class Outcome(NamedTuple):
 def run(job: Job, extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool, allow_shrinking: bool = False) -> None:
     """Extract the partitions of all requests, each committed on its own.
 
-    A partition that fails does not stop the others; the first error is raised at the end. With `replay`, the stored bytes are parsed again
-    and nothing is fetched.
+    A partition that is damaged, or whose response lacks rows, does not stop the others; the first such error is raised at the end. Any
+    other error ends the run: BadDataError (exit code 65) for a response that breaks its contract, TemporaryError (75), AuthError (77) or
+    MisconfiguredError (78) for a vendor or lake that refuses. With `replay`, the stored bytes are parsed again, nothing is fetched, and a
+    BadDataError does not stop the other partitions either.
     """
     datasets = {request.dataset for request in requests}
     rules = {dataset: contracts.load_packaged(extractor.package, dataset) for dataset in datasets}
@@ -76,7 +82,10 @@ def run(job: Job, extractor: Extractor, requests: Sequence[Request], *, lake: st
 
 
 def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool) -> None:
-    """Check that the contracts can be read, that the lake can be written, and that the vendor answers the first request."""
+    """Check that the contracts can be read, that the lake can be written, and that the vendor answers the first request.
+
+    Writes raw/<dataset>/_check, which no reader of the lake looks at. Raises as `run` does.
+    """
     store = Lake(lake).store
     for dataset in {request.dataset for request in requests}:
         contracts.load_packaged(extractor.package, dataset)
@@ -87,7 +96,11 @@ def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, repla
 
 
 def plan(requests: Sequence[Request], *, lake: str) -> list[dict[str, Any]]:
-    """List the partitions that `run` would request, each with the number of its newest commit; None if there is none or it is damaged."""
+    """List the partitions that `run` would request, in that order, as JSON objects.
+
+    Each has its dataset, its name, the URL path of the request (`asks`) and the number of its newest commit (`commit`), which is null if
+    there is none or if it is damaged.
+    """
     partitions = ((request, partition) for request in requests for partition in request.partitions)
     store = Lake(lake)
     return [
@@ -155,7 +168,10 @@ def _store(
 
 
 def _fetch_all(extraction: Extraction, client: Client, requests: Sequence[Request]) -> Iterator[Fetched]:
-    """Fetch the requests, up to MAX_IN_FLIGHT at once; yield the responses in the order of the requests."""
+    """Fetch the requests, up to MAX_IN_FLIGHT at once; yield the responses in the order of the requests.
+
+    At most MAX_IN_FLIGHT responses are in memory besides the one that is processed.
+    """
     readers, fetchers = ThreadPoolExecutor(MAX_STATE_READS), ThreadPoolExecutor(MAX_IN_FLIGHT)
     in_flight: deque[Future[Fetched]] = deque()
     try:
@@ -171,7 +187,10 @@ def _fetch_all(extraction: Extraction, client: Client, requests: Sequence[Reques
 
 
 def _fetch(extraction: Extraction, client: Client, request: Request, readers: ThreadPoolExecutor) -> Fetched:
-    """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact."""
+    """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact.
+
+    Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a lookback request without data.
+    """
     from jobkit.http import ResourceNotFoundError  # noqa: PLC0415  describe needs no network
 
     lake, extractor = extraction.lake, extraction.extractor
@@ -195,6 +214,7 @@ def _find_previous(states: list[PartitionState], path: str) -> Source | None:
 
 
 def _is_intact(lake: Lake, state: PartitionState) -> bool:
+    """Whether all files of the newest commit are as they were committed."""
     return state.head is not None and not any(lake.find_problem(file) for file in state.head.files)
 
 
@@ -296,8 +316,9 @@ def commit(
 ) -> Outcome:
     """Commit the valid rows of a partition and quarantine the others.
 
-    `store_source` stores the bytes that the rows come from; it is called only if there is something new. If more rows of the newest commit
-    are missing than the contract allows, nothing is committed and the error that `shrunken` makes is raised, unless shrinking is allowed.
+    `store_source` stores the bytes that the rows come from; it is called only if there is something new. `state` is what the lake had a
+    moment ago. If more rows of the newest commit are missing than the contract allows, nothing is committed and the error that `shrunken`
+    makes is raised, unless shrinking is allowed. Raises TemporaryError (exit code 75) if other writers win time and again.
     """
     for warning in result.warnings[:MAX_LOGGED_WARNINGS]:
         job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
@@ -343,7 +364,7 @@ def build_draft(
 def measure_change(
     lake: Lake, rules: Contract, result: ValidationResult, head: Commit, *, shrunken: Callable[[str], JobError], allow_shrinking: bool
 ) -> changes.Change:
-    """Compare the rows with those of a commit. Raises the error that `shrunken` makes, as `commit` does."""
+    """Compare the valid rows with those of a commit. Raises the error that `shrunken` makes if too many are missing, as `commit` does."""
     change = changes.measure(lake, head, result, rules.key)
     if change.missing > rules.max_missing_rows * head.data.rows and not allow_shrinking:
         raise shrunken(
@@ -354,6 +375,7 @@ def measure_change(
 
 
 def _warn_missing(job: Job, made: Commit, change: changes.Change) -> None:
+    """Log the number of rows that the commit closes because they were not sent again."""
     if change.missing:
         fields = {"dataset": made.dataset, "partition": made.partition, "commit": made.number, "rows": change.missing}
         job.log.warning("rows closed that were not sent again", extra=fields)

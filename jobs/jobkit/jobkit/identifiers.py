@@ -35,7 +35,7 @@ ZWD ZWL ZWR
 
 @cache
 def _modules() -> dict[str, ModuleType]:
-    """python-stdnum's modules by kind; few jobs have the library."""
+    """Import python-stdnum's modules, by kind of identifier; few jobs have the library."""
     from stdnum import cusip, isin, lei  # noqa: PLC0415
     from stdnum.gb import sedol  # noqa: PLC0415
 
@@ -43,7 +43,10 @@ def _modules() -> dict[str, ModuleType]:
 
 
 def _check(kind: str) -> Callable[[str], str | None]:
-    """What makes a text no number of a kind, or None."""
+    """Return a function that explains why a text is no identifier of a kind, or returns None.
+
+    ISIN: ISO 6166. CUSIP: ANSI X9.6. SEDOL: London Stock Exchange. LEI: ISO 17442, check digits of ISO 7064 (mod 97-10).
+    """
     form = re.compile(FORMS[kind])
 
     def check(text: str) -> str | None:
@@ -72,6 +75,7 @@ def _wrong_digit(kind: str) -> str:
 
 
 def _misformed(kind: str, text: str) -> str:
+    """Explain the wrong form of an identifier by its likely cause: a spreadsheet, blanks, lost zeros, small letters."""
     if MANGLED.fullmatch(text):
         return f"not {LONG[kind]} but {SPREADSHEET}"
     length = {"isin": 12, "cusip": 9, "sedol": 7, "lei": 20}[kind]
@@ -92,6 +96,7 @@ def _currencies() -> frozenset[str]:
 
 
 def _currency(text: str) -> str | None:
+    """Explain why a text is no currency of ISO 4217, current or withdrawn since 1990, or return None."""
     if text in _currencies():
         return None
     if text in MINOR_UNITS:

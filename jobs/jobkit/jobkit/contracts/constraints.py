@@ -24,7 +24,10 @@ _EXACT = Context(prec=1000)  # the default context rounds to 28 digits
 
 
 def constraint_check(field: Field) -> Check | None:
-    """Return a function that explains which limit of the field a value breaks, or returns None; no function for a field without limits."""
+    """Return a function that explains which limit of the field a value breaks, or returns None; no function for a field without limits.
+
+    The function takes a text that is a value of the field's type. The first broken limit in the order of CHECK_BUILDERS is explained.
+    """
     checks = [check for build in CHECK_BUILDERS if (check := build(field))]
     if len(checks) < 2:  # noqa: PLR2004
         return checks[0] if checks else None
@@ -68,6 +71,7 @@ def _exclusive_range_check(field: Field) -> Check | None:
 
 
 def _multiple_check(field: Field) -> Check | None:
+    """Check that numbers are whole multiples of `multiple_of`, such as 0.01, as JSON Schema defines it."""
     step = field.multiple_of
     if step is None:
         return None
@@ -83,6 +87,7 @@ def _is_multiple(value: Decimal, step: Decimal) -> bool:
 
 
 def _length_check(field: Field) -> Check | None:
+    """Check the number of characters (code points, as in Postgres), not of bytes."""
     shortest, longest = field.min_length, field.max_length
     if shortest is None and longest is None:
         return None
@@ -98,6 +103,7 @@ def _length_check(field: Field) -> Check | None:
 
 
 def _pattern_check(field: Field) -> Check | None:
+    """Check that the pattern matches somewhere in the text; it is anchored only where it says so."""
     if field.pattern is None:
         return None
     search = compile_pattern(field.pattern).search
@@ -105,6 +111,7 @@ def _pattern_check(field: Field) -> Check | None:
 
 
 def _identifier_check(field: Field) -> Check | None:
+    """Check that a text is an identifier, with its check digit: `format` of a string column (jobkit.identifiers)."""
     if field.format is None or field.type != "string":
         return None
     from jobkit import identifiers  # noqa: PLC0415  few contracts name one
@@ -113,6 +120,7 @@ def _identifier_check(field: Field) -> Check | None:
 
 
 def _enum_check(field: Field) -> Check | None:
+    """Check that the value is in the list of valid values. Numbers are compared by value: 2.50 is 2.5."""
     if field.values is None:
         return None
     parse, values = limit_parser(field), frozenset(parse_limit(field, value) for value in field.values)

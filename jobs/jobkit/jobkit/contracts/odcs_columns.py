@@ -1,4 +1,7 @@
-"""Columns of a contract file: type, limits, formats and place in the key."""
+"""Columns of a contract file: type, limits, formats and place in the key.
+
+`where` names the column in messages. Limits are read into the types in which values are compared (`jobkit.contracts.values`).
+"""
 
 from __future__ import annotations
 
@@ -103,6 +106,7 @@ def _read_rounding(where: str, kind: str, custom: Mapping[str, Any]) -> Rounding
 
 
 def _read_key_position(where: str, item: Mapping[str, Any]) -> int | None:
+    """Read the position of the column in the key, from 1; None if it is not part of the key."""
     position = item.get("primaryKeyPosition")
     if not item.get("primaryKey", False):
         if position not in (None, -1):
@@ -138,6 +142,7 @@ def _read_bound(where: str, kind: str, option: str, options: Mapping[str, Any]) 
 
 
 def _read_moment(where: str, kind: str, option: str, value: str) -> str:
+    """Return a date as YYYY-MM-DD, a timestamp as written; it must have a zone. ISO 8601."""
     try:
         if kind == "date":
             return date.fromisoformat(value).isoformat()
@@ -157,6 +162,7 @@ def _read_length(where: str, options: Mapping[str, Any], name: str) -> int | Non
 
 
 def _read_pattern(where: str, kind: str, pattern: str | None) -> str | None:
+    """Return a pattern of ECMA 262 that compiles; only text has one."""
     if pattern is None:
         return None
     if kind != "string":
@@ -206,6 +212,7 @@ def _read_values(where: str, kind: str, values: Sequence[object] | None) -> tupl
 
 
 def _check_limits(where: str, field: Field) -> None:
+    """Raise ContractError if no value could be within the limits."""
     lows: list[Any] = [bound for bound in (field.minimum, field.exclusive_minimum) if bound is not None]
     highs: list[Any] = [bound for bound in (field.maximum, field.exclusive_maximum) if bound is not None]
     if lows and highs and max(lows) > min(highs):  # all of one type

@@ -53,6 +53,7 @@ def read_layout(custom: Mapping[str, Any], fields: Sequence[Field]) -> Layout:
 
 
 def _check_lines(layout: Layout, fields: Sequence[Field]) -> None:
+    """Raise ContractError if numbers would be ambiguous, the header has no line, or an ignored column is a field."""
     if layout.decimal == layout.thousands:
         raise ContractError(f"schema: decimalSeparator and thousandsSeparator are both {layout.decimal!r}, so that no number could be read")
     if layout.header_row < 1:
@@ -62,6 +63,7 @@ def _check_lines(layout: Layout, fields: Sequence[Field]) -> None:
 
 
 def _check_footer(layout: Layout, fields: Sequence[Field]) -> None:
+    """Raise ContractError if totals have no footer, or name a column that does not exist."""
     names = {field.name for field in fields}
     if layout.footer is None and (layout.footer_required or layout.footer_totals or layout.footer_count):
         raise ContractError("schema: footerRequired, footerTotals and footerCount need footer, how the first cell of such a line begins")
@@ -72,6 +74,7 @@ def _check_footer(layout: Layout, fields: Sequence[Field]) -> None:
 
 
 def _check_revision(layout: Layout) -> None:
+    """Raise ContractError unless the pattern has exactly one group, the number of the correction."""
     if layout.revision is None:
         return
     try:

@@ -25,7 +25,10 @@ COLUMN_METRICS = ("nullValues", "invalidValues", "duplicateValues")
 
 
 def read_quality(where: str, value: object) -> Rule | Product | dict[str, Any]:
-    """Return a rule between columns, or the mapping of a rule of the library. Raises ContractError for one that is not implemented."""
+    """Return a rule between columns, or the mapping of a rule of the library. Raises ContractError for one that is not implemented.
+
+    `where` is `schema`, or the column that has the rule. A rule without a severity quarantines the row.
+    """
     item = check_keys(f"{where}: quality", value, QUALITY)
     kind = item.get("type", "library" if "metric" in item else None)
     policy = choose(item, "severity", get_args(Policy), "quarantine", f"{where}: quality")
@@ -43,11 +46,13 @@ def read_quality(where: str, value: object) -> Rule | Product | dict[str, Any]:
 
 
 def _refuse_keys(where: str, item: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Raise ContractError if the rule has a key that belongs to another type of rule."""
     if wrong := [key for key in keys if key in item]:
         raise ContractError(f"{where}: quality of type {item.get('type', 'library')} has no key {wrong[0]!r}; remove it")
 
 
 def _read_rule(where: str, text: str, policy: Policy) -> Rule | Product:
+    """Read finelt's own rule: `low <= close`, `bid < ask` or `value = quantity * price / 100 within 0.5% or 0.01`."""
     if product := PRODUCT.fullmatch(text):
         return _read_product(where, product, policy)
     rule = RULE.fullmatch(text)
@@ -68,6 +73,7 @@ def _read_product(where: str, match: re.Match[str], policy: Policy) -> Product:
 
 
 def _check_metric(where: str, item: Mapping[str, Any]) -> None:
+    """Raise ContractError for a metric that is not implemented here, or that may be anything but zero."""
     supported = SCHEMA_METRICS if where == "schema" else COLUMN_METRICS
     if item.get("metric") not in supported:
         raise ContractError(f"{where}: the metric {item.get('metric')!r} is not implemented here; choose one of {', '.join(supported)}")

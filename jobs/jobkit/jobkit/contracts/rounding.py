@@ -47,7 +47,11 @@ def round_values(
 
 
 def _fit_to_type(field: Field, text: str) -> str | None:
-    """Return the number in the form that the field's type stores; None if it has that form, or if `rounding` does not allow it."""
+    """Return the number in the form that the field's type stores; None if it has that form, or if `rounding` does not allow it.
+
+    1000.0 becomes 1000 in a column of whole numbers whatever `rounding` says, as it is the same number. A number too large for the type
+    stays as it is, and is then a value of no type.
+    """
     decimal = DECIMAL.fullmatch(field.type)
     if not decimal and field.type not in INTEGER_LIMITS:
         return None

@@ -1,4 +1,8 @@
-"""Find the rows that break the contract, one by one: in a field, in a rule between columns, by the length of the key."""
+"""Find the rows that break the contract, one by one: in a field, in a rule between columns, by the length of the key.
+
+Each function yields breaches by column or rule, and within one in the order of the rows. A reason shows the value only if the contract
+shows values. Quarantine files store these reasons, so a changed word makes a new commit of every partition with bad rows.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,7 @@ def find_field_breaches(batch: Batch) -> Iterator[Breach]:
 
 
 def _find_in_column(batch: Batch, field: Field, refused: dict[str, str]) -> Iterator[Breach]:
+    """Yield the breaches of one column. `refused` are texts of the field's type that break its limits, with the reason."""
     untyped, shows = batch.untyped[field.name], batch.contract.shows_values
     stop_policy: Policy = "quarantine" if field.policy == "warn" else field.policy  # a value of no type cannot be stored
     name = field.label if shows or field in batch.contract.fields else "a field that is not in the contract"
@@ -48,7 +53,7 @@ def _find_in_column(batch: Batch, field: Field, refused: dict[str, str]) -> Iter
 
 
 def find_long_keys(batch: Batch) -> Iterator[Breach]:
-    """Yield rows whose key is too long for an index."""
+    """Yield rows whose key is too long for an index: their texts have more than MAX_KEY_BYTES bytes in UTF-8."""
     names = [field.name for field in batch.fields if field.name in batch.contract.key and field.type == "string"]
     longest = sum(max(map(len, filter(None, batch.distinct[name])), default=0) for name in names)
     if longest * _MAX_UTF8_BYTES <= MAX_KEY_BYTES:
@@ -75,6 +80,7 @@ def find_broken_rules(batch: Batch) -> Iterator[Breach]:
 
 
 def _find_broken_comparison(batch: Batch, rule: Rule, values: dict[str, list[Any]]) -> Iterator[Breach]:
+    """Yield the rows that break a comparison. `values` are the compared columns, row by row."""
     for row, (low, high) in enumerate(zip(values[rule.left], values[rule.right], strict=True)):
         if low is not None and high is not None and (low > high or (rule.operator == "<" and low == high)):
             left, right = (truncate(batch.texts[name][row] or "") for name in (rule.left, rule.right))
@@ -83,6 +89,7 @@ def _find_broken_comparison(batch: Batch, rule: Rule, values: dict[str, list[Any
 
 
 def _find_broken_product(batch: Batch, product: Product, values: dict[str, list[Any]]) -> Iterator[Breach]:
+    """Yield the rows in which a column is too far from the product of two others, computed exactly."""
     columns = (values[name] for name in (product.value, *product.factors))
     for row, numbers in enumerate(zip(*columns, strict=True)):
         if None not in numbers and not _is_product(product, *map(Decimal, numbers)):

@@ -31,6 +31,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    """Build a mapping whose keys are texts and unique. PyYAML keeps the last of two equal keys and says nothing."""
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
@@ -69,6 +70,7 @@ def _refuse_merge(_loader: _Loader, node: yaml.ScalarNode) -> object:
 
 
 def _ambiguous(node: yaml.ScalarNode, read_as: str) -> ContractError:
+    """Return the error for a plain value that YAML 1.1 reads as something else than it looks like."""
     return ContractError(f"{_line(node)}: {node.value} without quotes is read as {read_as}; write it in quotes, or write what you mean")
 
 

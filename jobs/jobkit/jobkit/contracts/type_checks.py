@@ -36,7 +36,8 @@ _FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 def find_untyped(field: Field, distinct: Collection[str | None], unreadable: dict[str, str]) -> dict[str, str]:
     """Return the texts that are no values of the field's type, each with the reason, which does not contain the text.
 
-    `unreadable` are texts that were marked before, with their reasons.
+    `distinct` are the texts of the column. `unreadable` are those that could not be converted from another notation, with their reasons.
+    Empty if all texts are values, as in most columns.
     """
     if field.type == "string" and is_storable("".join(filter(None, distinct))):  # all at once: most of it is
         return unreadable
@@ -72,7 +73,7 @@ def _type_check(field: Field) -> Callable[[str], str | None]:
 
 
 def _format_of(kind: str) -> tuple[Callable[[str], Any], str]:
-    """Return a test of a text's form, true for values of the type, and the form in words."""
+    """Return a test of a text's form, true for values of the type, and the form in words. Raises KeyError if the type is unknown."""
     if match := DECIMAL.fullmatch(kind):
         return _decimal_format(int(match[1]), int(match[2]))
     formats: dict[str, tuple[Callable[[str], Any], str]] = {
@@ -88,6 +89,7 @@ def _format_of(kind: str) -> tuple[Callable[[str], Any], str]:
 
 
 def _decimal_format(precision: int, scale: int) -> tuple[Callable[[str], Any], str]:
+    """Accept `precision` digits, `scale` of them after the point, with zeros before and after; no exponent, no plus sign."""
     pattern = rf"-?0*\d{{1,{precision - scale}}}" if precision > scale else "-?0+"
     pattern += rf"(\.\d{{1,{scale}}}0*)?" if scale else ""
     expected = f"a number with at most {precision - scale} digits before and {scale} behind the point"
@@ -95,6 +97,7 @@ def _decimal_format(precision: int, scale: int) -> tuple[Callable[[str], Any], s
 
 
 def _is_date(text: str) -> bool:
+    """Whether the text is a day of the years 1 to 9999 in the extended form of ISO 8601, YYYY-MM-DD."""
     if not _DATE.fullmatch(text):
         return False
     try:

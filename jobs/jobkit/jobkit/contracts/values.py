@@ -57,7 +57,10 @@ def to_utc(text: str) -> datetime:
 
 
 def limit_parser(field: Field) -> Callable[[str], Any]:
-    """Return what turns a text of the field's type into the value that its limits are compared with."""
+    """Return what turns a text of the field's type into the value that its limits are compared with.
+
+    Dates compare as texts: YYYY-MM-DD sorts by day.
+    """
     if field.type == "timestamp":
         return to_utc
     return str if field.type in ("date", "string") else Decimal
@@ -69,7 +72,10 @@ def parse_limit(field: Field, limit: Decimal | str | None) -> Any:  # noqa: ANN4
 
 
 def parse_values(kind: str, distinct: Collection[str | None], untyped: Collection[str]) -> dict[str, Any]:
-    """Return the value of each text, equal and ordered as in the warehouse, without those of no type."""
+    """Return the value of each text, equal and ordered as in the warehouse, without those of no type.
+
+    `kind` is the type of the column. Doubles are floats, other numbers Decimal, timestamps moments in UTC, all else text.
+    """
     value_of = _value_parser(kind)
     return {text: value_of(text) for text in distinct if text is not None and text not in untyped}
 
