@@ -10,7 +10,7 @@ from jobkit.contracts import Field, Layout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jobkit.contracts import Contract
+    from jobkit.contracts import Contract, Policy
 
     from finelt.contracts.dbt_project import DbtProject
 
@@ -118,9 +118,14 @@ def _compare_terms(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _compare_rules(old: Contract, new: Contract) -> Iterator[Change]:
-    before, after = ({rule.text: rule.policy for rule in (*contract.rules, *contract.products)} for contract in (old, new))
+    before, after = _policies_by_rule(old), _policies_by_rule(new)
     yield from (Change("watch", None, f"rule {text} ({policy}) is new") for text, policy in after.items() if before.get(text) != policy)
     yield from (Change("watch", None, f"rule {text} ({policy}) is gone") for text, policy in before.items() if after.get(text) != policy)
+
+
+def _policies_by_rule(contract: Contract) -> dict[str, Policy]:
+    products = {product.text: product.policy for product in contract.products}
+    return {rule.text: rule.policy for rule in contract.rules} | products
 
 
 def _describe_new(field: Field) -> Change:

@@ -112,7 +112,7 @@ def _read_metric(where: str, rule: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def read_unique(fields: Sequence[Field], rules: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
     """Return the sets of columns, other than the key, that no two rows share. Raises ContractError."""
     names = {field.name for field in fields}
-    unique = [(field.name,) for field in fields if field.unique]
+    unique: list[tuple[str, ...]] = [(field.name,) for field in fields if field.unique]
     for rule in rules:
         if rule.get("severity", "quarantine") != "quarantine":
             raise ContractError(f"schema: a repeated row is quarantined; severity {rule['severity']} of duplicateValues is not implemented")
