@@ -21,8 +21,8 @@ from jobkit import contracts
 from jobkit.commits import file_key
 from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError, UsageError
-from jobkit.extraction import build_draft
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
+from jobkit.partition_writer import build_draft
 from jobkit.requests import Request
 
 from jobs.catalogue import catalogue

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from jobkit import commits, contracts, extraction
+from jobkit import commits, contracts, partition_writer
 from jobkit.contracts import load_packaged
 from jobkit.errors import TemporaryError
 from jobkit.lake import Lake
@@ -250,8 +250,8 @@ def _check_omission(url: str, document: Document, partition: str, columns: Colum
     def commit(rows: list[int], *, allow: bool) -> _Job:
         job = _Job()
         good = contracts.validate(rules, {name: [cells[row] for row in rows] for name, cells in columns.items()})
-        outcome = extraction.commit(job, lake, rules, partition, good, tuple, shrunken=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
-        extraction.record(job, outcome)  # type: ignore[arg-type]
+        outcome = partition_writer.commit(job, lake, rules, partition, good, tuple, shrunken=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
+        partition_writer.record(job, outcome)  # type: ignore[arg-type]
         return job
 
     commit(stored, allow=False)

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from jobkit import contracts, extraction
+from jobkit import contracts, partition_writer
 from jobkit.contracts import compile_pattern
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake, SourceMetadata
@@ -141,11 +141,11 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) 
 
     try:
         for (partition, good), state in zip(parts, states, strict=True):
-            outcome = extraction.commit(
+            outcome = partition_writer.commit(
                 job, lake, rules, partition, good, keep,
                 shrunken=_shrunken_file, allow_shrinking=allow_shrinking, state=state,
             )  # fmt: skip
-            extraction.record(job, outcome)
+            partition_writer.record(job, outcome)
     except ShrunkenFileError as error:
         drop.reject(file, str(error), [str(error)])
         raise
@@ -162,7 +162,7 @@ def _check_missing(lake: Lake, rules: Contract, parts: Parts, states: list[Parti
     """Nothing, where no part of the file leaves out more rows than its contract allows. Raises ShrunkenFileError."""
     for (_, good), state in zip(parts, states, strict=True):
         if state.head:
-            extraction.measure_change(lake, rules, good, state.head, shrunken=_shrunken_file, allow_shrinking=False)
+            partition_writer.measure_change(lake, rules, good, state.head, shrunken=_shrunken_file, allow_shrinking=False)
 
 
 def judge(key: str, data: bytes) -> Judged:
@@ -284,4 +284,4 @@ def _tell_taken(job: Job, lake: Lake, drop: Drop, key: str) -> None:
         raise UsageError(f"no file waits at {drop.store.uri(key)} and none was taken from there; look at --drop and --key")
     rules, parts = judge(key, data)
     for partition, _ in parts:
-        extraction.record_unchanged(job, lake.head(rules.dataset, partition))
+        partition_writer.record_unchanged(job, lake.head(rules.dataset, partition))

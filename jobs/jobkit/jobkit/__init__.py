@@ -25,6 +25,7 @@
 | *The lake* | |
 | `lake` | partitions and their commits |
 | `commits` | the commit record |
+| `partition_writer` | commit validated rows and record the outcome |
 | `changes` | compare two versions of a partition |
 | `store` | objects on a local directory or in S3 |
 | *HTTP* | |

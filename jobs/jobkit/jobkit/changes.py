@@ -37,16 +37,16 @@ class Change(NamedTuple):
     missing: int
 
 
-def measure(lake: Lake, head: Commit, good: ValidationResult, key: tuple[str, ...]) -> Change:
+def measure(lake: Lake, head: Commit, result: ValidationResult, key: tuple[str, ...]) -> Change:
     """Compare the valid rows of a validation with those of the commit `head`.
 
     Rows are counted instead of compared if the file of `head` is damaged, no Parquet, or lacks a key column.
     """
-    before, rejected = _read(lake, head), good.rejected_keys
-    if before is None or not set(key) <= set(before.schema.names) & set(good.table.schema.names):
-        sent = good.table.num_rows + (rejected.num_rows if rejected else 0)
-        return Change(good.table.num_rows, head.data.rows, max(0, head.data.rows - sent))
-    return compare(before, good.table, key, frozenset(_keys(rejected, key)) if rejected else frozenset())
+    before, rejected = _read(lake, head), result.rejected_keys
+    if before is None or not set(key) <= set(before.schema.names) & set(result.table.schema.names):
+        sent = result.table.num_rows + (rejected.num_rows if rejected else 0)
+        return Change(result.table.num_rows, head.data.rows, max(0, head.data.rows - sent))
+    return compare(before, result.table, key, frozenset(_keys(rejected, key)) if rejected else frozenset())
 
 
 def compare(before: Table, after: Table, key: tuple[str, ...], rejected: frozenset[Key] = frozenset()) -> Change:

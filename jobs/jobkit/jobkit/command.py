@@ -275,7 +275,7 @@ def _usage_message(error: click.ClickException) -> str:
     """Return click's message, unless it repeats words that belong to no option: one of them may be a secret."""
     message = error.format_message()
     if message.startswith("Got unexpected extra argument"):
-        return "a word of the command line belongs to no option (and is not repeated here); options are given as --name VALUE"
+        return "the command line has a word that belongs to no option (not repeated, as it may be a secret); write options as --name VALUE"
     return message
 
 

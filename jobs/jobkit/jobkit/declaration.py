@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-MEMORY_PER_BODY = 64  # what a job needs for an answer, in answers of that size; measured by scripts/faults memory
+MEMORY_PER_BODY = 64  # memory that a job needs for a response, as a multiple of its size; measured by scripts/faults memory
 _OF_PROJECT = ("name", "version", "description")
 _REQUIRED = {
     "cpu": "Fargate's smallest is cpu = 256, memory = 512",
@@ -69,7 +69,7 @@ class Declaration:
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest response or dropped file, in bytes once unpacked, so that all that is made of it fits the memory."""
+        """The largest response or dropped file, in bytes once unpacked, that can be processed within the memory."""
         return (self.max_body_mib or self.memory // MEMORY_PER_BODY) << 20
 
 

@@ -11,23 +11,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import changes, contracts, redaction, secrets
+from jobkit import contracts, partition_writer, redaction, secrets
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
-from jobkit.lake import Commit, CommitDraft, Lake, PartitionState, Source, SourceMetadata
+from jobkit.lake import Lake, PartitionState, Source, SourceMetadata
 from jobkit.requests import list_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jobkit.command import Job
-    from jobkit.contracts import Columns, Contract, ValidationResult
+    from jobkit.contracts import Columns, Contract
     from jobkit.errors import JobError
     from jobkit.http import Client, Response
     from jobkit.requests import Extractor, Request
 
 MAX_IN_FLIGHT = 4  # requests under way at once; the client keeps the vendor's rate whatever this is
 MAX_STATE_READS = 8  # partitions read from the lake at once
-MAX_LOGGED_WARNINGS = 5
 
 
 class ShrunkenResponseError(TemporaryError):
@@ -56,14 +55,6 @@ class Fetched(NamedTuple):
     response: Response | None
 
 
-class Outcome(NamedTuple):
-    """The outcome of a partition: its newest commit, whether this run made it, and further keys of the receipt's entry."""
-
-    commit: Commit
-    is_new: bool
-    details: dict[str, Any]
-
-
 def run(job: Job, extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool, allow_shrinking: bool = False) -> None:
     """Extract the partitions of all requests, each committed on its own.
 
@@ -73,8 +64,8 @@ def run(job: Job, extractor: Extractor, requests: Sequence[Request], *, lake: st
     BadDataError does not stop the other partitions either.
     """
     datasets = {request.dataset for request in requests}
-    rules = {dataset: contracts.load_packaged(extractor.package, dataset) for dataset in datasets}
-    extraction = Extraction(job, Lake(lake), extractor, rules, allow_shrinking)
+    dataset_contracts = {dataset: contracts.load_packaged(extractor.package, dataset) for dataset in datasets}
+    extraction = Extraction(job, Lake(lake), extractor, dataset_contracts, allow_shrinking)
     failures = [error for errors in (_replay_all if replay else _extract_all)(extraction, requests) for error in errors]
     if failures:
         first, others = failures[0], len(failures) - 1
@@ -134,7 +125,7 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
     request, states, response = fetched
     if response and response.content is None:
         for state in states:
-            record_unchanged(extraction.job, state.head)
+            partition_writer.record_unchanged(extraction.job, state.head)
         return []
     parsed = _parse(extraction, request, response)
     store_source = _source_writer(extraction, request, response)
@@ -159,12 +150,20 @@ def _store(
     state: PartitionState,
 ) -> None:
     """Validate, commit and record one partition."""
-    job, lake, _, rules, allow_shrinking = extraction
-    result = contracts.validate(rules[dataset], columns)
-    outcome = commit(
-        job, lake, rules[dataset], partition, result, store_source, shrunken=shrunken, allow_shrinking=allow_shrinking, state=state
+    contract = extraction.contracts[dataset]
+    result = contracts.validate(contract, columns)
+    outcome = partition_writer.commit(
+        extraction.job,
+        extraction.lake,
+        contract,
+        partition,
+        result,
+        store_source,
+        shrunken=shrunken,
+        allow_shrinking=extraction.allow_shrinking,
+        state=state,
     )
-    record(job, outcome)
+    partition_writer.record(extraction.job, outcome)
 
 
 def _fetch_all(extraction: Extraction, client: Client, requests: Sequence[Request]) -> Iterator[Fetched]:
@@ -260,8 +259,8 @@ def _withdraw(extraction: Extraction, dataset: str, partition: str, state: Parti
     return None
 
 
-def _no_rows(rules: Contract) -> Columns:
-    return {field.name: [] for field in rules.fields}
+def _no_rows(contract: Contract) -> Columns:
+    return {field.name: [] for field in contract.fields}
 
 
 def _shrunken_response(problem: str) -> JobError:
@@ -300,108 +299,6 @@ def _replay_partition(extraction: Extraction, request: Request, partition: str, 
     parsed = extraction.extractor.parse(lake.read(head.source[-1]), request)
     columns = parsed[partition] if partition in parsed else _no_rows(extraction.contracts[dataset])
     _store(extraction, dataset, partition, columns, lambda: lake.check_sources(head.source), _shrunken_replay, state)
-
-
-def commit(
-    job: Job,
-    lake: Lake,
-    rules: Contract,
-    partition: str,
-    result: ValidationResult,
-    store_source: Callable[[], tuple[Source, ...]],
-    *,
-    shrunken: Callable[[str], JobError],
-    allow_shrinking: bool,
-    state: PartitionState | None = None,
-) -> Outcome:
-    """Commit the valid rows of a partition and quarantine the others.
-
-    `store_source` stores the bytes that the rows come from; it is called only if there is something new. `state` is what the lake had a
-    moment ago. If more rows of the newest commit are missing than the contract allows, nothing is committed and the error that `shrunken`
-    makes is raised, unless shrinking is allowed. Raises TemporaryError (exit code 75) if other writers win time and again.
-    """
-    for warning in result.warnings[:MAX_LOGGED_WARNINGS]:
-        job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
-    draft = build_draft(result, store_source, key=rules.key, leaf=rules.leaf, writer={"job": job.name, "version": job.version})
-    change = changes.Change(draft.rows, 0, 0)
-
-    def review(head: Commit) -> None:
-        nonlocal change
-        change = measure_change(lake, rules, result, head, shrunken=shrunken, allow_shrinking=allow_shrinking)
-
-    state, repaired = state or lake.read_state(rules.dataset, partition), len(lake.repaired)
-    made, is_new = lake.commit(rules.dataset, partition, draft, state=state, review=review)
-    counts = {"dropped": result.dropped, "warnings": len(result.warnings)}
-    details: dict[str, Any] = {name: count for name, count in counts.items() if count}
-    if is_new:
-        details |= {"rows_added": change.added, "rows_closed": change.closed}
-        _warn_missing(job, made, change)
-    if lake.repaired[repaired:]:
-        details["repaired"] = lake.repaired[repaired:]
-    if is_new and state.problem:
-        details["healed"] = state.problem
-    return Outcome(made, is_new, details)
-
-
-def build_draft(
-    result: ValidationResult, store_source: Callable[[], tuple[Source, ...]], *, key: tuple[str, ...], leaf: str, writer: dict[str, str]
-) -> CommitDraft:
-    """Encode the valid and the quarantined rows as the Parquet files of a commit."""
-    bad = result.quarantine
-    return CommitDraft(
-        data=contracts.to_parquet(result.table),
-        rows=result.table.num_rows,
-        quarantine=contracts.to_parquet(bad) if bad else None,
-        quarantined=bad.num_rows if bad else 0,
-        source=store_source,
-        key=key,
-        leaf=leaf,
-        writer=writer,
-        dropped=result.dropped,
-    )
-
-
-def measure_change(
-    lake: Lake, rules: Contract, result: ValidationResult, head: Commit, *, shrunken: Callable[[str], JobError], allow_shrinking: bool
-) -> changes.Change:
-    """Compare the valid rows with those of a commit. Raises the error that `shrunken` makes if too many are missing, as `commit` does."""
-    change = changes.measure(lake, head, result, rules.key)
-    if change.missing > rules.max_missing_rows * head.data.rows and not allow_shrinking:
-        raise shrunken(
-            f"{head.dataset}/{head.partition}: {change.missing:,} of the {head.data.rows:,} rows of commit {head.number} are missing from "
-            f"what came, which has {result.table.num_rows:,}; nothing was committed and they stay"
-        )
-    return change
-
-
-def _warn_missing(job: Job, made: Commit, change: changes.Change) -> None:
-    """Log the number of rows that the commit closes because they were not sent again."""
-    if change.missing:
-        fields = {"dataset": made.dataset, "partition": made.partition, "commit": made.number, "rows": change.missing}
-        job.log.warning("rows closed that were not sent again", extra=fields)
-
-
-def record(job: Job, outcome: Outcome) -> None:
-    """Record the outcome of a partition in the receipt."""
-    commit = outcome.commit
-    job.record_partition(
-        commit.dataset,
-        commit.partition,
-        "committed" if outcome.is_new else "unchanged",
-        rows=commit.data.rows,
-        bytes=commit.data.bytes,
-        sha256=commit.data.sha256,
-        quarantined=commit.quarantine.rows if commit.quarantine else 0,
-        commit=commit.number,
-        **outcome.details,
-    )
-
-
-def record_unchanged(job: Job, head: Commit | None) -> None:
-    """Record in the receipt that a partition is as its newest commit. Raises UsageError if the lake has no commit of it."""
-    if head is None:
-        raise UsageError("the vendor says nothing changed, but the lake has no commit of the partition; run again")
-    record(job, Outcome(head, is_new=False, details={}))
 
 
 def _record_failure(job: Job, dataset: str, partition: str, error: JobError) -> JobError:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Commit", "CommitDraft", "File", "Lake", "Source", "SourceMetadata"]
 RACE_TRIES = 20
-CLOCK_TOLERANCE = timedelta(seconds=10)  # how far our clock may be ahead of the store's, whose answers are dated to the second
+CLOCK_TOLERANCE = timedelta(seconds=10)  # how far our clock may be ahead of the store's, which dates its responses to the second
 GONE = "is gone"
 REMEDY = "run its extractor again, or see `scripts/lake repair`"
 DROPPED = "dropped_sha256"  # in a commit's writer: the quarantine that was dropped by hand
@@ -114,7 +114,7 @@ class Lake:
     def __init__(self, url: str) -> None:
         self.store: Store = open_store(url)
         self.repaired: list[str] = []
-        self._intact: set[str] = set()  # vendor bytes that were looked at: one answer may be behind many partitions
+        self._intact: set[str] = set()  # paths of checked sources: one response may be behind many partitions
 
     def datasets(self) -> list[str]:
         """List the datasets that have a file, sorted."""
@@ -277,12 +277,12 @@ class Lake:
         self._write(head.data, draft.data, _PARQUET, is_named=True)
         if head.quarantine and draft.quarantine:
             self._write(head.quarantine, draft.quarantine, _PARQUET, is_named=True)
-        lost = {source.path for source in head.source if self.find_problem(source)}
-        if not lost:
+        damaged = {source.path for source in head.source if self.find_problem(source)}
+        if not damaged:
             return True
-        kept = {source.path for source in draft.source()}
-        self.repaired += sorted(lost & kept - set(self.repaired))
-        return lost <= kept
+        rewritten = {source.path for source in draft.source()}
+        self.repaired += sorted(damaged & rewritten - set(self.repaired))
+        return damaged <= rewritten
 
     def _build_commit(self, dataset: str, partition: str, number: int, draft: CommitDraft) -> Commit:
         return Commit(
@@ -348,9 +348,9 @@ def is_partition(text: str) -> bool:
 
 def _has_same_content(head: Commit, draft: CommitDraft) -> bool:
     """Whether a commit has a draft's rows and quarantine, or its rows and dropped that quarantine by hand (`scripts/quarantine`)."""
-    held = head.quarantine.sha256 if head.quarantine else None
-    digest = _digest(draft.quarantine) if draft.quarantine else None
-    return head.data.sha256 == _digest(draft.data) and digest in (held, head.writer.get(DROPPED, held))
+    stored = head.quarantine.sha256 if head.quarantine else None
+    drafted = _digest(draft.quarantine) if draft.quarantine else None
+    return head.data.sha256 == _digest(draft.data) and drafted in (stored, head.writer.get(DROPPED, stored))
 
 
 def _digest(data: bytes) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def find_duplicates(batch: Batch, bad: Collection[int]) -> Iterator[Breach]:
     """Yield each row with the key or the unique columns of an earlier row. `bad` are indices of rows that neither repeat nor are repeated.
 
-    As in SQL, two nulls are equal in the key of a row and not in its other unique columns.
+    Two nulls are equal in a key. In other unique columns they are not, as in SQL.
     """
     contract, kinds = batch.contract, {field.name: field.type for field in batch.fields}
     policies: dict[str, Policy] = {field.name: field.policy for field in batch.fields}
