@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from jobkit import answers
-from jobkit import contract as contracts
+from jobkit import answers, contracts
 from jobkit.errors import JobError, next_step
 
 from jobs.catalogue import REPOSITORY, CatalogueError, catalogue
@@ -21,7 +20,7 @@ from orchestration.deployments import descriptions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jobkit.contract import Contract
+    from jobkit.contracts import Contract
 
     from jobs.catalogue import JobSpec
 

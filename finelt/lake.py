@@ -17,12 +17,12 @@ from urllib.parse import unquote, urlsplit
 
 import click
 from arro3.io import read_parquet
-from jobkit import contract as contracts
+from jobkit import contracts
 from jobkit.commits import file_key
-from jobkit.contract import load_packaged
+from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError, UsageError
-from jobkit.extraction import build_draft
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
+from jobkit.partition_writer import build_draft
 from jobkit.requests import Request
 
 from jobs.catalogue import catalogue
@@ -30,7 +30,7 @@ from jobs.catalogue import catalogue
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jobkit.contract import ValidationResult
+    from jobkit.contracts import ValidationResult
     from jobkit.lake import Commit, History, PartitionState
 
 WRITER = "lake-repair"
@@ -229,7 +229,7 @@ def _encoded(commit: Commit, good: ValidationResult) -> Iterator[tuple[str, byte
     """The keys that files of these rows have, and their bytes."""
     for table, kind in ((good.table, ""), (good.quarantine, "quarantine.")):
         if table is not None:
-            data = contracts.parquet(table)
+            data = contracts.to_parquet(table)
             yield file_key(commit.dataset, commit.partition, hashlib.sha256(data).hexdigest(), kind), data
 
 

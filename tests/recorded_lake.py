@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
-from jobkit import contract as contracts
-from jobkit.contract import load_packaged
+from jobkit import contracts
+from jobkit.contracts import load_packaged
 from jobkit.lake import CommitDraft, SourceMetadata
 from jobkit.requests import Request
 
@@ -44,9 +44,9 @@ def commit(lake: Lake, answer: Answer) -> list[tuple[Commit, bool]]:
     for partition, columns in shaped.items():
         good = contracts.validate(rules, columns)
         draft = CommitDraft(
-            contracts.parquet(good.table),
+            contracts.to_parquet(good.table),
             good.table.num_rows,
-            contracts.parquet(good.quarantine) if good.quarantine else None,
+            contracts.to_parquet(good.quarantine) if good.quarantine else None,
             good.quarantine.num_rows if good.quarantine else 0,
             lambda: (kept,),
             rules.key,

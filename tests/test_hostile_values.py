@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment, FileSystemLoader
-from jobkit import contract as contracts
-from jobkit.contract import Contract, Field, unescape_text
+from jobkit import contracts
+from jobkit.contracts import Contract, Field, unescape_text
 from jobkit.lake import CommitDraft, Lake
 
 from jobs.catalogue import JOBS
@@ -33,9 +33,9 @@ def commit(lake: Lake, rules: Contract, partition: str, columns: dict[str, list[
     good = contracts.validate(rules, columns)
     bad = good.quarantine
     draft = CommitDraft(
-        contracts.parquet(good.table),
+        contracts.to_parquet(good.table),
         good.table.num_rows,
-        contracts.parquet(bad) if bad else None,
+        contracts.to_parquet(bad) if bad else None,
         bad.num_rows if bad else 0,
         lambda: (),
         rules.key,

@@ -71,17 +71,11 @@ def job_of(module: str) -> str:
     return parts[1] if parts[0] == "jobs" and len(parts) > 2 and parts[1] != "jobkit" else "shared"
 
 
-# Arrows that close a circle and are still to be removed.
-KNOWN_ARROWS = {
-    ("jobkit.odcs", "jobkit.contract"),
-}
-
-
 def find_circle(name_of: Callable[[str], str]) -> list[str]:
     """The names along one circle of imports, empty if there is none."""
     graph: defaultdict[str, set[str]] = defaultdict(set)
     for module, path in MODULES.items():
-        imports = {imported for imported in imported_modules(path) if (module, imported) not in KNOWN_ARROWS}
+        imports = imported_modules(path)
         graph[name_of(module)] |= {name_of(imported) for imported in imports} - {name_of(module)}
     try:
         TopologicalSorter(graph).prepare()

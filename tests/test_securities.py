@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from jobkit import contract as contracts
-from jobkit.contract import load_packaged
+from jobkit import contracts
+from jobkit.contracts import load_packaged
 from jobkit.lake import CommitDraft, Lake
 
 from tests import recorded_lake
@@ -153,7 +153,7 @@ def withdraw(lake: Lake, partition: str) -> None:
     head = lake.head("tiingo_prices", partition)
     assert head is not None
     draft = CommitDraft(
-        contracts.parquet(good.table), 0, None, 0, lambda: head.source, rules.key, rules.leaf, {"job": "test", "version": "0"}
+        contracts.to_parquet(good.table), 0, None, 0, lambda: head.source, rules.key, rules.leaf, {"job": "test", "version": "0"}
     )
     assert lake.commit("tiingo_prices", partition, draft)[1]
 

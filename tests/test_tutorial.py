@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from jobkit import odcs
+from jobkit import contracts
 
 from finelt import new_job
 from images.plan import SERVICES
@@ -99,7 +99,7 @@ def test_a_new_job_has_each_file_and_a_contract_that_allows_no_publication() -> 
         "pyproject.toml",
         "tests/test_acme_parser.py",
     ]
-    rules = odcs.read(files["extract_acme_gold/acme_gold.odcs.yaml"])
+    rules = contracts.read_contract(files["extract_acme_gold/acme_gold.odcs.yaml"])
     assert (rules.classification, rules.licence, rules.redistribution, rules.licence_url) == (
         "internal",
         "ask Acme",

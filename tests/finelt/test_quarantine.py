@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from jobkit.contract import load_packaged
+from jobkit.contracts import load_packaged
 from jobkit.errors import UsageError
 from jobkit.lake import CommitDraft, Lake
 

@@ -6,18 +6,18 @@ import importlib
 import sys
 from pathlib import Path
 
-from jobkit import contract
+from jobkit import contracts
 from jobkit.requests import Request
 
 
 def main(package: str, dataset: str, partitions: str, *files: str) -> None:
     """Do it for each file; `partitions` are those it fills, joined by commas."""
-    rules = contract.load_packaged(package, dataset)
+    rules = contracts.load_packaged(package, dataset)
     parse = importlib.import_module(f"{package}.parser").parse
     for file in files:
         request = Request(dataset, tuple(partitions.split(",")), "")
         for columns in parse(Path(file).read_bytes(), request).values():
-            contract.parquet(contract.validate(rules, columns).table)
+            contracts.to_parquet(contracts.validate(rules, columns).table)
 
 
 if __name__ == "__main__":

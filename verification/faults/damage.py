@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from jobkit import commits, extraction
-from jobkit import contract as contracts
-from jobkit.contract import load_packaged
+from jobkit import commits, contracts, partition_writer
+from jobkit.contracts import load_packaged
 from jobkit.errors import TemporaryError
 from jobkit.lake import Lake
 from jobkit.store import open_store
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Sequence
 
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
 
     from verification.faults.fuzz import Document
     from verification.faults.job_runs import JobResult
@@ -251,8 +250,8 @@ def _check_omission(url: str, document: Document, partition: str, columns: Colum
     def commit(rows: list[int], *, allow: bool) -> _Job:
         job = _Job()
         good = contracts.validate(rules, {name: [cells[row] for row in rows] for name, cells in columns.items()})
-        outcome = extraction.commit(job, lake, rules, partition, good, tuple, shrunken=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
-        extraction.record(job, outcome)  # type: ignore[arg-type]
+        outcome = partition_writer.commit(job, lake, rules, partition, good, tuple, shrunken=TemporaryError, allow_shrinking=allow)  # type: ignore[arg-type]
+        partition_writer.record(job, outcome)  # type: ignore[arg-type]
         return job
 
     commit(stored, allow=False)

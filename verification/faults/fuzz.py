@@ -16,9 +16,8 @@ from arro3.core import Array, ChunkedArray, DataType, Table
 from arro3.io import read_parquet, write_parquet
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from jobkit import contract as contracts
-from jobkit import requests
-from jobkit.contract import load_packaged
+from jobkit import contracts, requests
+from jobkit.contracts import load_packaged
 from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
@@ -29,7 +28,7 @@ from verification.sample_vendors.wire import Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
 
 ROWS = 60  # so that one bad row is within every contract's limit
 TOKENS = [

@@ -8,7 +8,7 @@ import socket
 from contextlib import chdir
 from typing import TYPE_CHECKING, NamedTuple
 
-from jobkit.contract import unescape_text
+from jobkit.contracts import unescape_text
 
 from verification.faults import job_runs
 from verification.faults.sample_restatements import HEADER

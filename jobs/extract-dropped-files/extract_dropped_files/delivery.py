@@ -7,8 +7,8 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import contract as contracts
-from jobkit.contract import UNREADABLE, Field, Reading, ValidationResult
+from jobkit import contracts
+from jobkit.contracts import UNREADABLE, Field, Origin, ValidationResult
 from jobkit.errors import BadDataError
 from jobkit.names import ROW_NUMBER
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from arro3.core import Table
-    from jobkit.contract import Columns, Contract, Untyped
+    from jobkit.contracts import Columns, Contract, Untyped
 
     from extract_dropped_files.parser import Footer, Sheet
 
@@ -31,7 +31,7 @@ class Delivery(NamedTuple):
     """The contract's columns of a sheet, as text, and how they were read."""
 
     columns: Columns
-    reading: Reading
+    origin: Origin
 
 
 def read(rules: Contract, sheet: Sheet) -> Delivery:
@@ -52,7 +52,7 @@ def read(rules: Contract, sheet: Sheet) -> Delivery:
     _number_lots(rules, columns, sheet)
     _check_totals(rules, sheet, columns, faults)
     sent = {name: _as_sent(values) for name, values in sheet.columns.items()}
-    return Delivery(columns, Reading(sent, faults, sheet.place))
+    return Delivery(columns, Origin(sent, faults, sheet.place))
 
 
 def _check_header(rules: Contract, sheet: Sheet) -> None:

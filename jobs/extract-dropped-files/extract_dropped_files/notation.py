@@ -13,7 +13,7 @@ from jobkit.identifiers import CHECKS, MANGLED, MINOR_UNITS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jobkit.contract import Field, Layout
+    from jobkit.contracts import Field, Layout
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 GROUPS = {"'": "['\u2019]", " ": "[ \u00a0\u2009\u202f]"}  # apostrophes and blanks come in several characters

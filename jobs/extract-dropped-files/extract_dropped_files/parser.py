@@ -22,7 +22,7 @@ from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import lossless_json
-from jobkit.contract import Layout
+from jobkit.contracts import Layout
 from jobkit.errors import BadDataError
 
 from extract_dropped_files import excel
@@ -30,7 +30,7 @@ from extract_dropped_files import excel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
 
 LARGEST_BYTES = 64 << 20  # of a file once unpacked; what is larger comes in several
 LARGEST_RATIO, SUSPECT_BYTES = 200, 1 << 20  # a file of figures shrinks to a tenth; a bomb to a thousandth

@@ -21,7 +21,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit.contract import escape_text
+from jobkit.contracts import escape_text
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from jobkit.store import FileStore, NotFoundError, open_store
 

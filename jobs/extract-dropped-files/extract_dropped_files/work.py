@@ -8,9 +8,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from jobkit import contract as contracts
-from jobkit import extraction
-from jobkit.contract import regex
+from jobkit import contracts, partition_writer
+from jobkit.contracts import compile_pattern
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake, SourceMetadata
 from jobkit.names import ROW_NUMBER
@@ -20,7 +19,7 @@ from extract_dropped_files.source import ASIDE, Drop, UnsettledError
 
 if TYPE_CHECKING:
     from jobkit.command import Job
-    from jobkit.contract import Columns, Contract, ValidationResult
+    from jobkit.contracts import Columns, Contract, ValidationResult
     from jobkit.lake import Commit, PartitionState, Source
 
 PACKAGE = "extract_dropped_files"
@@ -142,11 +141,11 @@ def _take(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) 
 
     try:
         for (partition, good), state in zip(parts, states, strict=True):
-            outcome = extraction.commit(
+            outcome = partition_writer.commit(
                 job, lake, rules, partition, good, keep,
                 shrunken=_shrunken_file, allow_shrinking=allow_shrinking, state=state,
             )  # fmt: skip
-            extraction.record(job, outcome)
+            partition_writer.record(job, outcome)
     except ShrunkenFileError as error:
         drop.reject(file, str(error), [str(error)])
         raise
@@ -163,7 +162,7 @@ def _check_missing(lake: Lake, rules: Contract, parts: Parts, states: list[Parti
     """Nothing, where no part of the file leaves out more rows than its contract allows. Raises ShrunkenFileError."""
     for (_, good), state in zip(parts, states, strict=True):
         if state.head:
-            extraction.measure_change(lake, rules, good, state.head, shrunken=_shrunken_file, allow_shrinking=False)
+            partition_writer.measure_change(lake, rules, good, state.head, shrunken=_shrunken_file, allow_shrinking=False)
 
 
 def judge(key: str, data: bytes) -> Judged:
@@ -181,7 +180,7 @@ def _rules(folder: str) -> Contract:
     """The contract of a folder. Raises MisconfiguredError where it does not fit the dataset that its files fill."""
     rules = contracts.load_packaged(PACKAGE, folder)
     if folder != rules.dataset:
-        differing = contracts.differences(contracts.load_packaged(PACKAGE, rules.dataset), rules)
+        differing = contracts.list_conflicts(contracts.load_packaged(PACKAGE, rules.dataset), rules)
         if differing:
             raise MisconfiguredError(
                 f"the contract {folder} differs from {rules.dataset}, which its files fill, in: {'; '.join(differing)}"
@@ -191,7 +190,7 @@ def _rules(folder: str) -> Contract:
 
 def _parts(rules: Contract, data: bytes, name: str) -> Parts:
     read = delivery.read(rules, parser.parse(data, name, rules.layout))
-    good = contracts.validate(rules, read.columns, read.reading)
+    good = contracts.validate(rules, read.columns, read.origin)
     return tuple(delivery.parts(rules, read, good, _revision(rules, name)[0]))
 
 
@@ -207,7 +206,7 @@ def _place(key: str) -> tuple[str, str]:
 def _revision(rules: Contract, name: str) -> tuple[str, int]:
     """What the file's name says without its endings and the number of its correction, and that number; 1 where it has none."""
     stem = parser.stem(name)
-    match = regex(rules.layout.revision).search(stem) if rules.layout.revision else None
+    match = compile_pattern(rules.layout.revision).search(stem) if rules.layout.revision else None
     return (stem[: match.start()] + stem[match.end() :], int(match[1])) if match else (stem, 1)
 
 
@@ -261,15 +260,15 @@ def _bad_rows(rules: Contract, data: bytes, name: str) -> list[str]:
     )
     try:
         read = delivery.read(soft, parser.parse(data, name, rules.layout))
-        reading = read.reading._replace(sent=_first_rows(read.reading.sent))
-        bad = contracts.validate(soft, _first_rows(read.columns), reading).quarantine
+        origin = read.origin._replace(cells=_first_rows(read.origin.cells))
+        bad = contracts.validate(soft, _first_rows(read.columns), origin).quarantine
     except BadDataError:
         return []
     if bad is None:
         return []
     numbers, reasons = (bad.column(column).to_pylist()[:MAX_ROWS_REPORTED] for column in (ROW_NUMBER, "reasons"))
     more = [f"and {bad.num_rows - MAX_ROWS_REPORTED:,} more rows"] if bad.num_rows > MAX_ROWS_REPORTED else []
-    return [f"{read.reading.place(number)}: {told}" for number, told in zip(numbers, reasons, strict=True)] + more
+    return [f"{read.origin.place(number)}: {told}" for number, told in zip(numbers, reasons, strict=True)] + more
 
 
 def _first_rows(columns: Columns) -> Columns:
@@ -285,4 +284,4 @@ def _tell_taken(job: Job, lake: Lake, drop: Drop, key: str) -> None:
         raise UsageError(f"no file waits at {drop.store.uri(key)} and none was taken from there; look at --drop and --key")
     rules, parts = judge(key, data)
     for partition, _ in parts:
-        extraction.record_unchanged(job, lake.head(rules.dataset, partition))
+        partition_writer.record_unchanged(job, lake.head(rules.dataset, partition))

@@ -16,8 +16,8 @@ from extract_dropped_files import delivery, notation, parser, work
 from extract_dropped_files.source import Drop
 from hypothesis import given
 from hypothesis import strategies as st
-from jobkit import contract as contracts
-from jobkit.contract import Contract, Field, Layout
+from jobkit import contracts
+from jobkit.contracts import Contract, Field, Layout
 from jobkit.errors import BadDataError, MisconfiguredError
 from jobkit.lake import Lake
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from extract_dropped_files import source, work
 from extract_dropped_files.source import Drop
-from jobkit.contract import escape_text
+from jobkit.contracts import escape_text
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 
 from .test_dropped_files import DATASET, HEADER, PARTITION, Job, rows

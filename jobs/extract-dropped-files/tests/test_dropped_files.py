@@ -12,7 +12,7 @@ import pytest
 from extract_dropped_files import delivery, parser, work
 from extract_dropped_files.source import Drop
 from jobkit import declaration
-from jobkit.contract import load_packaged
+from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError, UsageError
 from jobkit.lake import Lake
 

@@ -17,7 +17,7 @@ from arro3.core import Array, ChunkedArray, DataType, Table
 from arro3.io import write_parquet
 from extract_dropped_files.parser import LARGEST_BYTES, parse, stem
 from hypothesis import given, settings, strategies
-from jobkit.contract import Layout
+from jobkit.contracts import Layout
 from jobkit.errors import BadDataError
 
 COLUMNS = {"isin": ["US0378331005", "DE0007164600"], "quantity": ["10", "-2.5"], "note": ['two\nlines, "quoted"', None]}

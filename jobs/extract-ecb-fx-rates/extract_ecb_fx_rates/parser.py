@@ -13,7 +13,7 @@ from jobkit import csvtext
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.requests import Request
 
 MAX_CSV_BYTES = 8 << 20  # the limit of the zip file too: what fits into the declared memory

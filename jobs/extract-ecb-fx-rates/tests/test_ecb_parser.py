@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from extract_ecb_fx_rates.parser import parse
-from jobkit import contract
-from jobkit.contract import load_packaged
+from jobkit import contracts
+from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
 from jobkit.requests import Request
 
@@ -61,6 +61,6 @@ def test_a_zip_bomb_is_refused() -> None:
 def test_the_whole_recorded_history_keeps_its_contract() -> None:
     years = tuple(f"year={year}" for year in range(1999, 2027))
     columns = parse(FEED.read_bytes(), HISTORY._replace(partitions=years))
-    kept = [contract.validate(load_packaged("extract_ecb_fx_rates", "ecb_fx_rates"), columns[year]) for year in years]
+    kept = [contracts.validate(load_packaged("extract_ecb_fx_rates", "ecb_fx_rates"), columns[year]) for year in years]
     assert all(part.quarantine is None for part in kept)
     assert sum(part.table.num_rows for part in kept) == 7126

@@ -13,7 +13,7 @@ from jobkit import lossless_json
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.requests import Request
 
 NEW_YORK = ZoneInfo("America/New_York")

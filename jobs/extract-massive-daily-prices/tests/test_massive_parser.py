@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from extract_massive_daily_prices.parser import FIELDS, parse
 from extract_massive_daily_prices.source import build_requests
-from jobkit import contract
-from jobkit.contract import load_packaged
+from jobkit import contracts
+from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
 from jobkit.requests import Request
 
@@ -25,7 +25,9 @@ def answer(**changes: Any) -> bytes:
 
 def test_a_bar_keeps_its_fields_and_gets_the_day() -> None:
     body = answer().replace(b'"v": 1', b'"v": 1.029145e+06')
-    kept = contract.validate(load_packaged("extract_massive_daily_prices", "massive_daily_prices"), parse(body, REQUEST)["date=2012-12-31"])
+    kept = contracts.validate(
+        load_packaged("extract_massive_daily_prices", "massive_daily_prices"), parse(body, REQUEST)["date=2012-12-31"]
+    )
     assert kept.quarantine is None
     assert (kept.table["v"][0].as_py(), kept.table["c"][0].as_py()) == (Decimal(1029145), Decimal("532.17"))
     assert kept.table["date"][0].as_py() == date(2012, 12, 31)
@@ -59,7 +61,9 @@ def test_an_error_with_status_200_is_refused(body: bytes, message: str) -> None:
 def test_a_bar_of_another_day_is_quarantined() -> None:
     stale = {**BAR, "T": "IBM", "t": 1356728400000}
     body = answer(resultsCount=100, results=[*({**BAR, "T": f"A{n}"} for n in range(99)), stale])
-    kept = contract.validate(load_packaged("extract_massive_daily_prices", "massive_daily_prices"), parse(body, REQUEST)["date=2012-12-31"])
+    kept = contracts.validate(
+        load_packaged("extract_massive_daily_prices", "massive_daily_prices"), parse(body, REQUEST)["date=2012-12-31"]
+    )
     assert kept.table.num_rows == 99
     assert kept.quarantine is not None
     assert kept.quarantine.num_rows == 1

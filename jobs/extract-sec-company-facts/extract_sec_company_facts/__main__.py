@@ -9,7 +9,7 @@ from jobkit import extractor, options
 from extract_sec_company_facts import source
 
 if TYPE_CHECKING:
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.requests import Request
 
 OPTIONS = [

@@ -11,7 +11,7 @@ from jobkit.errors import BadDataError
 from msgspec import UNSET, UnsetType
 
 if TYPE_CHECKING:
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.requests import Request
 
 

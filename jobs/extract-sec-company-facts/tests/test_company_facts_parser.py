@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from extract_sec_company_facts.parser import parse
-from jobkit import contract
-from jobkit.contract import load_packaged
+from jobkit import contracts
+from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
 from jobkit.requests import Request
 
@@ -58,7 +58,7 @@ def test_every_taxonomy_unit_and_form_is_kept_unchanged() -> None:
         facts.setdefault(taxonomy, {})[tag] = {"label": None, "description": None, "units": {unit: [fact]}}
     body = json.dumps({"cik": 320193, "entityName": "Example NV", "facts": facts}).encode()
     columns = parse(body, REQUEST)["cik=0000320193"]
-    kept = contract.validate(load_packaged("extract_sec_company_facts", "sec_company_facts"), columns)
+    kept = contracts.validate(load_packaged("extract_sec_company_facts", "sec_company_facts"), columns)
     assert kept.quarantine is None
     assert set(zip(*(kept.table[name].to_pylist() for name in ("taxonomy", "tag", "unit", "form")), strict=True)) == tags
 
@@ -87,7 +87,7 @@ def test_another_document_is_refused(body: bytes, message: str) -> None:
 def test_recorded_documents_keep_their_contract(cik: str, facts: int) -> None:
     body = gzip.decompress((FEEDS / f"companyfacts_CIK{cik}.json.gz").read_bytes())
     columns = parse(body, REQUEST._replace(partitions=(f"cik={cik}",)))[f"cik={cik}"]
-    kept = contract.validate(load_packaged("extract_sec_company_facts", "sec_company_facts"), columns)
+    kept = contracts.validate(load_packaged("extract_sec_company_facts", "sec_company_facts"), columns)
     assert kept.quarantine is None
     assert kept.table.num_rows == kept.read > facts
     assert all(isinstance(value.as_py(), Decimal) for value in kept.table["val"])

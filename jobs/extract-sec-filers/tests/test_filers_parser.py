@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from extract_sec_filers.parser import parse
 from extract_sec_filers.source import build_requests
-from jobkit import contract
-from jobkit.contract import load_packaged
+from jobkit import contracts
+from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
 
 FEED = Path(__file__).parents[4] / "shared/feeds/sec/company_tickers.json.gz"
@@ -32,6 +32,6 @@ def test_another_document_is_refused(body: bytes) -> None:
 @pytest.mark.skipif(not FEED.exists(), reason="the recorded vendor file is not on this machine")
 def test_the_recorded_list_keeps_its_contract() -> None:
     columns = parse(gzip.decompress(FEED.read_bytes()), REQUEST)["file=company_tickers"]
-    kept = contract.validate(load_packaged("extract_sec_filers", "sec_filers"), columns)
+    kept = contracts.validate(load_packaged("extract_sec_filers", "sec_filers"), columns)
     assert kept.quarantine is None
     assert kept.table.num_rows == kept.read > 9_000

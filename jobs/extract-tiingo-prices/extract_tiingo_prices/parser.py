@@ -16,7 +16,7 @@ from extract_tiingo_prices.ratio import split_ratio
 if TYPE_CHECKING:
     from typing import Any
 
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.requests import Request
 
 

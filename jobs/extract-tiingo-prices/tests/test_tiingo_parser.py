@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from extract_tiingo_prices.parser import parse
 from extract_tiingo_prices.source import build_requests
-from jobkit import contract
-from jobkit.contract import load_packaged
+from jobkit import contracts
+from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
 from jobkit.requests import Request
 
@@ -22,7 +22,7 @@ DAY = (
 
 def test_a_day_keeps_every_digit() -> None:
     columns = parse(b"[" + DAY + b"]", REQUEST)["ticker=AAPL/year=2012"]
-    kept = contract.validate(load_packaged("extract_tiingo_prices", "tiingo_prices"), columns)
+    kept = contracts.validate(load_packaged("extract_tiingo_prices", "tiingo_prices"), columns)
     row = {name: kept.table[name][0].as_py() for name in ("ticker", "date", "close", "volume", "adjClose", "splitFactor")}
     assert kept.quarantine is None
     assert row == {

@@ -8,8 +8,8 @@ from fractions import Fraction
 import pytest
 from extract_tiingo_prices.parser import parse
 from extract_tiingo_prices.ratio import split_ratio
-from jobkit import contract
-from jobkit.contract import load_packaged
+from jobkit import contracts
+from jobkit.contracts import load_packaged
 from jobkit.requests import Request
 
 REQUEST = Request("tiingo_prices", ("ticker=ZZT/year=2013",), "/")
@@ -72,7 +72,7 @@ def test_repeating_decimals_are_accepted_and_a_price_of_another_scale_is_not() -
         {"date": "2013-06-28T00:00:00.000Z", **BAR, "close": 9.99123456},
     ]
     columns = parse(json.dumps(days).encode(), REQUEST)["ticker=ZZT/year=2013"]
-    good = contract.validate(load_packaged("extract_tiingo_prices", "tiingo_prices"), columns)
+    good = contracts.validate(load_packaged("extract_tiingo_prices", "tiingo_prices"), columns)
     assert good.table.num_rows == 25
     assert [str(good.table[name][0].as_py()) for name in ("splitFactor", "divCash")] == ["0.03333333", "0.666667"]
     assert str(good.table["close"][1].as_py()) == "9.990000"

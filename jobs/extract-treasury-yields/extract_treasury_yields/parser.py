@@ -9,7 +9,7 @@ from jobkit import csvtext
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.requests import Request
 
 

@@ -1,0 +1,48 @@
+"""jobkit: the runtime that every job shares. A job imports what it needs from a module of this map; the package itself imports nothing.
+
+| Module | What it is for |
+|---|---|
+| *The command* | |
+| `command` | build a job's command: verbs, receipt, exit code |
+| `options` | the options that jobs share |
+| `declaration` | what a job declares in its pyproject.toml |
+| `errors` | the tree of errors, and the exit codes |
+| `receipt` | the JSON object on stdout |
+| `logs` | logs and progress on stderr |
+| `interruption` | SIGTERM, deadlines, and blocking calls that both can interrupt |
+| `deprecation` | old names of options and variables |
+| `failpoints` | points at which a test can kill the process |
+| *An extractor* | |
+| `extractor` | build an extractor's command |
+| `requests` | what an extractor declares: requests, client, parser |
+| `extraction` | run it: fetch, parse, validate, commit, record |
+| `answers` | what a vendor's refusals mean |
+| `contracts` | what the rows of a dataset must be; validation and quarantine |
+| `column_types` | column types in contracts, Arrow and Postgres |
+| `names` | names of columns |
+| `identifiers` | ISIN, CUSIP, SEDOL, LEI and currencies |
+| `csvtext`, `lossless_json` | parse CSV and JSON without changing a value |
+| *The lake* | |
+| `lake` | partitions and their commits |
+| `commits` | the commit record |
+| `partition_writer` | commit validated rows and record the outcome |
+| `changes` | compare two versions of a partition |
+| `store` | objects on a local directory or in S3 |
+| *HTTP* | |
+| `http` | the client: rate, retries, conditional requests, limits |
+| `network` | which addresses it may connect to |
+| `headers`, `body` | read a response's header and body |
+| `rate_limit` | pace requests |
+| *Secrets and URLs* | |
+| `secrets` | resolve references to secrets |
+| `redaction` | mask secrets in all output |
+| `urls` | check URLs in options and in the environment |
+| *The warehouse and the launcher* | |
+| `postgres` | what a failure of the warehouse means |
+| `launchers` | report to Prefect, Dagster, Airflow, Argo, Step Functions |
+| `prefect_api` | a client of the Prefect server's API |
+| `telemetry` | OpenLineage events and OpenTelemetry spans |
+
+`describe` of a job must answer within 0.2 s, so `command`, `options`, `declaration`, `extractor`, `requests`, `column_types` and what they
+import at their top load nothing heavy; `tests/test_job_contract.py` lists what is heavy.
+"""

@@ -1,4 +1,7 @@
-"""What a new version of a partition does to the rows of the one before it, by key."""
+"""Compare a new version of a partition with the previous one, by key: rows added, closed and missing.
+
+The loader closes a row (`known_to`) that is gone or changed, and adds one that is new or changed; these are the numbers in the receipt.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
     from arro3.core import Table
 
-    from jobkit.contract import ValidationResult
+    from jobkit.contracts import ValidationResult
     from jobkit.lake import Commit, Lake
 
 Key = tuple[Any, ...]
@@ -22,9 +25,11 @@ MAGIC = b"PAR1"
 
 
 class Change(NamedTuple):
-    """Rows that are new or changed, rows that are gone or changed, and how many keys of the version before were not sent at all.
+    """How many rows differ between two versions of a partition.
 
-    A row that was sent and quarantined or dropped is closed and not missing.
+    added: rows that are new or changed.
+    closed: rows that are gone or changed.
+    missing: keys of the previous version that were not sent at all. A row that was sent and quarantined or dropped is closed, not missing.
     """
 
     added: int
@@ -32,19 +37,23 @@ class Change(NamedTuple):
     missing: int
 
 
-def measure(lake: Lake, head: Commit, good: ValidationResult, key: tuple[str, ...]) -> Change:
-    """What `good` changes of the rows of `head`. Counted instead of compared where the file of `head` cannot be compared by key."""
-    before, rejected = _read(lake, head), good.rejected_keys
-    if before is None or not set(key) <= set(before.schema.names) & set(good.table.schema.names):
-        sent = good.table.num_rows + (rejected.num_rows if rejected else 0)
-        return Change(good.table.num_rows, head.data.rows, max(0, head.data.rows - sent))
-    return compare(before, good.table, key, frozenset(_keys(rejected, key)) if rejected else frozenset())
+def measure(lake: Lake, head: Commit, result: ValidationResult, key: tuple[str, ...]) -> Change:
+    """Compare the valid rows of a validation with those of the commit `head`.
+
+    Rows are counted instead of compared if the file of `head` is damaged, no Parquet, or lacks a key column.
+    """
+    before, rejected = _read(lake, head), result.rejected_keys
+    if before is None or not set(key) <= set(before.schema.names) & set(result.table.schema.names):
+        sent = result.table.num_rows + (rejected.num_rows if rejected else 0)
+        return Change(result.table.num_rows, head.data.rows, max(0, head.data.rows - sent))
+    return compare(before, result.table, key, frozenset(_keys(rejected, key)) if rejected else frozenset())
 
 
 def compare(before: Table, after: Table, key: tuple[str, ...], rejected: frozenset[Key] = frozenset()) -> Change:
-    """What differs between two versions, but for the number of a row. Nulls equal nulls, NaN equals NaN.
+    """Compare two versions cell by cell, except for the row number. Null equals null, NaN equals NaN; the order of rows does not matter.
 
-    `rejected` are the keys of rows that were sent and not kept.
+    Keys are unique in each table. A column that one of the tables lacks is null there. `rejected` are the keys of rows that were sent and
+    quarantined or dropped.
     """
     old, new = ({values: place for place, values in enumerate(_keys(table, key))} for table in (before, after))
     pairs = [(old[values], place) for values, place in new.items() if values in old]
@@ -54,6 +63,7 @@ def compare(before: Table, after: Table, key: tuple[str, ...], rejected: frozens
 
 
 def _count_changed(before: Table, after: Table, pairs: list[tuple[int, int]], key: tuple[str, ...]) -> int:
+    """Count the pairs of row indices, one in each table, whose cells differ in any column other than the key."""
     changed: set[int] = set()
     for name in dict.fromkeys((*before.schema.names, *after.schema.names)):
         if name not in (*key, ROW_NUMBER):
@@ -67,7 +77,7 @@ def _is_nan(value: object) -> bool:
 
 
 def _read(lake: Lake, commit: Commit) -> Table | None:
-    """The rows of a commit; None where its file is damaged or no Parquet."""
+    """Return the rows of a commit; None if its file is damaged or no Parquet."""
     from arro3.io import read_parquet  # noqa: PLC0415  heavy; only a changed partition needs it
 
     try:
@@ -78,10 +88,12 @@ def _read(lake: Lake, commit: Commit) -> Table | None:
 
 
 def _keys(table: Table, key: tuple[str, ...]) -> Sequence[Key]:
+    """Return the key of each row, in the order of the rows."""
     return list(zip(*(_values(table, name) for name in key), strict=True))
 
 
 def _values(table: Table, name: str) -> list[Any]:
+    """Return a column as Python values; nulls if the table has no such column."""
     if name not in table.schema.names:
         return [None] * table.num_rows
     return list(table.column(name).to_pylist())

@@ -1,6 +1,7 @@
 """Column types: what a contract calls them, and the Arrow and Postgres types with exactly the same values. No other module maps them.
 
-`describe` and the loader import this module, so it imports nothing heavy.
+Arrow: https://arrow.apache.org/docs/format/Columnar.html. Postgres: https://www.postgresql.org/docs/current/datatype.html. `describe` and
+the loader import this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ LEAF = re.compile(r'(?:(year|month)\("?(.+?)"?\)|hash\("?(.+?)"?, ?(\d{1,3})\))'
 
 
 class ColumnType(NamedTuple):
-    """The name of a type in Arrow (as arro3's DataType writes it), the method of arro3's DataType that makes it, its name in Postgres."""
+    """One type in Arrow and in Postgres, without parameters.
+
+    arrow: its name as arro3's DataType prints it.
+    constructor: the method of arro3's DataType that makes it.
+    postgres: its name as Postgres prints it.
+    """
 
     arrow: str
     constructor: str
@@ -34,7 +40,7 @@ POSTGRES_BY_ARROW = {column_type.arrow: column_type.postgres for column_type in 
 
 
 def postgres_type(contract_type: str) -> str | None:
-    """Return the Postgres type of a contract's type; None if the type is unknown."""
+    """Return the Postgres type of a contract's type, such as numeric(18,6) for decimal(18,6); None if the type is unknown."""
     if match := DECIMAL.fullmatch(contract_type):
         return postgres_decimal(match[1], match[2])
     if contract_type == TIMESTAMP:
@@ -44,11 +50,14 @@ def postgres_type(contract_type: str) -> str | None:
 
 
 def postgres_decimal(precision: str, scale: str) -> str:
-    """Return the Postgres type of a decimal."""
+    """Return the Postgres type of a decimal, whose digits are those of the type in Arrow: decimal128, at most 38 of them."""
     return f"numeric({precision},{scale})"
 
 
 def leaf_column(leaf: str) -> str | None:
-    """Return the column by which a leaf expression such as month(date) partitions; None if it is no such expression."""
+    """Return the column by which a leaf expression such as month(date) or hash(cik, 8) partitions; None if it is no such expression.
+
+    A leaf is a partition of a raw table; it is coarser than a lake partition where days are small.
+    """
     match = LEAF.fullmatch(leaf)
     return (match[2] or match[3]) if match else None

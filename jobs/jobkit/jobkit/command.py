@@ -1,4 +1,14 @@
-"""A job's command line: the verbs run, check, plan and describe, one receipt on stdout, the right exit code."""
+"""A job's command line: the verbs run, check, plan and describe, one receipt on stdout, the right exit code.
+
+`build` is the public entrance. A call goes through these steps:
+
+1. Read the options from the command line, the environment and the launcher.
+2. Watch for SIGTERM and the deadline (jobkit.interruption).
+3. Call the verb. Every exception becomes an exit code here and nowhere else (jobkit.errors).
+4. Print the receipt on stdout, write it where the environment asks for it, report to the launcher, send telemetry, exit.
+
+`describe` does none of this: it must answer within 0.2 s and without a network.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +42,16 @@ _HELP = {"check": "Test credentials, reachability and permissions; move nothing.
 
 
 class Job:
-    """One run of a job, as the job's code sees it: where it records outcomes, logs and shows progress."""
+    """One run of a job, as the job's code sees it: where it records outcomes, logs and shows progress.
+
+    name, version: of the job.
+    hosts: the hosts that the job may call.
+    max_body_bytes: the largest response or dropped file, unpacked.
+    deadline_s: seconds after its start at which the run is ended.
+    run_id: 32 hexadecimal digits, unique to the run.
+    details: free JSON for the receipt, which this job alone reports.
+    log: writes to stderr and to the launcher; JSON lines where stderr is no terminal.
+    """
 
     def __init__(self, record: receipts.RunRecord, launcher: launchers.Launcher, log: logging.Logger) -> None:
         self.name, self.version = record.declaration.name, record.declaration.version
@@ -53,7 +72,11 @@ class Job:
         quarantined: int = 0,
         **details: Any,  # noqa: ANN401  free JSON
     ) -> None:
-        """Record the outcome of one partition in the receipt. `bytes` and `sha256` are those of its data file."""
+        """Record the outcome of one partition in the receipt.
+
+        `rows` are the valid rows, `bytes` and `sha256` are those of its Parquet file. `details` are further keys of
+        `jobkit.receipt.Partition`, such as `reason` for one that is skipped or failed.
+        """
         entry = {"dataset": dataset, "partition": partition, "outcome": outcome, "rows": rows, "bytes": bytes}
         self._record.partitions.append(cast("receipts.Partition", {**entry, "sha256": sha256, "quarantined": quarantined, **details}))
 
@@ -74,8 +97,9 @@ def build(
 ) -> Callable[[], NoReturn]:
     """Build the console command of a job package.
 
-    Each verb is called with a Job and the options as keyword arguments: the job's `own` options and those that every job has. `answers`
-    lists what the refusals of the job's vendor mean; `describe` shows it.
+    Each verb is called with a Job and the job's `own` options as keyword arguments. It ends the run by raising a JobError, whose exit code
+    is that of the process; any other exception is a bug and exits with 70. `plan` returns what `run` would do, as JSON objects, which the
+    receipt shows under `details`. `answers` lists what the refusals of the job's vendor mean; `describe` shows it.
     """
 
     def main() -> NoReturn:
@@ -97,7 +121,10 @@ def _invoke(
     verbs: dict[str, Callable[..., None]],
     answers: Sequence[Meaning],
 ) -> NoReturn:
-    """Parse, call, report, exit."""
+    """Parse, call, report, exit.
+
+    Only the thread that takes the lock `ending` reports: the main thread, or `cut_off` in a timer's thread if the main thread hangs.
+    """
     redaction.protect_environment(os.environ)
     redaction.cover_streams()
     warnings = deprecation.rename_variables(os.environ)
@@ -169,7 +196,7 @@ def _group(
     verbs: dict[str, tuple[Callable[..., None], Callable[..., None]]],
     answers: Sequence[Meaning],
 ) -> click.Group:
-    """The click command. `verbs` has for each verb the function whose docstring is its help, and the callback."""
+    """Build the click command. `verbs` has for each verb the function whose docstring is its help, and the callback."""
     group = click.Group(declared.name, help=declared.description, no_args_is_help=True)
     trace = click.Option(
         ["--trace"],
@@ -192,7 +219,10 @@ def _group(
 
 
 def _start_lineage(declared: Declaration, package: str, record: receipts.RunRecord) -> Lineage | None:
-    """Send OpenLineage's START where the environment enables OpenLineage or CloudWatch metrics; None where it enables neither."""
+    """Send OpenLineage's START where the environment enables OpenLineage or CloudWatch metrics; None where it enables neither.
+
+    OpenLineage's events: https://openlineage.io/docs/spec/run-cycle
+    """
     if record.verb != "run" or not any(name.startswith("OPENLINEAGE_") or name == "FINELT_METRICS" for name in os.environ):
         return None
     from jobkit.telemetry import openlineage  # noqa: PLC0415  only a run with telemetry pays for it
@@ -203,7 +233,10 @@ def _start_lineage(declared: Declaration, package: str, record: receipts.RunReco
 
 
 def _export_trace_endpoint(_context: click.Context, _option: click.Parameter, url: str | None) -> None:
-    """Set the standard's own variable, from which the telemetry reads the endpoint."""
+    """Set the variable from which the telemetry reads the endpoint.
+
+    It is OpenTelemetry's own: https://opentelemetry.io/docs/languages/sdk-configuration/otlp-exporter/
+    """
     if url:
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = url
 
@@ -215,7 +248,10 @@ def _bind(call: Callable[..., None], verb: str) -> Callable[..., None]:
 def _outcome(
     group: click.Group, declared: Declaration, verb: str, launcher: launchers.Launcher, log: logging.Logger
 ) -> tuple[ExitCode, str | None]:
-    """Run the verb; return the exit code, and the message when it is not 0."""
+    """Run the verb; return the exit code, and the message if the code is not 0.
+
+    A refused credential whose secret was rotated meanwhile is temporary (75): the next run reads the new secret.
+    """
     try:
         defaults = {verb: deprecation.rename_parameters(launcher.options())}
         code = group.main(prog_name=declared.name, standalone_mode=False, default_map=defaults, obj=declared)
@@ -236,10 +272,10 @@ def _outcome(
 
 
 def _usage_message(error: click.ClickException) -> str:
-    """The message of click, unless it repeats words that belong to no option: one of them may be a secret."""
+    """Return click's message, unless it repeats words that belong to no option: one of them may be a secret."""
     message = error.format_message()
     if message.startswith("Got unexpected extra argument"):
-        return "a word of the command line belongs to no option (and is not repeated here); options are given as --name VALUE"
+        return "the command line has a word that belongs to no option (not repeated, as it may be a secret); write options as --name VALUE"
     return message
 
 
@@ -254,7 +290,10 @@ def _failed(log: logging.Logger, exit_code: ExitCode, message: str) -> tuple[Exi
 
 
 def _end(receipt: Receipt, launcher: launchers.Launcher, exit_code: ExitCode, lineage: Lineage | None, *, at_once: bool) -> NoReturn:
-    """Report the end everywhere, then exit. `at_once`: other threads may hang and are not waited for."""
+    """Report the end everywhere, then exit. With `at_once`, do not wait for other threads, which may hang.
+
+    A launcher or collector that cannot be reached changes neither the receipt nor the exit code.
+    """
     summary = receipts.summary(receipt)
     if lineage is not None:
         lineage.print_metrics(receipt)
@@ -287,6 +326,7 @@ def _print(document: object) -> None:
 
 
 def _mask_arguments(arguments: dict[str, Any], secret_names: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments as JSON for the receipt, with `***` in place of references to secrets."""
     return {name: "***" if name in secret_names and value else _to_plain(value) for name, value in arguments.items()}
 
 
@@ -297,7 +337,11 @@ def _to_plain(value: Any) -> Any:  # noqa: ANN401
 
 
 def describe(declared: Declaration, job_options: Sequence[click.Option], answers: Sequence[Meaning] = ()) -> dict[str, Any]:
-    """Return what a job is, as JSON: options as JSON Schema, datasets, secrets, hosts, refusals, resources, schedule, exit codes."""
+    """Return what a job is, as JSON: options as JSON Schema, datasets, secrets, hosts, refusals, resources, schedule, exit codes.
+
+    `resources` has cpu in Fargate units, memory in MiB and max_body_bytes; `exit_codes` has the meaning of each code, by its number as
+    text. JSON Schema: https://json-schema.org/draft/2020-12
+    """
     return {
         "job": declared.name,
         "version": declared.version,
@@ -322,11 +366,12 @@ def describe(declared: Declaration, job_options: Sequence[click.Option], answers
 
 
 def _body_limit(declared: Declaration) -> dict[str, int]:
-    """The size limit, for a job that receives data from outside."""
+    """Return the size limit of a job that receives data from outside; empty for any other job."""
     return {"max_body_bytes": declared.max_body_bytes} if declared.hosts or declared.max_body_mib else {}
 
 
 def _schema(option: click.Option) -> dict[str, Any]:
+    """Return the JSON Schema of one option: its type, limits, choices and default; an array for an option that may be repeated."""
     kind: dict[str, Any] = {"type": _JSON_TYPES.get(option.type.name.partition(" ")[0], "string")}
     if isinstance(option.type, click.IntRange | click.FloatRange) and option.type.min is not None:
         kind["minimum"] = option.type.min

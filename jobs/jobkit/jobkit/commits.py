@@ -52,7 +52,16 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Commit(Struct, frozen=True, forbid_unknown_fields=True):
-    """One version of a partition. `known_at` is ISO 8601 in UTC; `key` and `leaf` tell a loader how the table is keyed and split."""
+    """One version of a partition.
+
+    number: counts the versions of the partition, from 1.
+    known_at: the moment of the commit, ISO 8601 in UTC, to the microsecond.
+    data, quarantine: the valid rows, and those that broke the contract; no quarantine without such rows.
+    rows_read: valid, quarantined and dropped rows.
+    source: the vendor's responses that the rows come from; empty if the vendor no longer has data for the partition.
+    key, leaf: the key of the dataset's table, and how the table is partitioned (jobkit.column_types.LEAF).
+    writer: the job and version that wrote the commit.
+    """
 
     dataset: str
     partition: str
@@ -83,15 +92,15 @@ DECODER = msgspec.json.Decoder(Commit)
 
 
 def encode(commit: Commit) -> bytes:
-    """The commit as it is stored."""
+    """Return the commit as it is stored: JSON with its format and digest. The same commit gives the same bytes."""
     document = {**msgspec.to_builtins(commit), "format": FORMAT}
     return json.dumps({**document, "digest": _digest(document)}, indent=1, sort_keys=True).encode()
 
 
 def decode(data: bytes, dataset: str, partition: str, number: int) -> Commit:
-    """The commit stored under this dataset, partition and number.
+    """Return the commit stored under this dataset, partition and number.
 
-    Raises DamagedError saying what is wrong with it, NewerFormatError where a newer program wrote it.
+    Raises DamagedError (exit code 65) saying what is wrong with it, and NewerFormatError (exit code 78) if a newer program wrote it.
     """
     try:
         commit = _commit(data)
@@ -111,6 +120,7 @@ def decode(data: bytes, dataset: str, partition: str, number: int) -> Commit:
 
 
 def _commit(data: bytes) -> Commit:
+    """Check format and digest, then convert the document into exact types."""
     document = msgspec.json.decode(data)
     if not isinstance(document, dict):
         raise DamagedError("is damaged: it is no JSON object")
@@ -138,10 +148,10 @@ def _is_in_place(file: File | Source, commit: Commit) -> bool:
 
 
 def file_key(dataset: str, partition: str, sha256: str, kind: str = "") -> str:
-    """Where a Parquet file of a partition lies; `kind` is "quarantine." for quarantined rows."""
+    """Return the key of a partition's Parquet file, relative to the lake; `kind` is "quarantine." for quarantined rows."""
     return f"raw/{dataset}/{partition}/{sha256}.{kind}parquet"
 
 
 def source_key(dataset: str, sha256: str) -> str:
-    """Where a vendor's bytes lie."""
+    """Return the key of a vendor's compressed bytes, relative to the lake. `sha256` is that of the bytes before compression."""
     return f"raw/{dataset}/_bytes/{sha256}.zst"

@@ -1,6 +1,7 @@
 """What a job declares in its own pyproject.toml, read by the job itself and by the catalogue of a repository.
 
-The same file lies next to the code in a checkout and inside a wheel.
+The same file is next to the code in a checkout and inside a wheel. Fargate's sizes of cpu and memory:
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-MEMORY_PER_BODY = 64  # what a job needs for an answer, in answers of that size; measured by scripts/faults memory
+MEMORY_PER_BODY = 64  # memory that a job needs for a response, as a multiple of its size; measured by scripts/faults memory
 _OF_PROJECT = ("name", "version", "description")
 _REQUIRED = {
     "cpu": "Fargate's smallest is cpu = 256, memory = 512",
@@ -29,10 +30,16 @@ class DeclarationError(ValueError):
 class Declaration:
     """One job's [project] and [tool.finelt] tables.
 
-    `cpu` is in Fargate units, `memory` in MiB. `deadline_s` is after how many seconds a run gives up by itself; a scheduler's own limit
-    must be longer by jobkit.interruption.MARGIN_S. `schedule` is cron in `timezone`, where the vendor's business days begin and end, too.
-    `concurrency` is how many runs may call the job's vendor at once, over all jobs of that vendor; None for any number. `max_body_mib` is
-    the largest response that the job takes; None where that follows from the memory.
+    cpu: Fargate units; 1024 are one vCPU.
+    memory: MiB.
+    deadline_s: seconds after which a run gives up. A scheduler's own limit must be longer by jobkit.interruption.MARGIN_S.
+    schedule: cron, in `timezone`; None for a job that others start.
+    timezone: where the vendor's business days begin and end (IANA name).
+    hosts: the hosts that the job may call; a base URL given by hand adds its own.
+    secrets: the options that take references to secrets.
+    reads, writes: datasets, such as raw/tiingo_prices or warehouse/marts.
+    concurrency: how many runs of all jobs of the vendor may call it at once; None for any number.
+    max_body_mib: the largest response that the job takes; None where that follows from the memory.
     """
 
     name: str
@@ -62,12 +69,12 @@ class Declaration:
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest response or dropped file, in bytes once unpacked, so that all that is made of it fits the memory."""
+        """The largest response or dropped file, in bytes once unpacked, that can be processed within the memory."""
         return (self.max_body_mib or self.memory // MEMORY_PER_BODY) << 20
 
 
 def read_package(package: str) -> Declaration:
-    """Read the declaration of an imported job package. Raises DeclarationError."""
+    """Read the declaration of an imported job package: inside it in a wheel, above it in a checkout. Raises DeclarationError."""
     folder = Path(str(sys.modules[package].__file__)).parent
     inside = folder / "pyproject.toml"
     return read_file(inside if inside.exists() else folder.parent / "pyproject.toml")

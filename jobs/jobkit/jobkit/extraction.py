@@ -1,4 +1,8 @@
-"""Run an extractor: request, response, parse, validate, commit, record. The extractor supplies the requests, the client and the parser."""
+"""Run an extractor: request, response, parse, validate, commit, record. The extractor supplies the requests, the client and the parser.
+
+Responses are fetched ahead of the partition that is being committed, but processed in the order of the requests, so that a rerun does the
+same in the same order. Each partition is committed on its own: a run that dies leaves complete partitions, and the rerun does the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import changes, redaction, secrets
-from jobkit import contract as contracts
+from jobkit import contracts, partition_writer, redaction, secrets
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
-from jobkit.lake import Commit, CommitDraft, Lake, PartitionState, Source, SourceMetadata
+from jobkit.lake import Lake, PartitionState, Source, SourceMetadata
 from jobkit.requests import list_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jobkit.command import Job
-    from jobkit.contract import Columns, Contract, ValidationResult
+    from jobkit.contracts import Columns, Contract
     from jobkit.errors import JobError
     from jobkit.http import Client, Response
     from jobkit.requests import Extractor, Request
 
 MAX_IN_FLIGHT = 4  # requests under way at once; the client keeps the vendor's rate whatever this is
 MAX_STATE_READS = 8  # partitions read from the lake at once
-MAX_LOGGED_WARNINGS = 5
 
 
 class ShrunkenResponseError(TemporaryError):
@@ -36,7 +38,7 @@ class ShrunkenReplayError(BadDataError):
 
 
 class Extraction(NamedTuple):
-    """One run of an extractor. `contracts` has the contract of each dataset."""
+    """One run of an extractor. `contracts` has the contract of each dataset that its requests fill."""
 
     job: Job
     lake: Lake
@@ -53,23 +55,17 @@ class Fetched(NamedTuple):
     response: Response | None
 
 
-class Outcome(NamedTuple):
-    """What became of a partition: its newest commit, whether this run made it, and details for the receipt."""
-
-    commit: Commit
-    is_new: bool
-    details: dict[str, Any]
-
-
 def run(job: Job, extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool, allow_shrinking: bool = False) -> None:
     """Extract the partitions of all requests, each committed on its own.
 
-    A partition that fails does not stop the others; the first error is raised at the end. With `replay`, the stored bytes are parsed again
-    and nothing is fetched.
+    A partition that is damaged, or whose response lacks rows, does not stop the others; the first such error is raised at the end. Any
+    other error ends the run: BadDataError (exit code 65) for a response that breaks its contract, TemporaryError (75), AuthError (77) or
+    MisconfiguredError (78) for a vendor or lake that refuses. With `replay`, the stored bytes are parsed again, nothing is fetched, and a
+    BadDataError does not stop the other partitions either.
     """
     datasets = {request.dataset for request in requests}
-    rules = {dataset: contracts.load_packaged(extractor.package, dataset) for dataset in datasets}
-    extraction = Extraction(job, Lake(lake), extractor, rules, allow_shrinking)
+    dataset_contracts = {dataset: contracts.load_packaged(extractor.package, dataset) for dataset in datasets}
+    extraction = Extraction(job, Lake(lake), extractor, dataset_contracts, allow_shrinking)
     failures = [error for errors in (_replay_all if replay else _extract_all)(extraction, requests) for error in errors]
     if failures:
         first, others = failures[0], len(failures) - 1
@@ -77,7 +73,10 @@ def run(job: Job, extractor: Extractor, requests: Sequence[Request], *, lake: st
 
 
 def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool) -> None:
-    """Check that the contracts can be read, that the lake can be written, and that the vendor answers the first request."""
+    """Check that the contracts can be read, that the lake can be written, and that the vendor answers the first request.
+
+    Writes raw/<dataset>/_check, which no reader of the lake looks at. Raises as `run` does.
+    """
     store = Lake(lake).store
     for dataset in {request.dataset for request in requests}:
         contracts.load_packaged(extractor.package, dataset)
@@ -88,7 +87,11 @@ def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, repla
 
 
 def plan(requests: Sequence[Request], *, lake: str) -> list[dict[str, Any]]:
-    """List the partitions that `run` would request, each with the number of its newest commit; None if there is none or it is damaged."""
+    """List the partitions that `run` would request, in that order, as JSON objects.
+
+    Each has its dataset, its name, the URL path of the request (`asks`) and the number of its newest commit (`commit`), which is null if
+    there is none or if it is damaged.
+    """
     partitions = ((request, partition) for request in requests for partition in request.partitions)
     store = Lake(lake)
     return [
@@ -122,7 +125,7 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
     request, states, response = fetched
     if response and response.content is None:
         for state in states:
-            record_unchanged(extraction.job, state.head)
+            partition_writer.record_unchanged(extraction.job, state.head)
         return []
     parsed = _parse(extraction, request, response)
     store_source = _source_writer(extraction, request, response)
@@ -147,16 +150,27 @@ def _store(
     state: PartitionState,
 ) -> None:
     """Validate, commit and record one partition."""
-    job, lake, _, rules, allow_shrinking = extraction
-    result = contracts.validate(rules[dataset], columns)
-    outcome = commit(
-        job, lake, rules[dataset], partition, result, store_source, shrunken=shrunken, allow_shrinking=allow_shrinking, state=state
+    contract = extraction.contracts[dataset]
+    result = contracts.validate(contract, columns)
+    outcome = partition_writer.commit(
+        extraction.job,
+        extraction.lake,
+        contract,
+        partition,
+        result,
+        store_source,
+        shrunken=shrunken,
+        allow_shrinking=extraction.allow_shrinking,
+        state=state,
     )
-    record(job, outcome)
+    partition_writer.record(extraction.job, outcome)
 
 
 def _fetch_all(extraction: Extraction, client: Client, requests: Sequence[Request]) -> Iterator[Fetched]:
-    """Fetch the requests, up to MAX_IN_FLIGHT at once; yield the responses in the order of the requests."""
+    """Fetch the requests, up to MAX_IN_FLIGHT at once; yield the responses in the order of the requests.
+
+    At most MAX_IN_FLIGHT responses are in memory besides the one that is processed.
+    """
     readers, fetchers = ThreadPoolExecutor(MAX_STATE_READS), ThreadPoolExecutor(MAX_IN_FLIGHT)
     in_flight: deque[Future[Fetched]] = deque()
     try:
@@ -172,7 +186,10 @@ def _fetch_all(extraction: Extraction, client: Client, requests: Sequence[Reques
 
 
 def _fetch(extraction: Extraction, client: Client, request: Request, readers: ThreadPoolExecutor) -> Fetched:
-    """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact."""
+    """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact.
+
+    Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a lookback request without data.
+    """
     from jobkit.http import ResourceNotFoundError  # noqa: PLC0415  describe needs no network
 
     lake, extractor = extraction.lake, extraction.extractor
@@ -196,6 +213,7 @@ def _find_previous(states: list[PartitionState], path: str) -> Source | None:
 
 
 def _is_intact(lake: Lake, state: PartitionState) -> bool:
+    """Whether all files of the newest commit are as they were committed."""
     return state.head is not None and not any(lake.find_problem(file) for file in state.head.files)
 
 
@@ -241,8 +259,8 @@ def _withdraw(extraction: Extraction, dataset: str, partition: str, state: Parti
     return None
 
 
-def _no_rows(rules: Contract) -> Columns:
-    return {field.name: [] for field in rules.fields}
+def _no_rows(contract: Contract) -> Columns:
+    return {field.name: [] for field in contract.fields}
 
 
 def _shrunken_response(problem: str) -> JobError:
@@ -281,106 +299,6 @@ def _replay_partition(extraction: Extraction, request: Request, partition: str, 
     parsed = extraction.extractor.parse(lake.read(head.source[-1]), request)
     columns = parsed[partition] if partition in parsed else _no_rows(extraction.contracts[dataset])
     _store(extraction, dataset, partition, columns, lambda: lake.check_sources(head.source), _shrunken_replay, state)
-
-
-def commit(
-    job: Job,
-    lake: Lake,
-    rules: Contract,
-    partition: str,
-    result: ValidationResult,
-    store_source: Callable[[], tuple[Source, ...]],
-    *,
-    shrunken: Callable[[str], JobError],
-    allow_shrinking: bool,
-    state: PartitionState | None = None,
-) -> Outcome:
-    """Commit the valid rows of a partition and quarantine the others.
-
-    `store_source` stores the bytes that the rows come from; it is called only if there is something new. If more rows of the newest commit
-    are missing than the contract allows, nothing is committed and the error that `shrunken` makes is raised, unless shrinking is allowed.
-    """
-    for warning in result.warnings[:MAX_LOGGED_WARNINGS]:
-        job.log.warning("contract", extra={"dataset": rules.dataset, "partition": partition, "breach": warning})
-    draft = build_draft(result, store_source, key=rules.key, leaf=rules.leaf, writer={"job": job.name, "version": job.version})
-    change = changes.Change(draft.rows, 0, 0)
-
-    def review(head: Commit) -> None:
-        nonlocal change
-        change = measure_change(lake, rules, result, head, shrunken=shrunken, allow_shrinking=allow_shrinking)
-
-    state, repaired = state or lake.read_state(rules.dataset, partition), len(lake.repaired)
-    made, is_new = lake.commit(rules.dataset, partition, draft, state=state, review=review)
-    counts = {"dropped": result.dropped, "warnings": len(result.warnings)}
-    details: dict[str, Any] = {name: count for name, count in counts.items() if count}
-    if is_new:
-        details |= {"rows_added": change.added, "rows_closed": change.closed}
-        _warn_missing(job, made, change)
-    if lake.repaired[repaired:]:
-        details["repaired"] = lake.repaired[repaired:]
-    if is_new and state.problem:
-        details["healed"] = state.problem
-    return Outcome(made, is_new, details)
-
-
-def build_draft(
-    result: ValidationResult, store_source: Callable[[], tuple[Source, ...]], *, key: tuple[str, ...], leaf: str, writer: dict[str, str]
-) -> CommitDraft:
-    """Encode the valid and the quarantined rows as the Parquet files of a commit."""
-    bad = result.quarantine
-    return CommitDraft(
-        data=contracts.parquet(result.table),
-        rows=result.table.num_rows,
-        quarantine=contracts.parquet(bad) if bad else None,
-        quarantined=bad.num_rows if bad else 0,
-        source=store_source,
-        key=key,
-        leaf=leaf,
-        writer=writer,
-        dropped=result.dropped,
-    )
-
-
-def measure_change(
-    lake: Lake, rules: Contract, result: ValidationResult, head: Commit, *, shrunken: Callable[[str], JobError], allow_shrinking: bool
-) -> changes.Change:
-    """Compare the rows with those of a commit. Raises the error that `shrunken` makes, as `commit` does."""
-    change = changes.measure(lake, head, result, rules.key)
-    if change.missing > rules.max_missing_rows * head.data.rows and not allow_shrinking:
-        raise shrunken(
-            f"{head.dataset}/{head.partition}: {change.missing:,} of the {head.data.rows:,} rows of commit {head.number} are missing from "
-            f"what came, which has {result.table.num_rows:,}; nothing was committed and they stay"
-        )
-    return change
-
-
-def _warn_missing(job: Job, made: Commit, change: changes.Change) -> None:
-    if change.missing:
-        fields = {"dataset": made.dataset, "partition": made.partition, "commit": made.number, "rows": change.missing}
-        job.log.warning("rows closed that were not sent again", extra=fields)
-
-
-def record(job: Job, outcome: Outcome) -> None:
-    """Record the outcome of a partition in the receipt."""
-    commit = outcome.commit
-    job.record_partition(
-        commit.dataset,
-        commit.partition,
-        "committed" if outcome.is_new else "unchanged",
-        rows=commit.data.rows,
-        bytes=commit.data.bytes,
-        sha256=commit.data.sha256,
-        quarantined=commit.quarantine.rows if commit.quarantine else 0,
-        commit=commit.number,
-        **outcome.details,
-    )
-
-
-def record_unchanged(job: Job, head: Commit | None) -> None:
-    """Record in the receipt that a partition is as its newest commit. Raises UsageError if the lake has no commit of it."""
-    if head is None:
-        raise UsageError("the vendor says nothing changed, but the lake has no commit of the partition; run again")
-    record(job, Outcome(head, is_new=False, details={}))
 
 
 def _record_failure(job: Job, dataset: str, partition: str, error: JobError) -> JobError:

@@ -1,4 +1,7 @@
-"""Build the console command of an extractor from its options, requests, client and parser."""
+"""Build the console command of an extractor from its options, requests, client and parser.
+
+`describe` imports this module, so `jobkit.extraction` and all that is heavy is imported when a verb runs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from jobkit.answers import Meaning
     from jobkit.command import Job
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.http import Client, Response
     from jobkit.lake import Source
 
@@ -32,11 +35,16 @@ def build(
 ) -> Callable[[], NoReturn]:
     """Build the console command of an extractor.
 
-    `build_requests` and `build_client` take all of the extractor's options by name; `build_client` takes the declared hosts first.
-    `parse` turns the body of a response into columns by partition. `meanings` says what the vendor's responses without data mean.
+    options: the extractor's own; those that all extractors have (--lake, --replay, --retry-timeout, --allow-shrinking) are added.
+    build_requests: takes the extractor's options by name; returns the requests in the order in which they are sent.
+    build_client: takes the declared hosts, then the extractor's options by name; opens no connection.
+    parse, fetch: see `jobkit.requests.Extractor`.
+    meanings: what the vendor's responses without data mean (jobkit.answers).
     """
 
     def build_extractor(job: Job, values: dict[str, Any], retry_timeout: float) -> Extractor:
+        """Bind the extractor to the options of this run. A retry never outlasts the deadline."""
+
         def configured_client() -> Client:
             client = build_client(job.hosts, **values)
             client.retry_timeout_s = min(retry_timeout, job.deadline_s)

@@ -1,7 +1,7 @@
-"""Whether a text is an identifier of a security, an entity or a currency: its form, the registry's prefix, the check digit.
+"""Identifiers of securities, entities and currencies: their form, the registry's prefix, the check digit.
 
-python-stdnum knows them, but for ISINs that begin with EZ (derivatives, assigned by the ANNA Derivatives Service Bureau), which version 2.2
-takes for invalid, and for currencies, which `iso4217` lists. Digits 5 and 6 of a LEI are free: many early ones are not 00.
+python-stdnum checks them, except for ISINs that begin with EZ (derivatives, assigned by the ANNA Derivatives Service Bureau), which version
+2.2 takes for invalid, and for currencies, which `iso4217` lists. Digits 5 and 6 of a LEI may be any: many early ones are not 00.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMS = {
     "sedol": "[B-DF-HJ-NP-TV-Z0-9]{6}[0-9]",
     "lei": "[A-Z0-9]{18}[0-9]{2}",
 }
-LONG = {"isin": "an ISIN", "cusip": "a CUSIP", "sedol": "a SEDOL", "lei": "a LEI"}
+NAMES = {"isin": "an ISIN", "cusip": "a CUSIP", "sedol": "a SEDOL", "lei": "a LEI"}
 MANGLED = re.compile(r"[-+]?\d+([.,]\d+)?E[-+]?\d+", re.IGNORECASE)
 SPREADSHEET = "a number that a spreadsheet made of it; format the column as text and export it again"
 MINOR_UNITS = {"GBX": "GBP", "GBp": "GBP", "GBPp": "GBP", "ZAc": "ZAR", "ZAX": "ZAR", "ILa": "ILS", "ILX": "ILS", "USX": "USD"}
@@ -35,7 +35,7 @@ ZWD ZWL ZWR
 
 @cache
 def _modules() -> dict[str, ModuleType]:
-    """python-stdnum's modules by kind; few jobs have the library."""
+    """Import python-stdnum's modules, by kind of identifier; few jobs have the library."""
     from stdnum import cusip, isin, lei  # noqa: PLC0415
     from stdnum.gb import sedol  # noqa: PLC0415
 
@@ -43,7 +43,10 @@ def _modules() -> dict[str, ModuleType]:
 
 
 def _check(kind: str) -> Callable[[str], str | None]:
-    """What makes a text no number of a kind, or None."""
+    """Return a function that explains why a text is no identifier of a kind, or returns None.
+
+    ISIN: ISO 6166. CUSIP: ANSI X9.6. SEDOL: London Stock Exchange. LEI: ISO 17442, check digits of ISO 7064 (mod 97-10).
+    """
     form = re.compile(FORMS[kind])
 
     def check(text: str) -> str | None:
@@ -51,7 +54,7 @@ def _check(kind: str) -> Callable[[str], str | None]:
 
         module = _modules()[kind]
         if not form.fullmatch(text):
-            return _misformed(kind, text)
+            return _malformed(kind, text)
         try:
             module.validate(text)
         except InvalidChecksum:
@@ -59,29 +62,30 @@ def _check(kind: str) -> Callable[[str], str | None]:
         except InvalidComponent:
             if kind == "isin" and text.startswith("EZ"):
                 return None if module.calc_check_digit(text[:-1]) == text[-1] else _wrong_digit(kind)
-            return f"not {LONG[kind]}: it begins with a code that is nobody's"
+            return f"not {NAMES[kind]}: it begins with a code that is nobody's"
         except ValidationError:
-            return _misformed(kind, text)
+            return _malformed(kind, text)
         return None
 
     return check
 
 
 def _wrong_digit(kind: str) -> str:
-    return f"not {LONG[kind]}: its check digit does not hold, so that a character is wrong or missing"
+    return f"not {NAMES[kind]}: its check digit does not hold, so that a character is wrong or missing"
 
 
-def _misformed(kind: str, text: str) -> str:
+def _malformed(kind: str, text: str) -> str:
+    """Explain the wrong form of an identifier by its likely cause: a spreadsheet, blanks, lost zeros, small letters."""
     if MANGLED.fullmatch(text):
-        return f"not {LONG[kind]} but {SPREADSHEET}"
+        return f"not {NAMES[kind]} but {SPREADSHEET}"
     length = {"isin": 12, "cusip": 9, "sedol": 7, "lei": 20}[kind]
     if text != text.strip():
-        return f"not {LONG[kind]}: it has blanks around it"
+        return f"not {NAMES[kind]}: it has blanks around it"
     if text.isdigit() and len(text) < length:
-        return f"not {LONG[kind]}: it has {len(text)} digits of {length}; did a spreadsheet drop leading zeros?"
+        return f"not {NAMES[kind]}: it has {len(text)} digits of {length}; did a spreadsheet drop leading zeros?"
     if text != text.upper():
-        return f"not {LONG[kind]}: it has small letters"
-    return f"not {LONG[kind]}, which has {length} letters and digits"
+        return f"not {NAMES[kind]}: it has small letters"
+    return f"not {NAMES[kind]}, which has {length} letters and digits"
 
 
 @cache
@@ -92,6 +96,7 @@ def _currencies() -> frozenset[str]:
 
 
 def _currency(text: str) -> str | None:
+    """Explain why a text is no currency of ISO 4217, current or withdrawn since 1990, or return None."""
     if text in _currencies():
         return None
     if text in MINOR_UNITS:

@@ -1,14 +1,15 @@
 """The lake: partitions of datasets, each a numbered history of immutable commits.
 
-    <lake>/raw/<dataset>/_bytes/<sha256>.zst                     what the vendor sent; one answer may fill many partitions
+    <lake>/raw/<dataset>/_bytes/<sha256>.zst                     what the vendor sent; one response may fill many partitions
     <lake>/raw/<dataset>/<partition>/<sha256>.parquet            its typed rows
     <lake>/raw/<dataset>/<partition>/<sha256>.quarantine.parquet the rows that broke the contract, with reasons
     <lake>/raw/<dataset>/<partition>/_commits/000001.json        what makes them visible
 
-The highest commit is the partition. Files are named by their content and written before the commit that names them, the commit is
-put if absent, so a reader that follows commits sees whole partitions only, and a writer that dies leaves nothing but unnamed files.
-A file is trusted for its digest, never for being there: whoever commits rewrites what is missing or damaged.
-Hand-written: Delta and Iceberg cost 5 to 20 times as much per small commit and bring 140 to 280 MB (docs/decisions/0001-lake-commits.md).
+The highest commit is the partition. Files are named by their content and written before the commit that names them, and the commit is put
+if absent. So a reader that follows commits sees complete partitions only, and a writer that dies leaves nothing but files that no commit
+names. A file is trusted for its digest, never for its existence: each commit rewrites what is missing or damaged.
+
+Hand-written: Delta and Iceberg cost 5 to 20 times as much per small commit and add 140 to 280 MB (docs/decisions/0001-lake-commits.md).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Commit", "CommitDraft", "File", "Lake", "Source", "SourceMetadata"]
 RACE_TRIES = 20
-CLOCK_TOLERANCE = timedelta(seconds=10)  # how far our clock may be ahead of the store's, whose answers are dated to the second
+CLOCK_TOLERANCE = timedelta(seconds=10)  # how far our clock may be ahead of the store's, which dates its responses to the second
 GONE = "is gone"
 REMEDY = "run its extractor again, or see `scripts/lake repair`"
 DROPPED = "dropped_sha256"  # in a commit's writer: the quarantine that was dropped by hand
@@ -42,7 +43,7 @@ _PARQUET, _ZSTD = "application/vnd.apache.parquet", "application/zstd"
 
 
 class SourceMetadata(NamedTuple):
-    """What the vendor says of bytes it sends."""
+    """What the vendor's response says about its bytes: URL without secrets, media type, and the validators of RFC 9110 as sent."""
 
     url: str
     media_type: str
@@ -51,9 +52,13 @@ class SourceMetadata(NamedTuple):
 
 
 class CommitDraft(NamedTuple):
-    """What a commit would hold: encoded files, and what it says of itself. `source` keeps the vendor's bytes; called only to commit.
+    """The content of a commit that may be made.
 
-    `rows`, `quarantined` and `dropped` add up to the rows read.
+    data, quarantine: encoded Parquet files; no quarantine without bad rows.
+    rows, quarantined, dropped: numbers of rows, which add up to the rows read.
+    source: stores the vendor's bytes; called only if the commit is made or repaired.
+    key, leaf: the key of the dataset's table, and how the table is partitioned (jobkit.column_types.LEAF).
+    writer: the job and version.
     """
 
     data: bytes
@@ -68,7 +73,12 @@ class CommitDraft(NamedTuple):
 
 
 class PartitionState(NamedTuple):
-    """A partition's commits at one moment: the newest number (0: none), the newest commit that is intact, and why no newer one is."""
+    """A partition's commits at one moment.
+
+    latest_number: that of the newest commit, intact or not; 0 without any.
+    head: the newest intact commit; None without any.
+    problem: what is wrong with the newest commit; None if it is intact, or if there is none.
+    """
 
     latest_number: int
     head: Commit | None
@@ -76,12 +86,16 @@ class PartitionState(NamedTuple):
 
     @property
     def intact_number(self) -> int | None:
-        """The newest commit's number where it is intact."""
+        """The newest commit's number if it is intact, else None."""
         return self.latest_number if self.head and not self.problem else None
 
 
 class History(NamedTuple):
-    """A partition's commits by number: those that are intact, why others are not, and ranges of numbers (first, last) that are missing."""
+    """A partition's commits by number.
+
+    commits, damaged: those that are intact, and the errors of the others.
+    missing: ranges of numbers, first and last inclusive, that no commit has.
+    """
 
     commits: dict[int, Commit]
     damaged: dict[int, DamagedError]
@@ -89,23 +103,29 @@ class History(NamedTuple):
 
 
 class Lake:
-    """Partitions under one URL. `repaired` are the keys of files that were missing or damaged and that this object rewrote."""
+    """The partitions under one URL, file:// or s3://. May be used by several threads.
+
+    Methods raise UsageError (exit code 2) for a dataset or partition whose name no lake has, and what the store raises: TemporaryError (75)
+    if it cannot be reached, AuthError (77) or MisconfiguredError (78) if it refuses.
+
+    repaired: the keys of files that were missing or damaged and that this object rewrote.
+    """
 
     def __init__(self, url: str) -> None:
         self.store: Store = open_store(url)
         self.repaired: list[str] = []
-        self._intact: set[str] = set()  # vendor bytes that were looked at: one answer may be behind many partitions
+        self._intact: set[str] = set()  # paths of checked sources: one response may be behind many partitions
 
     def datasets(self) -> list[str]:
-        """Names of the datasets that have anything."""
+        """List the datasets that have a file, sorted."""
         return [name for name in self.store.folders("raw/") if _DATASET.fullmatch(name)]
 
     def partitions(self, dataset: str) -> list[str]:
-        """Committed partitions of a dataset, sorted."""
+        """List the committed partitions of a dataset, sorted."""
         return sorted(self.latest_numbers(dataset))
 
     def latest_numbers(self, dataset: str) -> dict[str, int]:
-        """The newest commit's number of each partition of a dataset, by one listing. Folders with other names are no partitions."""
+        """Return the number of the newest commit of each partition of a dataset, by one listing. Ignores folders with other names."""
         prefix = f"raw/{_check_dataset(dataset)}/"
         numbers: dict[str, int] = {}
         for key in self.store.list(prefix):
@@ -115,18 +135,18 @@ class Lake:
         return numbers
 
     def latest_number(self, dataset: str, partition: str) -> int | None:
-        """The newest commit's number, or None where there is none."""
+        """Return the number of the newest commit, intact or not; None without any."""
         return max(self.commit_numbers(dataset, partition), default=None)
 
     def head(self, dataset: str, partition: str) -> Commit | None:
-        """The newest commit, or None where there is none. Raises DamagedError where it cannot be believed."""
+        """Return the newest commit; None without any. Raises DamagedError (exit code 65) if it is not intact."""
         state = self.read_state(dataset, partition)
         if state.problem:
             raise DamagedError(state.problem)
         return state.head
 
     def read_state(self, dataset: str, partition: str) -> PartitionState:
-        """The newest commit, or the newest intact one and what is wrong with the newest."""
+        """Return the newest intact commit, and what is wrong with the newest one. Never raises DamagedError."""
         numbers, problem = self.commit_numbers(dataset, partition), None
         for number in reversed(numbers):
             try:
@@ -136,11 +156,11 @@ class Lake:
         return PartitionState(numbers[-1] if numbers else 0, None, problem)
 
     def history(self, dataset: str, partition: str) -> list[Commit]:
-        """All commits, oldest first. Raises DamagedError where one is not intact."""
+        """Return all commits, oldest first; may be empty. Raises DamagedError if one is not intact."""
         return [self.read_commit(dataset, partition, number) for number in self.commit_numbers(dataset, partition)]
 
     def examine(self, dataset: str, partition: str, since: int = 1) -> History:
-        """The commits from a number on, each intact or with its problem. Never raises DamagedError."""
+        """Return the commits from number `since` on, each intact or with its problem. Never raises DamagedError."""
         numbers = [number for number in self.commit_numbers(dataset, partition) if number >= since]
         history = History(
             {}, {}, tuple((before + 1, number - 1) for before, number in pairwise([since - 1, *numbers]) if number > before + 1)
@@ -153,7 +173,11 @@ class Lake:
         return history
 
     def read_commit(self, dataset: str, partition: str, number: int) -> Commit:
-        """One commit. Raises DamagedError where it is gone, cannot be read or is another's, NewerFormatError where it is too new."""
+        """Return one commit.
+
+        Raises DamagedError (exit code 65) if it is gone, cannot be read or belongs elsewhere, and NewerFormatError (exit code 78) if a
+        newer version of finelt wrote it.
+        """
         key = self.commit_key(dataset, partition, number)
         try:
             return commits.decode(self.store.get(key), dataset, partition, number)
@@ -165,7 +189,10 @@ class Lake:
             raise NewerFormatError(f"{self.store.uri(key)} {error}") from None
 
     def read(self, file: File | Source) -> bytes:
-        """The file's bytes; a source's as the vendor sent them. Raises DamagedError when they are not what was committed."""
+        """Return a file's bytes, checked by digest; a source's as the vendor sent them, decompressed.
+
+        Raises DamagedError if the file is gone or differs from what was committed.
+        """
         uri = self.store.uri(file.path)
         try:
             data = self.store.get(file.path)
@@ -180,7 +207,7 @@ class Lake:
         return data
 
     def find_problem(self, file: File | Source) -> str | None:
-        """What is wrong with a stored file; None when it is intact. It is read only where the store keeps no digest of it."""
+        """Return what is wrong with a stored file; None if it is intact. The file is read only if the store keeps no digest of it."""
         if file.path in self._intact:
             return None
         try:
@@ -200,14 +227,14 @@ class Lake:
         return None
 
     def check_sources(self, sources: tuple[Source, ...]) -> tuple[Source, ...]:
-        """The sources, for another commit to name. Raises DamagedError where one is not what was committed."""
+        """Return the sources, for another commit to name. Raises DamagedError if one differs from what was committed."""
         for source in sources:
             if problem := self.find_problem(source):
                 raise DamagedError(f"{self.store.uri(source.path)} {problem}; run the extractor without --replay to ask the vendor again")
         return sources
 
     def store_source(self, dataset: str, body: bytes, about: SourceMetadata) -> Source:
-        """Store what the vendor sent, once per content; what is stored and damaged is rewritten."""
+        """Store the bytes of a response, compressed, once per content. Rewrites a stored file that is damaged."""
         packed, digest = compress(body), _digest(body)
         path = commits.source_key(_check_dataset(dataset), digest)
         source = Source(path, digest, len(body), *about, stored_sha256=_digest(packed), stored_bytes=len(packed))
@@ -223,11 +250,12 @@ class Lake:
         state: PartitionState | None = None,
         review: Callable[[Commit], None] = lambda _head: None,
     ) -> tuple[Commit, bool]:
-        """The partition's newest commit, and whether this call made it: False when it holds these very bytes already.
+        """Make the draft the newest commit of its partition, unless the newest commit has the same bytes.
 
-        Files of the newest commit that are missing or damaged are rewritten. `look` is what was seen of the partition a moment ago.
-        `review` is called with the commit that a new one would follow, and may raise to prevent it. Another writer may take the next
-        number first; then theirs is compared as any earlier one. Raises TemporaryError when others win time and again.
+        Returns the newest commit, and whether this call made it. Rewrites files of the newest commit that are missing or damaged. `state`
+        is what `read_state` returned a moment ago. `review` is called with the intact commit that a new one would follow, and may raise to
+        prevent it. If another writer takes the next number first, its commit is compared like any previous one. Raises TemporaryError (exit
+        code 75) if others win RACE_TRIES times.
         """
         for _ in range(RACE_TRIES):
             newest, head, problem = state or self.read_state(dataset, partition)
@@ -242,16 +270,19 @@ class Lake:
         raise TemporaryError(f"{dataset}/{partition} is being committed by others all the time; try again later")
 
     def _repair(self, head: Commit, draft: CommitDraft) -> bool:
-        """Rewrite what is damaged of a commit from the same bytes. False where the vendor bytes behind it cannot be restored from these."""
+        """Rewrite damaged files of a commit from a draft with the same bytes.
+
+        Returns False if a source of the commit is damaged and the draft has other sources, so that only a new commit helps.
+        """
         self._write(head.data, draft.data, _PARQUET, is_named=True)
         if head.quarantine and draft.quarantine:
             self._write(head.quarantine, draft.quarantine, _PARQUET, is_named=True)
-        lost = {source.path for source in head.source if self.find_problem(source)}
-        if not lost:
+        damaged = {source.path for source in head.source if self.find_problem(source)}
+        if not damaged:
             return True
-        kept = {source.path for source in draft.source()}
-        self.repaired += sorted(lost & kept - set(self.repaired))
-        return lost <= kept
+        rewritten = {source.path for source in draft.source()}
+        self.repaired += sorted(damaged & rewritten - set(self.repaired))
+        return damaged <= rewritten
 
     def _build_commit(self, dataset: str, partition: str, number: int, draft: CommitDraft) -> Commit:
         return Commit(
@@ -269,7 +300,10 @@ class Lake:
         )
 
     def _now(self) -> datetime:
-        """The moment to commit at: by our clock, or by the store's where ours is ahead. A commit in the future would hide the partition."""
+        """Return the time for a commit, in UTC: ours, or the store's if our clock is ahead.
+
+        A commit in the future would hide the partition from readers as of now.
+        """
         ours, stores = datetime.now(UTC), self.store.now()
         if ours - stores <= CLOCK_TOLERANCE:
             return ours
@@ -284,39 +318,39 @@ class Lake:
         return file
 
     def _write(self, file: File | Source, data: bytes, media_type: str, *, is_named: bool = False) -> None:
-        """Store a file unless it is there and intact. `is_named`: a commit names it, so that it may not be missing."""
+        """Store a file unless it is stored and intact. `is_named`: a commit names the file, so its absence is damage."""
         if problem := self.find_problem(file):
             self.store.put(file.path, data, media_type)
             if is_named or problem != GONE:
                 self.repaired.append(file.path)
 
     def commit_key(self, dataset: str, partition: str, number: int) -> str:
-        """Where a commit lies."""
+        """Return the key of a commit, relative to the lake."""
         return f"raw/{_check_dataset(dataset)}/{_check_partition(partition)}/_commits/{number:06}.json"
 
     def commit_numbers(self, dataset: str, partition: str) -> list[int]:
-        """The numbers of a partition's commits, sorted. Files with other names are no commits."""
+        """Return the numbers of a partition's commits, sorted. Ignores files with other names."""
         keys = self.store.list(f"raw/{_check_dataset(dataset)}/{_check_partition(partition)}/_commits/")
         return sorted(number for key in keys if (number := commit_number(key.rpartition("/_commits/")[2])))
 
 
 def commit_number(name: str) -> int | None:
-    """The number in a commit's file name; None for any other name, such as that of a copy."""
+    """Return the number in a commit's file name, such as 000001.json; None for any other name, such as that of a copy."""
     match = _NUMBER.fullmatch(name)
     number = int(match[1]) if match else 0
     return number if 0 < number <= commits.LARGEST_NUMBER and name == f"{number:06}.json" else None
 
 
 def is_partition(text: str) -> bool:
-    """Whether a text may name a partition: key=value, joined by slashes."""
+    """Whether a text may name a partition: key=value, joined by slashes, such as date=2012-12-31."""
     return _PARTITION.fullmatch(text) is not None and ".." not in text
 
 
 def _has_same_content(head: Commit, draft: CommitDraft) -> bool:
-    """Whether a commit has a draft's rows, and in quarantine its rows or those that somebody who looked at them dropped."""
-    held = head.quarantine.sha256 if head.quarantine else None
-    digest = _digest(draft.quarantine) if draft.quarantine else None
-    return head.data.sha256 == _digest(draft.data) and digest in (held, head.writer.get(DROPPED, held))
+    """Whether a commit has a draft's rows and quarantine, or its rows and dropped that quarantine by hand (`scripts/quarantine`)."""
+    stored = head.quarantine.sha256 if head.quarantine else None
+    drafted = _digest(draft.quarantine) if draft.quarantine else None
+    return head.data.sha256 == _digest(draft.data) and drafted in (stored, head.writer.get(DROPPED, stored))
 
 
 def _digest(data: bytes) -> str:
@@ -336,12 +370,12 @@ def _check_partition(partition: str) -> str:
 
 
 def compress(data: bytes) -> bytes:
-    """The bytes as one zstd frame; the same bytes always give the same frame."""
+    """Compress bytes to one zstd frame (RFC 8878). The same bytes and library version give the same frame."""
     return bytes(_zstd().compress(data, 6))
 
 
 def decompress(data: bytes) -> bytes:
-    """The bytes inside a zstd frame. Raises ValueError on anything else."""
+    """Decompress one zstd frame. Raises ValueError on anything else."""
     zstd = _zstd()
     try:
         return bytes(zstd.decompress(data))

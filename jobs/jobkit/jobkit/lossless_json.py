@@ -18,7 +18,7 @@ from jobkit.errors import BadDataError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
 
 
 BYTES_PER_OBJECT = 32  # of a document of figures; a denser one is none, and objects cost more memory than their bytes

@@ -1,4 +1,8 @@
-"""The options that jobs share, each defined once so that it means the same in every job."""
+"""The options that jobs share, each defined once so that it means the same in every job.
+
+Each is also the environment variable FINELT_<NAME>; the command line wins. A value that does not pass its check ends the job with exit code
+2, and is not repeated in the message if it may contain a secret.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ class BusinessDate(click.ParamType[date]):
     name = "date"
 
     def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> date:
-        """Parse the date. Fails on another format and on a date that has not begun anywhere on Earth."""
+        """Return the date, today at the latest. Fails on another format and on a date that has not begun anywhere on Earth (UTC+14)."""
         now = datetime.now(UTC)
         today = _day_at_vendor(now, ctx)
         if value == "today":
@@ -55,7 +59,7 @@ def _day_at_vendor(now: datetime, ctx: Context | None) -> date:
 
 
 class SecretReference(click.ParamType[str]):
-    """A reference such as env://NAME. The secret itself is refused, and not repeated in the message."""
+    """A reference to a secret: env://NAME, file://PATH, secretsmanager://ID or ssm://NAME. A secret itself is refused, not repeated."""
 
     name = "secret"
 
@@ -138,7 +142,7 @@ def _variable(name: str) -> str:
 
 
 def lake() -> click.Option:
-    """--lake: where raw data is stored."""
+    """--lake: the root of the lake, a directory or an S3 prefix."""
     return storage("--lake", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
 
 
@@ -158,7 +162,7 @@ def end() -> click.Option:
 
 
 def lookback_days(default: int, reason: str) -> click.Option:
-    """--lookback-days: the vendor's correction window. `reason` says why it is that long."""
+    """--lookback-days: the vendor's correction window in days, up to MAX_LOOKBACK_DAYS. `reason` says why it is that long."""
     return option(
         "--lookback-days",
         type=click.IntRange(0, MAX_LOOKBACK_DAYS),
@@ -169,13 +173,13 @@ def lookback_days(default: int, reason: str) -> click.Option:
 
 
 def tickers() -> click.Option:
-    """--tickers: one or more symbols."""
+    """--tickers: one or more symbols, in capitals, with a hyphen or point before the share class."""
     symbol = MatchingText(r"[A-Z0-9][A-Z0-9.\-]{0,14}", "a ticker such as AAPL or BRK-B")
     return option("--tickers", required=True, multiple=True, type=symbol, help="A ticker; repeat the option for more.")
 
 
 def base_url(default: str) -> click.Option:
-    """--base-url: the vendor's server."""
+    """--base-url: the vendor's server, by default the real one. Its host is added to those that the job may call."""
     return option(
         "--base-url",
         default=default,
@@ -187,12 +191,12 @@ def base_url(default: str) -> click.Option:
 
 
 def replay() -> click.Option:
-    """--replay: rebuild from the stored bytes."""
+    """--replay: rebuild each partition from the stored bytes of its newest commit, after a parser or contract was fixed."""
     return option("--replay", is_flag=True, help="Rebuild from the vendor bytes stored in the lake; no network.")
 
 
 def allow_shrinking() -> click.Option:
-    """--allow-shrinking: commit a response that lacks rows of the lake."""
+    """--allow-shrinking: commit a response that lacks more rows of the lake than maxMissingRows of its contract allows."""
     text = "Commit responses that lack rows of the lake, and close those rows; without it such responses are refused."
     return option("--allow-shrinking", is_flag=True, help=text)
 
@@ -206,18 +210,21 @@ def retry_timeout() -> click.Option:
 
 
 def deadline(default_s: int) -> click.Option:
-    """--deadline: after how many seconds a job gives up."""
+    """--deadline: seconds from the start of the process after which the job gives up, at most a week. `default_s` is the declared one."""
     text = "Seconds after which the job gives up with exit code 75, whatever it waits for."
     return option("--deadline", type=click.IntRange(1, interruption.LONGEST_S), default=default_s, show_default=True, help=text)
 
 
 def secret(name: str, *, default: str, help: str) -> click.Option:  # noqa: A002  click's own word
-    """Build an option that takes a reference to a secret."""
+    """Build an option that takes a reference to a secret, never the secret; receipts show `***`."""
     return option(name, default=default, show_default=True, type=SecretReference(), metavar="REF", help=help)
 
 
 def contact() -> click.Option:
-    """--contact: the User-Agent, in which SEC requires a company and an address."""
+    """--contact: the User-Agent, in which SEC requires a company and an address.
+
+    Source: https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data
+    """
     pattern = r"(?=[ -~]+\Z)[^\s<>][^<>]{0,79} [^\s@<>]+@[^\s@<>]+\.[^\s@<>]+"
     form = MatchingText(pattern, "of the form 'Company Name admin@company.example', in ASCII")
     return option(
@@ -229,7 +236,7 @@ def contact() -> click.Option:
 
 
 def warehouse() -> click.Option:
-    """--warehouse: the Postgres database."""
+    """--warehouse: the Postgres database, as a URL of libpq without a password."""
     return option(
         "--warehouse",
         required=True,

@@ -1,4 +1,7 @@
-"""The receipt: the one JSON object on stdout that says what a job did."""
+"""The receipt: the one JSON object on stdout that says what a job did and what it cost.
+
+Every verb but `describe` prints one, whatever the exit code. A process that ends without a receipt has failed.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,15 @@ VCPU_HOUR_USD, GB_HOUR_USD, MINIMUM_S = 0.04048, 0.004445, 60
 
 
 class Partition(TypedDict):
-    """What happened to one partition of one dataset. A job may add keys of its own; those that several jobs use are listed here."""
+    """What happened to one partition of one dataset. A job may add keys of its own; those that several jobs use are listed here.
+
+    outcome: committed (a new version), unchanged (the newest version is the same), skipped (the vendor has no data) or failed.
+    rows, quarantined: rows that are valid, and rows in quarantine.
+    bytes, sha256: size and digest of the data file.
+    reason: why it was skipped or failed.
+    commit: the number of the newest commit.
+    rows_added, rows_closed: rows that are new or changed, and rows that are gone or changed since the previous commit.
+    """
 
     dataset: str
     partition: str
@@ -43,8 +54,15 @@ class Partition(TypedDict):
 class Receipt(TypedDict):
     """What a job did and what it cost: sizes in bytes, durations in seconds, times in UTC (ISO 8601), cost in US dollars.
 
-    `rows`, `bytes` and `quarantined` are sums over the partitions; `committed`, `unchanged`, `skipped` and `failed` count them by outcome.
-    `details` is what one job alone reports.
+    arguments: the options by name, with `***` in place of references to secrets.
+    status: done, unchanged (done, and no partition has a new version), failed, or stopped (SIGTERM).
+    error: one sentence; None with exit code 0.
+    rows, bytes, quarantined: sums over the partitions.
+    committed, unchanged, skipped, failed: numbers of partitions by outcome.
+    cpu_s: user and system time of this process, without its children.
+    peak_rss_bytes: the largest resident set of this process.
+    fargate_usd: an estimate, by the size that the job declares.
+    details: what one job alone reports.
     """
 
     job: str
@@ -75,7 +93,7 @@ class Receipt(TypedDict):
 
 @dataclass
 class RunRecord:
-    """What a run has done so far, and what it cost this process."""
+    """What a run has done so far. Its clock starts when it is created, before the options are read."""
 
     declaration: Declaration
     verb: str
@@ -87,7 +105,7 @@ class RunRecord:
     _clock_s: float = field(default_factory=time.monotonic)
 
     def make_receipt(self, *, exit_code: int, error: str | None) -> Receipt:
-        """Return the receipt as of now."""
+        """Return the receipt as of now. May be called while the run still adds partitions, as after SIGTERM."""
         elapsed_s = time.monotonic() - self._clock_s
         usage = resource.getrusage(resource.RUSAGE_SELF)
         outcomes = [partition["outcome"] for partition in self.partitions]
@@ -119,13 +137,17 @@ class RunRecord:
         }
 
     def _fargate_usd(self, elapsed_s: float) -> float:
+        """Return the cost of one Fargate task in US dollars: https://aws.amazon.com/fargate/pricing/."""
         hours = max(elapsed_s, MINIMUM_S) / 3600
         vcpu, gb = self.declaration.cpu / 1024, self.declaration.memory / 1024
         return round(hours * (vcpu * VCPU_HOUR_USD + gb * GB_HOUR_USD), 6)
 
 
 def _peak_rss_bytes() -> int:
-    """The largest resident set of this process. Not ru_maxrss on Linux: that starts at the size of the process that forked this one."""
+    """Return the largest resident set of this process, from VmHWM of proc_pid_status(5).
+
+    Not from ru_maxrss on Linux, which starts at the size of the process that forked this one.
+    """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
@@ -140,7 +162,7 @@ def _status(exit_code: int, outcomes: list[Outcome]) -> Status:
 
 
 def summary(receipt: Receipt) -> str:
-    """Return the receipt as one line for people."""
+    """Return the receipt as one line for people: the error, or the partitions by outcome and their rows."""
     if receipt["error"]:
         return receipt["error"]
     if (plan := receipt["details"].get("plan")) is not None:

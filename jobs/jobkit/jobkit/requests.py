@@ -14,13 +14,17 @@ from jobkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from jobkit.contract import Columns
+    from jobkit.contracts import Columns
     from jobkit.http import Client, Response
     from jobkit.lake import Source
 
 
 class Request(NamedTuple):
-    """One request to the vendor: the URL path and parameters, and the partitions of one dataset that its response fills."""
+    """One request to the vendor, and the partitions of one dataset that its response fills, at least one.
+
+    partitions: names such as date=2012-12-31, as they are folders of the lake.
+    path, params: appended to the base URL; they never contain a secret, because the lake stores them.
+    """
 
     dataset: str
     partitions: tuple[str, ...]
@@ -32,12 +36,13 @@ class Request(NamedTuple):
 class Extractor:
     """How one vendor's data is fetched and parsed.
 
-    `package` is the Python package that has the contracts. `client` builds the HTTP client; it is called only when the network is needed.
-    `fetch` sends one request; its last argument is what the lake has of the same request, if anything. `parse` turns the body of a
-    response into columns by partition, without the partitions for which the vendor has no data.
-
-    `lookback` holds the partitions, each with its dataset, that are requested only because they may have changed. For these, it is no
-    error if the vendor has no data.
+    package: the Python package that has the contracts.
+    client: builds the HTTP client; called only if the network is needed.
+    fetch: sends one request; its last argument is the lake's source of an earlier response to it, if any, for a conditional request.
+    parse: turns the body of a response into columns by partition, in the vendor's order and without partitions for which the vendor has no
+        data. Pure: no network, disk or clock. Raises BadDataError for a body that it cannot read.
+    lookback: the partitions, each with its dataset, that are requested only because they may have changed. For these, it is no error if
+        the vendor has no data.
     """
 
     package: str
@@ -48,12 +53,12 @@ class Extractor:
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:
-    """Send one GET request. It is conditional if the lake has a previous response."""
+    """Send one GET request. It is conditional if the lake has a previous response; `content` is None if the vendor has not changed it."""
     return client.get(request.path, request.params, previous)
 
 
 def list_partitions(requests: Iterable[Request]) -> frozenset[tuple[str, str]]:
-    """List the partitions that the responses fill, each with its dataset."""
+    """Return the partitions that the responses fill, each with its dataset."""
     return frozenset((request.dataset, partition) for request in requests for partition in request.partitions)
 
 

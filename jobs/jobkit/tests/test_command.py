@@ -115,7 +115,7 @@ def call(folder: Path, *words: str, code: Sequence[str] = ("-m", "made_up"), **v
     return Ended(done.returncode, json.loads(line), done.stderr)
 
 
-def test_the_receipt_tells_and_adds_up_what_was_done(folder: Path) -> None:
+def test_the_receipt_lists_and_sums_up_the_partitions(folder: Path) -> None:
     ended = call(folder, "run", FINELT_IMAGE_DIGEST="sha256:abc")
     receipt = ended.receipt
     assert (ended.code, receipt["status"], receipt["error"]) == (0, "done", None)
@@ -141,7 +141,7 @@ def test_logs_are_json_lines_on_stderr(folder: Path) -> None:
     ("error", "code"),
     [("UsageError", 2), ("BadDataError", 65), ("TemporaryError", 75), ("AuthError", 77), ("MisconfiguredError", 78)],
 )
-def test_each_error_has_its_exit_code_and_its_sentence(folder: Path, error: str, code: int) -> None:
+def test_each_error_has_its_exit_code_and_one_sentence(folder: Path, error: str, code: int) -> None:
     ended = call(folder, "run", "--do", error)
     assert (ended.code, ended.receipt["exit_code"], ended.receipt["status"]) == (code, code, "failed")
     assert ended.receipt["error"] == f"{error} was asked for; ask for nothing"
@@ -149,7 +149,7 @@ def test_each_error_has_its_exit_code_and_its_sentence(folder: Path, error: str,
     assert "Traceback" not in ended.stderr
 
 
-def test_a_secret_that_was_rotated_meanwhile_is_worth_another_try(folder: Path) -> None:
+def test_a_refused_secret_that_was_rotated_during_the_run_is_temporary(folder: Path) -> None:
     (folder / "token").write_text("canary-7f3a9c")
     ended = call(folder, "run", "--do", "rotate", "--token", f"file://{folder}/token")
     assert (ended.code, ended.receipt["exit_code"]) == (75, 75)
@@ -173,8 +173,8 @@ runpy.run_module("made_up", run_name="__main__", alter_sys=True)
     ("name", "do", "code"),
     [("_start_lineage", "nothing", 143), ("_outcome", "nothing", 143), ("_failed", "BadDataError", 143), ("_end", "nothing", 0)],
 )
-def test_sigterm_is_told_wherever_it_comes(folder: Path, name: str, do: str, code: int) -> None:
-    """Before the job's own code, while its failure is being told, and after it is known that it went well."""
+def test_sigterm_gives_a_receipt_wherever_it_arrives(folder: Path, name: str, do: str, code: int) -> None:
+    """Before the job's own code, while its failure is logged, and after it has succeeded."""
     ended = call(folder, "run", "--do", do, code=["-c", SIGTERM_IN.format(name=name)])
     assert (ended.code, ended.receipt["exit_code"]) == (code, code)
     assert "Traceback" not in ended.stderr
@@ -216,15 +216,15 @@ def test_a_job_that_hangs_is_cut_off_after_sigterm_with_a_receipt(folder: Path) 
     assert (process.returncode, receipt["exit_code"], receipt["status"]) == (143, 143, "stopped")
 
 
-def test_a_job_that_is_done_waits_for_no_thread(folder: Path) -> None:
+def test_a_finished_job_waits_for_no_thread(folder: Path) -> None:
     assert call(folder, "run", "--do", "linger").code == 0
 
 
-def test_the_deadline_of_a_job_is_its_own_unless_one_is_given(folder: Path) -> None:
+def test_the_declared_deadline_is_the_default(folder: Path) -> None:
     described = call(folder, "describe").receipt
     assert described["deadline_s"] == 600
-    wanted = {"type": "integer", "minimum": 1, "maximum": 604800, "default": 600}
-    assert described["options"]["properties"]["deadline"].items() >= wanted.items()
+    expected = {"type": "integer", "minimum": 1, "maximum": 604800, "default": 600}
+    assert described["options"]["properties"]["deadline"].items() >= expected.items()
     assert call(folder, "run").receipt["arguments"]["deadline"] == 600
     for wrong in ("0", "-1", "inf", "1e3", "604801"):
         assert call(folder, "run", "--deadline", wrong).code == 2
@@ -268,12 +268,12 @@ def test_a_bug_is_70_and_its_traceback_goes_to_the_log(folder: Path) -> None:
     assert "Traceback" in ended.stderr
 
 
-def test_the_command_line_goes_before_the_environment(folder: Path) -> None:
+def test_the_command_line_wins_over_the_environment(folder: Path) -> None:
     assert call(folder, "run", FINELT_DO="UsageError").code == 2
     assert call(folder, "run", "--do", "nothing", FINELT_DO="UsageError").code == 0
 
 
-def test_plan_and_check_give_a_receipt_too(folder: Path) -> None:
+def test_plan_and_check_print_a_receipt(folder: Path) -> None:
     assert call(folder, "plan").receipt["details"]["plan"] == [{"partition": "p=1"}]
     checked = call(folder, "check").receipt
     assert (checked["verb"], checked["status"], checked["partitions"]) == ("check", "done", [])
@@ -306,7 +306,7 @@ def test_a_past_day_is_taken_as_it_is(folder: Path) -> None:
     assert day_of_run(folder, "2012-12-31", EAST)[0] == "2012-12-31"
 
 
-def test_a_day_that_has_begun_nowhere_is_refused(folder: Path) -> None:
+def test_a_day_that_has_not_begun_anywhere_is_refused(folder: Path) -> None:
     ended = call(folder, "run", "--day", str(datetime.now(ZoneInfo(EAST)).date() + timedelta(days=2)))
     assert ended.code == 2
     assert "is in the future" in ended.receipt["error"]

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from jobkit import commits
 from jobkit import lake as lakes
-from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
+from jobkit.errors import DamagedError, NewerFormatError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_a_change_in_the_quarantine_alone_is_a_new_version(url: str) -> None:
     assert (commit.rows_read, commit.quarantine and commit.quarantine.rows) == (4, 1)
 
 
-def test_writers_at_once_lose_nothing_and_number_without_gaps(url: str) -> None:
+def test_concurrent_writers_lose_nothing_and_leave_no_gap(url: str) -> None:
     lake = Lake(url)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: lake.commit("prices", PART, draft(b"%d" % n)), range(8)))
@@ -98,11 +98,11 @@ def test_a_writer_that_dies_before_its_commit_is_never_seen(url: str) -> None:
     assert lake.read(head.data) == b"old"
 
 
-def test_a_commit_names_the_sha256_of_what_it_has_same_content(url: str) -> None:
+def test_changed_bytes_are_never_returned(url: str) -> None:
     lake = Lake(url)
     commit, _ = lake.commit("prices", PART, draft(b"rows"))
     lake.store.put(commit.data.path, b"rotten")
-    with pytest.raises(BadDataError, match="sha256 differs"):
+    with pytest.raises(DamagedError):
         lake.read(commit.data)
 
 
@@ -217,34 +217,34 @@ def stored(lake: Lake, **changes: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("layout", [1, 2])
-def test_a_field_that_cannot_be_is_damage_in_every_format(tmp_path: Any, changes: dict[str, Any], layout: int) -> None:
+def test_an_impossible_field_is_damage_in_every_format(tmp_path: Any, changes: dict[str, Any], layout: int) -> None:
     lake = Lake(str(tmp_path))
     document = stored(lake, **changes)
     if layout == 1:
         del document["format"], document["digest"]
     lake.store.put(KEY, json.dumps(document).encode())
-    with pytest.raises(DamagedError, match=r"000001\.json (is damaged|says it is)"):
+    with pytest.raises(DamagedError):
         lake.head("prices", PART)
 
 
-def test_a_file_named_elsewhere_is_damage(tmp_path: Any) -> None:
+def test_a_commit_that_names_a_file_in_another_place_is_damaged(tmp_path: Any) -> None:
     lake = Lake(str(tmp_path))
     document = stored(lake)
     del document["format"], document["digest"]
     for name in ("data", "quarantine"):
         for path in ("../../outside", "/etc/passwd", document[name]["path"].replace("prices", "yields")):
             lake.store.put(KEY, json.dumps({**document, name: {**document[name], "path": path}}).encode())
-            with pytest.raises(DamagedError, match="it names the file"):
+            with pytest.raises(DamagedError):
                 lake.head("prices", PART)
 
 
 @pytest.mark.parametrize(
     "text", [b"[" * 200_000, b'{"format": ' + b"9" * 5000 + b"}", b'{"a":' * 100_000, b"nonsense", b"\xff\xfe", b"null", b'"x"']
 )
-def test_a_document_that_no_reader_should_follow_is_damage(tmp_path: Any, text: bytes) -> None:
+def test_a_document_that_is_not_a_commit_is_damage(tmp_path: Any, text: bytes) -> None:
     lake = Lake(str(tmp_path))
     lake.store.put(KEY, text)
-    with pytest.raises(DamagedError, match="is damaged"):
+    with pytest.raises(DamagedError):
         lake.head("prices", PART)
 
 
@@ -272,13 +272,13 @@ def test_a_commit_of_a_newer_format_is_refused_and_not_followed(url: str) -> Non
     assert lake.commit_numbers("prices", PART) == [1]
 
 
-def test_the_digest_can_be_computed_by_anybody(url: str) -> None:
+def test_the_digest_follows_from_the_stored_document(url: str) -> None:
     document = stored(Lake(url))
     digest = document.pop("digest")
     assert hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest() == digest
 
 
-def test_other_names_in_the_folder_of_commits_are_no_commits(url: str) -> None:
+def test_files_with_other_names_are_not_commits(url: str) -> None:
     lake = Lake(url)
     made, _ = lake.commit("prices", PART, draft(b"one"))
     for name in (
@@ -298,7 +298,7 @@ def test_other_names_in_the_folder_of_commits_are_no_commits(url: str) -> None:
     assert lake.commit("prices", PART, draft(b"two"))[0].number == 2
 
 
-def test_missing_numbers_are_seen_without_being_counted_one_by_one(url: str) -> None:
+def test_missing_numbers_are_reported_as_ranges(url: str) -> None:
     lake = Lake(url)
     made, _ = lake.commit("prices", PART, draft(b"one"))
     for number in (4, 2_000_000_000):
@@ -309,7 +309,7 @@ def test_missing_numbers_are_seen_without_being_counted_one_by_one(url: str) -> 
 
 
 @pytest.mark.parametrize(("ahead", "kept"), [(timedelta(days=26_000), False), (timedelta(minutes=1), False), (timedelta(seconds=2), True)])
-def test_a_clock_ahead_of_the_stores_is_not_believed(
+def test_a_clock_ahead_of_the_store_does_not_date_commits(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ahead: timedelta, *, kept: bool
 ) -> None:
     class Ahead(datetime):
@@ -325,7 +325,7 @@ def test_a_clock_ahead_of_the_stores_is_not_believed(
     assert ("clock ahead" in caplog.text) != kept
 
 
-def test_on_s3_what_is_unchanged_is_not_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_s3_an_unchanged_file_is_not_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake(f"s3://{bucket}/x")
     lake.commit("prices", PART, draft(b"rows", lake))
     again = Lake(f"s3://{bucket}/x")
@@ -344,6 +344,6 @@ def test_on_s3_a_file_written_without_a_digest_is_read(bucket: str) -> None:
     assert Lake(f"s3://{bucket}/x").find_problem(made.data) == "is not what was committed"
 
 
-def test_msgspec_knows_the_commit_record_before_any_thread_decodes_one() -> None:
+def test_the_decoder_is_built_before_any_thread_uses_it() -> None:
     """Msgspec 0.22.0 builds what it knows of a Struct at first use, and not safely in two threads: the import does it."""
     assert commits.DECODER.type is commits.Commit

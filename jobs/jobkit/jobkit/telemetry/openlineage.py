@@ -89,9 +89,9 @@ class Lineage:
         path = Path(str(sys.modules[self.package].__file__)).with_name(f"{dataset}.odcs.yaml")
         if not path.exists():
             return {}
-        from jobkit import contract  # noqa: PLC0415  slow to import, and imported already by a job that writes such a dataset
+        from jobkit import contracts  # noqa: PLC0415  slow to import, and imported already by a job that writes such a dataset
 
-        fields = [{"name": column.name, "type": column.type, "description": column.description} for column in contract.load(path).fields]
+        fields = [{"name": column.name, "type": column.type, "description": column.description} for column in contracts.load(path).fields]
         return {"schema": _facet("1-2-0", "SchemaDatasetFacet", {"fields": fields})}
 
     def _event(
