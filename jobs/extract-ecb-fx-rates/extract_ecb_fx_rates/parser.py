@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 import zlib
 from datetime import datetime
 from itertools import groupby
@@ -36,6 +35,8 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
 
 
 def _unzip(body: bytes) -> bytes:
+    import zipfile  # noqa: PLC0415  describe does not parse
+
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             (member,) = archive.infolist()

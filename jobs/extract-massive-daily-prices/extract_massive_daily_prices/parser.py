@@ -5,9 +5,9 @@ Fields: T ticker; o, h, l, c prices in USD; v volume in shares; vw volume-weight
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, tzinfo
+from functools import cache
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from jobkit import lossless_json
 from jobkit.errors import BadDataError
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from jobkit.contracts import Columns
     from jobkit.requests import Request
 
-NEW_YORK = ZoneInfo("America/New_York")
 FIELDS = ("date", "T", "v", "vw", "o", "c", "h", "l", "t", "n")
 
 
@@ -46,9 +45,16 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     return {partition: lossless_json.columns(dated, FIELDS)}
 
 
+@cache
+def _new_york() -> tzinfo:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  describe does not parse
+
+    return ZoneInfo("America/New_York")
+
+
 def _day(time: str) -> str:
     """Return the day in New York of a bar's time, which is its session's close or the midnight before. Return other text unchanged."""
     try:
-        return datetime.fromtimestamp(int(time) / 1000, NEW_YORK).date().isoformat()
+        return datetime.fromtimestamp(int(time) / 1000, _new_york()).date().isoformat()
     except (ValueError, OverflowError, OSError):
         return time
