@@ -116,12 +116,12 @@ def _of_commits(dataset: str, partition: str, history: History, now: datetime) -
 def _of_others(lake: Lake, dataset: str, named: set[str]) -> Iterator[Finding]:
     """Files of a dataset that no commit names: they do no harm."""
     prefix = f"raw/{dataset}/"
-    for key in lake.store.list(prefix):
+    for key in lake.store.list_keys(prefix):
         folder, _, name = key.removeprefix(prefix).rpartition("/")
         is_commit = folder.endswith("/_commits") and commit_number(name) is not None
         if key not in named and not is_commit and key != prefix + CHECK:
             yield Finding(key, "is named by no commit; a writer that was killed leaves such files", is_wrong=False)
-    for key in lake.store.unfinished(prefix):
+    for key in lake.store.list_temporary_files(prefix):
         yield Finding(key, "is a temporary file of a writer that was killed, or is still at it", is_wrong=False)
 
 
@@ -129,7 +129,7 @@ def size_problem(lake: Lake, file: File | Source) -> str | None:
     """What is wrong with a file as far as its size says; None when that is right."""
     expected = file.stored_bytes if isinstance(file, Source) else file.bytes
     try:
-        found = lake.store.size(file.path)
+        found = lake.store.get_size(file.path)
     except KeyError:
         return GONE
     return None if expected in (None, found) else f"has {found:,} bytes in place of {expected:,}"

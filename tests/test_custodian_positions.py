@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from arro3.core import DataType
 from extract_dropped_files import work
-from jobkit.store import open_store
+from jobkit.stores import open_store
 
 from tests import recorded_lake
 from tests.warehouse_samples import Recorder, commit, load

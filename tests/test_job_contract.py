@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HEAVY = {"httpx2", "arro3.core", "boto3", "pandas", "numpy", "psycopg", "adbc_driver_manager", "dbt.cli.main", "yaml", "jinja2"}
-HEAVY |= {"msgspec", "pgpq", "psycopg2", "stamina", "jobkit.contract", "jobkit.extraction", "jobkit.http", "jobkit.lake", "jobkit.store"}
+HEAVY |= {"msgspec", "pgpq", "psycopg2", "stamina", "jobkit.contract", "jobkit.extraction", "jobkit.http", "jobkit.lake", "jobkit.stores"}
 HEAVY |= {"asyncio", "concurrent.futures", "email.message", "hashlib", "importlib.metadata", "ssl", "tempfile", "zipfile", "zoneinfo"}
 CANARY = "canary-7f3a9c-secret"
 

@@ -86,7 +86,7 @@ def spoil(lake: Lake, key: str, text: bytes | None) -> bytes:
 
 def test_a_damage_that_leaves_the_size_is_found_by_reading(lake: Lake) -> None:
     path = lake.read_commit(DATASET, YEAR, 1).data.path
-    spoil(lake, path, bytes(lake.store.size(path)))
+    spoil(lake, path, bytes(lake.store.get_size(path)))
     assert ask(lake, "verify", "--sample", "0")[0] == 0
     assert ask(lake, "verify", "--sample", "100")[0] == 65
 

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.contract import escape_text
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
-from jobkit.store import FileStore, NotFoundError, open_store
+from jobkit.stores import FileStore, NotFoundError, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from jobkit.store import Store
+    from jobkit.stores import Store
 
 ACCEPTED, REJECTED, REASONS = "accepted/", "rejected/", ".reasons.json"
 ASIDE = (ACCEPTED, REJECTED)
@@ -69,7 +69,7 @@ class Drop:
 
     def waiting(self) -> list[str]:
         """The keys of all that waits, sorted, whether or not it can be read. Folders that a console makes are none."""
-        keys = _found(self.store.root) if isinstance(self.store, FileStore) else self.store.list("")
+        keys = _found(self.store.root) if isinstance(self.store, FileStore) else self.store.list_keys("")
         return sorted(key for key in keys if not key.startswith(ASIDE) and all(key.split("/")))
 
     def read(self, key: str, largest: int) -> Dropped | None:
@@ -81,7 +81,7 @@ class Drop:
             if isinstance(self.store, FileStore):
                 data = _read_file(self.store.root, key, largest)
                 return Dropped(key, data, hashlib.sha256(data).hexdigest())
-            if self.store.size(key) > largest:
+            if self.store.get_size(key) > largest:
                 raise UnreadableError(_too_large(largest))
             return Dropped(key, *self.store.get_with_etag(key))
         except NotFoundError:

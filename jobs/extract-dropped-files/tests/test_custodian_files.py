@@ -49,7 +49,7 @@ class Desk:
         with pytest.raises(BadDataError) as error:
             self.take((key, content))
         assert {name: self.lake.latest_numbers(name) for name in self.lake.datasets()} == before
-        assert f"rejected/{key}.reasons.json" in self.drop.store.list("")
+        assert f"rejected/{key}.reasons.json" in self.drop.store.list_keys("")
         return str(error.value)
 
     def reasons(self, key: str) -> list[str]:
@@ -355,7 +355,7 @@ def test_a_contract_that_does_not_fit_its_dataset_is_misconfigured(desk: Desk, m
         MisconfiguredError, match="the contract bank_muster differs from custodian_positions, which its files fill, in: key"
     ):
         desk.take(("bank_muster/a.csv", MUSTER.encode("cp1252")))
-    assert desk.drop.store.list("") == ["bank_muster/a.csv"]
+    assert desk.drop.store.list_keys("") == ["bank_muster/a.csv"]
 
 
 grouped = st.tuples(

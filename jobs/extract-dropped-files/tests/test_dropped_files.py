@@ -73,7 +73,7 @@ class Place:
         return str(error.value)
 
     def lying(self) -> Sequence[str]:
-        return self.drop.store.list("")
+        return self.drop.store.list_keys("")
 
     def head(self, partition: str = PARTITION) -> Any:
         return self.lake.head(DATASET, partition)
@@ -82,7 +82,7 @@ class Place:
         """All objects but for the moment a commit was made at."""
         found = {key: self.drop.store.get(key) for key in self.lying()}
         store = self.lake.store
-        for key in store.list(""):
+        for key in store.list_keys(""):
             content = store.get(key)
             if key.endswith(".json"):
                 content = json.dumps({**json.loads(content), "known_at": None, "digest": None}).encode()
