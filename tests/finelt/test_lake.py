@@ -174,7 +174,7 @@ def test_a_newer_format_is_reported_and_the_rest_is_verified(lake: Lake) -> None
 
 
 def test_a_dropped_file_is_rebuilt_under_its_name(lake: Lake) -> None:
-    from extract_dropped_files import work
+    from extract_dropped_files import runner
     from extract_dropped_files.source import Drop
 
     from tests.test_shrinking import Job
@@ -184,7 +184,7 @@ def test_a_dropped_file_is_rebuilt_under_its_name(lake: Lake) -> None:
     drop.store.put(
         "custodian_positions/bank 2013.csv".replace(" ", "-"), (header + "2013-01-31,Bank,A1,US0378331005,1,1.5,1.5,USD\n").encode()
     )
-    work.run(Job(), lake.store.url, drop.store.url, None)  # type: ignore[arg-type]
+    runner.run(Job(), lake.store.url, drop.store.url, None)  # type: ignore[arg-type]
     [partition] = lake.partitions("custodian_positions")
     head = lake.head("custodian_positions", partition)
     assert head is not None
