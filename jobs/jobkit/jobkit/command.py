@@ -99,7 +99,7 @@ def _invoke(
 ) -> NoReturn:
     """Parse, call, report, exit."""
     redaction.protect_environment(os.environ)
-    redaction.cover_streams()
+    redaction.redact_streams()
     warnings = deprecation.rename_variables(os.environ)
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     records = {name: receipts.RunRecord(declared, name) for name in verbs}

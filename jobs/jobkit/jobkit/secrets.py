@@ -44,8 +44,8 @@ def resolve(reference: str) -> str:
         raise MisconfiguredError(
             f"the secret at {reference} holds a line break, a control character or one that cannot be printed; write it as one line of text"
         )
-    if len(value) < redaction.LEAST_CHARS:
-        values = {"secret": reference, "least_characters": redaction.LEAST_CHARS}
+    if len(value) < redaction.MIN_CHARS:
+        values = {"secret": reference, "least_characters": redaction.MIN_CHARS}
         logging.getLogger(logs.LOGGER).warning("a secret is too short to be masked; use a longer one", extra=values)
     redaction.protect(value)
     _used.setdefault(reference, _digest(value))

@@ -103,8 +103,8 @@ def test_a_secret_too_short_to_be_masked_is_a_warning(monkeypatch: pytest.Monkey
 
 
 def test_what_was_resolved_is_masked_and_refused_in_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_forms", ())
-    monkeypatch.setattr(redaction, "_sent", ())
+    monkeypatch.setattr("jobkit.redaction.known_secrets._encodings", ())
+    monkeypatch.setattr("jobkit.redaction.known_secrets._sent_encodings", ())
     monkeypatch.setenv("TOKEN", "tulip-horse")
     monkeypatch.setenv("PASSWORD", "orange-mug")
     secrets.resolve("env://PASSWORD")
