@@ -297,7 +297,7 @@ def _parse_json_lines(data: bytes, name: str, _layout: Layout) -> Sheet:
             raise BadDataError(f"{name} line {number} is no JSON object")
         rows.append({column: _to_scalar(value) for column, value in row.items()})
         numbers.append(number)
-    columns = lossless_json.columns(rows)
+    columns = lossless_json.build_columns(rows)
     check_header(list(columns), name)
     return Sheet(columns, lambda row: f"line {numbers[row - 1]}", is_typed=True)
 
@@ -309,7 +309,7 @@ def _decode_line(line: bytes) -> object:
     except BadDataError:
         text = line.decode("utf-8", "surrogateescape")
     try:
-        return json.loads(text, parse_float=lossless_json.plain, parse_constant=_refuse_constant, object_pairs_hook=_check_unique)
+        return json.loads(text, parse_float=lossless_json.expand_exponent, parse_constant=_refuse_constant, object_pairs_hook=_check_unique)
     except (ValueError, RecursionError):
         return None
 

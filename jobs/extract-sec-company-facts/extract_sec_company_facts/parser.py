@@ -88,4 +88,4 @@ def _number(text: str) -> str | None:
     """The digits as SEC wrote them."""
     if text.isdigit():
         return text
-    return None if text == "null" else lossless_json.plain(text)
+    return None if text == "null" else lossless_json.expand_exponent(text)

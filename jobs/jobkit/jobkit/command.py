@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Sequence
 
-    from jobkit.answers import Meaning
     from jobkit.declaration import Declaration
     from jobkit.receipt import Receipt
+    from jobkit.refusals import Meaning
     from jobkit.telemetry.openlineage import Lineage
 
 _CUT_OFF_WITHIN_S = {ExitCode.STOPPED: 1.5}  # of the ten seconds after SIGTERM; the deadline leaves time to report in full

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from click import Option
 
-    from jobkit.answers import Meaning
     from jobkit.command import Job
     from jobkit.contract import Columns
     from jobkit.http import Client, Response
     from jobkit.lake import Source
+    from jobkit.refusals import Meaning
 
 
 def build(

@@ -24,10 +24,10 @@ def test_header_and_rows_without_blank_lines_and_byte_order_mark() -> None:
         (b"a,b\n" + b"1,2\n" * 50_000, "more than 12,500 rows in 200,004 bytes"),
     ],
 )
-def test_another_text_is_refused(body: bytes, told: str) -> None:
+def test_other_text_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(BadDataError, match=told):
         csvtext.read(body, "it")
 
 
-def test_columns_without_a_name_are_no_columns_twice() -> None:
+def test_columns_without_a_name_are_not_repeated_names() -> None:
     assert csvtext.read(b"Date,USD,,\n1,2,,\n", "it")[0] == ["Date", "USD", "", ""]
