@@ -167,7 +167,7 @@ def _answers(spec: JobSpec, table: Sequence[Mapping[str, Any]]) -> list[str]:
         (str(one["status"]), f"`{one['says']}`" if one["says"] else "anything", _meaning(one), f"{one['source']}, as of {one['seen']}")
         for one in table
     ]
-    general = [(status, "", f"{told} ({code})", "RFC 9110; this client") for status, told, code in refusals.GENERAL]
+    general = [(status, "", f"{meaning} ({code})", "RFC 9110; this client") for status, meaning, code in refusals.GENERAL]
     head = "## Vendor responses\n\nThe first row that matches applies: the status matches, and so does the text if the row has one.\n"
     return [head, _table(("status", "text (a pattern, ignoring case)", "meaning", "source"), [*own, *general])]
 

@@ -45,7 +45,7 @@ def read(data: bytes, name: str, sheet: str | None) -> ExcelSheet:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # the reader's own exception
             raise
-        raise BadDataError(f"{name} is no Excel file (.xlsx) that can be read: {str(error).partition(chr(10))[0]}") from None
+        raise BadDataError(f"{name} is not a readable Excel file (.xlsx): {str(error).partition(chr(10))[0]}") from None
 
 
 def _read(data: bytes, name: str, sheet: str | None) -> ExcelSheet:

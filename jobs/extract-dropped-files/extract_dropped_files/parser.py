@@ -83,7 +83,7 @@ def stem(name: str) -> str:
     while EXTENSION.search(stem):
         stem = EXTENSION.sub("", stem)
     if not NAME.fullmatch(stem) or ".." in stem:
-        raise BadDataError(f"{name!r} is no name for a file here; expected letters, digits, dots, dashes and underscores")
+        raise BadDataError(f"{name!r} is not a valid file name; expected letters, digits, dots, dashes and underscores")
     return stem
 
 
@@ -95,7 +95,7 @@ def parse(data: bytes, name: str, layout: Layout = Layout()) -> Sheet:  # noqa: 
     data, name = _unpack(data, name)
     read = READERS.get(_extension(name))
     if read is None:
-        raise BadDataError(f"{name} is of no kind that is read here; {EXPECTED}")
+        raise BadDataError(f"{name} is of an unknown kind; {EXPECTED}")
     if not data:
         raise BadDataError(f"{name} is empty; was it sent before it was written?")
     if read in (_parse_csv, _parse_json_lines) and _count_lines(data) * MIN_BYTES_PER_LINE > max(len(data), SUSPECT_BYTES):
@@ -126,7 +126,7 @@ def _gunzip(data: bytes, name: str) -> bytes:
         with gzip.open(io.BytesIO(data)) as file:
             return _check_size(file.read(MAX_BYTES + 1), name, len(data))
     except (OSError, EOFError, zlib.error) as error:
-        raise BadDataError(f"{name} is no whole gzip file: {error}") from None
+        raise BadDataError(f"{name} is not a complete gzip file: {error}") from None
 
 
 def _unzip(data: bytes, name: str) -> tuple[bytes, str]:
@@ -139,7 +139,7 @@ def _unzip(data: bytes, name: str) -> tuple[bytes, str]:
             with archive.open(members[0]) as file:  # its stated size is not trusted
                 return _check_size(_read_member(file), name, len(data)), members[0].filename.rpartition("/")[2]
     except UNZIP_ERRORS as error:
-        raise BadDataError(f"{name} is no zip file that can be read: {error}") from None
+        raise BadDataError(f"{name} is not a readable zip file: {error}") from None
 
 
 def _read_member(file: IO[bytes]) -> bytes:
@@ -162,7 +162,7 @@ def _parse_csv(data: bytes, name: str, layout: Layout) -> Sheet:
     try:
         lines: list[tuple[int, Sequence[Scalar]]] = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise BadDataError(f"{name} is no CSV: {error} in line {reader.line_num}") from None
+        raise BadDataError(f"{name} is not CSV: {error} in line {reader.line_num}") from None
     separator = SEPARATOR_LINE.fullmatch(text[: text.find("\n")].rstrip("\r"))
     if separator and separator[1] == layout.delimiter:
         lines = lines[1:]
@@ -282,7 +282,7 @@ def _check_members(data: bytes, name: str) -> None:
                     raise BadDataError(f"{name} has more than {MAX_BYTES >> 20} MiB once unpacked; split it into several files")
     except UNZIP_ERRORS as error:
         raise BadDataError(
-            f"{name} is no Excel file (.xlsx) that can be read: {error}; is it protected by a password, or an older .xls?"
+            f"{name} is not a readable Excel file (.xlsx): {error}; is it protected by a password, or an older .xls?"
         ) from None
 
 
@@ -294,7 +294,7 @@ def _parse_json_lines(data: bytes, name: str, _layout: Layout) -> Sheet:
             continue
         row = _decode_line(line)
         if not isinstance(row, dict):  # the message has no value: it may be confidential
-            raise BadDataError(f"{name} line {number} is no JSON object")
+            raise BadDataError(f"{name} line {number} is not a JSON object")
         rows.append({column: _to_scalar(value) for column, value in row.items()})
         numbers.append(number)
     columns = lossless_json.build_columns(rows)
@@ -327,7 +327,7 @@ def _check_unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _parse_parquet(data: bytes, name: str, _layout: Layout) -> Sheet:
     if reason := _find_parquet_problem(data):
-        raise BadDataError(f"{name} is no Parquet file that can be read: {reason}")
+        raise BadDataError(f"{name} is not a readable Parquet file: {reason}")
     try:
         return Sheet(_read_parquet(data, name), lambda row: f"row {row}")
     except BadDataError:
@@ -337,7 +337,7 @@ def _parse_parquet(data: bytes, name: str, _layout: Layout) -> Sheet:
             not isinstance(error, Exception) and type(error).__name__ != "PanicException"
         ):  # the reader's own exception; no module exports it
             raise
-        raise BadDataError(f"{name} is no Parquet file that can be read: {str(error).partition(chr(10))[0]}") from None
+        raise BadDataError(f"{name} is not a readable Parquet file: {str(error).partition(chr(10))[0]}") from None
 
 
 def _find_parquet_problem(data: bytes) -> str:

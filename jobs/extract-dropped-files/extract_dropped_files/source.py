@@ -151,7 +151,7 @@ def _find_key_problem(key: str) -> str | None:
     if len(parts[-1].encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
         return f"its name is longer than {MAX_NAME_BYTES} bytes; shorten it"
     if any("\ud800" <= character <= "\udfff" for character in key):
-        return "its name is no Unicode; rename it with letters, digits, dots, dashes and underscores"
+        return "its name is not Unicode; rename it with letters, digits, dots, dashes and underscores"
     return None
 
 

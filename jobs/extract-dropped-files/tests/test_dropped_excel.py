@@ -18,9 +18,9 @@ from .workbooks import Raw, workbook
         (workbook({"a": [["x"]], "b": [["y"]]}), "has 2 sheets that hold something ('a', 'b'); have its contract say which"),
         (workbook({"a": [], "b": []}), "has 0 sheets"),
         (workbook({"a": [["h"], ["x"]]}, merged="A2:B2"), "cell A2 of the sheet 'a' is merged with others down to B2"),
-        (b"PK\x03\x04 no zip", "no Excel file (.xlsx) that can be read"),
+        (b"PK\x03\x04 no zip", "not a readable Excel file (.xlsx)"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "is it protected by a password, or an older .xls?"),
-        (workbook({"a": [["h"], [Raw('t="n"|<v>1</v>')]]}).replace(b"PK\x05\x06", b"PK\x05\x07"), "no Excel file"),
+        (workbook({"a": [["h"], [Raw('t="n"|<v>1</v>')]]}).replace(b"PK\x05\x06", b"PK\x05\x07"), "not a readable Excel file"),
     ],
 )
 def test_an_ambiguous_or_broken_excel_file_is_refused(data: bytes, message: str) -> None:

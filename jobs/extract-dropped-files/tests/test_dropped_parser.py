@@ -1,4 +1,4 @@
-"""What people drop, in every form, and what is no file of figures."""
+"""Dropped files of every kind are parsed; other files are refused."""
 
 from __future__ import annotations
 
@@ -109,34 +109,34 @@ def test_nanoseconds_are_not_silently_cut() -> None:
 @pytest.mark.parametrize(
     ("data", "name", "message"),
     [
-        (b"x", "a.xls", r"a\.xls is of no kind that is read here; expected \.csv, \.xlsx"),
-        (b"x", "a", "of no kind"),
+        (b"x", "a.xls", r"a\.xls is of an unknown kind; expected \.csv, \.xlsx"),
+        (b"x", "a", "of an unknown kind"),
         (b"", "a.csv", "a.csv is empty"),
         (gzip.compress(b"", mtime=0), "a.csv.gz", "a.csv is empty"),
         (b"\n\n", "a.csv", "has no header"),
         (b"a,a\n1,2\n", "a.csv", "columns 1 and 2 have one name"),
         (b"a,\n1,2\n", "a.csv", "column 2 of 2 has no name"),
         (b"a,b\n1,2\n3\n", "a.csv", "line 3 has 1 cells, the header 2"),
-        (b'a,b\n1,"2\n', "a.csv", "is no CSV"),
+        (b'a,b\n1,"2\n', "a.csv", "is not CSV"),
         ("a,Köln\n1,2\n".encode("latin-1"), "a.csv", "the header is not in the encoding that the contract says"),
         ("a,b\n1,2\n".encode("utf-16"), "a.csv", "is UTF-16, its contract says utf-8"),
         ("a,b\n1,2\n".encode("utf-16-le"), "a.csv", "as UTF-16 without a byte order mark is"),
         (b"sep=;\na;b\n1;2\n", "a.csv", "says 'sep=;' in line 1, but its contract has commas"),
         (b"a,b,\n1,2,3\n", "a.csv", "column 3 of 3 has no name"),
-        (gzip.compress(TEXT.encode(), mtime=0)[:-9], "a.csv.gz", "no whole gzip file"),
-        (b"no gzip", "a.csv.gz", "no whole gzip file"),
-        (b"no zip", "a.zip", "no zip file that can be read"),
+        (gzip.compress(TEXT.encode(), mtime=0)[:-9], "a.csv.gz", "not a complete gzip file"),
+        (b"no gzip", "a.csv.gz", "not a complete gzip file"),
+        (b"no zip", "a.zip", "not a readable zip file"),
         (zipped(), "a.zip", "holds 0 files; expected one"),
         (zipped(("a.csv", b"a\n1\n"), ("b.csv", b"a\n1\n")), "a.zip", "holds 2 files; expected one"),
-        (zipped(("a.txt", b"a\n1\n")), "a.csv.zip", "a.txt is of no kind"),
-        (b'{"a": 1}\n[1]\n', "a.jsonl", "line 2 is no JSON object"),
-        (b'{"a": 1}\n{"a"\n', "a.jsonl", "line 2 is no JSON object"),
+        (zipped(("a.txt", b"a\n1\n")), "a.csv.zip", "a.txt is of an unknown kind"),
+        (b'{"a": 1}\n[1]\n', "a.jsonl", "line 2 is not a JSON object"),
+        (b'{"a": 1}\n{"a"\n', "a.jsonl", "line 2 is not a JSON object"),
         (b'{"\xff": 1}\n', "a.jsonl", "the header is not in the encoding"),
-        (b'{"a": NaN}\n', "a.jsonl", "line 1 is no JSON object"),
-        (b'{"a": "\xff", "a": 1}\n', "a.jsonl", "line 1 is no JSON object"),
-        (b'{"a":' * 100_000, "a.jsonl", "line 1 is no JSON object"),
-        (b"PAR1no parquetPAR1", "a.parquet", "no Parquet file that can be read"),
-        (ABORTING, "a.parquet", "no Parquet file that can be read"),
+        (b'{"a": NaN}\n', "a.jsonl", "line 1 is not a JSON object"),
+        (b'{"a": "\xff", "a": 1}\n', "a.jsonl", "line 1 is not a JSON object"),
+        (b'{"a":' * 100_000, "a.jsonl", "line 1 is not a JSON object"),
+        (b"PAR1no parquetPAR1", "a.parquet", "not a readable Parquet file"),
+        (ABORTING, "a.parquet", "not a readable Parquet file"),
     ],
 )
 def test_a_file_without_figures_is_refused_with_a_message(data: bytes, name: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +179,7 @@ def test_a_delivery_has_one_name_in_every_packing() -> None:
     for name in ("bank-2026-11-20.csv", "bank-2026-11-20.csv.gz", "bank-2026-11-20.CSV.ZIP", "bank-2026-11-20.parquet"):
         assert stem(name) == "bank-2026-11-20"
     for name in ("my positions.csv", ".csv", "a..b.csv", "a/b.csv", "=x.csv"):
-        with pytest.raises(BadDataError, match="no name for a file here"):
+        with pytest.raises(BadDataError, match="not a valid file name"):
             stem(name)
 
 
@@ -208,7 +208,7 @@ def test_any_bytes_give_columns_or_one_error_message(name: str, data: strategies
 
 def test_a_zip_whose_file_has_no_name_is_refused() -> None:
     """A name ends at a NUL, and this one begins with it."""
-    with pytest.raises(BadDataError, match="is of no kind that is read here"):
+    with pytest.raises(BadDataError, match="is of an unknown kind"):
         parse(zipped(("xa.csv", TEXT.encode())).replace(b"xa.csv", b"\0a.csv"), "a.zip")
 
 

@@ -91,7 +91,7 @@ def make_odd_entry(folder: Path, kind: str) -> str:
         ("device", "is a device and is not read"),
         ("folder that is a symbolic link", "is a symbolic link and is not read"),
         ("long name", "its name is longer than 200 bytes; shorten it; it stays where it is"),
-        ("name of other bytes", "its name is no Unicode; rename it"),
+        ("name of other bytes", "its name is not Unicode; rename it"),
     ],
 )
 def test_an_odd_entry_stays_and_does_not_stop_the_others(folder: Path, kind: str, message: str) -> None:
@@ -121,7 +121,7 @@ def test_a_folder_named_like_a_file_is_searched(folder: Path) -> None:
     (folder / "x.csv" / "y.csv").write_text(HEADER + rows(1))
     outcomes, message = run(folder)
     assert outcomes == [(f"{DATASET}/x.csv/y.csv", "failed")]
-    assert "is no name for a file here" in message
+    assert "is not a valid file name" in message
 
 
 @pytest.mark.parametrize("name", ["a b.csv", "a\nb.csv", "-v.csv", "a..b.csv", "x;y.csv", "ü.csv"])
@@ -129,7 +129,7 @@ def test_a_name_that_no_partition_can_have_is_refused(folder: Path, name: str) -
     (folder / name).write_text(HEADER + rows(1))
     outcomes, message = run(folder)
     assert (f"{DATASET}/{name}", "failed") in outcomes
-    assert "is no name for a file here" in message
+    assert "is not a valid file name" in message
     assert (folder.parent / "rejected" / DATASET / name).exists()
 
 

@@ -19,7 +19,7 @@ def read(body: bytes, what: str) -> tuple[list[str], list[list[str]]]:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadDataError(f"{what} is empty or no CSV; it begins {body[:40]!r}") from None
+        raise BadDataError(f"{what} is empty or not CSV; it begins {body[:40]!r}") from None
     header: list[str] | None = None
     rows: list[list[str]] = []
     max_rows = max(SMALL_BYTES, len(body)) // MIN_BYTES_PER_ROW
@@ -36,9 +36,9 @@ def read(body: bytes, what: str) -> tuple[list[str], list[list[str]]]:
                 if len(rows) > max_rows:
                     raise BadDataError(f"{what} has more than {max_rows:,} rows in {len(body):,} bytes, which no file of figures has")
     except csv.Error as error:
-        raise BadDataError(f"{what} is no CSV: {error}; it begins {body[:40]!r}") from None
+        raise BadDataError(f"{what} is not CSV: {error}; it begins {body[:40]!r}") from None
     if header is None:
-        raise BadDataError(f"{what} is empty or no CSV; it begins {body[:40]!r}")
+        raise BadDataError(f"{what} is empty or not CSV; it begins {body[:40]!r}")
     names = [name.strip() for name in header if name.strip()]
     if len(set(names)) != len(names):
         repeated = next(name for name in names if names.count(name) > 1)

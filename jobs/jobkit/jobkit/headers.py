@@ -12,7 +12,7 @@ _VALIDATOR = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,1022}[\x21-\x7e])?")
 
 
 def parse_media_type(value: str | None) -> str:
-    """Return the media type of a Content-Type, lower case and without parameters; empty where there is none (RFC 9110, 8.3.1)."""
+    """Return the media type of a Content-Type, lower case and without parameters; empty if there is none (RFC 9110, 8.3.1)."""
     media = (value or "").partition(";")[0].strip(" \t").lower()
     return media if _MEDIA_TYPE.fullmatch(media) else ""
 
@@ -29,7 +29,7 @@ def parse_codings(value: str | None) -> tuple[str, ...]:
 
 
 def parse_date(value: str | None) -> datetime | None:
-    """Parse a moment of Date or Retry-After, in UTC; None where it is not a date."""
+    """Parse a moment of Date or Retry-After, in UTC; None if it is not a date."""
     try:
         moment = parsedate_to_datetime(value or "")
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
@@ -38,7 +38,7 @@ def parse_date(value: str | None) -> datetime | None:
 
 
 def parse_seconds(value: str | None) -> float | None:
-    """Parse a number of seconds in ASCII digits, infinite where there are too many digits; None for anything else."""
+    """Parse a number of seconds in ASCII digits, infinite if there are too many digits; None for anything else."""
     text = (value or "").strip(" \t")
     return float(text) if _SECONDS.fullmatch(text) else None
 

@@ -219,7 +219,7 @@ class Client:
         try:
             host = parse_host(url)
         except ValueError:
-            raise BadDataError("a redirect leads to what is no http address; look at --base-url") from None
+            raise BadDataError("a redirect leads to an address that is not http; look at --base-url") from None
         if host != self._base_host and (host.name not in self._declared or (host.scheme, host.port) != ("https", 443)):
             allowed = ", ".join(sorted(self._declared))
             raise BadDataError(
@@ -259,7 +259,7 @@ def _find_undeclared_host(base_url: str, declared: frozenset[str]) -> Host | Non
     except ValueError:
         host = None
     if host is None or not headers.is_sendable(base_url):
-        raise UsageError("--base-url is no address; expected https://host/path, in ASCII")
+        raise UsageError("--base-url is not an address; expected https://host/path, in ASCII")
     if host.name not in declared:
         return host
     if (host.scheme, host.port) != ("https", 443):
@@ -277,7 +277,7 @@ def _check_sendable(sent: dict[str, str]) -> dict[str, str]:
 
 def _read_redirect(response: httpx2.Response) -> str:
     if response.next_request is None:
-        raise BadDataError(f"{format_address(response)} redirects ({response.status_code}) to what is no address; look at --base-url")
+        raise BadDataError(f"{format_address(response)} redirects ({response.status_code}) to an invalid address; look at --base-url")
     return str(response.next_request.url)
 
 

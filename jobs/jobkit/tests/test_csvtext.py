@@ -14,11 +14,11 @@ def test_header_and_rows_without_blank_lines_and_byte_order_mark() -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b"", "empty or no CSV"),
-        (b"\n\n", "empty or no CSV"),
+        (b"", "empty or not CSV"),
+        (b"\n\n", "empty or not CSV"),
         (b"a,b\n1\n", "ragged rows: row 1 has 1 cells, its header 2"),
         (b"a,b\n1,2,3\n", "ragged rows"),
-        (b"a,\xff\n1,2\n", "no CSV"),
+        (b"a,\xff\n1,2\n", "not CSV"),
         (b"Date,1 Mo,1 Mo\n1,2,3\n", "the column '1 Mo' twice"),
         (b"Date,1 Mo, 1 Mo \n1,2,3\n", "the column '1 Mo' twice"),
         (b"a,b\n" + b"1,2\n" * 50_000, "more than 12,500 rows in 200,004 bytes"),

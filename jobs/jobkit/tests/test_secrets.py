@@ -31,7 +31,7 @@ def test_a_secret_from_aws() -> None:
     boto3.client("ssm").put_parameter(Name="/prod/tiingo", Value="s4cret", Type="SecureString")
     assert secrets.resolve("secretsmanager://prod/tiingo#token") == "s3cret"
     assert secrets.resolve("ssm://prod/tiingo") == "s4cret"
-    with pytest.raises(MisconfiguredError, match="no key|no JSON object"):
+    with pytest.raises(MisconfiguredError, match="no key|not a JSON object"):
         secrets.resolve("secretsmanager://prod/tiingo#other")
     with pytest.raises(MisconfiguredError, match="prod/none"):
         secrets.resolve("secretsmanager://prod/none")
