@@ -1,4 +1,8 @@
-"""Read a sheet by its contract: map the bank's columns to fields, compare its totals with its rows, split its rows by lake partition."""
+"""Read a sheet by its contract: map the bank's columns to fields, compare its totals with its rows, split its rows by lake partition.
+
+A bank's file is one delivery. Its cells become text in the notation of contracts; a cell that cannot be read stays, marked, so that
+validation reports its row. What makes the file as a whole doubtful (header, footer, totals, lots) raises BadDataError (65).
+"""
 
 from __future__ import annotations
 

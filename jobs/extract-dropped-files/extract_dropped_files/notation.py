@@ -1,4 +1,8 @@
-"""Convert numbers and dates from the notation that a contract declares to the one that contracts read. Refuse any other notation."""
+"""Convert numbers and dates from the notation that a contract declares to the one that contracts read. Refuse any other notation.
+
+The layout of a contract declares decimal and thousands separators and the forms of negative numbers; a field declares its date format.
+A value is never guessed: 1.500 is one and a half or fifteen hundred, as the layout says.
+"""
 
 from __future__ import annotations
 

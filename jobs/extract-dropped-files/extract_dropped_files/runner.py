@@ -1,4 +1,8 @@
-"""Take each dropped file to the lake: read, validate, compare with the lake, commit or reject, then move it out of the way."""
+"""Take each dropped file to the lake: read, validate, compare with the lake, commit or reject, then move it out of the way.
+
+Every step can be repeated: a run that was killed leaves the file waiting, and the next run commits the same bytes or reports them as
+unchanged. Of a file that fills several partitions none is committed if one of them would shrink.
+"""
 
 from __future__ import annotations
 

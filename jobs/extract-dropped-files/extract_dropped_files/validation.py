@@ -1,4 +1,8 @@
-"""Validate a dropped file against the contract of its folder, and explain to whoever dropped it what is wrong."""
+"""Validate a dropped file against the contract of its folder, and explain to whoever dropped it what is wrong.
+
+A file is validated as a whole: it is accepted, with few bad rows in quarantine, or refused. Its partitions come from its rows, or from
+its name if the contract has no partition columns.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,12 @@
 
 The HTTP library's timeouts are per read, so a vendor that sends a byte a second never exceeds one. The library's extension point for
 this is the network backend. Ours wraps the default backend and adds these two checks.
+
+A response that breaks a limit is a ReadTimeout, which the client retries (75):
+
+    REQUEST_S                  a request, to the last byte of its response
+    HEADERS_S                  header fields, from their first byte
+    STRETCH_S, STRETCH_BYTES   the least progress of a body
 """
 
 from __future__ import annotations

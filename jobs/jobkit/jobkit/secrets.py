@@ -1,4 +1,12 @@
-"""Secrets by reference: the command line names the place of a secret, never the secret."""
+"""Secrets by reference: the command line names the place of a secret, never the secret.
+
+    env://NAME                  an environment variable
+    file:///path                a file, such as a mounted secret of Docker or Kubernetes
+    secretsmanager://id         AWS Secrets Manager; secretsmanager://id#key is one key of a JSON secret
+    ssm://name                  AWS Systems Manager Parameter Store, decrypted
+
+A secret is one line of text. White space around it is removed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Checks of URLs in options and in the environment: none may contain a credential. A refused URL is never repeated in a message."""
+"""Checks of URLs in options and in the environment: none may contain a credential.
+
+    check_web          a server: --base-url, --trace
+    check_place        a directory, file:///path or s3://bucket/prefix: --lake, --drop, --site, --docs
+    check_warehouse    postgresql://user@host:port/database (a libpq URI): --warehouse
+    check_environment  URLs that launchers, telemetry and AWS clients read from the environment
+
+All raise UsageError (2). A refused URL is never repeated in the message: it may hold a secret.
+"""
 
 from __future__ import annotations
 

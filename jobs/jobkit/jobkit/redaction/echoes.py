@@ -1,4 +1,7 @@
-"""Find, in data from outside, the secrets that were sent there."""
+"""Find, in data from outside, the secrets that were sent there.
+
+A response may be hundreds of megabytes, so it is searched in chunks, first as bytes, and decoded only if it contains escapes.
+"""
 
 from __future__ import annotations
 

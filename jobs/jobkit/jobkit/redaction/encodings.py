@@ -1,6 +1,7 @@
 """Encodings in which a secret may appear in a text, and the decoding of escapes.
 
-Texts are compared in lower case. Escapes are those of URLs (RFC 3986), HTML, JSON and Python.
+Texts are compared in lower case, so a secret in capitals is found too. The beginning of a secret reveals it, because a text may have been
+cut: an encoding matches from its first half on, and from eight characters on. Escapes are those of URLs (RFC 3986), HTML, JSON and Python.
 """
 
 from __future__ import annotations

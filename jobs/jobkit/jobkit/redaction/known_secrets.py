@@ -1,4 +1,7 @@
-"""The secrets that this process knows, in every encoding that is searched for."""
+"""The secrets that this process knows, in every encoding that is searched for.
+
+The registry belongs to the process; any thread may add to it while others read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Mask credentials in URLs, connection strings and Authorization headers, whether this process knows them or not."""
+"""Mask credentials in URLs, connection strings and Authorization headers, whether this process knows them or not.
+
+https://user:password@host/            https://***@host/
+postgresql://user:password@host/db     postgresql://user:***@host/db
+https://host/?api_key=abc&page=2       https://host/?api_key=***&page=2
+host=h password=abc                    host=h password=***
+Authorization: Bearer abc              Authorization: ***
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A store on a local directory."""
+"""A store on a local directory, for a file system with hard links and flock.
+
+Names that begin with a dot are the store's own: temporary files, which a killed writer leaves behind, and lock files of conditional
+writes. An ETag is the SHA-256 of the content.
+"""
 
 from __future__ import annotations
 
