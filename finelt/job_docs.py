@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from jobkit import answers, contracts
+from jobkit import contracts, refusals
 from jobkit.errors import JobError, next_step
 
 from jobs.catalogue import REPOSITORY, CatalogueError, catalogue
@@ -166,14 +166,14 @@ def _answers(spec: JobSpec, table: Sequence[Mapping[str, Any]]) -> list[str]:
         (str(one["status"]), f"`{one['says']}`" if one["says"] else "anything", _meaning(one), f"{one['source']}, as of {one['seen']}")
         for one in table
     ]
-    general = [(status, "", f"{told} ({code})", "RFC 9110; this client") for status, told, code in answers.GENERAL]
+    general = [(status, "", f"{meaning} ({code})", "RFC 9110; this client") for status, meaning, code in refusals.GENERAL]
     head = "## Vendor responses\n\nThe first row that matches applies: the status matches, and so does the text if the row has one.\n"
     return [head, _table(("status", "text (a pattern, ignoring case)", "meaning", "source"), [*own, *general])]
 
 
 def _meaning(one: Mapping[str, Any]) -> str:
     wait = f", no sooner than {one['wait_s'] / 60:g} minutes later" if one["wait_s"] else ""
-    return f"{one['means']} ({answers.EXIT_CODE_OF[one['means']]}){wait}"
+    return f"{one['means']} ({refusals.EXIT_CODE_OF[one['means']]}){wait}"
 
 
 def _words(names: tuple[str, ...]) -> str:

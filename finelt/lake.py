@@ -1,53 +1,46 @@
-"""The lake itself: whether every commit and file is what was written, and what can be put right from the vendor bytes that are kept.
+"""Verify that every commit and file of a lake is what was written; repair what the stored vendor bytes allow.
 
-Nothing is ever deleted or changed: `repair` writes a damaged file again where it can make the very bytes, or adds a commit.
+`repair` deletes and edits no commit: it rewrites a damaged file if it can make the same bytes, or adds a commit.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import io
 import random
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import click
 from arro3.io import read_parquet
-from jobkit import contracts
-from jobkit.commits import file_key
-from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError, UsageError
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
-from jobkit.partition_writer import build_draft
-from jobkit.requests import Request
 
-from jobs.catalogue import catalogue
+from finelt import replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jobkit.contracts import ValidationResult
     from jobkit.lake import Commit, History, PartitionState
 
+    from finelt.replay import RebuiltCommit
+
 WRITER = "lake-repair"
-CHECK = "_check"  # what the verb check of an extractor writes
-DROPPED_FILES = "extract_dropped_files"
+CHECK_FILE = "_check"  # written by the verb check of an extractor
+PARQUET = "application/vnd.apache.parquet"
 
 
 class Finding(NamedTuple):
-    """Something about a place in the lake: wrong, or only worth a note."""
+    """An observation about a place in the lake. `is_wrong` is False for a note, which needs no action."""
 
     where: str
     text: str
     is_wrong: bool = True
 
 
-class Seen(NamedTuple):
-    """What was looked at, and what was found."""
+class Verification(NamedTuple):
+    """How many partitions, commits and files were checked, and what was found."""
 
     partitions: int
     commits: int
@@ -60,83 +53,89 @@ class Seen(NamedTuple):
         return [finding for finding in self.findings if finding.is_wrong]
 
 
-def verify(lake: Lake, datasets: Sequence[str] = (), partitions: Sequence[str] = (), sample: int | None = None) -> Seen:
-    """Look at commits, their numbering and their files; of the files' content at all, or at so many picked by chance."""
+def verify(lake: Lake, datasets: Sequence[str] = (), partitions: Sequence[str] = (), sample: int | None = None) -> Verification:
+    """Check commits, their numbering, and the files that they name, in all or some datasets and partitions.
+
+    With `sample`, only so many files are read, chosen at random; of the others the size is checked. Raises UsageError (2) for a dataset or
+    partition that is not in the lake.
+    """
     findings: list[Finding] = []
-    named: dict[str, tuple[str, File | Source]] = {}
-    count, looked, now = 0, 0, datetime.now(UTC)
-    for dataset in chosen(lake, datasets):
-        wanted = [partition for partition in lake.partitions(dataset) if not partitions or partition in partitions]
-        looked += len(wanted)
-        for partition in wanted:
+    files: dict[str, tuple[str, File | Source]] = {}
+    partition_count, commit_count, now = 0, 0, datetime.now(UTC)
+    for dataset in select_datasets(lake, datasets):
+        selected = [partition for partition in lake.partitions(dataset) if not partitions or partition in partitions]
+        partition_count += len(selected)
+        for partition in selected:
             try:
                 history = lake.examine(dataset, partition)
             except NewerFormatError as error:
                 findings.append(Finding(f"{dataset}/{partition}", str(error)))
                 continue
-            count += len(history.commits) + len(history.damaged)
-            findings += _of_commits(dataset, partition, history, now)
+            commit_count += len(history.commits) + len(history.damaged)
+            findings += _check_history(dataset, partition, history, now)
             for commit in history.commits.values():
-                named |= {file.path: (f"{dataset}/{partition} commit {commit.number}", file) for file in reversed(commit.files)}
+                files |= {file.path: (f"{dataset}/{partition} commit {commit.number}", file) for file in reversed(commit.files)}
         if not partitions:
-            findings += _of_others(lake, dataset, set(named))
-    read = set(named) if sample is None else set(random.sample(sorted(named), min(sample, len(named))))
-    for path, (where, file) in named.items():
-        if problem := content_problem(lake, file) if path in read else size_problem(lake, file):
+            findings += _find_unnamed_files(lake, dataset, set(files))
+    to_read = set(files) if sample is None else set(random.sample(sorted(files), min(sample, len(files))))
+    for path, (where, file) in files.items():
+        if problem := find_content_problem(lake, file) if path in to_read else find_size_problem(lake, file):
             findings.append(Finding(where, f"{path} {problem}"))
-    if partitions and not looked:
+    if partitions and not partition_count:
         raise UsageError(f"no partition {', '.join(partitions)} in the lake {lake.store.url}")
-    return Seen(looked, count, len(named), findings)
+    return Verification(partition_count, commit_count, len(files), findings)
 
 
-def chosen(lake: Lake, datasets: Sequence[str]) -> list[str]:
-    """These datasets, or all. Raises UsageError on one that is not there."""
-    have = lake.datasets()
-    if unknown := sorted(set(datasets) - set(have)):
-        raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(have) or 'none'}")
-    return sorted(set(datasets)) or have
+def select_datasets(lake: Lake, datasets: Sequence[str]) -> list[str]:
+    """Return these datasets, or all of the lake. Raises UsageError for one that is not in the lake."""
+    existing = lake.datasets()
+    if unknown := sorted(set(datasets) - set(existing)):
+        raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(existing) or 'none'}")
+    return sorted(set(datasets)) or existing
 
 
-def _of_commits(dataset: str, partition: str, history: History, now: datetime) -> Iterator[Finding]:
-    """What is wrong with the records of a partition: damaged, missing, of a time that cannot be."""
+def _check_history(dataset: str, partition: str, history: History, now: datetime) -> Iterator[Finding]:
+    """Yield commits that are damaged or missing, and those whose time cannot be right."""
     where = f"{dataset}/{partition}"
     for number, error in history.damaged.items():
         yield Finding(f"{where} commit {number}", str(error))
     for first, last in history.missing:
-        yield Finding(where, f"{_range(first, last)} missing")
-    before: Commit | None = None
+        yield Finding(where, f"{_format_range(first, last)} missing")
+    previous: Commit | None = None
     for number, commit in history.commits.items():
         if commit.known > now + CLOCK_TOLERANCE:
-            yield Finding(f"{where} commit {number}", f"says {commit.known_at}, a time to come; load-warehouse corrects it", is_wrong=False)
-        elif before and commit.known <= before.known:
+            yield Finding(
+                f"{where} commit {number}", f"says {commit.known_at}, a time in the future; load-warehouse corrects it", is_wrong=False
+            )
+        elif previous and commit.known <= previous.known:
             yield Finding(f"{where} commit {number}", f"says {commit.known_at}, not later than the commit before it", is_wrong=False)
-        before = commit
+        previous = commit
 
 
-def _of_others(lake: Lake, dataset: str, named: set[str]) -> Iterator[Finding]:
-    """Files of a dataset that no commit names: they do no harm."""
+def _find_unnamed_files(lake: Lake, dataset: str, named: set[str]) -> Iterator[Finding]:
+    """Yield a note for each file of a dataset that no commit names; such files are harmless."""
     prefix = f"raw/{dataset}/"
-    for key in lake.store.list(prefix):
+    for key in lake.store.list_keys(prefix):
         folder, _, name = key.removeprefix(prefix).rpartition("/")
         is_commit = folder.endswith("/_commits") and commit_number(name) is not None
-        if key not in named and not is_commit and key != prefix + CHECK:
+        if key not in named and not is_commit and key != prefix + CHECK_FILE:
             yield Finding(key, "is named by no commit; a writer that was killed leaves such files", is_wrong=False)
-    for key in lake.store.unfinished(prefix):
-        yield Finding(key, "is a temporary file of a writer that was killed, or is still at it", is_wrong=False)
+    for key in lake.store.list_temporary_files(prefix):
+        yield Finding(key, "is a temporary file of a writer that was killed or is still writing", is_wrong=False)
 
 
-def size_problem(lake: Lake, file: File | Source) -> str | None:
-    """What is wrong with a file as far as its size says; None when that is right."""
+def find_size_problem(lake: Lake, file: File | Source) -> str | None:
+    """Return what is wrong with the size of a stored file; None if it is right."""
     expected = file.stored_bytes if isinstance(file, Source) else file.bytes
     try:
-        found = lake.store.size(file.path)
+        size = lake.store.get_size(file.path)
     except KeyError:
         return GONE
-    return None if expected in (None, found) else f"has {found:,} bytes in place of {expected:,}"
+    return None if expected in (None, size) else f"has {size:,} bytes in place of {expected:,}"
 
 
-def content_problem(lake: Lake, file: File | Source) -> str | None:
-    """What is wrong with a file's content; None when it is what was committed, with as many rows as the commit says."""
+def find_content_problem(lake: Lake, file: File | Source) -> str | None:
+    """Return what is wrong with the content of a stored file; None if it is what was committed, with as many rows as its commit says."""
     try:
         data = lake.read(file)
     except DamagedError:
@@ -148,126 +147,102 @@ def content_problem(lake: Lake, file: File | Source) -> str | None:
 
 
 def repair(lake: Lake, dataset: str, partition: str) -> Iterator[Finding]:
-    """Put right what can be of a partition, saying what was done (a note) and what could not be (wrong)."""
+    """Repair a partition. Yield a note for each repair and a finding for each problem that remains."""
     history = lake.examine(dataset, partition)
-    where, newest = f"{dataset}/{partition}", max(history.commits, default=0)
+    where, latest = f"{dataset}/{partition}", max(history.commits, default=0)
     for number, commit in history.commits.items():
         if damaged := [file for file in commit.files if lake.find_problem(file)]:
-            yield from _rebuild(lake, commit, damaged, is_head=number == newest)
+            yield from _repair_files(lake, commit, damaged, is_head=number == latest)
     for first, last in history.missing:
-        yield Finding(where, f"{_range(first, last)} missing, and stays so; only a backup has what it held")
+        yield Finding(where, f"{_format_range(first, last)} missing and cannot be repaired; only a backup has the content")
     for number, error in history.damaged.items():
-        if number < newest:
-            yield Finding(f"{where} commit {number}", f"stays damaged while newer ones stand: {error}")
+        if number < latest:
+            yield Finding(f"{where} commit {number}", f"stays damaged, as newer commits exist: {error}")
     state = lake.read_state(dataset, partition)
     if state.problem:
-        yield _repeat(lake, where, state)
+        yield _repeat_commit(lake, where, state)
 
 
-def _range(first: int, last: int) -> str:
+def _format_range(first: int, last: int) -> str:
     return f"commit {first} is" if first == last else f"commits {first} to {last} are"
 
 
-def _repeat(lake: Lake, where: str, state: PartitionState) -> Finding:
-    """Commit what the newest intact commit has once more, after a newest one that cannot be read."""
+def _repeat_commit(lake: Lake, where: str, state: PartitionState) -> Finding:
+    """Commit the content of the latest intact commit again, because the latest commit cannot be read."""
     head, bad = state.head, state.latest_number
     if head is None:
         return Finding(where, f"commit {bad} is damaged and no older one is intact; run its extractor again")
     try:
-        made, _ = lake.commit(head.dataset, head.partition, _draft(lake, head, f"commit {bad} is damaged"))
+        made, _ = lake.commit(head.dataset, head.partition, _copy_draft(lake, head, f"commit {bad} is damaged"))
     except DamagedError as error:
-        return Finding(where, f"commit {bad} is damaged, and a file of commit {head.number} before it: {error}")
-    told = (
-        f"commit {made.number} repeats commit {head.number}, as commit {bad} is damaged; run its extractor again to have what that one had"
-    )
-    return Finding(where, told, is_wrong=False)
+        return Finding(where, f"commit {bad} is damaged, and so is a file of commit {head.number}: {error}")
+    text = f"commit {made.number} repeats commit {head.number}, as commit {bad} is damaged; run its extractor again to restore its content"
+    return Finding(where, text, is_wrong=False)
 
 
-def _draft(lake: Lake, commit: Commit, reason: str) -> CommitDraft:
-    """A commit's content, to be committed again."""
-    bad = commit.quarantine
+def _copy_draft(lake: Lake, commit: Commit, reason: str) -> CommitDraft:
+    """Return a draft with a commit's content."""
+    quarantine = lake.read(commit.quarantine) if commit.quarantine else None
+    return _build_draft(lake, commit, commit, lake.read(commit.data), quarantine, reason)
+
+
+def _build_draft(lake: Lake, original: Commit, content: Commit, data: bytes, quarantine: bytes | None, reason: str) -> CommitDraft:
+    """Return a draft of a repair commit: the rows of `content`, the vendor bytes and the description of `original`."""
+    quarantined = content.quarantine.rows if content.quarantine else 0
     return CommitDraft(
-        data=lake.read(commit.data),
-        rows=commit.data.rows,
-        quarantine=lake.read(bad) if bad else None,
-        quarantined=bad.rows if bad else 0,
-        source=lambda: lake.check_sources(commit.source),
-        key=commit.key,
-        leaf=commit.leaf,
-        writer={**commit.writer, "job": WRITER, "reason": reason},
-        dropped=commit.rows_read - commit.data.rows - (bad.rows if bad else 0),
+        data=data,
+        rows=content.data.rows,
+        quarantine=quarantine,
+        quarantined=quarantined,
+        source=lambda: lake.check_sources(original.source),
+        key=original.key,
+        leaf=original.leaf,
+        writer={**original.writer, "job": WRITER, "reason": reason},
+        dropped=content.rows_read - content.data.rows - quarantined,
     )
 
 
-def _rebuild(lake: Lake, commit: Commit, damaged: list[File | Source], *, is_head: bool) -> Iterator[Finding]:
-    """Make a commit's Parquet files again from the vendor bytes that it names."""
+def _repair_files(lake: Lake, commit: Commit, damaged: list[File | Source], *, is_head: bool) -> Iterator[Finding]:
+    """Rewrite a commit's Parquet files from its vendor bytes; if today's parser makes other rows of them, add a commit."""
     where = f"{commit.dataset}/{commit.partition} commit {commit.number}"
     lost = [file for file in damaged if isinstance(file, Source)]
     for source in lost:
         yield Finding(where, f"{source.path} {lake.find_problem(source)}; run its extractor again: a new commit then has new bytes")
     if lost:
-        yield from (Finding(where, f"{file.path} cannot be made again without them") for file in damaged if file not in lost)
+        yield from (Finding(where, f"{file.path} cannot be rebuilt without them") for file in damaged if file not in lost)
         return
     try:
-        good = reshape(lake, commit)
-    except BadDataError as error:
-        yield Finding(where, f"today's parser and contract refuse the bytes that it was made of: {error}")
+        rebuilt = replay.rebuild_commit(lake, commit)
+    except (BadDataError, UsageError) as error:
+        yield Finding(where, f"its vendor bytes cannot be parsed again: {error}")
         return
-    made = dict(_encoded(commit, good))
     for file in damaged:
-        if file.path in made:
-            lake.store.put(file.path, made[file.path], "application/vnd.apache.parquet")
-            yield Finding(where, f"{file.path} is made again from the vendor bytes", is_wrong=False)
-    others = [file for file in damaged if file.path not in made]
-    if others and is_head:
-        yield _recommit(lake, commit, good)
-    elif others:
-        yield Finding(where, "today's parser makes other rows of the vendor bytes, so its file cannot be made again; newer commits stand")
+        if file.path in rebuilt.files:
+            lake.store.put(file.path, rebuilt.files[file.path], PARQUET)
+            yield Finding(where, f"{file.path} is rebuilt from the vendor bytes", is_wrong=False)
+    if all(file.path in rebuilt.files for file in damaged):
+        return
+    if is_head:
+        yield _commit_again(lake, commit, rebuilt)
+    else:
+        yield Finding(where, "today's parser makes other rows of the vendor bytes, so its file cannot be rebuilt; newer commits exist")
 
 
-def _encoded(commit: Commit, good: ValidationResult) -> Iterator[tuple[str, bytes]]:
-    """The keys that files of these rows have, and their bytes."""
-    for table, kind in ((good.table, ""), (good.quarantine, "quarantine.")):
-        if table is not None:
-            data = contracts.to_parquet(table)
-            yield file_key(commit.dataset, commit.partition, hashlib.sha256(data).hexdigest(), kind), data
-
-
-def _recommit(lake: Lake, commit: Commit, good: ValidationResult) -> Finding:
-    """A new commit of what today's parser makes of the vendor bytes of one whose file is lost."""
-    writer = {**commit.writer, "job": WRITER, "reason": f"the file of commit {commit.number} is lost"}
-    draft = build_draft(good, lambda: lake.check_sources(commit.source), key=commit.key, leaf=commit.leaf, writer=writer)
+def _commit_again(lake: Lake, commit: Commit, rebuilt: RebuiltCommit) -> Finding:
+    """Add a commit with the rows that today's parser makes of the vendor bytes of a commit whose file is lost."""
+    reason = f"the file of commit {commit.number} is lost"
+    draft = _build_draft(lake, commit, rebuilt.commit, rebuilt.data, rebuilt.quarantine, reason)
     made, _ = lake.commit(commit.dataset, commit.partition, draft)
-    told = f"commit {made.number} has {made.data.rows:,} rows of the same vendor bytes, by today's parser; commit {commit.number} had "
-    return Finding(f"{commit.dataset}/{commit.partition}", f"{told}{commit.data.rows:,}", is_wrong=False)
-
-
-def reshape(lake: Lake, commit: Commit) -> ValidationResult:
-    """What today's parser and contract make of the vendor bytes of a commit. Raises BadDataError where they refuse them."""
-    package = next((spec.package for spec in catalogue() if f"raw/{commit.dataset}" in spec.writes), None)
-    if package is None or not commit.source:
-        raise BadDataError(f"no job writes raw/{commit.dataset}" if package is None else "it names no vendor bytes")
-    body, rules = lake.read(commit.source[-1]), load_packaged(package, commit.dataset)
-    if package == DROPPED_FILES:
-        return _judged(commit, body)
-    shaped = importlib.import_module(f"{package}.parser").parse(body, Request(commit.dataset, (commit.partition,), "/"))
-    return contracts.validate(rules, shaped.get(commit.partition) or {field.name: [] for field in rules.fields})
-
-
-def _judged(commit: Commit, body: bytes) -> ValidationResult:
-    """The rows that a dropped file has for a commit's partition. Raises BadDataError where it has none today."""
-    from extract_dropped_files import work  # noqa: PLC0415  as the other parsers: when its data is looked at
-
-    key = "/".join(unquote(urlsplit(commit.source[-1].url).path).split("/")[-2:])
-    parts = dict(work.judge(key, body).parts)
-    if commit.partition not in parts:
-        raise BadDataError(f"{key.rpartition('/')[2]} fills {', '.join(parts)} today; drop it again")
-    return parts[commit.partition]
+    text = (
+        f"commit {made.number} has {made.data.rows:,} rows of the same vendor bytes, by today's parser; "
+        f"commit {commit.number} had {commit.data.rows:,}"
+    )
+    return Finding(f"{commit.dataset}/{commit.partition}", text, is_wrong=False)
 
 
 @contextmanager
 def _exit_codes() -> Iterator[None]:
-    """End with a job's error as its sentence and exit code."""
+    """End with the message and exit code of a JobError."""
     try:
         yield
     except JobError as error:
@@ -276,7 +251,7 @@ def _exit_codes() -> Iterator[None]:
 
 
 def _report(findings: Sequence[Finding], summary: str) -> None:
-    """Print the findings, and end with 65 where one is wrong."""
+    """Print the findings and the summary. End with 65 if one is wrong."""
     for where, text, is_wrong in sorted(findings, key=lambda finding: not finding.is_wrong):
         click.echo(f"{'WRONG' if is_wrong else 'note':5} {where}: {text}")
     click.echo(summary)
@@ -291,20 +266,20 @@ PARTITIONS = click.option("--partition", multiple=True, help="A partition such a
 
 @click.group(context_settings={"max_content_width": 110})
 def main() -> None:
-    """Whether the lake is what was written to it, and what can be put right."""
+    """Verify and repair the lake."""
 
 
 @main.command("verify")
 @LAKE
 @DATASETS
 @PARTITIONS
-@click.option("--sample", type=click.IntRange(0), help="Read only so many files, picked by chance; of the others look at the size.")
+@click.option("--sample", type=click.IntRange(0), help="Read only so many files, chosen at random; of the others check the size.")
 def verify_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], sample: int | None) -> None:
-    """Check commits, their numbering, and the files that they name. 65 when something is wrong."""
+    """Check commits, their numbering, and the files that they name. Exit code 65 if something is wrong."""
     with _exit_codes():
-        seen = verify(Lake(lake), dataset, partition, sample)
-    looked = f"{seen.files:,} files of {seen.commits:,} commits of {seen.partitions:,} partitions"
-    _report(seen.findings, f"{looked}: {len(seen.wrong) or 'nothing'} wrong")
+        result = verify(Lake(lake), dataset, partition, sample)
+    counts = f"{result.files:,} files of {result.commits:,} commits of {result.partitions:,} partitions"
+    _report(result.findings, f"{counts}: {len(result.wrong) or 'nothing'} wrong")
 
 
 @main.command("repair")
@@ -312,16 +287,16 @@ def verify_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], sam
 @DATASETS
 @PARTITIONS
 def repair_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...]) -> None:
-    """Make damaged files again from the vendor bytes; commit anew what only a damaged commit has. 65 when something stays wrong."""
-    done: list[Finding] = []
+    """Rebuild damaged files from the vendor bytes; replace damaged commits. Exit code 65 if something stays wrong."""
+    findings: list[Finding] = []
     with _exit_codes():
         store = Lake(lake)
-        for name in chosen(store, dataset):
+        for name in select_datasets(store, dataset):
             for part in store.partitions(name):
                 if not partition or part in partition:
-                    done += repair(store, name, part)
-    wrong = sum(finding.is_wrong for finding in done)
-    _report(done, f"{len(done) - wrong} put right, {wrong} not")
+                    findings += repair(store, name, part)
+    wrong = sum(finding.is_wrong for finding in findings)
+    _report(findings, f"{len(findings) - wrong} repaired, {wrong} not")
 
 
 if __name__ == "__main__":

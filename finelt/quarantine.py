@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,14 +17,13 @@ from jobkit.errors import ExitCode, JobError, UsageError
 from jobkit.lake import DROPPED, CommitDraft, Lake
 from jobkit.names import ROW_NUMBER
 
-from jobs.catalogue import catalogue
+from finelt import replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobkit.lake import Commit
 
-OPTIONS = {"ticker": ("--tickers",), "cik": ("--ciks",), "date": ("--start", "--end")}
 WRITER = "quarantine"
 
 
@@ -91,27 +89,6 @@ def drop(lake: Lake, dataset: str, partition: str, reason: str) -> Commit:
     return lake.commit(dataset, partition, draft)[0]
 
 
-def replay(lake: str, dataset: str, partition: str, more: tuple[str, ...]) -> int:
-    """The exit code of the extractor, run on the kept bytes of a partition with no network; its receipt goes to stdout."""
-    spec = next((spec for spec in catalogue() if f"raw/{dataset}" in spec.writes), None)
-    if spec is None:
-        raise UsageError(f"no job writes raw/{dataset}; `ls` shows the datasets with rows in quarantine")
-    command = [sys.executable, "-m", spec.package, "run", "--replay", "--lake", lake, *options(partition), *more]
-    return subprocess.run(command, check=False).returncode  # noqa: S603  our own job
-
-
-def options(partition: str) -> list[str]:
-    """The options by which an extractor is asked for a partition."""
-    words = []
-    for part in partition.split("/"):
-        name, _, value = part.partition("=")
-        if name == "year":
-            words += ["--start", f"{value}-01-01", "--end", f"{value}-12-31"]
-        else:
-            words += [word for option in OPTIONS.get(name, ()) for word in (option, value)]
-    return words
-
-
 @contextmanager
 def _told() -> Iterator[None]:
     """A job's error as its sentence and exit code."""
@@ -168,7 +145,7 @@ def replay_(lake: str, dataset: str, partition: str, more: tuple[str, ...]) -> N
     code: int = ExitCode.BUG
     with _told():
         head(Lake(lake), dataset, partition)
-        code = replay(lake, dataset, partition, more)
+        code = replay.replay(lake, dataset, partition, more)
     sys.exit(code)
 
 

@@ -14,7 +14,6 @@ are transferred to the jobs' roles.
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 import click
 import psycopg
 import stamina
+from jobkit import files
 from jobkit import secrets as references
 from jobkit.errors import JobError
 from psycopg import sql
@@ -206,11 +206,7 @@ def read_or_create_password(folder: Path, role: str) -> str:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / role
     if not path.is_file():
-        temporary = folder / f".{role}.new"
-        temporary.unlink(missing_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(24))
-        temporary.rename(path)
+        files.replace_file(path, secrets.token_urlsafe(24).encode(), mode=0o600)
     return path.read_text(encoding="utf-8")
 
 

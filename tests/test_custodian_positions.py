@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from arro3.core import DataType
-from extract_dropped_files import work
-from jobkit.store import open_store
+from extract_dropped_files import runner
+from jobkit.stores import open_store
 
 from tests import recorded_lake
 from tests.warehouse.samples import Recorder, commit, load
@@ -54,7 +54,7 @@ def drop(folder: Path, **files: str) -> None:
     for name, text in files.items():
         dataset, _, rest = name.partition("__")
         open_store(str(folder / "drop")).put(f"{dataset}/{rest}.csv", (HEADER + text).encode())
-        work.run(Job(), str(folder / "lake"), str(folder / "drop"), None)  # type: ignore[arg-type]
+        runner.run(Job(), str(folder / "lake"), str(folder / "drop"), None)  # type: ignore[arg-type]
 
 
 def row(bank: str, account: str, isin: str, quantity: int, price: str = "2", currency: str = "USD") -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HEAVY = {"httpx2", "arro3.core", "boto3", "pandas", "numpy", "psycopg", "adbc_driver_manager", "dbt.cli.main", "yaml", "jinja2"}
 HEAVY |= {"msgspec", "pgpq", "psycopg2", "stamina"}
-HEAVY |= {f"jobkit.{module}" for module in ("contracts", "extraction", "http", "lake", "partition_writer", "store")}
+HEAVY |= {f"jobkit.{module}" for module in ("contracts", "extraction", "http", "lake", "partition_writer", "stores")}
 HEAVY |= {"asyncio", "concurrent.futures", "email.message", "hashlib", "importlib.metadata", "ssl", "tempfile", "zipfile", "zoneinfo"}
 CANARY = "canary-7f3a9c-secret"
 

@@ -276,7 +276,7 @@ def test_a_replay_that_makes_fewer_rows_is_refused(place: Place, monkeypatch: py
 def test_an_answer_is_compared_by_number_where_the_file_before_is_lost(place: Place) -> None:
     year = "ticker=Z/year=2013"
     place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03")))
-    for path in list(Lake(place.url).store.list("raw/tiingo_prices/")):
+    for path in list(Lake(place.url).store.list_keys("raw/tiingo_prices/")):
         if path.endswith(".parquet"):
             Lake(place.url).store.put(path, b"rotten")
     assert place.extract(TIINGO, ((year,), tiingo("2013-01-02"))).told["error"]["is"].exit_code == 75
@@ -291,7 +291,7 @@ def test_a_vendor_is_asked_for_everything_where_a_file_is_damaged(place: Place, 
     assert place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").told[year[0]]["outcome"] == "unchanged"
     assert place.vendor.known[0] is not None
     store = Lake(place.url).store
-    (path,) = (path for path in store.list("raw/tiingo_prices/") if path.endswith(lost))
+    (path,) = (path for path in store.list_keys("raw/tiingo_prices/") if path.endswith(lost))
     store.put(path, text)
     healed = place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").told[year[0]]
     assert (healed["outcome"], healed["repaired"]) == ("unchanged", [path])

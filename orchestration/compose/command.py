@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+from jobkit import files
 
 from images import base, docker_cli, plan
 from jobs.catalogue import REPOSITORY
@@ -61,12 +62,9 @@ def build_settings(existing: Settings, *, stand_ins: bool) -> Settings:
 
 
 def write_settings(path: Path, values: Settings) -> None:
-    """Write the settings atomically to a file that only we can read."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    temporary.write_text("\n".join([HEADER, *(f"{name}={value}" for name, value in values.items()), ""]), encoding="utf-8")
-    temporary.rename(path)
+    """Write the settings to a file that only we can read."""
+    lines = [HEADER, *(f"{name}={value}" for name, value in values.items()), ""]
+    files.replace_file(path, "\n".join(lines).encode(), mode=0o600)
 
 
 def compose_command(env_file: Path, arguments: Sequence[str]) -> list[str]:

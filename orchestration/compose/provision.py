@@ -14,7 +14,7 @@ import boto3
 import psycopg
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from jobkit import prefect_api
+from jobkit import files, prefect_api
 from psycopg import sql
 
 from jobs.catalogue import catalogue
@@ -81,13 +81,8 @@ def create_bucket(key: str, secret_key: str) -> None:
 
 
 def write_secret(path: str, value: str) -> None:
-    """Write a file atomically that only the jobs' user can read."""
-    temporary = Path(f"{path}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    temporary.write_text(value, encoding="utf-8")
-    os.chown(temporary, settings.JOB_USER, settings.JOB_USER)
-    temporary.rename(path)
+    """Write a file that only the jobs' user can read."""
+    files.replace_file(Path(path), value.encode(), mode=0o600, owner=(settings.JOB_USER, settings.JOB_USER))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
+from jobkit import files
 from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 from psycopg import sql
 
@@ -197,7 +198,7 @@ def _initialise(directory: Path, home: PostgresHome) -> None:
     """Create the cluster unless a complete one exists. It is created under another name and renamed, so that it is never half there."""
     if (home.data / "global/pg_control").is_file():
         return
-    temporary = home.path / "data.new"
+    temporary = home.path / "data.new"  # a folder, which files.replace_file cannot write
     for path in (temporary, home.data):
         shutil.rmtree(path, ignore_errors=True)
     temporary.mkdir(mode=0o700)
@@ -208,10 +209,7 @@ def _initialise(directory: Path, home: PostgresHome) -> None:
 
 def _create_password(directory: Path) -> str:
     password = secrets.token_urlsafe(24)
-    path = directory / "password"
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(password)
+    files.replace_file(directory / "password", password.encode(), mode=0o600)
     return password
 
 

@@ -11,7 +11,6 @@ import asyncio
 import gc
 import os
 import secrets
-import shutil
 import socket
 import sqlite3
 import sys
@@ -21,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobkit import prefect_api
+from jobkit import files, prefect_api
 
 from jobs.catalogue import REPOSITORY
 from orchestration.local import processes
@@ -135,18 +134,17 @@ def _template_db() -> Path:
 
 def _restore_template(home: Path) -> bool:
     """Copy the template database to a new home. Return False if there is no template."""
-    temporary = home / f"{DATABASE}.new"
     try:
-        shutil.copyfile(_template_db(), temporary)
+        files.replace_file(home / DATABASE, _template_db())
     except OSError:
         return False
-    temporary.rename(home / DATABASE)
     (home / MIGRATED_VERSION).write_text(version("prefect"), encoding="utf-8")
     return True
 
 
 def _save_template(database: Path) -> None:
     """Save a new database as the template, atomically. Do nothing if the folder of the packages is not writable."""
+    # Not files.replace_file: SQLite itself writes the copy, which is consistent while the server writes.
     temporary = _template_db().with_suffix(f".{os.getpid()}")
     with suppress(OSError, sqlite3.Error):
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(temporary)) as target:
@@ -158,8 +156,8 @@ def _save_template(database: Path) -> None:
 
 def _auth_string(path: Path) -> str:
     """Return user:password, generated once and stored in a file that only we can read."""
-    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"finelt:{secrets.token_urlsafe(18)}")
+    with suppress(FileExistsError):
+        files.create_file(path, f"finelt:{secrets.token_urlsafe(18)}".encode(), mode=0o600)
     return path.read_text(encoding="utf-8")
 
 

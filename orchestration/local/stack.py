@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobkit import files
 from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 
 from jobs.catalogue import REPOSITORY
@@ -157,8 +158,5 @@ def _read_vendors_url(program: Program) -> str:
 
 def write_secret(path: Path, value: str) -> str:
     """Write a secret to a file that only we can read, and return the reference to it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(value)
+    files.replace_file(path, value.encode(), mode=0o600)
     return path.as_uri()

@@ -1,4 +1,4 @@
-"""scripts/lake: what is wrong with a lake is found, and put right from the vendor bytes where that can be done."""
+"""finelt lake: damage is found, and repaired from the vendor bytes if possible."""
 
 from __future__ import annotations
 
@@ -31,106 +31,106 @@ def add(lake: Lake, body: str, year: str = "2013") -> Commit:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """Two commits of a year, one of another."""
-    found = Lake(str(tmp_path / "lake"))
-    add(found, BODY)
-    add(found, BODY.replace("1.86", "1.87"))
-    add(found, BODY.replace("/2013", "/2012"), "2012")
-    return found
+    """Return a lake with two commits of one year and one of another."""
+    lake = Lake(str(tmp_path / "lake"))
+    add(lake, BODY)
+    add(lake, BODY.replace("1.86", "1.87"))
+    add(lake, BODY.replace("/2013", "/2012"), "2012")
+    return lake
 
 
-def ask(lake: Lake, *words: str) -> tuple[int, list[str]]:
-    """What the command ends with, and the lines it prints."""
-    ended = CliRunner().invoke(command.main, [words[0], "--lake", lake.store.url, *words[1:]])
-    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
-    return ended.exit_code, ended.output.splitlines()
+def invoke(lake: Lake, verb: str, *arguments: str) -> tuple[int, list[str]]:
+    """Return the exit code of the command and the lines that it prints."""
+    result = CliRunner().invoke(command.main, [verb, "--lake", lake.store.url, *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output.splitlines()
 
 
-def test_a_lake_that_is_as_written_is_found_so(lake: Lake) -> None:
-    assert ask(lake, "verify") == (0, ["6 files of 3 commits of 2 partitions: nothing wrong"])
-    assert ask(lake, "verify", "--sample", "0", "--dataset", DATASET, "--partition", OTHER) == (
+def test_an_intact_lake_has_no_findings(lake: Lake) -> None:
+    assert invoke(lake, "verify") == (0, ["6 files of 3 commits of 2 partitions: nothing wrong"])
+    assert invoke(lake, "verify", "--sample", "0", "--dataset", DATASET, "--partition", OTHER) == (
         0, ["2 files of 1 commits of 1 partitions: nothing wrong"],
     )  # fmt: skip
-    assert ask(lake, "repair") == (0, ["0 put right, 0 not"])
+    assert invoke(lake, "repair") == (0, ["0 repaired, 0 not"])
 
 
-def test_what_is_not_there_is_refused(lake: Lake) -> None:
-    assert ask(lake, "verify", "--dataset", "prices")[0] == 2
-    assert ask(lake, "verify", "--partition", "year=1999")[0] == 2
+def test_an_unknown_dataset_or_partition_is_a_usage_error(lake: Lake) -> None:
+    assert invoke(lake, "verify", "--dataset", "prices")[0] == 2
+    assert invoke(lake, "verify", "--partition", "year=1999")[0] == 2
 
 
 @pytest.mark.parametrize("text", [None, b"", b"rotten"])
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_damaged_parquet_file_is_found_and_made_again_bit_for_bit(lake: Lake, number: int, text: bytes | None) -> None:
+def test_a_damaged_parquet_file_is_found_and_rebuilt_bit_for_bit(lake: Lake, number: int, text: bytes | None) -> None:
     made = lake.read_commit(DATASET, YEAR, number)
-    whole = spoil(lake, made.data.path, text)
-    code, said = ask(lake, "verify")
-    assert (code, len(said)) == (65, 2)
-    assert said[0].startswith(f"WRONG {DATASET}/{YEAR} commit {number}: {made.data.path}")
-    assert ask(lake, "verify", "--sample", "0")[0] == 65  # its size tells
-    code, said = ask(lake, "repair")
-    assert (code, said[-1]) == (0, "1 put right, 0 not")
-    assert lake.store.get(made.data.path) == whole
-    assert ask(lake, "verify")[0] == 0
+    content = damage(lake, made.data.path, text)
+    code, lines = invoke(lake, "verify")
+    assert (code, len(lines)) == (65, 2)
+    assert lines[0].startswith(f"WRONG {DATASET}/{YEAR} commit {number}: {made.data.path}")
+    assert invoke(lake, "verify", "--sample", "0")[0] == 65  # its size tells
+    code, lines = invoke(lake, "repair")
+    assert (code, lines[-1]) == (0, "1 repaired, 0 not")
+    assert lake.store.get(made.data.path) == content
+    assert invoke(lake, "verify")[0] == 0
 
 
-def spoil(lake: Lake, key: str, text: bytes | None) -> bytes:
-    """Damage an object; gives what it was."""
-    whole, tag = lake.store.get_with_etag(key)
+def damage(lake: Lake, key: str, text: bytes | None) -> bytes:
+    """Delete or overwrite an object; return its content before."""
+    content, etag = lake.store.get_with_etag(key)
     if text is None:
-        lake.store.delete_if_match(key, tag)
+        lake.store.delete_if_match(key, etag)
     else:
         lake.store.put(key, text)
-    return whole
+    return content
 
 
-def test_a_damage_that_leaves_the_size_is_found_by_reading(lake: Lake) -> None:
+def test_damage_that_keeps_the_size_is_found_by_reading(lake: Lake) -> None:
     path = lake.read_commit(DATASET, YEAR, 1).data.path
-    spoil(lake, path, bytes(lake.store.size(path)))
-    assert ask(lake, "verify", "--sample", "0")[0] == 0
-    assert ask(lake, "verify", "--sample", "100")[0] == 65
+    damage(lake, path, bytes(lake.store.get_size(path)))
+    assert invoke(lake, "verify", "--sample", "0")[0] == 0
+    assert invoke(lake, "verify", "--sample", "100")[0] == 65
 
 
-def test_damaged_vendor_bytes_are_found_and_nothing_is_made_of_them(lake: Lake) -> None:
+def test_damaged_vendor_bytes_are_found_and_nothing_is_rebuilt_from_them(lake: Lake) -> None:
     made = lake.read_commit(DATASET, YEAR, 2)
-    spoil(lake, made.source[0].path, b"rotten")
-    spoil(lake, made.data.path, b"rotten")
-    assert [line[:5] for line in ask(lake, "verify")[1][:2]] == ["WRONG", "WRONG"]
-    code, said = ask(lake, "repair")
-    assert (code, said[-1]) == (65, "0 put right, 2 not")
-    assert "run its extractor again" in said[0]
+    damage(lake, made.source[0].path, b"rotten")
+    damage(lake, made.data.path, b"rotten")
+    assert [line[:5] for line in invoke(lake, "verify")[1][:2]] == ["WRONG", "WRONG"]
+    code, lines = invoke(lake, "repair")
+    assert (code, lines[-1]) == (65, "0 repaired, 2 not")
+    assert "run its extractor again" in lines[0]
     assert lake.commit_numbers(DATASET, YEAR) == [1, 2]
 
 
-def test_a_damaged_newest_commit_is_followed_by_one_that_repeats_the_one_before(lake: Lake) -> None:
-    spoil(lake, lake.commit_key(DATASET, YEAR, 2), b"{")
-    assert ask(lake, "verify")[0] == 65
-    code, said = ask(lake, "repair", "--partition", YEAR)
-    assert (code, "commit 3 repeats commit 1, as commit 2 is damaged" in said[0]) == (0, True)
+def test_a_damaged_latest_commit_is_followed_by_a_repetition_of_the_previous_one(lake: Lake) -> None:
+    damage(lake, lake.commit_key(DATASET, YEAR, 2), b"{")
+    assert invoke(lake, "verify")[0] == 65
+    code, lines = invoke(lake, "repair", "--partition", YEAR)
+    assert (code, "commit 3 repeats commit 1, as commit 2 is damaged" in lines[0]) == (0, True)
     head = lake.head(DATASET, YEAR)
     assert head is not None
     assert (head.data, head.writer["reason"]) == (lake.read_commit(DATASET, YEAR, 1).data, "commit 2 is damaged")
-    code, said = ask(lake, "repair")
-    assert (code, "commit 2: stays damaged while newer ones stand" in said[0]) == (65, True)
+    code, lines = invoke(lake, "repair")
+    assert (code, "commit 2: stays damaged, as newer commits exist" in lines[0]) == (65, True)
 
 
-def test_what_todays_parser_makes_otherwise_becomes_a_new_commit(lake: Lake) -> None:
+def test_other_rows_by_todays_parser_become_a_new_commit(lake: Lake) -> None:
     kept = lake.store_source(DATASET, BODY.encode(), SourceMetadata("https://vendor.example/", "text/csv", None, None))
     writer = {"job": "older", "version": "0"}
     made, _ = lake.commit(
         DATASET, YEAR, CommitDraft(b"what an older parser made", 1, None, 0, lambda: (kept,), ("Date",), "year(Date)", writer)
     )
     lake.store.put(made.data.path, b"rotten")
-    code, said = ask(lake, "repair")
-    assert (code, "commit 4 has 2 rows of the same vendor bytes, by today's parser; commit 3 had 1" in said[0]) == (0, True)
+    code, lines = invoke(lake, "repair")
+    assert (code, "commit 4 has 2 rows of the same vendor bytes, by today's parser; commit 3 had 1" in lines[0]) == (0, True)
     head = lake.head(DATASET, YEAR)
     assert head is not None
     assert head.data == lake.read_commit(DATASET, YEAR, 1).data
-    code, said = ask(lake, "verify")
-    assert (code, f"commit 3: {made.data.path}" in said[0]) == (65, True)
+    code, lines = invoke(lake, "verify")
+    assert (code, f"commit 3: {made.data.path}" in lines[0]) == (65, True)
 
 
-def test_gaps_strays_copies_leftovers_and_wrong_clocks_are_told_apart(lake: Lake) -> None:
+def test_gaps_strays_copies_leftovers_and_wrong_clocks_are_distinguished(lake: Lake) -> None:
     first = lake.read_commit(DATASET, YEAR, 1)
     later = msgspec.structs.replace(first, number=4, known_at="2099-01-01T00:00:00Z")
     lake.store.put(lake.commit_key(DATASET, YEAR, 4), commits.encode(later))
@@ -139,42 +139,42 @@ def test_gaps_strays_copies_leftovers_and_wrong_clocks_are_told_apart(lake: Lake
     lake.store.put(f"raw/{DATASET}/{YEAR}/{'0' * 64}.parquet", b"left")
     lake.store.put(f"raw/{DATASET}/_check", b"left by a check")
     lake.store.put(f"raw/{DATASET}/{YEAR}/.tmp0", b"left")
-    code, said = ask(lake, "verify")
-    wrong = [line.partition(": ")[2] for line in said if line.startswith("WRONG")]
+    code, lines = invoke(lake, "verify")
+    wrong = [line.partition(": ")[2] for line in lines if line.startswith("WRONG")]
     assert (code, len(wrong), wrong[0]) == (65, 2, "commit 3 is missing")
     assert f"says it is commit 1 of {DATASET}/{YEAR}" in wrong[1]
-    notes = " ".join(line for line in said if line.startswith("note"))
-    for told in (
+    notes = " ".join(line for line in lines if line.startswith("note"))
+    for text in (
         "0000003.json: is named by no",
         "0.parquet: is named by no",
         ".tmp0: is a temporary file",
-        "2099-01-01T00:00:00Z, a time to come",
+        "2099-01-01T00:00:00Z, a time in the future",
     ):
-        assert told in notes
+        assert text in notes
     assert notes.count("note") == 4
 
 
-def test_a_row_count_that_is_not_the_files_is_found(lake: Lake) -> None:
+def test_a_wrong_row_count_is_found(lake: Lake) -> None:
     key = lake.commit_key(DATASET, YEAR, 2)
     document = json.loads(lake.store.get(key))
     del document["format"], document["digest"]
     document["data"]["rows"], document["rows_read"] = 7, 7
     lake.store.put(key, json.dumps(document).encode())
-    code, said = ask(lake, "verify")
-    assert (code, "has 2 rows, its commit says 7" in said[0]) == (65, True)
+    code, lines = invoke(lake, "verify")
+    assert (code, "has 2 rows, its commit says 7" in lines[0]) == (65, True)
 
 
-def test_a_newer_format_is_reported_and_the_rest_is_looked_at(lake: Lake) -> None:
+def test_a_newer_format_is_reported_and_the_rest_is_verified(lake: Lake) -> None:
     key = lake.commit_key(DATASET, YEAR, 2)
     lake.store.put(key, json.dumps({**json.loads(lake.store.get(key)), "format": 3}).encode())
-    code, said = ask(lake, "verify")
-    assert (code, "upgrade finelt" in said[0], said[-1].startswith("2 files of 1 commits")) == (65, True, True)
-    code, said = ask(lake, "repair")
-    assert (code, "upgrade finelt" in said[-1]) == (78, True)
+    code, lines = invoke(lake, "verify")
+    assert (code, "upgrade finelt" in lines[0], lines[-1].startswith("2 files of 1 commits")) == (65, True, True)
+    code, lines = invoke(lake, "repair")
+    assert (code, "upgrade finelt" in lines[-1]) == (78, True)
 
 
-def test_a_dropped_file_is_read_again_by_its_name(lake: Lake) -> None:
-    from extract_dropped_files import work
+def test_a_dropped_file_is_rebuilt_under_its_name(lake: Lake) -> None:
+    from extract_dropped_files import runner
     from extract_dropped_files.source import Drop
 
     from tests.test_shrinking import Job
@@ -184,10 +184,10 @@ def test_a_dropped_file_is_read_again_by_its_name(lake: Lake) -> None:
     drop.store.put(
         "custodian_positions/bank 2013.csv".replace(" ", "-"), (header + "2013-01-31,Bank,A1,US0378331005,1,1.5,1.5,USD\n").encode()
     )
-    work.run(Job(), lake.store.url, drop.store.url, None)  # type: ignore[arg-type]
+    runner.run(Job(), lake.store.url, drop.store.url, None)  # type: ignore[arg-type]
     [partition] = lake.partitions("custodian_positions")
     head = lake.head("custodian_positions", partition)
     assert head is not None
     lake.store.put(head.data.path, b"rotten")
-    assert ask(lake, "repair")[0] == 0
+    assert invoke(lake, "repair")[0] == 0
     assert lake.find_problem(head.data) is None

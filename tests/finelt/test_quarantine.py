@@ -11,7 +11,7 @@ from jobkit.contracts import load_packaged
 from jobkit.errors import UsageError
 from jobkit.lake import CommitDraft, Lake
 
-from finelt import quarantine
+from finelt import quarantine, replay
 from tests import recorded_lake
 from tests.warehouse.samples import load
 
@@ -85,7 +85,7 @@ def test_replay_reads_the_kept_bytes_with_todays_contract(lake: Lake, capfd: pyt
     head = quarantine.head(lake, DATASET, PARTITION)
     before = CommitDraft(b"what an older parser made", 1, None, 0, lambda: head.source, RULES.key, RULES.leaf, {"job": "t", "version": "0"})
     lake.commit(DATASET, PARTITION, before)
-    assert quarantine.replay(str(lake.store.url), DATASET, PARTITION, ()) == 0
+    assert replay.replay(str(lake.store.url), DATASET, PARTITION) == 0
     receipt = json.loads(capfd.readouterr().out)
     assert [(one["partition"], one["outcome"], one["quarantined"]) for one in receipt["partitions"]] == [(PARTITION, "committed", 2)]
     assert quarantine.listed(lake) == [(DATASET, PARTITION, 3, 202, 200, 2, 0)]
@@ -104,19 +104,6 @@ def test_what_is_not_there_is_told_in_a_sentence(lake: Lake) -> None:
     with pytest.raises(UsageError, match="has nothing in quarantine"):
         quarantine.drop(lake, DATASET, PARTITION, "seen again")
     assert ask(lake, "ls")[1] == "nothing is in quarantine\n"
-
-
-@pytest.mark.parametrize(
-    ("partition", "words"),
-    [
-        ("ticker=AAPL/year=2012", ["--tickers", "AAPL", "--start", "2012-01-01", "--end", "2012-12-31"]),
-        ("date=2012-12-31", ["--start", "2012-12-31", "--end", "2012-12-31"]),
-        ("cik=0000320193", ["--ciks", "0000320193"]),
-        ("file=company_tickers", []),
-    ],
-)
-def test_a_partition_says_how_it_is_asked_for(partition: str, words: list[str]) -> None:
-    assert quarantine.options(partition) == words
 
 
 def test_the_warehouse_has_the_quarantined_rows_of_each_commit_and_when_they_were_known(lake: Lake, warehouse: Warehouse) -> None:

@@ -17,7 +17,7 @@ from arro3.core import DataType
 from jobkit import names as jobkit_names
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
-from jobkit.store import FileStore
+from jobkit.stores import FileStore
 from load_warehouse import copy, parquet, partitioning, runner, tables, types
 from load_warehouse.policy import LoadPolicy
 

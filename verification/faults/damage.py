@@ -15,7 +15,7 @@ from jobkit import commits, contracts, partition_writer
 from jobkit.contracts import load_packaged
 from jobkit.errors import TemporaryError
 from jobkit.lake import Lake
-from jobkit.store import open_store
+from jobkit.stores import open_store
 
 from verification.faults import faulty_s3, fuzz, job_runs, sample_restatements
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from arro3.io import read_parquet, write_parquet
 from jobkit.lake import CommitDraft, Lake
-from jobkit.store import open_store
+from jobkit.stores import open_store
 
 from orchestration.local import sample_parameters
 from verification.faults import job_runs

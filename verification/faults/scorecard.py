@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
-from jobkit.store import FileStore
+from jobkit.stores import FileStore
 
 from finelt.table_digests import digest_tables
 from orchestration.local import sample_parameters

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jobkit import store as stores
+from jobkit import stores
 from jobkit.lake import Lake
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def read_lake(url: str | Path) -> State:
 def read_site(url: str | Path) -> State:
     """Hash every file of a site, without the timestamps of the pointer and of the versions."""
     store = stores.open_store(str(url))
-    state: State = {key: hashlib.sha256(store.get(key)).hexdigest() for key in store.list("") if key != "latest.json"}
+    state: State = {key: hashlib.sha256(store.get(key)).hexdigest() for key in store.list_keys("") if key != "latest.json"}
     state.update({key: "dated" for key in state if key.endswith("/published.json")})
     if store.exists("latest.json"):
         pointer = json.loads(store.get("latest.json"))

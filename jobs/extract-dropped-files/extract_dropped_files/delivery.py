@@ -1,4 +1,8 @@
-"""A sheet under its contract: the bank's columns as the contract's fields, its totals held against its rows, its rows by lake partition."""
+"""Read a sheet by its contract: map the bank's columns to fields, compare its totals with its rows, split its rows by lake partition.
+
+A bank's file is one delivery. Its cells become text in the notation of contracts; a cell that cannot be read stays, marked, so that
+validation reports its row. What makes the file as a whole doubtful (header, footer, totals, lots) raises BadDataError (65).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from jobkit.contracts import UNREADABLE, Field, Origin, ValidationResult
 from jobkit.errors import BadDataError
 from jobkit.names import ROW_NUMBER
 
-from extract_dropped_files.notation import NotationError, reader
+from extract_dropped_files.notation import NotationError, build_cell_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,19 +27,19 @@ if TYPE_CHECKING:
     from extract_dropped_files.parser import Footer, Sheet
 
 TEXT = Field("text", "string")
-DIGITS = 16  # of a digest, in a partition's name
-LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
+DIGEST_CHARS = 16  # of a digest in a partition's name
+PARTITION_CHARS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 class Delivery(NamedTuple):
-    """The contract's columns of a sheet, as text, and how they were read."""
+    """The columns of a sheet by the names of the contract's fields, as text, and how they were read."""
 
     columns: Columns
     origin: Origin
 
 
 def read(rules: Contract, sheet: Sheet) -> Delivery:
-    """The columns of a sheet. Raises BadDataError where its header, its footer or its lots are not as the contract says."""
+    """Read the columns of a sheet. Raises BadDataError (65) if its header, footer, totals or lots break the contract."""
     rows = len(next(iter(sheet.columns.values()), []))
     _check_footers(rules, sheet)
     if not rows:
@@ -47,11 +51,11 @@ def read(rules: Contract, sheet: Sheet) -> Delivery:
         if field.constant is not None:
             columns[field.name] = [field.constant] * rows
         elif field.label in sheet.columns:
-            columns[field.name], faults[field.name] = _read(field, rules, sheet)
-    columns |= {name: _as_sent(values) for name, values in sheet.columns.items() if name not in _known(rules)}
+            columns[field.name], faults[field.name] = _read_column(field, rules, sheet)
+    columns |= {name: _format_as_sent(values) for name, values in sheet.columns.items() if name not in _known_names(rules)}
     _number_lots(rules, columns, sheet)
     _check_totals(rules, sheet, columns, faults)
-    sent = {name: _as_sent(values) for name, values in sheet.columns.items()}
+    sent = {name: _format_as_sent(values) for name, values in sheet.columns.items()}
     return Delivery(columns, Origin(sent, faults, sheet.place))
 
 
@@ -61,14 +65,14 @@ def _check_header(rules: Contract, sheet: Sheet) -> None:
     if missing:
         found = f"; it has {', '.join(map(repr, list(sheet.columns)[:30]))}" if rules.shows_values else ""
         raise BadDataError(f"it lacks the column {', '.join(map(repr, missing))}{found}. Are the names in the header as before?")
-    more = [(number, name) for number, name in enumerate(sheet.columns, 1) if name not in _known(rules)]
+    more = [(number, name) for number, name in enumerate(sheet.columns, 1) if name not in _known_names(rules)]
     if more and rules.new_fields == "freeze":
         shown = ", ".join(repr(name) if rules.shows_values else f"number {number}" for number, name in more[:10])
         raise BadDataError(f"it has columns that its contract does not know: {shown}; leave them out, or have the contract name them")
 
 
-def _known(rules: Contract) -> set[str]:
-    """The headers that the contract names."""
+def _known_names(rules: Contract) -> set[str]:
+    """Return the column names that the contract mentions."""
     return {field.label for field in rules.fields if field.constant is None} | set(rules.layout.ignored)
 
 
@@ -76,20 +80,20 @@ def _is_needed(field: Field) -> bool:
     return (field.required or field.evolution == "freeze") and field.constant is None and not field.counted_within
 
 
-def _read(field: Field, rules: Contract, sheet: Sheet) -> tuple[list[str | None], dict[str, str]]:
-    """A column's cells as the contract reads them; one that is written otherwise is marked, and why is said."""
-    cell, faults = reader(field, rules.layout), dict[str, str]()
+def _read_column(field: Field, rules: Contract, sheet: Sheet) -> tuple[list[str | None], dict[str, str]]:
+    """Return a column's cells in the notation of contracts, and the reason for each cell that cannot be read; such a cell is marked."""
+    read_cell, faults = build_cell_reader(field, rules.layout), dict[str, str]()
     known: dict[tuple[type, Any], str | None] = {}
 
     def text(value: object) -> str | None:
         if sheet.is_typed and isinstance(value, str):
             return value or None
         try:
-            return cell(value)
+            return read_cell(value)
         except NotationError as error:
-            unread = f"{UNREADABLE}{value}"
-            faults[unread] = str(error)
-            return unread
+            marked = f"{UNREADABLE}{value}"
+            faults[marked] = str(error)
+            return marked
 
     for value in sheet.columns[field.label]:
         if (type(value), value) not in known:
@@ -97,14 +101,14 @@ def _read(field: Field, rules: Contract, sheet: Sheet) -> tuple[list[str | None]
     return [known[type(value), value] for value in sheet.columns[field.label]], faults
 
 
-def _as_sent(values: Sequence[object]) -> list[str | None]:
-    """Cells as they are kept of a bad row."""
-    cell = reader(TEXT, contracts.Layout())
-    return [value if value is None or isinstance(value, str) else cell(value) for value in values]
+def _format_as_sent(values: Sequence[object]) -> list[str | None]:
+    """Return cells as text, in the form in which a quarantined row keeps them."""
+    read_cell = build_cell_reader(TEXT, contracts.Layout())
+    return [value if value is None or isinstance(value, str) else read_cell(value) for value in values]
 
 
 def _number_lots(rules: Contract, columns: Columns, sheet: Sheet) -> None:
-    """Number the rows of one position where the contract says so and the bank does not. Raises BadDataError where two rows are the same."""
+    """Number the rows of each position if the contract asks for it and the bank does not. Raises BadDataError if two rows are equal."""
     for field in rules.fields:
         if not field.counted_within or field.name in columns:
             continue
@@ -124,7 +128,7 @@ def _number_lots(rules: Contract, columns: Columns, sheet: Sheet) -> None:
 
 
 def _check_footers(rules: Contract, sheet: Sheet) -> None:
-    """Nothing, where the file ends with the lines that its contract says, none of which could be a row. Raises BadDataError."""
+    """Raise BadDataError if the footer that the contract requires is missing, or if a footer could be a row."""
     layout = rules.layout
     if layout.footer_required and not sheet.footers:
         raise BadDataError(f"it does not end with a line that begins with {layout.footer!r}, as its contract says; was it cut off?")
@@ -135,7 +139,7 @@ def _check_footers(rules: Contract, sheet: Sheet) -> None:
 
 
 def _check_totals(rules: Contract, sheet: Sheet, columns: Columns, faults: Untyped) -> None:
-    """Nothing, where the totals in the file's last line are those of its rows. Raises BadDataError."""
+    """Raise BadDataError if the totals in the file's last line differ from its rows."""
     if not sheet.footers:
         return
     layout, last = rules.layout, sheet.footers[-1]
@@ -148,28 +152,28 @@ def _check_totals(rules: Contract, sheet: Sheet, columns: Columns, faults: Untyp
 
 
 def _check_count(footer: Footer, field: Field, rows: int, rules: Contract) -> None:
-    said = _footer_number(rules, footer, field)
-    if said is not None and said != rows:
-        raise BadDataError(f"{footer.place} says that there are {said} rows, but there are {rows}; was the file cut or changed?")
+    stated = _read_footer_number(rules, footer, field)
+    if stated is not None and stated != rows:
+        raise BadDataError(f"{footer.place} says that there are {stated} rows, but there are {rows}; was the file cut or changed?")
 
 
 def _check_total(rules: Contract, footer: Footer, field: Field, texts: Sequence[str | None]) -> None:
-    said = _footer_number(rules, footer, field)
-    if said is None:
+    stated = _read_footer_number(rules, footer, field)
+    if stated is None:
         return
     try:
         total = sum((Decimal(text) for text in texts if text), Decimal(0))
     except ArithmeticError:
-        return  # a value that is no number is its row's fault
-    if abs(total - said) > rules.layout.footer_tolerance:
-        shown = f" says {said:,}, its rows add up to {total:,}" if rules.shows_values else " is not the sum of its rows"
+        return  # validation reports the row with the value that is not a number
+    if abs(total - stated) > rules.layout.footer_tolerance:
+        shown = f" says {stated:,}, its rows add up to {total:,}" if rules.shows_values else " is not the sum of its rows"
         raise BadDataError(f"the total of {field.label!r} in {footer.place}{shown}; is a row missing, changed or there twice?")
 
 
-def _footer_number(rules: Contract, footer: Footer, field: Field) -> Decimal | None:
-    """A number in the footer; None where the cell is empty and the contract does not ask for a footer."""
+def _read_footer_number(rules: Contract, footer: Footer, field: Field) -> Decimal | None:
+    """Return a number in the footer; None if the cell is empty and the contract requires no footer. Raises BadDataError."""
     try:
-        text = reader(Field(field.name, "decimal(38,0)", trim=True), rules.layout)(footer.cells.get(field.label))
+        text = build_cell_reader(Field(field.name, "decimal(38,0)", trim=True), rules.layout)(footer.cells.get(field.label))
         if text is not None:
             return Decimal(text)
     except (NotationError, ArithmeticError):
@@ -179,12 +183,15 @@ def _footer_number(rules: Contract, footer: Footer, field: Field) -> Decimal | N
     return None
 
 
-def parts(rules: Contract, delivery: Delivery, good: ValidationResult, name: str) -> Iterator[tuple[str, ValidationResult]]:
-    """The rows by the lake partition that they fill: by the columns that say so, else by the file's name."""
+def split_parts(rules: Contract, delivery: Delivery, good: ValidationResult, name: str) -> Iterator[tuple[str, ValidationResult]]:
+    """Yield each lake partition that the rows fill with its rows: by the contract's partition columns, else by the file's name.
+
+    Raises BadDataError if no valid row names a partition.
+    """
     if not rules.partition:
         yield f"file={name}", good
         return
-    partitions = [partition(rules, cells) for cells in zip(*(delivery.columns[column] for column in rules.partition), strict=True)]
+    partitions = [format_partition(rules, cells) for cells in zip(*(delivery.columns[column] for column in rules.partition), strict=True)]
     found = list(dict.fromkeys(partitions[number - 1] for number in good.table.column(ROW_NUMBER).to_pylist()))
     if not found:
         raise BadDataError(f"no row says {' and '.join(rules.partition)}, by which the lake keeps them")
@@ -193,36 +200,38 @@ def parts(rules: Contract, delivery: Delivery, good: ValidationResult, name: str
         return
     for place, name_of_part in enumerate(found):
         inside = {number for number, one in enumerate(partitions, 1) if one == name_of_part or (one not in found and place == 0)}
-        table = _only(good.table, inside)
-        rejected = _only(good.rejected_keys, inside) if good.rejected_keys else None
-        bad = _only(good.quarantine, inside) if good.quarantine else None
+        table = _select_rows(good.table, inside)
+        rejected = _select_rows(good.rejected_keys, inside) if good.rejected_keys else None
+        bad = _select_rows(good.quarantine, inside) if good.quarantine else None
         quarantined, rejected_rows = bad.num_rows if bad else 0, rejected.num_rows if rejected else 0
         read, warnings = table.num_rows + rejected_rows, good.warnings if place == 0 else ()
         yield name_of_part, ValidationResult(table, bad if quarantined else None, read, rejected_rows - quarantined, warnings, rejected)
 
 
-def partition(rules: Contract, cells: Sequence[str | None]) -> str:
-    """The lake partition of rows with these values, which all may see: of a dataset whose values are not shown it says days only."""
-    return "/".join(f"{name}={_named(rules, name, cell or '')}" for name, cell in zip(rules.partition, cells, strict=True))
+def format_partition(rules: Contract, cells: Sequence[str | None]) -> str:
+    """Return the name of the lake partition of rows with these values. Names are public: confidential values but days are hashed."""
+    return "/".join(f"{name}={_format_value(rules, name, cell or '')}" for name, cell in zip(rules.partition, cells, strict=True))
 
 
-def _named(rules: Contract, name: str, text: str) -> str:
+def _format_value(rules: Contract, name: str, text: str) -> str:
     is_day = any(field.name == name and field.type == "date" for field in rules.fields)
-    return _safe(text) if is_day or rules.shows_values else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
+    return (
+        _escape(text) if is_day or rules.shows_values else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_CHARS]
+    )
 
 
-def _safe(text: str) -> str:
-    """The text in letters that a partition may have, each other one as _ and its bytes in hexadecimal: no two texts give the same."""
+def _escape(text: str) -> str:
+    """Replace each character that a partition may not have by _ and its bytes in hexadecimal. Different texts stay different."""
     return "".join(
-        character if character in LETTERS else "".join(f"_{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+        character if character in PARTITION_CHARS else "".join(f"_{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
         for character in text
     )
 
 
-def _only(table: Table, numbers: set[int]) -> Table:
-    """The rows of these numbers."""
+def _select_rows(table: Table, numbers: set[int]) -> Table:
+    """Return the rows with these row numbers."""
     from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415  heavy; only extracting needs it
 
-    kept = [index for index, number in enumerate(table.column(ROW_NUMBER).to_pylist()) if number in numbers]
-    indices = Array(kept, type=DataType.uint32())
+    selected = [index for index, number in enumerate(table.column(ROW_NUMBER).to_pylist()) if number in numbers]
+    indices = Array(selected, type=DataType.uint32())
     return Table.from_pydict({name: ChunkedArray([table.column(name).combine_chunks().take(indices)]) for name in table.column_names})

@@ -1,4 +1,8 @@
-"""Numbers and dates as a contract says that a file writes them, in the form that contracts read. What is written otherwise is refused."""
+"""Convert numbers and dates from the notation that a contract declares to the one that contracts read. Refuse any other notation.
+
+The layout of a contract declares decimal and thousands separators and the forms of negative numbers; a field declares its date format.
+A value is never guessed: 1.500 is one and a half or fifteen hundred, as the layout says.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from jobkit.contracts import Field, Layout
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-GROUPS = {"'": "['\u2019]", " ": "[ \u00a0\u2009\u202f]"}  # apostrophes and blanks come in several characters
+GROUPS = {"'": "['\u2019]", " ": "[ \u00a0\u2009\u202f]"}  # there are several apostrophes and blanks
 TOKENS = {
     "yyyy": "(?P<year>[0-9]{4})",
     "MMM": "(?P<name>[A-Za-z]{3})",
@@ -27,22 +31,22 @@ TOKENS = {
 }
 NAMES = {"": "none", "'": "an apostrophe", " ": "a blank"}
 ERRORS = ("#N/A", "#NV", "#REF!", "#VALUE!", "#WERT!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#BEZUG!")
-WHOLE_DIGITS = 15  # that a spreadsheet keeps of a number
+SPREADSHEET_DIGITS = 15  # significant digits of a number in a spreadsheet
 
 
 class NotationError(ValueError):
-    """A text that is not written as the contract says; the message goes on after 'is'."""
+    """A text is not written as the contract says. The message continues a sentence that ends with 'is'."""
 
 
-def reader(field: Field, layout: Layout) -> Callable[[object], str | None]:
-    """What gives a cell's value as text that the contract reads, None for an empty one. It raises NotationError."""
-    read = _text_reader(field, layout)
+def build_cell_reader(field: Field, layout: Layout) -> Callable[[object], str | None]:
+    """Build the function that converts a cell to text that contracts read; None for an empty cell. It raises NotationError."""
+    read = _build_text_reader(field, layout)
 
-    def cell(value: object) -> str | None:
+    def read_cell(value: object) -> str | None:
         if value is None:
             return None
         if not isinstance(value, str):
-            return _typed(value, field)
+            return _format_typed(value, field)
         text = value.strip() if field.trim else value
         if field.format == "currency" and text in MINOR_UNITS:  # in capitals GBp, pence, would be GBP
             raise NotationError(CHECKS["currency"](text) or "")
@@ -50,45 +54,45 @@ def reader(field: Field, layout: Layout) -> Callable[[object], str | None]:
             text = text.upper() if field.case == "upper" else text.lower()
         if not text:
             return None
-        if undecodable(text):
+        if is_undecodable(text):
             raise NotationError(f"not text in {layout.encoding}; save the file in it, or have the contract say in what it is written")
         return read(text)
 
-    return cell
+    return read_cell
 
 
-def undecodable(text: str) -> bool:
-    """Whether the text has bytes that its encoding does not know."""
+def is_undecodable(text: str) -> bool:
+    """Whether the text has bytes that are invalid in its encoding; decoding left them as halves of surrogate pairs."""
     return not text.isascii() and re.search("[\udc80-\udcff]", text) is not None
 
 
-def _text_reader(field: Field, layout: Layout) -> Callable[[str], str]:
+def _build_text_reader(field: Field, layout: Layout) -> Callable[[str], str]:
     if field.type == "date":
-        return lambda text: day(text, field.format) if field.format else text
+        return lambda text: parse_date(text, field.format) if field.format else text
     if field.type.startswith(("decimal", "int", "long", "double")):
-        return lambda text: number(text, layout, percent=field.percent)
+        return lambda text: parse_number(text, layout, percent=field.percent)
     return lambda text: text
 
 
-def number(text: str, layout: Layout, *, percent: bool = False) -> str:
-    """A number in the contract's notation, with a point and without groups. Raises NotationError."""
+def parse_number(text: str, layout: Layout, *, percent: bool = False) -> str:
+    """Return a number in the layout's notation with a point and no groups; 12.5% is 0.125. Raises NotationError."""
     if text in ERRORS or text.startswith("##"):
-        raise NotationError("an error of a spreadsheet; mend the formula, or widen the column, and export it again")
+        raise NotationError("an error of a spreadsheet; correct the formula, or widen the column, and export it again")
     if MANGLED.fullmatch(text):
         raise NotationError("a number that a spreadsheet shortened; format the column as a number with all its digits and export it again")
-    body, minus = _unsigned(text, layout)
+    body, sign = _split_sign(text, layout)
     if percent != body.endswith("%"):
         raise NotationError("not a number in percent, such as 12.5%" if percent else _expected(layout))
-    match = _pattern(layout.decimal, layout.thousands).fullmatch(body.removesuffix("%").rstrip() if percent else body)
+    match = _number_pattern(layout.decimal, layout.thousands).fullmatch(body.removesuffix("%").rstrip() if percent else body)
     if match is None:
         raise NotationError(_expected(layout))
     whole, fraction = re.sub("[^0-9]", "", match[1]), match[2]
-    plain = f"{minus}{whole}.{fraction}" if fraction else f"{minus}{whole}"
+    plain = f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
     return format(Decimal(plain).scaleb(-2), "f") if percent else plain
 
 
-def _unsigned(text: str, layout: Layout) -> tuple[str, str]:
-    """The number without its sign, in the forms that the contract declares, and the sign."""
+def _split_sign(text: str, layout: Layout) -> tuple[str, str]:
+    """Split a number into its absolute value and its sign, in the forms that the contract declares."""
     if "(1)" in layout.negative and text.startswith("(") and text.endswith(")"):
         return text[1:-1].strip(), "-"
     if "1-" in layout.negative and text.endswith("-"):
@@ -99,7 +103,7 @@ def _unsigned(text: str, layout: Layout) -> tuple[str, str]:
 
 
 @lru_cache
-def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+def _number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     group = GROUPS.get(thousands, re.escape(thousands))
     whole = f"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]+" if thousands else "[0-9]+"
     return re.compile(f"({whole})(?:{re.escape(decimal)}([0-9]+))?")
@@ -112,15 +116,15 @@ def _expected(layout: Layout) -> str:
     )
 
 
-def day(text: str, form: str) -> str:
-    """A date in the contract's form as YYYY-MM-DD. Raises NotationError."""
+def parse_date(text: str, form: str) -> str:
+    """Return a date in the contract's form as YYYY-MM-DD. Raises NotationError."""
     match = _date_pattern(form).fullmatch(text)
-    found = match.groupdict() if match else {}
-    if "name" in found:
-        name = str(found["name"]).upper()
-        found["month"] = str(MONTHS.index(name) + 1) if name in MONTHS else "0"
+    parts = match.groupdict() if match else {}
+    if "name" in parts:
+        name = str(parts["name"]).upper()
+        parts["month"] = str(MONTHS.index(name) + 1) if name in MONTHS else "0"
     try:
-        return date(int(found["year"]), int(found["month"]), int(found["day"])).isoformat()
+        return date(int(parts["year"]), int(parts["month"]), int(parts["day"])).isoformat()
     except (KeyError, ValueError):
         raise NotationError(f"not a date written {form}") from None
 
@@ -131,8 +135,8 @@ def _date_pattern(form: str) -> re.Pattern[str]:
     return re.compile("".join(TOKENS.get(part, re.escape(part)) for part in parts))
 
 
-def _typed(value: object, field: Field) -> str:
-    """A cell that has a type of its own, as text: a midnight is a date, a whole number in a column of text its digits."""
+def _format_typed(value: object, field: Field) -> str:
+    """Format a typed cell as text: a midnight as a date, a whole number in a text column without decimals. Raises NotationError."""
     if isinstance(value, datetime):
         return value.date().isoformat() if field.type == "date" and value.tzinfo is None and value.time() == time() else value.isoformat()
     if isinstance(value, bool):
@@ -141,6 +145,6 @@ def _typed(value: object, field: Field) -> str:
         return str(value)
     if field.type == "date":
         raise NotationError("a number; format the column as a date and export it again")
-    if field.type == "string" and isinstance(value, float) and value.is_integer() and abs(value) < 10**WHOLE_DIGITS:
+    if field.type == "string" and isinstance(value, float) and value.is_integer() and abs(value) < 10**SPREADSHEET_DIGITS:
         return str(int(value))
     return format(Decimal(repr(value) if isinstance(value, float) else value), "f")

@@ -1,6 +1,6 @@
-"""From a dropped file to a sheet of cells: CSV, Excel, Parquet or JSON lines, as they are, gzipped, or alone in a zip.
+"""Parse a dropped file into a sheet of cells: CSV, Excel, Parquet or JSON lines, plain, gzipped, or alone in a zip.
 
-The name's ending says which. How text is written says the contract's layout; what a cell means is not looked at here.
+The ending of the name says which. The contract's layout says how text is written; `delivery` interprets the cells.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 
     from jobkit.contracts import Columns
 
-LARGEST_BYTES = 64 << 20  # of a file once unpacked; what is larger comes in several
-LARGEST_RATIO, SUSPECT_BYTES = 200, 1 << 20  # a file of figures shrinks to a tenth; a bomb to a thousandth
-BYTES_PER_LINE = 32  # rows cost more memory than their bytes
-ENDING = re.compile(r"\.(csv|xlsx|parquet|jsonl|ndjson|gz|zip)$", re.IGNORECASE)
+MAX_BYTES = 64 << 20  # of a file once unpacked
+MAX_RATIO, SUSPECT_BYTES = 200, 1 << 20  # figures compress ten to one, a zip bomb a thousand to one
+MIN_BYTES_PER_LINE = 32  # rows cost more memory than their bytes
+EXTENSION = re.compile(r"\.(csv|xlsx|parquet|jsonl|ndjson|gz|zip)$", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-OF_A_MAC = re.compile(r"__MACOSX/")  # what macOS adds to an archive
+MAC_METADATA = re.compile(r"__MACOSX/")  # added by macOS
 BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-HINT = re.compile("sep=(.)", re.IGNORECASE)  # Excel's own first line
+SEPARATOR_LINE = re.compile("sep=(.)", re.IGNORECASE)  # a first line that only Excel writes
 EXPECTED = "expected .csv, .xlsx, .parquet, .jsonl or .ndjson, as it is, with .gz, or alone in a .zip"
-UNZIPPING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError)  # all it raises
-FIRST_READER = f"""
+UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError)  # of zipfile
+TRIAL_READER = f"""
 import io, sys
 from arro3.io import read_parquet
 size = 0
 try:
     for batch in read_parquet(io.BytesIO(sys.stdin.buffer.read())):
         size += batch.nbytes
-        if size > {LARGEST_BYTES}:
+        if size > {MAX_BYTES}:
             break
 except BaseException as error:
     print(str(error).partition(chr(10))[0] or type(error).__name__)
@@ -59,16 +59,16 @@ Scalar = str | bool | int | float | Decimal | date | datetime | None
 
 
 class Footer(NamedTuple):
-    """A line that closes a file: what a person calls it, and its cells by column."""
+    """A line at the end of a file that is not a row: its place for people, such as `line 7`, and its cells by column."""
 
     place: str
     cells: dict[str, Scalar]
 
 
 class Sheet(NamedTuple):
-    """A file's cells by column, as many a column as there are rows, and what a person calls row 1, 2, ... of them.
+    """A file's cells by column, all columns of one length. `place` names row 1, 2, ... for people, such as `line 7`.
 
-    Text of a file that `is_typed` is in the form that contracts read.
+    Text in a file that `is_typed` is in the notation that contracts read.
     """
 
     columns: Columns
@@ -78,101 +78,101 @@ class Sheet(NamedTuple):
 
 
 def stem(name: str) -> str:
-    """The name without its endings: a delivery is the same however it is packed. Raises BadDataError on one that no partition can have."""
-    found = name
-    while ENDING.search(found):
-        found = ENDING.sub("", found)
-    if not NAME.fullmatch(found) or ".." in found:
-        raise BadDataError(f"{name!r} is no name for a file here; expected letters, digits, dots, dashes and underscores")
-    return found
+    """Return the name without its extensions, the same for a plain and a packed file. Raises BadDataError if no partition can have it."""
+    stem = name
+    while EXTENSION.search(stem):
+        stem = EXTENSION.sub("", stem)
+    if not NAME.fullmatch(stem) or ".." in stem:
+        raise BadDataError(f"{name!r} is not a valid file name; expected letters, digits, dots, dashes and underscores")
+    return stem
 
 
 def parse(data: bytes, name: str, layout: Layout = Layout()) -> Sheet:  # noqa: B008  frozen
-    """The file's cells, rows in its order; an empty cell is None.
+    """Return the file's cells, rows in the file's order; an empty cell is None.
 
-    Raises BadDataError on a file that is of no kind we read, broken, too large, or not written as the layout says.
+    Raises BadDataError (65) if the file is of another kind, broken, too large, or not written as the layout says.
     """
-    data, name = _unpacked(data, name)
-    read = READERS.get(_ending(name))
+    data, name = _unpack(data, name)
+    read = READERS.get(_extension(name))
     if read is None:
-        raise BadDataError(f"{name} is of no kind that is read here; {EXPECTED}")
+        raise BadDataError(f"{name} is of an unknown kind; {EXPECTED}")
     if not data:
         raise BadDataError(f"{name} is empty; was it sent before it was written?")
-    if read in (_csv, _json_lines) and _count_lines(data) * BYTES_PER_LINE > max(len(data), SUSPECT_BYTES):
-        raise BadDataError(f"{name} has more than one line in {BYTES_PER_LINE} bytes, which no file of figures has")
+    if read in (_parse_csv, _parse_json_lines) and _count_lines(data) * MIN_BYTES_PER_LINE > max(len(data), SUSPECT_BYTES):
+        raise BadDataError(f"{name} has more than one line in {MIN_BYTES_PER_LINE} bytes, which no file of figures has")
     return read(data, name, layout)
 
 
 def _count_lines(data: bytes) -> int:
-    """How many lines there may be, whatever ends them."""
+    """Return how many lines there may be, whatever ends them."""
     return max(data.count(b"\n"), data.count(b"\r"))
 
 
-def _ending(name: str) -> str:
+def _extension(name: str) -> str:
     return name.rpartition(".")[2].lower()
 
 
-def _unpacked(data: bytes, name: str) -> tuple[bytes, str]:
-    """The file inside, and its name."""
-    if _ending(name) == "gz":
-        return _gunzipped(data, name), name[: -len(".gz")]
-    if _ending(name) == "zip":
-        return _unzipped(data, name)
-    return _small(data, name, len(data)), name
+def _unpack(data: bytes, name: str) -> tuple[bytes, str]:
+    """Return the file inside, and its name."""
+    if _extension(name) == "gz":
+        return _gunzip(data, name), name[: -len(".gz")]
+    if _extension(name) == "zip":
+        return _unzip(data, name)
+    return _check_size(data, name, len(data)), name
 
 
-def _gunzipped(data: bytes, name: str) -> bytes:
+def _gunzip(data: bytes, name: str) -> bytes:
     try:
         with gzip.open(io.BytesIO(data)) as file:
-            return _small(file.read(LARGEST_BYTES + 1), name, len(data))
+            return _check_size(file.read(MAX_BYTES + 1), name, len(data))
     except (OSError, EOFError, zlib.error) as error:
-        raise BadDataError(f"{name} is no whole gzip file: {error}") from None
+        raise BadDataError(f"{name} is not a complete gzip file: {error}") from None
 
 
-def _unzipped(data: bytes, name: str) -> tuple[bytes, str]:
+def _unzip(data: bytes, name: str) -> tuple[bytes, str]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            files = (member for member in archive.infolist() if not member.filename.endswith("/"))  # is_dir() takes no empty name
-            members = [member for member in files if not OF_A_MAC.match(member.filename)]
+            files = (member for member in archive.infolist() if not member.filename.endswith("/"))  # is_dir() fails on an empty name
+            members = [member for member in files if not MAC_METADATA.match(member.filename)]
             if len(members) != 1:
                 raise BadDataError(f"{name} holds {len(members)} files; expected one")
-            with archive.open(members[0]) as file:  # what it says of its size is not believed
-                return _small(_read(file), name, len(data)), members[0].filename.rpartition("/")[2]
-    except UNZIPPING as error:
-        raise BadDataError(f"{name} is no zip file that can be read: {error}") from None
+            with archive.open(members[0]) as file:  # its stated size is not trusted
+                return _check_size(_read_member(file), name, len(data)), members[0].filename.rpartition("/")[2]
+    except UNZIP_ERRORS as error:
+        raise BadDataError(f"{name} is not a readable zip file: {error}") from None
 
 
-def _read(file: IO[bytes]) -> bytes:
-    return file.read(LARGEST_BYTES + 1)
+def _read_member(file: IO[bytes]) -> bytes:
+    return file.read(MAX_BYTES + 1)
 
 
-def _small(data: bytes, name: str, packed: int) -> bytes:
-    """The data. Raises BadDataError when they are more than memory should hold, or shrank as no real file does."""
-    if len(data) > LARGEST_BYTES:
-        raise BadDataError(f"{name} has more than {LARGEST_BYTES >> 20} MiB; split it into several files")
-    if len(data) > max(SUSPECT_BYTES, LARGEST_RATIO * packed):
+def _check_size(data: bytes, name: str, packed: int) -> bytes:
+    """Check unpacked data and return it. Raises BadDataError if it is too large, or compressed better than any real file."""
+    if len(data) > MAX_BYTES:
+        raise BadDataError(f"{name} has more than {MAX_BYTES >> 20} MiB; split it into several files")
+    if len(data) > max(SUSPECT_BYTES, MAX_RATIO * packed):
         raise BadDataError(f"{name} unpacks to {len(data) // packed} times its size, which no file of figures does")
     return data
 
 
-def _csv(data: bytes, name: str, layout: Layout) -> Sheet:
-    text = _decoded(data, name, layout)
-    csv.field_size_limit(LARGEST_BYTES)
+def _parse_csv(data: bytes, name: str, layout: Layout) -> Sheet:
+    text = _decode(data, name, layout)
+    csv.field_size_limit(MAX_BYTES)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.delimiter, strict=True)
     try:
         lines: list[tuple[int, Sequence[Scalar]]] = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise BadDataError(f"{name} is no CSV: {error} in line {reader.line_num}") from None
-    hint = HINT.fullmatch(text[: text.find("\n")].rstrip("\r"))
-    if hint and hint[1] == layout.delimiter:
+        raise BadDataError(f"{name} is not CSV: {error} in line {reader.line_num}") from None
+    separator = SEPARATOR_LINE.fullmatch(text[: text.find("\n")].rstrip("\r"))
+    if separator and separator[1] == layout.delimiter:
         lines = lines[1:]
-    elif hint:
-        raise BadDataError(f"{name} says {hint[0]!r} in line 1, but its contract {_named(layout.delimiter)} between columns")
-    return table(lines, name, layout, "line")
+    elif separator:
+        raise BadDataError(f"{name} says {separator[0]!r} in line 1, but its contract {_named(layout.delimiter)} between columns")
+    return build_sheet(lines, name, layout, "line")
 
 
-def _decoded(data: bytes, name: str, layout: Layout) -> str:
-    """The text. Bytes that are none in its encoding become halves of surrogate pairs, and with them their row is a bad one."""
+def _decode(data: bytes, name: str, layout: Layout) -> str:
+    """Decode the file. Invalid bytes become halves of surrogate pairs, which make their row a bad one. Raises BadDataError."""
     mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), None)
     if mark and not layout.encoding.startswith("utf-16"):
         raise BadDataError(f"{name} is UTF-16, its contract says {layout.encoding}; save it as that, or have the contract say utf-16")
@@ -191,30 +191,30 @@ def _named(delimiter: str) -> str:
     return f"has {DELIMITERS[delimiter]}"
 
 
-def table(lines: Iterable[tuple[int, Sequence[Scalar]]], name: str, layout: Layout, unit: str) -> Sheet:
-    """Numbered lines of cells as a sheet: what stands before the header is left out, as are empty lines; footers are set apart."""
+def build_sheet(lines: Iterable[tuple[int, Sequence[Scalar]]], name: str, layout: Layout, unit: str) -> Sheet:
+    """Build a sheet from numbered lines of cells: without empty lines and lines above the header, footers separate. Raises BadDataError."""
     rows = [(number, [None if cell == "" else cell for cell in cells]) for number, cells in lines]
     rows = [(number, cells) for number, cells in rows if any(cell is not None for cell in cells)]
-    skipped = [(number, cells) for number, cells in rows if number >= layout.header_row]
-    if not skipped:
+    from_header = [(number, cells) for number, cells in rows if number >= layout.header_row]
+    if not from_header:
         raise BadDataError(f"{name} has no header" + (f" in {unit} {layout.header_row}" if layout.header_row > 1 else ""))
-    (at, header), *body = skipped
-    if layout.header_row > 1 and at != layout.header_row:
+    (header_number, header), *body = from_header
+    if layout.header_row > 1 and header_number != layout.header_row:
         raise BadDataError(f"{name} has an empty {unit} {layout.header_row}, in which its contract says that the header is")
-    names = _header(header, body, f"{name}, {unit} {at}", layout)
-    body, footers = _without_footers(body, layout)
+    names = _read_header(header, body, f"{name}, {unit} {header_number}", layout)
+    body, footers = _split_footers(body, layout)
     for number, cells in body:
         if len(cells) < len(names) or any(cell is not None for cell in cells[len(names) :]):
             inside = f"is a cell with {DELIMITERS[layout.delimiter]} in quotes?"
             raise BadDataError(f"{name}: {unit} {number} has {len(cells)} cells, the header {len(names)}; {inside}")
     numbers = [number for number, _ in body]
     columns: Columns = {column: [cells[index] for _, cells in body] for index, column in enumerate(names)}
-    told = tuple(Footer(f"{unit} {number}", dict(zip(names, cells, strict=False))) for number, cells in footers)
-    return Sheet(columns, lambda row: f"{unit} {numbers[row - 1]}", told)
+    footer_lines = tuple(Footer(f"{unit} {number}", dict(zip(names, cells, strict=False))) for number, cells in footers)
+    return Sheet(columns, lambda row: f"{unit} {numbers[row - 1]}", footer_lines)
 
 
-def _header(header: Sequence[Scalar], body: Sequence[tuple[int, Sequence[Scalar]]], where: str, layout: Layout) -> list[str]:
-    """The names of the columns. Empty ones at the end are none where all below them is empty, too."""
+def _read_header(header: Sequence[Scalar], body: Sequence[tuple[int, Sequence[Scalar]]], where: str, layout: Layout) -> list[str]:
+    """Return the names of the columns, without empty columns at the end. Raises BadDataError."""
     names = ["" if cell is None else str(cell).strip() for cell in header]
     while names and not names[-1] and all(cell is None for _, cells in body for cell in cells[len(names) - 1 : len(names)]):
         names.pop()
@@ -229,25 +229,25 @@ def _header(header: Sequence[Scalar], body: Sequence[tuple[int, Sequence[Scalar]
     return names
 
 
-def _without_footers(
+def _split_footers(
     body: list[tuple[int, list[Scalar]]], layout: Layout
 ) -> tuple[list[tuple[int, list[Scalar]]], list[tuple[int, list[Scalar]]]]:
-    """The rows, and the lines at the end that the contract says are none."""
+    """Split the lines into rows and, at the end, the footers that the contract declares."""
     end = len(body)
     while layout.footer is not None and end and _is_footer(body[end - 1][1], layout.footer):
         end -= 1
     return body[:end], body[end:]
 
 
-def _is_footer(cells: Sequence[Scalar], begins: str) -> bool:
-    """Whether the first cell that is filled begins with these words."""
+def _is_footer(cells: Sequence[Scalar], prefix: str) -> bool:
+    """Whether the first cell that is not empty begins with these words."""
     first = str(next((cell for cell in cells if cell is not None), "")).strip().casefold()
-    rest = first.removeprefix(begins.casefold())
-    return first.startswith(begins.casefold()) and not rest[:1].isalnum()
+    rest = first.removeprefix(prefix.casefold())
+    return first.startswith(prefix.casefold()) and not rest[:1].isalnum()
 
 
 def check_header(names: list[str], where: str) -> None:
-    """Nothing, where each column has a name of its own. Raises BadDataError."""
+    """Raise BadDataError if a column has no name, the name of another column, or bytes that are invalid in the encoding."""
     if "" in names:
         raise BadDataError(f"{where}: column {names.index('') + 1} of {len(names)} has no name")
     first = {name: number for number, name in reversed(list(enumerate(names, 1)))}
@@ -257,96 +257,98 @@ def check_header(names: list[str], where: str) -> None:
         raise BadDataError(f"{where}: the header is not in the encoding that the contract says; save the file in it")
 
 
-def _excel(data: bytes, name: str, layout: Layout) -> Sheet:
+def _parse_excel(data: bytes, name: str, layout: Layout) -> Sheet:
     _check_members(data, name)
-    found = excel.read(data, name, layout.sheet)
-    for place, fault in found.unreadable:
+    sheet = excel.read(data, name, layout.sheet)
+    for place, fault in sheet.unreadable:
         if place.row >= layout.header_row:
-            raise BadDataError(f"{name}: cell {place.name} of the sheet {found.sheet!r} {fault}")
-    return table(enumerate(found.rows, start=1), name, layout, "row")
+            raise BadDataError(f"{name}: cell {place.name} of the sheet {sheet.sheet!r} {fault}")
+    return build_sheet(enumerate(sheet.rows, start=1), name, layout, "row")
 
 
 def _check_members(data: bytes, name: str) -> None:
-    """Nothing, where all that is packed in an Excel file fits into memory. What it says of sizes is not believed."""
+    """Raise BadDataError if the content of an Excel file does not fit into memory. Its stated sizes are not trusted."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
             if len(set(names)) != len(names):
                 raise BadDataError(f"{name} holds two files of one name, which no spreadsheet writes")
-            left = LARGEST_BYTES
+            left = MAX_BYTES
             for member in archive.infolist():
                 with archive.open(member) as file:
-                    size = len(_small(file.read(left + 1), name, len(data)))
+                    size = len(_check_size(file.read(left + 1), name, len(data)))
                 left -= size
                 if left < 0:
-                    raise BadDataError(f"{name} has more than {LARGEST_BYTES >> 20} MiB once unpacked; split it into several files")
-    except UNZIPPING as error:
+                    raise BadDataError(f"{name} has more than {MAX_BYTES >> 20} MiB once unpacked; split it into several files")
+    except UNZIP_ERRORS as error:
         raise BadDataError(
-            f"{name} is no Excel file (.xlsx) that can be read: {error}; is it protected by a password, or an older .xls?"
+            f"{name} is not a readable Excel file (.xlsx): {error}; is it protected by a password, or an older .xls?"
         ) from None
 
 
-def _json_lines(data: bytes, name: str, _layout: Layout) -> Sheet:
+def _parse_json_lines(data: bytes, name: str, _layout: Layout) -> Sheet:
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         if not line.strip():
             continue
-        row = _json_line(line)
-        if not isinstance(row, dict):  # what it holds may be confidential
-            raise BadDataError(f"{name} line {number} is no JSON object")
-        rows.append({column: _scalar(value) for column, value in row.items()})
+        row = _decode_line(line)
+        if not isinstance(row, dict):  # the message has no value: it may be confidential
+            raise BadDataError(f"{name} line {number} is not a JSON object")
+        rows.append({column: _to_scalar(value) for column, value in row.items()})
         numbers.append(number)
-    columns = lossless_json.columns(rows)
+    columns = lossless_json.build_columns(rows)
     check_header(list(columns), name)
     return Sheet(columns, lambda row: f"line {numbers[row - 1]}", is_typed=True)
 
 
-def _json_line(line: bytes) -> object:
-    """What a line says, None where it is no JSON. Bytes that are no UTF-8 and halves of surrogate pairs are left to the contract."""
+def _decode_line(line: bytes) -> object:
+    """Decode a line, None if it is not JSON. Invalid UTF-8 and halves of surrogate pairs are left for validation to refuse."""
     try:
         return lossless_json.decode(line, "")
     except BadDataError:
         text = line.decode("utf-8", "surrogateescape")
     try:
-        return json.loads(text, parse_float=lossless_json.plain, parse_constant=_refuse, object_pairs_hook=_unique)
+        return json.loads(text, parse_float=lossless_json.expand_exponent, parse_constant=_refuse_constant, object_pairs_hook=_check_unique)
     except (ValueError, RecursionError):
         return None
 
 
-def _refuse(text: str) -> None:
+def _refuse_constant(text: str) -> None:
     raise ValueError(text)
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _check_unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a key is there twice")
-    return found
+    return members
 
 
-def _parquet(data: bytes, name: str, _layout: Layout) -> Sheet:
-    if reason := _broken(data):
-        raise BadDataError(f"{name} is no Parquet file that can be read: {reason}")
+def _parse_parquet(data: bytes, name: str, _layout: Layout) -> Sheet:
+    if reason := _find_parquet_problem(data):
+        raise BadDataError(f"{name} is not a readable Parquet file: {reason}")
     try:
         return Sheet(_read_parquet(data, name), lambda row: f"row {row}")
     except BadDataError:
         raise
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # how the reader gives up; no module exports it
+        if (
+            not isinstance(error, Exception) and type(error).__name__ != "PanicException"
+        ):  # the reader's own exception; no module exports it
             raise
-        raise BadDataError(f"{name} is no Parquet file that can be read: {str(error).partition(chr(10))[0]}") from None
+        raise BadDataError(f"{name} is not a readable Parquet file: {str(error).partition(chr(10))[0]}") from None
 
 
-def _broken(data: bytes) -> str:
-    """Why a Parquet file cannot be read; nothing where it can.
+def _find_parquet_problem(data: bytes) -> str:
+    """Return why a Parquet file cannot be read; an empty text if it can.
 
-    Another process reads it first: on broken pages the reader aborts its process, which nothing can catch, or writes a trace of its own.
+    Another process reads it first: on broken pages the reader aborts its process, which cannot be caught, or prints its own traceback.
     """
-    first = subprocess.run([sys.executable, "-P", "-c", FIRST_READER], input=data, capture_output=True, check=False)  # noqa: S603
-    if first.returncode in (-signal.SIGABRT, -signal.SIGSEGV):
+    trial = subprocess.run([sys.executable, "-P", "-c", TRIAL_READER], input=data, capture_output=True, check=False)  # noqa: S603
+    if trial.returncode in (-signal.SIGABRT, -signal.SIGSEGV):
         return "it aborts its reader"
-    return first.stdout.decode(errors="replace").strip()
+    return trial.stdout.decode(errors="replace").strip()
 
 
 def _read_parquet(data: bytes, name: str) -> Columns:
@@ -359,19 +361,19 @@ def _read_parquet(data: bytes, name: str) -> Columns:
     size = 0
     for batch in reader:
         size += batch.nbytes
-        if size > LARGEST_BYTES:
-            raise BadDataError(f"{name} has more than {LARGEST_BYTES >> 20} MiB once read; split it into several files")
+        if size > MAX_BYTES:
+            raise BadDataError(f"{name} has more than {MAX_BYTES >> 20} MiB once read; split it into several files")
         for column in names:
-            columns[column] += _cells(batch.column(column))
+            columns[column] += _read_cells(batch.column(column))
     return columns
 
 
-def _cells(array: Any) -> list[Scalar]:  # noqa: ANN401  arro3's Array
-    """An array's values. Of times to the nanosecond those that have some are text with all digits, which no contract takes."""
+def _read_cells(array: Any) -> list[Scalar]:  # noqa: ANN401  arro3's Array
+    """Return an array's values. Times with nanoseconds become text with all digits, which contracts refuse."""
     from arro3.compute import cast  # noqa: PLC0415
     from arro3.core import DataType  # noqa: PLC0415
 
-    values = [_scalar(value) for value in array.to_pylist()]
+    values = [_to_scalar(value) for value in array.to_pylist()]
     if DataType.is_timestamp(array.type) and array.type.time_unit == "ns":
         for index, count in enumerate(cast(array, DataType.int64()).to_pylist()):
             if count is not None and count % 1000:
@@ -380,8 +382,8 @@ def _cells(array: Any) -> list[Scalar]:  # noqa: ANN401  arro3's Array
     return values
 
 
-def _scalar(value: object) -> Scalar:
-    """A value as cells have it. Bytes are text; nested values are JSON."""
+def _to_scalar(value: object) -> Scalar:
+    """Convert a value to a cell: bytes to text, nested values to JSON."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if value is None or isinstance(value, str | bool | int | float | Decimal | date):
@@ -392,9 +394,9 @@ def _scalar(value: object) -> Scalar:
 
 
 READERS: dict[str, Callable[[bytes, str, Layout], Sheet]] = {
-    "csv": _csv,
-    "xlsx": _excel,
-    "jsonl": _json_lines,
-    "ndjson": _json_lines,
-    "parquet": _parquet,
+    "csv": _parse_csv,
+    "xlsx": _parse_excel,
+    "jsonl": _parse_json_lines,
+    "ndjson": _parse_json_lines,
+    "parquet": _parse_parquet,
 }

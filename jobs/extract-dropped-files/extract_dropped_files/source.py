@@ -1,13 +1,13 @@
-"""The drop: where files wait, and where they go once they were looked at.
+"""The drop: where files wait, and where they are moved after they were read.
 
     <drop>/<contract>/<name>                              waits
     <drop>/accepted/<contract>/<name>                     is in the lake
-    <drop>/rejected/<contract>/<name>                     is not
-    <drop>/rejected/<contract>/<name>.reasons.json        and why
+    <drop>/rejected/<contract>/<name>                     is not in the lake
+    <drop>/rejected/<contract>/<name>.reasons.json        says why
 
-What is put aside is put there before it is taken from where it waits, and taken only if it is still the same: whoever dies in between
-leaves it waiting, and the next run ends as this one would have. On a directory only ordinary files inside it are read: no link, pipe,
-socket or device, and nothing that a link leads to. A name that begins with a dot is not looked at: write under one, then rename.
+A file is moved by writing the copy first and then deleting the original, if that is unchanged. A run that is killed in between leaves the
+file waiting, and the next run ends as this one would have. In a directory, only ordinary files inside it are read: no link, pipe, socket
+or device. Names that begin with a dot are ignored: write a file under such a name, then rename it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.contracts import escape_text
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
-from jobkit.store import FileStore, NotFoundError, open_store
+from jobkit.stores import FileStore, NotFoundError, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from jobkit.store import Store
+    from jobkit.stores import Store
 
 ACCEPTED, REJECTED, REASONS = "accepted/", "rejected/", ".reasons.json"
-ASIDE = (ACCEPTED, REJECTED)
-LONGEST_NAME_BYTES = 200  # the reasons have a name that is longer, and no file system has more than 255
-SETTLE_S, SETTLE_TRIES = 1.0, 10  # a file that changed within that second is looked at again
+ARCHIVES = (ACCEPTED, REJECTED)
+MAX_NAME_BYTES = 200  # the name of the reasons is longer; the limit of file systems is 255
+SETTLE_S, SETTLE_ATTEMPTS = 1.0, 10  # a file that changed less than SETTLE_S ago may still be written
 KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a named pipe",
@@ -45,82 +45,82 @@ KINDS = {
 }
 
 
-class Dropped(NamedTuple):
-    """A file that waits: where, what is in it, and a tag that changes when it does."""
+class DroppedFile(NamedTuple):
+    """A file that waits: its key, its content, and its ETag."""
 
     key: str
     data: bytes
-    tag: str
+    etag: str
 
 
 class UnreadableError(BadDataError):
-    """What lies in the drop is no file that is read; it stays where it is."""
+    """An entry of the drop is not an ordinary file, or too large. It stays where it is."""
 
 
 class UnsettledError(TemporaryError):
-    """Somebody still writes the file."""
+    """The file is still being written."""
 
 
 class Drop:
-    """The files under one URL. A file's key is <contract>/<name>."""
+    """The files under one URL. A file's key is <contract>/<name>; the methods raise the errors of jobkit.stores, too."""
 
     def __init__(self, url: str) -> None:
         self.store: Store = open_store(url)
 
-    def waiting(self) -> list[str]:
-        """The keys of all that waits, sorted, whether or not it can be read. Folders that a console makes are none."""
-        keys = _found(self.store.root) if isinstance(self.store, FileStore) else self.store.list("")
-        return sorted(key for key in keys if not key.startswith(ASIDE) and all(key.split("/")))
+    def list_waiting(self) -> list[str]:
+        """Return the keys of all entries that wait, sorted, readable or not. Empty objects that stand for folders are left out."""
+        keys = _walk(self.store.root) if isinstance(self.store, FileStore) else self.store.list_keys("")
+        return sorted(key for key in keys if not key.startswith(ARCHIVES) and all(key.split("/")))
 
-    def read(self, key: str, largest: int) -> Dropped | None:
-        """The file, None where there is none. Raises UnreadableError on what is none that is read here, or is larger."""
-        reason = _unreadable_key(key)
+    def read(self, key: str, max_bytes: int) -> DroppedFile | None:
+        """Return the file, None if there is none. Raises UnreadableError if it is larger or not an ordinary file, UnsettledError."""
+        reason = _find_key_problem(key)
         if reason:
             raise UnreadableError(f"{reason}; it stays where it is")
         try:
             if isinstance(self.store, FileStore):
-                data = _read_file(self.store.root, key, largest)
-                return Dropped(key, data, hashlib.sha256(data).hexdigest())
-            if self.store.size(key) > largest:
-                raise UnreadableError(_too_large(largest))
-            return Dropped(key, *self.store.get_with_etag(key))
+                data = _read_file(self.store.root, key, max_bytes)
+                return DroppedFile(key, data, hashlib.sha256(data).hexdigest())
+            if self.store.get_size(key) > max_bytes:
+                raise UnreadableError(_too_large(max_bytes))
+            return DroppedFile(key, *self.store.get_with_etag(key))
         except NotFoundError:
             return None
 
-    def accept(self, file: Dropped) -> None:
-        """Put the file among the accepted; an earlier one of its name is no longer among the rejected."""
-        self._check_aside(ACCEPTED + file.key)
+    def accept(self, file: DroppedFile) -> None:
+        """Move the file to the accepted ones, and remove an earlier one of its name from the rejected ones."""
+        self._check_folders(ACCEPTED + file.key)
         self.store.put(ACCEPTED + file.key, file.data)
         for key in (REJECTED + file.key, REJECTED + file.key + REASONS):
             if self.store.exists(key):
                 self.store.delete_if_match(key, self.store.get_with_etag(key)[1])
-        self.store.delete_if_match(file.key, file.tag)
+        self.store.delete_if_match(file.key, file.etag)
 
-    def reject(self, file: Dropped, message: str, reasons: Sequence[str]) -> None:
-        """Put the file among the rejected, its reasons beside it; `message` is what may be repeated elsewhere."""
-        self._check_aside(REJECTED + file.key)
-        told = {"file": file.key, "message": escape_text(message), "reasons": list(map(escape_text, reasons))}
-        self.store.put(REJECTED + file.key + REASONS, json.dumps(told, indent=1, ensure_ascii=False).encode(), "application/json")
+    def reject(self, file: DroppedFile, message: str, reasons: Sequence[str]) -> None:
+        """Move the file to the rejected ones, with the reasons. `message` has no confidential value; the receipt repeats it."""
+        self._check_folders(REJECTED + file.key)
+        document = {"file": file.key, "message": escape_text(message), "reasons": list(map(escape_text, reasons))}
+        self.store.put(REJECTED + file.key + REASONS, json.dumps(document, indent=1, ensure_ascii=False).encode(), "application/json")
         self.store.put(REJECTED + file.key, file.data)
-        self.store.delete_if_match(file.key, file.tag)
+        self.store.delete_if_match(file.key, file.etag)
 
-    def accepted(self, key: str) -> bytes | None:
-        """The file of this key that was accepted last, None where none ever was."""
+    def read_accepted(self, key: str) -> bytes | None:
+        """Return the file of this key that was accepted last, None if none was."""
         try:
             return self.store.get(ACCEPTED + key)
         except NotFoundError:
             return None
 
-    def refusal(self, key: str) -> str | None:
-        """Why the last file of this key was rejected, None where it was not."""
+    def read_rejection(self, key: str) -> str | None:
+        """Return why the last file of this key was rejected, None if it was not."""
         try:
-            told: dict[str, Any] = json.loads(self.store.get(REJECTED + key + REASONS))
+            document: dict[str, Any] = json.loads(self.store.get(REJECTED + key + REASONS))
         except NotFoundError:
             return None
-        return str(told.get("message", told["reasons"][0]))
+        return str(document.get("message", document["reasons"][0]))
 
-    def _check_aside(self, key: str) -> None:
-        """Nothing, where putting a file aside writes inside the drop. Raises MisconfiguredError."""
+    def _check_folders(self, key: str) -> None:
+        """Raise MisconfiguredError if a folder of the key is a link: the job would write outside the drop."""
         if isinstance(self.store, FileStore):
             folder = self.store.root
             for part in key.split("/")[:-1]:
@@ -129,13 +129,13 @@ class Drop:
                     raise MisconfiguredError(f"{folder} is a symbolic link, so that the job would write outside the drop; make it a folder")
 
 
-def _found(root: Path) -> Iterator[str]:
-    """Keys of all entries below a folder but folders, none of what was put aside."""
+def _walk(root: Path) -> Iterator[str]:
+    """Yield the keys of all entries below a folder but folders, without accepted and rejected files."""
     for folder, folders, names in os.walk(root, onerror=_refuse_folder):
         below = os.path.relpath(folder, root)
         prefix = "" if below == "." else f"{below}/"
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]  # noqa: PTH114, PTH118  names may be no Unicode
-        folders[:] = [name for name in folders if not name.startswith(".") and f"{prefix}{name}/" not in ASIDE and name not in links]
+        folders[:] = [name for name in folders if not name.startswith(".") and f"{prefix}{name}/" not in ARCHIVES and name not in links]
         yield from (f"{prefix}{name}" for name in [*names, *links] if not name.startswith("."))
 
 
@@ -143,41 +143,41 @@ def _refuse_folder(error: OSError) -> None:
     raise MisconfiguredError(f"cannot list {error.filename}: {error.strerror}; check that the drop exists and may be read")
 
 
-def _unreadable_key(key: str) -> str | None:
-    """Why a key names no file that is read, None where it does."""
+def _find_key_problem(key: str) -> str | None:
+    """Return why the file of a key is never read; None if it may be."""
     parts = key.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
         return "its name leads elsewhere"
-    if len(parts[-1].encode("utf-8", "surrogatepass")) > LONGEST_NAME_BYTES:
-        return f"its name is longer than {LONGEST_NAME_BYTES} bytes; shorten it"
+    if len(parts[-1].encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        return f"its name is longer than {MAX_NAME_BYTES} bytes; shorten it"
     if any("\ud800" <= character <= "\udfff" for character in key):
-        return "its name is no Unicode; rename it with letters, digits, dots, dashes and underscores"
+        return "its name is not Unicode; rename it with letters, digits, dots, dashes and underscores"
     return None
 
 
-def _read_file(root: Path, key: str, largest: int) -> bytes:
-    """An ordinary file once nobody writes to it, reached through no link.
+def _read_file(root: Path, key: str, max_bytes: int) -> bytes:
+    """Read an ordinary file, reached through no link, once nobody writes to it.
 
-    Raises NotFoundError, UnreadableError, and UnsettledError where the writing goes on.
+    Raises NotFoundError, UnreadableError, and UnsettledError if it is written for longer than SETTLE_ATTEMPTS seconds.
     """
     *folders, name = key.split("/")
     try:
-        with ExitStack() as opened:
-            folder = opened.enter_context(_opened(root, os.O_DIRECTORY))
+        with ExitStack() as stack:
+            folder = stack.enter_context(_open(root, os.O_DIRECTORY))
             for part in folders:
-                folder = opened.enter_context(_opened(part, os.O_DIRECTORY | os.O_NOFOLLOW, folder))
-            for _ in range(SETTLE_TRIES):
-                with _opened(name, os.O_NOFOLLOW | os.O_NONBLOCK, folder) as file:
+                folder = stack.enter_context(_open(part, os.O_DIRECTORY | os.O_NOFOLLOW, folder))
+            for _ in range(SETTLE_ATTEMPTS):
+                with _open(name, os.O_NOFOLLOW | os.O_NONBLOCK, folder) as file:
                     state = os.fstat(file)
                     if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
                         break
-                    if state.st_size > largest:
-                        raise UnreadableError(_too_large(largest))
+                    if state.st_size > max_bytes:
+                        raise UnreadableError(_too_large(max_bytes))
                     if 0 <= time.time() - state.st_mtime < SETTLE_S:
                         time.sleep(SETTLE_S)
                     with os.fdopen(os.dup(file), "rb") as stream:
-                        data = stream.read(largest + 1)
-                    if _same(state, os.stat(name, dir_fd=folder, follow_symlinks=False)) and len(data) == state.st_size:
+                        data = stream.read(max_bytes + 1)
+                    if _is_unchanged(state, os.stat(name, dir_fd=folder, follow_symlinks=False)) and len(data) == state.st_size:
                         return data
             else:
                 raise UnsettledError(f"{key} is still being written; try again when it is whole, or write it as .{name} and rename it")
@@ -186,11 +186,11 @@ def _read_file(root: Path, key: str, largest: int) -> bytes:
             raise NotFoundError(key) from None
         if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise MisconfiguredError(f"cannot read {key} in the drop: {error.strerror}; check that the job may read it") from None
-    raise UnreadableError(_described(root, key))
+    raise UnreadableError(_describe_entry(root, key))
 
 
 @contextmanager
-def _opened(name: Path | str, flags: int, folder: int | None = None) -> Iterator[int]:
+def _open(name: Path | str, flags: int, folder: int | None = None) -> Iterator[int]:
     handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=folder)
     try:
         yield handle
@@ -198,16 +198,16 @@ def _opened(name: Path | str, flags: int, folder: int | None = None) -> Iterator
         os.close(handle)
 
 
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_ino, one.st_size, one.st_mtime_ns) == (other.st_ino, other.st_size, other.st_mtime_ns)
+def _is_unchanged(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_ino, before.st_size, before.st_mtime_ns) == (after.st_ino, after.st_size, after.st_mtime_ns)
 
 
-def _too_large(largest: int) -> str:
-    return f"it has more than {largest >> 20} MiB and stays where it is; split it into several files"
+def _too_large(max_bytes: int) -> str:
+    return f"it has more than {max_bytes >> 20} MiB and stays where it is; split it into several files"
 
 
-def _described(root: Path, key: str) -> str:
-    """What lies in the drop instead of a file. Raises NotFoundError where there is nothing any more."""
+def _describe_entry(root: Path, key: str) -> str:
+    """Return what the drop has in place of a file. Raises NotFoundError if it has nothing any more."""
     path = root
     for part in key.split("/"):
         path /= part

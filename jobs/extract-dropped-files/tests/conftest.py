@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that a test has just written is whole."""
+def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat a file that a test has just written as complete."""
     monkeypatch.setattr("extract_dropped_files.source.SETTLE_S", 0.0)
 
 
 @pytest.fixture(params=["file", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where lake and drop may be: the same tests hold for both kinds."""
+    """Return the URL of a directory, then of a bucket: the tests hold for both."""
     return f"file://{tmp_path}" if request.param == "file" else f"s3://{request.getfixturevalue('bucket')}"

@@ -1,4 +1,4 @@
-"""What people drop, in every form, and what is no file of figures."""
+"""Dropped files of every kind are parsed; other files are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from arro3.compute import cast
 from arro3.core import Array, ChunkedArray, DataType, Table
 from arro3.io import write_parquet
-from extract_dropped_files.parser import LARGEST_BYTES, parse, stem
+from extract_dropped_files.parser import MAX_BYTES, parse, stem
 from hypothesis import given, settings, strategies
 from jobkit.contracts import Layout
 from jobkit.errors import BadDataError
@@ -61,7 +61,7 @@ LINES = "\n".join(json.dumps({name: values[row] for name, values in COLUMNS.item
         (zipped(("a.jsonl", LINES)), "a.jsonl.zip"),
     ],
 )
-def test_a_file_gives_the_same_columns_however_it_is_packed(data: bytes, name: str) -> None:
+def test_a_file_has_the_same_columns_in_every_packing(data: bytes, name: str) -> None:
     assert parse(data, name).columns == COLUMNS
 
 
@@ -73,12 +73,12 @@ def test_windows_line_ends_and_declared_delimiters_are_read() -> None:
             parse(text.encode(), "a.csv")
 
 
-def test_a_line_break_of_windows_within_quotes_stays() -> None:
+def test_a_windows_line_break_in_quotes_is_kept() -> None:
     assert parse(b'a,b\r\n"1\r\n2",3\r\n', "a.csv").columns == {"a": ["1\r\n2"], "b": ["3"]}
 
 
-def test_parquet_gives_its_values_as_contracts_know_them() -> None:
-    told = {
+def test_parquet_values_are_read_in_the_notation_of_contracts() -> None:
+    message = {
         name: ChunkedArray([cast(Array(texts, type=DataType.utf8()), kind)])
         for name, kind, texts in (
             ("day", DataType.date32(), ["2026-11-20", None]),
@@ -87,14 +87,14 @@ def test_parquet_gives_its_values_as_contracts_know_them() -> None:
             ("name", DataType.utf8(), ["x", "y"]),
         )
     }
-    columns = parse(parquet(told), "a.parquet").columns
+    columns = parse(parquet(message), "a.parquet").columns
     assert columns["day"] == [date(2026, 11, 20), None]
     assert columns["amount"] == [Decimal("1.50"), Decimal("-2.00")]
     assert columns["at"] == [datetime(2026, 11, 20, 17, tzinfo=UTC), None]
     assert columns["name"] == ["x", "y"]
 
 
-def test_nanoseconds_are_not_cut_without_a_word() -> None:
+def test_nanoseconds_are_not_silently_cut() -> None:
     counts = Array([1_372_406_400_000_001_000, 1_372_406_400_000_000_001, None, -1], type=DataType.int64())
     for zone, end in (("UTC", "+00:00"), (None, "")):
         columns = parse(parquet({"at": ChunkedArray([cast(counts, DataType.timestamp("ns", tz=zone))])}), "a.parquet").columns
@@ -107,40 +107,40 @@ def test_nanoseconds_are_not_cut_without_a_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "name", "told"),
+    ("data", "name", "message"),
     [
-        (b"x", "a.xls", r"a\.xls is of no kind that is read here; expected \.csv, \.xlsx"),
-        (b"x", "a", "of no kind"),
+        (b"x", "a.xls", r"a\.xls is of an unknown kind; expected \.csv, \.xlsx"),
+        (b"x", "a", "of an unknown kind"),
         (b"", "a.csv", "a.csv is empty"),
         (gzip.compress(b"", mtime=0), "a.csv.gz", "a.csv is empty"),
         (b"\n\n", "a.csv", "has no header"),
         (b"a,a\n1,2\n", "a.csv", "columns 1 and 2 have one name"),
         (b"a,\n1,2\n", "a.csv", "column 2 of 2 has no name"),
         (b"a,b\n1,2\n3\n", "a.csv", "line 3 has 1 cells, the header 2"),
-        (b'a,b\n1,"2\n', "a.csv", "is no CSV"),
+        (b'a,b\n1,"2\n', "a.csv", "is not CSV"),
         ("a,Köln\n1,2\n".encode("latin-1"), "a.csv", "the header is not in the encoding that the contract says"),
         ("a,b\n1,2\n".encode("utf-16"), "a.csv", "is UTF-16, its contract says utf-8"),
         ("a,b\n1,2\n".encode("utf-16-le"), "a.csv", "as UTF-16 without a byte order mark is"),
         (b"sep=;\na;b\n1;2\n", "a.csv", "says 'sep=;' in line 1, but its contract has commas"),
         (b"a,b,\n1,2,3\n", "a.csv", "column 3 of 3 has no name"),
-        (gzip.compress(TEXT.encode(), mtime=0)[:-9], "a.csv.gz", "no whole gzip file"),
-        (b"no gzip", "a.csv.gz", "no whole gzip file"),
-        (b"no zip", "a.zip", "no zip file that can be read"),
+        (gzip.compress(TEXT.encode(), mtime=0)[:-9], "a.csv.gz", "not a complete gzip file"),
+        (b"no gzip", "a.csv.gz", "not a complete gzip file"),
+        (b"no zip", "a.zip", "not a readable zip file"),
         (zipped(), "a.zip", "holds 0 files; expected one"),
         (zipped(("a.csv", b"a\n1\n"), ("b.csv", b"a\n1\n")), "a.zip", "holds 2 files; expected one"),
-        (zipped(("a.txt", b"a\n1\n")), "a.csv.zip", "a.txt is of no kind"),
-        (b'{"a": 1}\n[1]\n', "a.jsonl", "line 2 is no JSON object"),
-        (b'{"a": 1}\n{"a"\n', "a.jsonl", "line 2 is no JSON object"),
+        (zipped(("a.txt", b"a\n1\n")), "a.csv.zip", "a.txt is of an unknown kind"),
+        (b'{"a": 1}\n[1]\n', "a.jsonl", "line 2 is not a JSON object"),
+        (b'{"a": 1}\n{"a"\n', "a.jsonl", "line 2 is not a JSON object"),
         (b'{"\xff": 1}\n', "a.jsonl", "the header is not in the encoding"),
-        (b'{"a": NaN}\n', "a.jsonl", "line 1 is no JSON object"),
-        (b'{"a": "\xff", "a": 1}\n', "a.jsonl", "line 1 is no JSON object"),
-        (b'{"a":' * 100_000, "a.jsonl", "line 1 is no JSON object"),
-        (b"PAR1no parquetPAR1", "a.parquet", "no Parquet file that can be read"),
-        (ABORTING, "a.parquet", "no Parquet file that can be read"),
+        (b'{"a": NaN}\n', "a.jsonl", "line 1 is not a JSON object"),
+        (b'{"a": "\xff", "a": 1}\n', "a.jsonl", "line 1 is not a JSON object"),
+        (b'{"a":' * 100_000, "a.jsonl", "line 1 is not a JSON object"),
+        (b"PAR1no parquetPAR1", "a.parquet", "not a readable Parquet file"),
+        (ABORTING, "a.parquet", "not a readable Parquet file"),
     ],
 )
-def test_what_is_no_file_of_figures_is_refused_in_a_sentence(data: bytes, name: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(BadDataError, match=told) as error:
+def test_a_file_without_figures_is_refused_with_a_message(data: bytes, name: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadDataError, match=message) as error:
         parse(data, name)
     assert "\n" not in str(error.value)
     assert capfd.readouterr().err == ""
@@ -153,20 +153,20 @@ def test_what_is_no_file_of_figures_is_refused_in_a_sentence(data: bytes, name: 
         (zipped(("a.csv", b"a\n" + b"1" * (3 << 20))), "a.zip"),
     ],
 )
-def test_a_bomb_is_refused_by_how_much_it_shrank(data: bytes, name: str) -> None:
+def test_a_bomb_is_refused_by_its_compression_ratio(data: bytes, name: str) -> None:
     with pytest.raises(BadDataError, match="times its size, which no file of figures does"):
         parse(data, name)
 
 
-def test_a_bomb_of_any_size_is_unpacked_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extract_dropped_files.parser.LARGEST_BYTES", 1000)
+def test_a_bomb_is_unpacked_up_to_the_limit_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extract_dropped_files.parser.MAX_BYTES", 1000)
     for data, name in ((gzip.compress(bytes(100_000)), "a.csv.gz"), (zipped(("a.csv", bytes(100_000))), "a.zip"), (bytes(2000), "a.csv")):
         with pytest.raises(BadDataError, match="split it into several files"):
             parse(data, name)
-    assert LARGEST_BYTES > 1000
+    assert MAX_BYTES > 1000
 
 
-def test_a_zip_that_lies_about_its_size_is_read_no_further() -> None:
+def test_a_zip_with_a_false_size_is_read_up_to_the_limit_only() -> None:
     data = bytearray(zipped(("a.csv", TEXT.encode() * 10)))
     for mark, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):  # the unpacked size in both headers
         at = data.index(mark) + offset
@@ -175,11 +175,11 @@ def test_a_zip_that_lies_about_its_size_is_read_no_further() -> None:
         parse(bytes(data), "a.zip")
 
 
-def test_a_delivery_has_one_name_however_it_is_packed() -> None:
+def test_a_delivery_has_one_name_in_every_packing() -> None:
     for name in ("bank-2026-11-20.csv", "bank-2026-11-20.csv.gz", "bank-2026-11-20.CSV.ZIP", "bank-2026-11-20.parquet"):
         assert stem(name) == "bank-2026-11-20"
     for name in ("my positions.csv", ".csv", "a..b.csv", "a/b.csv", "=x.csv"):
-        with pytest.raises(BadDataError, match="no name for a file here"):
+        with pytest.raises(BadDataError, match="not a valid file name"):
             stem(name)
 
 
@@ -195,7 +195,7 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 @settings(max_examples=150, deadline=None)
 @given(data=strategies.data())
-def test_whatever_the_bytes_are_they_give_columns_or_one_sentence(name: str, data: strategies.DataObject) -> None:
+def test_any_bytes_give_columns_or_one_error_message(name: str, data: strategies.DataObject) -> None:
     """A whole file with some bytes changed and its end cut off: nothing else than a refusal comes of it."""
     torn = bytearray(WHOLE[name])
     for _ in range(data.draw(strategies.integers(1, 4))):
@@ -208,11 +208,11 @@ def test_whatever_the_bytes_are_they_give_columns_or_one_sentence(name: str, dat
 
 def test_a_zip_whose_file_has_no_name_is_refused() -> None:
     """A name ends at a NUL, and this one begins with it."""
-    with pytest.raises(BadDataError, match="is of no kind that is read here"):
+    with pytest.raises(BadDataError, match="is of an unknown kind"):
         parse(zipped(("xa.csv", TEXT.encode())).replace(b"xa.csv", b"\0a.csv"), "a.zip")
 
 
-def test_a_number_that_would_fill_the_memory_stays_as_it_is() -> None:
+def test_a_number_that_would_fill_the_memory_is_kept_as_text() -> None:
     line = b'{"a": 1e999999999, "b": -1E-99999, "c": 1.5e3}'
     assert parse(line, "a.jsonl").columns == {"a": ["1e999999999"], "b": ["-1E-99999"], "c": ["1500"]}
 
@@ -237,17 +237,17 @@ def test_a_declared_encoding_is_read(encoding: str) -> None:
     assert parse(data, "a.csv", Layout(encoding=encoding.removesuffix("-sig"))).columns == {"a": ["Köln €"], "b": ["1"]}
 
 
-def test_utf_16_without_a_mark_asks_for_its_order() -> None:
+def test_utf_16_without_a_byte_order_mark_is_refused() -> None:
     with pytest.raises(BadDataError, match="have its contract say utf-16-le or utf-16-be"):
         parse("a,b\n1,2\n".encode("utf-16-le"), "a.csv", Layout(encoding="utf-16"))
 
 
 @pytest.mark.parametrize("text", ["sep=;\na;b\n1;2\n", "a;b;\n1;2;\n", "a;b\n1;2;\n", "a;b\n1;2\n;\n\n", "\ufeffa;b\n1;2"])
-def test_what_holds_nothing_is_left_out(text: str) -> None:
+def test_empty_lines_and_columns_are_left_out(text: str) -> None:
     assert parse(text.encode(), "a.csv", Layout(delimiter=";")).columns == {"a": ["1"], "b": ["2"]}
 
 
-def test_lines_before_the_header_are_left_out_and_rows_keep_the_numbers_of_their_lines() -> None:
+def test_lines_before_the_header_are_left_out_and_rows_keep_their_line_numbers() -> None:
     sheet = parse(b'Bank,\nas of,2026\n\nisin,n\nX,1\n\n"Y\nZ",2\nTotal,3\n', "a.csv", Layout(header_row=4, footer="Total"))
     assert sheet.columns == {"isin": ["X", "Y\nZ"], "n": ["1", "2"]}
     assert [sheet.place(1), sheet.place(2), sheet.footers[0].place] == ["line 5", "line 8", "line 9"]
@@ -256,7 +256,7 @@ def test_lines_before_the_header_are_left_out_and_rows_keep_the_numbers_of_their
         parse(b"Bank,\nas of,2026\n\nisin,n\nX,1\n", "a.csv", Layout(header_row=3))
 
 
-def test_a_security_is_no_footer_because_of_how_its_name_begins() -> None:
+def test_a_row_whose_name_begins_like_a_footer_is_a_row() -> None:
     layout = Layout(footer="Total")
     assert parse(b"name,n\nTotalEnergies SE,1\n", "a.csv", layout).footers == ()
     assert len(parse(b"name,n\nX,1\nTOTAL:,1\n", "a.csv", layout).footers) == 1

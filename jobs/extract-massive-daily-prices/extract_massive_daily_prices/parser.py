@@ -42,7 +42,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         others = ", ".join(sorted(set(days.values())))[:80]
         raise BadDataError(f"Massive's answer for {day} has bars of {others}, none of the requested day")
     dated = [{"date": day if days[str(row.get("t"))] == day else None, **row} for row in rows]
-    return {partition: lossless_json.columns(dated, FIELDS)}
+    return {partition: lossless_json.build_columns(dated, FIELDS)}
 
 
 @cache

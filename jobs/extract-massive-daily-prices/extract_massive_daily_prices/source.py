@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobkit import requests
-from jobkit.answers import Meaning
+from jobkit.refusals import Meaning
 from jobkit.requests import Request, first_day
 
 if TYPE_CHECKING:

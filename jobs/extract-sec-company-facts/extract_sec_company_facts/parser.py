@@ -89,4 +89,4 @@ def _number(text: str) -> str | None:
     """Return the number with the digits that SEC wrote; None for null."""
     if text.isdigit():
         return text
-    return None if text == "null" else lossless_json.plain(text)
+    return None if text == "null" else lossless_json.expand_exponent(text)

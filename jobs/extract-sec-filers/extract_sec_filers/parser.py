@@ -18,4 +18,4 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     document = lossless_json.decode(body, "SEC's company_tickers.json")
     if not isinstance(document, dict) or not document or not all(isinstance(row, dict) for row in document.values()):
         raise BadDataError(f"SEC's company_tickers.json is not an object of filers; it begins {body[:60]!r}")
-    return {partition: lossless_json.columns(list(document.values()))}
+    return {partition: lossless_json.build_columns(list(document.values()))}

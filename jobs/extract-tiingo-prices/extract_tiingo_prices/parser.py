@@ -33,7 +33,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     days = [{"ticker": ticker, **row, "date": row["date"].removesuffix("T00:00:00.000Z"), **_split(row)} for row in rows]
     days.sort(key=lambda row: row["date"])  # groupby would keep only the last part of a year that comes in two
     grouped = groupby(days, lambda row: f"ticker={ticker}/year={row['date'][:4]}")
-    return {partition: lossless_json.columns(list(part)) for partition, part in grouped if partition in request.partitions}
+    return {partition: lossless_json.build_columns(list(part)) for partition, part in grouped if partition in request.partitions}
 
 
 def _split(row: dict[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobkit import requests
-from jobkit.answers import Meaning
+from jobkit.refusals import Meaning
 from jobkit.requests import Request, years
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ def test_a_year_without_rows_fills_no_partition() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "empty or no CSV"),
+        (b"", "empty or not CSV"),
         (b"<html>File Unavailable</html>", "does not begin with Date"),
         (b'Date,"1 Mo"\n10/12/2010\n', "ragged"),
         (b'Date,"1 Mo"\n10/12/2011,0.1\n', "days of 2011"),
-        (b"\xff\xfe", "no CSV"),
+        (b"\xff\xfe", "not CSV"),
         (b'Date,"1 Mo","1 Mo"\n10/12/2010,0.1,0.2\n', "has the column '1 Mo' twice"),
     ],
 )

@@ -16,7 +16,8 @@
 | `extractor` | build an extractor's command |
 | `requests` | what an extractor declares: requests, client, parser |
 | `extraction` | run it: fetch, parse, validate, commit, record |
-| `answers` | what a vendor's refusals mean |
+| `response_checks` | decide which error a response is |
+| `refusals` | what a vendor's refusals mean |
 | `contracts` | what the rows of a dataset must be; validation and quarantine |
 | `column_types` | column types in contracts, Arrow and Postgres |
 | `names` | names of columns |
@@ -27,7 +28,8 @@
 | `commits` | the commit record |
 | `partition_writer` | commit validated rows and record the outcome |
 | `changes` | compare two versions of a partition |
-| `store` | objects on a local directory or in S3 |
+| `stores` | objects on a local directory or in S3 |
+| `files` | write a local file atomically |
 | *HTTP* | |
 | `http` | the client: rate, retries, conditional requests, limits |
 | `network` | which addresses it may connect to |

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Sequence
 
-    from jobkit.answers import Meaning
     from jobkit.declaration import Declaration
     from jobkit.receipt import Receipt
+    from jobkit.refusals import Meaning
     from jobkit.telemetry.openlineage import Lineage
 
 _CUT_OFF_WITHIN_S = {ExitCode.STOPPED: 1.5}  # of the ten seconds after SIGTERM; the deadline leaves time to report in full
@@ -126,7 +126,7 @@ def _invoke(
     Only the thread that takes the lock `ending` reports: the main thread, or `cut_off` in a timer's thread if the main thread hangs.
     """
     redaction.protect_environment(os.environ)
-    redaction.cover_streams()
+    redaction.redact_streams()
     warnings = deprecation.rename_variables(os.environ)
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     records = {name: receipts.RunRecord(declared, name) for name in verbs}

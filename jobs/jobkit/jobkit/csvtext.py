@@ -1,4 +1,4 @@
-"""CSV as vendors publish it: one header, rows as long as the header, and no more of either than the memory is meant for."""
+"""CSV as vendors publish it (RFC 4180): one header, and rows of the same length. Files of too many tiny rows are refused."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import io
 
 from jobkit.errors import BadDataError
 
-BYTES_PER_ROW = 16  # of a file of figures; a denser one is none, and rows cost more memory than their bytes
-SMALL = 1 << 16
+MIN_BYTES_PER_ROW = 16  # a row costs more memory than its bytes; no file of figures is denser
+SMALL_BYTES = 1 << 16  # in a file this small, any number of rows is harmless
 
 
 def read(body: bytes, what: str) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows, blank lines left out. Raises BadDataError on another text, ragged rows and doubled names."""
+    """Return the header and the rows of a UTF-8 file, without blank lines. `what` names the file in messages.
+
+    Raises BadDataError (65) for other text, for rows longer or shorter than the header, and for a repeated column name.
+    """
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadDataError(f"{what} is empty or no CSV; it begins {body[:40]!r}") from None
+        raise BadDataError(f"{what} is empty or not CSV; it begins {body[:40]!r}") from None
     header: list[str] | None = None
     rows: list[list[str]] = []
-    most = max(SMALL, len(body)) // BYTES_PER_ROW
+    max_rows = max(SMALL_BYTES, len(body)) // MIN_BYTES_PER_ROW
     try:
         for row in csv.reader(io.StringIO(text, newline="")):
             if not row:
@@ -30,14 +33,14 @@ def read(body: bytes, what: str) -> tuple[list[str], list[list[str]]]:
                 raise BadDataError(f"{what} has ragged rows: row {len(rows) + 1} has {len(row)} cells, its header {len(header)}")
             else:
                 rows.append(row)
-                if len(rows) > most:
-                    raise BadDataError(f"{what} has more than {most:,} rows in {len(body):,} bytes, which no file of figures has")
+                if len(rows) > max_rows:
+                    raise BadDataError(f"{what} has more than {max_rows:,} rows in {len(body):,} bytes, which no file of figures has")
     except csv.Error as error:
-        raise BadDataError(f"{what} is no CSV: {error}; it begins {body[:40]!r}") from None
+        raise BadDataError(f"{what} is not CSV: {error}; it begins {body[:40]!r}") from None
     if header is None:
-        raise BadDataError(f"{what} is empty or no CSV; it begins {body[:40]!r}")
+        raise BadDataError(f"{what} is empty or not CSV; it begins {body[:40]!r}")
     names = [name.strip() for name in header if name.strip()]
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadDataError(f"{what} has the column {twice[:40]!r} twice; expected each name once, as a column would be lost")
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise BadDataError(f"{what} has the column {repeated[:40]!r} twice; expected each name once, as a column would be lost")
     return header, rows

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from click import Option
 
-    from jobkit.answers import Meaning
     from jobkit.command import Job
     from jobkit.contracts import Columns
     from jobkit.http import Client, Response
     from jobkit.lake import Source
+    from jobkit.refusals import Meaning
 
 
 def build(
@@ -39,7 +39,7 @@ def build(
     build_requests: takes the extractor's options by name; returns the requests in the order in which they are sent.
     build_client: takes the declared hosts, then the extractor's options by name; opens no connection.
     parse, fetch: see `jobkit.requests.Extractor`.
-    meanings: what the vendor's responses without data mean (jobkit.answers).
+    meanings: what the vendor's responses without data mean (jobkit.refusals).
     """
 
     def build_extractor(job: Job, values: dict[str, Any], retry_timeout: float) -> Extractor:

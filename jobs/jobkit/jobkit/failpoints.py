@@ -26,7 +26,7 @@ _counting = threading.Lock()
 
 
 def hit(name: str) -> None:
-    """Count that the run reaches this failpoint; log it or end the process where the environment says so."""
+    """Count that the run reaches this failpoint; log it or end the process if the environment says so."""
     selected = os.environ.get(VARIABLE)
     if not selected:
         return

@@ -11,8 +11,8 @@ _SECONDS = re.compile(r"[0-9]+")
 _VALIDATOR = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,1022}[\x21-\x7e])?")
 
 
-def media_type(value: str | None) -> str:
-    """Return the media type of a Content-Type, lower case and without parameters; empty where there is none (RFC 9110, 8.3.1)."""
+def parse_media_type(value: str | None) -> str:
+    """Return the media type of a Content-Type, lower case and without parameters; empty if there is none (RFC 9110, 8.3.1)."""
     media = (value or "").partition(";")[0].strip(" \t").lower()
     return media if _MEDIA_TYPE.fullmatch(media) else ""
 
@@ -22,14 +22,14 @@ def is_json(media: str) -> bool:
     return media == "application/json" or media.endswith("+json")
 
 
-def codings(value: str | None) -> tuple[str, ...]:
+def parse_codings(value: str | None) -> tuple[str, ...]:
     """Return the content codings in the order in which they were applied, lower case, without `identity` (RFC 9110, 8.4)."""
     words = (word.strip(" \t").lower() for word in (value or "").split(","))
     return tuple(word for word in words if word not in ("", "identity"))
 
 
-def date(value: str | None) -> datetime | None:
-    """Parse a moment of Date or Retry-After, in UTC; None where it is not a date."""
+def parse_date(value: str | None) -> datetime | None:
+    """Parse a moment of Date or Retry-After, in UTC; None if it is not a date."""
     try:
         moment = parsedate_to_datetime(value or "")
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
@@ -37,21 +37,21 @@ def date(value: str | None) -> datetime | None:
         return None
 
 
-def seconds(value: str | None) -> float | None:
-    """Parse a number of seconds in ASCII digits, infinite where there are too many digits; None for anything else."""
+def parse_seconds(value: str | None) -> float | None:
+    """Parse a number of seconds in ASCII digits, infinite if there are too many digits; None for anything else."""
     text = (value or "").strip(" \t")
     return float(text) if _SECONDS.fullmatch(text) else None
 
 
-def retry_after(value: str | None, now: datetime) -> float | None:
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """Return the seconds to wait from `now`. The field has seconds or an HTTP date (RFC 9110, 10.2.3)."""
-    if (wait_s := seconds(value)) is not None:
+    if (wait_s := parse_seconds(value)) is not None:
         return wait_s
-    moment = date(value)
+    moment = parse_date(value)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
 
 
-def validator(value: str | None) -> str | None:
+def parse_validator(value: str | None) -> str | None:
     """Return an ETag or Last-Modified that can be sent back unchanged: printable ASCII of reasonable length; None for others."""
     return value if value and _VALIDATOR.fullmatch(value) else None
 

@@ -87,7 +87,7 @@ class Interruption:
             raise self._cause
 
     def _begin(self, cause: Interrupted) -> bool:
-        """Set the cause and start the timer of the cut-off; return False where the job already has an outcome or a cause."""
+        """Set the cause and start the timer of the cut-off; return False if the job already has an outcome or a cause."""
         with self._changing:
             if self._settled or self._cause:
                 return False

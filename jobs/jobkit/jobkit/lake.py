@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jobkit import commits
 from jobkit.commits import Commit, File, Source
 from jobkit.errors import DamagedError, NewerFormatError, TemporaryError, UsageError
-from jobkit.store import NotFoundError, Store, open_store
+from jobkit.stores import NotFoundError, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ class Lake:
 
     def datasets(self) -> list[str]:
         """List the datasets that have a file, sorted."""
-        return [name for name in self.store.folders("raw/") if _DATASET.fullmatch(name)]
+        return [name for name in self.store.list_folders("raw/") if _DATASET.fullmatch(name)]
 
     def partitions(self, dataset: str) -> list[str]:
         """List the committed partitions of a dataset, sorted."""
@@ -128,7 +128,7 @@ class Lake:
         """Return the number of the newest commit of each partition of a dataset, by one listing. Ignores folders with other names."""
         prefix = f"raw/{_check_dataset(dataset)}/"
         numbers: dict[str, int] = {}
-        for key in self.store.list(prefix):
+        for key in self.store.list_keys(prefix):
             partition, _, name = key.removeprefix(prefix).partition("/_commits/")
             if (number := commit_number(name)) and (partition in numbers or is_partition(partition)):
                 numbers[partition] = max(number, numbers.get(partition, 0))
@@ -330,7 +330,7 @@ class Lake:
 
     def commit_numbers(self, dataset: str, partition: str) -> list[int]:
         """Return the numbers of a partition's commits, sorted. Ignores files with other names."""
-        keys = self.store.list(f"raw/{_check_dataset(dataset)}/{_check_partition(partition)}/_commits/")
+        keys = self.store.list_keys(f"raw/{_check_dataset(dataset)}/{_check_partition(partition)}/_commits/")
         return sorted(number for key in keys if (number := commit_number(key.rpartition("/_commits/")[2])))
 
 

@@ -1,4 +1,8 @@
-"""Logs on stderr: JSON lines for machines, short lines and a progress bar for a terminal."""
+"""Logs on stderr: JSON lines for machines, short lines and a progress bar for a terminal.
+
+A JSON line has `at` (UTC, ISO 8601 with milliseconds), `level`, `event`, the fields of the event, and `traceback` for an exception.
+Every line is redacted.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,12 @@
 
 The HTTP library's timeouts are per read, so a vendor that sends a byte a second never exceeds one. The library's extension point for
 this is the network backend. Ours wraps the default backend and adds these two checks.
+
+A response that breaks a limit is a ReadTimeout, which the client retries (75):
+
+    REQUEST_S                  a request, to the last byte of its response
+    HEADERS_S                  header fields, from their first byte
+    STRETCH_S, STRETCH_BYTES   the least progress of a body
 """
 
 from __future__ import annotations
@@ -18,12 +24,12 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
-REQUEST_S = 300.0  # for one request, from sending it to the last byte of its answer
-STRETCH_S, STRETCH_BYTES = 30.0, 15 << 10  # each stretch of a body this long brings as much, or the rest: half a KiB a second
-HEADERS_S = 30.0  # for the header fields, once they begin
+REQUEST_S = 300.0  # for one request, from sending it to the last byte of its response
+STRETCH_S, STRETCH_BYTES = 30.0, 15 << 10  # the least progress of a body: half a KiB a second
+HEADERS_S = 30.0  # for the header fields, from their first byte
 _HEAD_END = re.compile(rb"\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d")  # Continue and Early Hints; another head follows
-HIGHEST_PORT = 65535
+MAX_PORT = 65535
 _NAME = re.compile(r"[a-z0-9._:\-]+")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -36,9 +42,9 @@ class Host(NamedTuple):
     port: int
 
 
-def host_of(url: str) -> Host:
-    """Return the host of a URL. Raises ValueError where it has none."""
-    import httpx2  # noqa: PLC0415  heavy, and only what asks over the network needs it
+def parse_host(url: str) -> Host:
+    """Return the host of a URL. Raises ValueError if it has none."""
+    import httpx2  # noqa: PLC0415  slow to import; only a job that uses the network pays for it
 
     try:
         parts = httpx2.URL(url)
@@ -48,7 +54,7 @@ def host_of(url: str) -> Host:
     if parts.scheme not in ("http", "https") or not _NAME.fullmatch(name):
         raise ValueError("no http or https URL with a host")
     port = {"http": 80, "https": 443}[parts.scheme] if parts.port is None else parts.port
-    if not 0 < port <= HIGHEST_PORT:
+    if not 0 < port <= MAX_PORT:
         raise ValueError("no port")
     return Host(parts.scheme, name, port)
 
@@ -76,8 +82,8 @@ class Progress:
         """Expect header fields again, as after a proxy's own response."""
         self._head, self._stretch_ends_s, self.body_bytes = bytearray(), None, 0
 
-    def next_read_s(self, timeout_s: float | None) -> float:
-        """Return how many seconds the next read may wait. Raises ReadTimeout after the time limit."""
+    def compute_timeout_s(self, timeout_s: float | None) -> float:
+        """Return how many seconds the next read may wait. Raises ReadTimeout after a time limit."""
         now = time.monotonic()
         if now >= self._ends_s:
             raise httpcore2.ReadTimeout(f"its answer is not complete after {REQUEST_S:g} s")
@@ -90,8 +96,8 @@ class Progress:
         ends_s = min(self._ends_s, self._stretch_ends_s or self._ends_s)
         return min(ends_s - now, ends_s - now if timeout_s is None else timeout_s)
 
-    def arrived(self, data: bytes) -> None:
-        """Count the bytes that were read."""
+    def record(self, data: bytes) -> None:
+        """Count bytes that were read, and find the end of the header fields in them."""
         if self._stretch_ends_s is None:
             self._stretch_ends_s = time.monotonic() + HEADERS_S
         self._missing -= len(data)
@@ -149,13 +155,13 @@ class _Stream(httpcore2.NetworkStream):
         progress: Progress | None = getattr(self._requests, "progress", None)
         if progress is None:
             return self._inner.read(max_bytes, timeout)
-        deadline_s = progress.next_read_s(timeout)
+        deadline_s = progress.compute_timeout_s(timeout)
         try:
             data = self._inner.read(max_bytes, deadline_s)
         except httpcore2.ReadTimeout:
-            progress.next_read_s(timeout)  # says which time is over, where it was not this read's own
+            progress.compute_timeout_s(timeout)  # raises with the limit that was exceeded, if it was one of ours
             raise
-        progress.arrived(data)
+        progress.record(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:

@@ -1,4 +1,12 @@
-"""Secrets by reference: the command line names the place of a secret, never the secret."""
+"""Secrets by reference: the command line names the place of a secret, never the secret.
+
+    env://NAME                  an environment variable
+    file:///path                a file, such as a mounted secret of Docker or Kubernetes
+    secretsmanager://id         AWS Secrets Manager; secretsmanager://id#key is one key of a JSON secret
+    ssm://name                  AWS Systems Manager Parameter Store, decrypted
+
+A secret is one line of text. White space around it is removed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +28,7 @@ _used: dict[str, bytes] = {}  # digests of the secrets that this process read, b
 
 
 def check_reference(reference: str) -> str:
-    """Check the form of a reference and return it. Raises UsageError, which does not repeat the text: it may be the secret."""
+    """Check the form of a reference and return it. Raises UsageError (2), which does not repeat the text: it may be the secret."""
     try:
         url = urlsplit(reference)
     except ValueError:
@@ -36,16 +44,16 @@ def check_reference(reference: str) -> str:
 def resolve(reference: str) -> str:
     """Read the secret at a reference, without surrounding white space, and mask it in all output of this process from now on.
 
-    Raises MisconfiguredError, which names the place and never the value, where there is no secret, or one with control characters or line
-    breaks. Logs a warning where it is too short to be masked.
+    Raises MisconfiguredError (78), which names the place and never the value, if there is no secret, or one with control characters or
+    line breaks. Logs a warning if it is too short to be masked.
     """
     value = _read(check_reference(reference))
     if not value.isprintable():
         raise MisconfiguredError(
             f"the secret at {reference} holds a line break, a control character or one that cannot be printed; write it as one line of text"
         )
-    if len(value) < redaction.LEAST_CHARS:
-        values = {"secret": reference, "least_characters": redaction.LEAST_CHARS}
+    if len(value) < redaction.MIN_CHARS:
+        values = {"secret": reference, "least_characters": redaction.MIN_CHARS}
         logging.getLogger(logs.LOGGER).warning("a secret is too short to be masked; use a longer one", extra=values)
     redaction.protect(value)
     _used.setdefault(reference, _digest(value))
@@ -55,7 +63,7 @@ def resolve(reference: str) -> str:
 def resolve_token(reference: str) -> str:
     """Read a secret that is sent to a vendor in a header. A response that contains it is refused from now on (`refuse_echo`).
 
-    Raises MisconfiguredError as `resolve` does, and for characters that no header can carry.
+    Raises MisconfiguredError (78) as `resolve` does, and for characters that no header can carry.
     """
     value = resolve(reference)
     if not value.isascii():
@@ -65,7 +73,7 @@ def resolve_token(reference: str) -> str:
 
 
 def refuse_echo(data: bytes | memoryview, source: str) -> None:
-    """Raise BadDataError, which names only the source, where data from outside contains a secret that was sent there.
+    """Raise BadDataError (65), which names only the source, if data from outside contains a secret that was sent there.
 
     The lake keeps responses permanently, and every reader of the lake could read the secret.
     """
@@ -97,7 +105,7 @@ def _read(reference: str) -> str:
 
 
 def rotated_reference() -> str | None:
-    """Return the first reference whose secret has changed since this process read it; None where none has."""
+    """Return the first reference whose secret has changed since this process read it; None if none has."""
     for reference, digest in _used.items():
         try:
             if _digest(resolve(reference)) != digest:
@@ -118,7 +126,7 @@ def _read_file(path: str) -> str:
         with Path(path).open(encoding="utf-8-sig") as file:
             value = file.read(MAX_CHARS + 1)
     except UnicodeDecodeError:
-        raise MisconfiguredError(f"the secret at file://{path} is no UTF-8 text; write it as one line of text") from None
+        raise MisconfiguredError(f"the secret at file://{path} is not UTF-8 text; write it as one line of text") from None
     except OSError as error:
         raise MisconfiguredError(f"no secret at file://{path}: {error.strerror or error}") from None
     if len(value) > MAX_CHARS:
@@ -137,7 +145,7 @@ def _read_secrets_manager(name: str, key: str) -> str:
     try:
         return str(json.loads(answer)[key])
     except (ValueError, KeyError, TypeError):
-        raise MisconfiguredError(f"the secret secretsmanager://{name} is no JSON object with a key {key!r}") from None
+        raise MisconfiguredError(f"the secret secretsmanager://{name} is not a JSON object with a key {key!r}") from None
 
 
 def _read_parameter(name: str) -> str:

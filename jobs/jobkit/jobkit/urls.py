@@ -1,4 +1,12 @@
-"""Checks of URLs in options and in the environment: none may contain a credential. A refused URL is never repeated in a message."""
+"""Checks of URLs in options and in the environment: none may contain a credential.
+
+    check_web          a server: --base-url, --trace
+    check_place        a directory, file:///path or s3://bucket/prefix: --lake, --drop, --site, --docs
+    check_warehouse    postgresql://user@host:port/database (a libpq URI): --warehouse
+    check_environment  URLs that launchers, telemetry and AWS clients read from the environment
+
+All raise UsageError (2). A refused URL is never repeated in the message: it may hold a secret.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +47,7 @@ def split(url: str) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018  read to be checked
     except ValueError:
-        raise UsageError(f"it is no URL; {_UNSEEN}") from None
+        raise UsageError(f"it is not a URL; {_UNSEEN}") from None
     return parts
 
 
@@ -66,7 +74,7 @@ def check_place(url: str) -> str:
         right = url != "" and not parts.scheme and "://" not in url and "@" not in parts.netloc
     if not right or "\0" in url or has_credential(url):
         raise UsageError(
-            f"it is no place to keep data; expected a directory, file:///path or s3://bucket/prefix, no user and no key in it; {_UNSEEN}"
+            f"it is not a place to store data; expected a directory, file:///path or s3://bucket/prefix without user and key; {_UNSEEN}"
         )
     return url
 
@@ -95,7 +103,7 @@ def check_warehouse(url: str) -> str:
 
 
 def check_environment(environ: Mapping[str, str]) -> None:
-    """Check the URLs of launchers, telemetry and AWS. Raises UsageError, which names the variable, where one contains a credential."""
+    """Check the URLs of launchers, telemetry and AWS. Raises UsageError (2), which names the variable, if one contains a credential."""
     for name, value in environ.items():
         if not ENVIRONMENT.fullmatch(name):
             continue

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from jobkit.store import Store, open_store
+from jobkit.stores import Store, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

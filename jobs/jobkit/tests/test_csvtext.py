@@ -14,20 +14,20 @@ def test_header_and_rows_without_blank_lines_and_byte_order_mark() -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b"", "empty or no CSV"),
-        (b"\n\n", "empty or no CSV"),
+        (b"", "empty or not CSV"),
+        (b"\n\n", "empty or not CSV"),
         (b"a,b\n1\n", "ragged rows: row 1 has 1 cells, its header 2"),
         (b"a,b\n1,2,3\n", "ragged rows"),
-        (b"a,\xff\n1,2\n", "no CSV"),
+        (b"a,\xff\n1,2\n", "not CSV"),
         (b"Date,1 Mo,1 Mo\n1,2,3\n", "the column '1 Mo' twice"),
         (b"Date,1 Mo, 1 Mo \n1,2,3\n", "the column '1 Mo' twice"),
         (b"a,b\n" + b"1,2\n" * 50_000, "more than 12,500 rows in 200,004 bytes"),
     ],
 )
-def test_another_text_is_refused(body: bytes, told: str) -> None:
+def test_other_text_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(BadDataError, match=told):
         csvtext.read(body, "it")
 
 
-def test_columns_without_a_name_are_no_columns_twice() -> None:
+def test_columns_without_a_name_are_not_repeated_names() -> None:
     assert csvtext.read(b"Date,USD,,\n1,2,,\n", "it")[0] == ["Date", "USD", "", ""]

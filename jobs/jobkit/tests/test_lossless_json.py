@@ -42,16 +42,14 @@ class Row(msgspec.Struct):
         (b'{"a":{"b":":::"},"a":{"c":1}}', "a"),
     ],
 )
-def test_a_key_that_comes_twice_is_refused_with_its_path(body: bytes, path: str) -> None:
+def test_a_repeated_key_is_refused_with_its_path(body: bytes, path: str) -> None:
     with pytest.raises(BadDataError, match=f"^the answer has the key {path} twice; expected each key once"):
         lossless_json.decode(body, "the answer")
 
 
 @settings(max_examples=300, deadline=None)
 @given(document=DOCUMENTS, escape_text=st.booleans(), indent=st.integers(0, 4))
-def test_a_document_is_taken_however_it_is_written_and_refused_once_a_key_is_doubled(
-    document: Any, *, escape_text: bool, indent: int
-) -> None:
+def test_any_document_is_decoded_and_refused_with_a_repeated_key(document: Any, *, escape_text: bool, indent: int) -> None:
     body = json.dumps(document, ensure_ascii=escape_text, indent=indent or None, separators=(",", " : " if indent % 2 else ":")).encode()
     assert lossless_json.decode(body, "x") == document
     doubled = b'{"k":%s,"j":1,"k":%s}' % (body, body)
@@ -74,7 +72,7 @@ def test_a_document_is_taken_however_it_is_written_and_refused_once_a_key_is_dou
         (b'["\\u0000"]', "\0"),
     ],
 )
-def test_text_arrives_as_it_was_meant_though_no_utf8_has_it(body: bytes, text: str) -> None:
+def test_text_that_utf8_cannot_encode_is_decoded(body: bytes, text: str) -> None:
     assert lossless_json.decode(body, "x") == [text]
 
 
@@ -84,25 +82,25 @@ def test_surrogates_are_restored_in_keys_and_types() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[1,]", b"[NaN]", b'{"a":1', b'["\\ud8"]', b'["\xed\xa0\xbd"]', b"[" * 100_000, b'["\\ud83d"'])
-def test_what_is_no_json_is_one_sentence(body: bytes) -> None:
+def test_invalid_json_is_bad_data(body: bytes) -> None:
     with pytest.raises(BadDataError, match="^x is not JSON: "):
         lossless_json.decode(body, "x")
 
 
-def test_no_beginning_of_a_document_is_closed() -> None:
+def test_the_beginning_of_a_document_is_not_closed() -> None:
     whole = json.dumps([{"a": "]}", "b": [1.5, {}]}, {"c": None, "d": '"}]'}]).encode()
     assert lossless_json.is_closed(whole + b"\n")
     assert not any(lossless_json.is_closed(whole[:end]) for end in range(len(whole)))
 
 
-def test_decoders_are_built_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_thread_at_a_time_builds_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Msgspec 0.22.0 builds what it knows of a Struct with its first decoder, and not safely in two threads."""
     building = threading.Lock()
 
     def decoder(*_: Any, **__: Any) -> Any:
         assert building.acquire(blocking=False), "two threads build a decoder at once"
         try:
-            assert lossless_json._ONE_AT_A_TIME.locked()  # so no other thread gets here, however slow this one is
+            assert lossless_json._BUILDING.locked()  # so no other thread gets here, however slow this one is
             return built
         finally:
             building.release()

@@ -18,6 +18,7 @@ import jobkit
 import pytest
 from jobkit import redaction
 from jobkit.launchers import dagster, files, prefect, stepfunctions
+from jobkit.redaction.echoes import CHUNK_BYTES
 from jobkit.telemetry import openlineage, opentelemetry
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ SHORT = "ab1c2"
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_forms", ())
-    monkeypatch.setattr(redaction, "_sent", ())
+    monkeypatch.setattr("jobkit.redaction.known_secrets._encodings", ())
+    monkeypatch.setattr("jobkit.redaction.known_secrets._sent_encodings", ())
 
 
 WRITTEN: dict[str, Callable[[str], str]] = {
@@ -66,7 +67,7 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("secret", [SECRET, PLAIN])
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
-def test_a_secret_is_masked_however_it_is_written(written: Callable[[str], str], secret: str) -> None:
+def test_a_secret_is_masked_in_every_encoding(written: Callable[[str], str], secret: str) -> None:
     redaction.protect(secret)
     shown = redaction.redact(f"Invalid token: {written(secret)} (401)")
     assert redaction.MASK in shown
@@ -77,13 +78,13 @@ def test_a_secret_is_masked_however_it_is_written(written: Callable[[str], str],
     assert redaction.redact(shown) == shown
 
 
-def test_a_text_without_a_secret_stays_as_it_is() -> None:
+def test_a_text_without_a_secret_is_unchanged() -> None:
     redaction.protect(SECRET)
     for text in ("100%25 of a & b", "a\\nb &amp; c%20d", "tulip", "/lake/raw/x/year=2016/1.json", "a@b", "https://host:8080/x@2"):
         assert redaction.redact(text) == text
 
 
-def test_a_short_secret_is_masked_as_a_word_of_its_own() -> None:
+def test_a_short_secret_is_masked_as_a_whole_word() -> None:
     redaction.protect(SHORT)
     assert redaction.redact(f"token {SHORT}, x{SHORT}x") == f"token ***, x{SHORT}x"
     assert redaction.redact(f"token={SHORT.upper()}") == "token=***"
@@ -111,21 +112,21 @@ def test_a_short_secret_is_masked_as_a_word_of_its_own() -> None:
         ("{'authorization': 'Bearer abc'}", "{'authorization': ***'}"),
     ],
 )
-def test_credentials_of_urls_are_masked_whoever_they_belong_to(text: str, shown: str) -> None:
+def test_unknown_credentials_in_urls_are_masked(text: str, shown: str) -> None:
     assert redaction.redact(text) == shown
 
 
-def test_json_stays_json() -> None:
+def test_redacted_json_is_valid_json() -> None:
     redaction.protect('quo"te\\d-secret')
     document = {"a": ['say quo"te\\d-secret'], 'quo"te\\d-secret': None, "n": 1, "path": Path("/x")}
     assert json.loads(redaction.to_json(document)) == {"a": ["say ***"], "***": None, "n": 1, "path": "/x"}
     assert redaction.clean({"n": [1, "b"]}) == {"n": [1, "b"]}
 
 
-def test_a_stream_masks_what_comes_in_pieces() -> None:
+def test_a_stream_masks_a_secret_written_in_pieces() -> None:
     redaction.protect(PLAIN)
     below = io.StringIO()
-    stream = redaction.Redacted(below)
+    stream = redaction.RedactedStream(below)
     for piece in ("one ", PLAIN[:5], PLAIN[5:], "\ntwo ", PLAIN):
         stream.write(piece)
     assert below.getvalue() == "one ***\n"
@@ -168,7 +169,7 @@ def test_credentials_of_the_environment_are_masked(name: str, value: str, secret
         ("PREFECT_API_URL", "http://prefect.example:4200/api"),
     ],
 )
-def test_what_only_says_where_a_secret_is_stays(name: str, value: str) -> None:
+def test_the_place_of_a_secret_is_not_masked(name: str, value: str) -> None:
     redaction.protect_environment({name: value})
     assert redaction.redact(f"it says {value}") == f"it says {value}"
 
@@ -177,15 +178,15 @@ def test_what_only_says_where_a_secret_is_stays(name: str, value: str) -> None:
     "written",
     ["as it is", "in capitals", "in a URL", "in JSON", "in JSON, escaped", "in JSON with its slashes escaped", "in HTML", "in base64"],
 )
-@pytest.mark.parametrize("before", [0, redaction.CHUNK_BYTES - 9, 3 * redaction.CHUNK_BYTES + 1])
-def test_a_secret_that_comes_back_is_found_in_data_of_any_size(written: str, before: int) -> None:
+@pytest.mark.parametrize("before", [0, CHUNK_BYTES - 9, 3 * CHUNK_BYTES + 1])
+def test_an_echoed_secret_is_found_in_data_of_any_size(written: str, before: int) -> None:
     redaction.protect(SECRET, sent=True)
     assert redaction.holds_secret(b" " * before + WRITTEN[written](SECRET).encode() + b"\n")
     assert redaction.holds_secret(memoryview(b" " * before + WRITTEN[written](SECRET).encode()))
     assert not redaction.holds_secret(b" " * before + b"tulip & 100%25 \\n")
 
 
-def test_only_secrets_that_were_sent_are_looked_for_in_data() -> None:
+def test_data_is_searched_for_sent_secrets_only() -> None:
     redaction.protect(PLAIN)
     redaction.protect(SHORT, sent=True)
     assert not redaction.holds_secret(f"{PLAIN} {SHORT}".encode())
@@ -215,7 +216,7 @@ def record(said: str) -> logging.LogRecord:
     return made
 
 
-def test_prefect_is_told_no_secret() -> None:
+def test_prefect_receives_no_secret() -> None:
     redaction.protect(PLAIN)
     sent: list[object] = []
 
@@ -233,7 +234,7 @@ def test_prefect_is_told_no_secret() -> None:
     assert PLAIN[:8].lower() not in json.dumps(sent).lower()
 
 
-def test_step_functions_is_told_no_secret_but_its_own_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_functions_receives_no_secret_but_its_own_token(monkeypatch: pytest.MonkeyPatch) -> None:
     redaction.protect(PLAIN)
     redaction.protect_environment({"FINELT_TASK_TOKEN": "AAAAtask-token"})
     sent: list[dict[str, str]] = []
@@ -245,7 +246,7 @@ def test_step_functions_is_told_no_secret_but_its_own_token(monkeypatch: pytest.
     assert PLAIN not in json.dumps(sent)
 
 
-def test_dagster_files_lineage_and_traces_get_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dagster_files_lineage_and_traces_receive_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     redaction.protect(PLAIN)
     sent: list[bytes] = []
 
@@ -270,7 +271,7 @@ def test_dagster_files_lineage_and_traces_get_no_secret(tmp_path: Path, monkeypa
     assert all(PLAIN.encode() not in text and b"***" in text for text in [*written, *sent])
 
 
-def test_nothing_leaves_jobkit_but_through_the_redactor() -> None:
+def test_all_output_of_jobkit_is_redacted() -> None:
     """Write with redaction.to_json or redaction.redact; json.dumps and print know no secret and so hide none."""
     other = {  # what is encoded here goes nowhere as it is: into a digest, or through Prefect's own class, which cleans it
         ("launchers/dagster.py", "json.dumps"): 1,
@@ -285,7 +286,7 @@ def test_nothing_leaves_jobkit_but_through_the_redactor() -> None:
     for path in sorted(root.rglob("*.py")):
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             name = ast.unparse(call.func)
-            if name in ("json.dumps", "print") and path.name != "redaction.py":
+            if name in ("json.dumps", "print") and path.parent.name != "redaction":
                 key = (path.relative_to(root).as_posix(), name)
                 found[key] = found.get(key, 0) + 1
     assert found == other

@@ -31,7 +31,7 @@ def test_a_secret_from_aws() -> None:
     boto3.client("ssm").put_parameter(Name="/prod/tiingo", Value="s4cret", Type="SecureString")
     assert secrets.resolve("secretsmanager://prod/tiingo#token") == "s3cret"
     assert secrets.resolve("ssm://prod/tiingo") == "s4cret"
-    with pytest.raises(MisconfiguredError, match="no key|no JSON object"):
+    with pytest.raises(MisconfiguredError, match="no key|not a JSON object"):
         secrets.resolve("secretsmanager://prod/tiingo#other")
     with pytest.raises(MisconfiguredError, match="prod/none"):
         secrets.resolve("secretsmanager://prod/none")
@@ -103,8 +103,8 @@ def test_a_secret_too_short_to_be_masked_is_a_warning(monkeypatch: pytest.Monkey
 
 
 def test_what_was_resolved_is_masked_and_refused_in_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_forms", ())
-    monkeypatch.setattr(redaction, "_sent", ())
+    monkeypatch.setattr("jobkit.redaction.known_secrets._encodings", ())
+    monkeypatch.setattr("jobkit.redaction.known_secrets._sent_encodings", ())
     monkeypatch.setenv("TOKEN", "tulip-horse")
     monkeypatch.setenv("PASSWORD", "orange-mug")
     secrets.resolve("env://PASSWORD")

@@ -6,7 +6,7 @@ import pytest
 from jobkit import urls
 from jobkit.errors import UsageError
 from jobkit.http import Client, Rate
-from jobkit.store import FileStore, open_store
+from jobkit.stores import FileStore, open_store
 
 SECRET = "Tulip4c9A"
 

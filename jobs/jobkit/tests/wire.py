@@ -1,4 +1,4 @@
-"""A vendor that sends bytes exactly as they are scripted, one connection after the other."""
+"""A server that sends bytes exactly as they are scripted, one connection after the other."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 class Wire(NamedTuple):
     url: str
-    answers: list[bytes | Sequence[bytes]]
-    heard: list[bytes]
+    responses: list[bytes | Sequence[bytes]]
+    received: list[bytes]
     connected: list[str]
 
 
-def answer(body: bytes, *fields: str, status: str = "200 OK", version: str = "1.1", media: str = "text/csv") -> bytes:
-    """Header fields as given and no others, but for the media type."""
+def build_response(body: bytes, *fields: str, status: str = "200 OK", version: str = "1.1", media: str = "text/csv") -> bytes:
+    """Return a response with the given header fields and its media type, and no others."""
     lines = [f"HTTP/{version} {status}", f"Content-Type: {media}", *fields, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 def sized(body: bytes, *fields: str, **more: str) -> bytes:
-    """With its length; and as `wire` closes each connection, it says so: a client that keeps it might ask before it sees the end."""
-    return answer(body, f"Content-Length: {len(body)}", "Connection: close", *fields, **more)
+    """Return a response with its length. It says that the connection is closed, as `wire` does: a client must not send another request."""
+    return build_response(body, f"Content-Length: {len(body)}", "Connection: close", *fields, **more)
 
 
 def chunked(*parts: bytes) -> bytes:
@@ -36,11 +36,11 @@ def chunked(*parts: bytes) -> bytes:
 
 
 @contextmanager
-def wire(*answers: bytes | Sequence[bytes]) -> Iterator[Wire]:
-    """Serve each connection the next answer, the last one again and again, and close it. An answer may come in several parts."""
+def wire(*responses: bytes | Sequence[bytes]) -> Iterator[Wire]:
+    """Serve each connection the next response, in the end the last one repeatedly, and close it. A response may come in several parts."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.settimeout(0.05)
-    scripted, heard, connected, stop = list(answers), [], [], threading.Event()
+    scripted, received, connected, stop = list(responses), [], [], threading.Event()
 
     def serve() -> None:
         while not stop.is_set():
@@ -52,7 +52,7 @@ def wire(*answers: bytes | Sequence[bytes]) -> Iterator[Wire]:
                     request = b""
                     while b"\r\n\r\n" not in request and (data := connection.recv(65536)):
                         request += data
-                    heard.append(request)
+                    received.append(request)
                     parts = scripted.pop(0) if len(scripted) > 1 else scripted[0]
                     for part in [parts] if isinstance(parts, bytes) else parts:
                         connection.sendall(part)
@@ -60,15 +60,15 @@ def wire(*answers: bytes | Sequence[bytes]) -> Iterator[Wire]:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield Wire(f"http://127.0.0.1:{listening.getsockname()[1]}", scripted, heard, connected)
+        yield Wire(f"http://127.0.0.1:{listening.getsockname()[1]}", scripted, received, connected)
     finally:
         stop.set()
         thread.join()
         listening.close()
 
 
-def once(url: str, *, accept: Sequence[str] = ("text/csv",), **given: object) -> Client:
-    """A client that asks once."""
-    asked = Client(url, **{"hosts": ["vendor.example"], "accept": accept, "rate": Rate(10_000, 1), **given})  # type: ignore[arg-type]
-    asked.retry_timeout_s = 0
-    return asked
+def build_client(url: str, *, accept: Sequence[str] = ("text/csv",), **given: object) -> Client:
+    """Return a client that sends each request once."""
+    client = Client(url, **{"hosts": ["vendor.example"], "accept": accept, "rate": Rate(10_000, 1), **given})  # type: ignore[arg-type]
+    client.retry_timeout_s = 0
+    return client

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from jobkit.store import NotFoundError
+from jobkit.stores import NotFoundError
 from psycopg import sql
 
 from load_warehouse import ledger, tables

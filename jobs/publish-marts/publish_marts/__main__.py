@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jobkit.command import Job
     from jobkit.receipt import Outcome
-    from jobkit.store import Store
+    from jobkit.stores import Store
 
     from publish_marts.export import ExportedMart, Mart
     from publish_marts.frames import Frames
@@ -72,7 +72,7 @@ def run(
     """Publish the marts that the site's audience may see, as files and as a site that shows them."""
     from tempfile import TemporaryDirectory  # noqa: PLC0415  describe needs none of it
 
-    from jobkit.store import open_store  # noqa: PLC0415
+    from jobkit.stores import open_store  # noqa: PLC0415
 
     from publish_marts import publication  # noqa: PLC0415
 
@@ -191,7 +191,7 @@ def _record_outcomes(job: Job, catalogue: Mapping[str, Any], outcome: Outcome) -
 def _read_docs(docs: str | None) -> bytes | None:
     """Read the dbt documentation, if there is a URL for it. Raises MisconfiguredError if the file does not exist."""
     from jobkit.errors import MisconfiguredError  # noqa: PLC0415
-    from jobkit.store import NotFoundError, open_store  # noqa: PLC0415
+    from jobkit.stores import NotFoundError, open_store  # noqa: PLC0415
 
     if docs is None:
         return None
@@ -218,7 +218,7 @@ def check(
     _job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str], audience: Audience
 ) -> None:
     """Check that the marts can be read, that at least one may be published, and that the site can be written."""
-    from jobkit.store import open_store  # noqa: PLC0415
+    from jobkit.stores import open_store  # noqa: PLC0415
 
     from publish_marts import publication, selection  # noqa: PLC0415
     from publish_marts.warehouse import quote_name  # noqa: PLC0415
@@ -236,7 +236,7 @@ def plan(
     _job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str], audience: Audience
 ) -> list[dict[str, Any]]:
     """List each mart with its published version, and say whether a run would export it, leave it out or do nothing."""
-    from jobkit.store import open_store  # noqa: PLC0415
+    from jobkit.stores import open_store  # noqa: PLC0415
 
     from publish_marts import publication, selection  # noqa: PLC0415
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
-from jobkit.store import NotFoundError
+from jobkit.stores import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jobkit.store import Store
+    from jobkit.stores import Store
 
     from publish_marts.export import ExportedMart, Mart
     from publish_marts.row_changes import RowChanges
@@ -66,7 +66,7 @@ def read_audience(store: Store) -> str | None:
     try:
         return str(json.loads(store.get(SITE))["audience"])
     except NotFoundError:
-        return "internal" if store.exists(POINTER) or store.list(VERSIONS) else None
+        return "internal" if store.exists(POINTER) or store.list_keys(VERSIONS) else None
     except (ValueError, TypeError, KeyError) as error:
         raise BadDataError(
             f'{store.uri(SITE)} is not valid ({error!r}); expected {{"audience": "internal"}} or "public"; correct it or delete it'
@@ -93,7 +93,7 @@ def declare_audience(store: Store, audience: Audience) -> None:
 
 def redeclare_audience(store: Store, audience: Audience) -> None:
     """Change the audience of a site without versions. Raises UsageError if there are versions for another audience."""
-    if read_audience(store) != audience and (store.exists(POINTER) or store.list(VERSIONS)):
+    if read_audience(store) != audience and (store.exists(POINTER) or store.list_keys(VERSIONS)):
         raise UsageError(
             f"{store.url} has versions for the audience {read_audience(store)}; withdraw them first with scripts/site withdraw --all"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from jobkit.errors import JobError, UsageError
-from jobkit.store import open_store
+from jobkit.stores import open_store
 
 from publish_marts import publication, withdrawal
 from publish_marts.terms import AUDIENCES

@@ -2,7 +2,7 @@
 
 To remove a version, first delete its date, so that a run that is still writing it cannot make it current; then unset the pointer; then
 delete its files. To remove a mart of a version, first replace the page that may show its figures, then the catalogue, then delete its
-files. Earlier versions of deleted objects are erased from the bucket too (see `jobkit.store`). A cache in front of it is not emptied.
+files. Earlier versions of deleted objects are erased from the bucket too (see `jobkit.stores`). A cache in front of it is not emptied.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import TemporaryError, UsageError
-from jobkit.store import NotFoundError
+from jobkit.stores import NotFoundError
 
 from publish_marts import pages, publication
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import date
 
-    from jobkit.store import Store
+    from jobkit.stores import Store
 
 MAX_ATTEMPTS = 10
 MART_FILES = ("html", "parquet", "csv", "json")
@@ -54,7 +54,7 @@ class WithdrawalResult:
 def list_versions(store: Store) -> list[StoredVersion]:
     """List all versions of a site, oldest first. Versions without a date come before all others."""
     keys: dict[str, list[str]] = {}
-    for key in store.list(publication.VERSIONS):
+    for key in store.list_keys(publication.VERSIONS):
         keys.setdefault(key.split("/")[1], []).append(key)
     stored = [
         StoredVersion(

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from jobkit import launchers, logs, receipt
-from jobkit import store as stores
+from jobkit import launchers, logs, receipt, stores
 from jobkit.command import Job
 from jobkit.declaration import read_package
 from jobkit.errors import TemporaryError

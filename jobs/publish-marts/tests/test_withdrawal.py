@@ -11,7 +11,7 @@ import boto3
 import pytest
 from click.testing import CliRunner
 from jobkit.errors import AuthError, TemporaryError, UsageError
-from jobkit.store import open_store
+from jobkit.stores import open_store
 from moto import mock_aws
 from publish_marts import publication, site, withdrawal
 from publish_marts.export import Column, ExportedFile, ExportedMart, Mart
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from jobkit.store import Store
+    from jobkit.stores import Store
 
 CANARY = "Zq7-canary"
 NO_CHANGES = RowChanges(0, 0, 0)
@@ -68,7 +68,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def read_all(store: Store) -> dict[str, bytes]:
-    return {key: store.get(key) for key in store.list("")}
+    return {key: store.get(key) for key in store.list_keys("")}
 
 
 def check_consistent(store: Store) -> None:
@@ -180,7 +180,7 @@ def kill_after(store: Store, writes: int) -> None:
 
     def erase_one_by_one(prefix: str, select: Callable[[str], bool]) -> list[str]:
         erased = []
-        for key in [prefix] if store.exists(prefix) else store.list(prefix):
+        for key in [prefix] if store.exists(prefix) else store.list_keys(prefix):
             if select(key):
                 erased += limit(erase)(key, lambda _: True)
         return erased
@@ -267,7 +267,7 @@ def test_a_bucket_keeps_no_earlier_version_of_what_was_withdrawn(
     store = open_store("s3://site-bucket/site")
     publish_three_versions(store, tmp_path / "made")
     store.put("v/one/marts/fct_secret.csv", b"replaced")
-    deleted = ["one/marts/fct_secret.json", *(name.removeprefix("v/") for name in store.list("v/two/"))]
+    deleted = ["one/marts/fct_secret.json", *(name.removeprefix("v/") for name in store.list_keys("v/two/"))]
     for key in deleted:  # by hand, so that their earlier versions stay
         bucket.delete_object(Bucket="site-bucket", Key=f"site/v/{key}")
     withdrawal.withdraw(store, marts, None)
@@ -275,7 +275,7 @@ def test_a_bucket_keeps_no_earlier_version_of_what_was_withdrawn(
     assert store.get("other/kept") == b"somebody else's"
     assert withdrawal.withdraw(store, marts, None).removed == ()
     if not marts:
-        assert set(store.list("")) == {"site.json", "other/kept"}
+        assert set(store.list_keys("")) == {"site.json", "other/kept"}
 
 
 @pytest.mark.usefixtures("bucket")

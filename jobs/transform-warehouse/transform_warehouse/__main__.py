@@ -29,7 +29,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
     """Build and test the marts."""
     from tempfile import TemporaryDirectory  # noqa: PLC0415  describe needs none of it
 
-    from jobkit import secrets, store  # noqa: PLC0415
+    from jobkit import secrets, stores  # noqa: PLC0415
 
     from transform_warehouse import lineage, manifest_cache  # noqa: PLC0415
     from transform_warehouse.build_log import open_build_log  # noqa: PLC0415
@@ -38,7 +38,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
 
     root, password = find_project(project), secrets.resolve(warehouse_password)
     marts, project_fingerprint = list_marts(root), compute_fingerprint(root)
-    docs_store = store.open_store(docs) if docs else None
+    docs_store = stores.open_store(docs) if docs else None
     with open_build_log(warehouse, password) as build_log:
         check_moment_passed(build_log, as_of)
         build_log.acquire_lock(job.log)
@@ -78,7 +78,7 @@ def check(
     _job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, docs: str | None, **_unused: object
 ) -> None:
     """Check the project, the login, the as-of moment, and the rights to read raw tables and write marts."""
-    from jobkit import secrets, store  # noqa: PLC0415
+    from jobkit import secrets, stores  # noqa: PLC0415
     from jobkit.errors import MisconfiguredError  # noqa: PLC0415
 
     from transform_warehouse.build_log import describe_warehouse, open_build_log  # noqa: PLC0415
@@ -87,7 +87,7 @@ def check(
 
     find_project(project)
     if docs:
-        store.open_store(docs).exists(DOCS_FILE)
+        stores.open_store(docs).exists(DOCS_FILE)
     with open_build_log(warehouse, secrets.resolve(warehouse_password)) as build_log:
         check_moment_passed(build_log, as_of)
         if missing := build_log.find_missing_right(SCHEMAS):

@@ -7,7 +7,6 @@ writes the cache; it is run once when an image is built. Parsing needs no databa
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,6 +14,8 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
+
+from jobkit import files
 
 from transform_warehouse.project import compute_fingerprint, find_project
 
@@ -27,10 +28,7 @@ def cache_manifest(project: Path) -> Path:
     from dbt.parser.manifest import extended_mashumaro_encoder  # noqa: PLC0415  slow to import
 
     cache = _cache_path(project)
-    cache.parent.mkdir(exist_ok=True)
-    temporary = cache.with_suffix(f".{os.getpid()}")
-    temporary.write_bytes(bytes(_normalise(_parse_project(project)).to_msgpack(extended_mashumaro_encoder)))
-    temporary.replace(cache)
+    files.replace_file(cache, bytes(_normalise(_parse_project(project)).to_msgpack(extended_mashumaro_encoder)))
     for older in set(cache.parent.glob("parse-*")) - {cache}:
         older.unlink(missing_ok=True)
     return cache

@@ -52,7 +52,7 @@ class ShellLauncher:
 
 
 def detect(environ: Mapping[str, str]) -> Launcher:
-    """Return the launcher that set this environment; ShellLauncher where no launcher did."""
+    """Return the launcher that set this environment; ShellLauncher if none did."""
     if environ.get("PREFECT__FLOW_RUN_ID") and environ.get("PREFECT_API_URL"):
         from jobkit import prefect_api  # noqa: PLC0415  only a job launched by Prefect pays for it
         from jobkit.launchers import prefect  # noqa: PLC0415

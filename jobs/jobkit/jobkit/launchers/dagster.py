@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CONTEXT, MESSAGES = "DAGSTER_PIPES_CONTEXT", "DAGSTER_PIPES_MESSAGES"
 VERSION = {"__dagster_pipes_version": "0.1"}
-SHOWN = ("rows", "committed", "unchanged", "quarantined", "elapsed_s", "peak_rss_bytes")
+REPORTED_FIELDS = ("rows", "committed", "unchanged", "quarantined", "elapsed_s", "peak_rss_bytes")
 
 
 class Dagster:
@@ -51,7 +51,7 @@ class Dagster:
         """Return the option values in the context. Raises MisconfiguredError when it cannot be read."""
         if self._fault:
             raise errors.MisconfiguredError(f"the context of Dagster Pipes cannot be read ({self._fault}); see {CONTEXT}")
-        return {**_days(self._context), **(self._context.get("extras") or {})}
+        return {**_read_dates(self._context), **(self._context.get("extras") or {})}
 
     def log(self, record: logging.LogRecord) -> None:
         """Forward a record to Dagster's log of the run."""
@@ -65,7 +65,7 @@ class Dagster:
         self._send("report_custom_message", {"payload": receipt})
         if exit_code == 0:
             for key in self._context.get("asset_keys") or []:
-                self._send("report_asset_materialization", _materialization(key, receipt, summary))
+                self._send("report_asset_materialization", _build_materialization(key, receipt, summary))
         failure: dict[str, Any] = {"message": summary, "stack": [], "name": f"exit {exit_code}", "cause": None, "context": None}
         self._send("closed", {"exception": failure} if exit_code else {})
 
@@ -88,8 +88,8 @@ def _decode(text: str) -> dict[str, Any]:
     return decoded
 
 
-def _days(context: dict[str, Any]) -> dict[str, object]:
-    """--start and --end from the context's partition or range of partitions; empty where those are not days."""
+def _read_dates(context: dict[str, Any]) -> dict[str, object]:
+    """Return --start and --end from the context's partition or range of partitions; empty if those are not days."""
     keys = context.get("partition_key_range") or {"start": context.get("partition_key"), "end": context.get("partition_key")}
     try:
         return {name: date.fromisoformat(keys[name]).isoformat() for name in ("start", "end")}
@@ -97,12 +97,12 @@ def _days(context: dict[str, Any]) -> dict[str, object]:
         return {}
 
 
-def _materialization(key: str, receipt: Receipt, summary: str) -> dict[str, Any]:
-    """An asset named like a dataset of the receipt gets that dataset's figures, others get all. Its version is a digest of the files."""
+def _build_materialization(key: str, receipt: Receipt, summary: str) -> dict[str, Any]:
+    """Build the materialization of an asset: with the figures of the dataset of its name, else with all. Its version is a digest."""
     partitions = [entry for entry in receipt["partitions"] if entry["dataset"] == key.rpartition("/")[2]] or receipt["partitions"]
     versions = sorted([entry["dataset"], entry["partition"], entry["sha256"]] for entry in partitions if entry.get("sha256"))
     figures: Mapping[str, Any] = receipt
-    shown = {"receipt": summary, **{name: figures[name] for name in SHOWN}, "rows": sum(entry["rows"] for entry in partitions)}
+    shown = {"receipt": summary, **{name: figures[name] for name in REPORTED_FIELDS}, "rows": sum(entry["rows"] for entry in partitions)}
     return {
         "asset_key": key,
         "data_version": hashlib.sha256(json.dumps(versions).encode()).hexdigest() if versions else None,

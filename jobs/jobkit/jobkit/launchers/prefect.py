@@ -67,7 +67,7 @@ class Prefect:
         return True
 
     def options(self) -> dict[str, object]:
-        """Return the flow run's parameters that have a value. Raises TemporaryError or MisconfiguredError where they were not read."""
+        """Return the flow run's parameters that have a value. Raises TemporaryError or MisconfiguredError if they were not read."""
         if self._run is None:
             if isinstance(self._read_error, RejectedError):
                 hint = "see PREFECT_API_URL, its credentials and the run's id"
@@ -222,7 +222,7 @@ class Prefect:
 
     def _send_receipt(self, receipt: Receipt, summary: str, deadline: float) -> None:
         """Post the receipt twice: as a table for people, and complete, without a key, for flows."""
-        table = [_row(partition) for partition in receipt["partitions"][:TABLE_ROWS]]
+        table = [_build_row(partition) for partition in receipt["partitions"][:TABLE_ROWS]]
         total = len(receipt["partitions"])
         more = f" The first {len(table)} of {total} partitions:" if total > len(table) else ""
         shown = {"key": f"receipt-{receipt['job']}", "type": "table", "data": redaction.to_json(table)}
@@ -235,8 +235,8 @@ def _remaining_s(deadline: float) -> float:
     return max(1.0, deadline - time.monotonic())
 
 
-def _row(partition: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a partition that fit a table cell."""
+def _build_row(partition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a partition that fit into a table cell."""
     shown = {name: value for name, value in partition.items() if isinstance(value, str | int | float)}
     shown.pop("sha256", None)
     return shown

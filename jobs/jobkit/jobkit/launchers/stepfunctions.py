@@ -96,7 +96,7 @@ class StepFunctions:
                     return
 
     def _call(self, operation: str, body: dict[str, str]) -> None:
-        """Send one signed request. Raises OSError where a retry may succeed, RejectedError where not."""
+        """Send one signed request. Raises OSError if a retry may succeed, else RejectedError."""
         import urllib.error  # noqa: PLC0415  only a job with a task token pays for it
         import urllib.request  # noqa: PLC0415
 
@@ -112,7 +112,7 @@ class StepFunctions:
             with error:
                 if error.code >= SERVER_ERROR:
                     raise OSError(f"HTTP {error.code}") from None
-                raise RejectedError(_error_name(error.read())) from None
+                raise RejectedError(_parse_error_name(error.read())) from None
 
     def _sign(self, url: str, headers: Mapping[str, str], data: bytes, region: str) -> dict[str, str]:
         """Return the headers of a POST with its signature. Raises OSError without credentials: a container's role may come later."""
@@ -135,8 +135,8 @@ class StepFunctions:
         return dict(request.headers.items())
 
 
-def _error_name(body: bytes) -> str:
-    """The name of an error, as in "com.amazonaws.swf.service.v2.model#TaskTimedOut"."""
+def _parse_error_name(body: bytes) -> str:
+    """Return the name of an error, as in "com.amazonaws.swf.service.v2.model#TaskTimedOut"."""
     try:
         return str(json.loads(body)["__type"]).rpartition("#")[2]
     except (ValueError, KeyError, TypeError):

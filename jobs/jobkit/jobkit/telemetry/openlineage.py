@@ -48,7 +48,7 @@ class Lineage:
 
     def send_start(self, at: datetime) -> None:
         """Send START in the background."""
-        self._send(self._event("START", at, [], [], {}))
+        self._send(self._build_event("START", at, [], [], {}))
 
     def send_end(self, receipt: Receipt) -> None:
         """Send COMPLETE, FAIL or ABORT; wait a few seconds at most until all events are delivered."""
@@ -56,14 +56,16 @@ class Lineage:
         facets = {}
         if receipt["error"]:
             message = {"message": receipt["error"], "programmingLanguage": "python"}
-            facets["errorMessage"] = _facet("1-0-1", "ErrorMessageRunFacet", message)
+            facets["errorMessage"] = _build_facet("1-0-1", "ErrorMessageRunFacet", message)
         with contextlib.suppress(Exception):  # a dataset without a name is no reason to fail a job that is done
-            self._send(self._event(kind, datetime.now(UTC), _inputs(self.declared, receipt), self._outputs(receipt), facets))
+            self._send(
+                self._build_event(kind, datetime.now(UTC), _build_inputs(self.declared, receipt), self._build_outputs(receipt), facets)
+            )
         for thread in self._sending:
             thread.join(LAST_WITHIN_S / len(self._sending))
 
     def print_metrics(self, receipt: Receipt) -> None:
-        """Print the receipt's figures to stderr as CloudWatch reads them, where FINELT_METRICS enables it."""
+        """Print the receipt's figures to stderr as CloudWatch reads them, if FINELT_METRICS enables it."""
         if self.environ.get("FINELT_METRICS") != "emf":
             return
         metrics = [{"Name": name, "Unit": unit} for name, unit in UNITS.items()]
@@ -75,26 +77,26 @@ class Lineage:
             sys.stderr.write(redaction.to_json({**line, **{name: figures[name] for name in UNITS}}) + "\n")
             sys.stderr.flush()
 
-    def _outputs(self, receipt: Receipt) -> list[dict[str, Any]]:
-        """The datasets written, each with its rows and bytes, and its columns where a contract names them."""
+    def _build_outputs(self, receipt: Receipt) -> list[dict[str, Any]]:
+        """Return the datasets written, each with its rows and bytes, and its columns if it has a contract."""
         outputs = []
-        for place, dataset, parts in _written(self.declared, receipt):
+        for place, dataset, parts in _list_written(self.declared, receipt):
             statistics = {"rowCount": sum(part["rows"] for part in parts), "size": sum(part["bytes"] for part in parts)}
-            facets = self._columns(dataset)
-            output = {"outputStatistics": _facet("1-0-2", "OutputStatisticsOutputDatasetFacet", statistics)}
+            facets = self._build_columns(dataset)
+            output = {"outputStatistics": _build_facet("1-0-2", "OutputStatisticsOutputDatasetFacet", statistics)}
             outputs.append({**place, "facets": facets, "outputFacets": output})
         return outputs
 
-    def _columns(self, dataset: str) -> dict[str, Any]:
+    def _build_columns(self, dataset: str) -> dict[str, Any]:
         path = Path(str(sys.modules[self.package].__file__)).with_name(f"{dataset}.odcs.yaml")
         if not path.exists():
             return {}
         from jobkit import contracts  # noqa: PLC0415  slow to import, and imported already by a job that writes such a dataset
 
         fields = [{"name": column.name, "type": column.type, "description": column.description} for column in contracts.load(path).fields]
-        return {"schema": _facet("1-2-0", "SchemaDatasetFacet", {"fields": fields})}
+        return {"schema": _build_facet("1-2-0", "SchemaDatasetFacet", {"fields": fields})}
 
-    def _event(
+    def _build_event(
         self, kind: str, at: datetime, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], facets: dict[str, Any]
     ) -> dict[str, Any]:
         kinds = {"processingType": "BATCH", "integration": "FINELT", "jobType": "JOB"}
@@ -107,14 +109,14 @@ class Lineage:
             "job": {
                 "namespace": self.environ.get("OPENLINEAGE_NAMESPACE") or "finelt",
                 "name": self.declared.name,
-                "facets": {"jobType": _facet("2-0-4", "JobTypeJobFacet", kinds)},
+                "facets": {"jobType": _build_facet("2-0-4", "JobTypeJobFacet", kinds)},
             },
             "inputs": inputs,
             "outputs": outputs,
         }
 
     def _send(self, event: dict[str, Any]) -> None:
-        deliver = _delivery(self.environ)
+        deliver = _choose_delivery(self.environ)
         if deliver is None:
             return
         previous = self._sending[-1] if self._sending else None
@@ -123,8 +125,8 @@ class Lineage:
         self._sending.append(thread)
 
 
-def _delivery(environ: Mapping[str, str]) -> Any:  # noqa: ANN401  a function, or None
-    """The function that delivers an event once the previous one is delivered; None where the environment enables none."""
+def _choose_delivery(environ: Mapping[str, str]) -> Any:  # noqa: ANN401  a function, or None
+    """Return the function that delivers an event after the previous one; None if the environment enables no delivery."""
     if environ.get("OPENLINEAGE_DISABLED", "").lower() == "true":
         return None
     file = environ.get("OPENLINEAGE__TRANSPORT__LOG_FILE_PATH")
@@ -156,33 +158,33 @@ def _post(url: str, environ: Mapping[str, str], event: dict[str, Any]) -> None:
     urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
 
 
-def _facet(version: str, name: str, values: dict[str, Any]) -> dict[str, Any]:
+def _build_facet(version: str, name: str, values: dict[str, Any]) -> dict[str, Any]:
     return {"_producer": PRODUCER, "_schemaURL": f"{SPEC}/facets/{version}/{name}.json#/$defs/{name}", **values}
 
 
-def _inputs(declared: Declaration, receipt: Receipt) -> list[dict[str, Any]]:
-    """The vendor's hosts, or the datasets that the job reads; `raw/*` stands for the datasets in the receipt."""
+def _build_inputs(declared: Declaration, receipt: Receipt) -> list[dict[str, Any]]:
+    """Return the vendor's hosts, or the datasets that the job reads; `raw/*` stands for the datasets in the receipt."""
     places = [{"namespace": f"https://{host}", "name": "/"} for host in declared.hosts]
     named = sorted({part["dataset"] for part in receipt["partitions"]})
     for dataset in declared.reads:
-        places += [_place(f"raw/{name}", receipt) for name in named] if dataset == "raw/*" else [_place(dataset, receipt)]
+        places += [_name_dataset(f"raw/{name}", receipt) for name in named] if dataset == "raw/*" else [_name_dataset(dataset, receipt)]
     return [{**place, "facets": {}} for place in places]
 
 
-def _written(declared: Declaration, receipt: Receipt) -> list[tuple[dict[str, str], str, list[Partition]]]:
-    """Place, name and partitions of each dataset written."""
+def _list_written(declared: Declaration, receipt: Receipt) -> list[tuple[dict[str, str], str, list[Partition]]]:
+    """Return place, name and partitions of each dataset written."""
     parts = [part for part in receipt["partitions"] if part["outcome"] in ("committed", "unchanged")]
     datasets = []
     for written in declared.writes:
         dataset = written.removeprefix("raw/")
         own = [part for part in parts if part["dataset"] == dataset] if written.startswith("raw/") else parts
         if own:
-            datasets.append((_place(written, receipt), dataset, own))
+            datasets.append((_name_dataset(written, receipt), dataset, own))
     return datasets
 
 
-def _place(dataset: str, receipt: Receipt) -> dict[str, str]:
-    """Namespace and name as OpenLineage's naming page has them: bucket and key, or server and database.schema."""
+def _name_dataset(dataset: str, receipt: Receipt) -> dict[str, str]:
+    """Return namespace and name by OpenLineage's naming page: bucket and key, or server and database.schema."""
     arguments = receipt["arguments"]
     if dataset.startswith("warehouse/"):
         url = urlsplit(str(arguments.get("warehouse")))

@@ -29,7 +29,7 @@ SHOWN = ("run_id", "exit_code", "rows", "bytes", "committed", "unchanged", "quar
 
 
 def send_span(environ: Mapping[str, str], receipt: Receipt) -> None:
-    """Send the span where the environment names an endpoint. Never raises; gives up after a few seconds."""
+    """Send the span if the environment names an endpoint. Never raises; gives up after a few seconds."""
     endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     if not endpoint and (base := environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")):
         endpoint = f"{base.rstrip('/')}/v1/traces"
@@ -53,23 +53,23 @@ def make_request(environ: Mapping[str, str], receipt: Receipt) -> dict[str, Any]
         **({"parentSpanId": parent[2]} if parent else {}),
         "name": f"{receipt['job']} {receipt['verb']}",
         "kind": INTERNAL,
-        "startTimeUnixNano": _nanoseconds(receipt["started_at"]),
-        "endTimeUnixNano": _nanoseconds(receipt["ended_at"]),
-        "attributes": [_attribute(f"finelt.{name}", figures[name]) for name in SHOWN],
+        "startTimeUnixNano": _to_nanoseconds(receipt["started_at"]),
+        "endTimeUnixNano": _to_nanoseconds(receipt["ended_at"]),
+        "attributes": [_build_attribute(f"finelt.{name}", figures[name]) for name in SHOWN],
         "status": {"code": ERROR, "message": str(receipt["error"])} if receipt["exit_code"] else {"code": OK},
     }
     resource = [
-        _attribute("service.name", environ.get("OTEL_SERVICE_NAME") or receipt["job"]),
-        _attribute("service.version", receipt["version"]),
+        _build_attribute("service.name", environ.get("OTEL_SERVICE_NAME") or receipt["job"]),
+        _build_attribute("service.version", receipt["version"]),
     ]
     spans = {"scope": {"name": "finelt"}, "spans": [span]}
     return {"resourceSpans": [{"resource": {"attributes": resource}, "scopeSpans": [spans]}]}
 
 
-def _nanoseconds(moment: str) -> str:
+def _to_nanoseconds(moment: str) -> str:
     return str(round(datetime.fromisoformat(moment).timestamp() * 1_000_000) * 1000)
 
 
-def _attribute(name: str, value: object) -> dict[str, Any]:
-    """An attribute in OTLP's JSON, where integers are text, as in all of protobuf's JSON."""
+def _build_attribute(name: str, value: object) -> dict[str, Any]:
+    """Return an attribute in OTLP's JSON, where integers are text, as in all of protobuf's JSON."""
     return {"key": name, "value": {"intValue": str(value)} if isinstance(value, int) else {"stringValue": str(value)}}

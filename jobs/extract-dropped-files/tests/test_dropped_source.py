@@ -1,4 +1,4 @@
-"""A directory as a drop: the job reads ordinary files inside it only, waits for none of the others, and says what it left alone."""
+"""A directory as a drop: only ordinary files inside it are read; other entries stay, are reported, and never block the job."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import chdir
 from typing import TYPE_CHECKING
 
 import pytest
-from extract_dropped_files import source, work
+from extract_dropped_files import runner, source
 from extract_dropped_files.source import Drop
 from jobkit.contracts import escape_text
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 
-from .test_dropped_files import DATASET, HEADER, PARTITION, Job, rows
+from .drops import DATASET, HEADER, PARTITION, Job, rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ SECRET = "not for the drop"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where files are dropped, with one good file."""
+    """Return a folder of the drop with one good file."""
     made = tmp_path / "drop" / DATASET
     made.mkdir(parents=True)
     (made / "good.csv").write_text(HEADER + rows(2))
@@ -34,13 +34,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, key: str | None = None) -> tuple[list[tuple[str, str]], str]:
-    """What the receipt says, and the sentence that the job ends with."""
-    job, told = Job(), ""
+    """Return the outcomes in the receipt, and the error message."""
+    job, message = Job(), ""
     try:
-        work.run(job, str(folder.parents[1] / "lake"), str(folder.parent), key)  # type: ignore[arg-type]
+        runner.run(job, str(folder.parents[1] / "lake"), str(folder.parent), key)  # type: ignore[arg-type]
     except BadDataError as error:
-        told = str(error)
-    return job.outcomes, told
+        message = str(error)
+    return job.outcomes, message
 
 
 def socket_at(path: Path) -> None:
@@ -66,8 +66,8 @@ ODD: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
-def lie(folder: Path, kind: str) -> str:
-    """Put something odd into the drop; its key."""
+def make_odd_entry(folder: Path, kind: str) -> str:
+    """Put an odd entry into the drop and return its key."""
     if kind == "folder that is a symbolic link":
         (folder.parent / "linked").symlink_to(folder.parents[1])
         return "linked"
@@ -80,7 +80,7 @@ def lie(folder: Path, kind: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("pipe", "is a named pipe and is not read"),
         ("symbolic link", "is a symbolic link and is not read"),
@@ -91,14 +91,14 @@ def lie(folder: Path, kind: str) -> str:
         ("device", "is a device and is not read"),
         ("folder that is a symbolic link", "is a symbolic link and is not read"),
         ("long name", "its name is longer than 200 bytes; shorten it; it stays where it is"),
-        ("name of other bytes", "its name is no Unicode; rename it"),
+        ("name of other bytes", "its name is not Unicode; rename it"),
     ],
 )
-def test_what_is_no_file_stays_where_it_is_and_keeps_none_out(folder: Path, kind: str, told: str) -> None:
-    key = lie(folder, kind)
+def test_an_odd_entry_stays_and_does_not_stop_the_others(folder: Path, kind: str, message: str) -> None:
+    key = make_odd_entry(folder, kind)
     left = sorted(path.name for path in folder.iterdir())
     outcomes, sentence = run(folder)
-    assert told in sentence
+    assert message in sentence
     assert sorted(outcomes) == sorted([(key, "failed"), (PARTITION, "committed")])
     assert sorted(path.name for path in folder.iterdir()) == [name for name in left if name != "good.csv"]
     assert not (folder.parent / "rejected").exists()
@@ -107,29 +107,29 @@ def test_what_is_no_file_stays_where_it_is_and_keeps_none_out(folder: Path, kind
 
 
 @pytest.mark.parametrize("key", ["linked/elsewhere", f"{DATASET}/../elsewhere", "../elsewhere", f"{DATASET}//good.csv"])
-def test_a_key_leads_to_nothing_outside(folder: Path, key: str) -> None:
+def test_a_key_cannot_leave_the_drop(folder: Path, key: str) -> None:
     (folder.parent / "linked").symlink_to(folder.parents[1])
-    outcomes, told = run(folder, key)
+    outcomes, message = run(folder, key)
     assert outcomes == [(key, "failed")]
-    assert "stays where it is" in told
-    assert SECRET not in told
+    assert "stays where it is" in message
+    assert SECRET not in message
 
 
-def test_a_folder_named_like_a_file_is_looked_into(folder: Path) -> None:
+def test_a_folder_named_like_a_file_is_searched(folder: Path) -> None:
     (folder / "x.csv").mkdir()
     assert run(folder) == ([(PARTITION, "committed")], "")
     (folder / "x.csv" / "y.csv").write_text(HEADER + rows(1))
-    outcomes, told = run(folder)
+    outcomes, message = run(folder)
     assert outcomes == [(f"{DATASET}/x.csv/y.csv", "failed")]
-    assert "is no name for a file here" in told
+    assert "is not a valid file name" in message
 
 
 @pytest.mark.parametrize("name", ["a b.csv", "a\nb.csv", "-v.csv", "a..b.csv", "x;y.csv", "ü.csv"])
 def test_a_name_that_no_partition_can_have_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_text(HEADER + rows(1))
-    outcomes, told = run(folder)
+    outcomes, message = run(folder)
     assert (f"{DATASET}/{name}", "failed") in outcomes
-    assert "is no name for a file here" in told
+    assert "is not a valid file name" in message
     assert (folder.parent / "rejected" / DATASET / name).exists()
 
 
@@ -137,7 +137,7 @@ def test_nothing_is_written_through_a_link(folder: Path) -> None:
     (folder.parents[1] / "lake").mkdir()
     (folder.parent / "accepted").symlink_to(folder.parents[1] / "lake")
     with pytest.raises(MisconfiguredError, match="is a symbolic link, so that the job would write outside the drop"):
-        work.run(Job(), str(folder.parents[1] / "lake"), str(folder.parent), None)  # type: ignore[arg-type]
+        runner.run(Job(), str(folder.parents[1] / "lake"), str(folder.parent), None)  # type: ignore[arg-type]
     assert (folder / "good.csv").exists()
 
 
@@ -147,15 +147,15 @@ def test_no_lock_stays_in_the_drop(folder: Path) -> None:
     assert [path.name for path in folder.parent.rglob(".*")] == []
 
 
-def test_a_hidden_file_waits_for_its_name(folder: Path) -> None:
+def test_a_hidden_file_is_ignored_until_it_is_renamed(folder: Path) -> None:
     (folder / "good.csv").rename(folder / ".good.csv")
     assert run(folder) == ([], "")
     (folder / ".good.csv").rename(folder / "good.csv")
     assert run(folder)[0] == [(PARTITION, "committed")]
 
 
-def test_a_file_that_is_being_written_is_read_when_it_is_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time the job looks, a line has come; the fourth time none."""
+def test_a_file_that_is_being_written_is_read_when_it_is_complete(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the job looks, the file has one more line, until the fourth."""
     whole, looks = HEADER + rows(4), iter([2, 1, 0])
     (folder / "good.csv").write_text(HEADER)
 
@@ -179,11 +179,11 @@ def test_a_file_that_never_settles_is_left_for_the_next_run(folder: Path, monkey
     monkeypatch.setattr(source, "SETTLE_S", 3600.0)
     monkeypatch.setattr(source.time, "sleep", write)
     with pytest.raises(TemporaryError, match=r"slow\.csv is still being written; try again when it is whole, or write it as \.slow\.csv"):
-        work.run(Job(), str(folder.parents[1] / "lake"), str(folder.parent), None)  # type: ignore[arg-type]
+        runner.run(Job(), str(folder.parents[1] / "lake"), str(folder.parent), None)  # type: ignore[arg-type]
     assert [path.name for path in folder.iterdir()] == ["slow.csv"]
 
 
-def test_a_file_that_is_swapped_for_a_pipe_meanwhile_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_replaced_by_a_pipe_does_not_block_the_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swapped = threading.Event()
 
     def swap(_: float) -> None:

@@ -1,93 +1,19 @@
-"""Files from the drop to the lake: what is taken, refused, put aside, and that dying anywhere changes nothing."""
+"""Dropped files are committed or rejected and moved away; a run that is killed anywhere changes no outcome."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import logging
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from extract_dropped_files import delivery, parser, work
-from extract_dropped_files.source import Drop
+from extract_dropped_files import delivery, parser, runner, validation
 from jobkit import declaration
 from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError, UsageError
-from jobkit.lake import Lake
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-DATASET = "custodian_positions"
-HEADER = "position_date,custodian,account,isin,quantity,price,market_value,currency\n"
-KEY = f"{DATASET}/bank-2026-11-20.csv"
-RULES = load_packaged(work.PACKAGE, DATASET)
-PARTITION = delivery.partition(RULES, ["Bank", "2026-11-20"])
-
-
-def rows(count: int, quantity: str = "10") -> str:
-    return "".join(f"2026-11-20,Bank,A{number},US0378331005,{quantity},1.5,15,USD\n" for number in range(count))
-
-
-@dataclass
-class Job:
-    """As much of a job as taking files needs, with what it recorded."""
-
-    name: str = "extract-dropped-files"
-    version: str = "0"
-    log: logging.Logger = field(default_factory=lambda: logging.getLogger("test"))
-    outcomes: list[tuple[str, str]] = field(default_factory=list)
-
-    def record_partition(self, _dataset: str, partition: str, outcome: str, **_: object) -> None:
-        self.outcomes.append((partition, outcome))
-
-    def progress(self, *_: object) -> None: ...
-
-
-@dataclass
-class Place:
-    """A lake and a drop."""
-
-    url: str
-
-    @property
-    def drop(self) -> Drop:
-        return Drop(f"{self.url}/drop")
-
-    @property
-    def lake(self) -> Lake:
-        return Lake(f"{self.url}/lake")
-
-    def put(self, key: str, text: str | bytes) -> None:
-        self.drop.store.put(key, text.encode() if isinstance(text, str) else text)
-
-    def run(self, key: str | None = None, *, allow_shrinking: bool = False) -> list[tuple[str, str]]:
-        job = Job()
-        work.run(job, f"{self.url}/lake", f"{self.url}/drop", key, allow_shrinking=allow_shrinking)  # type: ignore[arg-type]
-        return job.outcomes
-
-    def refused(self, key: str | None = None) -> str:
-        with pytest.raises(BadDataError) as error:
-            self.run(key)
-        return str(error.value)
-
-    def lying(self) -> Sequence[str]:
-        return self.drop.store.list("")
-
-    def head(self, partition: str = PARTITION) -> Any:
-        return self.lake.head(DATASET, partition)
-
-    def everything(self) -> dict[str, bytes]:
-        """All objects but for the moment a commit was made at."""
-        found = {key: self.drop.store.get(key) for key in self.lying()}
-        store = self.lake.store
-        for key in store.list(""):
-            content = store.get(key)
-            if key.endswith(".json"):
-                content = json.dumps({**json.loads(content), "known_at": None, "digest": None}).encode()
-            found[f"lake/{key}"] = content
-        return found
+from .drops import DATASET, HEADER, KEY, PARTITION, RULES, Job, Place, rows
 
 
 @pytest.fixture
@@ -97,14 +23,14 @@ def here(place: str) -> Place:
 
 def test_the_contracts_are_the_datasets_that_the_job_declares() -> None:
     declared = declaration.read_package("extract_dropped_files")
-    written = sorted({f"raw/{load_packaged(work.PACKAGE, name).dataset}" for name in work.folders()})
+    written = sorted({f"raw/{load_packaged(validation.PACKAGE, name).dataset}" for name in validation.list_folders()})
     assert written == sorted(name for name in declared.writes if name.startswith("raw/"))
 
 
-def test_a_dropped_file_is_committed_and_put_aside(here: Place) -> None:
+def test_a_dropped_file_is_committed_and_moved(here: Place) -> None:
     here.put(KEY, HEADER + rows(3))
     assert here.run(KEY) == [(PARTITION, "committed")]
-    assert here.lying() == [f"accepted/{KEY}"]
+    assert here.list_keys() == [f"accepted/{KEY}"]
     head = here.head()
     assert (head.data.rows, head.quarantine, head.leaf) == (3, None, "hash(account, 1)")
     assert here.lake.read(head.source[0]) == (HEADER + rows(3)).encode()
@@ -119,18 +45,18 @@ def test_the_same_file_again_is_unchanged_and_other_bytes_are_a_new_commit(here:
     assert here.run() == [(PARTITION, "unchanged")]
 
 
-def test_a_file_that_leaves_rows_out_is_refused_unless_that_is_allowed(here: Place) -> None:
+def test_a_file_without_many_rows_of_the_lake_is_refused_unless_shrinking_is_allowed(here: Place) -> None:
     here.put(KEY, HEADER + rows(100))
     here.run(KEY)
     correction = KEY.replace(".csv", "_v2.csv")
     here.put(correction, HEADER + rows(60))
     told = here.refused()
     assert "40 of the 100 rows of commit 1 are missing from what came, which has 60" in told
-    assert (here.head().number, str(here.drop.refusal(correction)) in told) == (1, True)
+    assert (here.head().number, str(here.drop.read_rejection(correction)) in told) == (1, True)
     here.put(correction, HEADER + rows(60))
     assert here.run(correction, allow_shrinking=True) == [(PARTITION, "committed")]
     assert here.head().data.rows == 60
-    assert here.lying() == [f"accepted/{KEY}", f"accepted/{correction}"]
+    assert here.list_keys() == [f"accepted/{KEY}", f"accepted/{correction}"]
 
 
 @pytest.mark.parametrize("allow_shrinking", [False, True])
@@ -151,21 +77,21 @@ def test_a_file_of_another_account_does_not_replace_those_of_the_bank(here: Plac
     assert here.head().number == 1
 
 
-def test_of_a_file_of_several_banks_none_is_taken_where_one_has_lost_rows(here: Place) -> None:
+def test_a_file_of_several_banks_is_refused_if_one_of_them_shrinks(here: Place) -> None:
     here.put(KEY, HEADER + rows(20) + rows(20).replace("Bank", "Bank C"))
     here.run(KEY)
     here.put(KEY, HEADER + rows(21) + rows(10).replace("Bank", "Bank C"))
     assert "rows of commit 1 are missing" in here.refused()
-    other = delivery.partition(RULES, ["Bank C", "2026-11-20"])
+    other = delivery.format_partition(RULES, ["Bank C", "2026-11-20"])
     assert [here.head(partition).number for partition in (PARTITION, other)] == [1, 1]
-    assert here.lying() == [f"accepted/{KEY}", f"rejected/{KEY}", f"rejected/{KEY}.reasons.json"]
+    assert here.list_keys() == [f"accepted/{KEY}", f"rejected/{KEY}", f"rejected/{KEY}.reasons.json"]
 
 
-def test_a_row_that_is_quarantined_is_not_missing_however_its_bank_writes(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quarantined_row_does_not_count_as_missing(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are compared as the contract reads them: the bank has other headers, blanks and lower case."""
     fields = tuple(replace(field, source=f"bank's {field.name}") for field in RULES.fields)
     rules = replace(RULES, fields=fields, max_missing_rows=0.0)
-    monkeypatch.setattr(work.contracts, "load_packaged", lambda _package, _dataset: rules)
+    monkeypatch.setattr(runner.contracts, "load_packaged", lambda _package, _dataset: rules)
     header = ",".join(f"bank's {name}" for name in HEADER.strip().split(",")) + "\n"
     here.put(KEY, header + rows(100))
     here.run(KEY)
@@ -176,7 +102,7 @@ def test_a_row_that_is_quarantined_is_not_missing_however_its_bank_writes(here: 
     assert (head.data.rows, head.quarantine.rows) == (99, 1)
 
 
-def test_a_damaged_commit_is_followed_by_the_file_that_comes_next(here: Place) -> None:
+def test_the_next_file_replaces_a_damaged_commit(here: Place) -> None:
     here.put(KEY, HEADER + rows(3))
     here.run(KEY)
     here.lake.store.put(here.lake.commit_key(DATASET, PARTITION, 1), b"{}")
@@ -185,37 +111,37 @@ def test_a_damaged_commit_is_followed_by_the_file_that_comes_next(here: Place) -
     assert (here.head().number, here.head().data.rows) == (2, 2)
 
 
-def test_a_correction_may_take_a_few_rows_back(here: Place) -> None:
+def test_a_correction_may_remove_a_few_rows(here: Place) -> None:
     for count in (100, 95):
         here.put(KEY, HEADER + rows(count))
         assert here.run(KEY) == [(PARTITION, "committed")]
     assert here.head().data.rows == 95
 
 
-def test_all_that_wait_are_taken_and_one_that_is_refused_keeps_none_out(here: Place) -> None:
+def test_a_refused_file_does_not_stop_the_others(here: Place) -> None:
     here.put(f"{DATASET}/a.csv", HEADER + rows(1))
     here.put(f"{DATASET}/b.csv", "some,other,header\n1,2,3\n")
     here.put(f"{DATASET}/c.csv", HEADER + rows(1).replace("Bank", "Bank C"))
     here.put("prices/d.csv", HEADER + rows(1))
     job = Job()
     with pytest.raises(BadDataError, match=r"b\.csv: it lacks the column 'position_date', .*\(and 1 more files"):
-        work.run(job, f"{here.url}/lake", f"{here.url}/drop", None)  # type: ignore[arg-type]
+        runner.run(job, f"{here.url}/lake", f"{here.url}/drop", None)  # type: ignore[arg-type]
     told = [
         (PARTITION, "committed"),
         (f"{DATASET}/b.csv", "failed"),
-        (delivery.partition(RULES, ["Bank C", "2026-11-20"]), "committed"),
+        (delivery.format_partition(RULES, ["Bank C", "2026-11-20"]), "committed"),
         ("prices/d.csv", "failed"),
     ]
     assert job.outcomes == told
-    aside = [f"accepted/{DATASET}/a.csv", f"accepted/{DATASET}/c.csv"]
-    aside += [f"rejected/{name}{end}" for name in (f"{DATASET}/b.csv", "prices/d.csv") for end in ("", ".reasons.json")]
-    assert here.lying() == aside
+    moved = [f"accepted/{DATASET}/a.csv", f"accepted/{DATASET}/c.csv"]
+    moved += [f"rejected/{name}{end}" for name in (f"{DATASET}/b.csv", "prices/d.csv") for end in ("", ".reasons.json")]
+    assert here.list_keys() == moved
     reasons = json.loads(here.drop.store.get("rejected/prices/d.csv.reasons.json"))["reasons"]
     assert reasons == ["prices/d.csv lies in no contract's folder; expected one of custodian_lots, custodian_positions"]
     assert here.run() == []
 
 
-def test_few_bad_rows_go_to_the_quarantine_and_many_refuse_the_file_row_by_row(here: Place) -> None:
+def test_a_few_bad_rows_are_quarantined_and_many_refuse_the_file_with_reasons(here: Place) -> None:
     here.put(KEY, HEADER + rows(99) + "2026-11-20,Bank,B,US0378331005,ten,1,1,USD\n")
     assert here.run() == [(PARTITION, "committed")]
     head = here.head()
@@ -227,15 +153,15 @@ def test_few_bad_rows_go_to_the_quarantine_and_many_refuse_the_file_row_by_row(h
     assert here.head().number == 1
 
 
-def test_a_mended_file_takes_its_refusal_away(here: Place) -> None:
+def test_a_corrected_file_removes_its_rejection(here: Place) -> None:
     here.put(KEY, HEADER + rows(2, "ten"))
     here.refused()
     here.put(KEY, HEADER + rows(2))
     here.run()
-    assert here.lying() == [f"accepted/{KEY}"]
+    assert here.list_keys() == [f"accepted/{KEY}"]
 
 
-def test_an_event_that_comes_twice_says_again_what_became_of_the_file(here: Place) -> None:
+def test_a_repeated_event_reports_the_same_outcome(here: Place) -> None:
     here.put(KEY, HEADER + rows(2))
     here.run(KEY)
     assert here.run(KEY) == [(PARTITION, "unchanged")]
@@ -249,11 +175,11 @@ def test_an_event_that_comes_twice_says_again_what_became_of_the_file(here: Plac
 
 
 @pytest.mark.parametrize("text", [rows(2), rows(2, "ten")], ids=["accepted", "rejected"])
-def test_dying_before_any_change_of_the_drop_or_the_lake_changes_nothing(here: Place, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_killed_before_any_write_is_completed_by_the_next_run(here: Place, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is cut off before its first, second, ... write or delete; the next one ends as an undisturbed one."""
     whole = Place(f"{here.url}/whole")
     whole.put(KEY, HEADER + text)
-    undisturbed = _ended(whole)
+    undisturbed = _run_to_end(whole)
     kinds = {type(here.drop.store), type(whole.lake.store)}
     for steps in range(20):
         torn = Place(f"{here.url}/torn{steps}")
@@ -262,10 +188,10 @@ def test_dying_before_any_change_of_the_drop_or_the_lake_changes_nothing(here: P
             left = [steps]
             for kind in kinds:
                 for name in ("put", "put_if_absent", "delete_if_match"):
-                    patch.setattr(kind, name, _dying(getattr(kind, name), left))
-            died = _ended(torn) == "died"
-        assert _ended(torn) == undisturbed
-        assert _places(torn) == _places(whole)
+                    patch.setattr(kind, name, _dies_after(getattr(kind, name), left))
+            died = _run_to_end(torn) == "died"
+        assert _run_to_end(torn) == undisturbed
+        assert _contents_without_url(torn) == _contents_without_url(whole)
         if not died:
             assert steps > 2
             return
@@ -276,7 +202,7 @@ class _Death(BaseException):
     """As SIGKILL: nothing is tidied up by the code that dies."""
 
 
-def _dying(method: Any, left: list[int]) -> Any:
+def _dies_after(method: Any, left: list[int]) -> Any:
     inside = [False]
 
     def call(*arguments: Any, **named: Any) -> Any:
@@ -293,7 +219,7 @@ def _dying(method: Any, left: list[int]) -> Any:
     return call
 
 
-def _ended(place: Place) -> str:
+def _run_to_end(place: Place) -> str:
     try:
         place.run(KEY)
     except _Death:
@@ -303,11 +229,11 @@ def _ended(place: Place) -> str:
     return "done"
 
 
-def _places(place: Place) -> dict[str, bytes]:
-    return {key: content.replace(place.url.encode(), b"") for key, content in place.everything().items()}
+def _contents_without_url(place: Place) -> dict[str, bytes]:
+    return {key: content.replace(place.url.encode(), b"") for key, content in place.contents().items()}
 
 
-def test_a_file_that_is_replaced_while_it_is_taken_waits_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_replaced_during_the_run_waits_for_the_next(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     here.put(KEY, HEADER + rows(1))
     real = parser.parse
 
@@ -318,22 +244,22 @@ def test_a_file_that_is_replaced_while_it_is_taken_waits_again(here: Place, monk
     with monkeypatch.context() as patch:
         patch.setattr(parser, "parse", slow)
         here.run(KEY)
-    assert KEY in here.lying()
+    assert KEY in here.list_keys()
     assert here.run() == [(PARTITION, "committed")]
     assert here.head().data.rows == 2
 
 
-def test_a_file_that_no_memory_holds_is_not_read(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parser, "LARGEST_BYTES", 100)
+def test_a_file_that_is_too_large_is_not_read(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "MAX_BYTES", 100)
     here.put(KEY, HEADER + rows(2))
     assert "stays where it is; split it" in here.refused()
-    assert here.lying() == [KEY]
+    assert here.list_keys() == [KEY]
 
 
-def test_the_plan_says_what_waits_and_moves_nothing(here: Place) -> None:
+def test_plan_lists_what_waits_and_moves_nothing(here: Place) -> None:
     here.put(KEY, HEADER + rows(1))
-    before = here.everything()
+    before = here.contents()
     expected = {"dataset": DATASET, "partition": PARTITION, "asks": KEY, "commit": None}
-    assert work.plan(f"{here.url}/lake", f"{here.url}/drop", None) == [expected]
-    work.check(f"{here.url}/lake", f"{here.url}/drop")
-    assert here.everything() == before
+    assert runner.plan(f"{here.url}/lake", f"{here.url}/drop", None) == [expected]
+    runner.check(f"{here.url}/lake", f"{here.url}/drop")
+    assert here.contents() == before

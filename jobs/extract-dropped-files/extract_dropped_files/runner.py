@@ -1,0 +1,207 @@
+"""Take each dropped file to the lake: read, validate, compare with the lake, commit or reject, then move it out of the way.
+
+Every step can be repeated: a run that was killed leaves the file waiting, and the next run commits the same bytes or reports them as
+unchanged. Of a file that fills several partitions none is committed if one of them would shrink.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from jobkit import contracts, partition_writer
+from jobkit.errors import BadDataError, UsageError
+from jobkit.lake import Lake, SourceMetadata
+
+from extract_dropped_files import parser, validation
+from extract_dropped_files.source import ARCHIVES, Drop, UnsettledError
+from extract_dropped_files.validation import RefusedFileError
+
+if TYPE_CHECKING:
+    from jobkit.command import Job
+    from jobkit.contracts import Contract
+    from jobkit.lake import Commit, PartitionState, Source
+
+    from extract_dropped_files.source import DroppedFile
+    from extract_dropped_files.validation import Parts, ValidFile
+
+
+class ShrunkenFileError(BadDataError):
+    """A file lacks rows that the lake has in the partitions that it fills."""
+
+
+def run(job: Job, lake_url: str, drop_url: str, key: str | None, *, allow_shrinking: bool = False) -> None:
+    """Take one file, or all that wait; a refused file does not stop the others.
+
+    Raises BadDataError (65) at the end if files were refused, else UnsettledError (75) if files are still being written.
+    """
+    lake, drop = Lake(lake_url), Drop(drop_url)
+    keys = _select_keys(drop, key)
+    failures: dict[type[BadDataError | UnsettledError], list[str]] = {BadDataError: [], UnsettledError: []}
+    for done, name in enumerate(keys, start=1):
+        try:
+            _take_file(job, lake, drop, name, allow_shrinking=allow_shrinking)
+        except (BadDataError, UnsettledError) as error:
+            kind = BadDataError if isinstance(error, BadDataError) else UnsettledError
+            failures[kind].append(f"{contracts.escape_text(name)}: {error}")
+            job.record_partition(name.partition("/")[0], contracts.escape_text(name), "failed", reason=str(error))
+        job.progress(done, len(keys), name)
+    for kind, messages in failures.items():
+        if messages:
+            raise kind(messages[0] + (f" (and {len(messages) - 1:,} more files, see the receipt)" if messages[1:] else ""))
+
+
+def plan(lake_url: str, drop_url: str, key: str | None) -> list[dict[str, Any]]:
+    """List the files that `run` would take, one entry for each partition that they fill, with the number of its latest commit.
+
+    The number is None if there is no intact commit. A file that would be refused has one entry without a partition, with the reason.
+    """
+    lake, drop, entries = Lake(lake_url), Drop(drop_url), list[dict[str, Any]]()
+    for name in _select_keys(drop, key):
+        try:
+            file = drop.read(name, parser.MAX_BYTES)
+            valid = validation.validate_file(name, file.data) if file else None
+        except (BadDataError, UnsettledError) as error:
+            folder = name.partition("/")[0]
+            entries.append({"dataset": folder, "partition": None, "asks": name, "commit": None, "reason": str(error)})
+            continue
+        if valid:
+            entries += _plan_file(lake, name, valid)
+    return entries
+
+
+def check(lake_url: str, drop_url: str) -> None:
+    """Load all contracts, list the drop and the lake. Raises JobError if one of them fails."""
+    for folder in validation.list_folders():
+        validation.load_contract(folder)
+    Drop(drop_url).list_waiting()
+    Lake(lake_url).datasets()
+
+
+def _plan_file(lake: Lake, key: str, valid: ValidFile) -> list[dict[str, Any]]:
+    dataset = valid.rules.dataset
+    return [
+        {"dataset": dataset, "partition": partition, "asks": key, "commit": lake.read_state(dataset, partition).intact_number}
+        for partition, _ in valid.parts
+    ]
+
+
+def _select_keys(drop: Drop, key: str | None) -> list[str]:
+    """Return the keys to take, corrections after the file that they correct. Raises UsageError for a file that was taken already."""
+    if key is None:
+        return sorted(drop.list_waiting(), key=_sort_key)
+    if key.startswith(ARCHIVES):
+        raise UsageError(f"--key {key} was put aside by an earlier run; move it to CONTRACT/NAME to drop it again")
+    return [key]
+
+
+def _sort_key(key: str) -> tuple[str, str, int, str]:
+    try:
+        folder, name = validation.split_key(key)
+        rules = contracts.load_packaged(validation.PACKAGE, folder)
+    except BadDataError:
+        return (key, "", 0, "")
+    return (folder, *validation.split_revision(rules, name), name)
+
+
+def _take_file(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) -> None:
+    """Commit a file and move it to the accepted ones. Raises BadDataError if it is rejected, now or by an earlier run."""
+    file = drop.read(key, parser.MAX_BYTES)
+    if file is None:
+        _report_earlier_outcome(job, lake, drop, key)
+        return
+    try:
+        rules, parts = validation.validate_file(key, file.data)
+        states = [lake.read_state(rules.dataset, partition) for partition, _ in parts]
+        _check_revisions(job, rules, parts, states, key)
+        if len(parts) > 1 and not allow_shrinking:  # before any is committed
+            _check_shrinking(lake, rules, parts, states)
+    except BadDataError as error:
+        drop.reject(file, str(error), error.reasons if isinstance(error, RefusedFileError) else [str(error)])
+        raise
+    try:
+        _commit_parts(job, lake, drop, file, rules, parts, states, allow_shrinking=allow_shrinking)
+    except ShrunkenFileError as error:
+        drop.reject(file, str(error), [str(error)])
+        raise
+    drop.accept(file)
+
+
+def _commit_parts(
+    job: Job,
+    lake: Lake,
+    drop: Drop,
+    file: DroppedFile,
+    rules: Contract,
+    parts: Parts,
+    states: list[PartitionState],
+    *,
+    allow_shrinking: bool,
+) -> None:
+    """Commit and record each partition that a file fills. Raises ShrunkenFileError."""
+    media_type = mimetypes.guess_type(file.key)[0] or "application/octet-stream"
+    metadata = SourceMetadata(drop.store.uri(file.key), media_type, None, None)
+
+    def store_source() -> tuple[Source, ...]:
+        return (lake.store_source(rules.dataset, file.data, metadata),)
+
+    for (partition, result), state in zip(parts, states, strict=True):
+        outcome = partition_writer.commit(
+            job, lake, rules, partition, result, store_source,
+            shrunken=_shrunken_file, allow_shrinking=allow_shrinking, state=state,
+        )  # fmt: skip
+        partition_writer.record(job, outcome)
+
+
+def _shrunken_file(problem: str) -> ShrunkenFileError:
+    return ShrunkenFileError(
+        f"{problem}; drop a file that has all rows, or drop this one again and run once with --allow-shrinking if they are to go"
+    )
+
+
+def _check_shrinking(lake: Lake, rules: Contract, parts: Parts, states: list[PartitionState]) -> None:
+    """Raise ShrunkenFileError if a part of the file lacks more rows of the lake than the contract allows."""
+    for (_, result), state in zip(parts, states, strict=True):
+        if state.head:
+            partition_writer.measure_change(lake, rules, result, state.head, shrunken=_shrunken_file, allow_shrinking=False)
+
+
+def _check_revisions(job: Job, rules: Contract, parts: Parts, states: list[PartitionState], key: str) -> None:
+    """Raise BadDataError if the lake has a later correction of the file; log a warning if the file replaces one of another name."""
+    name = key.rpartition("/")[2]
+    revision = validation.split_revision(rules, name)[1]
+    for (partition, _), state in zip(parts, states, strict=True):
+        current = _current_name(state.head)
+        if current is None or current == name:
+            continue
+        current_revision = validation.split_revision(rules, current)[1]
+        if revision < current_revision:
+            raise BadDataError(
+                f"it is number {revision} of what the lake has in number {current_revision}, from {current}; "
+                "drop it under a name with a higher number if it is the newer one"
+            )
+        fields = {"dataset": rules.dataset, "partition": partition, "file": name, "replaced": current}
+        job.log.warning("replaces another file", extra=fields)
+
+
+def _current_name(head: Commit | None) -> str | None:
+    """Return the name of the file that a partition was last filled from; None if there is none with a valid name."""
+    name = unquote(head.source[-1].url.rpartition("/")[2]) if head and head.source else ""
+    try:
+        parser.stem(name)
+    except BadDataError:
+        return None
+    return name
+
+
+def _report_earlier_outcome(job: Job, lake: Lake, drop: Drop, key: str) -> None:
+    """Report the outcome of a file that no longer waits: events come twice, and a run may die after its last change."""
+    if reason := drop.read_rejection(key):
+        raise BadDataError(reason)
+    data = drop.read_accepted(key)
+    if data is None:
+        raise UsageError(f"no file waits at {drop.store.uri(key)} and none was taken from there; look at --drop and --key")
+    rules, parts = validation.validate_file(key, data)
+    for partition, _ in parts:
+        partition_writer.record_unchanged(job, lake.head(rules.dataset, partition))

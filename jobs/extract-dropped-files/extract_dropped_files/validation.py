@@ -1,0 +1,133 @@
+"""Validate a dropped file against the contract of its folder, and explain to whoever dropped it what is wrong.
+
+A file is validated as a whole: it is accepted, with few bad rows in quarantine, or refused. Its partitions come from its rows, or from
+its name if the contract has no partition columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import resources
+from typing import TYPE_CHECKING, NamedTuple
+
+from jobkit import contracts
+from jobkit.contracts import compile_pattern
+from jobkit.errors import BadDataError, MisconfiguredError
+from jobkit.names import ROW_NUMBER
+
+from extract_dropped_files import delivery, parser
+
+if TYPE_CHECKING:
+    from jobkit.contracts import Columns, Contract, ValidationResult
+
+PACKAGE = "extract_dropped_files"
+SUFFIX = ".odcs.yaml"
+MAX_ROWS_EXPLAINED = 100_000  # reasons take more memory than rows
+MAX_ROWS_REPORTED = 100
+Parts = tuple[tuple[str, "ValidationResult"], ...]  # the rows of a file by the lake partition that they fill
+
+
+class RefusedFileError(BadDataError):
+    """A file breaks its contract. `reasons` say what is wrong where, with values: they are for whoever dropped the file."""
+
+    def __init__(self, message: str, reasons: list[str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
+class ValidFile(NamedTuple):
+    """A file that keeps its contract: the contract, and the file's rows by the lake partition that they fill."""
+
+    rules: Contract
+    parts: Parts
+
+
+def list_folders() -> list[str]:
+    """List the folders in which files may be dropped: the names of the contracts of this package."""
+    names = (file.name for file in resources.files(PACKAGE).iterdir())
+    return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+
+
+def load_contract(folder: str) -> Contract:
+    """Return the contract of a folder. Raises MisconfiguredError (78) if it contradicts the contract of the dataset that its files fill."""
+    rules = contracts.load_packaged(PACKAGE, folder)
+    if folder != rules.dataset:
+        differing = contracts.list_conflicts(contracts.load_packaged(PACKAGE, rules.dataset), rules)
+        if differing:
+            raise MisconfiguredError(
+                f"the contract {folder} differs from {rules.dataset}, which its files fill, in: {'; '.join(differing)}"
+            )
+    return rules
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Split a key into folder and file name. Raises BadDataError (65) if the folder has no contract or the name is invalid."""
+    folder, _, name = key.partition("/")
+    if not name or folder not in list_folders():
+        raise BadDataError(f"{contracts.escape_text(key)} lies in no contract's folder; expected one of {', '.join(list_folders())}")
+    parser.stem(name)
+    return folder, name
+
+
+def split_revision(rules: Contract, name: str) -> tuple[str, int]:
+    """Split a file's name, without its endings, into the delivery that it names and the number of its correction; 1 if it has none."""
+    stem = parser.stem(name)
+    match = compile_pattern(rules.layout.revision).search(stem) if rules.layout.revision else None
+    return (stem[: match.start()] + stem[match.end() :], int(match[1])) if match else (stem, 1)
+
+
+def validate_file(key: str, data: bytes) -> ValidFile:
+    """Validate a file. Raises RefusedFileError (65) with the reasons if it breaks its contract, BadDataError if it has none."""
+    folder, name = split_key(key)
+    rules = load_contract(folder)
+    try:
+        return ValidFile(rules, _validate_parts(rules, data, name))
+    except BadDataError as error:
+        message = str(error)  # the error itself holds the rows in memory
+    raise RefusedFileError(message, _explain(rules, data, name))
+
+
+def _validate_parts(rules: Contract, data: bytes, name: str) -> Parts:
+    sheet = parser.parse(data, name, rules.layout)
+    read = delivery.read(rules, sheet)
+    result = contracts.validate(rules, read.columns, read.origin)
+    return tuple(delivery.split_parts(rules, read, result, split_revision(rules, name)[0]))
+
+
+def _explain(rules: Contract, data: bytes, name: str) -> list[str]:
+    """Return what is wrong with a file, with values, then with which of its rows."""
+    shown = replace(rules, classification="internal")
+    try:
+        _validate_parts(shown, data, name)
+    except BadDataError as error:
+        message = str(error)
+    else:
+        return []
+    return [message, *_explain_rows(shown, data, name)]
+
+
+def _explain_rows(rules: Contract, data: bytes, name: str) -> list[str]:
+    """Return what is wrong with which of the first rows, with any number of bad rows; empty if the file as a whole cannot be read."""
+    tolerant = replace(
+        rules,
+        max_bad_rows=1.0,
+        repeated_key="quarantine",
+        fields=tuple(replace(field, policy="quarantine") for field in rules.fields),
+        rules=tuple(rule._replace(policy="quarantine") for rule in rules.rules),
+        products=tuple(product._replace(policy="quarantine") for product in rules.products),
+    )
+    try:
+        read = delivery.read(tolerant, parser.parse(data, name, rules.layout))
+        origin = read.origin._replace(cells=_first_rows(read.origin.cells))
+        bad = contracts.validate(tolerant, _first_rows(read.columns), origin).quarantine
+    except BadDataError:
+        return []
+    if bad is None:
+        return []
+    numbers, reasons = (bad.column(column).to_pylist()[:MAX_ROWS_REPORTED] for column in (ROW_NUMBER, "reasons"))
+    more = [f"and {bad.num_rows - MAX_ROWS_REPORTED:,} more rows"] if bad.num_rows > MAX_ROWS_REPORTED else []
+    return [f"{read.origin.place(number)}: {reason}" for number, reason in zip(numbers, reasons, strict=True)] + more
+
+
+def _first_rows(columns: Columns) -> Columns:
+    return {name: values[:MAX_ROWS_EXPLAINED] for name, values in columns.items()}
