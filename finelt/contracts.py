@@ -86,7 +86,7 @@ class Project:
         """The models that read a column of a dataset (any, where it is None); one that turns columns into rows reads all."""
         reading = [name for name, sql in self.models.items() if any(found[1] == dataset for found in _SOURCE.findall(sql))]
         names = re.compile(rf"\b{re.escape(column)}\b") if column else None
-        return [name for name in reading if not names or "cells(" in self.models[name] or names.search(self.models[name])]
+        return [name for name in reading if not names or "unpivot(" in self.models[name] or names.search(self.models[name])]
 
     def marts_on(self, models: Sequence[str]) -> list[str]:
         """The marts that stand on any of the models, sorted."""

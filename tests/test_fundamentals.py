@@ -195,17 +195,17 @@ def marts(warehouse: Warehouse, schema: str = "marts", known_at: str = "") -> di
         }
 
 
-def test_building_what_is_new_gives_what_building_all_gives(story: Story) -> None:
+def test_an_incremental_build_equals_a_full_build(story: Story) -> None:
     assert story.late == story.full
     assert len(story.late["fct_valuation_daily"]) == len(CLOSES) * len(DAYS)
 
 
-def test_plain_views_say_what_the_marts_said(story: Story) -> None:
+def test_as_of_views_equal_the_marts_of_that_moment(story: Story) -> None:
     assert marts(story.warehouse, "as_of", story.early_known_at) == story.early
     assert marts(story.warehouse, "as_of") == story.late
 
 
-def test_a_later_filing_rewrites_nothing_that_was_known_before(story: Story) -> None:
+def test_a_later_filing_changes_no_earlier_session(story: Story) -> None:
     def known(rows: list[str], day: str) -> list[dict[str, Any]]:
         found = [json.loads(row) for row in rows]
         return [
@@ -244,7 +244,7 @@ def test_a_later_filing_rewrites_nothing_that_was_known_before(story: Story) -> 
         ("GOOGL", 10, 21, None),
     ],
 )
-def test_earnings_reach_the_security_that_they_are_of(story: Story, ticker: str, eps: float, ratio: float, reason: str) -> None:
+def test_earnings_belong_to_the_right_security(story: Story, ticker: str, eps: float, ratio: float, reason: str) -> None:
     query = f"""
         select ttm_eps_diluted, pe_ratio, pe_null_reason from marts.fct_valuation_daily
         where ticker = '{ticker}' and trade_date = '2013-03-18'
@@ -252,7 +252,7 @@ def test_earnings_reach_the_security_that_they_are_of(story: Story, ticker: str,
     assert story.warehouse.rows(query) == [(eps, ratio, reason)]
 
 
-def test_what_is_filed_is_told_from_what_is_mapped(story: Story) -> None:
+def test_unmapped_filings_are_distinguished_from_no_filing(story: Story) -> None:
     """Before its first filing nothing was filed; a year after the twelve months they are stale."""
     query = "select trade_date::text, pe_null_reason from marts.fct_valuation_daily where ticker = '{}' order by 1"
     assert story.warehouse.rows(query.format("YYM"))[0] == ("2012-06-29", "no_filing")
@@ -293,7 +293,7 @@ def test_a_concept_is_one_quantity(story: Story, cik: int, concept: str, of: int
     assert [value for (value,) in story.warehouse.rows(FACT.format(cik, concept, of, day, day))] == values
 
 
-def test_a_restatement_compares_like_with_like(story: Story) -> None:
+def test_a_restatement_compares_values_of_the_same_measure(story: Story) -> None:
     """Revenue is restated under the name that follows the old one; the parent's profit in place of the total is not, nor is a split."""
     query = """
         select subject, item, value_before::int, value_after::int from marts.fct_restatement

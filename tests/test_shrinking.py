@@ -36,7 +36,7 @@ FILERS = ("extract_sec_filers", "sec_filers")
 
 @dataclass
 class Job:
-    """A job that remembers its receipt."""
+    """A job that keeps its receipt."""
 
     name: str = "extract"
     version: str = "0"
@@ -51,7 +51,7 @@ class Job:
 
 
 class Vendor:
-    """A vendor that answers each question with what it is given, or says that nothing changed since."""
+    """A vendor that answers each request with the given response, or with not modified."""
 
     base_url = "https://vendor.example"
 
@@ -78,7 +78,7 @@ class Vendor:
 
 @dataclass
 class Place:
-    """A lake that is filled again and again."""
+    """A lake that is filled repeatedly."""
 
     url: str
     vendor: Vendor = field(default_factory=lambda: Vendor(()))
@@ -159,7 +159,7 @@ SHRUNKEN = {
 
 
 @pytest.mark.parametrize("name", SHRUNKEN)
-def test_an_answer_that_leaves_out_rows_is_refused_for_now_and_taken_where_it_is_allowed(place: Place, name: str) -> None:
+def test_a_response_with_missing_rows_is_refused_unless_allowed(place: Place, name: str) -> None:
     kind, partition, whole, part, rows = SHRUNKEN[name]
     place.extract(kind, ((partition,), whole))
     before = Lake(place.url).head(kind[1], partition)
@@ -178,7 +178,7 @@ def test_an_answer_that_leaves_out_rows_is_refused_for_now_and_taken_where_it_is
     assert "error" not in taken.told
 
 
-def test_the_receipt_says_how_many_rows_a_commit_adds_and_closes(place: Place) -> None:
+def test_the_receipt_counts_the_rows_that_a_commit_adds_and_closes(place: Place) -> None:
     day = "ticker=Z/year=2013"
     first = place.extract(TIINGO, ((day,), tiingo("2013-01-02", "2013-01-03"))).told[day]
     assert (first["rows_added"], first["rows_closed"]) == (2, 0)
@@ -188,7 +188,7 @@ def test_the_receipt_says_how_many_rows_a_commit_adds_and_closes(place: Place) -
     assert (restated["rows_added"], restated["rows_closed"]) == (3, 3)
 
 
-def test_what_the_receipt_says_is_what_the_warehouse_does(place: Place, warehouse: Warehouse) -> None:
+def test_the_receipt_equals_what_the_warehouse_does(place: Place, warehouse: Warehouse) -> None:
     day = "ticker=Z/year=2013"
     for days, close in ((("2013-01-02", "2013-01-03"), 10.0), (("2013-01-03", "2013-01-04"), 10.0), (("2013-01-04",), 11.0)):
         said = place.extract(TIINGO, ((day,), tiingo(*days, close=close)), allow=True).told[day]
@@ -196,7 +196,7 @@ def test_what_the_receipt_says_is_what_the_warehouse_does(place: Place, warehous
         assert (said["rows_added"], said["rows_closed"]) == (done["rows_added"], done["rows_closed"])
 
 
-def test_the_other_partitions_go_on(place: Place) -> None:
+def test_other_partitions_are_committed(place: Place) -> None:
     days = ["date=2013-06-03", "date=2013-06-03"]
     place.extract(MASSIVE, ((days[0],), massive("A", "B")))
     place.extract(TIINGO, (("ticker=Z/year=2012", "ticker=Z/year=2013"), tiingo("2012-01-03", "2013-01-02", "2013-01-03")))
@@ -207,7 +207,7 @@ def test_the_other_partitions_go_on(place: Place) -> None:
     }  # fmt: skip
 
 
-def test_rows_that_were_sent_and_are_quarantined_are_not_missing(place: Place) -> None:
+def test_quarantined_rows_are_not_missing_rows(place: Place) -> None:
     day = ("date=2013-06-03",)
     place.extract(MASSIVE, (day, massive(*MANY)))
     body = json.loads(massive(*MANY))
@@ -219,14 +219,14 @@ def test_rows_that_were_sent_and_are_quarantined_are_not_missing(place: Place) -
     assert place.extract(MASSIVE, (day, json.dumps(body).encode())).told["error"]["is"].exit_code == 75
 
 
-def test_filers_may_lose_a_few_and_the_log_says_so(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_few_missing_filers_are_accepted_and_logged(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     name = "file=company_tickers"
     place.extract(FILERS, ((name,), filers(*MANY)))
     assert place.extract(FILERS, ((name,), filers(*MANY[:197]))).told[name]["rows_closed"] == 3
     assert "rows closed that were not sent again" in caplog.text
 
 
-def test_what_a_vendor_no_longer_has_is_kept_and_said_and_closed_where_it_is_allowed(
+def test_withdrawn_data_is_kept_and_reported_and_closed_if_allowed(
     place: Place, warehouse: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     years = ("ticker=Z/year=2010", "ticker=Z/year=2011", "ticker=Z/year=2013")
@@ -248,7 +248,7 @@ def test_what_a_vendor_no_longer_has_is_kept_and_said_and_closed_where_it_is_all
     assert replayed.told[years[0]]["outcome"] == "unchanged"
 
 
-def test_what_is_only_looked_back_at_is_never_closed_as_withdrawn(place: Place) -> None:
+def test_a_lookback_never_closes_rows_as_withdrawn(place: Place) -> None:
     years = ("ticker=Z/year=2012", "ticker=Z/year=2013")
     lookback = frozenset({("tiingo_prices", years[0])})
     place.extract(TIINGO, (years, tiingo("2012-01-03", "2013-01-02")))
@@ -257,7 +257,7 @@ def test_what_is_only_looked_back_at_is_never_closed_as_withdrawn(place: Place) 
     assert Lake(place.url).commit_numbers("tiingo_prices", years[0]) == [1]
 
 
-def test_a_replay_that_makes_fewer_rows_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_with_fewer_rows_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from extract_tiingo_prices import parser
 
     year = "ticker=Z/year=2013"
@@ -273,7 +273,7 @@ def test_a_replay_that_makes_fewer_rows_is_refused(place: Place, monkeypatch: py
         assert refused.told["error"]["is"].exit_code == 65
 
 
-def test_an_answer_is_compared_by_number_where_the_file_before_is_lost(place: Place) -> None:
+def test_a_response_is_compared_by_row_count_if_the_previous_file_is_lost(place: Place) -> None:
     year = "ticker=Z/year=2013"
     place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03")))
     for path in list(Lake(place.url).store.list("raw/tiingo_prices/")):
@@ -285,7 +285,7 @@ def test_an_answer_is_compared_by_number_where_the_file_before_is_lost(place: Pl
 
 @pytest.mark.parametrize("lost", ["parquet", "zst"])
 @pytest.mark.parametrize("text", [b"", b"rotten"])
-def test_a_vendor_is_asked_for_everything_where_a_file_is_damaged(place: Place, lost: str, text: bytes) -> None:
+def test_everything_is_requested_again_if_a_file_is_damaged(place: Place, lost: str, text: bytes) -> None:
     year = ("ticker=Z/year=2013",)
     place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1")
     assert place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").told[year[0]]["outcome"] == "unchanged"
@@ -299,7 +299,7 @@ def test_a_vendor_is_asked_for_everything_where_a_file_is_damaged(place: Place, 
     assert place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").told[year[0]].get("repaired") is None
 
 
-def test_a_damaged_newest_commit_is_followed_by_a_good_one(place: Place) -> None:
+def test_a_damaged_newest_commit_is_followed_by_a_valid_one(place: Place) -> None:
     year = "ticker=Z/year=2013"
     for days in (("2013-01-02",), ("2013-01-02", "2013-01-03")):
         place.extract(TIINGO, ((year,), tiingo(*days)))
@@ -311,7 +311,7 @@ def test_a_damaged_newest_commit_is_followed_by_a_good_one(place: Place) -> None
     assert place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03"))).told[year]["outcome"] == "unchanged"
 
 
-def test_a_replay_goes_on_after_a_partition_whose_bytes_are_lost(place: Place) -> None:
+def test_a_replay_continues_after_a_partition_whose_bytes_are_lost(place: Place) -> None:
     place.extract(TIINGO, (("ticker=Y/year=2013",), tiingo("2013-01-02")), (("ticker=Z/year=2013",), tiingo("2013-01-03")))
     store = Lake(place.url).store
     head = Lake(place.url).head("tiingo_prices", "ticker=Y/year=2013")

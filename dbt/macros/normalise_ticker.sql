@@ -1,10 +1,10 @@
 {#
-    A ticker in the one form by which vendors' spellings meet: BRK-B for BRK.B, BRK/B and "BRK B"; BAC-PB for BACpB, BAC-P-B and BAC.PRB;
-    -WT for a warrant, -UN for a unit, -RI for a right, -WI for when issued. SEC's form, because its list names each kind.
-    A small letter is a suffix (BACpB) unless all letters are small, which no vendor writes. Sources: the vendors' symbols as they
-    send them; the suffixes of NYSE's CMS and CQS symbols, https://www.nyse.com/publicdocs/nyse/data/NYSE_Symbology_Spec_v1.0c.pdf
+    A ticker in normal form, which is the same for all vendors' spellings: BRK-B for BRK.B, BRK/B and "BRK B"; BAC-PB for BACpB,
+    BAC-P-B and BAC.PRB; -WT for a warrant, -UN for a unit, -RI for a right, -WI for when-issued. This is SEC's form, because its list
+    names each kind. A lower-case letter is a suffix (BACpB) unless all letters are lower case, which no vendor writes. Sources: the
+    vendors' symbols as received; the suffixes of NYSE's CMS and CQS symbols, https://www.nyse.com/publicdocs/nyse/data/NYSE_Symbology_Spec_v1.0c.pdf
 #}
-{% macro normal_ticker(ticker) -%}
+{% macro normalise_ticker(ticker) -%}
     {%- set steps = [
         ('^([A-Z0-9]+)p([A-Z]{0,2})$', '\\1-P\\2'),
         ('^([A-Z0-9]+)r$', '\\1-RI'),

@@ -1,5 +1,4 @@
--- each figure that goes into a session's row was published before that session closed
-select 'fx rate' as what, prices.ticker, prices.trade_date
+select 'fx rate' as figure, prices.ticker, prices.trade_date
 from {{ rows_to_test(ref('fct_price_daily')) }} as prices
 inner join {{ ref('fct_fx_rate') }} as rates
     on rates.quote_currency = prices.currency and rates.rate_date = prices.fx_date
