@@ -371,6 +371,7 @@ def test_the_fingerprint_depends_on_the_projects_files(tmp_path: Path) -> None:
     assert projects.compute_fingerprint(copy) == projects.compute_fingerprint(projects.find_project(None))
     (copy / "target" / "any").parent.mkdir(exist_ok=True)
     (copy / "target" / "any").write_text("derived")
+    (copy / "README.md").write_text("edited")
     assert projects.compute_fingerprint(copy) == projects.compute_fingerprint(projects.find_project(None))
     (copy / "models" / "marts" / "fct_new.sql").write_text("select 1 as one")
     assert projects.compute_fingerprint(copy) != projects.compute_fingerprint(projects.find_project(None))
