@@ -180,10 +180,10 @@ def _of_source(rules: Contract, project: Project) -> Iterator[str]:
     """Where the dbt source YAML says something else: columns, their types, and how old the data may be."""
     table = project.sources.get(rules.dataset)
     if table is None:
-        yield "dbt declares no source table for it; add one to the YAML of its staging folder"
+        yield "dbt declares no source table for it; add one to the _<source>__sources.yml of its staging folder"
         return
     columns = {field.name: _sql_type(field.type) for field in rules.fields}
-    if any("cells(" in project.models[model] for model in project.staged(rules.dataset, None)):
+    if any("unpivot(" in project.models[model] for model in project.staged(rules.dataset, None)):
         columns = {name: columns[name] for name in rules.key}  # the others become rows, whichever there are
     expected = list({**columns, **LOADERS}.items())
     declared = [(column["name"], column["data_type"]) for column in table["columns"]]
