@@ -43,7 +43,7 @@ class Fact(NamedTuple):
 
 
 def year(tag: str, of: int, value: float, form: str = "10-K", filed: str = "", unit: str = "USD/shares", taxonomy: str = "us-gaap") -> Fact:
-    """A number of a calendar year, filed in February after it unless said otherwise."""
+    """A number of a calendar year, by default filed in the following February."""
     return Fact(tag, f"{of}-01-01", f"{of}-12-31", value, form, filed or f"{of + 1}-02-25", unit, taxonomy)
 
 
@@ -121,7 +121,7 @@ LISTED = {
 
 
 def document(cik: int, facts: list[Fact]) -> Answer:
-    """The issuer's facts as SEC sends them; what is filed on one day by one form is one filing."""
+    """The issuer's facts as SEC sends them; facts of one day and form are one filing."""
     found: dict[str, Any] = {}
     for fact in facts:
         tags = found.setdefault(fact.taxonomy, {}).setdefault(fact.tag, {"label": None, "description": None, "units": {}})
@@ -153,7 +153,7 @@ def bar(day: str, close: float, split: float) -> dict[str, object]:
 
 
 class Story(NamedTuple):
-    """The warehouse after a first and a second load, what it said after each, and what a full build says."""
+    """The warehouse after two loads: its marts after each, and those of a full build."""
 
     warehouse: Warehouse
     early: dict[str, list[str]]
@@ -164,7 +164,7 @@ class Story(NamedTuple):
 
 @pytest.fixture(scope="module")
 def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """Everything until the middle of 2012, then everything; the second time what is new is built alone."""
+    """Everything until the middle of 2012, then everything; the second build is incremental."""
     names = ("issuers", "issuers_anew")
     lake = Lake(str(tmp_path_factory.mktemp("issuers") / "lake"))
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
@@ -253,7 +253,7 @@ def test_earnings_belong_to_the_right_security(story: Story, ticker: str, eps: f
 
 
 def test_unmapped_filings_are_distinguished_from_no_filing(story: Story) -> None:
-    """Before its first filing nothing was filed; a year after the twelve months they are stale."""
+    """Before the first filing the reason is no_filing; a year after the twelve months it is stale."""
     query = "select trade_date::text, pe_null_reason from marts.fct_valuation_daily where ticker = '{}' order by 1"
     assert story.warehouse.rows(query.format("YYM"))[0] == ("2012-06-29", "no_filing")
     assert story.warehouse.rows(query.format("YYI"))[0] == ("2012-06-29", "not_mapped")
@@ -294,7 +294,7 @@ def test_a_concept_is_one_quantity(story: Story, cik: int, concept: str, of: int
 
 
 def test_a_restatement_compares_values_of_the_same_measure(story: Story) -> None:
-    """Revenue is restated under the name that follows the old one; the parent's profit in place of the total is not, nor is a split."""
+    """Revenue is restated under its successor tag; the parent's profit in place of the total is no restatement, nor is a split."""
     query = """
         select subject, item, value_before::int, value_after::int from marts.fct_restatement
         where dataset = 'sec_company_facts' order by 1, 2
