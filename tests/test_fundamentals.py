@@ -165,7 +165,7 @@ class Story(NamedTuple):
 @pytest.fixture(scope="module")
 def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """Everything until the middle of 2012, then everything; the second build is incremental."""
-    names = ("issuers", "issuers_anew")
+    names = ("issuers", "issuers_full")
     lake = Lake(str(tmp_path_factory.mktemp("issuers") / "lake"))
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create database issuers")
@@ -179,7 +179,7 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
             recorded_lake.commit(lake, answer)
         load(recorded_lake.lake_path(lake), warehouse)
         assert recorded_lake.transform(warehouse)["details"]["changes_only"] is True
-        full = marts(recorded_lake.build(postgres_server, "issuers_anew", lake, []))
+        full = marts(recorded_lake.build(postgres_server, "issuers_full", lake, []))
         yield Story(warehouse, early, marts(warehouse), full, max(commit.known_at for commit in made))
         for name in names:
             admin.execute(f"drop database {name} with (force)".encode())

@@ -166,13 +166,13 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
         warehouse = Warehouse(
             postgres_server.url.replace("/warehouse", "/days"), postgres_server.password, postgres_server.password_reference
         )
-        told = Story(Lake(str(tmp_path_factory.mktemp("securities") / "lake")), postgres_server, warehouse, [], [], [], [], [])
-        told.step(first())
-        told.step(second())
-        withdraw(told.lake, "ticker=ZZGONE/year=2009")
-        told.step(third())
-        yield told
-        for name in ("days", *(f"anew_{number}" for number in range(len(told.full)))):
+        updated = Story(Lake(str(tmp_path_factory.mktemp("securities") / "lake")), postgres_server, warehouse, [], [], [], [], [])
+        updated.step(first())
+        updated.step(second())
+        withdraw(updated.lake, "ticker=ZZGONE/year=2009")
+        updated.step(third())
+        yield updated
+        for name in ("days", *(f"full_{number}" for number in range(len(updated.full)))):
             admin.execute(f"drop database {name} with (force)".encode())
 
 
