@@ -40,8 +40,8 @@ def sessions(calendar: str, first: date, last: date) -> list[date]:
 
 
 @pytest.mark.filterwarnings("ignore:Series.values")  # inside exchange_calendars
-def test_new_york_is_what_exchange_calendars_says() -> None:
-    """Of the future it knows rules only, as we do."""
+def test_the_new_york_calendar_equals_exchange_calendars() -> None:
+    """For future years, both follow rules only."""
     theirs = exchange_calendars.get_calendar("XNYS", start=FIRST["XNYS"].isoformat(), end=LAST.isoformat())
     assert sessions("XNYS", FIRST["XNYS"], LAST) == [day.date() for day in theirs.sessions]
     closes = theirs.schedule["close"].dt.tz_convert("America/New_York").dt.strftime("%H:%M")
@@ -49,7 +49,7 @@ def test_new_york_is_what_exchange_calendars_says() -> None:
     assert {day: at for day, at in closures("XNYS").items() if at} == early
 
 
-def test_the_euros_days_are_those_of_the_ecbs_own_file() -> None:
+def test_past_target_days_equal_the_ecb_file() -> None:
     import zipfile
 
     with zipfile.ZipFile(sample.wheel_file("currency_converter", "eurofxref-hist.zip")) as archive:
@@ -57,7 +57,7 @@ def test_the_euros_days_are_those_of_the_ecbs_own_file() -> None:
     assert sessions("TARGET", days[0], days[-1]) == days
 
 
-def test_the_euros_days_to_come_follow_the_rule() -> None:
+def test_future_target_days_follow_the_rule() -> None:
     expected = set()
     for year in range(2002, LAST.year + 1):
         sunday = easter(year)
@@ -72,25 +72,25 @@ def test_the_euros_days_to_come_follow_the_rule() -> None:
     assert {day for day in closures("TARGET") if day.year >= 2002} == {day for day in expected if day.weekday() < 5}
 
 
-def test_the_treasurys_days_are_the_bond_markets_but_for_a_few_that_it_decided() -> None:
+def test_treasury_days_are_bond_market_days_except_a_few_that_it_decided() -> None:
     theirs = {day.date() for day in pandas_market_calendars.get_calendar("SIFMAUS").valid_days(FIRST["SIFMA"], LAST)}
     ours = set(sessions("SIFMA", FIRST["SIFMA"], LAST))
     assert sorted(map(str, ours - theirs)) == sorted(TREASURY_OPEN)
     assert sorted(map(str, theirs - ours)) == sorted(TREASURY_SHUT)
 
 
-def test_the_sample_has_a_curve_on_every_day_of_the_treasurys() -> None:
+def test_the_sample_has_a_curve_on_every_treasury_day() -> None:
     days = [date.fromisoformat(row["date"]) for row in sample.table("treasury_par_yields") if row["10 Yr"]]
     assert sessions("SIFMA", days[0], days[-1]) == days
 
 
 @pytest.mark.skipif(not FEEDS.exists(), reason="the vendors' own files are not on this machine")
-def test_the_treasurys_days_are_those_of_its_own_file() -> None:
+def test_treasury_days_equal_its_own_file() -> None:
     table = pd.read_csv(FEEDS / "treasury" / "par_yield_curve_1990_2024_mdyy.csv").dropna(thresh=2)
     days = sorted(day.date() for day in pd.to_datetime(table.iloc[:, 0], format="%m/%d/%y"))
     assert sessions("SIFMA", days[0], days[-1]) == days
 
 
-def test_the_calendar_reaches_far_enough() -> None:
+def test_the_calendars_cover_the_coming_years() -> None:
     """Extend market_closures.csv and dim_calendar when this fails."""
     assert datetime.now(UTC).date() + timedelta(days=3 * 365) < LAST

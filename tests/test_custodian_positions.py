@@ -42,7 +42,7 @@ class _Silent:
 
 @dataclass
 class Job(Recorder):
-    """As much of a job as taking files needs."""
+    """The part of a job that taking files needs."""
 
     name: str = "extract-dropped-files"
     version: str = "0"
@@ -50,7 +50,7 @@ class Job(Recorder):
 
 
 def drop(folder: Path, **files: str) -> None:
-    """Drop files, one after the other, and take each."""
+    """Drop files one after another and take each."""
     for name, text in files.items():
         dataset, _, rest = name.partition("__")
         open_store(str(folder / "drop")).put(f"{dataset}/{rest}.csv", (HEADER + text).encode())
@@ -62,7 +62,7 @@ def row(bank: str, account: str, isin: str, quantity: int, price: str = "2", cur
 
 
 def earlier(folder: Path, name: str, *rows: str) -> None:
-    """A file as the version before committed it: a partition of its own."""
+    """A file as an earlier version committed it, in a partition of its own."""
     cells = [dict(zip(HEADER.strip().split(","), text.strip().split(","), strict=True)) for text in rows]
     key = ("position_date", "custodian", "account", "isin")
     commit(
@@ -70,7 +70,7 @@ def earlier(folder: Path, name: str, *rows: str) -> None:
     )
 
 
-def test_a_position_has_one_row_whatever_files_it_came_in(tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_position_has_one_row_for_any_combination_of_files(tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extract_dropped_files.source.SETTLE_S", 0.0)
     earlier(tmp_path, "old-a", row("Old", "1", APPLE, 10), row("Old", "2", APPLE, 20))
     earlier(tmp_path, "old-b", row("Old", "2", APPLE, 21), row("Old", "3", APPLE, 30))

@@ -43,7 +43,7 @@ class Fact(NamedTuple):
 
 
 def year(tag: str, of: int, value: float, form: str = "10-K", filed: str = "", unit: str = "USD/shares", taxonomy: str = "us-gaap") -> Fact:
-    """A number of a calendar year, filed in February after it unless said otherwise."""
+    """A number of a calendar year, by default filed in the following February."""
     return Fact(tag, f"{of}-01-01", f"{of}-12-31", value, form, filed or f"{of + 1}-02-25", unit, taxonomy)
 
 
@@ -121,7 +121,7 @@ LISTED = {
 
 
 def document(cik: int, facts: list[Fact]) -> Answer:
-    """The issuer's facts as SEC sends them; what is filed on one day by one form is one filing."""
+    """The issuer's facts as SEC sends them; facts of one day and form are one filing."""
     found: dict[str, Any] = {}
     for fact in facts:
         tags = found.setdefault(fact.taxonomy, {}).setdefault(fact.tag, {"label": None, "description": None, "units": {}})
@@ -153,7 +153,7 @@ def bar(day: str, close: float, split: float) -> dict[str, object]:
 
 
 class Story(NamedTuple):
-    """The warehouse after a first and a second load, what it said after each, and what a full build says."""
+    """The warehouse after two loads: its marts after each, and those of a full build."""
 
     warehouse: Warehouse
     early: dict[str, list[str]]
@@ -164,8 +164,8 @@ class Story(NamedTuple):
 
 @pytest.fixture(scope="module")
 def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """Everything until the middle of 2012, then everything; the second time what is new is built alone."""
-    names = ("issuers", "issuers_anew")
+    """Everything until the middle of 2012, then everything; the second build is incremental."""
+    names = ("issuers", "issuers_full")
     lake = Lake(str(tmp_path_factory.mktemp("issuers") / "lake"))
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create database issuers")
@@ -179,7 +179,7 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
             recorded_lake.commit(lake, answer)
         load(recorded_lake.lake_path(lake), warehouse)
         assert recorded_lake.transform(warehouse)["details"]["changes_only"] is True
-        full = marts(recorded_lake.build(postgres_server, "issuers_anew", lake, []))
+        full = marts(recorded_lake.build(postgres_server, "issuers_full", lake, []))
         yield Story(warehouse, early, marts(warehouse), full, max(commit.known_at for commit in made))
         for name in names:
             admin.execute(f"drop database {name} with (force)".encode())
@@ -195,17 +195,17 @@ def marts(warehouse: Warehouse, schema: str = "marts", known_at: str = "") -> di
         }
 
 
-def test_building_what_is_new_gives_what_building_all_gives(story: Story) -> None:
+def test_an_incremental_build_equals_a_full_build(story: Story) -> None:
     assert story.late == story.full
     assert len(story.late["fct_valuation_daily"]) == len(CLOSES) * len(DAYS)
 
 
-def test_plain_views_say_what_the_marts_said(story: Story) -> None:
+def test_as_of_views_equal_the_marts_of_that_moment(story: Story) -> None:
     assert marts(story.warehouse, "as_of", story.early_known_at) == story.early
     assert marts(story.warehouse, "as_of") == story.late
 
 
-def test_a_later_filing_rewrites_nothing_that_was_known_before(story: Story) -> None:
+def test_a_later_filing_changes_no_earlier_session(story: Story) -> None:
     def known(rows: list[str], day: str) -> list[dict[str, Any]]:
         found = [json.loads(row) for row in rows]
         return [
@@ -244,7 +244,7 @@ def test_a_later_filing_rewrites_nothing_that_was_known_before(story: Story) -> 
         ("GOOGL", 10, 21, None),
     ],
 )
-def test_earnings_reach_the_security_that_they_are_of(story: Story, ticker: str, eps: float, ratio: float, reason: str) -> None:
+def test_earnings_belong_to_the_right_security(story: Story, ticker: str, eps: float, ratio: float, reason: str) -> None:
     query = f"""
         select ttm_eps_diluted, pe_ratio, pe_null_reason from marts.fct_valuation_daily
         where ticker = '{ticker}' and trade_date = '2013-03-18'
@@ -252,8 +252,8 @@ def test_earnings_reach_the_security_that_they_are_of(story: Story, ticker: str,
     assert story.warehouse.rows(query) == [(eps, ratio, reason)]
 
 
-def test_what_is_filed_is_told_from_what_is_mapped(story: Story) -> None:
-    """Before its first filing nothing was filed; a year after the twelve months they are stale."""
+def test_unmapped_filings_are_distinguished_from_no_filing(story: Story) -> None:
+    """Before the first filing the reason is no_filing; a year after the twelve months it is stale."""
     query = "select trade_date::text, pe_null_reason from marts.fct_valuation_daily where ticker = '{}' order by 1"
     assert story.warehouse.rows(query.format("YYM"))[0] == ("2012-06-29", "no_filing")
     assert story.warehouse.rows(query.format("YYI"))[0] == ("2012-06-29", "not_mapped")
@@ -293,8 +293,8 @@ def test_a_concept_is_one_quantity(story: Story, cik: int, concept: str, of: int
     assert [value for (value,) in story.warehouse.rows(FACT.format(cik, concept, of, day, day))] == values
 
 
-def test_a_restatement_compares_like_with_like(story: Story) -> None:
-    """Revenue is restated under the name that follows the old one; the parent's profit in place of the total is not, nor is a split."""
+def test_a_restatement_compares_values_of_the_same_measure(story: Story) -> None:
+    """Revenue is restated under its successor tag; the parent's profit in place of the total is no restatement, nor is a split."""
     query = """
         select subject, item, value_before::int, value_after::int from marts.fct_restatement
         where dataset = 'sec_company_facts' order by 1, 2

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from tests.fixtures_postgres import Warehouse
 
-MACROS = Environment(loader=FileSystemLoader(JOBS.parent / "dbt" / "macros"), autoescape=False).get_template("readable.sql").module  # noqa: S701  SQL
+DBT_MACROS = Environment(loader=FileSystemLoader(JOBS.parent / "dbt" / "macros"), autoescape=False)  # noqa: S701  SQL, not HTML
+SANITISE_JSON = DBT_MACROS.get_template("json_text.sql").module.sanitise_json  # type: ignore[attr-defined]  a macro
+VALID_DATE_TEXT = DBT_MACROS.get_template("dates.sql").module.valid_date_text  # type: ignore[attr-defined]
 KINDS = ("date", "timestamp", "int", "long", "double", "boolean", "decimal(8,2)", "decimal(38,10)", "string")
 BAR = {"v": 1000, "o": 10.0, "c": 10.2, "h": 10.5, "l": 9.9}
 
@@ -81,7 +83,7 @@ def test_good_and_quarantined_values_return_from_the_warehouse_unchanged(tmp_pat
             query = f"select {', '.join(names)} from raw.hostile_values where {in_part} order by _row_number"
             stored = connection.execute(query.encode()).fetchall()
         assert stored == list(zip(*(good.table.column(name).to_pylist() for name in names), strict=True))
-        bad = warehouse.rows(f"select row_number, {MACROS.readable_json('raw_row')}::jsonb from raw._quarantine where {in_part} order by 1")  # type: ignore[attr-defined]
+        bad = warehouse.rows(f"select row_number, {SANITISE_JSON('raw_row')}::jsonb from raw._quarantine where {in_part} order by 1")  # type: ignore[attr-defined]
         assert len(bad) + len(stored) == len(cells)
         for row, raw in bad:
             at, text = cells[row - 1]
@@ -100,21 +102,21 @@ def test_quarantined_rows_of_an_older_version_can_be_read(warehouse: Warehouse, 
     earlier = json.dumps({name: sent, "date": "2013-06-03"}, ensure_ascii=False)
     with warehouse.connect() as connection:
         (read,) = connection.execute(
-            f"select {MACROS.readable_json('row')}::jsonb from (select %s::json as row) as old".encode(), [earlier]
+            f"select {SANITISE_JSON('row')}::jsonb from (select %s::json as row) as old".encode(), [earlier]
         ).fetchone()  # type: ignore[attr-defined, misc]
     assert read == {key.replace("\0", "\\u0000"): text.replace("\0", "\\u0000") for key, text in json.loads(earlier).items()}
 
 
 def test_a_lone_surrogate_in_a_stored_row_can_be_read(warehouse: Warehouse) -> None:
     stored = r'{"a": "\ud83d \\ud83d \\\ud83d \u0000\u0000 \u00e9"}'
-    (read,) = warehouse.rows(f"select {MACROS.readable_json('row')}::jsonb ->> 'a' from (select '{stored}'::json as row) as old")[0]  # type: ignore[attr-defined]
+    (read,) = warehouse.rows(f"select {SANITISE_JSON('row')}::jsonb ->> 'a' from (select '{stored}'::json as row) as old")[0]  # type: ignore[attr-defined]
     assert read == r"\ud83d \ud83d \\ud83d \u0000\u0000 é"
 
 
 @pytest.mark.parametrize("text", ["2013-02-30", "0000-01-01", "2013-19-39", "\u0662013-01-01", "2013-06-03 ", "'; select 1", ""])
 def test_an_invalid_day_is_null(warehouse: Warehouse, text: str) -> None:
     with warehouse.connect() as connection:
-        query = f"select {MACROS.iso_day('day')} from (values (%s::text), ('2013-06-03')) as found (day) order by 1 nulls first".encode()  # type: ignore[attr-defined]
+        query = f"select {VALID_DATE_TEXT('day')} from (values (%s::text), ('2013-06-03')) as found (day) order by 1 nulls first".encode()  # type: ignore[attr-defined]
         assert connection.execute(query, [text]).fetchall() == [(None,), ("2013-06-03",)]
 
 

@@ -191,7 +191,7 @@ def test_marts_and_raw_tables_collate_text_alike(story: Story) -> None:
 
 def test_only_models_that_read_a_new_load_run(story: Story) -> None:
     everything, prices, rates, others = (set(story.receipts[step]["details"]["models"]) for step in (3, 4, 5, 6))
-    assert {"int_touched", "int_securities", "fct_price_daily", "fct_return_daily"} <= prices
+    assert {"int_tickers_changed", "int_securities", "fct_price_daily", "fct_return_daily"} <= prices
     assert not prices & {"stg_tiingo__prices", "dim_calendar", "fct_fx_rate", "fct_yield", "fct_fundamental"}
     assert {"fct_fx_rate", "fct_price_daily", "fct_return_daily"} <= rates
     assert not rates & {"int_securities", "fct_yield", "fct_valuation_daily", "fct_fundamental"}

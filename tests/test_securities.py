@@ -116,7 +116,7 @@ def first() -> list[Answer]:
 
 
 def second() -> list[Answer]:
-    """By 2012-12-31: another company took ZZREUSE, ZZBAD goes on, ZZMISS is new."""
+    """By 2012-12-31: another company took ZZREUSE, ZZBAD continues, ZZMISS is new."""
     [_, old, *_] = first()
     bad = json.loads(next(answer for answer in first() if answer.partitions[0].startswith("ticker=ZZBAD/")).body)
     return [
@@ -130,7 +130,7 @@ def second() -> list[Answer]:
 
 
 def third() -> list[Answer]:
-    """By 2013-02-28: a split of the new ZZREUSE, ZZSUSP is back with a split of 1 for 10, ZZMISS moves as by a split that is not told."""
+    """By 2013-02-28: a split of the new ZZREUSE, ZZSUSP is back with a split of 1 for 10, ZZMISS moves as if by an unreported split."""
     [_, _, _, susp, *_] = first()
     new = flat(sessions("2012-12-03", "2013-01-14"), 80, 0.25)
     fallen = [*flat(sessions("2012-12-03", "2012-12-31"), 40, 0.25), *flat(sessions("2013-01-02", "2013-02-28"), 10)]
@@ -147,7 +147,7 @@ def third() -> list[Answer]:
 
 
 def withdraw(lake: Lake, partition: str) -> None:
-    """A commit without rows, as the extractor makes it of a year that the vendor no longer has and people let go."""
+    """A commit without rows, as the extractor makes it for a year that the vendor withdrew and the user accepted as gone."""
     rules = load_packaged("extract_tiingo_prices", "tiingo_prices")
     good = contracts.validate(rules, {field.name: [] for field in rules.fields if field.name not in ("adjHigh", "adjLow", "adjOpen")})
     head = lake.head("tiingo_prices", partition)
@@ -160,19 +160,19 @@ def withdraw(lake: Lake, partition: str) -> None:
 
 @pytest.fixture(scope="module")
 def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """The three steps; after each, the marts are built from what is new, and beside that anew."""
+    """The three steps; after each, the marts are built incrementally and also in full."""
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create database days")
         warehouse = Warehouse(
             postgres_server.url.replace("/warehouse", "/days"), postgres_server.password, postgres_server.password_reference
         )
-        told = Story(Lake(str(tmp_path_factory.mktemp("securities") / "lake")), postgres_server, warehouse, [], [], [], [], [])
-        told.step(first())
-        told.step(second())
-        withdraw(told.lake, "ticker=ZZGONE/year=2009")
-        told.step(third())
-        yield told
-        for name in ("days", *(f"anew_{number}" for number in range(len(told.full)))):
+        updated = Story(Lake(str(tmp_path_factory.mktemp("securities") / "lake")), postgres_server, warehouse, [], [], [], [], [])
+        updated.step(first())
+        updated.step(second())
+        withdraw(updated.lake, "ticker=ZZGONE/year=2009")
+        updated.step(third())
+        yield updated
+        for name in ("days", *(f"full_{number}" for number in range(len(updated.full)))):
             admin.execute(f"drop database {name} with (force)".encode())
 
 
@@ -188,20 +188,20 @@ def after(story: Story, step: int, mart: str, **where: str) -> list[dict[str, An
 
 
 @pytest.mark.parametrize("step", range(3))
-def test_building_what_is_new_gives_what_building_all_gives(story: Story, step: int) -> None:
+def test_an_incremental_build_equals_a_full_build(story: Story, step: int) -> None:
     assert story.receipts[step]["details"]["changes_only"] is (step > 0)
     for name, rows in story.full[step].items():
         assert story.marts[step][name] == rows, (step, name)
 
 
-def test_plain_views_say_what_the_marts_said_at_the_moment(story: Story) -> None:
+def test_as_of_views_equal_the_marts_of_that_moment(story: Story) -> None:
     for step, known_at in enumerate(story.known_at):
         then = tables(story.warehouse, "as_of", known_at)
         for name, rows in story.marts[step].items():
             assert then[name] == rows, (step, name)
 
 
-def test_a_reused_ticker_is_two_securities_that_never_mix(story: Story) -> None:
+def test_a_reused_ticker_is_two_separate_securities(story: Story) -> None:
     found = ask(
         story,
         "select security_id, name, valid_from::text, valid_to < '9999-01-01' from marts.dim_security where ticker = 'ZZREUSE' order by 1",
@@ -220,19 +220,19 @@ def test_a_reused_ticker_is_two_securities_that_never_mix(story: Story) -> None:
     assert [row["trade_date"] for row in after(story, 2, "fct_price_issue", issue="taken_for_another", ticker="ZZREUSE")] == ["2012-12-03"]
 
 
-def test_what_the_vendor_withdrew_and_people_let_go_is_closed(story: Story) -> None:
+def test_withdrawn_rows_that_were_accepted_are_closed(story: Story) -> None:
     before, now = ({row["security_id"] for row in after(story, step, "dim_security", ticker="ZZGONE")} for step in (0, 2))
     assert (before, now) == ({"ZZGONE.1", "ZZGONE.2"}, {"ZZGONE.2"})
     assert ask(story, "select min(trade_date)::text from marts.fct_price_daily where ticker = 'ZZGONE'") == [("2012-06-01",)]
 
 
-def test_before_another_company_comes_a_ticker_has_one_security(story: Story) -> None:
+def test_a_ticker_has_one_security_until_it_is_reused(story: Story) -> None:
     [only] = after(story, 0, "dim_security", ticker="ZZREUSE")
     assert only["security_id"] == "ZZREUSE.1"
 
 
-def test_a_suspension_begins_new_returns_and_a_split_meanwhile_counts(story: Story) -> None:
-    """The vendor's adjusted closes of before say that it is the same security: 1 for 10 when it came back."""
+def test_a_suspension_starts_a_new_return_series_and_its_splits_apply(story: Story) -> None:
+    """The vendor's earlier adjusted closes show that it is the same security: they include the split of 1 for 10 on its return."""
     assert ask(story, "select distinct security_id from marts.fct_price_daily where ticker = 'ZZSUSP'") == [("ZZSUSP.1",)]
     assert ask(story, "select distinct adj_close from marts.fct_price_daily where ticker = 'ZZSUSP' and trade_date < '2012-08-01'") == [
         (20.0,)
@@ -252,7 +252,7 @@ def test_a_halt_within_a_year_is_one_security_with_two_series(story: Story) -> N
     assert gap["detail"].startswith("148 sessions")
 
 
-def test_an_event_counts_whatever_is_wrong_with_its_day(story: Story) -> None:
+def test_an_event_applies_even_if_its_day_has_no_valid_price(story: Story) -> None:
     """A split on a bar in quarantine, one on a day without a session, a dividend on a bad bar that was the newest."""
     query = (
         "select ex_date::text, effective_date::text, kind, split_to, split_from, cash_amount from marts.fct_corporate_action"
@@ -283,7 +283,7 @@ def test_a_dividend_on_the_day_of_a_split_is_per_new_share(story: Story) -> None
     assert after(story, 2, "fct_price_issue", ticker="ZZBOTH") == []
 
 
-def test_ratios_and_amounts_without_an_end_are_exact(story: Story) -> None:
+def test_recurring_decimals_of_ratios_and_amounts_are_exact(story: Story) -> None:
     found = ask(story, "select split_to, split_from, cash_amount from marts.fct_corporate_action where ticker = 'ZZEND' order by ex_date")
     assert found == [(1.0, 30.0, None), (None, None, 0.666667)]
     [(adjusted,)] = ask(story, "select distinct adj_close from marts.fct_price_daily where ticker = 'ZZEND' and trade_date = '2012-08-31'")
@@ -295,8 +295,8 @@ def test_ratios_and_amounts_without_an_end_are_exact(story: Story) -> None:
     ]
 
 
-def test_what_disagrees_is_named_and_stops_nobody(story: Story) -> None:
-    """On the first session of a year too: the vendor moved its adjusted closes as by a split that it does not send."""
+def test_a_disagreement_is_reported_and_does_not_fail_the_build(story: Story) -> None:
+    """Also on the first session of a year: the vendor adjusted its closes for a split that it did not send."""
     found = {(row["ticker"], row["trade_date"], row["issue"]) for row in after(story, 2, "fct_price_issue")}
     assert {("ZZMISS", "2013-01-02", "adjustment_differs"), ("ZZEAT", HALF_2012[50], "dividend_exceeds_price")} <= found
     assert not [row for row in found if row[2] == "adjustment_differs" and row[0] != "ZZMISS" and row[0] != "ZZEAT"]
@@ -306,8 +306,8 @@ def test_what_disagrees_is_named_and_stops_nobody(story: Story) -> None:
     assert "adjusted_closes_agree_with_vendor" in json.dumps(story.receipts[2]["details"]["warnings"])
 
 
-def test_vendors_spellings_meet(story: Story) -> None:
-    """Also where one vendor has two of them on one day: the close that is farther off is shown, once."""
+def test_spellings_of_different_vendors_match(story: Story) -> None:
+    """If one vendor has two spellings on one day, the close that differs more is shown, once."""
     found = ask(
         story,
         "select security_id, trade_date::text, ticker_tiingo, ticker_massive, difference from marts.fct_close_difference"
@@ -320,7 +320,7 @@ def test_vendors_spellings_meet(story: Story) -> None:
     assert spelled == [("massive", "ZZC.PRA"), ("massive", "ZZCpA"), ("sec", "ZZC-PA"), ("tiingo", "ZZC-P-A")]
 
 
-def test_tickers_say_what_kind_of_security_they_are(story: Story) -> None:
+def test_a_ticker_indicates_the_kind_of_security(story: Story) -> None:
     found = dict(
         ask(story, "select ticker, security_type || coalesce(' ' || share_class, '') from marts.dim_security where ticker like 'ZZ%'")
     )
@@ -332,7 +332,7 @@ def test_tickers_say_what_kind_of_security_they_are(story: Story) -> None:
 
 
 def test_a_security_under_two_tickers_has_one_price_a_day(story: Story) -> None:
-    """FB became META; what Tiingo answers under the newer ticker counts, with its history."""
+    """FB became META; Tiingo's series under the newer ticker wins, with its history."""
     found = ask(story, "select distinct ticker, close from marts.fct_price_daily where security_id = 'FB.2'")
     assert found == [("META", 21.0)]
     assert ask(story, "select count(*) from marts.fct_price_daily where security_id = 'FB.2'") == [

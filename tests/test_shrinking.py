@@ -36,22 +36,22 @@ FILERS = ("extract_sec_filers", "sec_filers")
 
 @dataclass
 class Job:
-    """A job that remembers its receipt."""
+    """A job that keeps its receipt."""
 
     name: str = "extract"
     version: str = "0"
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("finelt"))
-    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def record_partition(self, _dataset: str, partition: str, outcome: str, **details: Any) -> None:
-        self.told[partition] = {"outcome": outcome, **details}
+        self.outcomes[partition] = {"outcome": outcome, **details}
 
     def progress(self, *_: object) -> None:
-        """Nothing."""
+        """Ignore progress."""
 
 
 class Vendor:
-    """A vendor that answers each question with what it is given, or says that nothing changed since."""
+    """A vendor that answers each request with the given response, or with not modified."""
 
     base_url = "https://vendor.example"
 
@@ -62,7 +62,7 @@ class Vendor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing."""
+        """Ignore progress."""
 
     def url(self, path: str, _params: object) -> str:
         return f"{self.base_url}{path}"
@@ -78,7 +78,7 @@ class Vendor:
 
 @dataclass
 class Place:
-    """A lake that is filled again and again."""
+    """A lake that is filled repeatedly."""
 
     url: str
     vendor: Vendor = field(default_factory=lambda: Vendor(()))
@@ -102,7 +102,7 @@ class Place:
         try:
             extraction.run(job, extractor, requests, lake=self.url, replay=replay, allow_shrinking=allow)  # type: ignore[arg-type]
         except (BadDataError, ShrunkenResponseError) as error:
-            job.told["error"] = {"is": error}
+            job.outcomes["error"] = {"is": error}
         return job
 
 
@@ -159,85 +159,86 @@ SHRUNKEN = {
 
 
 @pytest.mark.parametrize("name", SHRUNKEN)
-def test_an_answer_that_leaves_out_rows_is_refused_for_now_and_taken_where_it_is_allowed(place: Place, name: str) -> None:
+def test_a_response_with_missing_rows_is_refused_unless_allowed(place: Place, name: str) -> None:
     kind, partition, whole, part, rows = SHRUNKEN[name]
     place.extract(kind, ((partition,), whole))
     before = Lake(place.url).head(kind[1], partition)
     assert before is not None
     refused = place.extract(kind, ((partition,), part))
-    error = refused.told["error"]["is"]
-    assert (error.exit_code, refused.told[partition]["outcome"]) == (75, "failed")
+    error = refused.outcomes["error"]["is"]
+    assert (error.exit_code, refused.outcomes[partition]["outcome"]) == (75, "failed")
     assert f"of the {before.data.rows} rows of commit 1 are missing from what came, which has {rows}; nothing was committed" in str(error)
-    assert "--allow-shrinking" in refused.told[partition]["reason"]
+    assert "--allow-shrinking" in refused.outcomes[partition]["reason"]
     assert Lake(place.url).head(kind[1], partition) == before
     again = place.extract(kind, ((partition,), whole))
-    assert again.told[partition]["outcome"] == "unchanged"
+    assert again.outcomes[partition]["outcome"] == "unchanged"
     taken = place.extract(kind, ((partition,), part), allow=True)
-    assert (taken.told[partition]["outcome"], taken.told[partition]["rows"]) == ("committed", rows)
-    assert taken.told[partition]["rows_closed"] > 0
-    assert "error" not in taken.told
+    assert (taken.outcomes[partition]["outcome"], taken.outcomes[partition]["rows"]) == ("committed", rows)
+    assert taken.outcomes[partition]["rows_closed"] > 0
+    assert "error" not in taken.outcomes
 
 
-def test_the_receipt_says_how_many_rows_a_commit_adds_and_closes(place: Place) -> None:
+def test_the_receipt_counts_the_rows_that_a_commit_adds_and_closes(place: Place) -> None:
     day = "ticker=Z/year=2013"
-    first = place.extract(TIINGO, ((day,), tiingo("2013-01-02", "2013-01-03"))).told[day]
+    first = place.extract(TIINGO, ((day,), tiingo("2013-01-02", "2013-01-03"))).outcomes[day]
     assert (first["rows_added"], first["rows_closed"]) == (2, 0)
-    grown = place.extract(TIINGO, ((day,), tiingo("2013-01-02", "2013-01-03", "2013-01-04"))).told[day]
+    grown = place.extract(TIINGO, ((day,), tiingo("2013-01-02", "2013-01-03", "2013-01-04"))).outcomes[day]
     assert (grown["rows_added"], grown["rows_closed"]) == (1, 0)
-    restated = place.extract(TIINGO, ((day,), tiingo("2013-01-02", "2013-01-03", "2013-01-04", close=11.0))).told[day]
+    restated = place.extract(TIINGO, ((day,), tiingo("2013-01-02", "2013-01-03", "2013-01-04", close=11.0))).outcomes[day]
     assert (restated["rows_added"], restated["rows_closed"]) == (3, 3)
 
 
-def test_what_the_receipt_says_is_what_the_warehouse_does(place: Place, warehouse: Warehouse) -> None:
+def test_the_receipt_equals_what_the_warehouse_does(place: Place, warehouse: Warehouse) -> None:
     day = "ticker=Z/year=2013"
     for days, close in ((("2013-01-02", "2013-01-03"), 10.0), (("2013-01-03", "2013-01-04"), 10.0), (("2013-01-04",), 11.0)):
-        said = place.extract(TIINGO, ((day,), tiingo(*days, close=close)), allow=True).told[day]
+        said = place.extract(TIINGO, ((day,), tiingo(*days, close=close)), allow=True).outcomes[day]
         done = load(place.url, warehouse).details[0]
         assert (said["rows_added"], said["rows_closed"]) == (done["rows_added"], done["rows_closed"])
 
 
-def test_the_other_partitions_go_on(place: Place) -> None:
+def test_other_partitions_are_committed(place: Place) -> None:
     days = ["date=2013-06-03", "date=2013-06-03"]
     place.extract(MASSIVE, ((days[0],), massive("A", "B")))
     place.extract(TIINGO, (("ticker=Z/year=2012", "ticker=Z/year=2013"), tiingo("2012-01-03", "2013-01-02", "2013-01-03")))
     both = ("ticker=Z/year=2012", "ticker=Z/year=2013")
     mixed = place.extract(TIINGO, (both, tiingo("2012-01-03", "2012-01-04", "2013-01-02")), (("ticker=Y/year=2013",), tiingo("2013-01-02")))
-    assert {name: told.get("outcome") for name, told in mixed.told.items()} == {
+    assert {name: entry.get("outcome") for name, entry in mixed.outcomes.items()} == {
         both[0]: "committed", both[1]: "failed", "ticker=Y/year=2013": "committed", "error": None,
     }  # fmt: skip
 
 
-def test_rows_that_were_sent_and_are_quarantined_are_not_missing(place: Place) -> None:
+def test_quarantined_rows_are_not_missing_rows(place: Place) -> None:
     day = ("date=2013-06-03",)
     place.extract(MASSIVE, (day, massive(*MANY)))
     body = json.loads(massive(*MANY))
     body["results"][7]["c"] = 99.0  # above its high
     job = place.extract(MASSIVE, (day, json.dumps(body).encode()))
-    assert (job.told[day[0]]["outcome"], job.told[day[0]]["quarantined"], job.told[day[0]]["rows_closed"]) == ("committed", 1, 1)
+    entry = job.outcomes[day[0]]
+    assert (entry["outcome"], entry["quarantined"], entry["rows_closed"]) == ("committed", 1, 1)
     body["results"][7]["T"] = "NEW"  # quarantined as well, and not the row that is gone
     place.extract(MASSIVE, (day, massive(*MANY)), allow=True)
-    assert place.extract(MASSIVE, (day, json.dumps(body).encode())).told["error"]["is"].exit_code == 75
+    assert place.extract(MASSIVE, (day, json.dumps(body).encode())).outcomes["error"]["is"].exit_code == 75
 
 
-def test_filers_may_lose_a_few_and_the_log_says_so(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_few_missing_filers_are_accepted_and_logged(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     name = "file=company_tickers"
     place.extract(FILERS, ((name,), filers(*MANY)))
-    assert place.extract(FILERS, ((name,), filers(*MANY[:197]))).told[name]["rows_closed"] == 3
+    assert place.extract(FILERS, ((name,), filers(*MANY[:197]))).outcomes[name]["rows_closed"] == 3
     assert "rows closed that were not sent again" in caplog.text
 
 
-def test_what_a_vendor_no_longer_has_is_kept_and_said_and_closed_where_it_is_allowed(
+def test_withdrawn_data_is_kept_and_reported_and_closed_if_allowed(
     place: Place, warehouse: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     years = ("ticker=Z/year=2010", "ticker=Z/year=2011", "ticker=Z/year=2013")
     place.extract(TIINGO, (years, tiingo("2010-01-04", "2013-01-02")))
-    kept = place.extract(TIINGO, (years, tiingo("2013-01-02"))).told
+    kept = place.extract(TIINGO, (years, tiingo("2013-01-02"))).outcomes
     assert [kept[year]["outcome"] for year in years] == ["skipped", "skipped", "unchanged"]
     assert "the lake keeps the 1 rows of commit 1, --allow-shrinking closes them" in kept[years[0]]["reason"]
     assert kept[years[1]]["reason"] == "the vendor has no data for it"
     assert "withdrawn" in caplog.text
     load(place.url, warehouse)
-    closed = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True).told
+    closed = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True).outcomes
     assert [closed[year]["outcome"] for year in years] == ["committed", "skipped", "unchanged"]
     assert (closed[years[0]]["rows"], closed[years[0]]["rows_closed"]) == (0, 1)
     load(place.url, warehouse)
@@ -245,19 +246,19 @@ def test_what_a_vendor_no_longer_has_is_kept_and_said_and_closed_where_it_is_all
         ("2010-01-04", False), ("2013-01-02", True),
     ]  # fmt: skip
     replayed = place.extract(TIINGO, (years[:1], b""), replay=True)
-    assert replayed.told[years[0]]["outcome"] == "unchanged"
+    assert replayed.outcomes[years[0]]["outcome"] == "unchanged"
 
 
-def test_what_is_only_looked_back_at_is_never_closed_as_withdrawn(place: Place) -> None:
+def test_a_lookback_never_closes_rows_as_withdrawn(place: Place) -> None:
     years = ("ticker=Z/year=2012", "ticker=Z/year=2013")
     lookback = frozenset({("tiingo_prices", years[0])})
     place.extract(TIINGO, (years, tiingo("2012-01-03", "2013-01-02")))
-    kept = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True, lookback=lookback).told
+    kept = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True, lookback=lookback).outcomes
     assert [kept[year]["outcome"] for year in years] == ["skipped", "unchanged"]
     assert Lake(place.url).commit_numbers("tiingo_prices", years[0]) == [1]
 
 
-def test_a_replay_that_makes_fewer_rows_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_with_fewer_rows_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from extract_tiingo_prices import parser
 
     year = "ticker=Z/year=2013"
@@ -269,54 +270,54 @@ def test_a_replay_that_makes_fewer_rows_is_refused(place: Place, monkeypatch: py
     ):
         monkeypatch.setattr(parser, "parse", broken)
         refused = place.extract(TIINGO, ((year,), b""), replay=True)
-        assert isinstance(refused.told["error"]["is"], ShrunkenReplayError)
-        assert refused.told["error"]["is"].exit_code == 65
+        assert isinstance(refused.outcomes["error"]["is"], ShrunkenReplayError)
+        assert refused.outcomes["error"]["is"].exit_code == 65
 
 
-def test_an_answer_is_compared_by_number_where_the_file_before_is_lost(place: Place) -> None:
+def test_a_response_is_compared_by_row_count_if_the_previous_file_is_lost(place: Place) -> None:
     year = "ticker=Z/year=2013"
     place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03")))
     for path in list(Lake(place.url).store.list_keys("raw/tiingo_prices/")):
         if path.endswith(".parquet"):
             Lake(place.url).store.put(path, b"rotten")
-    assert place.extract(TIINGO, ((year,), tiingo("2013-01-02"))).told["error"]["is"].exit_code == 75
-    assert place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03", "2013-01-04"))).told[year]["outcome"] == "committed"
+    assert place.extract(TIINGO, ((year,), tiingo("2013-01-02"))).outcomes["error"]["is"].exit_code == 75
+    assert place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03", "2013-01-04"))).outcomes[year]["outcome"] == "committed"
 
 
 @pytest.mark.parametrize("lost", ["parquet", "zst"])
 @pytest.mark.parametrize("text", [b"", b"rotten"])
-def test_a_vendor_is_asked_for_everything_where_a_file_is_damaged(place: Place, lost: str, text: bytes) -> None:
+def test_everything_is_requested_again_if_a_file_is_damaged(place: Place, lost: str, text: bytes) -> None:
     year = ("ticker=Z/year=2013",)
     place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1")
-    assert place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").told[year[0]]["outcome"] == "unchanged"
+    assert place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").outcomes[year[0]]["outcome"] == "unchanged"
     assert place.vendor.known[0] is not None
     store = Lake(place.url).store
     (path,) = (path for path in store.list_keys("raw/tiingo_prices/") if path.endswith(lost))
     store.put(path, text)
-    healed = place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").told[year[0]]
+    healed = place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").outcomes[year[0]]
     assert (healed["outcome"], healed["repaired"]) == ("unchanged", [path])
     assert place.vendor.known == [None]
-    assert place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").told[year[0]].get("repaired") is None
+    assert place.extract(TIINGO, (year, tiingo("2013-01-02")), etag="v1").outcomes[year[0]].get("repaired") is None
 
 
-def test_a_damaged_newest_commit_is_followed_by_a_good_one(place: Place) -> None:
+def test_a_damaged_newest_commit_is_followed_by_a_valid_one(place: Place) -> None:
     year = "ticker=Z/year=2013"
     for days in (("2013-01-02",), ("2013-01-02", "2013-01-03")):
         place.extract(TIINGO, ((year,), tiingo(*days)))
     Lake(place.url).store.put(f"raw/tiingo_prices/{year}/_commits/000002.json", b"{")
     replayed = place.extract(TIINGO, ((year,), b""), replay=True)
-    assert isinstance(replayed.told["error"]["is"], DamagedError)
-    healed = place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03"))).told[year]
+    assert isinstance(replayed.outcomes["error"]["is"], DamagedError)
+    healed = place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03"))).outcomes[year]
     assert (healed["outcome"], healed["commit"], "000002.json is damaged" in healed["healed"]) == ("committed", 3, True)
-    assert place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03"))).told[year]["outcome"] == "unchanged"
+    assert place.extract(TIINGO, ((year,), tiingo("2013-01-02", "2013-01-03"))).outcomes[year]["outcome"] == "unchanged"
 
 
-def test_a_replay_goes_on_after_a_partition_whose_bytes_are_lost(place: Place) -> None:
+def test_a_replay_continues_after_a_partition_whose_bytes_are_lost(place: Place) -> None:
     place.extract(TIINGO, (("ticker=Y/year=2013",), tiingo("2013-01-02")), (("ticker=Z/year=2013",), tiingo("2013-01-03")))
     store = Lake(place.url).store
     head = Lake(place.url).head("tiingo_prices", "ticker=Y/year=2013")
     assert head is not None
     store.put(head.source[0].path, b"rotten")
-    told = place.extract(TIINGO, (("ticker=Y/year=2013",), b""), (("ticker=Z/year=2013",), b""), replay=True).told
-    assert (told["ticker=Y/year=2013"]["outcome"], told["ticker=Z/year=2013"]["outcome"]) == ("failed", "unchanged")
-    assert told["error"]["is"].exit_code == 65
+    outcomes = place.extract(TIINGO, (("ticker=Y/year=2013",), b""), (("ticker=Z/year=2013",), b""), replay=True).outcomes
+    assert (outcomes["ticker=Y/year=2013"]["outcome"], outcomes["ticker=Z/year=2013"]["outcome"]) == ("failed", "unchanged")
+    assert outcomes["error"]["is"].exit_code == 65

@@ -23,7 +23,7 @@ STATEMENT = re.compile(
 QUOTING = {"quote_name", "quote_text", "_quote_list"}  # of publish_marts, whose image has no psycopg
 # A Jinja expression between quotes, or joined to one; adapter.quote, which leaves quotes inside a name as they are.
 UNQUOTED = re.compile(r"adapter\.quote\b|[\"']\{\{|\}\}[\"']|[\"']'\"?\s*~|~\s*\"?'[\"']|'\"\s*~|~\s*\"'")
-NESTED = re.compile(r'pre_hook="\{\{ \w+\([^"]*\) \}\}"')  # a macro's call, which dbt renders later
+NESTED = re.compile(r'(?:pre|post)_hook="\{\{ \w+\([^"]*\) \}\}"')  # a macro's call, which dbt renders later
 
 
 def is_quoted(node: ast.expr) -> bool:

@@ -1,7 +1,7 @@
 {#
-    A unit of XBRL in the one spelling by which the project knows it: USD, shares, USD/shares, pure. Issuers and SEC's interfaces also
-    write USD/Shares, usd/share, USD-per-shares, USDPerShare or iso4217:USD. A currency is kept, in capitals; GBp and the like are
-    hundredths of one and stay as they are, as does every other unit.
+    An XBRL unit in the project's one spelling: USD, shares, USD/shares, pure. Issuers and SEC's interfaces also write USD/Shares,
+    usd/share, USD-per-shares, USDPerShare or iso4217:USD. Currency codes become capitals. GBp and similar units are hundredths of a
+    currency and stay unchanged, as do all other units.
 #}
 {% macro canonical_unit(unit) -%}
     {%- set spelling -%}

@@ -1,4 +1,4 @@
-{# A model's schema is the one it names: staging, intermediate or marts, with no prefix. #}
+{# Put models into the schemas staging, intermediate and marts, without dbt's prefix. #}
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {{ (custom_schema_name or target.schema) | trim }}
 {%- endmacro %}

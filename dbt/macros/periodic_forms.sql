@@ -1,6 +1,6 @@
 {#
-    Forms that report on a period, with their amendments: annual and quarterly reports, those of foreign issuers and of Canadian ones,
-    and transition reports. Other forms repeat or recast what these report (8-K, proxy statements, prospectuses).
+    SEC forms that report on a period, with their amendments: annual, quarterly and transition reports, also those of foreign and
+    Canadian issuers. Other forms (8-K, proxy statements, prospectuses) repeat or recast these figures.
 #}
 {% macro periodic_forms() -%}
     {%- set forms = [] -%}

@@ -1,6 +1,6 @@
 {#
-    The moment on which a day's figures are published, on the clock of the place: New York at the close, Frankfurt at 16:00 (ECB),
-    New York at 18:00 (Treasury). `time` is another hour for the day, null for the usual one.
+    When a day's figures are published, as timestamptz: at 16:00 in New York (the close of XNYS), at 16:00 in Frankfurt (ECB), at 18:00
+    in New York (Treasury). `time` overrides the local time unless it is null, as on days of early close.
 #}
 {% macro published_at(calendar, day, time='null') -%}
     {%- set hour, city = {

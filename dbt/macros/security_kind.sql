@@ -1,7 +1,8 @@
 {#
-    What a symbol in normal form says of its security: preferred, warrant, unit, right, common (of a class), adr, foreign (ordinary
-    shares of a foreign issuer), fund, plain (nothing) or unknown. Nasdaq and OTC symbols of five letters have a letter for it; where it
-    may as well be part of the name, `has_base` asks whether the issuer has the symbol of the first four.
+    The kind of security that a symbol in normal form indicates: preferred, warrant, unit, right, common (with a class), adr, foreign
+    (ordinary shares of a foreign issuer), fund, plain (no indication) or unknown. The fifth letter of Nasdaq and OTC symbols indicates
+    the kind. Some of these letters may be part of the name: they count only if `has_base`, a condition, says that the issuer also has
+    the symbol of the first four letters.
     Source: https://www.nasdaqtrader.com/Trader.aspx?id=FifthCharacterSymbols
 #}
 {% macro security_kind(symbol, has_base) -%}

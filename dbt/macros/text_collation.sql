@@ -1,6 +1,6 @@
 {#
-    The columns of a table with a contract, text collated "C" as in raw tables. A comparison of a mart's ticker with a raw table's uses "C",
-    and an index that sorts text in another order cannot answer it. Overrides dbt's macro.
+    Override dbt's macro so that text columns of tables with a contract are collated "C", as in raw tables. Comparing a mart's ticker
+    with a raw table's uses "C", and an index in another collation cannot answer it.
     Source: PostgreSQL manual, 23.2 Collation Support and 11.11 Indexes and Collations.
 #}
 {% macro postgres__get_table_columns_and_constraints() -%}

@@ -1,4 +1,3 @@
--- a warning: what is out of bounds is nearly always a figure of another share, unit or currency, but it may be a company in ruins
 {{ config(severity='warn') }}
 
 select

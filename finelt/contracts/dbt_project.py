@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DBT = REPOSITORY / "dbt"
 _SOURCE = re.compile(r"source\('(\w+)', '(\w+)'\)")
 _REF = re.compile(r"ref\('(\w+)'\)")
-UNPIVOT = "cells("  # the macro that turns columns into rows
+UNPIVOT = "unpivot("  # the macro that turns columns into rows
 
 
 class DbtProject:

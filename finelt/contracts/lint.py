@@ -127,7 +127,7 @@ def _check_source(contract: Contract, project: DbtProject) -> Iterator[str]:
     """Check that the dbt source declares the same columns, types and freshness."""
     table = project.sources.get(contract.dataset)
     if table is None:
-        yield "dbt declares no source table for it; add one to the YAML of its staging folder"
+        yield "dbt declares no source table for it; add one to the _<source>__sources.yml of its staging folder"
         return
     columns = {field.name: _sql_type(field.type) for field in contract.fields}
     if any(project.unpivots(model) for model in project.find_readers(contract.dataset)):

@@ -75,7 +75,7 @@ def test_a_dataset_has_a_contract_a_writer_and_a_source(tmp_path: Path) -> None:
     ]
     assert "no job declares to write raw/tiingo_prices" in find_problems([TIINGO], DbtProject(), set())[0]
     shutil.copytree(DBT / "models", tmp_path / "models")
-    (tmp_path / "models" / "staging" / "tiingo" / "_tiingo.yml").write_text("models: []")
+    (tmp_path / "models" / "staging" / "tiingo" / "_tiingo__sources.yml").write_text("models: []")
     assert "dbt declares no source table" in find_problems([TIINGO], DbtProject(tmp_path), {"tiingo_prices"})[0]
 
 

@@ -1,6 +1,6 @@
 {{ config(materialized='table', indexes=[{'columns': ['security_id', 'ex_date']}]) }}
 
--- of a security that Tiingo has under several tickers, the newest series counts
+-- if Tiingo has a security under several tickers, take its newest series
 select distinct on (securities.security_id, actions.ex_date)
     securities.security_id,
     actions.ticker,

@@ -1,4 +1,4 @@
--- two branches, and a lookup in the second, so that a filter by issuer reaches the key of the raw table
+-- two branches, the second with a lookup, so that a filter by issuer uses the key of the raw table
 with facts as (
     select
         facts.cik as issuer_cik,
@@ -15,9 +15,9 @@ with facts as (
     ) as facts
 ),
 
--- the time of acceptance is not to be trusted (SEC writes New York's clock as UTC), the day of filing is: known from the session after it;
--- periods that cannot be are left out, as a fact is of days before its filing
-mapped as (
+-- SEC's time of acceptance is unreliable (New York time marked as UTC), so a fact is known from the session after its filing day;
+-- impossible periods are excluded: a fact is about days up to its filing
+mapped_facts as (
     select
         facts.issuer_cik as cik,
         concept_map.concept,
@@ -46,14 +46,14 @@ mapped as (
         and facts.period_end >= coalesce(facts.period_start, facts.period_end)
 ),
 
--- in one filing a better tag that reaches as far makes of a lesser one another quantity; that it does so is known from the filing on
-compared as (
+-- if a filing has a better tag for as recent a period, its lesser tag is another quantity; this is known from that filing on
+ranked_facts as (
     select
         *,
-        coalesce(max(period_end) over better_in_filing >= period_end, false) as is_beside_better,
+        coalesce(max(period_end) over better_in_filing >= period_end, false) as has_better_in_filing,
         min(known_from) over better_of_issuer as better_known_from,
         min(known_from) over better_of_period as better_of_period_known_from
-    from mapped
+    from mapped_facts
     where regexp_replace(unit, '^[A-Z]{3}(?=$|/)', 'currency') = expected_unit
     window
         better_in_filing as (
@@ -70,15 +70,15 @@ compared as (
         )
 ),
 
-judged as (
+facts_with_end as (
     select
         *,
         case use
             when 'until_reported' then better_known_from
             when 'until_beside'
-                then min(case when is_beside_better then known_from end) over (partition by cik, concept, is_ifrs, quarters, priority)
+                then min(case when has_better_in_filing then known_from end) over (partition by cik, concept, is_ifrs, quarters, priority)
         end as usable_to
-    from compared
+    from ranked_facts
 )
 
 select
@@ -100,8 +100,8 @@ select
     filed_date,
     known_from,
     usable_to
-from judged
+from facts_with_end
 where
-    (use = 'same' or not is_beside_better)
+    (use = 'same' or not has_better_in_filing)
     and (usable_to is null or known_from < usable_to)
     and (better_of_period_known_from is null or known_from < better_of_period_known_from)

@@ -1,5 +1,5 @@
 {%- set part = ['period_start', 'period_end', 'value', 'filed_date', 'measure', 'form'] -%}
--- a day of news is one on which a number becomes known or is withdrawn
+-- a news date is one on which a number becomes known or is withdrawn
 with flows as (
     select
         *,
@@ -10,7 +10,7 @@ with flows as (
     where period_start is not null and unit <> 'shares'
 ),
 
--- what stood in the books on the day of each piece of news; the number that is the news has a row, be it in the books or not
+-- the numbers known on each news date; the number that changed has a row even if it is no longer known
 snapshot as (
     select
         flows.cik,
@@ -18,7 +18,7 @@ snapshot as (
         flows.unit,
         news.news_date,
         {%- for column in part + ['period_days'] %}
-        case when news.is_in_books then flows.{{ column }} end as {{ column }}{{ ',' if not loop.last }}
+        case when news.is_known then flows.{{ column }} end as {{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
     from flows
     cross join lateral (
@@ -26,13 +26,13 @@ snapshot as (
             dates.news_date,
             flows.known_from <= dates.news_date
             and flows.known_to > dates.news_date
-            and flows.period_end > dates.news_date - 800 as is_in_books
+            and flows.period_end > dates.news_date - 800 as is_known
         from unnest(flows.news_dates) as dates (news_date)
     ) as news
-    where news.is_in_books or news.news_date in (flows.known_from, flows.known_to)
+    where news.is_known or news.news_date in (flows.known_from, flows.known_to)
 ),
 
--- each part is the first row of its order, if that row is one at all; one sort a part, however long the history
+-- each part comes from the first row of its order, if that row qualifies: one sort a part, however long the history
 with_year as (
     select
         *,

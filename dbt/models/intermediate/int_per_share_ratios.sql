@@ -1,43 +1,43 @@
--- a figure per share does not say of which share it is: it is of the one common share that an issuer lists, or of shares that people state
+-- a figure per share does not name its share: take the only common share that the issuer lists, or those stated in security_terms
 with securities as (
     select * from {{ ref('int_securities') }}
 ),
 
-listed as (
+sec_symbols as (
     select distinct
         coalesce(history.successor_cik, filers.cik) as cik,
-        {{ normal_ticker('filers.ticker') }} as symbol
+        {{ normalise_ticker('filers.ticker') }} as symbol
     from {{ ref('stg_sec__filers') }} as filers
     left join {{ ref('issuer_history') }} as history on history.cik = filers.cik
 ),
 
--- symbols that may be common stock by their spelling, and that nobody has stated to be anything else
-possibly_common as (
+-- symbols that may be common stock by their spelling, unless security_terms states otherwise
+common_candidates as (
     select
-        listed.cik,
-        listed.symbol
-    from listed
+        sec_symbols.cik,
+        sec_symbols.symbol
+    from sec_symbols
     where
         {{ security_kind(
-            'listed.symbol',
-            'exists (select from listed as base where base.cik = listed.cik and base.symbol = left(listed.symbol, 4))'
+            'sec_symbols.symbol',
+            'exists (select from sec_symbols as base where base.cik = sec_symbols.cik and base.symbol = left(sec_symbols.symbol, 4))'
         ) }} not in ('preferred', 'warrant', 'unit', 'right', 'fund')
         and not exists (
             select from {{ ref('security_terms') }} as terms
             where
-                starts_with(terms.security_id, listed.symbol || '.')
+                starts_with(terms.security_id, sec_symbols.symbol || '.')
                 and terms.security_type in ('preferred', 'warrant', 'unit', 'right', 'fund', 'unknown')
         )
 ),
 
-rivals as (
+other_candidates as (
     select
         securities.ticker,
         securities.valid_from,
-        count(*) as rival_count
+        count(*) as other_count
     from securities
-    inner join possibly_common using (cik)
-    where possibly_common.symbol <> securities.listed_symbol
+    inner join common_candidates using (cik)
+    where common_candidates.symbol <> securities.listed_symbol
     group by securities.ticker, securities.valid_from
 )
 
@@ -53,15 +53,15 @@ select
         when securities.security_type in ('preferred', 'warrant', 'unit', 'right', 'fund') then null
         when securities.per_share_ratio is not null then securities.per_share_ratio
         when securities.security_type = 'adr' then securities.adr_ratio
-        when securities.security_type = 'common' and rivals.rival_count is null then 1
+        when securities.security_type = 'common' and other_candidates.other_count is null then 1
     end as per_share_ratio,
     case
         when securities.cik is null then 'no_filer'
         when securities.security_type in ('preferred', 'warrant', 'unit', 'right', 'fund') then 'not_common_stock'
         when securities.per_share_ratio is not null then null
         when securities.security_type = 'adr' then case when securities.adr_ratio is null then 'adr_ratio_unknown' end
-        when rivals.rival_count > 0 then 'several_classes'
+        when other_candidates.other_count > 0 then 'several_classes'
         when securities.security_type <> 'common' then 'security_type_unknown'
     end as null_reason
 from securities
-left join rivals using (ticker, valid_from)
+left join other_candidates using (ticker, valid_from)

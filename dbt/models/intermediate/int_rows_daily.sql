@@ -1,4 +1,4 @@
-with counted as (
+with row_counts as (
     select 'tiingo_prices' as dataset, trade_date as row_date, count(*) as row_count from {{ ref('stg_tiingo__prices') }} group by trade_date
     union all
     select 'massive_daily_prices', trade_date, count(*) from {{ ref('stg_massive__daily_prices') }} group by trade_date
@@ -14,9 +14,9 @@ calendars (dataset, calendar) as (
 )
 
 select
-    counted.dataset,
+    row_counts.dataset,
     calendars.calendar,
-    counted.row_date,
-    counted.row_count
-from counted
+    row_counts.row_date,
+    row_counts.row_count
+from row_counts
 inner join calendars using (dataset)

@@ -1,8 +1,8 @@
 {{ config(materialized='table', indexes=[{'columns': ['ticker', 'valid_from']}, {'columns': ['security_id']}]) }}
 
--- an answer of Tiingo fills a whole year of a ticker, with the prices of whoever bore the ticker when it was given; prices that were
--- withdrawn tell securities apart as well, so that an id does not depend on them
-with years as materialized (
+-- a response of Tiingo covers a whole year of a ticker, with the prices of the security that had the ticker at the time; include
+-- withdrawn prices, so that ids do not change when a vendor withdraws some
+with ticker_years as materialized (
     select
         ticker,
         extract(year from trade_date)::integer as price_year,
@@ -15,18 +15,18 @@ with years as materialized (
     group by ticker, extract(year from trade_date)::integer
 ),
 
-named as (
+symbol_years as (
     select
         *,
-        {{ normal_ticker('ticker') }} as symbol,
+        {{ normalise_ticker('ticker') }} as symbol,
         lag(last_session) over (partition by ticker order by price_year) as previous_session
-    from years
+    from ticker_years
 ),
 
-history as (
+stated_tickers as (
     select
         security_id,
-        {{ normal_ticker('ticker') }} as symbol,
+        {{ normalise_ticker('ticker') }} as symbol,
         valid_from,
         valid_to
     from {{ ref('ticker_history') }}
@@ -47,21 +47,21 @@ listings as (
 
 gaps as (
     select
-        named.*,
+        symbol_years.*,
         (
             select count(*)
             from {{ ref('dim_calendar') }} as sessions
             where
                 sessions.calendar = 'XNYS'
-                and sessions.session_date > named.previous_session
-                and sessions.session_date < named.first_session
+                and sessions.session_date > symbol_years.previous_session
+                and sessions.session_date < symbol_years.first_session
         ) as sessions_missed
-    from named
-    where named.first_session - named.previous_session > {{ var('gap_sessions') }}
+    from symbol_years
+    where symbol_years.first_session - symbol_years.previous_session > {{ var('gap_sessions') }}
 ),
 
--- what tells of a gap whether one security was suspended or another took the ticker
-evidence as (
+-- evidence on whether a gap is a suspension or another security took the ticker
+gap_evidence as (
     select
         gaps.ticker,
         gaps.price_year,
@@ -76,76 +76,79 @@ evidence as (
                 and listings.day_after_last > gaps.{{ session }}
         ) as {{ name }},
         {%- endfor %}
-        before.vendor_adj_close / nullif(before.close, 0)::float8 as vendor_factor,
-        after.vendor_adj_close / nullif(after.close, 0)::float8 / nullif(after.split_ratio, 0)::float8
-        * (1 - after.dividend_cash::float8 / nullif(before.close, 0)::float8) as factor_of_one_security
+        last_price.vendor_adj_close / nullif(last_price.close, 0)::float8 as vendor_factor,
+        next_price.vendor_adj_close / nullif(next_price.close, 0)::float8 / nullif(next_price.split_ratio, 0)::float8
+        * (1 - next_price.dividend_cash::float8 / nullif(last_price.close, 0)::float8) as expected_factor
     from gaps
-    left join {{ ref('stg_tiingo__prices') }} as before on before.ticker = gaps.ticker and before.trade_date = gaps.previous_session
-    left join {{ ref('stg_tiingo__prices') }} as after on after.ticker = gaps.ticker and after.trade_date = gaps.first_session
+    left join {{ ref('stg_tiingo__prices') }} as last_price
+        on last_price.ticker = gaps.ticker and last_price.trade_date = gaps.previous_session
+    left join {{ ref('stg_tiingo__prices') }} as next_price
+        on next_price.ticker = gaps.ticker and next_price.trade_date = gaps.first_session
 ),
 
--- who bore the ticker: by the statements of people where there are any for it, else another after each gap with another issuer
-borne as (
+-- the security that owned the ticker: as ticker_history states, else a new one after each gap that the evidence calls a change
+ticker_owners as (
     select
-        named.*,
+        symbol_years.*,
         coalesce(
             (
-                select history.security_id
-                from history
+                select stated_tickers.security_id
+                from stated_tickers
                 where
-                    history.symbol = named.symbol
-                    and history.valid_from <= named.last_session
-                    and history.valid_to > named.last_session
+                    stated_tickers.symbol = symbol_years.symbol
+                    and stated_tickers.valid_from <= symbol_years.last_session
+                    and stated_tickers.valid_to > symbol_years.last_session
                 limit 1
             ),
-            (  -- Tiingo gives a security its history before it took the ticker
-                select history.security_id
-                from history
-                where history.symbol = named.symbol and history.valid_from > named.last_session
-                order by history.valid_from
+            (  -- Tiingo's series includes the security's history under its earlier tickers
+                select stated_tickers.security_id
+                from stated_tickers
+                where stated_tickers.symbol = symbol_years.symbol and stated_tickers.valid_from > symbol_years.last_session
+                order by stated_tickers.valid_from
                 limit 1
             )
         ) as stated_id,
-        (select count(*) from history where history.symbol = named.symbol) as times_stated,
-        evidence.sessions_missed,
+        (select count(*) from stated_tickers where stated_tickers.symbol = symbol_years.symbol) as stated_count,
+        gap_evidence.sessions_missed,
         coalesce(
             case
-                when evidence.cik_before is not null and evidence.cik_after is not null then evidence.cik_before <> evidence.cik_after
+                when gap_evidence.cik_before is not null and gap_evidence.cik_after is not null
+                    then gap_evidence.cik_before <> gap_evidence.cik_after
                 when
-                    abs(evidence.factor_of_one_security - 1) > 0.01
-                    and abs(evidence.vendor_factor / nullif(evidence.factor_of_one_security, 0) - 1) < 0.001
+                    abs(gap_evidence.expected_factor - 1) > 0.01
+                    and abs(gap_evidence.vendor_factor / nullif(gap_evidence.expected_factor, 0) - 1) < 0.001
                     then false
-                else evidence.sessions_missed > {{ var('reuse_gap_sessions') }}
+                else gap_evidence.sessions_missed > {{ var('reuse_gap_sessions') }}
             end,
             false
-        ) as is_another
-    from named
-    left join evidence using (ticker, price_year)
+        ) as is_new_security
+    from symbol_years
+    left join gap_evidence using (ticker, price_year)
 ),
 
-identified as (
+identified_years as (
     select
         *,
         coalesce(
             stated_id,
-            symbol || '.' || times_stated + 1
-            + sum(is_another::integer) filter (where stated_id is null) over (partition by ticker order by price_year)
+            symbol || '.' || stated_count + 1
+            + sum(is_new_security::integer) filter (where stated_id is null) over (partition by ticker order by price_year)
         ) as security_id
-    from borne
+    from ticker_owners
 ),
 
-marked as (
+span_starts as (
     select
         *,
         security_id is distinct from lag(security_id) over (partition by ticker order by price_year) as is_first_year
-    from identified
+    from identified_years
 ),
 
-numbered as (
+numbered_years as (
     select
         *,
         count(*) filter (where is_first_year) over (partition by ticker order by price_year) as span
-    from marked
+    from span_starts
 ),
 
 spans as (
@@ -162,33 +165,34 @@ spans as (
         max(last_current_session) as last_current_session,
         max(sessions_missed) filter (where is_first_year) as sessions_missed,
         max(price_year) = max(max(price_year)) over (partition by ticker) as is_newest
-    from numbered
+    from numbered_years
     group by ticker, symbol, security_id, stated_id, span
 ),
 
--- the symbol under which SEC lists the security now: none where another bears it, or nobody does
-listed_as as (
+-- the symbol under which SEC lists the security now; is_listed_now is false if another security has it, or none
+listed_spans as (
     select
         spans.*,
-        coalesce(now_borne.symbol, spans.symbol) as listed_symbol,
-        case when spans.is_stated then now_borne.symbol is not null else spans.is_newest end as is_listed_now
+        coalesce(current_ticker.symbol, spans.symbol) as listed_symbol,
+        case when spans.is_stated then current_ticker.symbol is not null else spans.is_newest end as is_listed_now
     from spans
-    left join history as now_borne on now_borne.security_id = spans.security_id and now_borne.valid_to >= {{ end_of_time() }}
+    left join stated_tickers as current_ticker
+        on current_ticker.security_id = spans.security_id and current_ticker.valid_to >= {{ end_of_time() }}
 ),
 
--- the list begins with our first copy of it: prices from before have the first issuer that it names for a ticker still borne
+-- SEC's list begins with our first copy of it: earlier prices get the first issuer that it names, if the ticker is still in use
 issuers as (
-    select distinct on (listed_as.ticker, listed_as.first_year)
-        listed_as.ticker,
-        listed_as.first_year,
+    select distinct on (listed_spans.ticker, listed_spans.first_year)
+        listed_spans.ticker,
+        listed_spans.first_year,
         listings.symbol,
         listings.cik
-    from listed_as
-    inner join listings on listings.symbol = listed_as.listed_symbol
+    from listed_spans
+    inner join listings on listings.symbol = listed_spans.listed_symbol
     where
-        listings.day_after_last > listed_as.last_session
-        and (listed_as.is_listed_now or listings.first_day <= listed_as.last_session)
-    order by listed_as.ticker, listed_as.first_year, listings.listed_from, listings.cik
+        listings.day_after_last > listed_spans.last_session
+        and (listed_spans.is_listed_now or listings.first_day <= listed_spans.last_session)
+    order by listed_spans.ticker, listed_spans.first_year, listings.listed_from, listings.cik
 ),
 
 newest_listings as (
@@ -211,30 +215,30 @@ issuer_counts as (
     group by symbol
 ),
 
-issued as (
+issuer_spans as (
     select
-        listed_as.*,
+        listed_spans.*,
         newest_listings.cik,
         newest_listings.name,
         newest_listings.listed_until,
         coalesce(issuer_counts.issuer_count, 0) as issuer_count
-    from listed_as
+    from listed_spans
     left join newest_listings using (ticker, first_year)
     left join issuer_counts using (listed_symbol)
 ),
 
--- all symbols of these issuers that are listed together with the security, itself among them
+-- all symbols that the issuer has listed together with the security, its own included
 siblings as (
     select distinct
-        issued.ticker,
-        issued.first_year,
+        issuer_spans.ticker,
+        issuer_spans.first_year,
         listings.symbol
-    from issued
+    from issuer_spans
     inner join listings
         on
-            listings.cik = issued.cik
-            and listings.listed_to >= issued.listed_until
-            and listings.listed_from < issued.listed_until
+            listings.cik = issuer_spans.cik
+            and listings.listed_to >= issuer_spans.listed_until
+            and listings.listed_from < issuer_spans.listed_until
 ),
 
 sibling_kinds as (
@@ -261,66 +265,73 @@ families as (
     group by ticker, first_year
 ),
 
-judged as (
+classified_spans as (
     select
-        issued.*,
+        issuer_spans.*,
         families.has_foreign_listing,
         families.shortest_symbol,
         (select bool_and(starts_with(plain.symbol, families.shortest_symbol)) from unnest(families.plain_symbols) as plain (symbol))
             as is_family,
-        {{ security_kind('issued.listed_symbol', 'left(issued.listed_symbol, 4) = any(families.plain_symbols)') }} as kind
-    from issued
+        {{ security_kind('issuer_spans.listed_symbol', 'left(issuer_spans.listed_symbol, 4) = any(families.plain_symbols)') }} as kind
+    from issuer_spans
     left join families using (ticker, first_year)
 ),
 
-spanned as (
+securities as (
     select
-        judged.security_id,
-        judged.ticker,
-        judged.symbol,
-        judged.listed_symbol,
-        judged.cik,
-        judged.name,
-        judged.currency,
+        classified_spans.security_id,
+        classified_spans.ticker,
+        classified_spans.symbol,
+        classified_spans.listed_symbol,
+        classified_spans.cik,
+        classified_spans.name,
+        classified_spans.currency,
         coalesce(
             terms.security_type,
             case
-                when judged.kind in ('plain', 'foreign', 'adr') and judged.name ~* '\m(ETF|ETN|FUND)\M' then 'fund'
-                when judged.kind = 'foreign' then 'common'
-                when judged.kind <> 'plain' then judged.kind
-                when judged.listed_symbol = judged.shortest_symbol and judged.is_family and not judged.has_foreign_listing then 'common'
+                when classified_spans.kind in ('plain', 'foreign', 'adr') and classified_spans.name ~* '\m(ETF|ETN|FUND)\M' then 'fund'
+                when classified_spans.kind = 'foreign' then 'common'
+                when classified_spans.kind <> 'plain' then classified_spans.kind
+                when
+                    classified_spans.listed_symbol = classified_spans.shortest_symbol
+                    and classified_spans.is_family
+                    and not classified_spans.has_foreign_listing
+                    then 'common'
             end,
             'unknown'
         ) as security_type,
         coalesce(
             terms.share_class,
             case
-                when judged.kind in ('preferred', 'common', 'warrant')
-                    then nullif(substring(judged.listed_symbol from '-(?:P|WT)?([A-Z]*)$'), '')
+                when classified_spans.kind in ('preferred', 'common', 'warrant')
+                    then nullif(substring(classified_spans.listed_symbol from '-(?:P|WT)?([A-Z]*)$'), '')
             end
         ) as share_class,
-        {{ fraction('terms.adr_ratio') }} as adr_ratio,
-        {{ fraction('terms.per_share_ratio') }} as per_share_ratio,
-        judged.is_newest,
-        judged.is_listed_now and judged.cik is not null as is_listed,
-        judged.is_stated,
-        judged.issuer_count,
-        judged.sessions_missed,
-        min(judged.ticker) over one_security <> max(judged.ticker) over one_security as has_several_tickers,
-        judged.is_stated
+        {{ parse_fraction('terms.adr_ratio') }} as adr_ratio,
+        {{ parse_fraction('terms.per_share_ratio') }} as per_share_ratio,
+        classified_spans.is_newest,
+        classified_spans.is_listed_now and classified_spans.cik is not null as is_listed,
+        classified_spans.is_stated,
+        classified_spans.issuer_count,
+        classified_spans.sessions_missed,
+        min(classified_spans.ticker) over one_security <> max(classified_spans.ticker) over one_security as has_several_tickers,
+        classified_spans.is_stated
         or count(*) over one_ticker > 1
-        or min(judged.ticker) over one_security <> max(judged.ticker) over one_security
-        or judged.issuer_count > 1 as may_change,
-        judged.first_current_session as first_session,
-        judged.last_current_session as last_session,
-        case when judged.first_year > min(judged.first_year) over spans then make_date(judged.first_year, 1, 1) else '-infinity' end as valid_from,
-        lead(make_date(judged.first_year, 1, 1), 1, {{ end_of_time() }}) over spans as valid_to
-    from judged
+        or min(classified_spans.ticker) over one_security <> max(classified_spans.ticker) over one_security
+        or classified_spans.issuer_count > 1 as may_change,
+        classified_spans.first_current_session as first_session,
+        classified_spans.last_current_session as last_session,
+        case
+            when classified_spans.first_year > min(classified_spans.first_year) over spans then make_date(classified_spans.first_year, 1, 1)
+            else '-infinity'
+        end as valid_from,
+        lead(make_date(classified_spans.first_year, 1, 1), 1, {{ end_of_time() }}) over spans as valid_to
+    from classified_spans
     left join {{ ref('security_terms') }} as terms using (security_id)
     window
-        one_ticker as (partition by judged.ticker),
-        one_security as (partition by judged.security_id),
-        spans as (partition by judged.ticker order by judged.first_year)
+        one_ticker as (partition by classified_spans.ticker),
+        one_security as (partition by classified_spans.security_id),
+        spans as (partition by classified_spans.ticker order by classified_spans.first_year)
 )
 
-select * from spanned where first_session is not null
+select * from securities where first_session is not null

@@ -8,7 +8,7 @@ with filers as (
         select cik, filed_date from {{ ref('stg_sec__company_facts') }}
         union all
         select cik, null from {{ ref('stg_sec__filers') }}
-    ) as seen
+    ) as all_filers
     group by cik
 ),
 

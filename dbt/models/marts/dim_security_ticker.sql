@@ -4,48 +4,48 @@ with securities as (
     select * from {{ ref('int_securities') }}
 ),
 
--- who bore a symbol when: what people state where they state anything of it, else what Tiingo's prices say
-stated as (
+-- which security had a symbol when: as ticker_history states, else as Tiingo's prices show
+stated_tickers as (
     select
         security_id,
-        {{ normal_ticker('ticker') }} as symbol,
+        {{ normalise_ticker('ticker') }} as symbol,
         valid_from,
         valid_to
     from {{ ref('ticker_history') }}
 ),
 
-by_prices as (
+observed_tickers as (
     select distinct on (symbol, securities.valid_from)
         security_id,
         symbol,
         first_session as valid_from,
         least(valid_to, {{ end_of_time() }}) as valid_to
     from securities
-    where symbol not in (select stated.symbol from stated)
+    where symbol not in (select stated_tickers.symbol from stated_tickers)
     order by symbol, securities.valid_from, ticker
 ),
 
-borne as (
+market_tickers as (
     select
         security_id,
         symbol,
         valid_from,
         least(valid_to, {{ end_of_time() }}) as valid_to
-    from stated
+    from stated_tickers
     where security_id in (select securities.security_id from securities)
     union all
-    select * from by_prices
+    select * from observed_tickers
 ),
 
-massive as (
+massive_tickers as (
     select
         ticker,
-        {{ normal_ticker('ticker') }} as symbol
+        {{ normalise_ticker('ticker') }} as symbol
     from (select distinct ticker from {{ ref('stg_massive__daily_prices') }}) as tickers
 ),
 
--- SEC lists a security from our first copy of its list that has it
-listed as (
+-- SEC lists a security from our first copy of the list that includes it
+sec_tickers as (
     select
         securities.security_id,
         versions.ticker,
@@ -67,14 +67,14 @@ select
 from securities
 union all
 select
-    borne.security_id,
+    market_tickers.security_id,
     'massive',
-    massive.ticker,
-    massive.symbol,
-    borne.valid_from,
-    borne.valid_to
-from massive
-inner join borne using (symbol)
+    massive_tickers.ticker,
+    massive_tickers.symbol,
+    market_tickers.valid_from,
+    market_tickers.valid_to
+from massive_tickers
+inner join market_tickers using (symbol)
 union all
 select
     security_id,
@@ -83,4 +83,4 @@ select
     symbol,
     valid_from,
     valid_to
-from listed
+from sec_tickers

@@ -1,8 +1,7 @@
 {{ config(indexes=[{'columns': ['security_id', 'trade_date'], 'unique': true}]) }}
 
--- Massive names a security as it was called on the day, Tiingo by the ticker it bears now, each in its own spelling: they meet by the
--- permanent id
-with massive as (
+-- Massive uses the ticker of the day, Tiingo the current one, each in its own spelling: join them by the permanent id
+with massive_closes as (
     select
         spellings.security_id,
         prices.ticker,
@@ -17,7 +16,7 @@ with massive as (
             and spellings.valid_to > prices.trade_date
 ),
 
-tiingo as (
+tiingo_closes as (
     select
         security_id,
         ticker,
@@ -27,16 +26,16 @@ tiingo as (
     where trade_date in (select days.trade_date from {{ ref('stg_massive__daily_prices') }} as days)
 )
 
--- Massive may have one security under two spellings on one day: the close that is farther off is shown
-select distinct on (tiingo.security_id, tiingo.trade_date)
-    tiingo.security_id,
-    tiingo.trade_date,
-    tiingo.ticker as ticker_tiingo,
-    massive.ticker as ticker_massive,
-    tiingo.close as close_tiingo,
-    massive.close as close_massive,
-    {{ settled('massive.close::float8 / tiingo.close::float8 - 1', 12) }} as difference
-from tiingo
-left join massive using (security_id, trade_date)
-where massive.close is distinct from tiingo.close
-order by tiingo.security_id, tiingo.trade_date, abs(massive.close - tiingo.close) desc, massive.ticker
+-- Massive may have a security under two spellings on one day: show the close that differs more
+select distinct on (tiingo_closes.security_id, tiingo_closes.trade_date)
+    tiingo_closes.security_id,
+    tiingo_closes.trade_date,
+    tiingo_closes.ticker as ticker_tiingo,
+    massive_closes.ticker as ticker_massive,
+    tiingo_closes.close as close_tiingo,
+    massive_closes.close as close_massive,
+    {{ round_stable('massive_closes.close::float8 / tiingo_closes.close::float8 - 1', 12) }} as difference
+from tiingo_closes
+left join massive_closes using (security_id, trade_date)
+where massive_closes.close is distinct from tiingo_closes.close
+order by tiingo_closes.security_id, tiingo_closes.trade_date, abs(massive_closes.close - tiingo_closes.close) desc, massive_closes.ticker

@@ -1,6 +1,6 @@
 {{ config(indexes=[{'columns': ['dataset', 'coverage_date'], 'unique': true}]) }}
 
-with counted as (
+with row_counts as (
     select * from {{ ref('int_rows_daily') }}
 ),
 
@@ -10,11 +10,11 @@ spans as (
         calendar,
         min(row_date) as first_date,
         max(row_date) as last_date
-    from counted
+    from row_counts
     group by dataset, calendar
 ),
 
--- every session between a dataset's first and last day, and the days with rows that are none
+-- every session between a dataset's first and last day, and days with rows but no session
 days as (
     select
         spans.dataset,
@@ -26,29 +26,29 @@ days as (
         on sessions.calendar = spans.calendar and sessions.session_date between spans.first_date and spans.last_date
     union all
     select
-        counted.dataset,
-        counted.calendar,
-        counted.row_date,
+        row_counts.dataset,
+        row_counts.calendar,
+        row_counts.row_date,
         false
-    from counted
+    from row_counts
     where not exists (
         select from {{ ref('dim_calendar') }} as sessions
-        where sessions.calendar = counted.calendar and sessions.session_date = counted.row_date
+        where sessions.calendar = row_counts.calendar and sessions.session_date = row_counts.row_date
     )
 ),
 
-bad as (
+quarantine_counts as (
     select
         dataset,
-        {{ day_or_null('row_date') }} as row_date,
+        {{ date_or_null('row_date') }} as row_date,
         count(*) as quarantined_count,
         count(*) filter (where reasons like '%repeats the key%') as duplicate_count
     from {{ ref('stg_lake__quarantine') }}
-    where {{ day_or_null('row_date') }} is not null
-    group by dataset, {{ day_or_null('row_date') }}
+    where {{ date_or_null('row_date') }} is not null
+    group by dataset, {{ date_or_null('row_date') }}
 ),
 
-doubtful as (
+issue_counts as (
     select
         'tiingo_prices' as dataset,
         trade_date,
@@ -57,20 +57,20 @@ doubtful as (
     group by trade_date
 ),
 
-with_usual as (
+daily_counts as (
     select
         days.*,
-        coalesce(counted.row_count, 0) as row_count,
-        coalesce(bad.quarantined_count, 0) as quarantined_count,
-        coalesce(bad.duplicate_count, 0) as duplicate_count,
-        coalesce(doubtful.issue_count, 0) as issue_count,
-        max(counted.row_count) over (
+        coalesce(row_counts.row_count, 0) as row_count,
+        coalesce(quarantine_counts.quarantined_count, 0) as quarantined_count,
+        coalesce(quarantine_counts.duplicate_count, 0) as duplicate_count,
+        coalesce(issue_counts.issue_count, 0) as issue_count,
+        max(row_counts.row_count) over (
             partition by days.dataset order by days.coverage_date rows between 5 preceding and 1 preceding
         ) as usual_count
     from days
-    left join counted on counted.dataset = days.dataset and counted.row_date = days.coverage_date
-    left join bad on bad.dataset = days.dataset and bad.row_date = days.coverage_date
-    left join doubtful on doubtful.dataset = days.dataset and doubtful.trade_date = days.coverage_date
+    left join row_counts on row_counts.dataset = days.dataset and row_counts.row_date = days.coverage_date
+    left join quarantine_counts on quarantine_counts.dataset = days.dataset and quarantine_counts.row_date = days.coverage_date
+    left join issue_counts on issue_counts.dataset = days.dataset and issue_counts.trade_date = days.coverage_date
 )
 
 select
@@ -88,4 +88,4 @@ select
     quarantined_count,
     duplicate_count,
     issue_count
-from with_usual
+from daily_counts

@@ -1,10 +1,10 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook="{{ forget_days('treasury_par_yields', 'curve_date') }}",
+    pre_hook="{{ delete_changed_days('treasury_par_yields', 'curve_date') }}",
     indexes=[{'columns': ['curve_date'], 'unique': true}]
 ) }}
 
-with curve as (
+with curves as (
     select
         curve_date,
         max(yield_pct) filter (where tenor = '3M') as yield_3m,
@@ -15,7 +15,7 @@ with curve as (
         max(known_at) as known_at
     from {{ ref('fct_yield') }}
     {%- if changes_only() %}
-    where curve_date in (select touched.day from {{ ref('stg_lake__touched') }} as touched where touched.dataset = 'treasury_par_yields')
+    where {{ is_changed_day('treasury_par_yields', 'curve_date') }}
     {%- endif %}
     group by curve_date
 )
@@ -26,4 +26,4 @@ select
     ((yield_10y - yield_3m) * 100)::numeric(10, 2) as spread_3m10y_bp,
     ((yield_30y - yield_5y) * 100)::numeric(10, 2) as spread_5s30s_bp,
     known_at
-from curve
+from curves

@@ -1,7 +1,7 @@
-{#- a view, because it looks at the clock: it is asked, never published as a file -#}
+{#- a view, because it reads the clock; never published as a file -#}
 {{ config(materialized='view') }}
 
-with loaded as (
+with dataset_loads as (
     select
         dataset,
         max(known_at) as last_known_at,
@@ -11,7 +11,7 @@ with loaded as (
     group by dataset
 ),
 
-reached as (
+last_days as (
     select
         dataset,
         calendar,
@@ -21,21 +21,21 @@ reached as (
 )
 
 select
-    loaded.dataset,
-    reached.last_date,
-    loaded.last_known_at,
+    dataset_loads.dataset,
+    last_days.last_date,
+    dataset_loads.last_known_at,
     case
-        when reached.last_date is not null
+        when last_days.last_date is not null
             then (
                 select count(*)
                 from {{ ref('dim_calendar') }} as sessions
                 where
-                    sessions.calendar = reached.calendar
-                    and sessions.session_date > reached.last_date
+                    sessions.calendar = last_days.calendar
+                    and sessions.session_date > last_days.last_date
                     and sessions.published_at < now()
             )
     end as sessions_behind,
-    loaded.partition_count,
-    loaded.commit_count
-from loaded
-left join reached using (dataset)
+    dataset_loads.partition_count,
+    dataset_loads.commit_count
+from dataset_loads
+left join last_days using (dataset)

@@ -1,18 +1,18 @@
 {{ config(indexes=[{'columns': ['cik', 'concept', 'unit', 'period_end', 'period_start', 'known_from'], 'unique': true}]) }}
 
--- of two filings that became known on one session the later one stands
-with newest_of_session as (
+-- of two filings known from the same session, take the later one
+with latest_filings as (
     select distinct on (cik, concept, unit, period_start, period_end, known_from) *
     from {{ ref('int_facts_mapped') }}
     order by cik, concept, unit, period_start, period_end, known_from, filed_date desc, accession desc, priority, value
 ),
 
-compared as (
+fact_values as (
     select
         *,
         lag(value) over versions as previous_value,
         lag(measure) over versions as previous_measure
-    from newest_of_session
+    from latest_filings
     window versions as (partition by cik, concept, unit, period_start, period_end order by known_from)
 )
 
@@ -35,5 +35,5 @@ select
     ) as known_to,
     measure,
     form
-from compared
+from fact_values
 where value is distinct from previous_value or measure is distinct from previous_measure

@@ -1,13 +1,13 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook="{{ forget_touched() }}",
+    pre_hook="{{ delete_changed_sessions() }}",
     indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
 with prices as (
     select adjusted.*
     from {{ ref('int_prices_adjusted') }} as adjusted
-    {{ join_touched('adjusted') }}
+    {{ join_changed_tickers('adjusted') }}
 ),
 
 trade_days as (
@@ -50,8 +50,8 @@ select
     prices.sessions_missed,
     prices.split_factor,
     prices.total_return_factor,
-    {{ settled('prices.close::float8 * prices.total_return_factor') }} as adj_close,
-    {{ settled('prices.close::float8 / euro_rates.fx_rate::float8') }} as close_eur,
+    {{ round_stable('prices.close::float8 * prices.total_return_factor') }} as adj_close,
+    {{ round_stable('prices.close::float8 / euro_rates.fx_rate::float8') }} as close_eur,
     euro_rates.fx_rate,
     euro_rates.fx_date,
     prices.known_at

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook="{{ forget_touched_years() }}",
+    pre_hook="{{ delete_changed_years() }}",
     indexes=[{'columns': ['security_id', 'trade_date', 'issue'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
@@ -9,22 +9,24 @@ with prices as (
         adjusted.*,
         extract(year from adjusted.trade_date) as price_year,
         adjusted.vendor_adj_close / nullif(adjusted.close, 0)::float8 as vendor_factor,
-        {{ "date_trunc('year', touched.from_date)" if changes_only() else "'-infinity'::timestamp" }} as from_date
+        {{ "date_trunc('year', changed_tickers.from_date)" if changes_only() else "'-infinity'::timestamp" }} as from_date
     from {{ ref('int_prices_adjusted') }} as adjusted
     {%- if changes_only() %}
-    inner join {{ ref('int_touched') }} as touched
-        on touched.ticker = adjusted.ticker and adjusted.trade_date >= date_trunc('year', touched.from_date) - interval '1 year'
+    inner join {{ ref('int_tickers_changed') }} as changed_tickers
+        on
+            changed_tickers.ticker = adjusted.ticker
+            and adjusted.trade_date >= date_trunc('year', changed_tickers.from_date) - interval '1 year'
     {%- endif %}
 ),
 
--- Both factors against those of the last session of the year: a year came in one answer, whose factors go by one newest session
-framed as (
+-- compare both factors with those of the year's last session: a year comes in one response, with factors relative to one session
+yearly_factors as (
     select
         *,
         abs(
             (total_return_factor / last_value(total_return_factor) over one_year)
             / (vendor_factor / last_value(vendor_factor) over one_year) - 1
-        ) > 0.001 as is_apart,
+        ) > 0.001 as is_different,
         lag(price_year) over sessions as previous_year,
         lag(trade_date) over sessions as previous_session,
         lag(answered_at) over sessions as previous_answered_at,
@@ -39,33 +41,33 @@ framed as (
         )
 ),
 
-compared as (
+factor_steps as (
     select
         *,
         case
-            when previous_year = price_year then lag(is_apart) over sessions and not is_apart
+            when previous_year = price_year then lag(is_different) over sessions and not is_different
             when previous_year = price_year - 1
                 then abs(previous_vendor_factor / vendor_factor / (previous_factor / total_return_factor) - 1) > 0.001
         end as is_step
-    from framed
+    from yearly_factors
     window sessions as (partition by security_id order by trade_date)
 ),
 
--- the year before may have been answered earlier, without the events that became known until this year was answered
-stepped as (
+-- the previous year's response may be older, without the events that became known before this year's response
+steps_with_events as (
     select
-        compared.*,
-        compared.previous_vendor_factor / compared.vendor_factor / (compared.previous_factor / compared.total_return_factor)
-            as apart_by,
-        factor_then.total_return_factor / factor_now.total_return_factor as news_between
-    from compared
+        factor_steps.*,
+        factor_steps.previous_vendor_factor / factor_steps.vendor_factor / (factor_steps.previous_factor / factor_steps.total_return_factor)
+            as step_ratio,
+        factor_then.total_return_factor / factor_now.total_return_factor as events_between
+    from factor_steps
     left join lateral (
         select adjusted.total_return_factor
         from {{ ref('int_prices_adjusted') }} as adjusted
         where
-            adjusted.security_id = compared.security_id
+            adjusted.security_id = factor_steps.security_id
             and adjusted.trade_date
-            <= greatest((compared.previous_answered_at at time zone 'America/New_York')::date, compared.trade_date)
+            <= greatest((factor_steps.previous_answered_at at time zone 'America/New_York')::date, factor_steps.trade_date)
         order by adjusted.trade_date desc
         limit 1
     ) as factor_then on true
@@ -73,12 +75,12 @@ stepped as (
         select adjusted.total_return_factor
         from {{ ref('int_prices_adjusted') }} as adjusted
         where
-            adjusted.security_id = compared.security_id
-            and adjusted.trade_date <= greatest((compared.answered_at at time zone 'America/New_York')::date, compared.trade_date)
+            adjusted.security_id = factor_steps.security_id
+            and adjusted.trade_date <= greatest((factor_steps.answered_at at time zone 'America/New_York')::date, factor_steps.trade_date)
         order by adjusted.trade_date desc
         limit 1
     ) as factor_now on true
-    where compared.is_step
+    where factor_steps.is_step
 ),
 
 issues as (
@@ -88,9 +90,9 @@ issues as (
         trade_date,
         from_date,
         'adjustment_differs' as issue,
-        format('before this session the vendor adjusts by %s times what the actions give', round((apart_by)::numeric, 6)) as detail
-    from stepped
-    where previous_year = price_year or abs(apart_by * news_between - 1) > 0.001
+        format('before this session the vendor adjusts by %s times what the actions give', round((step_ratio)::numeric, 6)) as detail
+    from steps_with_events
+    where previous_year = price_year or abs(step_ratio * events_between - 1) > 0.001
     union all
     select
         security_id,
@@ -137,7 +139,7 @@ issues as (
         min(prices.trade_date),
         min(prices.from_date),
         'issuer_changed',
-        format('SEC lists the ticker for CIK %s, before for CIK %s', min(changed.cik), min(changed.previous_cik))
+        format('SEC lists the ticker for CIK %s, before for CIK %s', min(issuer_changes.cik), min(issuer_changes.previous_cik))
     from (
         select
             symbol,
@@ -145,11 +147,14 @@ issues as (
             listed_from,
             lag(cik) over (partition by symbol order by listed_from) as previous_cik
         from {{ ref('stg_sec__filer_versions') }}
-    ) as changed
-    inner join {{ ref('int_securities') }} as spans on spans.listed_symbol = changed.symbol and spans.issuer_count > 1
-    inner join prices on prices.security_id = spans.security_id and prices.trade_date >= (changed.listed_from at time zone 'America/New_York')::date
-    where changed.previous_cik <> changed.cik
-    group by prices.security_id, prices.ticker, changed.listed_from
+    ) as issuer_changes
+    inner join {{ ref('int_securities') }} as spans on spans.listed_symbol = issuer_changes.symbol and spans.issuer_count > 1
+    inner join prices
+        on
+            prices.security_id = spans.security_id
+            and prices.trade_date >= (issuer_changes.listed_from at time zone 'America/New_York')::date
+    where issuer_changes.previous_cik <> issuer_changes.cik
+    group by prices.security_id, prices.ticker, issuer_changes.listed_from
 )
 
 select distinct on (security_id, trade_date, issue)

@@ -4,8 +4,8 @@ select
     dataset,
     lake_partition,
     row_number,
-    {{ cut('reasons', 2000) }} as reasons,
-    {{ cut('raw_row', 10000) }} as raw_row,
+    {{ truncate_text('reasons', 2000) }} as reasons,
+    {{ truncate_text('raw_row', 10000) }} as raw_row,
     row_date,
     lake_commit,
     known_from

@@ -1,11 +1,11 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook="{{ forget_restated() }}",
+    pre_hook="{{ delete_changed_restatements() }}",
     indexes=[{'columns': ['known_date', 'dataset', 'subject', 'item', 'period_start', 'period_end'], 'unique': true}]
 ) }}
 
--- numbers that an issuer changed in a later filing, known from the session after it; versions of one measure alone are compared
-with filed as (
+-- numbers that an issuer changed in a later filing, known from the next session; only versions of the same measure are compared
+with filed_values as (
     select
         known_from as known_date,
         'sec_company_facts' as dataset,
@@ -34,34 +34,35 @@ splits as (
     where actions.split_ratio <> 1
 ),
 
--- a filing after a split states earlier periods in new shares, which corrects nothing; figures per share are rounded to cents
-refiled as (
-    select filed.*
-    from filed
+-- a filing after a split states earlier periods in new shares, which is no restatement; figures per share are rounded to cents
+filing_changes as (
+    select filed_values.*
+    from filed_values
     cross join lateral (
         select exp(sum(ln(splits.split_ratio)))::numeric as ratio
         from splits
         where
-            (filed.unit = 'shares' or filed.unit like '%/shares')
-            and splits.cik = filed.cik
-            and splits.ex_date > filed.filed_before
-            and splits.ex_date <= filed.filed_date
+            (filed_values.unit = 'shares' or filed_values.unit like '%/shares')
+            and splits.cik = filed_values.cik
+            and splits.ex_date > filed_values.filed_before
+            and splits.ex_date <= filed_values.filed_date
     ) as between_filings
     where
-        filed.value_before <> filed.value_after
+        filed_values.value_before <> filed_values.value_after
         and not coalesce(
             case
-                when filed.unit = 'shares'
-                    then abs(filed.value_after - filed.value_before * between_filings.ratio)
-                        <= filed.value_before * between_filings.ratio * 0.001
-                else abs(filed.value_after - filed.value_before / between_filings.ratio) <= 0.005 * (1 + 1 / between_filings.ratio)
+                when filed_values.unit = 'shares'
+                    then abs(filed_values.value_after - filed_values.value_before * between_filings.ratio)
+                        <= filed_values.value_before * between_filings.ratio * 0.001
+                else abs(filed_values.value_after - filed_values.value_before / between_filings.ratio)
+                    <= 0.005 * (1 + 1 / between_filings.ratio)
             end,
             false
         )
 ),
 
--- numbers that a vendor changed in a later answer, known from its commit; the last word of a day stands
-sent as (
+-- numbers that a vendor changed in a later response, known from its commit; of a day's changes, take the last
+vendor_changes as (
     select distinct on (dataset, row_key, item, (known_at at time zone 'UTC')::date)
         (known_at at time zone 'UTC')::date as known_date,
         dataset,
@@ -72,16 +73,16 @@ sent as (
         case when is_number then value_before::numeric end as value_before,
         case when is_number then value_after::numeric end as value_after,
         lake_partition || coalesce(' commit ' || lake_commit, '') as origin
-    from {{ ref('stg_lake__cells_restated') }}
+    from {{ ref('stg_lake__restated_cells') }}
     where
         is_number
         {%- if changes_only() %}
-        and known_at >= {{ first_new_day() }} at time zone 'UTC'
+        and known_at >= {{ first_changed_day() }} at time zone 'UTC'
         {%- endif %}
     order by dataset, row_key, item, (known_at at time zone 'UTC')::date, known_at desc
 ),
 
-changed as (
+changes as (
     select
         known_date,
         dataset,
@@ -92,9 +93,9 @@ changed as (
         value_before,
         value_after,
         origin
-    from refiled
+    from filing_changes
     union all
-    select * from sent
+    select * from vendor_changes
 )
 
 select
@@ -106,7 +107,7 @@ select
     period_end,
     value_before::numeric(38, 8) as value_before,
     value_after::numeric(38, 8) as value_after,
-    case when abs(value_before) >= 1e-8 then {{ settled('value_after::float8 / value_before::float8 - 1', 12) }} end as change,
+    case when abs(value_before) >= 1e-8 then {{ round_stable('value_after::float8 / value_before::float8 - 1', 12) }} end as change,
     origin
-from changed
+from changes
 where value_after::numeric(38, 8) is distinct from value_before::numeric(38, 8)

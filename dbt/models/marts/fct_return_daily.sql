@@ -1,22 +1,22 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook="{{ forget_touched() }}",
+    pre_hook="{{ delete_changed_sessions() }}",
     indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
--- more sessions without a price than gap_sessions begin a new series
-with priced as (
+-- more than gap_sessions sessions without a price begin a new series
+with prices as (
     select
         daily.*,
-        {{ 'touched.from_date' if changes_only() else "'-infinity'::date" }} as from_date,
+        {{ 'changed.from_date' if changes_only() else "'-infinity'::date" }} as from_date,
         count(*) filter (where daily.sessions_missed > {{ var('gap_sessions') }}) over (
             partition by daily.security_id order by daily.trade_date
         ) as series
     from {{ ref('fct_price_daily') }} as daily
-    {{ join_touched('daily', 'lookback_date') }}
+    {{ join_changed_tickers('daily', 'lookback_date') }}
 ),
 
-prices as (
+price_changes as (
     select
         security_id,
         ticker,
@@ -28,12 +28,12 @@ prices as (
         dividend_cash::float8 * split_ratio as cash_per_old_share,
         nullif(lag(close) over sessions, 0)::float8 as previous_close,
         (lag(fx_rate) over sessions)::float8 / fx_rate::float8 as currency_growth
-    from priced
+    from prices
     window sessions as (partition by security_id, series order by trade_date)
 ),
 
 trade_days as (
-    select distinct trade_date from prices
+    select distinct trade_date from price_changes
 ),
 
 bill_yields as (
@@ -66,78 +66,79 @@ returns as (
         ln(nullif((close_per_old_share + cash_per_old_share) / previous_close, 0)) as return_total_log,
         close_per_old_share / previous_close * currency_growth - 1 as return_price_eur,
         (close_per_old_share + cash_per_old_share) / previous_close * currency_growth - 1 as return_total_eur
-    from prices
+    from price_changes
 ),
 
--- where the index stood before the first session that is made
-stood as (
+-- the index before the first session to build
+index_at_start as (
     {%- if changes_only() %}
-    select mine.security_id, prices.series, mine.log_index, mine.log_high
-    from {{ ref('int_touched') }} as touched
-    inner join {{ this }} as mine on mine.ticker = touched.ticker and mine.trade_date = touched.previous_date
-    inner join prices on prices.security_id = mine.security_id and prices.trade_date = mine.trade_date
+    select mart.security_id, price_changes.series, mart.log_index, mart.log_high
+    from {{ ref('int_tickers_changed') }} as changed
+    inner join {{ this }} as mart on mart.ticker = changed.ticker and mart.trade_date = changed.previous_date
+    inner join price_changes on price_changes.security_id = mart.security_id and price_changes.trade_date = mart.trade_date
     {%- else %}
     select null::text as security_id, null::bigint as series, 0::numeric(18, 12) as log_index, 0::numeric(18, 12) as log_high where false
     {%- endif %}
 ),
 
--- the index is a sum of decimals: exact, in whatever steps it is added up
-indexed as (
+-- the index is a sum of decimals, so an incremental build gives exactly the same
+return_index as (
     select
         returns.*,
         returns.return_total - bill_yields.risk_free_return as return_excess,
-        stood.log_high as log_high_before,
+        index_at_start.log_high as previous_log_high,
         (
-            coalesce(stood.log_index, 0)
+            coalesce(index_at_start.log_index, 0)
             + coalesce(sum(returns.return_total_log::numeric(18, 12)) filter (where returns.trade_date >= returns.from_date) over so_far, 0)
         )::numeric(18, 12) as log_index
     from returns
     left join bill_yields using (trade_date)
-    left join stood using (security_id, series)
+    left join index_at_start using (security_id, series)
     window so_far as (partition by returns.security_id, returns.series order by returns.trade_date)
 ),
 
--- Postgres moves a window of numerics along, and adds up one of doubles anew for each row; of one scale, so that it never starts again
-peaked as (
+-- Postgres slides a window over numerics of one scale, but adds up one over doubles again for each row
+running_high as (
     select
         *,
         return_total_log::numeric(38, 20) as exact_log,
         return_excess::numeric(38, 20) as exact_excess,
         greatest(
-            log_high_before, max(log_index) filter (where trade_date >= from_date) over (partition by security_id, series order by trade_date)
+            previous_log_high,
+            max(log_index) filter (where trade_date >= from_date) over (partition by security_id, series order by trade_date)
         )::numeric(18, 12) as log_high
-    from indexed
+    from return_index
 ),
 
-measured as (
+risk_figures as (
     select
         security_id,
         ticker,
         trade_date,
         from_date,
-        {{ settled('return_price', 12) }} as return_price,
-        {{ settled('return_total', 12) }} as return_total,
-        {{ settled('return_total_log', 12) }} as return_total_log,
-        {{ settled('return_price_eur', 12) }} as return_price_eur,
-        {{ settled('return_total_eur', 12) }} as return_total_eur,
+        {{ round_stable('return_price', 12) }} as return_price,
+        {{ round_stable('return_total', 12) }} as return_total,
+        {{ round_stable('return_total_log', 12) }} as return_total_log,
+        {{ round_stable('return_price_eur', 12) }} as return_price_eur,
+        {{ round_stable('return_total_eur', 12) }} as return_total_eur,
         {%- for sessions, window in [(21, 'month'), (63, 'quarter'), (252, 'year')] %}
         case
             when count(return_total_log) over {{ window }} = {{ sessions }}
-                then {{ settled('(stddev_samp(exact_log) over ' ~ window ~ ')::float8 * sqrt(252::float8)', 12) }}
+                then {{ round_stable('(stddev_samp(exact_log) over ' ~ window ~ ')::float8 * sqrt(252::float8)', 12) }}
         end as vol_{{ sessions }}d,
         {%- endfor %}
         log_index,
         log_high,
-        {{ settled('exp((log_index - log_high)::float8) - 1', 12) }} as drawdown,
+        {{ round_stable('exp((log_index - log_high)::float8) - 1', 12) }} as drawdown,
         case
             when count(return_excess) over year = 252
                 then
-                    {{ settled(
+                    {{ round_stable(
                         '(avg(exact_excess) over year)::float8 / nullif(stddev_samp(exact_excess) over year, 0)::float8 * sqrt(252::float8)', 12
                     ) }}
         end as sharpe_252d,
         known_at
-    from peaked
+    from running_high
     window
         so_far as (partition by security_id, series order by trade_date),
         month as (so_far rows between 20 preceding and current row),
@@ -162,5 +163,5 @@ select
     drawdown,
     sharpe_252d,
     known_at
-from measured
+from risk_figures
 where trade_date >= from_date

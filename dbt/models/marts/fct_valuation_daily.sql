@@ -1,21 +1,21 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook="{{ forget_touched() }}",
+    pre_hook="{{ delete_changed_sessions() }}",
     indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
--- lateral lookups with offset 0 stay lookups: a question about one ticker, also as of a moment, computes the earnings of one issuer
+-- offset 0 keeps the lateral lookups, so that a query about one ticker, also as of a moment, computes the earnings of one issuer only
 with securities as (
     select distinct on (ratios.ticker, ratios.security_id)
         ratios.*,
         splits.ex_dates,
         splits.logs
         {%- if changes_only() %},
-        touched.from_date
+        changed.from_date
         {%- endif %}
     from {{ ref('int_per_share_ratios') }} as ratios
     {%- if changes_only() %}
-    inner join {{ ref('int_touched') }} as touched using (ticker)
+    inner join {{ ref('int_tickers_changed') }} as changed using (ticker)
     {%- endif %}
     cross join lateral (
         select
@@ -62,10 +62,10 @@ earnings as (
         where all_ttm.cik = securities.cik and all_ttm.concept = 'eps_diluted'
         offset 0
     ) as ttm on securities.per_share_ratio is not null
-    -- a figure per share counts the shares of its filing day: each part is carried to the share count of the newest price
+    -- a figure per share is in shares of its filing day: adjust each part to the share count of the newest price
     cross join lateral (
         select
-            sum(parts.value * {{ settled('exp(later.log_split)') }}::numeric)::float8 * securities.per_share_ratio as eps,
+            sum(parts.value * {{ round_stable('exp(later.log_split)') }}::numeric)::float8 * securities.per_share_ratio as eps,
             bool_or(later.log_split <> 0) as is_before_split
         from (
             values
@@ -81,7 +81,7 @@ earnings as (
     ) as per_share
 ),
 
--- what is known of a security's earnings from a day on, until the next such day
+-- a security's earnings as known from one day until the next such day
 news as (
     select
         earnings.ticker,
@@ -90,7 +90,7 @@ news as (
         news.reason,
         news.period_end,
         news.eps,
-        news.is_part_of_share
+        news.has_share_ratio
     from earnings
     cross join lateral (
         select
@@ -102,7 +102,7 @@ news as (
             end as reason,
             earnings.period_end,
             earnings.eps,
-            earnings.per_share_ratio <> 1 as is_part_of_share
+            earnings.per_share_ratio <> 1 as has_share_ratio
         where
             earnings.is_in_currency
             {%- if changes_only() %}
@@ -129,7 +129,7 @@ news as (
     ) as news
 ),
 
--- prices and news in one order, so that no join has to search the news of each price
+-- prices and news in one order, which saves a search for the news of each price
 timeline as (
     select
         ticker,
@@ -139,7 +139,7 @@ timeline as (
         reason,
         period_end,
         eps,
-        is_part_of_share,
+        has_share_ratio,
         null::numeric as close,
         null::float8 as split_factor,
         null::timestamptz as known_at
@@ -158,10 +158,10 @@ timeline as (
         prices.split_factor,
         prices.known_at
     from {{ ref('int_prices_adjusted') }} as prices
-    {{ join_touched('prices') }}
+    {{ join_changed_tickers('prices') }}
 ),
 
-dated as (
+numbered_timeline as (
     select
         *,
         count(*) filter (where not is_price) over (
@@ -170,7 +170,7 @@ dated as (
     from timeline
 ),
 
-valued as (
+valuations as (
     select
         security_id,
         ticker,
@@ -178,15 +178,15 @@ valued as (
         is_price,
         close,
         known_at,
-        max(period_end) over one_news as period_end,
+        max(period_end) over same_news as period_end,
         case
-            when max(reason) over one_news is not null then max(reason) over one_news
-            when day - max(period_end) over one_news > 200 then 'stale'
-            when bool_or(is_part_of_share) over one_news and split_factor <> 1 then 'ratio_unknown'
-        end as unknown_because,
-        max(eps) over one_news / split_factor as eps
-    from dated
-    window one_news as (partition by ticker, security_id, news_number)
+            when max(reason) over same_news is not null then max(reason) over same_news
+            when day - max(period_end) over same_news > 200 then 'stale'
+            when bool_or(has_share_ratio) over same_news and split_factor <> 1 then 'ratio_unknown'
+        end as unknown_reason,
+        max(eps) over same_news / split_factor as eps
+    from numbered_timeline
+    window same_news as (partition by ticker, security_id, news_number)
 )
 
 select
@@ -194,10 +194,10 @@ select
     ticker,
     trade_date,
     close::numeric(18, 6) as close,
-    case when unknown_because is null then {{ settled('eps', 12) }} end as ttm_eps_diluted,
-    case when unknown_because is null and eps > 0 then {{ settled('close::float8 / eps', 12) }} end as pe_ratio,
-    coalesce(unknown_because, case when eps <= 0 then 'eps_not_positive' end) as pe_null_reason,
+    case when unknown_reason is null then {{ round_stable('eps', 12) }} end as ttm_eps_diluted,
+    case when unknown_reason is null and eps > 0 then {{ round_stable('close::float8 / eps', 12) }} end as pe_ratio,
+    coalesce(unknown_reason, case when eps <= 0 then 'eps_not_positive' end) as pe_null_reason,
     period_end as ttm_period_end,
     known_at
-from valued
+from valuations
 where is_price

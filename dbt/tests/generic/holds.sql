@@ -1,4 +1,4 @@
-{# Rows on which one of the conditions is false, with the conditions they break. Unknown is not false. #}
+{# Return the rows on which a condition is false, with the conditions that are. Null is not false. #}
 {% test holds(model, conditions) %}
 {{ config(severity='warn') }}
 select *
@@ -9,8 +9,8 @@ from (
             case when ({{ condition }}) is false then {{ quoted_text(condition) }} end{{ ',' if not loop.last }}
             {%- endfor %}
         ], null) as broken,
-        rows_held.*
-    from {{ rows_to_test(model) }} as rows_held
-) as judged
+        tested_rows.*
+    from {{ rows_to_test(model) }} as tested_rows
+) as tested
 where cardinality(broken) > 0
 {% endtest %}

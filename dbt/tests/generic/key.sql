@@ -1,9 +1,9 @@
-{# Rows that break the key of a model: a combination seen twice, or a null outside the columns that may be null. #}
+{# Return keys that occur twice or have a null outside the nullable columns. #}
 {% test key(model, columns, nullable=[]) %}
 select
     {{ columns | join(', ') }},
     count(*) as times_seen
-from {{ rows_to_test(model) }} as rows_held
+from {{ rows_to_test(model) }} as tested_rows
 group by {{ columns | join(', ') }}
 having
     count(*) > 1

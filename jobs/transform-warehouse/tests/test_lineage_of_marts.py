@@ -95,8 +95,8 @@ def test_everything_upstream_is_an_origin_of_a_mart() -> None:
 
 
 def test_a_model_that_adds_no_values_is_no_origin() -> None:
-    touched = node("model", "touched", "staging", ("source.holdings",), adds_no_values=True)
-    assert find_origins(touched, node("model", "m", "marts", ("model.touched", "source.rates"))) == {"rates": "dataset"}
+    updates = node("model", "updates", "staging", ("source.holdings",), adds_no_values=True)
+    assert find_origins(updates, node("model", "m", "marts", ("model.updates", "source.rates"))) == {"rates": "dataset"}
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_an_incremental_build_keeps_the_lineage_of_the_full_build() -> None:
 @pytest.mark.parametrize(
     ("datasets", "names"),
     [
-        ({"rates"}, ["by_day", "fct_load", "fct_rate", "fct_spare", "last_day", "rates_are_positive", "touched"]),
-        ({"holdings"}, ["fct_holding", "fct_load", "fct_spare", "holdings_have_a_key", "touched"]),
-        (set(), ["fct_load", "fct_spare", "touched"]),
+        ({"rates"}, ["by_day", "fct_load", "fct_rate", "fct_spare", "last_day", "rates_are_positive", "updates"]),
+        ({"holdings"}, ["fct_holding", "fct_load", "fct_spare", "holdings_have_a_key", "updates"]),
+        (set(), ["fct_load", "fct_spare", "updates"]),
     ],
 )
 def test_new_loads_run_the_models_that_read_their_dataset(datasets: set[str], names: list[str]) -> None:
@@ -139,18 +139,18 @@ def test_new_loads_run_the_models_that_read_their_dataset(datasets: set[str], na
         HOLDINGS,
         LEDGER,
         CODES,
-        node("model", "touched", "staging", ("source.rates", "source.holdings"), adds_no_values=True),
+        node("model", "updates", "staging", ("source.rates", "source.holdings"), adds_no_values=True),
         node("model", "stg_rates", "staging", ("source.rates",), materialized="view"),
-        node("model", "by_day", "intermediate", ("model.stg_rates", "model.touched")),
+        node("model", "by_day", "intermediate", ("model.stg_rates", "model.updates")),
         node("model", "last_day", "intermediate", ("model.by_day",), materialized="view"),
         node("model", "fct_rate", "marts", ("model.last_day",), materialized="incremental"),
-        node("model", "fct_holding", "marts", ("source.holdings", "model.touched"), materialized="incremental"),
+        node("model", "fct_holding", "marts", ("source.holdings", "model.updates"), materialized="incremental"),
         node("model", "holdings_now", "intermediate", ("model.fct_holding",), materialized="view"),
         node("model", "dim_code", "marts", ("seed.codes",)),
         node("model", "fct_load", "marts", ("source._ledger",)),
         node("model", "fct_spare", "marts", sql="select * from raw.spare"),
         node("test", "rates_are_positive", "t", ("model.stg_rates",)),
-        node("test", "holdings_have_a_key", "t", ("model.fct_holding", "model.touched")),
+        node("test", "holdings_have_a_key", "t", ("model.fct_holding", "model.updates")),
     )
     assert lineage.select_changed(nodes, datasets, [Relation("raw", "spare")]) == names
 

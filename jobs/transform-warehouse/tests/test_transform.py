@@ -148,6 +148,28 @@ def test_an_empty_warehouse_gives_empty_marts_and_a_rerun_is_unchanged(
         assert planned(read_receipt(job("plan"))) == {"build"}
 
 
+EARLIER_VERSION = """
+    create schema staging;
+    create schema intermediate;
+    create table staging.stg_lake__touched (ticker text);
+    create table intermediate.int_touched (ticker text);
+    create view staging.stg_lake__cells_restated as select 1 as item;
+    create view staging.by_ticker as select ticker from staging.stg_lake__touched;
+"""
+
+
+def test_a_build_drops_the_models_that_an_earlier_version_named_otherwise(
+    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]
+) -> None:
+    warehouse.run(EARLIER_VERSION)
+    receipt = read_receipt(job("run"))
+    assert (receipt["status"], receipt["details"]["changes_only"]) == ("done", False)
+    left = warehouse.rows(
+        "select relname::text from pg_class where relname in ('stg_lake__touched', 'int_touched', 'stg_lake__cells_restated', 'by_ticker')"
+    )
+    assert left == []
+
+
 def test_an_impossible_figure_is_a_warning_that_names_the_row(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
     """One bad bar of a vendor does not stop other securities."""
     with warehouse.connect() as connection:
@@ -349,6 +371,7 @@ def test_the_fingerprint_depends_on_the_projects_files(tmp_path: Path) -> None:
     assert projects.compute_fingerprint(copy) == projects.compute_fingerprint(projects.find_project(None))
     (copy / "target" / "any").parent.mkdir(exist_ok=True)
     (copy / "target" / "any").write_text("derived")
+    (copy / "README.md").write_text("edited")
     assert projects.compute_fingerprint(copy) == projects.compute_fingerprint(projects.find_project(None))
     (copy / "models" / "marts" / "fct_new.sql").write_text("select 1 as one")
     assert projects.compute_fingerprint(copy) != projects.compute_fingerprint(projects.find_project(None))

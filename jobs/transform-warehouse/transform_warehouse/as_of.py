@@ -31,7 +31,7 @@ SCHEMAS = {
     MARTS: "The marts as known at the moment of the setting finelt.as_of.",
     INTERNAL: "What the views of the schema as_of read.",
 }
-RESTATED = "stg_lake__cells_restated"  # reads all versions of a row, as do models whose name ends with _versions
+RESTATED = "stg_lake__restated_cells"  # reads all versions of a row, as do models whose name ends with _versions
 LOCK_TIMEOUT_MS = 60_000
 # The pattern and the two comparisons leave only valid moments to the cast: a function that catches errors would keep queries from
 # running in parallel. The job's option --as-of accepts and refuses the same, in the same words (moment.py).

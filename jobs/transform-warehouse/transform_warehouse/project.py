@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DERIVED_FOLDERS = ("target", "logs", "dbt_packages")
+README = "README.md"  # in the project's folder, where dbt does not read it
 AS_OF_VIEWS = Path(__file__).with_name("as_of.py")
 CHECKOUT_PROJECT = Path(__file__).parents[3] / "dbt"
 
@@ -41,8 +42,8 @@ def compute_fingerprint(project: Path) -> str:
 
 
 def _iter_files(project: Path) -> Iterator[Path]:
-    """Yield the project's files in order, without derived and hidden ones."""
+    """Yield the project's files in order, without derived and hidden ones and the README."""
     for path in sorted(project.rglob("*")):
         parts = path.relative_to(project).parts
-        if path.is_file() and parts[0] not in DERIVED_FOLDERS and not parts[-1].startswith("."):
+        if path.is_file() and parts[0] not in (*DERIVED_FOLDERS, README) and not parts[-1].startswith("."):
             yield path

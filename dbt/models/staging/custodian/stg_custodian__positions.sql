@@ -1,12 +1,12 @@
-with reported as (
+with reported_positions as (
     select position_date, custodian, account, isin, quantity, price, market_value, currency, known_from, _load_id
-    from {{ rows_known(source('custodian', 'custodian_positions')) }} as raw
+    from {{ current_rows(source('custodian', 'custodian_positions')) }} as raw
     union all
     select position_date, custodian, account, isin, quantity, price, market_value, currency, known_from, _load_id
-    from {{ rows_known(source('custodian', 'custodian_lots')) }} as raw
+    from {{ current_rows(source('custodian', 'custodian_lots')) }} as raw
 ),
 
--- the file that each load is of, and when its newest version came
+-- the file of each load, and when the newest version of the file was loaded
 loads as (
     select
         load_id,
@@ -19,19 +19,20 @@ loads as (
     {%- endif %}
 ),
 
-chosen as (
+ranked_positions as (
     select
-        reported.*,
+        reported_positions.*,
         loads.file,
         first_value(case when loads.is_by_day then loads.file end) over (
-            partition by reported.custodian, reported.position_date order by loads.is_by_day desc, loads.file_known_at desc, loads.file
-        ) as file_of_day,
-        first_value(loads.file) over (
-            partition by reported.position_date, reported.custodian, reported.account, reported.isin
+            partition by reported_positions.custodian, reported_positions.position_date
             order by loads.is_by_day desc, loads.file_known_at desc, loads.file
-        ) as file_of_position
-    from reported
-    inner join loads on loads.load_id = reported._load_id
+        ) as newest_file_of_day,
+        first_value(loads.file) over (
+            partition by reported_positions.position_date, reported_positions.custodian, reported_positions.account, reported_positions.isin
+            order by loads.is_by_day desc, loads.file_known_at desc, loads.file
+        ) as newest_file_of_position
+    from reported_positions
+    inner join loads on loads.load_id = reported_positions._load_id
 )
 
 select
@@ -45,6 +46,6 @@ select
     case when min(currency) = max(currency) then min(currency) end as currency,
     count(*)::integer as lot_count,
     max(known_from) as known_from
-from chosen
-where file = coalesce(file_of_day, file_of_position)
+from ranked_positions
+where file = coalesce(newest_file_of_day, newest_file_of_position)
 group by position_date, custodian, account, isin

@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ rows_known(source('ecb', 'ecb_fx_rates_daily')) }} as raw
+    select * from {{ current_rows(source('ecb', 'ecb_fx_rates_daily')) }} as raw
 )
 
 select
@@ -9,5 +9,5 @@ select
     cell.value::numeric(18, 8) as rate,
     source.known_from
 from source
-cross join lateral {{ cells('source', identified_by=['Date']) }} as cell
+cross join lateral {{ unpivot('source', exclude=['Date']) }} as cell
 where cell.value is not null

@@ -1,16 +1,16 @@
-{%- set shown = values_are_shown('dataset') -%}
-with quarantined as (
+{%- set is_showable = is_showable_dataset('dataset') -%}
+with quarantine as (
     select
         *,
-        {{ readable_json('raw_row') }} as readable_row
-    from {{ rows_known(source('lake', '_quarantine')) }} as raw
+        {{ sanitise_json('raw_row') }} as row_json
+    from {{ current_rows(source('lake', '_quarantine')) }} as raw
 ),
 
-dated as (
+dated_rows as (
     select
         *,
-        coalesce(readable_row::json ->> 'date', readable_row::json ->> 'Date', readable_row::json ->> 'filed') as found_date
-    from quarantined
+        coalesce(row_json::json ->> 'date', row_json::json ->> 'Date', row_json::json ->> 'filed') as date_text
+    from quarantine
 )
 
 select
@@ -18,11 +18,11 @@ select
     "partition" as lake_partition,
     "commit" as lake_commit,
     row_number,
-    case when {{ shown }} then {{ iso_day('found_date') }} end as row_date,
+    case when {{ is_showable }} then {{ valid_date_text('date_text') }} end as row_date,
     case
-        when {{ shown }} or reasons like 'values withheld: %' then reasons
+        when {{ is_showable }} or reasons like 'values withheld: %' then reasons
         else 'values withheld: these reasons hold some; replay the partition for reasons without'
     end as reasons,
-    case when {{ shown }} then readable_row end as raw_row,
+    case when {{ is_showable }} then row_json end as raw_row,
     known_from
-from dated
+from dated_rows

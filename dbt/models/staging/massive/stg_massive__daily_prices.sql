@@ -8,4 +8,4 @@ select
     v as volume,
     'USD' as currency,
     known_from
-from {{ rows_known(source('massive', 'massive_daily_prices')) }} as raw
+from {{ current_rows(source('massive', 'massive_daily_prices')) }} as raw

@@ -10,4 +10,4 @@ select
     form,
     filed as filed_date,
     known_from
-from {{ rows_known(source('sec', 'sec_company_facts')) }} as raw
+from {{ current_rows(source('sec', 'sec_company_facts')) }} as raw

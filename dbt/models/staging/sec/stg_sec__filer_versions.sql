@@ -1,7 +1,7 @@
 select
     cik_str as cik,
     ticker,
-    {{ normal_ticker('ticker') }} as symbol,
+    {{ normalise_ticker('ticker') }} as symbol,
     title as name,
     known_from as listed_from,
     closed_at as listed_to

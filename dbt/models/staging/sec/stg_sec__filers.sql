@@ -3,4 +3,4 @@ select
     ticker,
     title as name,
     known_from
-from {{ rows_known(source('sec', 'sec_filers')) }} as raw
+from {{ current_rows(source('sec', 'sec_filers')) }} as raw

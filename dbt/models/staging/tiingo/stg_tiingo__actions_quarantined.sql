@@ -1,5 +1,5 @@
--- each field by its own form: whatever else is wrong with the row, it is why the row is there
-with quarantined as (
+-- match each field by itself, because the rest of a quarantined row may be invalid
+with quarantined_rows as (
     select
         substring("partition" from '^ticker=([^/]+)/') as ticker,
         substring(raw_row::text from '"date": ?"([0-9-]{10})"') as day,
@@ -9,23 +9,23 @@ with quarantined as (
         substring(raw_row::text from '"split_from": ?"([0-9]{1,18})"')::bigint as split_from,
         row_number,
         known_from
-    from {{ rows_known(source('lake', '_quarantine')) }} as raw
+    from {{ current_rows(source('lake', '_quarantine')) }} as raw
     where dataset = 'tiingo_prices'
 ),
 
-dated as (
+dated_rows as (
     select
         ticker,
-        {{ day_or_null('day') }} as ex_date,
+        {{ date_or_null('day') }} as ex_date,
         dividend_cash,
         split_factor,
         split_to,
         split_from,
         row_number,
         known_from
-    from quarantined
+    from quarantined_rows
 )
 
 select *
-from dated
+from dated_rows
 where ticker is not null and ex_date is not null and (dividend_cash <> 0 or split_factor <> 1)

@@ -11,4 +11,4 @@ select
     "splitFactor" as split_ratio,
     "adjClose" as vendor_adj_close,
     known_from
-from {{ rows_known(source('tiingo', 'tiingo_prices')) }} as raw
+from {{ current_rows(source('tiingo', 'tiingo_prices')) }} as raw

@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ rows_known(source('treasury', 'treasury_par_yields')) }} as raw
+    select * from {{ current_rows(source('treasury', 'treasury_par_yields')) }} as raw
 )
 
 select
@@ -8,5 +8,5 @@ select
     cell.value::numeric(8, 4) as yield_pct,
     source.known_from
 from source
-cross join lateral {{ cells('source', identified_by=['Date']) }} as cell
+cross join lateral {{ unpivot('source', exclude=['Date']) }} as cell
 where cell.value is not null

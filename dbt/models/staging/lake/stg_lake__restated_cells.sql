@@ -1,0 +1,11 @@
+{{ config(post_hook="{{ drop_renamed('view', 'stg_lake__cells_restated') }}") }}
+
+{{ restated_cells(source('tiingo', 'tiingo_prices'), key=['ticker', 'date'], day='date') }}
+union all
+{{ restated_cells(source('massive', 'massive_daily_prices'), key=['T', 'date'], day='date') }}
+union all
+{{ restated_cells(source('ecb', 'ecb_fx_rates'), key=['Date'], day='Date') }}
+union all
+{{ restated_cells(source('ecb', 'ecb_fx_rates_daily'), key=['Date'], day='Date') }}
+union all
+{{ restated_cells(source('treasury', 'treasury_par_yields'), key=['Date'], day='Date') }}
