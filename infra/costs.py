@@ -54,7 +54,7 @@ class BillItem(NamedTuple):
     usd: float
 
 
-def fargate_usd(cpu: int, memory: int, hours: float, architecture: str) -> float:
+def compute_fargate_usd(cpu: int, memory: int, hours: float, architecture: str) -> float:
     """Return the price of a task with `cpu` Fargate units and `memory` MiB for some hours, in US dollars."""
     vcpu_hour, gb_hour = FARGATE[architecture]
     return hours * (cpu / 1024 * vcpu_hour + memory / 1024 * gb_hour)
@@ -93,21 +93,21 @@ def _price_database(resource: Resource) -> BillItem:
 
 
 def _price_service(resource: Resource, task: Resource) -> BillItem:
-    return BillItem("Prefect's server and worker", _task_usd(task, HOURS * resource.inputs["desiredCount"]))
+    return BillItem("Prefect's server and worker", _compute_task_usd(task, HOURS * resource.inputs["desiredCount"]))
 
 
-def run_usd(stack: Graph) -> float:
+def compute_run_usd(stack: Graph) -> float:
     """Return what one run of the daily flow costs: each step for a minute, and the flow's own task while it waits."""
     tasks = {resource.name: resource for resource in stack.of("ecs/taskDefinition:TaskDefinition")}
     cluster = next(stack.of("ecs/cluster:Cluster")).name
     share = SPOT_SHARE if _uses_spot(stack) else 1.0
     minutes = {f"{cluster}-{spec.name}": STEP_MINUTES for spec in list_daily_jobs()} | {f"{cluster}-flows": FLOW_MINUTES}
-    return share * sum(_task_usd(tasks[name], count / 60) for name, count in minutes.items())
+    return share * sum(_compute_task_usd(tasks[name], count / 60) for name, count in minutes.items())
 
 
-def _task_usd(task: Resource, hours: float) -> float:
+def _compute_task_usd(task: Resource, hours: float) -> float:
     architecture = task.inputs["runtimePlatform"]["cpuArchitecture"]
-    return fargate_usd(int(task.inputs["cpu"]), int(task.inputs["memory"]), hours, architecture)
+    return compute_fargate_usd(int(task.inputs["cpu"]), int(task.inputs["memory"]), hours, architecture)
 
 
 def list_daily_jobs() -> list[JobSpec]:
@@ -139,32 +139,36 @@ def _render_head() -> str:
 # Costs
 
 US dollars per month at list prices in us-east-1. `./scripts/costs` computes them from the resources that the program creates and the
-prices in `costs.py`. Taxes, free tiers and commitments are not included. eu-central-1 is about 15 to 20 % more expensive.
+prices in `costs.py`. The prices are not fetched from AWS, so check them before you budget. Taxes, free tiers and commitments are not
+included. eu-central-1 is about 15 to 20 % more expensive.
 Data costs extra: S3 0.023 per GB and month, NAT {NAT_GB} per GB. Traffic of the lake and the images uses the S3 endpoint, which is free."""
 
 
 def _render_idle_costs(bills: Mapping[str, list[BillItem]]) -> str:
     dev, prod = _sum_groups(bills[DEV]), _sum_groups(bills[PROD])
     rows = [f"| {group} | {dev.get(group, 0):.2f} | {prod.get(group, 0):.2f} |" for group in sorted({*dev, *prod})]
-    total = f"| **total** | **{_total(bills[DEV]):.2f}** | **{_total(bills[PROD]):.2f}** |"
+    total = f"| **total** | **{_sum_bill(bills[DEV]):.2f}** | **{_sum_bill(bills[PROD]):.2f}** |"
     head = ["## Fixed cost per month", "", f"| item | {DEV} | {PROD} |", "| --- | ---: | ---: |"]
     return "\n".join([*head, *rows, total])
 
 
 def _render_choices(bills: Mapping[str, list[BillItem]]) -> str:
-    base = _total(bills[DEV])
-    rows = [f"| {name} | {_total(bill):.2f} | {_total(bill) - base:+.2f} |" for name, bill in bills.items()]
+    base = _sum_bill(bills[DEV])
+    rows = [f"| {name} | {_sum_bill(bill):.2f} | {_sum_bill(bill) - base:+.2f} |" for name, bill in bills.items()]
     head = [f"## What one choice adds to {DEV}", "", "| choice | per month | difference |", "| --- | ---: | ---: |"]
     return "\n".join([*head, *rows])
 
 
 def _render_run_costs(stacks: Mapping[str, Graph]) -> str:
-    steps, runs = len(list_daily_jobs()), {name: run_usd(stacks[name]) for name in (DEV, PROD)}
+    steps, runs = len(list_daily_jobs()), {name: compute_run_usd(stacks[name]) for name in (DEV, PROD)}
     return "\n".join(
         [
             "## Cost of a run",
             "",
-            f"A run of the daily flow: {steps} steps of one minute, the least that Fargate bills, and {FLOW_MINUTES} minutes of the flow's own task.",
+            (
+                f"A run of the daily flow has {steps} steps of one minute, the least that Fargate bills. The flow's own task runs for "
+                f"{FLOW_MINUTES} minutes."
+            ),
             "",
             "| stack | per run | per month of 22 working days |",
             "| --- | ---: | ---: |",
@@ -182,7 +186,7 @@ def _render_savings(stacks: Mapping[str, Graph], bills: Mapping[str, list[BillIt
 - The most expensive item of a small stack is the {largest} ({groups[largest]:.2f}). If you have a VPC with a NAT gateway, route the stack's
   subnets through it and remove the gateway from `network.py`.
 - Stop server, worker and databases outside working hours: schedule `aws ecs update-service --desired-count 0` and
-  `aws rds stop-db-instance`. With 12 hours on 22 days per month this saves {_off_hours_saving(stacks[DEV], bills[DEV]):.2f}.
+  `aws rds stop-db-instance`. With 12 hours on 22 days per month this saves {_compute_off_hours_saving(stacks[DEV], bills[DEV]):.2f}.
 - Put both databases on one instance. This saves {groups["database of Prefect"]:.2f}, but then they can only restart together.
 - Jobs already run on spare capacity (`finelt:spot`). A run costs so little that optimising it further saves almost nothing."""
 
@@ -194,11 +198,11 @@ def _sum_groups(bill: Iterable[BillItem]) -> dict[str, float]:
     return sums
 
 
-def _total(bill: Iterable[BillItem]) -> float:
+def _sum_bill(bill: Iterable[BillItem]) -> float:
     return sum(item.usd for item in bill)
 
 
-def _off_hours_saving(stack: Graph, bill: Iterable[BillItem]) -> float:
+def _compute_off_hours_saving(stack: Graph, bill: Iterable[BillItem]) -> float:
     """Return what stopping services and databases saves a month; disks and secrets still cost."""
     share = 1 - (12 * 22) / (24 * 30)
     services = sum(item.usd for item in bill if item.group.startswith("Prefect's"))

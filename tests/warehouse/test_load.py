@@ -479,7 +479,7 @@ def test_another_partitioning_of_an_existing_table_is_refused(lake: Path, wareho
 def test_a_table_of_another_program_is_not_touched(lake: Path, warehouse: Warehouse) -> None:
     warehouse.run("create schema raw; create table raw.prices as select 1 as precious")
     commit(lake, [price("2012-01-03")])
-    with pytest.raises(MisconfiguredError, match="not made by load-warehouse"):
+    with pytest.raises(MisconfiguredError, match="load-warehouse did not create it"):
         load(lake, warehouse)
     assert warehouse.rows("select precious from raw.prices") == [(1,)]
 

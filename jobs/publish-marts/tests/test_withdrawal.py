@@ -152,7 +152,7 @@ def test_a_mart_is_removed_only_from_versions_before_a_date(store: Store) -> Non
 
 def test_an_unknown_mart_is_rejected(store: Store) -> None:
     before = read_all(store)
-    with pytest.raises(UsageError, match="has or had the mart fct_secrt; there are fct_secret, fct_yield"):
+    with pytest.raises(UsageError, match="has or had the mart fct_secrt; they have fct_secret, fct_yield"):
         withdrawal.withdraw(store, ["fct_secrt"], None)
     assert read_all(store) == before
 
