@@ -306,7 +306,7 @@ def test_the_command_reports_what_it_did(store: Store) -> None:
     assert (code, output.splitlines()[:3]) == (0, ["changed one", "kept    three", "kept    two"])
     code, output = run_command("declare", "--site", url, "--audience", "public")
     assert (code, "withdraw them first" in output) == (2, True)
-    assert "empty it" in run_command("withdraw", "--site", url, "--all")[1]
+    assert "Invalidate it" in run_command("withdraw", "--site", url, "--all")[1]
     assert "nothing to withdraw" in run_command("withdraw", "--site", url, "--all")[1]
     assert run_command("declare", "--site", url, "--audience", "public")[0] == 0
     assert json.loads(store.get("site.json")) == {"audience": "public"}
