@@ -119,7 +119,7 @@ class Alarms(pulumi.ComponentResource):
         return Metric(self._metric_namespace, name, {}, period_s=period_s, periods=periods)
 
     def _notify_of_crashes(self, settings: Settings) -> None:
-        """Notify of a task that ECS could not start or had to stop: such a task leaves no receipt."""
+        """Notify when ECS could not start a task or had to stop it: such a task leaves no receipt."""
         name = f"{settings.name}-task-crashed"
         pattern = {
             "source": ["aws.ecs"],

@@ -1,7 +1,7 @@
-"""Computes what a stack costs, from list prices and the resources that the program asks for. Writes COSTS.md.
+"""The cost of a stack, computed from list prices and the resources that the program creates. Writes COSTS.md.
 
 Prices are US dollars in us-east-1 without tax, free tiers and commitments; eu-central-1 is about 15 to 20 % more expensive.
-Source: the pricing pages of AWS, from memory of 2026; check them before you budget.
+Source: the pricing pages of AWS, recalled in 2026 and not fetched; check them before you budget.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SECRET, MANAGED_SECRETS, KEY, ALARM, ZONE = 0.40, 0.40, 1.00, 0.10, 0.50
 INSIGHTS = 5.00  # Container Insights metrics of a cluster with few services
 RUNS_A_MONTH = 22  # working days
 STEP_MINUTES = 1  # Fargate bills at least a minute
-FLOW_MINUTES = 5  # how long the flow's own task waits for its steps
+FLOW_MINUTES = 5  # how long the task of the flow waits for its steps
 DEV, PROD = "Pulumi.dev.yaml", "Pulumi.prod.yaml"
 LARGE = {"warehouse_class": "db.t4g.large", "warehouse_gb": "100", "prefect_class": "db.t4g.small"}
 PROD_CHOICES = {**LARGE, "egress": "nat-per-zone", "spot": "false", "multi_az": "true", "server_replicas": "2"}
@@ -54,7 +54,7 @@ class BillItem(NamedTuple):
     usd: float
 
 
-def fargate_usd(cpu: int, memory: int, hours: float, architecture: str) -> float:
+def compute_fargate_usd(cpu: int, memory: int, hours: float, architecture: str) -> float:
     """Return the price of a task with `cpu` Fargate units and `memory` MiB for some hours, in US dollars."""
     vcpu_hour, gb_hour = FARGATE[architecture]
     return hours * (cpu / 1024 * vcpu_hour + memory / 1024 * gb_hour)
@@ -73,7 +73,7 @@ def list_bill(stack: Graph) -> Iterator[BillItem]:
         "cloudwatch/metricAlarm:MetricAlarm": lambda _: BillItem("CloudWatch", ALARM),
         "secretsmanager/secret:Secret": lambda _: BillItem("secrets and keys", SECRET),
         "kms/key:Key": lambda _: BillItem("secrets and keys", KEY),
-        "servicediscovery/privateDnsNamespace:PrivateDnsNamespace": lambda _: BillItem("private name", ZONE),
+        "servicediscovery/privateDnsNamespace:PrivateDnsNamespace": lambda _: BillItem("private DNS zone", ZONE),
     }
     tasks = {resource.name: resource for resource in stack.of("ecs/taskDefinition:TaskDefinition")}
     for resource in stack.resources:
@@ -93,21 +93,21 @@ def _price_database(resource: Resource) -> BillItem:
 
 
 def _price_service(resource: Resource, task: Resource) -> BillItem:
-    return BillItem("Prefect's server and worker", _task_usd(task, HOURS * resource.inputs["desiredCount"]))
+    return BillItem("Prefect's server and worker", _compute_task_usd(task, HOURS * resource.inputs["desiredCount"]))
 
 
-def run_usd(stack: Graph) -> float:
+def compute_run_usd(stack: Graph) -> float:
     """Return what one run of the daily flow costs: each step for a minute, and the flow's own task while it waits."""
     tasks = {resource.name: resource for resource in stack.of("ecs/taskDefinition:TaskDefinition")}
     cluster = next(stack.of("ecs/cluster:Cluster")).name
     share = SPOT_SHARE if _uses_spot(stack) else 1.0
     minutes = {f"{cluster}-{spec.name}": STEP_MINUTES for spec in list_daily_jobs()} | {f"{cluster}-flows": FLOW_MINUTES}
-    return share * sum(_task_usd(tasks[name], count / 60) for name, count in minutes.items())
+    return share * sum(_compute_task_usd(tasks[name], count / 60) for name, count in minutes.items())
 
 
-def _task_usd(task: Resource, hours: float) -> float:
+def _compute_task_usd(task: Resource, hours: float) -> float:
     architecture = task.inputs["runtimePlatform"]["cpuArchitecture"]
-    return fargate_usd(int(task.inputs["cpu"]), int(task.inputs["memory"]), hours, architecture)
+    return compute_fargate_usd(int(task.inputs["cpu"]), int(task.inputs["memory"]), hours, architecture)
 
 
 def list_daily_jobs() -> list[JobSpec]:
@@ -138,35 +138,39 @@ def _render_head() -> str:
     return f"""\
 # Costs
 
-US dollars a month at list prices in us-east-1, computed by `./scripts/costs` from the resources that the program asks for and
-the prices in `costs.py`. Taxes, free tiers and commitments are left out. eu-central-1 is about 15 to 20 % more expensive.
-Data: S3 costs 0.023 a GB and month, NAT {NAT_GB} a GB; the lake and the images use the S3 endpoint, which is free."""
+US dollars per month at list prices in us-east-1. `./scripts/costs` computes them from the resources that the program creates and the
+prices in `costs.py`. The prices are not fetched from AWS, so check them before you budget. Taxes, free tiers and commitments are not
+included. eu-central-1 is about 15 to 20 % more expensive.
+Data costs extra: S3 0.023 per GB and month, NAT {NAT_GB} per GB. Traffic of the lake and the images uses the S3 endpoint, which is free."""
 
 
 def _render_idle_costs(bills: Mapping[str, list[BillItem]]) -> str:
     dev, prod = _sum_groups(bills[DEV]), _sum_groups(bills[PROD])
     rows = [f"| {group} | {dev.get(group, 0):.2f} | {prod.get(group, 0):.2f} |" for group in sorted({*dev, *prod})]
-    total = f"| **total** | **{_total(bills[DEV]):.2f}** | **{_total(bills[PROD]):.2f}** |"
-    head = ["## A month without runs", "", f"| for | {DEV} | {PROD} |", "| --- | ---: | ---: |"]
+    total = f"| **total** | **{_sum_bill(bills[DEV]):.2f}** | **{_sum_bill(bills[PROD]):.2f}** |"
+    head = ["## Fixed cost per month", "", f"| item | {DEV} | {PROD} |", "| --- | ---: | ---: |"]
     return "\n".join([*head, *rows, total])
 
 
 def _render_choices(bills: Mapping[str, list[BillItem]]) -> str:
-    base = _total(bills[DEV])
-    rows = [f"| {name} | {_total(bill):.2f} | {_total(bill) - base:+.2f} |" for name, bill in bills.items()]
-    head = [f"## What one choice adds to {DEV}", "", "| choice | a month | difference |", "| --- | ---: | ---: |"]
+    base = _sum_bill(bills[DEV])
+    rows = [f"| {name} | {_sum_bill(bill):.2f} | {_sum_bill(bill) - base:+.2f} |" for name, bill in bills.items()]
+    head = [f"## What one choice adds to {DEV}", "", "| choice | per month | difference |", "| --- | ---: | ---: |"]
     return "\n".join([*head, *rows])
 
 
 def _render_run_costs(stacks: Mapping[str, Graph]) -> str:
-    steps, runs = len(list_daily_jobs()), {name: run_usd(stacks[name]) for name in (DEV, PROD)}
+    steps, runs = len(list_daily_jobs()), {name: compute_run_usd(stacks[name]) for name in (DEV, PROD)}
     return "\n".join(
         [
-            "## A run",
+            "## Cost of a run",
             "",
-            f"The daily flow: {steps} steps of a minute (Fargate bills no less), and {FLOW_MINUTES} minutes of its own task:",
+            (
+                f"A run of the daily flow has {steps} steps of one minute, the least that Fargate bills. The flow's own task runs for "
+                f"{FLOW_MINUTES} minutes."
+            ),
             "",
-            "| stack | a run | a month of working days |",
+            "| stack | per run | per month of 22 working days |",
             "| --- | ---: | ---: |",
             *(f"| {name} | {usd:.4f} | {usd * RUNS_A_MONTH:.2f} |" for name, usd in runs.items()),
         ]
@@ -179,12 +183,12 @@ def _render_savings(stacks: Mapping[str, Graph], bills: Mapping[str, list[BillIt
     return f"""\
 ## How to spend less
 
-- The largest part of a small stack is the {largest} ({groups[largest]:.2f}). If you have a VPC with a NAT gateway, route these
+- The most expensive item of a small stack is the {largest} ({groups[largest]:.2f}). If you have a VPC with a NAT gateway, route the stack's
   subnets through it and remove the gateway from `network.py`.
-- Stop server, worker and databases outside working hours, with `aws ecs update-service --desired-count 0` and
-  `aws rds stop-db-instance` in a scheduler. At 12 hours on 22 days a month this saves {_off_hours_saving(stacks[DEV], bills[DEV]):.2f}.
-- Put both databases on one instance. This saves {groups["database of Prefect"]:.2f}, but a restart of one is then a restart of both.
-- Jobs run on spare capacity already (`finelt:spot`). A run costs so little that optimising it further saves nothing."""
+- Stop server, worker and databases outside working hours: schedule `aws ecs update-service --desired-count 0` and
+  `aws rds stop-db-instance`. With 12 hours on 22 days per month this saves {_compute_off_hours_saving(stacks[DEV], bills[DEV]):.2f}.
+- Put both databases on one instance. This saves {groups["database of Prefect"]:.2f}, but then they can only restart together.
+- Jobs already run on spare capacity (`finelt:spot`). A run costs so little that optimising it further saves almost nothing."""
 
 
 def _sum_groups(bill: Iterable[BillItem]) -> dict[str, float]:
@@ -194,11 +198,11 @@ def _sum_groups(bill: Iterable[BillItem]) -> dict[str, float]:
     return sums
 
 
-def _total(bill: Iterable[BillItem]) -> float:
+def _sum_bill(bill: Iterable[BillItem]) -> float:
     return sum(item.usd for item in bill)
 
 
-def _off_hours_saving(stack: Graph, bill: Iterable[BillItem]) -> float:
+def _compute_off_hours_saving(stack: Graph, bill: Iterable[BillItem]) -> float:
     """Return what stopping services and databases saves a month; disks and secrets still cost."""
     share = 1 - (12 * 22) / (24 * 30)
     services = sum(item.usd for item in bill if item.group.startswith("Prefect's"))

@@ -1,4 +1,4 @@
-"""Starts a run for each dropped file: S3 notifies EventBridge, a rule selects the drop, and a Lambda function calls Prefect."""
+"""The start of a run for each dropped file: S3 notifies EventBridge, a rule selects the drop, and a Lambda function calls Prefect."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Events(pulumi.ComponentResource):
             policies.allow(("logs:CreateLogStream", "logs:PutLogEvents"), [pulumi.Output.concat(log_group.arn, ":*")]),
             policies.allow(("sqs:SendMessage",), [self.dead_letters.arn]),
             policies.allow(("kms:Decrypt", "kms:GenerateDataKey"), [args.keys.data.arn, args.keys.messages.arn]),
-            # Lambda creates the interfaces with the function's role; their names are not known beforehand.
+            # Lambda creates the interfaces with the function's role, and their names are not known in advance.
             policies.allow(policies.NETWORK_INTERFACE_ACTIONS, interfaces),
             policies.allow(policies.NETWORK_INTERFACE_LISTS, ["*"]),
             # Lambda alone needs them. It adds the condition's key to every call of the function's code, which is thus denied.

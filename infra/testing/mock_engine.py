@@ -1,4 +1,4 @@
-"""Runs the Pulumi program under Pulumi's mocks, without AWS, and returns the resources that it registers. For tests and costs only."""
+"""A run of the Pulumi program under Pulumi's mocks, without AWS, that returns the registered resources. For tests and costs only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COSTS.md is computed from the resources that the program asks for."""
+"""COSTS.md is computed from the resources that the program creates."""
 
 from __future__ import annotations
 

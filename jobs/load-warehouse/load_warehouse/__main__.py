@@ -1,4 +1,7 @@
-"""Load committed lake partitions into Postgres: raw.<dataset> holds every version of a row with known_from and known_to."""
+"""The options and verbs of load-warehouse, which loads committed lake partitions into Postgres.
+
+The table raw.<dataset> holds every version of a row, with known_from and known_to.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,17 @@ if TYPE_CHECKING:
 
 OPTIONS = [
     options.lake(),
-    options.option("--dataset", multiple=True, help="A dataset to load; repeat the option for more. Default: all of the lake."),
-    options.option("--partition", multiple=True, help="A lake partition such as year=2012; repeat the option for more. Default: all."),
+    options.option("--dataset", multiple=True, help="A dataset to load; repeat the option for more. Default: all datasets in the lake."),
+    options.option(
+        "--partition",
+        multiple=True,
+        help="A lake partition to load, such as year=2012; repeat the option for more. Default: all partitions.",
+    ),
     options.warehouse(),
     options.warehouse_password(),
-    options.option("--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="Partitions to load in parallel."),
+    options.option(
+        "--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="The number of partitions to load in parallel."
+    ),
 ]
 
 

@@ -1,6 +1,7 @@
-"""Commits with a time in the future: the clock of the machine that made them was ahead.
+"""The moment at which a commit became known, also if the clock of the machine that made the commit was ahead.
 
-Recorded with that time, such a commit would hide its partition from every as-of query before it and delay every later commit.
+If a commit were recorded with a time in the future, as-of queries before that time would not see it, and every later commit would have to
+be dated even later.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ TICK = timedelta(microseconds=1)
 
 
 def is_in_future(moment: datetime, now: datetime) -> bool:
-    """Whether a moment is later than `now` by more than the tolerance for clocks."""
+    """Return whether a moment is later than `now` by more than CLOCK_TOLERANCE."""
     return moment > now + CLOCK_TOLERANCE
 
 
 def resolve_known_at(lake: Lake, commit: Commit, history: History, previous: LedgerEntry | None, now: datetime) -> datetime:
-    """Return when a commit's rows became known: the commit's own time, never in the future, always after the previous load.
+    """Return when a commit's rows became known (UTC): the commit's own time, but never in the future and always after the previous load.
 
-    A time in the future is replaced by the earliest of: the time at which the store received the commit, just before the next commit
-    with a correct time, and now. `previous` is the ledger entry of the commit before, None for the first.
+    A time in the future is replaced by the earliest of three: the time at which the store received the commit, the time of the next commit
+    with a correct time (minus TICK), and now. `previous` is the ledger entry of the preceding commit, None for the first.
     """
     moment = commit.known
     if is_in_future(moment, now):
@@ -51,7 +52,7 @@ def _read_store_time(lake: Lake, commit: Commit) -> datetime | None:
 
 
 def correct_future_loads(session: Session, lake: Lake, dataset: str, partition: str, now: datetime) -> int:
-    """Correct the loads of a partition that an older version recorded in the future; return their number.
+    """Correct the loads of a partition that an older version of finelt recorded in the future; return their number.
 
     The caller holds the partition's lock. A corrected load gets a new load_id, so that the marts are rebuilt from its rows.
     """
@@ -76,7 +77,7 @@ def correct_future_loads(session: Session, lake: Lake, dataset: str, partition: 
 
 
 def _rewrite_load(session: Session, dataset: str, partition: str, leaf: str | None, old: LedgerEntry, new: LedgerEntry) -> None:
-    """Change time and load_id of a load: in its rows, in the rows it closed, and in its ledger row. Runs in the open transaction."""
+    """Change a load's time and load_id in its rows, in the rows that it closed and in its ledger row. Runs in the open transaction."""
     terms = {
         "in_partition": sql.SQL('"dataset" = {} and "partition" = {}').format(sql.Literal(dataset), sql.Literal(partition)),
         "old": sql.Literal(old.known_at.isoformat()),

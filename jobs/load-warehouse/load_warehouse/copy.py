@@ -1,8 +1,8 @@
-"""Copy Parquet to Postgres: Arrow batches are encoded as binary COPY one by one, so that memory does not grow with the file.
+"""Copying of Parquet files to Postgres. Arrow batches are encoded as binary COPY one by one, so that memory does not grow with the file.
 
 arro3 and pgpq together are 15 MB and load 5 million rows in 1.2 times the server's own COPY; pyarrow alone is 168 MB
-(docs/decisions/0009-warehouse-loading.md). Without pgpq, psycopg encodes row by row: the same bytes, about ten times slower. Without
-arro3, pyarrow reads.
+(docs/decisions/0009-warehouse-loading.md). If pgpq is not installed, psycopg encodes row by row: the same bytes, about ten times
+slower. If arro3 is not installed, pyarrow reads the file.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class ParquetFile:
     """A committed Parquet file: its columns with their Postgres types, and its rows in batches.
 
     `columns` maps names to Postgres types, `_row_number` last. `null_columns` names the columns in which a null was read so far.
-    Raises BadDataError if the bytes are no Parquet file or a column has no exact Postgres type.
+    Raises BadDataError (65) if the bytes are not a Parquet file or a column has no exact Postgres type.
     """
 
     def __init__(self, data: bytes, where: str, batch_rows: int = LoadPolicy.batch_rows) -> None:
         if len(data) < _MIN_FILE_BYTES or not data.startswith(_MAGIC) or not data.endswith(_MAGIC):
-            raise BadDataError(f"{where}: the committed file is no Parquet file; commit the partition again")
+            raise BadDataError(f"{where}: the committed file is not a Parquet file; run its extractor again")
         self.where = where
         self._read: Callable[[], Iterable[RecordBatch]] = lambda: parquet.read_batches(data, batch_rows)[1]
         self.schema, batches = parquet.read_batches(data, batch_rows)
@@ -78,7 +78,8 @@ def copy_file(
 ) -> None:
     """Copy a file into a table, in the open transaction of the main connection or of `into`.
 
-    Raises BadDataError if the file does not have exactly `rows` rows, the number in its commit.
+    `freeze` needs a table that was created in the same transaction. Raises BadDataError (65) if the file does not have exactly `rows` rows,
+    the number in its commit.
     """
     names = sql.SQL(", ").join(map(sql.Identifier, file.column_names))
     options = sql.SQL("format binary, freeze" if freeze else "format binary")
@@ -90,7 +91,9 @@ def copy_file(
                 session.raise_if_stopping()
                 failpoints.hit("within copy")
         if cursor.rowcount != rows:
-            raise BadDataError(f"{file.where}: the file has {cursor.rowcount:,} rows, its commit says {rows:,}; commit the partition again")
+            raise BadDataError(
+                f"{file.where}: the file has {cursor.rowcount:,} rows, but its commit says {rows:,}; run its extractor again"
+            )
 
 
 def _write_batches(stream: psycopg.Copy, file: ParquetFile) -> Iterator[None]:
@@ -115,7 +118,7 @@ def _write_rows(stream: psycopg.Copy, file: ParquetFile) -> Iterator[None]:
 def copy_between_connections(session: Session, source: sql.Composed, connection: psycopg.Connection[Any], target: sql.Composed) -> None:
     """Stream a COPY TO of the main connection into a COPY FROM of another.
 
-    The server sends row by row; rows are collected in a buffer, so that there are few writes.
+    The server sends one row at a time; a buffer collects rows, so that there are fewer writes.
     """
     buffer = bytearray()
     with (

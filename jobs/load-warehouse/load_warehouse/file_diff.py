@@ -1,4 +1,4 @@
-"""Diff two versions of a partition's Parquet file locally, so that only changed rows are sent to Postgres.
+"""Comparison of two versions of a partition's Parquet file, so that only changed rows are sent to Postgres.
 
 Most rows of a restatement repeat those of the previous commit. Rows are paired in the order that both files share; whole columns are
 compared first, single values only where columns differ. The remaining rows go to the warehouse, which pairs them by key. If the row
@@ -36,7 +36,7 @@ class FileDiff(NamedTuple):
 
 
 def diff_files(previous: ParquetFile, current: ParquetFile, key: tuple[str, ...], policy: LoadPolicy) -> FileDiff | None:
-    """Remove the rows that both files have; return the rest, or None if the rest exceeds the limits of the policy.
+    """Return the rows of each file that the other does not have; None if they exceed the limits of the policy.
 
     Both files have the same columns. Two rows are equal if all their values are, except the row number.
     """
@@ -75,7 +75,7 @@ class _FileCursor:
             self.remaining, self.size = batch, batch.num_rows
 
     def consume(self, paired: Sequence[int], changed: Iterable[int]) -> None:
-        """Move behind the last paired row. Keep rows without a partner, and the paired rows at the positions in `changed`."""
+        """Move past the last paired row. Keep the rows without a partner, and the paired rows at the positions in `changed`."""
         size = len(paired) if isinstance(paired, range) else max(paired) + 1
         unpaired = set(range(size)).difference(paired) if len(paired) < size else set()
         if rows := sorted(unpaired.union(paired[position] for position in changed)):
@@ -86,12 +86,12 @@ class _FileCursor:
         self._advance()
 
     def keep_rest(self) -> None:
-        """Keep the rest of the current batch and move behind it."""
+        """Keep the rest of the current batch and move past it."""
         self.consume(range(self.size), range(self.size))
 
 
 def _exceeds_limits(policy: LoadPolicy, *cursors: _FileCursor) -> bool:
-    """Whether so many rows are kept that it is cheaper to send everything. The first batch is always worth its diff."""
+    """Return whether so many rows differ that it is cheaper to send the whole file. The first batch never exceeds the limits."""
     return any(
         cursor.rows_kept > min(policy.max_diff_rows, max(policy.batch_rows, cursor.rows_read * policy.max_diff_fraction))
         for cursor in cursors

@@ -82,7 +82,7 @@ class Load(NamedTuple):
 
 
 def ensure_ledger(session: Session) -> None:
-    """Create the schemas, the ledger and the quarantine if they do not exist."""
+    """Create the schemas, the ledger and the quarantine table if they do not exist."""
     exists = sql.SQL(
         "select to_regclass('raw._ledger') is not null and to_regclass('raw._quarantine') is not null and to_regnamespace('stage') > 0"
     )
@@ -114,7 +114,7 @@ def fetch_latest_entry(session: Session, dataset: str, partition: str) -> Ledger
 
 
 def fetch_server_time(session: Session) -> datetime:
-    """Return the time of the server's clock."""
+    """Return the time of the server's clock, with a time zone."""
     now: datetime = session.scalar(sql.SQL("select clock_timestamp()"))
     return now
 
@@ -127,13 +127,13 @@ def fetch_entries(session: Session, dataset: str, partition: str) -> list[Ledger
 
 
 def fetch_load_ids(session: Session, dataset: str, partition: str) -> list[int]:
-    """Return the load_ids of one partition, which identify its rows in a leaf that it shares."""
+    """Return the load_ids of one partition, in no order. They identify its rows in a leaf that it shares with others."""
     statement = sql.SQL('select load_id from raw._ledger where "dataset" = {} and "partition" = {}')
     return [row[0] for row in session.execute(statement.format(sql.Literal(dataset), sql.Literal(partition)))]
 
 
 def is_only_partition(session: Session, dataset: str, partition: str, leaf: str) -> bool:
-    """Whether no other lake partition has rows in a leaf."""
+    """Return whether no other lake partition has rows in a leaf."""
     statement = sql.SQL('select from raw._ledger where "dataset" = {} and leaf = {} and "partition" <> {} limit 1')
     return not session.execute(statement.format(sql.Literal(dataset), sql.Literal(leaf), sql.Literal(partition))).fetchall()
 

@@ -1,4 +1,4 @@
-"""Load one lake partition: every commit that the warehouse does not hold, oldest first, each in a transaction.
+"""The load of one lake partition: every commit that is not in the ledger, oldest first, each in its own transaction.
 
 Locks are taken in this order: the lake partition (exclusive: one loader at a time), then the leaf (shared to change rows inside it,
 exclusive to attach or replace it). They belong to the database session, so a loader that dies releases them.
@@ -70,10 +70,11 @@ class Target(NamedTuple):
 def sync_partition(
     session: Session, lake: Lake, dataset: str, partition: str, latest: int, entry: LedgerEntry | None, now: datetime
 ) -> PartitionResult:
-    """Load the commits of a partition that the warehouse does not hold. Raises the errors of jobkit.errors.
+    """Load the commits of a partition that are not in the ledger.
 
     `latest` is the number of the partition's latest commit, `entry` its ledger entry and `now` the server's time, all read before the
-    call. A damaged or refused commit is skipped if a later one can be loaded.
+    call. A damaged or refused commit is skipped if a later one can be loaded. Raises MisconfiguredError (78) if the warehouse was loaded
+    from another lake or a table was not made by the loader, TemporaryError (75) for locks and lost connections, StoppedError (143).
     """
     if entry and entry.commit == latest and not clocks.is_in_future(entry.known_at, now):
         head = lake.read_commit(dataset, partition, latest)
@@ -99,7 +100,7 @@ def _check_same_lake(where: str, lake: Lake, history: History, entry: LedgerEntr
         dataset, _, partition = where.partition("/")
         raise MisconfiguredError(
             f"{where}: the warehouse holds commit {entry.commit} with sha256 {entry.sha256[:12]}, which this lake "
-            f"does not have (its latest is {lake.latest_number(dataset, partition)}); was this warehouse loaded from --lake?"
+            f"does not have (its latest is {lake.latest_number(dataset, partition)}); pass the --lake that this warehouse was loaded from"
         )
 
 
@@ -165,7 +166,7 @@ def _load_commit(
 
 
 def read_quarantine(lake: Lake, commit: Commit, batch_rows: int) -> tuple[QuarantinedRow, ...]:
-    """Read a commit's quarantined rows; empty if it has none."""
+    """Read a commit's quarantined rows, in the order of the file; empty if it has none."""
     if commit.quarantine is None:
         return ()
     _, batches = parquet.read_batches(lake.read(commit.quarantine), batch_rows)
@@ -173,7 +174,7 @@ def read_quarantine(lake: Lake, commit: Commit, batch_rows: int) -> tuple[Quaran
 
 
 def _record_without_rows(session: Session, load: Load) -> Change:
-    """Write the ledger row of a commit that changes no row."""
+    """Write the ledger row of a commit that changes no rows."""
     ledger.write_entry(session, load)
     return Change(0, 0)
 
@@ -206,7 +207,7 @@ def _load_initial(session: Session, file: ParquetFile, target: Target) -> Change
 
 
 def _attach_filled_leaf(session: Session, file: ParquetFile, target: Target) -> bool:
-    """Fill a staging table and attach it. Return False if readers kept the table locked; then the staging table stays."""
+    """Fill a staging table and attach it. If readers keep the table locked, return False and leave the staging table."""
     columns, leaf, load, key = target
     with session.transaction():
         session.execute(tables.staging_table_ddl(columns, leaf, target.staging, load))
@@ -217,14 +218,14 @@ def _attach_filled_leaf(session: Session, file: ParquetFile, target: Target) -> 
 
 
 def _attach_empty_leaf(session: Session, where: str, target: Target) -> None:
-    """Empty the staging table and attach it, which needs no reader to finish. Raises TemporaryError if others lock the table."""
+    """Empty the staging table and attach it, which excludes no reader. Raises TemporaryError if other changes keep the table locked."""
     session.execute(sql.SQL("truncate {}").format(tables.staging_table(target.staging)))
     if not tables.attach_empty_leaf(session, target.load.dataset, target.leaf, target.staging):
-        raise TemporaryError(f"{where}: raw.{target.load.dataset} is always locked by other changes; nothing was changed, try again later")
+        raise TemporaryError(f"{where}: other changes keep raw.{target.load.dataset} locked; nothing was loaded, try again later")
 
 
 def _diff_with_previous(session: Session, lake: Lake, previous: Commit | None, file: ParquetFile, target: Target) -> FileDiff | None:
-    """Diff a commit's file with the previous one; None if that is impossible, or slower than sending the whole file."""
+    """Compare a commit's file with the previous one; return None if that is impossible or slower than sending the whole file."""
     if previous is None or previous.key != target.key:
         return None
     if min(previous.data.rows, target.load.rows) < session.policy.min_diff_rows:
@@ -237,7 +238,7 @@ def _diff_with_previous(session: Session, lake: Lake, previous: Commit | None, f
 
 
 def _load_restatement(session: Session, file: ParquetFile, target: Target, diff: FileDiff | None) -> Change:
-    """Load a commit of a partition that has rows: swap in a rebuilt leaf if the change is large, else change rows in place.
+    """Load a commit of a partition that has rows. A large change swaps in a rebuilt leaf; a small one changes rows in place.
 
     `diff` is what differs from the previous file; None stages the whole commit. Raises restatement.PreviousRowsMissingError if the
     warehouse does not hold the previous file's rows.
@@ -288,7 +289,7 @@ def _compute_change(session: Session, file: ParquetFile, target: Target, rows: S
 
 
 def _is_worth_swapping(session: Session, load: Load, change: Change) -> bool:
-    """Whether rebuilding the leaf is faster than changing it in place. Only a leaf with a single lake partition can be swapped."""
+    """Return whether rebuilding the leaf is faster than changing it in place. Only a leaf with a single lake partition can be swapped."""
     policy, changes = session.policy, change.added + change.closed
     is_large = load.rows > 0 and changes >= max(policy.swap_rows, load.rows * policy.swap_fraction)
     return is_large and ledger.is_only_partition(session, load.dataset, load.partition, load.leaf or "")

@@ -1,4 +1,4 @@
-"""Read Parquet as Arrow batches with arro3, or with pyarrow, ten times its size, where arro3 (before 1.0) cannot be installed."""
+"""Reading of Parquet as Arrow batches: with arro3, or with pyarrow (ten times its size) where arro3 cannot be installed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PYARROW_TIMESTAMP = re.compile(r"timestamp\[us, tz=(.+)\]")
 
 
 def read_batches(data: bytes, batch_rows: int) -> tuple[Schema, Iterable[RecordBatch]]:
-    """Return the schema and the rows in batches of at most `batch_rows`."""
+    """Return the schema, and the rows in the order of the file in batches of at most `batch_rows`."""
     if read_parquet is not None:
         reader = read_parquet(io.BytesIO(data), batch_size=batch_rows)
         return reader.schema, reader

@@ -1,4 +1,4 @@
-"""Native partitions (leaves) of a raw table: their names, bounds and conditions. A leaf holds one or more lake partitions."""
+"""Leaves, the native partitions of a raw table: their names, bounds and conditions. A leaf holds one or more lake partitions."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def parse_scheme(expression: str, columns: Mapping[str, str], where: str) -> Sch
     """Parse a commit's leaf expression. Raises BadDataError on a wrong form, an unknown column, or a range over anything but dates."""
     match = LEAF.fullmatch(expression)
     if match is None:
-        raise BadDataError(f"{where}: leaf {expression!r} is not understood; expected year(column), month(column) or hash(column, modulus)")
+        raise BadDataError(f"{where}: leaf {expression!r} is invalid; expected year(column), month(column) or hash(column, modulus)")
     scheme = Scheme(match[1] or "hash", match[2] or match[3], int(match[4] or 0))
     column_type = columns.get(scheme.column)
     is_hash = scheme.kind == "hash"
     if column_type is None or (not is_hash and column_type != "date") or (is_hash and not scheme.modulus):
         problem = f"column {scheme.column!r} is {column_type}" if column_type else f"there is no column {scheme.column!r}"
         raise BadDataError(
-            f"{where}: leaf {expression!r} is not possible, {problem}; expected a date column for year and month, a modulus for hash"
+            f"{where}: leaf {expression!r} is invalid: {problem}; expected a date column for year and month, a modulus for hash"
         )
     return scheme
 
@@ -71,7 +71,7 @@ def make_range_leaf(dataset: str, scheme: Scheme, day: date) -> Leaf:
 
 
 def make_hash_leaf(dataset: str, scheme: Scheme, remainder: int, table_oid: int) -> Leaf:
-    """Return the leaf of this remainder. Postgres' hash function takes the table's oid."""
+    """Return the leaf of this remainder. Postgres' hash function needs the table's oid."""
     numbers = {"modulus": sql.Literal(scheme.modulus), "remainder": sql.Literal(remainder)}
     return Leaf(
         name=f"{dataset}-h{scheme.modulus}-{remainder}",

@@ -1,4 +1,4 @@
-"""When the loader takes which path, how long it waits for locks, and how much it holds in memory."""
+"""The limits between the loader's paths, for its waits and for its memory."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class LoadPolicy:
-    """Limits that choose between load paths. The result of a load is the same under every policy; its cost is not.
+    """The limits that decide which path a load takes. Every policy gives the same rows; only the cost differs.
 
-    The defaults are measured (docs/decisions/0009-warehouse-loading.md). Operators have no option for them; tests pass their own.
+    The defaults come from measurements (docs/decisions/0009-warehouse-loading.md). Tests pass other values; there is no option for them.
 
     Attributes:
-        batch_rows: rows of one Arrow batch, which is the unit of reading, encoding and diffing.
-        copy_buffer_bytes: bytes to collect before one write when rows are copied between two connections.
-        min_diff_rows: below this number of rows in either file, a restatement is sent whole: that is as fast as reading the previous file.
-        max_diff_rows: above this number of differing rows in either file, the restatement is sent whole.
-        max_diff_fraction: above this fraction of differing rows among those read, the restatement is sent whole.
-        swap_rows: from this number of changed rows on, a leaf may be rebuilt and swapped in instead of changed in place.
-        swap_fraction: the same limit as a fraction of the commit's rows; both limits must be reached.
-        lock_timeout_ms: how long one attempt at a table lock may wait. Readers queue behind a waiting lock, so keep it short.
-        swap_tries: attempts to lock a table against readers; the default gives up after about eight seconds.
-        attach_tries: attempts at locks that exclude no reader; the default gives up after about four minutes.
-        max_lookups: up to this number of partitions are looked up one by one; for more, the dataset's commits are listed.
+        batch_rows: rows in one Arrow batch, the unit of reading, encoding and comparing.
+        copy_buffer_bytes: bytes to collect before each write when rows are copied between two connections.
+        min_diff_rows: if either file has fewer rows, the whole file is sent: that is as fast as reading the previous file.
+        max_diff_rows: if more rows differ in either file, the whole file is sent.
+        max_diff_fraction: if a larger fraction of the rows read so far differs, the whole file is sent.
+        swap_rows: if at least this many rows change, a leaf may be rebuilt and swapped in instead of changed in place.
+        swap_fraction: the same as a fraction of the commit's rows; both limits must be reached.
+        lock_timeout_ms: how long one attempt waits for a table lock. Readers queue behind the waiting loader, so keep it short.
+        swap_tries: attempts at a table lock that excludes readers; the default gives up after about eight seconds.
+        attach_tries: attempts at a table lock that excludes no reader; the default gives up after about four minutes.
+        max_lookups: up to this many partitions are looked up one by one; for more, the dataset's commits are listed.
 
     """
 

@@ -1,9 +1,9 @@
-"""Restate a partition that is loaded already: find the rows that a commit closes and adds, and write them into the leaf.
+"""The restatement of a partition that has rows: find the rows that a commit closes and adds, and write them into the leaf.
 
 Unchanged rows are not rewritten and keep their known_from. A changed row is closed (known_to) and added again; a removed row is
 closed. Rows are compared over every vendor column; null equals null and NaN equals NaN.
 
-The work is done in temporary tables:
+It uses these temporary tables:
 
     staged_current    rows of the commit's file: all of them, or those that differ from the previous file
     staged_previous   rows of the previous commit's file that differ from the current one; only if the files were diffed
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from load_warehouse.tables import Columns
 
 CURRENT, PREVIOUS = "staged_current", "staged_previous"
-_ADDRESS = sql.Identifier("known_from")  # the alias of a stored row's ctid: the one name that no vendor column can have
+_ADDRESS = sql.Identifier("known_from")  # the alias of a stored row's ctid: a name that no vendor column can have
 _ADDED = sql.SQL("pg_temp.staged_current c join pg_temp.changed d on c.ctid = d.staged")
 
 
@@ -49,11 +49,11 @@ class StagedRows(NamedTuple):
 
 
 class PreviousRowsMissingError(Exception):
-    """The warehouse does not hold the previous commit's rows as the lake has them. Stage the whole commit instead."""
+    """The rows in the warehouse are not those of the previous file; the caller stages the whole commit instead."""
 
 
 def stage_rows(session: Session, columns: Columns, name: str, file: ParquetFile, rows: int) -> None:
-    """Copy a file to a temporary table with all columns of the raw table; columns that the file lacks are null."""
+    """Copy a file to a temporary table with all columns of the raw table. Columns that the file lacks are null."""
     table = sql.Identifier("pg_temp", name)
     session.execute(sql.SQL("drop table if exists {}").format(table))
     session.execute(sql.SQL("create temporary table {} ({})").format(sql.Identifier(name), tables.column_definitions(columns)))
@@ -62,9 +62,9 @@ def stage_rows(session: Session, columns: Columns, name: str, file: ParquetFile,
 
 
 def check_key_unique(session: Session, key: tuple[str, ...], where: str) -> None:
-    """Raise BadDataError if two staged rows have one key. The leaf's unique index misses it if only one of them is new."""
+    """Raise BadDataError if two staged rows have the same key. The leaf's unique index does not catch this if only one row is new."""
     duplicate = sql.SQL("select {key} from pg_temp.staged_current group by {key} having count(*) > 1 limit 1")
-    if session.execute(duplicate.format(key=tables.column_list(key))).fetchone():  # not in the message: it may be confidential
+    if session.execute(duplicate.format(key=tables.column_list(key))).fetchone():  # the message omits the key: it may be confidential
         raise BadDataError(f"{where}: two rows have the same key ({', '.join(key)}); the contract's key must be unique")
 
 
@@ -73,8 +73,8 @@ def compare_rows(
 ) -> Change | None:
     """Pair stored and staged rows by `key_columns`, and write the pairs that differ to the temporary table `changed`.
 
-    `has_null_keys` is whether key columns may be null. Return None if a row has two partners, because the columns are no key of one
-    side, or if not all rows of the previous file are stored.
+    `has_null_keys` says whether key columns may be null. Return None if a row has two partners, because the columns are not a key of one
+    side, or if the stored rows are not exactly those of the previous file.
     """
     for setting in ("enable_nestloop = off", "enable_mergejoin = off", "work_mem = '64MB'"):  # both sides are whole partitions: hash them
         session.execute(sql.SQL("set local {}").format(sql.SQL(setting)))
@@ -133,7 +133,7 @@ def _match_condition(columns: tuple[str, ...], table: str, *, has_nulls: bool) -
 
 
 def apply_in_place(session: Session, columns: Columns, leaf: Leaf, load: Load) -> None:
-    """Close and add the changed rows inside the leaf and write the ledger row, in the open transaction, after `compare_rows`."""
+    """Close and add the changed rows inside the leaf, and write the ledger row. Runs in the open transaction, after `compare_rows`."""
     target, known_at = tables.raw_table(leaf.name), sql.Literal(load.known_at.isoformat())
     session.execute(sql.SQL("analyze pg_temp.changed"))
     for setting in ("enable_nestloop = on", "random_page_cost = 1.1"):  # fetch few rows by their address, hash many
@@ -148,10 +148,10 @@ def apply_in_place(session: Session, columns: Columns, leaf: Leaf, load: Load) -
 def build_replacement(
     session: Session, columns: Columns, leaf: Leaf, staging: str, load: Load, key: tuple[str, ...], *, whole: ParquetFile | None
 ) -> None:
-    """Build the changed leaf as a staging table on the second connection, indexes last; after `compare_rows`.
+    """Build the changed leaf as a staging table on the second connection, indexes last. Runs after `compare_rows`.
 
-    `whole` is the commit's file if all its rows are new: it is copied as it is. Rows are copied with FREEZE, which only COPY offers, so
-    that a reader with a snapshot older than the swap sees them; without it that reader would find no rows.
+    `whole` is the commit's file if all its rows are new; it is then copied unchanged. Rows are copied with FREEZE, which only COPY offers.
+    Without it, a reader whose snapshot is older than the swap would find no rows.
     """
     names, staging_table = [*columns, *META_COLUMNS], tables.staging_table(staging)
     parts = [_STORED_ROWS] if whole else [_STORED_ROWS, _ADDED_ROWS]

@@ -1,4 +1,4 @@
-"""Load the selected partitions in parallel, on a few sessions, and record the outcome of each in the receipt."""
+"""The verbs run, plan and check: select partitions, load them in parallel, and record the outcome of each in the receipt."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ def run(
     workers: int,
     policy: LoadPolicy = DEFAULT_POLICY,
 ) -> None:
-    """Load the commits that the warehouse does not hold.
+    """Load the commits that are not in the ledger.
 
-    A partition that is bad, or written by a newer version, does not keep the others from being loaded; its error is raised at the end.
+    A partition that is damaged, or was written by a newer version of finelt, does not stop the others. The first such error is raised at
+    the end: BadDataError (65) or NewerFormatError (78). Any other error of jobkit.errors ends the run at once.
     """
     stopping = Event()
     sessions = [Session(warehouse_url, password, stopping, policy) for _ in range(workers)]
@@ -74,9 +75,9 @@ def run(
 def select_partitions(
     lake: Lake, datasets: Sequence[str], partitions: Sequence[str], policy: LoadPolicy = DEFAULT_POLICY
 ) -> dict[Partition, int]:
-    """Return the number of the latest commit of each selected (dataset, partition). No dataset means all; no partition means all.
+    """Return the number of the latest commit of each selected (dataset, partition). Without datasets or partitions, all are selected.
 
-    Raises UsageError on a name that the lake does not have, MisconfiguredError if the lake is empty.
+    Raises UsageError (2) for a name that the lake does not have, MisconfiguredError (78) if the lake is empty.
     """
     existing = lake.datasets()
     if unknown := sorted(set(datasets) - set(existing)):
@@ -95,7 +96,10 @@ def select_partitions(
 
 
 def plan(lake_url: str, datasets: Sequence[str], partitions: Sequence[str], warehouse_url: str, password: str) -> list[dict[str, Any]]:
-    """Return the partitions that `run` would load, each from the commit it has (None: it has none) to the latest."""
+    """Return the partitions that `run` would load, sorted by dataset and partition; empty if there is nothing to load.
+
+    `from_commit` is the loaded commit, None if there is none; `to_commit` is the latest in the lake.
+    """
     session = Session(warehouse_url, password)
     with _closing([session]), translate_errors("plan", session):
         entries = ledger.fetch_latest_entries(session)
@@ -120,7 +124,10 @@ def _plan_partition(lake: Lake, item: Partition, latest: int, entry: LedgerEntry
 
 
 def check(lake_url: str, warehouse_url: str, password: str) -> None:
-    """Check the login, the rights on the job's schemas and tables, and that the lake can be listed. Raises jobkit's errors."""
+    """Check the login, the rights on the job's schemas and tables, and that the lake can be listed.
+
+    Raises AuthError (77) if the login is refused, MisconfiguredError (78) for a missing right, TemporaryError (75) without a connection.
+    """
     session = Session(warehouse_url, password)
     with _closing([session]), translate_errors("check", session):
         for schema in ledger.SCHEMAS:
@@ -142,7 +149,9 @@ def _check_schema(session: Session, schema: str) -> None:
         "and not pg_has_role(relowner, 'usage') order by 1 limit 1"
     )
     if table := session.scalar(foreign.format(name)):
-        raise MisconfiguredError(f"{schema}.{table} belongs to another role, so {user} cannot change it; make it the owner (scripts/roles)")
+        raise MisconfiguredError(
+            f"{schema}.{table} belongs to another role, so {user} cannot change it; run scripts/roles, which makes {user} its owner"
+        )
 
 
 @contextmanager
@@ -163,7 +172,7 @@ def _load_in_parallel(
     now: datetime,
     selected: Mapping[Partition, int],
 ) -> Generator[tuple[Partition, Future[PartitionResult]], None, None]:
-    """Yield partitions as they complete. If the generator is closed early, running queries are cancelled and every thread ends."""
+    """Yield partitions as they complete. Closing the generator cancels the running queries and waits for all threads to end."""
     idle: SimpleQueue[Session] = SimpleQueue()
     for session in sessions:
         idle.put(session)
@@ -199,7 +208,7 @@ def _record_outcome(job: Job, partition: Partition, result: PartitionResult) -> 
         job.log.warning("history has gaps", extra={**name, "gaps": details["gaps"]})
     if result.corrected:
         details["clock_corrected"] = result.corrected
-        job.log.warning("commits from the future recorded at an earlier time", extra={**name, "commits": result.corrected})
+        job.log.warning("commits dated in the future were recorded with an earlier time", extra={**name, "commits": result.corrected})
     head = result.head
     if head:
         details |= {"commit": head.number, "rows_added": result.added, "rows_closed": result.closed}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 MIN_SERVER_VERSION = 150000  # NULLS NOT DISTINCT
 CONNECT_TIMEOUT_S = 10
-# A server notices within seconds that a loader was killed, even while it builds an index or waits for a lock. Below about half a million
-# rows, a parallel worker costs an index more than it saves: the loader's second connection has work for the other core.
+# The first settings let a server notice within seconds that a loader was killed, even while it builds an index or waits for a lock. The
+# last one: below about half a million rows, parallel workers slow down an index, because another session keeps the other core busy.
 SETTINGS = (
     "-c client_connection_check_interval=2000 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 "
     "-c min_parallel_table_scan_size=64MB"
@@ -28,7 +28,7 @@ SETTINGS = (
 
 
 class Session:
-    """One worker's connections and policy. The second connection is opened only to copy from table to table."""
+    """The connections and the policy of one worker thread. The second connection is opened only to copy from table to table."""
 
     def __init__(self, url: str, password: str, stopping: Event | None = None, policy: LoadPolicy | None = None) -> None:
         self.url, self.stopping, self.policy = url, stopping or Event(), policy or LoadPolicy()
@@ -60,7 +60,7 @@ class Session:
         failpoints.hit("after commit")
 
     def execute(self, statement: sql.Composed | sql.SQL) -> psycopg.Cursor[Any]:
-        """Run a statement on the main connection. Values must be literals in it, because a name may contain a percent sign."""
+        """Run a statement on the main connection. Write values as literals: with parameters, a percent sign in a name would fail."""
         self.raise_if_stopping()
         return self.main.execute(statement)
 
@@ -72,7 +72,7 @@ class Session:
     def raise_if_stopping(self) -> None:
         """Raise StoppedError if the job was asked to stop."""
         if self.stopping.is_set():
-            raise StoppedError("stopped; nothing half done is visible, run it again to finish")
+            raise StoppedError("stopped; no partial result is visible, run it again to finish")
 
     def cancel(self) -> None:
         """Cancel the running queries; safe to call from another thread."""
@@ -88,7 +88,11 @@ class Session:
 
 
 def connect(url: str, password: str) -> psycopg.Connection[Any]:
-    """Open a connection in autocommit mode. Raises AuthError, MisconfiguredError or TemporaryError."""
+    """Open a connection in autocommit mode.
+
+    Raises AuthError (77) if the login is refused, MisconfiguredError (78) for a missing database or an old server, TemporaryError (75) if
+    the server cannot be reached.
+    """
     try:
         connection: psycopg.Connection[Any] = psycopg.connect(
             url,
@@ -115,7 +119,7 @@ def translate_errors(where: str, session: Session) -> Iterator[None]:
     except psycopg.Error as error:
         session.raise_if_stopping()
         if not error.sqlstate and not isinstance(error, psycopg.OperationalError):
-            raise  # the driver refused our call
+            raise  # a wrong call of the driver: a bug
         columns = (error.diag.message_detail or "").partition("=(")[0]  # its values may be confidential
         raise postgres.translate_error(where, _describe(error), error.sqlstate, detail=columns) or error from None
 
@@ -154,6 +158,6 @@ def try_lock(session: Session, key: int) -> Iterator[bool]:
 
 
 def _unlock(session: Session, key: int, suffix: sql.SQL) -> None:
-    """Release a lock; a broken connection has released it already."""
+    """Release a lock. A broken connection has already released it."""
     with suppress(psycopg.Error):
         session.main.execute(sql.SQL("select pg_advisory_unlock{}({})").format(suffix, sql.Literal(key)))

@@ -1,4 +1,4 @@
-"""Raw tables and their leaves: create and extend them, check them against a file, attach staging tables.
+"""Raw tables, their leaves and staging tables: create and extend them, compare them with a file, attach staging tables as leaves.
 
 A staging table holds a leaf's rows before they become visible. It is in the schema `stage`, one for each lake partition.
 """
@@ -52,8 +52,8 @@ def column_list(columns: Iterable[str], table: str | None = None) -> sql.Compose
 def ensure_table(session: Session, dataset: str, columns: Columns, scheme: Scheme, where: str) -> Columns:
     """Create a raw table or add its missing columns; return all its vendor columns.
 
-    Raises BadDataError if a column's type differs, MisconfiguredError if the name is taken or the table is partitioned otherwise,
-    TemporaryError if the table is locked too long to add columns.
+    Raises BadDataError (65) if a column's type differs, MisconfiguredError (78) if another program created the table or it is partitioned
+    differently, TemporaryError (75) if the table stays locked so that columns cannot be added.
     """
     existing = read_columns(session, dataset, where)
     if existing is None or set(columns) - set(existing):
@@ -82,7 +82,7 @@ def read_columns(session: Session, dataset: str, where: str) -> Columns | None:
         return None
     columns = _fetch_columns(session, raw_table(dataset))
     if kind != "p" or not {ROW_NUMBER, *META_COLUMNS} <= set(columns):
-        raise MisconfiguredError(f"{where}: raw.{dataset} exists and was not made by load-warehouse; rename or drop it")
+        raise MisconfiguredError(f"{where}: raw.{dataset} exists, but load-warehouse did not create it; rename or drop it")
     return {name: column_type for name, column_type in columns.items() if name not in META_COLUMNS}
 
 
@@ -109,7 +109,7 @@ def _create_table(session: Session, dataset: str, columns: Columns, scheme: Sche
 
 
 def column_definitions(columns: Mapping[str, str]) -> sql.Composed:
-    """Return columns with their types, as in CREATE TABLE."""
+    """Return columns with their types as SQL, in the form of CREATE TABLE."""
     return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(name), _type_sql(kind)) for name, kind in columns.items())
 
 
@@ -127,16 +127,16 @@ def _add_columns(session: Session, dataset: str, missing: Columns, where: str) -
     )
     statement = sql.SQL("alter table {} {}").format(raw_table(dataset), additions)
     if not _retry_on_lock_timeout(session, lambda: session.execute(statement), session.policy.attach_tries):
-        raise TemporaryError(f"{where}: raw.{dataset} is always in use, so {', '.join(missing)} cannot be added; try again later")
+        raise TemporaryError(f"{where}: raw.{dataset} stays locked, so {', '.join(missing)} cannot be added; try again later")
 
 
 def _check_scheme(session: Session, dataset: str, scheme: Scheme, where: str) -> None:
-    """Raise MisconfiguredError if the table is partitioned in another way than the commit asks for."""
+    """Raise MisconfiguredError if the table is not partitioned as the commit requires."""
     comment = session.scalar(sql.SQL("select obj_description(to_regclass({}), 'pg_class')").format(_regclass(session, dataset)))
     if comment != scheme.text:
         raise MisconfiguredError(
-            f"{where}: raw.{dataset} is partitioned by {comment} and the commit asks for {scheme.text}; drop the table and its ledger "
-            "rows and load again, the lake has everything"
+            f"{where}: raw.{dataset} is partitioned by {comment}, but the commit requires {scheme.text}; drop the table and its "
+            "ledger rows and load again: the lake has all data"
         )
 
 
@@ -154,7 +154,7 @@ def find_leaf(session: Session, dataset: str, scheme: Scheme, column_type: str, 
 
 
 def leaf_exists(session: Session, leaf: str) -> bool:
-    """Whether a leaf exists."""
+    """Return whether a leaf exists."""
     return session.scalar(sql.SQL("select to_regclass({})").format(_regclass(session, leaf))) is not None
 
 
@@ -199,8 +199,8 @@ def staging_index_ddl(leaf: Leaf, staging: str, key: tuple[str, ...]) -> Iterato
 def attach_leaf(session: Session, dataset: str, leaf: Leaf, staging: str, write_ledger: Callable[[], None]) -> bool:
     """Attach a staging table as the leaf in one short transaction, in place of the existing leaf if there is one.
 
-    `write_ledger` writes the ledger row in that transaction. Return False if the locks could not be had in time; then nothing has
-    changed. ATTACH does not scan the rows, because the CHECK already implies the bounds.
+    `write_ledger` writes the ledger row in that transaction. If the locks are not free in time, change nothing and return False. ATTACH
+    does not scan the rows, because the CHECK constraint implies the bounds.
 
     The transaction excludes readers. Postgres plans a statement with the leaves of one moment and reads with a later snapshot, so a
     concurrent statement would see the ledger row without the rows.
@@ -219,7 +219,7 @@ def attach_leaf(session: Session, dataset: str, leaf: Leaf, staging: str, write_
 
 
 def attach_empty_leaf(session: Session, dataset: str, leaf: Leaf, staging: str) -> bool:
-    """Attach an empty staging table as a new leaf, which excludes no reader. Return False if the lock could not be had in time."""
+    """Attach an empty staging table as a new leaf, which excludes no reader. Return False if the lock is not free in time."""
 
     def attach() -> None:
         session.execute(sql.SQL("lock table only {} in share update exclusive mode").format(raw_table(dataset)))
@@ -248,9 +248,9 @@ def _add_missing_columns(session: Session, dataset: str, staging: str) -> None:
 
 
 def _retry_on_lock_timeout(session: Session, change: Callable[[], object], tries: int) -> bool:
-    """Run a change in a transaction that waits for locks only briefly, so that no reader queues behind it; retry it if need be.
+    """Run a change in a transaction that waits for locks only briefly, so that no reader queues behind it. Retry it up to `tries` times.
 
-    Return whether it succeeded within `tries` attempts.
+    Return whether it succeeded.
     """
     for attempt in range(tries):
         try:

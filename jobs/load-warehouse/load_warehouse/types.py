@@ -1,4 +1,4 @@
-"""Map Arrow types to Postgres types that hold the same values. Binary COPY carries no types: a wrong type silently stores wrong numbers."""
+"""Postgres types for Arrow types with exactly the same values. Binary COPY carries no types: a wrong one would store wrong numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 META_COLUMNS = ("_load_id", "known_from", "known_to")
 
-# Sorted by bytes: a third faster than by a locale, and a new C library on the server cannot corrupt an index.
+# Sorting by bytes is a third faster than by a locale, and a new C library on the server cannot corrupt an index.
 TEXT = 'text collate "C"'
 # Arrow types as `parquet.type_name` prints them, Postgres types as `tables.read_columns` returns them.
 _EXACT = POSTGRES_BY_ARROW | dict.fromkeys(("Utf8", "LargeUtf8", "Utf8View"), TEXT)
@@ -25,7 +25,7 @@ _TIMESTAMP = re.compile(r'Timestamp\((µs|Microsecond), (Some\()?".+"\)*')
 
 
 def sql_type(arrow_type: str) -> str | None:
-    """Return the Postgres type with exactly the same values, as a column definition has it; None if there is none."""
+    """Return the Postgres type with exactly the same values, in the form of a column definition; None if there is none."""
     if match := _DECIMAL.fullmatch(arrow_type):
         return postgres_decimal(match[1], match[2])
     if _TIMESTAMP.fullmatch(arrow_type):
@@ -41,7 +41,7 @@ def strip_collation(column_type: str) -> str:
 def map_columns(schema: Schema, where: str) -> dict[str, str]:
     """Return a file's column names and Postgres types, in its order, `_row_number` last.
 
-    Raises BadDataError on a name or type that a table cannot have.
+    Raises BadDataError (65) on a name or type that a table cannot have.
     """
     columns: dict[str, str] = {}
     for index in range(len(schema)):
@@ -50,7 +50,7 @@ def map_columns(schema: Schema, where: str) -> dict[str, str]:
         arrow_type = parquet.type_name(field.type)
         column_type = sql_type(arrow_type)
         if column_type is None:
-            raise BadDataError(f"{where}: column {field.name!r} is of Arrow type {arrow_type}, which no Postgres type holds exactly")
+            raise BadDataError(f"{where}: column {field.name!r} has the Arrow type {arrow_type}, and no Postgres type has the same values")
         columns[field.name] = column_type
     if columns.pop(ROW_NUMBER, None) != "integer":
         raise BadDataError(f"{where}: expected a column {ROW_NUMBER!r} of Arrow type Int32; was the file written by an extractor?")
@@ -58,9 +58,9 @@ def map_columns(schema: Schema, where: str) -> dict[str, str]:
 
 
 def _check_column_name(name: str, columns: dict[str, str], where: str) -> None:
-    """Raise BadDataError if a table with these columns cannot have another of this name."""
+    """Raise BadDataError if a table with these columns cannot have one more with this name."""
     if name in RESERVED - {ROW_NUMBER} or name in columns:
-        reason = "there twice" if name in columns else "reserved for the warehouse"
+        reason = "a duplicate" if name in columns else "reserved for the warehouse"
         raise BadDataError(f"{where}: column name {name!r} is {reason}; rename it in the parser")
     if not name or "\0" in name or len(name.encode()) > LONGEST:  # Postgres truncates longer names without an error
         raise BadDataError(f"{where}: column name {name[:80]!r} is not valid in Postgres; expected 1 to {LONGEST} bytes without NUL")

@@ -1,4 +1,4 @@
-"""publish-marts: publish the marts as files and pages. Write a new version only if something changed."""
+"""The options and verbs of publish-marts. A run writes a new version of the site only if something changed."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ OPTIONS = [
     options.warehouse(),
     options.warehouse_password(),
     options.storage("--site", required=True, help="Where to publish: a directory, file:///path or s3://bucket/prefix."),
-    options.storage("--docs", help=f"Where transform-warehouse put the dbt documentation ({DOCS_KEY}). Without it, none is published."),
+    options.storage("--docs", help=f"Where transform-warehouse wrote the dbt documentation ({DOCS_KEY}). Default: publish none."),
     options.option(
         "--marts",
         multiple=True,
         type=options.MatchingText(r"[a-z][a-z0-9_]{0,62}", "the name of a mart such as fct_yield"),
-        help="A mart to publish; repeat the option for more. Without it, all tables of the schema marts.",
+        help="A mart to publish; repeat the option for more. Default: all tables of the schema marts.",
     ),
     options.option(
         "--audience",
         type=click.Choice(("internal", "public")),
         default="internal",
         show_default=True,
-        help="Who may see the site. A mart is published only if the terms of every dataset behind it allow that.",
+        help="Who may see the site. A mart is published only if the terms of every dataset behind it allow it.",
     ),
 ]
 
@@ -69,7 +69,11 @@ class Draft:
 def run(
     job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str], audience: Audience
 ) -> None:
-    """Publish the marts that the site's audience may see, as files and as a site that shows them."""
+    """Publish the marts that the site's audience may see, as files and as a site that shows them.
+
+    Raises MisconfiguredError (78) if the site has another audience or no mart may be published, TemporaryError (75) if another run
+    publishes at the same time or the last transform has not finished, BadDataError (65) for a mart that cannot be exported.
+    """
     from tempfile import TemporaryDirectory  # noqa: PLC0415  describe needs none of it
 
     from jobkit.stores import open_store  # noqa: PLC0415
@@ -100,7 +104,7 @@ def run(
 def _prepare_draft(
     job: Job, snapshot: Warehouse, pointer: Pointer | None, marts: Sequence[str], audience: Audience, folder: Path, *, docs: bool
 ) -> Draft:
-    """Export and compare the marts, unless the transform's fingerprint shows that they are already published."""
+    """Export the marts and compare them with the published ones, unless the transform's fingerprint shows that nothing changed."""
     from publish_marts import publication, selection  # noqa: PLC0415
 
     transform = snapshot.read_last_transform()
@@ -134,7 +138,7 @@ def _export_marts(job: Job, snapshot: Warehouse, marts: Sequence[Mart], folder: 
 def _write_version(
     job: Job, store: Store, content_hash: str, new_version: NewVersion, previous: str | None, docs: bytes | None, now: str
 ) -> str:
-    """Render and write a version. Return its name. Readers see it once the pointer names it."""
+    """Render and write a version; return its name. Readers do not see it until the pointer names it."""
     from publish_marts import pages, publication  # noqa: PLC0415
 
     version = publication.name_version(content_hash, previous)
@@ -171,7 +175,7 @@ def _count_changes(store: Store, previous: str | None, exported: Sequence[Export
 
 
 def _record_outcomes(job: Job, catalogue: Mapping[str, Any], outcome: Outcome) -> None:
-    """Record the outcome of each mart of a version, and of each mart that was left out."""
+    """Record the outcome of each mart of a version, and of each mart that was not published."""
     from publish_marts import selection  # noqa: PLC0415
 
     version = f"version={catalogue['version']}"
@@ -183,7 +187,7 @@ def _record_outcomes(job: Job, catalogue: Mapping[str, Any], outcome: Outcome) -
         )
     job.details["left_out"] = catalogue.get("left_out", {})
     for what, why in job.details["left_out"].items():
-        job.log.warning("left out", extra={"what": what, "why": why})
+        job.log.warning("not published", extra={"what": what, "why": why})
     for name, reason in selection.select_whole_marts(job.details["left_out"]).items():
         job.record_partition(f"site/{name}", version, "skipped", reason=reason)
 
@@ -235,7 +239,7 @@ def check(
 def plan(
     _job: Job, *, warehouse: str, warehouse_password: str, site: str, docs: str | None, marts: Sequence[str], audience: Audience
 ) -> list[dict[str, Any]]:
-    """List each mart with its published version, and say whether a run would export it, leave it out or do nothing."""
+    """List each mart with its published version, and say whether a run would export it, skip it or do nothing."""
     from jobkit.stores import open_store  # noqa: PLC0415
 
     from publish_marts import publication, selection  # noqa: PLC0415
@@ -250,7 +254,7 @@ def plan(
     action = "none" if pointer and pointer.inputs == inputs else "export and compare"
     version = pointer.version if pointer else None
     actions = {mart.name: action for mart in selected.marts}
-    actions |= {name: f"leave out: {reason}" for name, reason in selected.left_out_marts.items()}
+    actions |= {name: f"skip: {reason}" for name, reason in selected.left_out_marts.items()}
     return [{"dataset": f"site/{name}", "published_version": version, "action": action} for name, action in sorted(actions.items())]
 
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: numbers in, text out. They have no script. Fonts and colours come from the page's style sheet.
+"""Charts as inline SVG without scripts. Fonts and colours come from the page's style sheet.
 
 Each chart is drawn twice, for wide and for narrow pages, and the style sheet shows one of them. Text scales with the drawing, so a single
 one would be too small on a phone or too large on a desktop.

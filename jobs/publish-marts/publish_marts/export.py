@@ -1,4 +1,4 @@
-"""Export marts to files: Parquet streamed from the warehouse, CSV and JSON derived from that Parquet, so that the three agree.
+"""Files of a mart: Parquet is streamed from the warehouse, and CSV and JSON are derived from that Parquet, so that all three agree.
 
 Rows are in the order of the mart's key, with text compared byte by byte, so that the same rows give the same bytes on any machine.
 
@@ -7,8 +7,8 @@ double precision                  a double
 a type that Arrow does not have   its text (numeric without a precision, jsonb, arrays, intervals)
 infinity, -infinity               9999-12-31, 0001-01-01, so that `known_from <= d and known_to > d` also works on the files
 
-In CSV an empty cell is null, and a text that a spreadsheet would run as a formula starts with an apostrophe. Parquet and JSON keep the
-text unchanged.
+In CSV an empty cell is null, and text that a spreadsheet would run as a formula is prefixed with an apostrophe. Parquet and JSON keep
+the text unchanged.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Column:
 
     @property
     def digits(self) -> tuple[int, int] | None:
-        """Precision and scale of a decimal. None for any other type."""
+        """The precision and scale of a decimal; None for any other type."""
         match = _NUMERIC.fullmatch(self.type)
         return (int(match[1]), int(match[2])) if match and int(match[1]) <= _MAX_DIGITS else None
 
@@ -104,16 +104,19 @@ class ExportedMart:
     files: tuple[ExportedFile, ...]
 
     def path(self, format_: str) -> Path:
-        """Give the path of the file in this format."""
+        """Return the path of the file in this format."""
         return next(file.path for file in self.files if file.format == format_)
 
     def digest(self, format_: str) -> str:
-        """Give the SHA-256 of the file in this format."""
+        """Return the SHA-256 of the file in this format, in hex."""
         return next(file.sha256 for file in self.files if file.format == format_)
 
 
 def list_marts(warehouse: Warehouse, requested: Sequence[str]) -> list[Mart]:
-    """List the requested tables of the schema marts, or all, sorted by name. Raises MisconfiguredError if one does not exist."""
+    """List the requested tables of the schema marts, or all if none is requested, sorted by name.
+
+    Raises MisconfiguredError if a requested table does not exist or there is no table at all.
+    """
     columns: dict[str, list[Column]] = {}
     descriptions: dict[str, str] = {}
     for row in warehouse.fetch_rows(_COLUMNS):
@@ -123,7 +126,7 @@ def list_marts(warehouse: Warehouse, requested: Sequence[str]) -> list[Mart]:
     if not names:
         raise MisconfiguredError(f"the warehouse {warehouse.where} has no table in the schema marts; run transform-warehouse first")
     if unknown := sorted(set(requested) - set(names)):
-        raise MisconfiguredError(f"no mart {', '.join(unknown)} in the warehouse {warehouse.where}; there are {', '.join(names)}")
+        raise MisconfiguredError(f"no mart {', '.join(unknown)} in the warehouse {warehouse.where}; it has {', '.join(names)}")
     keys = {row["mart"]: tuple(row["key"]) for row in warehouse.fetch_rows(_KEYS)}
     return [
         Mart(name, descriptions[name], tuple(columns[name]), keys.get(name, ())) for name in names if not requested or name in requested
@@ -318,7 +321,7 @@ def _escape_formulas(batch: RecordBatch) -> RecordBatch:
 
 
 def _may_contain_formulas(texts: Array) -> bool:
-    """Tell, from the smallest text, whether a column may contain formulas. This skips most columns at 1 % of the cost of a full check."""
+    """Return whether a column may contain formulas, judged by its smallest text. For most columns this takes 1 % of a full check."""
     from arro3.compute import min as smallest  # noqa: PLC0415
 
     first = smallest(texts).as_py()

@@ -1,4 +1,4 @@
-"""Read the data frames that the pages show, from the marts and raw tables of one snapshot.
+"""The data frames that the pages show, read from the marts and raw tables of one snapshot.
 
 A frame has its columns even if its mart is missing or empty. The page then omits that section.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from publish_marts.export import Mart
     from publish_marts.warehouse import Warehouse
 
-MAX_TICKERS = 6  # the number of colours that everyone can tell apart
+MAX_TICKERS = 6  # more colours cannot be told apart
 CURRENCIES = ("USD", "GBP", "JPY", "CHF")
 _DAY_COLUMNS = {"sec_company_facts": "filed"}  # of tables that are not partitioned by a date
 
@@ -44,7 +44,10 @@ class Frames:
 
 
 def read_frames(warehouse: Warehouse, marts: Sequence[Mart], datasets: Sequence[str]) -> Frames:
-    """Read all frames, each sorted by its columns. Prices are of the securities with the largest turnover, raw tables of `datasets`."""
+    """Read all frames, each sorted by its columns in their order.
+
+    Frames about tickers have the securities with the largest turnover, at most MAX_TICKERS. Frames about raw tables have `datasets`.
+    """
     reader = _FrameReader(warehouse, {mart.name: mart for mart in marts})
     traded_securities = reader.read_traded_securities()
     of_tickers = f"ticker in ({_quote_list(traded_securities['ticker'])})"
@@ -87,7 +90,7 @@ from (
         group by security_id, ticker
     ) securities
     order by ticker, last_session desc
-) bearers
+) latest
 order by turnover desc nulls last, ticker
 limit {MAX_TICKERS}
 """
@@ -95,7 +98,7 @@ limit {MAX_TICKERS}
 
 _SESSIONS = """
 select dataset, date_trunc('month', session_date)::date as month, count(*) as sessions
-from (select distinct dataset, calendar from marts.fct_coverage_daily) asked
+from (select distinct dataset, calendar from marts.fct_coverage_daily) datasets
 join marts.dim_calendar using (calendar)
 group by 1, 2
 order by 1, 2
@@ -115,7 +118,7 @@ class _FrameReader:
         return _query_frame(self._warehouse, _TRADED_SECURITIES, {})
 
     def read_frame(self, mart: str, names: Sequence[str], condition: str) -> pd.DataFrame:
-        """Read the published rows of a mart with these columns. The frame is empty if the mart is missing."""
+        """Read these columns of a mart's published rows. The frame is empty if the mart is missing."""
         if mart not in self._marts:
             return pd.DataFrame(columns=list(names))
         types = {column.name: column.type for column in self._marts[mart].columns}
@@ -134,7 +137,7 @@ class _FrameReader:
 
 def _select_expression(name: str, type_: str) -> str:
     if type_ == "date":
-        return f"case when {name} < '9999-12-31' then {name} end"  # a validity without an end
+        return f"case when {name} < '9999-12-31' then {name} end"  # null instead of the end of an open period
     return f"{name}::float8" if type_.startswith("numeric") else name
 
 
@@ -216,7 +219,7 @@ order by 2
 
 
 def _find_day_column(warehouse: Warehouse, dataset: str) -> str | None:
-    """Find the column with the date of a row: the one the table is partitioned by. None if rows have no date."""
+    """Return the column with the date of a row: the one that the table is partitioned by. None if rows have no date."""
     day_columns = warehouse.fetch_columns(
         _DAY_COLUMN.format(table=quote_text(f"raw.{quote_name(dataset)}"), named=quote_text(_DAY_COLUMNS.get(dataset, "")))
     )

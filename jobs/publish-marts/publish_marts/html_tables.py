@@ -18,7 +18,7 @@ _GRAIN = "one row per "
 
 @dataclass(frozen=True)
 class Header:
-    """A column's heading. Numbers are aligned right. Only prose wraps."""
+    """A column's heading. Numbers are right-aligned; only prose wraps."""
 
     text: str
     number: bool = False
@@ -45,7 +45,7 @@ def build_headers(*texts: str, numbers: Sequence[str] = (), prose: Sequence[str]
 
 
 def is_numeric(type_: str) -> bool:
-    """Tell whether a Postgres type is numeric."""
+    """Return whether a Postgres type is numeric."""
     return type_.startswith(_NUMERIC_TYPES)
 
 

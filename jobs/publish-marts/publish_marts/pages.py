@@ -1,4 +1,4 @@
-"""Render the pages of a version: frames and file descriptions in, HTML out. No clock, no network, no disk except the templates here.
+"""The pages of a version, rendered from frames and file descriptions. Uses no clock and no network, and no files but the templates.
 
 Links to files of the same version start with `./` so that `publication.rewrite_links` can copy the page one folder up.
 """
@@ -31,8 +31,8 @@ _SIZE_HEADERS = ("Rows", "Parquet", "CSV", "JSON")
 _GRAIN_HEADER = "One row per"
 _WITHDRAWN_NOTE = "These tables were removed from this version, together with the charts and figures drawn from them."
 _FILES_NOTE = (
-    "Each table as three files with the same rows: Parquet, CSV and JSON. A validity without an end is written as 9999-12-31. In CSV, an "
-    "empty cell is a null, and a text that a spreadsheet would run as a formula starts with an apostrophe. "
+    "Each table is available as Parquet, CSV and JSON with the same rows. A period without an end has the end date 9999-12-31. In CSV, an "
+    "empty cell is a null, and text that a spreadsheet would run as a formula is prefixed with an apostrophe. "
     "SHA256SUMS and catalogue.json list the checksums."
 )
 
@@ -61,8 +61,8 @@ def render_pages(version: VersionInfo, exported: Sequence[ExportedMart], frames:
 
 
 def _publication_sections(version: VersionInfo, exported: Sequence[ExportedMart]) -> list[Section]:
-    """Build the sections about the publication itself: changes, files, what was left out, sources."""
-    lead = f"Compared with version {version.previous}." if version.previous else "This is the first publication, so all rows are new."
+    """Build the sections about the publication itself: changes, files, what was not published, sources."""
+    lead = f"Compared with version {version.previous}." if version.previous else "This is the first publication, so every row is new."
     counts = ("Rows", "Added", "Removed", "Changed")
     change_rows, file_rows = [], []
     for exported_mart in exported:
@@ -105,27 +105,29 @@ def _files_table(rows: Sequence[Sequence[str]]) -> Table:
 
 
 def _read_terms(catalogue: Mapping[str, Any]) -> PublicationTerms:
-    """Read the terms in a catalogue. Versions that are older than terms have none."""
+    """Read the terms in a catalogue. Catalogues written before terms existed have none."""
     return PublicationTerms(catalogue.get("audience", "internal"), catalogue.get("left_out", {}), catalogue.get("sources", ()))
 
 
 def _terms_sections(terms: PublicationTerms) -> list[Section]:
-    """Build the sections on what was left out and on the sources. A section without rows is omitted."""
-    left_out = Table("Left out", build_headers("Data", "Reason", prose=("Reason",)), [list(item) for item in terms.left_out.items()])
+    """Build the sections on what was not published and on the sources. A section without rows is omitted."""
+    not_published = Table(
+        "Not published", build_headers("Data", "Reason", prose=("Reason",)), [list(item) for item in terms.left_out.items()]
+    )
     source_headers = build_headers("Dataset", "Source", "Licence", "Redistribution", prose=("Source", "Licence"))
     source_rows = [
         [source["dataset"], source["source"], source["licence"], source["redistribution"].replace("-", " ")] for source in terms.sources
     ]
     audience = f"The audience of this site is {terms.audience}."
     all_sections = (
-        Section("left-out", "Left out", f"{audience} The terms of this data do not allow this audience to see it.", tables=(left_out,)),
+        Section("not-published", "Not published", f"{audience} The terms of the data below do not allow it.", tables=(not_published,)),
         Section("sources", "Sources and terms", audience, tables=(Table("Sources", source_headers, source_rows),)),
     )
     return [section for section in all_sections if section.tables[0].rows]
 
 
 def _source_names(sources: Sequence[Mapping[str, str]]) -> list[str]:
-    """List each source once, without its full stop."""
+    """List each source once, without a full stop at the end."""
     return list(dict.fromkeys(source["source"].rstrip(".") for source in sources if source["source"]))
 
 

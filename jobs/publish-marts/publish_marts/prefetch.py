@@ -1,4 +1,4 @@
-"""Prefetch an Arrow stream: a thread fetches the next batches while the current one is processed.
+"""Prefetching of an Arrow stream: a thread fetches the next batch while the current one is processed.
 
 arro3 holds Python's interpreter lock while it waits for a stream and while it writes. This module calls the stream's functions through
 ctypes, which releases the lock. Fetching and writing then overlap, and SIGTERM is handled while the server is silent.

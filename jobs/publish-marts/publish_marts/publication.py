@@ -1,4 +1,4 @@
-"""Publish a site as versions: write a version in full, then make it current in one step.
+"""The versions of a site. A version is written in full, then made current in one step.
 
     <site>/v/<version>/published.json, index.html, marts/<mart>.html|parquet|csv|json, docs.html, SHA256SUMS, catalogue.json
     <site>/site.json        the audience of the site, which may see everything in it
@@ -37,7 +37,7 @@ MAX_REFRESH_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class PublicationTerms:
-    """The audience of a publication, what was left out and why, and the dataset, source, licence and redistribution of the rest."""
+    """The audience of a publication, what was not published and why, and dataset, source, licence and redistribution of what was."""
 
     audience: Audience
     left_out: Mapping[str, str]
@@ -59,7 +59,7 @@ class Pointer:
 
 
 def read_audience(store: Store) -> str | None:
-    """Read the audience of a site. None for an empty site; internal for a site that was published before sites had an audience.
+    """Return the audience of a site: None for an empty site, internal for a site that was published before sites had an audience.
 
     Raises BadDataError for a site.json that cannot be read.
     """
@@ -74,11 +74,11 @@ def read_audience(store: Store) -> str | None:
 
 
 def check_audience(store: Store, audience: Audience) -> None:
-    """Raise MisconfiguredError if the site has another audience. Whoever can see one version can see them all."""
+    """Raise MisconfiguredError if the site has another audience. Anyone who can see one version can see them all."""
     declared = read_audience(store)
     if declared not in (None, audience):
         raise MisconfiguredError(
-            f"the site {store.url} is for the audience {declared}, and --audience says {audience}; publish to another URL, or run "
+            f"the audience of the site {store.url} is {declared}, but --audience is {audience}; publish to another URL, or run "
             f"scripts/site withdraw --site {store.url} --all and then scripts/site declare --site {store.url} --audience {audience}"
         )
 
@@ -101,7 +101,7 @@ def redeclare_audience(store: Store, audience: Audience) -> None:
 
 
 def begin_version(store: Store, version: str, audience: Audience, now: str) -> None:
-    """Record a version's date and audience before its first file is written. A version that was begun earlier keeps its date."""
+    """Record a version's date and audience before its first file is written. If an earlier run began the version, its date stays."""
     store.put_if_absent(version_key(version, PUBLISHED), _to_json({"published_at": now, "audience": audience}), JSON)
 
 
@@ -158,7 +158,7 @@ def rewrite_links(page: bytes, version: str) -> bytes:
 
 
 def version_key(version: str, name: str) -> str:
-    """Give the key of a file of a version."""
+    """Return the key of a file of a version."""
     return f"v/{version}/{name}"
 
 
@@ -194,7 +194,7 @@ def read_catalogue(store: Store, version: str) -> dict[str, Any]:
 
 
 def read_file(store: Store, version: str, name: str) -> bytes:
-    """Read a file of the current version. Raises BadDataError if it is missing."""
+    """Read a file of a version that the pointer names. Raises BadDataError if it is missing."""
     try:
         return store.get(version_key(version, name))
     except NotFoundError:
@@ -236,7 +236,7 @@ def write_catalogue(store: Store, version: str, catalogue: Mapping[str, Any]) ->
 def build_catalogue(
     version: str, previous: str | None, exported: Sequence[ExportedMart], changes: Mapping[str, RowChanges], terms: PublicationTerms
 ) -> dict[str, Any]:
-    """Build the catalogue: terms, what was left out, and each mart's columns, rows, files and changes since the previous version."""
+    """Build the catalogue: terms, what was not published, and each mart's columns, rows, files and changes since the previous version."""
     marts = {
         exported_mart.mart.name: {
             **_describe_mart(exported_mart.mart),

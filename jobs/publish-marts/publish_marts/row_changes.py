@@ -1,4 +1,4 @@
-"""Count the rows of a mart that changed between two publications."""
+"""The number of a mart's rows that changed between two publications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Select the marts, and the rows of marts, that the terms of their datasets allow to publish."""
+"""The selection of marts, and of rows of marts, that the terms of their datasets allow to publish."""
 
 from __future__ import annotations
 
@@ -32,17 +32,20 @@ class Selection:
 
     @property
     def left_out_marts(self) -> dict[str, str]:
-        """The marts that are left out entirely, with the reason."""
+        """The marts of which nothing may be published, with the reason."""
         return select_whole_marts(self.terms.left_out)
 
 
 def select_whole_marts(left_out: Mapping[str, str]) -> dict[str, str]:
-    """Select the marts that are left out entirely. The other entries are rows of marts that are published."""
+    """Select the marts of which nothing may be published. The other entries are rows of marts that are published."""
     return {name: reason for name, reason in left_out.items() if ROWS_OF not in name}
 
 
 def select_marts(snapshot: Warehouse, transform: Transform, requested: Sequence[str], audience: Audience) -> Selection:
-    """Select what to publish of the requested marts, or of all. Raises MisconfiguredError if the audience may see none of them."""
+    """Select what to publish of the requested marts, or of all marts if none is requested. Marts are sorted by name.
+
+    Raises MisconfiguredError if a requested mart does not exist, or if the audience may see none of them.
+    """
     candidates = export.list_marts(snapshot, requested)
     permission = terms.decide_permission(
         transform.lineage, {mart.name: [column.name for column in mart.columns] for mart in candidates}, audience
@@ -64,7 +67,7 @@ def select_marts(snapshot: Warehouse, transform: Transform, requested: Sequence[
 
 
 def _list_left_out(snapshot: Warehouse, marts: Sequence[Mart], permission: Permission) -> dict[str, str]:
-    """List the marts that are left out, and the datasets whose rows are left out of a mart, each with the reason."""
+    """List the marts, and the datasets of rows in other marts, that may not be published, each with the reason."""
     candidates = dict(permission.left_out)
     for mart in (mart for mart in marts if mart.datasets is not None):
         template = "select distinct dataset::text as dataset from marts.{mart} where ({where}) is not true order by 1"

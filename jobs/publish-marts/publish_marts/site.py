@@ -1,4 +1,4 @@
-"""Manage a published site: `python -m publish_marts.site`, in a checkout `scripts/site`. It needs more permissions than the job has."""
+"""The command `scripts/site` (`python -m publish_marts.site`), which manages a published site. It needs more permissions than the job."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def ls_(site: str) -> None:
         for version in withdrawal.list_versions(store):
             star = "*" if pointer and pointer.version == version.name else " "
             marts = ", ".join(version.document["marts"]) if version.document else "incomplete"
-            published_at = version.published_at.isoformat(timespec="seconds") if version.published_at else "without a date"
+            published_at = version.published_at.isoformat(timespec="seconds") if version.published_at else "no date"
             click.echo(f"{star} {version.name}  {published_at}  {marts}")
 
 
 @main.command("withdraw")
 @SITE
-@click.option("--mart", "marts", multiple=True, help="Withdraw only this mart; repeat the option for more. Without it, whole versions.")
-@click.option("--before", type=click.DateTime(["%Y-%m-%d"]), help="Only versions published before this date, UTC.")
-@click.option("--all", "all_versions", is_flag=True, help="All versions, including the current one.")
+@click.option("--mart", "marts", multiple=True, help="Withdraw only this mart; repeat the option for more. Default: whole versions.")
+@click.option("--before", type=click.DateTime(["%Y-%m-%d"]), help="Withdraw only versions published before this date (UTC).")
+@click.option("--all", "all_versions", is_flag=True, help="Withdraw all versions, including the current one.")
 def withdraw_(site: str, marts: Sequence[str], before: datetime | None, *, all_versions: bool) -> None:
     """Delete published versions, or marts of them, permanently. If it is interrupted, run it again."""
     with _exit_on_error():
@@ -68,7 +68,7 @@ def withdraw_(site: str, marts: Sequence[str], before: datetime | None, *, all_v
             click.echo(f"{what:8}{name}")
     if not (result.removed or result.changed):
         click.echo("nothing to withdraw")
-    click.echo("A cache in front of the site keeps its copies until they expire: empty it (docs/publication.md).", err=True)
+    click.echo("A cache in front of the site keeps its copies until they expire. Invalidate it (docs/publication.md).", err=True)
 
 
 @main.command("declare")
@@ -78,7 +78,7 @@ def declare_(site: str, audience: Audience) -> None:
     """Set the audience of a site that has no versions."""
     with _exit_on_error():
         publication.redeclare_audience(open_store(site), audience)
-    click.echo(f"{site} is for the audience {audience}")
+    click.echo(f"the audience of {site} is {audience}")
 
 
 if __name__ == "__main__":

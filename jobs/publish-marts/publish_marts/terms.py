@@ -1,4 +1,4 @@
-"""Decide what may be published to whom. A mart needs the permission of every dataset behind it; a dataset without terms gives none.
+"""The rules for what may be published. A mart is published only if every dataset behind it allows it; one without terms does not.
 
     audience    a dataset behind a mart must be                redistribution must be
     internal    classified public or internal                  stated
@@ -27,7 +27,7 @@ BY_DATASET, DATASET_COLUMN = "dataset", "dataset"
 
 @dataclass(frozen=True)
 class Permission:
-    """What may be published: the marts, which of them by dataset, the permitted datasets, and why the others are left out."""
+    """What may be published: the marts, which of them only in part (`by_dataset`), the permitted datasets, and why the others are not."""
 
     marts: tuple[str, ...]
     by_dataset: frozenset[str]
@@ -37,7 +37,7 @@ class Permission:
 
 
 def decide_permission(lineage: Mapping[str, Any], marts: Mapping[str, Collection[str]], audience: Audience) -> Permission:
-    """Decide which of these marts may be published. `marts` maps each mart to its columns. A mart without lineage is left out."""
+    """Decide which of these marts may be published. `marts` maps each mart to its columns. A mart without lineage may not be."""
     datasets: Mapping[str, Any] = lineage.get("datasets", {})
     reasons = {name: find_refusal(terms, audience) for name, terms in datasets.items() if terms.get("kind") == "dataset"}
     allowed = tuple(sorted(name for name, reason in reasons.items() if reason is None))
@@ -50,7 +50,7 @@ def decide_permission(lineage: Mapping[str, Any], marts: Mapping[str, Collection
 
 
 def find_refusal(terms: Mapping[str, Any], audience: Audience) -> str | None:
-    """Find the reason why a dataset's rows may not be published to an audience. None if they may."""
+    """Return the reason why an audience may not see a dataset's rows; None if it may."""
     classification, redistribution = terms.get("classification"), terms.get("redistribution")
     if terms.get("kind") not in ("dataset", "seed"):
         return "has rows of every dataset" if terms.get("kind") == "every dataset" else "is not a dataset that states terms"
@@ -61,14 +61,14 @@ def find_refusal(terms: Mapping[str, Any], audience: Audience) -> str | None:
     if classification not in CLASSIFICATIONS[audience]:
         return f"is {classification}"
     if redistribution not in REDISTRIBUTIONS[audience]:
-        return "is for internal use only by its licence"
+        return "is licensed for internal use only"
     return None
 
 
 def _find_mart_refusal(
     lineage: Mapping[str, Any], name: str, columns: Collection[str], allowed: Collection[str], audience: Audience
 ) -> str | None:
-    """Find the reason why a mart may not be published at all. None if it may."""
+    """Return the reason why no row of a mart may be published; None if at least some may."""
     lineage_entry = lineage.get("marts", {}).get(name)
     if lineage_entry is None or not isinstance(lineage_entry.get("made_of"), list):
         return "its lineage is not recorded; run transform-warehouse"

@@ -1,4 +1,4 @@
-"""Read the warehouse in one read-only snapshot, through ADBC into Arrow.
+"""A read-only snapshot of the warehouse, read through ADBC into Arrow.
 
 The driver's DB-API module is not used: it imports pandas, which would add half a second to an unchanged rerun.
 """
@@ -40,7 +40,7 @@ class Transform:
 
 
 class Warehouse:
-    """One snapshot of the warehouse. Everything read through it is of the same moment."""
+    """A snapshot of the warehouse: all queries see the same state."""
 
     def __init__(self, connection: Any, where: str) -> None:  # noqa: ANN401  the driver is untyped
         self._connection, self.where = connection, where
@@ -66,7 +66,7 @@ class Warehouse:
                 yield stream
 
     def fetch_columns(self, sql: str) -> dict[str, list[Any]]:
-        """Fetch the result of a small query as a list per column."""
+        """Fetch the result of a small query as a list per column; the lists are empty if there are no rows."""
         with self.stream(sql) as stream:
             columns: dict[str, list[Any]] = {name: [] for name in stream.schema.names}
             for batch in stream.batches:
@@ -98,7 +98,7 @@ class Warehouse:
         return Transform(last[0]["fingerprint"], last[0]["as_of"], json.loads(last[0]["lineage"]))
 
     def has_relation(self, relation: str) -> bool:
-        """Tell whether a table or view exists."""
+        """Return whether a table or view exists."""
         return bool(self.fetch_rows(f"select to_regclass({quote_text(relation)}) is not null as found")[0]["found"])
 
 
@@ -135,7 +135,7 @@ def open_snapshot(url: str, password: str) -> Iterator[Warehouse]:
 
 
 def quote_name(name: str) -> Sql:
-    """Quote an identifier for SQL, whatever it contains."""
+    """Quote an identifier for SQL. It may contain any character."""
     return Sql('"' + name.replace('"', '""') + '"')
 
 
@@ -159,7 +159,7 @@ def _with_password(url: str, password: str) -> str:
 
 @contextmanager
 def _translate_errors(where: str) -> Iterator[None]:
-    """Translate the driver's errors to JobErrors with a clear message and the right exit code."""
+    """Translate the driver's errors in the block into job errors; unknown errors propagate (exit 70)."""
     from adbc_driver_manager import Error  # noqa: PLC0415
 
     try:

@@ -1,4 +1,4 @@
-"""Withdraw published versions, or marts of them, so that the rest stays consistent. If a withdrawal is killed, run it again.
+"""Withdrawal of published versions, or of marts from them. The rest stays consistent. If a withdrawal is killed, run it again.
 
 To remove a version, first delete its date, so that a run that is still writing it cannot make it current; then unset the pointer; then
 delete its files. To remove a mart of a version, first replace the page that may show its figures, then the catalogue, then delete its
@@ -37,7 +37,7 @@ class StoredVersion:
     document: Mapping[str, Any] | None
 
     def has_mart(self, mart: str) -> bool:
-        """Tell whether a file of a mart exists or the catalogue lists the mart."""
+        """Return whether a file of a mart exists or the catalogue lists the mart."""
         listed = self.document is not None and mart in self.document["marts"]
         return listed or not _mart_keys(self.name, mart).isdisjoint(self.keys)
 
@@ -98,7 +98,7 @@ def withdraw(store: Store, marts: Collection[str], before: date | None) -> Withd
 def _has_more_to_withdraw(
     store: Store, stored: Collection[StoredVersion], removed: Collection[str], marts: Collection[str], before: date | None
 ) -> bool:
-    """Tell whether another run has published something in the meantime that must be withdrawn as well."""
+    """Return whether another run has meanwhile published something that must be withdrawn as well."""
     chosen = [version for version in stored if before is None or version.published_at is None or version.published_at.date() < before]
     pointer, _ = publication.read_pointer(store)
     if pointer and pointer.version in removed:
@@ -170,7 +170,7 @@ def _check_marts(stored: Collection[StoredVersion], marts: Collection[str]) -> N
     }
     unknown = sorted(mart for mart in marts if mart not in listed and not any(version.has_mart(mart) for version in stored))
     if unknown and stored:
-        raise UsageError(f"no version of the site has or had the mart {', '.join(unknown)}; there are {', '.join(sorted(listed))}")
+        raise UsageError(f"no version of the site has or had the mart {', '.join(unknown)}; they have {', '.join(sorted(listed))}")
 
 
 def _belongs_to_marts(key: str, marts: Collection[str]) -> bool:
@@ -190,7 +190,7 @@ def _read_published_at(store: Store, name: str) -> datetime | None:
 
 
 def _read_json(store: Store, key: str) -> dict[str, Any] | None:
-    """Read a JSON object of a version. None if it is missing or invalid."""
+    """Read a JSON object of a version; return None if it is missing or invalid."""
     try:
         document = json.loads(store.get(key))
     except (NotFoundError, ValueError):

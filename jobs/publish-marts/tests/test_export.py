@@ -198,7 +198,7 @@ def test_temporary_tables_of_dbt_are_not_marts(warehouse: Warehouse) -> None:
 
 def test_an_unknown_mart_is_named_together_with_the_existing_ones(warehouse: Warehouse) -> None:
     run_sql(warehouse, "create schema marts; create table marts.fct_yield (a int)")
-    refused = pytest.raises(MisconfiguredError, match="no mart fct_x .*there are fct_yield")
+    refused = pytest.raises(MisconfiguredError, match="no mart fct_x .*it has fct_yield")
     with open_snapshot(warehouse.url, warehouse.password) as snapshot, refused:
         export.list_marts(snapshot, ["fct_x"])
 

@@ -240,7 +240,7 @@ def test_several_tables_in_a_section_have_visible_captions(frames: Frames, expor
     quality = page[page.index('id="quality"') : page.index('id="changes"')]
     captions = re.findall(r"<caption([^>]*)>", quality)
     assert len(captions) == 4
-    assert not any("unseen" in attributes for attributes in captions)
+    assert not any("visually-hidden" in attributes for attributes in captions)
 
 
 def test_data_without_problems_is_reported_as_such(frames: Frames) -> None:
@@ -301,13 +301,13 @@ def test_numbers_have_separators_and_a_real_minus_sign(value: float | None, deci
     assert html_tables.format_number(value, decimals) == text
 
 
-def test_a_page_lists_what_is_left_out_and_the_sources_with_their_terms(exported: list[ExportedMart]) -> None:
+def test_a_page_lists_what_is_not_published_and_the_sources_with_their_terms(exported: list[ExportedMart]) -> None:
     page = pages.render_pages(version(), exported, empty_frames())["index.html"].decode()
     for text in ("fct_&lt;secret&gt;", "holdings is confidential", "free &amp; open", "internal use only", "Sources: A &lt;bank&gt;."):
         assert text in page
     without_terms = replace(version(), terms=publication.PublicationTerms("public", {}, ()))
     page = pages.render_pages(without_terms, exported, empty_frames())["index.html"].decode()
-    assert "Left out" not in page
+    assert "Not published" not in page
     assert "Sources" not in page
 
 

@@ -152,7 +152,7 @@ def test_a_mart_is_removed_only_from_versions_before_a_date(store: Store) -> Non
 
 def test_an_unknown_mart_is_rejected(store: Store) -> None:
     before = read_all(store)
-    with pytest.raises(UsageError, match="has or had the mart fct_secrt; there are fct_secret, fct_yield"):
+    with pytest.raises(UsageError, match="has or had the mart fct_secrt; they have fct_secret, fct_yield"):
         withdrawal.withdraw(store, ["fct_secrt"], None)
     assert read_all(store) == before
 
@@ -306,7 +306,7 @@ def test_the_command_reports_what_it_did(store: Store) -> None:
     assert (code, output.splitlines()[:3]) == (0, ["changed one", "kept    three", "kept    two"])
     code, output = run_command("declare", "--site", url, "--audience", "public")
     assert (code, "withdraw them first" in output) == (2, True)
-    assert "empty it" in run_command("withdraw", "--site", url, "--all")[1]
+    assert "Invalidate it" in run_command("withdraw", "--site", url, "--all")[1]
     assert "nothing to withdraw" in run_command("withdraw", "--site", url, "--all")[1]
     assert run_command("declare", "--site", url, "--audience", "public")[0] == 0
     assert json.loads(store.get("site.json")) == {"audience": "public"}

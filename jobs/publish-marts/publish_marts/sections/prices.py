@@ -35,7 +35,7 @@ def build_overview(frames: Frames) -> Section | None:
     rows = [_ticker_row(frames, ticker, tone) for tone, ticker in enumerate(list_tickers(frames))]
     note = (
         "The 1-year return is the total return over 252 sessions, dividends included. Volatility is measured over 63 sessions and "
-        "annualized. Drawdown is the fall of the total return index from its highest value."
+        "annualized. Drawdown is the decline of the total return index from its highest value so far."
     )
     return Section("overview", "Overview", note, tables=(Table("Tickers on their last session", headers, rows),))
 
@@ -82,7 +82,7 @@ def build_prices(frames: Frames) -> Section | None:
         Chart("growth", "Growth of 100, dividends reinvested", caption, lines, format_number, unit="index, first session = 100"),
         f"Adjusted close of each ticker, relative to its first session. {caption}",
     )
-    lead = "Adjusted for splits and dividends as they are known today."
+    lead = "Prices are adjusted for all splits and dividends known as of the date of this data."
     return Section("prices", "Prices", lead, figures=(figure,))
 
 
@@ -93,7 +93,7 @@ def build_risk(frames: Frames) -> Section | None:
     lowest = float(frames.returns["drawdown"].min())
     tickers = list_tickers(frames)
     panels = [_drawdown_panel(select_ticker(frames.returns, ticker), ticker, tone, lowest) for tone, ticker in enumerate(tickers)]
-    note = "Fall of the total return index from its highest value so far. All panels have the same scale."
+    note = "Decline of the total return index from its highest value so far. All panels have the same scale."
     drawdowns = Figure("Drawdown", note, Markup("".join(panels)), panels=True)  # noqa: S704  our own drawings
     lines = [
         Line(ticker, build_points(select_ticker(frames.returns, ticker), "trade_date", "vol_63d"), tone)

@@ -1,4 +1,4 @@
-"""How fresh and complete the source data is, and what is wrong with it."""
+"""Freshness and completeness of the source data, and its known problems."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def build_freshness(frames: Frames) -> Section | None:
         [row.dataset, format_date(row.last_day), row.last_known, format_count(row.partitions), format_count(row.rows)]
         for row in iterate_rows(frames.freshness)
     ]
-    lead = "The last date that each source covers, and when its newest data was received."
+    lead = "The last date in each dataset, and when its newest data was received."
     return Section("freshness", "Freshness", lead, tables=(Table("Source datasets", headers, rows),))
 
 
 def build_coverage(frames: Frames) -> Section | None:
-    """Show on how many days of each month a source has data."""
+    """Show on how many days of each month each dataset has data."""
     coverage = frames.coverage
     if coverage.empty:
         return None
@@ -47,8 +47,8 @@ def build_coverage(frames: Frames) -> Section | None:
     title = "Days with data by month"
     svg = charts.draw_heat_map("coverage-map", title, caption, ratios, [str(month) for month in months])
     note = (
-        f"{span}. The darker a cell, the more of the month's trading sessions have data. An empty outline means no data. "
-        "Company filings count on the date they were filed."
+        f"{span}. The darker the cell, the more of the month's trading sessions have data. An empty outline means no data. "
+        "Company facts count on the date of their filing."
     )
     years = sorted(set(coverage["month"].dt.year))[-MAX_YEARS:]
     names = [str(year) for year in years]
@@ -151,7 +151,7 @@ def _group_by_dataset(coverage: pd.DataFrame) -> Iterator[tuple[str, pd.DataFram
 
 
 def _month_ratio(coverage: pd.DataFrame, month: pd.Period) -> float | None:
-    """Days with data per session of the month, or per weekday for a dataset without a calendar. None for a month without data."""
+    """Return the days with data per session of the month, or per weekday for a dataset without a calendar; None without data."""
     days = coverage[coverage["month"] == month.to_timestamp()]
     if days.empty:
         return None

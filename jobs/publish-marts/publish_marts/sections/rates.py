@@ -25,7 +25,7 @@ def build_rates(frames: Frames) -> Section | None:
     figures = [_curve_figure(frames.yields)]
     if len(frames.spreads):
         figures.append(_spread_figure(frames.spreads))
-    lead = "US Treasury par yields as published. Missing values stay missing."
+    lead = "US Treasury par yields as published. Missing values are not filled in."
     return Section("rates", "Rates", lead, figures=tuple(figures))
 
 

@@ -34,26 +34,26 @@ def build_restatements(frames: Frames) -> Section | None:
         "Company",
         "Figure",
         "Period",
+        "First value",
         "First filed",
-        "First filed on",
-        "Current",
+        "Current value",
         "Known since",
         "Change",
-        numbers=("First filed", "Current", "Change"),
+        numbers=("First value", "Current value", "Change"),
     )
     rows = [_restatement_row(row, tickers) for row in iterate_rows(restated.head(MAX_ROWS))]
     total = f" of {len(restated)}" if len(restated) > len(rows) else ""
     table = Table(f"Restated figures, {len(rows)}{total}", headers, rows)
     figure = _revenue_figure(facts, restated)
     lead = (
-        "When a company restates a figure, both values are kept: the one that was known before and the one known since. "
+        "When a company restates a figure, the old value is kept next to the new one, each with the date from which it was known. "
         "Amounts are in millions; earnings per share are in USD."
     )
     return Section("restatements", "Restatements", lead, figures=(figure,) if figure else (), tables=(table,))
 
 
 def _find_restated(facts: pd.DataFrame) -> pd.DataFrame:
-    """One row per restated fact: first and current value, and since when each is known. Fiscal years first, then the newest period."""
+    """Return one row per restated fact with its first and current value and their dates. Fiscal years come first, then newer periods."""
     versions = facts.sort_values("known_from").groupby(_FACT_KEY, dropna=False, sort=False)
     totals = versions.agg(
         first_value=("value", "first"),

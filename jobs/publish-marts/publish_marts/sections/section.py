@@ -1,4 +1,4 @@
-"""What a section of the landing page is made of, and the helpers that all sections share."""
+"""The parts of a section of the landing page, and the helpers that all sections share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its caption, or several small charts that are read together (`panels`)."""
+    """A chart with its caption, or several small charts to compare (`panels`)."""
 
     title: str
     note: str

@@ -25,7 +25,7 @@ def build_valuation(frames: Frames) -> Section | None:
     last = defined.groupby("ticker").tail(1)
     values = ", ".join(f"{row.ticker} {format_number(row.pe_ratio, 1)} on {format_long_date(row.trade_date)}" for row in iterate_rows(last))
     caption = f"Last value: {values}."
-    chart = Chart("pe", "Price-earnings ratio", caption, lines, format_number, unit="close / diluted EPS of 12 months", zero=True)
+    chart = Chart("pe", "Price-earnings ratio", caption, lines, format_number, unit="close / 12-month diluted EPS", zero=True)
     note = f"Close divided by the earnings per share of the last twelve months, adjusted for splits. {caption}"
-    lead = "Uses only filings that were public on each session. The line has a gap where earnings were not yet known."
+    lead = "Each ratio uses only filings that were public at that session. The line has a gap where earnings were not yet known."
     return Section("valuation", "Valuation", lead, figures=(build_figure(chart, note),))
