@@ -22,6 +22,7 @@ from jobkit import contract as contracts
 from jobkit.contract import Layout
 from jobkit.errors import BadDataError
 from jobkit.names import ROW_NUMBER
+from jobkit.version import version_option
 
 from jobs.catalogue import JOBS, catalogue
 
@@ -321,6 +322,7 @@ def _major(rules: Contract) -> int:
 
 
 @click.group(context_settings={"max_content_width": 110})
+@version_option()
 def main() -> None:
     """Look after the data contracts."""
 

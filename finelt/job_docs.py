@@ -14,6 +14,7 @@ import click
 from jobkit import answers
 from jobkit import contract as contracts
 from jobkit.errors import JobError, next_step
+from jobkit.version import version_option
 
 from jobs.catalogue import REPOSITORY, CatalogueError, catalogue
 from orchestration.deployments import descriptions
@@ -187,6 +188,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 @click.command()
+@version_option()
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), default=PAGES, help="The folder to write to. Default: docs/jobs.")
 def main(to: Path) -> None:
     """Write an index and a page for each job, remove the pages of other jobs, and print the paths."""

@@ -24,6 +24,7 @@ from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError
 from jobkit.extraction import build_draft
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
 from jobkit.requests import Request
+from jobkit.version import version_option
 
 from jobs.catalogue import catalogue
 
@@ -290,6 +291,7 @@ PARTITIONS = click.option("--partition", multiple=True, help="A partition such a
 
 
 @click.group(context_settings={"max_content_width": 110})
+@version_option()
 def main() -> None:
     """Whether the lake is what was written to it, and what can be put right."""
 

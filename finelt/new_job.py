@@ -14,6 +14,7 @@ from string import Template
 from typing import NamedTuple
 
 import click
+from jobkit.version import version_option
 
 from jobs.catalogue import HOST, JOBS
 
@@ -90,6 +91,7 @@ def _uv() -> str:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@version_option()
 @click.argument("name")
 @click.option("--host", help="The host that the vendor answers at, such as api.acme.com; the only one the job may call.")
 def main(name: str, host: str | None) -> None:

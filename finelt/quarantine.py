@@ -17,6 +17,7 @@ from arro3.io import read_parquet
 from jobkit.errors import ExitCode, JobError, UsageError
 from jobkit.lake import DROPPED, CommitDraft, Lake
 from jobkit.names import ROW_NUMBER
+from jobkit.version import version_option
 
 from jobs.catalogue import catalogue
 
@@ -127,6 +128,7 @@ DATASET, PARTITION = click.argument("dataset"), click.argument("partition")
 
 
 @click.group(context_settings={"max_content_width": 110})
+@version_option()
 def main() -> None:
     """Rows that broke their contract. In the warehouse they are raw._quarantine."""
 

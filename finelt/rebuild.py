@@ -11,6 +11,7 @@ import click
 import psycopg
 from jobkit import secrets
 from jobkit.errors import ExitCode, JobError
+from jobkit.version import version_option
 
 from finelt.table_digests import digest_tables
 
@@ -28,6 +29,7 @@ class WarehousesDifferError(click.ClickException):
 
 
 @click.command(help=f"{__doc__} Write {{job}} in a URL or a reference for the name of the job that connects, if each has its own role.")
+@version_option()
 @click.option("--lake", metavar="URL", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
 @click.option("--into", metavar="URL", required=True, help="An empty database: postgresql://user@host:port/database.")
 @click.option("--warehouse", metavar="URL", help="The warehouse to compare with. Without it, nothing is compared.")

@@ -18,6 +18,7 @@ import boto3
 import click
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
+from jobkit.version import version_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -171,6 +172,7 @@ def read_outputs(stack: Stack) -> dict[str, Any]:
 
 
 @click.group()
+@version_option()
 def main() -> None:
     """Create a stack in AWS, step by step: check, bootstrap, preview, up."""
 

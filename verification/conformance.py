@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from jobkit.version import version_option
 
 from images import docker_cli
 
@@ -225,6 +226,7 @@ def report(subject: Subject) -> Iterator[tuple[bool, str]]:
 
 
 @click.command(help=__doc__, context_settings={"ignore_unknown_options": True})
+@version_option()
 @click.option("--network", metavar="NAME", help="The network of its containers; without, Docker's default.")
 @click.option("--env", "environ", multiple=True, metavar="NAME[=VALUE]", help="A variable for its containers; repeat the option for more.")
 @click.argument("image")

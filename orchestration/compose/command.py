@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+from jobkit.version import read_version
 
 from images import base, docker_cli, plan
 from jobs.catalogue import REPOSITORY
@@ -110,6 +111,9 @@ def main(context: click.Context, arguments: tuple[str, ...], *, stand_ins: bool)
     """Write .env and build the images it names, then call docker compose with ARGUMENTS, such as up --detach."""
     if arguments in ((), ("--help",)):
         click.echo(context.get_help())
+        return
+    if arguments == ("--version",):
+        click.echo(f"{context.info_name}, version {read_version()}")
         return
     existing = read_settings(ENV_FILE)
     try:

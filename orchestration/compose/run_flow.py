@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from jobkit import prefect_api
 from jobkit.errors import ExitCode, JobError, MisconfiguredError
+from jobkit.version import version_option
 
 from images import docker_cli
 from images.plan import PlanError
@@ -45,6 +46,7 @@ PRUNE_OLD_CONTAINERS = (
 
 
 @click.command()
+@version_option()
 @click.option("--pool", type=click.Choice([settings.POOL]), required=True, help="The work pool to run on.")
 @click.option("--flow", type=click.Choice(register.FLOWS), default="daily", show_default=True, help="Which flow.")
 @click.option("--start", type=DATE, metavar="DATE", help="With --flow backfill: the first date, inclusive.")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from jobkit import prefect_api
 from jobkit.errors import JobError, MisconfiguredError
+from jobkit.version import version_option
 
 from images import docker_cli
 from images.plan import SERVICES, PlanError
@@ -278,6 +279,7 @@ def _parse_task_definitions(text: str | None) -> dict[str, str]:
 
 
 @click.command()
+@version_option()
 @click.option("--pool", "kind", type=click.Choice(sorted(JOB_VARIABLES)), required=True, help="The kind of work pool to register.")
 @click.option(
     "--tasks",

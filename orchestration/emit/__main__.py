@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from jobkit.errors import JobError, UsageError
+from jobkit.version import version_option
 
 from jobs.catalogue import CatalogueError, catalogue, schedule_problem, timezone_problem
 from orchestration.deployments import descriptions
@@ -119,6 +120,7 @@ def _check_name(name: str) -> str:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@version_option()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="The scheduler that starts the jobs.")
 @click.option("--image", "image", multiple=True, metavar="JOB=REF", help="A job's image, by digest. Repeatable.")

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
+from jobkit.version import version_option
 
 from orchestration.deployments import register
 from verification.benchmarks import extract, flow_overhead, growth, load, machine, marts, page, peers, publishing, reload, start, valuation
@@ -18,6 +19,7 @@ TIMES = click.option("--times", type=click.IntRange(1), default=3, show_default=
 
 
 @click.group()
+@version_option()
 def main() -> None:
     """Measure on this machine; prints, and writes its part of docs/benchmarks.md."""
 

@@ -7,6 +7,7 @@ import sys
 import time
 
 import click
+from jobkit.version import version_option
 
 from verification.benchmarks import machine
 from verification.faults import page, scorecard, trials
@@ -14,6 +15,7 @@ from verification.faults.sandbox import open_sandbox
 
 
 @click.command(help=__doc__)
+@version_option()
 @click.argument("names", nargs=-1, type=click.Choice(list(scorecard.ROWS)), metavar="[ROW]...")
 @click.option("--less", is_flag=True, help="Few trials of each, as in the tests. The page is not written.")
 @click.option("--seeds", type=click.IntRange(1), help="Trials per failpoint and job; the default is 20.")
