@@ -18,6 +18,7 @@ import boto3
 import click
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
+from jobkit.errors import ExitCode
 from jobkit.version import version_option
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def check(name: str) -> None:
     for sentence in problems:
         click.echo(sentence)
     if problems:
-        raise SystemExit(78)
+        raise SystemExit(ExitCode.MISCONFIGURED)
     click.echo(f"nothing is missing; next, run ./scripts/stack preview {name}")
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -19,6 +19,8 @@ from orchestration.local import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from jobkit.receipt import Receipt
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -30,7 +32,7 @@ class Run:
     code: int
     said: str
     elapsed_s: float
-    receipts: list[dict[str, Any]]
+    receipts: list[Receipt]
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def run(
     except (ClientError, BotoCoreError) as error:
         reporter.event(f"the site cannot be copied from S3: {error}", "red")
         return ExitCode.BUG
-    return 0
+    return ExitCode.DONE
 
 
 def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str, options: Mapping[str, Any]) -> None:
@@ -119,7 +119,7 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
     steps, result = report_flow(api, run_id, lambda: None, directory, reporter)
     docker_cli.docker(*PRUNE_OLD_CONTAINERS)
     print_summary(steps, result, reporter, f"{server}/runs/flow-run/{run_id} has its log")
-    if not any((step.receipt or {}).get("job") == PUBLISH_JOB for step in steps):
+    if not any(step.receipt and step.receipt["job"] == PUBLISH_JOB for step in steps):
         reporter.print(f"The flow's report is at {server}/runs/flow-run/{run_id}?tab=Artifacts")
         return
     download_site(stack, directory / "site")

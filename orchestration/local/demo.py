@@ -77,7 +77,7 @@ def run(directory: Path, live_contact: str | None, reporter: FlowReporter) -> in
     except (CatalogueError, ApiError) as error:
         reporter.event(str(error), "red")
         return ExitCode.BUG
-    return 0
+    return ExitCode.DONE
 
 
 def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter) -> None:

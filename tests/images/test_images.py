@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -27,6 +27,8 @@ from tests.test_job_contract import describe as described_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from jobkit.receipt import Receipt
 
 pytestmark = pytest.mark.docker
 SPECS = catalogue()
@@ -74,12 +76,17 @@ class Result:
     stderr: str
 
     @property
-    def receipt(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """The one JSON object on stdout."""
         (line,) = self.stdout.splitlines()
         document = json.loads(line)
         assert isinstance(document, dict)
         return document
+
+    @property
+    def receipt(self) -> Receipt:
+        """The receipt on stdout."""
+        return cast("Receipt", self.document)
 
 
 def run(spec: JobSpec, *words: str, flags: Sequence[str] = ("--network", "none"), environ: dict[str, str] | None = None) -> Result:
@@ -113,7 +120,7 @@ def layers(name: str) -> list[str]:
 
 @every_job
 def test_describe_needs_no_network_and_is_the_label(spec: JobSpec) -> None:
-    told = run(spec, "describe").receipt
+    told = run(spec, "describe").document
     assert told == described_here(spec)
     labels = inspected(spec)["Config"]["Labels"]
     assert json.loads(labels["finelt.describe"]) == told

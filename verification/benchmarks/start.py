@@ -20,6 +20,7 @@ import psycopg
 from arro3.compute import cast
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
+from jobkit.errors import ExitCode
 from jobkit.lake import CommitDraft, Lake
 
 from images import docker_cli
@@ -141,7 +142,7 @@ def _imports(spec: JobSpec, words: list[str], times: int) -> Imports:
 
 def _profile(command: list[str]) -> Imports:
     done = subprocess.run(command, env={**os.environ, **COMPILED, "ANY": "any"}, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode not in (0, 75):
+    if done.returncode not in (ExitCode.DONE, ExitCode.TEMPORARY):
         raise RuntimeError(f"{' '.join(command[3:])} ended with {done.returncode}: {done.stderr[-500:]}")
     packages, modules = Counter[str](), IMPORTED.findall(done.stderr)
     for own_us, module in modules:

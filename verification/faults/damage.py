@@ -14,7 +14,7 @@ import msgspec
 from jobkit import commits, extraction
 from jobkit import contract as contracts
 from jobkit.contract import load_packaged
-from jobkit.errors import TemporaryError
+from jobkit.errors import ExitCode, TemporaryError
 from jobkit.lake import Lake
 from jobkit.store import open_store
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 EXTRACT, DATASET = "extract-treasury-yields", "treasury_par_yields"
 YEAR, OTHER = "year=2012", "year=2013"
 DROP, DROPPED = "extract-dropped-files", "custodian_positions"
-BAD_DATA = 65
 LINE_ENDINGS = "Windows line endings"
 
 
@@ -197,7 +196,7 @@ def _check_trial(trial: Trial, key: str, kind: str, corruption: Corruption) -> I
     is_harmless = corruption.name == LINE_ENDINGS and kind in ("commit", "older commit")  # neither the JSON nor its digest changes
     is_hidden = corruption.name == "gone"  # a deleted newest commit looks as if it had never existed
     blocked = kind in ("data", "quarantine") or (kind == "commit" and not is_hidden and not is_harmless)
-    if first.code != (BAD_DATA if blocked else 0):
+    if first.code != (ExitCode.BAD_DATA if blocked else 0):
         yield f"the load ended with {first.code}: {first.receipt and first.receipt['error']}"
     detail = {one["partition"]: one for one in first.receipt["partitions"]} if first.receipt else {}
     if any(one["outcome"] != "committed" for name, one in detail.items() if name != partition) or OTHER not in detail:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jobkit.prefect_api import Api
+    from jobkit.receipt import Receipt
 
     from orchestration.deployments.model import DeploymentSpec
 
@@ -153,11 +154,11 @@ class FlowStack:
         *seen, ending = list(follow.follow_flow(self.api, run_id, check))
         return [step for step in seen if isinstance(step, follow.FlowStep) and step.is_final], cast("follow.FlowResult", ending)
 
-    def receipt(self, run_id: str) -> dict[str, Any]:
+    def receipt(self, run_id: str) -> Receipt:
         """The receipt that a job's run left."""
         wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["receipt"]}}}
         (found,) = self.api.call("POST", "/artifacts/filter", wanted)
-        return dict(found["data"])
+        return cast("Receipt", found["data"])
 
     def artifact(self, run_id: str, key: str) -> dict[str, Any]:
         """The one artifact of a run with this key; a table's data read."""

@@ -25,7 +25,11 @@ VCPU_HOUR_USD, GB_HOUR_USD, MINIMUM_S = 0.04048, 0.004445, 60
 
 
 class Partition(TypedDict):
-    """What happened to one partition of one dataset. A job may add keys of its own; those that several jobs use are listed here."""
+    """What happened to one partition of one dataset. A job may add keys of its own; those that other programs read are listed here.
+
+    `rows_added` and `rows_closed` are those of the lake; `added`, `removed` and `changed` are rows of a mart. `gaps` has a message for each
+    commit that could not be loaded, `clock_corrected` counts the rows whose time of commit was corrected.
+    """
 
     dataset: str
     partition: str
@@ -38,6 +42,11 @@ class Partition(TypedDict):
     commit: NotRequired[int]
     rows_added: NotRequired[int]
     rows_closed: NotRequired[int]
+    added: NotRequired[int]
+    removed: NotRequired[int]
+    changed: NotRequired[int]
+    gaps: NotRequired[list[str]]
+    clock_corrected: NotRequired[int]
 
 
 class Receipt(TypedDict):
