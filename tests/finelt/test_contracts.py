@@ -24,12 +24,12 @@ WRITTEN = {path.name.removesuffix(".odcs.yaml") for path in files()}
 TIINGO = next(path for path in files() if path.name == "tiingo_prices.odcs.yaml")
 
 
-def test_every_contract_is_sound() -> None:
+def test_every_contract_is_valid() -> None:
     told = CliRunner().invoke(looked_after.main, ["lint"])
     assert (told.exit_code, told.output) == (0, f"{len(files())} contracts are sound\n")
 
 
-def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
+def test_the_column_types_of_dbt_sources_are_those_of_the_loader() -> None:
     for kind in (*column_types.TYPES, column_types.TIMESTAMP, "decimal(18,6)"):
         loaded = types.strip_collation(str(types.sql_type(parquet.type_name(contracts.arrow_type(kind)))))
         assert loaded == column_types.postgres_type(kind)
@@ -58,7 +58,7 @@ def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
         ("needs a licence of its own", "needs nothing", "make them equal"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_a_sentence(tmp_path: Path, was: str, now: str, told: str) -> None:
+def test_each_defect_of_a_contract_is_reported(tmp_path: Path, was: str, now: str, told: str) -> None:
     text = TIINGO.read_text()
     assert was in text
     broken = tmp_path / TIINGO.name
@@ -78,7 +78,7 @@ def test_a_dataset_has_a_contract_a_writer_and_a_source(tmp_path: Path) -> None:
     assert "dbt declares no source table" in lint([TIINGO], Project(tmp_path), {"tiingo_prices"})[0]
 
 
-def test_no_mart_stands_on_a_confidential_dataset(tmp_path: Path) -> None:
+def test_no_mart_reads_a_confidential_dataset(tmp_path: Path) -> None:
     custodian = next(path for path in files() if path.name == "custodian_positions.odcs.yaml")
     shutil.copytree(DBT / "models", tmp_path / "models")
     mart = tmp_path / "models" / "marts" / "fct_position.sql"
@@ -87,7 +87,7 @@ def test_no_mart_stands_on_a_confidential_dataset(tmp_path: Path) -> None:
     assert "its rows may be in no mart, as it is confidential, and fct_position stands on it" in problem
 
 
-def test_a_contract_is_valid_by_the_standard_and_its_licence_is_whole() -> None:
+def test_a_contract_conforms_to_the_standard_and_its_licence_is_complete() -> None:
     licences = {contracts.load(path).licence for path in files()}
     assert "US government work, public domain" in licences
     assert not any(problem for problem in lint(files(), Project(), WRITTEN))
@@ -114,11 +114,11 @@ def changed(edit: Callable[[contracts.Field], contracts.Field | None]) -> list[C
         (lambda field: replace(field, evolution="freeze"), "watch"),
     ],
 )
-def test_a_change_of_a_column_has_its_weight(edit: Callable[[contracts.Field], contracts.Field | None], weight: str) -> None:
+def test_a_change_of_a_column_is_classified(edit: Callable[[contracts.Field], contracts.Field | None], weight: str) -> None:
     assert [(change.weight, change.column) for change in changed(edit)] == [(weight, "close")]
 
 
-def test_a_change_names_the_marts_that_stand_on_it() -> None:
+def test_a_change_names_the_marts_that_depend_on_it() -> None:
     old = contracts.load(TIINGO)
     new = replace(old, fields=tuple(field for field in old.fields if field.name not in ("close", "adjHigh")))
     lines, unadmitted = report(old, new, Project())
@@ -141,7 +141,7 @@ def test_key_leaf_and_evolution_are_part_of_the_contract() -> None:
     assert diff(old, replace(old, max_missing_rows=0.1)) == [Change("watch", None, "rows an answer may leave out: 0.00% -> 10.00%")]
 
 
-def test_the_command_tells_a_break_by_its_exit_code(tmp_path: Path) -> None:
+def test_diff_exits_with_65_on_a_breaking_change(tmp_path: Path) -> None:
     edited = tmp_path / "new.odcs.yaml"
     edited.write_text(TIINGO.read_text().replace("name: divCash,", "name: dividend,"))
     ended = CliRunner().invoke(looked_after.main, ["diff", str(TIINGO), str(edited)])

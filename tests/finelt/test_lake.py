@@ -46,7 +46,7 @@ def ask(lake: Lake, *words: str) -> tuple[int, list[str]]:
     return ended.exit_code, ended.output.splitlines()
 
 
-def test_a_lake_that_is_as_written_is_found_so(lake: Lake) -> None:
+def test_an_undamaged_lake_has_no_findings(lake: Lake) -> None:
     assert ask(lake, "verify") == (0, ["6 files of 3 commits of 2 partitions: nothing wrong"])
     assert ask(lake, "verify", "--sample", "0", "--dataset", DATASET, "--partition", OTHER) == (
         0, ["2 files of 1 commits of 1 partitions: nothing wrong"],
@@ -54,14 +54,14 @@ def test_a_lake_that_is_as_written_is_found_so(lake: Lake) -> None:
     assert ask(lake, "repair") == (0, ["0 put right, 0 not"])
 
 
-def test_what_is_not_there_is_refused(lake: Lake) -> None:
+def test_an_unknown_dataset_or_partition_is_a_usage_error(lake: Lake) -> None:
     assert ask(lake, "verify", "--dataset", "prices")[0] == 2
     assert ask(lake, "verify", "--partition", "year=1999")[0] == 2
 
 
 @pytest.mark.parametrize("text", [None, b"", b"rotten"])
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_damaged_parquet_file_is_found_and_made_again_bit_for_bit(lake: Lake, number: int, text: bytes | None) -> None:
+def test_a_damaged_parquet_file_is_found_and_rebuilt_byte_for_byte(lake: Lake, number: int, text: bytes | None) -> None:
     made = lake.read_commit(DATASET, YEAR, number)
     whole = spoil(lake, made.data.path, text)
     code, said = ask(lake, "verify")
@@ -84,14 +84,14 @@ def spoil(lake: Lake, key: str, text: bytes | None) -> bytes:
     return whole
 
 
-def test_a_damage_that_leaves_the_size_is_found_by_reading(lake: Lake) -> None:
+def test_damage_that_keeps_the_size_is_found_by_reading(lake: Lake) -> None:
     path = lake.read_commit(DATASET, YEAR, 1).data.path
     spoil(lake, path, bytes(lake.store.size(path)))
     assert ask(lake, "verify", "--sample", "0")[0] == 0
     assert ask(lake, "verify", "--sample", "100")[0] == 65
 
 
-def test_damaged_vendor_bytes_are_found_and_nothing_is_made_of_them(lake: Lake) -> None:
+def test_damaged_vendor_bytes_are_found_and_never_parsed(lake: Lake) -> None:
     made = lake.read_commit(DATASET, YEAR, 2)
     spoil(lake, made.source[0].path, b"rotten")
     spoil(lake, made.data.path, b"rotten")
@@ -102,7 +102,7 @@ def test_damaged_vendor_bytes_are_found_and_nothing_is_made_of_them(lake: Lake) 
     assert lake.commit_numbers(DATASET, YEAR) == [1, 2]
 
 
-def test_a_damaged_newest_commit_is_followed_by_one_that_repeats_the_one_before(lake: Lake) -> None:
+def test_repair_follows_a_damaged_newest_commit_with_a_copy_of_the_previous_one(lake: Lake) -> None:
     spoil(lake, lake.commit_key(DATASET, YEAR, 2), b"{")
     assert ask(lake, "verify")[0] == 65
     code, said = ask(lake, "repair", "--partition", YEAR)
@@ -114,7 +114,7 @@ def test_a_damaged_newest_commit_is_followed_by_one_that_repeats_the_one_before(
     assert (code, "commit 2: stays damaged while newer ones stand" in said[0]) == (65, True)
 
 
-def test_what_todays_parser_makes_otherwise_becomes_a_new_commit(lake: Lake) -> None:
+def test_a_repair_that_the_present_parser_parses_differently_is_a_new_commit(lake: Lake) -> None:
     kept = lake.store_source(DATASET, BODY.encode(), SourceMetadata("https://vendor.example/", "text/csv", None, None))
     writer = {"job": "older", "version": "0"}
     made, _ = lake.commit(
@@ -130,7 +130,7 @@ def test_what_todays_parser_makes_otherwise_becomes_a_new_commit(lake: Lake) -> 
     assert (code, f"commit 3: {made.data.path}" in said[0]) == (65, True)
 
 
-def test_gaps_strays_copies_leftovers_and_wrong_clocks_are_told_apart(lake: Lake) -> None:
+def test_verify_distinguishes_gaps_strays_copies_leftovers_and_wrong_clocks(lake: Lake) -> None:
     first = lake.read_commit(DATASET, YEAR, 1)
     later = msgspec.structs.replace(first, number=4, known_at="2099-01-01T00:00:00Z")
     lake.store.put(lake.commit_key(DATASET, YEAR, 4), commits.encode(later))
@@ -154,7 +154,7 @@ def test_gaps_strays_copies_leftovers_and_wrong_clocks_are_told_apart(lake: Lake
     assert notes.count("note") == 4
 
 
-def test_a_row_count_that_is_not_the_files_is_found(lake: Lake) -> None:
+def test_a_wrong_row_count_is_found(lake: Lake) -> None:
     key = lake.commit_key(DATASET, YEAR, 2)
     document = json.loads(lake.store.get(key))
     del document["format"], document["digest"]
@@ -164,7 +164,7 @@ def test_a_row_count_that_is_not_the_files_is_found(lake: Lake) -> None:
     assert (code, "has 2 rows, its commit says 7" in said[0]) == (65, True)
 
 
-def test_a_newer_format_is_reported_and_the_rest_is_looked_at(lake: Lake) -> None:
+def test_a_newer_format_is_reported_and_the_rest_is_verified(lake: Lake) -> None:
     key = lake.commit_key(DATASET, YEAR, 2)
     lake.store.put(key, json.dumps({**json.loads(lake.store.get(key)), "format": 3}).encode())
     code, said = ask(lake, "verify")
@@ -173,7 +173,7 @@ def test_a_newer_format_is_reported_and_the_rest_is_looked_at(lake: Lake) -> Non
     assert (code, "upgrade finelt" in said[-1]) == (78, True)
 
 
-def test_a_dropped_file_is_read_again_by_its_name(lake: Lake) -> None:
+def test_a_dropped_file_is_parsed_again_by_its_name(lake: Lake) -> None:
     from extract_dropped_files import work
     from extract_dropped_files.source import Drop
 

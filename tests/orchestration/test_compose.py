@@ -50,18 +50,18 @@ def services(name: str) -> dict[str, dict[str, Any]]:
     return dict(document["services"])
 
 
-def test_only_this_machine_reaches_the_stack() -> None:
+def test_ports_are_bound_to_loopback() -> None:
     ports = [port for name in FILES for service in services(name).values() for port in service.get("ports", [])]
     assert len(ports) == 3
     assert all(port.startswith("127.0.0.1:${FINELT_") for port in ports)
 
 
-def test_what_is_pulled_is_pinned_by_digest_and_the_rest_is_ours() -> None:
+def test_pulled_images_are_pinned_by_digest() -> None:
     for service in services(command.FILE).values():
         assert re.fullmatch(r"[\w./-]+:[\w.]+@sha256:[0-9a-f]{64}|\$\{FINELT_\w+_IMAGE\}", service["image"])
 
 
-def test_no_password_stands_in_a_file() -> None:
+def test_compose_files_have_no_password() -> None:
     for name in FILES:
         for service in services(name).values():
             for variable, value in service.get("environment", {}).items():
@@ -69,7 +69,7 @@ def test_no_password_stands_in_a_file() -> None:
                     assert value is None or re.fullmatch(r"\$\{FINELT_\w+(:\?[^}]*)?\}", value), (name, variable)
 
 
-def test_every_service_is_looked_after_and_keeps_its_data_in_a_named_volume() -> None:
+def test_every_service_has_a_health_check_and_keeps_its_data_in_a_named_volume() -> None:
     document = yaml.safe_load((REPOSITORY / command.FILE).read_text())
     for name, service in document["services"].items():
         assert name == "prepare" or service["healthcheck"]["test"], name
@@ -78,7 +78,7 @@ def test_every_service_is_looked_after_and_keeps_its_data_in_a_named_volume() ->
             assert source in document["volumes"] or source == command.SOCKET, (name, volume)
 
 
-def test_the_environment_file_is_ours_alone_and_git_does_not_take_it(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_environment_file_and_git_ignores_it(tmp_path: Path) -> None:
     command.write_settings(tmp_path / ".env", {"A": "b=c", "D": ""})
     assert command.read_settings(tmp_path / ".env") == {"A": "b=c", "D": ""}
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
@@ -86,7 +86,7 @@ def test_the_environment_file_is_ours_alone_and_git_does_not_take_it(tmp_path: P
     assert subprocess.run(["git", "check-ignore", "-q", ".env"], cwd=REPOSITORY, check=False).returncode == 0
 
 
-def test_without_a_stack_the_run_says_what_to_do(tmp_path: Path) -> None:
+def test_a_run_without_a_stack_exits_with_78_and_says_how_to_start_one(tmp_path: Path) -> None:
     with reporter.FlowReporter() as teller:
         assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
     (tmp_path / ".env").write_text("FINELT_PREFECT_PORT=9\nFINELT_PREFECT_AUTH=a:b\nCOMPOSE_PROJECT_NAME=x\n")
@@ -96,7 +96,7 @@ def test_without_a_stack_the_run_says_what_to_do(tmp_path: Path) -> None:
             assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
 
 
-def test_a_pool_that_is_none_is_refused() -> None:
+def test_an_unknown_pool_is_a_usage_error() -> None:
     told = CliRunner().invoke(run_flow.main, ["--pool", "kubernetes"])
     assert told.exit_code == 2
     assert "docker" in told.output
@@ -149,7 +149,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.docker
-def test_the_flow_on_the_stack_gives_the_marts_of_the_demo_byte_for_byte(stack: Stack, demo_directory: Path, tmp_path: Path) -> None:
+def test_the_flow_on_the_stack_builds_the_marts_of_the_demo_byte_for_byte(stack: Stack, demo_directory: Path, tmp_path: Path) -> None:
     """Each step in a container of its own, hardened, with the job's secrets and none of the server's."""
     for status in ("done", "unchanged"):
         with reporter.FlowReporter() as teller:
@@ -195,7 +195,7 @@ def test_a_role_of_the_warehouse_cannot_read_prefects_database(stack: Stack) -> 
 
 
 @pytest.mark.docker
-def test_starting_a_stack_again_keeps_its_data_and_passwords(stack: Stack) -> None:
+def test_a_restart_keeps_data_and_passwords(stack: Stack) -> None:
     command.write_settings(stack.env_file, command.build_settings(command.read_settings(stack.env_file), stand_ins=True))
     assert command.read_settings(stack.env_file) == stack.settings
     stack.compose("up", "--detach")
@@ -210,7 +210,7 @@ def told_in_the_pages() -> list[str]:
 
 
 @pytest.mark.docker
-def test_what_operations_tells_to_do_works_on_the_stack(stack: Stack, tmp_path: Path) -> None:
+def test_the_commands_of_operations_work_on_the_stack(stack: Stack, tmp_path: Path) -> None:
     said = {}
     for line in told_in_the_pages():
         program, *words = shlex.split(line)
@@ -233,7 +233,7 @@ def test_what_operations_tells_to_do_works_on_the_stack(stack: Stack, tmp_path: 
     assert "tab=Artifacts" in plan
 
 
-def test_the_warehouse_of_an_earlier_version_gets_roles_and_its_owner_may_no_longer_log_in(
+def test_a_warehouse_of_an_earlier_version_gets_roles_and_its_owner_can_no_longer_log_in(
     postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """There, one role called finelt owned the database, and every job came as it."""

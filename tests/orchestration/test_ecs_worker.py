@@ -176,7 +176,7 @@ def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.Mon
 
 
 @pytest.mark.docker
-def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, demo_directory: Path) -> None:
+def test_the_daily_flow_on_ecs_builds_the_marts_of_the_demo(stack: Stack, demo_directory: Path) -> None:
     run_id = follow.start_flow(stack.api, "daily", "ecs", stack.parameters)
     deadline = time.monotonic() + 300
 
@@ -211,7 +211,7 @@ def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, demo_di
 
 
 @pytest.mark.docker
-def test_every_ending_of_a_task_is_told(stack: Stack) -> None:
+def test_each_way_a_task_can_end_gives_its_run_a_state_and_a_reason(stack: Stack) -> None:
     """All at once, as they would come: each in its state and with a sentence that says what to do."""
     fargate = stack.fargate
     fargate.stuck.add("finelt-dev-stuck")
@@ -266,14 +266,14 @@ def test_every_ending_of_a_task_is_told(stack: Stack) -> None:
         ({}, "it never started: ECS gives no reason"),
     ],
 )
-def test_the_sentence_says_what_happened_and_which_task(task: dict[str, Any], words: str) -> None:
+def test_the_message_has_the_reason_and_the_task(task: dict[str, Any], words: str) -> None:
     told = task_failures.describe_stop({**task, "taskArn": "arn:aws:ecs:eu-central-1:123456789012:task/finelt-dev/0a1b"})
     assert words in told
     assert told.endswith("(task 0a1b)")
 
 
 @pytest.mark.docker
-def test_a_stopped_task_ends_only_the_run_that_is_still_its_own(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_task_ends_only_a_run_that_it_still_executes(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", stack.api.url)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", stack.fargate.secret("arn:aws:secretsmanager:r:1:secret:finelt-dev/prefect/auth-AbCdEf"))
     run_id = stack.start(base_url=stack.waiting)

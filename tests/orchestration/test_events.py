@@ -131,9 +131,7 @@ def ok(answer: Answer) -> dict[str, Any]:
     return dict(answer.document)
 
 
-def test_a_dropped_file_is_one_run_however_often_its_event_comes_and_its_rows_reach_the_warehouse(
-    stack: Stack, warehouse: Warehouse
-) -> None:
+def test_repeated_events_of_a_file_start_one_run_and_its_rows_reach_the_warehouse(stack: Stack, warehouse: Warehouse) -> None:
     dropped = stack.folder / "drop" / KEY
     dropped.parent.mkdir(parents=True)
     dropped.write_text(CSV)
@@ -163,7 +161,7 @@ def load_into(warehouse: Warehouse, lake: Path) -> None:
     assert found == [("A1", "10.000000"), ("A2", "-2.500000")]
 
 
-def test_another_version_of_a_file_is_another_run(stack: Stack) -> None:
+def test_another_version_of_a_file_starts_another_run(stack: Stack) -> None:
     before = len(stack.runs())
     with started(stack) as side:
         ids = {ok(side.invoke(event(f"drop/{KEY}.gz", version)))["flow_run_id"] for version in ("v1", "v2", "v2")}
@@ -175,14 +173,14 @@ def test_another_version_of_a_file_is_another_run(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("key", [f"drop/accepted/{KEY}", f"drop/rejected/{KEY}.reasons.json", "drop/custodian_positions/"])
-def test_what_the_job_puts_aside_starts_nothing(stack: Stack, key: str) -> None:
+def test_files_that_the_job_moved_aside_start_no_run(stack: Stack, key: str) -> None:
     before = len(stack.runs())
     with started(stack) as side:
         assert ok(side.invoke(event(key)))["flow_run_id"] is None
     assert len(stack.runs()) == before
 
 
-def test_what_cannot_be_started_is_an_error_for_lambda_which_tries_again(stack: Stack) -> None:
+def test_a_run_that_cannot_be_started_is_an_error_that_lambda_retries(stack: Stack) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}/api"
     faults = {

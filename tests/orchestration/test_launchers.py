@@ -97,7 +97,7 @@ def ask(python: str, code: str, home: Path, *words: str) -> tuple[list[Any], str
     return lines, done.stdout + done.stderr
 
 
-def test_dagster_gets_the_receipt_and_a_version_that_changes_with_the_bytes_alone(
+def test_dagster_gets_the_receipt_and_a_data_version_that_depends_on_the_bytes_only(
     image: str, lake: Path, vendors: str, tmp_path: Path
 ) -> None:
     python = environments.python("dagster", *DAGSTER)
@@ -110,7 +110,7 @@ def test_dagster_gets_the_receipt_and_a_version_that_changes_with_the_bytes_alon
     assert first["rows"] == receipts[0]["rows"] > 0
 
 
-def test_airflow_takes_the_receipt_for_the_tasks_xcom(image: str, lake: Path, vendors: str, tmp_path: Path) -> None:
+def test_airflow_stores_the_receipt_as_xcom(image: str, lake: Path, vendors: str, tmp_path: Path) -> None:
     python = environments.python("airflow", *AIRFLOW)
     lines, said = ask(python, IN_AIRFLOW, tmp_path, image, str(lake), vendors, "--start", "2012-12-31", "--end", "2012-12-31")
     assert lines, said[-3000:]

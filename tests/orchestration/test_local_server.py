@@ -37,7 +37,7 @@ def known(settings: type[BaseModel]) -> Iterator[str]:
             yield from (alias.upper() for alias in (prefix + name, *aliases) if isinstance(alias, str))
 
 
-def test_prefect_knows_every_setting_we_give() -> None:
+def test_prefect_knows_every_setting_that_we_set() -> None:
     """It ignores one it does not know without a word."""
     texts = [path.read_text() for pattern in OURS for path in REPOSITORY.glob(pattern)]
     given = {name for text in texts for name in re.findall(r"\bPREFECT_[A-Z_]*[A-Z]\b", text) if not OTHERS.fullmatch(name)}
@@ -45,7 +45,7 @@ def test_prefect_knows_every_setting_we_give() -> None:
     assert given - set(known(Settings)) == set()
 
 
-def test_the_second_server_begins_with_an_empty_database_that_the_first_one_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_server_starts_from_the_empty_database_that_the_first_one_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = tmp_path / "kept.db"
     monkeypatch.setattr(prefect_server, "_template_db", lambda: kept)
     for name, new in (("one", True), ("two", False)):

@@ -21,7 +21,7 @@ async def steps(job: str, options: dict[str, object], times: int) -> None:
         started_s = time.time()
         receipt = await run_job.run_verb(job, options, verb="plan")
         ended_s = time.time()
-        first_s, last_s = (datetime.fromisoformat(receipt[name]).timestamp() for name in ("started_at", "ended_at"))
+        first_s, last_s = (datetime.fromisoformat(text).timestamp() for text in (receipt["started_at"], receipt["ended_at"]))
         took.append([first_s - started_s, ended_s - last_s])
     await acreate_markdown_artifact(json.dumps(took), key=STEPS)
 

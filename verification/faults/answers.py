@@ -231,7 +231,7 @@ def check_slow_answers(sandbox: Sandbox, parts: tuple[str, ...] = ("head", "body
     violations = [
         f"{part}: it ended with {result.code} after {took:.0f} s: {result.receipt and result.receipt['error']}"
         for part, took, result in results
-        if result.code != ExitCode.TEMPORARY or result.receipt is None or "did not answer in time" not in result.receipt["error"]
+        if result.code != ExitCode.TEMPORARY or result.receipt is None or "did not answer in time" not in (result.receipt["error"] or "")
     ]
     longest = max(took for _, took, _ in results)
     return Outcome(len(parts), f"exit code 75 with a receipt, after at most {longest:.0f} s", tuple(violations))
@@ -261,7 +261,7 @@ def check_refusals(sandbox: Sandbox, jobs: tuple[str, ...] = tuple(JOBS)) -> Out
             with serve_bytes({"*": [sent]}) as url:
                 options = [*_remove_base_url(sandbox.extract_options(job)), "--base-url", url, "--retry-timeout", "0"]
                 result = job_runs.run_job(job, ["--lake", str(sandbox.new_path("lake")), *options])
-            detail = result.receipt["error"] if result.receipt else result.stderr[-200:]
+            detail = (result.receipt["error"] if result.receipt else None) or result.stderr[-200:]
             if result.code != refusal.code or (refusal.body and _essential_text(refusal.body) not in detail) or "<" in detail:
                 violations.append(f"{job}, {refusal.status} {refusal.body[:60]!r}: it ended with {result.code}: {detail}")
     return Outcome(

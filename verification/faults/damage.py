@@ -201,7 +201,7 @@ def _check_trial(trial: Trial, key: str, kind: str, corruption: Corruption) -> I
     detail = {one["partition"]: one for one in first.receipt["partitions"]} if first.receipt else {}
     if any(one["outcome"] != "committed" for name, one in detail.items() if name != partition) or OTHER not in detail:
         yield "another partition was not loaded"
-    if kind.startswith("older") and bool(detail.get(YEAR, {}).get("gaps")) == is_harmless:
+    if kind.startswith("older") and bool(YEAR in detail and detail[YEAR].get("gaps")) == is_harmless:
         yield "a gap is reported, but there is none" if is_harmless else "the gap is not reported"
     repair = rerun()
     if repair.code:
@@ -300,6 +300,7 @@ def _check_known_times(trial: Trial, number: int, shift: timedelta) -> Iterator[
         future, now, backwards = connection.execute(KNOWN_ROWS.encode()).fetchone() or (1, 0, 0)
     if result.code or future or backwards or now != 500:  # noqa: PLR2004  rows of two years
         yield f"the load ended with {result.code}; {future} rows of the future, {now} known now, {backwards} that end before they begin"
-    corrected = next((one.get("clock_corrected", 0) for one in (result.receipt or {}).get("partitions", ()) if one["partition"] == YEAR), 0)
+    partitions = result.receipt["partitions"] if result.receipt else []
+    corrected = next((one.get("clock_corrected", 0) for one in partitions if one["partition"] == YEAR), 0)
     if bool(corrected) != (shift > timedelta()):
         yield f"the receipt says {corrected} corrected"

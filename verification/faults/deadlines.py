@@ -150,9 +150,7 @@ def _run_trial(hang: Hang) -> tuple[float, str | None]:
     if result.receipt is None:
         return time.monotonic() - started, f"{detail}: it ended with {result.code} and no receipt"
     elapsed_s = float(result.receipt["elapsed_s"])
-    if (result.code, result.receipt["exit_code"]) != (
-        ExitCode.TEMPORARY,
-        ExitCode.TEMPORARY,
-    ) or f"deadline of {DEADLINE_S} s" not in result.receipt["error"]:
-        return elapsed_s, f"{detail}: it ended with {result.code}: {result.receipt['error']}"
+    error, codes = result.receipt["error"] or "", {result.code, result.receipt["exit_code"]}
+    if codes != {ExitCode.TEMPORARY} or f"deadline of {DEADLINE_S} s" not in error:
+        return elapsed_s, f"{detail}: it ended with {result.code}: {error}"
     return elapsed_s, f"{detail}: it ended after {elapsed_s:.1f} s" if elapsed_s > MAX_ELAPSED_S else None
