@@ -73,11 +73,11 @@ SERVICES = (
         re.compile(r"verification/sample_vendors/.*"),
     ),
 )
-STAND_INS = Service(
-    "stand-ins",
+FALLBACK = Service(
+    "fallback",
     "Postgres and an S3 server, for machines that cannot pull their images.",
-    "stand-ins",
-    re.compile(r"verification/stand_ins/.*"),
+    "fallback",
+    re.compile(r"verification/fallback_postgres\.py"),
 )
 
 

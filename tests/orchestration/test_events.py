@@ -23,7 +23,7 @@ from infra.testing.mock_engine import Resource, graph
 from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.deployments import descriptions, register
 from orchestration.local import prefect_server
-from tests.images.test_images import HARDENED, build_environment
+from tests.images.containers import HARDENED, build_environment
 from tests.orchestration.fargate import forget
 from tests.orchestration.lambda_runtime import Answer, Runtime, runtime
 

@@ -6,7 +6,7 @@ import pytest
 
 from images import plan
 from jobs.catalogue import JobSpec, catalogue
-from tests.images.test_images import build_environment, image
+from tests.images.containers import build_environment, image
 from verification import conformance
 from verification.conformance import Subject
 from verification.sample_vendors import server
