@@ -68,7 +68,7 @@ def checked(python: str, code: str, *words: str, cwd: Path) -> Any:
         "DAGSTER_HOME": "",
         "DAGSTER_DISABLE_TELEMETRY": "1",
     }
-    done = subprocess.run([python, "-c", code, *words], cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=180)
+    done = subprocess.run([python, "-c", code, *words], cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -71,7 +71,7 @@ class Fargate:
     def container_of(self, run_id: str) -> str:
         """The id of the running container of a flow run."""
         wanted = ["--filter", f"label={LABEL}={self.name}", "--filter", f"label=run={run_id}"]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not (found := docker_cli.docker("ps", "--quiet", *wanted)):
             assert time.monotonic() < deadline, f"no container for {run_id}"
             time.sleep(LOOK_EVERY_S)

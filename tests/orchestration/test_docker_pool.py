@@ -68,7 +68,7 @@ def ended(api: Api, parameters: dict[str, Any], **variables: object) -> dict[str
     deployment = api.call("GET", f"/deployments/name/{JOB}/{POOL}")
     wanted = {"parameters": parameters, "job_variables": variables}
     run = api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", wanted)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     while run["state"]["type"] not in FINAL:
         assert time.monotonic() < deadline, run["state"]
         time.sleep(0.2)

@@ -38,7 +38,7 @@ LAKE, SITE = "finelt-dev-lake-123456789012", "finelt-dev-site-123456789012"
 JOB = "extract-ecb-fx-rates"
 CANARY = "canary-5b21"
 WAREHOUSE_JOBS = [spec.name for spec in catalogue() if "warehouse_password" in spec.secrets]
-WITHIN_S = 90
+TIMEOUT_S = 600
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{}:1"
 DEFINITION = ("family", "cpu", "memory", "networkMode", "requiresCompatibilities", "runtimePlatform", "taskRoleArn", "executionRoleArn")
 
@@ -73,7 +73,7 @@ class Stack:
 
     def ending(self, run_id: str, *wanted: str) -> tuple[str, str]:
         """The state in which a run ends, and its sentence."""
-        deadline = time.monotonic() + WITHIN_S
+        deadline = time.monotonic() + TIMEOUT_S
         while (state := self.state(run_id))["type"] not in (wanted or follow.FINAL_STATES):
             self.worker.raise_if_ended()
             assert time.monotonic() < deadline, f"{state['type']}: {state['message']}; {self.worker.log_tail()}"
@@ -178,7 +178,7 @@ def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.Mon
 @pytest.mark.docker
 def test_the_daily_flow_on_ecs_builds_the_marts_of_the_demo(stack: Stack, demo_directory: Path) -> None:
     run_id = follow.start_flow(stack.api, "daily", "ecs", stack.parameters)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + TIMEOUT_S
 
     def check() -> None:
         stack.worker.raise_if_ended()

@@ -1,4 +1,4 @@
-"""The flows that are measured."""
+"""The flows that the benchmarks run."""
 
 import json
 import time
@@ -27,11 +27,11 @@ async def steps(job: str, options: dict[str, object], times: int) -> None:
 
 
 @flow
-async def scale(count: int, seconds: float, at_once: int) -> None:
-    """A backfill of a job that sleeps: a run each item."""
+async def scale(count: int, seconds: float, concurrency: int) -> None:
+    """Run a job that sleeps, once for each item."""
     extracts: dict[str, dict[str, object]] = {"extract-sleep": {"count": count, "seconds": seconds}}
     today = datetime.now().astimezone().date()
     work = await plan_backfill(extracts, lake="none", start=today, end=today, refetch=False)
     await work.publish_plan()
-    await work.run(concurrency=at_once)
+    await work.run(concurrency=concurrency)
     work.raise_failures()
