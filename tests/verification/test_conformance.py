@@ -23,7 +23,7 @@ def test_each_image_keeps_the_promises_that_need_no_run(spec: JobSpec) -> None:
 
 def test_an_extractor_can_be_repeated_stopped_and_killed_at_each_failpoint() -> None:
     (spec,) = (spec for spec in catalogue() if spec.name == "extract-treasury-yields")
-    with server.serving() as vendors:
+    with server.run_server() as vendors:
         options = {"lake": "{place}/lake", "start": "2012-01-01", "end": "2012-12-31", "base-url": f"{vendors}/home.treasury.gov"}
         arguments = tuple(argument for name, value in options.items() for argument in (f"--{name}", value))
         found = list(conformance.run_checks(Subject(image(spec), ("--network", "host"), arguments)))

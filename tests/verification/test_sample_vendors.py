@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from verification.sample_vendors import sample, server
-from verification.sample_vendors.server import requested, serve, serving
+from verification.sample_vendors.server import read_request_log, run_server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def ask(url: str, headers: dict[str, str] | None = None, method: str = "GET") ->
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving() as base_url:
+    with run_server() as base_url:
         yield base_url
 
 
@@ -199,7 +199,7 @@ def test_tiingo_describes_a_ticker_and_tests_a_token(url: str) -> None:
 
 
 def test_tiingo_rejects_the_first_request_for_goog_as_busy() -> None:
-    with serving() as url:
+    with run_server() as url:
         first, second, other = (ask(f"{url}{TIINGO}/{ticker}/prices", TOKEN) for ticker in ("GOOG", "GOOG", "AAPL"))
     assert (first.status, first.headers["Retry-After"], list(first.json())) == (429, "1", ["detail"])
     assert (second.status, other.status) == (200, 200)
@@ -395,10 +395,10 @@ def test_an_unknown_path_is_404(url: str, host: str) -> None:
 
 
 def test_the_log_has_each_request() -> None:
-    with serving() as url:
+    with run_server() as url:
         ask(f"{url}{ECB}/eurofxref.zip?x=1")
         ask(f"{url}{TIINGO}/AAPL/prices", method="HEAD")
-        assert requested(url) == [("GET", f"{ECB}/eurofxref.zip?x=1", 200), ("HEAD", f"{TIINGO}/AAPL/prices", 401)]
+        assert read_request_log(url) == [("GET", f"{ECB}/eurofxref.zip?x=1", 200), ("HEAD", f"{TIINGO}/AAPL/prices", 401)]
 
 
 def test_a_connection_is_kept_alive(url: str) -> None:
@@ -420,7 +420,7 @@ def test_closing_ends_idle_and_waiting_connections(monkeypatch: pytest.MonkeyPat
     idle.sendall(f"GET {ECB}/nothing HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert idle.recv(65536)
     waiting.sendall(f"GET /~slow{ECB}/eurofxref.zip HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    while not any("~slow" in asked.path for asked in vendors.asked):
+    while not any("~slow" in request.path for request in vendors.request_log):
         time.sleep(0.01)
     started = time.monotonic()
     vendors.close()

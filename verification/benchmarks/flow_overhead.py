@@ -171,7 +171,7 @@ def _scale_page(runs: int, seconds: float, concurrency: int, samples: Sequence[S
         f"| {row.server_mib:.0f} | {row.worker_mib:.0f} | {row.database_mib:.1f} |"
         for row in dict.fromkeys(rows)
     ]
-    what = f"{last.done:,} of {runs:,} runs of a job that sleeps {seconds:g} s, {concurrency} concurrently, on the process pool, server on SQLite"
+    what = f"{last.done:,} of {runs:,} runs of a job that sleeps {seconds:g} s, {concurrency} concurrently, on the process pool with SQLite"
     cpu_ms, growth_kib = (last.server_cpu_s - first.server_cpu_s) / done * 1000, (last.database_mib - first.database_mib) / done * 1024
     return [
         f"{what}: {last.elapsed_s:.0f} s, {last.done / last.elapsed_s:.2f} runs per second.",
