@@ -117,7 +117,17 @@ PATH = re.compile(r"`((?:jobs|dbt|images|orchestration|infra|finelt|verification
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "docs/code-map.md", "docs/concepts.md", "jobs/README.md", "images/README.md"]
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/code-map.md",
+        "docs/concepts.md",
+        "jobs/README.md",
+        "images/README.md",
+        "finelt/README.md",
+        "verification/README.md",
+    ],
 )
 def test_a_path_that_a_page_names_exists(name: str) -> None:
     paths = PATH.findall((ROOT / name).read_text(encoding="utf-8"))
