@@ -1,4 +1,4 @@
-"""The demo as a person runs it: disturbed and repeated for its own tests, and one plain run for all tests that only read its results."""
+"""The demo as a person runs it: killed and repeated for its own tests, and one plain run for all tests that only read its results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Story:
-    """Three runs in one directory: one beside a running demo, one after that demo was killed, and one more."""
+    """Three runs in one directory: one during another demo, one after that demo was killed, and one more."""
 
     directory: Path
     concurrent: Run
@@ -81,7 +81,7 @@ def wait_for_lock(process: subprocess.Popen[str], directory: Path) -> None:
 
 
 def left(directory: Path) -> list[list[str]]:
-    """The command lines of processes that still run for a directory: those of its stack, and its Postgres."""
+    """Return the command lines of processes that still run for a directory: those of its stack, and its Postgres."""
     servers = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     ours = [line for line in servers if any(word.startswith(str(directory)) for word in line)]
     return ours + [process.cmdline() for process in processes.find_leftover_processes(directory)]

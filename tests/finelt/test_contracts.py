@@ -1,4 +1,4 @@
-"""scripts/contracts: every contract is sound and says what dbt says; a change is told with what stands on it."""
+"""scripts/contracts: every contract is valid and agrees with dbt, and a change is reported with its dependants."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_contract_conforms_to_the_standard_and_its_licence_is_complete() -> No
 
 
 def changed(edit: Callable[[contracts.Field], contracts.Field | None]) -> list[Change]:
-    """What differs when the column close is edited."""
+    """Return the difference that an edit of the column close makes."""
     old = contracts.load(TIINGO)
     edited = ((field if field.name != "close" else edit(field)) for field in old.fields)
     return diff(old, replace(old, fields=tuple(field for field in edited if field)))

@@ -49,7 +49,7 @@ def test_a_page_lists_options_secrets_hosts_licence_and_exit_codes(spec: JobSpec
 @every_job
 def test_the_permissions_on_a_page_are_those_of_the_roles(spec: JobSpec) -> None:
     permissions = pytest.importorskip("infra.job_permissions", reason="what infra/ needs is not installed; scripts/setup infra")
-    told = [line for line in job_docs.privileges(spec) if "<lake>" in line]
+    told = [line for line in job_docs.list_permissions(spec) if "<lake>" in line]
     for prefix, actions in permissions.lake_prefixes(spec).items():
         if prefix.startswith("lake/"):
             (line,) = (line for line in told if f"<{prefix.replace('lake/', 'lake>/', 1)}*`" in line)
@@ -77,5 +77,5 @@ def test_the_committed_pages_are_current(pages: Path) -> None:
 
 def test_the_page_of_a_removed_job_is_removed(tmp_path: Path) -> None:
     (tmp_path / "extract-gone-things.md").write_text("# extract-gone-things\n")
-    job_docs.write(tmp_path)
+    job_docs.write_pages(tmp_path)
     assert {path.stem for path in tmp_path.glob("*.md")} == {"README", *(spec.name for spec in catalogue())}

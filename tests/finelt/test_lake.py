@@ -1,4 +1,4 @@
-"""scripts/lake: what is wrong with a lake is found, and put right from the vendor bytes where that can be done."""
+"""scripts/lake finds damage in a lake and repairs it from the vendor bytes if that is possible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add(lake: Lake, body: str, year: str = "2013") -> Commit:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """Two commits of a year, one of another."""
+    """A lake with two commits of one year and one of another."""
     found = Lake(str(tmp_path / "lake"))
     add(found, BODY)
     add(found, BODY.replace("1.86", "1.87"))
@@ -40,7 +40,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def ask(lake: Lake, *words: str) -> tuple[int, list[str]]:
-    """What the command ends with, and the lines it prints."""
+    """Run the command; return its exit code and the lines that it prints."""
     ended = CliRunner().invoke(command.main, [words[0], "--lake", lake.store.url, *words[1:]])
     assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
     return ended.exit_code, ended.output.splitlines()
@@ -75,7 +75,7 @@ def test_a_damaged_parquet_file_is_found_and_rebuilt_byte_for_byte(lake: Lake, n
 
 
 def spoil(lake: Lake, key: str, text: bytes | None) -> bytes:
-    """Damage an object; gives what it was."""
+    """Damage an object and return its previous content."""
     whole, tag = lake.store.get_with_etag(key)
     if text is None:
         lake.store.delete_if_match(key, tag)

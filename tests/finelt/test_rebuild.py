@@ -1,4 +1,4 @@
-"""A warehouse from the lake alone equals the one that grew day by day, and a difference is told."""
+"""A warehouse that is rebuilt from the lake equals the one that was loaded day by day, and a difference is reported."""
 
 from __future__ import annotations
 

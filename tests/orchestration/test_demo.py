@@ -138,7 +138,7 @@ def test_no_process_is_left_running(story: Story) -> None:
 
 
 def test_a_failed_step_is_reported_with_its_message_its_log_and_the_next_step(story: Story) -> None:
-    """The lake's place is taken by a file."""
+    """A file has the path of the lake."""
     lake = story.directory / "lake"
     lake.rename(story.directory / "lake.away")
     lake.write_text("not a directory")

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A server with the pool, one job's deployment, and a worker that may use the engine."""
+    """A server with the pool, the deployment of one job, and a worker that can use the engine."""
     monkeypatch = pytest.MonkeyPatch()
     directory = tmp_path_factory.mktemp("stack")
     prefect = prefect_server.start_server(directory)
@@ -64,7 +64,7 @@ def vendors(tmp_path: Path) -> Iterator[str]:
 
 
 def ended(api: Api, parameters: dict[str, Any], **variables: object) -> dict[str, Any]:
-    """A run of the job, once it has ended."""
+    """Start a run of the job, wait for its end, and return it."""
     deployment = api.call("GET", f"/deployments/name/{JOB}/{POOL}")
     wanted = {"parameters": parameters, "job_variables": variables}
     run = api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", wanted)

@@ -1,4 +1,4 @@
-"""The ECS pool: what is registered, and what Prefect's own worker makes of it."""
+"""The ECS pool: the registered deployments, and the tasks that Prefect's own worker starts for them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_job_without_a_task_definition_is_an_error() -> None:
 
 
 def request(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the worker would ask ECS for, with its profile as infra/ sets it and a password among its settings."""
+    """Return the request that the worker would send to ECS, with the profile of infra/ and a password in its settings."""
     monkeypatch.setenv("PREFECT_PROFILES_PATH", str(REPOSITORY / "orchestration" / "workers" / "profiles.toml"))
     template = register.read_pool_template("ecs", PLACE)
     defaults = {name: told["default"] for name, told in template["variables"]["properties"].items() if "default" in told}
@@ -126,14 +126,14 @@ def test_a_password_is_generated_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Postgres]:
-    """A server whose roles no other test has made: roles are the server's, not a database's."""
+    """A server of its own, because roles belong to a server, not to a database."""
     with postgres.run_server(tmp_path / "postgres") as server:
         yield server
     postgres.remove(tmp_path / "postgres")
 
 
 def test_each_job_gets_a_role_with_its_own_grants_only(own_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The master is none that may do everything: on RDS it may make roles and owns the database, and that is all."""
+    """The master user is not a superuser: on RDS it can create roles and owns the database."""
     monkeypatch.setattr(register_stack, "DATABASE", "cloud")
     with psycopg.connect(own_server.url, password=own_server.password, autocommit=True) as admin:
         for role in warehouse_roles.list_roles(catalogue()):  # the embedded server has them; RDS has not

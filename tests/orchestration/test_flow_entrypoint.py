@@ -1,4 +1,4 @@
-"""A flow's process and a Prefect server that is not there yet."""
+"""A flow's process waits for a Prefect server that is not running yet."""
 
 from __future__ import annotations
 

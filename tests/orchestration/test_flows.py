@@ -1,4 +1,4 @@
-"""The flows on a real Prefect server and process worker: what they start, in which order, what they leave to look at."""
+"""The flows on a real Prefect server and process worker: which runs they start, in which order, and what they publish."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStack]:
 
 @pytest.fixture(scope="module")
 def left(stack: FlowStack) -> Iterator[dict[str, str]]:
-    """Runs that nobody works on, one that somebody does, one of somebody else's, and one that waits for a flow that has ended: ids."""
+    """Ids of runs without a process, one with heartbeats, one of a foreign deployment, and one that waits for a flow that has ended."""
     ours = stack.api.call("GET", f"/deployments/name/{NOTHING}/{flow_stack.POOL}")["id"]
     flow = stack.api.call("POST", "/flows/", {"name": "somebody-elses"})["id"]
     others = stack.api.call("POST", "/deployments/", {"name": "d", "flow_id": flow})["id"]
@@ -126,7 +126,7 @@ def left(stack: FlowStack) -> Iterator[dict[str, str]]:
 
 
 def run_in(stack: FlowStack, deployment: str, *states: str, **more: object) -> str:
-    """The id of a run that is said to have come through states; nobody works on it."""
+    """Create a run without a process, put it through states, and return its id."""
     later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
     given = {"lake": "L", "start": "2012-01-01", "end": "2012-01-01"}
     wanted = {"state": later, "parameters": given, "enforce_parameter_schema": False, **more}
@@ -156,8 +156,8 @@ def extracts(stack: FlowStack) -> dict[str, dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def backfills(stack: FlowStack, left: dict[str, str]) -> dict[str, str]:
-    """A plan, a backfill of five weeks in which one job meets bad data, and one of a longer range: run ids, all ended."""
-    assert left  # they are there from the beginning, so that what is silent has been so for long when it is looked for
+    """Ids of finished runs: a plan, a daily flow, a backfill in which one job has bad data, and one of a longer range."""
+    assert left  # created first, so that the silent runs have been silent for long when reconcile looks for them
     weeks = {"start": "2012-12-28", "end": "2013-01-31"}
     runs = {
         "plan": stack.start("backfill", extracts=extracts(stack), **weeks, plan_only=True),
@@ -310,7 +310,7 @@ def test_after_refused_credentials_no_further_chunk_is_started_and_old_parameter
 
 
 def test_cancelling_a_backfill_cancels_every_child_run(stack: FlowStack) -> None:
-    """Each child would sleep for hours, so that it ends can only come from the cancellation."""
+    """Each child would sleep for hours, so only the cancellation can end it."""
     run_id = stack.start("backfill", extracts={NOTHING: {"seconds": 10_000}}, start="2012-01-01", end="2012-12-31", concurrency=3)
     body = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
 
@@ -378,7 +378,7 @@ def test_reconcile_ends_no_run_while_the_server_shows_no_events() -> None:
 
 
 def test_reconcile_cancels_an_overdue_run_that_still_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the deployment's own deadline or the run's, and with the margin; a flow has no deadline."""
+    """The deadline is the deployment's or the run's, plus the margin. A flow has no deadline."""
     now = datetime.now(UTC)
     runs = [
         {
@@ -424,7 +424,7 @@ def test_reconcile_cancels_an_overdue_run_that_still_sends_heartbeats(monkeypatc
 
 
 def test_reconcile_ends_the_runs_of_a_killed_machine(stack: FlowStack) -> None:
-    """The last test of this stack: its worker is killed with all that it runs."""
+    """The last test of this stack, because it kills the worker with all its processes."""
     run_id = stack.start("backfill", extracts={NOTHING: {"seconds": 10_000}}, start="2012-01-01", end="2012-12-31", concurrency=2)
     wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}
 

@@ -1,4 +1,4 @@
-"""Our images under other people's schedulers, the real ones: Dagster's PipesDockerClient and Airflow's DockerOperator."""
+"""Images of jobs under real schedulers: Dagster's PipesDockerClient and Airflow's DockerOperator."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def lake(tmp_path: Path) -> Path:
 
 
 def ask(python: str, code: str, home: Path, *words: str) -> tuple[list[Any], str]:
-    """The JSON lines that a program prints, and all that it says."""
+    """Run a program; return the JSON lines that it prints, and all its output."""
     environ = {**os.environ, "AIRFLOW_HOME": str(home), "DAGSTER_HOME": "", "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONPATH": ""}
     done = subprocess.run([python, "-c", code, *words], cwd=home, env=environ, capture_output=True, text=True, check=False, timeout=300)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("{", "["))]

@@ -1,4 +1,4 @@
-"""The embedded Postgres: private, whole, and gone when nobody uses it."""
+"""The local Postgres: private, intact after a kill, and stopped when nobody uses it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A place for a server; a new cluster costs a second, so the tests share one and leave it sound."""
+    """The directory of a server. Creating a cluster takes a second, so the tests share one."""
     shared = tmp_path_factory.mktemp("local") / "postgres"
     yield shared
     postgres.remove(shared)
@@ -193,7 +193,7 @@ def test_no_server_keeps_running_if_its_directory_was_deleted(tmp_path: Path) ->
 
 @contextmanager
 def mounted(path: Path, options: str) -> Iterator[Path]:
-    """A small file system of its own."""
+    """A small file system."""
     path.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(path)], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody mount a file system")
@@ -205,7 +205,7 @@ def mounted(path: Path, options: str) -> Iterator[Path]:
 
 @pytest.fixture
 def open_path() -> Iterator[Path]:
-    """A directory that everybody may pass through."""
+    """A directory that every user can enter."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o711)
         yield Path(name)

@@ -27,7 +27,7 @@ OTHERS = re.compile(
 
 
 def known(settings: type[BaseModel]) -> Iterator[str]:
-    """Every name by which Prefect takes a setting from the environment."""
+    """Yield the name of every environment variable that is a setting of Prefect."""
     prefix = str(settings.model_config.get("env_prefix", ""))
     for name, field in settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -38,7 +38,7 @@ def known(settings: type[BaseModel]) -> Iterator[str]:
 
 
 def test_prefect_knows_every_setting_that_we_set() -> None:
-    """It ignores one it does not know without a word."""
+    """Prefect ignores unknown settings silently."""
     texts = [path.read_text() for pattern in OURS for path in REPOSITORY.glob(pattern)]
     given = {name for text in texts for name in re.findall(r"\bPREFECT_[A-Z_]*[A-Z]\b", text) if not OTHERS.fullmatch(name)}
     assert "PREFECT_SERVER_REGISTER_BLOCKS_ON_START" in given

@@ -1,4 +1,4 @@
-"""The workflows and the recipe, through the checkers people trust, and a few promises of our own."""
+"""The workflows and the recipe pass zizmor and hadolint, and keep some promises of their own."""
 
 from __future__ import annotations
 
