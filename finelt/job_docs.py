@@ -104,7 +104,7 @@ def list_permissions(spec: JobSpec) -> list[str]:
     for verb, names, actions in (("reads", spec.reads, "`s3:GetObject`"), ("writes", spec.writes, "`s3:GetObject`, `s3:PutObject`")):
         below = [name.removesuffix("*").rstrip("/") for name in names if name.startswith("raw/")]
         lines += [f"{actions} on `<lake>/{name}/*`, `s3:ListBucket` with that prefix" for name in below]
-        lines += [told for (side, name), told in POSTGRES.items() if side == verb and name in names]
+        lines += [grant for (side, name), grant in POSTGRES.items() if side == verb and name in names]
     if "site" in spec.writes:
         lines.append("`s3:GetObject`, `s3:PutObject` on `<site>/*`, `s3:ListBucket` with that prefix")
     return [*lines, *(f"to read the secret behind `--{name.replace('_', '-')}`, and no other" for name in spec.secrets)]
@@ -168,7 +168,7 @@ def _answers(spec: JobSpec, table: Sequence[Mapping[str, Any]]) -> list[str]:
         (str(one["status"]), f"`{one['says']}`" if one["says"] else "anything", _meaning(one), f"{one['source']}, as of {one['seen']}")
         for one in table
     ]
-    general = [(status, "", f"{told} ({code})", "RFC 9110; this client") for status, told, code in answers.GENERAL]
+    general = [(status, "", f"{meaning} ({code})", "RFC 9110; this client") for status, meaning, code in answers.GENERAL]
     head = "## Vendor responses\n\nThe first row that matches applies: the status matches, and so does the text if the row has one.\n"
     return [head, _table(("status", "text (a pattern, ignoring case)", "meaning", "source"), [*own, *general])]
 

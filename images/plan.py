@@ -68,7 +68,7 @@ SERVICES = (
     ),
     Service(
         "sample-vendors",
-        "Answers like the vendors, with real figures of 2009 to 2013.",
+        "Emulates the vendors, with real figures of 2009 to 2013.",
         "samples",
         re.compile(r"verification/sample_vendors/.*"),
     ),

@@ -63,9 +63,9 @@ def run_process(command: Sequence[str], *, server: Postgres | None = None, env: 
 
 @contextmanager
 def _record_memory(pid: int) -> Iterator[list[int]]:
-    """Return the peak memory in KiB of a process and its children, by sampling.
+    """Record the peak memory in KiB of a process and its children, by sampling.
 
-    Not from getrusage: what it tells of a child begins with what its parent had at the fork.
+    getrusage is not used, because the peak of a child includes the memory of its parent at the fork.
     """
     peaks = [0]
 

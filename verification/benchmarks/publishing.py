@@ -89,7 +89,7 @@ class Environment(NamedTuple):
 
     @property
     def url(self) -> str:
-        """With the password, for programs that are given it by their environment."""
+        """The URL with the password, for the environment of other programs."""
         return self.server.url.replace("@", f":{self.server.password}@")
 
     @property

@@ -29,7 +29,7 @@ TIMED_OUT = 124  # what `timeout` ends with where it had to end the program
 class Tool(NamedTuple):
     """One way to load: the packages of its environment, the program in tool_runner.py, and how many of the 60 files it loads.
 
-    The slow ones are given fewer: their time is told by the row. `csv`: it takes no Parquet, and is given the same rows as one CSV.
+    Slow tools load fewer files; the comparison is per row. `csv`: the tool does not read Parquet and gets the same rows as one CSV.
     """
 
     name: str

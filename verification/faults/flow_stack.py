@@ -38,7 +38,7 @@ PYPROJECT = """
 [project]
 name = "{name}"
 version = "1.2.3"
-description = "Ends as it is told to."
+description = "Ends as its options say."
 [project.scripts]
 {name} = "{package}.__main__:main"
 [tool.finelt]

@@ -240,7 +240,7 @@ def _serve_body(body: bytes, media: str, coding: str | None) -> Iterator[str]:
 
 
 def _of(body: bytes, path: str) -> bytes:
-    """The body about what was asked for: another filer, year or day of as many bytes."""
+    """Return the body for the requested filer, year or day, with the same number of bytes."""
     if filer := re.search(r"CIK0*(\d+)", path):
         return body.replace(b'"cik":320193', b'"cik":' + filer[1].encode(), 1)
     if year := re.search(r"rates\.csv/(\d{4})/", path):

@@ -1,7 +1,7 @@
 """The row `canaries`: vendors that echo the token in every place and encoding, wrong passwords, and credentials in URLs.
 
-Looked for in all that leaves a job: stdout, stderr, its command line, the lake (decompressed, rows too), and what it tells OpenLineage,
-Dagster and a file for the receipt.
+The canary is searched in all output of a job: stdout, stderr, command line, lake (decompressed, including rows), OpenLineage events, Dagster's
+messages and the receipt file.
 """
 
 from __future__ import annotations
