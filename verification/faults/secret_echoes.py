@@ -1,7 +1,7 @@
 """The row `canaries`: vendors that echo the token in every place and encoding, wrong passwords, and credentials in URLs.
 
-The canary is searched in all output of a job: stdout, stderr, command line, lake (decompressed, including rows), OpenLineage events, Dagster's
-messages and the receipt file.
+The canary is searched in all output of a job: stdout, stderr, command line, lake (decompressed, including rows), OpenLineage events,
+Dagster's messages and the receipt file.
 """
 
 from __future__ import annotations
