@@ -15,7 +15,10 @@ settings.register_profile("no_deadline", deadline=None)  # a test must not depen
 settings.load_profile("no_deadline")
 
 # Files that take minutes run first, so that no process waits for another's long file at the end.
-LONG_FILES = ("test_faults", "test_compose", "test_tutorial", "test_incremental", "test_ecs_worker", "test_docs", "test_images")
+LONG_FILES = (
+    *("test_faults", "test_compose", "test_tutorial", "test_incremental", "test_ecs_worker", "test_docs"),
+    *("test_container_contract", "test_container_pipeline", "test_image_contents", "test_builds"),
+)
 # Tests of the full suite only: those that use one of these fixtures, which start Postgres or the demo, ...
 SERVER_FIXTURES = frozenset({"postgres_server", "story", "demo_directory", "feeds"})
 # ... and files that start servers in another way, or that take more than 25 processor seconds and repeat what shorter files test.
@@ -23,7 +26,8 @@ SLOW_FILES = frozenset(
     {
         *("test_compose", "test_demo", "test_deployments", "test_ecs_pool", "test_ecs_worker", "test_events", "test_flow_entrypoint"),
         *("test_flows", "test_local_postgres", "test_local_server", "test_tutorial", "test_rebuild", "test_faults", "test_benchmarks"),
-        *("test_emit", "test_extractors", "test_lineage", "test_recorded_anomalies"),
+        *("test_emit", "test_emit_airflow_dagster", "test_emit_aws", "test_emit_cron_compose", "test_emit_kubernetes"),
+        *("test_extractors", "test_lineage", "test_recorded_anomalies", "test_versions"),
     }
 )
 

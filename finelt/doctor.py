@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,10 +120,17 @@ def run_checks() -> list[Finding]:
     return [Finding(name, needed_for, *check()) for name, needed_for, check in CHECKS]
 
 
+def _read_version() -> str:
+    """Return the version in the repository's pyproject.toml. Python 3.8 has no reader of TOML."""
+    match = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else "unknown"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the result of each check. Return 1 if the goal needs something that is missing, else 0."""
     parser = argparse.ArgumentParser(prog="scripts/doctor", description="Check what is missing here, and print the command that fixes it.")
     parser.add_argument("--for", dest="goal", choices=("demo", "containers", "aws"), help="what has to work; exit with 1 if it cannot")
+    parser.add_argument("--version", action="version", version=f"%(prog)s, version {_read_version()}")
     needed = {None: (), "demo": ("python", "environment"), "containers": ("docker", "compose"), "aws": ("pulumi", "credentials", "region")}
     goal = parser.parse_args(arguments).goal
     names = {*needed["demo"], *needed[goal]} if goal else set()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from jobkit import contracts, refusals
 from jobkit.errors import JobError, next_step
+from jobkit.version import version_option
 
 from jobs.catalogue import REPOSITORY, CatalogueError, catalogue
 from orchestration.deployments import descriptions
@@ -30,11 +31,11 @@ POSTGRES = {
     ("reads", "warehouse/raw"): "SELECT on the tables of schema `raw`",
     ("reads", "warehouse/marts"): "SELECT on the tables of schema `marts`",
     ("writes", "warehouse/raw"): "CREATE on the database; it then owns the schema `raw`",
-    ("writes", "warehouse/marts"): "CREATE on the database; it then owns the schemas that dbt makes",
+    ("writes", "warehouse/marts"): "CREATE on the database; it then owns the schemas that dbt creates",
 }
 
 
-def page(spec: JobSpec, described: Mapping[str, Any]) -> str:
+def render_page(spec: JobSpec, described: Mapping[str, Any]) -> str:
     """Return the page of one job, in Markdown."""
     datasets = [dataset.removeprefix("raw/") for dataset in spec.writes if dataset.startswith("raw/")]
     due = f"`{spec.schedule}` in {spec.timezone}" if spec.schedule else "none: it runs after the jobs whose data it reads"
@@ -67,12 +68,12 @@ def page(spec: JobSpec, described: Mapping[str, Any]) -> str:
         f"`{spec.name} plan` shows what a run would do. `{spec.name} check` tests whether it can run.\n",
         "## Permissions\n",
         "The job needs these permissions and no others. The roles that infra/ creates grant exactly these.\n",
-        "\n".join(f"- {line}" for line in privileges(spec)),
+        "\n".join(f"- {line}" for line in list_permissions(spec)),
     ]
     return "\n".join(parts) + "\n"
 
 
-def index(specs: Sequence[JobSpec]) -> str:
+def render_index(specs: Sequence[JobSpec]) -> str:
     """Return the index of the pages, in Markdown."""
     rows = [(f"[{spec.name}]({spec.name}.md)", spec.description, _words(spec.reads), _words(spec.writes)) for spec in specs]
     head = (
@@ -81,11 +82,11 @@ def index(specs: Sequence[JobSpec]) -> str:
     return f"{head}\n{_table(('job', 'what it does', 'reads', 'writes'), rows)}"
 
 
-def write(to: Path) -> list[Path]:
+def write_pages(to: Path) -> list[Path]:
     """Write the index and the page of each job to a folder, remove other pages there, and return the paths written."""
     specs = catalogue()
     described = descriptions.describe_jobs(descriptions.installed_commands(specs))
-    texts = {"README": index(specs), **{spec.name: page(spec, described[spec.name]) for spec in specs}}
+    texts = {"README": render_index(specs), **{spec.name: render_page(spec, described[spec.name]) for spec in specs}}
     to.mkdir(parents=True, exist_ok=True)
     for path in to.glob("*.md"):
         if path.stem not in texts:
@@ -96,13 +97,13 @@ def write(to: Path) -> list[Path]:
     return list(paths)
 
 
-def privileges(spec: JobSpec) -> list[str]:
+def list_permissions(spec: JobSpec) -> list[str]:
     """Return the least permissions that the job needs, one line each."""
     lines = [f"https to {host}" for host in spec.hosts]
     for verb, names, actions in (("reads", spec.reads, "`s3:GetObject`"), ("writes", spec.writes, "`s3:GetObject`, `s3:PutObject`")):
         below = [name.removesuffix("*").rstrip("/") for name in names if name.startswith("raw/")]
         lines += [f"{actions} on `<lake>/{name}/*`, `s3:ListBucket` with that prefix" for name in below]
-        lines += [told for (side, name), told in POSTGRES.items() if side == verb and name in names]
+        lines += [grant for (side, name), grant in POSTGRES.items() if side == verb and name in names]
     if "site" in spec.writes:
         lines.append("`s3:GetObject`, `s3:PutObject` on `<site>/*`, `s3:ListBucket` with that prefix")
     return [*lines, *(f"to read the secret behind `--{name.replace('_', '-')}`, and no other" for name in spec.secrets)]
@@ -186,11 +187,12 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 @click.command()
+@version_option()
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), default=PAGES, help="The folder to write to. Default: docs/jobs.")
 def main(to: Path) -> None:
     """Write an index and a page for each job, remove the pages of other jobs, and print the paths."""
     try:
-        paths = write(to)
+        paths = write_pages(to)
     except (JobError, CatalogueError) as error:
         raise click.ClickException(str(error)) from None
     for path in paths:

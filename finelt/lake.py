@@ -16,6 +16,7 @@ import click
 from arro3.io import read_parquet
 from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError, UsageError
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
+from jobkit.version import version_option
 
 from finelt import replay
 
@@ -265,6 +266,7 @@ PARTITIONS = click.option("--partition", multiple=True, help="A partition such a
 
 
 @click.group(context_settings={"max_content_width": 110})
+@version_option()
 def main() -> None:
     """Verify and repair the lake."""
 

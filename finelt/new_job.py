@@ -1,7 +1,7 @@
-"""Make a new extractor from the templates in finelt/templates/extract.
+"""Create a new extractor from the templates in finelt/templates/extract.
 
-Everything else follows from the folder: tests, image, deployment, infrastructure, CI. What remains to write is what only the vendor can
-say: where its data is, what its bytes mean, and which values are valid.
+Everything else follows from the folder: tests, image, deployment, infrastructure, CI. What remains to write is specific to the
+vendor: where its data is, what its bytes mean, and which values are valid.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from string import Template
 from typing import NamedTuple
 
 import click
+from jobkit.version import version_option
 
 from jobs.catalogue import HOST, JOBS
 
@@ -23,11 +24,11 @@ NAME = re.compile(r"extract-([a-z][a-z0-9]*)-([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 
 class NewJobError(Exception):
-    """A job that cannot be made; the message says why and what to do."""
+    """A job cannot be created; the message says why and what to do."""
 
 
 class Names(NamedTuple):
-    """What a new job is called in each place."""
+    """The names of a new job in each place."""
 
     job: str
     package: str
@@ -50,8 +51,8 @@ class Names(NamedTuple):
         return "/".join(filter(None, (self.package if folder == "package" else folder, name)))
 
 
-def names(job: str, host: str | None) -> Names:
-    """The names of a job. Raises NewJobError for one that is none, or is taken."""
+def build_names(job: str, host: str | None) -> Names:
+    """Return the names of a job. Raises NewJobError for an invalid name, or one that exists."""
     found = NAME.fullmatch(job)
     if found is None:
         raise NewJobError(
@@ -65,7 +66,7 @@ def names(job: str, host: str | None) -> Names:
     return Names(job, job.replace("-", "_"), f"{vendor}_{things.replace('-', '_')}", vendor, things, host or f"{vendor}.example")
 
 
-def render(new: Names) -> dict[str, str]:
+def render_files(new: Names) -> dict[str, str]:
     """Return the files of a new job: text by path in the job's folder. Raises KeyError on a placeholder that no job has."""
     templates = sorted(path for path in TEMPLATES.rglob(f"*{SUFFIX}"))
     return {
@@ -74,10 +75,10 @@ def render(new: Names) -> dict[str, str]:
     }
 
 
-def write(new: Names) -> list[Path]:
-    """Write the files of a new job; returns their paths."""
+def write_files(new: Names) -> list[Path]:
+    """Write the files of a new job and return their paths."""
     written = []
-    for name, text in render(new).items():
+    for name, text in render_files(new).items():
         path = JOBS / new.job / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -85,21 +86,22 @@ def write(new: Names) -> list[Path]:
     return written
 
 
-def _uv() -> str:
+def _find_uv() -> str:
     return shutil.which("uv") or str(JOBS.parent / ".tools" / "bin" / "uv")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@version_option()
 @click.argument("name")
-@click.option("--host", help="The host that the vendor answers at, such as api.acme.com; the only one the job may call.")
+@click.option("--host", help="The vendor's host, such as api.acme.com; the only one that the job may call.")
 def main(name: str, host: str | None) -> None:
-    """Make the job NAME, such as extract-acme-gold, and install it here."""
+    """Create the job NAME, such as extract-acme-gold, and install it here."""
     try:
-        new = names(name, host)
-        written = write(new)
+        new = build_names(name, host)
+        written = write_files(new)
     except NewJobError as error:
         raise click.UsageError(str(error)) from None
-    locked = subprocess.run([_uv(), "lock", "--quiet"], cwd=JOBS.parent, check=False).returncode  # noqa: S603
+    locked = subprocess.run([_find_uv(), "lock", "--quiet"], cwd=JOBS.parent, check=False).returncode  # noqa: S603
     if locked != 0 or subprocess.run([JOBS.parent / "scripts" / "setup"], check=False).returncode != 0:  # noqa: S603
         shutil.rmtree(JOBS / name)
         raise click.ClickException(
@@ -109,9 +111,9 @@ def main(name: str, host: str | None) -> None:
         click.echo(path.relative_to(JOBS.parent))
     click.echo(
         f"""
-The job expects a vendor that publishes one CSV a year. Change it, in this order:
+The job expects a vendor that publishes one CSV per year. Change it, in this order:
   {new.package}/{new.dataset}.odcs.yaml    the fields, their types and key; licence and who may see it
-  {new.package}/source.py    how the vendor is asked
+  {new.package}/source.py    the requests to the vendor
   {new.package}/parser.py    what its bytes mean
   pyproject.toml             hosts, schedule and time zone, secrets
 Then: scripts/test jobs/{new.job}, and .venv/bin/{new.job} describe. docs/tutorial.md goes on from here.""",

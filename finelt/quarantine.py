@@ -1,6 +1,6 @@
-"""Rows that broke their contract, by the lake's commits: listed, shown, read again by today's parser, or dropped for good.
+"""List, show, replay and drop the rows of the lake that broke their contract.
 
-Nothing is ever edited: `replay` and `drop` make a new commit, and the one before keeps the rows with their reasons.
+Commits are never edited: `replay` and `drop` make a new commit, and the previous one keeps the rows and their reasons.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from arro3.io import read_parquet
 from jobkit.errors import ExitCode, JobError, UsageError
 from jobkit.lake import DROPPED, CommitDraft, Lake
 from jobkit.names import ROW_NUMBER
+from jobkit.version import version_option
 
-from finelt import replay
+from finelt.replay import replay as replay_partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ WRITER = "quarantine"
 
 
 class Count(NamedTuple):
-    """What became of the rows read for a commit. `read` is the sum of the others."""
+    """How many rows were read for a commit, and what happened to them. `read` is the sum of the other counts."""
 
     dataset: str
     partition: str
@@ -39,21 +40,21 @@ class Count(NamedTuple):
     dropped: int
 
 
-def listed(lake: Lake) -> list[Count]:
-    """The partitions with rows in quarantine, by name."""
+def list_partitions(lake: Lake) -> list[Count]:
+    """Return the partitions with rows in quarantine, by name."""
     states = (lake.read_state(dataset, partition) for dataset in lake.datasets() for partition in lake.partitions(dataset))
-    return [counted(state.head) for state in states if state.head and state.head.quarantine]
+    return [count_rows(state.head) for state in states if state.head and state.head.quarantine]
 
 
-def counted(commit: Commit) -> Count:
-    """The rows of one commit."""
-    bad = commit.quarantine.rows if commit.quarantine else 0
-    dropped = commit.rows_read - commit.data.rows - bad
-    return Count(commit.dataset, commit.partition, commit.number, commit.rows_read, commit.data.rows, bad, dropped)
+def count_rows(commit: Commit) -> Count:
+    """Return what happened to the rows of one commit."""
+    quarantined = commit.quarantine.rows if commit.quarantine else 0
+    dropped = commit.rows_read - commit.data.rows - quarantined
+    return Count(commit.dataset, commit.partition, commit.number, commit.rows_read, commit.data.rows, quarantined, dropped)
 
 
-def rows(lake: Lake, commit: Commit) -> Iterator[dict[str, Any]]:
-    """The quarantined rows of a commit: row number among those read, reasons, and the row as the vendor sent it."""
+def read_rows(lake: Lake, commit: Commit) -> Iterator[dict[str, Any]]:
+    """Yield the quarantined rows of a commit: the row number among those read, the reasons, and the row as the vendor sent it."""
     if commit.quarantine:
         table = read_parquet(io.BytesIO(lake.read(commit.quarantine))).read_all()
         names = (ROW_NUMBER, "reasons", "raw_row")
@@ -61,37 +62,40 @@ def rows(lake: Lake, commit: Commit) -> Iterator[dict[str, Any]]:
             yield {"row": number, "reasons": reasons, "raw_row": json.loads(raw)}
 
 
-def head(lake: Lake, dataset: str, partition: str, number: int | None = None) -> Commit:
-    """A partition's newest commit, or the one with a number. Raises UsageError where there is none."""
+def find_commit(lake: Lake, dataset: str, partition: str, number: int | None = None) -> Commit:
+    """Return a partition's newest commit, or the one with this number. Raises UsageError if there is none."""
     numbers = lake.commit_numbers(dataset, partition)
     if not numbers or number not in (None, *numbers):
-        told = f"commit {number} of {dataset}/{partition}" if numbers else f"{dataset}/{partition}"
-        raise UsageError(f"there is no {told} in {lake.store.url}; `ls` shows what is in quarantine")
+        missing = f"commit {number} of {dataset}/{partition}" if numbers else f"{dataset}/{partition}"
+        raise UsageError(f"there is no {missing} in {lake.store.url}; `ls` shows what is in quarantine")
     return lake.read_commit(dataset, partition, number or numbers[-1])
 
 
-def drop(lake: Lake, dataset: str, partition: str, reason: str) -> Commit:
-    """The commit that lets a partition's quarantined rows go, the good ones as they are. The same rows sent again stay dropped."""
-    before = head(lake, dataset, partition)
-    if before.quarantine is None:
-        raise UsageError(f"{dataset}/{partition} has nothing in quarantine; `ls` shows what has")
+def drop_rows(lake: Lake, dataset: str, partition: str, reason: str) -> Commit:
+    """Commit a partition without its quarantined rows, and return the commit. If the vendor sends the same rows again, they stay dropped.
+
+    Raises UsageError if there are none.
+    """
+    previous = find_commit(lake, dataset, partition)
+    if previous.quarantine is None:
+        raise UsageError(f"{dataset}/{partition} has no rows in quarantine; `ls` lists the partitions that have")
     draft = CommitDraft(
-        data=lake.read(before.data),
-        rows=before.data.rows,
+        data=lake.read(previous.data),
+        rows=previous.data.rows,
         quarantine=None,
         quarantined=0,
-        source=lambda: lake.check_sources(before.source),
-        key=before.key,
-        leaf=before.leaf,
-        writer={"job": WRITER, "version": before.writer.get("version", ""), "reason": reason, DROPPED: before.quarantine.sha256},
-        dropped=before.rows_read - before.data.rows,
+        source=lambda: lake.check_sources(previous.source),
+        key=previous.key,
+        leaf=previous.leaf,
+        writer={"job": WRITER, "version": previous.writer.get("version", ""), "reason": reason, DROPPED: previous.quarantine.sha256},
+        dropped=previous.rows_read - previous.data.rows,
     )
     return lake.commit(dataset, partition, draft)[0]
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """A job's error as its sentence and exit code."""
+def _report_errors() -> Iterator[None]:
+    """Print the message of a job's error and exit with its code."""
     try:
         yield
     except JobError as error:
@@ -104,34 +108,35 @@ DATASET, PARTITION = click.argument("dataset"), click.argument("partition")
 
 
 @click.group(context_settings={"max_content_width": 110})
+@version_option()
 def main() -> None:
-    """Rows that broke their contract. In the warehouse they are raw._quarantine."""
+    """Work with rows that broke their contract. In the warehouse they are in raw._quarantine."""
 
 
 @main.command("ls")
 @LAKE
 def ls_(lake: str) -> None:
-    """Partitions with rows in quarantine: how many were read, kept, quarantined and dropped."""
-    with _told():
-        found = listed(Lake(lake))
+    """List the partitions with rows in quarantine: how many rows were read, good, quarantined and dropped."""
+    with _report_errors():
+        found = list_partitions(Lake(lake))
     table = [Count._fields, *(tuple(map(str, count)) for count in found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table if found else ():
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     if not found:
-        click.echo("nothing is in quarantine")
+        click.echo("the quarantine is empty")
 
 
 @main.command("show")
 @LAKE
-@click.option("--commit", type=int, help="An older commit; the newest without.")
+@click.option("--commit", type=int, help="An older commit. Default: the newest.")
 @DATASET
 @PARTITION
-def show_(lake: str, commit: int | None, dataset: str, partition: str) -> None:
-    """The quarantined rows of PARTITION, one JSON object a line: row number, reasons, the row as the vendor sent it."""
-    with _told():
+def show(lake: str, commit: int | None, dataset: str, partition: str) -> None:
+    """Print the quarantined rows of PARTITION, one JSON object per line: row number, reasons, and the row as the vendor sent it."""
+    with _report_errors():
         store = Lake(lake)
-        for row in rows(store, head(store, dataset, partition, commit)):
+        for row in read_rows(store, find_commit(store, dataset, partition, commit)):
             click.echo(json.dumps(row, ensure_ascii=False))
 
 
@@ -139,26 +144,26 @@ def show_(lake: str, commit: int | None, dataset: str, partition: str) -> None:
 @LAKE
 @DATASET
 @PARTITION
-@click.argument("more", nargs=-1)
-def replay_(lake: str, dataset: str, partition: str, more: tuple[str, ...]) -> None:
-    """Read the kept bytes again, after parser or contract were mended. MORE are options of the extractor, after --."""
+@click.argument("arguments", nargs=-1)
+def replay(lake: str, dataset: str, partition: str, arguments: tuple[str, ...]) -> None:
+    """Parse the stored bytes again, after the parser or the contract was corrected. ARGUMENTS are options of the extractor, after --."""
     code: int = ExitCode.BUG
-    with _told():
-        head(Lake(lake), dataset, partition)
-        code = replay.replay(lake, dataset, partition, more)
+    with _report_errors():
+        find_commit(Lake(lake), dataset, partition)
+        code = replay_partition(lake, dataset, partition, arguments)
     sys.exit(code)
 
 
 @main.command("drop")
 @LAKE
-@click.option("--reason", required=True, help="Why they may go; kept in the commit.")
+@click.option("--reason", required=True, help="Why they are dropped; stored in the commit.")
 @DATASET
 @PARTITION
-def drop_(lake: str, reason: str, dataset: str, partition: str) -> None:
-    """Let the quarantined rows of PARTITION go. The commit before keeps them."""
-    with _told():
-        made = drop(Lake(lake), dataset, partition, reason)
-        click.echo(f"{dataset}/{partition}: dropped in commit {made.number}; load-warehouse closes them in raw._quarantine")
+def drop(lake: str, reason: str, dataset: str, partition: str) -> None:
+    """Drop the quarantined rows of PARTITION. The previous commit keeps them."""
+    with _report_errors():
+        commit = drop_rows(Lake(lake), dataset, partition, reason)
+        click.echo(f"{dataset}/{partition}: dropped in commit {commit.number}; load-warehouse closes them in raw._quarantine")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,14 @@ import click
 import psycopg
 from jobkit import secrets
 from jobkit.errors import ExitCode, JobError
+from jobkit.version import version_option
 
 from finelt.table_digests import digest_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from jobkit.receipt import Receipt
 
 LOAD_COLUMNS = ("_load_id", "load_id", "loaded_at", "transform_id")  # they differ between two loads of the same data
 LOADER, TRANSFORMER = "load-warehouse", "transform-warehouse"
@@ -24,10 +27,11 @@ LOADER, TRANSFORMER = "load-warehouse", "transform-warehouse"
 class WarehousesDifferError(click.ClickException):
     """The warehouses are not equal."""
 
-    exit_code = 65
+    exit_code = ExitCode.BAD_DATA
 
 
 @click.command(help=f"{__doc__} Write {{job}} in a URL or a reference for the name of the job that connects, if each has its own role.")
+@version_option()
 @click.option("--lake", metavar="URL", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
 @click.option("--into", metavar="URL", required=True, help="An empty database: postgresql://user@host:port/database.")
 @click.option("--warehouse", metavar="URL", help="The warehouse to compare with. Without it, nothing is compared.")
@@ -59,11 +63,11 @@ def _connect(url: str, password: str) -> psycopg.Connection[Any]:
         raise click.UsageError(f"{url} cannot be reached: {str(error).strip().splitlines()[-1]}") from None
 
 
-def _run_job(job: str, options: Sequence[str]) -> dict[str, Any]:
+def _run_job(job: str, options: Sequence[str]) -> Receipt:
     """Run a job and return its receipt. Exit with the job's error and exit code if it fails."""
     command = [sys.executable, "-m", job.replace("-", "_"), "run", *(option.replace("{job}", job) for option in options)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own job
-    receipt: dict[str, Any] | None = json.loads(process.stdout) if process.stdout.strip() else None
+    receipt: Receipt | None = json.loads(process.stdout) if process.stdout.strip() else None
     if process.returncode or receipt is None:
         log_tail = (process.stderr.strip().splitlines() or [f"{job} left no receipt"])[-1]
         click.echo(receipt["error"] if receipt else log_tail, err=True)
@@ -71,9 +75,9 @@ def _run_job(job: str, options: Sequence[str]) -> dict[str, Any]:
     return receipt
 
 
-def _report_gaps(receipt: Mapping[str, Any]) -> None:
+def _report_gaps(receipt: Receipt) -> None:
     """Print each commit that could not be loaded. Rows that only this commit had are missing from the history."""
-    for partition in receipt.get("partitions", ()):
+    for partition in receipt["partitions"]:
         for gap in partition.get("gaps", ()):
             click.echo(f"GAP     {partition['dataset']}/{partition['partition']}: {gap}")
 

@@ -17,6 +17,7 @@ import click
 import psycopg
 from jobkit import secrets
 from jobkit.errors import ExitCode, JobError, MisconfiguredError
+from jobkit.version import version_option
 from psycopg.types.string import TextLoader
 
 from orchestration.local import postgres
@@ -35,6 +36,7 @@ NUMERIC_OIDS = frozenset({20, 21, 23, 26, 700, 701, 790, 1700})  # int8, int2, i
 
 
 @click.command(name="sql", context_settings={"max_content_width": 100})
+@version_option()
 @click.option(
     "--dir", "directory", type=click.Path(path_type=Path), default=".finelt", show_default=True, help="The directory of the demo."
 )

@@ -11,6 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import click
+from jobkit.version import version_option
 
 from images import base as bases
 from images import docker_cli, size
@@ -28,6 +29,7 @@ names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@version_option()
 def images() -> None:
     r"""One image per job, and the services: orchestration, start-dropped-files, sample-vendors.
 

@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from images.docker_cli import EngineError, build_image, docker, print_progress
-from images.plan import STAND_INS
+from images.plan import FALLBACK
 
 if TYPE_CHECKING:
     from images.docker_cli import BuildEnvironment
 
 NAME, LABEL = "finelt/python", "finelt.packages"
-POSTGRES_PACKAGES = ",postgresql"  # the stand-ins need it as well
+POSTGRES_PACKAGES = ",postgresql"  # the fallback image needs it as well
 UNSUPPORTED_RELEASES = {"buster", "bullseye"}  # their Python is too old for the jobs
 PACKAGES = "python3,python3-pip,ca-certificates,tzdata,libstdc++6"  # what the jobs need of the official images
 EXCLUDED_PATHS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
@@ -35,9 +35,9 @@ def ensure_base(extra_packages: str = "") -> str:
     return images[0] if images else _create_base(codename, packages)
 
 
-def ensure_stand_ins(environment: BuildEnvironment) -> str:
+def ensure_fallback_image(environment: BuildEnvironment) -> str:
     """Return the name of the image of Postgres and an S3 server, for machines that cannot pull theirs. Raises EngineError."""
-    return build_image(STAND_INS, replace(environment, python_image=ensure_base(POSTGRES_PACKAGES)))
+    return build_image(FALLBACK, replace(environment, python_image=ensure_base(POSTGRES_PACKAGES)))
 
 
 def parse_codename(os_release: str) -> str:

@@ -33,7 +33,7 @@ RECIPE_HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py
 RECIPE_FILES = (RECIPE, f"{RECIPE}.dockerignore", *(f"images/{name}" for name in RECIPE_HELPERS))
 TOP_FILES = ("pyproject.toml", "uv.lock")
 SOURCE_FOLDERS = ("images", "jobs", "dbt", "orchestration", "verification")
-EXCLUDED = re.compile(r"(^|/)(\.[^/]*|__pycache__)(/|$)|^jobs/[^/]+/tests/|^dbt/(target|logs)/")
+EXCLUDED = re.compile(r"(^|/)(\.[^/]*|__pycache__)(/|$)|^jobs/[^/]+/tests/|^dbt/(target|logs)/|(^|/)README\.md$")
 DEFAULT_BASE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
 
 Tree = dict[str, bytes]  # content by path
@@ -68,16 +68,16 @@ SERVICES = (
     ),
     Service(
         "sample-vendors",
-        "Answers like the vendors, with real figures of 2009 to 2013.",
+        "Emulates the vendors, with real figures of 2009 to 2013.",
         "samples",
         re.compile(r"verification/sample_vendors/.*"),
     ),
 )
-STAND_INS = Service(
-    "stand-ins",
+FALLBACK = Service(
+    "fallback",
     "Postgres and an S3 server, for machines that cannot pull their images.",
-    "stand-ins",
-    re.compile(r"verification/stand_ins/.*"),
+    "fallback",
+    re.compile(r"verification/fallback_postgres\.py"),
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
+from jobkit.errors import ExitCode
 
 from infra import policies
 from infra.options import child_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from infra.warehouse import Warehouse
     from jobs.catalogue import JobSpec
 
-FAILED_PATTERN = "{ $.exit_code > 0 && $.exit_code != 75 }"  # a receipt of a run that is not retried
+FAILED_PATTERN = f"{{ $.exit_code > 0 && $.exit_code != {ExitCode.TEMPORARY} }}"  # a receipt of a run that is not retried
 SUCCEEDED_PATTERN = '{ $.verb = "run" && $.exit_code = 0 }'
 LOW_STORAGE_BYTES, MANY_CONNECTIONS, HIGH_CPU_PCT = 4 * 1024**3, 60, 85
 DAY_S = 86_400

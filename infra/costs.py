@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+from jobkit.version import version_option
 
 from infra.settings import ZONES
 from infra.testing.mock_engine import Graph, Resource, graph
@@ -210,6 +211,13 @@ def _compute_off_hours_saving(stack: Graph, bill: Iterable[BillItem]) -> float:
     return share * (services + databases)
 
 
-if __name__ == "__main__":
+@click.command()
+@version_option()
+def main() -> None:
+    """Write infra/COSTS.md: the cost of each choice for a stack, computed from the resources in the program."""
     PAGE.write_text(render_page(), encoding="utf-8")
     click.echo(f"written: {PAGE}")
+
+
+if __name__ == "__main__":
+    main(prog_name="scripts/costs")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 POOL = "ecs"
-COMMAND = ["python", "-m", "orchestration.workers.process", POOL, "ecs", "at once"]
+COMMAND = ["python", "-m", "orchestration.workers.process", POOL, "ecs"]
 HEALTH_CHECK = "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health')"
 
 

@@ -18,6 +18,8 @@ import boto3
 import click
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
+from jobkit.errors import ExitCode
+from jobkit.version import version_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -171,6 +173,7 @@ def read_outputs(stack: Stack) -> dict[str, Any]:
 
 
 @click.group()
+@version_option()
 def main() -> None:
     """Create a stack in AWS, step by step: check, bootstrap, preview, up."""
 
@@ -183,7 +186,7 @@ def check(name: str) -> None:
     for sentence in problems:
         click.echo(sentence)
     if problems:
-        raise SystemExit(78)
+        raise SystemExit(ExitCode.MISCONFIGURED)
     click.echo(f"nothing is missing; next, run ./scripts/stack preview {name}")
 
 

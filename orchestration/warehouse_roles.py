@@ -24,6 +24,7 @@ import stamina
 from jobkit import files
 from jobkit import secrets as references
 from jobkit.errors import JobError
+from jobkit.version import version_option
 from psycopg import sql
 
 from jobs.catalogue import catalogue
@@ -211,6 +212,7 @@ def read_or_create_password(folder: Path, role: str) -> str:
 
 
 @click.command(context_settings={"max_content_width": 110})
+@version_option()
 @click.option("--warehouse", metavar="URL", required=True, help="The database, as its admin: postgresql://admin@host:port/database.")
 @click.option(
     "--password", metavar="REF", default="env://WAREHOUSE_PASSWORD", show_default=True, help="The reference to the admin's password."

@@ -1,4 +1,4 @@
-"""The demo as a person runs it: disturbed and repeated for its own tests, and one plain run for all tests that only read its results."""
+"""The demo as a person runs it: killed and repeated for its own tests, and one plain run for all tests that only read its results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -19,6 +19,8 @@ from orchestration.local import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from jobkit.receipt import Receipt
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -30,12 +32,12 @@ class Run:
     code: int
     said: str
     elapsed_s: float
-    receipts: list[dict[str, Any]]
+    receipts: list[Receipt]
 
 
 @dataclass(frozen=True)
 class Story:
-    """Three runs in one directory: one beside a running demo, one after that demo was killed, and one more."""
+    """Three runs in one directory: one during another demo, one after that demo was killed, and one more."""
 
     directory: Path
     concurrent: Run
@@ -79,7 +81,7 @@ def wait_for_lock(process: subprocess.Popen[str], directory: Path) -> None:
 
 
 def left(directory: Path) -> list[list[str]]:
-    """The command lines of processes that still run for a directory: those of its stack, and its Postgres."""
+    """Return the command lines of processes that still run for a directory: those of its stack, and its Postgres."""
     servers = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     ours = [line for line in servers if any(word.startswith(str(directory)) for word in line)]
     return ours + [process.cmdline() for process in processes.find_leftover_processes(directory)]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jobkit.lake import Commit, Lake
+    from jobkit.receipt import Receipt
 
     from orchestration.local.postgres import Postgres
 
@@ -92,11 +93,11 @@ def filers(body: bytes) -> Answer:
     return Answer("extract_sec_filers", "sec_filers", ("file=company_tickers",), body)
 
 
-def transform(warehouse: Warehouse, *more: str) -> dict[str, Any]:
+def transform(warehouse: Warehouse, *more: str) -> Receipt:
     """The receipt of transform-warehouse."""
     words = ["run", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]
     done = subprocess.run([sys.executable, "-m", "transform_warehouse", *words], capture_output=True, text=True, check=False)
-    receipt: dict[str, Any] = json.loads(done.stdout)
+    receipt: Receipt = json.loads(done.stdout)
     assert receipt["exit_code"] == 0, receipt["error"]
     return receipt
 

@@ -50,7 +50,7 @@ def test_a_command_of_the_pages_exists_with_its_options(command: str) -> None:
     ]
     text = read_help(program, *subcommands)
     if program == "./scripts/compose":
-        options = [option for option in options if option == "--stand-ins"]  # the others are docker compose's
+        options = [option for option in options if option == "--fallback"]  # the others are docker compose's
     for option in options:
         assert re.search(rf"(?<!\S){re.escape(option)}\b", text), f"{command}: {program} has no {option}"
 
@@ -117,7 +117,17 @@ PATH = re.compile(r"`((?:jobs|dbt|images|orchestration|infra|finelt|verification
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "docs/code-map.md", "docs/concepts.md", "jobs/README.md", "images/README.md"]
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/code-map.md",
+        "docs/concepts.md",
+        "jobs/README.md",
+        "images/README.md",
+        "finelt/README.md",
+        "verification/README.md",
+    ],
 )
 def test_a_path_that_a_page_names_exists(name: str) -> None:
     paths = PATH.findall((ROOT / name).read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobs.catalogue import catalogue
-from verification.sample_vendors.server import VENDORS, serving
+from verification.sample_vendors.server import VENDORS, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def vendors() -> Iterator[str]:
-    with serving() as url:
+    with run_server() as url:
         yield url
 
 

@@ -20,6 +20,8 @@ from verification.sample_vendors import ecb, sample, sec, tiingo, treasury
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jobkit.receipt import Receipt
+
     from orchestration.local.postgres import Postgres
     from tests.recorded_lake import Answer
 
@@ -95,7 +97,7 @@ class Story:
     lake: Lake
     server: Postgres
     warehouse: Warehouse
-    receipts: list[dict[str, Any]]
+    receipts: list[Receipt]
     marts: list[Tables]
     full: list[Tables]
     known_at: list[str]

@@ -13,7 +13,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from jobkit.errors import ExitCode
@@ -22,6 +22,8 @@ from jobs.catalogue import REPOSITORY, JobSpec, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from jobkit.receipt import Receipt
 
 HEAVY = {"httpx2", "arro3.core", "boto3", "pandas", "numpy", "psycopg", "adbc_driver_manager", "dbt.cli.main", "yaml", "jinja2"}
 HEAVY |= {"msgspec", "pgpq", "psycopg2", "stamina"}
@@ -39,12 +41,17 @@ class Ended:
     stderr: str
 
     @property
-    def receipt(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """The one JSON object on stdout."""
         (line,) = self.stdout.splitlines()
         document = json.loads(line)
         assert isinstance(document, dict)
         return document
+
+    @property
+    def receipt(self) -> Receipt:
+        """The receipt on stdout."""
+        return cast("Receipt", self.document)
 
 
 def command(spec: JobSpec, *arguments: str) -> list[str]:
@@ -62,7 +69,7 @@ def call(spec: JobSpec, *arguments: str, **more: str) -> Ended:
 
 
 def describe(spec: JobSpec) -> dict[str, Any]:
-    return call(spec, "describe").receipt
+    return call(spec, "describe").document
 
 
 def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import environments
-from verification.sample_vendors.server import serving
+from verification.sample_vendors.server import run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ print(span.name)
 @pytest.fixture(scope="module")
 def vendors() -> Iterator[str]:
     """The URL of the sample vendors."""
-    with serving() as url:
+    with run_server() as url:
         yield url
 
 

@@ -97,7 +97,7 @@ def test_a_few_impossible_rows_of_a_day_are_quarantined_and_the_others_committed
     lake = Lake(str(tmp_path / "lake"))
     sent = as_massive("20170331")
     [(made, _)] = recorded_lake.commit(lake, recorded_lake.massive("2017-03-31", sent))
-    count = quarantine.counted(made)
+    count = quarantine.count_rows(made)
     assert (count.read, count.good + count.quarantined, count.dropped) == (len(sent), len(sent), 0)
     assert (count.read, count.quarantined) == (5986, 5)
 

@@ -89,7 +89,7 @@ def test_the_tutorial_works_and_removes_everything_it_made(checkout: Path) -> No
 
 
 def test_a_new_job_has_each_file_and_a_contract_that_allows_no_publication() -> None:
-    files = new_job.render(new_job.names("extract-acme-gold", None))
+    files = new_job.render_files(new_job.build_names("extract-acme-gold", None))
     assert sorted(files) == [
         "extract_acme_gold/__init__.py",
         "extract_acme_gold/__main__.py",

@@ -1,4 +1,7 @@
-"""scripts/conformance: what every job's image promises, tried on one image, and killed at each step that it says it has."""
+"""Test whether an image keeps the job contract: run its verbs, stop it, and kill it at each of its failpoints.
+
+The image may be written in any language. Without options for `run`, only the promises that need none are tested.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ import secrets
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from jobkit.errors import ExitCode
+from jobkit.version import version_option
 
 from images import docker_cli
 
@@ -21,19 +27,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
-FAILPOINT = "FINELT_FAILPOINT"
-KILLED, STOPPED, USAGE = 137, 143, 2
-STOP_S = 10.0
-PLACE = "/place"
-TOLD = ("job", "version", "description", "options", "datasets", "secrets", "resources", "deadline_s", "exit_codes")
-RECEIPT = ("job", "version", "verb", "run_id", "status", "exit_code", "error", "rows", "committed", "unchanged", "partitions")
-MOMENT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-DIGEST = re.compile(rb'"digest": "[0-9a-f]{64}"')  # of a commit as a whole, the moment in it included
+FAILPOINT_VARIABLES = ("FINELT_FAILPOINT", "FINELT_KILL_AT")  # images of 0.1.0 know the second only; it goes with the next version
+LIST_FAILPOINTS = "?"
+KILLED = 137  # by SIGKILL, as Docker reports it
+MAX_STOP_S = 10.0
+RUN_TIMEOUT_S, STOP_TIMEOUT_S = 600, 60
+MOUNT = "/place"
+DESCRIPTION_KEYS = ("job", "version", "description", "options", "datasets", "secrets", "resources", "deadline_s", "exit_codes")
+RECEIPT_KEYS = ("job", "version", "verb", "run_id", "status", "exit_code", "error", "rows", "committed", "unchanged", "partitions")
+TIMESTAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+DIGEST = re.compile(rb'"digest": "[0-9a-f]{64}"')  # of a whole commit, which includes its time
 SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|KEY)[^=]*=.+")
 
 
-class Ended(NamedTuple):
-    """A container's exit code and what it printed."""
+class ContainerResult(NamedTuple):
+    """A container's exit code and output."""
 
     code: int
     stdout: str
@@ -41,210 +49,220 @@ class Ended(NamedTuple):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The one JSON object on stdout. Raises BreachError where it is not one."""
+        """The JSON object that is the only line of stdout. Raises ViolationError if there is none."""
         try:
             (line,) = self.stdout.splitlines()
             document = json.loads(line)
         except ValueError:
-            raise BreachError(f"stdout is not one line of JSON: {self.stdout[:100]!r}") from None
+            raise ViolationError(f"stdout is not one line of JSON: {self.stdout[:100]!r}") from None
         if not isinstance(document, dict):
-            raise BreachError(f"stdout is no JSON object: {self.stdout[:100]!r}")
+            raise ViolationError(f"stdout is not a JSON object: {self.stdout[:100]!r}")
         return document
 
 
-class BreachError(Exception):
-    """The image does not keep a promise."""
+class ViolationError(Exception):
+    """The image breaks a promise of the job contract."""
 
 
 class Subject(NamedTuple):
-    """An image, what its containers are given besides, and the options with which it does something that can be looked at."""
+    """An image, extra flags of its containers, and the options of `run`, in which {place} is a folder that it may write to."""
 
     image: str
     flags: tuple[str, ...]
-    words: tuple[str, ...]
+    options: tuple[str, ...]
 
-    def start(self, *words: str, flags: Sequence[str] = ()) -> tuple[str, subprocess.Popen[str]]:
-        """A hardened container that is gone when it ends, by name."""
+    def start(self, *arguments: str, flags: Sequence[str] = ()) -> tuple[str, subprocess.Popen[str]]:
+        """Start a hardened container that is removed when it ends, and return its name and process."""
         name = f"finelt-conformance-{secrets.token_hex(4)}"
-        command = [docker_cli.find_client(), "run", "--rm", "--name", name, *HARDENED, *flags, self.image, *words]
+        command = [docker_cli.find_client(), "run", "--rm", "--name", name, *HARDENED, *flags, self.image, *arguments]
         return name, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
 
-    def call(self, *words: str, flags: Sequence[str] = ()) -> Ended:
-        """Run one to its end."""
-        name, process = self.start(*words, flags=flags)
+    def call(self, *arguments: str, flags: Sequence[str] = ()) -> ContainerResult:
+        """Run a container to its end. Raises ViolationError if it does not end."""
+        name, process = self.start(*arguments, flags=flags)
         try:
-            stdout, stderr = process.communicate(timeout=600)
+            stdout, stderr = process.communicate(timeout=RUN_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             docker_cli.docker("rm", "--force", name)
-            raise BreachError(f"{' '.join(words[:1])} did not end within ten minutes") from None
-        return Ended(process.returncode, stdout, stderr)
+            raise ViolationError(f"{' '.join(arguments[:1])} did not end within {RUN_TIMEOUT_S} s") from None
+        return ContainerResult(process.returncode, stdout, stderr)
 
-    def run(self, place: Path, kill_at: str = "") -> Ended:
-        """Its `run` with the words given, in a folder of its own."""
-        return self.call("run", *self._words(), flags=self._flags(place, kill_at))
+    def run(self, folder: Path, failpoint: str = "") -> ContainerResult:
+        """Call `run` with the options, on a folder of this machine."""
+        return self.call("run", *self._run_options(), flags=self._run_flags(folder, failpoint))
 
-    def _words(self) -> list[str]:
-        return [word.replace("{place}", PLACE) for word in self.words]
-
-    def _flags(self, place: Path, kill_at: str = "") -> list[str]:
-        more = ["--env", f"{FAILPOINT}={kill_at}"] if kill_at else []
-        return [*self.flags, "--volume", f"{place}:{PLACE}", *more]
-
-    def stopped(self, place: Path, after_s: float) -> tuple[Ended, float]:
-        """Its `run`, sent SIGTERM after so long; and how long it took then."""
-        name, process = self.start("run", *self._words(), flags=self._flags(place))
+    def run_and_stop(self, folder: Path, after_s: float) -> tuple[ContainerResult, float]:
+        """Call `run`, send SIGTERM after `after_s`, and return the result and the seconds that it then took to end."""
+        name, process = self.start("run", *self._run_options(), flags=self._run_flags(folder))
         time.sleep(after_s)
-        began = time.monotonic()
+        started_s = time.monotonic()
         subprocess.run([docker_cli.find_client(), "kill", "--signal", "TERM", name], capture_output=True, check=False)  # noqa: S603
-        stdout, stderr = process.communicate(timeout=60)
-        return Ended(process.returncode, stdout, stderr), time.monotonic() - began
+        stdout, stderr = process.communicate(timeout=STOP_TIMEOUT_S)
+        return ContainerResult(process.returncode, stdout, stderr), time.monotonic() - started_s
+
+    def _run_options(self) -> list[str]:
+        return [option.replace("{place}", MOUNT) for option in self.options]
+
+    def _run_flags(self, folder: Path, failpoint: str = "") -> list[str]:
+        variables = [flag for name in FAILPOINT_VARIABLES for flag in ("--env", f"{name}={failpoint}")] if failpoint else []
+        return [*self.flags, "--volume", f"{folder}:{MOUNT}", *variables]
 
 
-def _need(condition: object, sentence: str) -> None:
+def _require(condition: object, message: str) -> None:
+    """Raise ViolationError with the message unless the condition holds."""
     if not condition:
-        raise BreachError(sentence)
+        raise ViolationError(message)
 
 
-def describes(subject: Subject) -> str:
-    """`describe` needs no network and says what the job is."""
-    ended = subject.call("describe", flags=("--network", "none"))
-    _need(ended.code == 0, f"it ended with {ended.code}: {ended.stderr.strip()[-200:]}")
-    missing = [name for name in TOLD if name not in ended.document]
-    _need(not missing, f"it does not say {', '.join(missing)}")
-    _need(ended.document["options"].get("additionalProperties") is False, "its options allow unknown ones")
-    return f"{ended.document['job']} {ended.document['version']}, {len(ended.document['options']['properties'])} options"
+def check_description(subject: Subject) -> str:
+    """Call `describe` without a network and check what it contains."""
+    result = subject.call("describe", flags=("--network", "none"))
+    _require(result.code == 0, f"it ended with {result.code}: {result.stderr.strip()[-200:]}")
+    missing = [name for name in DESCRIPTION_KEYS if name not in result.document]
+    _require(not missing, f"the description lacks {', '.join(missing)}")
+    _require(result.document["options"].get("additionalProperties") is False, "the schema of its options allows unknown ones")
+    return f"{result.document['job']} {result.document['version']}, {len(result.document['options']['properties'])} options"
 
 
-def is_nobody(subject: Subject) -> str:
-    """It runs as a user who is not root, and holds no secret."""
+def check_user_and_secrets(subject: Subject) -> str:
+    """Check the user and the environment in the image."""
     (document,) = json.loads(docker_cli.docker("image", "inspect", subject.image))
     user = str(document["Config"].get("User") or "")
-    _need(user.split(":", maxsplit=1)[0] not in ("", "0", "root"), f"its user is {user or 'root'!r}")
-    _need(not any(SECRET.search(line) for line in document["Config"].get("Env") or []), "its environment has a secret")
+    _require(user.split(":", maxsplit=1)[0] not in ("", "0", "root"), f"its user is {user or 'root'!r}")
+    _require(not any(SECRET.search(line) for line in document["Config"].get("Env") or []), "its environment has a secret")
     return f"user {user}"
 
 
-def refuses(subject: Subject) -> str:
-    """What it is not given right ends with 2, one receipt and no traceback."""
-    for words in (("run",), ("run", "--no-such-option", "x")):
-        ended = subject.call(*words, flags=("--network", "none"))
-        _need(ended.code == USAGE, f"`{' '.join(words)}` ended with {ended.code}")
-        _check_receipt(ended)
-    return "exit code 2"
+def check_usage_errors(subject: Subject) -> str:
+    """Call `run` without options and with an unknown one."""
+    for arguments in (("run",), ("run", "--no-such-option", "x")):
+        result = subject.call(*arguments, flags=("--network", "none"))
+        _require(result.code == ExitCode.USAGE, f"`{' '.join(arguments)}` ended with {result.code}")
+        _check_receipt(result)
+    return f"exit code {ExitCode.USAGE}"
 
 
-def does_it_once(subject: Subject) -> str:
-    """`run` does its work, and again changes nothing."""
-    with _place() as place:
-        first, second = subject.run(place), subject.run(place)
-        for ended in (first, second):
-            _need(ended.code == 0, f"it ended with {ended.code}: {ended.document.get('error')}")
-            _check_receipt(ended)
-        _need(second.document["committed"] == 0, f"the second run committed {second.document['committed']}")
+def check_repeated_run(subject: Subject) -> str:
+    """Call `run` twice."""
+    with _writable_folder() as folder:
+        first, second = subject.run(folder), subject.run(folder)
+        for result in (first, second):
+            _require(result.code == 0, f"it ended with {result.code}: {result.document.get('error')}")
+            _check_receipt(result)
+        _require(second.document["committed"] == 0, f"the second run committed {second.document['committed']}")
         return f"{first.document['committed']} committed, then {second.document['unchanged']} unchanged"
 
 
-def stops(subject: Subject) -> str:
-    """SIGTERM ends it within ten seconds with 143, and run again it ends as one that was never stopped."""
-    with _place() as place:
-        began = time.monotonic()
-        _need(subject.run(place).code == 0, "it does not end well")
-        whole_s, expected = time.monotonic() - began, _content(place)
+def check_stop(subject: Subject) -> str:
+    """Send SIGTERM at three moments of `run`, then run again."""
+    with _writable_folder() as folder:
+        started_s = time.monotonic()
+        _require(subject.run(folder).code == 0, "the undisturbed run failed")
+        duration_s, expected = time.monotonic() - started_s, _digest_files(folder)
     slowest_s, codes = 0.0, list[int]()
-    for part in (0.3, 0.6, 0.9):
-        with _place() as place:
-            ended, took_s = subject.stopped(place, part * whole_s)
-            slowest_s, codes = max(slowest_s, took_s), [*codes, ended.code]
-            _need(ended.code in (0, STOPPED), f"it ended with {ended.code}")
-            _need(took_s < STOP_S, f"it took {took_s:.1f} s to stop")
-            _need(subject.run(place).code == 0 and _content(place) == expected, "run again it did not end as one that was never stopped")
-    return f"{codes.count(STOPPED)} of {len(codes)} stopped, within {slowest_s:.1f} s"
+    for share in (0.3, 0.6, 0.9):
+        with _writable_folder() as folder:
+            result, stop_s = subject.run_and_stop(folder, share * duration_s)
+            slowest_s, codes = max(slowest_s, stop_s), [*codes, result.code]
+            _require(result.code in (ExitCode.DONE, ExitCode.STOPPED), f"it ended with {result.code}")
+            _require(stop_s < MAX_STOP_S, f"it took {stop_s:.1f} s to stop")
+            rerun = subject.run(folder)
+            _require(rerun.code == 0 and _digest_files(folder) == expected, "the rerun did not give the result of an undisturbed run")
+    return f"{codes.count(ExitCode.STOPPED)} of {len(codes)} stopped, within {slowest_s:.1f} s"
 
 
-def survives(subject: Subject) -> str:
-    """Killed at each of its steps and run again it ends as one that was never killed."""
-    with _place() as place:
-        ended = subject.run(place, "?")
-        _need(ended.code == 0, f"it ended with {ended.code}: {ended.document.get('error')}")
-        expected = _content(place)
-    passed = [json.loads(line)["step"] for line in ended.stderr.splitlines() if '"step": "' in line]
-    _need(passed, f"it tells no step where {FAILPOINT}=? asks for them; then it can only be killed at random")
-    killed = 0
-    for step in dict.fromkeys(step.rpartition("#")[0] for step in passed):
-        with _place() as place:
-            first = subject.run(place, f"{step}#1")
-            killed += first.code == KILLED
-            _need(first.code in (0, KILLED), f"at {step!r} it ended with {first.code}")
-            again = subject.run(place)
-            _need(again.code == 0, f"killed at {step!r} and run again it ended with {again.code}")
-            _need(_content(place) == expected, f"killed at {step!r} and run again it left something else")
-    return f"{killed} kills at {len({step.rpartition('#')[0] for step in passed})} steps"
+def check_kills(subject: Subject) -> str:
+    """Kill `run` at each of its failpoints, then run again."""
+    with _writable_folder() as folder:
+        result = subject.run(folder, LIST_FAILPOINTS)
+        _require(result.code == 0, f"it ended with {result.code}: {result.document.get('error')}")
+        expected = _digest_files(folder)
+    passed = [json.loads(line)["step"] for line in result.stderr.splitlines() if '"step": "' in line]
+    variable = FAILPOINT_VARIABLES[0]
+    _require(passed, f"it logs no failpoint with {variable}={LIST_FAILPOINTS}; without failpoints it can only be killed at random")
+    failpoints = dict.fromkeys(step.rpartition("#")[0] for step in passed)
+    kills = 0
+    for failpoint in failpoints:
+        with _writable_folder() as folder:
+            killed = subject.run(folder, f"{failpoint}#1")
+            kills += killed.code == KILLED
+            _require(killed.code in (ExitCode.DONE, KILLED), f"at {failpoint!r} it ended with {killed.code}")
+            rerun = subject.run(folder)
+            _require(rerun.code == 0, f"the rerun after a kill at {failpoint!r} ended with {rerun.code}")
+            _require(_digest_files(folder) == expected, f"the rerun after a kill at {failpoint!r} gave another result")
+    return f"{kills} kills at {len(failpoints)} failpoints"
 
 
-ALWAYS: tuple[Callable[[Subject], str], ...] = (describes, is_nobody, refuses)
-WITH_WORDS: tuple[Callable[[Subject], str], ...] = (does_it_once, stops, survives)
+# By promise, as printed.
+IMAGE_CHECKS: dict[str, Callable[[Subject], str]] = {
+    "`describe` needs no network and describes the job": check_description,
+    "The image does not run as root and contains no secret": check_user_and_secrets,
+    "Missing and unknown options end with exit code 2, a receipt and no traceback": check_usage_errors,
+}
+RUN_CHECKS: dict[str, Callable[[Subject], str]] = {
+    "`run` succeeds, and a second run changes nothing": check_repeated_run,
+    "SIGTERM ends `run` within ten seconds with 143, and the rerun gives the result of an undisturbed run": check_stop,
+    "After SIGKILL at each of its failpoints, the rerun gives the result of an undisturbed run": check_kills,
+}
 
 
-def _check_receipt(ended: Ended) -> None:
-    missing = [name for name in RECEIPT if name not in ended.document]
-    _need(not missing, f"its receipt does not say {', '.join(missing)}")
-    _need(ended.document["exit_code"] == ended.code, f"its receipt says {ended.document['exit_code']}, it ended with {ended.code}")
-    _need("Traceback" not in ended.stderr, "there is a traceback on stderr")
+def _check_receipt(result: ContainerResult) -> None:
+    missing = [name for name in RECEIPT_KEYS if name not in result.document]
+    _require(not missing, f"its receipt lacks {', '.join(missing)}")
+    _require(result.document["exit_code"] == result.code, f"its receipt has exit code {result.document['exit_code']}, not {result.code}")
+    _require("Traceback" not in result.stderr, "there is a traceback on stderr")
 
 
-class _place:  # noqa: N801  used as a function
-    """A folder that a container may write to."""
-
-    def __enter__(self) -> Path:
-        self._folder = TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True)
-        place = Path(self._folder.name)
-        place.chmod(0o777)
-        return place
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+@contextmanager
+def _writable_folder() -> Iterator[Path]:
+    """Create a folder that any user may write to, and remove it after the block."""
+    with TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
 
 
-def _content(place: Path) -> dict[str, str]:
-    """Every file by its digest, moments and what follows from them blanked out; of hidden files, which are nobody's result, none."""
+def _digest_files(folder: Path) -> dict[str, str]:
+    """Return the digest of each file, without times and what depends on them. Hidden files are not part of a result."""
     return {
-        path.relative_to(place).as_posix(): hashlib.sha256(DIGEST.sub(b"digest", MOMENT.sub(b"moment", path.read_bytes()))).hexdigest()
-        for path in place.rglob("*")
+        path.relative_to(folder).as_posix(): hashlib.sha256(DIGEST.sub(b"digest", TIMESTAMP.sub(b"time", path.read_bytes()))).hexdigest()
+        for path in folder.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
 
 
-def report(subject: Subject) -> Iterator[tuple[bool, str]]:
-    """Each promise: whether it is kept, and a line about it."""
-    for promise in ALWAYS + (WITH_WORDS if subject.words else ()):
-        told = str(promise.__doc__).rstrip(".")
+def run_checks(subject: Subject) -> Iterator[tuple[bool, str]]:
+    """Yield for each promise whether it holds, and a line about it."""
+    for promise, check in {**IMAGE_CHECKS, **(RUN_CHECKS if subject.options else {})}.items():
         try:
-            yield True, f"{told}: {promise(subject)}"
-        except BreachError as error:
-            yield False, f"{told}: {error}"
+            yield True, f"{promise}: {check(subject)}"
+        except ViolationError as error:
+            yield False, f"{promise}: {error}"
 
 
-@click.command(help=__doc__, context_settings={"ignore_unknown_options": True})
-@click.option("--network", metavar="NAME", help="The network of its containers; without, Docker's default.")
-@click.option("--env", "environ", multiple=True, metavar="NAME[=VALUE]", help="A variable for its containers; repeat the option for more.")
+@click.command(context_settings={"ignore_unknown_options": True})
+@version_option()
+@click.option("--network", metavar="NAME", help="The network of its containers. Default: Docker's own.")
+@click.option("--env", "environ", multiple=True, metavar="NAME[=VALUE]", help="A variable for its containers. Repeatable.")
 @click.argument("image")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF RUN, {place} is a folder to write to]")
-def main(network: str | None, environ: tuple[str, ...], image: str, words: tuple[str, ...]) -> None:
-    """Print the report."""
-    flags = [*(("--network", network) if network else ()), *(part for one in environ for part in ("--env", one))]
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF RUN]...")
+def main(network: str | None, environ: tuple[str, ...], image: str, options: tuple[str, ...]) -> None:
+    """Test whether IMAGE keeps the job contract.
+
+    Without options of `run`, only what needs none is tested. {place} in them is a folder that the container may write to.
+    """
+    flags = [*(("--network", network) if network else ()), *(flag for variable in environ for flag in ("--env", variable))]
+    all_hold = True
     try:
-        kept = [_say(holds, line) for holds, line in report(Subject(image, tuple(flags), words))]
+        for holds, line in run_checks(Subject(image, tuple(flags), options)):
+            all_hold &= holds
+            click.echo(f"{'holds ' if holds else 'BROKEN'}  {line}")
     except docker_cli.EngineError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(78)
-    if not words:
-        click.echo("Not tried: run, SIGTERM and kills; give the options of a run after the image.")
-    sys.exit(0 if all(kept) else 65)
-
-
-def _say(holds: bool, line: str) -> bool:  # noqa: FBT001  what it is about
-    click.echo(f"{'holds ' if holds else 'BROKEN'}  {line}")
-    return holds
+        sys.exit(ExitCode.MISCONFIGURED)
+    if not options:
+        click.echo("Not tested: run, SIGTERM and kills; add the options of a run after the image.")
+    sys.exit(ExitCode.DONE if all_hold else ExitCode.BAD_DATA)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from jobkit import contracts
 from jobkit.errors import BadDataError
+from jobkit.version import version_option
 
 from finelt.contracts.changes import describe_changes
 from finelt.contracts.dbt_project import DbtProject
@@ -16,6 +17,7 @@ from jobs.catalogue import catalogue
 
 
 @click.group(context_settings={"max_content_width": 110})
+@version_option()
 def main() -> None:
     """Check the data contracts."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 from jobkit import files
+from jobkit.version import read_version
 
 from images import base, docker_cli, plan
 from jobs.catalogue import REPOSITORY
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 ENV_FILE = REPOSITORY / ".env"
 SERVICES = ("orchestration", "sample-vendors")
-FILE, STAND_INS = "docker-compose.yml", "docker-compose.stand-ins.yml"
+FILE, FALLBACK = "docker-compose.yml", "docker-compose.fallback.yml"
+OLD_FALLBACK = "docker-compose.stand-ins.yml"  # the name until 0.1.0, which an existing .env may have
 SOCKET = "/var/run/docker.sock"
 PORTS = {"FINELT_PREFECT_PORT": "4200", "FINELT_S3_PORT": "8333", "FINELT_POSTGRES_PORT": "5432"}
 HEADER = "# Written by scripts/compose: passwords once, image names each time. You may change the ports and the project name here."
@@ -38,14 +40,14 @@ def read_settings(path: Path) -> Settings:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
-def build_settings(existing: Settings, *, stand_ins: bool) -> Settings:
+def build_settings(existing: Settings, *, fallback: bool) -> Settings:
     """Return all settings of docker-compose.yml: keep existing ones, generate missing passwords, and build missing images.
 
     Raises EngineError.
     """
     environment = docker_cli.BuildEnvironment.from_environ(os.environ)
     images = {service.name: docker_cli.build_image(service, environment) for service in plan.SERVICES if service.name in SERVICES}
-    images |= {plan.STAND_INS.name: base.ensure_stand_ins(environment)} if stand_ins else {}
+    images |= {plan.FALLBACK.name: base.ensure_fallback_image(environment)} if fallback else {}
     return {
         "COMPOSE_PROJECT_NAME": "finelt",
         **PORTS,
@@ -57,7 +59,7 @@ def build_settings(existing: Settings, *, stand_ins: bool) -> Settings:
         **existing,
         **{f"FINELT_{name.upper().replace('-', '_')}_IMAGE": image for name, image in images.items()},
         "FINELT_DOCKER_GROUP": _socket_group(images["orchestration"]),
-        "COMPOSE_FILE": f"{FILE}:{STAND_INS}" if stand_ins else FILE,
+        "COMPOSE_FILE": f"{FILE}:{FALLBACK}" if fallback else FILE,
     }
 
 
@@ -101,17 +103,24 @@ def _succeeds(*command: str) -> bool:
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.option("--stand-ins", is_flag=True, help="Use Postgres and S3 from PyPI packages if their images cannot be pulled.")
+@click.option("--fallback", is_flag=True, help="Use Postgres and S3 from Debian and PyPI packages, if their images cannot be pulled.")
+@click.option("--stand-ins", "old_fallback", is_flag=True, hidden=True)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def main(context: click.Context, arguments: tuple[str, ...], *, stand_ins: bool) -> None:
+def main(context: click.Context, arguments: tuple[str, ...], *, fallback: bool, old_fallback: bool) -> None:
     """Write .env and build the images it names, then call docker compose with ARGUMENTS, such as up --detach."""
     if arguments in ((), ("--help",)):
         click.echo(context.get_help())
         return
+    if arguments == ("--version",):
+        click.echo(f"{context.info_name}, version {read_version()}")
+        return
+    if old_fallback:
+        click.echo("compose: --stand-ins is deprecated and will be removed in the next version; use --fallback", err=True)
     existing = read_settings(ENV_FILE)
+    files = existing.get("COMPOSE_FILE", "").split(":")
     try:
-        write_settings(ENV_FILE, build_settings(existing, stand_ins=stand_ins or STAND_INS in existing.get("COMPOSE_FILE", "")))
+        write_settings(ENV_FILE, build_settings(existing, fallback=fallback or old_fallback or FALLBACK in files or OLD_FALLBACK in files))
         command = compose_command(ENV_FILE, arguments)
         if "down" in arguments:
             remove_run_containers(read_settings(ENV_FILE)["COMPOSE_PROJECT_NAME"])

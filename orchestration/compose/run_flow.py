@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from jobkit import prefect_api
 from jobkit.errors import ExitCode, JobError, MisconfiguredError
+from jobkit.version import version_option
 
 from images import docker_cli
 from images.plan import PlanError
@@ -45,6 +46,7 @@ PRUNE_OLD_CONTAINERS = (
 
 
 @click.command()
+@version_option()
 @click.option("--pool", type=click.Choice([settings.POOL]), required=True, help="The work pool to run on.")
 @click.option("--flow", type=click.Choice(register.FLOWS), default="daily", show_default=True, help="Which flow.")
 @click.option("--start", type=DATE, metavar="DATE", help="With --flow backfill: the first date, inclusive.")
@@ -92,7 +94,7 @@ def run(
     except (ClientError, BotoCoreError) as error:
         reporter.event(f"the site cannot be copied from S3: {error}", "red")
         return ExitCode.BUG
-    return 0
+    return ExitCode.DONE
 
 
 def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str, options: Mapping[str, Any]) -> None:
@@ -117,7 +119,7 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
     steps, result = report_flow(api, run_id, lambda: None, directory, reporter)
     docker_cli.docker(*PRUNE_OLD_CONTAINERS)
     print_summary(steps, result, reporter, f"{server}/runs/flow-run/{run_id} has its log")
-    if not any((step.receipt or {}).get("job") == PUBLISH_JOB for step in steps):
+    if not any(step.receipt and step.receipt["job"] == PUBLISH_JOB for step in steps):
         reporter.print(f"The flow's report is at {server}/runs/flow-run/{run_id}?tab=Artifacts")
         return
     download_site(stack, directory / "site")

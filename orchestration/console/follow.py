@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jobkit.prefect_api import Api
+    from jobkit.receipt import Receipt
 
 POLL_EVERY_S = 0.25
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
@@ -25,7 +26,7 @@ class FlowStep:
     attempt: int
     state: str
     message: str
-    receipt: dict[str, Any] | None
+    receipt: Receipt | None
 
     @property
     def is_final(self) -> bool:

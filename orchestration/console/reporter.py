@@ -118,7 +118,7 @@ def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowRepor
     if not failed:
         raise FlowFailedError(f"the flow ended as {result.state}: {result.message}; {log_hint}", ExitCode.BUG)
     messages = "\n".join(f"          {step.name}: {step.message}" for step in failed)
-    code = int((failed[0].receipt or {}).get("exit_code", ExitCode.BUG))
+    code = failed[0].receipt["exit_code"] if failed[0].receipt else ExitCode.BUG
     raise FlowFailedError(f"failed, exit code {code}:\n{messages}\n          {log_hint}; {next_step(code)}", code)
 
 
@@ -127,8 +127,11 @@ def _build_table(steps: list[FlowStep], elapsed_s: float) -> Table:
     receipts = [step.receipt for step in steps if step.receipt]
     table.add_column("step", "total", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
-    for name in ("rows", "quarantined"):
-        table.add_column(name, f"{sum(receipt[name] for receipt in receipts):,}", justify="right", no_wrap=True)
+    for name, total in (
+        ("rows", sum(receipt["rows"] for receipt in receipts)),
+        ("quarantined", sum(receipt["quarantined"] for receipt in receipts)),
+    ):
+        table.add_column(name, f"{total:,}", justify="right", no_wrap=True)
     table.add_column("unchanged", justify="right", no_wrap=True)
     table.add_column("seconds", f"{elapsed_s:.1f}", justify="right", no_wrap=True)
     table.add_column("peak MiB", justify="right", no_wrap=True)

@@ -25,8 +25,9 @@ class DeploymentSpec:
 
     @property
     def options(self) -> list[str]:
-        """The names of the parameters that it takes."""
-        return list(self.fields["parameter_openapi_schema"]["properties"])
+        """The names of the parameters that it takes, without deprecated ones."""
+        properties = self.fields["parameter_openapi_schema"]["properties"]
+        return [name for name, schema in properties.items() if not schema.get("deprecated")]
 
     @property
     def required_options(self) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from jobkit import urls
+from jobkit import deprecation, urls
 from jobkit.errors import MisconfiguredError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +25,31 @@ def read_parameter_file(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise MisconfiguredError(f"{file} is not a readable TOML file: {error}") from None
+
+
+def accept_old_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job's options, as JSON Schema, with the old names of renamed ones: stored parameters and schedules may still have them."""
+    properties: Mapping[str, Mapping[str, Any]] = options["properties"]
+    old_properties = {
+        old: {
+            **{key: value for key, value in properties[new].items() if key != "default"},
+            "deprecated": True,
+            "description": f"Deprecated and removed in the next version; use {new}.",
+        }
+        for old, new in deprecation.PARAMETERS.items()
+        if new in properties
+    }
+    return {**options, "properties": {**properties, **old_properties}}
+
+
+def rename_options(document: Mapping[str, Any], source: str) -> tuple[dict[str, Any], list[str]]:
+    """Return a document with the current names of renamed options, and one warning for each old name. `source` is for the warnings."""
+    renamed, warnings = deprecation.rename_parameters(document)
+    for name, value in renamed.items():
+        if isinstance(value, dict):
+            renamed[name], more = deprecation.rename_parameters(value)
+            warnings += more
+    return renamed, [f"{source}: {warning}" for warning in dict.fromkeys(warnings)]
 
 
 def select_parameters(

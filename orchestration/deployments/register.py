@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from jobkit import prefect_api
 from jobkit.errors import JobError, MisconfiguredError
+from jobkit.version import version_option
 
 from images import docker_cli
 from images.plan import SERVICES, PlanError
@@ -27,7 +28,14 @@ from jobs.catalogue import REPOSITORY, CatalogueError, JobSpec, catalogue
 from orchestration.deployments.descriptions import describe_from_source, describe_jobs, installed_commands
 from orchestration.deployments.model import CLIENT_SETTINGS, TAG, DeploymentSpec, RegistrationResult
 from orchestration.deployments.paging import read_all
-from orchestration.deployments.schedules import FLOW_SCHEDULES, apply_parameter_file, normalise_deployment, preserve_schedules
+from orchestration.deployments.parameters import accept_old_names
+from orchestration.deployments.schedules import (
+    FLOW_SCHEDULES,
+    apply_parameter_file,
+    normalise_deployment,
+    preserve_parameters,
+    preserve_schedules,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -110,7 +118,7 @@ def build_job_deployment(spec: JobSpec, description: Mapping[str, Any], program:
         "name": pool,
         "description": spec.description,
         "version": description["version"],
-        "parameter_openapi_schema": {"title": "Parameters", **description["options"]},
+        "parameter_openapi_schema": {"title": "Parameters", **accept_old_names(description["options"])},
         "job_variables": JOB_VARIABLES[kind](spec, program),
         "work_queue_name": DEFAULT_QUEUE if spec.concurrency is None else spec.vendor,
         "tags": sorted({TAG, *spec.reads, *spec.writes}),
@@ -229,7 +237,7 @@ def register_deployments(
         outcome = "created" if existing is None else "unchanged" if _has_fields(existing, deployment.fields) else "changed"
         if outcome != "unchanged":
             body = {"flow_id": flow_id, "work_pool_name": pool, "enforce_parameter_schema": True, **deployment.fields}
-            api.call("POST", "/deployments/", body | preserve_schedules(existing, body))
+            api.call("POST", "/deployments/", body | preserve_schedules(existing, body) | preserve_parameters(existing, body))
         outcomes[outcome].append(f"{deployment.flow}/{deployment.fields['name']}")
     return RegistrationResult(*(tuple(outcomes[name]) for name in ("created", "changed", "unchanged")))
 
@@ -278,6 +286,7 @@ def _parse_task_definitions(text: str | None) -> dict[str, str]:
 
 
 @click.command()
+@version_option()
 @click.option("--pool", "kind", type=click.Choice(sorted(JOB_VARIABLES)), required=True, help="The kind of work pool to register.")
 @click.option(
     "--tasks",
@@ -312,8 +321,8 @@ def main(kind: str, name: str | None, api_url: str, task_definitions: str | None
         else:
             deployments = all_deployments(kind=kind, pool=pool)
         if file:
-            deployments, unscheduled = apply_parameter_file(deployments, file, catalogue())
-            for message in unscheduled:
+            deployments, messages = apply_parameter_file(deployments, file, catalogue())
+            for message in messages:
                 click.echo(message, err=True)
         result = register_deployments(api, deployments, kind=kind, pool=pool, defaults=defaults)
     except prefect_api.UnreachableError as error:

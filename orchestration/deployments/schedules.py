@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestration.deployments.model import TODAY
-from orchestration.deployments.parameters import read_parameter_file, select_parameters
+from orchestration.deployments.parameters import read_parameter_file, rename_options, select_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,10 +40,12 @@ def apply_parameter_file(
 def apply_parameters(
     deployments: Sequence[DeploymentSpec], values: Mapping[str, Any], source: str, specs: Sequence[JobSpec]
 ) -> tuple[list[DeploymentSpec], list[str]]:
-    """Return the deployments with these values and every schedule that has all its values, and a message for each one that lacks some.
+    """Return the deployments with these values and every schedule that has all its values.
 
-    Raises UsageError for a value that no deployment takes.
+    Also return messages: one for each deprecated name, and one for each schedule that lacks a value. Raises UsageError for a value that no
+    deployment takes.
     """
+    values, messages = rename_options(values, source)
     parameters = select_parameters(
         {deployment.flow: deployment.options for deployment in deployments},
         values,
@@ -54,8 +56,8 @@ def apply_parameters(
     by_flow = {deployment.flow: deployment for deployment in result}
     daily = by_flow.get(DAILY)
     if daily is None:
-        return result, []  # a pool that runs no flows
-    schedules, messages = [], []
+        return result, messages  # a pool that runs no flows
+    schedules = []
     for spec in (spec for spec in specs if spec.schedule and spec.name in by_flow):
         missing = [*_missing_options(daily, {"extracts"}), *_missing_options(by_flow[spec.name], {"lake", "start", "end"})]
         if missing:
@@ -95,6 +97,14 @@ def preserve_schedules(existing: Mapping[str, Any] | None, fields: Mapping[str, 
         return {"schedules": kept}
     paused = {schedule["slug"] for schedule in existing["schedules"] if not schedule["active"]}
     return {"schedules": [{**schedule, "active": schedule["slug"] not in paused} for schedule in fields["schedules"]]}
+
+
+def preserve_parameters(existing: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `parameters` field of a changed deployment if none are given: its present values of options that it still has."""
+    if not existing or "parameters" in fields:
+        return {}
+    supported = fields["parameter_openapi_schema"]["properties"]
+    return {"parameters": {name: value for name, value in (existing.get("parameters") or {}).items() if name in supported}}
 
 
 def _missing_options(deployment: DeploymentSpec, supplied: set[str]) -> list[str]:

@@ -67,8 +67,8 @@ def create_roles(host: str, user: str, master_password: str, passwords: Mapping[
 def register_stack(api: prefect_api.Api, stack: Mapping[str, Any]) -> RegistrationResult:
     """Register the work pool and a deployment for each job and flow, from their task definitions."""
     deployments = deploy.ecs_deployments(catalogue(), stack["tasks"], pool=POOL)
-    deployments, unscheduled = schedules.apply_parameters(deployments, stack.get("parameters", {}), "FINELT_STACK", catalogue())
-    for message in unscheduled:
+    deployments, messages = schedules.apply_parameters(deployments, stack.get("parameters", {}), "FINELT_STACK", catalogue())
+    for message in messages:
         click.echo(message, err=True)
     result = deploy.register_deployments(api, deployments, kind=KIND, pool=POOL, defaults=stack["pool"])
     for line in result.lines():

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from jobkit.errors import JobError, UsageError
+from jobkit.errors import ExitCode, JobError, UsageError
+from jobkit.version import version_option
 
 from jobs.catalogue import CatalogueError, catalogue, schedule_problem, timezone_problem
 from orchestration.deployments import descriptions
-from orchestration.deployments.parameters import select_parameters
+from orchestration.deployments.parameters import rename_options, select_parameters
 from orchestration.emit import airflow, argo, batch, compose, cron, dagster, kubernetes, pipeline, stepfunctions
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ def collect_parameters(specs: Sequence[JobSpec], sources: Sequence[tuple[str, Ma
     options = {spec.name: list(described[spec.name]["options"]["properties"]) for spec in specs}
     parameters: dict[str, dict[str, object]] = {spec.name: {} for spec in specs}
     for source, document in sources:
-        for job, values in select_parameters(options, document, source).items():
+        renamed, warnings = rename_options(document, source)
+        for warning in warnings:
+            click.echo(warning, err=True)
+        for job, values in select_parameters(options, renamed, source).items():
             parameters[job].update(values)
     return parameters
 
@@ -119,6 +123,7 @@ def _check_name(name: str) -> str:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@version_option()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="The scheduler that starts the jobs.")
 @click.option("--image", "image", multiple=True, metavar="JOB=REF", help="A job's image, by digest. Repeatable.")
@@ -187,7 +192,7 @@ def main() -> None:
         emit.main(prog_name="scripts/emit")
     except (JobError, CatalogueError) as error:
         click.echo(f"scripts/emit: {error}", err=True)
-        sys.exit(getattr(error, "exit_code", 78))
+        sys.exit(getattr(error, "exit_code", ExitCode.MISCONFIGURED))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from jobkit import secrets
-from jobkit.errors import UsageError
+from jobkit.errors import ExitCode, UsageError
 from jobkit.interruption import MARGIN_S
 from jsonschema import Draft202012Validator
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from jobs.catalogue import JobSpec
 
-RETRY_EXIT_CODE = 75
+RETRY_EXIT_CODE = int(ExitCode.TEMPORARY)
 MAX_RETRIES, RETRY_PAUSE_S = 3, 300  # the first pause; later ones double if the target can do so
 SECRETS_PATH = "/run/secrets"  # in the container
 SHARED_SECRETS = {"warehouse_password": ("warehouse", "password")}  # one secret for all jobs that have the option, as in infra/

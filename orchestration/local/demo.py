@@ -17,6 +17,7 @@ from urllib.request import getproxies
 import click
 from jobkit.errors import ExitCode, JobError, TemporaryError
 from jobkit.prefect_api import ApiError
+from jobkit.version import version_option
 
 from jobs.catalogue import CatalogueError, catalogue
 from orchestration.console.reporter import FlowFailedError, FlowReporter, print_summary, report_flow
@@ -40,6 +41,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
+@version_option()
 @click.option(
     "--dir",
     "directory",
@@ -75,7 +77,7 @@ def run(directory: Path, live_contact: str | None, reporter: FlowReporter) -> in
     except (CatalogueError, ApiError) as error:
         reporter.event(str(error), "red")
         return ExitCode.BUG
-    return 0
+    return ExitCode.DONE
 
 
 def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter) -> None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Annotated, Any
 
+from jobkit.errors import ExitCode
 from prefect import get_client
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 PROGRESS_EVERY_S = 2.0
 MAX_PLAN_ROWS = 500
 ConcurrencyLimit = Annotated[int, Field(ge=1, le=100)]
-BAD_DATA = 65  # concerns the partitions of one chunk; after any other failure the job's next chunk would fail as well
 
 
 class BackfillError(Exception):
@@ -86,7 +86,7 @@ class Backfill:
 
     async def _run_chunk(self, chunk: Chunk) -> None:
         failure = self._failures.get(chunk.job)
-        if failure and failure.exit_code != BAD_DATA:
+        if failure and failure.exit_code != ExitCode.BAD_DATA:  # bad data concerns one chunk; any other failure, the job's next chunks too
             return
         outcome = "done"
         try:

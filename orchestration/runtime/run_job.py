@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 import stamina
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from uuid import UUID
 
+    from jobkit.receipt import Receipt
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-Receipt = dict[str, Any]
 T = TypeVar("T")
 
 RUN_VERB = "run"
@@ -206,7 +206,7 @@ async def _read_receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | N
     receipts = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), type=ArtifactFilterType(any_=["receipt"]))
     artifacts = await client.read_artifacts(artifact_filter=receipts)
     receipt = artifacts[-1].data if artifacts else None
-    return receipt if isinstance(receipt, dict) else None
+    return cast("Receipt", receipt) if isinstance(receipt, dict) else None
 
 
 def _no_deployment_error(job: str) -> JobFailedError:
@@ -217,5 +217,5 @@ def _job_failed_error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFai
     state = run.state.type.value if run.state else "UNKNOWN"
     if state == "COMPLETED":
         return JobFailedError(job, "completed but left no receipt, which counts as failed", None, state)
-    message = (receipt or {}).get("error") or (run.state.message if run.state else None) or f"ended as {state}"
-    return JobFailedError(job, message, (receipt or {}).get("exit_code"), state)
+    error, exit_code = (receipt["error"], receipt["exit_code"]) if receipt else (None, None)
+    return JobFailedError(job, error or (run.state.message if run.state else None) or f"ended as {state}", exit_code, state)

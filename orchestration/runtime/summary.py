@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.runtime import flow_run
@@ -14,8 +14,10 @@ from prefect.utilities.urls import url_for
 from orchestration.runtime.retry import retry_while_unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from uuid import UUID
+
+    from jobkit.receipt import Partition, Receipt
 
 MAX_ROWS, MAX_NAMED_PARTITIONS = 200, 5
 ROW = "| {step} | {outcome} | {rows} | {quarantined} | {seconds} |"
@@ -30,7 +32,7 @@ class StepRecord:
     name: str
     state: str
     message: str
-    receipt: Mapping[str, Any] | None
+    receipt: Receipt | None
 
 
 _steps: ContextVar[list[StepRecord] | None] = ContextVar("steps", default=None)
@@ -79,12 +81,13 @@ def _describe_total(steps: Sequence[StepRecord]) -> str:
 
 
 def _render_row(step: StepRecord) -> str:
-    receipt = step.receipt or {"rows": "", "quarantined": "", "elapsed_s": ""}
     url = url_for("flow-run", obj_id=step.run_id)
     outcome = step.message if step.state == "COMPLETED" else f"**{step.state.lower()}**: {step.message}"
-    numbers = {name: f"{receipt[name]:,}" if receipt[name] != "" else "" for name in ("rows", "quarantined")}
     name = f"[{step.name}]({url})" if url else step.name
-    return ROW.format(step=name, outcome=_escape_cell(outcome), seconds=receipt["elapsed_s"], **numbers)
+    rows, quarantined, seconds = "", "", ""
+    if receipt := step.receipt:
+        rows, quarantined, seconds = f"{receipt['rows']:,}", f"{receipt['quarantined']:,}", str(receipt["elapsed_s"])
+    return ROW.format(step=name, outcome=_escape_cell(outcome), rows=rows, quarantined=quarantined, seconds=seconds)
 
 
 def _escape_cell(text: str) -> str:
@@ -94,18 +97,24 @@ def _escape_cell(text: str) -> str:
 def _describe_changes(steps: Sequence[StepRecord]) -> Iterator[str]:
     """Yield a line for each dataset of which a step committed something."""
     for step in steps:
-        committed: dict[str, list[Mapping[str, Any]]] = {}
-        for partition in (step.receipt or {}).get("partitions", []):
+        if step.receipt is None:
+            continue
+        committed: dict[str, list[Partition]] = {}
+        for partition in step.receipt["partitions"]:
             if partition["outcome"] == "committed":
                 committed.setdefault(partition["dataset"], []).append(partition)
         for dataset, partitions in committed.items():
-            yield f"{dataset} by {(step.receipt or {})['job']}: {_describe_partitions(partitions)}"
+            yield f"{dataset} by {step.receipt['job']}: {_describe_partitions(partitions)}"
 
 
-def _describe_partitions(partitions: Sequence[Mapping[str, Any]]) -> str:
+def _describe_partitions(partitions: Sequence[Partition]) -> str:
     """Return the names of the partitions, or the rows added, removed and changed if the step counts them."""
-    counts = {name: sum(partition.get(name, 0) for partition in partitions) for name in ("added", "removed", "changed")}
     if any("added" in partition for partition in partitions):
+        counts = {
+            "added": sum(partition.get("added", 0) for partition in partitions),
+            "removed": sum(partition.get("removed", 0) for partition in partitions),
+            "changed": sum(partition.get("changed", 0) for partition in partitions),
+        }
         return ", ".join(f"{count:,} rows {name}" for name, count in counts.items() if count) or "no rows"
     names = ", ".join(partition["partition"] for partition in partitions[:MAX_NAMED_PARTITIONS])
     more = f" and {len(partitions) - MAX_NAMED_PARTITIONS:,} more" if len(partitions) > MAX_NAMED_PARTITIONS else ""
@@ -114,5 +123,5 @@ def _describe_partitions(partitions: Sequence[Mapping[str, Any]]) -> str:
 
 def _list_sites(steps: Sequence[StepRecord]) -> list[str]:
     """Return where the steps published to, each once."""
-    urls = [(step.receipt or {}).get("details", {}).get("site") for step in steps]
+    urls = [step.receipt["details"].get("site") for step in steps if step.receipt]
     return list(dict.fromkeys(url for url in urls if isinstance(url, str)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 from jobkit import prefect_api
+from jobkit.version import version_option
 
 from jobs.catalogue import REPOSITORY
 from orchestration.deployments.model import CLIENT_SETTINGS
@@ -55,6 +56,7 @@ def read_pool_kind(api: prefect_api.Api, pool: str) -> str:
 
 
 @click.command()
+@version_option()
 @click.option("--pool", required=True, help="The work pool, as scripts/deploy registered it.")
 @click.option("--env", "passed", multiple=True, metavar="NAME", help="A variable that jobs of a process pool may see. Repeatable.")
 @click.option("--api-url", envvar="PREFECT_API_URL", required=True, help="The Prefect server, e.g. http://127.0.0.1:4200/api.")

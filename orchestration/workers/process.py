@@ -13,6 +13,9 @@ import socket
 import sys
 
 import click
+from jobkit.version import version_option
+
+AT_ONCE = "at once"  # until 0.1.0 a worker waited for its release unless it had this argument
 
 
 def work(pool: str, kind: str, *, wait_for_release: bool) -> None:
@@ -46,14 +49,15 @@ def work(pool: str, kind: str, *, wait_for_release: bool) -> None:
 
 
 @click.command()
+@version_option()
 @click.argument("pool")
 @click.argument("kind")
-@click.argument("deprecated", required=False, type=click.Choice(["at once"]))
+@click.argument("deprecated", required=False, type=click.Choice([AT_ONCE]))
 @click.option("--wait-for-release", is_flag=True, help="Start only when a line arrives on stdin.")
 def main(pool: str, kind: str, deprecated: str | None, *, wait_for_release: bool) -> None:
-    """Run a worker of POOL, which is of KIND. The argument `at once` is deprecated and has no effect."""
+    """Run a worker of POOL, which is of KIND."""
     if deprecated:
-        click.echo(f"the argument {deprecated!r} is deprecated; leave it out", err=True)
+        click.echo(f"the argument {deprecated!r} is deprecated and will be removed in the next version; leave it out", err=True)
     work(pool, kind, wait_for_release=wait_for_release)
 
 

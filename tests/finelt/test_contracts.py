@@ -30,7 +30,7 @@ def test_every_contract_is_valid() -> None:
     assert (result.exit_code, result.output) == (0, f"{len(contract_files())} contracts are valid\n")
 
 
-def test_the_types_of_the_sources_are_those_the_loader_makes() -> None:
+def test_the_column_types_of_dbt_sources_are_those_of_the_loader() -> None:
     for kind in (*column_types.TYPES, column_types.TIMESTAMP, "decimal(18,6)"):
         loaded = types.strip_collation(str(types.sql_type(parquet.type_name(contracts.arrow_type(kind)))))
         assert loaded == column_types.postgres_type(kind)

@@ -1,4 +1,4 @@
-"""scripts/doctor on machines of all kinds: it names what is missing, with the command that fixes it."""
+"""scripts/doctor on different machines: it lists what is missing, with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAMS = {
 
 
 def doctor(tmp_path: Path, programs: dict[str, str], *words: str, **environ: str) -> tuple[int, dict[str, str]]:
-    """The exit code, and what is missing with its fix, on a machine with these programs and no others."""
+    """Run it on a machine with these programs only; return the exit code, and what is missing with its fix."""
     folder = tmp_path / "bin"
     folder.mkdir(exist_ok=True)
     for name, script in programs.items():

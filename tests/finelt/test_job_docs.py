@@ -28,7 +28,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @every_job
-def test_a_page_says_options_secrets_hosts_licence_and_every_exit_code(spec: JobSpec, pages: Path) -> None:
+def test_a_page_lists_options_secrets_hosts_licence_and_exit_codes(spec: JobSpec, pages: Path) -> None:
     text = (pages / f"{spec.name}.md").read_text()
     options = descriptions.describe_jobs(descriptions.installed_commands([spec]))[spec.name]["options"]
     for name in options["properties"]:
@@ -47,9 +47,9 @@ def test_a_page_says_options_secrets_hosts_licence_and_every_exit_code(spec: Job
 
 
 @every_job
-def test_the_rights_on_a_page_are_those_of_the_roles(spec: JobSpec) -> None:
+def test_the_permissions_on_a_page_are_those_of_the_roles(spec: JobSpec) -> None:
     permissions = pytest.importorskip("infra.job_permissions", reason="what infra/ needs is not installed; scripts/setup infra")
-    told = [line for line in job_docs.privileges(spec) if "<lake>" in line]
+    told = [line for line in job_docs.list_permissions(spec) if "<lake>" in line]
     for prefix, actions in permissions.lake_prefixes(spec).items():
         if prefix.startswith("lake/"):
             (line,) = (line for line in told if f"<{prefix.replace('lake/', 'lake>/', 1)}*`" in line)
@@ -59,7 +59,7 @@ def test_the_rights_on_a_page_are_those_of_the_roles(spec: JobSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", [spec for spec in catalogue() if spec.hosts], ids=lambda spec: spec.name)
-def test_a_page_says_what_the_vendors_answers_mean_and_how_large_they_may_be(spec: JobSpec, pages: Path) -> None:
+def test_a_page_lists_the_vendors_responses_and_their_size_limit(spec: JobSpec, pages: Path) -> None:
     text = (pages / f"{spec.name}.md").read_text()
     described = descriptions.describe_jobs(descriptions.installed_commands([spec]))[spec.name]
     for meaning in described["answers"]:
@@ -75,7 +75,7 @@ def test_the_committed_pages_are_current(pages: Path) -> None:
     assert committed == written, "docs/jobs is not current; run ./scripts/docs and commit it"
 
 
-def test_the_page_of_a_job_that_is_gone_is_removed(tmp_path: Path) -> None:
+def test_the_page_of_a_removed_job_is_removed(tmp_path: Path) -> None:
     (tmp_path / "extract-gone-things.md").write_text("# extract-gone-things\n")
-    job_docs.write(tmp_path)
+    job_docs.write_pages(tmp_path)
     assert {path.stem for path in tmp_path.glob("*.md")} == {"README", *(spec.name for spec in catalogue())}

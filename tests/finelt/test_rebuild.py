@@ -1,4 +1,4 @@
-"""A warehouse from the lake alone equals the one that grew day by day, and a difference is told."""
+"""A warehouse that is rebuilt from the lake equals the one that was loaded day by day, and a difference is reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rebuilt(sandbox: Sandbox, lake: Path, *words: str) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_a_warehouse_that_grew_equals_one_from_the_lake_alone_and_a_difference_is_told(sandbox: Sandbox) -> None:
+def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(sandbox: Sandbox) -> None:
     url = sandbox.create_database()
     lake = sample_restatements.build_lake(sandbox, between=lambda place: grow(sandbox, place, url))
     grow(sandbox, lake, url)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 every_job = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-every_service = pytest.mark.parametrize("service", [*plan.SERVICES, plan.STAND_INS], ids=lambda service: service.name)
+every_service = pytest.mark.parametrize("service", [*plan.SERVICES, plan.FALLBACK], ids=lambda service: service.name)
 
 
 def test_a_build_context_has_no_tests_hidden_files_or_generated_files(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fargate on loopback: moto answers as AWS does, each task that it takes runs as a container, and its end is told to the queue.
+"""Emulate Fargate: moto answers as AWS does, each accepted task runs as a container, and its end is reported to the queue.
 
 Moto knows tasks but runs none. What a task definition says of its container is what the container gets here: image, user, read-only root,
 memory, capabilities, secrets. Only the network is this machine's own, and so are the addresses and keys that stand for a task role.
@@ -38,7 +38,7 @@ CAPACITY = "Capacity is unavailable at this time. Please try again later or in a
 
 @dataclass
 class Fargate:
-    """The place where tasks run. `refusals` are errors for coming calls of RunTask, by family; `stuck` families never start."""
+    """The emulated cluster. `refusals` are errors for the next calls of RunTask, by family; tasks of `stuck` families never start."""
 
     endpoint: str
     images: Mapping[str, str]
@@ -51,7 +51,7 @@ class Fargate:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What stands for a task role."""
+        """Return the token that stands for a task role."""
         keys = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "x"}
         return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, **keys}
 
@@ -59,7 +59,7 @@ class Fargate:
         return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, aws_access_key_id=ACCOUNT, aws_secret_access_key="x")
 
     def secret(self, reference: str) -> str:
-        """The value that a task definition refers to: arn:...:secret:name-AbCdEf, and maybe one of its JSON keys."""
+        """Return the secret that a task definition refers to: arn:...:secret:name-AbCdEf, optionally with a JSON key."""
         parts = reference.split(":")
         value = str(self.client("secretsmanager").get_secret_value(SecretId=parts[6][:-7])["SecretString"])
         return str(json.loads(value)[parts[7]]) if len(parts) > 7 else value
@@ -69,16 +69,16 @@ class Fargate:
         return list(json.loads(docker_cli.docker("inspect", *ids))) if ids else []
 
     def container_of(self, run_id: str) -> str:
-        """The id of the running container of a flow run."""
+        """Wait for the container of a flow run and return its id."""
         wanted = ["--filter", f"label={LABEL}={self.name}", "--filter", f"label=run={run_id}"]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not (found := docker_cli.docker("ps", "--quiet", *wanted)):
             assert time.monotonic() < deadline, f"no container for {run_id}"
             time.sleep(LOOK_EVERY_S)
         return found
 
     def work(self) -> None:
-        """Take each new task, until closed."""
+        """Run each new task, until closed."""
         seen: set[str] = set()
         while not self._ended.wait(LOOK_EVERY_S):
             for tasks in list(get_backend("ecs")[ACCOUNT][REGION].tasks.values()):
@@ -93,7 +93,7 @@ class Fargate:
             docker_cli.docker("rm", "--force", *ids)
 
     def answer(self, family: str) -> ActionResult | None:
-        """What RunTask says instead of taking a task; None when it takes it."""
+        """Return the refusal of RunTask; None if it accepts the task."""
         if not self.refusals.get(family):
             return None
         refusal = self.refusals[family].pop(0)
@@ -145,7 +145,7 @@ class Fargate:
         return done.stdout.strip()
 
     def _tell(self, task: Any, definition: Any, status: str, **more: object) -> None:
-        """Post what EventBridge would."""
+        """Post the event that EventBridge would post."""
         detail = {"taskArn": task.task_arn, "clusterArn": task.cluster_arn, "taskDefinitionArn": task.task_definition_arn}
         detail |= {"lastStatus": status, "desiredStatus": task.desired_status, "memory": definition.memory, **more}
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -154,12 +154,12 @@ class Fargate:
 
 
 def forget(url: str) -> None:
-    """Nothing; what other tests of this process have left in moto is gone."""
+    """Reset moto, which other tests of this process may have used."""
     urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()  # noqa: S310  loopback
 
 
 def start(images: Mapping[str, str], patch: pytest.MonkeyPatch) -> tuple[Fargate, ThreadedMotoServer]:
-    """AWS and Fargate, up. The patch lets RunTask be refused."""
+    """Run AWS and Fargate. A patch lets RunTask refuse tasks."""
     patch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()

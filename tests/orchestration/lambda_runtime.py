@@ -1,4 +1,4 @@
-"""The side of Lambda that a function's process speaks to. Source: "Using the Lambda runtime API" in the AWS Lambda Developer Guide."""
+"""Emulate the runtime API of Lambda for a function's process. Source: "Using the Lambda runtime API" in the AWS Lambda Developer Guide."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ API = "/2018-06-01/runtime"
 
 
 class Answer(NamedTuple):
-    """What the function's process answered: `response`, `error`, or `init` when it did not come up; and the JSON it sent."""
+    """What the function's process sent: `response`, `error`, or `init` if it did not start; and the JSON."""
 
     kind: str
     document: Any
 
 
 class Runtime(ThreadingHTTPServer):
-    """Hands out events one after the other and takes the answers."""
+    """A server that hands out events in sequence and receives the responses."""
 
     daemon_threads = True
 
@@ -37,14 +37,14 @@ class Runtime(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """As AWS_LAMBDA_RUNTIME_API has it."""
+        """The value of AWS_LAMBDA_RUNTIME_API."""
         return f"127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, *_: object) -> None:
-        """Nothing; a function's process that is ended breaks its connection off."""
+        """Ignore errors: a function's process that is stopped breaks its connection."""
 
     def invoke(self, event: dict[str, Any], *, seconds: float = 60) -> Answer:
-        """The function's answer to an event, for which it is given so many seconds."""
+        """Send an event and return the function's response. `seconds` is the time limit of the invocation."""
         request = str(uuid.uuid4())
         self.events.put((request, event, seconds))
         told, answer = self.answers.get(timeout=seconds + 30)
@@ -53,7 +53,7 @@ class Runtime(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection of a function's process."""
+    """A connection of a function's process."""
 
     protocol_version = "HTTP/1.1"
     server: Runtime
@@ -89,12 +89,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing on stderr."""
+        """Print no log line."""
 
 
 @contextmanager
 def runtime() -> Iterator[Runtime]:
-    """Lambda's side while the block lasts."""
+    """Run the server during the block."""
     with Runtime() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

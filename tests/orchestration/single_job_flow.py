@@ -9,6 +9,6 @@ from orchestration.runtime.run_job import run_job
 
 @flow
 async def flow_of_one(job: str, options: dict[str, object]) -> None:
-    """Run a job, and again with what its receipt said."""
+    """Run a job, then run it again with a value from its receipt."""
     receipt = await run_job(job, **options)
     await run_job(job, mode="ok", told=str(receipt["details"]["told"]))

@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml: what its file promises, and the daily flow on it from end to end."""
+"""The stack of docker-compose.yml: the promises of its files, and flows on it from end to end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from images import docker_cli
 from jobs.catalogue import catalogue
 from orchestration.compose import command, provision, run_flow
-from orchestration.compose import settings as facts
+from orchestration.compose import settings as stack_settings
 from orchestration.console import reporter
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
 
 REPOSITORY = Path(__file__).parents[2]
-FILES = [command.FILE, command.STAND_INS]
-UP_WITHIN_S = 120
-JOBS = {spec.name for spec in catalogue() if "drop" not in spec.reads}  # nobody drops a file here
+FILES = [command.FILE, command.FALLBACK]
+START_TIMEOUT_S = 600
+JOBS = {spec.name for spec in catalogue() if "drop" not in spec.reads}  # there is no drop folder here
 RUN = """
 import pathlib, sys
-from orchestration import run
+from orchestration.compose import run_flow
 from orchestration.compose import command
 command.ENV_FILE = pathlib.Path(sys.argv.pop(1))
-run.main(prog_name="scripts/run")
+run_flow.main(prog_name="scripts/run")
 """
 
 
@@ -50,18 +50,18 @@ def services(name: str) -> dict[str, dict[str, Any]]:
     return dict(document["services"])
 
 
-def test_only_this_machine_reaches_the_stack() -> None:
+def test_ports_are_bound_to_loopback() -> None:
     ports = [port for name in FILES for service in services(name).values() for port in service.get("ports", [])]
     assert len(ports) == 3
     assert all(port.startswith("127.0.0.1:${FINELT_") for port in ports)
 
 
-def test_what_is_pulled_is_pinned_by_digest_and_the_rest_is_ours() -> None:
+def test_pulled_images_are_pinned_by_digest() -> None:
     for service in services(command.FILE).values():
         assert re.fullmatch(r"[\w./-]+:[\w.]+@sha256:[0-9a-f]{64}|\$\{FINELT_\w+_IMAGE\}", service["image"])
 
 
-def test_no_password_stands_in_a_file() -> None:
+def test_compose_files_have_no_password() -> None:
     for name in FILES:
         for service in services(name).values():
             for variable, value in service.get("environment", {}).items():
@@ -69,7 +69,7 @@ def test_no_password_stands_in_a_file() -> None:
                     assert value is None or re.fullmatch(r"\$\{FINELT_\w+(:\?[^}]*)?\}", value), (name, variable)
 
 
-def test_every_service_is_looked_after_and_keeps_its_data_in_a_named_volume() -> None:
+def test_every_service_has_a_health_check_and_keeps_its_data_in_a_named_volume() -> None:
     document = yaml.safe_load((REPOSITORY / command.FILE).read_text())
     for name, service in document["services"].items():
         assert name == "prepare" or service["healthcheck"]["test"], name
@@ -78,7 +78,7 @@ def test_every_service_is_looked_after_and_keeps_its_data_in_a_named_volume() ->
             assert source in document["volumes"] or source == command.SOCKET, (name, volume)
 
 
-def test_the_environment_file_is_ours_alone_and_git_does_not_take_it(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_environment_file_and_git_ignores_it(tmp_path: Path) -> None:
     command.write_settings(tmp_path / ".env", {"A": "b=c", "D": ""})
     assert command.read_settings(tmp_path / ".env") == {"A": "b=c", "D": ""}
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
@@ -86,25 +86,25 @@ def test_the_environment_file_is_ours_alone_and_git_does_not_take_it(tmp_path: P
     assert subprocess.run(["git", "check-ignore", "-q", ".env"], cwd=REPOSITORY, check=False).returncode == 0
 
 
-def test_without_a_stack_the_run_says_what_to_do(tmp_path: Path) -> None:
-    with reporter.FlowReporter() as teller:
-        assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
+def test_a_run_without_a_stack_exits_with_78_and_says_how_to_start_one(tmp_path: Path) -> None:
+    with reporter.FlowReporter() as flow_reporter:
+        assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", flow_reporter) == 78
     (tmp_path / ".env").write_text("FINELT_PREFECT_PORT=9\nFINELT_PREFECT_AUTH=a:b\nCOMPOSE_PROJECT_NAME=x\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_flow, "ANSWERS_WITHIN_S", 0)
-        with reporter.FlowReporter() as teller:
-            assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", teller) == 78
+        patch.setattr(run_flow, "SERVER_TIMEOUT_S", 0)
+        with reporter.FlowReporter() as flow_reporter:
+            assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", flow_reporter) == 78
 
 
-def test_a_pool_that_is_none_is_refused() -> None:
-    told = CliRunner().invoke(run_flow.main, ["--pool", "kubernetes"])
-    assert told.exit_code == 2
-    assert "docker" in told.output
+def test_an_unknown_pool_is_a_usage_error() -> None:
+    result = CliRunner().invoke(run_flow.main, ["--pool", "kubernetes"])
+    assert result.exit_code == 2
+    assert "docker" in result.output
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack of its own: other names and ports than a person's."""
+    """A stack with names and ports of its own, next to a person's stack."""
 
     env_file: Path
     settings: dict[str, str]
@@ -132,13 +132,13 @@ def free_port() -> str:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     env_file = tmp_path_factory.mktemp("compose") / "env"
     known = {"COMPOSE_PROJECT_NAME": f"finelt-test-{secrets.token_hex(4)}", **{name: free_port() for name in command.PORTS}}
-    values = command.build_settings(known, stand_ins=True)
-    assert command.build_settings(values, stand_ins=True) == values  # again: the same passwords, the same images
+    values = command.build_settings(known, fallback=True)
+    assert command.build_settings(values, fallback=True) == values  # the second time: the same passwords and images
     command.write_settings(env_file, values)
     made = Stack(env_file, values)
     try:
         made.compose("up", "--detach")
-        deadline = time.monotonic() + UP_WITHIN_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while made.health("worker") != "healthy":
             assert time.monotonic() < deadline, made.compose("logs", "--tail", "30")
             time.sleep(0.5)
@@ -149,26 +149,26 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.docker
-def test_the_flow_on_the_stack_gives_the_marts_of_the_demo_byte_for_byte(stack: Stack, demo_directory: Path, tmp_path: Path) -> None:
-    """Each step in a container of its own, hardened, with the job's secrets and none of the server's."""
+def test_the_flow_on_the_stack_builds_the_marts_of_the_demo_byte_for_byte(stack: Stack, demo_directory: Path, tmp_path: Path) -> None:
+    """Each step runs in its own hardened container, with the job's secrets and none of the server's."""
     for status in ("done", "unchanged"):
-        with reporter.FlowReporter() as teller:
-            assert run_flow.run(stack.env_file, facts.POOL, tmp_path, teller) == 0, stack.compose("logs", "--tail", "50")
+        with reporter.FlowReporter() as flow_reporter:
+            assert run_flow.run(stack.env_file, stack_settings.POOL, tmp_path, flow_reporter) == 0, stack.compose("logs", "--tail", "50")
         receipts = [json.loads(line) for line in (tmp_path / "receipts.jsonl").read_text().splitlines()]
         (tmp_path / "receipts.jsonl").unlink()
         assert {receipt["job"]: receipt["status"] for receipt in receipts} == dict.fromkeys(JOBS, status)
     marts = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.glob("site/v/*/marts/*") if path.suffix != ".html"}
-    theirs = {
+    expected = {
         path.relative_to(demo_directory): path.read_bytes()
         for path in demo_directory.glob("site/v/*/marts/*")
-        if path.suffix != ".html"  # pages tell when they were published
+        if path.suffix != ".html"  # pages contain the time of publication
     }
     assert len(marts) > len(JOBS)
-    assert marts == theirs
-    _look_into_the_containers(stack)
+    assert marts == expected
+    _check_containers(stack)
 
 
-def _look_into_the_containers(stack: Stack) -> None:
+def _check_containers(stack: Stack) -> None:
     containers = stack.run_containers()
     images = {container["Config"]["Image"].partition(":")[0] for container in containers}
     assert images == {f"finelt/{name}" for name in ("orchestration", *JOBS)}
@@ -182,7 +182,7 @@ def _look_into_the_containers(stack: Stack) -> None:
         for name in ("FINELT_POSTGRES_PASSWORD", "FINELT_WAREHOUSE_PASSWORD", "FINELT_S3_SECRET_KEY"):
             assert stack.settings[name] not in json.dumps(container), name
         flow = "finelt/orchestration" in container["Config"]["Image"]
-        assert [mount["Destination"] for mount in container["Mounts"]] == ([] if flow else [facts.SECRETS])
+        assert [mount["Destination"] for mount in container["Mounts"]] == ([] if flow else [stack_settings.SECRETS])
 
 
 @pytest.mark.docker
@@ -195,24 +195,24 @@ def test_a_role_of_the_warehouse_cannot_read_prefects_database(stack: Stack) -> 
 
 
 @pytest.mark.docker
-def test_starting_a_stack_again_keeps_its_data_and_passwords(stack: Stack) -> None:
-    command.write_settings(stack.env_file, command.build_settings(command.read_settings(stack.env_file), stand_ins=True))
+def test_a_restart_keeps_data_and_passwords(stack: Stack) -> None:
+    command.write_settings(stack.env_file, command.build_settings(command.read_settings(stack.env_file), fallback=True))
     assert command.read_settings(stack.env_file) == stack.settings
     stack.compose("up", "--detach")
     assert stack.health("worker") == "healthy"
 
 
-def told_in_the_pages() -> list[str]:
-    """The commands of docs/operations.md that are for this stack, in their order."""
+def read_documented_commands() -> list[str]:
+    """Return the commands of docs/operations.md for this stack, in their order."""
     page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh compose\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
 
 
 @pytest.mark.docker
-def test_what_operations_tells_to_do_works_on_the_stack(stack: Stack, tmp_path: Path) -> None:
-    said = {}
-    for line in told_in_the_pages():
+def test_the_commands_of_operations_work_on_the_stack(stack: Stack, tmp_path: Path) -> None:
+    output = {}
+    for line in read_documented_commands():
         program, *words = shlex.split(line)
         assert program == "./scripts/run"
         done = subprocess.run(
@@ -225,23 +225,23 @@ def test_what_operations_tells_to_do_works_on_the_stack(stack: Stack, tmp_path: 
             timeout=300,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
-        said[line] = done.stdout
-    (again,) = [text for line, text in said.items() if "--again" in line]
-    assert re.search(r"extract-\S+ .*unchanged", again)  # asked for once more, and the vendors say the same
-    (plan,) = [text for line, text in said.items() if "--plan-only" in line]
+        output[line] = done.stdout
+    (refetched,) = [text for line, text in output.items() if "--refetch" in line]
+    assert re.search(r"extract-\S+ .*unchanged", refetched)
+    (plan,) = [text for line, text in output.items() if "--plan-only" in line]
     assert "load-warehouse" not in plan
     assert "tab=Artifacts" in plan
 
 
-def test_the_warehouse_of_an_earlier_version_gets_roles_and_its_owner_may_no_longer_log_in(
+def test_a_warehouse_of_an_earlier_version_gets_roles_and_its_owner_can_no_longer_log_in(
     postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """There, one role called finelt owned the database, and every job came as it."""
+    """There, one role called finelt owned the database, and every job connected as this role."""
     host, port = postgres_server.host, postgres_server.port
-    monkeypatch.setattr(facts, "WAREHOUSE_HOST", host)
-    monkeypatch.setattr(facts, "WAREHOUSE", "compose_old")
-    monkeypatch.setattr(facts, "ROLES", str(tmp_path / "roles"))
-    monkeypatch.setattr(facts, "JOB_USER", os.getuid())
+    monkeypatch.setattr(stack_settings, "WAREHOUSE_HOST", host)
+    monkeypatch.setattr(stack_settings, "WAREHOUSE", "compose_old")
+    monkeypatch.setattr(stack_settings, "ROLES", str(tmp_path / "roles"))
+    monkeypatch.setattr(stack_settings, "JOB_USER", os.getuid())
     monkeypatch.setenv("PGPORT", str(port))
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create role postgres superuser login password 'mighty'")
@@ -252,7 +252,7 @@ def test_the_warehouse_of_an_earlier_version_gets_roles_and_its_owner_may_no_lon
             with psycopg.connect(host=host, user="compose_old", password="old", dbname="compose_old", autocommit=True) as owner:
                 owner.execute("create schema raw; create table raw.t as select 1 as a")
                 owner.execute("create schema marts; create view marts.v as select 2 as b")
-            for _ in range(2):  # again: other passwords, the same rights
+            for _ in range(2):  # the second time: other passwords, the same grants
                 provision.create_warehouse("mighty", "for-people")
                 password = (tmp_path / "roles" / "load-warehouse").read_text()
                 with psycopg.connect(host=host, user="load-warehouse", password=password, dbname="compose_old", autocommit=True) as load:

@@ -1,4 +1,4 @@
-"""The ECS pool: what is registered, and what Prefect's own worker makes of it."""
+"""The ECS pool: the registered deployments, and the tasks that Prefect's own worker starts for them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     server.stop_server(prefect)
 
 
-def test_a_deployment_per_job_and_flow_comes_from_its_task_definition(api: Api) -> None:
+def test_each_job_and_flow_gets_a_deployment_with_its_task_definition(api: Api) -> None:
     first, second = register_stack.register_stack(api, STACK), register_stack.register_stack(api, STACK)
     names = {f"{spec.name}/ecs" for spec in SPECS} | {f"{flow}/ecs" for flow in register.FLOWS} | {"ecs"}
     assert set(first.created) == names
@@ -78,7 +78,7 @@ def test_a_deployment_per_job_and_flow_comes_from_its_task_definition(api: Api) 
     assert {schedule["slug"] for schedule in flow["schedules"]} >= {"extract-ecb-fx-rates", "extract-treasury-yields"}
 
 
-def test_a_job_without_a_task_definition_is_named_with_the_fix() -> None:
+def test_a_job_without_a_task_definition_is_an_error() -> None:
     with pytest.raises(MisconfiguredError, match="no task definition for flows; run pulumi up"):
         register.ecs_deployments(SPECS, {name: arn for name, arn in DEFINITIONS.items() if name != "flows"}, pool="ecs")
     told = CliRunner().invoke(register.main, ["--pool", "ecs", "--api-url", "http://127.0.0.1:9/api"])
@@ -87,7 +87,7 @@ def test_a_job_without_a_task_definition_is_named_with_the_fix() -> None:
 
 
 def request(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the worker would ask ECS for, with its profile as infra/ sets it and a password among its settings."""
+    """Return the request that the worker would send to ECS, with the profile of infra/ and a password in its settings."""
     monkeypatch.setenv("PREFECT_PROFILES_PATH", str(REPOSITORY / "orchestration" / "workers" / "profiles.toml"))
     template = register.read_pool_template("ecs", PLACE)
     defaults = {name: told["default"] for name, told in template["variables"]["properties"].items() if "default" in told}
@@ -98,7 +98,7 @@ def request(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[
     return {"request": configuration.task_run_request, "env": configuration.env, "command": configuration.command}
 
 
-def test_a_task_is_run_where_the_stack_is_and_no_password_is_in_its_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_runs_in_the_stacks_network_and_no_password_is_in_its_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request({"task_definition_arn": ARN.format("load-warehouse")}, monkeypatch)
     run = asked["request"]
     assert run["taskDefinition"] == ARN.format("load-warehouse")
@@ -114,7 +114,7 @@ def test_a_task_is_run_where_the_stack_is_and_no_password_is_in_its_overrides(mo
 
 
 @mock_aws
-def test_a_password_is_made_inside_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_is_generated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "x")
     client = boto3.client("secretsmanager", region_name="eu-central-1")
@@ -126,14 +126,14 @@ def test_a_password_is_made_inside_and_stays(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Postgres]:
-    """A server whose roles no other test has made: roles are the server's, not a database's."""
+    """A server of its own, because roles belong to a server, not to a database."""
     with postgres.run_server(tmp_path / "postgres") as server:
         yield server
     postgres.remove(tmp_path / "postgres")
 
 
-def test_each_job_has_a_role_that_may_do_its_work_and_no_other(own_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The master is none that may do everything: on RDS it may make roles and owns the database, and that is all."""
+def test_each_job_gets_a_role_with_its_own_grants_only(own_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master user is not a superuser: on RDS it can create roles and owns the database."""
     monkeypatch.setattr(register_stack, "DATABASE", "cloud")
     with psycopg.connect(own_server.url, password=own_server.password, autocommit=True) as admin:
         for role in warehouse_roles.list_roles(catalogue()):  # the embedded server has them; RDS has not

@@ -1,4 +1,4 @@
-"""The infrastructure's own task definitions, run by Prefect's own ECS worker: the daily flow, and every way a task can end."""
+"""The task definitions of infra/, run by Prefect's own ECS worker: the daily flow, and each way a task can end."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ LAKE, SITE = "finelt-dev-lake-123456789012", "finelt-dev-site-123456789012"
 JOB = "extract-ecb-fx-rates"
 CANARY = "canary-5b21"
 WAREHOUSE_JOBS = [spec.name for spec in catalogue() if "warehouse_password" in spec.secrets]
-WITHIN_S = 90
+TIMEOUT_S = 600
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{}:1"
 DEFINITION = ("family", "cpu", "memory", "networkMode", "requiresCompatibilities", "runtimePlatform", "taskRoleArn", "executionRoleArn")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs, and what a flow on it is given."""
+    """The running stack and the parameters of its flows."""
 
     api: Api
     fargate: aws.Fargate
@@ -55,14 +55,14 @@ class Stack:
     worker: processes.Program
 
     def variant(self, name: str, **container: object) -> str:
-        """The ARN of a job's task definition under another name, with its container changed."""
+        """Register a job's task definition under another name, with a changed container, and return its ARN."""
         told = self.definitions[JOB]
         changed = [{**told["containerDefinitions"][0], **container}]
         answer = self.fargate.client("ecs").register_task_definition(**{**told, "family": name, "containerDefinitions": changed})
         return str(answer["taskDefinition"]["taskDefinitionArn"])
 
     def start(self, *, arn: str | None = None, **options: object) -> str:
-        """The id of a new run of the job, of a day, on a task definition of its own; several at once, whatever its vendor's limit."""
+        """Start a run of the job for a day on its own task definition, without the vendor's concurrency limit; return its id."""
         told = {"lake": self.parameters["lake"], "start": "2012-01-02", "end": "2012-01-02", **options}
         found = self.api.call("GET", f"/deployments/name/{JOB}/ecs")
         wanted = {"parameters": told, "work_queue_name": "default", "job_variables": {"task_definition_arn": arn} if arn else {}}
@@ -72,8 +72,8 @@ class Stack:
         return dict(self.api.call("GET", f"/flow_runs/{run_id}")["state"])
 
     def ending(self, run_id: str, *wanted: str) -> tuple[str, str]:
-        """The state in which a run ends, and its sentence."""
-        deadline = time.monotonic() + WITHIN_S
+        """Wait for a run to end and return its state."""
+        deadline = time.monotonic() + TIMEOUT_S
         while (state := self.state(run_id))["type"] not in (wanted or follow.FINAL_STATES):
             self.worker.raise_if_ended()
             assert time.monotonic() < deadline, f"{state['type']}: {state['message']}; {self.worker.log_tail()}"
@@ -82,7 +82,7 @@ class Stack:
 
 
 def definitions() -> dict[str, dict[str, Any]]:
-    """What infra/ asks AWS for, by the name of the task, as botocore takes it."""
+    """Return the task definitions of infra/ by name, in the form of botocore."""
     made = {}
     for resource in graph("dev").of("ecs/taskDefinition:TaskDefinition"):
         told = {key: resource.inputs[key] for key in DEFINITION}
@@ -95,7 +95,7 @@ def definitions() -> dict[str, dict[str, Any]]:
 
 
 def furnish(fargate: aws.Fargate, made: dict[str, dict[str, Any]], auth: str, token: str) -> None:
-    """The rest of the stack that tasks need, by the names that infra/ gives it."""
+    """Create the other resources that tasks need, with the names of infra/."""
     ecs = fargate.client("ecs")
     ecs.create_cluster(clusterName="finelt-dev")
     for told in made.values():
@@ -114,7 +114,7 @@ def furnish(fargate: aws.Fargate, made: dict[str, dict[str, Any]], auth: str, to
 def start_worker(
     fargate: aws.Fargate, made: dict[str, dict[str, Any]], prefect: prefect_server.PrefectServer, directory: Path
 ) -> processes.Program:
-    """The worker as its own task definition starts it."""
+    """Start the worker as its own task definition does."""
     (container,) = made["worker"]["containerDefinitions"]
     environment = {entry["name"]: entry["value"] for entry in container["environment"]}
     environment |= {entry["name"]: fargate.secret(entry["valueFrom"]) for entry in container["secrets"]}
@@ -164,7 +164,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
 
 
 def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A warehouse with a role for each job, whose passwords nobody outside has seen, as the registration makes them."""
+    """A warehouse with a role for each job, as the registration creates it."""
     database, client = f"ecs{secrets.token_hex(4)}", fargate.client("secretsmanager")
     passwords = {job: register_stack.read_or_create_password(client, f"finelt-dev/{job}/warehouse_password") for job in WAREHOUSE_JOBS}
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as master:
@@ -176,9 +176,9 @@ def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.Mon
 
 
 @pytest.mark.docker
-def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, demo_directory: Path) -> None:
+def test_the_daily_flow_on_ecs_builds_the_marts_of_the_demo(stack: Stack, demo_directory: Path) -> None:
     run_id = follow.start_flow(stack.api, "daily", "ecs", stack.parameters)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + TIMEOUT_S
 
     def check() -> None:
         stack.worker.raise_if_ended()
@@ -211,8 +211,8 @@ def test_the_daily_flow_on_ecs_gives_the_marts_of_the_demo(stack: Stack, demo_di
 
 
 @pytest.mark.docker
-def test_every_ending_of_a_task_is_told(stack: Stack) -> None:
-    """All at once, as they would come: each in its state and with a sentence that says what to do."""
+def test_each_way_a_task_can_end_gives_its_run_a_state_and_a_reason(stack: Stack) -> None:
+    """Run all of them concurrently; each ends in its state, with a message that says what to do."""
     fargate = stack.fargate
     fargate.stuck.add("finelt-dev-stuck")
     throttled, refused = stack.variant("finelt-dev-throttled"), stack.variant("finelt-dev-refused")
@@ -266,14 +266,14 @@ def test_every_ending_of_a_task_is_told(stack: Stack) -> None:
         ({}, "it never started: ECS gives no reason"),
     ],
 )
-def test_the_sentence_says_what_happened_and_which_task(task: dict[str, Any], words: str) -> None:
+def test_the_message_has_the_reason_and_the_task(task: dict[str, Any], words: str) -> None:
     told = task_failures.describe_stop({**task, "taskArn": "arn:aws:ecs:eu-central-1:123456789012:task/finelt-dev/0a1b"})
     assert words in told
     assert told.endswith("(task 0a1b)")
 
 
 @pytest.mark.docker
-def test_a_stopped_task_ends_only_the_run_that_is_still_its_own(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_task_ends_only_a_run_that_it_still_executes(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", stack.api.url)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", stack.fargate.secret("arn:aws:secretsmanager:r:1:secret:finelt-dev/prefect/auth-AbCdEf"))
     run_id = stack.start(base_url=stack.waiting)

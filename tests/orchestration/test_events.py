@@ -1,4 +1,4 @@
-"""From a dropped file to its run: the function as Lambda starts it, the program's own settings, a real Prefect server, the job itself."""
+"""From a dropped file to its run: the Lambda function with the settings of infra/, a real Prefect server, and the job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from infra.testing.mock_engine import Resource, graph
 from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.deployments import descriptions, register
 from orchestration.local import prefect_server
-from tests.images.test_images import HARDENED, build_environment
+from tests.images.containers import HARDENED, build_environment
 from tests.orchestration.fargate import forget
 from tests.orchestration.lambda_runtime import Answer, Runtime, runtime
 
@@ -45,12 +45,12 @@ CSV = """position_date,custodian,account,isin,quantity,price,market_value,curren
 
 @cache
 def function() -> Resource:
-    """What infra/ asks AWS for."""
+    """The resources of infra/."""
     return graph("dev").the("lambda/function:Function", "-start-dropped-files")
 
 
 def event(key: str = f"drop/{KEY}", version: str = "v1") -> dict[str, Any]:
-    """What EventBridge sends of a new object."""
+    """Return the event that EventBridge sends for a new object."""
     told = {"key": key, "size": 5, "etag": "b1946ac92492d2347c6235b4d2611184", "version-id": version, "sequencer": "00617F08299329D189"}
     detail = {"version": "0", "bucket": {"name": "finelt-dev-lake-123456789012"}, "object": told, "reason": "PutObject"}
     return {"version": "0", "id": "17793124-05d4", "detail-type": "Object Created", "source": "aws.s3", "detail": detail}
@@ -58,7 +58,7 @@ def event(key: str = f"drop/{KEY}", version: str = "v1") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Stack:
-    """A Prefect server that knows the job, the secret it is entered with, and where things lie."""
+    """A Prefect server with the job, its credentials, and the directories."""
 
     api: Api
     url: str
@@ -67,12 +67,12 @@ class Stack:
     folder: Path
 
     def environment(self, lambda_side: Runtime, **changes: str) -> dict[str, str]:
-        """What Lambda gives the function's process: the program's variables, and keys of its role."""
+        """The environment that Lambda gives the function: the variables of infra/, and keys of its role."""
         told = function().inputs["environment"]["variables"]
         return {**told, "PREFECT_API_URL": self.url, "AWS_LAMBDA_RUNTIME_API": lambda_side.address, **self.aws, **changes}
 
     def runs(self) -> list[dict[str, Any]]:
-        """All flow runs of the job, oldest first."""
+        """Return all flow runs of the job, oldest first."""
         found = self.api.call("GET", f"/deployments/name/{JOB}/{POOL}")
         wanted = {"deployments": {"id": {"any_": [found["id"]]}}, "sort": "START_TIME_ASC"}
         return list(self.api.call("POST", "/flow_runs/filter", wanted))
@@ -111,7 +111,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @contextmanager
 def started(stack: Stack, **changes: str) -> Iterator[Runtime]:
-    """The function's process, started as its image is: by awslambdaric, with the handler's name."""
+    """Start the function as its image does: with awslambdaric and the handler's name."""
     (handler,) = function().inputs["imageConfig"]["commands"]
     with runtime() as side:
         paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "jobs" / "jobkit")])
@@ -131,9 +131,7 @@ def ok(answer: Answer) -> dict[str, Any]:
     return dict(answer.document)
 
 
-def test_a_dropped_file_is_one_run_however_often_its_event_comes_and_its_rows_reach_the_warehouse(
-    stack: Stack, warehouse: Warehouse
-) -> None:
+def test_repeated_events_of_a_file_start_one_run_and_its_rows_reach_the_warehouse(stack: Stack, warehouse: Warehouse) -> None:
     dropped = stack.folder / "drop" / KEY
     dropped.parent.mkdir(parents=True)
     dropped.write_text(CSV)
@@ -156,14 +154,14 @@ def test_a_dropped_file_is_one_run_however_often_its_event_comes_and_its_rows_re
 
 
 def load_into(warehouse: Warehouse, lake: Path) -> None:
-    """The dropped rows are in the warehouse, by the loader as it is."""
+    """Load the lake and check that the dropped rows are in the warehouse."""
     words = ["--lake", str(lake), "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference]
     subprocess.run([sys.executable, "-m", "load_warehouse", "run", *words], capture_output=True, check=True)
     found = warehouse.rows("select account, quantity::text from raw.custodian_positions order by account")
     assert found == [("A1", "10.000000"), ("A2", "-2.500000")]
 
 
-def test_another_version_of_a_file_is_another_run(stack: Stack) -> None:
+def test_another_version_of_a_file_starts_another_run(stack: Stack) -> None:
     before = len(stack.runs())
     with started(stack) as side:
         ids = {ok(side.invoke(event(f"drop/{KEY}.gz", version)))["flow_run_id"] for version in ("v1", "v2", "v2")}
@@ -175,14 +173,14 @@ def test_another_version_of_a_file_is_another_run(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("key", [f"drop/accepted/{KEY}", f"drop/rejected/{KEY}.reasons.json", "drop/custodian_positions/"])
-def test_what_the_job_puts_aside_starts_nothing(stack: Stack, key: str) -> None:
+def test_files_that_the_job_moved_aside_start_no_run(stack: Stack, key: str) -> None:
     before = len(stack.runs())
     with started(stack) as side:
         assert ok(side.invoke(event(key)))["flow_run_id"] is None
     assert len(stack.runs()) == before
 
 
-def test_what_cannot_be_started_is_an_error_for_lambda_which_tries_again(stack: Stack) -> None:
+def test_a_run_that_cannot_be_started_is_an_error_that_lambda_retries(stack: Stack) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}/api"
     faults = {

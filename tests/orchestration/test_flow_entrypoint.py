@@ -1,4 +1,4 @@
-"""A flow's process and a Prefect server that is not there yet."""
+"""A flow's process waits for a Prefect server that is not running yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
 
-def test_the_engine_begins_when_the_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_starts_when_the_server_responds(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     server = http.server.HTTPServer(("127.0.0.1", 0), Answering, bind_and_activate=False)
     server.server_bind()  # the port is ours, connections are refused

@@ -1,4 +1,4 @@
-"""The flows on a real Prefect server and process worker: what they start, in which order, what they leave to look at."""
+"""The flows on a real Prefect server and process worker: which runs they start, in which order, and what they publish."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def chunks(plan: list[dict[str, Any]], *, refetch: bool = False, **options: obje
     return plan_chunks("j", options, plan, supported={"start", "end", "tickers"}, refetch=refetch)
 
 
-def test_the_name_of_a_partition_says_its_days_and_its_subject() -> None:
+def test_the_dates_and_the_subject_of_a_partition_follow_from_its_name() -> None:
     assert (parse_partition("year=2012").first, parse_partition("year=2012").last) == (date(2012, 1, 1), date(2012, 12, 31))
     assert (parse_partition("month=2012-02").first, parse_partition("month=2012-02").last) == (date(2012, 2, 1), date(2012, 2, 29))
     assert (parse_partition("date=2012-02-03").first, parse_partition("date=2012-02-03").last) == (date(2012, 2, 3), date(2012, 2, 3))
@@ -56,7 +56,7 @@ def test_the_name_of_a_partition_says_its_days_and_its_subject() -> None:
     assert [period_of(name) for name in ("year=2012", "date=2012-02-03", "cik=1")] == ["2012", "2012-02", ""]
 
 
-def test_neighbouring_days_of_a_month_are_one_piece_and_committed_ones_are_left_out() -> None:
+def test_neighbouring_days_of_a_month_form_one_chunk_without_committed_ones() -> None:
     plan = [
         entry("date=2012-12-28", 1),
         entry("date=2012-12-31"),
@@ -71,25 +71,25 @@ def test_neighbouring_days_of_a_month_are_one_piece_and_committed_ones_are_left_
     assert found[1].subject == "date=2013-01-02 to date=2013-01-03"
 
 
-def test_a_piece_never_leaves_the_range_that_was_asked_for() -> None:
+def test_a_chunk_stays_within_the_requested_range() -> None:
     (chunk,) = chunks([entry("year=2012")], start="2012-03-01", end="2012-06-30")
     assert (chunk.options["start"], chunk.options["end"]) == ("2012-03-01", "2012-06-30")
 
 
-def test_what_one_question_fills_is_one_piece_a_year_of_its_own_is_another() -> None:
+def test_partitions_of_one_request_form_one_chunk_and_separate_years_do_not() -> None:
     history = [entry("year=2011", asks="all.zip"), entry("year=2012", asks="all.zip")]
     assert [chunk.partitions for chunk in chunks(history, start="2011-01-01", end="2012-12-31")] == [("year=2011", "year=2012")]
     yearly = [entry("year=2011"), entry("year=2012")]
     assert len(chunks(yearly, start="2011-01-01", end="2012-12-31")) == 2
 
 
-def test_a_piece_asks_for_its_own_subject_only() -> None:
+def test_a_chunk_requests_its_own_subject_only() -> None:
     plan = [entry(f"ticker={ticker}/year=2012", commit, asks=ticker) for ticker, commit in (("A", None), ("B", 1), ("C", None))]
     found = chunks(plan, start="2012-01-01", end="2012-12-31", tickers=["A", "B", "C"])
     assert [chunk.options["tickers"] for chunk in found] == [["A"], ["C"]]
 
 
-def test_again_asks_for_what_is_committed_too() -> None:
+def test_refetch_includes_committed_partitions() -> None:
     assert len(chunks([entry("date=2012-12-31", 1)], start="2012-12-31", end="2012-12-31", refetch=True)) == 1
 
 
@@ -107,7 +107,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStack]:
 
 @pytest.fixture(scope="module")
 def left(stack: FlowStack) -> Iterator[dict[str, str]]:
-    """Runs that nobody works on, one that somebody does, one of somebody else's, and one that waits for a flow that has ended: ids."""
+    """Ids of runs without a process, one with heartbeats, one of a foreign deployment, and one that waits for a flow that has ended."""
     ours = stack.api.call("GET", f"/deployments/name/{NOTHING}/{flow_stack.POOL}")["id"]
     flow = stack.api.call("POST", "/flows/", {"name": "somebody-elses"})["id"]
     others = stack.api.call("POST", "/deployments/", {"name": "d", "flow_id": flow})["id"]
@@ -126,7 +126,7 @@ def left(stack: FlowStack) -> Iterator[dict[str, str]]:
 
 
 def run_in(stack: FlowStack, deployment: str, *states: str, **more: object) -> str:
-    """The id of a run that is said to have come through states; nobody works on it."""
+    """Create a run without a process, put it through states, and return its id."""
     later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
     given = {"lake": "L", "start": "2012-01-01", "end": "2012-01-01"}
     wanted = {"state": later, "parameters": given, "enforce_parameter_schema": False, **more}
@@ -142,7 +142,7 @@ def beat(stack: FlowStack, run_id: str, ending: threading.Event) -> None:
     reporter._read(600)
     while not ending.wait(1):
         with suppress(UnreachableError):  # on a busy machine one heartbeat may be late; the next one follows
-            reporter._beat()
+            reporter._send_heartbeat()
 
 
 def extracts(stack: FlowStack) -> dict[str, dict[str, object]]:
@@ -156,8 +156,8 @@ def extracts(stack: FlowStack) -> dict[str, dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def backfills(stack: FlowStack, left: dict[str, str]) -> dict[str, str]:
-    """A plan, a backfill of five weeks in which one job meets bad data, and one of a longer range: run ids, all ended."""
-    assert left  # they are there from the beginning, so that what is silent has been so for long when it is looked for
+    """Ids of finished runs: a plan, a daily flow, a backfill in which one job has bad data, and one of a longer range."""
+    assert left  # created first, so that the silent runs have been silent for long when reconcile looks for them
     weeks = {"start": "2012-12-28", "end": "2013-01-31"}
     runs = {
         "plan": stack.start("backfill", extracts=extracts(stack), **weeks, plan_only=True),
@@ -176,7 +176,7 @@ def names(stack: FlowStack, run_id: str) -> list[str]:
     return [step.name for step in stack.steps(run_id)[0]]
 
 
-def test_a_plan_says_what_would_run_and_runs_nothing(stack: FlowStack, backfills: dict[str, str]) -> None:
+def test_plan_only_publishes_the_plan_and_runs_nothing(stack: FlowStack, backfills: dict[str, str]) -> None:
     assert sorted(names(stack, backfills["plan"])) == [f"{MASSIVE} plan", f"{TREASURY} plan"]
     plan = stack.artifact(backfills["plan"], "backfill-plan")
     assert plan["data"] == [
@@ -194,7 +194,7 @@ def test_a_backfill_extracts_then_loads_transforms_and_publishes_once(stack: Flo
     assert [load, transform, publish] == ["load-warehouse massive_daily_prices, treasury_par_yields", *AFTER[1:]]
 
 
-def test_what_is_committed_is_not_asked_for_again(stack: FlowStack, backfills: dict[str, str]) -> None:
+def test_a_second_backfill_fetches_nothing(stack: FlowStack, backfills: dict[str, str]) -> None:
     assert sorted(names(stack, backfills["more"]))[:4] == [
         f"{MASSIVE} date=2012-12-03 to date=2012-12-27",
         f"{MASSIVE} date=2013-02-01 to date=2013-02-28",
@@ -215,7 +215,7 @@ def test_progress_is_one_table_of_months_and_jobs(stack: FlowStack, backfills: d
     assert table["description"] == "66 of 66 partitions are in the lake, 0 failed"
 
 
-def test_bad_data_stops_its_piece_only_and_is_told_when_all_else_is_done(stack: FlowStack, backfills: dict[str, str]) -> None:
+def test_bad_data_fails_its_chunk_only_and_the_backfill_at_the_end(stack: FlowStack, backfills: dict[str, str]) -> None:
     steps, ending = stack.steps(backfills["weeks"])
     states = {step.name: step.state for step in steps}
     assert states[f"{NOTHING} date=2013-01-01 to date=2013-01-31"] == "FAILED"
@@ -225,7 +225,7 @@ def test_bad_data_stops_its_piece_only_and_is_told_when_all_else_is_done(stack: 
     assert [row[NOTHING] for row in rows] == ["", "4 of 4", "", "0 of 31, 31 failed"]
 
 
-def test_today_is_the_day_a_run_was_scheduled_for_where_its_vendor_is(stack: FlowStack, backfills: dict[str, str]) -> None:
+def test_today_is_the_scheduled_date_in_the_vendors_time_zone(stack: FlowStack, backfills: dict[str, str]) -> None:
     scheduled = datetime.fromisoformat(stack.api.call("GET", f"/flow_runs/{backfills['daily']}")["expected_start_time"])
     receipt = stack.steps(backfills["daily"])[0][0].receipt or {}
     assert [partition["partition"] for partition in receipt["partitions"]] == [
@@ -233,7 +233,7 @@ def test_today_is_the_day_a_run_was_scheduled_for_where_its_vendor_is(stack: Flo
     ]
 
 
-def test_a_run_of_a_flow_ends_with_a_page_of_its_steps_changes_and_site(stack: FlowStack, backfills: dict[str, str]) -> None:
+def test_a_flow_run_publishes_a_summary_of_steps_changes_and_site(stack: FlowStack, backfills: dict[str, str]) -> None:
     page = stack.artifact(backfills["daily"], "daily")["data"]
     first, *_ = stack.steps(backfills["daily"])[0]
     assert (
@@ -246,14 +246,14 @@ def test_a_run_of_a_flow_ends_with_a_page_of_its_steps_changes_and_site(stack: F
     assert "**failed**: the rows of 2013-01-10 break their contract" in failed
 
 
-def test_no_server_setting_and_no_secret_of_a_machine_reaches_a_job(stack: FlowStack, backfills: dict[str, str]) -> None:
+def test_no_server_setting_and_no_secret_of_the_machine_reaches_a_job(stack: FlowStack, backfills: dict[str, str]) -> None:
     seen = (stack.steps(backfills["daily"])[0][0].receipt or {})["details"]["environment"]
     assert not set(seen) & set(flow_stack.SECRETS)
     assert [name for name in seen if name.startswith(("PREFECT_SERVER", "PREFECT_API_DATABASE", "AWS_", "PG"))] == []
     assert {"PREFECT_API_AUTH_STRING", "TIINGO_TOKEN"} <= set(seen)  # what its reporter needs, and what was passed by name
 
 
-def test_what_keeps_a_worker_from_working_is_one_sentence(stack: FlowStack) -> None:
+def test_a_worker_that_cannot_start_exits_with_a_message(stack: FlowStack) -> None:
     url = stack.api.url
     for api, sentence in {
         stack.api: f"{url} has no work pool 'elsewhere'; register it with scripts/deploy first",
@@ -265,7 +265,7 @@ def test_what_keeps_a_worker_from_working_is_one_sentence(stack: FlowStack) -> N
         assert re.fullmatch(sentence.replace("(401)", r"\(401\)"), told.value.message)
 
 
-def test_a_worker_whose_jobs_are_elsewhere_keeps_what_it_needs_itself_but_no_setting_of_a_server() -> None:
+def test_a_worker_of_a_docker_pool_keeps_its_environment_without_server_settings() -> None:
     seen = command.worker_environment("ecs", {"AWS_REGION": "r", "PREFECT_SERVER_API_AUTH_STRING": "s", "PREFECT_API_URL": "u"}, [])
     assert (seen["AWS_REGION"], seen["PREFECT_API_URL"]) == ("r", "u")
     assert "PREFECT_SERVER_API_AUTH_STRING" not in seen
@@ -309,8 +309,8 @@ def test_after_refused_credentials_no_further_chunk_is_started_and_old_parameter
     ]
 
 
-def test_cancelling_a_backfill_stops_every_child(stack: FlowStack) -> None:
-    """Each child would sleep for hours, so that it ends can only come from the cancellation."""
+def test_cancelling_a_backfill_cancels_every_child_run(stack: FlowStack) -> None:
+    """Each child would sleep for hours, so only the cancellation can end it."""
     run_id = stack.start("backfill", extracts={NOTHING: {"seconds": 10_000}}, start="2012-01-01", end="2012-12-31", concurrency=3)
     body = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
 
@@ -323,7 +323,7 @@ def test_cancelling_a_backfill_stops_every_child(stack: FlowStack) -> None:
     assert stack.steps(run_id)[1].state == "CANCELLED"
 
 
-def test_one_vendor_is_asked_by_so_many_runs_at_a_time_as_its_jobs_declare(stack: FlowStack) -> None:
+def test_the_concurrency_of_a_vendor_is_limited_as_its_jobs_declare(stack: FlowStack) -> None:
     jobs = ("extract-one-things", "extract-one-others")
     days = {"lake": "L", "start": "2012-01-01", "end": "2012-01-01", "seconds": 0.5}
     runs = [follow.start_flow(stack.api, job, flow_stack.POOL, days) for job in jobs for _ in range(2)]
@@ -340,7 +340,7 @@ def test_registering_the_flows_again_changes_nothing(stack: FlowStack) -> None:
 
 
 @pytest.mark.usefixtures("backfills")
-def test_runs_that_nobody_works_on_are_ended_and_no_other(stack: FlowStack, left: dict[str, str]) -> None:
+def test_reconcile_ends_silent_runs_and_orphans_only(stack: FlowStack, left: dict[str, str]) -> None:
     until(
         lambda: (
             {run.run_id for run in reconcile.find_silent(stack.api, silent_s=60, pending_s=60)}
@@ -365,7 +365,7 @@ def test_runs_that_nobody_works_on_are_ended_and_no_other(stack: FlowStack, left
     }
 
 
-def test_no_run_is_ended_while_the_server_shows_no_events() -> None:
+def test_reconcile_ends_no_run_while_the_server_shows_no_events() -> None:
     class Deaf:
         url = "http://p/api"
 
@@ -377,8 +377,8 @@ def test_no_run_is_ended_while_the_server_shows_no_events() -> None:
         reconcile.reconcile_runs(Deaf(), silent_s=1, pending_s=1, confirm_s=0, event_timeout_s=0)  # type: ignore[arg-type]
 
 
-def test_a_run_that_goes_on_past_its_deadline_is_cancelled_though_it_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the deployment's own deadline or the run's, and with the margin; a flow has no deadline."""
+def test_reconcile_cancels_an_overdue_run_that_still_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline is the deployment's or the run's, plus the margin. A flow has no deadline."""
     now = datetime.now(UTC)
     runs = [
         {
@@ -420,11 +420,11 @@ def test_a_run_that_goes_on_past_its_deadline_is_cancelled_though_it_speaks(monk
     monkeypatch.setattr(reconcile, "find_silent", lambda _api, **_: [])
     reconcile.reconcile_runs(Server(), silent_s=1, pending_s=1, confirm_s=0)  # type: ignore[arg-type]
     assert [(run_id, state["type"]) for run_id, state in said] == [("late", "CANCELLING"), ("given", "CANCELLING")]
-    assert f"longer than its deadline and {MARGIN_S} s more" in said[0][1]["message"]
+    assert f"past its deadline by more than {MARGIN_S} s" in said[0][1]["message"]
 
 
-def test_what_a_killed_machine_ran_is_found_and_ended(stack: FlowStack) -> None:
-    """The last test of this stack: its worker is killed with all that it runs."""
+def test_reconcile_ends_the_runs_of_a_killed_machine(stack: FlowStack) -> None:
+    """The last test of this stack, because it kills the worker with all its processes."""
     run_id = stack.start("backfill", extracts={NOTHING: {"seconds": 10_000}}, start="2012-01-01", end="2012-12-31", concurrency=2)
     wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}
 

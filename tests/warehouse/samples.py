@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jobkit.lake import Commit
+    from jobkit.receipt import Receipt
 
     from tests.fixtures_postgres import Warehouse
 
@@ -127,11 +128,11 @@ def start(verb: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+def finish(process: subprocess.Popen[str]) -> Receipt:
     """Wait for a started job and return its receipt, which contains the exit code."""
     with process:
         stdout, stderr = process.communicate(timeout=600)
-    receipt: dict[str, Any] = json.loads(stdout)
+    receipt: Receipt = json.loads(stdout)
     assert receipt["exit_code"] == process.returncode, stderr
     assert "Traceback" not in stderr, stderr
     return receipt

@@ -1,1 +1,1 @@
-"""What Prefect costs us, measured on the machine at hand and written to docs/measured/ with the machine's facts."""
+"""Benchmarks of jobs and of Prefect's overhead, written to docs/benchmarks.md."""

@@ -1,4 +1,4 @@
-"""The copy of load-warehouse alone: Parquet files into one table without a key, over one connection."""
+"""The copy of load-warehouse only: Parquet files into one table without a key, over one connection."""
 
 from __future__ import annotations
 

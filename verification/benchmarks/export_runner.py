@@ -1,4 +1,4 @@
-"""Ways to get rows out of the server in BENCH_URL, each in a process of its own. What takes a path leaves a Parquet file there."""
+"""Export rows of the server in BENCH_URL, one way per process. A way that takes a path writes a Parquet file there."""
 
 # mypy: ignore-errors
 
@@ -12,7 +12,7 @@ URL = os.environ.get("BENCH_URL", "")
 
 
 def ours(mart, path):
-    """The Parquet file of publish-marts alone."""
+    """Write the Parquet file as publish-marts does."""
     from urllib.parse import urlsplit
 
     from publish_marts import export
@@ -24,7 +24,7 @@ def ours(mart, path):
 
 
 def pandas(query, path=None):
-    """As its documentation has it."""
+    """Export with pandas, as its documentation shows."""
     import pandas as pd
     from sqlalchemy import create_engine
 

@@ -1,4 +1,4 @@
-"""What extracting costs beside the plain ways to do it, and how close requests come to the rate that a vendor allows."""
+"""Compare extractors with simple scripts, and their request rate with the rate that a vendor allows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from jobkit.extraction import MAX_IN_FLIGHT
 from jobkit.http import Client, Rate
 from jobkit.rate_limit import BURST_WINDOW_S
 
-from verification.benchmarks import measurement, peers
+from verification.benchmarks import measurement, tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from verification.benchmarks.measurement import Measurement
 
-OURS = "the extractor, with its contract"
+OURS = "extractor, with validation"
 CIK = 123
 TAGS, FACTS = 1000, 170
 MARKET_DAY, TICKERS = "2020-01-02", 12_000
@@ -36,7 +36,7 @@ ANSWER_S = 0.05
 
 
 class Document(NamedTuple):
-    """A vendor's document, the extractor's words for it, and the plain ways: name to the program of a peer."""
+    """A vendor's document, the arguments of its extractor, and the baselines: program of tool_runner.py by name."""
 
     name: str
     package: str
@@ -47,7 +47,7 @@ class Document(NamedTuple):
 
 
 class RateResult(NamedTuple):
-    """Requests of one rate: the share of what is allowed that was reached, and the most that arrived in one window."""
+    """Requests at one rate: the reached share of the allowed rate, and the most requests in one window."""
 
     rate: Rate
     reached: float
@@ -55,7 +55,7 @@ class RateResult(NamedTuple):
 
 
 def measure(times: int) -> tuple[dict[str, dict[str, list[Measurement]]], list[RateResult]]:
-    """Ways by document, from a process's start to its exit; and rates."""
+    """Measure the ways by document, from process start to exit, and the rates."""
     with TemporaryDirectory() as folder:
         found = {document.name: _ways(document, Path(folder), times) for document in _documents()}
     return found, [_paced(Rate(10, 1), 60), _paced(Rate(5, 1), 30), _paced(Rate(30, 60), 90)]
@@ -66,8 +66,8 @@ def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Measur
     path.write_bytes(document.content)
 
     def plain(program: str) -> Callable[[], Measurement]:
-        python = sys.executable if program == "flatten" else str(peers.create_environment(peers.PANDAS))
-        return lambda: measurement.run_process([python, str(peers.PROGRAMS), program, str(path)])
+        python = sys.executable if program == "flatten" else str(tools.create_environment(tools.PANDAS))
+        return lambda: measurement.run_process([python, str(tools.PROGRAMS), program, str(path)])
 
     ours = [
         sys.executable,
@@ -83,10 +83,10 @@ def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Measur
 
 
 def _documents() -> Iterator[Document]:
-    """One of each kind, made: of the vendors' form and of the size of a large one."""
+    """Yield a generated document of each kind, in the vendor's form and as large as a large one."""
     facts = json.dumps(_company()).encode()
     name = f"companyfacts of {len(facts) / 1e6:.0f} MB, {TAGS * FACTS:,} facts"
-    plain = {"json.load and flatten": "flatten", "the same, then typed Parquet by pyarrow": "flatten_typed"}
+    plain = {"json.load and flatten": "flatten", "json.load and flatten, then typed Parquet by pyarrow": "flatten_typed"}
     yield Document(name, "extract_sec_company_facts", "sec_company_facts", f"cik={CIK:010}", facts, plain)
     day = json.dumps(_market()).encode()
     plain = {"pandas, to Parquet": "market_pandas"}
@@ -140,7 +140,7 @@ def _history() -> bytes:
 
 
 def _paced(rate: Rate, requests: int) -> RateResult:
-    """So many requests to a vendor on loopback that takes a while to answer, as many under way as an extractor has."""
+    """Send requests to a slow vendor on loopback, with as many in flight as an extractor has."""
     with _vendor() as (url, arrived), Client(url, hosts=(), accept=("application/json",), rate=rate) as client:
         with ThreadPoolExecutor(MAX_IN_FLIGHT) as pool:
             list(pool.map(lambda number: client.get(f"/{number}"), range(requests)))
@@ -168,7 +168,7 @@ def _vendor() -> Iterator[tuple[str, list[float]]]:
             self.wfile.write(b"{}")
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever)
@@ -181,16 +181,16 @@ def _vendor() -> Iterator[tuple[str, list[float]]]:
 
 
 def page(found: dict[str, dict[str, list[Measurement]]], paced: Sequence[RateResult]) -> Iterator[str]:
-    """A table a document, and one of rates."""
-    yield "From a process's start to its exit, no network. The extractor also keeps every digit, checks types, ranges, keys and duplicates"
-    yield "against the contract, and writes Parquet; the plain ways check nothing, and json.load alone writes nothing."
+    """Yield a table for each document, and one of rates."""
+    yield "From process start to exit, without network. The extractor also keeps every digit, validates types, ranges, keys and duplicates"
+    yield "against the contract, and writes Parquet. The baselines validate nothing, and json.load alone writes nothing."
     for name, runs in found.items():
         yield from ("", f"{name[0].upper()}{name[1:]}:", "")
         yield from measurement.format_table(runs, OURS, server=False)
     yield ""
     yield f"Requests, {MAX_IN_FLIGHT} under way at once, to a vendor on loopback that answers after {ANSWER_S * 1000:.0f} ms."
     yield ""
-    yield "| allowed | reached, of that | most that arrived in one window |"
+    yield "| allowed rate | reached | most requests in one window |"
     yield "| --- | ---: | ---: |"
     for one in paced:
         yield f"| {one.rate.requests} in {one.rate.per_s:g} s | {one.reached:.1%} | {one.most} |"

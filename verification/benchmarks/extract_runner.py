@@ -1,4 +1,4 @@
-"""An extractor without network: a vendor's document, shaped, held against its contract and written as Parquet."""
+"""Run an extractor without network: parse a vendor's document, validate it and write Parquet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobkit.requests import Request
 
 
 def main(package: str, dataset: str, partitions: str, *files: str) -> None:
-    """Do it for each file; `partitions` are those it fills, joined by commas."""
+    """Extract each file. `partitions` are the partitions that it fills, separated by commas."""
     rules = contracts.load_packaged(package, dataset)
     parse = importlib.import_module(f"{package}.parser").parse
     for file in files:

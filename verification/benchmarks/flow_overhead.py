@@ -1,4 +1,4 @@
-"""What Prefect adds: the seconds a step costs beyond its job, and what a backfill of many runs asks of the server."""
+"""Prefect's overhead: the seconds that a step adds to its job, and the server's load during a backfill of many runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MIB = 1024 * 1024
 
 
 class Running(NamedTuple):
-    """A measured stack: its server's API, and the programs to look at."""
+    """A measured stack: its server's API and its programs."""
 
     api: Api
     server: Program
@@ -49,7 +49,7 @@ class Running(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """How far a backfill is, and what its server took until then."""
+    """The progress of a backfill, and the CPU and memory of its server so far."""
 
     elapsed_s: float
     done: int
@@ -60,22 +60,22 @@ class Sample(NamedTuple):
 
 
 def steps(kinds: Sequence[str], times: int) -> list[str]:
-    """A row per kind of pool: seconds from asking for a step to its job's first line, and from its end to the flow's going on."""
-    lines = ["Seconds beyond the job itself; median [least to most]. Server on SQLite.", ""]
-    lines += ["| pool | to the job's first line | from its end to the flow | together |", "| --- | --- | --- | --- |"]
+    """Return a row for each kind of pool: seconds from the request of a step to the start of its job, and from its end to the flow."""
+    lines = ["Seconds in addition to the job itself: median [minimum to maximum]. Prefect's server uses SQLite.", ""]
+    lines += ["| pool | until the job starts | from its end to the flow | total |", "| --- | --- | --- | --- |"]
     return lines + [_step_row(kind, times) for kind in kinds]
 
 
-def scale(*, runs: int, seconds: float, at_once: int, minutes: float) -> list[str]:
-    """A backfill of many runs of a job that sleeps, on the process pool: throughput, and what the server takes."""
+def scale(*, runs: int, seconds: float, concurrency: int, minutes: float) -> list[str]:
+    """Measure a backfill of many runs of a job that sleeps, on the process pool: throughput, and the server's CPU and memory."""
     with _stack("process", *_scale_deployments()) as running:
-        samples = list(_watched(running, {"count": runs, "seconds": seconds, "at_once": at_once}, minutes))
-    return _scale_page(runs, seconds, at_once, samples)
+        samples = list(_watched(running, {"count": runs, "seconds": seconds, "concurrency": concurrency}, minutes))
+    return _scale_page(runs, seconds, concurrency, samples)
 
 
 @contextmanager
 def _stack(kind: str, jobs: Sequence[DeploymentSpec], flow: DeploymentSpec) -> Iterator[Running]:
-    """A server and workers. The flow runs on the process pool whatever the jobs' is: no image has it."""
+    """Start a server and workers. The flow always runs on the process pool, because no image contains it."""
     with ExitStack() as ends, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
         prefect = server.start_server(directory)
@@ -91,7 +91,7 @@ def _stack(kind: str, jobs: Sequence[DeploymentSpec], flow: DeploymentSpec) -> I
 
 
 def _flow(name: str, parameters: Sequence[str], *, kind: str) -> DeploymentSpec:
-    """The deployment of one of our flows."""
+    """Return the deployment of one of the measured flows."""
     variables = register.process_flow_variables()
     schema = {"type": "object", "properties": {parameter: {} for parameter in parameters}}
     wanted = register.build_flow_deployment(name, schema, "Measured.", pool=kind, variables=variables)
@@ -125,7 +125,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _scale_deployments() -> tuple[list[DeploymentSpec], DeploymentSpec]:
-    """The job that sleeps, which is in no catalogue, and the flow."""
+    """Return the job that sleeps, which is in no catalogue, and the flow."""
     folder = Path(__file__).parent / "extract_sleep"
     declared = declaration.read_file(folder / "pyproject.toml")
     spec = JobSpec(**vars(declared), folder=folder)
@@ -133,11 +133,11 @@ def _scale_deployments() -> tuple[list[DeploymentSpec], DeploymentSpec]:
     described = json.loads(subprocess.run([*program, "describe"], cwd=REPOSITORY, capture_output=True, check=True).stdout)  # noqa: S603
     job = register.build_job_deployment(spec, described, "", kind="process", pool="process")
     job.fields["job_variables"] = {"command": shlex.join([*program, "run"]), "env": {"PYTHONPATH": str(REPOSITORY)}}
-    return [job], _flow("scale", ["count", "seconds", "at_once"], kind="process")
+    return [job], _flow("scale", ["count", "seconds", "concurrency"], kind="process")
 
 
 def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> Iterator[Sample]:
-    """A sample every few seconds until the flow has ended; cancelled when its time is over."""
+    """Yield a sample every few seconds until the flow ends. Cancel it after `minutes`."""
     run_id, started_s = follow.start_flow(running.api, "scale", "process", parameters), time.monotonic()
     done = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
     while True:
@@ -162,7 +162,7 @@ def _sample(running: Running, elapsed_s: float, done: int) -> Sample:
     return Sample(elapsed_s, done, times.user + times.system, process.memory_info().rss / MIB, worker_mib, size)
 
 
-def _scale_page(runs: int, seconds: float, at_once: int, samples: Sequence[Sample]) -> list[str]:
+def _scale_page(runs: int, seconds: float, concurrency: int, samples: Sequence[Sample]) -> list[str]:
     first, last = samples[0], samples[-1]
     done = max(last.done, 1)
     rows = [samples[round(part * (len(samples) - 1) / 10)] for part in range(11)]
@@ -171,14 +171,14 @@ def _scale_page(runs: int, seconds: float, at_once: int, samples: Sequence[Sampl
         f"| {row.server_mib:.0f} | {row.worker_mib:.0f} | {row.database_mib:.1f} |"
         for row in dict.fromkeys(rows)
     ]
-    what = f"{last.done:,} of {runs:,} runs of a job that sleeps {seconds:g} s, {at_once} at a time, on the process pool, server on SQLite"
+    what = f"{last.done:,} of {runs:,} runs of a job that sleeps {seconds:g} s, {concurrency} concurrently, on the process pool with SQLite"
     cpu_ms, growth_kib = (last.server_cpu_s - first.server_cpu_s) / done * 1000, (last.database_mib - first.database_mib) / done * 1024
     return [
-        f"{what}: {last.elapsed_s:.0f} s, {last.done / last.elapsed_s:.2f} runs a second.",
+        f"{what}: {last.elapsed_s:.0f} s, {last.done / last.elapsed_s:.2f} runs per second.",
         "",
-        f"A run took {cpu_ms:.0f} ms of the server's processor and {growth_kib:.0f} KiB of its database.",
+        f"One run costs {cpu_ms:.0f} ms of the server's CPU time and {growth_kib:.0f} KiB of its database.",
         "",
-        *_a_day(cpu_ms, growth_kib),
+        *_extrapolate_day(cpu_ms, growth_kib),
         "",
         "| seconds | runs done | server CPU s | server MiB | worker MiB | database MiB |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -186,14 +186,14 @@ def _scale_page(runs: int, seconds: float, at_once: int, samples: Sequence[Sampl
     ]
 
 
-def _a_day(cpu_ms: float, growth_kib: float, runs: int = 100_000) -> list[str]:
-    """What that comes to for so many runs a day, and what to set for it."""
+def _extrapolate_day(cpu_ms: float, growth_kib: float, runs: int = 100_000) -> list[str]:
+    """Return what this means for `runs` a day, and the recommended settings."""
     busy = runs * cpu_ms / 1000 / 86_400
     text = (
-        f"{runs:,} runs a day, by that, are {runs / 86_400:.1f} a second, {busy:.2f} of a core all day long and "
-        f"{runs * growth_kib / 1024 / 1024:.1f} GiB: within what was measured if they are spread over the day. What to set: Postgres in "
-        "place of SQLite (one writer at a time), with runs older than a week deleted; two workers, each for half of the jobs at once, so "
-        "that one may go; when most runs come within an hour, the server's API and its background services apart, with Redis between "
-        "them and two of the API (`server_replicas: 2` in infra/Pulumi.prod.yaml). Extrapolated, not measured."
+        f"Extrapolated, {runs:,} runs a day are {runs / 86_400:.1f} per second, {busy:.2f} of a core all day and "
+        f"{runs * growth_kib / 1024 / 1024:.1f} GiB: within the measured range if they are spread over the day. Recommended settings: "
+        "Postgres instead of SQLite, which has one writer at a time, and deletion of runs older than a week; two workers, so that one can "
+        "fail; if most runs start within an hour, separate the server's API from its background services, with Redis between them and two "
+        "replicas of the API (`server_replicas: 2` in infra/Pulumi.prod.yaml)."
     )
     return [text]

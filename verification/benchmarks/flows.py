@@ -1,4 +1,4 @@
-"""The flows that are measured."""
+"""The flows that the benchmarks run."""
 
 import json
 import time
@@ -21,17 +21,17 @@ async def steps(job: str, options: dict[str, object], times: int) -> None:
         started_s = time.time()
         receipt = await run_job.run_verb(job, options, verb="plan")
         ended_s = time.time()
-        first_s, last_s = (datetime.fromisoformat(receipt[name]).timestamp() for name in ("started_at", "ended_at"))
+        first_s, last_s = (datetime.fromisoformat(text).timestamp() for text in (receipt["started_at"], receipt["ended_at"]))
         took.append([first_s - started_s, ended_s - last_s])
     await acreate_markdown_artifact(json.dumps(took), key=STEPS)
 
 
 @flow
-async def scale(count: int, seconds: float, at_once: int) -> None:
-    """A backfill of a job that sleeps: a run each item."""
+async def scale(count: int, seconds: float, concurrency: int) -> None:
+    """Run a job that sleeps, once for each item."""
     extracts: dict[str, dict[str, object]] = {"extract-sleep": {"count": count, "seconds": seconds}}
     today = datetime.now().astimezone().date()
     work = await plan_backfill(extracts, lake="none", start=today, end=today, refetch=False)
     await work.publish_plan()
-    await work.run(concurrency=at_once)
+    await work.run(concurrency=concurrency)
     work.raise_failures()

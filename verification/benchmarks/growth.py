@@ -1,4 +1,4 @@
-"""What 4 and 16 times the rows, and as many times the partitions, cost: a row and in memory."""
+"""Measure loads of 4 and 16 times the rows and the partitions: time per row, and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MONTHS = 12
 
 
 class GrowthResult(NamedTuple):
-    """One size, its first load and a second one that finds nothing new."""
+    """One size: its first load, and a rerun that finds nothing new."""
 
     rows: int
     partitions: int
@@ -28,7 +28,7 @@ class GrowthResult(NamedTuple):
 
 
 def measure(rows: int) -> dict[str, list[GrowthResult]]:
-    """`rows` are those of the smallest size."""
+    """Measure each size. `rows` is the smallest."""
     symbols = rows // MONTHS // 20
     taller = [(symbols * times, 1) for times in TIMES]
     more = [(symbols, times) for times in TIMES]
@@ -57,10 +57,10 @@ def _months(years: int) -> Iterator[str]:
 
 
 def page(found: dict[str, list[GrowthResult]]) -> Iterator[str]:
-    """A table of both."""
-    yield "One run each. `again` finds nothing new."
+    """Yield a table and a chart."""
+    yield "One run each. The rerun finds nothing new."
     yield ""
-    yield "| more | rows | partitions | seconds | µs a row | of the smallest | MiB | again, s | again, ms a partition |"
+    yield "| growth of | rows | partitions | seconds | µs per row | relative to the smallest | MiB | rerun, s | rerun, ms per partition |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for name, sizes in found.items():
         smallest = sizes[0].first.wall_s / sizes[0].rows
@@ -70,4 +70,4 @@ def page(found: dict[str, list[GrowthResult]]) -> Iterator[str]:
             cells += [f"{size.first.peak_mib:.0f}", f"{size.again.wall_s:.2f}", f"{size.again.wall_s / size.partitions * 1000:.1f}"]
             yield f"| {name} | {' | '.join(cells)} |"
     rates = {f"{size.rows:,} rows in {size.partitions}": size.rows / size.first.wall_s / 1000 for sizes in found.values() for size in sizes}
-    yield from measurement.format_chart("Rows loaded", "thousands a second", rates)
+    yield from measurement.format_chart("Rows loaded", "thousands per second", rates)

@@ -1,4 +1,4 @@
-"""load-warehouse from a lake of monthly partitions, beside the server's own COPY of the very same rows, and beside its peers."""
+"""Compare load-warehouse with the server's own COPY of the same rows, and with other tools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobkit.lake import Lake
 from load_warehouse import session
 
 from orchestration.local import postgres
-from verification.benchmarks import measurement, peers
+from verification.benchmarks import measurement, tools
 from verification.benchmarks.measurement import Measurement
 from verification.benchmarks.samples import COLUMNS, DATASET, Days, open_committer
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from orchestration.local.postgres import Postgres
-    from verification.benchmarks.peers import Peer
+    from verification.benchmarks.tools import Tool
 
-OURS, UNKEYED = "load-warehouse", "its copy alone, no key, one connection"
+OURS, UNKEYED = "load-warehouse", "load-warehouse, copy only, no key, one connection"
 MONTHS, DAYS = 60, 20
-# Types as a peer may have made them; the values must be the same.
+# A tool may choose other types; the values must be the same.
 AS_MADE = """
 _row_number::int, symbol::text, date::date, currency::text, open::float8, high::float8, low::float8, close::float8, volume::bigint,
 dividend::float8
@@ -39,16 +39,16 @@ from pg_indexes where schemaname = 'raw' and tablename = 'prices-2020-01'
 
 
 class LoadResult(NamedTuple):
-    """Every run of every way to load so many rows; what each kind of index takes of ours; of each peer its rows and run, or why not."""
+    """The runs of each way to load the rows, the time of each kind of index, and for each tool its rows and run, or why it is missing."""
 
     rows: int
     runs: dict[str, list[Measurement]]
     indexes: dict[str, Measurement]
-    peers: dict[Peer, tuple[int, Measurement] | str]
+    tools: dict[Tool, tuple[int, Measurement] | str]
 
 
 class Environment(NamedTuple):
-    """Where it is measured: the lake's data files are in the order of their months."""
+    """The measured server and lake. The lake's data files are in the order of their months."""
 
     server: Postgres
     admin: psycopg.Connection[Any]
@@ -63,13 +63,13 @@ class Environment(NamedTuple):
             raise RuntimeError(f"{table} holds {found}, expected {expected}")
 
     def made(self, months: int) -> tuple[int, ...]:
-        """Count and hash of the rows of the first months as they were made, before any file had them."""
+        """Return count and hash of the generated rows of the first months."""
         each = [self.admin.execute(COUNT_AND_HASH.format(f"({month.query})").encode()).fetchone() for month in self.months[:months]]
         return tuple(map(sum, zip(*(one for one in each if one), strict=True)))
 
 
-def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> LoadResult:
-    """Every run of every method, in turns after one that is not counted. Raises RuntimeError when a table is not what it should be."""
+def measure(rows: int, times: int, *, compared: Sequence[Tool]) -> LoadResult:
+    """Run every method in turn, after a warm-up. Raises RuntimeError if a table has other rows than expected."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
@@ -78,14 +78,16 @@ def measure(rows: int, times: int, *, beside: Sequence[Peer]) -> LoadResult:
             psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
         ):
             environment = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
-            made = {files: environment.made(files) for files in {MONTHS, *(peer.files for peer in beside)}}
+            made = {files: environment.made(files) for files in {MONTHS, *(tool.files for tool in compared)}}
             runs = _limits(environment, times, made[MONTHS])
             indexes = {kind: _rebuilt(environment, ending) for kind, ending in (("keys", "key"), ("indexes of loads", "load"))}
-            return LoadResult(made[MONTHS][0], runs, indexes, {peer: _peer(environment, peer, made[peer.files]) for peer in beside})
+            return LoadResult(
+                made[MONTHS][0], runs, indexes, {tool: _measure_tool(environment, tool, made[tool.files]) for tool in compared}
+            )
 
 
 def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbols: int) -> Environment:
-    """A lake with a partition a month."""
+    """Create a lake with one partition per month."""
     names = [f"{2020 + number // 12}-{number % 12 + 1:02}" for number in range(MONTHS)]
     months = [Days(f"{name}-01", DAYS, symbols) for name in names]
     with open_committer(server, str(lake)) as commit:
@@ -120,7 +122,7 @@ def _limits(environment: Environment, times: int, made: tuple[int, ...]) -> dict
 
 
 def _ours(environment: Environment) -> Measurement:
-    """The job, from its process's start to its exit, into an empty warehouse."""
+    """Run the job into an empty warehouse, from process start to exit."""
     for schema in ("raw", "stage"):
         environment.admin.execute(f"drop schema if exists {schema} cascade".encode())
     environment.admin.execute(b"checkpoint")
@@ -136,7 +138,7 @@ def _ours(environment: Environment) -> Measurement:
 
 
 def _rebuilt(environment: Environment, ending: str) -> Measurement:
-    """The indexes of one kind of all leaves, built again on one connection of the loader's."""
+    """Rebuild the indexes of one kind of all leaves on one connection."""
     named = f"select indexname from pg_indexes where schemaname = 'raw' and tablename like 'prices-%' and indexname like '%-{ending}'"
     names = [row[0] for row in environment.admin.execute(named.encode()).fetchall()]
     with session.connect(environment.server.url, environment.server.password) as loader:
@@ -147,7 +149,7 @@ def _rebuilt(environment: Environment, ending: str) -> Measurement:
 
 
 def _unkeyed(environment: Environment) -> Measurement:
-    """The job's own copy of the same files into one plain table, from a process's start to its exit."""
+    """Copy the same files into one plain table as the job does, from process start to exit."""
     _emptied(environment)
     environment.admin.execute(b"create table bench (like raw.prices including defaults)")
     for column, value in (("_load_id", "1"), ("known_from", "now()"), ("known_to", "'infinity'")):
@@ -168,7 +170,7 @@ def _emptied(environment: Environment) -> None:
 
 
 def _limit(environment: Environment, copy: str, before: Sequence[str], after: Sequence[str]) -> Measurement:
-    """The server's own COPY from a file it reads itself, in one transaction with the table's making."""
+    """Run the server's own COPY from a file of the server, in one transaction with CREATE TABLE."""
     _emptied(environment)
     cpu_s, started_s = measurement.server_cpu_s(environment.server), time.perf_counter()
     with psycopg.connect(environment.server.url, password=environment.server.password) as copier:
@@ -181,18 +183,18 @@ def _limit(environment: Environment, copy: str, before: Sequence[str], after: Se
         )  # while its process lives: one that ended is counted late
 
 
-def _peer(environment: Environment, peer: Peer, made: tuple[int, ...]) -> tuple[int, Measurement] | str:
-    """The rows that a peer was given and its second run, the first being of one file; why it is missing where there is none."""
+def _measure_tool(environment: Environment, tool: Tool, made: tuple[int, ...]) -> tuple[int, Measurement] | str:
+    """Return the number of rows and the run of a tool after a warm-up with one file, or the reason why it is missing."""
     try:
-        for files in (environment.files[:1], environment.files[: peer.files]):
-            if peer.csv:
+        for files in (environment.files[:1], environment.files[: tool.files]):
+            if tool.csv:
                 _as_csv(environment, files)
-            for statement in ("drop schema if exists peer cascade", "drop schema if exists peer_staging cascade", "create schema peer"):
+            for statement in ("drop schema if exists tool cascade", "drop schema if exists tool_staging cascade", "create schema tool"):
                 environment.admin.execute(statement.encode())
             environment.admin.execute(b"checkpoint")
-            run = peers.run_peer(peer, environment.server, files)
-        environment.check_table("peer.prices", made)
-    except peers.MissingError as reason:
+            run = tools.run_tool(tool, environment.server, files)
+        environment.check_table("tool.prices", made)
+    except tools.MissingError as reason:
         return f"missing: {reason}"
     except (RuntimeError, psycopg.Error) as reason:
         return f"its rows are not those it was given: {str(reason).splitlines()[0]}"
@@ -200,51 +202,51 @@ def _peer(environment: Environment, peer: Peer, made: tuple[int, ...]) -> tuple[
 
 
 def _as_csv(environment: Environment, files: Sequence[Path]) -> None:
-    """The files as one CSV beside the first; its making is not counted."""
+    """Write the files as one CSV next to the first. This is not measured."""
     path = files[0].parent / f"first-{len(files)}.csv"
-    made = environment.server.home.data / "peer.csv"
+    made = environment.server.home.data / "tool.csv"
     rows = " union all ".join(f"({month.query})" for month in environment.months[: len(files)])
     environment.admin.execute(f"copy (select {COLUMNS} from ({rows}) as rows) to '{made}' (format csv, header)".encode())
     shutil.copyfile(made, path)
 
 
 def page(found: LoadResult) -> Iterator[str]:
-    """Two tables of medians, each way with what load-warehouse takes of its time, and rows a second as bars."""
+    """Yield two tables of medians with the relative time of load-warehouse, and a chart of rows per second."""
     ours = measurement.median(found.runs[OURS])
     yield f"{found.rows:,} rows in {MONTHS} monthly partitions, in order of day and symbol; medians of {len(found.runs[OURS])}."
     yield ""
-    yield "The limits are the server's own COPY from a prepared file into one table that has every column of ours and, where keyed, the"
-    yield "indexes of a leaf."
-    yield "Each table is held against count and hash of the rows as they were made."
+    yield "The lower bounds are the server's own COPY from a prepared file into one table with all columns of the loaded table"
+    yield "and, if keyed, the indexes of a leaf."
+    yield "Each table is compared by count and hash with the generated rows."
     yield ""
     yield from measurement.format_table(found.runs, OURS)
     yield ""
     for kind, built in found.indexes.items():
-        yield f"Built again on one connection, the {kind} take {built.wall_s:.2f} s and {built.server_cpu_s:.2f} CPU s of the server."
+        yield f"Rebuilt on one connection, the {kind} take {built.wall_s:.2f} s and {built.server_cpu_s:.2f} CPU s of the server."
     rates = {name: found.rows / measurement.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
-    if found.peers:
+    if found.tools:
         yield ""
-        yield "Peers, from the start of their process to its exit, one run each after one of a single file; the slow ones with fewer rows."
-        yield "None of them keys the table or keeps versions, as load-warehouse does meanwhile, unless it says so. Prices may come out as"
-        yield "floating point or numeric, as the peer makes them: values are held against ours as floating point."
+        yield "Other tools, from process start to exit, one run each after a warm-up with a single file; slow tools with fewer rows."
+        yield "Unless stated, none of them builds a key or keeps row versions, as load-warehouse does. Prices may be stored as"
+        yield "floating point or numeric; values are compared as floating point."
         yield ""
-        yield "| peer | rows | seconds | rows a second | load-warehouse is, by the row | CPU s | server CPU s | MiB |"
+        yield "| tool | rows | seconds | rows per second | load-warehouse, per row | CPU s | server CPU s | MiB |"
         yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-        for peer, one in found.peers.items():
+        for tool, one in found.tools.items():
             if isinstance(one, str):
-                yield f"| {peer.name} | {one} | | | | | | |"
+                yield f"| {tool.name} | {one} | | | | | | |"
                 continue
             rows, run = one
             faster = run.wall_s / rows / (ours.wall_s / found.rows)
-            rates[peer.name] = rows / run.wall_s / 1000
+            rates[tool.name] = rows / run.wall_s / 1000
             text = f"{run.wall_s:.3g} | {rows / run.wall_s:,.0f} | {faster:.3g} times as fast"
             figures = f"{text} | {run.cpu_s:.2f} | {run.server_cpu_s:.2f} | {run.peak_mib:.0f}"
-            yield f"| {peer.name} | {rows:,} | {figures} |"
+            yield f"| {tool.name} | {rows:,} | {figures} |"
         yield ""
-        yield "| peer | version | configuration |"
+        yield "| tool | version | configuration |"
         yield "| --- | --- | --- |"
-        for peer in found.peers:
-            yield f"| {peer.name} | {peers.format_versions(peer)} | {peer.configuration} |"
+        for tool in found.tools:
+            yield f"| {tool.name} | {tools.format_versions(tool)} | {tool.configuration} |"
         yield ""
-        yield from (f"Not run: {name}; {reason}." for name, reason in peers.NOT_RUN.items())
-    yield from measurement.format_chart("Rows loaded", "thousands a second", rates)
+        yield from (f"Not run: {name}; {reason}." for name, reason in tools.NOT_RUN.items())
+    yield from measurement.format_chart("Rows loaded", "thousands per second", rates)

@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 
 
 def describe_machine() -> str:
-    """One paragraph: processors, memory, system and versions, and how busy the machine was with other work."""
+    """Return one paragraph: processors, memory, system, versions and load average."""
     memory_gib = psutil.virtual_memory().total / 1024**3
     versions = f"Python {platform.python_version()}, Prefect {version('prefect')}"
     load = os.getloadavg()[0]

@@ -1,4 +1,4 @@
-"""What it costs to ask what was known, and to build the marts after one new day: on the demo's warehouse with many tickers more."""
+"""Measure as-of queries and mart builds, on the demo's warehouse with many more tickers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ values ('tiingo_prices', %s, 1, repeat('0', 64), 0, %s, now(), '2013') returning
 
 
 class Marts(NamedTuple):
-    """What was measured: seconds."""
+    """The measured seconds."""
 
     rows: int
     asked: dict[str, tuple[float, float]]  # query: plain, as of
@@ -69,7 +69,7 @@ class Marts(NamedTuple):
 
 
 def measure(directory: Path, *, built: int, tickers: int, times: int) -> Marts:
-    """Measured on a demo of its own below a directory: the marts with as many tickers as `built`, the questions with all."""
+    """Measure on a demo below a directory: marts with `built` tickers, queries with all."""
     demo = [str(REPOSITORY / "scripts" / "demo"), "--dir", str(directory)]
     subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     with postgres.run_server(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
@@ -107,7 +107,7 @@ def _day(admin: psycopg.Connection, tickers: tuple[int, int], first: str, last: 
 
 
 def _ask(admin: psycopg.Connection, query: str, times: int) -> tuple[float, float]:
-    """Median seconds of the plain query and as of a moment, taken in turns."""
+    """Return the median seconds of a query on the mart and on the as-of view, run alternately."""
     admin.execute("set finelt.as_of = '2012-12-31 12:00Z'")
     took: dict[str, list[float]] = {PLAIN: [], VIEW: []}
     for turn in range(times + 1):
@@ -136,17 +136,17 @@ def _transform(server: postgres.Postgres, *words: str) -> float:
 
 
 def page(found: Marts) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield f"{found.rows:,} rows of prices, {100 / RESTATED:.0f} % of them with an earlier version; median seconds."
+    """Yield the section in Markdown."""
+    yield f"{found.rows:,} rows of prices, {100 / RESTATED:.0f} % of them with an earlier version; medians in seconds."
     yield ""
-    yield "| query | plain | as of a moment | ratio |"
+    yield "| query | mart | as-of view | ratio |"
     yield "| --- | ---: | ---: | ---: |"
     for name, (plain, view) in found.asked.items():
         yield f"| {name} | {plain:.3f} | {view:.3f} | {view / plain:.2f} |"
     yield ""
-    yield f"Marts of {found.built_rows:,} rows of prices, ten years; the whole job, with its tests."
+    yield f"Marts of {found.built_rows:,} rows of prices, ten years; the whole job, including its tests."
     yield ""
-    yield "| transform-warehouse | seconds | of a full build |"
+    yield "| transform-warehouse | seconds | relative to a full build |"
     yield "| --- | ---: | ---: |"
     for name, seconds in (("everything", found.full_s), ("after one new day", found.new_day_s), ("as of a moment", found.as_of_s)):
         yield f"| {name} | {seconds:.1f} | {seconds / found.full_s:.2f} |"

@@ -1,4 +1,4 @@
-"""One measured run, several in turns, and how they are shown."""
+"""Measure processes, repeat measurements in turn, and format them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SAMPLE_INTERVAL_S = 0.01
 
 
 class Measurement(NamedTuple):
-    """One run: seconds by the clock, of the client's and the server's processors, and the client's greatest memory in MiB.
+    """One run: wall-clock seconds, CPU seconds of client and server, and the client's peak memory in MiB.
 
-    All of it is 0 that was not measured.
+    A figure that was not measured is 0.
     """
 
     wall_s: float
@@ -39,7 +39,7 @@ Method = Callable[[], Measurement]
 
 
 class FailedError(RuntimeError):
-    """A measured program ended badly, with this code; the message ends with what it said last."""
+    """A measured program failed with `code`. The message has the end of its output."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class FailedError(RuntimeError):
 
 
 def run_process(command: Sequence[str], *, server: Postgres | None = None, env: Mapping[str, str] | None = None) -> Measurement:
-    """A program from its start to its exit, its children included. Raises FailedError unless it ends with 0."""
+    """Run a program and measure it with its children. Raises FailedError unless it exits with 0."""
     before_s, started_s = server_cpu_s(server), time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}) as running:  # noqa: S603
         with _record_memory(running.pid) as peaks:
@@ -63,9 +63,9 @@ def run_process(command: Sequence[str], *, server: Postgres | None = None, env: 
 
 @contextmanager
 def _record_memory(pid: int) -> Iterator[list[int]]:
-    """The most memory in KiB that a process and its children had, time and again.
+    """Record the peak memory in KiB of a process and its children, by sampling.
 
-    Not from getrusage: what it tells of a child begins with what its parent had at the fork.
+    getrusage is not used, because the peak of a child includes the memory of its parent at the fork.
     """
     peaks = [0]
 
@@ -79,7 +79,7 @@ def _record_memory(pid: int) -> Iterator[list[int]]:
 
 @contextmanager
 def run_in_background(work: Callable[[Event], None]) -> Iterator[None]:
-    """Work done in a thread while the block lasts; it is given an event that tells it to end, and waited for."""
+    """Run work in a thread during the block. It gets an event that asks it to end, and the block waits for it."""
     stopping = Event()
     worker = Thread(target=work, args=[stopping])
     worker.start()
@@ -102,7 +102,7 @@ def _read_peak_kib(pid: int) -> int:
 
 
 def server_cpu_s(server: Postgres | None) -> float:
-    """Processor seconds of a server so far: of its processes that live, and of those that ended."""
+    """Return the CPU seconds of a server so far, including processes that have ended."""
     if server is None:
         return 0.0
     parent = psutil.Process(server.pid)
@@ -115,7 +115,7 @@ def server_cpu_s(server: Postgres | None) -> float:
 
 
 def run_in_turns(methods: Mapping[str, Method], times: int, check: Callable[[str], None] | None = None) -> dict[str, list[Measurement]]:
-    """Every way so many times, one after the other, after one turn that is not counted; `check` is given its name after each."""
+    """Run every way `times` times in turn, after a warm-up. `check` gets the name of the way after each run."""
     runs_by_method: dict[str, list[Measurement]] = {name: [] for name in methods}
     for turn in range(times + 1):
         for name, method in methods.items():
@@ -128,25 +128,25 @@ def run_in_turns(methods: Mapping[str, Method], times: int, check: Callable[[str
 
 
 def median(runs: Sequence[Measurement]) -> Measurement:
-    """The middle of each figure."""
+    """Return the median of each figure."""
     return Measurement(*(statistics.median(figures) for figures in zip(*runs, strict=True)))
 
 
 def format_table(runs_by_method: Mapping[str, Sequence[Measurement]], ours: str, *, server: bool = True) -> Iterator[str]:
-    """Rows of medians in Markdown, each with what `ours` takes of its time."""
+    """Yield a table of medians in Markdown, each with the time of `ours` relative to it."""
     ours_s = median(runs_by_method[ours]).wall_s
-    columns = ["seconds [least]", f"{ours} is", "CPU s", *(["server CPU s"] if server else []), "MiB"]
+    columns = ["seconds [least]", f"{ours}, relative", "CPU s", *(["server CPU s"] if server else []), "MiB"]
     yield f"| way | {' | '.join(columns)} |"
     yield f"| --- |{' ---: |' * len(columns)}"
     for name, runs in runs_by_method.items():
         typical, least_s = median(runs), min(run.wall_s for run in runs)
-        cells = [f"{typical.wall_s:.3g} [{least_s:.3g}]", f"{ours_s / typical.wall_s:.2g} of it", f"{typical.cpu_s:.2f}"]
+        cells = [f"{typical.wall_s:.3g} [{least_s:.3g}]", f"{ours_s / typical.wall_s:.2g}", f"{typical.cpu_s:.2f}"]
         cells += [f"{typical.server_cpu_s:.2f}"] if server else []
         yield f"| {name} | {' | '.join(cells)} | {typical.peak_mib:.0f} |"
 
 
 def format_chart(title: str, unit: str, bars: Mapping[str, float]) -> Iterator[str]:
-    """A bar each, as Mermaid, which GitHub draws: the picture is text and stands in the page with its figures."""
+    """Yield a bar chart in Mermaid, which GitHub draws."""
     names = ", ".join(f'"{name}"' for name in bars)
     yield from ("", "```mermaid", "xychart-beta horizontal", f'    title "{title}"', f"    x-axis [{names}]")
     values = ", ".join(f"{value:.0f}" for value in bars.values())

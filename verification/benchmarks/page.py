@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: a part for each measurement, each written by the command that measured it and left alone by the others."""
+"""Write docs/benchmarks.md. Each command writes its own section and keeps the others."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 TITLES = {
     "load": "Loading",
-    "reload": "Loading again",
-    "growth": "What more rows and partitions cost",
+    "reload": "Incremental loading",
+    "growth": "Growth of rows and partitions",
     "extract": "Extracting",
     "publish": "Publishing",
     "start": "Starting",
-    "steps": "What a step costs beyond its job",
+    "steps": "The overhead of a step",
     "scale": "A backfill of many runs",
-    "marts": "What was known, and one new day",
+    "marts": "As-of views and one new day",
     "valuation": "Valuations as of a moment",
 }
 HEAD = """# Benchmarks
@@ -32,7 +32,7 @@ PART = re.compile(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def write_part(part: str, lines: Sequence[str]) -> str:
-    """The part's text, which is in the page now in its place."""
+    """Write a section to the page and return its text."""
     parts_by_title = dict(PART.findall(PAGE.read_text(encoding="utf-8"))) if PAGE.exists() else {}
     text = "\n".join([*lines, "", f"Written by `scripts/bench {part}`.", ""])
     parts_by_title[TITLES[part]] = text

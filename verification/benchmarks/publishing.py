@@ -1,4 +1,4 @@
-"""A mart as Parquet, and as a whole site, beside what the server takes to give its rows to a client at all, and beside pandas."""
+"""Compare the export of a mart to Parquet and to a site with a COPY to a client and with pandas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adbc_driver_postgresql import dbapi
 from arro3.io import read_parquet
 
 from orchestration.local import postgres
-from verification.benchmarks import measurement, peers
+from verification.benchmarks import measurement, tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
     from verification.benchmarks.measurement import Measurement
 
-OURS, WHOLE, PART = "publish-marts, its Parquet", "publish-marts run: Parquet, CSV, JSON, site", "its Parquet, of a quarter of the rows"
+OURS, WHOLE, PART = (
+    "publish-marts, Parquet only",
+    "publish-marts run: Parquet, CSV, JSON, site",
+    "publish-marts, Parquet of a quarter of the rows",
+)
 ORDERED, UNORDERED = "COPY BINARY out, in the mart's order", "COPY BINARY out, in any order"
 READ, WRITTEN = "pandas.read_sql, a fifth of the rows", "pandas.read_sql and to_parquet, a fifth of the rows"
 SMALLER = {PART: 4, READ: 5, WRITTEN: 5}  # a fifth is some gigabytes in pandas
@@ -68,7 +72,7 @@ HASH = "select count(*), sum(hashtextextended(t::text, 0)) from (select {columns
 
 
 class PublishResult(NamedTuple):
-    """Every run of every way to get so many rows out; why pandas is missing if it is."""
+    """The runs of each way to export the rows; the reason if pandas is missing."""
 
     rows: int
     runs: dict[str, list[Measurement]]
@@ -76,7 +80,7 @@ class PublishResult(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """Where it is measured."""
+    """The measured server and files."""
 
     server: Postgres
     admin: psycopg.Connection[Any]
@@ -85,7 +89,7 @@ class Environment(NamedTuple):
 
     @property
     def url(self) -> str:
-        """With the password, for programs that are given it by their environment."""
+        """The URL with the password, for the environment of other programs."""
         return self.server.url.replace("@", f":{self.server.password}@")
 
     @property
@@ -94,18 +98,18 @@ class Environment(NamedTuple):
         return self.home / "rows.parquet"
 
     def run(self, method: str, rows: int, *words: str, python: Path | str = sys.executable) -> Measurement:
-        """A way of export_runner.py, from its process's start to its exit."""
+        """Run a way of export_runner.py, from process start to exit."""
         program = [str(python), str(Path(__file__).with_name("export_runner.py")), method, str(rows), *words]
         return measurement.run_process(program, server=self.server, env={"BENCH_URL": self.url})
 
     def hash(self, relation: str) -> tuple[int, ...]:
-        """Count and hash of its rows, whatever their order."""
+        """Return count and hash of rows, in any order."""
         (columns,) = self.admin.execute(COLUMNS.encode()).fetchone() or ("",)
         return self.admin.execute(HASH.format(columns=columns, relation=relation).encode()).fetchone() or ()
 
 
 def measure(rows: int, times: int) -> PublishResult:
-    """Every run of every way, in turns after one that is not counted. Raises RuntimeError when a file has not the server's rows."""
+    """Run every way in turn, after a warm-up. Raises RuntimeError if a file does not have the server's rows."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
@@ -134,10 +138,10 @@ def _measured(environment: Environment, times: int) -> PublishResult:
     }
     missing = ""
     try:
-        python = peers.create_environment(peers.PANDAS)
+        python = tools.create_environment(tools.PANDAS)
         methods[READ] = lambda: environment.run("pandas", environment.rows // SMALLER[READ], some, python=python)
         methods[WRITTEN] = lambda: environment.run("pandas", environment.rows // SMALLER[WRITTEN], some, path, python=python)
-    except peers.MissingError as reason:
+    except tools.MissingError as reason:
         missing = str(reason)
 
     def check(name: str) -> None:
@@ -148,7 +152,7 @@ def _measured(environment: Environment, times: int) -> PublishResult:
 
 
 def _copied(environment: Environment, query: str) -> Measurement:
-    """A copy by psql that goes nowhere."""
+    """Copy with psql to /dev/null."""
     words = [str(environment.server.home.binaries / "psql"), "--quiet", "--command", f"\\copy ({query}) to '/dev/null' (format binary)"]
     return measurement.run_process(
         [*words, environment.server.url], server=environment.server, env={"PGPASSWORD": environment.server.password}
@@ -156,7 +160,7 @@ def _copied(environment: Environment, query: str) -> Measurement:
 
 
 def _whole(environment: Environment) -> Measurement:
-    """The job with a new site, from its process's start to its exit; leaves the site's Parquet file as any other way does."""
+    """Run the job with a new site, from process start to exit, and keep the site's Parquet file as the other ways do."""
     site = environment.home / "site"
     shutil.rmtree(site, ignore_errors=True)
     words = [
@@ -176,7 +180,7 @@ def _whole(environment: Environment) -> Measurement:
 
 
 def _held(environment: Environment) -> tuple[int, ...]:
-    """Count and hash of the rows of the file that was written last, as the server has them when it is given them back."""
+    """Load the last written file into the server and return count and hash of its rows."""
     with dbapi.connect(environment.url) as connection, connection.cursor() as cursor:
         cursor.adbc_ingest("checked", read_parquet(environment.parquet, batch_size=8192), mode="replace")
         connection.commit()
@@ -185,18 +189,18 @@ def _held(environment: Environment) -> tuple[int, ...]:
 
 
 def page(found: PublishResult) -> Iterator[str]:
-    """A table of medians, and rows a second as bars."""
+    """Yield a table of medians, and a chart of rows per second."""
     times = len(found.runs[OURS])
     sizes = {name: found.rows // SMALLER.get(name, 1) for name in found.runs}
     ours_s = measurement.median(found.runs[OURS]).wall_s / found.rows
-    yield f"{found.rows:,} rows of {MART}, by ticker in the table as a full build leaves them, by day in the files; medians of {times}."
+    yield f"{found.rows:,} rows of {MART}, stored by ticker as after a full build, sorted by day in the files; medians of {times}."
     yield ""
-    yield r"COPY is psql's `\copy` to /dev/null. Each Parquet file was given back to the server and held against count and hash of the"
-    yield "mart's own rows."
+    yield r"COPY is psql's `\copy` to /dev/null. Each Parquet file was loaded into the server and compared by count and hash with the"
+    yield "rows of the mart."
     yield ""
     yield from measurement.format_table({name: runs for name, runs in found.runs.items() if name not in SMALLER}, OURS)
     yield ""
-    yield "| way | rows | seconds | our Parquet is, by the row | CPU s | MiB |"
+    yield "| way | rows | seconds | publish-marts, per row | CPU s | MiB |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for name in SMALLER:
         if name in found.runs:
@@ -206,4 +210,4 @@ def page(found: PublishResult) -> Iterator[str]:
     if found.missing:
         yield from ("", f"pandas is missing: {found.missing}.")
     rates = {name: sizes[name] / measurement.median(runs).wall_s / 1000 for name, runs in found.runs.items()}
-    yield from measurement.format_chart("Rows published", "thousands a second", rates)
+    yield from measurement.format_chart("Rows published", "thousands per second", rates)

@@ -1,4 +1,4 @@
-"""Loading again: what nothing new costs, a day that changed among a thousand, a million rows restated, and what readers notice."""
+"""Measure incremental loads: nothing new, one changed day of a thousand, a million restated rows, and the waits of readers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ FIRST = date(2020, 1, 1)
 CHANGED = "date=2021-06-15"
 MONTH = Days("2020-01-01", days=20, symbols=50_000)
 ONE = "month=2020-01"
-COPIED, FEW, ALL = "delete and copy, which forgets", "load-warehouse, 1 % of the rows restated", "load-warehouse, every row restated"
+COPIED, FEW, ALL = "delete and copy, without history", "load-warehouse, 1 % of the rows restated", "load-warehouse, every row restated"
 HASH = f"select count(*), sum(hashtextextended(t::text, 0)) from (select {COLUMNS} from {{}}) as t"
 CURRENT = "raw.prices where known_to = 'infinity'"
 READ = "select count(*) from raw.prices where date = '2020-01-07' and symbol = 'S000042'"
 
 
 class ReplaceResult(NamedTuple):
-    """One way to replace a million rows: its runs, the WAL they wrote and the longest that a reader waited."""
+    """One way to replace a million rows: its runs, their WAL, and the longest wait of a reader."""
 
     runs: list[Measurement]
     wal_mb: list[float]
@@ -43,7 +43,7 @@ class ReplaceResult(NamedTuple):
 
 
 class ReloadResult(NamedTuple):
-    """What was measured."""
+    """The measured runs."""
 
     days: dict[str, list[Measurement]]
     replaced: dict[str, ReplaceResult]
@@ -51,7 +51,7 @@ class ReloadResult(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """Where it is measured."""
+    """The measured server and lake."""
 
     server: Postgres
     admin: psycopg.Connection[Any]
@@ -63,24 +63,24 @@ class Environment(NamedTuple):
         return measurement.run_process([sys.executable, "-m", "load_warehouse", "run", *where, *words], server=self.server)
 
     def empty(self) -> None:
-        """Nothing is loaded any more."""
+        """Empty the warehouse."""
         for schema in ("raw", "stage"):
             self.admin.execute(f"drop schema if exists {schema} cascade".encode())
         self.admin.execute(b"drop table if exists bench")  # its dead rows would be vacuumed meanwhile
         self.admin.execute(b"checkpoint")
 
     def must(self, query: str, expected: object) -> None:
-        """Raise RuntimeError unless a query gives what it must."""
+        """Raise RuntimeError unless a query returns the expected rows."""
         if (found := self.admin.execute(query.encode()).fetchone()) != expected:
             raise RuntimeError(f"{query} gives {found}, expected {expected}")
 
     def hash(self, source: str) -> tuple[Any, ...] | None:
-        """Count and hash of rows."""
+        """Return count and hash of rows."""
         return self.admin.execute(HASH.format(source).encode()).fetchone()
 
 
 def measure(days: int, times: int) -> ReloadResult:
-    """All of it, on servers and lakes of its own. Raises RuntimeError when a table is not what it should be."""
+    """Measure everything, each part on its own server and lake. Raises RuntimeError if a table has other rows than expected."""
     with environment() as one:
         daily = dict(_days(one, days, times))
     with environment() as one:
@@ -91,7 +91,7 @@ def measure(days: int, times: int) -> ReloadResult:
 
 @contextmanager
 def environment() -> Iterator[Environment]:
-    """A server and a lake of their own, gone afterwards."""
+    """Create a server and a lake, and remove them afterwards."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
@@ -110,8 +110,8 @@ def _days(environment: Environment, days: int, times: int) -> Iterator[tuple[str
             commit(f"date={day}", Days(day, 1, symbols))
         yield f"{days:,} new days", [environment.load()]
         yield "nothing new", [environment.load() for _ in range(times)]
-        yield "nothing new, one day asked for", [environment.load("--partition", CHANGED) for _ in range(times)]
-        for name, words in (("one day changed", []), ("one day changed, asked for", ["--partition", CHANGED])):
+        yield "nothing new, one day requested", [environment.load("--partition", CHANGED) for _ in range(times)]
+        for name, words in (("one day changed", []), ("one day changed, requested", ["--partition", CHANGED])):
             runs = []
             for _ in range(times):
                 version += 1
@@ -141,7 +141,7 @@ def _replaced(environment: Environment, method: Callable[[Environment], Callable
 
 @contextmanager
 def _reading(server: Postgres) -> Iterator[list[float]]:
-    """Seconds that each of many small queries took meanwhile."""
+    """Run small queries in a loop during the block, and collect the seconds of each."""
     waits = [0.0]
 
     def read(over: Event) -> None:
@@ -183,7 +183,7 @@ def _restated(every: int) -> Callable[[Environment], Callable[[], Measurement]]:
 
 
 def _copied(environment: Environment) -> Callable[[], Measurement]:
-    """The same rows deleted and copied in one transaction, in a table with the same columns and indexes."""
+    """Delete and copy the same rows in one transaction, in a table with the same columns and indexes."""
     environment = environment._replace(lake=environment.lake.parent / f"lake-{time.monotonic_ns()}")
     _first_version(environment)
     prepared = environment.server.home.data / "month.copy"
@@ -214,7 +214,7 @@ _WAYS = {COPIED: _copied, FEW: _restated(100), ALL: _restated(1)}
 
 
 def _at_once(environment: Environment, times: int) -> dict[int, list[Measurement]]:
-    """Eight new partitions of a quarter of a million rows, by how many are loaded at once."""
+    """Load eight new partitions of a quarter of a million rows, by concurrency."""
     with open_committer(environment.server, str(environment.lake)) as commit:
         for number in range(1, 9):
             commit(f"month=2020-{number:02}", Days(f"2020-{number:02}-01", 20, 12_500))
@@ -232,8 +232,8 @@ def _at_once(environment: Environment, times: int) -> dict[int, list[Measurement
 
 
 def page(found: ReloadResult) -> Iterator[str]:
-    """Three tables."""
-    yield "Days of 4,000 rows, a lake partition each, a month a leaf; the whole job from its process's start to its exit."
+    """Yield three tables."""
+    yield "Days of 4,000 rows, one lake partition per day, one leaf per month; the whole job from process start to exit."
     yield ""
     yield "| load-warehouse | seconds | CPU s | server CPU s | MiB |"
     yield "| --- | ---: | ---: | ---: | ---: |"
@@ -241,12 +241,12 @@ def page(found: ReloadResult) -> Iterator[str]:
         middle = measurement.median(runs)
         yield f"| {name} | {middle.wall_s:.2f} | {middle.cpu_s:.2f} | {middle.server_cpu_s:.2f} | {middle.peak_mib:.0f} |"
     yield ""
-    yield f"{MONTH.rows:,} rows of one partition replaced, in a keyed table. load-warehouse keeps every version: 1 % restated leaves"
-    yield f"{MONTH.rows * 1.01:,.0f} rows, all restated twice as many. WAL is counted from a checkpoint on. A reader asks for one row"
-    yield "all the time."
+    yield f"{MONTH.rows:,} rows of one partition replaced in a keyed table. load-warehouse keeps every version: after 1 % is restated"
+    yield f"there are {MONTH.rows * 1.01:,.0f} rows, after all are restated twice as many. WAL is counted from a checkpoint."
+    yield "A reader queries one row in a loop meanwhile."
     yield ""
     copied = measurement.median(found.replaced[COPIED].runs).wall_s
-    yield "| way | seconds | of delete and copy | WAL MB | longest wait of a reader, ms | CPU s | server CPU s | MiB |"
+    yield "| way | seconds | relative to delete and copy | WAL MB | longest wait of a reader, ms | CPU s | server CPU s | MiB |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for name, one in found.replaced.items():
         middle = measurement.median(one.runs)
@@ -255,7 +255,7 @@ def page(found: ReloadResult) -> Iterator[str]:
     yield ""
     yield "Eight new partitions of 250,000 rows."
     yield ""
-    yield "| at once | seconds | of one at a time | MiB |"
+    yield "| concurrency | seconds | relative to 1 | MiB |"
     yield "| ---: | ---: | ---: | ---: |"
     alone = measurement.median(found.at_once[1]).wall_s
     for workers, runs in found.at_once.items():

@@ -1,4 +1,4 @@
-"""Made rows of daily prices, as lake partitions: the server makes them, so that millions take seconds."""
+"""Generate rows of daily prices as lake partitions. The server generates them, so that millions take seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from generate_series(0, {symbols} * {days} - 1) as n
 
 
 class Days(NamedTuple):
-    """So many days from a first one, each with so many symbols, sorted by day and symbol as whole-market days come.
+    """Consecutive days with the same number of symbols, sorted by day and symbol.
 
     Every so many-th close is more by as many cents as `version` says, so that versions differ in one row of so many.
     """
@@ -43,18 +43,18 @@ class Days(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many they are."""
+        """The number of rows."""
         return self.days * self.symbols
 
     @property
     def query(self) -> str:
-        """The select that makes them."""
+        """The query that generates the rows."""
         return _DAYS.format(first=self.first, days=self.days, symbols=self.symbols, every=self.every, more=self.version / 100)
 
 
 @contextmanager
 def open_committer(server: Postgres, lake: str) -> Iterator[Callable[[str, Days], None]]:
-    """What commits days as a partition of a lake."""
+    """Yield a function that commits days as a partition of a lake."""
     writer = {"job": "bench", "version": "0"}
     with dbapi.connect(server.url.replace("@", f":{server.password}@")) as connection, connection.cursor() as cursor:
 

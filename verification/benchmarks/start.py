@@ -1,4 +1,4 @@
-"""What starting costs: `describe` of every job, what a run imports before its own work, and load-warehouse with little or nothing to do."""
+"""Measure start times: `describe` of every job, the imports of a run, and load-warehouse with little or nothing to load."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import psycopg
 from arro3.compute import cast
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
+from jobkit.errors import ExitCode
 from jobkit.lake import CommitDraft, Lake
 
 from images import docker_cli
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 PARTITIONS, FIRST_DAY, EPOCH = 60, date(2020, 1, 1), date(1970, 1, 1)
 NOTHING, CONNECT = "python -c pass", "import psycopg, connect"
-NAMED, AMONG = "one changed day, named", "one changed day, to be found"
-COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # the turn that is not counted leaves the bytecode
+NAMED, AMONG = "one changed day, named", "one changed day, not named"
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # the warm-up writes the bytecode
 IMPORTED = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)  # own microseconds, module
 SHOWN = 4
 IN_IMAGE = """
@@ -59,7 +60,7 @@ class Imports(NamedTuple):
 
 
 class StartResult(NamedTuple):
-    """Every run of everything that was started; `in_images` is empty without a Docker engine."""
+    """All measured runs. `in_images` is empty without a Docker engine."""
 
     days: int
     rows: int
@@ -70,7 +71,7 @@ class StartResult(NamedTuple):
 
 
 def measure(days: int, rows: int, times: int) -> StartResult:
-    """All of it, in turns after one that is not counted. Raises RuntimeError when a job does not end or load as it should."""
+    """Measure everything in turn, after a warm-up. Raises RuntimeError if a job fails or loads other rows than expected."""
     specs = catalogue()
     described = measurement.run_in_turns({NOTHING: _python("pass"), "import click": _python("import click"), **_describes(specs)}, times)
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -90,7 +91,7 @@ def _python(code: str) -> Callable[[], Measurement]:
 
 
 def _describes(specs: tuple[JobSpec, ...]) -> dict[str, Callable[[], Measurement]]:
-    """The installed commands, as a person calls them."""
+    """Measure the installed commands."""
 
     def method(command: Path) -> Callable[[], Measurement]:
         return lambda: measurement.run_process([str(command), "describe"], env=COMPILED)
@@ -99,7 +100,7 @@ def _describes(specs: tuple[JobSpec, ...]) -> dict[str, Callable[[], Measurement
 
 
 def _in_images(specs: tuple[JobSpec, ...], times: int) -> dict[str, list[Measurement]]:
-    """`describe` inside each job's container, without what starting the container takes; nothing where no engine answers."""
+    """Measure `describe` inside each job's container, without the start of the container. Return nothing without a Docker engine."""
     found = {}
     with suppress(docker_cli.EngineError):
         docker_cli.docker("version")
@@ -112,7 +113,7 @@ def _in_images(specs: tuple[JobSpec, ...], times: int) -> dict[str, list[Measure
 
 
 def _words(spec: JobSpec, home: Path) -> list[str]:
-    """Options with which the job runs until it finds nobody at the other side."""
+    """Return options with which the job runs until it finds that no server is listening."""
     options: dict[str, str] = {
         "lake": str(home / "none"),
         "drop": str(home),
@@ -134,14 +135,14 @@ def _words(spec: JobSpec, home: Path) -> list[str]:
 
 
 def _imports(spec: JobSpec, words: list[str], times: int) -> Imports:
-    """The quickest of several profiles."""
+    """Return the fastest of several import profiles."""
     profiles = [_profile([sys.executable, "-X", "importtime", "-m", spec.package, *words]) for _ in range(times + 1)]
     return min(profiles, key=lambda profile: profile.packages.total())
 
 
 def _profile(command: list[str]) -> Imports:
     done = subprocess.run(command, env={**os.environ, **COMPILED, "ANY": "any"}, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode not in (0, 75):
+    if done.returncode not in (ExitCode.DONE, ExitCode.TEMPORARY):
         raise RuntimeError(f"{' '.join(command[3:])} ended with {done.returncode}: {done.stderr[-500:]}")
     packages, modules = Counter[str](), IMPORTED.findall(done.stderr)
     for own_us, module in modules:
@@ -151,7 +152,7 @@ def _profile(command: list[str]) -> Imports:
 
 
 def _loaded(server: Postgres, home: Path, days: int, rows: int, times: int) -> dict[str, list[Measurement]]:
-    """load-warehouse where next to nothing is new, beside what it cannot do without."""
+    """Measure load-warehouse with little or nothing to load, and the start of Python and psycopg."""
     lakes, prices = {"months": home / "months", "days": home / "days"}, count(1)
     for n in range(PARTITIONS):
         _commit(lakes["months"], "months", FIRST_DAY + timedelta(n), 100, 0)
@@ -189,7 +190,7 @@ def _loaded(server: Postgres, home: Path, days: int, rows: int, times: int) -> d
 
 
 def _holds(connection: psycopg.Connection[Any], days: int, rows: int, price: int) -> None:
-    """Every day has its rows, once; the changed day those of the last commit."""
+    """Check that every day has its rows once, and the changed day those of the last commit."""
     query = b"select count(*), count(distinct (date, symbol)), sum(price) from raw.days where known_to = 'infinity'"
     found, expected = connection.execute(query).fetchone(), (days * rows, days * rows, price * rows)
     if found != expected:
@@ -201,7 +202,7 @@ def _partition(day: date) -> str:
 
 
 def _commit(lake: Path, dataset: str, day: date, rows: int, price: int) -> None:
-    """A day of so many symbols, all at one price."""
+    """Commit a day of `rows` symbols, all at one price."""
     columns: dict[str, Any] = {
         "_row_number": Array(range(1, rows + 1), DataType.int32()),
         "symbol": Array([f"S{n:06}" for n in range(rows)], DataType.string()),
@@ -216,21 +217,21 @@ def _commit(lake: Path, dataset: str, day: date, rows: int, price: int) -> None:
 
 
 def page(found: StartResult) -> Iterator[str]:
-    """Tables of medians: describe, imports, runs with little to do."""
-    yield "`describe` of each job, from its process's start to its exit, with compiled bytecode."
+    """Yield tables of medians: describe, imports, loads with little to do."""
+    yield "`describe` of each job, from process start to exit, with compiled bytecode."
     yield ""
     yield from _milliseconds(found.described, found.in_images)
     yield ""
-    yield "What is imported, in milliseconds of each package's own (`-X importtime` makes them look dearer); of `run`, until it finds"
-    yield "nobody at the other side."
+    yield "Imports, in milliseconds per package (`-X importtime` adds overhead). `run` ends when it finds that"
+    yield "no server is listening."
     for verb, profiles in found.imported.items():
         yield from ("", f"| {verb} | modules | ms | of which |", "| --- | ---: | ---: | --- |")
         for job, imports in profiles.items():
             dearest = ", ".join(f"{package} {own_us / 1000:.0f}" for package, own_us in imports.packages.most_common(SHOWN))
             yield f"| {job} | {imports.modules} | {imports.packages.total() / 1000:.0f} | {dearest} |"
     yield ""
-    yield "load-warehouse, from its process's start to its exit."
-    yield f"A changed day has {found.rows:,} rows, each of them changed, and is one of {found.days:,}."
+    yield "load-warehouse, from process start to exit."
+    yield f"A changed day has {found.rows:,} rows, all changed, and is one of {found.days:,}."
     yield ""
     yield from measurement.format_table(found.loaded, AMONG)
     yield from measurement.format_chart(

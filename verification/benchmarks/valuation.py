@@ -1,4 +1,4 @@
-"""What it costs to ask for valuations as of a moment: on the demo's warehouse, with as many issuers more as make so many facts."""
+"""Measure as-of queries of valuations, on the demo's warehouse with more issuers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ where issuer * (select count(*) from facts) + number <= %(facts)s
 
 
 class Asked(NamedTuple):
-    """So many facts, the seconds of building all marts, and of each query of the mart and of the view."""
+    """A number of facts, the seconds to build all marts, and those of each query on the mart and on the view."""
 
     facts: int
     built_s: float
@@ -50,7 +50,7 @@ class Asked(NamedTuple):
 
 
 def measure(directory: Path, *, sizes: Sequence[int], times: int, project: str | None = None) -> list[Asked]:
-    """Measured on a demo of its own below a directory, size by size. `project`: another dbt project than that of this checkout."""
+    """Measure each size on a demo below a directory. `project` replaces the dbt project of this checkout."""
     demo = [str(REPOSITORY / "scripts" / "demo"), "--dir", str(directory)]
     subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     with postgres.run_server(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
@@ -67,7 +67,7 @@ def _measure(server: postgres.Postgres, admin: psycopg.Connection, size: int, ti
 
 
 def _fill(admin: psycopg.Connection, size: int) -> int:
-    """How many facts there are once copies of Apple's, under other CIKs, make up the size."""
+    """Copy Apple's facts under other CIKs until there are `size` facts; return their number."""
     for leaf in range(LEAVES):
         admin.execute(LEAF.format(leaf=leaf).encode())
         admin.execute(KEY.format(leaf=leaf).encode())
@@ -90,7 +90,7 @@ def _count(admin: psycopg.Connection) -> int:
 
 
 def _build(server: postgres.Postgres, admin: psycopg.Connection, project: str | None) -> float:
-    """Seconds of transform-warehouse; what it noted is forgotten first, so that it builds everything."""
+    """Return the seconds of a full transform-warehouse; its log is emptied first."""
     admin.execute("delete from ops.transforms")
     command = [sys.executable, "-m", "transform_warehouse", "run", "--warehouse", server.url]
     command += ["--warehouse-password", server.password_reference, *(["--project", project] if project else [])]
@@ -100,7 +100,7 @@ def _build(server: postgres.Postgres, admin: psycopg.Connection, project: str | 
 
 
 def _ask(admin: psycopg.Connection, query: str, rows: str, times: int) -> float:
-    """Median seconds, after one run that is not counted."""
+    """Return the median seconds, after a warm-up."""
     seconds = []
     for turn in range(times + 1):
         started = time.perf_counter()
@@ -111,10 +111,10 @@ def _ask(admin: psycopg.Connection, query: str, rows: str, times: int) -> float:
 
 
 def page(found: Sequence[Asked]) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield "Facts are copies of the sample's under other CIKs; prices are the sample's. Median seconds."
+    """Yield the section in Markdown."""
+    yield "Facts are copies of the sample's facts under other CIKs; prices are the sample's. Medians in seconds."
     yield ""
-    yield "| facts | query | the mart | as of a moment | building all marts |"
+    yield "| facts | query | mart | as-of view | building all marts |"
     yield "| ---: | --- | ---: | ---: | ---: |"
     for asked in found:
         for name, (mart, view) in asked.queries.items():

@@ -7,6 +7,7 @@ import sys
 import time
 
 import click
+from jobkit.version import version_option
 
 from verification.benchmarks import machine
 from verification.faults import page, scorecard, trials
@@ -14,7 +15,8 @@ from verification.faults.sandbox import open_sandbox
 
 
 @click.command(help=__doc__)
-@click.argument("names", nargs=-1, type=click.Choice(list(scorecard.ROWS)), metavar="[ROW]...")
+@version_option()
+@click.argument("names", nargs=-1, type=click.Choice(list(scorecard.FAULTS)), metavar="[ROW]...")
 @click.option("--less", is_flag=True, help="Few trials of each, as in the tests. The page is not written.")
 @click.option("--seeds", type=click.IntRange(1), help="Trials per failpoint and job; the default is 20.")
 @click.option("--seed", type=int, default=8, show_default=True, help="Seed of the random choices.")
@@ -25,9 +27,10 @@ def main(names: tuple[str, ...], *, less: bool, seeds: int | None, seed: int) ->
         counts = counts._replace(seeds=seeds, stops=seeds)
     failed = False
     with open_sandbox() as sandbox:
-        for name in names or scorecard.ROWS:
+        for name in names or scorecard.FAULTS:
             started = time.monotonic()
-            row = scorecard.ROWS[name](sandbox, counts, random.Random(seed))  # noqa: S311  the same moments every time
+            fault = scorecard.FAULTS[name]
+            row = fault.measure(sandbox, counts, random.Random(seed))  # noqa: S311  the same moments every time
             failed |= bool(row.violations)
             elapsed_s = time.monotonic() - started
             verdict = "FAILED" if row.violations else "holds"
@@ -35,7 +38,7 @@ def main(names: tuple[str, ...], *, less: bool, seeds: int | None, seed: int) ->
             for violation in row.violations:
                 click.echo(f"        {violation}")
             if not less:
-                page.write(name, row, seed, machine.describe_machine())
+                page.write(name, fault.description, row, seed, machine.describe_machine())
     sys.exit(1 if failed else 0)
 
 

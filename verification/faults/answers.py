@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobkit import lossless_json
-from jobkit.errors import BadDataError, TemporaryError
+from jobkit.errors import BadDataError, ExitCode, TemporaryError
 from jobkit.http import Client, Rate
 
 from verification.faults import job_runs
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from verification.faults.sandbox import Sandbox
 
-TEMPORARY, REFUSED = 75, 77
 SLOW_TIMEOUT_S = 300.0  # many times the job's own limit, for a busy machine
 CSV = b"".join(b"01/%02d/2012,%d.%02d\n" % (n % 28 + 1, n % 9, n % 100) for n in range(1, 400))
 JSON = json.dumps([{"date": f"2012-01-{n % 28 + 1:02}", "close": n / 4, "note": '"]}'} for n in range(60)]).encode()
@@ -111,14 +110,16 @@ def check_encodings(trials: int, rng: random.Random) -> Outcome:
                 body = client.get("/x").body
             except TemporaryError:
                 refused += 1
-                violations += [f"trial {trial}: a whole answer was refused"] if is_complete else []
+                violations += [f"trial {trial}: a complete response was refused"] if is_complete else []
             else:
                 whole += 1
                 violations += (
-                    [] if body == document and is_complete else [f"trial {trial}: {len(body or b'')} of {len(document)} bytes were taken"]
+                    []
+                    if body == document and is_complete
+                    else [f"trial {trial}: {len(body or b'')} of {len(document)} bytes were accepted"]
                 )
     return Outcome(
-        trials, f"{whole:,} read whole, {refused:,} that were cut or damaged refused (75), no part taken for a whole", tuple(violations)
+        trials, f"{whole:,} read completely, {refused:,} truncated or damaged ones refused (75), none accepted in part", tuple(violations)
     )
 
 
@@ -174,7 +175,9 @@ def check_duplicate_keys(trials: int, rng: random.Random) -> Outcome:
                 violations += [] if is_duplicate and f"the key list[1].{key} twice" in str(error) else [f"trial {trial}: {error}"]
             else:
                 violations += [f"trial {trial}: {key!r} twice was taken"] if is_duplicate or found["a:b"] != document else []
-    return Outcome(2 * trials, f"{trials:,} refused with the path of the key, {trials:,} without one taken as they are", tuple(violations))
+    return Outcome(
+        2 * trials, f"{trials:,} refused with the path of the key, {trials:,} without a duplicate accepted unchanged", tuple(violations)
+    )
 
 
 def _random_key(rng: random.Random) -> str:
@@ -228,10 +231,10 @@ def check_slow_answers(sandbox: Sandbox, parts: tuple[str, ...] = ("head", "body
     violations = [
         f"{part}: it ended with {result.code} after {took:.0f} s: {result.receipt and result.receipt['error']}"
         for part, took, result in results
-        if result.code != TEMPORARY or result.receipt is None or "did not answer in time" not in result.receipt["error"]
+        if result.code != ExitCode.TEMPORARY or result.receipt is None or "did not answer in time" not in (result.receipt["error"] or "")
     ]
     longest = max(took for _, took, _ in results)
-    return Outcome(len(parts), f"exit code 75 with a receipt, after {longest:.0f} s at the latest", tuple(violations))
+    return Outcome(len(parts), f"exit code 75 with a receipt, after at most {longest:.0f} s", tuple(violations))
 
 
 @dataclass(frozen=True)
@@ -258,11 +261,13 @@ def check_refusals(sandbox: Sandbox, jobs: tuple[str, ...] = tuple(JOBS)) -> Out
             with serve_bytes({"*": [sent]}) as url:
                 options = [*_remove_base_url(sandbox.extract_options(job)), "--base-url", url, "--retry-timeout", "0"]
                 result = job_runs.run_job(job, ["--lake", str(sandbox.new_path("lake")), *options])
-            detail = result.receipt["error"] if result.receipt else result.stderr[-200:]
+            detail = (result.receipt["error"] if result.receipt else None) or result.stderr[-200:]
             if result.code != refusal.code or (refusal.body and _essential_text(refusal.body) not in detail) or "<" in detail:
                 violations.append(f"{job}, {refusal.status} {refusal.body[:60]!r}: it ended with {result.code}: {detail}")
     return Outcome(
-        trials, "75 where waiting helps, 77 where the vendor refuses us, each time in the vendor's words, without tags", tuple(violations)
+        trials,
+        "75 if a retry may help, 77 if the vendor refuses us; each message has the vendor's wording, without markup",
+        tuple(violations),
     )
 
 
@@ -282,30 +287,32 @@ def _list_refusals(job: str) -> list[Refusal]:
     media = JOBS[job]
     closed = PAGE % (b"Scheduled maintenance", b"We are back on Monday")
     general = [
-        Refusal("200 OK", "text/html; charset=utf-8", closed, TEMPORARY),
-        Refusal("200 OK", media, closed, TEMPORARY),
-        Refusal("200 OK", media, b"This service is temporarily unavailable", TEMPORARY),
-        Refusal("200 OK", media, b"", TEMPORARY),
-        Refusal("503 Busy", "text/html", closed, TEMPORARY),
-        Refusal("401 No", "application/json", b'{"detail":"Invalid token."}', REFUSED),
+        Refusal("200 OK", "text/html; charset=utf-8", closed, ExitCode.TEMPORARY),
+        Refusal("200 OK", media, closed, ExitCode.TEMPORARY),
+        Refusal("200 OK", media, b"This service is temporarily unavailable", ExitCode.TEMPORARY),
+        Refusal("200 OK", media, b"", ExitCode.TEMPORARY),
+        Refusal("503 Busy", "text/html", closed, ExitCode.TEMPORARY),
+        Refusal("401 No", "application/json", b'{"detail":"Invalid token."}', ExitCode.AUTH),
     ]
     limit = b"You have run over your hourly request allocation."
     vendor_refusals = {
         "extract-tiingo-prices": [
-            Refusal("200 OK", "text/html", limit, TEMPORARY),
-            Refusal("200 OK", media, limit, TEMPORARY),
-            Refusal("200 OK", media, b'"' + limit + b'"', TEMPORARY),
-            Refusal("200 OK", media, b'{"detail":"Error: ' + limit + b'"}', TEMPORARY),
-            Refusal("200 OK", media, b'{"detail":"Invalid token."}', REFUSED),
+            Refusal("200 OK", "text/html", limit, ExitCode.TEMPORARY),
+            Refusal("200 OK", media, limit, ExitCode.TEMPORARY),
+            Refusal("200 OK", media, b'"' + limit + b'"', ExitCode.TEMPORARY),
+            Refusal("200 OK", media, b'{"detail":"Error: ' + limit + b'"}', ExitCode.TEMPORARY),
+            Refusal("200 OK", media, b'{"detail":"Invalid token."}', ExitCode.AUTH),
         ],
         "extract-massive-daily-prices": [
-            Refusal("200 OK", media, b'{"status":"ERROR","error":"You\'ve exceeded the maximum requests per minute"}', TEMPORARY),
-            Refusal("200 OK", media, b'{"status": "NOT_AUTHORIZED","message":"Your plan doesn\'t include this"}', REFUSED),
-            Refusal("403 No", media, b'{"status":"NOT_AUTHORIZED","message":"Your plan doesn\'t include this"}', REFUSED),
+            Refusal("200 OK", media, b'{"status":"ERROR","error":"You\'ve exceeded the maximum requests per minute"}', ExitCode.TEMPORARY),
+            Refusal("200 OK", media, b'{"status": "NOT_AUTHORIZED","message":"Your plan doesn\'t include this"}', ExitCode.AUTH),
+            Refusal("403 No", media, b'{"status":"NOT_AUTHORIZED","message":"Your plan doesn\'t include this"}', ExitCode.AUTH),
         ],
     }
     sec = [
-        Refusal("403 Forbidden", "text/html", PAGE % (b"SEC.gov | Request Rate Threshold Exceeded", b"Too many requests"), TEMPORARY),
-        Refusal("403 Forbidden", "text/html", PAGE % (b"SEC.gov | Undeclared Automated Tool", b"Say who you are"), REFUSED),
+        Refusal(
+            "403 Forbidden", "text/html", PAGE % (b"SEC.gov | Request Rate Threshold Exceeded", b"Too many requests"), ExitCode.TEMPORARY
+        ),
+        Refusal("403 Forbidden", "text/html", PAGE % (b"SEC.gov | Undeclared Automated Tool", b"Say who you are"), ExitCode.AUTH),
     ]
     return general + vendor_refusals.get(job, sec if job.startswith("extract-sec") else [])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from jobkit import commits, contracts, partition_writer
 from jobkit.contracts import load_packaged
-from jobkit.errors import TemporaryError
+from jobkit.errors import ExitCode, TemporaryError
 from jobkit.lake import Lake
 from jobkit.stores import open_store
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 EXTRACT, DATASET = "extract-treasury-yields", "treasury_par_yields"
 YEAR, OTHER = "year=2012", "year=2013"
 DROP, DROPPED = "extract-dropped-files", "custodian_positions"
-BAD_DATA = 65
 LINE_ENDINGS = "Windows line endings"
 
 
@@ -196,12 +195,12 @@ def _check_trial(trial: Trial, key: str, kind: str, corruption: Corruption) -> I
     is_harmless = corruption.name == LINE_ENDINGS and kind in ("commit", "older commit")  # neither the JSON nor its digest changes
     is_hidden = corruption.name == "gone"  # a deleted newest commit looks as if it had never existed
     blocked = kind in ("data", "quarantine") or (kind == "commit" and not is_hidden and not is_harmless)
-    if first.code != (BAD_DATA if blocked else 0):
+    if first.code != (ExitCode.BAD_DATA if blocked else 0):
         yield f"the load ended with {first.code}: {first.receipt and first.receipt['error']}"
     detail = {one["partition"]: one for one in first.receipt["partitions"]} if first.receipt else {}
     if any(one["outcome"] != "committed" for name, one in detail.items() if name != partition) or OTHER not in detail:
         yield "another partition was not loaded"
-    if kind.startswith("older") and bool(detail.get(YEAR, {}).get("gaps")) == is_harmless:
+    if kind.startswith("older") and bool(YEAR in detail and detail[YEAR].get("gaps")) == is_harmless:
         yield "a gap is reported, but there is none" if is_harmless else "the gap is not reported"
     repair = rerun()
     if repair.code:
@@ -300,6 +299,7 @@ def _check_known_times(trial: Trial, number: int, shift: timedelta) -> Iterator[
         future, now, backwards = connection.execute(KNOWN_ROWS.encode()).fetchone() or (1, 0, 0)
     if result.code or future or backwards or now != 500:  # noqa: PLR2004  rows of two years
         yield f"the load ended with {result.code}; {future} rows of the future, {now} known now, {backwards} that end before they begin"
-    corrected = next((one.get("clock_corrected", 0) for one in (result.receipt or {}).get("partitions", ()) if one["partition"] == YEAR), 0)
+    partitions = result.receipt["partitions"] if result.receipt else []
+    corrected = next((one.get("clock_corrected", 0) for one in partitions if one["partition"] == YEAR), 0)
     if bool(corrected) != (shift > timedelta()):
         yield f"the receipt says {corrected} corrected"

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from jobkit.errors import ExitCode
 from jobkit.interruption import STOP_WITHIN_S
 
 from orchestration.local import sample_parameters
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 4
 MAX_ELAPSED_S = DEADLINE_S + STOP_WITHIN_S + 4.0  # with a margin for a busy machine
-TEMPORARY = 75
 INTERVAL_S = 0.3
 KINDS = {"extract-ecb-fx-rates": b"application/zip", "extract-treasury-yields": b"text/csv"}
 JSON = b"application/json"
@@ -150,6 +150,7 @@ def _run_trial(hang: Hang) -> tuple[float, str | None]:
     if result.receipt is None:
         return time.monotonic() - started, f"{detail}: it ended with {result.code} and no receipt"
     elapsed_s = float(result.receipt["elapsed_s"])
-    if (result.code, result.receipt["exit_code"]) != (TEMPORARY, TEMPORARY) or f"deadline of {DEADLINE_S} s" not in result.receipt["error"]:
-        return elapsed_s, f"{detail}: it ended with {result.code}: {result.receipt['error']}"
+    error, codes = result.receipt["error"] or "", {result.code, result.receipt["exit_code"]}
+    if codes != {ExitCode.TEMPORARY} or f"deadline of {DEADLINE_S} s" not in error:
+        return elapsed_s, f"{detail}: it ended with {result.code}: {error}"
     return elapsed_s, f"{detail}: it ended after {elapsed_s:.1f} s" if elapsed_s > MAX_ELAPSED_S else None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jobkit.prefect_api import Api
+    from jobkit.receipt import Receipt
 
     from orchestration.deployments.model import DeploymentSpec
 
@@ -37,7 +38,7 @@ PYPROJECT = """
 [project]
 name = "{name}"
 version = "1.2.3"
-description = "Ends as it is told to."
+description = "Ends as its options say."
 [project.scripts]
 {name} = "{package}.__main__:main"
 [tool.finelt]
@@ -119,7 +120,7 @@ main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)
 
 @dataclass(frozen=True)
 class FlowStack:
-    """The server, and what the flows of this stack are given."""
+    """A server, a worker, and the directories and vendors that flows on them use."""
 
     api: Api
     directory: Path
@@ -128,7 +129,7 @@ class FlowStack:
     prefect: list[prefect_server.PrefectServer]  # the one that runs
 
     def without_server(self, away_s: float) -> None:
-        """Kill Prefect's server, and start it again after so many seconds, where it was; it answers when this returns."""
+        """Kill Prefect's server and start it again on the same port after a pause; wait until it responds."""
         old = self.prefect.pop()
         old.program.process.kill()
         old.program.process.wait()
@@ -137,37 +138,37 @@ class FlowStack:
         self.prefect[-1].wait_until_ready()
 
     def start(self, flow: str, **parameters: object) -> str:
-        """The id of a new run of a flow, with places of this stack."""
+        """Start a run of a flow with the directories of this stack, and return its id."""
         places: dict[str, object] = {name: f"{self.directory}/{name}" for name in ("lake", "docs", "site")}
         places |= {"warehouse": "postgresql://u@127.0.0.1/w", "warehouse_password": "env://NONE"}
         return follow.start_flow(self.api, flow, POOL, places | parameters)
 
     def steps(self, run_id: str, within_s: float = 600) -> tuple[list[follow.FlowStep], follow.FlowResult]:
-        """The ended steps of a flow run, in order, and its ending."""
+        """Wait for a flow run and return its finished steps, in order, and its result."""
         deadline = time.monotonic() + within_s
 
         def check() -> None:
             if time.monotonic() > deadline:
                 raise TemporaryError(f"the flow run {run_id} has not ended within {within_s:.0f} s")
 
-        *seen, ending = list(follow.follow_flow(self.api, run_id, check))
-        return [step for step in seen if isinstance(step, follow.FlowStep) and step.is_final], cast("follow.FlowResult", ending)
+        *seen, result = list(follow.follow_flow(self.api, run_id, check))
+        return [step for step in seen if isinstance(step, follow.FlowStep) and step.is_final], cast("follow.FlowResult", result)
 
-    def receipt(self, run_id: str) -> dict[str, Any]:
-        """The receipt that a job's run left."""
+    def receipt(self, run_id: str) -> Receipt:
+        """Return the receipt of a job's run."""
         wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["receipt"]}}}
         (found,) = self.api.call("POST", "/artifacts/filter", wanted)
-        return dict(found["data"])
+        return cast("Receipt", found["data"])
 
     def artifact(self, run_id: str, key: str) -> dict[str, Any]:
-        """The one artifact of a run with this key; a table's data read."""
+        """Return the artifact of a run with this key; the data of a table is parsed."""
         wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": [key]}}}
         (found,) = self.api.call("POST", "/artifacts/filter", wanted)
         return {**found, "data": json.loads(found["data"]) if found["type"] == "table" else found["data"]}
 
 
-def made_up(folder: Path, name: str, main: str, declared: str = "") -> str:
-    """The command of a job that is written out below a folder of jobs."""
+def write_job(folder: Path, name: str, main: str, declared: str = "") -> str:
+    """Write a job to a folder and return its command."""
     package = name.replace("-", "_")
     code = folder / "jobs" / name / package
     code.mkdir(parents=True)
@@ -181,17 +182,17 @@ def made_up(folder: Path, name: str, main: str, declared: str = "") -> str:
 
 
 def specs_and_commands(folder: Path) -> tuple[list[JobSpec], dict[str, str]]:
-    """The jobs of this stack and how each is started."""
-    commands = {name: made_up(folder, name, AFTER_MAIN) for name in AFTER}
-    commands["extract-nothing"] = made_up(folder, "extract-nothing", NOTHING_MAIN)
+    """Return the jobs of this stack and their commands."""
+    commands = {name: write_job(folder, name, AFTER_MAIN) for name in AFTER}
+    commands["extract-nothing"] = write_job(folder, "extract-nothing", NOTHING_MAIN)
     for name in ("extract-one-things", "extract-one-others"):
-        commands[name] = made_up(folder, name, NOTHING_MAIN, "concurrency = 1")
+        commands[name] = write_job(folder, name, NOTHING_MAIN, "concurrency = 1")
     real = [spec for spec in catalogue() if spec.name in REAL]
     return [*real, *catalogue(folder / "jobs")], {**descriptions.installed_commands(real), **commands}
 
 
 def start_worker(directory: Path, prefect: prefect_server.PrefectServer) -> processes.Program:
-    """A worker as a person starts it on a machine that holds secrets, of which jobs may see one."""
+    """Start a worker as a person does, on a machine with secrets of which jobs may see one."""
     command = [sys.executable, "-m", "orchestration.workers.command", "--pool", POOL, "--env", "TIINGO_TOKEN", "--env", processes.STACK_ENV]
     secrets = dict.fromkeys([*SECRETS, "TIINGO_TOKEN"], "secret")
     environment = {"PYTHONPATH": str(REPOSITORY), **secrets, **prefect.client_settings()}
@@ -200,7 +201,7 @@ def start_worker(directory: Path, prefect: prefect_server.PrefectServer) -> proc
 
 @contextmanager
 def running(directory: Path, settings: Mapping[str, str] | None = None) -> Iterator[FlowStack]:
-    """The stack, up and with everything registered."""
+    """Run the stack with all deployments registered."""
     prefect = prefect_server.start_server(directory, settings=settings)
     servers, workers = [prefect], None
     vendors = processes.start_program(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jobkit.receipt import Receipt
+
 TOKEN = "canary-5d1e8a-token"  # noqa: S105  the tests look for it in everything that a job writes
 TIMEOUT_S = 300.0
 
@@ -21,7 +23,7 @@ class JobResult:
     """How a job ended: its exit code (negative: the signal that killed it), its receipt, if there is one, and its output."""
 
     code: int
-    receipt: dict[str, Any] | None
+    receipt: Receipt | None
     stdout: str
     stderr: str
 

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from jobkit.errors import ExitCode
+
 from jobs.catalogue import catalogue
 from orchestration.deployments import descriptions
 from verification.faults import http_server, job_runs, memory_cgroup
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from verification.faults.sandbox import Sandbox
 
 CONCURRENT_REQUESTS = 6  # one more than the requests in flight and waiting while one response is parsed
-OK, BAD_DATA = 0, 65
 BEGIN, LIFE = date(1962, 1, 2), 23_000  # the first date that vendors have, and the number of days since
 
 
@@ -84,7 +85,7 @@ def _massive(size: int) -> bytes:
     row = '{"T":"T%d","v":%d,"vw":10.%04d,"o":10.1,"c":10.2,"h":10.9,"l":9.9,"t":1370289600000,"n":%d}'
     rows = _take_fitting(((row % (n, n * 7, n % 10_000, n % 977)).encode() for n in count()), size - 150)
     head = b'{"queryCount":%d,"resultsCount":%d,"adjusted":false,"results":[' % (len(rows), len(rows))
-    return _pad_document(head, iter(rows), b'],"status":"OK","request_id":"a","count":1}', size)
+    return _pad_document(head, iter(rows), b'],"status":"ExitCode.DONE","request_id":"a","count":1}', size)
 
 
 def _filers(size: int) -> bytes:
@@ -150,7 +151,7 @@ EXTRACTORS: dict[str, Largest] = {
     ),
     "extract-massive-daily-prices": Largest(
         _massive,
-        _repeat_row(b'{"status":"OK","results":[', b'{"T":"AAAAAAAAAAAAAAAAAAAAAAA"},', b"{}]}"),
+        _repeat_row(b'{"status":"ExitCode.DONE","results":[', b'{"T":"AAAAAAAAAAAAAAAAAAAAAAA"},', b"{}]}"),
         ("--start", "2013-06-03", "--end", "2013-06-10", "--token", "env://CANARY", "--requests-per-minute", "5000"),
     ),
     "extract-sec-filers": Largest(_filers, _repeat_row(b"[", b'{"a":[],"b":{},"ccccccccccc":""},', b"{}]"), SEC),
@@ -198,10 +199,10 @@ def _bodies(largest: Largest, size: int) -> Iterator[tuple[str, bytes, str | Non
     """Yield each body with its content encoding and the expected exit codes."""
     whole = largest.ordinary(size)
     more = largest.ordinary(size + 1)
-    yield "the largest", whole, None, (OK,)
-    yield "the densest", largest.dense(size), None, (OK, BAD_DATA)
-    yield "a byte more", more, None, (BAD_DATA,)
-    yield "a byte more once unpacked", gzip.compress(more, 1), "gzip", (BAD_DATA,)
+    yield "the largest", whole, None, (ExitCode.DONE,)
+    yield "the densest", largest.dense(size), None, (ExitCode.DONE, ExitCode.BAD_DATA)
+    yield "a byte more", more, None, (ExitCode.BAD_DATA,)
+    yield "a byte more once unpacked", gzip.compress(more, 1), "gzip", (ExitCode.BAD_DATA,)
 
 
 def _run(sandbox: Sandbox, job: str, body: bytes, coding: str | None, prefix: tuple[str, ...]) -> job_runs.JobResult:
@@ -239,7 +240,7 @@ def _serve_body(body: bytes, media: str, coding: str | None) -> Iterator[str]:
 
 
 def _of(body: bytes, path: str) -> bytes:
-    """The body about what was asked for: another filer, year or day of as many bytes."""
+    """Return the body for the requested filer, year or day, with the same number of bytes."""
     if filer := re.search(r"CIK0*(\d+)", path):
         return body.replace(b'"cik":320193', b'"cik":' + filer[1].encode(), 1)
     if year := re.search(r"rates\.csv/(\d{4})/", path):

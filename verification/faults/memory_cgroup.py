@@ -43,7 +43,7 @@ def limit_memory(mib: int) -> Iterator[Confinement]:
                 return
         finally:
             _remove(group)
-    yield Confinement((), "no cgroup can be made here, so by the peak in the receipt")
+    yield Confinement((), "comparison with the peak in the receipt, because no cgroup can be created here")
 
 
 def _create(group: Path) -> bool:

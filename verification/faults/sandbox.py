@@ -75,6 +75,6 @@ def open_sandbox() -> Iterator[Sandbox]:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
-        with postgres.run_server(home / "postgres") as warehouse, server.serving() as vendors:
+        with postgres.run_server(home / "postgres") as warehouse, server.run_server() as vendors:
             yield Sandbox(home, warehouse, vendors)
         postgres.remove(home / "postgres")

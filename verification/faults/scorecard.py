@@ -9,10 +9,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
-from jobkit.errors import JobError
+from jobkit.errors import ExitCode, JobError
 from jobkit.lake import CommitDraft, Lake
 from jobkit.stores import FileStore
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from verification.faults.trials import TrialCounts
 
 MAX_STOP_S = 10.0
-TEMPORARY = 75
 WRITERS = 16
 SINGLE_LEAF = "hash(ticker, 1)"
 
@@ -58,10 +57,9 @@ def kill_jobs(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:
     steps = sum(len(item.steps) for item in result)
     violations = tuple(message for item in result for message in item.violations)
     return Row(
-        "SIGKILL at every named step of every job, then run again",
         sum(item.kills for item in result),
-        f"{steps} steps of {len({item.job for item in result})} jobs, up to {counts.seeds} moments each; lake, tables and site equal an "
-        "undisturbed run's",
+        f"{steps} failpoints of {len({item.job for item in result})} jobs, up to {counts.seeds} kills at each; lake, tables and site equal "
+        "those of an undisturbed run",
         violations,
     )
 
@@ -101,9 +99,8 @@ def read_during_loads(sandbox: Sandbox, counts: TrialCounts, rng: random.Random)
         found = [reader.result() for reader in readers]
     reads, violations = sum(count for count, _ in found), tuple(message for _, messages in found for message in messages)
     return Row(
-        "Readers of lake and tables while loads are killed",
         ended.count(-signal.SIGKILL),
-        f"{reads:,} reads, each of whole partitions",
+        f"{reads:,} reads, all of complete partitions",
         violations[:3],
     )
 
@@ -131,7 +128,7 @@ def _read_lake(folder: Path, done: threading.Event, max_reads: int) -> tuple[int
         head = lake.head("tiingo_prices", partitions[count % len(partitions)])
         try:
             if head is None or fuzz.count_rows(lake.read(head.data)) != head.data.rows:
-                violations.append(f"a lake partition without its rows: {head}")
+                violations.append(f"a partition of the lake lacks rows: {head}")
         except JobError as error:
             violations.append(str(error))
         count += 1
@@ -160,7 +157,7 @@ def _read_tables(sandbox: Sandbox, url: str, done: threading.Event, max_reads: i
                 continue  # the warehouse was emptied while the query was planned
             count += 1
             if found != (0,):
-                violations.append(f"the tables miss {found and found[0]} rows of what the ledger says")
+                violations.append(f"the tables lack {found and found[0]} rows of the ledger")
     return count, violations
 
 
@@ -174,9 +171,8 @@ def write_concurrently(sandbox: Sandbox, counts: TrialCounts, rng: random.Random
         ):
             violations += _write_rounds(url, rounds)
     return Row(
-        f"{WRITERS} writers on one partition, half of them with the same bytes, on files and on S3",
         2 * counts.rounds,
-        "each round numbers its commits without a gap, one writer has each number, every content is there once",
+        "in each round the commits are numbered without a gap, each number belongs to one writer, and each content is stored once",
         tuple(violations[:3]),
     )
 
@@ -224,9 +220,8 @@ def fail_storage_requests(sandbox: Sandbox, counts: TrialCounts, rng: random.Ran
             requests.append(faulty_requests / reliable_requests)
             times.append(faulty_s / reliable_s)
     return Row(
-        "S3 that fails in 20 % of its requests: 503, 429, connection reset, slow, 409 on a commit, the answer to a commit lost",
         trials,
-        f"no commit twice, none lost; {max(requests):.2f} times the requests and {max(times):.2f} times the time at most",
+        f"no commit twice, none lost; at most {max(requests):.2f} times the requests and {max(times):.2f} times the time",
         tuple(violations[:3]),
     )
 
@@ -250,19 +245,18 @@ def stop_jobs(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:
             stop_times_s.append(time.monotonic() - started)
             detail = result.receipt and (result.receipt["exit_code"], result.receipt["status"])
             not_started = result.code == -signal.SIGTERM and not result.stdout  # stopped before Python installed its handler
-            if result.code not in (0, 143) and not not_started:
+            if result.code not in (ExitCode.DONE, ExitCode.STOPPED) and not not_started:
                 violations.append(f"{job}: it ended with {result.code} and {detail}")
             rerun = job_runs.run_job(job, trial.options)
             if rerun.code or trial.state() != expected:
-                violations.append(f"{job}: stopped and run again it ended with {rerun.code}")
+                violations.append(f"{job}: after SIGTERM, the rerun ended with {rerun.code}")
             trial.close()
     stop_times_s.sort()
     p99 = stop_times_s[min(int(len(stop_times_s) * 0.99), len(stop_times_s) - 1)]
     violations += [f"p99 is {p99:.1f} s"] if p99 > MAX_STOP_S else []
     return Row(
-        "SIGTERM at random moments of every job, then run again",
         len(stop_times_s),
-        f"exit code 143 (or 0 where it was done), p99 {p99:.2f} s; what is there equals an undisturbed run's",
+        f"exit code 143 (or 0 if already done), p99 {p99:.2f} s; after the rerun, the result equals that of an undisturbed run",
         tuple(violations[:3]),
     )
 
@@ -285,18 +279,17 @@ def crash_server(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> R
         process = job_runs.start_job("load-warehouse", ["--lake", lake, *sandbox.warehouse_options(url)])
         down += _kill_backend(sandbox, url, rng.uniform(0.0, 0.12) * duration_s)
         result = job_runs.wait_for_job(process)
-        if result.code not in (0, TEMPORARY):
+        if result.code not in (ExitCode.DONE, ExitCode.TEMPORARY):
             violations.append(f"trial {trial}: it ended with {result.code}: {result.receipt and result.receipt['error']}")
         _wait_for_server(sandbox)
         rerun = job_runs.run_job("load-warehouse", ["--lake", lake, *sandbox.warehouse_options(url)])
         with sandbox.connect(url) as connection:
             if rerun.code or digest_tables(connection) != expected:
-                violations.append(f"trial {trial}: run again it ended with {rerun.code}, and the tables are others")
+                violations.append(f"trial {trial}: the rerun ended with {rerun.code}, and the tables differ")
         sandbox.drop_database(url)
     return Row(
-        "The warehouse's server crashes in the middle of a load and recovers",
         down,
-        "exit code 75 (or 0 where it was done); run again, the tables equal an undisturbed load's",
+        "exit code 75 (or 0 if already done); after the rerun, the tables equal those of an undisturbed load",
         tuple(violations[:3]),
     )
 
@@ -332,10 +325,9 @@ def kill_prefect_server(sandbox: Sandbox, counts: TrialCounts, rng: random.Rando
     """Kill the Prefect server in the middle of a flow."""
     outcome = outages.run_backfills(sandbox.new_path("flows"), counts.outages, rng)
     return Row(
-        "Prefect's server killed in the middle of a backfill, back at once or after a minute",
         outcome.backfills,
-        f"each backfill ended well, each of its steps was done once and none twice at once, {outcome.longest_s:.0f} s after the server "
-        f"was back at the latest; {outcome.runs} runs",
+        f"each backfill completed, at most {outcome.longest_s:.0f} s after the restart; each step took effect once and none ran twice "
+        f"concurrently; {outcome.runs} runs",
         outcome.violations[:3],
     )
 
@@ -368,26 +360,25 @@ def repeat_ranges(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> 
     variants = {
         "five times": repeated,
         "days in random order": fill_lake([*shuffled[: len(shuffled) if counts.seeds > 1 else 4], (days[0], days[-1])]),
-        "two that overlap": fill_lake([(days[0], days[7]), (days[4], days[-1])]),
+        "two overlapping ranges": fill_lake([(days[0], days[7]), (days[4], days[-1])]),
     }
-    violations += [f"{name}: not what once in order gives" for name, found in variants.items() if found[:2] != expected[:2]]
-    violations += ["the same days again changed something"] if any(repeated[2][1:]) else []
+    violations += [f"{name}: differs from one run in order" for name, found in variants.items() if found[:2] != expected[:2]]
+    violations += ["repeating the same dates changed something"] if any(repeated[2][1:]) else []
     return Row(
-        "The same days five times; days in random order; two ranges that overlap",
         len(variants),
-        "lake and tables are those of once in order; the later four changed no row",
+        "lake and tables equal those of one run in order; the four repetitions changed no row",
         tuple(violations),
     )
 
 
-def parse_malformed(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:  # noqa: ARG001  needs no stage
+def parse_malformed(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:  # noqa: ARG001  every row has the same signature
     """Parse corrupted documents of every dataset and of every format of dropped files."""
     found = [fuzz.parse_corrupted(kind, counts.documents, rng.randrange(1 << 30)) for kind in fuzz.list_documents()]
     return Row(
-        f"Malformed documents of {len(found)} kinds, {counts.documents:,} each, spoilt in one to three places",
         sum(item.documents for item in found),
-        f"{sum(item.refused for item in found):,} refused in a sentence, {sum(item.read for item in found):,} rows read: "
-        f"{sum(item.good for item in found):,} good and {sum(item.bad for item in found):,} in quarantine or dropped",
+        f"{len(found)} kinds, {counts.documents:,} documents of each: {sum(item.refused for item in found):,} refused with a message, "
+        f"{sum(item.read for item in found):,} rows read: {sum(item.good for item in found):,} valid and "
+        f"{sum(item.bad for item in found):,} quarantined or dropped",
         tuple(message for item in found for message in item.violations)[:3],
     )
 
@@ -435,9 +426,8 @@ def use_hostile_keys(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) 
     escaped += sum(1 for path in outer.iterdir() if path != inner)
     escaped += sum(1 for path in inner.rglob("*") if not path.resolve().is_relative_to(inner.resolve()))
     return Row(
-        "Hostile keys, datasets and partitions (../, NUL, SQL, unicode, very long)",
         counts.names,
-        f"{escaped} escapes; all else is one sentence",
+        f"{escaped} escapes from the folder; each name is accepted or refused with a message",
         (f"{escaped} escapes",) if escaped else (),
     )
 
@@ -446,9 +436,8 @@ def inject_names(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> R
     """Pass names that contain SQL through every job."""
     outcome = injection.inject_names(sandbox, counts.names, rng)
     return Row(
-        "Hostile names of columns, tickers, datasets and partitions (quotes, SQL, comments, $$, backslashes, Jinja, NUL), vendor to site",
         outcome.names,
-        f"{outcome.columns:,} columns in raw tables; roles, objects and others' rows as they were; {outcome.refused:,} places refused",
+        f"{outcome.columns:,} columns in raw tables; roles, objects and other rows unchanged; {outcome.refused:,} partitions refused",
         outcome.violations[:3],
     )
 
@@ -465,9 +454,8 @@ def echo_canaries(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> 
         trials += count
         violations += messages
     return Row(
-        "Canary secrets: vendors that send the token back in headers, bodies, redirects and rows; credentials in URLs; wrong passwords",
         trials,
-        "0 in logs, receipts, lineage, Dagster's messages, argv and the lake; an answer that holds the token is refused",
+        "0 leaks into logs, receipts, lineage, Dagster messages, command lines and the lake; a response with the token is refused",
         tuple(violations[:3]),
     )
 
@@ -482,9 +470,7 @@ def _check_tokens(sandbox: Sandbox) -> tuple[list[str], int]:
             run = secret_echoes.run_with_sinks(job, ["--lake", str(folder), *options], sandbox.new_path("sinks"))
             output = run.text + (secret_echoes.read_lake_text(folder) if folder.exists() else "")
             trials += 1
-            violations += (
-                [f"{job}{base}: the token is in what it said or wrote"] if secret_echoes.find_leaks(output, job_runs.TOKEN) else []
-            )
+            violations += [f"{job}{base}: the token is in its output"] if secret_echoes.find_leaks(output, job_runs.TOKEN) else []
     return violations, trials
 
 
@@ -492,10 +478,9 @@ def hang_peers(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row
     """Run jobs against vendors, stores and databases that hang."""
     outcome = deadlines.run_trials(sandbox, all_peers=counts.seeds > 1)
     return Row(
-        "Whoever a job waits for hangs: vendors that trickle or are silent, S3 and Postgres that do not answer, a table held by another",
         outcome.trials,
-        f"exit code 75 and a receipt {outcome.longest_s:.1f} s after the start at most, with a deadline of {deadlines.DEADLINE_S} s; "
-        "run again, all is well",
+        f"exit code 75 and a receipt at most {outcome.longest_s:.1f} s after the start, with a deadline of {deadlines.DEADLINE_S} s; "
+        "the rerun succeeds",
         tuple(outcome.violations[:3]),
     )
 
@@ -505,11 +490,9 @@ def withhold_data(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> 
     files, trials = max(counts.outages // 2, 1), counts.documents
     violations = [*publication.check_rule(trials, rng), *publication.check_confidential_files(sandbox, files, rng)]
     return Row(
-        "Datasets with terms at random behind random models; confidential files with canaries in every cell, good, bad and broken; then "
-        "all withdrawn",
         trials + files,
-        f"{trials:,} lineages: published is what both audiences may see, and no more; {files} times the whole pipeline: 0 canaries in "
-        "marts, sites, receipts and logs, nothing left of what was withdrawn",
+        f"{trials:,} lineages: exactly what each audience may see is published; {files} runs of the whole pipeline: 0 canaries in marts, "
+        "sites, receipts and logs, and no withdrawn data left",
         tuple(violations[:3]),
     )
 
@@ -518,9 +501,8 @@ def quarantine_cells(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) 
     """Pass hostile cells of dropped files through every job."""
     outcome = odd_drops.check_quarantine(sandbox, counts.documents // 50 or 1, rng)
     return Row(
-        "A hostile cell in each of many dropped files (NUL, bytes of no encoding, a megabyte, JSON), through every job to the site",
         outcome.trials,
-        "every row is in the quarantine of the warehouse as it was sent, and no job ends badly",
+        "every row is in the warehouse's quarantine as it was sent, and no job fails",
         tuple(outcome.violations[:3]),
     )
 
@@ -529,9 +511,8 @@ def take_odd_drops(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) ->
     """Extract from drop folders that contain entries that are not regular files."""
     outcome = odd_drops.check_odd_entries(sandbox, counts.outages)
     return Row(
-        "Pipes, links, sockets and names that are none in a drop, beside a good file",
         outcome.trials,
-        "the good file is taken, the other stays with a sentence (65); nothing outside is read, no lock file stays",
+        "the valid file is loaded, the other is refused with a message (65); nothing outside the drop is read, no lock file is left",
         tuple(outcome.violations[:3]),
     )
 
@@ -540,11 +521,9 @@ def damage_lake(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Ro
     """Load a lake in which a commit or a file is damaged."""
     trials, violations = damage.check_damage(sandbox, counts, rng)
     return Row(
-        f"{len(damage.CORRUPTIONS)} ways to go bad, of a commit, an older one, their files, quarantine and vendor bytes, "
-        "on files and on S3",
         trials,
-        "the load passes over an older commit and reports it, or that partition fails alone with 65; run again, the extract rewrites the "
-        "file or adds a commit, and the load has every row",
+        "the load skips and reports an older commit, or only that partition fails (65); the rerun of the extract rewrites the file or adds "
+        "a commit, and the load then has every row",
         violations[:3],
     )
 
@@ -553,9 +532,8 @@ def shrink_answers(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) ->
     """Extract from responses that omit rows that the lake has."""
     trials, violations = damage.check_shrinking(sandbox, counts, rng)
     return Row(
-        "Answers of every dataset that leave out some of the rows held, from one to all, and have others besides",
         trials,
-        "refused past the contract's share and nothing closed; where it is allowed, the receipt says how many rows were closed",
+        "beyond the contract's limit refused, and no row closed; where allowed, the receipt counts the closed rows",
         violations[:3],
     )
 
@@ -564,9 +542,8 @@ def skew_clocks(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Ro
     """Load commits whose writer had a wrong clock."""
     trials, violations = damage.check_clocks(sandbox, counts, rng)
     return Row(
-        "Each commit of a history made by a clock that was minutes to decades ahead or behind, on files and on S3",
         trials,
-        "every row known now, none in the future, no version that ends before it begins; the receipt says what was corrected",
+        "every row is known now, none in the future, and no version ends before it begins; the receipt counts the corrections",
         violations[:3],
     )
 
@@ -574,27 +551,25 @@ def skew_clocks(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Ro
 def cut_answers(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:  # noqa: ARG001  every row has the same signature
     """Fetch responses in many encodings, some of them truncated or damaged."""
     outcome = answers.check_encodings(counts.answers, rng)
-    return Row(
-        "Answers in any gzip members, framing and segments; cut, damaged or with bytes behind them", *outcome[:2], outcome.violations[:3]
-    )
+    return Row(*outcome[:2], outcome.violations[:3])
 
 
 def duplicate_keys(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:  # noqa: ARG001  every row has the same signature
     """Parse JSON objects with a duplicate key."""
     outcome = answers.check_duplicate_keys(counts.answers, rng)
-    return Row("JSON in which one object has a key twice, written in any way", *outcome[:2], outcome.violations[:3])
+    return Row(*outcome[:2], outcome.violations[:3])
 
 
 def slow_answers(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:  # noqa: ARG001  every row has the same signature
     """Fetch responses that arrive at one byte per second."""
     outcome = answers.check_slow_answers(sandbox, ("head", "body", "chunks") if counts.seeds > 1 else ("body",))
-    return Row("A vendor that sends a byte a second, in header fields or body", *outcome[:2], outcome.violations[:3])
+    return Row(*outcome[:2], outcome.violations[:3])
 
 
 def refuse_in_words(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:  # noqa: ARG001  every row has the same signature
     """Fetch refusals, limits and maintenance pages in vendors' wording."""
     outcome = answers.check_refusals(sandbox, tuple(answers.JOBS) if counts.seeds > 1 else ("extract-massive-daily-prices",))
-    return Row("Limits, maintenance and refusals in vendors' words, with and without a status", *outcome[:2], outcome.violations[:3])
+    return Row(*outcome[:2], outcome.violations[:3])
 
 
 def limit_memory(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:  # noqa: ARG001  every row has the same signature
@@ -602,36 +577,81 @@ def limit_memory(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> R
     outcome = memory.measure_extractors(sandbox, list(memory.EXTRACTORS) if counts.seeds > 1 else ["extract-sec-filers"])
     peaks = ", ".join(f"{name} {peak}" for name, peak in outcome.peaks.items())
     return Row(
-        "The largest answer each extractor takes and its densest, six at once, in the memory it declares; one byte more",
         outcome.runs,
-        f"kept by {outcome.method}: done or refused (65), never killed; peaks in MiB: {peaks}",
+        f"limited by {outcome.method}: done or refused (65), never killed; peaks in MiB: {peaks}",
         outcome.violations[:3],
     )
 
 
-ROWS: dict[str, Callable[[Sandbox, TrialCounts, random.Random], Row]] = {
-    "kills": kill_jobs,
-    "readers": read_during_loads,
-    "writers": write_concurrently,
-    "storage": fail_storage_requests,
-    "stops": stop_jobs,
-    "server": crash_server,
-    "prefect": kill_prefect_server,
-    "repeats": repeat_ranges,
-    "malformed": parse_malformed,
-    "hostile": use_hostile_keys,
-    "quarantine": quarantine_cells,
-    "drops": take_odd_drops,
-    "injection": inject_names,
-    "canaries": echo_canaries,
-    "publication": withhold_data,
-    "damage": damage_lake,
-    "shrinking": shrink_answers,
-    "clocks": skew_clocks,
-    "whole": cut_answers,
-    "doubled": duplicate_keys,
-    "slow": slow_answers,
-    "words": refuse_in_words,
-    "memory": limit_memory,
-    "deadlines": hang_peers,
+class Fault(NamedTuple):
+    """A fault as docs/reliability.md describes it, and the function that injects it and measures a row."""
+
+    description: str
+    measure: Callable[[Sandbox, TrialCounts, random.Random], Row]
+
+
+FAULTS: dict[str, Fault] = {
+    "kills": Fault("Every job killed with SIGKILL at each of its failpoints, then run again", kill_jobs),
+    "readers": Fault("Lake and tables read while loads are killed", read_during_loads),
+    "writers": Fault(
+        f"{WRITERS} concurrent writers to one partition, half of them with equal content, on files and on S3",
+        write_concurrently,
+    ),
+    "storage": Fault(
+        "S3 that fails 20 % of its requests: 503, 429, connection reset, slow response, 409 on a commit, lost response to a commit",
+        fail_storage_requests,
+    ),
+    "stops": Fault("SIGTERM to every job at random moments, then run again", stop_jobs),
+    "server": Fault("The warehouse's server crashes during a load and recovers", crash_server),
+    "prefect": Fault("Prefect's server killed during a backfill and restarted, immediately or after a minute", kill_prefect_server),
+    "repeats": Fault("The same dates five times; single days in random order; two overlapping ranges", repeat_ranges),
+    "malformed": Fault(
+        "Malformed documents of every dataset and every format of dropped files, corrupted in one to three places",
+        parse_malformed,
+    ),
+    "hostile": Fault("Hostile keys, datasets and partitions (../, NUL, SQL, Unicode, very long)", use_hostile_keys),
+    "quarantine": Fault(
+        "A hostile cell in each of many dropped files (NUL, invalid encoding, a megabyte, JSON), through every job to the site",
+        quarantine_cells,
+    ),
+    "drops": Fault("Pipes, links, sockets and invalid names in a drop folder, next to a valid file", take_odd_drops),
+    "injection": Fault(
+        "Hostile names of columns, tickers, datasets and partitions (quotes, SQL, comments, $$, backslashes, Jinja, NUL), from vendor "
+        "to site",
+        inject_names,
+    ),
+    "canaries": Fault(
+        "Canary secrets: vendors that echo the token in headers, bodies, redirects and rows; credentials in URLs; wrong passwords",
+        echo_canaries,
+    ),
+    "publication": Fault(
+        "Datasets with random terms behind random models; confidential files with a canary in every cell, valid, invalid or broken, "
+        "and their withdrawal",
+        withhold_data,
+    ),
+    "damage": Fault(
+        f"{len(damage.CORRUPTIONS)} kinds of damage to the newest commit, an older commit, their files, quarantine and vendor bytes, "
+        "on files and on S3",
+        damage_lake,
+    ),
+    "shrinking": Fault("Responses of every dataset that omit some or all of the lake's rows and contain others", shrink_answers),
+    "clocks": Fault("Each commit of a history dated by a clock that is minutes to decades fast or slow, on files and on S3", skew_clocks),
+    "encodings": Fault(
+        "Responses in any combination of gzip members, framing and segments; truncated, damaged or with trailing bytes",
+        cut_answers,
+    ),
+    "duplicates": Fault("JSON in which one object has a duplicate key, in any notation", duplicate_keys),
+    "slow": Fault("A vendor that sends one byte per second, in header fields or body", slow_answers),
+    "refusals": Fault(
+        "Rate limits, maintenance pages and refusals in vendors' wording, with and without an error status",
+        refuse_in_words,
+    ),
+    "memory": Fault(
+        "The largest and the densest response that each extractor accepts, six at a time, within its declared memory; and one more byte",
+        limit_memory,
+    ),
+    "deadlines": Fault(
+        "A peer that hangs: vendors that send slowly or nothing, S3 and Postgres that do not respond, a table locked by another session",
+        hang_peers,
+    ),
 }

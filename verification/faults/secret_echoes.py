@@ -1,7 +1,7 @@
 """The row `canaries`: vendors that echo the token in every place and encoding, wrong passwords, and credentials in URLs.
 
-Looked for in all that leaves a job: stdout, stderr, its command line, the lake (decompressed, rows too), and what it tells OpenLineage,
-Dagster and a file for the receipt.
+The canary is searched in all output of a job: stdout, stderr, command line, lake (decompressed, including rows), OpenLineage events,
+Dagster's messages and the receipt file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from jobkit.errors import ExitCode
 from jobkit.lake import Lake, decompress
 
 from verification.faults import fuzz, http_server, job_runs
@@ -32,7 +33,6 @@ TOKEN = "canary-5d1e/8a+Qr=tok~en"  # noqa: S105  which URLs, JSON and base64 al
 TOKEN_IN_HOST = "canary-5d1e-8aqr-token"  # noqa: S105  likewise, for a host
 HOSTS = {"extract-tiingo-prices": "api.tiingo.com", "extract-massive-daily-prices": "api.massive.com"}
 WORKERS = 2
-BUG = 70
 
 WRITINGS: dict[str, Callable[[str], str]] = {
     "plain": lambda text: text,
@@ -217,7 +217,7 @@ def _check_echo(sandbox: Sandbox, url: str, job: str, place: str, writing: str, 
     detail = f"{job} by {by}, token in {place} ({writing})"
     if found := find_leaks(output.text + (read_lake_text(lake) if lake.exists() else ""), token):
         return f"{detail}: it is in what it said or wrote ({', '.join(found)})"
-    if output.ended.code == BUG or output.ended.receipt is None:
+    if output.ended.code == ExitCode.BUG or output.ended.receipt is None:
         return f"{detail}: it ended with {output.ended.code}: {output.ended.stderr[-200:]}"
     committed = output.ended.receipt["committed"]
     if ECHOES[place].refused and committed:
@@ -250,7 +250,7 @@ def check_unsendable_secrets(sandbox: Sandbox) -> tuple[int, list[str]]:
             ]
             output = run_with_sinks(job, options, sinks)
             trials += 1
-            if output.ended.code != 78 or find_leaks(output.text, TOKEN):  # noqa: PLR2004
+            if output.ended.code != ExitCode.MISCONFIGURED or find_leaks(output.text, TOKEN):
                 violations.append(f"{job}: a token of the form {form!r} ended with {output.ended.code}")
     return trials, violations
 

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A row of the scorecard: the fault, the number of trials, what was observed, and the violations (empty if the promise holds)."""
+    """A measured row of the scorecard: the number of trials, what was observed, and the violations (empty if the promise holds)."""
 
-    fault: str
     trials: int
     result: str
     violations: tuple[str, ...] = ()

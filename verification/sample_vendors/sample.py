@@ -1,4 +1,4 @@
-"""The real values behind the answers: figures in data/ and two wheels, each read at its first use."""
+"""The real values in the responses: figures in data/ and in two wheels, each read at its first use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Bar(NamedTuple):
 
 
 def wheel_file(package: str, path: str) -> Path:
-    """A file inside a package that is not imported for it; ModuleNotFoundError where it is not installed."""
+    """Return the path of a file inside a package, without importing it. Raises ModuleNotFoundError if it is not installed."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"Sample data is read from the package {package}, which is absent: run `uv sync`.")
@@ -36,14 +36,14 @@ def wheel_file(package: str, path: str) -> Path:
 
 @cache
 def table(name: str) -> list[dict[str, str]]:
-    """The rows of data/<name>.csv, in the order of the file."""
+    """Return the rows of data/<name>.csv, in the order of the file."""
     with (Path(__file__).parent / "data" / f"{name}.csv").open(newline="") as lines:
         return list(csv.DictReader(lines))
 
 
 @cache
 def bars() -> dict[str, list[Bar]]:
-    """Every session from FIRST_SESSION to LAST_SESSION by ticker, oldest first."""
+    """Return every session from FIRST_SESSION to LAST_SESSION by ticker, oldest first."""
     dividends = {(row["ticker"], row["ex_date"]): float(row["dividend_usd"]) for row in table("dividends")}
     by_ticker: dict[str, list[Bar]] = defaultdict(list)
     with gzip.open(wheel_file("bokeh_sampledata", "_data/stocks.csv.gz"), "rt", newline="") as lines:

@@ -36,7 +36,7 @@ FILERS = [
 
 
 def data(request: Request) -> Answer:
-    """data.sec.gov: the company facts of Apple."""
+    """Serve data.sec.gov: the company facts of Apple."""
     if not _is_declared(request):
         return _undeclared()
     if request.path != APPLE:
@@ -45,7 +45,7 @@ def data(request: Request) -> Answer:
 
 
 def www(request: Request) -> Answer:
-    """www.sec.gov: the filers and their tickers, by market value."""
+    """Serve www.sec.gov: the filers and their tickers, by market value."""
     if not _is_declared(request):
         return _undeclared()
     return _json(request, company_tickers) if request.path == "/files/company_tickers.json" else not_found()
@@ -53,7 +53,7 @@ def www(request: Request) -> Answer:
 
 @cache
 def company_facts() -> bytes:
-    """The envelope of companyfacts: taxonomy, tag, unit, then the facts in the order of the table."""
+    """Return the document of companyfacts: taxonomy, tag, unit, then the facts in the order of the table."""
     filings = {row["accn"]: row for row in sample.table("sec_filings")}
     facts: dict[str, Any] = {}
     for row in sample.table("sec_facts"):
@@ -65,13 +65,13 @@ def company_facts() -> bytes:
 
 @cache
 def company_tickers() -> bytes:
-    """The object keyed "0", "1" and so on; one filer may have several tickers."""
+    """Return the object with the keys "0", "1" and so on; one filer may have several tickers."""
     filers = ({"cik_str": cik, "ticker": ticker, "title": title} for cik, ticker, title in FILERS)
     return _compact({str(rank): filer for rank, filer in enumerate(filers)})
 
 
 def _fact(row: dict[str, str], filing: dict[str, str]) -> dict[str, object]:
-    """One version of one value; an instant has no start, and most versions have no frame."""
+    """Return one version of one value. An instant has no start, and most versions have no frame."""
     start = {"start": row["start"]} if row["start"] else {}
     frame = {"frame": row["frame"]} if row["frame"] else {}
     return {**start, "end": row["end"], "val": json.loads(row["val"]), **filing, "fy": int(filing["fy"]), **frame}
@@ -90,7 +90,7 @@ def _undeclared() -> Answer:
 
 
 def _json(request: Request, body: Callable[[], bytes]) -> Answer:
-    """The body in chunks, gzipped where the asker takes it; the SEC sends no ETag with these."""
+    """Return the body in chunks, gzipped if the client accepts it. The SEC sends no ETag with these."""
     headers = {"Cache-Control": "max-age=0, no-cache", "Vary": "Accept-Encoding", "Transfer-Encoding": "chunked"}
     if "gzip" not in request.headers.get("Accept-Encoding", ""):
         return Answer(200, body(), "application/json", headers)

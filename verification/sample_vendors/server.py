@@ -1,22 +1,22 @@
-"""Answers on 127.0.0.1 as the real vendors do, with real values and no network.
+"""Emulate the vendors on 127.0.0.1, with real values and without network.
 
-One server is all vendors. Each has its host name as the first part of the path, so that a job's base URL for the ECB is
-`<url>/www.ecb.europa.eu`. Nothing else differs: paths, parameters, headers, envelopes and quirks are the vendor's.
+One server emulates all vendors. The host name of a vendor is the first part of the path: a job's base URL for the ECB is
+`<url>/www.ecb.europa.eu`. Everything else is as the vendor has it: paths, parameters, headers, documents and quirks.
 
-    with serving() as url:
+    with run_server() as url:
         ...  # <url>/api.tiingo.com/tiingo/daily/AAPL/prices?startDate=2012-01-03
 
-Faults are asked for in the base URL, before the host, and are off otherwise:
+Faults are requested in the base URL, before the host:
 
     <url>/~html/www.ecb.europa.eu        200 and a page for people
-    <url>/~truncated/...                 the vendor's answer, the connection closed after half of the body
+    <url>/~truncated/...                 the vendor's response, cut off after half of the body
     <url>/~unavailable/...               503 and a page for people
     <url>/~limited/...                   429 with Retry-After: 1
     <url>/~redirected/...                302 to http://elsewhere.invalid
-    <url>/~slow/...                      the vendor's answer, after SLOW_S seconds
-    <url>/~limited-2/...                 the fault for the first two requests of each path, then the vendor's answer
+    <url>/~slow/...                      the vendor's response, after SLOW_S seconds
+    <url>/~limited-2/...                 the fault for the first two requests of each path, then the vendor's response
 
-`<url>/_requests` lists what was asked so far, as JSON: [method, path, status], oldest first; `requested(url)` reads it.
+`<url>/_requests` is the request log as JSON: [method, path, status], oldest first. `read_request_log(url)` reads it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FAULTS: dict[str, Callable[[Answer], Answer]] = {
 }
 
 
-class Asked(NamedTuple):
+class LoggedRequest(NamedTuple):
     """One line of the request log."""
 
     method: str
@@ -71,12 +71,12 @@ class Asked(NamedTuple):
 
 
 class Vendors(ThreadingHTTPServer):
-    """The listening server, its request log and what it counts."""
+    """The listening server, its request log and its counters."""
 
     request_queue_size = 128
 
     def __init__(self, port: int, host: str) -> None:
-        self.asked: list[Asked] = []
+        self.request_log: list[LoggedRequest] = []
         self.closing = threading.Event()
         self._seen: Counter[str] = Counter()
         self._open: set[socket.socket] = set()
@@ -87,12 +87,12 @@ class Vendors(ThreadingHTTPServer):
         self._thread.start()
 
     def server_bind(self) -> None:
-        """Binds without the reverse name look-up of HTTPServer, which waits for a resolver where there is none."""
+        """Bind without the reverse name look-up of HTTPServer, which waits for a resolver even if there is none."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def answer(self, path: str, headers: Message) -> Answer:
-        """The vendor's answer, spoilt where the path asks for it."""
+        """Return the vendor's response, with the fault that the path requests."""
         url = urlsplit(path)
         with self._lock:
             seen = self._seen[url.path]
@@ -107,7 +107,7 @@ class Vendors(ThreadingHTTPServer):
         return FAULTS[fault](real) if fault and seen < int(times or sys.maxsize) else real
 
     def close(self) -> None:
-        """Stops at once: the port is free and no connection is left when this returns."""
+        """Stop without waiting for responses. Afterwards the port is free and no connection is open."""
         self.closing.set()
         self.shutdown()
         self.server_close()
@@ -117,23 +117,23 @@ class Vendors(ThreadingHTTPServer):
         self._thread.join()
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  (the base class's types)
-        """Remembers the connection, so that `close` can end it though a client keeps it alive."""
+        """Record the connection, so that `close` can end it even if a client keeps it alive."""
         self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401  (the base class's types)
-        """Forgets the connection."""
+        """Remove the connection from the record."""
         self._open.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  (the base class's types)
-        """Keeps silent about a client that hung up, which is no error here."""
+        """Ignore a client that closed its connection, which is not an error here."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP/1.1 with connections kept alive."""
+    """HTTP/1.1 with persistent connections."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -141,12 +141,12 @@ class Handler(BaseHTTPRequestHandler):
     server: Vendors
 
     def do_GET(self) -> None:
-        """Answers and writes the log."""
+        """Send the response and write the request log."""
         if self.path == "/_requests":
-            self._send(json_answer(200, self.server.asked))
+            self._send(json_answer(200, self.server.request_log))
             return
         answer = self.server.answer(self.path, self.headers)
-        self.server.asked.append(Asked(self.command, self.path, answer.status))
+        self.server.request_log.append(LoggedRequest(self.command, self.path, answer.status))
         if answer.delay_s:
             self.server.closing.wait(answer.delay_s)
         self._send(answer)
@@ -154,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815  (the base class's name)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-        """Says nothing: the log is `asked`."""
+        """Print no log line; `request_log` has the requests."""
 
     def _send(self, answer: Answer) -> None:
         chunked = "Transfer-Encoding" in answer.headers
@@ -177,13 +177,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serve(port: int = 0, host: str = "127.0.0.1") -> Vendors:
-    """A server that answers in a thread of its own until `close()`; port 0 takes a free one; OSError if it is taken."""
+    """Start a server in a thread; it runs until `close()`. Port 0 chooses a free one. Raises OSError if the port is in use."""
     return Vendors(port, host)
 
 
 @contextmanager
-def serving(port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
-    """The base URL of a server that lives as long as the block."""
+def run_server(port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
+    """Run a server during the block and yield its base URL."""
     server = serve(port, host)
     try:
         yield server.url
@@ -191,7 +191,7 @@ def serving(port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
         server.close()
 
 
-def requested(url: str) -> list[Asked]:
-    """What the server at this base URL was asked so far, oldest first."""
+def read_request_log(url: str) -> list[LoggedRequest]:
+    """Return the requests that the server at this base URL has received, oldest first."""
     with urllib.request.urlopen(f"{url}/_requests", timeout=10) as answer:  # noqa: S310  (http, to this machine)
-        return [Asked(*line) for line in json.load(answer)]
+        return [LoggedRequest(*line) for line in json.load(answer)]

@@ -48,7 +48,7 @@ class Price(TypedDict):
 
 
 def answer(request: Request) -> Answer:
-    """/api/test, /tiingo/daily/<ticker> and /tiingo/daily/<ticker>/prices, to whoever sends a token."""
+    """Serve /api/test, /tiingo/daily/<ticker> and /tiingo/daily/<ticker>/prices to clients with a token."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip() if scheme == "Token" else request.query.get("token", "")
     if not token:
@@ -67,7 +67,7 @@ def answer(request: Request) -> Answer:
 
 @cache
 def history(ticker: str) -> list[Price]:
-    """Every session of the sample, oldest first; dividends after the last session are not known and adjust nothing."""
+    """Return every session of the sample, oldest first. Dividends after the last session are unknown and adjust nothing."""
     bars = sample.bars()[ticker]
     factors = [1.0]
     for before, bar in reversed(list(pairwise(bars))):
@@ -95,7 +95,7 @@ def _metadata(ticker: str) -> Answer:
 
 
 def _prices(ticker: str, request: Request) -> Answer:
-    """The days asked for, both ends included; the latest day alone where no day is given."""
+    """Return the requested days, both ends included, or the latest day if none is given."""
     if ticker == BUSY_TICKER and not request.seen:
         return _busy()
     prices = history(ticker)

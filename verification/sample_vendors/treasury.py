@@ -21,7 +21,7 @@ TENOR_SINCE = {
 
 
 def answer(request: Request) -> Answer:
-    """The curve of the year (2012/all), of the month (all/201210) or of every day (all/all)."""
+    """Serve the curves of a year (2012/all), of a month (all/201210) or of all days (all/all)."""
     asked = PERIOD.fullmatch(request.path.removeprefix(FOLDER))
     if asked is None or request.query.get("type") != "daily_treasury_yield_curve":
         return not_found()
@@ -32,7 +32,7 @@ def answer(request: Request) -> Answer:
 
 
 def curve(period: str) -> str:
-    """The CSV of the days whose ISO date starts with the period (all days where it is empty)."""
+    """Return the CSV of the days whose ISO date starts with the period; all days if it is empty."""
     year = int(period[:4] or sample.LAST_SESSION[:4])
     tenors = [tenor for tenor, since in TENOR_SINCE.items() if since <= year]
     header = ",".join(["Date", *(f'"{tenor}"' for tenor in tenors)])

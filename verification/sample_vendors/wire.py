@@ -1,4 +1,4 @@
-"""What a vendor is asked and what it answers, without the HTTP around it."""
+"""Requests to vendors and their responses, without HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One answer; `cut` sends half of the promised body, `delay_s` waits before anything is sent."""
+    """One response. `cut` sends half of the promised body, `delay_s` is the wait before it."""
 
     status: int
     body: bytes
@@ -31,17 +31,17 @@ class Answer(NamedTuple):
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
-    """An answer whose body is the value as compact JSON."""
+    """Return a response with the value as compact JSON."""
     return Answer(status, json.dumps(value, separators=(",", ":")).encode(), "application/json", headers or {})
 
 
 def html_answer(status: int, title: str, text: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """An answer whose body is a page for people."""
+    """Return a response with an HTML page."""
     head, body = f"<head><title>{title}</title></head>", f"<body><h1>{title}</h1><p>{text}</p></body>"
     page = f'<!DOCTYPE html>\n<html lang="en">{head}{body}</html>\n'
     return Answer(status, page.encode(), "text/html; charset=utf-8", headers or {})
 
 
 def not_found() -> Answer:
-    """The page a web site shows for an address it does not have."""
+    """Return the page that a web site has for an unknown path."""
     return html_answer(404, "Page not found", "The requested page could not be found.")

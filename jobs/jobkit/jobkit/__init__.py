@@ -11,6 +11,7 @@
 | `logs` | logs and progress on stderr |
 | `interruption` | SIGTERM, deadlines, and blocking calls that both can interrupt |
 | `deprecation` | old names of options and variables |
+| `version` | the version of finelt, and the option `--version` |
 | `failpoints` | points at which a test can kill the process |
 | *An extractor* | |
 | `extractor` | build an extractor's command |

@@ -253,8 +253,9 @@ def _outcome(
     A refused credential whose secret was rotated meanwhile is temporary (75): the next run reads the new secret.
     """
     try:
-        defaults = {verb: deprecation.rename_parameters(launcher.options())}
-        code = group.main(prog_name=declared.name, standalone_mode=False, default_map=defaults, obj=declared)
+        values, warnings = deprecation.rename_parameters(launcher.options())
+        _log_warnings(log, warnings)
+        code = group.main(prog_name=declared.name, standalone_mode=False, default_map={verb: values}, obj=declared)
     except click.ClickException as error:
         return _failed(log, ExitCode.USAGE, _usage_message(error))
     except errors.JobError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping, MutableMapping
 
 VARIABLES = {"FINELT_KILL_AT": "FINELT_FAILPOINT"}  # renamed in 0.2.0
 PARAMETERS = {"patience": "retry_timeout"}  # options as a launcher stores them; renamed in 0.2.0
@@ -21,6 +21,11 @@ def rename_variables(environ: MutableMapping[str, str]) -> list[str]:
     return warnings
 
 
-def rename_parameters(options: dict[str, object]) -> dict[str, object]:
-    """Return a launcher's option values under the current names."""
-    return {PARAMETERS.get(name, name): value for name, value in options.items()}
+def rename_parameters(options: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Return option values under the current names, and one warning for each old name. A value under the current name wins."""
+    values, warnings = {name: value for name, value in options.items() if name not in PARAMETERS}, []
+    for old, new in PARAMETERS.items():
+        if old in options:
+            values.setdefault(new, options[old])
+            warnings.append(f"the parameter {old} is deprecated and will be removed in the next version; use {new}")
+    return values, warnings

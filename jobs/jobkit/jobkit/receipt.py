@@ -28,7 +28,7 @@ VCPU_HOUR_USD, GB_HOUR_USD, MINIMUM_S = 0.04048, 0.004445, 60
 
 
 class Partition(TypedDict):
-    """What happened to one partition of one dataset. A job may add keys of its own; those that several jobs use are listed here.
+    """What happened to one partition of one dataset. A job may add keys of its own; those that other programs read are listed here.
 
     outcome: committed (a new version), unchanged (the newest version is the same), skipped (the vendor has no data) or failed.
     rows, quarantined: rows that are valid, and rows in quarantine.
@@ -36,6 +36,9 @@ class Partition(TypedDict):
     reason: why it was skipped or failed.
     commit: the number of the newest commit.
     rows_added, rows_closed: rows that are new or changed, and rows that are gone or changed since the previous commit.
+    added, removed, changed: rows of a mart that differ from its previous version.
+    gaps: a message for each commit that could not be loaded.
+    clock_corrected: rows whose time of commit was corrected.
     """
 
     dataset: str
@@ -49,6 +52,11 @@ class Partition(TypedDict):
     commit: NotRequired[int]
     rows_added: NotRequired[int]
     rows_closed: NotRequired[int]
+    added: NotRequired[int]
+    removed: NotRequired[int]
+    changed: NotRequired[int]
+    gaps: NotRequired[list[str]]
+    clock_corrected: NotRequired[int]
 
 
 class Receipt(TypedDict):

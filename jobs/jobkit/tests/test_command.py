@@ -322,7 +322,10 @@ def test_an_old_variable_sets_the_current_one_and_does_not_replace_it() -> None:
 
 
 def test_an_old_parameter_of_a_launcher_is_the_current_option() -> None:
-    assert deprecation.rename_parameters({"patience": 5, "lake": "x"}) == {"retry_timeout": 5, "lake": "x"}
+    warning = "the parameter patience is deprecated and will be removed in the next version; use retry_timeout"
+    assert deprecation.rename_parameters({"patience": 5, "lake": "x"}) == ({"retry_timeout": 5, "lake": "x"}, [warning])
+    assert deprecation.rename_parameters({"retry_timeout": 7, "patience": 5}) == ({"retry_timeout": 7}, [warning])
+    assert deprecation.rename_parameters({"lake": "x"}) == ({"lake": "x"}, [])
 
 
 def test_the_old_failpoint_variable_still_logs_failpoints_with_a_notice(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from jobkit.errors import JobError, UsageError
 from jobkit.stores import open_store
+from jobkit.version import version_option
 
 from publish_marts import publication, withdrawal
 from publish_marts.terms import AUDIENCES
@@ -33,6 +34,7 @@ def _exit_on_error() -> Iterator[None]:
 
 
 @click.group(context_settings={"max_content_width": 110})
+@version_option()
 def main() -> None:
     """Manage a published site."""
 

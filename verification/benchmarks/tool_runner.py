@@ -1,4 +1,4 @@
-"""What each peer runs, by its own interpreter: Parquet files to the table peer.prices of the server in PEER_URL."""
+"""Load Parquet files with another tool, in its own environment, into the table tool.prices of the server in TOOL_URL."""
 
 # mypy: ignore-errors
 
@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-URL = os.environ.get("PEER_URL", "")
-TABLE, SCHEMA = "prices", "peer"
+URL = os.environ.get("TOOL_URL", "")
+TABLE, SCHEMA = "prices", "tool"
 
 
 def adbc(files):
@@ -69,9 +69,9 @@ def sling(files):
 
     program = Path(sling_linux_amd64.__file__).parent / "bin" / "sling-linux-amd64"  # the package's own command would look for itself
     with tempfile.TemporaryDirectory() as home:
-        command = [str(program), "run", "--src-stream", f"file://{_csv(files)}", "--tgt-conn", "PEER_URL"]
+        command = [str(program), "run", "--src-stream", f"file://{_csv(files)}", "--tgt-conn", "TOOL_URL"]
         command += ["--tgt-object", f"{SCHEMA}.{TABLE}", "--mode", "full-refresh"]
-        subprocess.run(command, check=True, env={**os.environ, "HOME": home, "PEER_URL": f"{URL}?sslmode=disable"})
+        subprocess.run(command, check=True, env={**os.environ, "HOME": home, "TOOL_URL": f"{URL}?sslmode=disable"})
 
 
 def singer(files, key=("date", "symbol"), **options):
@@ -113,7 +113,7 @@ def pandas_multi(files):
 
 
 def flatten(files, typed="no"):
-    """json.load of companyfacts documents and a loop over the facts; the facts as typed Parquet, unless told not to."""
+    """Read companyfacts documents with json.load and flatten the facts; optionally write typed Parquet."""
     documents = (json.loads(Path(file).read_bytes()) for file in files)
     rows = [
         {"cik": document["cik"], "entityName": document["entityName"], "taxonomy": taxonomy, "tag": tag, "unit": unit, **fact}
@@ -177,7 +177,7 @@ def _tables(files):
 
 
 def _csv(files):
-    """The CSV made beforehand: beside the first file, of as many files."""
+    """Return the CSV that was prepared next to the first file."""
     return Path(files[0]).parent / f"first-{len(files)}.csv"
 
 
