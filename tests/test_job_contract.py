@@ -255,7 +255,7 @@ def test_a_job_whose_peer_hangs_ends_at_its_deadline_with_75_and_a_receipt(spec:
     with silence() as (port, _):
         ended = call(spec, "run", *arguments(spec, tmp_path, port), "--deadline", "3", **s3(port))
     assert (ended.code, ended.receipt["exit_code"], ended.receipt["status"]) == (75, 75, "failed")
-    assert ended.receipt["error"].startswith("its deadline of 3 s has passed; nothing half done is visible")
+    assert ended.receipt["error"].startswith("its deadline of 3 s has passed; no partial result is visible")
     assert "Traceback" not in ended.stderr
     assert not list((tmp_path / "lake").rglob("*.json"))
 

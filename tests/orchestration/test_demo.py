@@ -159,7 +159,7 @@ def test_control_c_stops_everything(story: Story) -> None:
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "stopped; nothing half done is visible, run it again to finish" in said
+    assert "stopped; no partial result is visible, run it again to finish" in said
     assert left(story.directory) == []
 
 

@@ -263,7 +263,7 @@ def _outcome(
             error = errors.TemporaryError(f"{error}; the secret at {reference} was rotated during this run, so run it again")
         return _failed(log, error.exit_code, str(error))
     except (click.Abort, KeyboardInterrupt):
-        return _failed(log, ExitCode.INTERRUPTED, "interrupted from the keyboard; nothing half done is visible")
+        return _failed(log, ExitCode.INTERRUPTED, "interrupted from the keyboard; no partial result is visible")
     except Exception as error:  # the one place that turns a bug into an exit code
         log.exception("bug")
         return ExitCode.BUG, f"a bug in {declared.name}: {type(error).__name__}: {error}"

@@ -24,7 +24,7 @@ STOP_WITHIN_S = 8.0  # the contract gives ten
 # launcher at the start, the cut-off, two minutes to report the end, and a reserve.
 MARGIN_S = 300
 LONGEST_S = 7 * 86_400
-_STOPPED = "stopped by SIGTERM; nothing half done is visible, run it again to finish"
+_STOPPED = "stopped by SIGTERM; no partial result is visible, run it again to finish"
 
 
 class Interrupted(BaseException):
@@ -74,7 +74,7 @@ class Interruption:
 
     def _expire(self, deadline_s: float) -> None:
         message = (
-            f"its deadline of {deadline_s:,.0f} s has passed; nothing half done is visible. Run it again to go on, or give it longer "
+            f"its deadline of {deadline_s:,.0f} s has passed; no partial result is visible. Run it again to go on, or give it longer "
             "with --deadline"
         )
         if self._begin(Interrupted(ExitCode.TEMPORARY, message)):

@@ -191,7 +191,7 @@ runpy.run_module("made_up", run_name="__main__", alter_sys=True)
 def test_a_job_ends_at_its_deadline_with_75_and_a_receipt(folder: Path) -> None:
     ended = call(folder, "run", "--do", "wait", FINELT_DEADLINE="1")
     assert (ended.code, ended.receipt["exit_code"], ended.receipt["status"]) == (75, 75, "failed")
-    assert ended.receipt["error"].startswith("its deadline of 1 s has passed; nothing half done is visible.")
+    assert ended.receipt["error"].startswith("its deadline of 1 s has passed; no partial result is visible.")
     assert ended.receipt["arguments"]["deadline"] == 1
     assert ended.receipt["committed"] == 1
     assert "Traceback" not in ended.stderr
