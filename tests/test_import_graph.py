@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in source_files()}
 
 
+@cache
 def imported_modules(path: Path) -> set[str]:
     """Every module of ours that a file imports: at its top, in a function, or for its types only."""
     names: set[str] = set()
@@ -53,6 +55,12 @@ def imported_modules(path: Path) -> set[str]:
             submodules = {f"{node.module}.{alias.name}" for alias in node.names}
             names |= submodules & MODULES.keys() or {node.module}
     return names & MODULES.keys()
+
+
+@pytest.mark.parametrize("package", sorted(name for name, path in MODULES.items() if path.name == "__init__.py"))
+def test_a_package_says_what_it_is_for(package: str) -> None:
+    """Write what the package does and which of its names others use as the docstring of its __init__.py."""
+    assert ast.get_docstring(ast.parse(MODULES[package].read_text(encoding="utf-8")))
 
 
 def part_of(module: str) -> str:

@@ -1,0 +1,1 @@
+"""Run the Pulumi program without AWS: `mock_engine.graph` returns the resources that it would create."""

@@ -1,0 +1,1 @@
+"""Lambda functions, one module each. They must not import Prefect."""

@@ -1,0 +1,1 @@
+"""The pipeline on one machine: `demo` is the command, `stack` starts Postgres, sample vendors, a Prefect server and a worker."""

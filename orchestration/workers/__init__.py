@@ -1,0 +1,1 @@
+"""Start Prefect workers: `command` on this machine, `process` in a container."""

@@ -1,0 +1,1 @@
+"""Optional telemetry, enabled by environment variables: OpenLineage events, OpenTelemetry spans. A failure never affects the run."""
