@@ -127,7 +127,7 @@ def push_image(image: str, repository: str) -> str:
     remote = f"{repository}:{image.rpartition(':')[2]}"
     docker("tag", image, remote)
     docker("push", "--quiet", remote)
-    digests = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{tail}}", remote).split()
+    digests = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", remote).split()
     return next(digest for digest in digests if digest.startswith(f"{repository}@"))
 
 
