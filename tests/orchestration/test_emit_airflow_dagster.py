@@ -86,7 +86,7 @@ for code in (75, 65):
         def run(self, **how):
             raise DagsterPipesError(f"Container exited with non-zero status code: {{'StatusCode': {code}}}")
     try:
-        list(module["container"](None, Docker()))
+        list(module["run_container"](None, Docker()))
     except dg.RetryRequested as error:
         ended[code] = error.max_retries
     except dg.Failure as error:
