@@ -110,7 +110,7 @@ def _explain_failure(plan: Plan, output: str) -> str:
     base = plan.args["PYTHON_IMAGE"]
     if any(sign in tail for sign in UNREACHABLE) and base in tail:
         return (
-            f"{plan.name}: the base image {base} cannot be had from environment; name another in FINELT_PYTHON_IMAGE,"
+            f"{plan.name}: the base image {base} cannot be pulled; name another one in FINELT_PYTHON_IMAGE,"
             " or build one from Debian's packages: export FINELT_PYTHON_IMAGE=$(scripts/images base)"
         )
     return f"{plan.name}: the build failed\n{tail}"
