@@ -11,7 +11,6 @@ import pulumi_aws as aws
 from infra import policies
 from infra.account import GITHUB_ISSUER
 from infra.options import child_of
-from infra.permissions_boundary import boundary_arn
 
 if TYPE_CHECKING:
     from infra.policies import Statement, Text
@@ -86,8 +85,8 @@ def _trust_policy(args: DeployRoleArgs) -> pulumi.Output[str]:
 def _iam_statements(settings: Settings, boundary: aws.iam.Policy) -> list[Statement]:
     """Return the IAM permissions of a deployment: roles with the stack's name prefix and the boundary, except the deploy role."""
     account = f"arn:aws:iam::{settings.account}"
-    roles = [f"{account}:role/{settings.name}-*"]
-    bounded = {"StringEquals": {"iam:PermissionsBoundary": boundary_arn(settings)}}
+    roles = [f"{account}:role{settings.role_path}*"]
+    bounded = {"StringEquals": {"iam:PermissionsBoundary": boundary.arn}}
     return [
         policies.allow(READ_ROLE_ACTIONS, roles),
         policies.allow(("iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary"), roles, bounded),

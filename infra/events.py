@@ -10,15 +10,15 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.options import child_of
-from infra.permissions_boundary import boundary_arn
 from infra.prefect_worker import POOL
 from infra.queues import allow_rule_to_send, create_dead_letter_queue
+from infra.roles import create_role
 
 if TYPE_CHECKING:
     from infra.job_image import JobImage
     from infra.keys import Keys
     from infra.network import Network
-    from infra.policies import Statement
+    from infra.policies import Statement, Text
     from infra.prefect_server import PrefectServer
     from infra.settings import Settings
     from infra.storage import Storage
@@ -36,6 +36,7 @@ class EventsArgs:
 
     settings: Settings
     keys: Keys
+    boundary: Text
     network: Network
     storage: Storage
     image: JobImage
@@ -73,15 +74,14 @@ class Events(pulumi.ComponentResource):
             kms_key_id=args.keys.logs.arn,
             opts=child_of(self),
         )
-        role = aws.iam.Role(
+        role = create_role(
             name,
-            name=name,
-            assume_role_policy=policies.trust_service("lambda", settings.account),
-            permissions_boundary=boundary_arn(settings),
-            opts=child_of(self),
+            self,
+            path=settings.role_path,
+            boundary=args.boundary,
+            trust=policies.trust_service("lambda", settings.account),
+            statements=self._function_statements(args, log_group),
         )
-        statements = self._function_statements(args, log_group)
-        role_policy = aws.iam.RolePolicy(name, role=role.id, policy=policies.document(*statements), opts=child_of(self))
         return aws.lambda_.Function(
             name,
             name=name,
@@ -89,7 +89,7 @@ class Events(pulumi.ComponentResource):
             image_uri=args.image.digest,
             image_config={"entry_points": ["/app/bin/python", "-m", "awslambdaric"], "commands": [HANDLER]},
             architectures=[settings.architecture],
-            role=role.arn,
+            role=role.role.arn,
             timeout=TIMEOUT_S,
             memory_size=MEMORY_MIB,
             reserved_concurrent_executions=RESERVED_CONCURRENCY,
@@ -104,7 +104,7 @@ class Events(pulumi.ComponentResource):
             vpc_config={"subnet_ids": args.network.subnet_ids, "security_group_ids": [args.network.security_group_id("events")]},
             dead_letter_config={"target_arn": self.dead_letters.arn},
             logging_config={"log_format": "Text", "log_group": log_group.name},
-            opts=child_of(self, depends_on=[role_policy, self._allow_lambda_to_pull(args.image)]),
+            opts=child_of(self, depends_on=[*role.policies, self._allow_lambda_to_pull(args.image), args.network]),
         )
 
     def _allow_lambda_to_pull(self, image: JobImage) -> aws.ecr.RepositoryPolicy:
@@ -141,10 +141,7 @@ class Events(pulumi.ComponentResource):
             "detail": {"bucket": {"name": [lake.bucket]}, "object": {"key": [{"prefix": DROP_PREFIX}]}},
         }
         rule = aws.cloudwatch.EventRule(name, name=name, event_pattern=pulumi.Output.json_dumps(pattern), opts=child_of(self))
-        aws.cloudwatch.EventTarget(
-            name, rule=rule.name, arn=self.function.arn, dead_letter_config={"arn": self.dead_letters.arn}, opts=child_of(self)
-        )
-        aws.lambda_.Permission(
+        permission = aws.lambda_.Permission(
             name,
             function=self.function.name,
             action="lambda:InvokeFunction",
@@ -153,4 +150,10 @@ class Events(pulumi.ComponentResource):
             source_account=settings.account,
             opts=child_of(self),
         )
-        allow_rule_to_send(f"{name}-dead", self.dead_letters, rule, self)
+        aws.cloudwatch.EventTarget(
+            name,
+            rule=rule.name,
+            arn=self.function.arn,
+            dead_letter_config={"arn": self.dead_letters.arn},
+            opts=child_of(self, depends_on=[permission, allow_rule_to_send(f"{name}-dead", self.dead_letters, rule, self)]),
+        )

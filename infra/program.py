@@ -38,11 +38,12 @@ def create_stack() -> None:
     name = chosen.name
 
     keys = Keys(name, KeysArgs(chosen))
-    network = Network(name, NetworkArgs(chosen, keys))
+    boundary_policy = PermissionsBoundary(f"{name}-boundary", PermissionsBoundaryArgs(chosen, keys)).policy
+    boundary = boundary_policy.arn
+    network = Network(name, NetworkArgs(chosen, keys, boundary))
 
     account = Account(name, AccountArgs(chosen))
-    boundary = PermissionsBoundary(f"{name}-boundary", PermissionsBoundaryArgs(chosen))
-    deploy_role = DeployRole(f"{name}-deploy", DeployRoleArgs(chosen, account.github_provider_arn, boundary.policy))
+    deploy_role = DeployRole(f"{name}-deploy", DeployRoleArgs(chosen, account.github_provider_arn, boundary_policy))
 
     services = [service for service in SERVICES if service.name in SERVICE_IMAGES]
     images = Images(name, ImagesArgs(chosen, keys, [*specs, *services]))
@@ -53,19 +54,23 @@ def create_stack() -> None:
     secrets = JobSecrets(name, JobSecretsArgs(chosen, keys, specs))
 
     cluster = Cluster(name, ClusterArgs(chosen, keys))
-    server = PrefectServer(f"{name}-prefect", PrefectServerArgs(chosen, keys, network, cluster, orchestration))
-    jobs = Jobs(name, JobsArgs(chosen, keys, storage, secrets, images, specs, server.client_secrets()))
-    flows = Flows(f"{name}-flows", FlowsArgs(chosen, keys, orchestration, server))
+    server = PrefectServer(f"{name}-prefect", PrefectServerArgs(chosen, keys, boundary, network, cluster, orchestration))
+    jobs = Jobs(name, JobsArgs(chosen, keys, boundary, storage, secrets, images, specs, server.client_secrets()))
+    flows = Flows(f"{name}-flows", FlowsArgs(chosen, keys, boundary, orchestration, server))
     tasks = {**jobs.tasks, "flows": flows.task}
-    worker = PrefectWorker(f"{name}-worker", PrefectWorkerArgs(chosen, keys, network, cluster, orchestration, server, tasks))
+    worker = PrefectWorker(f"{name}-worker", PrefectWorkerArgs(chosen, keys, boundary, network, cluster, orchestration, server))
     stack = describe_stack(chosen, network, storage, warehouse, secrets, tasks)
-    registration = Registration(f"{name}-register", RegistrationArgs(chosen, keys, orchestration, server, warehouse, secrets, stack))
-    drop = Events(f"{name}-{events.FUNCTION}", EventsArgs(chosen, keys, network, storage, images.by_name[events.FUNCTION], server))
+    registration = Registration(
+        f"{name}-register", RegistrationArgs(chosen, keys, boundary, orchestration, server, warehouse, secrets, stack)
+    )
+    drop = Events(
+        f"{name}-{events.FUNCTION}", EventsArgs(chosen, keys, boundary, network, storage, images.by_name[events.FUNCTION], server)
+    )
 
-    alarms = Alarms(f"{name}-alarms", AlarmsArgs(chosen, keys, warehouse, server, worker, drop, jobs.tasks, specs))
-    dead_letters = (worker.events.dead_letters, drop.dead_letters)
+    alarms = Alarms(f"{name}-alarms", AlarmsArgs(chosen, keys, cluster, warehouse, server, worker, drop, jobs.tasks, specs))
+    dead_letters = (worker.events.dead_letters, drop.dead_letters, alarms.dead_letters)
     Dashboard(name, DashboardArgs(chosen, (warehouse.database, server.database), dead_letters))
-    Budget(name, BudgetArgs(chosen, alarms.topic))
+    Budget(name, BudgetArgs(chosen, alarms.topic, alarms.topic_policy))
 
     pulumi.export("api_url", server.api_url)
     pulumi.export("cluster", cluster.name)

@@ -27,6 +27,7 @@ class RegistrationArgs:
 
     settings: Settings
     keys: Keys
+    boundary: Text
     image: Text
     server: PrefectServer
     warehouse: Warehouse
@@ -44,6 +45,7 @@ class Registration(pulumi.ComponentResource):
         task_args = FargateTaskArgs(
             args.settings,
             args.keys,
+            args.boundary,
             name="register",
             image=args.image,
             cpu=256,

@@ -48,6 +48,16 @@ class Settings:
         return f"finelt-{self.stack}"
 
     @property
+    def role_path(self) -> str:
+        """The IAM path of the roles of services. No path of another stack begins with it."""
+        return f"/finelt/{self.stack}/"
+
+    @property
+    def run_role_path(self) -> str:
+        """The IAM path of the roles of jobs and flows, which the worker may pass to tasks."""
+        return f"{self.role_path}runs/"
+
+    @property
     def platform(self) -> str:
         """The platform that images are built for."""
         return "linux/arm64" if self.architecture == "arm64" else "linux/amd64"

@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import json
 import multiprocessing
+import uuid
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
@@ -42,8 +43,8 @@ CONFIG = {
 }
 ARNS = {
     "s3/bucket:Bucket": "arn:aws:s3:::{name}",
-    "iam/role:Role": "arn:aws:iam::{account}:role/{name}",
-    "kms/key:Key": "arn:aws:kms:{region}:{account}:key/00000000-0000-4000-8000-000000000000",
+    "iam/role:Role": "arn:aws:iam::{account}:role{path}{name}",
+    "kms/key:Key": "arn:aws:kms:{region}:{account}:key/{uuid}",
     "sqs/queue:Queue": "arn:aws:sqs:{region}:{account}:{name}",
     "sns/topic:Topic": "arn:aws:sns:{region}:{account}:{name}",
     "ecs/cluster:Cluster": "arn:aws:ecs:{region}:{account}:cluster/{name}",
@@ -71,7 +72,10 @@ DIGEST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{{name}}@sha256:{'0' * 64}"
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource: its type without the provider, its name in the program, its inputs, and where it is in the tree."""
+    """One resource: its type without the provider, its name in the program, its inputs, and where it is in the tree.
+
+    `arn` and `id` are what AWS would assign. `depends_on` holds the URNs of the resources that Pulumi creates before and deletes after it.
+    """
 
     type: str
     name: str
@@ -79,6 +83,15 @@ class Resource:
     urn: str = field(default="", repr=False)
     parent: str = field(default="", repr=False)
     aliases: tuple[Alias, ...] = field(default=(), repr=False)
+    arn: str = field(default="", repr=False)
+    id: str = field(default="", repr=False)
+    depends_on: frozenset[str] = field(default=frozenset(), repr=False)
+    retain_on_delete: bool = field(default=False, repr=False)
+
+    @property
+    def physical_name(self) -> str:
+        """The name that the resource has in AWS."""
+        return _physical_name(self.name, self.inputs)
 
 
 class Alias(NamedTuple):
@@ -122,6 +135,29 @@ class Graph:
         """Return the URNs that occur twice, which Pulumi refuses."""
         return [urn for urn, count in Counter(resource.urn for resource in self.resources).items() if count > 1]
 
+    @cached_property
+    def dependencies(self) -> dict[str, frozenset[str]]:
+        """The URNs on which each resource depends, directly or not, by its URN. A component stands for everything below it."""
+        by_urn = {resource.urn: resource for resource in self.resources}
+        children: dict[str, set[str]] = {}
+        for resource in self.resources:
+            children.setdefault(resource.parent, set()).add(resource.urn)
+        found: dict[str, frozenset[str]] = {}
+
+        def collect(urn: str) -> frozenset[str]:
+            if urn not in found:
+                found[urn] = frozenset()  # ends a cycle, which Pulumi's engine refuses
+                direct = set(by_urn[urn].depends_on) if urn in by_urn else set()
+                direct |= {child for below in direct for child in children.get(below, ())}
+                found[urn] = frozenset(direct.union(*(collect(other) for other in direct)))
+            return found[urn]
+
+        return {urn: collect(urn) for urn in by_urn}
+
+    def depends(self, resource: Resource, other: Resource) -> bool:
+        """Return whether Pulumi creates `other` before the resource and deletes it after the resource."""
+        return other.urn in self.dependencies[resource.urn]
+
     def former_urns(self, resource: Resource) -> set[str]:
         """Return the URNs under which a deployed stack may know a resource: its aliases, and those that follow from its parents'.
 
@@ -156,15 +192,21 @@ class _Monitor(mocks.MockMonitor):
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  the protocol's name
         if request.type != STACK_TYPE:
-            parent = "" if STACK_TYPE in request.parent else request.parent
+            kind, name = request.type.removeprefix("aws:"), request.name
+            inputs = _plain(rpc.deserialize_properties(request.object))
+            by_property = (urn for property_ in request.propertyDependencies.values() for urn in property_.urns)
             self.registered.append(
                 Resource(
-                    request.type.removeprefix("aws:"),
-                    request.name,
-                    _plain(rpc.deserialize_properties(request.object)),
-                    self.make_urn(request.parent, request.type, request.name),
-                    parent,
+                    kind,
+                    name,
+                    inputs,
+                    self.make_urn(request.parent, request.type, name),
+                    "" if STACK_TYPE in request.parent else request.parent,
                     tuple(_read_alias(alias) for alias in request.aliases),
+                    str(_computed(kind, name, inputs)["arn"]),
+                    _id(kind, name, _physical_name(name, inputs)),
+                    frozenset(request.dependencies).union(by_property),
+                    bool(request.retainOnDelete),
                 )
             )
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
@@ -201,19 +243,25 @@ def _id(kind: str, name: str, physical_name: str) -> str:
     return f"{IDS[kind]}-{hashlib.sha256(name.encode()).hexdigest()[:17]}" if kind in IDS else physical_name
 
 
+def _physical_name(name: str, inputs: Mapping[str, Any]) -> str:
+    return str(inputs.get("name") or inputs.get("bucket") or inputs.get("family") or inputs.get("identifier") or name)
+
+
 def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the outputs of a new resource that AWS computes."""
-    physical_name = str(inputs.get("name") or inputs.get("bucket") or name)
+    physical_name = _physical_name(name, inputs)
+    key_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
     arn = ARNS.get(kind, "arn:aws:{kind}:{region}:{account}:{name}")
+    names = {"name": physical_name, "path": inputs.get("path") or "/", "uuid": key_id, "kind": kind.partition("/")[0]}
     return {
-        "arn": arn.format(name=physical_name, region=REGION, account=ACCOUNT, kind=kind.partition("/")[0]),
+        "arn": arn.format(region=REGION, account=ACCOUNT, **names),
         "name": physical_name,
         "bucket": physical_name,
         "identifier": physical_name,
         "address": f"{physical_name}.example.internal",
         "bucketRegionalDomainName": f"{physical_name}.s3.{REGION}.amazonaws.com",
         "domainName": "d000000000000.cloudfront.net",
-        "keyId": "00000000-0000-4000-8000-000000000000",
+        "keyId": key_id,
         "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
         "primaryEndpointAddress": f"{physical_name}.example.internal",
         "repoDigest": DIGEST.format(name=physical_name),
@@ -247,7 +295,13 @@ def graph(stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, st
 
     `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview.
     """
-    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices or {})).result()
+    return _run_once(stack, unknown, tuple(sorted((choices or {}).items())))
+
+
+@cache
+def _run_once(stack: str, unknown: bool, choices: tuple[tuple[str, str], ...]) -> Graph:  # noqa: FBT001  the key of the cache
+    """Run the program once for each combination of settings: a run takes seconds."""
+    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices)).result()
 
 
 def _run_program(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  # noqa: FBT001  across processes

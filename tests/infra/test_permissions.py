@@ -10,7 +10,7 @@ from parliament import analyze_policy_string
 
 from infra import deploy_role
 from jobs.catalogue import catalogue
-from tests.infra.graph_reader import as_list, policy_documents, role_policy
+from tests.infra.graph_reader import ROLE, as_list, policy_documents, role_policy
 
 if TYPE_CHECKING:
     from infra.testing.mock_engine import Graph
@@ -69,7 +69,7 @@ def test_the_deploy_role_cannot_change_itself_or_its_boundary(dev: Graph) -> Non
         for action in deploy_role.DEPLOY_ROLE_DENIED_ACTIONS:
             context = {**boundary, "PassedToService": "ecs-tasks.amazonaws.com"}
             assert not is_allowed(policy, action, f"{account}:role/{role}", **context), (role, action)
-    job = f"{account}:role/finelt-dev-load-warehouse"
+    job = f"{account}:role/finelt/dev/runs/finelt-dev-load-warehouse"
     for action in ("CreateRole", "PutRolePolicy", "DeleteRolePolicy", "PutRolePermissionsBoundary"):
         assert is_allowed(policy, f"iam:{action}", job, **boundary)
         assert not is_allowed(policy, f"iam:{action}", job)
@@ -81,13 +81,14 @@ def test_the_deploy_role_cannot_change_itself_or_its_boundary(dev: Graph) -> Non
         assert not is_allowed(policy, f"iam:{action}", boundary["PermissionsBoundary"])
 
 
-def test_the_worker_may_run_only_the_stacks_tasks_and_pass_only_their_roles(dev: Graph) -> None:
+def test_the_worker_may_run_tasks_only_on_its_cluster_and_pass_only_the_roles_of_jobs_and_flows(dev: Graph) -> None:
     policy = role_policy(dev, "dev-worker")
     (run,) = [statement for statement in policy["Statement"] if statement["Action"] == ["ecs:RunTask"]]
+    assert run["Condition"] == {"ArnEquals": {"ecs:cluster": "arn:aws:ecs:eu-central-1:123456789012:cluster/finelt-dev"}}
     (pass_role,) = [statement for statement in policy["Statement"] if statement["Action"] == ["iam:PassRole"]]
+    passed = {role.name for role in dev.of(ROLE) if any(fnmatchcase(role.arn, pattern) for pattern in pass_role["Resource"])}
     names = {*(spec.name for spec in SPECS), "flows"}
-    assert {resource.partition("task-definition/finelt-dev-")[2].removesuffix(":*") for resource in run["Resource"]} == names
-    assert {resource.partition("role/finelt-dev-")[2].removesuffix("-start") for resource in pass_role["Resource"]} == names
+    assert passed == {f"finelt-dev-{name}{ending}" for name in names for ending in ("", "-start")}
 
 
 def test_every_policy_is_valid_iam(dev: Graph) -> None:
