@@ -13,7 +13,7 @@ from infra.options import child_of
 from infra.queues import allow_rule_to_send, create_dead_letter_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from infra.cluster import Cluster
     from infra.database import PostgresDatabase
@@ -33,12 +33,11 @@ LOW_STORAGE_BYTES, MANY_CONNECTIONS, HIGH_CPU_PCT = 4 * 1024**3, 60, 85
 DAY_S = 86_400
 MAX_EVENT_AGE_S = 900
 LATE_AFTER_DAYS = 3  # a job that runs on weekdays is silent for two days at a weekend
-PUBLISH_JOB = "publish-marts"
 
 
 @dataclass(frozen=True)
 class AlarmsArgs:
-    """Arguments of `Alarms`. `tasks` are the jobs' tasks by job."""
+    """Arguments of `Alarms`. `tasks` are the jobs' tasks by job; `expected` are the jobs that must succeed every few days."""
 
     settings: Settings
     keys: Keys
@@ -46,9 +45,9 @@ class AlarmsArgs:
     warehouse: Warehouse
     server: PrefectServer
     worker: PrefectWorker
-    events: Events
+    events: Events | None
     tasks: Mapping[str, FargateTask]
-    specs: Sequence[JobSpec]
+    expected: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Alarms(pulumi.ComponentResource):
         self.topic = self._create_topic(name, args)
         self.topic_policy = self._allow_publishing(name, args)
         self._create_failure_alarms(args.tasks)
-        self._create_late_alarms({job: args.tasks[job] for job in _list_expected_jobs(args.specs)})
+        self._create_late_alarms({job: args.tasks[job] for job in args.expected})
         self.dead_letters = self._notify_of_crashes(args)
         self._create_database_alarms("warehouse", args.warehouse.database)
         self._create_database_alarms("prefect-database", args.server.database)
@@ -86,9 +85,10 @@ class Alarms(pulumi.ComponentResource):
         # Prefect's worker stops reading the queue after five errors in a row, and stays healthy.
         age = Metric("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": args.worker.events.queue.name}, "Maximum")
         self._alarm_above("task-events-unread", age, MAX_EVENT_AGE_S)
-        self._create_dead_letter_alarm("dropped-files-dead-letters", args.events.dead_letters)
-        errors = Metric("AWS/Lambda", "Errors", {"FunctionName": args.events.function.name})
-        self._alarm_above("dropped-files-errors", errors, 0)
+        if args.events:
+            self._create_dead_letter_alarm("dropped-files-dead-letters", args.events.dead_letters)
+            errors = Metric("AWS/Lambda", "Errors", {"FunctionName": args.events.function.name})
+            self._alarm_above("dropped-files-errors", errors, 0)
         for running in (*args.server.services, args.worker.worker):
             dimensions: dict[str, Text] = {"ClusterName": self._stack, "ServiceName": running.service.name}
             count = Metric("ECS/ContainerInsights", "RunningTaskCount", dimensions)
@@ -194,6 +194,7 @@ class Alarms(pulumi.ComponentResource):
         )
 
 
-def _list_expected_jobs(specs: Sequence[JobSpec]) -> Iterable[str]:
-    """Return the jobs that must succeed every few days: those with a schedule, and the one that publishes."""
-    return (*(spec.name for spec in specs if spec.schedule), PUBLISH_JOB)
+def list_expected_jobs(specs: Sequence[JobSpec], scheduled: Sequence[str]) -> list[str]:
+    """Return the jobs that must succeed every few days: those that are scheduled, and with them those that write the site."""
+    publishers = [spec.name for spec in specs if "site" in spec.writes and spec.name not in scheduled]
+    return [*scheduled, *publishers] if scheduled else []

@@ -9,12 +9,15 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import policies
+from infra.job_permissions import DROP_DATASET
 from infra.options import child_of
 from infra.prefect_worker import POOL
 from infra.queues import allow_rule_to_send, create_dead_letter_queue
 from infra.roles import create_role
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from infra.job_image import JobImage
     from infra.keys import Keys
     from infra.network import Network
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from infra.prefect_server import PrefectServer
     from infra.settings import Settings
     from infra.storage import Storage
+    from jobs.catalogue import JobSpec
 
-FUNCTION, JOB = "start-dropped-files", "extract-dropped-files"
+FUNCTION = "start-dropped-files"
 HANDLER = "orchestration.events.start_dropped_files.handler"
 DROP_PREFIX = "drop/"
 TIMEOUT_S, MEMORY_MIB, RESERVED_CONCURRENCY = 60, 256, 5
@@ -32,7 +36,7 @@ MAX_RETRIES, MAX_EVENT_AGE_S = 2, 6 * 3600
 
 @dataclass(frozen=True)
 class EventsArgs:
-    """Arguments of `Events`."""
+    """Arguments of `Events`. `job` reads dropped files."""
 
     settings: Settings
     keys: Keys
@@ -41,6 +45,12 @@ class EventsArgs:
     storage: Storage
     image: JobImage
     server: PrefectServer
+    job: str
+
+
+def find_drop_reader(specs: Sequence[JobSpec]) -> str | None:
+    """Return the job that reads dropped files, None if the catalogue has none."""
+    return next((spec.name for spec in specs if DROP_DATASET in spec.reads), None)
 
 
 class Events(pulumi.ComponentResource):
@@ -95,7 +105,7 @@ class Events(pulumi.ComponentResource):
             reserved_concurrent_executions=RESERVED_CONCURRENCY,
             environment={
                 "variables": {
-                    "FINELT_DEPLOYMENT": f"{JOB}/{POOL}",
+                    "FINELT_DEPLOYMENT": f"{args.job}/{POOL}",
                     "FINELT_DROP": DROP_PREFIX,
                     "FINELT_PREFECT_AUTH": pulumi.Output.concat("secretsmanager://", args.server.auth_secret.name),
                     "PREFECT_API_URL": args.server.api_url,

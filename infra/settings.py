@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pulumi
 
@@ -41,6 +41,7 @@ class Settings:
     alarm_email: str
     repository: str
     first_in_account: bool
+    parameters: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -91,6 +92,7 @@ def load() -> Settings:
             alarm_email=config.require("alarmEmail"),
             repository=config.require("repository"),
             first_in_account=config.require_bool("firstInAccount"),
+            parameters=_read_parameters(config),
         )
     )
 
@@ -101,6 +103,14 @@ def _read_account(config: pulumi.Config) -> str:
     if not (isinstance(accounts, list) and len(accounts) == 1):
         raise SettingsError(f'aws:allowedAccountIds = {accounts!r}; name one account, such as ["123456789012"]')
     return str(accounts[0])
+
+
+def _read_parameters(config: pulumi.Config) -> dict[str, Any]:
+    """Return the jobs' parameters: options for all jobs, and below a job's name for that job."""
+    parameters = config.get_object("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise SettingsError(f"finelt:parameters = {parameters!r}; expected a mapping such as {{tickers: [AAPL]}}")
+    return parameters
 
 
 def validate(settings: Settings) -> Settings:

@@ -12,12 +12,16 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 import pulumi
 from pulumi.runtime import mocks, rpc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from images.plan import Plan, Service
+    from jobs.catalogue import JobSpec
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 SECRET = "4dabf18193072939515e22adb298388d"  # how Pulumi marks a secret on the wire
@@ -40,6 +44,7 @@ CONFIG = {
     "finelt:alarmEmail": "data@example.com",
     "finelt:repository": "example/finelt",
     "finelt:firstInAccount": "true",
+    "finelt:parameters": json.dumps({"tickers": ["AAPL"], "ciks": ["320193"], "contact": "data@example.com"}),
 }
 ARNS = {
     "s3/bucket:Bucket": "arn:aws:s3:::{name}",
@@ -244,7 +249,7 @@ def _id(kind: str, name: str, physical_name: str) -> str:
 
 
 def _physical_name(name: str, inputs: Mapping[str, Any]) -> str:
-    return str(inputs.get("name") or inputs.get("bucket") or inputs.get("family") or inputs.get("identifier") or name)
+    return str(inputs.get("name") or inputs.get("bucket") or inputs.get("identifier") or name)
 
 
 def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -284,28 +289,44 @@ def _camel(name: str) -> str:
     return first + "".join(map(str.title, rest))
 
 
+def _is_foreign(spec: JobSpec | Service) -> bool:
+    return hasattr(spec, "folder") and not spec.folder.exists()
+
+
+def _plan_foreign(spec: JobSpec | Service) -> tuple[Plan, str, dict[str, str]] | None:
+    """Return the plan of an image without files for a job without a folder."""
+    from images.plan import Plan
+
+    return (Plan(spec.name, "job", None, {}, {}, {}), f"../.build/{spec.name}", {}) if _is_foreign(spec) else None
+
+
 @cache
 def _pulumi_process() -> ProcessPoolExecutor:
     """Return a process for Pulumi, so that its event loops and deprecation warnings stay out of pytest's process."""
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
-def graph(stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, str] | None = None) -> Graph:
+def graph(
+    stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, str] | None = None, specs: Sequence[JobSpec] | None = None
+) -> Graph:
     """Run the program under Pulumi's mocks; return what it registers. Raises what the program raises.
 
-    `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview.
+    `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview. `specs` replace
+    the jobs of the catalogue; jobs without a folder get an image without files, and no options.
     """
-    return _run_once(stack, unknown, tuple(sorted((choices or {}).items())))
+    return _run_once(stack, unknown, tuple(sorted((choices or {}).items())), specs if specs is None else tuple(specs))
 
 
 @cache
-def _run_once(stack: str, unknown: bool, choices: tuple[tuple[str, str], ...]) -> Graph:  # noqa: FBT001  the key of the cache
+def _run_once(stack: str, unknown: bool, choices: tuple[tuple[str, str], ...], specs: tuple[JobSpec, ...] | None) -> Graph:  # noqa: FBT001  the key of the cache
     """Run the program once for each combination of settings: a run takes seconds."""
-    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices)).result()
+    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices), specs).result()
 
 
-def _run_program(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  # noqa: FBT001  across processes
+def _run_program(stack: str, unknown: bool, choices: dict[str, str], specs: tuple[JobSpec, ...] | None) -> Graph:  # noqa: FBT001  across processes
+    from infra import job_image, parameters
     from infra.program import create_stack
+    from jobs.catalogue import catalogue
 
     mocked = _Mocks(unknown=unknown)
     monitor = _Monitor(mocked)
@@ -314,5 +335,10 @@ def _run_program(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  
     settings = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
     pulumi.runtime.set_all_config({**CONFIG, **settings})
 
-    pulumi.runtime.test(create_stack)()  # type: ignore[no-untyped-call]
+    plan_build, describe_options = job_image.plan_build, parameters.describe_options
+    with (
+        mock.patch.object(job_image, "plan_build", lambda spec, platform: _plan_foreign(spec) or plan_build(spec, platform)),
+        mock.patch.object(parameters, "describe_options", lambda spec: {"properties": {}} if _is_foreign(spec) else describe_options(spec)),
+    ):
+        pulumi.runtime.test(lambda: create_stack(catalogue() if specs is None else specs))()  # type: ignore[no-untyped-call]
     return Graph(tuple(monitor.registered))

@@ -1,6 +1,6 @@
 """Prepare a stack in AWS after each deployment: create the warehouse's roles, the work pool and the deployments.
 
-It runs as a task inside the network. infra/ describes the stack as JSON in FINELT_STACK:
+It runs as a task inside the network. infra/ describes the stack in a JSON object in S3, whose URL is in FINELT_STACK:
 
     tasks        task definitions by job, and `flows`
     pool         defaults of the work pool's variables: cluster, subnets, security groups, capacity provider
@@ -38,13 +38,20 @@ DATABASE = "finelt"
 
 def main(environ: Mapping[str, str]) -> None:
     """Prepare the stack that the environment describes."""
-    stack = json.loads(environ["FINELT_STACK"])
+    stack = read_description(environ["FINELT_STACK"])
     if database := stack.get("warehouse"):
         client = boto3.client("secretsmanager")
         passwords = {job: read_or_create_password(client, secret) for job, secret in database["secrets"].items()}
         user, master_password = environ["FINELT_MASTER_USER"], environ["FINELT_MASTER_PASSWORD"]
         create_roles(database["host"], user, master_password, passwords, port=database.get("port", 5432))
     register_stack(prefect_api.api(environ), stack)
+
+
+def read_description(url: str) -> dict[str, Any]:
+    """Return the description of the stack from its object s3://bucket/key."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    description: dict[str, Any] = json.load(boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"])
+    return description
 
 
 def read_or_create_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has no types

@@ -293,6 +293,7 @@ PARTS: dict[str, tuple[str, Callable[[Properties], Properties]]] = {
 # Types that CloudFormation does not have. Components (finelt:...) are left out as well.
 UNSUPPORTED = {
     "docker:index/image:Image",
+    "s3/bucketObjectv2:BucketObjectv2",
     "ebs/encryptionByDefault:EncryptionByDefault",
     "ec2/defaultSecurityGroup:DefaultSecurityGroup",
     "s3/accountPublicAccessBlock:AccountPublicAccessBlock",

@@ -38,6 +38,12 @@ def container_of(task: Resource) -> dict[str, Any]:
     return dict(definition)
 
 
+def stack_description(stack: Graph) -> dict[str, Any]:
+    """Return the description of the stack that the registration reads."""
+    (description,) = stack.of("s3/bucketObjectv2:BucketObjectv2")
+    return dict(json.loads(description.inputs["content"]))
+
+
 def environment_of(task: Resource) -> dict[str, str]:
     """Return the plain environment of a task's container."""
     return {variable["name"]: variable["value"] for variable in container_of(task)["environment"]}
