@@ -101,8 +101,8 @@ def run_usd(stack: Graph) -> float:
     tasks = {resource.name: resource for resource in stack.of("ecs/taskDefinition:TaskDefinition")}
     cluster = next(stack.of("ecs/cluster:Cluster")).name
     share = SPOT_SHARE if _uses_spot(stack) else 1.0
-    minutes = {f"{cluster}-{spec.name}": STEP_MINUTES for spec in list_daily_jobs()} | {f"{cluster}-flows": FLOW_MINUTES}
-    return share * sum(_task_usd(tasks[name], count / 60) for name, count in minutes.items())
+    jobs_usd = sum(_task_usd(tasks[f"{cluster}-{spec.name}"], STEP_MINUTES / 60) for spec in list_daily_jobs())
+    return share * jobs_usd + _task_usd(tasks[f"{cluster}-flows"], FLOW_MINUTES / 60)  # flows never run on spare capacity
 
 
 def _task_usd(task: Resource, hours: float) -> float:
@@ -184,7 +184,8 @@ def _render_savings(stacks: Mapping[str, Graph], bills: Mapping[str, list[BillIt
 - Stop server, worker and databases outside working hours, with `aws ecs update-service --desired-count 0` and
   `aws rds stop-db-instance` in a scheduler. At 12 hours on 22 days a month this saves {_off_hours_saving(stacks[DEV], bills[DEV]):.2f}.
 - Put both databases on one instance. This saves {groups["database of Prefect"]:.2f}, but a restart of one is then a restart of both.
-- Jobs run on spare capacity already (`finelt:spot`). A run costs so little that optimising it further saves nothing."""
+- Jobs run on spare capacity already (`finelt:spot`); flows do not, because nobody retries a flow. A run costs so little that
+  optimising it further saves nothing."""
 
 
 def _sum_groups(bill: Iterable[BillItem]) -> dict[str, float]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FUNCTION = "start-dropped-files"
 HANDLER = "orchestration.events.start_dropped_files.handler"
 DROP_PREFIX = "drop/"
-TIMEOUT_S, MEMORY_MIB, RESERVED_CONCURRENCY = 60, 256, 5
+TIMEOUT_S, MEMORY_MIB = 60, 256
 MAX_RETRIES, MAX_EVENT_AGE_S = 2, 6 * 3600
 
 
@@ -102,7 +102,7 @@ class Events(pulumi.ComponentResource):
             role=role.role.arn,
             timeout=TIMEOUT_S,
             memory_size=MEMORY_MIB,
-            reserved_concurrent_executions=RESERVED_CONCURRENCY,
+            reserved_concurrent_executions=settings.reserved_concurrency or None,
             environment={
                 "variables": {
                     "FINELT_DEPLOYMENT": f"{args.job}/{POOL}",

@@ -55,7 +55,7 @@ class JobImage(pulumi.ComponentResource):
             image_tag_mutability="IMMUTABLE",
             image_scanning_configuration={"scan_on_push": True},
             encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.keys.data.arn}],
-            force_delete=not settings.protect,
+            force_delete=True,  # the images of a removed job are built again from its source if it comes back
             opts=child,
         )
         aws.ecr.LifecyclePolicy(

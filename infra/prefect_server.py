@@ -83,7 +83,7 @@ class PrefectServer(pulumi.ComponentResource):
 
     def _create_auth_secret(self, args: PrefectServerArgs) -> aws.secretsmanager.Secret:
         """Create the API's user and password, as user:password, which is the form that Prefect expects."""
-        secret = create_secret(args.settings, args.keys, "prefect/auth", child_of(self))
+        secret = create_secret(args.settings, args.keys, "prefect/auth", child_of(self), recovery_days=30 if args.settings.protect else 0)
         password = aws.secretsmanager.get_random_password_output(password_length=40, exclude_punctuation=True).random_password
         aws.secretsmanager.SecretVersion(
             f"{args.settings.name}-prefect-auth",

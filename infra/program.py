@@ -25,6 +25,7 @@ from infra.parameters import check_parameters, list_scheduled
 from infra.permissions_boundary import PermissionsBoundary, PermissionsBoundaryArgs
 from infra.prefect_server import PrefectServer, PrefectServerArgs
 from infra.prefect_worker import PrefectWorker, PrefectWorkerArgs
+from infra.preview_role import PreviewRole, PreviewRoleArgs
 from infra.registration import Registration, RegistrationArgs
 from infra.stack_description import describe_stack
 from infra.storage import Storage, StorageArgs
@@ -50,6 +51,7 @@ def create_stack(specs: Sequence[JobSpec]) -> None:
 
     account = Account(name, AccountArgs(chosen))
     deploy_role = DeployRole(f"{name}-deploy", DeployRoleArgs(chosen, account.github_provider_arn, boundary_policy))
+    preview_role = PreviewRole(f"{name}-preview", PreviewRoleArgs(chosen, account.github_provider_arn))
 
     drop_reader = events.find_drop_reader(specs)
     service_images = ("orchestration", events.FUNCTION) if drop_reader else ("orchestration",)
@@ -86,6 +88,7 @@ def create_stack(specs: Sequence[JobSpec]) -> None:
     pulumi.export("cluster", cluster.name)
     pulumi.export("deploy_role", deploy_role.arn)
     pulumi.export("lake", storage.lake.bucket)
+    pulumi.export("preview_role", preview_role.arn)
     pulumi.export("register", registration.task.definition.arn)
     pulumi.export("register_security_groups", [network.security_group_id("jobs")])
     pulumi.export("site", storage.site_host)

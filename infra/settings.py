@@ -42,6 +42,7 @@ class Settings:
     repository: str
     first_in_account: bool
     parameters: dict[str, Any]
+    reserved_concurrency: int
 
     @property
     def name(self) -> str:
@@ -93,6 +94,7 @@ def load() -> Settings:
             repository=config.require("repository"),
             first_in_account=config.require_bool("firstInAccount"),
             parameters=_read_parameters(config),
+            reserved_concurrency=config.get_int("reservedConcurrency", 0) or 0,
         )
     )
 
@@ -138,6 +140,7 @@ def validate(settings: Settings) -> Settings:
         ("serverReplicas", settings.server_replicas, 1, 8),
         ("backupDays", settings.backup_days, 1, 35),
         ("budgetUsd", settings.budget_usd, 1, 1_000_000),
+        ("reservedConcurrency", settings.reserved_concurrency, 0, 100),
     ):
         if not lowest <= number <= highest:
             raise SettingsError(f"finelt:{name} = {number}; expected {lowest} to {highest}")

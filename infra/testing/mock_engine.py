@@ -44,6 +44,7 @@ CONFIG = {
     "finelt:alarmEmail": "data@example.com",
     "finelt:repository": "example/finelt",
     "finelt:firstInAccount": "true",
+    "finelt:reservedConcurrency": "5",
     "finelt:parameters": json.dumps({"tickers": ["AAPL"], "ciks": ["320193"], "contact": "data@example.com"}),
 }
 ARNS = {

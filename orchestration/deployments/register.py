@@ -80,8 +80,13 @@ def docker_flow_variables() -> dict[str, Any]:
 
 
 def ecs_flow_variables(task_definition: str) -> dict[str, Any]:
-    """Return the job variables of a flow on ECS."""
-    return {"command": FLOW_COMMAND, "task_definition_arn": task_definition, "env": CONTAINER_ENVIRONMENT}
+    """Return the job variables of a flow on ECS. It never runs on spare capacity: a job is retried by its flow, a flow by nobody."""
+    return {
+        "command": FLOW_COMMAND,
+        "task_definition_arn": task_definition,
+        "env": CONTAINER_ENVIRONMENT,
+        "capacity_provider": "FARGATE",
+    }
 
 
 # By kind of pool: the job variables of a job, given its installed command, its image, or its task definition.

@@ -180,6 +180,7 @@ KINDS = {
             "PerformanceInsightsKmsKeyId": "PerformanceInsightsKMSKeyId",
             "EnabledCloudwatchLogsExports": "EnableCloudwatchLogsExports",
             "SkipFinalSnapshot": None,
+            "ApplyImmediately": None,
             "FinalSnapshotIdentifier": None,
         },
         lambda properties: {
