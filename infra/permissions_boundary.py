@@ -22,7 +22,7 @@ RUNTIME_ACTIONS = {
     "secretsmanager": ("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"),
     "kms": ("kms:Decrypt", "kms:GenerateDataKey"),
     "ecs": ("ecs:DescribeTasks", "ecs:StopTask", "ecs:TagResource"),
-    "sqs": ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes"),
+    "sqs": ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ChangeMessageVisibility"),
     "ecr": ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"),
     "logs": ("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"),
     "ec2": policies.NETWORK_INTERFACE_ACTIONS,

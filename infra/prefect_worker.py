@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 POOL = "ecs"
 COMMAND = ["python", "-m", "orchestration.workers.process", POOL, "ecs", "at once"]
+QUEUE_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ChangeMessageVisibility")
 HEALTH_CHECK = "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health')"
 
 
@@ -85,6 +86,6 @@ def _worker_statements(args: PrefectWorkerArgs, events: TaskEvents) -> list[Stat
         policies.allow(("ecs:TagResource",), running_tasks, {"StringEquals": {"ecs:CreateAction": "RunTask"}}),
         policies.allow(("ecs:DescribeTaskDefinition",), ["*"]),  # IAM has no resource for it
         pass_run_roles(settings),
-        policies.allow(("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes"), [events.queue.arn]),
+        policies.allow(QUEUE_ACTIONS, [events.queue.arn]),
         policies.allow(("kms:Decrypt",), [args.keys.messages.arn]),
     ]

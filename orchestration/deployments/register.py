@@ -239,6 +239,22 @@ def register_deployments(
     return RegistrationResult(*(tuple(outcomes[name]) for name in ("created", "changed", "unchanged")))
 
 
+def delete_removed_deployments(api: prefect_api.Api, wanted: Sequence[DeploymentSpec], *, pool: str) -> tuple[str, ...]:
+    """Delete the pool's deployments of jobs that the catalogue no longer has, if they have our tag; return their names.
+
+    A deployment of a removed job would start a task definition that no update reaches any more. Its past runs stay.
+    """
+    flow_names = {entry["id"]: entry["name"] for entry in read_all(api, "/flows/filter")}
+    kept = {(deployment.flow, deployment.fields["name"]) for deployment in wanted}
+    deleted = []
+    for entry in read_all(api, "/deployments/filter"):
+        flow = flow_names[entry["flow_id"]]
+        if TAG in entry["tags"] and entry["work_pool_name"] == pool and (flow, entry["name"]) not in kept:
+            api.call("DELETE", f"/deployments/{entry['id']}")
+            deleted.append(f"{flow}/{entry['name']}")
+    return tuple(deleted)
+
+
 def _register_pool(api: prefect_api.Api, kind: str, pool: str, defaults: Mapping[str, Any]) -> str:
     fields = {"base_job_template": read_pool_template(kind, defaults), "description": f"finelt jobs as {kind} runs"}
     existing = next((entry for entry in read_all(api, "/work_pools/filter") if entry["name"] == pool), None)

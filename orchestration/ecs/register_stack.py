@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -72,12 +73,13 @@ def create_roles(host: str, user: str, master_password: str, passwords: Mapping[
 
 
 def register_stack(api: prefect_api.Api, stack: Mapping[str, Any]) -> RegistrationResult:
-    """Register the work pool and a deployment for each job and flow, from their task definitions."""
+    """Register the work pool and a deployment for each job and flow, from their task definitions; delete those of removed jobs."""
     deployments = deploy.ecs_deployments(catalogue(), stack["tasks"], pool=POOL)
     deployments, unscheduled = schedules.apply_parameters(deployments, stack.get("parameters", {}), "FINELT_STACK", catalogue())
     for message in unscheduled:
         click.echo(message, err=True)
     result = deploy.register_deployments(api, deployments, kind=KIND, pool=POOL, defaults=stack["pool"])
+    result = replace(result, deleted=deploy.delete_removed_deployments(api, deployments, pool=POOL))
     for line in result.lines():
         click.echo(line)
     return result
