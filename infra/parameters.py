@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from images import plan
 from infra.settings import SettingsError
-from orchestration.deployments.schedules import SUPPLIED_BY_DAILY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from jobs.catalogue import JobSpec
 
+SUPPLIED_BY_FLOW = frozenset({"lake", "start", "end"})  # the flow that a schedule starts passes them to the job
 SET_BY_STACK = ("lake", "docs", "site", "warehouse", "warehouse_password", "audience", "drop")
 
 
@@ -41,6 +41,6 @@ def list_scheduled(specs: Sequence[JobSpec], parameters: Mapping[str, Any]) -> I
     """Yield the jobs that the registration schedules: those with a schedule and a value for every required option."""
     for spec in specs:
         if spec.schedule:
-            given = SUPPLIED_BY_DAILY.union(parameters, parameters.get(spec.name, ()))
+            given = SUPPLIED_BY_FLOW.union(parameters, parameters.get(spec.name, ()))
             if given.issuperset(describe_options(spec).get("required", ())):
                 yield spec.name

@@ -45,7 +45,9 @@ CONFIG = {
     "finelt:repository": "example/finelt",
     "finelt:firstInAccount": "true",
     "finelt:reservedConcurrency": "5",
-    "finelt:parameters": json.dumps({"tickers": ["AAPL"], "ciks": ["320193"], "contact": "data@example.com"}),
+    "finelt:parameters": json.dumps(
+        {"tickers": ["AAPL", "MSFT", "IBM"], "ciks": ["320193", "789019", "51143"], "contact": "finelt data@example.com"}
+    ),
 }
 ARNS = {
     "s3/bucket:Bucket": "arn:aws:s3:::{name}",
@@ -315,7 +317,8 @@ def graph(
     `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview. `specs` replace
     the jobs of the catalogue; jobs without a folder get an image without files, and no options.
     """
-    return _run_once(stack, unknown, tuple(sorted((choices or {}).items())), specs if specs is None else tuple(specs))
+    different = {name: value for name, value in (choices or {}).items() if CONFIG.get(f"finelt:{_camel(name)}") != value}
+    return _run_once(stack, unknown, tuple(sorted(different.items())), specs if specs is None else tuple(specs))
 
 
 @cache

@@ -14,14 +14,12 @@ from orchestration.deployments.parameters import read_parameter_file, select_par
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from jobs.catalogue import JobSpec
     from orchestration.deployments.model import DeploymentSpec
 
 DAILY = "daily"
-SUPPLIED_BY_DAILY = frozenset({"lake", "start", "end"})  # required options of a job that need no value of their own
 # Every five minutes. A run that would have to wait for another one is not needed.
 FLOW_SCHEDULES: dict[str, dict[str, Any]] = {
     "reconcile": {
@@ -59,7 +57,7 @@ def apply_parameters(
         return result, []  # a pool that runs no flows
     schedules, messages = [], []
     for spec in (spec for spec in specs if spec.schedule and spec.name in by_flow):
-        missing = [*_missing_options(daily, {"extracts"}), *_missing_options(by_flow[spec.name], SUPPLIED_BY_DAILY)]
+        missing = [*_missing_options(daily, {"extracts"}), *_missing_options(by_flow[spec.name], {"lake", "start", "end"})]
         if missing:
             messages.append(f"not scheduled {spec.name}: {source} has no value for {', '.join(dict.fromkeys(missing))}")
         else:
@@ -99,7 +97,7 @@ def preserve_schedules(existing: Mapping[str, Any] | None, fields: Mapping[str, 
     return {"schedules": [{**schedule, "active": schedule["slug"] not in paused} for schedule in fields["schedules"]]}
 
 
-def _missing_options(deployment: DeploymentSpec, supplied: AbstractSet[str]) -> list[str]:
+def _missing_options(deployment: DeploymentSpec, supplied: set[str]) -> list[str]:
     """Return the required options without a value, except those that are supplied at run time."""
     return [name for name in deployment.required_options if name not in deployment.fields["parameters"] and name not in supplied]
 

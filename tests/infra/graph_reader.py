@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 DATABASE, TASK, BUCKET = "rds/instance:Instance", "ecs/taskDefinition:TaskDefinition", "s3/bucket:Bucket"
 FUNCTION, ALARM, QUEUE = "lambda/function:Function", "cloudwatch/metricAlarm:MetricAlarm", "sqs/queue:Queue"
 LOGS, ROLE, REPOSITORY = "cloudwatch/logGroup:LogGroup", "iam/role:Role", "ecr/repository:Repository"
+# Settings that together create every resource that a stack can have. Tests share them, because each run of the program takes seconds.
+PUBLIC: dict[str, str] = {"egress": "endpoints", "audience": "public"}
+REPLICAS: dict[str, str] = {"egress": "nat-per-zone", "server_replicas": "2", "multi_az": "true"}
+CHOICES: tuple[dict[str, str], ...] = ({}, PUBLIC, REPLICAS)
 
 
 def policy_documents(stack: Graph) -> Iterator[tuple[str, dict[str, Any]]]:

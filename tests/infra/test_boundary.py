@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.testing.mock_engine import Graph, Resource, graph
-from tests.infra.graph_reader import ROLE, as_list
+from tests.infra.graph_reader import CHOICES, ROLE, as_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def covers(statement: dict[str, Any], action: str, resource: str) -> bool:
     return action in as_list(statement["Action"]) and any(fnmatchcase(resource, pattern) for pattern in as_list(statement["Resource"]))
 
 
-@pytest.mark.parametrize("choices", [{}, {"server_replicas": "2", "multi_az": "true"}], ids=str)
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
 def test_no_role_is_granted_what_its_boundary_denies(choices: dict[str, str]) -> None:
     assert list(find_denied_grants(graph(choices=choices))) == []
 

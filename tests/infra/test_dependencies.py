@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.testing.mock_engine import ARNS, Graph, Resource, graph
-from tests.infra.graph_reader import FUNCTION, ROLE, TASK
+from tests.infra.graph_reader import CHOICES, FUNCTION, ROLE, TASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,7 +135,6 @@ def find_undeliverable_events(stack: Graph) -> Iterator[str]:
 
 
 RULES = (find_missing_dependencies, find_services_that_start_too_early, find_wrong_order, find_undeliverable_events)
-CHOICES: tuple[dict[str, str], ...] = ({}, {"egress": "endpoints"}, {"server_replicas": "2", "multi_az": "true"}, {"audience": "public"})
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from infra.testing.mock_engine import ACCOUNT, REGION, Graph, Resource, graph
+from tests.infra.graph_reader import CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +91,7 @@ def list_grants(key: Resource, service: str) -> list[dict[str, Any]]:
     return [statement for statement in json.loads(key.inputs["policy"])["Statement"] if statement["Principal"] == principal]
 
 
-@pytest.mark.parametrize("choices", [{}, {"audience": "public"}], ids=str)
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
 def test_every_service_can_use_the_keys_of_what_it_serves(choices: dict[str, str]) -> None:
     stack = graph(choices=choices)
     assert list(find_locked_out_services(stack)) == []

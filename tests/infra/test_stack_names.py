@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 POLICIES = ("iam/policy:Policy", "iam/rolePolicy:RolePolicy")
-# The families of another stack match, but tasks run only on the stack's own cluster, with roles that it may pass.
-BOUND_TO_CLUSTER = {"ecs:cluster"}
+# Conditions that bind a pattern: tasks run only on the stack's own cluster; all stacks of an account share the key of Pulumi's state.
+BINDING = {"ecs:cluster", "kms:ResourceAliases"}
 
 
 def find_rights_on_another_stack(stack: Graph, other: Graph) -> Iterator[str]:
@@ -23,16 +23,16 @@ def find_rights_on_another_stack(stack: Graph, other: Graph) -> Iterator[str]:
     for kind in POLICIES:
         for policy in stack.of(kind):
             for statement in json.loads(policy.inputs["policy"])["Statement"]:
-                if statement["Effect"] == "Allow" and not is_bound_to_cluster(statement):
+                if statement["Effect"] == "Allow" and not is_bound(statement):
                     for pattern in as_list(statement["Resource"]):
                         matched = [arn for arn in foreign if pattern != "*" and fnmatchcase(arn, pattern)]
                         if matched:
                             yield f"{policy.name} allows {statement['Action'][0]} on {matched[0]}: end {pattern} with a delimiter"
 
 
-def is_bound_to_cluster(statement: dict[str, Any]) -> bool:
-    """Return whether a statement allows only what happens on the stack's own cluster."""
-    return set(statement.get("Condition", {}).get("ArnEquals", {})) == BOUND_TO_CLUSTER
+def is_bound(statement: dict[str, Any]) -> bool:
+    """Return whether a condition limits a statement to the stack."""
+    return any(BINDING & set(names) for names in statement.get("Condition", {}).values())
 
 
 def test_no_policy_of_a_stack_reaches_a_stack_whose_name_begins_with_its_own() -> None:

@@ -14,12 +14,11 @@ import pytest
 
 from infra.prefect_server import connection_check
 from infra.testing.mock_engine import Graph, Resource, graph
-from tests.infra.graph_reader import ALARM, TASK, container_of, environment_of
+from tests.infra.graph_reader import ALARM, CHOICES, TASK, container_of, environment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REPLICAS = {"server_replicas": "2"}
 MODULE = re.compile(r"(prefect|orchestration)\w*(\.\w+)+")
 
 
@@ -48,12 +47,12 @@ def find_services_without_check_or_alarm(stack: Graph) -> Iterator[str]:
             yield f"{service.name} has no alarm: nobody learns that it is down"
 
 
-@pytest.mark.parametrize("choices", [{}, REPLICAS], ids=str)
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
 def test_every_module_that_a_task_names_is_installed(choices: dict[str, str]) -> None:
     assert list(find_missing_modules(graph(choices=choices))) == []
 
 
-@pytest.mark.parametrize("choices", [{}, REPLICAS], ids=str)
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
 def test_every_service_has_a_health_check_and_an_alarm(choices: dict[str, str]) -> None:
     assert list(find_services_without_check_or_alarm(graph(choices=choices))) == []
 
