@@ -1,11 +1,11 @@
-"""The registration of a stack deletes the deployments of jobs that are gone, and no others."""
+"""The registration of a stack on ECS: deployments of jobs that are gone are deleted, and flows run on demand."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from orchestration.deployments.model import DeploymentSpec, RegistrationResult
-from orchestration.deployments.register import delete_removed_deployments
+from orchestration.deployments.register import delete_removed_deployments, ecs_flow_variables
 
 FLOWS = [{"id": "f1", "name": "extract-a"}, {"id": "f2", "name": "extract-b"}, {"id": "f3", "name": "somebodys-flow"}]
 DEPLOYMENTS = [
@@ -37,3 +37,8 @@ def test_only_the_tagged_deployment_of_a_removed_job_on_this_pool_is_deleted() -
 
 def test_the_log_of_the_registration_names_what_is_deleted() -> None:
     assert RegistrationResult((), (), (), ("extract-b/ecs",)).lines() == ["deleted   extract-b/ecs"]
+
+
+def test_a_flow_never_runs_on_spare_capacity() -> None:
+    """Its own value overrides the pool's default: nobody retries a flow whose capacity is reclaimed."""
+    assert ecs_flow_variables("arn:flows")["capacity_provider"] == "FARGATE"
