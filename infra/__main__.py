@@ -8,5 +8,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Pulumi runs this file from its own folder
 
 from infra.program import create_stack
+from jobs.catalogue import catalogue
 
-create_stack()
+create_stack(catalogue())

@@ -24,7 +24,10 @@ class AccountArgs:
 
 
 class Account(pulumi.ComponentResource):
-    """The account's settings. The public access block and the identity provider exist once per account: its first stack creates them."""
+    """The account's settings. The public access block and the identity provider exist once per account: its first stack creates them.
+
+    They stay when the stack is destroyed: they protect everything in the account, and other stacks use the identity provider.
+    """
 
     github_provider_arn: pulumi.Input[str]
 
@@ -38,10 +41,10 @@ class Account(pulumi.ComponentResource):
                 block_public_policy=True,
                 ignore_public_acls=True,
                 restrict_public_buckets=True,
-                opts=child_of(self),
+                opts=child_of(self, retain_on_delete=True),
             )
             self.github_provider_arn = aws.iam.OpenIdConnectProvider(
-                name, url=f"https://{GITHUB_ISSUER}", client_id_lists=["sts.amazonaws.com"], opts=child_of(self)
+                name, url=f"https://{GITHUB_ISSUER}", client_id_lists=["sts.amazonaws.com"], opts=child_of(self, retain_on_delete=True)
             ).arn
-        aws.ebs.EncryptionByDefault(name, enabled=True, opts=child_of(self))
+        aws.ebs.EncryptionByDefault(name, enabled=True, opts=child_of(self, retain_on_delete=True))
         self.register_outputs({"github_provider_arn": self.github_provider_arn})

@@ -11,10 +11,12 @@ from jobkit.errors import ExitCode
 
 from infra import policies
 from infra.options import child_of
+from infra.queues import allow_rule_to_send, create_dead_letter_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from infra.cluster import Cluster
     from infra.database import PostgresDatabase
     from infra.events import Events
     from infra.fargate_task import FargateTask
@@ -30,22 +32,23 @@ FAILED_PATTERN = f"{{ $.exit_code > 0 && $.exit_code != {ExitCode.TEMPORARY} }}"
 SUCCEEDED_PATTERN = '{ $.verb = "run" && $.exit_code = 0 }'
 LOW_STORAGE_BYTES, MANY_CONNECTIONS, HIGH_CPU_PCT = 4 * 1024**3, 60, 85
 DAY_S = 86_400
+MAX_EVENT_AGE_S = 900
 LATE_AFTER_DAYS = 3  # a job that runs on weekdays is silent for two days at a weekend
-PUBLISH_JOB = "publish-marts"
 
 
 @dataclass(frozen=True)
 class AlarmsArgs:
-    """Arguments of `Alarms`. `tasks` are the jobs' tasks by job."""
+    """Arguments of `Alarms`. `tasks` are the jobs' tasks by job; `expected` are the jobs that must succeed every few days."""
 
     settings: Settings
     keys: Keys
+    cluster: Cluster
     warehouse: Warehouse
     server: PrefectServer
     worker: PrefectWorker
-    events: Events
+    events: Events | None
     tasks: Mapping[str, FargateTask]
-    specs: Sequence[JobSpec]
+    expected: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -64,22 +67,30 @@ class Alarms(pulumi.ComponentResource):
     """The alarms, and the topic that mails them."""
 
     topic: aws.sns.Topic
+    topic_policy: aws.sns.TopicPolicy
+    dead_letters: aws.sqs.Queue
 
     def __init__(self, name: str, args: AlarmsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("finelt:infra:Alarms", name, None, opts)
         self._stack = args.settings.name
         self._metric_namespace = f"finelt/{args.settings.stack}"
         self.topic = self._create_topic(name, args)
+        self.topic_policy = self._allow_publishing(name, args)
         self._create_failure_alarms(args.tasks)
-        self._create_late_alarms({job: args.tasks[job] for job in _list_expected_jobs(args.specs)})
-        self._notify_of_crashes(args.settings)
+        self._create_late_alarms({job: args.tasks[job] for job in args.expected})
+        self.dead_letters = self._notify_of_crashes(args)
         self._create_database_alarms("warehouse", args.warehouse.database)
         self._create_database_alarms("prefect-database", args.server.database)
         self._create_dead_letter_alarm("dead-letters", args.worker.events.dead_letters)
-        self._create_dead_letter_alarm("dropped-files-dead-letters", args.events.dead_letters)
-        errors = Metric("AWS/Lambda", "Errors", {"FunctionName": args.events.function.name})
-        self._alarm_above("dropped-files-errors", errors, 0)
-        for running in (args.server.web, args.worker.worker):
+        self._create_dead_letter_alarm("task-crashed-dead-letters", self.dead_letters)
+        # Prefect's worker stops reading the queue after five errors in a row, and stays healthy.
+        age = Metric("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": args.worker.events.queue.name}, "Maximum")
+        self._alarm_above("task-events-unread", age, MAX_EVENT_AGE_S)
+        if args.events:
+            self._create_dead_letter_alarm("dropped-files-dead-letters", args.events.dead_letters)
+            errors = Metric("AWS/Lambda", "Errors", {"FunctionName": args.events.function.name})
+            self._alarm_above("dropped-files-errors", errors, 0)
+        for running in (*args.server.services, args.worker.worker):
             dimensions: dict[str, Text] = {"ClusterName": self._stack, "ServiceName": running.service.name}
             count = Metric("ECS/ContainerInsights", "RunningTaskCount", dimensions)
             self._alarm_below(f"{running.task_name}-down", count, 1, missing="breaching")
@@ -88,11 +99,15 @@ class Alarms(pulumi.ComponentResource):
     def _create_topic(self, name: str, args: AlarmsArgs) -> aws.sns.Topic:
         topic = aws.sns.Topic(name, name=name, kms_master_key_id=args.keys.messages.arn, opts=child_of(self))
         aws.sns.TopicSubscription(name, topic=topic.arn, protocol="email", endpoint=args.settings.alarm_email, opts=child_of(self))
-        condition = {"StringEquals": {"aws:SourceAccount": args.settings.account}}
-        publishers = ("cloudwatch", "events", "budgets")
-        statements = [policies.allow_service(service, ("sns:Publish",), [topic.arn], condition) for service in publishers]
-        aws.sns.TopicPolicy(name, arn=topic.arn, policy=policies.document(*statements), opts=child_of(self))
         return topic
+
+    def _allow_publishing(self, name: str, args: AlarmsArgs) -> aws.sns.TopicPolicy:
+        """Let CloudWatch, AWS Budgets and EventBridge publish. EventBridge supports no condition in the policy of a topic."""
+        condition = {"StringEquals": {"aws:SourceAccount": args.settings.account}}
+        topics = [self.topic.arn]
+        statements = [policies.allow_service(service, ("sns:Publish",), topics, condition) for service in ("cloudwatch", "budgets")]
+        statements.append(policies.allow_service("events", ("sns:Publish",), topics))
+        return aws.sns.TopicPolicy(name, arn=self.topic.arn, policy=policies.document(*statements), opts=child_of(self))
 
     def _create_failure_alarms(self, tasks: Mapping[str, FargateTask]) -> None:
         """Alarm on a receipt of a failed run in a job's log."""
@@ -119,20 +134,28 @@ class Alarms(pulumi.ComponentResource):
         )
         return Metric(self._metric_namespace, name, {}, period_s=period_s, periods=periods)
 
-    def _notify_of_crashes(self, settings: Settings) -> None:
-        """Notify when ECS could not start a task or had to stop it: such a task leaves no receipt."""
-        name = f"{settings.name}-task-crashed"
+    def _notify_of_crashes(self, args: AlarmsArgs) -> aws.sqs.Queue:
+        """Notify when ECS could not start a task or had to stop it: such a task leaves no receipt. Return the dead-letter queue."""
+        name = f"{self._stack}-task-crashed"
         pattern = {
             "source": ["aws.ecs"],
             "detail-type": ["ECS Task State Change"],
             "detail": {
-                "clusterArn": [f"arn:aws:ecs:{settings.region}:{settings.account}:cluster/{settings.name}"],
+                "clusterArn": [args.cluster.arn],
                 "lastStatus": ["STOPPED"],
                 "stopCode": ["TaskFailedToStart", "SpotInterruption", "TerminationNotice"],
             },
         }
         rule = aws.cloudwatch.EventRule(name, name=name, event_pattern=pulumi.Output.json_dumps(pattern), opts=child_of(self))
-        aws.cloudwatch.EventTarget(name, rule=rule.name, arn=self.topic.arn, opts=child_of(self))
+        dead_letters = create_dead_letter_queue(name, args.keys, self)
+        aws.cloudwatch.EventTarget(
+            name,
+            rule=rule.name,
+            arn=self.topic.arn,
+            dead_letter_config={"arn": dead_letters.arn},
+            opts=child_of(self, depends_on=[self.topic_policy, allow_rule_to_send(f"{name}-dead", dead_letters, rule, self)]),
+        )
+        return dead_letters
 
     def _create_database_alarms(self, name: str, database: PostgresDatabase) -> None:
         dimensions: dict[str, Text] = {"DBInstanceIdentifier": database.instance.identifier}
@@ -172,6 +195,7 @@ class Alarms(pulumi.ComponentResource):
         )
 
 
-def _list_expected_jobs(specs: Sequence[JobSpec]) -> Iterable[str]:
-    """Return the jobs that must succeed every few days: those with a schedule, and the one that publishes."""
-    return (*(spec.name for spec in specs if spec.schedule), PUBLISH_JOB)
+def list_expected_jobs(specs: Sequence[JobSpec], scheduled: Sequence[str]) -> list[str]:
+    """Return the jobs that must succeed every few days: those that are scheduled, and with them those that write the site."""
+    publishers = [spec.name for spec in specs if "site" in spec.writes and spec.name not in scheduled]
+    return [*scheduled, *publishers] if scheduled else []

@@ -22,6 +22,7 @@ class BudgetArgs:
 
     settings: Settings
     topic: aws.sns.Topic
+    topic_policy: aws.sns.TopicPolicy
 
 
 class Budget(pulumi.ComponentResource):
@@ -47,6 +48,6 @@ class Budget(pulumi.ComponentResource):
                 )
                 for kind, percent in THRESHOLDS_PCT.items()
             ],
-            opts=child_of(self),
+            opts=child_of(self, depends_on=[args.topic_policy]),  # AWS Budgets checks that it may publish
         )
         self.register_outputs({})

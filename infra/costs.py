@@ -102,8 +102,8 @@ def compute_run_usd(stack: Graph) -> float:
     tasks = {resource.name: resource for resource in stack.of("ecs/taskDefinition:TaskDefinition")}
     cluster = next(stack.of("ecs/cluster:Cluster")).name
     share = SPOT_SHARE if _uses_spot(stack) else 1.0
-    minutes = {f"{cluster}-{spec.name}": STEP_MINUTES for spec in list_daily_jobs()} | {f"{cluster}-flows": FLOW_MINUTES}
-    return share * sum(_compute_task_usd(tasks[name], count / 60) for name, count in minutes.items())
+    jobs_usd = sum(_compute_task_usd(tasks[f"{cluster}-{spec.name}"], STEP_MINUTES / 60) for spec in list_daily_jobs())
+    return share * jobs_usd + _compute_task_usd(tasks[f"{cluster}-flows"], FLOW_MINUTES / 60)  # flows never run on spare capacity
 
 
 def _compute_task_usd(task: Resource, hours: float) -> float:
@@ -189,7 +189,8 @@ def _render_savings(stacks: Mapping[str, Graph], bills: Mapping[str, list[BillIt
 - Stop server, worker and databases outside working hours: schedule `aws ecs update-service --desired-count 0` and
   `aws rds stop-db-instance`. With 12 hours on 22 days per month this saves {_compute_off_hours_saving(stacks[DEV], bills[DEV]):.2f}.
 - Put both databases on one instance. This saves {groups["database of Prefect"]:.2f}, but then they can only restart together.
-- Jobs already run on spare capacity (`finelt:spot`). A run costs so little that optimising it further saves almost nothing."""
+- Jobs already run on spare capacity (`finelt:spot`); flows do not, because nothing retries a flow. A run costs so little that optimising it
+  further saves almost nothing."""
 
 
 def _sum_groups(bill: Iterable[BillItem]) -> dict[str, float]:

@@ -34,8 +34,14 @@ class PostgresDatabaseArgs:
     storage_gb: int
 
 
+LOG_EXPORTS = ("postgresql", "upgrade")
+
+
 class PostgresDatabase(pulumi.ComponentResource):
-    """An RDS instance. RDS creates, stores and rotates the master password."""
+    """An RDS instance. RDS creates, stores and rotates the master password.
+
+    Changes apply at once, not in the next maintenance window: Pulumi deletes the old parameter group at the end of the same update.
+    """
 
     instance: aws.rds.Instance
 
@@ -49,6 +55,16 @@ class PostgresDatabase(pulumi.ComponentResource):
             parameters=[{"name": key, "value": value} for key, value in PARAMETERS.items()],
             opts=child_of(self),
         )
+        log_groups = [
+            aws.cloudwatch.LogGroup(
+                f"{name}-{export}",
+                name=f"/aws/rds/instance/{name}/{export}",  # RDS would create it without retention and without our key
+                retention_in_days=settings.log_days,
+                kms_key_id=args.keys.logs.arn,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for export in LOG_EXPORTS
+        ]
         self.instance = aws.rds.Instance(
             name,
             identifier=name,
@@ -74,12 +90,15 @@ class PostgresDatabase(pulumi.ComponentResource):
             copy_tags_to_snapshot=True,
             deletion_protection=settings.protect,
             skip_final_snapshot=not settings.protect,
-            final_snapshot_identifier=f"{name}-last" if settings.protect else None,
+            # Unique for each life of the stack: its key is new each time, and the snapshot of the previous life may still exist.
+            final_snapshot_identifier=args.keys.data.key_id.apply(lambda key: f"{name}-last-{key[:8]}") if settings.protect else None,
             auto_minor_version_upgrade=True,
+            allow_major_version_upgrade=True,
+            apply_immediately=True,
             performance_insights_enabled=True,
             performance_insights_kms_key_id=key_arn,
-            enabled_cloudwatch_logs_exports=["postgresql", "upgrade"],
-            opts=child_of(self, protect=settings.protect),
+            enabled_cloudwatch_logs_exports=list(LOG_EXPORTS),
+            opts=child_of(self, protect=settings.protect, depends_on=log_groups),
         )
         self.register_outputs({"address": self.instance.address})
 

@@ -11,7 +11,6 @@ import pulumi_aws as aws
 from infra import policies
 from infra.account import GITHUB_ISSUER
 from infra.options import child_of
-from infra.permissions_boundary import boundary_arn
 
 if TYPE_CHECKING:
     from infra.policies import Statement, Text
@@ -60,7 +59,8 @@ class DeployRole(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: DeployRoleArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("finelt:infra:DeployRole", name, None, opts)
-        role = aws.iam.Role(name, name=name, assume_role_policy=_trust_policy(args), max_session_duration=3600, opts=child_of(self))
+        trust = trust_github(args.settings, args.github_provider_arn, args.settings.stack)
+        role = aws.iam.Role(name, name=name, assume_role_policy=trust, max_session_duration=3600, opts=child_of(self))
         aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=POWER_USER_POLICY, opts=child_of(self))
         statements = _iam_statements(args.settings, args.boundary)
         aws.iam.RolePolicy(name, role=role.id, policy=policies.document(*statements), opts=child_of(self))
@@ -68,15 +68,15 @@ class DeployRole(pulumi.ComponentResource):
         self.register_outputs({"arn": self.arn})
 
 
-def _trust_policy(args: DeployRoleArgs) -> pulumi.Output[str]:
-    """Trust GitHub's tokens for one repository and the environment named like the stack."""
+def trust_github(settings: Settings, provider_arn: Text, environment: str) -> pulumi.Output[str]:
+    """Return a trust policy for GitHub's tokens of the stack's repository and one environment."""
     claims = {
         f"{GITHUB_ISSUER}:aud": "sts.amazonaws.com",
-        f"{GITHUB_ISSUER}:sub": f"repo:{args.settings.repository}:environment:{args.settings.stack}",
+        f"{GITHUB_ISSUER}:sub": f"repo:{settings.repository}:environment:{environment}",
     }
     statement = {
         "Effect": "Allow",
-        "Principal": {"Federated": args.github_provider_arn},
+        "Principal": {"Federated": provider_arn},
         "Action": "sts:AssumeRoleWithWebIdentity",
         "Condition": {"StringEquals": claims},
     }
@@ -84,10 +84,13 @@ def _trust_policy(args: DeployRoleArgs) -> pulumi.Output[str]:
 
 
 def _iam_statements(settings: Settings, boundary: aws.iam.Policy) -> list[Statement]:
-    """Return the IAM permissions of a deployment: roles with the stack's name prefix and the boundary, except the deploy role."""
+    """Return the IAM permissions of a deployment: roles below the stack's path and within the boundary.
+
+    The roles of GitHub are not below the path, so a deployment cannot change them. The Deny repeats that for a policy that is added later.
+    """
     account = f"arn:aws:iam::{settings.account}"
-    roles = [f"{account}:role/{settings.name}-*"]
-    bounded = {"StringEquals": {"iam:PermissionsBoundary": boundary_arn(settings)}}
+    roles = [f"{account}:role{settings.role_path}*"]
+    bounded = {"StringEquals": {"iam:PermissionsBoundary": boundary.arn}}
     return [
         policies.allow(READ_ROLE_ACTIONS, roles),
         policies.allow(("iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary"), roles, bounded),
@@ -95,7 +98,7 @@ def _iam_statements(settings: Settings, boundary: aws.iam.Policy) -> list[Statem
         policies.allow(("iam:PassRole",), roles, {"StringEquals": {"iam:PassedToService": PASSED_TO_SERVICES}}),
         policies.allow(("iam:GetPolicy", "iam:GetPolicyVersion", "iam:ListPolicyVersions"), [boundary.arn]),
         policies.allow(("iam:GetOpenIDConnectProvider",), [f"{account}:oidc-provider/{GITHUB_ISSUER}"]),
-        policies.deny(DEPLOY_ROLE_DENIED_ACTIONS, [f"{account}:role/finelt-*-deploy"]),
+        policies.deny(DEPLOY_ROLE_DENIED_ACTIONS, [f"{account}:role/finelt-*-{ending}" for ending in ("deploy", "preview")]),
         policies.deny(("iam:DeleteRolePermissionsBoundary",), [f"{account}:role/*"]),
         policies.deny(BOUNDARY_DENIED_ACTIONS, [f"{account}:policy/finelt-*-boundary"]),
     ]

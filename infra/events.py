@@ -9,37 +9,48 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import policies
+from infra.job_permissions import DROP_DATASET
 from infra.options import child_of
-from infra.permissions_boundary import boundary_arn
 from infra.prefect_worker import POOL
 from infra.queues import allow_rule_to_send, create_dead_letter_queue
+from infra.roles import create_role
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from infra.job_image import JobImage
     from infra.keys import Keys
     from infra.network import Network
-    from infra.policies import Statement
+    from infra.policies import Statement, Text
     from infra.prefect_server import PrefectServer
     from infra.settings import Settings
     from infra.storage import Storage
+    from jobs.catalogue import JobSpec
 
-FUNCTION, JOB = "start-dropped-files", "extract-dropped-files"
+FUNCTION = "start-dropped-files"
 HANDLER = "orchestration.events.start_dropped_files.handler"
 DROP_PREFIX = "drop/"
-TIMEOUT_S, MEMORY_MIB, RESERVED_CONCURRENCY = 60, 256, 5
+TIMEOUT_S, MEMORY_MIB = 60, 256
 MAX_RETRIES, MAX_EVENT_AGE_S = 2, 6 * 3600
 
 
 @dataclass(frozen=True)
 class EventsArgs:
-    """Arguments of `Events`."""
+    """Arguments of `Events`. `job` reads dropped files."""
 
     settings: Settings
     keys: Keys
+    boundary: Text
     network: Network
     storage: Storage
     image: JobImage
     server: PrefectServer
+    job: str
+
+
+def find_drop_reader(specs: Sequence[JobSpec]) -> str | None:
+    """Return the job that reads dropped files, None if the catalogue has none."""
+    return next((spec.name for spec in specs if DROP_DATASET in spec.reads), None)
 
 
 class Events(pulumi.ComponentResource):
@@ -73,15 +84,14 @@ class Events(pulumi.ComponentResource):
             kms_key_id=args.keys.logs.arn,
             opts=child_of(self),
         )
-        role = aws.iam.Role(
+        role = create_role(
             name,
-            name=name,
-            assume_role_policy=policies.trust_service("lambda", settings.account),
-            permissions_boundary=boundary_arn(settings),
-            opts=child_of(self),
+            self,
+            path=settings.role_path,
+            boundary=args.boundary,
+            trust=policies.trust_service("lambda", settings.account),
+            statements=self._function_statements(args, log_group),
         )
-        statements = self._function_statements(args, log_group)
-        role_policy = aws.iam.RolePolicy(name, role=role.id, policy=policies.document(*statements), opts=child_of(self))
         return aws.lambda_.Function(
             name,
             name=name,
@@ -89,13 +99,13 @@ class Events(pulumi.ComponentResource):
             image_uri=args.image.digest,
             image_config={"entry_points": ["/app/bin/python", "-m", "awslambdaric"], "commands": [HANDLER]},
             architectures=[settings.architecture],
-            role=role.arn,
+            role=role.role.arn,
             timeout=TIMEOUT_S,
             memory_size=MEMORY_MIB,
-            reserved_concurrent_executions=RESERVED_CONCURRENCY,
+            reserved_concurrent_executions=settings.reserved_concurrency or None,
             environment={
                 "variables": {
-                    "FINELT_DEPLOYMENT": f"{JOB}/{POOL}",
+                    "FINELT_DEPLOYMENT": f"{args.job}/{POOL}",
                     "FINELT_DROP": DROP_PREFIX,
                     "FINELT_PREFECT_AUTH": pulumi.Output.concat("secretsmanager://", args.server.auth_secret.name),
                     "PREFECT_API_URL": args.server.api_url,
@@ -104,7 +114,7 @@ class Events(pulumi.ComponentResource):
             vpc_config={"subnet_ids": args.network.subnet_ids, "security_group_ids": [args.network.security_group_id("events")]},
             dead_letter_config={"target_arn": self.dead_letters.arn},
             logging_config={"log_format": "Text", "log_group": log_group.name},
-            opts=child_of(self, depends_on=[role_policy, self._allow_lambda_to_pull(args.image)]),
+            opts=child_of(self, depends_on=[*role.policies, self._allow_lambda_to_pull(args.image), args.network]),
         )
 
     def _allow_lambda_to_pull(self, image: JobImage) -> aws.ecr.RepositoryPolicy:
@@ -141,10 +151,7 @@ class Events(pulumi.ComponentResource):
             "detail": {"bucket": {"name": [lake.bucket]}, "object": {"key": [{"prefix": DROP_PREFIX}]}},
         }
         rule = aws.cloudwatch.EventRule(name, name=name, event_pattern=pulumi.Output.json_dumps(pattern), opts=child_of(self))
-        aws.cloudwatch.EventTarget(
-            name, rule=rule.name, arn=self.function.arn, dead_letter_config={"arn": self.dead_letters.arn}, opts=child_of(self)
-        )
-        aws.lambda_.Permission(
+        permission = aws.lambda_.Permission(
             name,
             function=self.function.name,
             action="lambda:InvokeFunction",
@@ -153,4 +160,10 @@ class Events(pulumi.ComponentResource):
             source_account=settings.account,
             opts=child_of(self),
         )
-        allow_rule_to_send(f"{name}-dead", self.dead_letters, rule, self)
+        aws.cloudwatch.EventTarget(
+            name,
+            rule=rule.name,
+            arn=self.function.arn,
+            dead_letter_config={"arn": self.dead_letters.arn},
+            opts=child_of(self, depends_on=[permission, allow_rule_to_send(f"{name}-dead", self.dead_letters, rule, self)]),
+        )

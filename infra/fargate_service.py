@@ -56,6 +56,7 @@ class FargateService(pulumi.ComponentResource):
                 "assign_public_ip": False,
             },
             service_registries={"registry_arn": args.discovery.arn} if args.discovery else None,
-            opts=child_of(self),
+            wait_for_steady_state=True,  # otherwise `up` succeeds although Prefect never starts
+            opts=child_of(self, depends_on=[args.network]),  # a task needs routes, egress rules and endpoints to pull its image
         )
         self.register_outputs({"service": self.service.name})

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.options import child_of
-from infra.permissions_boundary import boundary_arn
+from infra.roles import BoundedRole, create_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,11 +30,13 @@ class FargateTaskArgs:
     """Arguments of `FargateTask`.
 
     `cpu` is in Fargate units, `memory` in MiB. `environment` holds plain values; `secrets` ARNs by variable; `statements` are what the
-    task's code may do. `health_check` is Python code that fails if the task is unhealthy.
+    task's code may do. `health_check` is Python code that fails if the task is unhealthy. `is_run` says that the worker starts the task,
+    so that it may pass the task's roles.
     """
 
     settings: Settings
     keys: Keys
+    boundary: Text
     name: str
     image: Text
     cpu: int
@@ -45,6 +47,7 @@ class FargateTaskArgs:
     statements: Sequence[Statement] = ()
     port: int | None = None
     health_check: str | None = None
+    is_run: bool = False
 
 
 class FargateTask(pulumi.ComponentResource):
@@ -65,8 +68,9 @@ class FargateTask(pulumi.ComponentResource):
             kms_key_id=args.keys.logs.arn,
             opts=child_of(self),
         )
-        self.role = self._create_role(name, settings, args.statements)
-        self.execution_role = self._create_role(f"{name}-start", settings, _execution_statements(args, self.log_group))
+        role = self._create_role(name, args, args.statements)
+        execution_role = self._create_role(f"{name}-start", args, _execution_statements(args, self.log_group))
+        self.role, self.execution_role = role.role, execution_role.role
         self.definition = aws.ecs.TaskDefinition(
             name,
             family=name,
@@ -81,21 +85,21 @@ class FargateTask(pulumi.ComponentResource):
             task_role_arn=self.role.arn,
             execution_role_arn=self.execution_role.arn,
             container_definitions=pulumi.Output.json_dumps([container_definition(args, self.log_group.name)]),
-            opts=child_of(self),
+            skip_destroy=True,  # ECS runs no task of an inactive revision, and deployments name the previous one until registration is done
+            opts=child_of(self, depends_on=[*role.policies, *execution_role.policies]),
         )
         self.register_outputs({"definition": self.definition.arn, "role": self.role.arn, "execution_role": self.execution_role.arn})
 
-    def _create_role(self, name: str, settings: Settings, statements: Sequence[Statement]) -> aws.iam.Role:
-        role = aws.iam.Role(
+    def _create_role(self, name: str, args: FargateTaskArgs, statements: Sequence[Statement]) -> BoundedRole:
+        settings = args.settings
+        return create_role(
             name,
-            name=name,
-            assume_role_policy=policies.trust_service("ecs-tasks", settings.account, f"arn:aws:ecs:{settings.region}:{settings.account}:*"),
-            permissions_boundary=boundary_arn(settings),
-            opts=child_of(self),
+            self,
+            path=settings.run_role_path if args.is_run else settings.role_path,
+            boundary=args.boundary,
+            trust=policies.trust_service("ecs-tasks", settings.account, f"arn:aws:ecs:{settings.region}:{settings.account}:*"),
+            statements=statements,
         )
-        if statements:
-            aws.iam.RolePolicy(name, role=role.id, policy=policies.document(*statements), opts=child_of(self))
-        return role
 
 
 def container_definition(args: FargateTaskArgs, log_group: Text) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.options import child_of
-from infra.permissions_boundary import boundary_arn
+from infra.roles import create_role
 
 if TYPE_CHECKING:
     from infra.keys import Keys
@@ -25,6 +25,7 @@ class FlowLogsArgs:
 
     settings: Settings
     keys: Keys
+    boundary: pulumi.Input[str]
     vpc_id: pulumi.Input[str]
 
 
@@ -44,21 +45,21 @@ class FlowLogs(pulumi.ComponentResource):
             opts=child_of(self),
         )
         source = f"arn:aws:ec2:{settings.region}:{settings.account}:vpc-flow-log/*"
-        role = aws.iam.Role(
-            name,
-            name=name,
-            assume_role_policy=policies.trust_service("vpc-flow-logs", settings.account, source),
-            permissions_boundary=boundary_arn(settings),
-            opts=child_of(self),
-        )
         resources = [self.log_group.arn, pulumi.Output.concat(self.log_group.arn, ":*")]
-        aws.iam.RolePolicy(name, role=role.id, policy=policies.document(policies.allow(ACTIONS, resources)), opts=child_of(self))
+        role = create_role(
+            name,
+            self,
+            path=settings.role_path,
+            boundary=args.boundary,
+            trust=policies.trust_service("vpc-flow-logs", settings.account, source),
+            statements=[policies.allow(ACTIONS, resources)],
+        )
         aws.ec2.FlowLog(
             name,
             vpc_id=args.vpc_id,
             traffic_type="ALL",
-            iam_role_arn=role.arn,
+            iam_role_arn=role.role.arn,
             log_destination=self.log_group.arn,
-            opts=child_of(self),
+            opts=child_of(self, depends_on=role.policies),
         )
         self.register_outputs({"log_group": self.log_group.name})

@@ -24,6 +24,7 @@ class FlowsArgs:
 
     settings: Settings
     keys: Keys
+    boundary: Text
     image: Text
     server: PrefectServer
 
@@ -38,6 +39,7 @@ class Flows(pulumi.ComponentResource):
         task_args = FargateTaskArgs(
             args.settings,
             args.keys,
+            args.boundary,
             name="flows",
             image=args.image,
             cpu=FLOW_CPU,
@@ -45,6 +47,7 @@ class Flows(pulumi.ComponentResource):
             command=["python", "-m", "orchestration.runtime.entrypoint"],
             environment=args.server.client_environment(args.settings),
             secrets=args.server.client_secrets(),
+            is_run=True,
         )
         self.task = FargateTask(name, task_args, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"definition": self.task.definition.arn})

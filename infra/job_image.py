@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ class JobImage(pulumi.ComponentResource):
             image_tag_mutability="IMMUTABLE",
             image_scanning_configuration={"scan_on_push": True},
             encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.keys.data.arn}],
-            force_delete=not settings.protect,
+            force_delete=True,  # the images of a removed job are built again from its source if it comes back
             opts=child,
         )
         aws.ecr.LifecyclePolicy(
@@ -68,16 +69,14 @@ class JobImage(pulumi.ComponentResource):
 
     def _build_image(self, args: JobImageArgs, child: pulumi.ResourceOptions) -> docker.Image:
         platform = args.settings.platform
-        environment = docker_cli.BuildEnvironment(python_image=os.environ.get("FINELT_PYTHON_IMAGE"), platform=platform)
-        plan = docker_cli.plan_image(args.spec, environment)
-        context = _write_context(plan)
+        plan, context, build_arguments = plan_build(args.spec, platform)
         return docker.Image(
             f"{args.settings.name}-{args.spec.name}",
             image_name=pulumi.Output.concat(self.repository.repository_url, ":", plan.tag),
             build=docker.DockerBuildArgs(
                 context=context,
                 dockerfile=f"{context}/{plans.RECIPE}",
-                args=plans.build_arguments(args.spec, plan),
+                args=build_arguments,
                 platform=platform,
                 target=plan.target,
                 builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
@@ -85,6 +84,14 @@ class JobImage(pulumi.ComponentResource):
             registry=args.registry,
             opts=child,
         )
+
+
+@cache
+def plan_build(spec: JobSpec | Service, platform: str) -> tuple[plans.Plan, str, dict[str, str]]:
+    """Return the plan of an image, the path of its build context, and its build arguments. Cached: tests run the program many times."""
+    environment = docker_cli.BuildEnvironment(python_image=os.environ.get("FINELT_PYTHON_IMAGE"), platform=platform)
+    plan = docker_cli.plan_image(spec, environment)
+    return plan, _write_context(plan), plans.build_arguments(spec, plan)
 
 
 def _write_context(plan: plans.Plan) -> str:

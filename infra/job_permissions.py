@@ -24,8 +24,7 @@ WRITE_ACTIONS = ("s3:GetObject", "s3:PutObject")
 MOVE_ACTIONS = (*WRITE_ACTIONS, "s3:DeleteObject")
 DROP_DATASET = "drop"  # dropped files; the job that reads them moves them within drop/
 DOCS_WRITER_DATASET, DOCS_READER_DATASET = "warehouse/marts", "site"  # the job that builds the marts also writes dbt's documentation
-# A job started by a state machine of `scripts/emit` reports its end. IAM has no resource here: the task token authorizes the call.
-STEP_FUNCTIONS_STATEMENT = policies.allow(("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"), ["*"])
+STEP_FUNCTIONS_STATEMENT = policies.allow(policies.STEP_FUNCTIONS_ACTIONS, ["*"])
 
 
 def job_statements(spec: JobSpec, storage: Storage, secrets: JobSecrets, keys: Keys) -> list[Statement]:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 PASSWORD_OPTION = "warehouse_password"  # noqa: S105  an option's name
 
 
-def create_secret(settings: Settings, keys: Keys, name: str, opts: pulumi.ResourceOptions) -> aws.secretsmanager.Secret:
-    """Create a secret without a value, so that Pulumi's state never holds one."""
+def create_secret(
+    settings: Settings, keys: Keys, name: str, opts: pulumi.ResourceOptions, *, recovery_days: int
+) -> aws.secretsmanager.Secret:
+    """Create a secret without a value, so that Pulumi's state never holds one. A deleted secret keeps its name for `recovery_days`."""
     return aws.secretsmanager.Secret(
         f"{settings.name}-{name}",
         name=f"{settings.name}/{name}",
         kms_key_id=keys.data.arn,
-        recovery_window_in_days=30 if settings.protect else 0,
+        recovery_window_in_days=recovery_days,
         opts=opts,
     )
 
@@ -41,14 +43,17 @@ class JobSecretsArgs:
 
 
 class JobSecrets(pulumi.ComponentResource):
-    """Secrets by job and option. Each job that connects to the warehouse has its own role and password there."""
+    """Secrets by job and option. Each job that connects to the warehouse has its own role and password there.
+
+    The secrets of a removed job are deleted at once, so that the job can be put back. A person then enters the keys of vendors again.
+    """
 
     by_option: dict[tuple[str, str], aws.secretsmanager.Secret]
 
     def __init__(self, name: str, args: JobSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("finelt:infra:JobSecrets", name, None, opts)
         self.by_option = {
-            (spec.name, option): create_secret(args.settings, args.keys, f"{spec.name}/{option}", child_of(self))
+            (spec.name, option): create_secret(args.settings, args.keys, f"{spec.name}/{option}", child_of(self), recovery_days=0)
             for spec in args.specs
             for option in spec.secrets
         }

@@ -30,6 +30,7 @@ class JobsArgs:
 
     settings: Settings
     keys: Keys
+    boundary: Text
     storage: Storage
     secrets: JobSecrets
     images: Images
@@ -64,6 +65,7 @@ def _task_args(spec: JobSpec, args: JobsArgs) -> FargateTaskArgs:
     return FargateTaskArgs(
         args.settings,
         args.keys,
+        args.boundary,
         name=spec.name,
         image=digest,
         cpu=spec.cpu,
@@ -71,5 +73,6 @@ def _task_args(spec: JobSpec, args: JobsArgs) -> FargateTaskArgs:
         command=["run"],
         environment={"AWS_REGION": args.settings.region, "FINELT_IMAGE_DIGEST": digest},
         secrets=args.reporting_secrets,
+        is_run=True,
         statements=job_statements(spec, args.storage, args.secrets, args.keys),
     )

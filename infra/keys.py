@@ -43,7 +43,7 @@ class Keys(pulumi.ComponentResource):
     def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("finelt:infra:Keys", name, None, opts)
         settings = args.settings
-        self.data = self._create_key(settings, "data", [_cloudfront_statement(settings)])
+        self.data = self._create_key(settings, "data", [_cloudfront_statement(settings), *_fargate_statements(settings)])
         self.logs = self._create_key(settings, "logs", [_logs_statement(settings)])
         self.messages = self._create_key(settings, "messages", _publisher_statements(settings))
         self.register_outputs({"data": self.data.arn, "logs": self.logs.arn, "messages": self.messages.arn})
@@ -72,10 +72,31 @@ def _logs_statement(settings: Settings) -> Statement:
 
 
 def _publisher_statements(settings: Settings) -> list[Statement]:
-    """Return statements for the services that publish to queues and topics."""
+    """Return statements for the services that publish to queues and topics.
+
+    EventBridge supports no aws:SourceAccount here: its deliveries would fail without a trace. The policies of queues and topics limit it.
+    Source: "Managing Amazon SNS encryption keys and costs" in the SNS developer guide.
+    """
     actions = ("kms:Decrypt", "kms:GenerateDataKey", DESCRIBE_ACTION)
     condition = {"StringEquals": {"aws:SourceAccount": settings.account}}
-    return [policies.allow_service(name, actions, ["*"], condition) for name in ("events", "cloudwatch", "budgets")]
+    events = policies.allow_service("events", actions, ["*"])
+    return [events, *(policies.allow_service(name, actions, ["*"], condition) for name in ("cloudwatch", "budgets"))]
+
+
+def _fargate_statements(settings: Settings) -> list[Statement]:
+    """Return statements for the ephemeral storage of tasks on the stack's cluster, without which no task starts.
+
+    Source: "Customer managed keys for AWS Fargate ephemeral storage" in the ECS developer guide.
+    """
+    context = {
+        "kms:EncryptionContext:aws:ecs:clusterAccount": settings.account,
+        "kms:EncryptionContext:aws:ecs:clusterName": settings.name,
+    }
+    grant = {"StringEquals": context, "ForAllValues:StringEquals": {"kms:GrantOperations": ["Decrypt"]}}
+    return [
+        policies.allow_service("fargate", ("kms:GenerateDataKeyWithoutPlaintext",), ["*"], {"StringEquals": context}),
+        policies.allow_service("fargate", ("kms:CreateGrant",), ["*"], grant),
+    ]
 
 
 def _cloudfront_statement(settings: Settings) -> Statement:

@@ -28,6 +28,7 @@ class NetworkArgs:
 
     settings: Settings
     keys: Keys
+    boundary: pulumi.Input[str]
 
 
 class Network(pulumi.ComponentResource):
@@ -42,7 +43,7 @@ class Network(pulumi.ComponentResource):
         settings, child = args.settings, pulumi.ResourceOptions(parent=self)
         vpc = aws.ec2.Vpc(name, cidr_block=CIDR, enable_dns_hostnames=True, enable_dns_support=True, opts=child_of(self))
         aws.ec2.DefaultSecurityGroup(f"{name}-default", vpc_id=vpc.id, ingress=[], egress=[], opts=child_of(self))
-        FlowLogs(f"{name}-flow-logs", FlowLogsArgs(settings, args.keys, vpc.id), child)
+        FlowLogs(f"{name}-flow-logs", FlowLogsArgs(settings, args.keys, args.boundary, vpc.id), child)
         zones = aws.get_availability_zones_output(state="available").names
         self.vpc_id = vpc.id
         self.subnet_ids, route_tables = self._create_private_subnets(name, zones)
@@ -84,7 +85,7 @@ class Network(pulumi.ComponentResource):
         name = settings.name
         internet_gateway = aws.ec2.InternetGateway(name, vpc_id=self.vpc_id, opts=child_of(self))
         public_table = aws.ec2.RouteTable(f"{name}-public", vpc_id=self.vpc_id, opts=child_of(self))
-        aws.ec2.Route(
+        way_out = aws.ec2.Route(
             f"{name}-public",
             route_table_id=public_table.id,
             destination_cidr_block=INTERNET,
@@ -92,7 +93,7 @@ class Network(pulumi.ComponentResource):
             opts=child_of(self),
         )
         count = ZONES if settings.egress == "nat-per-zone" else 1
-        gateways = [self._create_nat_gateway(name, number, zones[number], public_table) for number in range(count)]
+        gateways = [self._create_nat_gateway(name, number, zones[number], public_table, way_out) for number in range(count)]
         for number, route_table in enumerate(route_tables):
             aws.ec2.Route(
                 f"{name}-private-{number}",
@@ -102,12 +103,16 @@ class Network(pulumi.ComponentResource):
                 opts=child_of(self),
             )
 
-    def _create_nat_gateway(self, name: str, number: int, zone: pulumi.Output[str], public_table: aws.ec2.RouteTable) -> aws.ec2.NatGateway:
-        """Create a NAT gateway in a public subnet."""
+    def _create_nat_gateway(
+        self, name: str, number: int, zone: pulumi.Output[str], public_table: aws.ec2.RouteTable, way_out: aws.ec2.Route
+    ) -> aws.ec2.NatGateway:
+        """Create a NAT gateway in a public subnet. AWS refuses it, and its address, in a VPC without an internet gateway."""
         subnet = self._create_subnet(f"{name}-public-{number}", f"10.20.{240 + number}.0/24", zone)
         self._associate(f"{name}-public-{number}", subnet, public_table)
-        address = aws.ec2.Eip(f"{name}-nat-{number}", domain="vpc", opts=child_of(self))
-        return aws.ec2.NatGateway(f"{name}-{number}", subnet_id=subnet.id, allocation_id=address.id, opts=child_of(self))
+        address = aws.ec2.Eip(f"{name}-nat-{number}", domain="vpc", opts=child_of(self, depends_on=[way_out]))
+        return aws.ec2.NatGateway(
+            f"{name}-{number}", subnet_id=subnet.id, allocation_id=address.id, opts=child_of(self, depends_on=[way_out])
+        )
 
     def _create_s3_endpoint(self, settings: Settings, route_tables: list[aws.ec2.RouteTable]) -> None:
         aws.ec2.VpcEndpoint(

@@ -18,11 +18,17 @@ def child_of(
     depends_on: Sequence[pulumi.Resource] = (),
     ignore_changes: Sequence[str] = (),
     protect: bool | None = None,
+    retain_on_delete: bool | None = None,
 ) -> pulumi.ResourceOptions:
     """Return the options of a child of `parent`.
 
     The alias is the URN that the resource had before it became a child: a stack deployed by then keeps it instead of replacing it.
     """
     return pulumi.ResourceOptions(
-        parent=parent, aliases=[AT_ROOT], depends_on=list(depends_on), ignore_changes=list(ignore_changes), protect=protect
+        parent=parent,
+        aliases=[AT_ROOT],
+        depends_on=list(depends_on),
+        ignore_changes=list(ignore_changes),
+        protect=protect,
+        retain_on_delete=retain_on_delete,
     )

@@ -21,6 +21,9 @@ NETWORK_INTERFACE_ACTIONS = (
 NETWORK_INTERFACE_RESOURCES = ("network-interface", "security-group", "subnet")
 NETWORK_INTERFACE_LISTS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")  # IAM has no resource for these
 
+# A job started by a state machine of `scripts/emit` reports its end. IAM has no resource here: the task token authorizes the call.
+STEP_FUNCTIONS_ACTIONS = ("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat")
+
 
 def allow(actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any] | None = None) -> Statement:
     """Return an Allow statement of a role's policy."""
@@ -44,13 +47,13 @@ def deny_plaintext(service: str, resources: Sequence[Text]) -> Statement:
     return deny_everyone((f"{service}:*",), resources, {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def allow_service(name: str, actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any]) -> Statement:
+def allow_service(name: str, actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any] | None = None) -> Statement:
     """Return an Allow statement of a resource's policy for an AWS service. `name` is its principal without .amazonaws.com.
 
     Without resources the statement has no Resource element, as the policy of an ECR repository requires.
     """
     statement: Statement = {"Effect": "Allow", "Principal": {"Service": f"{name}.amazonaws.com"}, "Action": list(actions)}
-    return {**statement, **({"Resource": list(resources)} if resources else {}), "Condition": condition}
+    return statement | ({"Resource": list(resources)} if resources else {}) | ({"Condition": condition} if condition else {})
 
 
 def document(*statements: Statement) -> pulumi.Output[str]:

@@ -36,6 +36,7 @@ class PrefectServerArgs:
 
     settings: Settings
     keys: Keys
+    boundary: Text
     network: Network
     cluster: Cluster
     image: Text
@@ -44,16 +45,16 @@ class PrefectServerArgs:
 class PrefectServer(pulumi.ComponentResource):
     """The server. With several replicas, its background services run in a service of their own, and all share a Redis."""
 
-    api_url: str
+    api_url: pulumi.Output[str]
     auth_secret: aws.secretsmanager.Secret
     database: PostgresDatabase
-    web: FargateService
+    services: list[FargateService]
 
     def __init__(self, name: str, args: PrefectServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("finelt:infra:PrefectServer", name, None, opts)
         settings, child = args.settings, pulumi.ResourceOptions(parent=self)
-        domain = f"{settings.stack}.{DOMAIN}"
-        self.api_url = f"http://prefect.{domain}:{PREFECT_PORT}/api"
+        namespace, discovery = self._create_discovery(name, args)
+        self.api_url = pulumi.Output.concat("http://", discovery.name, ".", namespace.name, f":{PREFECT_PORT}/api")
         self.auth_secret = self._create_auth_secret(args)
         database_args = PostgresDatabaseArgs(
             settings, args.keys, args.network, "prefect-database", DATABASE_NAME, settings.prefect_class, DATABASE_GB
@@ -63,9 +64,9 @@ class PrefectServer(pulumi.ComponentResource):
         environment = _server_environment(self.database)
         if has_replicas:
             environment |= Redis(f"{settings.name}-redis", RedisArgs(settings, args.keys, args.network), child).server_environment()
-        self.web = self._create_web_service(args, environment, self._create_discovery(name, args, domain), has_replicas=has_replicas)
+        self.services = [self._create_web_service(args, environment, discovery, has_replicas=has_replicas)]
         if has_replicas:
-            self._create_background_service(args, environment)
+            self.services.append(self._create_background_service(args, environment))
         self.register_outputs({"api_url": self.api_url})
 
     def client_environment(self, settings: Settings) -> dict[str, Text]:
@@ -82,7 +83,7 @@ class PrefectServer(pulumi.ComponentResource):
 
     def _create_auth_secret(self, args: PrefectServerArgs) -> aws.secretsmanager.Secret:
         """Create the API's user and password, as user:password, which is the form that Prefect expects."""
-        secret = create_secret(args.settings, args.keys, "prefect/auth", child_of(self))
+        secret = create_secret(args.settings, args.keys, "prefect/auth", child_of(self), recovery_days=30 if args.settings.protect else 0)
         password = aws.secretsmanager.get_random_password_output(password_length=40, exclude_punctuation=True).random_password
         aws.secretsmanager.SecretVersion(
             f"{args.settings.name}-prefect-auth",
@@ -92,10 +93,21 @@ class PrefectServer(pulumi.ComponentResource):
         )
         return secret
 
-    def _create_discovery(self, name: str, args: PrefectServerArgs, domain: str) -> aws.servicediscovery.Service:
+    def _create_discovery(
+        self, name: str, args: PrefectServerArgs
+    ) -> tuple[aws.servicediscovery.PrivateDnsNamespace, aws.servicediscovery.Service]:
+        """Create the server's name in the VPC. What calls the server takes the name from here, and so starts after it exists."""
+        domain = f"{args.settings.stack}.{DOMAIN}"
         namespace = aws.servicediscovery.PrivateDnsNamespace(args.settings.name, name=domain, vpc=args.network.vpc_id, opts=child_of(self))
         dns_config = {"namespace_id": namespace.id, "dns_records": [{"type": "A", "ttl": 10}], "routing_policy": "MULTIVALUE"}
-        return aws.servicediscovery.Service(name, name="prefect", dns_config=dns_config, opts=child_of(self))
+        service = aws.servicediscovery.Service(
+            name,
+            name="prefect",
+            dns_config=dns_config,
+            force_destroy=True,  # a namespace with registered tasks cannot be deleted
+            opts=child_of(self),
+        )
+        return namespace, service
 
     def _create_web_service(
         self, args: PrefectServerArgs, environment: dict[str, Text], discovery: aws.servicediscovery.Service, *, has_replicas: bool
@@ -103,6 +115,7 @@ class PrefectServer(pulumi.ComponentResource):
         task = FargateTaskArgs(
             args.settings,
             args.keys,
+            args.boundary,
             name="prefect",
             image=args.image,
             cpu=512,
@@ -116,10 +129,11 @@ class PrefectServer(pulumi.ComponentResource):
         service = FargateServiceArgs(args.cluster, args.network, "prefect", task, args.settings.server_replicas, discovery)
         return FargateService(f"{args.settings.name}-prefect", service, pulumi.ResourceOptions(parent=self))
 
-    def _create_background_service(self, args: PrefectServerArgs, environment: dict[str, Text]) -> None:
+    def _create_background_service(self, args: PrefectServerArgs, environment: dict[str, Text]) -> FargateService:
         task = FargateTaskArgs(
             args.settings,
             args.keys,
+            args.boundary,
             name="prefect-services",
             image=args.image,
             cpu=256,
@@ -127,9 +141,22 @@ class PrefectServer(pulumi.ComponentResource):
             command=BACKGROUND_COMMAND,
             environment=environment,
             secrets=self._server_secrets(),
+            health_check=connection_check(POSTGRES_PORT),
         )
         service = FargateServiceArgs(args.cluster, args.network, "prefect", task)
-        FargateService(f"{args.settings.name}-prefect-services", service, pulumi.ResourceOptions(parent=self))
+        return FargateService(f"{args.settings.name}-prefect-services", service, pulumi.ResourceOptions(parent=self))
+
+
+def connection_check(port: int) -> str:
+    """Return Python code that fails unless the container has a connection to the port.
+
+    The background services answer no request and may hang instead of ending. As long as they work, they are connected to the database.
+    Source of the columns: "proc_net_tcp" in the kernel's documentation; state 01 is an established connection.
+    """
+    return (
+        "import sys; rows = [line.split() for name in ('tcp', 'tcp6') for line in open('/proc/net/' + name)];"
+        f" sys.exit(not any(row[2].endswith(':{port:04X}') and row[3] == '01' for row in rows))"
+    )
 
 
 def _server_environment(database: PostgresDatabase) -> dict[str, Text]:

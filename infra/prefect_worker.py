@@ -10,13 +10,11 @@ import pulumi
 from infra import policies
 from infra.fargate_service import FargateService, FargateServiceArgs
 from infra.fargate_task import FargateTaskArgs
+from infra.permissions_boundary import pass_run_roles, run_tasks
 from infra.task_events import TaskEvents, TaskEventsArgs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from infra.cluster import Cluster
-    from infra.fargate_task import FargateTask
     from infra.keys import Keys
     from infra.network import Network
     from infra.policies import Statement, Text
@@ -25,20 +23,21 @@ if TYPE_CHECKING:
 
 POOL = "ecs"
 COMMAND = ["python", "-m", "orchestration.workers.process", POOL, "ecs"]
+QUEUE_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ChangeMessageVisibility")
 HEALTH_CHECK = "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health')"
 
 
 @dataclass(frozen=True)
 class PrefectWorkerArgs:
-    """Arguments of `PrefectWorker`. `tasks` are the tasks that it may start, by name."""
+    """Arguments of `PrefectWorker`. It may start the tasks whose roles are below the stack's path of runs."""
 
     settings: Settings
     keys: Keys
+    boundary: Text
     network: Network
     cluster: Cluster
     image: Text
     server: PrefectServer
-    tasks: Mapping[str, FargateTask]
 
 
 class PrefectWorker(pulumi.ComponentResource):
@@ -54,6 +53,7 @@ class PrefectWorker(pulumi.ComponentResource):
         task = FargateTaskArgs(
             args.settings,
             args.keys,
+            args.boundary,
             name="worker",
             image=args.image,
             cpu=256,
@@ -78,16 +78,14 @@ def _worker_statements(args: PrefectWorkerArgs, events: TaskEvents) -> list[Stat
     """Return the worker's permissions: run the stack's own task definitions on the stack's cluster, and read the queue."""
     settings = args.settings
     scope = f"arn:aws:ecs:{settings.region}:{settings.account}"
-    families = [f"{scope}:task-definition/{settings.name}-{name}:*" for name in args.tasks]
     running_tasks = [f"{scope}:task/{settings.name}/*"]
     own_cluster = {"ArnEquals": {"ecs:cluster": args.cluster.arn}}
-    roles = [role.arn for task in args.tasks.values() for role in (task.role, task.execution_role)]
     return [
-        policies.allow(("ecs:RunTask",), families, own_cluster),
+        run_tasks(settings),
         policies.allow(("ecs:DescribeTasks", "ecs:StopTask"), running_tasks, own_cluster),
         policies.allow(("ecs:TagResource",), running_tasks, {"StringEquals": {"ecs:CreateAction": "RunTask"}}),
         policies.allow(("ecs:DescribeTaskDefinition",), ["*"]),  # IAM has no resource for it
-        policies.allow(("iam:PassRole",), roles, {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
-        policies.allow(("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes"), [events.queue.arn]),
+        pass_run_roles(settings),
+        policies.allow(QUEUE_ACTIONS, [events.queue.arn]),
         policies.allow(("kms:Decrypt",), [args.keys.messages.arn]),
     ]

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrivateBucketArgs:
-    """Arguments of `PrivateBucket`. Without `kms_key_arn` S3's own key encrypts; without `access_logs` requests are not logged."""
+    """Arguments of `PrivateBucket`. Without `kms_key_arn` S3's own key encrypts; without `access_logs` requests are not logged.
+
+    `access_logs` is the policy of the bucket of access logs: S3 logs only into a bucket whose policy allows it.
+    """
 
     settings: Settings
     purpose: str
     lifecycle_rule: Mapping[str, Any]
     kms_key_arn: pulumi.Input[str] | None = None
-    access_logs: aws.s3.Bucket | None = None
+    access_logs: aws.s3.BucketPolicy | None = None
 
 
 class PrivateBucket(pulumi.ComponentResource):
@@ -50,18 +53,18 @@ class PrivateBucket(pulumi.ComponentResource):
             aws.s3.BucketLogging(
                 name,
                 bucket=self.bucket.id,
-                target_bucket=args.access_logs.id,
+                target_bucket=args.access_logs.bucket,
                 target_prefix=f"{args.purpose}/",
                 opts=child_of(self),
             )
         aws.s3.BucketLifecycleConfiguration(name, bucket=self.bucket.id, rules=[args.lifecycle_rule], opts=child_of(self))
         self.register_outputs({"bucket": self.bucket.bucket})
 
-    def attach_policy(self, *statements: Statement) -> None:
-        """Attach the bucket policy: a Deny of requests without TLS, and `statements`. Call it once."""
+    def attach_policy(self, *statements: Statement) -> aws.s3.BucketPolicy:
+        """Attach the bucket policy and return it: a Deny of requests without TLS, and `statements`. Call it once."""
         resources = [self.bucket.arn, pulumi.Output.concat(self.bucket.arn, "/*")]
         policy = policies.document(policies.deny_plaintext("s3", resources), *statements)
-        aws.s3.BucketPolicy(self._name, bucket=self.bucket.id, policy=policy, opts=child_of(self))
+        return aws.s3.BucketPolicy(self._name, bucket=self.bucket.id, policy=policy, opts=child_of(self))
 
     def _restrict_access(self) -> None:
         """Block public access, switch off ACLs and keep old versions."""

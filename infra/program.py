@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pulumi
 
 from images.plan import SERVICES
 from infra import events, settings
 from infra.account import Account, AccountArgs
-from infra.alarms import Alarms, AlarmsArgs
+from infra.alarms import Alarms, AlarmsArgs, list_expected_jobs
 from infra.budget import Budget, BudgetArgs
 from infra.cluster import Cluster, ClusterArgs
 from infra.dashboard import Dashboard, DashboardArgs
@@ -19,32 +21,41 @@ from infra.job_secrets import JobSecrets, JobSecretsArgs
 from infra.jobs import Jobs, JobsArgs, check_datasets
 from infra.keys import Keys, KeysArgs
 from infra.network import Network, NetworkArgs
+from infra.parameters import check_parameters, list_scheduled
 from infra.permissions_boundary import PermissionsBoundary, PermissionsBoundaryArgs
 from infra.prefect_server import PrefectServer, PrefectServerArgs
 from infra.prefect_worker import PrefectWorker, PrefectWorkerArgs
+from infra.preview_role import PreviewRole, PreviewRoleArgs
 from infra.registration import Registration, RegistrationArgs
 from infra.stack_description import describe_stack
 from infra.storage import Storage, StorageArgs
 from infra.warehouse import Warehouse, WarehouseArgs
-from jobs.catalogue import catalogue
 
-SERVICE_IMAGES = ("orchestration", events.FUNCTION)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.catalogue import JobSpec
 
 
-def create_stack() -> None:
-    """Create the stack that Pulumi runs, with the choices of its Pulumi.<stack>.yaml."""
-    chosen, specs = settings.load(), catalogue()
+def create_stack(specs: Sequence[JobSpec]) -> None:
+    """Create the stack that Pulumi runs, with the choices of its Pulumi.<stack>.yaml, for the jobs of a catalogue."""
+    chosen = settings.load()
     check_datasets(specs)
+    check_parameters(specs, chosen.parameters)
     name = chosen.name
 
     keys = Keys(name, KeysArgs(chosen))
-    network = Network(name, NetworkArgs(chosen, keys))
+    boundary_policy = PermissionsBoundary(f"{name}-boundary", PermissionsBoundaryArgs(chosen, keys)).policy
+    boundary = boundary_policy.arn
+    network = Network(name, NetworkArgs(chosen, keys, boundary))
 
     account = Account(name, AccountArgs(chosen))
-    boundary = PermissionsBoundary(f"{name}-boundary", PermissionsBoundaryArgs(chosen))
-    deploy_role = DeployRole(f"{name}-deploy", DeployRoleArgs(chosen, account.github_provider_arn, boundary.policy))
+    deploy_role = DeployRole(f"{name}-deploy", DeployRoleArgs(chosen, account.github_provider_arn, boundary_policy))
+    preview_role = PreviewRole(f"{name}-preview", PreviewRoleArgs(chosen, account.github_provider_arn))
 
-    services = [service for service in SERVICES if service.name in SERVICE_IMAGES]
+    drop_reader = events.find_drop_reader(specs)
+    service_images = ("orchestration", events.FUNCTION) if drop_reader else ("orchestration",)
+    services = [service for service in SERVICES if service.name in service_images]
     images = Images(name, ImagesArgs(chosen, keys, [*specs, *services]))
     orchestration = images.by_name["orchestration"].digest
 
@@ -53,24 +64,31 @@ def create_stack() -> None:
     secrets = JobSecrets(name, JobSecretsArgs(chosen, keys, specs))
 
     cluster = Cluster(name, ClusterArgs(chosen, keys))
-    server = PrefectServer(f"{name}-prefect", PrefectServerArgs(chosen, keys, network, cluster, orchestration))
-    jobs = Jobs(name, JobsArgs(chosen, keys, storage, secrets, images, specs, server.client_secrets()))
-    flows = Flows(f"{name}-flows", FlowsArgs(chosen, keys, orchestration, server))
+    server = PrefectServer(f"{name}-prefect", PrefectServerArgs(chosen, keys, boundary, network, cluster, orchestration))
+    jobs = Jobs(name, JobsArgs(chosen, keys, boundary, storage, secrets, images, specs, server.client_secrets()))
+    flows = Flows(f"{name}-flows", FlowsArgs(chosen, keys, boundary, orchestration, server))
     tasks = {**jobs.tasks, "flows": flows.task}
-    worker = PrefectWorker(f"{name}-worker", PrefectWorkerArgs(chosen, keys, network, cluster, orchestration, server, tasks))
-    stack = describe_stack(chosen, network, storage, warehouse, secrets, tasks)
-    registration = Registration(f"{name}-register", RegistrationArgs(chosen, keys, orchestration, server, warehouse, secrets, stack))
-    drop = Events(f"{name}-{events.FUNCTION}", EventsArgs(chosen, keys, network, storage, images.by_name[events.FUNCTION], server))
+    worker = PrefectWorker(f"{name}-worker", PrefectWorkerArgs(chosen, keys, boundary, network, cluster, orchestration, server))
+    stack = describe_stack(chosen, network, storage, warehouse, secrets, tasks, has_drop=drop_reader is not None)
+    registration = Registration(
+        f"{name}-register", RegistrationArgs(chosen, keys, boundary, orchestration, server, storage, warehouse, secrets, stack)
+    )
+    drop = None
+    if drop_reader:
+        events_args = EventsArgs(chosen, keys, boundary, network, storage, images.by_name[events.FUNCTION], server, drop_reader)
+        drop = Events(f"{name}-{events.FUNCTION}", events_args)
 
-    alarms = Alarms(f"{name}-alarms", AlarmsArgs(chosen, keys, warehouse, server, worker, drop, jobs.tasks, specs))
-    dead_letters = (worker.events.dead_letters, drop.dead_letters)
+    expected = list_expected_jobs(specs, list(list_scheduled(specs, stack["parameters"])))
+    alarms = Alarms(f"{name}-alarms", AlarmsArgs(chosen, keys, cluster, warehouse, server, worker, drop, jobs.tasks, expected))
+    dead_letters = (worker.events.dead_letters, alarms.dead_letters, *([drop.dead_letters] if drop else []))
     Dashboard(name, DashboardArgs(chosen, (warehouse.database, server.database), dead_letters))
-    Budget(name, BudgetArgs(chosen, alarms.topic))
+    Budget(name, BudgetArgs(chosen, alarms.topic, alarms.topic_policy))
 
     pulumi.export("api_url", server.api_url)
     pulumi.export("cluster", cluster.name)
     pulumi.export("deploy_role", deploy_role.arn)
     pulumi.export("lake", storage.lake.bucket)
+    pulumi.export("preview_role", preview_role.arn)
     pulumi.export("register", registration.task.definition.arn)
     pulumi.export("register_security_groups", [network.security_group_id("jobs")])
     pulumi.export("site", storage.site_host)

@@ -28,8 +28,8 @@ def create_dead_letter_queue(name: str, keys: Keys, parent: pulumi.Resource) -> 
     )
 
 
-def allow_rule_to_send(name: str, queue: aws.sqs.Queue, rule: aws.cloudwatch.EventRule, parent: pulumi.Resource) -> None:
-    """Let an EventBridge rule send to the queue, and deny requests without TLS."""
+def allow_rule_to_send(name: str, queue: aws.sqs.Queue, rule: aws.cloudwatch.EventRule, parent: pulumi.Resource) -> aws.sqs.QueuePolicy:
+    """Let an EventBridge rule send to the queue, and deny requests without TLS. A queue has one policy; the rule's target depends on it."""
     send = policies.allow_service("events", ("sqs:SendMessage",), [queue.arn], {"ArnEquals": {"aws:SourceArn": rule.arn}})
     policy = policies.document(send, policies.deny_plaintext("sqs", [queue.arn]))
-    aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=child_of(parent))
+    return aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=child_of(parent))

@@ -1,4 +1,7 @@
-"""The registration task: it creates the warehouse's roles, the work pool and the deployments, in the network, after each deploy."""
+"""The registration task, and the description of the stack that it reads.
+
+In the network, after each deploy, it creates the warehouse's roles, the work pool and the deployments.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pulumi
+import pulumi_aws as aws
 
 from infra import policies
 from infra.fargate_task import FargateTask, FargateTaskArgs
+from infra.job_secrets import PASSWORD_OPTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +23,10 @@ if TYPE_CHECKING:
     from infra.policies import Statement, Text
     from infra.prefect_server import PrefectServer
     from infra.settings import Settings
+    from infra.storage import Storage
     from infra.warehouse import Warehouse
+
+DESCRIPTION_KEY = "infra/stack.json"
 
 
 @dataclass(frozen=True)
@@ -27,43 +35,60 @@ class RegistrationArgs:
 
     settings: Settings
     keys: Keys
+    boundary: Text
     image: Text
     server: PrefectServer
+    storage: Storage
     warehouse: Warehouse
     secrets: JobSecrets
     stack: Mapping[str, Any]
 
 
 class Registration(pulumi.ComponentResource):
-    """The task definition of the registration."""
+    """The task definition of the registration. The description is an object in the lake's bucket: a task definition has 64 KB at most."""
 
     task: FargateTask
 
     def __init__(self, name: str, args: RegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("finelt:infra:Registration", name, None, opts)
+        description = aws.s3.BucketObjectv2(
+            name,
+            bucket=args.storage.lake.bucket,
+            key=DESCRIPTION_KEY,
+            content=pulumi.Output.json_dumps(args.stack),
+            content_type="application/json",
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        url = pulumi.Output.concat("s3://", description.bucket, "/", description.key)
         task_args = FargateTaskArgs(
             args.settings,
             args.keys,
+            args.boundary,
             name="register",
             image=args.image,
             cpu=256,
             memory=512,
             command=["python", "-m", "orchestration.ecs.register_stack"],
-            environment={**args.server.client_environment(args.settings), "FINELT_STACK": pulumi.Output.json_dumps(args.stack)},
+            environment={**args.server.client_environment(args.settings), "FINELT_STACK": url},
             secrets={
                 **args.server.client_secrets(),
                 **args.warehouse.database.admin_secrets("FINELT_MASTER_USER", "FINELT_MASTER_PASSWORD"),
             },
-            statements=_password_statements(args),
+            statements=_statements(args),
         )
         self.task = FargateTask(name, task_args, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"definition": self.task.definition.arn})
 
 
-def _password_statements(args: RegistrationArgs) -> list[Statement]:
-    """Return the permissions to generate and read the warehouse passwords of the jobs."""
-    arns = [secret.arn for secret in args.secrets.warehouse_passwords().values()]
+def _statements(args: RegistrationArgs) -> list[Statement]:
+    """Return the permissions to read the description, and to generate and read the warehouse passwords of the jobs.
+
+    The size of the statement does not depend on the number of jobs. Source of -??????: "Secret ARNs" in the Secrets Manager user guide.
+    """
+    settings = args.settings
+    secrets = f"arn:aws:secretsmanager:{settings.region}:{settings.account}:secret:{settings.name}/*/{PASSWORD_OPTION}-??????"
     return [
-        policies.allow(("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"), arns),
+        policies.allow(("s3:GetObject",), [pulumi.Output.concat(args.storage.lake.arn, f"/{DESCRIPTION_KEY}")]),
+        policies.allow(("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"), [secrets]),
         policies.allow(("kms:Decrypt", "kms:GenerateDataKey"), [args.keys.data.arn]),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pulumi
 
@@ -41,11 +41,23 @@ class Settings:
     alarm_email: str
     repository: str
     first_in_account: bool
+    parameters: dict[str, Any]
+    reserved_concurrency: int
 
     @property
     def name(self) -> str:
         """The prefix of all resource names."""
         return f"finelt-{self.stack}"
+
+    @property
+    def role_path(self) -> str:
+        """The IAM path of the roles of services. No path of another stack begins with it."""
+        return f"/finelt/{self.stack}/"
+
+    @property
+    def run_role_path(self) -> str:
+        """The IAM path of the roles of jobs and flows, which the worker may pass to tasks."""
+        return f"{self.role_path}runs/"
 
     @property
     def platform(self) -> str:
@@ -81,6 +93,8 @@ def load() -> Settings:
             alarm_email=config.require("alarmEmail"),
             repository=config.require("repository"),
             first_in_account=config.require_bool("firstInAccount"),
+            parameters=_read_parameters(config),
+            reserved_concurrency=config.get_int("reservedConcurrency", 0) or 0,
         )
     )
 
@@ -91,6 +105,14 @@ def _read_account(config: pulumi.Config) -> str:
     if not (isinstance(accounts, list) and len(accounts) == 1):
         raise SettingsError(f'aws:allowedAccountIds = {accounts!r}; name one account, such as ["123456789012"]')
     return str(accounts[0])
+
+
+def _read_parameters(config: pulumi.Config) -> dict[str, Any]:
+    """Return the jobs' parameters: options for all jobs, and below a job's name for that job."""
+    parameters = config.get_object("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise SettingsError(f"finelt:parameters = {parameters!r}; expected a mapping such as {{tickers: [AAPL]}}")
+    return parameters
 
 
 def validate(settings: Settings) -> Settings:
@@ -118,6 +140,7 @@ def validate(settings: Settings) -> Settings:
         ("serverReplicas", settings.server_replicas, 1, 8),
         ("backupDays", settings.backup_days, 1, 35),
         ("budgetUsd", settings.budget_usd, 1, 1_000_000),
+        ("reservedConcurrency", settings.reserved_concurrency, 0, 100),
     ):
         if not lowest <= number <= highest:
             raise SettingsError(f"finelt:{name} = {number}; expected {lowest} to {highest}")

@@ -66,7 +66,7 @@ class SiteDistribution(pulumi.ComponentResource):
                 aws.cloudfront.DistributionOrderedCacheBehaviorArgs(**_behavior(), path_pattern="/v/*", cache_policy_id=CACHING_OPTIMIZED)
             ],
             restrictions={"geo_restriction": {"restriction_type": "none"}},
-            viewer_certificate={"cloudfront_default_certificate": True, "minimum_protocol_version": "TLSv1.2_2021"},
+            viewer_certificate={"cloudfront_default_certificate": True},  # with it, CloudFront also accepts TLS 1.0
             opts=child_of(self),
         )
         self.domain_name = self._distribution.domain_name

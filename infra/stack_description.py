@@ -29,6 +29,8 @@ def describe_stack(
     warehouse: Warehouse,
     secrets: JobSecrets,
     tasks: Mapping[str, FargateTask],
+    *,
+    has_drop: bool,
 ) -> dict[str, Any]:
     """Return task definitions, the work pool's settings, the jobs' parameters and the secrets of the warehouse's roles."""
     passwords = secrets.warehouse_passwords()
@@ -40,7 +42,7 @@ def describe_stack(
             "security_groups": [network.security_group_id("jobs")],
             "capacity_provider": capacity_provider(settings),
         },
-        "parameters": _job_parameters(settings, storage, warehouse, secrets),
+        "parameters": _job_parameters(settings, storage, warehouse, secrets, has_drop=has_drop),
         "warehouse": {
             "host": warehouse.database.instance.address,
             "secrets": {job: secret.arn for job, secret in passwords.items()},
@@ -56,8 +58,11 @@ def group_by_job(values: Mapping[tuple[str, str], T]) -> dict[str, dict[str, T]]
     return groups
 
 
-def _job_parameters(settings: Settings, storage: Storage, warehouse: Warehouse, secrets: JobSecrets) -> dict[str, Any]:
-    """Return option values for all jobs; under a job's name, values for that job alone. Registration replaces {job}."""
+def _job_parameters(settings: Settings, storage: Storage, warehouse: Warehouse, secrets: JobSecrets, *, has_drop: bool) -> dict[str, Any]:
+    """Return option values for all jobs; under a job's name, values for that job alone. Registration replaces {job}.
+
+    Every value is an option of the daily flow, except `drop`: registration refuses it if no job takes it.
+    """
     tokens = {key: pulumi.Output.concat("secretsmanager://", secret.name) for key, secret in secrets.vendor_tokens().items()}
     return {
         "lake": pulumi.Output.concat("s3://", storage.lake.bucket, "/lake"),
@@ -66,6 +71,7 @@ def _job_parameters(settings: Settings, storage: Storage, warehouse: Warehouse, 
         "warehouse": warehouse.url,
         "warehouse_password": f"secretsmanager://{settings.name}/{{job}}/{PASSWORD_OPTION}",
         "audience": settings.audience,
-        "drop": pulumi.Output.concat("s3://", storage.lake.bucket, "/drop"),
-        **group_by_job(tokens),
+        **({"drop": pulumi.Output.concat("s3://", storage.lake.bucket, "/drop")} if has_drop else {}),
+        **settings.parameters,
+        **{job: {**values, **settings.parameters.get(job, {})} for job, values in group_by_job(tokens).items()},
     }

@@ -61,14 +61,13 @@ class Storage(pulumi.ComponentResource):
         bucket_args = PrivateBucketArgs(args.settings, purpose, DATA_LIFECYCLE, args.keys.data.arn, self._access_logs)
         return PrivateBucket(f"{args.settings.name}-{purpose}", bucket_args, pulumi.ResourceOptions(parent=self))
 
-    def _create_access_logs(self, args: StorageArgs) -> aws.s3.Bucket:
-        """Create the bucket of access logs. S3 can deliver logs only to a bucket that S3's own key encrypts."""
+    def _create_access_logs(self, args: StorageArgs) -> aws.s3.BucketPolicy:
+        """Create the bucket of access logs and return its policy. S3 can deliver logs only to a bucket that S3's own key encrypts."""
         bucket_args = PrivateBucketArgs(args.settings, "access-logs", LOG_LIFECYCLE)
         logs = PrivateBucket(f"{args.settings.name}-access-logs", bucket_args, pulumi.ResourceOptions(parent=self))
         objects = [pulumi.Output.concat(logs.bucket.arn, "/*")]
         condition = {"StringEquals": {"aws:SourceAccount": args.settings.account}}
-        logs.attach_policy(policies.allow_service("logging.s3", ("s3:PutObject",), objects, condition))
-        return logs.bucket
+        return logs.attach_policy(policies.allow_service("logging.s3", ("s3:PutObject",), objects, condition))
 
 
 def _require_put_if_absent(lake: aws.s3.Bucket) -> Statement:

@@ -47,9 +47,12 @@ class TaskEvents(pulumi.ComponentResource):
         )
         pattern = {"source": ["aws.ecs"], "detail-type": ["ECS Task State Change"], "detail": {"clusterArn": [args.cluster.arn]}}
         rule = aws.cloudwatch.EventRule(name, name=name, event_pattern=pulumi.Output.json_dumps(pattern), opts=child_of(self))
+        allowed = [allow_rule_to_send(name, self.queue, rule, self), allow_rule_to_send(f"{name}-dead", self.dead_letters, rule, self)]
         aws.cloudwatch.EventTarget(
-            name, rule=rule.name, arn=self.queue.arn, dead_letter_config={"arn": self.dead_letters.arn}, opts=child_of(self)
+            name,
+            rule=rule.name,
+            arn=self.queue.arn,
+            dead_letter_config={"arn": self.dead_letters.arn},
+            opts=child_of(self, depends_on=allowed),
         )
-        allow_rule_to_send(name, self.queue, rule, self)
-        allow_rule_to_send(f"{name}-dead", self.dead_letters, rule, self)
         self.register_outputs({"queue": self.queue.arn, "dead_letters": self.dead_letters.arn})

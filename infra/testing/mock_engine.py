@@ -6,17 +6,22 @@ import asyncio
 import hashlib
 import json
 import multiprocessing
+import uuid
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 import pulumi
 from pulumi.runtime import mocks, rpc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from images.plan import Plan, Service
+    from jobs.catalogue import JobSpec
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 SECRET = "4dabf18193072939515e22adb298388d"  # how Pulumi marks a secret on the wire
@@ -39,11 +44,15 @@ CONFIG = {
     "finelt:alarmEmail": "data@example.com",
     "finelt:repository": "example/finelt",
     "finelt:firstInAccount": "true",
+    "finelt:reservedConcurrency": "5",
+    "finelt:parameters": json.dumps(
+        {"tickers": ["AAPL", "MSFT", "IBM"], "ciks": ["320193", "789019", "51143"], "contact": "finelt data@example.com"}
+    ),
 }
 ARNS = {
     "s3/bucket:Bucket": "arn:aws:s3:::{name}",
-    "iam/role:Role": "arn:aws:iam::{account}:role/{name}",
-    "kms/key:Key": "arn:aws:kms:{region}:{account}:key/00000000-0000-4000-8000-000000000000",
+    "iam/role:Role": "arn:aws:iam::{account}:role{path}{name}",
+    "kms/key:Key": "arn:aws:kms:{region}:{account}:key/{uuid}",
     "sqs/queue:Queue": "arn:aws:sqs:{region}:{account}:{name}",
     "sns/topic:Topic": "arn:aws:sns:{region}:{account}:{name}",
     "ecs/cluster:Cluster": "arn:aws:ecs:{region}:{account}:cluster/{name}",
@@ -71,7 +80,10 @@ DIGEST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{{name}}@sha256:{'0' * 64}"
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource: its type without the provider, its name in the program, its inputs, and where it is in the tree."""
+    """One resource: its type without the provider, its name in the program, its inputs, and where it is in the tree.
+
+    `arn` and `id` are what AWS would assign. `depends_on` holds the URNs of the resources that Pulumi creates before and deletes after it.
+    """
 
     type: str
     name: str
@@ -79,6 +91,15 @@ class Resource:
     urn: str = field(default="", repr=False)
     parent: str = field(default="", repr=False)
     aliases: tuple[Alias, ...] = field(default=(), repr=False)
+    arn: str = field(default="", repr=False)
+    id: str = field(default="", repr=False)
+    depends_on: frozenset[str] = field(default=frozenset(), repr=False)
+    retain_on_delete: bool = field(default=False, repr=False)
+
+    @property
+    def physical_name(self) -> str:
+        """The name that the resource has in AWS."""
+        return _physical_name(self.name, self.inputs)
 
 
 class Alias(NamedTuple):
@@ -122,6 +143,29 @@ class Graph:
         """Return the URNs that occur twice, which Pulumi refuses."""
         return [urn for urn, count in Counter(resource.urn for resource in self.resources).items() if count > 1]
 
+    @cached_property
+    def dependencies(self) -> dict[str, frozenset[str]]:
+        """The URNs on which each resource depends, directly or not, by its URN. A component stands for everything below it."""
+        by_urn = {resource.urn: resource for resource in self.resources}
+        children: dict[str, set[str]] = {}
+        for resource in self.resources:
+            children.setdefault(resource.parent, set()).add(resource.urn)
+        found: dict[str, frozenset[str]] = {}
+
+        def collect(urn: str) -> frozenset[str]:
+            if urn not in found:
+                found[urn] = frozenset()  # ends a cycle, which Pulumi's engine refuses
+                direct = set(by_urn[urn].depends_on) if urn in by_urn else set()
+                direct |= {child for below in direct for child in children.get(below, ())}
+                found[urn] = frozenset(direct.union(*(collect(other) for other in direct)))
+            return found[urn]
+
+        return {urn: collect(urn) for urn in by_urn}
+
+    def depends(self, resource: Resource, other: Resource) -> bool:
+        """Return whether Pulumi creates `other` before the resource and deletes it after the resource."""
+        return other.urn in self.dependencies[resource.urn]
+
     def former_urns(self, resource: Resource) -> set[str]:
         """Return the URNs under which a deployed stack may know a resource: its aliases, and those that follow from its parents'.
 
@@ -156,15 +200,21 @@ class _Monitor(mocks.MockMonitor):
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  the protocol's name
         if request.type != STACK_TYPE:
-            parent = "" if STACK_TYPE in request.parent else request.parent
+            kind, name = request.type.removeprefix("aws:"), request.name
+            inputs = _plain(rpc.deserialize_properties(request.object))
+            by_property = (urn for property_ in request.propertyDependencies.values() for urn in property_.urns)
             self.registered.append(
                 Resource(
-                    request.type.removeprefix("aws:"),
-                    request.name,
-                    _plain(rpc.deserialize_properties(request.object)),
-                    self.make_urn(request.parent, request.type, request.name),
-                    parent,
+                    kind,
+                    name,
+                    inputs,
+                    self.make_urn(request.parent, request.type, name),
+                    "" if STACK_TYPE in request.parent else request.parent,
                     tuple(_read_alias(alias) for alias in request.aliases),
+                    str(_computed(kind, name, inputs)["arn"]),
+                    _id(kind, name, _physical_name(name, inputs)),
+                    frozenset(request.dependencies).union(by_property),
+                    bool(request.retainOnDelete),
                 )
             )
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
@@ -201,19 +251,25 @@ def _id(kind: str, name: str, physical_name: str) -> str:
     return f"{IDS[kind]}-{hashlib.sha256(name.encode()).hexdigest()[:17]}" if kind in IDS else physical_name
 
 
+def _physical_name(name: str, inputs: Mapping[str, Any]) -> str:
+    return str(inputs.get("name") or inputs.get("bucket") or inputs.get("identifier") or name)
+
+
 def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the outputs of a new resource that AWS computes."""
-    physical_name = str(inputs.get("name") or inputs.get("bucket") or name)
+    physical_name = _physical_name(name, inputs)
+    key_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
     arn = ARNS.get(kind, "arn:aws:{kind}:{region}:{account}:{name}")
+    names = {"name": physical_name, "path": inputs.get("path") or "/", "uuid": key_id, "kind": kind.partition("/")[0]}
     return {
-        "arn": arn.format(name=physical_name, region=REGION, account=ACCOUNT, kind=kind.partition("/")[0]),
+        "arn": arn.format(region=REGION, account=ACCOUNT, **names),
         "name": physical_name,
         "bucket": physical_name,
         "identifier": physical_name,
         "address": f"{physical_name}.example.internal",
         "bucketRegionalDomainName": f"{physical_name}.s3.{REGION}.amazonaws.com",
         "domainName": "d000000000000.cloudfront.net",
-        "keyId": "00000000-0000-4000-8000-000000000000",
+        "keyId": key_id,
         "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
         "primaryEndpointAddress": f"{physical_name}.example.internal",
         "repoDigest": DIGEST.format(name=physical_name),
@@ -236,22 +292,45 @@ def _camel(name: str) -> str:
     return first + "".join(map(str.title, rest))
 
 
+def _is_foreign(spec: JobSpec | Service) -> bool:
+    return hasattr(spec, "folder") and not spec.folder.exists()
+
+
+def _plan_foreign(spec: JobSpec | Service) -> tuple[Plan, str, dict[str, str]] | None:
+    """Return the plan of an image without files for a job without a folder."""
+    from images.plan import Plan
+
+    return (Plan(spec.name, "job", None, {}, {}, {}), f"../.build/{spec.name}", {}) if _is_foreign(spec) else None
+
+
 @cache
 def _pulumi_process() -> ProcessPoolExecutor:
     """Return a process for Pulumi, so that its event loops and deprecation warnings stay out of pytest's process."""
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
-def graph(stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, str] | None = None) -> Graph:
+def graph(
+    stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, str] | None = None, specs: Sequence[JobSpec] | None = None
+) -> Graph:
     """Run the program under Pulumi's mocks; return what it registers. Raises what the program raises.
 
-    `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview.
+    `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview. `specs` replace
+    the jobs of the catalogue; jobs without a folder get an image without files, and no options.
     """
-    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices or {})).result()
+    different = {name: value for name, value in (choices or {}).items() if CONFIG.get(f"finelt:{_camel(name)}") != value}
+    return _run_once(stack, unknown, tuple(sorted(different.items())), specs if specs is None else tuple(specs))
 
 
-def _run_program(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  # noqa: FBT001  across processes
+@cache
+def _run_once(stack: str, unknown: bool, choices: tuple[tuple[str, str], ...], specs: tuple[JobSpec, ...] | None) -> Graph:  # noqa: FBT001  the key of the cache
+    """Run the program once for each combination of settings: a run takes seconds."""
+    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices), specs).result()
+
+
+def _run_program(stack: str, unknown: bool, choices: dict[str, str], specs: tuple[JobSpec, ...] | None) -> Graph:  # noqa: FBT001  across processes
+    from infra import job_image, parameters
     from infra.program import create_stack
+    from jobs.catalogue import catalogue
 
     mocked = _Mocks(unknown=unknown)
     monitor = _Monitor(mocked)
@@ -260,5 +339,10 @@ def _run_program(stack: str, unknown: bool, choices: dict[str, str]) -> Graph:  
     settings = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
     pulumi.runtime.set_all_config({**CONFIG, **settings})
 
-    pulumi.runtime.test(create_stack)()  # type: ignore[no-untyped-call]
+    plan_build, describe_options = job_image.plan_build, parameters.describe_options
+    with (
+        mock.patch.object(job_image, "plan_build", lambda spec, platform: _plan_foreign(spec) or plan_build(spec, platform)),
+        mock.patch.object(parameters, "describe_options", lambda spec: {"properties": {}} if _is_foreign(spec) else describe_options(spec)),
+    ):
+        pulumi.runtime.test(lambda: create_stack(catalogue() if specs is None else specs))()  # type: ignore[no-untyped-call]
     return Graph(tuple(monitor.registered))

@@ -37,12 +37,13 @@ class DeploymentSpec:
 
 @dataclass(frozen=True)
 class RegistrationResult:
-    """The names of the pool and of deployments (flow/deployment) that registration created, changed or left unchanged."""
+    """The names of the pool and of deployments (flow/deployment) that registration created, changed, left unchanged or deleted."""
 
     created: tuple[str, ...]
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
+    deleted: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """One line for each name, for people."""
-        return [f"{outcome:10}{name}" for outcome in ("created", "changed", "unchanged") for name in getattr(self, outcome)]
+        return [f"{outcome:10}{name}" for outcome in ("created", "changed", "unchanged", "deleted") for name in getattr(self, outcome)]

@@ -88,8 +88,13 @@ def docker_flow_variables() -> dict[str, Any]:
 
 
 def ecs_flow_variables(task_definition: str) -> dict[str, Any]:
-    """Return the job variables of a flow on ECS."""
-    return {"command": FLOW_COMMAND, "task_definition_arn": task_definition, "env": CONTAINER_ENVIRONMENT}
+    """Return the job variables of a flow on ECS. It never runs on spare capacity: a job is retried by its flow, a flow by nobody."""
+    return {
+        "command": FLOW_COMMAND,
+        "task_definition_arn": task_definition,
+        "env": CONTAINER_ENVIRONMENT,
+        "capacity_provider": "FARGATE",
+    }
 
 
 # By kind of pool: the job variables of a job, given its installed command, its image, or its task definition.
@@ -240,6 +245,22 @@ def register_deployments(
             api.call("POST", "/deployments/", body | preserve_schedules(existing, body) | preserve_parameters(existing, body))
         outcomes[outcome].append(f"{deployment.flow}/{deployment.fields['name']}")
     return RegistrationResult(*(tuple(outcomes[name]) for name in ("created", "changed", "unchanged")))
+
+
+def delete_removed_deployments(api: prefect_api.Api, wanted: Sequence[DeploymentSpec], *, pool: str) -> tuple[str, ...]:
+    """Delete the pool's deployments of jobs that the catalogue no longer has, if they have our tag; return their names.
+
+    A deployment of a removed job would start a task definition that no update reaches any more. Its past runs stay.
+    """
+    flow_names = {entry["id"]: entry["name"] for entry in read_all(api, "/flows/filter")}
+    kept = {(deployment.flow, deployment.fields["name"]) for deployment in wanted}
+    deleted = []
+    for entry in read_all(api, "/deployments/filter"):
+        flow = flow_names[entry["flow_id"]]
+        if TAG in entry["tags"] and entry["work_pool_name"] == pool and (flow, entry["name"]) not in kept:
+            api.call("DELETE", f"/deployments/{entry['id']}")
+            deleted.append(f"{flow}/{entry['name']}")
+    return tuple(deleted)
 
 
 def _register_pool(api: prefect_api.Api, kind: str, pool: str, defaults: Mapping[str, Any]) -> str:

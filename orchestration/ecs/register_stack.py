@@ -1,6 +1,6 @@
 """Prepare a stack in AWS after each deployment: create the warehouse's roles, the work pool and the deployments.
 
-It runs as a task inside the network. infra/ describes the stack as JSON in FINELT_STACK:
+It runs as a task inside the network. infra/ describes the stack in a JSON object in S3, whose URL is in FINELT_STACK:
 
     tasks        task definitions by job, and `flows`
     pool         defaults of the work pool's variables: cluster, subnets, security groups, capacity provider
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -38,13 +39,20 @@ DATABASE = "finelt"
 
 def main(environ: Mapping[str, str]) -> None:
     """Prepare the stack that the environment describes."""
-    stack = json.loads(environ["FINELT_STACK"])
+    stack = read_description(environ["FINELT_STACK"])
     if database := stack.get("warehouse"):
         client = boto3.client("secretsmanager")
         passwords = {job: read_or_create_password(client, secret) for job, secret in database["secrets"].items()}
         user, master_password = environ["FINELT_MASTER_USER"], environ["FINELT_MASTER_PASSWORD"]
         create_roles(database["host"], user, master_password, passwords, port=database.get("port", 5432))
     register_stack(prefect_api.api(environ), stack)
+
+
+def read_description(url: str) -> dict[str, Any]:
+    """Return the description of the stack from its object s3://bucket/key."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    description: dict[str, Any] = json.load(boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"])
+    return description
 
 
 def read_or_create_password(client: Any, secret: str) -> str:  # noqa: ANN401  boto3 has no types
@@ -65,12 +73,13 @@ def create_roles(host: str, user: str, master_password: str, passwords: Mapping[
 
 
 def register_stack(api: prefect_api.Api, stack: Mapping[str, Any]) -> RegistrationResult:
-    """Register the work pool and a deployment for each job and flow, from their task definitions."""
+    """Register the work pool and a deployment for each job and flow, from their task definitions; delete those of removed jobs."""
     deployments = deploy.ecs_deployments(catalogue(), stack["tasks"], pool=POOL)
     deployments, messages = schedules.apply_parameters(deployments, stack.get("parameters", {}), "FINELT_STACK", catalogue())
     for message in messages:
         click.echo(message, err=True)
     result = deploy.register_deployments(api, deployments, kind=KIND, pool=POOL, defaults=stack["pool"])
+    result = replace(result, deleted=deploy.delete_removed_deployments(api, deployments, pool=POOL))
     for line in result.lines():
         click.echo(line)
     return result

@@ -49,7 +49,6 @@ def _distribution(properties: Properties) -> Properties:
         origin["Id"] = origin.pop("OriginId")
         origin["S3OriginConfig"] = {"OriginAccessIdentity": ""}
     properties["ViewerCertificate"]["CloudFrontDefaultCertificate"] = properties["ViewerCertificate"].pop("CloudfrontDefaultCertificate")
-    del properties["ViewerCertificate"]["MinimumProtocolVersion"]  # AWS accepts it only with a custom certificate
     return {"DistributionConfig": properties}
 
 
@@ -142,8 +141,8 @@ KINDS = {
         "ECS::ClusterCapacityProviderAssociations",
         {"ClusterName": "Cluster", "DefaultCapacityProviderStrategies": "DefaultCapacityProviderStrategy"},
     ),
-    "ecs/service:Service": Kind("ECS::Service", {"Name": "ServiceName"}, _service),
-    "ecs/taskDefinition:TaskDefinition": Kind("ECS::TaskDefinition", {}, _task),
+    "ecs/service:Service": Kind("ECS::Service", {"Name": "ServiceName", "WaitForSteadyState": None}, _service),
+    "ecs/taskDefinition:TaskDefinition": Kind("ECS::TaskDefinition", {"SkipDestroy": None}, _task),
     "elasticache/replicationGroup:ReplicationGroup": Kind(
         "ElastiCache::ReplicationGroup",
         {
@@ -181,6 +180,7 @@ KINDS = {
             "PerformanceInsightsKmsKeyId": "PerformanceInsightsKMSKeyId",
             "EnabledCloudwatchLogsExports": "EnableCloudwatchLogsExports",
             "SkipFinalSnapshot": None,
+            "ApplyImmediately": None,
             "FinalSnapshotIdentifier": None,
         },
         lambda properties: {
@@ -294,6 +294,7 @@ PARTS: dict[str, tuple[str, Callable[[Properties], Properties]]] = {
 # Types that CloudFormation does not have. Components (finelt:...) are left out as well.
 UNSUPPORTED = {
     "docker:index/image:Image",
+    "s3/bucketObjectv2:BucketObjectv2",
     "ebs/encryptionByDefault:EncryptionByDefault",
     "ec2/defaultSecurityGroup:DefaultSecurityGroup",
     "s3/accountPublicAccessBlock:AccountPublicAccessBlock",

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 DATABASE, TASK, BUCKET = "rds/instance:Instance", "ecs/taskDefinition:TaskDefinition", "s3/bucket:Bucket"
 FUNCTION, ALARM, QUEUE = "lambda/function:Function", "cloudwatch/metricAlarm:MetricAlarm", "sqs/queue:Queue"
 LOGS, ROLE, REPOSITORY = "cloudwatch/logGroup:LogGroup", "iam/role:Role", "ecr/repository:Repository"
+# Settings that together create every resource that a stack can have. Tests share them, because each run of the program takes seconds.
+PUBLIC: dict[str, str] = {"egress": "endpoints", "audience": "public"}
+REPLICAS: dict[str, str] = {"egress": "nat-per-zone", "server_replicas": "2", "multi_az": "true"}
+CHOICES: tuple[dict[str, str], ...] = ({}, PUBLIC, REPLICAS)
 
 
 def policy_documents(stack: Graph) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -36,6 +40,12 @@ def container_of(task: Resource) -> dict[str, Any]:
     """Return the definition of a task's one container."""
     (definition,) = json.loads(task.inputs["containerDefinitions"])
     return dict(definition)
+
+
+def stack_description(stack: Graph) -> dict[str, Any]:
+    """Return the description of the stack that the registration reads."""
+    (description,) = stack.of("s3/bucketObjectv2:BucketObjectv2")
+    return dict(json.loads(description.inputs["content"]))
 
 
 def environment_of(task: Resource) -> dict[str, str]:

@@ -33,6 +33,7 @@ RESOURCELESS_ACTIONS = {
     "ecs:DescribeTaskDefinition",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSubnets",
+    *("ec2:DescribeAvailabilityZones", "secretsmanager:GetRandomPassword"),
     *("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"),
 }
 
@@ -134,7 +135,7 @@ def find_unbounded_roles(stack: Graph) -> Iterator[str]:
         if "Federated" in statement["Principal"]:
             issuer = "token.actions.githubusercontent.com"
             subject = conditions.get(f"{issuer}:sub", "")
-            if not re.fullmatch(r"repo:[\w.-]+/[\w.-]+:environment:\w+", subject) or f"{issuer}:aud" not in conditions:
+            if not re.fullmatch(r"repo:[\w.-]+/[\w.-]+:environment:[\w-]+", subject) or f"{issuer}:aud" not in conditions:
                 yield role.name
         elif "aws:SourceAccount" not in conditions or not role.inputs.get("permissionsBoundary"):
             yield role.name

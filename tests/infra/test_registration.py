@@ -7,7 +7,7 @@ import json
 from infra.stack_description import group_by_job
 from infra.testing.mock_engine import Graph, graph
 from jobs.catalogue import catalogue
-from tests.infra.graph_reader import FUNCTION, REPOSITORY, TASK, environment_of
+from tests.infra.graph_reader import FUNCTION, REPOSITORY, TASK, environment_of, stack_description
 
 SPECS = catalogue()
 
@@ -36,16 +36,17 @@ def test_the_function_starts_a_registered_deployment_and_reads_the_rules_events(
     assert (job in {spec.name for spec in SPECS}, pool) == (True, "ecs")
     path, _, name = inputs["imageConfig"]["commands"][0].rpartition(".")
     assert (path, name) == (module.__name__, module.handler.__name__)
-    description = environment_of(dev.the(TASK, "-register"))["FINELT_STACK"]
-    assert json.loads(description)["parameters"]["drop"].endswith(f"/{variables['FINELT_DROP']}".rstrip("/"))
+    assert stack_description(dev)["parameters"]["drop"].endswith(f"/{variables['FINELT_DROP']}".rstrip("/"))
     event = {"detail": {"bucket": {"name": "b"}, "object": {"key": f"{variables['FINELT_DROP']}x/y.csv", "sequencer": "1"}}}
-    assert module.dropped(event, variables["FINELT_DROP"])[0] == "x/y.csv"
+    assert module.parse_event(event, variables["FINELT_DROP"])[0] == "x/y.csv"
 
 
 def test_the_registration_gets_every_task_and_secret(dev: Graph) -> None:
     """Options that are secrets are passed by reference."""
-    inputs = environment_of(dev.the(TASK, "-register"))
-    stack = json.loads(inputs["FINELT_STACK"])
+    url = environment_of(dev.the(TASK, "-register"))["FINELT_STACK"]
+    stack = stack_description(dev)
+    (description,) = dev.of("s3/bucketObjectv2:BucketObjectv2")
+    assert url == f"s3://{description.inputs['bucket']}/{description.inputs['key']}"
     assert set(stack["tasks"]) == {*(spec.name for spec in SPECS), "flows"}
     assert stack["parameters"]["lake"].startswith("s3://finelt-dev-lake-")
     assert stack["parameters"]["warehouse_password"] == "secretsmanager://finelt-dev/{job}/warehouse_password"
@@ -62,5 +63,4 @@ def test_the_site_is_public_only_if_its_audience_is(dev: Graph) -> None:
         policy = json.loads(stack.the("s3/bucketPolicy:BucketPolicy", "-site").inputs["policy"])
         readers = [statement for statement in policy["Statement"] if statement["Effect"] == "Allow"]
         assert (len(distributions), len(readers)) == ((1, 1) if audience == "public" else (0, 0))
-        inputs = environment_of(stack.the(TASK, "-register"))
-        assert json.loads(inputs["FINELT_STACK"])["parameters"]["audience"] == audience
+        assert stack_description(stack)["parameters"]["audience"] == audience

@@ -24,6 +24,7 @@ from orchestration.console import follow
 from orchestration.ecs import register_stack, task_failures
 from orchestration.local import prefect_server, processes
 from orchestration.local.sample_parameters import build_sample_extracts
+from tests.infra.graph_reader import stack_description
 from tests.orchestration import fargate as aws
 
 if TYPE_CHECKING:
@@ -143,9 +144,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
         vendors = processes.start_program("sample vendors", vendors_command, directory, {})
         ends.callback(lambda: processes.stop_program(vendors))
         parameters = warehouse(postgres_server, fargate, patch)
-        told = json.loads(
-            next(entry["value"] for entry in made["register"]["containerDefinitions"][0]["environment"] if entry["name"] == "FINELT_STACK")
-        )
+        told = stack_description(graph("dev"))
         told["parameters"] |= parameters
         place = told["pool"]
         net = fargate.client("ec2").describe_subnets()["Subnets"]

@@ -1,0 +1,99 @@
+"""The program and the registration work with any catalogue: none of our jobs, one foreign job, forty."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from infra import settings
+from infra.alarms import list_expected_jobs
+from infra.stack import FOLDER
+from infra.testing.mock_engine import graph
+from jobs.catalogue import catalogue
+from orchestration.deployments import register, schedules
+from tests.infra.catalogues import make_catalogue, make_job
+from tests.infra.graph_reader import ALARM, FUNCTION, REPOSITORY, TASK, stack_description
+from tests.infra.rules import VIOLATIONS, find_missing_alarms, find_missing_drop_notifications, find_overwritable_commits
+
+if TYPE_CHECKING:
+    from infra.testing.mock_engine import Graph
+    from jobs.catalogue import JobSpec
+
+NO_PARAMETERS = {"parameters": "{}"}
+OF_OUR_JOBS = {find_missing_alarms, find_missing_drop_notifications, find_overwritable_commits}
+FILES = ("Pulumi.dev.yaml", "Pulumi.prod.yaml")
+
+
+def register_schedules(stack: Graph, specs: tuple[JobSpec, ...], monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], list[str]]:
+    """Build what the registration builds from the stack's description; return the scheduled jobs and the messages for the others."""
+    if any(not spec.folder.exists() for spec in specs):
+        description = {"version": "1", "options": {"properties": {"lake": {}, "token": {}, "warehouse_password": {}}, "required": ["lake"]}}
+        monkeypatch.setattr(register, "describe_from_source", lambda _: description)
+    described = stack_description(stack)
+    deployments = register.ecs_deployments(specs, described["tasks"], pool="ecs")
+    deployments, messages = schedules.apply_parameters(deployments, described["parameters"], "finelt:parameters", specs)
+    (daily,) = [deployment for deployment in deployments if deployment.flow == "daily"]
+    return {schedule["slug"] for schedule in daily.fields["schedules"]}, messages
+
+
+def late_alarms(stack: Graph) -> set[str]:
+    """Return the jobs with an alarm that rings if they do not succeed for days."""
+    return {alarm.inputs["metricName"].removesuffix("-done") for alarm in stack.of(ALARM) if alarm.inputs["metricName"].endswith("-done")}
+
+
+@pytest.mark.parametrize("size", [0, 1, 40])
+def test_a_foreign_catalogue_gives_a_stack_without_our_jobs(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = make_catalogue(size)
+    stack = graph(choices=NO_PARAMETERS, specs=specs)
+    assert stack.duplicates() == []
+    names = {f"finelt-dev-{spec.name}" for spec in specs}
+    assert {resource.name for resource in stack.of(REPOSITORY)} == {*names, "finelt-dev-orchestration"}
+    assert {resource.name for resource in stack.of(TASK)} >= names
+    assert not list(stack.of(FUNCTION)), "no job reads dropped files"
+    ours = [spec.name for spec in catalogue()]
+    assert not [resource.name for resource in stack.resources if any(name in resource.name for name in ours)]
+    for rule in VIOLATIONS.keys() - OF_OUR_JOBS:
+        assert list(rule(stack)) == [], rule.__name__
+    scheduled, messages = register_schedules(stack, specs, monkeypatch)
+    assert (scheduled, messages) == ({spec.name for spec in specs}, [])
+    assert late_alarms(stack) == scheduled
+
+
+def test_a_foreign_job_that_reads_the_drop_is_started_for_each_file() -> None:
+    stack = graph(choices=NO_PARAMETERS, specs=(make_job(1, reads=("drop",), writes=("drop", "raw/vendor1_rates")),))
+    variables = stack.the(FUNCTION, "-start-dropped-files").inputs["environment"]["variables"]
+    assert variables["FINELT_DEPLOYMENT"] == "extract-vendor1-instrument-rates/ecs"
+    assert stack_description(stack)["parameters"]["drop"].endswith("/drop")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_parameters_of_each_stack_schedule_every_job(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values: Any = yaml.safe_load((FOLDER / file).read_text(encoding="utf-8"))["config"]["finelt:parameters"]
+    stack = graph(choices={"parameters": json.dumps(values)})
+    scheduled, messages = register_schedules(stack, catalogue(), monkeypatch)
+    assert messages == []
+    assert late_alarms(stack) == set(list_expected_jobs(catalogue(), sorted(scheduled)))
+
+
+def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = graph(choices=NO_PARAMETERS)
+    scheduled, messages = register_schedules(stack, catalogue(), monkeypatch)
+    unscheduled = {"extract-tiingo-prices", "extract-sec-filers", "extract-sec-company-facts"}
+    assert {message.split()[2].rstrip(":") for message in messages} == unscheduled
+    assert late_alarms(stack) == scheduled | {"publish-marts"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"ticker": ["AAPL"]}, "unknown option or job 'ticker'"),
+        ({"extract-sec-filers": {"ciks": []}}, "extract-sec-filers has no option 'ciks'"),
+        ({"lake": "s3://elsewhere"}, "the stack sets itself"),
+    ],
+)
+def test_a_parameter_that_no_job_takes_is_refused_before_anything_changes(parameters: dict[str, Any], expected: str) -> None:
+    with pytest.raises(settings.SettingsError, match=expected):
+        graph(choices={"parameters": json.dumps(parameters)})
