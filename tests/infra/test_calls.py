@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import pytest
-from jobkit import store
+from jobkit import stores
 from moto import mock_aws
 
 from infra import policies
@@ -121,25 +121,25 @@ def call_function(stack: Graph) -> None:
 
 def call_extract(_: Graph) -> None:
     """Use a dataset of the lake in each way that jobkit's lake does."""
-    lake = store.open_store(f"s3://{LAKE}/lake")
+    lake = stores.open_store(f"s3://{LAKE}/lake")
     key = "raw/ecb_fx_rates/x"
     lake.put_if_absent(key, b"1")
     lake.put(f"{key}/y", b"2")
     assert lake.get(key) == b"1"
     assert lake.exists(key)
     assert lake.stat(key)
-    assert lake.size(key) == 1
-    assert lake.list("raw/ecb_fx_rates/")
-    assert lake.folders("raw/ecb_fx_rates/")
+    assert lake.get_size(key) == 1
+    assert lake.list_keys("raw/ecb_fx_rates/")
+    assert lake.list_folders("raw/ecb_fx_rates/")
 
 
 def call_drop(_: Graph) -> None:
     """Move a dropped file, as extract-dropped-files does."""
-    drop = store.open_store(f"s3://{LAKE}/drop")
+    drop = stores.open_store(f"s3://{LAKE}/drop")
     drop.put("a/x.csv", b"1")
     data, tag = drop.get_with_etag("a/x.csv")
     drop.put("accepted/a/x.csv", data)
-    assert drop.list("a/")
+    assert drop.list_keys("a/")
     drop.delete_if_match("a/x.csv", tag)
 
 
