@@ -257,11 +257,11 @@ def test_each_way_a_task_can_end_gives_its_run_a_state_and_a_reason(stack: Stack
     [
         ({"containers": [{"exitCode": 137, "reason": "OutOfMemoryError: killed"}], "memory": "512"}, "more memory than the 512 MiB"),
         ({"containers": [{"exitCode": 137}]}, "was killed (SIGKILL, exit code 137)"),
-        ({"containers": [{"exitCode": 0}]}, "without a word to Prefect"),
+        ({"containers": [{"exitCode": 0}]}, "reported nothing to Prefect"),
         ({"containers": [{"exitCode": 1}], "stoppedReason": "Essential container in task exited"}, "exit code 1"),
         ({"containers": [{"reason": "CannotPullContainerError: not found"}]}, "its image cannot be pulled: CannotPullContainerError"),
         ({"containers": [], "stopCode": "TaskFailedToStart", "stoppedReason": "no subnet"}, "it never started: no subnet"),
-        ({"containers": [{}], "stopCode": "SpotInterruption"}, "spare capacity was taken back"),
+        ({"containers": [{}], "stopCode": "SpotInterruption"}, "Spot capacity was reclaimed"),
         ({}, "it never started: ECS gives no reason"),
     ],
 )
