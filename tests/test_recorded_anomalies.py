@@ -249,7 +249,7 @@ def test_a_response_without_results_is_a_day_without_rows(tmp_path: Path) -> Non
     none = {"queryCount": 0, "resultsCount": 0, "adjusted": False, "results": None, "status": "OK"}
     holiday = ANSWERS["massive"]._replace(body=json.dumps(none).encode())
     assert [made.data.rows for made, _ in recorded_lake.commit(lake, holiday)] == [0]
-    with pytest.raises(BadDataError, match="says 3 rows and holds 0"):
+    with pytest.raises(BadDataError, match="states 3 rows and has 0"):
         recorded_lake.commit(lake, holiday._replace(body=json.dumps({**none, "resultsCount": 3}).encode()))
 
 

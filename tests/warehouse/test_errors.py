@@ -71,7 +71,7 @@ def transform(url: str, password: str, statement: str) -> None:
 
 def publish(url: str, password: str, statement: str) -> None:
     """Run a statement as publish-marts does."""
-    with published.snapshot(url, password) as snapshot:
+    with published.open_snapshot(url, password) as snapshot:
         snapshot.execute(statement)
 
 

@@ -86,11 +86,11 @@ def test_unchanged_partitions_cost_one_listing_and_one_read_each(lake: Path, war
         commit(lake, [price(f"{year}-01-04")], partition=f"year={year}")
     load(lake, warehouse)
     calls = []
-    for name in ("list", "get"):
+    for name in ("list_keys", "get"):
         method = getattr(FileStore, name)
         monkeypatch.setattr(FileStore, name, lambda store, key, name=name, method=method: calls.append(name) or method(store, key))
     assert {outcome for _, _, outcome in load(lake, warehouse).outcomes} == {"unchanged"}
-    assert sorted(calls) == ["get", "get", "get", "list"]
+    assert sorted(calls) == ["get", "get", "get", "list_keys"]
 
 
 def test_a_second_partition_of_a_leaf_is_copied_into_it(lake: Path, warehouse: Warehouse) -> None:

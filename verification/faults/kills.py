@@ -17,10 +17,11 @@ from verification.faults import job_runs, sample_restatements, states
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from verification.faults.sandbox import Sandbox
     from verification.faults.states import State
+    from verification.faults.trials import TrialCounts
 
 WORKERS = 2
 
@@ -94,10 +95,10 @@ def _tables(sandbox: Sandbox, url: str) -> State:
         return digest_tables(connection)
 
 
-def kill_job(job: str, new_trial: Callable[[], Trial], seeds: int, rng: random.Random) -> KillResult:
-    """Kill a job at each of its failpoints, `seeds` times each, at another pass each time if there are several."""
+def kill_job(job: str, new_trial: Callable[[], Trial], seeds: int, rng: random.Random, skipped: Collection[str] = ()) -> KillResult:
+    """Kill a job at each of its failpoints but the skipped ones, `seeds` times each, at another pass each time if there are several."""
     baseline = new_trial()
-    counts = _count_failpoints(job, baseline)
+    counts = {step: times for step, times in _count_failpoints(job, baseline).items() if step not in skipped}
     expected = baseline.state()
     baseline.close()
     failpoint_names = [f"{step}#{n}" for step, times in counts.items() for n in sorted(rng.sample(range(1, times + 1), min(seeds, times)))]
@@ -144,7 +145,12 @@ def _describe_difference(found: State, expected: State) -> str:
 
 
 def kill_all_jobs(
-    sandbox: Sandbox, seeds: int, rng: random.Random, only: Sequence[str] = (), bucket: str | None = None
+    sandbox: Sandbox, counts: TrialCounts, rng: random.Random, only: Sequence[str] = (), bucket: str | None = None
 ) -> list[KillResult]:
     """Kill every job of the catalogue, one after another."""
-    return [kill_job(job, new_trial, seeds, rng) for job, new_trial in list_trials(sandbox, bucket).items() if not only or job in only]
+    results: list[KillResult] = []
+    for job, new_trial in list_trials(sandbox, bucket).items():
+        if not only or job in only:
+            skipped = () if counts.every_job else {step for result in results for step in result.steps}
+            results.append(kill_job(job, new_trial, counts.seeds, rng, skipped))
+    return results

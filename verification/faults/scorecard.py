@@ -51,9 +51,9 @@ SINGLE_LEAF = "hash(ticker, 1)"
 
 def kill_jobs(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:
     """Kill every job at each of its failpoints, then run it again."""
-    result = kills.kill_all_jobs(sandbox, counts.seeds, rng)
+    result = kills.kill_all_jobs(sandbox, counts, rng)
     with faulty_s3.run_emulator(sandbox) as s3:
-        result += kills.kill_all_jobs(sandbox, counts.seeds, rng, only=["extract-ecb-fx-rates"], bucket=s3.create_bucket())
+        result += kills.kill_all_jobs(sandbox, counts, rng, only=["extract-ecb-fx-rates"], bucket=s3.create_bucket())
     steps = sum(len(item.steps) for item in result)
     violations = tuple(message for item in result for message in item.violations)
     return Row(

@@ -14,7 +14,10 @@ class Row(NamedTuple):
 
 
 class TrialCounts(NamedTuple):
-    """How many trials each row makes."""
+    """How many trials each row makes.
+
+    every_job: kill each job at each of its failpoints; otherwise kill at each failpoint only the first job that has it.
+    """
 
     seeds: int
     reader_kills: int
@@ -26,11 +29,32 @@ class TrialCounts(NamedTuple):
     outages: int
     answers: int
     echoes: int
+    every_job: bool
 
 
 FULL_COUNTS = TrialCounts(
-    seeds=20, reader_kills=200, reads=10_000, rounds=200, stops=20, documents=10_000, names=10_000, outages=10, answers=2_000, echoes=600
+    seeds=20,
+    reader_kills=200,
+    reads=10_000,
+    rounds=200,
+    stops=20,
+    documents=10_000,
+    names=10_000,
+    outages=10,
+    answers=2_000,
+    echoes=600,
+    every_job=True,
 )
 REDUCED_COUNTS = TrialCounts(
-    seeds=1, reader_kills=4, reads=400, rounds=5, stops=1, documents=60, names=300, outages=1, answers=60, echoes=28
+    seeds=1,
+    reader_kills=4,
+    reads=400,
+    rounds=5,
+    stops=1,
+    documents=60,
+    names=300,
+    outages=1,
+    answers=60,
+    echoes=28,
+    every_job=False,
 )
