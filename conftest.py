@@ -28,6 +28,7 @@ SLOW_FILES = frozenset(
         *("test_flows", "test_local_postgres", "test_local_server", "test_tutorial", "test_rebuild", "test_faults", "test_benchmarks"),
         *("test_emit", "test_emit_airflow_dagster", "test_emit_aws", "test_emit_cron_compose", "test_emit_kubernetes"),
         *("test_extractors", "test_lineage", "test_recorded_anomalies", "test_versions"),
+        *("test_aws_accepts", "test_boundary", "test_calls", "test_catalogues", "test_costs", "test_quotas", "test_stack_names"),
     }
 )
 

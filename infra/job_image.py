@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from dataclasses import dataclass
@@ -100,8 +101,11 @@ def _write_context(plan: plans.Plan) -> str:
     Pulumi would see an absolute path as a change on every other machine.
     """
     folder = BUILD_FOLDER / plan.name
-    shutil.rmtree(folder, ignore_errors=True)
-    return os.path.relpath(plan.write_context(folder), PROGRAM_FOLDER)
+    BUILD_FOLDER.mkdir(exist_ok=True)
+    with (BUILD_FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the program may write it too: two previews, or two test processes
+        shutil.rmtree(folder, ignore_errors=True)
+        return os.path.relpath(plan.write_context(folder), PROGRAM_FOLDER)
 
 
 def _lifecycle_policy() -> dict[str, object]:
