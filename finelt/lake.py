@@ -8,17 +8,17 @@ from __future__ import annotations
 import io
 import random
 import sys
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from arro3.io import read_parquet
-from jobkit.errors import BadDataError, DamagedError, JobError, NewerFormatError, UsageError
+from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
 from jobkit.version import version_option
 
 from finelt import replay
+from finelt.job_errors import exit_on_job_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -241,16 +241,6 @@ def _commit_again(lake: Lake, commit: Commit, rebuilt: RebuiltCommit) -> Finding
     return Finding(f"{commit.dataset}/{commit.partition}", text, is_wrong=False)
 
 
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """End with the message and exit code of a JobError."""
-    try:
-        yield
-    except JobError as error:
-        click.echo(f"lake: {error}", err=True)
-        sys.exit(error.exit_code)
-
-
 def _report(findings: Sequence[Finding], summary: str) -> None:
     """Print the findings and the summary. End with 65 if one is wrong."""
     for where, text, is_wrong in sorted(findings, key=lambda finding: not finding.is_wrong):
@@ -278,7 +268,7 @@ def main() -> None:
 @click.option("--sample", type=click.IntRange(0), help="Read only so many files, chosen at random; of the others check the size.")
 def verify_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], sample: int | None) -> None:
     """Check commits, their numbering, and the files that they name. Exit code 65 if something is wrong."""
-    with _exit_codes():
+    with exit_on_job_error("lake"):
         result = verify(Lake(lake), dataset, partition, sample)
     counts = f"{result.files:,} files of {result.commits:,} commits of {result.partitions:,} partitions"
     _report(result.findings, f"{counts}: {len(result.wrong) or 'nothing'} wrong")
@@ -291,7 +281,7 @@ def verify_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], sam
 def repair_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...]) -> None:
     """Rebuild damaged files from the vendor bytes; replace damaged commits. Exit code 65 if something stays wrong."""
     findings: list[Finding] = []
-    with _exit_codes():
+    with exit_on_job_error("lake"):
         store = Lake(lake)
         for name in select_datasets(store, dataset):
             for part in store.partitions(name):

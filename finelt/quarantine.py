@@ -8,16 +8,16 @@ from __future__ import annotations
 import io
 import json
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from arro3.io import read_parquet
-from jobkit.errors import ExitCode, JobError, UsageError
+from jobkit.errors import ExitCode, UsageError
 from jobkit.lake import DROPPED, CommitDraft, Lake
 from jobkit.names import ROW_NUMBER
 from jobkit.version import version_option
 
+from finelt.job_errors import exit_on_job_error
 from finelt.replay import replay as replay_partition
 
 if TYPE_CHECKING:
@@ -93,16 +93,6 @@ def drop_rows(lake: Lake, dataset: str, partition: str, reason: str) -> Commit:
     return lake.commit(dataset, partition, draft)[0]
 
 
-@contextmanager
-def _report_errors() -> Iterator[None]:
-    """Print the message of a job's error and exit with its code."""
-    try:
-        yield
-    except JobError as error:
-        click.echo(f"quarantine: {error}", err=True)
-        sys.exit(error.exit_code)
-
-
 LAKE = click.option("--lake", required=True, envvar="FINELT_LAKE", metavar="URL", help="The lake: a directory or s3://bucket/prefix.")
 DATASET, PARTITION = click.argument("dataset"), click.argument("partition")
 
@@ -117,7 +107,7 @@ def main() -> None:
 @LAKE
 def ls_(lake: str) -> None:
     """List the partitions with rows in quarantine: how many rows were read, good, quarantined and dropped."""
-    with _report_errors():
+    with exit_on_job_error("quarantine"):
         found = list_partitions(Lake(lake))
     table = [Count._fields, *(tuple(map(str, count)) for count in found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -134,7 +124,7 @@ def ls_(lake: str) -> None:
 @PARTITION
 def show(lake: str, commit: int | None, dataset: str, partition: str) -> None:
     """Print the quarantined rows of PARTITION, one JSON object per line: row number, reasons, and the row as the vendor sent it."""
-    with _report_errors():
+    with exit_on_job_error("quarantine"):
         store = Lake(lake)
         for row in read_rows(store, find_commit(store, dataset, partition, commit)):
             click.echo(json.dumps(row, ensure_ascii=False))
@@ -148,7 +138,7 @@ def show(lake: str, commit: int | None, dataset: str, partition: str) -> None:
 def replay(lake: str, dataset: str, partition: str, arguments: tuple[str, ...]) -> None:
     """Parse the stored bytes again, after the parser or the contract was corrected. ARGUMENTS are options of the extractor, after --."""
     code: int = ExitCode.BUG
-    with _report_errors():
+    with exit_on_job_error("quarantine"):
         find_commit(Lake(lake), dataset, partition)
         code = replay_partition(lake, dataset, partition, arguments)
     sys.exit(code)
@@ -161,7 +151,7 @@ def replay(lake: str, dataset: str, partition: str, arguments: tuple[str, ...]) 
 @PARTITION
 def drop(lake: str, reason: str, dataset: str, partition: str) -> None:
     """Drop the quarantined rows of PARTITION. The previous commit keeps them."""
-    with _report_errors():
+    with exit_on_job_error("quarantine"):
         commit = drop_rows(Lake(lake), dataset, partition, reason)
         click.echo(f"{dataset}/{partition}: dropped in commit {commit.number}; load-warehouse closes them in raw._quarantine")
 

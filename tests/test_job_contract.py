@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -11,19 +10,18 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobkit.errors import ExitCode
 
 from jobs.catalogue import REPOSITORY, JobSpec, catalogue
+from tests.job_output import JobOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jobkit.receipt import Receipt
 
 HEAVY = {"httpx2", "arro3.core", "boto3", "pandas", "numpy", "psycopg", "adbc_driver_manager", "dbt.cli.main", "yaml", "jinja2"}
 HEAVY |= {"msgspec", "pgpq", "psycopg2", "stamina"}
@@ -32,26 +30,6 @@ HEAVY |= {"asyncio", "concurrent.futures", "email.message", "hashlib", "importli
 CANARY = "canary-7f3a9c-secret"
 
 every_job = pytest.mark.parametrize("spec", catalogue(), ids=lambda spec: spec.name)
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The one JSON object on stdout."""
-        (line,) = self.stdout.splitlines()
-        document = json.loads(line)
-        assert isinstance(document, dict)
-        return document
-
-    @property
-    def receipt(self) -> Receipt:
-        """The receipt on stdout."""
-        return cast("Receipt", self.document)
 
 
 def command(spec: JobSpec, *arguments: str) -> list[str]:
@@ -63,9 +41,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**ours, "CANARY": CANARY, **more}
 
 
-def call(spec: JobSpec, *arguments: str, **more: str) -> Ended:
+def call(spec: JobSpec, *arguments: str, **more: str) -> JobOutput:
     done = subprocess.run(command(spec, *arguments), env=environment(**more), capture_output=True, text=True, timeout=60, check=False)
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return JobOutput(done.returncode, done.stdout, done.stderr)
 
 
 def describe(spec: JobSpec) -> dict[str, Any]:
@@ -244,7 +222,7 @@ def test_sigterm_ends_the_job_with_143_and_a_receipt(spec: JobSpec, tmp_path: Pa
             assert met.wait(30), "the job never called the other side"
             process.send_signal(signal.SIGTERM)
             stdout, stderr = process.communicate(timeout=60)  # the contract is ten; a busy machine may need longer
-    ended = Ended(process.returncode, stdout, stderr)
+    ended = JobOutput(process.returncode, stdout, stderr)
     assert (ended.code, ended.receipt["status"]) == (143, "stopped")
     assert "Traceback" not in ended.stderr
     assert not list((tmp_path / "lake").rglob("*.json"))

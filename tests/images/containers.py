@@ -6,20 +6,19 @@ import json
 import os
 import secrets
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from images import base, docker_cli, plan
 from images.docker_cli import BuildEnvironment, EngineError
 from jobs.catalogue import catalogue
+from tests.job_output import JobOutput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from jobkit.receipt import Receipt
 
     from jobs.catalogue import JobSpec
 
@@ -47,27 +46,7 @@ def image(spec: JobSpec) -> str:
     return docker_cli.build_image(spec, build_environment())
 
 
-@dataclass(frozen=True)
-class Result:
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The one JSON object on stdout."""
-        (line,) = self.stdout.splitlines()
-        document = json.loads(line)
-        assert isinstance(document, dict)
-        return document
-
-    @property
-    def receipt(self) -> Receipt:
-        """The receipt on stdout."""
-        return cast("Receipt", self.document)
-
-
-def run(spec: JobSpec, *words: str, flags: Sequence[str] = ("--network", "none"), environ: dict[str, str] | None = None) -> Result:
+def run(spec: JobSpec, *words: str, flags: Sequence[str] = ("--network", "none"), environ: dict[str, str] | None = None) -> JobOutput:
     """Run a job in a hardened container and remove it."""
     name = f"finelt-test-{secrets.token_hex(4)}"
     given = [word for variable in environ or {} for word in ("--env", variable)]
@@ -77,7 +56,7 @@ def run(spec: JobSpec, *words: str, flags: Sequence[str] = ("--network", "none")
     except subprocess.TimeoutExpired:
         docker_cli.docker("rm", "--force", name)
         raise
-    return Result(done.returncode, done.stdout, done.stderr)
+    return JobOutput(done.returncode, done.stdout, done.stderr)
 
 
 def python(spec: JobSpec, code: str, *flags: str) -> str:

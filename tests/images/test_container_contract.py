@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from images import docker_cli
-from tests.images.containers import HARDENED, SPECS, Result, every_job, image, inspected, run
+from tests.images.containers import HARDENED, SPECS, every_job, image, inspected, run
+from tests.job_output import JobOutput
 from tests.test_job_contract import CANARY, arguments, s3, silence
 from tests.test_job_contract import describe as described_here
 
@@ -77,7 +78,7 @@ def test_sigterm_stops_a_container_within_ten_seconds(spec: JobSpec) -> None:
             docker_cli.docker("kill", "--signal", "TERM", name)
             stdout, stderr = process.communicate(timeout=30)
     assert time.monotonic() - began < 10
-    result = Result(process.returncode, stdout, stderr)
+    result = JobOutput(process.returncode, stdout, stderr)
     assert (result.code, result.receipt["status"]) == (143, "stopped")
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from jobkit.lake import Lake
 from load_warehouse import session
 
-from orchestration.local import postgres
 from verification.benchmarks import measurement, tools
 from verification.benchmarks.measurement import Measurement
 from verification.benchmarks.samples import COLUMNS, DATASET, Days, open_committer
+from verification.benchmarks.scratch_server import run_scratch_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from orchestration.local.postgres import Postgres
     from verification.benchmarks.tools import Tool
@@ -70,20 +69,12 @@ class Environment(NamedTuple):
 
 def measure(rows: int, times: int, *, compared: Sequence[Tool]) -> LoadResult:
     """Run every method in turn, after a warm-up. Raises RuntimeError if a table has other rows than expected."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        home.chmod(0o755)
-        with (
-            postgres.run_server(home / "postgres") as server,
-            psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
-        ):
-            environment = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
-            made = {files: environment.made(files) for files in {MONTHS, *(tool.files for tool in compared)}}
-            runs = _limits(environment, times, made[MONTHS])
-            indexes = {kind: _rebuilt(environment, ending) for kind, ending in (("keys", "key"), ("indexes of loads", "load"))}
-            return LoadResult(
-                made[MONTHS][0], runs, indexes, {tool: _measure_tool(environment, tool, made[tool.files]) for tool in compared}
-            )
+    with run_scratch_server() as (server, admin, home):
+        environment = _filled(server, admin, home / "lake", rows // MONTHS // DAYS)
+        made = {files: environment.made(files) for files in {MONTHS, *(tool.files for tool in compared)}}
+        runs = _limits(environment, times, made[MONTHS])
+        indexes = {kind: _rebuilt(environment, ending) for kind, ending in (("keys", "key"), ("indexes of loads", "load"))}
+        return LoadResult(made[MONTHS][0], runs, indexes, {tool: _measure_tool(environment, tool, made[tool.files]) for tool in compared})
 
 
 def _filled(server: Postgres, admin: psycopg.Connection[Any], lake: Path, symbols: int) -> Environment:

@@ -6,18 +6,18 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psycopg
 from adbc_driver_postgresql import dbapi
 from arro3.io import read_parquet
 
-from orchestration.local import postgres
 from verification.benchmarks import measurement, tools
+from verification.benchmarks.scratch_server import run_scratch_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import psycopg
 
     from orchestration.local.postgres import Postgres
     from verification.benchmarks.measurement import Measurement
@@ -35,19 +35,21 @@ TICKERS = 4000
 ORDER = 'trade_date, ticker collate "C"'
 # As the model has them after a full build: by ticker, with a unique index by day.
 MADE = """
-create schema marts;
-create schema ops;
+create schema if not exists marts;
+create schema if not exists ops;
 create table ops.transforms as select 1 as transform_id, 'made' as fingerprint, null::timestamptz as as_of, now() as ended_at,
     '{{"marts": {{"fct_price_daily": {{"made_of": []}}, "quarter": {{"made_of": []}}}}, "datasets": {{}}}}'::jsonb as lineage;
 create table marts.fct_price_daily (
-    ticker text not null, trade_date date not null, open numeric(18,6), high numeric(18,6), low numeric(18,6), close numeric(18,6) not null,
+    security_id text not null, ticker text not null, trade_date date not null,
+    open numeric(18,6), high numeric(18,6), low numeric(18,6), close numeric(18,6) not null,
     volume bigint, currency text not null, dividend_cash numeric(18,6), split_ratio numeric(18,8), split_factor double precision,
     total_return_factor double precision, adj_close double precision, close_eur double precision, fx_rate numeric(18,8), fx_date date,
     known_at timestamptz
 );
 insert into marts.fct_price_daily
 select
-    ticker, day, round(price * 0.997, 2), round(price * 1.01, 2), round(price * 0.99, 2), price, hashint4(k * 7919 + n) + 2147483648,
+    ticker || '.1', ticker, day,
+    round(price * 0.997, 2), round(price * 1.01, 2), round(price * 0.99, 2), price, hashint4(k * 7919 + n) + 2147483648,
     'USD', case when n % 63 = 0 then 0.24 else 0 end, 1, 1, factor, (price::float8 * factor)::numeric::float8,
     (price / rate)::float8::numeric::float8, rate, day, (day + time '16:00') at time zone 'America/New_York'
 from (
@@ -58,10 +60,10 @@ from (
         round((1.1 + hashint4(n) % 1000 / 20000.0)::numeric, 4) as rate
     from generate_series(0, {tickers} - 1) as k cross join generate_series(0, {days} - 1) as n
 ) as made;
-create unique index on marts.fct_price_daily (trade_date, ticker);
+create unique index on marts.fct_price_daily (trade_date, security_id);
 create index on marts.fct_price_daily (ticker, trade_date);
 create table marts.quarter as select * from marts.fct_price_daily where ticker < 'T' || lpad(({tickers} / 4)::text, 4, '0');
-create unique index on marts.quarter (trade_date, ticker);
+create unique index on marts.quarter (trade_date, security_id);
 """
 # A file's types are nearly the mart's; the values must be the same.
 COLUMNS = f"""
@@ -110,17 +112,11 @@ class Environment(NamedTuple):
 
 def measure(rows: int, times: int) -> PublishResult:
     """Run every way in turn, after a warm-up. Raises RuntimeError if a file does not have the server's rows."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        home.chmod(0o755)
-        with (
-            postgres.run_server(home / "postgres") as server,
-            psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
-        ):
-            admin.execute(MADE.format(tickers=TICKERS, days=rows // TICKERS).encode())
-            for table in (MART, QUARTER):
-                admin.execute(f"vacuum analyze marts.{table}".encode())
-            return _measured(Environment(server, admin, home, rows // TICKERS * TICKERS), times)
+    with run_scratch_server() as (server, admin, home):
+        admin.execute(MADE.format(tickers=TICKERS, days=rows // TICKERS).encode())
+        for table in (MART, QUARTER):
+            admin.execute(f"vacuum analyze marts.{table}".encode())
+        return _measured(Environment(server, admin, home, rows // TICKERS * TICKERS), times)
 
 
 def _measured(environment: Environment, times: int) -> PublishResult:

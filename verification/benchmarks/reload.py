@@ -6,20 +6,19 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import date, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 
-from orchestration.local import postgres
 from verification.benchmarks import measurement
 from verification.benchmarks.load import INDEXES
 from verification.benchmarks.measurement import Measurement
 from verification.benchmarks.samples import COLUMNS, DATASET, Days, open_committer
+from verification.benchmarks.scratch_server import run_scratch_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from threading import Event
 
     from orchestration.local.postgres import Postgres
@@ -92,14 +91,8 @@ def measure(days: int, times: int) -> ReloadResult:
 @contextmanager
 def environment() -> Iterator[Environment]:
     """Create a server and a lake, and remove them afterwards."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        home.chmod(0o755)
-        with (
-            postgres.run_server(home / "postgres") as server,
-            psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
-        ):
-            yield Environment(server, admin, home / "lake")
+    with run_scratch_server() as (server, admin, home):
+        yield Environment(server, admin, home / "lake")
 
 
 def _days(environment: Environment, days: int, times: int) -> Iterator[tuple[str, list[Measurement]]]:
