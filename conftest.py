@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 settings.register_profile("no_deadline", deadline=None)  # a test must not depend on the speed of the machine
 settings.load_profile("no_deadline")
+
+# Tests start thousands of processes that import the same modules, and compiling these takes most of a short process's time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Files that take minutes run first, so that no process waits for another's long file at the end.
 LONG_FILES = (

@@ -120,11 +120,9 @@ def _run_store_trials(sandbox: Sandbox, *, all_peers: bool) -> Iterator[tuple[fl
 
 def _run_warehouse_trials(sandbox: Sandbox) -> Iterator[tuple[float, str | None]]:
     """Run jobs against a Postgres that does not answer, and one in which another session holds a table lock."""
-    lake = sample_restatements.build_lake(sandbox)
-    url = sandbox.create_database()
-    job_runs.run_successfully("load-warehouse", ["--lake", str(lake), *sandbox.warehouse_options(url)])
-    job_runs.run_successfully("transform-warehouse", sandbox.warehouse_options(url))
-    job_options = {"load-warehouse": ["--lake", str(lake)], "publish-marts": ["--site", str(sandbox.new_path("site"))]}
+    stages = sample_restatements.build_stages(sandbox)
+    url = sandbox.copy_database(stages.transformed)
+    job_options = {"load-warehouse": ["--lake", str(stages.lake)], "publish-marts": ["--site", str(sandbox.new_path("site"))]}
     for job, table in LOCKS.items():
         with run_peer(JSON, b"", b"") as address:
             silent = f"postgresql://finelt@{address}/finelt?connect_timeout=60"
