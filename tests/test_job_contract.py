@@ -251,8 +251,7 @@ URLS = {
 
 
 @every_job
-@pytest.mark.parametrize("verb", ["run", "check", "plan"])
-@pytest.mark.parametrize("way", ["option", "variable"])
+@pytest.mark.parametrize(("verb", "way"), [("run", "option"), ("check", "option"), ("plan", "option"), ("run", "variable")])
 def test_a_credential_in_a_url_is_refused_and_not_repeated(spec: JobSpec, tmp_path: Path, verb: str, way: str) -> None:
     given = arguments(spec, tmp_path, 1)
     for name in sorted(set(URLS) & set(describe(spec)["options"]["properties"])):
