@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 settings.register_profile("no_deadline", deadline=None)  # a test must not depend on the speed of the machine
 settings.load_profile("no_deadline")
 
-# Tests start thousands of processes that import the same modules, and compiling these takes most of a short process's time.
+# Tests start thousands of processes that import the same modules; compiling these takes most of a short process's time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

@@ -172,7 +172,7 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
         withdraw(updated.lake, "ticker=ZZGONE/year=2009")
         updated.step(third())
         yield updated
-        for name in ("days", *(f"full_{number}" for number in range(len(updated.full)))):
+        for name in ("days", *(f"full_{number}" for number in range(1, len(updated.full)))):
             admin.execute(f"drop database {name} with (force)".encode())
 
 
