@@ -1,8 +1,8 @@
 """A store in an S3 bucket, or in one of a compatible service (AWS_ENDPOINT_URL).
 
 Rights that it needs: s3:ListBucket, s3:GetObject, s3:PutObject, and s3:DeleteObject for `delete_if_match`; for `erase` also
-s3:ListBucketVersions and s3:DeleteObjectVersion. Requests that fail temporarily are retried for about 17 seconds, or as often as AWS_MAX_ATTEMPTS
-says.
+s3:ListBucketVersions and s3:DeleteObjectVersion. Requests that fail temporarily are retried for about 17 seconds; AWS_MAX_ATTEMPTS sets
+another number of attempts.
 """
 
 from __future__ import annotations
