@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +12,20 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 settings.register_profile("no_deadline", deadline=None)  # a test must not depend on the speed of the machine
 settings.load_profile("no_deadline")
 
+# Tests start thousands of processes that import the same modules; compiling these takes most of a short process's time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Files that take minutes run first, so that no process waits for another's long file at the end.
 LONG_FILES = (
-    *("test_faults", "test_compose", "test_tutorial", "test_incremental", "test_ecs_worker", "test_docs"),
-    *("test_container_contract", "test_container_pipeline", "test_image_contents", "test_builds"),
+    *("test_kills", "test_compose", "test_faults", "test_incremental", "test_transform", "test_demo", "test_ecs_worker", "test_tutorial"),
+    *("test_container_contract", "test_flows", "test_deployments", "test_builds", "test_docs", "test_container_pipeline"),
+    *("test_image_contents", "test_job_contract", "test_rebuild", "test_securities"),
 )
 # Tests of the full suite only: those that use one of these fixtures, which start Postgres or the demo, ...
 SERVER_FIXTURES = frozenset({"postgres_server", "story", "demo_directory", "feeds"})
@@ -25,12 +33,17 @@ SERVER_FIXTURES = frozenset({"postgres_server", "story", "demo_directory", "feed
 SLOW_FILES = frozenset(
     {
         *("test_compose", "test_demo", "test_deployments", "test_ecs_pool", "test_ecs_worker", "test_events", "test_flow_entrypoint"),
-        *("test_flows", "test_local_postgres", "test_local_server", "test_tutorial", "test_rebuild", "test_faults", "test_benchmarks"),
-        *("test_emit", "test_emit_airflow_dagster", "test_emit_aws", "test_emit_cron_compose", "test_emit_kubernetes"),
-        *("test_extractors", "test_lineage", "test_recorded_anomalies", "test_versions"),
+        *("test_flows", "test_local_postgres", "test_local_server", "test_tutorial", "test_rebuild", "test_faults", "test_kills"),
+        *("test_emit", "test_emit_airflow_dagster", "test_emit_aws", "test_emit_cron_compose", "test_emit_kubernetes", "test_benchmarks"),
+        *("test_extractors", "test_lineage", "test_recorded_anomalies", "test_sql", "test_versions"),
         *("test_aws_accepts", "test_boundary", "test_calls", "test_catalogues", "test_costs", "test_quotas", "test_stack_names"),
     }
 )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import slow files, and with them Prefect and Pulumi, if slow tests are left out."""
+    return True if collection_path.stem in SLOW_FILES and "not slow" in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

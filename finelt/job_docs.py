@@ -131,15 +131,15 @@ def _terms(rules: Contract) -> str:
         f"Licence: {licence}.",
         f"Redistribution: {(rules.redistribution or 'none stated').replace('-', ' ')}.",
     ]
-    return f"{' '.join(stated)} Marts made of it are published {_audiences(rules)} ([publication](../publication.md))."
+    return f"{' '.join(stated)} Marts made from it are {_audiences(rules)} ([publication](../publication.md))."
 
 
 def _audiences(rules: Contract) -> str:
-    """Return the audiences of marts that read a dataset. publish_marts/terms.py has the rule."""
+    """Return the audiences to which marts that read a dataset are published. publish_marts/terms.py has the rule."""
     if rules.classification is None or rules.redistribution is None or rules.classification == "confidential":
-        return "to nobody"
+        return "not published"
     is_open = rules.classification == "public" and rules.redistribution == "allowed"
-    return "to every audience" if is_open else "to the internal audience only"
+    return "published to every audience" if is_open else "published to the internal audience only"
 
 
 def _options(schema: Mapping[str, Any]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import subprocess
 import sys
+from functools import cache
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -93,11 +96,40 @@ def filers(body: bytes) -> Answer:
     return Answer("extract_sec_filers", "sec_filers", ("file=company_tickers",), body)
 
 
+FORKS = """
+import json, os, sys
+import transform_warehouse.as_of, transform_warehouse.dbt
+from transform_warehouse.__main__ import main
+for line in sys.stdin:
+    output, *sys.argv[1:] = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), sys.stdout.fileno())
+        main()
+    os.waitpid(pid, 0)
+    print(flush=True)
+"""
+
+
+@cache
+def start_forks() -> subprocess.Popen[str]:
+    """Start a process that has imported dbt, which takes seconds, and forks itself for each run of the job."""
+    process = subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)
+    return process
+
+
 def transform(warehouse: Warehouse, *more: str) -> Receipt:
     """The receipt of transform-warehouse."""
     words = ["run", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]
-    done = subprocess.run([sys.executable, "-m", "transform_warehouse", *words], capture_output=True, text=True, check=False)
-    receipt: Receipt = json.loads(done.stdout)
+    forks = start_forks()
+    assert forks.stdin
+    assert forks.stdout
+    with NamedTemporaryFile("r", encoding="utf-8") as output:
+        forks.stdin.write(json.dumps([output.name, *words]) + "\n")
+        forks.stdin.flush()
+        forks.stdout.readline()
+        receipt: Receipt = json.load(output)
     assert receipt["exit_code"] == 0, receipt["error"]
     return receipt
 

@@ -36,7 +36,7 @@ class DbtProject:
         """The declared source tables by dataset, each with the configuration that applies to it."""
         tables = {}
         for path in sorted((self.root / "models").rglob("*.yml")):
-            for source in yaml.safe_load(path.read_text(encoding="utf-8")).get("sources", ()):
+            for source in yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader).get("sources", ()):
                 for table in source["tables"]:
                     tables[table["name"]] = {**table, "config": _merge_config(source, table)}
         return tables

@@ -19,19 +19,26 @@ TEMPLATE = '''\
 {header}
 """
 
+from uuid import uuid4
+
 import dagster as dg
 from dagster_docker import PipesDockerClient
 from dagster_pipes import DagsterPipesError
+from docker import from_env
 {partitions}
 
-def run_container(context, docker, **options):
-    """Run a job, which reports by Dagster Pipes. Retry it after exit code {retried} only."""
+def run_container(context, docker, *, container_kwargs, **options):
+    """Run a job, which reports by Dagster Pipes, and remove its container. Retry it after exit code {retried} only."""
+    name = f"dagster-{{uuid4()}}"
     try:
-        yield from docker.run(context=context, **options).get_results()
+        yield from docker.run(context=context, container_kwargs={{**container_kwargs, "name": name}}, **options).get_results()
     except DagsterPipesError as error:
         if "'StatusCode': {retried}" in str(error):
             raise dg.RetryRequested(max_retries={retries}, seconds_to_wait={pause_s}) from error
         raise dg.Failure(str(error), allow_retries=False) from error
+    finally:
+        for container in from_env().containers.list(all=True, filters={{"name": name}}):
+            container.remove(force=True)
 
 
 {assets}

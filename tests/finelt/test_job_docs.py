@@ -39,10 +39,10 @@ def test_a_page_lists_options_secrets_hosts_licence_and_exit_codes(spec: JobSpec
     assert all(host in text for host in spec.hosts)
     assert all(f"the secret behind `--{name.replace('_', '-')}`" in text for name in spec.secrets)
     datasets = sum(dataset.startswith("raw/") for dataset in spec.writes)
-    assert [text.count(words) for words in ("Licence: ", "Classification: ", "Redistribution: ", "Marts made of it are published ")] == [
+    assert [text.count(words) for words in ("Licence: ", "Classification: ", "Redistribution: ", "Marts made from it are ")] == [
         datasets
     ] * 4
-    assert ("published to nobody" in text) == ("raw/custodian_positions" in spec.writes)
+    assert ("Marts made from it are not published" in text) == ("raw/custodian_positions" in spec.writes)
     assert ("internal audience only" in text) == (spec.vendor in ("tiingo", "massive"))
 
 

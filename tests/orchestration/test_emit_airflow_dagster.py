@@ -80,25 +80,36 @@ after = {key.to_user_string(): sorted(up.to_user_string() for up in graph.get(ke
 moment = datetime(2024, 1, 2, 20, 30, tzinfo=ZoneInfo("America/New_York"))
 context = dg.build_schedule_context(scheduled_execution_time=moment, repository_def=defs.get_repository_def())
 ticked = schedule.evaluate_tick(context)
-ended = {}
+ended, removed = {}, []
+class Engine:
+    def list(self, all, filters):
+        self.name = filters["name"]
+        return [self]
+    def remove(self, force):
+        removed.append(self.name)
+engine = Engine()
+engine.containers = engine
+module["run_container"].__globals__["from_env"] = lambda: engine
 for code in (75, 65):
     class Docker:
-        def run(self, **how):
+        def run(self, container_kwargs, **how):
+            assert set(container_kwargs) == {"name"}
             raise DagsterPipesError(f"Container exited with non-zero status code: {{'StatusCode': {code}}}")
     try:
-        list(module["run_container"](None, Docker()))
+        list(module["run_container"](None, Docker(), container_kwargs={}))
     except dg.RetryRequested as error:
         ended[code] = error.max_retries
     except dg.Failure as error:
         ended[code] = error.allow_retries
 print(json.dumps({
     "after": after, "key": ticked.run_requests[0].partition_key, "zone": schedule.execution_timezone, "ended": ended,
+    "removed": removed,
     "most": defs.resolve_job_def("finelt_job").tags["dagster/max_runtime"],
 }))
 """
 
 
-def test_dagster_loads_the_definitions_and_retries_exit_code_75_only(emitted: dict[str, str], tmp_path: Path) -> None:
+def test_dagster_loads_the_definitions_retries_exit_code_75_only_and_removes_containers(emitted: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "definitions.py").write_text(emitted["dagster"])
     found = checked(environments.python("dagster", *DAGSTER), IN_DAGSTER, str(tmp_path / "definitions.py"), cwd=tmp_path)
     assert found["after"] == {
@@ -113,3 +124,4 @@ def test_dagster_loads_the_definitions_and_retries_exit_code_75_only(emitted: di
     assert (found["key"], found["zone"]) == ("2024-01-02", "America/New_York")
     assert int(found["most"]) == sum(4 * limit_s + 300 + 600 + 1200 for limit_s in longest)  # each with three pauses and retries
     assert found["ended"] == {"75": 3, "65": False}
+    assert len(set(found["removed"])) == 2

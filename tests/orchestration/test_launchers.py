@@ -14,6 +14,7 @@ from images import docker_cli
 from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.local import processes
 from tests import environments
+from tests.orchestration.emitted_definitions import emit_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,19 +27,24 @@ JOB = "extract-ecb-fx-rates"
 pytestmark = pytest.mark.docker
 
 IN_DAGSTER = """
-import json, sys
+import json, runpy, sys
 import dagster as dg
 from dagster_docker import PipesDockerClient
 
-image, lake, vendors = sys.argv[1:]
+definitions, image, lake, vendors = sys.argv[1:]
+run_container = runpy.run_path(definitions)["run_container"]
+
+class Client(PipesDockerClient):
+    def run(self, **options):
+        done = super().run(**options)
+        print(json.dumps({"receipt": done.get_custom_messages()[0]}))
+        return done
 
 @dg.asset(name="ecb_fx_rates", partitions_def=dg.DailyPartitionsDefinition("2012-12-03"))
 def asset(context: dg.AssetExecutionContext, docker: PipesDockerClient):
     given = {"lake": "/lake", "base_url": vendors}
-    kwargs = {"network_mode": "host", "volumes": [f"{lake}:/lake"], "read_only": True, "tmpfs": {"/tmp": ""}, "auto_remove": False}
-    done = docker.run(context=context, image=image, command="run", extras=given, container_kwargs=kwargs)
-    print(json.dumps({"receipt": done.get_custom_messages()[0]}))
-    return done.get_materialize_result()
+    kwargs = {"network_mode": "host", "volumes": [f"{lake}:/lake"], "read_only": True, "tmpfs": {"/tmp": ""}}
+    yield from run_container(context, docker, image=image, command="run", extras=given, container_kwargs=kwargs)
 
 def told(result):
     (event,) = result.get_asset_materialization_events()
@@ -47,7 +53,7 @@ def told(result):
 
 with dg.DagsterInstance.ephemeral() as instance:
     runs = [
-        dg.materialize([asset], resources={"docker": PipesDockerClient()}, partition_key="2012-12-31", instance=instance) for _ in range(2)
+        dg.materialize([asset], resources={"docker": Client()}, partition_key="2012-12-31", instance=instance) for _ in range(2)
     ]
     print(json.dumps([told(run) for run in runs]))
 """
@@ -101,13 +107,16 @@ def test_dagster_gets_the_receipt_and_a_data_version_that_depends_on_the_bytes_o
     image: str, lake: Path, vendors: str, tmp_path: Path
 ) -> None:
     python = environments.python("dagster", *DAGSTER)
-    lines, said = ask(python, IN_DAGSTER, tmp_path, image, str(lake), vendors)
+    definitions = tmp_path / "definitions.py"
+    definitions.write_text(emit_one("dagster"))
+    lines, said = ask(python, IN_DAGSTER, tmp_path, str(definitions), image, str(lake), vendors)
     receipts = [line["receipt"] for line in lines if "receipt" in line]
     assert [receipt["status"] for receipt in receipts] == ["done", "unchanged"], said[-3000:]
     assert receipts[0]["arguments"]["start"] == "2012-12-31"  # the partition's day
     first, second = lines[-1]
     assert first == second
     assert first["rows"] == receipts[0]["rows"] > 0
+    assert docker_cli.docker("ps", "--all", "--quiet", "--filter", f"volume={lake}") == ""
 
 
 def test_airflow_stores_the_receipt_as_xcom(image: str, lake: Path, vendors: str, tmp_path: Path) -> None:

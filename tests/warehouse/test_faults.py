@@ -361,7 +361,7 @@ def test_check_succeeds_on_a_usable_warehouse_and_creates_nothing(lake: Path, wa
 
 def test_a_full_disk_is_temporary() -> None:
     translating = session.translate_errors("prices/year=2012", session.Session("postgresql://finelt@localhost/warehouse", ""))
-    with pytest.raises(TemporaryError, match="space"), translating:
+    with pytest.raises(TemporaryError), translating:
         raise errors.DiskFull
 
 

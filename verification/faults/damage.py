@@ -6,6 +6,7 @@ import logging
 import shutil
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -139,6 +140,7 @@ def _iterate_trials(sandbox: Sandbox, template: Path, cases: Sequence[tuple[Any,
                 yield case, trial
 
 
+@cache
 def build_template(sandbox: Sandbox) -> Path:
     """Build a lake with two years of yields, one of them with an older commit, and a dropped file with a quarantined row."""
     place, dropped = sandbox.new_path("template"), sandbox.new_path("drop")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 4
 MAX_ELAPSED_S = DEADLINE_S + STOP_WITHIN_S + 4.0  # with a margin for a busy machine
 INTERVAL_S = 0.3
+WORKERS = 4
 KINDS = {"extract-ecb-fx-rates": b"application/zip", "extract-treasury-yields": b"text/csv"}
 JSON = b"application/json"
 LOCKS = {"load-warehouse": "raw._ledger", "transform-warehouse": "raw._ledger", "publish-marts": "marts.dim_calendar"}
@@ -93,17 +95,25 @@ def run_trials(sandbox: Sandbox, *, all_peers: bool) -> Outcome:
     return Outcome(len(found), max(elapsed_s for elapsed_s, _ in found), [sentence for _, sentence in found if sentence])
 
 
-def _run_vendor_trials(sandbox: Sandbox, *, all_peers: bool) -> Iterator[tuple[float, str | None]]:
-    for number, job in enumerate(sample_parameters.build_sample_extracts("", "")):
-        names = list(PEERS) if all_peers else [list(PEERS)[number % len(PEERS)]]
-        for name in names:
-            with run_peer(KINDS.get(job, JSON), *PEERS[name]) as address:
-                lake = sandbox.new_path("lake")
-                options = ["--lake", str(lake), *sandbox.extract_options(job), "--base-url", f"http://{address}", "--retry-timeout", "600"]
-                elapsed_s, violations = _run_trial(Hang(f"vendor, {name}", job, options, {}))
-                if not violations and (partitions := states.read_lake(lake)):
-                    violations = f"{job}: the lake holds {', '.join(partitions)}"
-                yield elapsed_s, violations
+def _run_vendor_trials(sandbox: Sandbox, *, all_peers: bool) -> list[tuple[float, str | None]]:
+    """Run each extractor with every hanging peer, or with one of them, several at once: they do nothing but wait."""
+    cases = [
+        (job, name)
+        for number, job in enumerate(sample_parameters.build_sample_extracts("", ""))
+        for name in (PEERS if all_peers else [list(PEERS)[number % len(PEERS)]])
+    ]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(lambda case: _run_vendor_trial(sandbox, *case), cases))
+
+
+def _run_vendor_trial(sandbox: Sandbox, job: str, name: str) -> tuple[float, str | None]:
+    with run_peer(KINDS.get(job, JSON), *PEERS[name]) as address:
+        lake = sandbox.new_path("lake")
+        options = ["--lake", str(lake), *sandbox.extract_options(job), "--base-url", f"http://{address}", "--retry-timeout", "600"]
+        elapsed_s, violations = _run_trial(Hang(f"vendor, {name}", job, options, {}))
+        if not violations and (partitions := states.read_lake(lake)):
+            violations = f"{job}: the lake holds {', '.join(partitions)}"
+        return elapsed_s, violations
 
 
 def _run_store_trials(sandbox: Sandbox, *, all_peers: bool) -> Iterator[tuple[float, str | None]]:
@@ -120,11 +130,9 @@ def _run_store_trials(sandbox: Sandbox, *, all_peers: bool) -> Iterator[tuple[fl
 
 def _run_warehouse_trials(sandbox: Sandbox) -> Iterator[tuple[float, str | None]]:
     """Run jobs against a Postgres that does not answer, and one in which another session holds a table lock."""
-    lake = sample_restatements.build_lake(sandbox)
-    url = sandbox.create_database()
-    job_runs.run_successfully("load-warehouse", ["--lake", str(lake), *sandbox.warehouse_options(url)])
-    job_runs.run_successfully("transform-warehouse", sandbox.warehouse_options(url))
-    job_options = {"load-warehouse": ["--lake", str(lake)], "publish-marts": ["--site", str(sandbox.new_path("site"))]}
+    stages = sample_restatements.build_stages(sandbox)
+    url = sandbox.copy_database(stages.transformed)
+    job_options = {"load-warehouse": ["--lake", str(stages.lake)], "publish-marts": ["--site", str(sandbox.new_path("site"))]}
     for job, table in LOCKS.items():
         with run_peer(JSON, b"", b"") as address:
             silent = f"postgresql://finelt@{address}/finelt?connect_timeout=60"

@@ -106,7 +106,7 @@ def _sizes(count: int) -> list[int]:
 
 
 def _run_batch(sandbox: Sandbox, base: Path, base_url: str, size: int, rng: random.Random) -> Outcome:
-    place, url = sandbox.new_path("lake"), sandbox.create_database(base_url.rpartition("/")[2])
+    place, url = sandbox.new_path("lake"), sandbox.copy_database(base_url)
     shutil.copytree(base, place)
     parts = {part: max(share * size // BATCH_SIZE, 1) for part, share in NAMES_BY_PLACE.items()}
     parts["prices"] += max(size - sum(parts.values()), 0)

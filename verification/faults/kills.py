@@ -44,12 +44,8 @@ class KillResult(NamedTuple):
 
 
 def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callable[[], Trial]]:
-    """List a function per job that creates a trial. Earlier stages of the pipeline are run once."""
-    filled, published = sample_restatements.build_lake(sandbox), sandbox.new_path("docs")
-    raw = sandbox.create_database()
-    job_runs.run_successfully("load-warehouse", ["--lake", str(filled), *sandbox.warehouse_options(raw)])
-    made = sandbox.create_database(raw.rpartition("/")[2])
-    job_runs.run_successfully("transform-warehouse", [*sandbox.warehouse_options(made), "--docs", str(published)])
+    """List a function per job that creates a trial."""
+    stages = sample_restatements.build_stages(sandbox)
 
     def extract(job: str) -> Callable[[], Trial]:
         def new_trial() -> Trial:
@@ -66,16 +62,17 @@ def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callab
     def load() -> Trial:
         url = sandbox.create_database()
         return Trial(
-            ["--lake", str(filled), *sandbox.warehouse_options(url)], lambda: _tables(sandbox, url), lambda: sandbox.drop_database(url)
+            ["--lake", str(stages.lake), *sandbox.warehouse_options(url)], lambda: _tables(sandbox, url), lambda: sandbox.drop_database(url)
         )
 
     def transform() -> Trial:
-        url = sandbox.create_database(raw.rpartition("/")[2])
+        url = sandbox.copy_database(stages.loaded)
         return Trial(sandbox.warehouse_options(url), lambda: _tables(sandbox, url), lambda: sandbox.drop_database(url))
 
     def publish() -> Trial:
         site = sandbox.new_path("site")
-        return Trial([*sandbox.warehouse_options(made), "--site", str(site), "--docs", str(published)], lambda: states.read_site(site))
+        options = [*sandbox.warehouse_options(stages.transformed), "--site", str(site), "--docs", str(stages.docs)]
+        return Trial(options, lambda: states.read_site(site))
 
     found: dict[str, Callable[[], Trial]] = {job: extract(job) for job in sample_parameters.build_sample_extracts("", "")}
     if bucket is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from arro3.io import read_parquet, write_parquet
 from jobkit.lake import CommitDraft, Lake
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
 CORRECTED = ("tiingo_prices", "treasury_par_yields")
 HEADER = "position_date,custodian,account,isin,quantity,price,market_value,currency\n"
 POSITIONS = {"bank-2012-12-31.csv": 60, "bank-2013-01-31.csv": 70}
+
+
+class Stages(NamedTuple):
+    """The pipeline's stages, to be read or copied: a lake, the URLs of a loaded and of a transformed warehouse, and dbt's documentation."""
+
+    lake: Path
+    loaded: str
+    transformed: str
+    docs: Path
+
+
+@cache
+def build_stages(sandbox: Sandbox) -> Stages:
+    """Run the pipeline up to the marts, once for each sandbox."""
+    lake, loaded, docs = build_lake(sandbox), sandbox.create_database(), sandbox.new_path("docs")
+    job_runs.run_successfully("load-warehouse", ["--lake", str(lake), *sandbox.warehouse_options(loaded)])
+    transformed = sandbox.copy_database(loaded)
+    job_runs.run_successfully("transform-warehouse", [*sandbox.warehouse_options(transformed), "--docs", str(docs)])
+    return Stages(lake, loaded, transformed, docs)
 
 
 def build_lake(sandbox: Sandbox, between: Callable[[Path], None] = lambda _place: None) -> Path:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
 
 
-@dataclass
+@dataclass(eq=False)  # a key of caches
 class Sandbox:
     """Where jobs run: a folder, a Postgres server, and the URL of the sample vendors."""
 
@@ -42,6 +42,10 @@ class Sandbox:
             admin.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template)))
         self.server.prepare_roles(name)
         return self.server.url.rpartition("/")[0] + f"/{name}"
+
+    def copy_database(self, url: str) -> str:
+        """Create a copy of a database to which there are no connections. Return its URL for the admin, without the password."""
+        return self.create_database(url.rpartition("/")[2])
 
     def drop_database(self, url: str) -> None:
         """Drop a database, even if there are connections to it."""

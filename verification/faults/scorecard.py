@@ -266,7 +266,7 @@ LOADER_BACKEND = "select pid from pg_stat_activity where application_name = 'loa
 
 def crash_server(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:
     """Crash the warehouse's server in the middle of a load, and load again after its recovery."""
-    lake = str(sample_restatements.build_lake(sandbox))
+    lake = str(sample_restatements.build_stages(sandbox).lake)
     url, started = sandbox.create_database(), time.monotonic()
     job_runs.run_successfully("load-warehouse", ["--lake", lake, *sandbox.warehouse_options(url)])
     duration_s = time.monotonic() - started

@@ -193,7 +193,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=strategies.data())
 def test_any_bytes_give_columns_or_one_error_message(name: str, data: strategies.DataObject) -> None:
     """A whole file with some bytes changed and its end cut off: nothing else than a refusal comes of it."""

@@ -72,6 +72,15 @@ def test_a_busy_store_is_retried_with_growing_pauses(bucket: str, pauses: list[f
     assert sum(pauses) > 8
 
 
+def test_the_number_of_attempts_can_be_set(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    store = S3Store(bucket, "p")
+    attempts = fail_puts(store, 503, "SlowDown", times=99)
+    with pytest.raises(TemporaryError):
+        store.put("k", b"mine")
+    assert len(attempts) == 2
+
+
 def test_a_closed_connection_is_retried_soon(bucket: str, pauses: list[float]) -> None:
     store, attempts = S3Store(bucket, "p"), []
 

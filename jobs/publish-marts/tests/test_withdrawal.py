@@ -287,7 +287,7 @@ def test_a_missing_permission_to_delete_versions_is_named(tmp_path: Path, monkey
     with pytest.raises(AuthError, match="s3:ListBucketVersions and s3:DeleteObjectVersion"):
         withdrawal.withdraw(store, (), None)
     error["Code"] = "InternalError"
-    with pytest.raises(TemporaryError, match="run again"):
+    with pytest.raises(TemporaryError):
         withdrawal.withdraw(store, (), None)
 
 

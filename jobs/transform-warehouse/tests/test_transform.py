@@ -383,6 +383,7 @@ def test_the_cached_manifest_is_used(project: Path, monkeypatch: pytest.MonkeyPa
         pytest.fail("parsed again")
 
     monkeypatch.setattr(manifest_cache, "_parse_project", parse)
+    assert manifest_cache.cache_manifest(project).is_file()
     manifest = manifest_cache.load_manifest(project, database="elsewhere")
     relations = {node.relation_name for node in manifest.nodes.values() if node.relation_name}
     assert '"elsewhere"."marts"."fct_price_daily"' in relations

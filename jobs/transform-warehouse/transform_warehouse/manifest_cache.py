@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 
 def cache_manifest(project: Path) -> Path:
-    """Parse the project, write its manifest to the cache, remove older ones, and return the file's path."""
+    """Parse the project if its manifest is not in the cache, write it there, remove older ones, and return the file's path."""
+    cache = _cache_path(project)
+    if cache.exists():
+        return cache
     from dbt.parser.manifest import extended_mashumaro_encoder  # noqa: PLC0415  slow to import
 
-    cache = _cache_path(project)
     files.replace_file(cache, bytes(_normalise(_parse_project(project)).to_msgpack(extended_mashumaro_encoder)))
     for older in set(cache.parent.glob("parse-*")) - {cache}:
         older.unlink(missing_ok=True)

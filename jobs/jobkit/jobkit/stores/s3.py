@@ -1,7 +1,8 @@
 """A store in an S3 bucket, or in one of a compatible service (AWS_ENDPOINT_URL).
 
 Rights that it needs: s3:ListBucket, s3:GetObject, s3:PutObject, and s3:DeleteObject for `delete_if_match`; for `erase` also
-s3:ListBucketVersions and s3:DeleteObjectVersion. Requests that fail temporarily are retried for about 17 seconds.
+s3:ListBucketVersions and s3:DeleteObjectVersion. Requests that fail temporarily are retried for about 17 seconds; AWS_MAX_ATTEMPTS sets
+another number of attempts.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import random
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobkit import failpoints
@@ -44,10 +47,11 @@ class S3Store:
 
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
-        config = Config(retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS}, connect_timeout=5, read_timeout=60)
+        attempts = int(os.environ.get("AWS_MAX_ATTEMPTS") or REQUEST_ATTEMPTS)  # the Config would override the variable
+        config = Config(retries={"mode": "standard", "total_max_attempts": attempts}, connect_timeout=5, read_timeout=60)
         with self._translate_errors(""):
             self._client: Any = boto3.client("s3", config=config)
-        self._client.meta.events.register_first("needs-retry.s3", _compute_pause_s)
+        self._client.meta.events.register_first("needs-retry.s3", partial(_compute_pause_s, attempts))
         self._client.meta.events.register("after-call.s3", self._record_date)
         self._last_date: tuple[datetime, float] | None = None  # the latest response's Date, and the monotonic time when it came
 
@@ -234,7 +238,13 @@ def _decode_sha256(checksum: str | None) -> str | None:
     return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
 
 
-def _compute_pause_s(response: Any, attempts: int, caught_exception: Exception | None, **_: object) -> float | None:  # noqa: ANN401  untyped
+def _compute_pause_s(
+    max_attempts: int,
+    response: Any,  # noqa: ANN401  untyped
+    attempts: int,
+    caught_exception: Exception | None,
+    **_: object,
+) -> float | None:
     """Return the seconds to wait before the next attempt if S3 is busy or unreachable; None leaves the decision to botocore.
 
     botocore's first pause is half a second whatever happened, and it does not retry 429, which services compatible with S3 return.
@@ -243,7 +253,7 @@ def _compute_pause_s(response: Any, attempts: int, caught_exception: Exception |
     from botocore.exceptions import HTTPClientError  # noqa: PLC0415
 
     is_busy = response is not None and response[0].status_code in RETRIED_STATUSES
-    if attempts >= REQUEST_ATTEMPTS or not (is_busy or isinstance(caught_exception, UnreachableError | HTTPClientError)):
+    if attempts >= max_attempts or not (is_busy or isinstance(caught_exception, UnreachableError | HTTPClientError)):
         return None
     retry_after = str(response[0].headers.get("Retry-After", "")) if is_busy else ""
     pause_s = FIRST_PAUSE_S * BACKOFF_FACTOR ** (attempts - 1) * random.uniform(0.5, 1.5)  # noqa: S311  not a secret

@@ -12,12 +12,12 @@ from jobs.jobkit.tests.contracts.samples import make_contract, reasons
 
 
 def test_messages_stay_short_whatever_was_sent() -> None:
-    long = "9" * 1_000_000
+    long = "9" * 100_000
     contract = make_contract(*(Field(f"c{number}", "decimal(8,2)", required=True) for number in range(300)))
     (reason,) = reasons(contract, {f"c{number}": [long] for number in range(300)}).values()
     assert len(reason) < 2000
     assert reason.endswith("; and 290 more")
-    assert "(1,000,000 characters)" in reason
+    assert "(100,000 characters)" in reason
     with pytest.raises(BadDataError) as error:
         validate(make_contract(Field("a", "string")), {"a": [], **{f"{long}{number}": [] for number in range(50)}})
     assert len(str(error.value)) < 1500
