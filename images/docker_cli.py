@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 UNREACHABLE = ("no such host", "failed to do request", "failed to resolve", "network is unreachable", "i/o timeout", "pull access denied")
+ABSENT = ("manifest unknown", "name unknown", "StatusCode: 404", "denied")
 LAST_WITHOUT_PLUGIN = 22  # from 23 on, the docker command builds with BuildKit through its plugin buildx only
 
 
@@ -122,9 +123,29 @@ def list_layer_bytes(image: str) -> list[int]:
     return [int(float(size.removesuffix("B"))) for size in reversed(sizes) if size not in ("0", "0B")]
 
 
+def find_digest(image: str) -> str | None:
+    """Return the digest of an image in its registry, or None if the registry does not have it. Raises EngineError.
+
+    A registry may deny access to a repository that does not exist.
+    """
+    skopeo = shutil.which("skopeo")
+    if skopeo is None:
+        raise EngineError("there is no skopeo command, which reads registries; install it (Debian: apt-get install skopeo)")
+    insecure = ["--tls-verify=false"] if image.startswith(("127.0.0.1:", "localhost:")) else []  # as `docker push` does
+    command = [skopeo, "inspect", "--no-tags", *insecure, "--format", "{{.Digest}}", f"docker://{image}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 0:
+        return done.stdout.strip()
+    if any(sign in done.stderr for sign in ABSENT):
+        return None
+    raise EngineError(f"{image} cannot be looked up: {done.stderr.strip()}")
+
+
 def push_image(image: str, repository: str) -> str:
-    """Push the image and return its reference by digest, repository@sha256:...."""
+    """Push the image unless the registry has its tag; return its reference by digest, repository@sha256:...."""
     remote = f"{repository}:{image.rpartition(':')[2]}"
+    if digest := find_digest(remote):
+        return f"{repository}@{digest}"
     docker("tag", image, remote)
     docker("push", "--quiet", remote)
     digests = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", remote).split()

@@ -44,12 +44,17 @@ class PreviewRole(pulumi.ComponentResource):
 
 
 def _statements(settings: Settings) -> list[Statement]:
-    """Return the permissions to read the state with its secrets. A preview of a self-managed backend takes no lock."""
+    """Return the permissions to read the state with its secrets, and to see which images ECR has.
+
+    A preview of a self-managed backend takes no lock.
+    """
     bucket = f"arn:aws:s3:::{Stack(settings.stack, settings.account, settings.region).bucket}"
+    repositories = f"arn:aws:ecr:{settings.region}:{settings.account}:repository/{settings.name}/*"
     keys = f"arn:aws:kms:{settings.region}:{settings.account}:key/*"
     return [
         policies.allow(("s3:ListBucket",), [bucket]),
         policies.allow(("s3:GetObject",), [f"{bucket}/.pulumi/*"]),
         policies.allow(("kms:Decrypt",), [keys], {"ForAnyValue:StringEquals": {"kms:ResourceAliases": KEY_ALIAS}}),
         policies.allow(QUERIES, ["*"]),
+        policies.allow(("ecr:DescribeImages",), [repositories]),
     ]

@@ -28,6 +28,9 @@ FOLDER = Path(__file__).parent
 KEY_ALIAS = "alias/finelt-state"
 REGISTRATION_TIMEOUT_S, POLL_INTERVAL_S = 900, 5
 PLACEHOLDER_ACCOUNT = "0" * 12
+CONTAINERD_STORE = "io.containerd.snapshotter.v1"
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+PUSH_INSTEAD = "let CI build the images, or push them with scripts/images (infra/README.md, Images)"
 
 
 class StackError(click.ClickException):
@@ -36,11 +39,12 @@ class StackError(click.ClickException):
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack's name, account and region."""
+    """A stack's name, account, region, and the architecture of its images."""
 
     name: str
     account: str
     region: str
+    architecture: str = "arm64"
 
     @property
     def bucket(self) -> str:
@@ -67,7 +71,7 @@ def read_stack(name: str) -> Stack:
         raise StackError(f"there is no {path.name}; copy Pulumi.dev.yaml, or choose one of {known}")
     config: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]
     accounts = config.get("aws:allowedAccountIds") or [PLACEHOLDER_ACCOUNT]
-    return Stack(name, str(accounts[0]), str(config["aws:region"]))
+    return Stack(name, str(accounts[0]), str(config["aws:region"]), str(config["finelt:architecture"]))
 
 
 def find_missing(stack: Stack, which: Callable[[str], str | None] = shutil.which) -> Iterator[str]:
@@ -75,9 +79,9 @@ def find_missing(stack: Stack, which: Callable[[str], str | None] = shutil.which
     if which("pulumi") is None:
         yield "there is no pulumi command; run curl -fsSL https://get.pulumi.com | sh (or: brew install pulumi)"
     if which("docker") is None:
-        yield "there is no docker command, which builds the images; install one (Debian: apt-get install docker.io docker-buildx)"
-    elif subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:  # noqa: S607
-        yield "Docker Engine does not respond; start it (Debian: systemctl start docker)"
+        yield "there is no docker command, which builds the images; install one (Debian: apt-get install docker.io)"
+    else:
+        yield from find_missing_for_builds(stack)
     if stack.account == PLACEHOLDER_ACCOUNT:
         yield f"Pulumi.{stack.name}.yaml names no account; set aws:allowedAccountIds to the one it may touch"
     try:
@@ -92,6 +96,40 @@ def find_missing(stack: Stack, which: Callable[[str], str | None] = shutil.which
         boto3.client("s3", region_name=stack.region).head_bucket(Bucket=stack.bucket, ExpectedBucketOwner=account)
     except (ClientError, BotoCoreError):
         yield f"there is no bucket for Pulumi's state; run ./scripts/stack bootstrap {stack.name}"
+
+
+def find_missing_for_builds(stack: Stack) -> Iterator[str]:
+    """Yield what Pulumi lacks to build the stack's images on this machine, one sentence each, with the fix."""
+    done = subprocess.run(["docker", "info", "--format", "{{json .}}"], capture_output=True, text=True, check=False)  # noqa: S607
+    if done.returncode:
+        yield "Docker Engine does not respond; start it (Debian: systemctl start docker)"
+        return
+    engine = json.loads(done.stdout)
+    if any(CONTAINERD_STORE in value for value in engine.get("DriverStatus") or []):  # pairs of a name and a value
+        yield (
+            "Docker Engine stores images in containerd, where Pulumi's provider cannot build (github.com/pulumi/pulumi-docker/issues/967);"
+            ' put {"features": {"containerd-snapshotter": false}} into /etc/docker/daemon.json and restart the engine,'
+            f" or {PUSH_INSTEAD}"
+        )
+    wanted = "aarch64" if stack.architecture == "arm64" else stack.architecture
+    if engine.get("Architecture") != wanted and not can_emulate(wanted, engine):
+        yield (
+            f"the images are for {stack.architecture}, Docker Engine runs on {engine.get('Architecture')} and emulates no other machine;"
+            f" install an emulator (Debian: apt-get install qemu-user-static), or {PUSH_INSTEAD}"
+        )
+    if os.environ.get("FINELT_BUILD_CA"):
+        yield (
+            "FINELT_BUILD_CA is set, but Pulumi's provider passes no certificates to a build"
+            f" (github.com/pulumi/pulumi-docker/issues/539); unset it if the build needs no proxy, or {PUSH_INSTEAD}"
+        )
+
+
+def can_emulate(machine: str, engine: Mapping[str, Any]) -> bool:
+    """Return whether the engine runs programs of another machine. Docker Desktop does; on Linux, the kernel has to know an emulator.
+
+    Source: "Strategies" in Docker's documentation of multi-platform builds, and binfmt-misc in the kernel's documentation.
+    """
+    return "Docker Desktop" in engine.get("OperatingSystem", "") or (BINFMT / f"qemu-{machine}").exists()
 
 
 def bootstrap(stack: Stack) -> list[str]:

@@ -75,7 +75,6 @@ IDS = {
     "ec2/vpc:Vpc": "vpc",
 }
 STACK_TYPE = "pulumi:pulumi:Stack"
-DIGEST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{{name}}@sha256:{'0' * 64}"
 
 
 @dataclass(frozen=True)
@@ -272,10 +271,15 @@ def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         "keyId": key_id,
         "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
         "primaryEndpointAddress": f"{physical_name}.example.internal",
-        "repoDigest": DIGEST.format(name=physical_name),
+        "repoDigest": _digest(str(inputs.get("imageName"))),
         "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{physical_name}",
         "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical_name}",
     }
+
+
+def _digest(image_name: str) -> str:
+    """Return the reference by digest of a pushed image. Its digest is the hash of its name: an image is its name in this engine."""
+    return f"{image_name.rpartition(':')[0]}@sha256:{hashlib.sha256(image_name.encode()).hexdigest()}"
 
 
 def _plain(value: Any) -> Any:
@@ -310,25 +314,48 @@ def _pulumi_process() -> ProcessPoolExecutor:
 
 
 def graph(
-    stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, str] | None = None, specs: Sequence[JobSpec] | None = None
+    stack: str = "dev",
+    *,
+    unknown: bool = False,
+    choices: Mapping[str, str] | None = None,
+    specs: Sequence[JobSpec] | None = None,
+    images: Mapping[str, str] | None = None,
+    built: Mapping[str, str] | None = None,
 ) -> Graph:
     """Run the program under Pulumi's mocks; return what it registers. Raises what the program raises.
 
     `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview. `specs` replace
-    the jobs of the catalogue; jobs without a folder get an image without files, and no options.
+    the jobs of the catalogue; jobs without a folder get an image without files, and no options. `images` are those that ECR has: digests by
+    repository:tag. `built` are those that CI built: references by name.
     """
     different = {name: value for name, value in (choices or {}).items() if CONFIG.get(f"finelt:{_camel(name)}") != value}
-    return _run_once(stack, unknown, tuple(sorted(different.items())), specs if specs is None else tuple(specs))
+    catalogue, existing = specs if specs is None else tuple(specs), frozenset((images or {}).items())
+    return _run_once(stack, unknown, tuple(sorted(different.items())), catalogue, existing, frozenset((built or {}).items()))
 
 
 @cache
-def _run_once(stack: str, unknown: bool, choices: tuple[tuple[str, str], ...], specs: tuple[JobSpec, ...] | None) -> Graph:  # noqa: FBT001  the key of the cache
+def _run_once(
+    stack: str,
+    unknown: bool,  # noqa: FBT001  the key of the cache
+    choices: tuple[tuple[str, str], ...],
+    specs: tuple[JobSpec, ...] | None,
+    images: frozenset[tuple[str, str]],
+    built: frozenset[tuple[str, str]],
+) -> Graph:
     """Run the program once for each combination of settings: a run takes seconds."""
-    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices), specs).result()
+    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices), specs, dict(images), dict(built)).result()
 
 
-def _run_program(stack: str, unknown: bool, choices: dict[str, str], specs: tuple[JobSpec, ...] | None) -> Graph:  # noqa: FBT001  across processes
-    from infra import job_image, parameters
+def _run_program(
+    stack: str,
+    unknown: bool,  # noqa: FBT001  across processes
+    choices: dict[str, str],
+    specs: tuple[JobSpec, ...] | None,
+    images: dict[str, str],
+    built: dict[str, str],
+) -> Graph:
+    import infra.images
+    from infra import ecr, job_image, parameters
     from infra.program import create_stack
     from jobs.catalogue import catalogue
 
@@ -341,6 +368,8 @@ def _run_program(stack: str, unknown: bool, choices: dict[str, str], specs: tupl
 
     plan_build, describe_options = job_image.plan_build, parameters.describe_options
     with (
+        mock.patch.object(infra.images, "read_built_images", return_value=built),
+        mock.patch.object(ecr, "find_digest", lambda repository, tag, **_: images.get(f"{repository}:{tag}")),
         mock.patch.object(job_image, "plan_build", lambda spec, platform: _plan_foreign(spec) or plan_build(spec, platform)),
         mock.patch.object(parameters, "describe_options", lambda spec: {"properties": {}} if _is_foreign(spec) else describe_options(spec)),
     ):
