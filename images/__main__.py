@@ -40,6 +40,7 @@ def images() -> None:
     FINELT_BUILD_CA       certificates for a build behind a TLS proxy; they stay out of the image. Default: SSL_CERT_FILE
     FINELT_BUILD_NETWORK  the network of the build, such as host
     FINELT_PLATFORM       such as linux/amd64. Default: the engine's own
+    FINELT_BUILD_CACHE    a cache of layers, such as gha in GitHub Actions
     """
 
 

@@ -31,22 +31,24 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class BuildEnvironment:
-    """How this machine builds images: the base image, certificates, network and platform."""
+    """How this machine builds images: the base image, certificates, network, platform, and a cache of layers such as gha."""
 
     python_image: str | None = None
     ca: Path | None = None
     network: str | None = None
     platform: str | None = None
+    cache: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> BuildEnvironment:
-        """Read FINELT_PYTHON_IMAGE, FINELT_BUILD_CA (default: SSL_CERT_FILE), FINELT_BUILD_NETWORK and FINELT_PLATFORM."""
+        """Read the environment variables that `scripts/images --help` lists."""
         bundle = environ.get("FINELT_BUILD_CA") or environ.get("SSL_CERT_FILE")
         return cls(
             python_image=environ.get("FINELT_PYTHON_IMAGE") or None,
             ca=Path(bundle) if bundle else None,
             network=environ.get("FINELT_BUILD_NETWORK") or None,
             platform=environ.get("FINELT_PLATFORM") or None,
+            cache=environ.get("FINELT_BUILD_CACHE") or None,
         )
 
 
@@ -99,6 +101,9 @@ def _run_build(plan: Plan, build_args: Mapping[str, str], context: Path, environ
     arguments += ["--secret", f"id=ca,src={environment.ca}"] if environment.ca else []
     arguments += ["--platform", environment.platform] if environment.platform else []
     arguments += ["--no-cache"] if rebuild else []
+    if environment.cache:  # a builder that can write a cache does not load the image into the engine by itself
+        cache = f"type={environment.cache},scope={plan.name}-{environment.platform}"
+        arguments += ["--cache-from", cache, "--cache-to", f"{cache},mode=max", "--load"]
     # A provenance attestation contains the time, and Lambda rejects an image that has one.
     environ = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     done = subprocess.run([find_client(), *arguments, str(context)], env=environ, capture_output=True, text=True, check=False)  # noqa: S603
