@@ -31,7 +31,7 @@ class FargateTaskArgs:
 
     `cpu` is in Fargate units, `memory` in MiB. `environment` holds plain values; `secrets` ARNs by variable; `statements` are what the
     task's code may do. `health_check` is Python code that fails if the task is unhealthy. `is_run` says that the worker starts the task,
-    so that it may pass the task's roles.
+    so that it may pass the task's roles. With `has_sessions`, people open sessions in the container.
     """
 
     settings: Settings
@@ -48,12 +48,14 @@ class FargateTaskArgs:
     port: int | None = None
     health_check: str | None = None
     is_run: bool = False
+    has_sessions: bool = False
 
 
 class FargateTask(pulumi.ComponentResource):
     """A task definition. `role` belongs to its code; `execution_role` to ECS, which pulls the image and reads the secrets."""
 
     definition: aws.ecs.TaskDefinition
+    definition_family: str
     role: aws.iam.Role
     execution_role: aws.iam.Role
     log_group: aws.cloudwatch.LogGroup
@@ -71,6 +73,7 @@ class FargateTask(pulumi.ComponentResource):
         role = self._create_role(name, args, args.statements)
         execution_role = self._create_role(f"{name}-start", args, _execution_statements(args, self.log_group))
         self.role, self.execution_role = role.role, execution_role.role
+        self.definition_family = name
         self.definition = aws.ecs.TaskDefinition(
             name,
             family=name,
@@ -125,6 +128,11 @@ def container_definition(args: FargateTaskArgs, log_group: Text) -> dict[str, An
             "options": {"awslogs-group": log_group, "awslogs-region": args.settings.region, "awslogs-stream-prefix": args.name},
         },
     }
+    if args.has_sessions:
+        # The agent of Systems Manager runs as root beside the process and writes into the container.
+        # Source: "Considerations for using ECS Exec" in the ECS developer guide.
+        definition["readonlyRootFilesystem"] = False
+        del definition["linuxParameters"]["capabilities"]
     if args.command:
         definition["command"] = list(args.command)
     if args.port:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CIDR = "10.20.0.0/16"
 INTERNET = "0.0.0.0/0"
-ENDPOINT_SERVICES = ("ecr.api", "ecr.dkr", "logs", "secretsmanager", "ecs", "sqs", "ssm", "sts")  # what tasks call
+ENDPOINT_SERVICES = ("ecr.api", "ecr.dkr", "logs", "secretsmanager", "ecs", "sqs", "ssm", "ssmmessages", "sts")  # what tasks call
 
 
 @dataclass(frozen=True)

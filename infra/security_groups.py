@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 HTTPS_PORT, POSTGRES_PORT, PREFECT_PORT, REDIS_PORT = 443, 5432, 4200, 6379
-HTTPS_CLIENTS = ("jobs", "prefect", "worker", "events")
+HTTPS_CLIENTS = ("jobs", "prefect", "worker", "events", "bastion")
 
 
 class Connection(NamedTuple):
@@ -31,6 +31,8 @@ CONNECTIONS = (
     Connection("worker", "prefect", PREFECT_PORT),
     Connection("events", "prefect", PREFECT_PORT),
     Connection("prefect", "prefect-database", POSTGRES_PORT),
+    Connection("bastion", "prefect", PREFECT_PORT),
+    Connection("bastion", "warehouse", POSTGRES_PORT),
 )
 
 
@@ -43,7 +45,7 @@ class SecurityGroupsArgs:
 
 
 class SecurityGroups(pulumi.ComponentResource):
-    """Security groups by name: jobs, prefect, worker, events, warehouse, prefect-database, redis, endpoints."""
+    """Security groups by name: jobs, prefect, worker, events, bastion, warehouse, prefect-database, redis, endpoints."""
 
     groups: dict[str, aws.ec2.SecurityGroup]
 

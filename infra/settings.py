@@ -28,6 +28,8 @@ class Settings:
     architecture: Architecture
     egress: Egress
     audience: Audience
+    site_domain: str
+    site_certificate: str
     spot: bool
     warehouse_class: str
     warehouse_gb: int
@@ -80,6 +82,8 @@ def load() -> Settings:
             architecture=config.require("architecture"),  # type: ignore[arg-type]  # validated below
             egress=config.require("egress"),  # type: ignore[arg-type]
             audience=config.require("audience"),  # type: ignore[arg-type]
+            site_domain=config.get("siteDomain") or "",
+            site_certificate=config.get("siteCertificate") or "",
             spot=config.require_bool("spot"),
             warehouse_class=config.require("warehouseClass"),
             warehouse_gb=config.require_int("warehouseGb"),
@@ -135,6 +139,7 @@ def validate(settings: Settings) -> Settings:
     ):
         if not re.fullmatch(pattern, text):
             raise SettingsError(f"finelt:{name} = {text!r}; expected a value such as {example}")
+    _validate_site(settings)
     for name, number, lowest, highest in (
         ("warehouseGb", settings.warehouse_gb, 20, 65_536),
         ("serverReplicas", settings.server_replicas, 1, 8),
@@ -145,3 +150,14 @@ def validate(settings: Settings) -> Settings:
         if not lowest <= number <= highest:
             raise SettingsError(f"finelt:{name} = {number}; expected {lowest} to {highest}")
     return settings
+
+
+def _validate_site(settings: Settings) -> None:
+    """Raise SettingsError if the site's domain and certificate do not fit together."""
+    domain, certificate = settings.site_domain, settings.site_certificate
+    if bool(domain) != bool(certificate) or (domain and settings.audience != "public"):
+        raise SettingsError("finelt:siteDomain and finelt:siteCertificate belong to a public site; set both with finelt:audience: public")
+    if certificate and not re.fullmatch(r"arn:aws:acm:us-east-1:\d{12}:certificate/[\w-]+", certificate):
+        raise SettingsError(
+            f"finelt:siteCertificate = {certificate!r}; expected arn:aws:acm:us-east-1:...: CloudFront reads them there only"
+        )

@@ -64,6 +64,7 @@ ARNS = {
     "iam/openIdConnectProvider:OpenIdConnectProvider": "arn:aws:iam::{account}:oidc-provider/token.actions.githubusercontent.com",
     "lambda/function:Function": "arn:aws:lambda:{region}:{account}:function:{name}",
     "iam/policy:Policy": "arn:aws:iam::{account}:policy/{name}",
+    "ssm/parameter:Parameter": "arn:aws:ssm:{region}:{account}:parameter{name}",
 }
 IDS = {
     "ec2/eip:Eip": "eipalloc",
@@ -270,6 +271,8 @@ def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         "domainName": "d000000000000.cloudfront.net",
         "keyId": key_id,
         "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
+        "resourceId": f"db-{key_id[:8].upper()}",
+        "stdout": "",
         "primaryEndpointAddress": f"{physical_name}.example.internal",
         "repoDigest": _digest(str(inputs.get("imageName"))),
         "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{physical_name}",

@@ -48,7 +48,9 @@ def _distribution(properties: Properties) -> Properties:
     for origin in properties["Origins"]:
         origin["Id"] = origin.pop("OriginId")
         origin["S3OriginConfig"] = {"OriginAccessIdentity": ""}
-    properties["ViewerCertificate"]["CloudFrontDefaultCertificate"] = properties["ViewerCertificate"].pop("CloudfrontDefaultCertificate")
+    certificate = properties["ViewerCertificate"]
+    if "CloudfrontDefaultCertificate" in certificate:
+        certificate["CloudFrontDefaultCertificate"] = certificate.pop("CloudfrontDefaultCertificate")
     return {"DistributionConfig": properties}
 
 
@@ -196,6 +198,17 @@ KINDS = {
     "secretsmanager/secret:Secret": Kind("SecretsManager::Secret", {"RecoveryWindowInDays": None}),
     "servicediscovery/privateDnsNamespace:PrivateDnsNamespace": Kind("ServiceDiscovery::PrivateDnsNamespace"),
     "servicediscovery/service:Service": Kind("ServiceDiscovery::Service", {"ForceDestroy": None}, _discovery),
+    "cloudwatch/logDelivery:LogDelivery": Kind("Logs::Delivery", {"Region": None}),
+    "cloudwatch/logDeliveryDestination:LogDeliveryDestination": Kind(
+        "Logs::DeliveryDestination",
+        {"Region": None},
+        lambda properties: {
+            "DestinationResourceArn": properties.pop("DeliveryDestinationConfiguration")["DestinationResourceArn"],
+            **properties,
+        },
+    ),
+    "cloudwatch/logDeliverySource:LogDeliverySource": Kind("Logs::DeliverySource", {"Region": None}),
+    "ssm/parameter:Parameter": Kind("SSM::Parameter"),
     "sns/topic:Topic": Kind("SNS::Topic", {"Name": "TopicName"}),
     "sns/topicPolicy:TopicPolicy": Kind(
         "SNS::TopicPolicy",
@@ -293,6 +306,7 @@ PARTS: dict[str, tuple[str, Callable[[Properties], Properties]]] = {
 }
 # Types that CloudFormation does not have. Components (finelt:...) are left out as well.
 UNSUPPORTED = {
+    "command:local:Command",
     "docker:index/image:Image",
     "s3/bucketObjectv2:BucketObjectv2",
     "ebs/encryptionByDefault:EncryptionByDefault",
