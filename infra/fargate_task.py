@@ -29,9 +29,10 @@ PULL_ACTIONS = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchChe
 class FargateTaskArgs:
     """Arguments of `FargateTask`.
 
-    `cpu` is in Fargate units, `memory` in MiB. `environment` holds plain values; `secrets` ARNs by variable; `statements` are what the
-    task's code may do. `health_check` is Python code that fails if the task is unhealthy. `is_run` says that the worker starts the task,
-    so that it may pass the task's roles. With `has_sessions`, people open sessions in the container.
+    `cpu` is in Fargate units, `memory` in MiB, and so is `tmp`, the part of it that /tmp may take. `environment` holds plain values;
+    `secrets` ARNs by variable; `statements` are what the task's code may do. `health_check` is Python code that fails if the task is
+    unhealthy. `is_run` says that the worker starts the task, so that it may pass the task's roles. With `has_sessions`, people open sessions
+    in the container.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class FargateTaskArgs:
     image: Text
     cpu: int
     memory: int
+    tmp: int = TMP_MIB
     command: Sequence[str] = ()
     environment: Mapping[str, Text] = field(default_factory=dict)
     secrets: Mapping[str, Text] = field(default_factory=dict)
@@ -119,7 +121,7 @@ def container_definition(args: FargateTaskArgs, log_group: Text) -> dict[str, An
         "linuxParameters": {
             "initProcessEnabled": True,
             "capabilities": {"drop": ["ALL"]},
-            "tmpfs": [{"containerPath": "/tmp", "size": TMP_MIB, "mountOptions": ["rw", "nosuid", "nodev", "mode=1777"]}],  # noqa: S108
+            "tmpfs": [{"containerPath": "/tmp", "size": args.tmp, "mountOptions": ["rw", "nosuid", "nodev", "mode=1777"]}],  # noqa: S108
         },
         "environment": [{"name": name, "value": value} for name, value in sorted(args.environment.items())],
         "secrets": [{"name": name, "valueFrom": arn} for name, arn in sorted(args.secrets.items())],
