@@ -92,7 +92,8 @@ class Alarms(pulumi.ComponentResource):
             self._alarm_above("dropped-files-errors", errors, 0)
         for running in (*args.server.services, args.worker.worker):
             dimensions: dict[str, Text] = {"ClusterName": self._stack, "ServiceName": running.service.name}
-            count = Metric("ECS/ContainerInsights", "RunningTaskCount", dimensions)
+            # Each task sends one sample a minute. Source: "Service RUNNING task count" in the ECS developer guide.
+            count = Metric("AWS/ECS", "CPUUtilization", dimensions, "SampleCount")
             self._alarm_below(f"{running.task_name}-down", count, 1, missing="breaching")
         self.register_outputs({"topic": self.topic.arn})
 

@@ -31,8 +31,8 @@ class FargateTaskArgs:
 
     `cpu` is in Fargate units, `memory` in MiB, and so is `tmp`, the part of it that /tmp may take. `environment` holds plain values;
     `secrets` ARNs by variable; `statements` are what the task's code may do. `health_check` is Python code that fails if the task is
-    unhealthy. `is_run` says that the worker starts the task, so that it may pass the task's roles. With `has_sessions`, people open sessions
-    in the container.
+    unhealthy. `is_run` says that the worker starts the task, so that it may pass the task's roles. With `has_sessions`, people open
+    sessions in the container.
     """
 
     settings: Settings

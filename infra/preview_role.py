@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.deploy_role import trust_github
+from infra.nat_instance import AMI_PARAMETER
 from infra.stack import KEY_ALIAS, Stack
 
 if TYPE_CHECKING:
@@ -57,4 +58,5 @@ def _statements(settings: Settings) -> list[Statement]:
         policies.allow(("kms:Decrypt",), [keys], {"ForAnyValue:StringEquals": {"kms:ResourceAliases": KEY_ALIAS}}),
         policies.allow(QUERIES, ["*"]),
         policies.allow(("ecr:DescribeImages",), [repositories]),
+        policies.allow(("ssm:GetParameter",), [f"arn:aws:ssm:{settings.region}::parameter{AMI_PARAMETER}"]),
     ]

@@ -45,7 +45,7 @@ class SecurityGroupsArgs:
 
 
 class SecurityGroups(pulumi.ComponentResource):
-    """Security groups by name: jobs, prefect, worker, events, bastion, warehouse, prefect-database, redis, endpoints."""
+    """Security groups by name: jobs, prefect, worker, events, bastion, warehouse, prefect-database, redis, endpoints, nat."""
 
     groups: dict[str, aws.ec2.SecurityGroup]
 
@@ -67,7 +67,7 @@ class SecurityGroups(pulumi.ComponentResource):
         }
         for connection in connections:
             self._allow_connection(f"{stack}-{connection.client}-to-{connection.server}", connection)
-        for group in HTTPS_CLIENTS:
+        for group in (*HTTPS_CLIENTS, *(["nat"] if "nat" in self.groups else [])):
             self._allow_https(f"{stack}-{group}-https", group)
         self.register_outputs({"groups": {group: resource.id for group, resource in self.groups.items()}})
 
@@ -108,6 +108,7 @@ def _list_connections(settings: Settings) -> list[Connection]:
     connections = list(CONNECTIONS)
     if settings.server_replicas > 1:
         connections.append(Connection("prefect", "redis", REDIS_PORT))
-    if settings.egress == "endpoints":
-        connections += [Connection(group, "endpoints", HTTPS_PORT) for group in HTTPS_CLIENTS]
+    ways_out = {"endpoints": "endpoints", "nat-instance": "nat"}
+    if server := ways_out.get(settings.egress):
+        connections += [Connection(group, server, HTTPS_PORT) for group in HTTPS_CLIENTS]
     return connections

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import pulumi
 
 Architecture = Literal["arm64", "x86_64"]
-Egress = Literal["nat", "nat-per-zone", "endpoints"]
+Egress = Literal["nat", "nat-per-zone", "nat-instance", "endpoints"]
 Audience = Literal["internal", "public"]
 ZONES = 2
 
@@ -39,6 +39,7 @@ class Settings:
     protect: bool
     backup_days: int
     log_days: int
+    insights: bool
     budget_usd: int
     alarm_email: str
     repository: str
@@ -93,6 +94,7 @@ def load() -> Settings:
             protect=config.require_bool("protect"),
             backup_days=config.require_int("backupDays"),
             log_days=config.require_int("logDays"),
+            insights=config.require_bool("insights"),
             budget_usd=config.require_int("budgetUsd"),
             alarm_email=config.require("alarmEmail"),
             repository=config.require("repository"),

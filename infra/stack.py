@@ -303,6 +303,20 @@ def up(name: str, *, yes: bool) -> None:
     click.echo("registered; Prefect has the work pool and a deployment for every job and flow")
 
 
+@main.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask before changes.")
+def boundary(name: str, *, yes: bool) -> None:
+    """Update the permissions boundary alone, which GitHub's deployment may not do (docs/boundary-change.md)."""
+    stack = read_stack(name)
+    run_pulumi(stack, "up", "--target", boundary_urn(stack), *(["--yes"] if yes else []))
+
+
+def boundary_urn(stack: Stack) -> str:
+    """Return the URN of the boundary in Pulumi's state."""
+    return f"urn:pulumi:{stack.name}::finelt::finelt:infra:PermissionsBoundary$aws:iam/policy:Policy::finelt-{stack.name}-boundary"
+
+
 @main.command(name="register")
 @click.argument("name")
 def register_command(name: str) -> None:

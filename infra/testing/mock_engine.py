@@ -40,6 +40,7 @@ CONFIG = {
     "finelt:protect": "true",
     "finelt:backupDays": "7",
     "finelt:logDays": "14",
+    "finelt:insights": "true",
     "finelt:budgetUsd": "150",
     "finelt:alarmEmail": "data@example.com",
     "finelt:repository": "example/finelt",
@@ -68,6 +69,7 @@ ARNS = {
 }
 IDS = {
     "ec2/eip:Eip": "eipalloc",
+    "ec2/instance:Instance": "i",
     "ec2/internetGateway:InternetGateway": "igw",
     "ec2/natGateway:NatGateway": "nat",
     "ec2/routeTable:RouteTable": "rtb",
@@ -240,9 +242,11 @@ class _Mocks(mocks.Mocks):
 
     def call(self, args: mocks.MockCallArgs) -> dict[Any, Any]:  # type: ignore[override]  # Pulumi takes this too
         if "AvailabilityZones" in args.token:
-            return {"names": [f"{REGION}{letter}" for letter in "abc"]}
+            return {"names": [f"{_region()}{letter}" for letter in "abc"]}
         if "AuthorizationToken" in args.token:
             return {"proxyEndpoint": "https://registry", "userName": "AWS", "password": "p4ssw0rd"}
+        if "getParameter" in args.token:
+            return {"value": "ami-0123456789abcdef0"}
         return {"randomPassword": "r4ndom"}
 
 
@@ -258,26 +262,31 @@ def _physical_name(name: str, inputs: Mapping[str, Any]) -> str:
 def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the outputs of a new resource that AWS computes."""
     physical_name = _physical_name(name, inputs)
-    key_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    key_id, region = str(uuid.uuid5(uuid.NAMESPACE_URL, name)), _region()
     arn = ARNS.get(kind, "arn:aws:{kind}:{region}:{account}:{name}")
     names = {"name": physical_name, "path": inputs.get("path") or "/", "uuid": key_id, "kind": kind.partition("/")[0]}
     return {
-        "arn": arn.format(region=REGION, account=ACCOUNT, **names),
+        "arn": arn.format(region=region, account=ACCOUNT, **names),
         "name": physical_name,
         "bucket": physical_name,
         "identifier": physical_name,
         "address": f"{physical_name}.example.internal",
-        "bucketRegionalDomainName": f"{physical_name}.s3.{REGION}.amazonaws.com",
+        "bucketRegionalDomainName": f"{physical_name}.s3.{region}.amazonaws.com",
         "domainName": "d000000000000.cloudfront.net",
         "keyId": key_id,
-        "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
+        "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{region}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
         "resourceId": f"db-{key_id[:8].upper()}",
         "stdout": "",
+        "primaryNetworkInterfaceId": f"eni-{hashlib.sha256(name.encode()).hexdigest()[:17]}",
         "primaryEndpointAddress": f"{physical_name}.example.internal",
         "repoDigest": _digest(str(inputs.get("imageName"))),
-        "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{physical_name}",
-        "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical_name}",
+        "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{physical_name}",
+        "url": f"https://sqs.{region}.amazonaws.com/{ACCOUNT}/{physical_name}",
     }
+
+
+def _region() -> str:
+    return pulumi.Config("aws").require("region")
 
 
 def _digest(image_name: str) -> str:
@@ -292,6 +301,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _key(name: str) -> str:
+    """Return the key of a setting in Pulumi.<stack>.yaml. A name with a colon is one already, such as aws:region."""
+    return name if ":" in name else f"finelt:{_camel(name)}"
 
 
 def _camel(name: str) -> str:
@@ -327,11 +341,11 @@ def graph(
 ) -> Graph:
     """Run the program under Pulumi's mocks; return what it registers. Raises what the program raises.
 
-    `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview. `specs` replace
-    the jobs of the catalogue; jobs without a folder get an image without files, and no options. `images` are those that ECR has: digests by
-    repository:tag. `built` are those that CI built: references by name.
+    `choices` are settings of Pulumi.<stack>.yaml in snake case, or aws:region. With `unknown`, no output is known, as in a first preview.
+    `specs` replace the jobs of the catalogue; jobs without a folder get an image without files, and no options. `images` are those that ECR
+    has: digests by repository:tag. `built` are those that CI built: references by name.
     """
-    different = {name: value for name, value in (choices or {}).items() if CONFIG.get(f"finelt:{_camel(name)}") != value}
+    different = {name: value for name, value in (choices or {}).items() if CONFIG.get(_key(name)) != value}
     catalogue, existing = specs if specs is None else tuple(specs), frozenset((images or {}).items())
     return _run_once(stack, unknown, tuple(sorted(different.items())), catalogue, existing, frozenset((built or {}).items()))
 
@@ -366,13 +380,14 @@ def _run_program(
     monitor = _Monitor(mocked)
     asyncio.set_event_loop(asyncio.new_event_loop())  # Pulumi uses the current one
     mocks.set_mocks(mocked, project="finelt", stack=stack, preview=unknown, monitor=monitor)
-    settings = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
+    settings = {_key(name): value for name, value in choices.items()}
     pulumi.runtime.set_all_config({**CONFIG, **settings})
 
     plan_build, describe_options = job_image.plan_build, parameters.describe_options
     with (
         mock.patch.object(infra.images, "read_built_images", return_value=built),
         mock.patch.object(ecr, "find_digest", lambda repository, tag, **_: images.get(f"{repository}:{tag}")),
+        mock.patch.object(job_image, "_write_context", lambda plan: f"../.build/{plan.name}"),  # a thousand files, which nobody reads
         mock.patch.object(job_image, "plan_build", lambda spec, platform: _plan_foreign(spec) or plan_build(spec, platform)),
         mock.patch.object(parameters, "describe_options", lambda spec: {"properties": {}} if _is_foreign(spec) else describe_options(spec)),
     ):

@@ -79,8 +79,8 @@ def test_sigterm_stops_a_container_within_ten_seconds(spec: JobSpec) -> None:
             *flags,
             image(spec),
             "run",
-            *arguments(spec, Path("/tmp"), port),
-        ]  # noqa: S108
+            *arguments(spec, Path("/tmp"), port),  # noqa: S108
+        ]
         with subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert met.wait(60), "the job never called the other side"
             began = time.monotonic()

@@ -126,8 +126,13 @@ KINDS = {
         "Logs::MetricFilter", {"Name": "FilterName", "Pattern": "FilterPattern"}, _metric_filter
     ),
     "cloudwatch/metricAlarm:MetricAlarm": Kind("CloudWatch::Alarm", {"Name": "AlarmName", "OkActions": "OKActions"}, _alarm),
-    "ec2/eip:Eip": Kind("EC2::EIP"),
+    "ec2/eip:Eip": Kind("EC2::EIP", {"Instance": "InstanceId"}),
     "ec2/flowLog:FlowLog": Kind("EC2::FlowLog", {"VpcId": "ResourceId", "IamRoleArn": "DeliverLogsPermissionArn"}, _flow_log),
+    "ec2/instance:Instance": Kind(
+        "EC2::Instance",
+        {"Ami": "ImageId", "VpcSecurityGroupIds": "SecurityGroupIds", "RootBlockDevice": None, "AssociatePublicIpAddress": None}
+        | {"UserDataReplaceOnChange": None, "MetadataOptions": None},
+    ),
     "ec2/internetGateway:InternetGateway": Kind("EC2::InternetGateway", {"VpcId": None}),
     "ec2/natGateway:NatGateway": Kind("EC2::NatGateway"),
     "ec2/route:Route": Kind("EC2::Route"),

@@ -21,7 +21,8 @@ PUBLIC: dict[str, str] = {
     "site_certificate": "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d",
 }
 REPLICAS: dict[str, str] = {"egress": "nat-per-zone", "server_replicas": "2", "multi_az": "true"}
-CHOICES: tuple[dict[str, str], ...] = ({}, PUBLIC, REPLICAS)
+LOW_COST: dict[str, str] = {"egress": "nat-instance", "insights": "false"}
+CHOICES: tuple[dict[str, str], ...] = ({}, PUBLIC, REPLICAS, LOW_COST)
 
 
 def policy_documents(stack: Graph) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -15,7 +15,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from infra import ecr
+from images.plan import Plan
+from infra import ecr, job_image
 from infra.images import read_built_images
 from infra.settings import SettingsError
 from infra.testing.mock_engine import ACCOUNT, REGION, Graph, graph
@@ -124,6 +125,15 @@ def test_a_program_that_does_not_look_into_ecr_is_refused(registry: Registry) ->
 
 def test_a_build_that_pulumi_forgets_leaves_the_image(dev: Graph) -> None:
     assert all(image.retain_on_delete for image in dev.of(IMAGE))
+
+
+def test_the_context_has_the_planned_files_at_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulumi sees an absolute path as a change on every other machine."""
+    monkeypatch.setattr(job_image, "PROGRAM_FOLDER", tmp_path / "infra")
+    monkeypatch.setattr(job_image, "BUILD_FOLDER", tmp_path / ".build")
+    plan = Plan("x", "job", None, {"images/job.Dockerfile": b"FROM scratch"}, {}, {})
+    assert job_image._write_context(plan) == "../.build/x"
+    assert (tmp_path / ".build/x/images/job.Dockerfile").read_bytes() == b"FROM scratch"
 
 
 def test_a_missing_tag_or_repository_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
