@@ -49,7 +49,7 @@ def render_page(spec: JobSpec, described: Mapping[str, Any]) -> str:
                 ("reads", _words(spec.reads)),
                 ("writes", _words(spec.writes)),
                 ("schedule", due),
-                ("resources", f"{spec.cpu / 1024:g} vCPU, {spec.memory} MiB"),
+                ("resources", f"{spec.cpu / 1024:g} vCPU, {spec.memory} MiB, of which /tmp may take {spec.tmp_mib}"),
                 *_largest(described["resources"]),
                 ("concurrency", f"at most {spec.concurrency} runs of all jobs that call {spec.vendor}" if spec.concurrency else "no limit"),
             ],

@@ -40,6 +40,7 @@ def images() -> None:
     FINELT_BUILD_CA       certificates for a build behind a TLS proxy; they stay out of the image. Default: SSL_CERT_FILE
     FINELT_BUILD_NETWORK  the network of the build, such as host
     FINELT_PLATFORM       such as linux/amd64. Default: the engine's own
+    FINELT_BUILD_CACHE    a cache of layers, such as gha in GitHub Actions
     """
 
 
@@ -120,13 +121,41 @@ def print_sizes(names: tuple[str, ...]) -> None:
 @click.argument("registry")
 @names_argument
 def push(registry: str, names: tuple[str, ...]) -> None:
-    """Push to REGISTRY/NAME, all jobs by default, and print the images' digests as JSON."""
-    environment, specs = read_environment(), select_specs(names, list_specs()) if names else catalogue()
-    pushed = {}
-    for spec in specs:
+    """Push to REGISTRY/NAME what is not there, all images by default, and print where each is, by digest, as JSON."""
+    environment, pushed = read_environment(), {}
+    for spec in select_specs(names, list_specs()):
         image = docker_cli.build_image(spec, environment)
         pushed[spec.name] = docker_cli.push_image(image, f"{registry.rstrip('/')}/{spec.name}")
     click.echo(json.dumps(pushed, indent=2))
+
+
+@images.command()
+@click.argument("registry")
+@names_argument
+def missing(registry: str, names: tuple[str, ...]) -> None:
+    """Print the images that REGISTRY does not have as a JSON list, for a CI matrix."""
+    click.echo(json.dumps([name for name, reference in find_references(registry, names).items() if reference is None]))
+
+
+@images.command()
+@click.argument("registry")
+@names_argument
+def digests(registry: str, names: tuple[str, ...]) -> None:
+    """Print where REGISTRY has the images, by digest, as JSON; exit with 1 if one is missing."""
+    references = find_references(registry, names)
+    if absent := [name for name, reference in references.items() if reference is None]:
+        raise docker_cli.EngineError(f"{registry} does not have {', '.join(absent)}; build and push them, or log in to the registry")
+    click.echo(json.dumps(references))
+
+
+def find_references(registry: str, names: Sequence[str]) -> dict[str, str | None]:
+    """Return registry/name@sha256:... of each image, or None if the registry does not have its tag."""
+    references: dict[str, str | None] = {}
+    for spec in select_specs(names, list_specs()):
+        repository = f"{registry.rstrip('/')}/{spec.name}"
+        digest = docker_cli.find_digest(f"{repository}:{docker_cli.plan_image(spec, read_environment()).tag}")
+        references[spec.name] = digest and f"{repository}@{digest}"
+    return references
 
 
 @images.command()

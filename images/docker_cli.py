@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 UNREACHABLE = ("no such host", "failed to do request", "failed to resolve", "network is unreachable", "i/o timeout", "pull access denied")
+ABSENT = ("manifest unknown", "name unknown", "StatusCode: 404", "denied")
 LAST_WITHOUT_PLUGIN = 22  # from 23 on, the docker command builds with BuildKit through its plugin buildx only
 
 
@@ -30,22 +31,24 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class BuildEnvironment:
-    """How this machine builds images: the base image, certificates, network and platform."""
+    """How this machine builds images: the base image, certificates, network, platform, and a cache of layers such as gha."""
 
     python_image: str | None = None
     ca: Path | None = None
     network: str | None = None
     platform: str | None = None
+    cache: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> BuildEnvironment:
-        """Read FINELT_PYTHON_IMAGE, FINELT_BUILD_CA (default: SSL_CERT_FILE), FINELT_BUILD_NETWORK and FINELT_PLATFORM."""
+        """Read the environment variables that `scripts/images --help` lists."""
         bundle = environ.get("FINELT_BUILD_CA") or environ.get("SSL_CERT_FILE")
         return cls(
             python_image=environ.get("FINELT_PYTHON_IMAGE") or None,
             ca=Path(bundle) if bundle else None,
             network=environ.get("FINELT_BUILD_NETWORK") or None,
             platform=environ.get("FINELT_PLATFORM") or None,
+            cache=environ.get("FINELT_BUILD_CACHE") or None,
         )
 
 
@@ -98,6 +101,9 @@ def _run_build(plan: Plan, build_args: Mapping[str, str], context: Path, environ
     arguments += ["--secret", f"id=ca,src={environment.ca}"] if environment.ca else []
     arguments += ["--platform", environment.platform] if environment.platform else []
     arguments += ["--no-cache"] if rebuild else []
+    if environment.cache:  # a builder that can write a cache does not load the image into the engine by itself
+        cache = f"type={environment.cache},scope={plan.name}-{environment.platform}"
+        arguments += ["--cache-from", cache, "--cache-to", f"{cache},mode=max", "--load"]
     # A provenance attestation contains the time, and Lambda rejects an image that has one.
     environ = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     done = subprocess.run([find_client(), *arguments, str(context)], env=environ, capture_output=True, text=True, check=False)  # noqa: S603
@@ -122,9 +128,29 @@ def list_layer_bytes(image: str) -> list[int]:
     return [int(float(size.removesuffix("B"))) for size in reversed(sizes) if size not in ("0", "0B")]
 
 
+def find_digest(image: str) -> str | None:
+    """Return the digest of an image in its registry, or None if the registry does not have it. Raises EngineError.
+
+    A registry may deny access to a repository that does not exist.
+    """
+    skopeo = shutil.which("skopeo")
+    if skopeo is None:
+        raise EngineError("there is no skopeo command, which reads registries; install it (Debian: apt-get install skopeo)")
+    insecure = ["--tls-verify=false"] if image.startswith(("127.0.0.1:", "localhost:")) else []  # as `docker push` does
+    command = [skopeo, "inspect", "--no-tags", *insecure, "--format", "{{.Digest}}", f"docker://{image}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 0:
+        return done.stdout.strip()
+    if any(sign in done.stderr for sign in ABSENT):
+        return None
+    raise EngineError(f"{image} cannot be looked up: {done.stderr.strip()}")
+
+
 def push_image(image: str, repository: str) -> str:
-    """Push the image and return its reference by digest, repository@sha256:...."""
+    """Push the image unless the registry has its tag; return its reference by digest, repository@sha256:...."""
     remote = f"{repository}:{image.rpartition(':')[2]}"
+    if digest := find_digest(remote):
+        return f"{repository}@{digest}"
     docker("tag", image, remote)
     docker("push", "--quiet", remote)
     digests = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", remote).split()

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tomllib
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from images import lock
@@ -225,6 +226,7 @@ def _compute_tag(spec: JobSpec | Service, tree: Tree) -> str | None:
         return None
 
 
+@cache
 def describe_job(spec: JobSpec) -> str:
     """Return the output of the job's `describe`, one line of JSON. The job has to be installed here. Raises PlanError."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}

@@ -92,7 +92,8 @@ class Alarms(pulumi.ComponentResource):
             self._alarm_above("dropped-files-errors", errors, 0)
         for running in (*args.server.services, args.worker.worker):
             dimensions: dict[str, Text] = {"ClusterName": self._stack, "ServiceName": running.service.name}
-            count = Metric("ECS/ContainerInsights", "RunningTaskCount", dimensions)
+            # Each task sends one sample a minute. Source: "Service RUNNING task count" in the ECS developer guide.
+            count = Metric("AWS/ECS", "CPUUtilization", dimensions, "SampleCount")
             self._alarm_below(f"{running.task_name}-down", count, 1, missing="breaching")
         self.register_outputs({"topic": self.topic.arn})
 
@@ -135,7 +136,10 @@ class Alarms(pulumi.ComponentResource):
         return Metric(self._metric_namespace, name, {}, period_s=period_s, periods=periods)
 
     def _notify_of_crashes(self, args: AlarmsArgs) -> aws.sqs.Queue:
-        """Notify when ECS could not start a task or had to stop it: such a task leaves no receipt. Return the dead-letter queue."""
+        """Notify when a task leaves no receipt; return the dead-letter queue.
+
+        Either ECS could not start it or had to stop it, or its process died with an exit code that no job has, such as 137: out of memory.
+        """
         name = f"{self._stack}-task-crashed"
         pattern = {
             "source": ["aws.ecs"],
@@ -143,7 +147,10 @@ class Alarms(pulumi.ComponentResource):
             "detail": {
                 "clusterArn": [args.cluster.arn],
                 "lastStatus": ["STOPPED"],
-                "stopCode": ["TaskFailedToStart", "SpotInterruption", "TerminationNotice"],
+                "$or": [
+                    {"stopCode": ["TaskFailedToStart", "SpotInterruption", "TerminationNotice"]},
+                    {"stopCode": ["EssentialContainerExited"], "containers": {"exitCode": [{"anything-but": sorted(ExitCode)}]}},
+                ],
             },
         }
         rule = aws.cloudwatch.EventRule(name, name=name, event_pattern=pulumi.Output.json_dumps(pattern), opts=child_of(self))

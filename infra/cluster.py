@@ -34,7 +34,7 @@ class Cluster(pulumi.ComponentResource):
         cluster = aws.ecs.Cluster(
             name,
             name=name,
-            settings=[{"name": "containerInsights", "value": "enabled"}],
+            settings=[{"name": "containerInsights", "value": "enabled" if args.settings.insights else "disabled"}],
             configuration={"managed_storage_configuration": {"fargate_ephemeral_storage_kms_key_id": args.keys.data.arn}},
             opts=child_of(self),
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 from jobkit.version import version_option
 
+from infra.nat_instance import DISK_GB as DISK_GB_OF_NAT
 from infra.settings import ZONES
 from infra.testing.mock_engine import Graph, Resource, graph
 from jobs.catalogue import catalogue
@@ -28,6 +29,7 @@ SPOT_SHARE = 0.3  # of the on-demand price, roughly; it varies
 NAT_HOUR, NAT_GB, ADDRESS_HOUR, ENDPOINT_HOUR = 0.045, 0.045, 0.005, 0.01
 DATABASE_HOUR = {"db.t4g.micro": 0.016, "db.t4g.small": 0.032, "db.t4g.medium": 0.065, "db.t4g.large": 0.129}
 DISK_GB, CACHE_HOUR = 0.115, 0.0128
+NAT_INSTANCE_HOUR, NAT_DISK_GB = 0.0042, 0.08  # t4g.nano; gp3
 SECRET, MANAGED_SECRETS, KEY, ALARM, ZONE = 0.40, 0.40, 1.00, 0.10, 0.50
 INSIGHTS = 5.00  # Container Insights metrics of a cluster with few services
 RUNS_A_MONTH = 22  # working days
@@ -36,8 +38,10 @@ FLOW_MINUTES = 5  # how long the task of the flow waits for its steps
 DEV, PROD = "Pulumi.dev.yaml", "Pulumi.prod.yaml"
 LARGE = {"warehouse_class": "db.t4g.large", "warehouse_gb": "100", "prefect_class": "db.t4g.small"}
 PROD_CHOICES = {**LARGE, "egress": "nat-per-zone", "spot": "false", "multi_az": "true", "server_replicas": "2"}
+LOW_COST = {"egress": "nat-instance", "insights": "false"}
 CHOICES: dict[str, dict[str, str]] = {
     DEV: {},
+    "low cost: a NAT instance, no insights": LOW_COST,
     "x86 instead of ARM": {"architecture": "x86_64"},
     "a NAT gateway in each zone": {"egress": "nat-per-zone"},
     "endpoints, no internet": {"egress": "endpoints"},
@@ -64,13 +68,14 @@ def compute_fargate_usd(cpu: int, memory: int, hours: float, architecture: str) 
 def list_bill(stack: Graph) -> Iterator[BillItem]:
     """Yield what a stack costs in a month in which no job runs."""
     prices: dict[str, Callable[[Resource], BillItem]] = {
-        "ec2/natGateway:NatGateway": lambda _: BillItem("NAT gateway", NAT_HOUR * HOURS),
-        "ec2/eip:Eip": lambda _: BillItem("NAT gateway", ADDRESS_HOUR * HOURS),
+        "ec2/natGateway:NatGateway": lambda _: BillItem("NAT", NAT_HOUR * HOURS),
+        "ec2/instance:Instance": lambda _: BillItem("NAT", NAT_INSTANCE_HOUR * HOURS + NAT_DISK_GB * DISK_GB_OF_NAT),
+        "ec2/eip:Eip": lambda _: BillItem("NAT", ADDRESS_HOUR * HOURS),
         "rds/instance:Instance": _price_database,
         "elasticache/replicationGroup:ReplicationGroup": lambda resource: BillItem(
             "Redis", CACHE_HOUR * HOURS * resource.inputs["numCacheClusters"]
         ),
-        "ecs/cluster:Cluster": lambda _: BillItem("CloudWatch", INSIGHTS),
+        "ecs/cluster:Cluster": lambda resource: BillItem("CloudWatch", INSIGHTS if _has_insights(resource) else 0.0),
         "cloudwatch/metricAlarm:MetricAlarm": lambda _: BillItem("CloudWatch", ALARM),
         "secretsmanager/secret:Secret": lambda _: BillItem("secrets and keys", SECRET),
         "kms/key:Key": lambda _: BillItem("secrets and keys", KEY),
@@ -84,6 +89,10 @@ def list_bill(stack: Graph) -> Iterator[BillItem]:
             yield _price_service(resource, tasks[resource.name])
         elif resource.type == "ec2/vpcEndpoint:VpcEndpoint" and resource.inputs["vpcEndpointType"] == "Interface":
             yield BillItem("endpoints", ENDPOINT_HOUR * HOURS * ZONES)
+
+
+def _has_insights(cluster: Resource) -> bool:
+    return cluster.inputs["settings"] == [{"name": "containerInsights", "value": "enabled"}]
 
 
 def _price_database(resource: Resource) -> BillItem:
@@ -109,6 +118,11 @@ def compute_run_usd(stack: Graph) -> float:
 def _compute_task_usd(task: Resource, hours: float) -> float:
     architecture = task.inputs["runtimePlatform"]["cpuArchitecture"]
     return compute_fargate_usd(int(task.inputs["cpu"]), int(task.inputs["memory"]), hours, architecture)
+
+
+def _compute_session_usd(stack: Graph) -> float:
+    """Return what the bastion costs in an hour in which somebody uses it."""
+    return _compute_task_usd(stack.the("ecs/taskDefinition:TaskDefinition", "-bastion"), 1)
 
 
 def list_daily_jobs() -> list[JobSpec]:
@@ -174,6 +188,8 @@ def _render_run_costs(stacks: Mapping[str, Graph]) -> str:
             "| stack | per run | per month of 22 working days |",
             "| --- | ---: | ---: |",
             *(f"| {name} | {usd:.4f} | {usd * RUNS_A_MONTH:.2f} |" for name, usd in runs.items()),
+            "",
+            f"An hour of `./scripts/stack connect` costs {_compute_session_usd(stacks[DEV]):.3f}.",
         ]
     )
 
@@ -181,10 +197,14 @@ def _render_run_costs(stacks: Mapping[str, Graph]) -> str:
 def _render_savings(stacks: Mapping[str, Graph], bills: Mapping[str, list[BillItem]]) -> str:
     groups = _sum_groups(bills[DEV])
     largest = max(sorted(groups), key=lambda group: groups[group])
+    low = _sum_bill(bills["low cost: a NAT instance, no insights"])
     return f"""\
 ## How to spend less
 
-- The most expensive item of a small stack is the {largest} ({groups[largest]:.2f}). If you have a VPC with a NAT gateway, route the stack's
+- **A stack for {low:.2f} a month**: set `finelt:egress: nat-instance` and `finelt:insights: false`. A small machine replaces the
+  NAT gateway. If it fails, jobs reach no vendor for the minutes that AWS needs to restart it. Nobody patches it: replace it a few times
+  a year with `pulumi up --replace` and its URN.
+- The most expensive item of a small stack is {largest} ({groups[largest]:.2f}). If you have a VPC with a NAT gateway, route the stack's
   subnets through it and remove the gateway from `network.py`.
 - Stop server, worker and databases outside working hours: schedule `aws ecs update-service --desired-count 0` and
   `aws rds stop-db-instance`. With 12 hours on 22 days per month this saves {_compute_off_hours_saving(stacks[DEV], bills[DEV]):.2f}.

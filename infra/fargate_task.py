@@ -29,9 +29,10 @@ PULL_ACTIONS = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchChe
 class FargateTaskArgs:
     """Arguments of `FargateTask`.
 
-    `cpu` is in Fargate units, `memory` in MiB. `environment` holds plain values; `secrets` ARNs by variable; `statements` are what the
-    task's code may do. `health_check` is Python code that fails if the task is unhealthy. `is_run` says that the worker starts the task,
-    so that it may pass the task's roles.
+    `cpu` is in Fargate units, `memory` in MiB, and so is `tmp`, the part of it that /tmp may take. `environment` holds plain values;
+    `secrets` ARNs by variable; `statements` are what the task's code may do. `health_check` is Python code that fails if the task is
+    unhealthy. `is_run` says that the worker starts the task, so that it may pass the task's roles. With `has_sessions`, people open
+    sessions in the container.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class FargateTaskArgs:
     image: Text
     cpu: int
     memory: int
+    tmp: int = TMP_MIB
     command: Sequence[str] = ()
     environment: Mapping[str, Text] = field(default_factory=dict)
     secrets: Mapping[str, Text] = field(default_factory=dict)
@@ -48,12 +50,14 @@ class FargateTaskArgs:
     port: int | None = None
     health_check: str | None = None
     is_run: bool = False
+    has_sessions: bool = False
 
 
 class FargateTask(pulumi.ComponentResource):
     """A task definition. `role` belongs to its code; `execution_role` to ECS, which pulls the image and reads the secrets."""
 
     definition: aws.ecs.TaskDefinition
+    definition_family: str
     role: aws.iam.Role
     execution_role: aws.iam.Role
     log_group: aws.cloudwatch.LogGroup
@@ -71,6 +75,7 @@ class FargateTask(pulumi.ComponentResource):
         role = self._create_role(name, args, args.statements)
         execution_role = self._create_role(f"{name}-start", args, _execution_statements(args, self.log_group))
         self.role, self.execution_role = role.role, execution_role.role
+        self.definition_family = name
         self.definition = aws.ecs.TaskDefinition(
             name,
             family=name,
@@ -116,7 +121,7 @@ def container_definition(args: FargateTaskArgs, log_group: Text) -> dict[str, An
         "linuxParameters": {
             "initProcessEnabled": True,
             "capabilities": {"drop": ["ALL"]},
-            "tmpfs": [{"containerPath": "/tmp", "size": TMP_MIB, "mountOptions": ["rw", "nosuid", "nodev", "mode=1777"]}],  # noqa: S108
+            "tmpfs": [{"containerPath": "/tmp", "size": args.tmp, "mountOptions": ["rw", "nosuid", "nodev", "mode=1777"]}],  # noqa: S108
         },
         "environment": [{"name": name, "value": value} for name, value in sorted(args.environment.items())],
         "secrets": [{"name": name, "valueFrom": arn} for name, arn in sorted(args.secrets.items())],
@@ -125,6 +130,11 @@ def container_definition(args: FargateTaskArgs, log_group: Text) -> dict[str, An
             "options": {"awslogs-group": log_group, "awslogs-region": args.settings.region, "awslogs-stream-prefix": args.name},
         },
     }
+    if args.has_sessions:
+        # The agent of Systems Manager runs as root beside the process and writes into the container.
+        # Source: "Considerations for using ECS Exec" in the ECS developer guide.
+        definition["readonlyRootFilesystem"] = False
+        del definition["linuxParameters"]["capabilities"]
     if args.command:
         definition["command"] = list(args.command)
     if args.port:

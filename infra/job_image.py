@@ -1,4 +1,4 @@
-"""One image in ECR, built from the same plan as `scripts/images` builds, and deployed by digest."""
+"""One image in ECR, planned as `scripts/images` plans it, built only if ECR does not have it, and deployed by digest."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
+import pulumi_command as command
 import pulumi_docker as docker
 
 from images import docker_cli
 from images import plan as plans
+from infra import ecr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from images.plan import Service
     from infra.keys import Keys
     from infra.settings import Settings
@@ -30,18 +34,23 @@ IMAGES_TO_KEEP = 20
 
 @dataclass(frozen=True)
 class JobImageArgs:
-    """Arguments of `JobImage`."""
+    """Arguments of `JobImage`.
+
+    `built` is the image that CI built, by digest, or None. `log_in` returns the login to ECR, which only a build needs.
+    """
 
     settings: Settings
     keys: Keys
     spec: JobSpec | Service
-    registry: docker.RegistryArgs
+    built: str | None
+    log_in: Callable[[], docker.RegistryArgs]
 
 
 class JobImage(pulumi.ComponentResource):
     """A repository and the image in it. `digest` is repository@sha256:..., the reference that tasks run.
 
-    The tag is the hash of everything that goes into the image: an unchanged image is not built, and a changed one gets a new tag.
+    The tag is the hash of everything that goes into the image. If ECR has the tag, its image runs, also after a rollback, an interrupted
+    `up` or a lost state. Otherwise Pulumi copies the image that CI built, tested and signed, or builds one if there is none.
     """
 
     digest: pulumi.Output[str]
@@ -65,12 +74,28 @@ class JobImage(pulumi.ComponentResource):
             policy=pulumi.Output.json_dumps(_lifecycle_policy()),
             opts=child,
         )
-        self.digest = self._build_image(args, child).repo_digest
+        plan, context, build_arguments = plan_build(args.spec, settings.platform)
+        digest = ecr.find_digest(f"{settings.name}/{name}", plan.tag, account=settings.account, region=settings.region)
+        if digest:
+            self.digest = pulumi.Output.concat(self.repository.repository_url, "@", digest)
+        elif args.built:
+            self.digest = self._copy_image(args.settings, args.built, plan)
+        else:
+            self.digest = self._build_image(args, plan, context, build_arguments).repo_digest
         self.register_outputs({"digest": self.digest})
 
-    def _build_image(self, args: JobImageArgs, child: pulumi.ResourceOptions) -> docker.Image:
-        platform = args.settings.platform
-        plan, context, build_arguments = plan_build(args.spec, platform)
+    def _copy_image(self, settings: Settings, built: str, plan: plans.Plan) -> pulumi.Output[str]:
+        """Copy an image from another registry without a change of its digest. skopeo uses the logins of the docker command."""
+        url = self.repository.repository_url
+        copy = command.local.Command(
+            f"{settings.name}-{plan.name}",
+            create=pulumi.Output.concat(f"skopeo copy --preserve-digests docker://{built} docker://", url, ":", plan.tag),
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
+        )
+        return pulumi.Output.all(url, copy.stdout).apply(lambda values: f"{values[0]}@{built.partition('@')[2]}")
+
+    def _build_image(self, args: JobImageArgs, plan: plans.Plan, context: str, build_arguments: dict[str, str]) -> docker.Image:
+        """Build and push the image. The next run finds it in ECR; Pulumi then forgets the build and leaves the image."""
         return docker.Image(
             f"{args.settings.name}-{args.spec.name}",
             image_name=pulumi.Output.concat(self.repository.repository_url, ":", plan.tag),
@@ -78,12 +103,12 @@ class JobImage(pulumi.ComponentResource):
                 context=context,
                 dockerfile=f"{context}/{plans.RECIPE}",
                 args=build_arguments,
-                platform=platform,
+                platform=args.settings.platform,
                 target=plan.target,
                 builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
             ),
-            registry=args.registry,
-            opts=child,
+            registry=args.log_in(),
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
 
 

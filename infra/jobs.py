@@ -70,6 +70,7 @@ def _task_args(spec: JobSpec, args: JobsArgs) -> FargateTaskArgs:
         image=digest,
         cpu=spec.cpu,
         memory=spec.memory,
+        tmp=spec.tmp_mib,
         command=["run"],
         environment={"AWS_REGION": args.settings.region, "FINELT_IMAGE_DIGEST": digest},
         secrets=args.reporting_secrets,

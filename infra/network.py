@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.flow_logs import FlowLogs, FlowLogsArgs
+from infra.nat_instance import NatInstance, NatInstanceArgs
 from infra.options import child_of
 from infra.security_groups import SecurityGroups, SecurityGroupsArgs
 from infra.settings import ZONES
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 CIDR = "10.20.0.0/16"
 INTERNET = "0.0.0.0/0"
-ENDPOINT_SERVICES = ("ecr.api", "ecr.dkr", "logs", "secretsmanager", "ecs", "sqs", "ssm", "sts")  # what tasks call
+ENDPOINT_SERVICES = ("ecr.api", "ecr.dkr", "logs", "secretsmanager", "ecs", "sqs", "ssm", "ssmmessages", "sts")  # what tasks call
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Network(pulumi.ComponentResource):
         self._create_s3_endpoint(settings, route_tables)
         if settings.egress == "endpoints":
             self._create_interface_endpoints(settings)
+        elif settings.egress == "nat-instance":
+            self._create_nat_instance(settings, zones, route_tables)
         else:
             self._create_nat_gateways(settings, zones, route_tables)
         self.register_outputs({"vpc_id": self.vpc_id, "subnet_ids": self.subnet_ids})
@@ -80,9 +83,24 @@ class Network(pulumi.ComponentResource):
     def _associate(self, name: str, subnet: aws.ec2.Subnet, route_table: aws.ec2.RouteTable) -> None:
         aws.ec2.RouteTableAssociation(name, subnet_id=subnet.id, route_table_id=route_table.id, opts=child_of(self))
 
-    def _create_nat_gateways(self, settings: Settings, zones: pulumi.Output[list[str]], route_tables: list[aws.ec2.RouteTable]) -> None:
-        """Create one NAT gateway for all zones, or one in each, so that the failure of a zone affects no other."""
-        name = settings.name
+    def _create_nat_instance(self, settings: Settings, zones: pulumi.Output[list[str]], route_tables: list[aws.ec2.RouteTable]) -> None:
+        """Create a small machine that forwards the traffic of all zones. If it fails, AWS restarts it within minutes; jobs retry."""
+        public_table, way_out = self._create_public_routes(settings.name)
+        subnet = self._create_subnet(f"{settings.name}-public-0", "10.20.240.0/24", zones[0])
+        self._associate(f"{settings.name}-public-0", subnet, public_table)
+        args = NatInstanceArgs(subnet.id, way_out, self.security_group_id("nat"))
+        instance = NatInstance(f"{settings.name}-nat", args, pulumi.ResourceOptions(parent=self))
+        for number, route_table in enumerate(route_tables):
+            aws.ec2.Route(
+                f"{settings.name}-private-{number}",
+                route_table_id=route_table.id,
+                destination_cidr_block=INTERNET,
+                network_interface_id=instance.network_interface_id,
+                opts=child_of(self),
+            )
+
+    def _create_public_routes(self, name: str) -> tuple[aws.ec2.RouteTable, aws.ec2.Route]:
+        """Create the internet gateway; return the route table of public subnets and its route."""
         internet_gateway = aws.ec2.InternetGateway(name, vpc_id=self.vpc_id, opts=child_of(self))
         public_table = aws.ec2.RouteTable(f"{name}-public", vpc_id=self.vpc_id, opts=child_of(self))
         way_out = aws.ec2.Route(
@@ -92,6 +110,12 @@ class Network(pulumi.ComponentResource):
             gateway_id=internet_gateway.id,
             opts=child_of(self),
         )
+        return public_table, way_out
+
+    def _create_nat_gateways(self, settings: Settings, zones: pulumi.Output[list[str]], route_tables: list[aws.ec2.RouteTable]) -> None:
+        """Create one NAT gateway for all zones, or one in each, so that the failure of a zone affects no other."""
+        name = settings.name
+        public_table, way_out = self._create_public_routes(name)
         count = ZONES if settings.egress == "nat-per-zone" else 1
         gateways = [self._create_nat_gateway(name, number, zones[number], public_table, way_out) for number in range(count)]
         for number, route_table in enumerate(route_tables):

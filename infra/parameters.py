@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from images import plan
@@ -18,9 +17,8 @@ SUPPLIED_BY_FLOW = frozenset({"lake", "start", "end"})  # the flow that a schedu
 SET_BY_STACK = ("lake", "docs", "site", "warehouse", "warehouse_password", "audience", "drop")
 
 
-@cache
 def describe_options(spec: JobSpec) -> dict[str, Any]:
-    """Return the JSON Schema of a job's options. Raises PlanError. Cached: it starts a process."""
+    """Return the JSON Schema of a job's options. Raises PlanError."""
     return dict(json.loads(plan.describe_job(spec))["options"])
 
 

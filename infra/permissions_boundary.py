@@ -33,6 +33,7 @@ RESOURCELESS_ACTIONS = (
     "ecs:DescribeTaskDefinition",
     *policies.NETWORK_INTERFACE_LISTS,
     *policies.STEP_FUNCTIONS_ACTIONS,
+    *policies.SESSION_CHANNEL_ACTIONS,
 )
 BUCKETS = ("lake", "site")
 QUEUES = ("task-events", "task-events-dead", "start-dropped-files-dead")

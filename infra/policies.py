@@ -24,6 +24,14 @@ NETWORK_INTERFACE_LISTS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets
 # A job started by a state machine of `scripts/emit` reports its end. IAM has no resource here: the task token authorizes the call.
 STEP_FUNCTIONS_ACTIONS = ("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat")
 
+# The agent in a task that people open sessions in. IAM has no resource for these. Source: "Task IAM role permissions" of ECS Exec.
+SESSION_CHANNEL_ACTIONS = (
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+)
+
 
 def allow(actions: Sequence[str], resources: Sequence[Text], condition: Mapping[str, Any] | None = None) -> Statement:
     """Return an Allow statement of a role's policy."""

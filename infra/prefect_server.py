@@ -167,5 +167,6 @@ def _server_environment(database: PostgresDatabase) -> dict[str, Text]:
         "PREFECT_SERVER_DATABASE_HOST": database.instance.address,
         "PREFECT_SERVER_DATABASE_PORT": str(POSTGRES_PORT),
         "PREFECT_SERVER_DATABASE_NAME": DATABASE_NAME,
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",  # as the browser of scripts/stack connect reaches it
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": "/tmp/ui",  # noqa: S108  a container's own
     }

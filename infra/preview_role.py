@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.deploy_role import trust_github
+from infra.nat_instance import AMI_PARAMETER
 from infra.stack import KEY_ALIAS, Stack
 
 if TYPE_CHECKING:
@@ -44,12 +45,18 @@ class PreviewRole(pulumi.ComponentResource):
 
 
 def _statements(settings: Settings) -> list[Statement]:
-    """Return the permissions to read the state with its secrets. A preview of a self-managed backend takes no lock."""
+    """Return the permissions to read the state with its secrets, and to see which images ECR has.
+
+    A preview of a self-managed backend takes no lock.
+    """
     bucket = f"arn:aws:s3:::{Stack(settings.stack, settings.account, settings.region).bucket}"
+    repositories = f"arn:aws:ecr:{settings.region}:{settings.account}:repository/{settings.name}/*"
     keys = f"arn:aws:kms:{settings.region}:{settings.account}:key/*"
     return [
         policies.allow(("s3:ListBucket",), [bucket]),
         policies.allow(("s3:GetObject",), [f"{bucket}/.pulumi/*"]),
         policies.allow(("kms:Decrypt",), [keys], {"ForAnyValue:StringEquals": {"kms:ResourceAliases": KEY_ALIAS}}),
         policies.allow(QUERIES, ["*"]),
+        policies.allow(("ecr:DescribeImages",), [repositories]),
+        policies.allow(("ssm:GetParameter",), [f"arn:aws:ssm:{settings.region}::parameter{AMI_PARAMETER}"]),
     ]

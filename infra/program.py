@@ -10,6 +10,7 @@ from images.plan import SERVICES
 from infra import events, settings
 from infra.account import Account, AccountArgs
 from infra.alarms import Alarms, AlarmsArgs, list_expected_jobs
+from infra.bastion import Bastion, BastionArgs
 from infra.budget import Budget, BudgetArgs
 from infra.cluster import Cluster, ClusterArgs
 from infra.dashboard import Dashboard, DashboardArgs
@@ -73,6 +74,8 @@ def create_stack(specs: Sequence[JobSpec]) -> None:
     registration = Registration(
         f"{name}-register", RegistrationArgs(chosen, keys, boundary, orchestration, server, storage, warehouse, secrets, stack)
     )
+    bastion_args = BastionArgs(chosen, keys, boundary, network, orchestration, server, storage, warehouse)
+    bastion = Bastion(f"{name}-bastion", bastion_args)
     drop = None
     if drop_reader:
         events_args = EventsArgs(chosen, keys, boundary, network, storage, images.by_name[events.FUNCTION], server, drop_reader)
@@ -84,14 +87,20 @@ def create_stack(specs: Sequence[JobSpec]) -> None:
     Dashboard(name, DashboardArgs(chosen, (warehouse.database, server.database), dead_letters))
     Budget(name, BudgetArgs(chosen, alarms.topic, alarms.topic_policy))
 
-    pulumi.export("api_url", server.api_url)
-    pulumi.export("cluster", cluster.name)
-    pulumi.export("deploy_role", deploy_role.arn)
-    pulumi.export("lake", storage.lake.bucket)
-    pulumi.export("preview_role", preview_role.arn)
-    pulumi.export("register", registration.task.definition.arn)
-    pulumi.export("register_security_groups", [network.security_group_id("jobs")])
-    pulumi.export("site", storage.site_host)
-    pulumi.export("stack", stack)
-    pulumi.export("subnets", network.subnet_ids)
-    pulumi.export("tasks", {task_name: task.definition.arn for task_name, task in tasks.items()})
+    outputs = {
+        "api_url": server.api_url,
+        "cluster": cluster.name,
+        "deploy_role": deploy_role.arn,
+        "lake": storage.lake.bucket,
+        "operator_policy": bastion.operator_policy.arn,
+        "preview_role": preview_role.arn,
+        "reader_policy": bastion.reader_policy.arn,
+        "register": registration.task.definition.arn,
+        "register_security_groups": [network.security_group_id("jobs")],
+        "site": storage.site_host,
+        "stack": stack,
+        "subnets": network.subnet_ids,
+        "tasks": {task_name: task.definition.arn for task_name, task in tasks.items()},
+    }
+    for output, value in outputs.items():
+        pulumi.export(output, value)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 HTTPS_PORT, POSTGRES_PORT, PREFECT_PORT, REDIS_PORT = 443, 5432, 4200, 6379
-HTTPS_CLIENTS = ("jobs", "prefect", "worker", "events")
+HTTPS_CLIENTS = ("jobs", "prefect", "worker", "events", "bastion")
 
 
 class Connection(NamedTuple):
@@ -31,6 +31,8 @@ CONNECTIONS = (
     Connection("worker", "prefect", PREFECT_PORT),
     Connection("events", "prefect", PREFECT_PORT),
     Connection("prefect", "prefect-database", POSTGRES_PORT),
+    Connection("bastion", "prefect", PREFECT_PORT),
+    Connection("bastion", "warehouse", POSTGRES_PORT),
 )
 
 
@@ -43,7 +45,7 @@ class SecurityGroupsArgs:
 
 
 class SecurityGroups(pulumi.ComponentResource):
-    """Security groups by name: jobs, prefect, worker, events, warehouse, prefect-database, redis, endpoints."""
+    """Security groups by name: jobs, prefect, worker, events, bastion, warehouse, prefect-database, redis, endpoints, nat."""
 
     groups: dict[str, aws.ec2.SecurityGroup]
 
@@ -65,7 +67,7 @@ class SecurityGroups(pulumi.ComponentResource):
         }
         for connection in connections:
             self._allow_connection(f"{stack}-{connection.client}-to-{connection.server}", connection)
-        for group in HTTPS_CLIENTS:
+        for group in (*HTTPS_CLIENTS, *(["nat"] if "nat" in self.groups else [])):
             self._allow_https(f"{stack}-{group}-https", group)
         self.register_outputs({"groups": {group: resource.id for group, resource in self.groups.items()}})
 
@@ -106,6 +108,7 @@ def _list_connections(settings: Settings) -> list[Connection]:
     connections = list(CONNECTIONS)
     if settings.server_replicas > 1:
         connections.append(Connection("prefect", "redis", REDIS_PORT))
-    if settings.egress == "endpoints":
-        connections += [Connection(group, "endpoints", HTTPS_PORT) for group in HTTPS_CLIENTS]
+    ways_out = {"endpoints": "endpoints", "nat-instance": "nat"}
+    if server := ways_out.get(settings.egress):
+        connections += [Connection(group, server, HTTPS_PORT) for group in HTTPS_CLIENTS]
     return connections

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import pulumi
 
 Architecture = Literal["arm64", "x86_64"]
-Egress = Literal["nat", "nat-per-zone", "endpoints"]
+Egress = Literal["nat", "nat-per-zone", "nat-instance", "endpoints"]
 Audience = Literal["internal", "public"]
 ZONES = 2
 
@@ -28,6 +28,8 @@ class Settings:
     architecture: Architecture
     egress: Egress
     audience: Audience
+    site_domain: str
+    site_certificate: str
     spot: bool
     warehouse_class: str
     warehouse_gb: int
@@ -37,6 +39,7 @@ class Settings:
     protect: bool
     backup_days: int
     log_days: int
+    insights: bool
     budget_usd: int
     alarm_email: str
     repository: str
@@ -80,6 +83,8 @@ def load() -> Settings:
             architecture=config.require("architecture"),  # type: ignore[arg-type]  # validated below
             egress=config.require("egress"),  # type: ignore[arg-type]
             audience=config.require("audience"),  # type: ignore[arg-type]
+            site_domain=config.get("siteDomain") or "",
+            site_certificate=config.get("siteCertificate") or "",
             spot=config.require_bool("spot"),
             warehouse_class=config.require("warehouseClass"),
             warehouse_gb=config.require_int("warehouseGb"),
@@ -89,6 +94,7 @@ def load() -> Settings:
             protect=config.require_bool("protect"),
             backup_days=config.require_int("backupDays"),
             log_days=config.require_int("logDays"),
+            insights=config.require_bool("insights"),
             budget_usd=config.require_int("budgetUsd"),
             alarm_email=config.require("alarmEmail"),
             repository=config.require("repository"),
@@ -135,6 +141,7 @@ def validate(settings: Settings) -> Settings:
     ):
         if not re.fullmatch(pattern, text):
             raise SettingsError(f"finelt:{name} = {text!r}; expected a value such as {example}")
+    _validate_site(settings)
     for name, number, lowest, highest in (
         ("warehouseGb", settings.warehouse_gb, 20, 65_536),
         ("serverReplicas", settings.server_replicas, 1, 8),
@@ -145,3 +152,14 @@ def validate(settings: Settings) -> Settings:
         if not lowest <= number <= highest:
             raise SettingsError(f"finelt:{name} = {number}; expected {lowest} to {highest}")
     return settings
+
+
+def _validate_site(settings: Settings) -> None:
+    """Raise SettingsError if the site's domain and certificate do not fit together."""
+    domain, certificate = settings.site_domain, settings.site_certificate
+    if bool(domain) != bool(certificate) or (domain and settings.audience != "public"):
+        raise SettingsError("finelt:siteDomain and finelt:siteCertificate belong to a public site; set both with finelt:audience: public")
+    if certificate and not re.fullmatch(r"arn:aws:acm:us-east-1:\d{12}:certificate/[\w-]+", certificate):
+        raise SettingsError(
+            f"finelt:siteCertificate = {certificate!r}; expected arn:aws:acm:us-east-1:...: CloudFront reads them there only"
+        )

@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,12 @@ FOLDER = Path(__file__).parent
 KEY_ALIAS = "alias/finelt-state"
 REGISTRATION_TIMEOUT_S, POLL_INTERVAL_S = 900, 5
 PLACEHOLDER_ACCOUNT = "0" * 12
+CONTAINERD_STORE = "io.containerd.snapshotter.v1"
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+AGENT_POLLS = 60
+BASTION_TAG = {"purpose": "bastion"}
+TARGETS = {"prefect": (4200, 4200), "warehouse": (5432, 5433)}  # by name: the port there and the port here
+PUSH_INSTEAD = "let CI build the images, or push them with scripts/images (infra/README.md, Images)"
 
 
 class StackError(click.ClickException):
@@ -36,11 +44,12 @@ class StackError(click.ClickException):
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack's name, account and region."""
+    """A stack's name, account, region, and the architecture of its images."""
 
     name: str
     account: str
     region: str
+    architecture: str = "arm64"
 
     @property
     def bucket(self) -> str:
@@ -67,7 +76,7 @@ def read_stack(name: str) -> Stack:
         raise StackError(f"there is no {path.name}; copy Pulumi.dev.yaml, or choose one of {known}")
     config: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]
     accounts = config.get("aws:allowedAccountIds") or [PLACEHOLDER_ACCOUNT]
-    return Stack(name, str(accounts[0]), str(config["aws:region"]))
+    return Stack(name, str(accounts[0]), str(config["aws:region"]), str(config["finelt:architecture"]))
 
 
 def find_missing(stack: Stack, which: Callable[[str], str | None] = shutil.which) -> Iterator[str]:
@@ -75,9 +84,9 @@ def find_missing(stack: Stack, which: Callable[[str], str | None] = shutil.which
     if which("pulumi") is None:
         yield "there is no pulumi command; run curl -fsSL https://get.pulumi.com | sh (or: brew install pulumi)"
     if which("docker") is None:
-        yield "there is no docker command, which builds the images; install one (Debian: apt-get install docker.io docker-buildx)"
-    elif subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:  # noqa: S607
-        yield "Docker Engine does not respond; start it (Debian: systemctl start docker)"
+        yield "there is no docker command, which builds the images; install one (Debian: apt-get install docker.io)"
+    else:
+        yield from find_missing_for_builds(stack)
     if stack.account == PLACEHOLDER_ACCOUNT:
         yield f"Pulumi.{stack.name}.yaml names no account; set aws:allowedAccountIds to the one it may touch"
     try:
@@ -92,6 +101,40 @@ def find_missing(stack: Stack, which: Callable[[str], str | None] = shutil.which
         boto3.client("s3", region_name=stack.region).head_bucket(Bucket=stack.bucket, ExpectedBucketOwner=account)
     except (ClientError, BotoCoreError):
         yield f"there is no bucket for Pulumi's state; run ./scripts/stack bootstrap {stack.name}"
+
+
+def find_missing_for_builds(stack: Stack) -> Iterator[str]:
+    """Yield what Pulumi lacks to build the stack's images on this machine, one sentence each, with the fix."""
+    done = subprocess.run(["docker", "info", "--format", "{{json .}}"], capture_output=True, text=True, check=False)  # noqa: S607
+    if done.returncode:
+        yield "Docker Engine does not respond; start it (Debian: systemctl start docker)"
+        return
+    engine = json.loads(done.stdout)
+    if any(CONTAINERD_STORE in value for value in engine.get("DriverStatus") or []):  # pairs of a name and a value
+        yield (
+            "Docker Engine stores images in containerd, where Pulumi's provider cannot build (github.com/pulumi/pulumi-docker/issues/967);"
+            ' put {"features": {"containerd-snapshotter": false}} into /etc/docker/daemon.json and restart the engine,'
+            f" or {PUSH_INSTEAD}"
+        )
+    wanted = "aarch64" if stack.architecture == "arm64" else stack.architecture
+    if engine.get("Architecture") != wanted and not can_emulate(wanted, engine):
+        yield (
+            f"the images are for {stack.architecture}, Docker Engine runs on {engine.get('Architecture')} and emulates no other machine;"
+            f" install an emulator (Debian: apt-get install qemu-user-static), or {PUSH_INSTEAD}"
+        )
+    if os.environ.get("FINELT_BUILD_CA"):
+        yield (
+            "FINELT_BUILD_CA is set, but Pulumi's provider passes no certificates to a build"
+            f" (github.com/pulumi/pulumi-docker/issues/539); unset it if the build needs no proxy, or {PUSH_INSTEAD}"
+        )
+
+
+def can_emulate(machine: str, engine: Mapping[str, Any]) -> bool:
+    """Return whether the engine runs programs of another machine. Docker Desktop does; on Linux, the kernel has to know an emulator.
+
+    Source: "Strategies" in Docker's documentation of multi-platform builds, and binfmt-misc in the kernel's documentation.
+    """
+    return "Docker Desktop" in engine.get("OperatingSystem", "") or (BINFMT / f"qemu-{machine}").exists()
 
 
 def bootstrap(stack: Stack) -> list[str]:
@@ -156,6 +199,48 @@ def register(stack: Stack, outputs: Mapping[str, Any]) -> None:
         )
 
 
+def bastion_parameter(stack: str) -> str:
+    """Return the name of the SSM parameter that describes the stack's bastion."""
+    return f"/finelt/{stack}/bastion"
+
+
+@contextmanager
+def open_bastion(stack: Stack) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Start the bastion's task and yield its description and its ID for Systems Manager; stop the task at the end. Raises StackError."""
+    ssm, ecs = boto3.client("ssm", region_name=stack.region), boto3.client("ecs", region_name=stack.region)
+    description = json.loads(ssm.get_parameter(Name=bastion_parameter(stack.name))["Parameter"]["Value"])
+    vpc_configuration = {"subnets": description["subnets"], "securityGroups": description["security_groups"], "assignPublicIp": "DISABLED"}
+    cluster = description["cluster"]
+    response = ecs.run_task(
+        cluster=cluster,
+        taskDefinition=description["task_definition"],
+        launchType="FARGATE",
+        enableExecuteCommand=True,
+        networkConfiguration={"awsvpcConfiguration": vpc_configuration},
+        tags=[{"key": key, "value": value} for key, value in BASTION_TAG.items()],
+    )
+    if not response["tasks"]:
+        raise StackError(f"ECS did not start the bastion: {response['failures'][0]['reason']}; run the command again")
+    task = response["tasks"][0]["taskArn"]
+    try:
+        yield description, f"ecs:{cluster}_{task.rpartition('/')[2]}_{_wait_for_agent(ecs, cluster, task)}"
+    finally:
+        ecs.stop_task(cluster=cluster, task=task, reason="the session ended")
+
+
+def _wait_for_agent(ecs: Any, cluster: str, task: str) -> str:  # noqa: ANN401  boto3 has no types
+    """Wait until the container of a task accepts sessions; return its runtime ID. Raises StackError."""
+    for _ in range(AGENT_POLLS):
+        (state,) = ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"]
+        (container,) = state["containers"]
+        if state["lastStatus"] == "STOPPED":
+            raise StackError(f"the bastion stopped: {state.get('stoppedReason', 'no reason given')}; its log group ends with /bastion")
+        if any(agent["lastStatus"] == "RUNNING" for agent in container.get("managedAgents", [])):
+            return str(container["runtimeId"])
+        time.sleep(POLL_INTERVAL_S)
+    raise StackError("the bastion accepts no session; check that the task reaches ssmmessages (infra/network.py)")
+
+
 def run_pulumi(stack: Stack, *arguments: str) -> None:
     """Run Pulumi on the stack, with its output on the terminal. Raises StackError if it fails."""
     done = subprocess.run(["pulumi", *arguments, "--stack", stack.name], cwd=FOLDER, env=stack.environment, check=False)  # noqa: S603, S607
@@ -218,12 +303,59 @@ def up(name: str, *, yes: bool) -> None:
     click.echo("registered; Prefect has the work pool and a deployment for every job and flow")
 
 
+@main.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask before changes.")
+def boundary(name: str, *, yes: bool) -> None:
+    """Update the permissions boundary alone, which GitHub's deployment may not do (docs/boundary-change.md)."""
+    stack = read_stack(name)
+    run_pulumi(stack, "up", "--target", boundary_urn(stack), *(["--yes"] if yes else []))
+
+
+def boundary_urn(stack: Stack) -> str:
+    """Return the URN of the boundary in Pulumi's state."""
+    return f"urn:pulumi:{stack.name}::finelt::finelt:infra:PermissionsBoundary$aws:iam/policy:Policy::finelt-{stack.name}-boundary"
+
+
 @main.command(name="register")
 @click.argument("name")
 def register_command(name: str) -> None:
     """Register the work pool and the deployments again. Only what has changed is updated."""
     stack = read_stack(name)
     register(stack, read_outputs(stack))
+
+
+@main.command()
+@click.argument("name")
+@click.argument("target", type=click.Choice(list(TARGETS)))
+def connect(name: str, target: str) -> None:
+    """Forward a port of this machine to Prefect or to the warehouse, until Ctrl-C. Needs the aws command and its Session Manager plugin."""
+    if missing := [command for command in ("aws", "session-manager-plugin") if shutil.which(command) is None]:
+        raise StackError(
+            f'there is no {missing[0]} command; install it as "Install the Session Manager plugin for the AWS CLI" in AWS\'s guide says'
+        )
+    stack, (remote, local) = read_stack(name), TARGETS[target]
+    with open_bastion(stack) as (description, session_target):
+        host = description["hosts"][target]
+        click.echo(_explain_connection(stack, target, host, local))
+        parameters = {"host": [host], "portNumber": [str(remote)], "localPortNumber": [str(local)]}
+        command = ["aws", "ssm", "start-session", "--region", stack.region, "--target", session_target]
+        command += ["--document-name", "AWS-StartPortForwardingSessionToRemoteHost", "--parameters", json.dumps(parameters)]
+        done = subprocess.run(command, check=False)  # noqa: S603
+    if done.returncode:
+        raise StackError(f"aws ssm start-session ended with {done.returncode}; its output is above")
+
+
+def _explain_connection(stack: Stack, target: str, host: str, port: int) -> str:
+    """Return what to do with the forwarded port."""
+    if target == "prefect":
+        secret = f"aws secretsmanager get-secret-value --secret-id finelt-{stack.name}/prefect/auth --query SecretString --output text"
+        return f"open http://127.0.0.1:{port} and enter what this prints:\n  {secret}"
+    token = f"aws rds generate-db-auth-token --hostname {host} --port 5432 --username analyst --region {stack.region}"
+    return (
+        f"connect as analyst to 127.0.0.1:{port}, with a token as the password, which is valid for 15 minutes, such as\n"
+        f'  PGPASSWORD="$({token})" psql "host={host} hostaddr=127.0.0.1 port={port} dbname=finelt user=analyst sslmode=require"'
+    )
 
 
 if __name__ == "__main__":

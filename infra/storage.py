@@ -10,7 +10,7 @@ import pulumi_aws as aws  # noqa: TC002  Pulumi evaluates a component's annotati
 
 from infra import policies
 from infra.private_bucket import PrivateBucket, PrivateBucketArgs
-from infra.site_distribution import SiteDistribution, SiteDistributionArgs
+from infra.site_distribution import CLOUDFRONT_REGION, SiteDistribution, SiteDistributionArgs
 
 if TYPE_CHECKING:
     from infra.keys import Keys
@@ -52,7 +52,8 @@ class Storage(pulumi.ComponentResource):
         site_statements = []
         if args.settings.audience == "public":
             child = pulumi.ResourceOptions(parent=self)
-            distribution = SiteDistribution(f"{args.settings.name}-site", SiteDistributionArgs(site.bucket), child)
+            distribution_args = SiteDistributionArgs(args.settings, site.bucket, self._access_logs)
+            distribution = SiteDistribution(f"{args.settings.name}-site", distribution_args, child)
             site_statements, self.site_host = [distribution.read_statement()], distribution.domain_name
         site.attach_policy(*site_statements)
         self.register_outputs({"lake": self.lake.bucket, "site": self.site_host})
@@ -62,12 +63,20 @@ class Storage(pulumi.ComponentResource):
         return PrivateBucket(f"{args.settings.name}-{purpose}", bucket_args, pulumi.ResourceOptions(parent=self))
 
     def _create_access_logs(self, args: StorageArgs) -> aws.s3.BucketPolicy:
-        """Create the bucket of access logs and return its policy. S3 can deliver logs only to a bucket that S3's own key encrypts."""
+        """Create the bucket of access logs and return its policy. S3 can deliver logs only to a bucket that S3's own key encrypts.
+
+        Source of CloudFront's statement: "Permissions" of "Standard logging (v2)" in CloudFront's guide.
+        """
         bucket_args = PrivateBucketArgs(args.settings, "access-logs", LOG_LIFECYCLE)
         logs = PrivateBucket(f"{args.settings.name}-access-logs", bucket_args, pulumi.ResourceOptions(parent=self))
         objects = [pulumi.Output.concat(logs.bucket.arn, "/*")]
-        condition = {"StringEquals": {"aws:SourceAccount": args.settings.account}}
-        return logs.attach_policy(policies.allow_service("logging.s3", ("s3:PutObject",), objects, condition))
+        condition: dict[str, Any] = {"StringEquals": {"aws:SourceAccount": args.settings.account}}
+        statements = [policies.allow_service("logging.s3", ("s3:PutObject",), objects, condition)]
+        if args.settings.audience == "public":
+            source = f"arn:aws:logs:{CLOUDFRONT_REGION}:{args.settings.account}:delivery-source:*"
+            condition = {**condition, "ArnLike": {"aws:SourceArn": source}}
+            statements.append(policies.allow_service("delivery.logs", ("s3:PutObject",), objects, condition))
+        return logs.attach_policy(*statements)
 
 
 def _require_put_if_absent(lake: aws.s3.Bucket) -> Statement:

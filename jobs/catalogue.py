@@ -75,6 +75,7 @@ def _read_job(folder: Path, document: dict[str, Any]) -> JobSpec:
     _check_schedule(spec)
     _check_concurrency(spec)
     _check_body(spec)
+    _check_tmp(spec)
     for key, form in (("hosts", HOST), ("secrets", OPTION), ("reads", DATASET), ("writes", DATASET)):
         _check_words(name, key, getattr(spec, key), form)
     return spec
@@ -144,6 +145,15 @@ def _check_body(spec: JobSpec) -> None:
         raise CatalogueError(
             f"{spec.name}: max_body_mib must be an integer from 1 to {largest} (a quarter of the memory), got {spec.max_body_mib!r}; "
             "correct it or drop the key"
+        )
+
+
+def _check_tmp(spec: JobSpec) -> None:
+    largest = spec.memory // 2
+    if not _is_count(spec.tmp_mib, largest):
+        raise CatalogueError(
+            f"{spec.name}: tmp_mib must be an integer from 1 to {largest} (half of the memory, which it uses), got {spec.tmp_mib!r}; "
+            "correct it or declare more memory"
         )
 
 

@@ -39,6 +39,7 @@ RAW, MARTS = "warehouse/raw", "warehouse/marts"
 SCHEMAS = {RAW: ("raw", "stage"), MARTS: ("staging", "intermediate", "marts", "as_of", "as_of_internal", "ops")}
 OPEN_TO_JOBS = {RAW: ("raw",), MARTS: ("marts", "ops")}
 READER, OPEN_TO_READER = "reader", ("marts", "as_of")
+ANALYST, RDS_IAM = "analyst", "rds_iam"
 LOCK_TIMEOUT_MS = 10_000  # a table whose owner changes may be in use
 MAX_ATTEMPTS = 20  # of the transaction
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('finelt roles', 0))"
@@ -135,6 +136,17 @@ def _prepare(connection: psycopg.Connection[Any], roles: Sequence[Role], passwor
                     _run(connection, "revoke all on schema {} from {}", schema, role.name)
             for owner, schema in role.reads:
                 _grant_read(connection, owner, schema, role.name)
+
+
+def create_analyst(connection: psycopg.Connection[Any]) -> None:
+    """Let people log in as `analyst`, a member of `reader`, with a token of IAM instead of a password. Only RDS has the role rds_iam."""
+    if not _query_bool(connection, "select count(*) > 0 from pg_roles where rolname = %s", RDS_IAM):
+        return
+    if not _query_bool(connection, "select count(*) > 0 from pg_roles where rolname = %s", ANALYST):
+        _run(connection, "create role {} login", ANALYST)
+    for group in (READER, RDS_IAM):
+        if not _query_bool(connection, "select pg_has_role(%s, %s, 'member')", ANALYST, group):
+            _run(connection, "grant {} to {}", group, ANALYST)
 
 
 def _query_bool(connection: psycopg.Connection[Any], question: LiteralString, *values: str) -> bool:

@@ -98,7 +98,11 @@ def test_the_documented_exit_codes_are_those_of_the_code() -> None:
 def test_describe_states_what_the_job_declares(spec: JobSpec) -> None:
     description = describe(spec)
     assert (description["job"], description["description"]) == (spec.name, spec.description)
-    assert {name: description["resources"][name] for name in ("cpu", "memory")} == {"cpu": spec.cpu, "memory": spec.memory}
+    assert {name: description["resources"][name] for name in ("cpu", "memory", "tmp_mib")} == {
+        "cpu": spec.cpu,
+        "memory": spec.memory,
+        "tmp_mib": spec.tmp_mib,
+    }
     assert ("max_body_bytes" in description["resources"]) == spec.name.startswith("extract-")
     assert description["deadline_s"] == description["options"]["properties"]["deadline"]["default"] == spec.deadline_s
     assert description["hosts"] == list(spec.hosts)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +27,8 @@ from images import docker_cli
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
+UNPRIVILEGED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+USUAL_TMP_MIB = 64
 FAILPOINT_VARIABLES = ("FINELT_FAILPOINT", "FINELT_KILL_AT")  # images of 0.1.0 know the second only; it goes with the next version
 LIST_FAILPOINTS = "?"
 KILLED = 137  # by SIGKILL, as Docker reports it
@@ -38,6 +40,14 @@ RECEIPT_KEYS = ("job", "version", "verb", "run_id", "status", "exit_code", "erro
 TIMESTAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 DIGEST = re.compile(rb'"digest": "[0-9a-f]{64}"')  # of a whole commit, which includes its time
 SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|KEY)[^=]*=.+")
+
+
+@cache
+def harden(image: str) -> tuple[str, ...]:
+    """Return the flags of a container in which only /tmp is writable, of the size that the image's label finelt.describe states."""
+    label = docker_cli.docker("image", "inspect", "--format", '{{index .Config.Labels "finelt.describe"}}', image)
+    resources = json.loads(label).get("resources", {}) if label.startswith("{") else {}
+    return (*UNPRIVILEGED, "--tmpfs", f"/tmp:size={resources.get('tmp_mib', USUAL_TMP_MIB)}m")  # noqa: S108
 
 
 class ContainerResult(NamedTuple):
@@ -74,7 +84,7 @@ class Subject(NamedTuple):
     def start(self, *arguments: str, flags: Sequence[str] = ()) -> tuple[str, subprocess.Popen[str]]:
         """Start a hardened container that is removed when it ends, and return its name and process."""
         name = f"finelt-conformance-{secrets.token_hex(4)}"
-        command = [docker_cli.find_client(), "run", "--rm", "--name", name, *HARDENED, *flags, self.image, *arguments]
+        command = [docker_cli.find_client(), "run", "--rm", "--name", name, *harden(self.image), *flags, self.image, *arguments]
         return name, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
 
     def call(self, *arguments: str, flags: Sequence[str] = ()) -> ContainerResult:

@@ -40,6 +40,7 @@ CONFIG = {
     "finelt:protect": "true",
     "finelt:backupDays": "7",
     "finelt:logDays": "14",
+    "finelt:insights": "true",
     "finelt:budgetUsd": "150",
     "finelt:alarmEmail": "data@example.com",
     "finelt:repository": "example/finelt",
@@ -64,9 +65,11 @@ ARNS = {
     "iam/openIdConnectProvider:OpenIdConnectProvider": "arn:aws:iam::{account}:oidc-provider/token.actions.githubusercontent.com",
     "lambda/function:Function": "arn:aws:lambda:{region}:{account}:function:{name}",
     "iam/policy:Policy": "arn:aws:iam::{account}:policy/{name}",
+    "ssm/parameter:Parameter": "arn:aws:ssm:{region}:{account}:parameter{name}",
 }
 IDS = {
     "ec2/eip:Eip": "eipalloc",
+    "ec2/instance:Instance": "i",
     "ec2/internetGateway:InternetGateway": "igw",
     "ec2/natGateway:NatGateway": "nat",
     "ec2/routeTable:RouteTable": "rtb",
@@ -75,7 +78,6 @@ IDS = {
     "ec2/vpc:Vpc": "vpc",
 }
 STACK_TYPE = "pulumi:pulumi:Stack"
-DIGEST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{{name}}@sha256:{'0' * 64}"
 
 
 @dataclass(frozen=True)
@@ -240,9 +242,11 @@ class _Mocks(mocks.Mocks):
 
     def call(self, args: mocks.MockCallArgs) -> dict[Any, Any]:  # type: ignore[override]  # Pulumi takes this too
         if "AvailabilityZones" in args.token:
-            return {"names": [f"{REGION}{letter}" for letter in "abc"]}
+            return {"names": [f"{_region()}{letter}" for letter in "abc"]}
         if "AuthorizationToken" in args.token:
             return {"proxyEndpoint": "https://registry", "userName": "AWS", "password": "p4ssw0rd"}
+        if "getParameter" in args.token:
+            return {"value": "ami-0123456789abcdef0"}
         return {"randomPassword": "r4ndom"}
 
 
@@ -258,24 +262,36 @@ def _physical_name(name: str, inputs: Mapping[str, Any]) -> str:
 def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the outputs of a new resource that AWS computes."""
     physical_name = _physical_name(name, inputs)
-    key_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    key_id, region = str(uuid.uuid5(uuid.NAMESPACE_URL, name)), _region()
     arn = ARNS.get(kind, "arn:aws:{kind}:{region}:{account}:{name}")
     names = {"name": physical_name, "path": inputs.get("path") or "/", "uuid": key_id, "kind": kind.partition("/")[0]}
     return {
-        "arn": arn.format(region=REGION, account=ACCOUNT, **names),
+        "arn": arn.format(region=region, account=ACCOUNT, **names),
         "name": physical_name,
         "bucket": physical_name,
         "identifier": physical_name,
         "address": f"{physical_name}.example.internal",
-        "bucketRegionalDomainName": f"{physical_name}.s3.{REGION}.amazonaws.com",
+        "bucketRegionalDomainName": f"{physical_name}.s3.{region}.amazonaws.com",
         "domainName": "d000000000000.cloudfront.net",
         "keyId": key_id,
-        "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
+        "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{region}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
+        "resourceId": f"db-{key_id[:8].upper()}",
+        "stdout": "",
+        "primaryNetworkInterfaceId": f"eni-{hashlib.sha256(name.encode()).hexdigest()[:17]}",
         "primaryEndpointAddress": f"{physical_name}.example.internal",
-        "repoDigest": DIGEST.format(name=physical_name),
-        "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{physical_name}",
-        "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical_name}",
+        "repoDigest": _digest(str(inputs.get("imageName"))),
+        "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{physical_name}",
+        "url": f"https://sqs.{region}.amazonaws.com/{ACCOUNT}/{physical_name}",
     }
+
+
+def _region() -> str:
+    return pulumi.Config("aws").require("region")
+
+
+def _digest(image_name: str) -> str:
+    """Return the reference by digest of a pushed image. Its digest is the hash of its name: an image is its name in this engine."""
+    return f"{image_name.rpartition(':')[0]}@sha256:{hashlib.sha256(image_name.encode()).hexdigest()}"
 
 
 def _plain(value: Any) -> Any:
@@ -285,6 +301,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _key(name: str) -> str:
+    """Return the key of a setting in Pulumi.<stack>.yaml. A name with a colon is one already, such as aws:region."""
+    return name if ":" in name else f"finelt:{_camel(name)}"
 
 
 def _camel(name: str) -> str:
@@ -310,25 +331,48 @@ def _pulumi_process() -> ProcessPoolExecutor:
 
 
 def graph(
-    stack: str = "dev", *, unknown: bool = False, choices: Mapping[str, str] | None = None, specs: Sequence[JobSpec] | None = None
+    stack: str = "dev",
+    *,
+    unknown: bool = False,
+    choices: Mapping[str, str] | None = None,
+    specs: Sequence[JobSpec] | None = None,
+    images: Mapping[str, str] | None = None,
+    built: Mapping[str, str] | None = None,
 ) -> Graph:
     """Run the program under Pulumi's mocks; return what it registers. Raises what the program raises.
 
-    `choices` are settings of Pulumi.<stack>.yaml in snake case. With `unknown`, no output is known, as in a first preview. `specs` replace
-    the jobs of the catalogue; jobs without a folder get an image without files, and no options.
+    `choices` are settings of Pulumi.<stack>.yaml in snake case, or aws:region. With `unknown`, no output is known, as in a first preview.
+    `specs` replace the jobs of the catalogue; jobs without a folder get an image without files, and no options. `images` are those that ECR
+    has: digests by repository:tag. `built` are those that CI built: references by name.
     """
-    different = {name: value for name, value in (choices or {}).items() if CONFIG.get(f"finelt:{_camel(name)}") != value}
-    return _run_once(stack, unknown, tuple(sorted(different.items())), specs if specs is None else tuple(specs))
+    different = {name: value for name, value in (choices or {}).items() if CONFIG.get(_key(name)) != value}
+    catalogue, existing = specs if specs is None else tuple(specs), frozenset((images or {}).items())
+    return _run_once(stack, unknown, tuple(sorted(different.items())), catalogue, existing, frozenset((built or {}).items()))
 
 
 @cache
-def _run_once(stack: str, unknown: bool, choices: tuple[tuple[str, str], ...], specs: tuple[JobSpec, ...] | None) -> Graph:  # noqa: FBT001  the key of the cache
+def _run_once(
+    stack: str,
+    unknown: bool,  # noqa: FBT001  the key of the cache
+    choices: tuple[tuple[str, str], ...],
+    specs: tuple[JobSpec, ...] | None,
+    images: frozenset[tuple[str, str]],
+    built: frozenset[tuple[str, str]],
+) -> Graph:
     """Run the program once for each combination of settings: a run takes seconds."""
-    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices), specs).result()
+    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices), specs, dict(images), dict(built)).result()
 
 
-def _run_program(stack: str, unknown: bool, choices: dict[str, str], specs: tuple[JobSpec, ...] | None) -> Graph:  # noqa: FBT001  across processes
-    from infra import job_image, parameters
+def _run_program(
+    stack: str,
+    unknown: bool,  # noqa: FBT001  across processes
+    choices: dict[str, str],
+    specs: tuple[JobSpec, ...] | None,
+    images: dict[str, str],
+    built: dict[str, str],
+) -> Graph:
+    import infra.images
+    from infra import ecr, job_image, parameters
     from infra.program import create_stack
     from jobs.catalogue import catalogue
 
@@ -336,11 +380,14 @@ def _run_program(stack: str, unknown: bool, choices: dict[str, str], specs: tupl
     monitor = _Monitor(mocked)
     asyncio.set_event_loop(asyncio.new_event_loop())  # Pulumi uses the current one
     mocks.set_mocks(mocked, project="finelt", stack=stack, preview=unknown, monitor=monitor)
-    settings = {f"finelt:{_camel(name)}": value for name, value in choices.items()}
+    settings = {_key(name): value for name, value in choices.items()}
     pulumi.runtime.set_all_config({**CONFIG, **settings})
 
     plan_build, describe_options = job_image.plan_build, parameters.describe_options
     with (
+        mock.patch.object(infra.images, "read_built_images", return_value=built),
+        mock.patch.object(ecr, "find_digest", lambda repository, tag, **_: images.get(f"{repository}:{tag}")),
+        mock.patch.object(job_image, "_write_context", lambda plan: f"../.build/{plan.name}"),  # a thousand files, which nobody reads
         mock.patch.object(job_image, "plan_build", lambda spec, platform: _plan_foreign(spec) or plan_build(spec, platform)),
         mock.patch.object(parameters, "describe_options", lambda spec: {"properties": {}} if _is_foreign(spec) else describe_options(spec)),
     ):

@@ -58,7 +58,7 @@ def process_job_variables(_spec: JobSpec, command: str) -> dict[str, Any]:
 
 def docker_job_variables(spec: JobSpec, image: str) -> dict[str, Any]:
     """Return the job variables of a job on the Docker pool, from its image."""
-    return {"image": image, "memory": f"{spec.memory}m", "cpu": spec.cpu}
+    return {"image": image, "memory": f"{spec.memory}m", "cpu": spec.cpu, "tmp_mib": spec.tmp_mib}
 
 
 def ecs_job_variables(_spec: JobSpec, task_definition: str) -> dict[str, Any]:

@@ -66,10 +66,11 @@ def read_or_create_password(client: Any, secret: str) -> str:  # noqa: ANN401  b
 
 
 def create_roles(host: str, user: str, master_password: str, passwords: Mapping[str, str], *, port: int = 5432) -> None:
-    """Create a role for each job, named after it, and the group `reader`; orchestration/warehouse_roles.py has their grants."""
+    """Create a role for each job, named after it, the group `reader` and its member `analyst`, as warehouse_roles.py says."""
     parameters: dict[str, Any] = {"host": host, "port": port, "user": user, "password": master_password, "dbname": DATABASE}
     with psycopg.connect(**parameters, autocommit=True) as connection:
         warehouse_roles.prepare(connection, warehouse_roles.list_roles(catalogue()), passwords)
+        warehouse_roles.create_analyst(connection)
 
 
 def register_stack(api: prefect_api.Api, stack: Mapping[str, Any]) -> RegistrationResult:

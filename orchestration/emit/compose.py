@@ -47,7 +47,7 @@ def _build_service(step: PipelineStep) -> dict[str, Any]:
         "cpus": step.cpus,
         "mem_limit": f"{step.spec.memory}m",
         "read_only": True,
-        "tmpfs": ["/tmp"],  # noqa: S108  the container's own
+        "tmpfs": [f"/tmp:size={step.spec.tmp_mib}m"],  # noqa: S108  the container's own
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "init": True,

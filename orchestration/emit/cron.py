@@ -37,7 +37,7 @@ def _build_command(pipeline: Pipeline, step: PipelineStep) -> list[str]:
     options = {
         "--cpus": [f"{step.cpus:g}"],
         "--memory": [f"{step.spec.memory}m"],
-        "--tmpfs": ["/tmp"],  # noqa: S108  the container's own
+        "--tmpfs": [f"/tmp:size={step.spec.tmp_mib}m"],  # noqa: S108  the container's own
         "--cap-drop": ["ALL"],
         "--security-opt": ["no-new-privileges"],
         "--volume": [":".join(mount) for mount in docker.list_mounts(pipeline, step)],

@@ -122,7 +122,7 @@ def _build_container_options(pipeline: Pipeline, step: PipelineStep) -> dict[str
         "mem_limit": f"{step.spec.memory}m",
         "nano_cpus": int(step.cpus * 1e9),
         "read_only": True,
-        "tmpfs": {"/tmp": ""},  # noqa: S108  the container's own
+        "tmpfs": {"/tmp": f"size={step.spec.tmp_mib}m"},  # noqa: S108  the container's own
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "volumes": {source: {"bind": target, "mode": mode} for source, target, mode in docker.list_mounts(pipeline, step)},

@@ -69,9 +69,10 @@ def pod_security() -> dict[str, Any]:
 
 
 def build_volumes(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """Return scratch space, and a volume for each Secret that a step reads."""
+    """Return scratch space, which the steps of a pod share, and a volume for each Secret that a step reads."""
     groups = dict.fromkeys(group for step in pipeline.steps for group in step.groups)
-    return [{"name": "tmp", "emptyDir": {}}, *({"name": group, "secret": {"secretName": group}} for group in groups)]
+    size = f"{sum(step.spec.tmp_mib for step in pipeline.steps)}Mi"
+    return [{"name": "tmp", "emptyDir": {"sizeLimit": size}}, *({"name": group, "secret": {"secretName": group}} for group in groups)]
 
 
 def build_labels(pipeline: Pipeline) -> dict[str, str]:

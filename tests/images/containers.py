@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SPECS = catalogue()
 EXTRACTS = [spec for spec in SPECS if spec.name.startswith("extract-")]
-HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
+UNPRIVILEGED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 every_job = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
 
@@ -46,11 +46,16 @@ def image(spec: JobSpec) -> str:
     return docker_cli.build_image(spec, build_environment())
 
 
+def harden(tmp_mib: int) -> list[str]:
+    """Return the flags of a container as a job runs in AWS: nothing is writable but /tmp, of the size that the job declares."""
+    return [*UNPRIVILEGED, "--tmpfs", f"/tmp:size={tmp_mib}m"]  # noqa: S108
+
+
 def run(spec: JobSpec, *words: str, flags: Sequence[str] = ("--network", "none"), environ: dict[str, str] | None = None) -> JobOutput:
     """Run a job in a hardened container and remove it."""
     name = f"finelt-test-{secrets.token_hex(4)}"
     given = [word for variable in environ or {} for word in ("--env", variable)]
-    command = [docker_cli.find_client(), "run", "--rm", "--name", name, *HARDENED, *flags, *given, image(spec), *words]
+    command = [docker_cli.find_client(), "run", "--rm", "--name", name, *harden(spec.tmp_mib), *flags, *given, image(spec), *words]
     try:
         done = subprocess.run(command, env={**os.environ, **(environ or {})}, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:

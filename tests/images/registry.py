@@ -1,8 +1,13 @@
-"""A container registry in memory. Source: OCI distribution specification 1.1, "Push"."""
+"""A container registry in memory that refuses existing tags, as ECR does with immutable ones.
+
+Source: OCI distribution specification 1.1, "Pulling" and "Pushing". ECR refuses a tag even for the digest that it has:
+https://github.com/aws/containers-roadmap/issues/2179.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import threading
 from contextlib import contextmanager
@@ -17,10 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Contents:
-    """Pushed blobs and manifests by digest, manifests also by tag, and unfinished uploads."""
+    """Pushed blobs and manifests by digest, the digests of tags by repository:tag, media types of manifests, and unfinished uploads."""
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, bytes] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    media_types: dict[str, str] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -33,7 +40,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection of a client that pushes."""
+    """One connection of a client that pushes or pulls."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -42,10 +49,14 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        contents = self.server.contents
-        store = contents.manifests if "/manifests/" in self.path else contents.blobs
-        content = b"{}" if self.path == "/v2/" else store.get(self.path.rpartition("/")[2])
-        self._reply(404 if content is None else 200, content or b"")
+        contents, reference = self.server.contents, self.path.rpartition("/")[2]
+        if "/manifests/" in self.path:
+            digest = contents.tags.get(self._tagged(), reference)
+            kind, content = contents.media_types.get(digest, ""), contents.manifests.get(digest)
+            self._reply(404 if content is None else 200, content or b"", **{"Docker-Content-Digest": digest, "Content-Type": kind})
+        else:
+            content = b"{}" if self.path == "/v2/" else contents.blobs.get(reference)
+            self._reply(404 if content is None else 200, content or b"")
 
     def do_POST(self) -> None:
         self._body()
@@ -59,12 +70,23 @@ class Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         contents, url, content = self.server.contents, urlsplit(self.path), self._body()
         if "/manifests/" in url.path:
-            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-            contents.manifests[digest] = contents.manifests[url.path.rpartition("/")[2]] = content
+            digest, tagged = f"sha256:{hashlib.sha256(content).hexdigest()}", self._tagged()
+            if tagged in contents.tags:
+                message = f"The image tag already exists in the repository and cannot be overwritten because the tag is immutable: {tagged}"
+                self._reply(400, json.dumps({"errors": [{"code": "TAG_INVALID", "message": message}]}).encode())
+                return
+            contents.manifests[digest], contents.media_types[digest] = content, self.headers.get("Content-Type", "")
+            if not tagged.endswith(digest):
+                contents.tags[tagged] = digest
         else:
             (digest,) = parse_qs(url.query)["digest"]
             contents.blobs[digest] = contents.uploads.pop(url.path, b"") + content
         self._reply(201, Location=url.path, **{"Docker-Content-Digest": digest})
+
+    def _tagged(self) -> str:
+        """Return repository:reference from the path of a manifest."""
+        repository, _, reference = urlsplit(self.path).path.removeprefix("/v2/").partition("/manifests/")
+        return f"{repository}:{reference}"
 
     def _reply(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)

@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from images import __main__ as command
 from images import docker_cli, plan
 from jobs.catalogue import REPOSITORY
 from tests.images.containers import EXTRACTS, SPECS, build_environment, image, layers
@@ -47,8 +49,8 @@ def test_a_build_by_hand_from_the_repository_gives_the_same_layers() -> None:
     given = [word for name, value in planned.args.items() for word in ("--build-arg", f"{name}={value}")]
     given += ["--network", build_environment().network] if build_environment().network else []
     given += ["--secret", f"id=ca,src={build_environment().ca}"] if build_environment().ca else []
-    command = [docker_cli.find_client(), "build", "--quiet", "--file", str(REPOSITORY / plan.RECIPE), *given, str(REPOSITORY)]
-    done = subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}, capture_output=True, text=True, check=True)
+    words = [docker_cli.find_client(), "build", "--quiet", "--file", str(REPOSITORY / plan.RECIPE), *given, str(REPOSITORY)]
+    done = subprocess.run(words, env={**os.environ, "DOCKER_BUILDKIT": "1"}, capture_output=True, text=True, check=True)
     assert layers(done.stdout.strip()) == layers(image(spec))
 
 
@@ -61,11 +63,20 @@ def test_extract_jobs_share_all_layers_but_their_own() -> None:
     assert len({tuple(stack[:-2]) for stack in stacks.values()}) == 1
 
 
-def test_push_returns_the_registrys_digest() -> None:
+def test_push_returns_the_registrys_digest_and_pushes_no_tag_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry refuses existing tags."""
+    monkeypatch.setattr(command, "read_environment", build_environment)
     spec = SPECS[0]
     with run_registry() as (address, contents):
+        missing = CliRunner().invoke(command.images, ["missing", f"{address}/finelt", spec.name])
+        absent = CliRunner().invoke(command.images, ["digests", f"{address}/finelt", spec.name])
         reference = docker_cli.push_image(image(spec), f"{address}/finelt/{spec.name}")
+        assert docker_cli.push_image(image(spec), f"{address}/finelt/{spec.name}") == reference
+        found = CliRunner().invoke(command.images, ["digests", f"{address}/finelt", spec.name])
         docker_cli.docker("image", "rm", f"{address}/finelt/{spec.name}:{image(spec).rpartition(':')[2]}")
+    assert json.loads(missing.stdout) == [spec.name]
+    assert isinstance(absent.exception, docker_cli.EngineError)
+    assert json.loads(found.stdout) == {spec.name: reference}
     name, _, digest = reference.partition("@")
     assert name == f"{address}/finelt/{spec.name}"
     manifest = json.loads(contents.manifests[digest])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from images import docker_cli
-from tests.images.containers import HARDENED, SPECS, every_job, image, inspected, run
+from tests.images.containers import SPECS, every_job, harden, image, inspected, run
 from tests.job_output import JobOutput
 from tests.test_job_contract import CANARY, arguments, s3, silence
 from tests.test_job_contract import describe as described_here
@@ -71,7 +71,16 @@ def test_sigterm_stops_a_container_within_ten_seconds(spec: JobSpec) -> None:
     with silence() as (port, met):
         environ = {"CANARY": CANARY, **s3(port)}
         flags = ["--name", name, "--network", "host", *(word for variable in environ for word in ("--env", variable))]
-        command = [docker_cli.find_client(), "run", "--rm", *HARDENED, *flags, image(spec), "run", *arguments(spec, Path("/tmp"), port)]  # noqa: S108
+        command = [
+            docker_cli.find_client(),
+            "run",
+            "--rm",
+            *harden(spec.tmp_mib),
+            *flags,
+            image(spec),
+            "run",
+            *arguments(spec, Path("/tmp"), port),  # noqa: S108
+        ]
         with subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert met.wait(60), "the job never called the other side"
             began = time.monotonic()
@@ -121,7 +130,7 @@ def test_out_of_memory_ends_with_137_and_an_answer_without_end_with_65(tmp_path:
     flags = ["--name", name, "--network", "host", "--memory", memory, "--memory-swap", memory, "--volume", f"{lake}:/lake"]
     with endless_facts() as port:
         words = arguments(spec, Path("/"), port, lake="/lake")
-        command = [docker_cli.find_client(), "run", *HARDENED, *flags, image(spec), "run", *words]
+        command = [docker_cli.find_client(), "run", *harden(spec.tmp_mib), *flags, image(spec), "run", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     try:
         assert (done.returncode, done.stdout == "") == (code, code == 137)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from images import base, docker_cli, plan
-from tests.images.containers import EXTRACTS, HARDENED, SPECS, build_environment, run
+from tests.images.containers import EXTRACTS, SPECS, build_environment, harden, run
 from tests.test_job_contract import describe as described_here
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Network:
     def start(self, host: str, image: str, *words: str, flags: Sequence[str] = ()) -> None:
         """Start a host."""
         attached = ["--network", self.name, "--network-alias", host, "--name", f"{self.name}-{host}", "--detach"]
-        docker_cli.docker("run", *attached, *HARDENED, *flags, image, *words)
+        docker_cli.docker("run", *attached, *harden(512), *flags, image, *words)
 
     def run_python(self, host: str, *words: str) -> str:
         """Run a Python program on a host and return its output."""

@@ -48,7 +48,9 @@ def _distribution(properties: Properties) -> Properties:
     for origin in properties["Origins"]:
         origin["Id"] = origin.pop("OriginId")
         origin["S3OriginConfig"] = {"OriginAccessIdentity": ""}
-    properties["ViewerCertificate"]["CloudFrontDefaultCertificate"] = properties["ViewerCertificate"].pop("CloudfrontDefaultCertificate")
+    certificate = properties["ViewerCertificate"]
+    if "CloudfrontDefaultCertificate" in certificate:
+        certificate["CloudFrontDefaultCertificate"] = certificate.pop("CloudfrontDefaultCertificate")
     return {"DistributionConfig": properties}
 
 
@@ -124,8 +126,13 @@ KINDS = {
         "Logs::MetricFilter", {"Name": "FilterName", "Pattern": "FilterPattern"}, _metric_filter
     ),
     "cloudwatch/metricAlarm:MetricAlarm": Kind("CloudWatch::Alarm", {"Name": "AlarmName", "OkActions": "OKActions"}, _alarm),
-    "ec2/eip:Eip": Kind("EC2::EIP"),
+    "ec2/eip:Eip": Kind("EC2::EIP", {"Instance": "InstanceId"}),
     "ec2/flowLog:FlowLog": Kind("EC2::FlowLog", {"VpcId": "ResourceId", "IamRoleArn": "DeliverLogsPermissionArn"}, _flow_log),
+    "ec2/instance:Instance": Kind(
+        "EC2::Instance",
+        {"Ami": "ImageId", "VpcSecurityGroupIds": "SecurityGroupIds", "RootBlockDevice": None, "AssociatePublicIpAddress": None}
+        | {"UserDataReplaceOnChange": None, "MetadataOptions": None},
+    ),
     "ec2/internetGateway:InternetGateway": Kind("EC2::InternetGateway", {"VpcId": None}),
     "ec2/natGateway:NatGateway": Kind("EC2::NatGateway"),
     "ec2/route:Route": Kind("EC2::Route"),
@@ -196,6 +203,17 @@ KINDS = {
     "secretsmanager/secret:Secret": Kind("SecretsManager::Secret", {"RecoveryWindowInDays": None}),
     "servicediscovery/privateDnsNamespace:PrivateDnsNamespace": Kind("ServiceDiscovery::PrivateDnsNamespace"),
     "servicediscovery/service:Service": Kind("ServiceDiscovery::Service", {"ForceDestroy": None}, _discovery),
+    "cloudwatch/logDelivery:LogDelivery": Kind("Logs::Delivery", {"Region": None}),
+    "cloudwatch/logDeliveryDestination:LogDeliveryDestination": Kind(
+        "Logs::DeliveryDestination",
+        {"Region": None},
+        lambda properties: {
+            "DestinationResourceArn": properties.pop("DeliveryDestinationConfiguration")["DestinationResourceArn"],
+            **properties,
+        },
+    ),
+    "cloudwatch/logDeliverySource:LogDeliverySource": Kind("Logs::DeliverySource", {"Region": None}),
+    "ssm/parameter:Parameter": Kind("SSM::Parameter"),
     "sns/topic:Topic": Kind("SNS::Topic", {"Name": "TopicName"}),
     "sns/topicPolicy:TopicPolicy": Kind(
         "SNS::TopicPolicy",
@@ -293,6 +311,7 @@ PARTS: dict[str, tuple[str, Callable[[Properties], Properties]]] = {
 }
 # Types that CloudFormation does not have. Components (finelt:...) are left out as well.
 UNSUPPORTED = {
+    "command:local:Command",
     "docker:index/image:Image",
     "s3/bucketObjectv2:BucketObjectv2",
     "ebs/encryptionByDefault:EncryptionByDefault",

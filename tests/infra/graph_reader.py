@@ -14,9 +14,15 @@ DATABASE, TASK, BUCKET = "rds/instance:Instance", "ecs/taskDefinition:TaskDefini
 FUNCTION, ALARM, QUEUE = "lambda/function:Function", "cloudwatch/metricAlarm:MetricAlarm", "sqs/queue:Queue"
 LOGS, ROLE, REPOSITORY = "cloudwatch/logGroup:LogGroup", "iam/role:Role", "ecr/repository:Repository"
 # Settings that together create every resource that a stack can have. Tests share them, because each run of the program takes seconds.
-PUBLIC: dict[str, str] = {"egress": "endpoints", "audience": "public"}
+PUBLIC: dict[str, str] = {
+    "egress": "endpoints",
+    "audience": "public",
+    "site_domain": "data.example.com",
+    "site_certificate": "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d",
+}
 REPLICAS: dict[str, str] = {"egress": "nat-per-zone", "server_replicas": "2", "multi_az": "true"}
-CHOICES: tuple[dict[str, str], ...] = ({}, PUBLIC, REPLICAS)
+LOW_COST: dict[str, str] = {"egress": "nat-instance", "insights": "false"}
+CHOICES: tuple[dict[str, str], ...] = ({}, PUBLIC, REPLICAS, LOW_COST)
 
 
 def policy_documents(stack: Graph) -> Iterator[tuple[str, dict[str, Any]]]:

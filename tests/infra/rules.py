@@ -34,6 +34,7 @@ RESOURCELESS_ACTIONS = {
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSubnets",
     *("ec2:DescribeAvailabilityZones", "secretsmanager:GetRandomPassword"),
+    *(f"ssmmessages:{verb}{channel}Channel" for verb in ("Create", "Open") for channel in ("Control", "Data")),
     *("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"),
 }
 
@@ -90,16 +91,19 @@ def find_mutable_repositories(stack: Graph) -> Iterator[str]:
 
 
 def find_unhardened_tasks(stack: Graph) -> Iterator[str]:
-    """Tasks that run by tag, as root, with a writable root file system or with capabilities."""
+    """Tasks that run by tag, as root, with a writable root file system or with capabilities.
+
+    The agent of Systems Manager writes into the bastion's container.
+    """
     for task in stack.of(TASK):
         definition = container_of(task)
         linux = definition.get("linuxParameters", {})
         checks = (
             re.search(r"@sha256:[0-9a-f]{64}$", definition["image"]),
-            definition.get("readonlyRootFilesystem") is True,
+            definition.get("readonlyRootFilesystem") is True or task.name.endswith("-bastion"),
             definition.get("user", "0").split(":")[0] not in ("0", "root"),
             linux.get("initProcessEnabled") is True,
-            linux.get("capabilities") == {"drop": ["ALL"]},
+            linux.get("capabilities") == {"drop": ["ALL"]} or task.name.endswith("-bastion"),
             definition.get("stopTimeout") == 120,
             not definition.get("privileged"),
             definition.get("logConfiguration", {}).get("logDriver") == "awslogs",

@@ -70,8 +70,8 @@ def find_named(stack: Graph) -> Iterator[tuple[Resource, Resource, str]]:
     by_arn = {resource.arn: resource for resource in real if resource.type in ARNS}
     by_name = {(resource.type, resource.physical_name): resource for resource in real}
     for resource in real:
-        if resource.type == "iam/policy:Policy":
-            continue  # the boundary exists before what it bounds
+        if resource.type == "iam/policy:Policy" and resource.name.endswith("-boundary"):
+            continue  # it exists before what it bounds
         for key, text in list_texts(resource.inputs):
             named = by_name.get((NAMES.get(key, ""), text))
             if text.startswith("arn:aws:"):

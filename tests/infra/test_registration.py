@@ -7,7 +7,7 @@ import json
 from infra.stack_description import group_by_job
 from infra.testing.mock_engine import Graph, graph
 from jobs.catalogue import catalogue
-from tests.infra.graph_reader import FUNCTION, REPOSITORY, TASK, environment_of, stack_description
+from tests.infra.graph_reader import FUNCTION, PUBLIC, REPOSITORY, TASK, environment_of, stack_description
 
 SPECS = catalogue()
 
@@ -58,7 +58,7 @@ def test_the_registration_gets_every_task_and_secret(dev: Graph) -> None:
 
 
 def test_the_site_is_public_only_if_its_audience_is(dev: Graph) -> None:
-    for audience, stack in (("internal", dev), ("public", graph(choices={"audience": "public"}))):
+    for audience, stack in (("internal", dev), ("public", graph(choices=PUBLIC))):
         distributions = [resource for resource in stack.resources if resource.type == "cloudfront/distribution:Distribution"]
         policy = json.loads(stack.the("s3/bucketPolicy:BucketPolicy", "-site").inputs["policy"])
         readers = [statement for statement in policy["Statement"] if statement["Effect"] == "Allow"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.testing.mock_engine import Graph, graph
-from tests.infra.graph_reader import PUBLIC, REPLICAS
+from tests.infra.graph_reader import LOW_COST, PUBLIC, REPLICAS
 from tests.infra.rules import VIOLATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OTHER_HARDWARE = {"architecture": "x86_64", "spot": "false"}
+OTHER_HARDWARE = {"architecture": "x86_64", "spot": "false", **LOW_COST}
 every_rule = pytest.mark.parametrize("rule", VIOLATIONS, ids=lambda rule: rule.__name__)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -77,6 +78,47 @@ def test_check_lists_everything_that_a_bare_machine_lacks(monkeypatch: pytest.Mo
         "AWS rejects the credentials",
     ]
     assert all(";" in sentence for sentence in problems)
+
+
+ENGINE = {"Architecture": "x86_64", "OperatingSystem": "Debian", "DriverStatus": [["Backing Filesystem", "extfs"]]}
+CONTAINERD = [["driver-type", "io.containerd.snapshotter.v1"]]
+
+
+@pytest.mark.parametrize(
+    ("engine", "architecture", "emulators", "environment", "expected"),
+    [
+        ({}, "x86_64", (), {}, []),
+        ({}, "arm64", ("qemu-aarch64",), {}, []),
+        ({"Architecture": "aarch64"}, "arm64", (), {}, []),
+        ({"OperatingSystem": "Docker Desktop"}, "arm64", (), {}, []),
+        ({}, "arm64", ("qemu-arm",), {}, ["the images are for arm64, Docker Engine runs on x86_64"]),
+        ({"Architecture": "aarch64"}, "x86_64", (), {}, ["the images are for x86_64, Docker Engine runs on aarch64"]),
+        ({"DriverStatus": CONTAINERD}, "x86_64", (), {}, ["Docker Engine stores images in containerd"]),
+        ({}, "x86_64", (), {"FINELT_BUILD_CA": "/ca.pem"}, ["FINELT_BUILD_CA is set"]),
+    ],
+)
+def test_check_says_what_a_build_lacks(
+    engine: dict[str, Any],
+    architecture: str,
+    emulators: tuple[str, ...],
+    environment: dict[str, str],
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!{sys.executable}\nprint({json.dumps({**ENGINE, **engine})!r})\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("FINELT_BUILD_CA", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(stack, "BINFMT", tmp_path)
+    for emulator in emulators:
+        (tmp_path / emulator).touch()
+    problems = list(stack.find_missing_for_builds(replace(DEV, architecture=architecture)))
+    assert [problem[: len(start)] for problem, start in zip(problems, expected, strict=True)] == expected
+    assert all(stack.PUSH_INSTEAD in problem for problem in problems)
 
 
 @pytest.mark.usefixtures("account", "folder")

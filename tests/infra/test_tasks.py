@@ -14,7 +14,9 @@ import pytest
 
 from infra.prefect_server import connection_check
 from infra.testing.mock_engine import Graph, Resource, graph
+from jobs.catalogue import catalogue
 from tests.infra.graph_reader import ALARM, CHOICES, TASK, container_of, environment_of
+from tests.infra.rules import with_container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +57,20 @@ def test_every_module_that_a_task_names_is_installed(choices: dict[str, str]) ->
 @pytest.mark.parametrize("choices", CHOICES, ids=str)
 def test_every_service_has_a_health_check_and_an_alarm(choices: dict[str, str]) -> None:
     assert list(find_services_without_check_or_alarm(graph(choices=choices))) == []
+
+
+def find_wrong_tmp(stack: Graph) -> Iterator[str]:
+    """The task of a job has a /tmp of the size that the job declares."""
+    for spec in catalogue():
+        (tmp,) = container_of(stack.the(TASK, f"-{spec.name}"))["linuxParameters"]["tmpfs"]
+        if (tmp["containerPath"], tmp["size"]) != ("/tmp", spec.tmp_mib):  # noqa: S108
+            yield f"{spec.name} declares {spec.tmp_mib} MiB of /tmp and gets {tmp['size']}"
+
+
+def test_every_job_gets_the_tmp_that_it_declares(dev: Graph) -> None:
+    assert list(find_wrong_tmp(dev)) == []
+    linux = {"linuxParameters": {"tmpfs": [{"containerPath": "/tmp", "size": 64}]}}  # noqa: S108
+    assert list(find_wrong_tmp(with_container(dev, "-publish-marts", **linux))) == ["publish-marts declares 512 MiB of /tmp and gets 64"]
 
 
 def test_a_module_that_is_not_installed_is_found() -> None:

@@ -23,7 +23,7 @@ from infra.testing.mock_engine import Resource, graph
 from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.deployments import descriptions, register
 from orchestration.local import prefect_server
-from tests.images.containers import HARDENED, build_environment
+from tests.images.containers import build_environment, harden
 from tests.orchestration.fargate import forget
 from tests.orchestration.lambda_runtime import Answer, Runtime, runtime
 
@@ -217,7 +217,7 @@ def test_the_image_of_the_function_starts_the_run(stack: Stack) -> None:
             name,
             "--network",
             "host",
-            *HARDENED,
+            *harden(512),  # what Lambda gives
             *given,
             "--entrypoint",
             entry,

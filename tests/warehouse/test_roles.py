@@ -81,6 +81,21 @@ def test_a_concurrent_change_of_a_role_is_retried_and_no_password_is_logged(
         admin.execute('drop owned by "finelt-test-retried"; drop role "finelt-test-retried"')
 
 
+def test_people_log_in_as_analyst_with_a_token_only_where_rds_offers_it(database: RoleDatabase) -> None:
+    groups = "select g.rolname::text from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = to_regrole('analyst')"
+    with database.connect_as_admin() as admin:
+        warehouse_roles.create_analyst(admin)
+        assert admin.execute("select to_regrole('analyst')").fetchall() == [(None,)]
+        admin.execute("create role rds_iam")
+        try:
+            for _ in range(2):
+                warehouse_roles.create_analyst(admin)
+            assert {group for (group,) in admin.execute(groups).fetchall()} == {"reader", "rds_iam"}
+            assert admin.execute("select rolcanlogin, rolsuper from pg_roles where rolname = 'analyst'").fetchall() == [(True, False)]
+        finally:
+            admin.execute("drop role if exists analyst; drop role rds_iam")
+
+
 def test_the_roles_own_the_schemas_that_the_jobs_and_dbt_write() -> None:
     made = warehouse_roles.SCHEMAS
     assert made["warehouse/raw"] == ledger.SCHEMAS

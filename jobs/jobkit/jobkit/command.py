@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from jobkit.telemetry.openlineage import Lineage
 
 _CUT_OFF_WITHIN_S = {ExitCode.STOPPED: 1.5}  # of the ten seconds after SIGTERM; the deadline leaves time to report in full
+# Docker splits a line of 16 KiB, and ECS joins the parts up to 256 KiB. Source: "Using the awslogs log driver", AWS's guide of Fargate.
+LONGEST_LOG_LINE_BYTES = 256 * 1024
 _REPORT_WITHIN_S = 150.0
 _JSON_TYPES = {"integer": "integer", "float": "number", "boolean": "boolean"}
 _HELP = {"check": "Test credentials, reachability and permissions; move nothing.", "plan": "Print what run would do."}
@@ -298,7 +300,7 @@ def _end(receipt: Receipt, launcher: launchers.Launcher, exit_code: ExitCode, li
     summary = receipts.summary(receipt)
     if lineage is not None:
         lineage.print_metrics(receipt)
-    _print(receipt)  # the last line on stdout unless the launcher needs another: Airflow's DockerOperator takes the last line
+    _print_receipt(receipt)  # the last line on stdout unless the launcher needs another: Airflow's DockerOperator takes the last line
     files.write(os.environ, receipt, summary)
     launcher.report_end(receipt, exit_code, summary)
     if lineage is not None:
@@ -326,6 +328,14 @@ def _print(document: object) -> None:
     sys.stdout.flush()
 
 
+def _print_receipt(receipt: Receipt) -> None:
+    """Print the receipt; if its line is too long for a log driver, also print its figures as a log line, which alarms can count."""
+    _print(receipt)
+    if len(redaction.to_json(receipt).encode()) >= LONGEST_LOG_LINE_BYTES and not sys.stderr.isatty():
+        figures = {key: value for key, value in receipt.items() if not isinstance(value, list | dict)}
+        sys.stderr.write(redaction.to_json({"event": "receipt", **figures}) + "\n")
+
+
 def _mask_arguments(arguments: dict[str, Any], secret_names: Sequence[str]) -> dict[str, Any]:
     """Return the arguments as JSON for the receipt, with `***` in place of references to secrets."""
     return {name: "***" if name in secret_names and value else _to_plain(value) for name, value in arguments.items()}
@@ -340,7 +350,7 @@ def _to_plain(value: Any) -> Any:  # noqa: ANN401
 def describe(declared: Declaration, job_options: Sequence[click.Option], answers: Sequence[Meaning] = ()) -> dict[str, Any]:
     """Return what a job is, as JSON: options as JSON Schema, datasets, secrets, hosts, refusals, resources, schedule, exit codes.
 
-    `resources` has cpu in Fargate units, memory in MiB and max_body_bytes; `exit_codes` has the meaning of each code, by its number as
+    `resources` has cpu in Fargate units, memory and tmp in MiB, max_body_bytes; `exit_codes` has the meaning of each code, by its number as
     text. JSON Schema: https://json-schema.org/draft/2020-12
     """
     return {
@@ -357,7 +367,7 @@ def describe(declared: Declaration, job_options: Sequence[click.Option], answers
         "secrets": list(declared.secrets),
         "hosts": list(declared.hosts),
         "answers": [meaning._asdict() for meaning in answers],
-        "resources": {"cpu": declared.cpu, "memory": declared.memory, **_body_limit(declared)},
+        "resources": {"cpu": declared.cpu, "memory": declared.memory, "tmp_mib": declared.tmp_mib, **_body_limit(declared)},
         "deadline_s": declared.deadline_s,
         "schedule": declared.schedule,
         "timezone": declared.timezone,

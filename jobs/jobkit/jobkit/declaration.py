@@ -40,6 +40,7 @@ class Declaration:
     reads, writes: datasets, such as raw/tiingo_prices or warehouse/marts.
     concurrency: how many runs of all jobs of the vendor may call it at once; None for any number.
     max_body_mib: the largest response that the job takes; None where that follows from the memory.
+    tmp_mib: the size of /tmp, where alone the job may write. It counts as memory, and no more than half of it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Declaration:
     writes: tuple[str, ...] = ()
     concurrency: int | None = None
     max_body_mib: int | None = None
+    tmp_mib: int = 64
 
     @property
     def package(self) -> str:
