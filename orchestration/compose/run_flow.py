@@ -110,9 +110,9 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
         raise MisconfiguredError(f"no Prefect server answers at {server}; start it with ./scripts/compose up --detach") from None
     reporter.event("building the images that are missing, and registering a deployment for each")
     defaults = settings.pool_defaults(stack["COMPOSE_PROJECT_NAME"])
-    register.register_deployments(
-        api, register.all_deployments(kind=settings.KIND, pool=pool), kind=settings.KIND, pool=pool, defaults=defaults
-    )
+    deployments = register.all_deployments(kind=settings.KIND, pool=pool)
+    register.register_deployments(api, deployments, kind=settings.KIND, pool=pool, defaults=defaults)
+    register.delete_removed_deployments(api, deployments, pool=pool)
     user = stack["FINELT_PREFECT_AUTH"].partition(":")[0]
     reporter.event(f"ready; Prefect is at {server} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
     run_id = start_flow(api, flow, pool, {**flow_parameters(flow), **options})
@@ -131,8 +131,6 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
 def flow_parameters(flow: str) -> dict[str, Any]:
     """Return the parameters of a flow on the stack, with the sample vendors. A backfill has its own dates."""
     extracts = build_sample_extracts(settings.VENDORS_URL, f"file://{settings.SAMPLE_TOKEN}")
-    if flow == "reconcile":
-        return {}
     if flow == BACKFILL:
         extracts = {
             job: {name: value for name, value in options.items() if name not in ("start", "end")} for job, options in extracts.items()

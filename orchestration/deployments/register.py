@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,6 @@ from orchestration.deployments.model import CLIENT_SETTINGS, TAG, DeploymentSpec
 from orchestration.deployments.paging import read_all
 from orchestration.deployments.parameters import accept_old_names
 from orchestration.deployments.schedules import (
-    FLOW_SCHEDULES,
     apply_parameter_file,
     normalise_deployment,
     preserve_parameters,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 DEFAULT_QUEUE = "default"  # Prefect's own, for jobs that call no vendor
 HEARTBEAT_S = 30  # of a flow; a job's own heartbeat has the same interval
-FLOWS = ("backfill", "daily", "reconcile")
+FLOWS = ("backfill", "daily")
 FLOW_SIZE = {"memory": "512m", "cpu": 256}
 FLOW_ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
 CONTAINER_ENVIRONMENT = {**FLOW_ENVIRONMENT, **CLIENT_SETTINGS}  # a process inherits its worker's
@@ -142,7 +141,6 @@ def build_flow_deployment(
         "parameter_openapi_schema": parameters,
         "job_variables": variables,
         "tags": [TAG, "flow"],
-        **FLOW_SCHEDULES.get(name, {}),
     }
     return DeploymentSpec(name, fields)
 
@@ -346,6 +344,7 @@ def main(kind: str, name: str | None, api_url: str, task_definitions: str | None
             for message in messages:
                 click.echo(message, err=True)
         result = register_deployments(api, deployments, kind=kind, pool=pool, defaults=defaults)
+        result = replace(result, deleted=delete_removed_deployments(api, deployments, pool=pool))
     except prefect_api.UnreachableError as error:
         raise click.ClickException(f"no Prefect server answers at {api_url}: {error}; check --api-url and that it runs") from None
     except prefect_api.RejectedError as error:

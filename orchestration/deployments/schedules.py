@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from orchestration.deployments.model import DeploymentSpec
 
 DAILY = "daily"
-# Every five minutes. A run that would have to wait for another one is not needed.
-FLOW_SCHEDULES: dict[str, dict[str, Any]] = {
-    "reconcile": {
-        "schedules": [{"slug": "reconcile", "active": True, "schedule": {"cron": "*/5 * * * *", "timezone": "UTC"}, "parameters": {}}],
-        "concurrency_limit": 1,
-        "concurrency_options": {"collision_strategy": "CANCEL_NEW"},
-    }
-}
 
 
 def apply_parameter_file(
@@ -69,7 +61,7 @@ def apply_parameters(
 
 
 def normalise_deployment(existing: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a deployment as the server shows it, with schedules and limit in the form in which we send them.
+    """Return a deployment as the server shows it, with schedules in the form in which we send them.
 
     Whether a schedule is active is not compared: pausing it is the operator's decision.
     """
@@ -82,10 +74,7 @@ def normalise_deployment(existing: Mapping[str, Any]) -> dict[str, Any]:
         }
         for schedule in existing.get("schedules") or []
     ]
-    limit = existing.get("global_concurrency_limit") or {}
-    ordered = sorted(schedules, key=lambda schedule: str(schedule["slug"]))
-    options = {"collision_strategy": (existing.get("concurrency_options") or {}).get("collision_strategy")}
-    return {**existing, "schedules": ordered, "concurrency_limit": limit.get("limit"), "concurrency_options": options}
+    return {**existing, "schedules": sorted(schedules, key=lambda schedule: str(schedule["slug"]))}
 
 
 def preserve_schedules(existing: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
