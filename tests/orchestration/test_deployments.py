@@ -422,6 +422,12 @@ def test_the_schema_of_a_flow_allows_no_unknown_parameter() -> None:
     assert daily.fields["description"].startswith("Extract in parallel")
 
 
+def test_every_parameter_of_a_flow_has_a_description_for_the_form_of_a_run() -> None:
+    for spec in register.flow_deployments(pool="p", variables={}):
+        properties = spec.fields["parameter_openapi_schema"]["properties"]
+        assert [name for name, schema in properties.items() if not schema.get("description")] == [], spec.flow
+
+
 @pytest.mark.parametrize("flow", register.FLOWS)
 def test_a_flow_has_at_most_forty_lines(flow: str) -> None:
     assert len((REPOSITORY / "orchestration" / "flows" / f"{flow}.py").read_text().splitlines()) <= 40
