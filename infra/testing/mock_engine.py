@@ -272,6 +272,7 @@ def _computed(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         "keyId": key_id,
         "masterUserSecrets": [{"secretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-{physical_name}-AbCdEf"}],
         "primaryEndpointAddress": f"{physical_name}.example.internal",
+        "resourceId": f"db-{hashlib.sha256(physical_name.encode()).hexdigest()[:26].upper()}",
         "repoDigest": DIGEST.format(name=physical_name),
         "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{physical_name}",
         "url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical_name}",

@@ -19,6 +19,7 @@ from tests.infra.graph_reader import (
     TASK,
     as_list,
     container_of,
+    containers_of,
     policy_documents,
 )
 
@@ -91,8 +92,7 @@ def find_mutable_repositories(stack: Graph) -> Iterator[str]:
 
 def find_unhardened_tasks(stack: Graph) -> Iterator[str]:
     """Tasks that run by tag, as root, with a writable root file system or with capabilities."""
-    for task in stack.of(TASK):
-        definition = container_of(task)
+    for task, definition in [(each, container) for each in stack.of(TASK) for container in containers_of(each)]:
         linux = definition.get("linuxParameters", {})
         checks = (
             re.search(r"@sha256:[0-9a-f]{64}$", definition["image"]),
@@ -112,7 +112,7 @@ def find_unhardened_tasks(stack: Graph) -> Iterator[str]:
 def find_plaintext_secrets(stack: Graph) -> Iterator[str]:
     """Variables of tasks that hold a secret in plain text."""
     for task in stack.of(TASK):
-        for variable in container_of(task)["environment"]:
+        for variable in (variable for definition in containers_of(task) for variable in definition["environment"]):
             if re.search("AUTH|PASSWORD|TOKEN|SECRET|API_KEY", variable["name"]) or re.search(r"://[^/]*:[^/]*@", variable["value"]):
                 yield f"{task.name} {variable['name']}"
 
