@@ -1,8 +1,9 @@
 """Hardens a base image. Standard library only: it runs inside the build.
 
-`python harden.py ROOT` removes installers, and the setuid and setgid bits of all programs. It also compiles the standard library if the
-base has no bytecode, as the official images do not: this halves the time a job takes to start. No time
-stamp is the time of the build, so the layer is reproducible.
+`python harden.py ROOT RDS_CA` removes installers, and the setuid and setgid bits of all programs. It also compiles the standard library if
+the base has no bytecode, as the official images do not: this halves the time a job takes to start. And it adds a file with the base's
+public CAs and those of Amazon RDS, by which clients verify the certificate of a database in AWS. No time stamp is the time of the build,
+so the layer is reproducible.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ UNCOMPILED_FOLDERS = {
     "site-packages",
     "dist-packages",
 }
+PUBLIC_CA, CA_FILE = "etc/ssl/certs/ca-certificates.crt", "etc/ssl/rds-and-public.pem"
 SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
@@ -49,6 +51,16 @@ def harden(root: Path, library: Path) -> None:
         mode = path.lstat().st_mode
         if stat.S_ISREG(mode) and mode & SET_ID_BITS:
             path.chmod(stat.S_IMODE(mode) & ~SET_ID_BITS)
+
+
+def write_ca_file(root: Path, rds_ca: Path) -> None:
+    """Write the certificates that clients in the image trust: the public ones of the base, if it has any, and those of RDS."""
+    public, path = root / PUBLIC_CA, root / CA_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with preserve_mtime(path.parent):
+        path.write_bytes((public.read_bytes() if public.is_file() else b"") + rds_ca.read_bytes())
+    path.chmod(0o644)
+    os.utime(path, (EPOCH, EPOCH))
 
 
 def find_installers(root: Path, library: Path) -> Iterator[Path]:
@@ -93,3 +105,4 @@ def preserve_mtime(folder: Path) -> Iterator[None]:
 
 if __name__ == "__main__":
     harden(Path(sys.argv[1]), Path(sys.argv[1] + sysconfig.get_path("stdlib")))
+    write_ca_file(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -26,9 +26,9 @@ COPY images/assemble.py images/lock.py images/
 FROM ${PYTHON_IMAGE} AS original
 
 FROM tools AS hardened
-COPY images/harden.py images/
+COPY images/harden.py images/rds-ca.pem images/
 COPY --from=original / /base
-RUN python3 images/harden.py /base
+RUN python3 images/harden.py /base images/rds-ca.pem
 
 FROM scratch AS base
 COPY --from=hardened /base /

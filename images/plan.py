@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 RECIPE = "images/job.Dockerfile"
-RECIPE_HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py")
+RECIPE_HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py", "rds-ca.pem")
 RECIPE_FILES = (RECIPE, f"{RECIPE}.dockerignore", *(f"images/{name}" for name in RECIPE_HELPERS))
 TOP_FILES = ("pyproject.toml", "uv.lock")
 SOURCE_FOLDERS = ("images", "jobs", "dbt", "orchestration", "verification")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 POSTGRES_VERSION, PARAMETER_FAMILY = "17", "postgres17"
 ADMIN_USER = "keeper"  # a deployed database keeps its master user: another name would replace the database
+CA_FILE = "/etc/ssl/rds-and-public.pem"  # in each image (images/harden.py): the CAs of RDS, and the public ones
 PARAMETERS = {"rds.force_ssl": "1", "log_min_duration_statement": "5000", "log_connections": "1"}
 
 
@@ -101,6 +102,10 @@ class PostgresDatabase(pulumi.ComponentResource):
             opts=child_of(self, protect=settings.protect, depends_on=log_groups),
         )
         self.register_outputs({"address": self.instance.address})
+
+    def login_arn(self, settings: Settings, role: str) -> pulumi.Output[str]:
+        """Return the resource of `rds-db:connect` for a role that logs in with IAM tokens."""
+        return pulumi.Output.concat(f"arn:aws:rds-db:{settings.region}:{settings.account}:dbuser:", self.instance.resource_id, f"/{role}")
 
     def admin_secrets(self, user_variable: str, password_variable: str) -> dict[str, Text]:
         """Return the task secrets that give a container the master user and its password in two environment variables."""

@@ -26,6 +26,15 @@ PULL_ACTIONS = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchChe
 
 
 @dataclass(frozen=True)
+class InitContainer:
+    """A container that runs to its end before the task's own starts, with the same image and environment and with secrets of its own."""
+
+    name: str
+    command: Sequence[str]
+    secrets: Mapping[str, Text]
+
+
+@dataclass(frozen=True)
 class FargateTaskArgs:
     """Arguments of `FargateTask`.
 
@@ -51,6 +60,7 @@ class FargateTaskArgs:
     health_check: str | None = None
     is_run: bool = False
     has_sessions: bool = False
+    init: InitContainer | None = None
 
 
 class FargateTask(pulumi.ComponentResource):
@@ -89,7 +99,7 @@ class FargateTask(pulumi.ComponentResource):
             },
             task_role_arn=self.role.arn,
             execution_role_arn=self.execution_role.arn,
-            container_definitions=pulumi.Output.json_dumps([container_definition(args, self.log_group.name)]),
+            container_definitions=pulumi.Output.json_dumps(container_definitions(args, self.log_group.name)),
             skip_destroy=True,  # ECS runs no task of an inactive revision, and deployments name the previous one until registration is done
             opts=child_of(self, depends_on=[*role.policies, *execution_role.policies]),
         )
@@ -107,8 +117,27 @@ class FargateTask(pulumi.ComponentResource):
         )
 
 
+def container_definitions(args: FargateTaskArgs, log_group: Text) -> list[dict[str, Any]]:
+    """Return the definitions of the task's containers, as RegisterTaskDefinition takes them.
+
+    The init container has no memory of its own: the containers of a task on Fargate may not have more than the task together.
+    """
+    own = container_definition(args, log_group)
+    if args.init is None:
+        return [own]
+    shared = ("image", "user", "readonlyRootFilesystem", "stopTimeout", "linuxParameters", "environment", "logConfiguration")
+    init = {
+        **{key: own[key] for key in shared},
+        "name": args.init.name,
+        "essential": False,
+        "command": list(args.init.command),
+        "secrets": [{"name": name, "valueFrom": arn} for name, arn in sorted(args.init.secrets.items())],
+    }
+    return [init, {**own, "dependsOn": [{"containerName": args.init.name, "condition": "SUCCESS"}]}]
+
+
 def container_definition(args: FargateTaskArgs, log_group: Text) -> dict[str, Any]:
-    """Return the definition of the task's one container, as RegisterTaskDefinition takes it."""
+    """Return the definition of the task's own container."""
     definition: dict[str, Any] = {
         "name": "job",
         "image": args.image,
@@ -159,7 +188,8 @@ def _execution_statements(args: FargateTaskArgs, log_group: aws.cloudwatch.LogGr
         policies.allow(PULL_ACTIONS, [repositories]),
         policies.allow(("logs:CreateLogStream", "logs:PutLogEvents"), [pulumi.Output.concat(log_group.arn, ":*")]),
     ]
-    if args.secrets:
-        arns = [pulumi.Output.from_input(reference).apply(strip_json_key) for reference in args.secrets.values()]
+    references = [*args.secrets.values(), *(args.init.secrets.values() if args.init else ())]
+    if references:
+        arns = [pulumi.Output.from_input(reference).apply(strip_json_key) for reference in references]
         statements += [policies.allow(("secretsmanager:GetSecretValue",), arns), policies.allow(("kms:Decrypt",), [args.keys.data.arn])]
     return statements

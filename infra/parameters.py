@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from images import plan
 from infra.settings import SettingsError
+from jobs.catalogue import SUPPLIED_BY_FLOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from jobs.catalogue import JobSpec
 
-SUPPLIED_BY_FLOW = frozenset({"lake", "start", "end"})  # the flow that a schedule starts passes them to the job
 SET_BY_STACK = ("lake", "docs", "site", "warehouse", "warehouse_password", "audience", "drop")
 
 

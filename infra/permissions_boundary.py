@@ -26,6 +26,7 @@ RUNTIME_ACTIONS = {
     "ecr": ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"),
     "logs": ("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"),
     "ec2": policies.NETWORK_INTERFACE_ACTIONS,
+    "rds-db": ("rds-db:connect",),
 }
 # IAM has no resource for these actions.
 RESOURCELESS_ACTIONS = (
@@ -36,6 +37,7 @@ RESOURCELESS_ACTIONS = (
     *policies.SESSION_CHANNEL_ACTIONS,
 )
 BUCKETS = ("lake", "site")
+DATABASE_ROLE = "prefect"  # whose login needs an IAM token
 QUEUES = ("task-events", "task-events-dead", "start-dropped-files-dead")
 
 
@@ -93,4 +95,5 @@ def _stack_arns(settings: Settings, keys: Keys) -> dict[str, list[Text]]:
         "ecr": [f"arn:aws:ecr:{scope}:repository/{settings.name}/*"],
         "logs": [f"arn:aws:logs:{scope}:log-group:/finelt/{settings.stack}/*"],
         "ec2": [f"arn:aws:ec2:{scope}:{kind}/*" for kind in policies.NETWORK_INTERFACE_RESOURCES],
+        "rds-db": [f"arn:aws:rds-db:{scope}:dbuser:*/{DATABASE_ROLE}"],
     }

@@ -1,4 +1,8 @@
-"""Prefect's server: its own database, a private DNS name and a generated password. The network alone can reach it."""
+"""Prefect's server: its own database, a private DNS name and a generated password. The network alone can reach it.
+
+Before each start, a container prepares the database: it creates the server's role and migrates the schema. The server itself logs in as
+that role with IAM tokens, so that it has neither a password, which RDS would rotate, nor the rights of the master user.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from infra.database import PostgresDatabase, PostgresDatabaseArgs
+from infra import policies
+from infra.database import CA_FILE, PostgresDatabase, PostgresDatabaseArgs
 from infra.fargate_service import FargateService, FargateServiceArgs
-from infra.fargate_task import FargateTaskArgs
+from infra.fargate_task import FargateTaskArgs, InitContainer
 from infra.job_secrets import create_secret
 from infra.options import child_of
+from infra.permissions_boundary import DATABASE_ROLE
 from infra.redis import Redis, RedisArgs
 from infra.security_groups import POSTGRES_PORT, PREFECT_PORT
 
@@ -27,7 +33,8 @@ DOMAIN = "finelt.internal"
 DATABASE_NAME, DATABASE_GB = "prefect", 20
 SERVER_COMMAND = ["python", "-m", "prefect", "server", "start", "--host", "0.0.0.0", "--port", str(PREFECT_PORT)]  # noqa: S104  in a container
 BACKGROUND_COMMAND = ["python", "-m", "prefect", "server", "services", "start"]
-HEALTH_CHECK = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PREFECT_PORT}/api/health')"
+PREPARE_COMMAND = ["python", "-m", "orchestration.ecs.prepare_prefect"]
+HEALTH_CHECK = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PREFECT_PORT}/api/ready')"  # 503 if the database refuses
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class PrefectServer(pulumi.ComponentResource):
         )
         self.database = PostgresDatabase(name, database_args, child)
         has_replicas = settings.server_replicas > 1
-        environment = _server_environment(self.database)
+        environment = _server_environment(settings, self.database)
         if has_replicas:
             environment |= Redis(f"{settings.name}-redis", RedisArgs(settings, args.keys, args.network), child).server_environment()
         self.services = [self._create_web_service(args, environment, discovery, has_replicas=has_replicas)]
@@ -78,8 +85,10 @@ class PrefectServer(pulumi.ComponentResource):
         return {"PREFECT_API_AUTH_STRING": self.auth_secret.arn}
 
     def _server_secrets(self) -> dict[str, Text]:
-        database = self.database.admin_secrets("PREFECT_SERVER_DATABASE_USER", "PREFECT_SERVER_DATABASE_PASSWORD")
-        return {"PREFECT_SERVER_API_AUTH_STRING": self.auth_secret.arn, **database}
+        return {"PREFECT_SERVER_API_AUTH_STRING": self.auth_secret.arn}
+
+    def _prepare_container(self) -> InitContainer:
+        return InitContainer("prepare", PREPARE_COMMAND, self.database.admin_secrets("FINELT_MASTER_USER", "FINELT_MASTER_PASSWORD"))
 
     def _create_auth_secret(self, args: PrefectServerArgs) -> aws.secretsmanager.Secret:
         """Create the API's user and password, as user:password, which is the form that Prefect expects."""
@@ -123,8 +132,10 @@ class PrefectServer(pulumi.ComponentResource):
             command=[*SERVER_COMMAND, "--no-services"] if has_replicas else SERVER_COMMAND,
             environment=environment,
             secrets=self._server_secrets(),
+            statements=[policies.allow(("rds-db:connect",), [self.database.login_arn(args.settings, DATABASE_ROLE)])],
             port=PREFECT_PORT,
             health_check=HEALTH_CHECK,
+            init=self._prepare_container(),
         )
         service = FargateServiceArgs(args.cluster, args.network, "prefect", task, args.settings.server_replicas, discovery)
         return FargateService(f"{args.settings.name}-prefect", service, pulumi.ResourceOptions(parent=self))
@@ -141,7 +152,9 @@ class PrefectServer(pulumi.ComponentResource):
             command=BACKGROUND_COMMAND,
             environment=environment,
             secrets=self._server_secrets(),
+            statements=[policies.allow(("rds-db:connect",), [self.database.login_arn(args.settings, DATABASE_ROLE)])],
             health_check=connection_check(POSTGRES_PORT),
+            init=self._prepare_container(),
         )
         service = FargateServiceArgs(args.cluster, args.network, "prefect", task)
         return FargateService(f"{args.settings.name}-prefect-services", service, pulumi.ResourceOptions(parent=self))
@@ -159,14 +172,22 @@ def connection_check(port: int) -> str:
     )
 
 
-def _server_environment(database: PostgresDatabase) -> dict[str, Text]:
+def _server_environment(settings: Settings, database: PostgresDatabase) -> dict[str, Text]:
     return {
+        "AWS_REGION": settings.region,
         "DO_NOT_TRACK": "1",
+        "PREFECT_INTEGRATIONS_AWS_RDS_IAM_ENABLED": "true",
+        "PREFECT_INTEGRATIONS_AWS_RDS_IAM_REGION_NAME": settings.region,
+        "PREFECT_PLUGINS_ENABLED": "true",  # the login with tokens is a plugin of prefect-aws
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "60",  # a job stops within ten
         "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
         "PREFECT_SERVER_DATABASE_HOST": database.instance.address,
         "PREFECT_SERVER_DATABASE_PORT": str(POSTGRES_PORT),
+        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
         "PREFECT_SERVER_DATABASE_NAME": DATABASE_NAME,
         "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",  # as the browser of scripts/stack connect reaches it
+        "PREFECT_SERVER_DATABASE_USER": DATABASE_ROLE,
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": "/tmp/ui",  # noqa: S108  a container's own
+        "SSL_CERT_FILE": CA_FILE,
     }

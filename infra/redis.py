@@ -55,12 +55,14 @@ class Redis(pulumi.ComponentResource):
 
     def server_environment(self) -> dict[str, Text]:
         """Return the settings with which Prefect's server uses the store."""
+        url = pulumi.Output.concat("rediss://", self.host, f":{REDIS_PORT}/0")
         return {
             "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
             "PREFECT_MESSAGING_CACHE": "prefect_redis.messaging",
-            "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+            "PREFECT_REDIS_MESSAGING_URL": url,
+            "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": url,
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
-            "PREFECT_REDIS_MESSAGING_HOST": self.host,
-            "PREFECT_REDIS_MESSAGING_PORT": str(REDIS_PORT),
-            "PREFECT_REDIS_MESSAGING_SSL": "true",
+            "PREFECT_SERVER_DOCKET_URL": url,
+            "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+            "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",  # else no worker hears of a cleanup
         }

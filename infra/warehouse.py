@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pulumi
 
-from infra.database import PostgresDatabase, PostgresDatabaseArgs
+from infra.database import CA_FILE, PostgresDatabase, PostgresDatabaseArgs
 
 if TYPE_CHECKING:
     from infra.keys import Keys
@@ -39,5 +39,6 @@ class Warehouse(pulumi.ComponentResource):
             settings, args.keys, args.network, "warehouse", DATABASE_NAME, settings.warehouse_class, settings.warehouse_gb
         )
         self.database = PostgresDatabase(name, database_args, pulumi.ResourceOptions(parent=self))
-        self.url = pulumi.Output.concat("postgresql://{job}@", self.database.instance.address, f":5432/{DATABASE_NAME}")
+        verified = f"?sslmode=verify-full&sslrootcert={CA_FILE}"
+        self.url = pulumi.Output.concat("postgresql://{job}@", self.database.instance.address, f":5432/{DATABASE_NAME}{verified}")
         self.register_outputs({"url": self.url})

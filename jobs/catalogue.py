@@ -39,6 +39,7 @@ _FIELDS = [rf"(?:{field})(?:,(?:{field}))*" for field in (_FIELD.format(r"\d+"),
 CRON = re.compile(" ".join([_FIELDS[0]] * 3 + [_FIELDS[1]] * 2), re.ASCII)
 DATASET = re.compile(r"(raw/([a-z][a-z0-9_]*|\*)|warehouse/[a-z]+|site|drop)")
 HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+SUPPLIED_BY_FLOW = frozenset({"lake", "start", "end"})  # options for which the flow that a schedule starts has the values
 OPTION = re.compile(r"[a-z][a-z_]*")
 
 

@@ -9,7 +9,7 @@
 The roles are the same on a laptop (orchestration/local), in containers (orchestration/compose) and in AWS
 (orchestration/ecs/register_stack.py). `prepare` needs the admin of a database: a superuser, or a role that may create roles and owns
 the database, as the master user on RDS does. Running it again changes nothing. Objects that the single role of an earlier version owned
-are transferred to the jobs' roles.
+are transferred to the jobs' roles. The role of a job that was removed loses its password and its login; what it owns stays.
 """
 
 from __future__ import annotations
@@ -69,6 +69,12 @@ left join pg_namespace n on n.oid = d.defaclnamespace
 cross join aclexplode(d.defaclacl) a
 where d.defaclrole = %(owner)s::regrole and a.grantee = %(role)s::regrole and (n.oid is null or d.defaclobjtype = 'r')
 """
+COMMENT = "a job of finelt"  # on each role that we made, so that no role of anybody else is ever changed
+_REMOVED_ROLES = """
+select rolname::text from pg_roles r
+where shobj_description(r.oid, 'pg_authid') = %(comment)s and rolcanlogin and rolname <> all(%(kept)s)
+    and exists (select from pg_database d, aclexplode(d.datacl) a where d.datname = current_database() and a.grantee = r.oid)
+"""
 _KINDS = {"v": sql.SQL("view"), "m": sql.SQL("materialized view"), "S": sql.SQL("sequence"), "f": sql.SQL("foreign table")}
 
 
@@ -125,6 +131,8 @@ def _prepare(connection: psycopg.Connection[Any], roles: Sequence[Role], passwor
             _run(connection, "revoke all on database {} from public", connection.info.dbname)
         for role in roles:
             _create_role(connection, role, passwords.get(role.name))
+        for name in _list_removed_roles(connection, roles):
+            _run(connection, "alter role {} nologin password null", name)
         for role in roles:
             for schema in role.owns:
                 _set_owner(connection, schema, role.name)
@@ -147,6 +155,10 @@ def create_analyst(connection: psycopg.Connection[Any]) -> None:
     for group in (READER, RDS_IAM):
         if not _query_bool(connection, "select pg_has_role(%s, %s, 'member')", ANALYST, group):
             _run(connection, "grant {} to {}", group, ANALYST)
+def _list_removed_roles(connection: psycopg.Connection[Any], roles: Sequence[Role]) -> list[str]:
+    """Return the roles that we made for jobs in this database and that no job has any more."""
+    names = {"comment": COMMENT, "kept": [role.name for role in roles]}
+    return [name for (name,) in connection.execute(_REMOVED_ROLES, names).fetchall()]
 
 
 def _query_bool(connection: psycopg.Connection[Any], question: LiteralString, *values: str) -> bool:
@@ -164,6 +176,8 @@ def _create_role(connection: psycopg.Connection[Any], role: Role, password: str 
     database = connection.info.dbname
     if not _query_bool(connection, "select count(*) > 0 from pg_roles where rolname = %s", role.name):
         _run(connection, "create role {} nologin", role.name)
+    if not _query_bool(connection, "select coalesce(shobj_description(%s::regrole, 'pg_authid'), '') = %s", _quoted(role.name), COMMENT):
+        connection.execute(sql.SQL("comment on role {} is {}").format(sql.Identifier(role.name), sql.Literal(COMMENT)))
     if password is not None:
         hashed = connection.pgconn.encrypt_password(password.encode(), role.name.encode())  # so that the password is in no server log
         login = sql.SQL("alter role {} login password {}")

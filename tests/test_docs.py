@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "docs/operations.md", "docs/publication.md", "infra/README.md", "images/README.md")]
+PAGES = [
+    ROOT / name
+    for name in ("README.md", "docs/operations.md", "docs/upgrades.md", "docs/publication.md", "infra/README.md", "images/README.md")
+]
 BLOCK = re.compile(r"^```sh[\w ]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 # Commands that neither change this machine nor use the network; they read the directory of a finished demo.

@@ -26,7 +26,7 @@ FILE, FALLBACK = "docker-compose.yml", "docker-compose.fallback.yml"
 OLD_FALLBACK = "docker-compose.stand-ins.yml"  # the name until 0.1.0, which an existing .env may have
 SOCKET = "/var/run/docker.sock"
 PORTS = {"FINELT_PREFECT_PORT": "4200", "FINELT_S3_PORT": "8333", "FINELT_POSTGRES_PORT": "5432"}
-HEADER = "# Written by scripts/compose: passwords once, image names each time. You may change the ports and the project name here."
+HEADER = "# Written by scripts/compose: passwords once, image names each time. You may change ports, project name and FINELT_NOTIFICATIONS."
 
 Settings = dict[str, str]
 
@@ -56,6 +56,7 @@ def build_settings(existing: Settings, *, fallback: bool) -> Settings:
         "FINELT_S3_ACCESS_KEY": secrets.token_hex(10),
         "FINELT_S3_SECRET_KEY": secrets.token_urlsafe(24),
         "FINELT_PREFECT_AUTH": f"finelt:{secrets.token_urlsafe(24)}",
+        "FINELT_NOTIFICATIONS": "",  # a URL that is notified of failed runs
         **existing,
         **{f"FINELT_{name.upper().replace('-', '_')}_IMAGE": image for name, image in images.items()},
         "FINELT_DOCKER_GROUP": _socket_group(images["orchestration"]),

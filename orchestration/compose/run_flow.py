@@ -22,8 +22,8 @@ from jobs.catalogue import CatalogueError
 from orchestration.compose import command, settings
 from orchestration.console.follow import start_flow
 from orchestration.console.reporter import FlowFailedError, FlowReporter, print_summary, report_flow
-from orchestration.deployments import register
-from orchestration.local.sample_parameters import build_sample_extracts
+from orchestration.deployments import register, schedules
+from orchestration.deployments.notifications import register_notifications
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,12 +110,15 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
         raise MisconfiguredError(f"no Prefect server answers at {server}; start it with ./scripts/compose up --detach") from None
     reporter.event("building the images that are missing, and registering a deployment for each")
     defaults = settings.pool_defaults(stack["COMPOSE_PROJECT_NAME"])
-    register.register_deployments(
-        api, register.all_deployments(kind=settings.KIND, pool=pool), kind=settings.KIND, pool=pool, defaults=defaults
-    )
+    deployments = register.all_deployments(kind=settings.KIND, pool=pool)
+    deployments, _ = schedules.apply_parameters(deployments, settings.parameters(), "orchestration/compose/settings.py", [])
+    register.register_deployments(api, deployments, kind=settings.KIND, pool=pool, defaults=defaults)
+    register.delete_removed_deployments(api, deployments, pool=pool)
+    if url := stack.get("FINELT_NOTIFICATIONS"):
+        register_notifications(api, url)
     user = stack["FINELT_PREFECT_AUTH"].partition(":")[0]
     reporter.event(f"ready; Prefect is at {server} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
-    run_id = start_flow(api, flow, pool, {**flow_parameters(flow), **options})
+    run_id = start_flow(api, flow, pool, dict(options))
     steps, result = report_flow(api, run_id, lambda: None, directory, reporter)
     docker_cli.docker(*PRUNE_OLD_CONTAINERS)
     print_summary(steps, result, reporter, f"{server}/runs/flow-run/{run_id} has its log")
@@ -126,18 +129,6 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
     index = directory / "site" / "index.html"
     reporter.print(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
     reporter.print(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
-
-
-def flow_parameters(flow: str) -> dict[str, Any]:
-    """Return the parameters of a flow on the stack, with the sample vendors. A backfill has its own dates."""
-    extracts = build_sample_extracts(settings.VENDORS_URL, f"file://{settings.SAMPLE_TOKEN}")
-    if flow == "reconcile":
-        return {}
-    if flow == BACKFILL:
-        extracts = {
-            job: {name: value for name, value in options.items() if name not in ("start", "end")} for job, options in extracts.items()
-        }
-    return settings.flow_parameters(extracts)
 
 
 def download_site(stack: Mapping[str, str], to: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestration.local.sample_parameters import SAMPLE_END, SAMPLE_MARKET_START, build_sample_extracts
+
 POOL = KIND = "docker"
 BUCKET = "finelt"
 S3_URL = "http://s3:8333"
@@ -21,13 +23,20 @@ def pool_defaults(project: str) -> dict[str, Any]:
     return {"networks": [project], "volumes": [f"{project}-secrets:{SECRETS}:ro"], "env": environment}
 
 
-def flow_parameters(extracts: dict[str, dict[str, object]]) -> dict[str, Any]:
-    """Return the parameters of the flow `daily` on this stack."""
+def parameters() -> dict[str, Any]:
+    """Return values for options, in the form of the file of scripts/deploy, so that every flow and job can be started in Prefect's UI.
+
+    Jobs call the sample vendors.
+    """
+    extracts = build_sample_extracts(VENDORS_URL, f"file://{SAMPLE_TOKEN}")
+    undated = {job: {name: value for name, value in options.items() if name not in ("start", "end")} for job, options in extracts.items()}
     return {
         "lake": f"s3://{BUCKET}/lake",
         "warehouse": f"postgresql://{{job}}@{WAREHOUSE_HOST}:5432/{WAREHOUSE}",  # each job as the role of its name
         "warehouse_password": f"file://{ROLES}/{{job}}",
         "docs": f"s3://{BUCKET}/docs",
         "site": f"s3://{BUCKET}/site",
-        "extracts": extracts,
+        **extracts,
+        "daily": {"extracts": extracts},
+        "backfill": {"extracts": undated, "start": SAMPLE_MARKET_START, "end": SAMPLE_END},
     }

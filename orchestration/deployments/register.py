@@ -13,36 +13,38 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from jobkit import prefect_api
+from jobkit import prefect_api, secrets
 from jobkit.errors import JobError, MisconfiguredError
-from jobkit.version import version_option
+from jobkit.version import read_version, version_option
 
 from images import docker_cli
 from images.plan import SERVICES, PlanError
 from jobs.catalogue import REPOSITORY, CatalogueError, JobSpec, catalogue
 from orchestration.deployments.descriptions import describe_from_source, describe_jobs, installed_commands
-from orchestration.deployments.model import CLIENT_SETTINGS, TAG, DeploymentSpec, RegistrationResult
+from orchestration.deployments.model import CLIENT_SETTINGS, NOTIFY_TAG, TAG, DeploymentSpec, RegistrationResult
+from orchestration.deployments.notifications import register_notifications
 from orchestration.deployments.paging import read_all
 from orchestration.deployments.parameters import accept_old_names
 from orchestration.deployments.schedules import (
-    FLOW_SCHEDULES,
     apply_parameter_file,
     normalise_deployment,
     preserve_parameters,
     preserve_schedules,
 )
+from orchestration.deployments.versions import describe_version, read_revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+DROP = "drop"  # the dataset of a job that an event starts
 DEFAULT_QUEUE = "default"  # Prefect's own, for jobs that call no vendor
 HEARTBEAT_S = 30  # of a flow; a job's own heartbeat has the same interval
-FLOWS = ("backfill", "daily", "reconcile")
+FLOWS = ("backfill", "daily")
 FLOW_SIZE = {"memory": "512m", "cpu": 256}
 FLOW_ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
 CONTAINER_ENVIRONMENT = {**FLOW_ENVIRONMENT, **CLIENT_SETTINGS}  # a process inherits its worker's
@@ -117,52 +119,68 @@ def read_pool_template(kind: str, defaults: Mapping[str, Any]) -> dict[str, Any]
     return template
 
 
-def build_job_deployment(spec: JobSpec, description: Mapping[str, Any], program: str, *, kind: str, pool: str) -> DeploymentSpec:
+def build_job_deployment(
+    spec: JobSpec,
+    description: Mapping[str, Any],
+    program: str,
+    *,
+    kind: str,
+    pool: str,
+    image: str | None = None,
+    revision: str | None = None,
+) -> DeploymentSpec:
     """Return a job's deployment. It has no entrypoint: the image or process reports to Prefect itself."""
     fields = {
         "name": pool,
         "description": spec.description,
-        "version": description["version"],
+        "version": describe_version(description["version"], image, revision),
         "parameter_openapi_schema": {"title": "Parameters", **accept_old_names(description["options"])},
         "job_variables": JOB_VARIABLES[kind](spec, program),
         "work_queue_name": DEFAULT_QUEUE if spec.concurrency is None else spec.vendor,
-        "tags": sorted({TAG, *spec.reads, *spec.writes}),
+        "tags": sorted({TAG, *spec.reads, *spec.writes, *([NOTIFY_TAG] if DROP in spec.reads else [])}),
     }
     return DeploymentSpec(spec.name, fields, spec.concurrency)
 
 
 def build_flow_deployment(
-    name: str, parameters: dict[str, Any], description: str, *, pool: str, variables: dict[str, Any]
+    name: str, parameters: dict[str, Any], description: str, *, pool: str, variables: dict[str, Any], version: str = ""
 ) -> DeploymentSpec:
     """Return a flow's deployment on a pool; `variables` are the pool's job variables for flows."""
     fields = {
         "name": pool,
         "description": description,
+        "version": version,
         "entrypoint": f"orchestration.flows.{name}.{name}",
         "parameter_openapi_schema": parameters,
         "job_variables": variables,
-        "tags": [TAG, "flow"],
-        **FLOW_SCHEDULES.get(name, {}),
+        "tags": sorted([TAG, "flow", NOTIFY_TAG]),
     }
     return DeploymentSpec(name, fields)
 
 
-def flow_deployments(*, pool: str, variables: dict[str, Any]) -> list[DeploymentSpec]:
+def flow_deployments(
+    *, pool: str, variables: dict[str, Any], image: str | None = None, revision: str | None = None
+) -> list[DeploymentSpec]:
     """Return the deployments of all flows, read in another process: importing Prefect takes seconds. Raises MisconfiguredError."""
     command = [sys.executable, "-m", "orchestration.flows", *FLOWS]
     process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=LOAD_FLOWS_TIMEOUT_S)  # noqa: S603
     if process.returncode:
         raise MisconfiguredError(f"the flows cannot be loaded: {process.stderr.strip()[-500:]}")
-    return [build_flow_deployment(pool=pool, variables=variables, **flow) for flow in json.loads(process.stdout)]
+    version = describe_version(read_version(), image, revision)
+    return [build_flow_deployment(pool=pool, variables=variables, version=version, **flow) for flow in json.loads(process.stdout)]
 
 
-def job_deployments(specs: Sequence[JobSpec], commands: Mapping[str, str], *, kind: str, pool: str) -> list[DeploymentSpec]:
+def job_deployments(
+    specs: Sequence[JobSpec], commands: Mapping[str, str], *, kind: str, pool: str, revision: str | None = None
+) -> list[DeploymentSpec]:
     """Return the deployments of installed jobs; `commands` has the path of each job's command. Raises MisconfiguredError."""
     descriptions = describe_jobs(commands)
-    return [build_job_deployment(spec, descriptions[spec.name], commands[spec.name], kind=kind, pool=pool) for spec in specs]
+    return [
+        build_job_deployment(spec, descriptions[spec.name], commands[spec.name], kind=kind, pool=pool, revision=revision) for spec in specs
+    ]
 
 
-def image_deployments(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list[DeploymentSpec]:
+def image_deployments(specs: Sequence[JobSpec], *, kind: str, pool: str, revision: str | None = None) -> list[DeploymentSpec]:
     """Return the deployments of jobs from their images, and build missing images. A label of each image holds its `describe` output.
 
     Raises EngineError.
@@ -172,33 +190,56 @@ def image_deployments(specs: Sequence[JobSpec], *, kind: str, pool: str) -> list
     for spec in specs:
         image = docker_cli.build_image(spec, environment)
         description = json.loads(docker_cli.docker("image", "inspect", "--format", DESCRIBE_LABEL, image))
-        deployments.append(build_job_deployment(spec, description, image, kind=kind, pool=pool))
+        deployments.append(build_job_deployment(spec, description, image, kind=kind, pool=pool, image=image, revision=revision))
     return deployments
 
 
-def ecs_deployments(specs: Sequence[JobSpec], task_definitions: Mapping[str, str], *, pool: str) -> list[DeploymentSpec]:
-    """Return the deployments of jobs and flows on ECS. `task_definitions` has an ARN by job, and one for `flows`.
+def ecs_deployments(
+    specs: Sequence[JobSpec],
+    task_definitions: Mapping[str, str],
+    *,
+    pool: str,
+    images: Mapping[str, str] | None = None,
+    revision: str | None = None,
+) -> list[DeploymentSpec]:
+    """Return the deployments of jobs and flows on ECS. `task_definitions` has an ARN by job, and one for `flows`; `images` likewise.
 
     Each job is described from its source: its dependencies are in its image only, and `describe` needs none of them.
     Raises MisconfiguredError for a job without a task definition.
     """
     if missing := [name for name in (*(spec.name for spec in specs), "flows") if name not in task_definitions]:
         raise MisconfiguredError(f"there is no task definition for {missing[0]}; run pulumi up in infra/, which makes one for each job")
+    digests = images or {}
     deployments = [
-        build_job_deployment(spec, describe_from_source(spec), task_definitions[spec.name], kind="ecs", pool=pool) for spec in specs
+        build_job_deployment(
+            spec,
+            describe_from_source(spec),
+            task_definitions[spec.name],
+            kind="ecs",
+            pool=pool,
+            image=digests.get(spec.name),
+            revision=revision,
+        )
+        for spec in specs
     ]
-    return deployments + flow_deployments(pool=pool, variables=ecs_flow_variables(task_definitions["flows"]))
+    variables = ecs_flow_variables(task_definitions["flows"])
+    return deployments + flow_deployments(pool=pool, variables=variables, image=digests.get("flows"), revision=revision)
 
 
 def all_deployments(*, kind: str, pool: str) -> list[DeploymentSpec]:
     """Return the deployments of every job in the catalogue and every flow, on a process or a Docker pool."""
-    specs = catalogue()
+    specs, revision = catalogue(), read_revision()
     with ThreadPoolExecutor(1) as executor:
         if kind == "docker":
-            flows = executor.submit(lambda: flow_deployments(pool=pool, variables=docker_flow_variables()))
-            return image_deployments(specs, kind=kind, pool=pool) + flows.result()
-        flows = executor.submit(flow_deployments, pool=pool, variables=process_flow_variables())
-        return job_deployments(specs, installed_commands(specs), kind=kind, pool=pool) + flows.result()
+            flows = executor.submit(_docker_flow_deployments, pool, revision)
+            return image_deployments(specs, kind=kind, pool=pool, revision=revision) + flows.result()
+        flows = executor.submit(flow_deployments, pool=pool, variables=process_flow_variables(), revision=revision)
+        return job_deployments(specs, installed_commands(specs), kind=kind, pool=pool, revision=revision) + flows.result()
+
+
+def _docker_flow_deployments(pool: str, revision: str | None) -> list[DeploymentSpec]:
+    variables = docker_flow_variables()
+    return flow_deployments(pool=pool, variables=variables, image=variables["image"], revision=revision)
 
 
 def cached_deployments(path: Path, build: Callable[[], list[DeploymentSpec]]) -> list[DeploymentSpec]:
@@ -208,7 +249,7 @@ def cached_deployments(path: Path, build: Callable[[], list[DeploymentSpec]]) ->
     """
     sources = [REPOSITORY / "uv.lock", *REPOSITORY.glob("orchestration/**/*.py"), *REPOSITORY.glob("orchestration/**/*.json")]
     sources += [source for ending in ("py", "toml") for source in REPOSITORY.glob(f"jobs/**/*.{ending}")]
-    digest = hashlib.sha256(f"{sys.executable} {REPOSITORY}".encode())
+    digest = hashlib.sha256(f"{sys.executable} {REPOSITORY} {read_revision()}".encode())
     for source in sorted(sources):
         digest.update(source.read_bytes())
     try:
@@ -332,7 +373,20 @@ def _parse_task_definitions(text: str | None) -> dict[str, str]:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A TOML file with values for options: at its top for every job and flow, in a table [job] for one. It also sets the schedules.",
 )
-def main(kind: str, name: str | None, api_url: str, task_definitions: str | None, defaults: dict[str, Any], file: Path | None) -> None:
+@click.option(
+    "--notify",
+    metavar="REF",
+    help="The reference to a URL that is notified of runs that fail, crash or are late: a webhook of Slack or Teams, mailtos:// and so on.",
+)
+def main(
+    kind: str,
+    name: str | None,
+    api_url: str,
+    task_definitions: str | None,
+    defaults: dict[str, Any],
+    file: Path | None,
+    notify: str | None,
+) -> None:
     """Register a work pool and a deployment for every job and flow. Credentials come from PREFECT_API_AUTH_STRING or _KEY."""
     pool, api = name or kind, prefect_api.api({**os.environ, "PREFECT_API_URL": api_url})
     try:
@@ -346,6 +400,9 @@ def main(kind: str, name: str | None, api_url: str, task_definitions: str | None
             for message in messages:
                 click.echo(message, err=True)
         result = register_deployments(api, deployments, kind=kind, pool=pool, defaults=defaults)
+        result = replace(result, deleted=delete_removed_deployments(api, deployments, pool=pool))
+        if notify:
+            register_notifications(api, secrets.resolve(notify))
     except prefect_api.UnreachableError as error:
         raise click.ClickException(f"no Prefect server answers at {api_url}: {error}; check --api-url and that it runs") from None
     except prefect_api.RejectedError as error:

@@ -9,25 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from jobs.catalogue import SUPPLIED_BY_FLOW
 from orchestration.deployments.model import TODAY
 from orchestration.deployments.parameters import read_parameter_file, rename_options, select_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from jobs.catalogue import JobSpec
     from orchestration.deployments.model import DeploymentSpec
 
-DAILY = "daily"
-# Every five minutes. A run that would have to wait for another one is not needed.
-FLOW_SCHEDULES: dict[str, dict[str, Any]] = {
-    "reconcile": {
-        "schedules": [{"slug": "reconcile", "active": True, "schedule": {"cron": "*/5 * * * *", "timezone": "UTC"}, "parameters": {}}],
-        "concurrency_limit": 1,
-        "concurrency_options": {"collision_strategy": "CANCEL_NEW"},
-    }
-}
+DAILY, BACKFILL = "daily", "backfill"
 
 
 def apply_parameter_file(
@@ -42,8 +36,8 @@ def apply_parameters(
 ) -> tuple[list[DeploymentSpec], list[str]]:
     """Return the deployments with these values and every schedule that has all its values.
 
-    Also return messages: one for each deprecated name, and one for each schedule that lacks a value. Raises UsageError for a value that no
-    deployment takes.
+    Without `specs`, no schedule changes. Also return messages: one for each deprecated name, and one for each schedule that lacks a value.
+    Raises UsageError for a value that no deployment takes.
     """
     values, messages = rename_options(values, source)
     parameters = select_parameters(
@@ -55,21 +49,25 @@ def apply_parameters(
     result = [replace(deployment, fields={**deployment.fields, "parameters": parameters[deployment.flow]}) for deployment in deployments]
     by_flow = {deployment.flow: deployment for deployment in result}
     daily = by_flow.get(DAILY)
-    if daily is None:
-        return result, messages  # a pool that runs no flows
+    if daily is None or not specs:
+        return result, messages  # a pool that runs no flows, or nothing to schedule
     schedules = []
     for spec in (spec for spec in specs if spec.schedule and spec.name in by_flow):
-        missing = [*_missing_options(daily, {"extracts"}), *_missing_options(by_flow[spec.name], {"lake", "start", "end"})]
+        missing = [*_missing_options(daily, {"extracts"}), *_missing_options(by_flow[spec.name], SUPPLIED_BY_FLOW)]
         if missing:
             messages.append(f"not scheduled {spec.name}: {source} has no value for {', '.join(dict.fromkeys(missing))}")
         else:
             schedules.append(_build_schedule(spec, by_flow[spec.name]))
-    scheduled = replace(daily, fields={**daily.fields, "schedules": schedules})
-    return [scheduled if deployment is daily else deployment for deployment in result], messages
+    daily.fields["schedules"] = schedules
+    extracts = {job: options for schedule in schedules for job, options in schedule["parameters"]["extracts"].items()}
+    for flow, default in ((DAILY, extracts), (BACKFILL, {job: {} for job in extracts})):
+        if flow in by_flow:  # what the form of a new run shows first
+            by_flow[flow].fields["parameters"].setdefault("extracts", default)
+    return result, messages
 
 
 def normalise_deployment(existing: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a deployment as the server shows it, with schedules and limit in the form in which we send them.
+    """Return a deployment as the server shows it, with schedules in the form in which we send them.
 
     Whether a schedule is active is not compared: pausing it is the operator's decision.
     """
@@ -82,10 +80,7 @@ def normalise_deployment(existing: Mapping[str, Any]) -> dict[str, Any]:
         }
         for schedule in existing.get("schedules") or []
     ]
-    limit = existing.get("global_concurrency_limit") or {}
-    ordered = sorted(schedules, key=lambda schedule: str(schedule["slug"]))
-    options = {"collision_strategy": (existing.get("concurrency_options") or {}).get("collision_strategy")}
-    return {**existing, "schedules": ordered, "concurrency_limit": limit.get("limit"), "concurrency_options": options}
+    return {**existing, "schedules": sorted(schedules, key=lambda schedule: str(schedule["slug"]))}
 
 
 def preserve_schedules(existing: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +102,7 @@ def preserve_parameters(existing: Mapping[str, Any] | None, fields: Mapping[str,
     return {"parameters": {name: value for name, value in (existing.get("parameters") or {}).items() if name in supported}}
 
 
-def _missing_options(deployment: DeploymentSpec, supplied: set[str]) -> list[str]:
+def _missing_options(deployment: DeploymentSpec, supplied: AbstractSet[str]) -> list[str]:
     """Return the required options without a value, except those that are supplied at run time."""
     return [name for name in deployment.required_options if name not in deployment.fields["parameters"] and name not in supplied]
 

@@ -18,6 +18,7 @@ from jobs.catalogue import CatalogueError, catalogue, schedule_problem, timezone
 from orchestration.deployments import descriptions
 from orchestration.deployments.parameters import rename_options, select_parameters
 from orchestration.emit import airflow, argo, batch, compose, cron, dagster, kubernetes, pipeline, stepfunctions
+from orchestration.job_order import order_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -167,7 +168,7 @@ def emit(
     ]
     values = collect_parameters(tuple(specs.values()), sources)
     described = descriptions.describe_jobs(descriptions.installed_commands([specs[job] for job in dict.fromkeys(jobs)]))
-    order = pipeline.order_jobs([specs[job] for job in dict.fromkeys(jobs)])
+    order = order_jobs([specs[job] for job in dict.fromkeys(jobs)])
     references = {} if target in TARGETS_WITHOUT_IMAGE else resolve_images(list(order), images, image, allow_tag=allow_tag)
     steps = [
         pipeline.build_step(specs[job], described[job], values[job], image=references.get(job), after=after) for job, after in order.items()

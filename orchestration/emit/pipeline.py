@@ -6,8 +6,6 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from jobkit import secrets
@@ -141,23 +139,6 @@ class Pipeline:
         for step in self.steps:
             depth[step.name] = max((depth[name] + 1 for name in step.after), default=0)
         return [[step for step in self.steps if depth[step.name] == level] for level in range(max(depth.values()) + 1)]
-
-
-def order_jobs(specs: Sequence[JobSpec]) -> dict[str, tuple[str, ...]]:
-    """Return the jobs in the order of their data, each with the jobs that it waits for directly."""
-    before = {spec.name: {other.name for other in specs if other is not spec and _feeds(other, spec)} for spec in specs}
-    order = list(TopologicalSorter({name: sorted(before[name]) for name in sorted(before)}).static_order())
-    ancestors: dict[str, set[str]] = {}
-    for name in order:
-        ancestors[name] = before[name].union(*(ancestors[parent] for parent in before[name]))
-    return {
-        name: tuple(sorted(parent for parent in before[name] if not any(parent in ancestors[other] for other in before[name])))
-        for name in order
-    }
-
-
-def _feeds(writer: JobSpec, reader: JobSpec) -> bool:
-    return any(fnmatchcase(dataset, pattern) for dataset in writer.writes for pattern in reader.reads)
 
 
 def find_secrets(spec: JobSpec, values: Mapping[str, object]) -> tuple[Secret, ...]:

@@ -1,1 +1,1 @@
-"""The flows: `daily`, `backfill` and `reconcile`. Each is a module with one flow function."""
+"""The flows: `daily` and `backfill`. Each is a module with one flow function."""

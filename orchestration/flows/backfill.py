@@ -1,40 +1,35 @@
 """A range of dates: fetch what the lake does not hold, then load, transform and publish once."""
 
-from datetime import date
-from typing import Literal
-
 from prefect import flow, get_run_logger
 
-from orchestration.runtime.backfill import ConcurrencyLimit, plan_backfill
-from orchestration.runtime.run_job import run_job
+from orchestration.runtime import flow_parameters as parameters
+from orchestration.runtime.backfill import plan_backfill
+from orchestration.runtime.downstream import build, load
+from orchestration.runtime.run_names import name_backfill_run
 from orchestration.runtime.summary import publish_summary
 
-Audience = Literal["internal", "public"]
-Extracts = dict[str, dict[str, object]]
 
-
-@flow
+@flow(flow_run_name=name_backfill_run)
 @publish_summary()
 async def backfill(
-    lake: str, warehouse: str, warehouse_password: str, docs: str, site: str, extracts: Extracts, start: date, end: date,
-    *, concurrency: ConcurrencyLimit = 4, refetch: bool = False, plan_only: bool = False, audience: Audience = "internal",
-    at_once: ConcurrencyLimit | None = None, again: bool | None = None,
+    lake: parameters.Lake, warehouse: parameters.Warehouse, warehouse_password: parameters.WarehousePassword,
+    docs: parameters.Docs, site: parameters.Site, extracts: parameters.Extracts, start: parameters.Start, end: parameters.End,
+    *, concurrency: parameters.Concurrency = 4, refetch: parameters.Refetch = False, plan_only: parameters.PlanOnly = False,
+    audience: parameters.Audience = "internal",
+    at_once: parameters.DeprecatedConcurrency = None, again: parameters.DeprecatedRefetch = None,
 ) -> None:  # fmt: skip
-    """Fetch what the lake does not hold of `start` to `end`, `concurrency` runs of a job at a time; load, transform and publish once.
+    """Fetch what the lake does not hold of a range of days, then load, transform and publish once.
 
-    `extracts` names the extract jobs and gives each its options, without dates. `refetch` also fetches what is committed. The plan is
-    published first; `plan_only` stops there. `audience` is whom the site is for. Deprecated: `at_once` for `concurrency`, `again` for
-    `refetch`.
+    The plan is published first. The options of `extracts` have no dates.
     """
     if at_once is not None or again is not None:
         get_run_logger().warning("the parameters at_once and again are deprecated; use concurrency and refetch")
-    access = {"warehouse": warehouse, "warehouse_password": warehouse_password}
+    options = {"lake": lake, "warehouse": warehouse, "warehouse_password": warehouse_password, "docs": docs, "site": site}
     work = await plan_backfill(extracts, lake=lake, start=start, end=end, refetch=refetch or bool(again))
     await work.publish_plan()
     if not plan_only:
         await work.run(concurrency=at_once or concurrency)
         if work.datasets:
-            await run_job("load-warehouse", lake=lake, dataset=work.datasets, **access)
-            await run_job("transform-warehouse", docs=docs, **access)
-            await run_job("publish-marts", docs=docs, site=site, audience=audience, **access)
+            await load(work.datasets, options)
+            await build({**options, "audience": audience})
         work.raise_failures()

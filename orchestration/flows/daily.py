@@ -1,40 +1,36 @@
 """The daily pipeline: vendors to the lake, the lake to the warehouse, the warehouse to marts, the marts to files."""
 
-from typing import Literal
-
 from prefect import flow
 
+from orchestration.runtime.downstream import build, load
+from orchestration.runtime.flow_parameters import Audience, Docs, Extracts, Lake, Site, Timezone, Warehouse, WarehousePassword
 from orchestration.runtime.run_job import gather_all, list_datasets, run_job
+from orchestration.runtime.run_names import name_daily_run
 from orchestration.runtime.scheduled_date import resolve_today
 from orchestration.runtime.summary import publish_summary
 
-Audience = Literal["internal", "public"]
-Extracts = dict[str, dict[str, object]]
 
-
-@flow
+@flow(flow_run_name=name_daily_run)
 @publish_summary()
 async def daily(
-    lake: str, warehouse: str, warehouse_password: str, docs: str, site: str, extracts: Extracts, timezone: str = "UTC",
-    audience: Audience = "internal",
+    lake: Lake, warehouse: Warehouse, warehouse_password: WarehousePassword, docs: Docs, site: Site, extracts: Extracts,
+    timezone: Timezone = "UTC", audience: Audience = "internal",
 ) -> None:  # fmt: skip
     """Extract in parallel, load each dataset as soon as its extract is done, transform once, publish.
 
-    `extracts` names the extract jobs and gives each its options; `today` in them is the date this run was scheduled for, in `timezone`.
-    `audience` is whom the site is for, which decides what is published.
+    `today` in the options of an extract is the date this run was scheduled for, in `timezone`.
     Extracts that found nothing new share one load, which only completes a load that was interrupted earlier.
     """
-    access = {"warehouse": warehouse, "warehouse_password": warehouse_password}
+    options = {"lake": lake, "warehouse": warehouse, "warehouse_password": warehouse_password, "docs": docs, "site": site}
 
-    async def extract_and_load(job: str, options: dict[str, object]) -> list[str]:
-        receipt = await run_job(job, lake=lake, **resolve_today(options, timezone))
+    async def extract_and_load(job: str, given: dict[str, object]) -> list[str]:
+        receipt = await run_job(job, lake=lake, **resolve_today(given, timezone))
         if receipt["status"] == "unchanged":
             return list_datasets(receipt)
-        await run_job("load-warehouse", lake=lake, dataset=list_datasets(receipt), **access)
+        await load(list_datasets(receipt), options)
         return []
 
-    unloaded = await gather_all(*(extract_and_load(job, options) for job, options in extracts.items()))
+    unloaded = await gather_all(*(extract_and_load(job, given) for job, given in extracts.items()))
     if unchanged := sorted(name for names in unloaded for name in names):
-        await run_job("load-warehouse", lake=lake, dataset=unchanged, **access)
-    await run_job("transform-warehouse", docs=docs, **access)
-    await run_job("publish-marts", docs=docs, site=site, audience=audience, **access)
+        await load(unchanged, options)
+    await build({**options, "audience": audience})

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestration.local.processes import Program
 
 HOST = "127.0.0.1"
-READY_TIMEOUT_S, STOP_TIMEOUT_S = 90.0, 0.2
+READY_TIMEOUT_S, STOP_TIMEOUT_S = 300.0, 0.2  # a start takes 16 s of one core
 DATABASE, MIGRATED_VERSION = "prefect.db", "migrated"
 BUSY, RETRY_AFTER_S = 503, b"0.1"
 SERVER_SETTINGS = {

@@ -6,13 +6,12 @@ import asyncio
 import json
 import time
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import ExitCode
 from prefect import get_client
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
-from pydantic import Field
 
 from orchestration.runtime import run_job
 from orchestration.runtime.backfill_chunks import period_of, plan_chunks
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY_S = 2.0
 MAX_PLAN_ROWS = 500
-ConcurrencyLimit = Annotated[int, Field(ge=1, le=100)]
 
 
 class BackfillError(Exception):

@@ -118,7 +118,9 @@ async def gather_all(*steps: Coroutine[Any, Any, T]) -> list[T]:
 
 
 def _describe_subject(options: Mapping[str, object]) -> str:
-    """Return what the name of a run with these options should mention: its datasets, if it has any."""
+    """Return what the name of a run with these options should mention: its datasets or its one day, if it has any."""
+    if "start" in options and options["start"] == options.get("end"):
+        return str(options["start"])
     datasets = options.get("dataset")
     if not isinstance(datasets, list) or not datasets:
         return ""

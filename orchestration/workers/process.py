@@ -1,5 +1,7 @@
 """Run a Prefect worker of a process, Docker or ECS pool: `python -m orchestration.workers.process POOL KIND [--wait-for-release]`.
 
+It also ends runs whose process, container or machine is gone (reconcile.py).
+
 With `--wait-for-release` it loads Prefect while a local server still starts, then waits for a line on stdin. Until then the server may
 not be ready, the pool not registered, and runs of an earlier stack not yet ended.
 """
@@ -24,10 +26,14 @@ def work(pool: str, kind: str, *, wait_for_release: bool) -> None:
     import asyncio  # noqa: PLC0415  seconds of imports, for the worker's own process only
     import signal  # noqa: PLC0415
 
+    from jobkit.prefect_api import api  # noqa: PLC0415
+    from prefect.logging import get_logger  # noqa: PLC0415
     from prefect.plugins import load_prefect_collections  # noqa: PLC0415
     from prefect.utilities.processutils import setup_signal_handlers_worker  # noqa: PLC0415
     from prefect.workers.base import BaseWorker  # noqa: PLC0415
     from prefect.workers.process import ProcessWorker  # noqa: PLC0415
+
+    from orchestration.workers import reconcile  # noqa: PLC0415
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores SIGINT; a worker stops by it
     load_prefect_collections()  # else the worker does it when it first reaches its server, and everything waits for it
@@ -44,8 +50,9 @@ def work(pool: str, kind: str, *, wait_for_release: bool) -> None:
     if worker_class is None:
         sys.exit(f"this installation of Prefect has no worker of kind {kind!r}; install its prefect integration")
     worker = worker_class(work_pool_name=pool, name=f"{socket.gethostname()}-{os.getpid()}", create_pool_if_not_found=False)
+    reconcile.start_thread(api(os.environ), get_logger("finelt.reconcile"))
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(worker.start(with_healthcheck=kind == "ecs"))
+        asyncio.run(worker.start(with_healthcheck=kind != "process"))
 
 
 @click.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import compileall
 import os
 import py_compile
+import re
+import ssl
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from images import assemble, harden
+from jobs.catalogue import REPOSITORY
 
 
 @pytest.fixture
@@ -151,6 +154,21 @@ def test_a_hardened_base_has_no_installer_and_no_setuid_program(tmp_path: Path) 
     assert stat.S_IMODE((tmp_path / "usr/bin/su").stat().st_mode) == 0o755
     assert {path.parent.parent.name for path in tmp_path.rglob("*.pyc")} == {"json"}
     assert {path.stat().st_mtime for path in tmp_path.rglob("*")} == {1, harden.EPOCH}
+
+
+def test_the_ca_file_has_the_public_cas_of_the_base_and_those_of_rds(tmp_path: Path) -> None:
+    """OpenSSL reads it, and no Beta or Preview region is in it."""
+    public = tmp_path / harden.PUBLIC_CA
+    public.parent.mkdir(parents=True)
+    (own, *_) = ssl.create_default_context().get_ca_certs(binary_form=True)
+    public.write_text(ssl.DER_cert_to_PEM_cert(own))
+    harden.write_ca_file(tmp_path, REPOSITORY / "images" / "rds-ca.pem")
+    context = ssl.create_default_context(cafile=str(tmp_path / harden.CA_FILE))
+    names = [dict(part for parts in entry["subject"] for part in parts)["commonName"] for entry in context.get_ca_certs()]
+    regions = {match[1] for name in names if (match := re.fullmatch(r"Amazon RDS (\S+) Root CA \w+ G1", str(name)))}
+    assert own in context.get_ca_certs(binary_form=True)
+    assert {"eu-central-1", "eu-west-1", "us-east-1"} <= regions
+    assert len(names) == 3 * len(regions) + 1
 
 
 def test_hardening_adds_missing_bytecode_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -43,9 +43,13 @@ def as_list(value: Any) -> list[Any]:
 
 
 def container_of(task: Resource) -> dict[str, Any]:
-    """Return the definition of a task's one container."""
-    (definition,) = json.loads(task.inputs["containerDefinitions"])
-    return dict(definition)
+    """Return the definition of a task's own container, which is the last one."""
+    return containers_of(task)[-1]
+
+
+def containers_of(task: Resource) -> list[dict[str, Any]]:
+    """Return the definitions of a task's containers: init containers first."""
+    return list(json.loads(task.inputs["containerDefinitions"]))
 
 
 def stack_description(stack: Graph) -> dict[str, Any]:

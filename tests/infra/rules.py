@@ -19,6 +19,7 @@ from tests.infra.graph_reader import (
     TASK,
     as_list,
     container_of,
+    containers_of,
     policy_documents,
 )
 
@@ -95,8 +96,7 @@ def find_unhardened_tasks(stack: Graph) -> Iterator[str]:
 
     The agent of Systems Manager writes into the bastion's container.
     """
-    for task in stack.of(TASK):
-        definition = container_of(task)
+    for task, definition in [(each, container) for each in stack.of(TASK) for container in containers_of(each)]:
         linux = definition.get("linuxParameters", {})
         checks = (
             re.search(r"@sha256:[0-9a-f]{64}$", definition["image"]),
@@ -116,7 +116,7 @@ def find_unhardened_tasks(stack: Graph) -> Iterator[str]:
 def find_plaintext_secrets(stack: Graph) -> Iterator[str]:
     """Variables of tasks that hold a secret in plain text."""
     for task in stack.of(TASK):
-        for variable in container_of(task)["environment"]:
+        for variable in (variable for definition in containers_of(task) for variable in definition["environment"]):
             if re.search("AUTH|PASSWORD|TOKEN|SECRET|API_KEY", variable["name"]) or re.search(r"://[^/]*:[^/]*@", variable["value"]):
                 yield f"{task.name} {variable['name']}"
 

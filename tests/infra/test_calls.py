@@ -77,6 +77,8 @@ def describe_call(service: str, operation: str, parameters: dict[str, Any]) -> C
     if service == "s3":
         key = f"/{parameters['Key']}" if "Key" in parameters else ""
         return Call(f"s3:{ACTIONS.get(operation, operation)}", f"arn:aws:s3:::{parameters['Bucket']}{key}")
+    if service == "ecs":
+        return Call(f"ecs:{operation}", "*")  # IAM has no resource for what we call
     secret = parameters.get("SecretId", "")
     return Call(
         f"{service}:{operation}",
@@ -109,6 +111,8 @@ def call_registration(stack: Graph) -> None:
     register_stack.read_description(environment_of(stack.the(TASK, "-register"))["FINELT_STACK"])
     for _ in range(2):
         register_stack.read_or_create_password(client, "finelt-dev/load-warehouse/warehouse_password")
+    register_stack.read_images(boto3.client("ecs"), {"flows": "finelt-dev-flows"})
+    assert register_stack.read_secret(client, environment_of(stack.the(TASK, "-register"))["FINELT_NOTIFICATIONS"]) is None
 
 
 def call_function(stack: Graph) -> None:
@@ -169,6 +173,10 @@ def create_account(stack: Graph) -> None:
     boto3.client("s3").put_object(Bucket=LAKE, Key="infra/stack.json", Body=json.dumps(stack_description(stack)).encode())
     secrets.create_secret(Name="finelt-dev/prefect/auth", SecretString="user:password")
     secrets.create_secret(Name="finelt-dev/load-warehouse/warehouse_password")
+    secrets.create_secret(Name="finelt-dev/prefect/notifications")
+    boto3.client("ecs").register_task_definition(
+        family="finelt-dev-flows", containerDefinitions=[{"name": "job", "image": "i", "memory": 512}]
+    )
 
 
 def test_the_worker_may_do_with_the_queue_what_prefects_observer_does(dev: Graph) -> None:

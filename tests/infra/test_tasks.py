@@ -15,7 +15,7 @@ import pytest
 from infra.prefect_server import connection_check
 from infra.testing.mock_engine import Graph, Resource, graph
 from jobs.catalogue import catalogue
-from tests.infra.graph_reader import ALARM, CHOICES, TASK, container_of, environment_of
+from tests.infra.graph_reader import ALARM, CHOICES, TASK, container_of, containers_of, environment_of
 from tests.infra.rules import with_container
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MODULE = re.compile(r"(prefect|orchestration)\w*(\.\w+)+")
 def find_missing_modules(stack: Graph) -> Iterator[str]:
     """Every module that a task's command or environment names can be imported: `uv.lock` has its package."""
     for task in stack.of(TASK):
-        command = container_of(task).get("command", [])
+        command = [word for definition in containers_of(task) for word in definition.get("command", [])]
         names = [name for flag, name in pairwise(command) if flag == "-m"]
         for name in [*names, *(value for value in environment_of(task).values() if MODULE.fullmatch(value))]:
             try:

@@ -13,7 +13,7 @@ from typing import Any
 from jobkit.interruption import MARGIN_S
 
 from jobs.catalogue import catalogue
-from orchestration.emit.pipeline import order_jobs
+from orchestration.job_order import order_jobs
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "5" * 64

@@ -348,6 +348,49 @@ def test_the_deploy_command_reports_an_unreachable_server_and_refused_credential
     assert "no Prefect server answers at http://127.0.0.1:1/api" in absent.stderr
 
 
+# From, to, the answer of the server, and the state afterwards. jobkit/launchers/prefect.py follows these rules.
+TRANSITIONS = [
+    ("PENDING", "RUNNING", "ACCEPT", "RUNNING"),
+    ("RUNNING", "RUNNING", "ACCEPT", "RUNNING"),  # hence the reporter starts from PENDING or SCHEDULED only
+    ("RUNNING", "PENDING", "ABORT", "RUNNING"),
+    ("CANCELLING", "COMPLETED", "REJECT", "CANCELLING"),
+    ("CANCELLING", "CRASHED", "REJECT", "CANCELLING"),
+    ("CANCELLING", "CANCELLED", "ACCEPT", "CANCELLED"),
+    ("CANCELLED", "COMPLETED", "ACCEPT", "COMPLETED"),  # hence it reads the state before it proposes the final one
+    ("CANCELLED", "CRASHED", "ABORT", "CANCELLED"),
+    ("FAILED", "CRASHED", "ABORT", "FAILED"),  # hence the message of a failure survives the worker, which reports the exit code
+]
+
+
+@pytest.mark.parametrize(("before", "proposed", "answer", "after"), TRANSITIONS)
+def test_prefect_keeps_the_rules_that_a_jobs_reporter_follows(local: Local, before: str, proposed: str, answer: str, after: str) -> None:
+    flow = local.api.call("POST", "/flows/", {"name": "rules"})["id"]
+    path = f"/flow_runs/{local.api.call('POST', '/flow_runs/', {'flow_id': flow})['id']}"
+    local.api.call("POST", f"{path}/set_state", {"state": {"type": before}, "force": True})
+    proposal = {"type": proposed, "state_details": {"transition_id": "00000000-0000-4000-8000-000000000001"}}
+    assert local.api.call("POST", f"{path}/set_state", {"state": proposal, "force": False})["status"] == answer
+    assert local.api.call("GET", path)["state"]["type"] == after
+
+
+def test_a_repeated_proposal_is_rejected_with_the_proposed_state(local: Local) -> None:
+    """The reporter takes the state in the answer for the outcome, whatever the status."""
+    flow = local.api.call("POST", "/flows/", {"name": "rules"})["id"]
+    path = f"/flow_runs/{local.api.call('POST', '/flow_runs/', {'flow_id': flow, 'state': {'type': 'PENDING'}})['id']}/set_state"
+    proposal = {"state": {"type": "RUNNING", "state_details": {"transition_id": "00000000-0000-4000-8000-000000000002"}}, "force": False}
+    answers = [local.api.call("POST", path, proposal) for _ in range(2)]
+    assert [answer["status"] for answer in answers] == ["ACCEPT", "REJECT"]
+    assert [answer["state"]["type"] for answer in answers] == ["RUNNING", "RUNNING"]
+
+
+def test_a_run_that_is_scheduled_for_later_has_to_wait(local: Local) -> None:
+    flow = local.api.call("POST", "/flows/", {"name": "rules"})["id"]
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
+    run = local.api.call("POST", "/flow_runs/", {"flow_id": flow, "state": later})["id"]
+    answer = local.api.call("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "RUNNING"}, "force": False})
+    assert answer["status"] == "WAIT"
+    assert answer["details"]["delay_seconds"] > 0
+
+
 def test_the_server_requires_its_password(local: Local) -> None:
     with pytest.raises(RejectedError) as refused:
         Api(local.api.url).call("POST", "/flow_runs/filter", {})
@@ -377,6 +420,12 @@ def test_the_schema_of_a_flow_allows_no_unknown_parameter() -> None:
     assert schema["additionalProperties"] is False
     assert {"lake", "warehouse", "site", "extracts"} <= set(schema["required"])
     assert daily.fields["description"].startswith("Extract in parallel")
+
+
+def test_every_parameter_of_a_flow_has_a_description_for_the_form_of_a_run() -> None:
+    for spec in register.flow_deployments(pool="p", variables={}):
+        properties = spec.fields["parameter_openapi_schema"]["properties"]
+        assert [name for name, schema in properties.items() if not schema.get("description")] == [], spec.flow
 
 
 @pytest.mark.parametrize("flow", register.FLOWS)

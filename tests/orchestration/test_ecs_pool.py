@@ -149,7 +149,9 @@ def test_each_job_gets_a_role_with_its_own_grants_only(own_server: Postgres, mon
 
     jobs = ("load-warehouse", "transform-warehouse", "publish-marts")
     for word in ("first", "second"):  # again: the new password is the one that counts
-        register_stack.create_roles(host, "master", "m4ster", {name: f"{name} {word}" for name in jobs}, port=port)
+        register_stack.create_roles(
+            {"host": host, "port": port, "user": "master", "password": "m4ster"}, {name: f"{name} {word}" for name in jobs}
+        )
         load, transform, publish = (f"{name} {word}" for name in jobs)
         job("load-warehouse", f"create table raw.{word} as select 1 as a", load)
         job("transform-warehouse", f"create table marts.{word} as select a from raw.{word}", transform)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestration.deployments import versions
 from orchestration.deployments.model import DeploymentSpec, RegistrationResult
 from orchestration.deployments.register import delete_removed_deployments, ecs_flow_variables
 
@@ -37,6 +38,13 @@ def test_only_the_tagged_deployment_of_a_removed_job_on_this_pool_is_deleted() -
 
 def test_the_log_of_the_registration_names_what_is_deleted() -> None:
     assert RegistrationResult((), (), (), ("extract-b/ecs",)).lines() == ["deleted   extract-b/ecs"]
+
+
+def test_the_version_of_a_deployment_names_what_runs_as_far_as_it_is_known() -> None:
+    digest, commit = f"r/i@sha256:{'ab' * 32}", "c0ffee" * 7
+    assert versions.describe_version("0.2.0", digest, commit) == "0.2.0 sha256:abababababab git:c0ffeec0ffee"
+    assert versions.describe_version("0.2.0", "finelt/load-warehouse:0123456789abcdef", None) == "0.2.0 0123456789abcdef"
+    assert versions.describe_version("0.2.0", None, None) == "0.2.0"
 
 
 def test_a_flow_never_runs_on_spare_capacity() -> None:

@@ -171,7 +171,7 @@ def warehouse(postgres_server: Postgres, fargate: aws.Fargate, patch: pytest.Mon
         master.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
         host, port, user = master.info.host, master.info.port, master.info.user
     patch.setattr(register_stack, "DATABASE", database)
-    register_stack.create_roles(host, user, postgres_server.password, passwords, port=port)
+    register_stack.create_roles({"host": host, "port": port, "user": user, "password": postgres_server.password}, passwords)
     return {"warehouse": f"postgresql://{{job}}@{host}:{port}/{database}"}
 
 

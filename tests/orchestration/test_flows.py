@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import logging
 import re
 import threading
 from contextlib import suppress
@@ -24,9 +26,8 @@ from orchestration.deployments import model, schedules
 from orchestration.deployments import register as deploy
 from orchestration.local import processes
 from orchestration.polling import wait_until
-from orchestration.runtime import reconcile
 from orchestration.runtime.backfill_chunks import Chunk, parse_partition, period_of, plan_chunks
-from orchestration.workers import command
+from orchestration.workers import command, reconcile
 from verification.faults import flow_stack
 
 if TYPE_CHECKING:
@@ -95,7 +96,6 @@ def test_refetch_includes_committed_partitions() -> None:
 
 SERVER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.5",  # five seconds by default
-    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "3600",  # else the server may end a silent run first
 }
 
 
@@ -341,14 +341,13 @@ def test_registering_the_flows_again_changes_nothing(stack: FlowStack) -> None:
 
 @pytest.mark.usefixtures("backfills")
 def test_reconcile_ends_silent_runs_and_orphans_only(stack: FlowStack, left: dict[str, str]) -> None:
-    until(
-        lambda: (
-            {run.run_id for run in reconcile.find_silent(stack.api, silent_s=60, pending_s=60)}
-            >= {left["silent"], left["taken"], left["cancelling"]}
-        )
-    )
-    run_id = follow.start_flow(stack.api, "reconcile", flow_stack.POOL, {"silent_s": 60, "pending_s": 60, "confirm_s": 1})
-    assert stack.steps(run_id)[1].state == "COMPLETED"
+    def is_old(name: str) -> bool:
+        return left[name] in {run.run_id for run in reconcile.find_silent(stack.api, silent_s=60, pending_s=60)}
+
+    until(lambda: is_old("silent") and is_old("taken"))
+    ended = reconcile.reconcile_runs(stack.api, silent_s=60, pending_s=60, confirm_s=1)
+    reconcile.publish_table(stack.api, ended)
+    until(lambda: stack.api.call("GET", f"/flow_runs/{left['cancelling']}")["state"]["type"] == "CANCELLED")  # by Prefect's server
     found = {name: stack.api.call("GET", f"/flow_runs/{left[name]}")["state"] for name in left}
     assert {name: state["type"] for name, state in found.items()} == {
         "living": "RUNNING",
@@ -360,9 +359,34 @@ def test_reconcile_ends_silent_runs_and_orphans_only(stack: FlowStack, left: dic
     }
     assert found["silent"]["message"].startswith("no heartbeat since 20")
     assert "never started: its worker or its container is gone" in found["taken"]["message"]
-    assert {row["id"] for row in stack.artifact(run_id, "reconcile")["data"]} == {
-        left[name] for name in ("silent", "taken", "cancelling", "orphan")
-    }
+    table = stack.api.call("GET", "/artifacts/reconcile/latest")["data"]
+    assert {row["id"] for row in json.loads(table)} == {left[name] for name in ("silent", "taken", "orphan")}
+
+
+def test_a_worker_looks_for_runs_that_are_gone_again_and_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that is unreachable or shows no events only postpones it."""
+    run = reconcile.Run("id-1", "daily", "s", "RUNNING", datetime(2026, 1, 1, tzinfo=UTC))
+    answers: list[object] = [TemporaryError("no events"), UnreachableError("refused"), [run]]
+    published: list[object] = []
+    done = threading.Event()
+
+    def reconcile_runs(_api: Api, **_: float) -> list[reconcile.Run]:
+        if not answers:
+            done.set()
+            threading.Event().wait()  # the thread ends with this process
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[return-value]
+
+    monkeypatch.setattr(reconcile, "reconcile_runs", reconcile_runs)
+    monkeypatch.setattr(reconcile, "publish_table", lambda _api, ended: published.extend(ended))
+    with caplog.at_level(logging.WARNING):
+        reconcile.start_thread(Api("http://p/api"), logging.getLogger("reconcile"), every_s=0)
+        assert done.wait(600)
+    assert published == [run]
+    postponed = "runs that are gone were not looked for"
+    assert [record.message.partition(":")[0] for record in caplog.records] == [postponed, postponed, "daily (id-1) is now CRASHED"]
 
 
 def test_reconcile_ends_no_run_while_the_server_shows_no_events() -> None:

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 OURS = ("docker-compose.yml", "infra/**/*.py", "orchestration/**/*.py", "orchestration/**/*.toml", "jobs/jobkit/jobkit/**/*.py")
-OTHERS = re.compile(
-    r"PREFECT_(GB|HOST|PORT|_FLOW_RUN_ID|INTEGRATIONS_\w+|REDIS_MESSAGING_\w+)"
-)  # names of our own, and of Prefect's additions
+OTHERS = re.compile(r"PREFECT_(GB|HOST|PORT|_FLOW_RUN_ID|INTEGRATIONS_\w+|REDIS_\w+)")  # names of our own, and of Prefect's additions
 
 
 def known(settings: type[BaseModel]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,7 +51,11 @@ def test_a_value_at_the_top_is_for_all_jobs_and_flows_and_a_table_is_for_one(tmp
     fields, _ = apply_file(tmp_path, specs, PLACES + '[extract-days]\ntickers = ["A"]\nlake = "M"\n')
     assert fields["extract-days"]["parameters"] == {"lake": "M", "tickers": ["A"]}
     assert fields["extract-lists"]["parameters"] == {"lake": "L"}
-    assert fields["daily"]["parameters"] == {"lake": "L", "warehouse": "W"}
+    assert fields["daily"]["parameters"] == {
+        "lake": "L",
+        "warehouse": "W",
+        "extracts": {"extract-days": {"start": "today", "end": "today"}},
+    }
 
 
 def test_each_scheduled_job_becomes_a_schedule_of_the_daily_flow_in_its_time_zone(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
@@ -64,6 +69,16 @@ def test_each_scheduled_job_becomes_a_schedule_of_the_daily_flow_in_its_time_zon
     }
     assert lists["parameters"]["extracts"] == {"extract-lists": {}}
     assert messages == []
+
+
+def test_the_form_of_a_new_run_shows_all_extracts_that_can_run_unless_a_value_says_otherwise(
+    tmp_path: Path, specs: tuple[JobSpec, ...]
+) -> None:
+    fields, _ = apply_file(tmp_path, specs, PLACES + 'contact = "A a@b.c"\n')
+    today = {"start": "today", "end": "today"}
+    assert fields["daily"]["parameters"]["extracts"] == {"extract-days": today, "extract-lists": {}}
+    fields, _ = apply_file(tmp_path, specs, PLACES + "[daily]\nextracts = {}\n")
+    assert fields["daily"]["parameters"]["extracts"] == {}
 
 
 def test_a_job_without_a_required_value_is_not_scheduled_and_the_value_is_named(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
@@ -96,6 +111,17 @@ def test_an_old_option_name_is_renamed_with_a_warning(tmp_path: Path, specs: tup
 def test_an_unreadable_file_is_an_error(tmp_path: Path, specs: tuple[JobSpec, ...]) -> None:
     with pytest.raises(MisconfiguredError, match=r"values\.toml"):
         apply_file(tmp_path, specs, "lake = \n")
+
+
+def test_prefect_computes_the_next_run_of_every_schedule() -> None:
+    """As its scheduler does, from the present moment. Each time is one of the schedule's own days and hours."""
+    from prefect.server.schemas.schedules import CronSchedule
+    from prefect.types._datetime import now
+
+    for spec in (spec for spec in catalogue() if spec.schedule):
+        minute, hour, *_ = str(spec.schedule).split()
+        (date,) = asyncio.run(CronSchedule(cron=str(spec.schedule), timezone=spec.timezone).get_dates(1, start=now("UTC")))
+        assert (date.minute, date.hour) == (int(minute), int(hour)), spec.name
 
 
 def test_vendors_of_the_catalogue_have_one_limit_each() -> None:

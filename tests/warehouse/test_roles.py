@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestration.local.postgres import Postgres
+    from tests.fixtures_postgres import Warehouse
     from tests.warehouse.role_database import RoleDatabase
 
 LAST = "2012-12-31"
@@ -58,7 +59,7 @@ def test_there_is_one_role_for_each_job_and_one_for_readers() -> None:
 
 
 def test_a_concurrent_change_of_a_role_is_retried_and_no_password_is_logged(
-    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_role = warehouse_roles._create_role
     failures = iter([errors.InternalError_("tuple concurrently updated")])
@@ -71,7 +72,7 @@ def test_a_concurrent_change_of_a_role_is_retried_and_no_password_is_logged(
     monkeypatch.setattr(warehouse_roles, "_create_role", fail_first)
     caplog.set_level("DEBUG")
     roles = [warehouse_roles.Role("finelt-test-retried", (), ())]
-    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+    with warehouse.connect() as admin:
         warehouse_roles.prepare(admin, roles, {"finelt-test-retried": "canary-9d1f"})
         assert admin.execute("select rolcanlogin from pg_roles where rolname = 'finelt-test-retried'").fetchall() == [(True,)]
         assert "canary" not in caplog.text
@@ -94,6 +95,31 @@ def test_people_log_in_as_analyst_with_a_token_only_where_rds_offers_it(database
             assert admin.execute("select rolcanlogin, rolsuper from pg_roles where rolname = 'analyst'").fetchall() == [(True, False)]
         finally:
             admin.execute("drop role if exists analyst; drop role rds_iam")
+def test_the_role_of_a_removed_job_loses_its_login_and_a_role_of_somebody_else_does_not(warehouse: Warehouse) -> None:
+    """What it owns stays, and putting the job back restores its login."""
+    kept, removed = warehouse_roles.Role("finelt-test-kept", (), ()), warehouse_roles.Role("finelt-test-removed", ("test_desk",), ())
+    passwords = {kept.name: "kept", removed.name: "removed"}
+
+    def logins(admin: psycopg.Connection[Any]) -> dict[str, bool]:
+        found = admin.execute("select rolname::text, rolcanlogin from pg_roles where rolname like 'finelt-test-%'").fetchall()
+        return {name.removeprefix("finelt-test-"): can_login for name, can_login in found}
+
+    with warehouse.connect() as admin:
+        admin.execute("create role \"finelt-test-person\" login password 'p'")
+        admin.execute(sql.SQL('grant connect on database {} to "finelt-test-person"').format(sql.Identifier(admin.info.dbname)))
+        try:
+            warehouse_roles.prepare(admin, [kept, removed], passwords)
+            assert logins(admin) == {"kept": True, "removed": True, "person": True}
+            warehouse_roles.prepare(admin, [kept], passwords)
+            assert logins(admin) == {"kept": True, "removed": False, "person": True}
+            assert admin.execute("select nspowner::regrole::text from pg_namespace where nspname = 'test_desk'").fetchall() == [
+                ('"finelt-test-removed"',)
+            ]
+            warehouse_roles.prepare(admin, [kept, removed], passwords)
+            assert logins(admin) == {"kept": True, "removed": True, "person": True}
+        finally:
+            for name in ("kept", "removed", "person"):
+                admin.execute(f'drop owned by "finelt-test-{name}" cascade; drop role "finelt-test-{name}"')
 
 
 def test_the_roles_own_the_schemas_that_the_jobs_and_dbt_write() -> None:

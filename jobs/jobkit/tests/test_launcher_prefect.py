@@ -372,6 +372,18 @@ def test_the_receipt_is_sent_as_data_and_as_a_table_before_the_final_state(serve
     assert paths.index("/artifacts/") < len(paths) - 1 - paths[::-1].index(f"/flow_runs/{RUN}/set_state")
 
 
+def test_each_dataset_that_a_run_changed_is_an_event_of_its_materialization(server: FakePrefect) -> None:
+    launcher = connect(server)
+    launcher.claim()
+    changed = {"dataset": "things", "partition": "year=2013", "outcome": "committed", "rows": 4}
+    same = {"dataset": "others", "partition": "year=2012", "outcome": "unchanged", "rows": 9}
+    launcher.report_end({**RECEIPT, "partitions": [*RECEIPT["partitions"], changed, same]}, 0, "done")
+    ((event,),) = server.bodies("/events")
+    assert (event["event"], event["resource"]["prefect.resource.id"]) == ("prefect.asset.materialization.succeeded", "finelt://things")
+    assert event["payload"] == {"job": "extract-things", "partitions": 2, "rows": 7}
+    assert {"prefect.resource.id": f"prefect.flow-run.{RUN}", "prefect.resource.role": "flow-run"} in event["related"]
+
+
 def test_a_long_job_has_one_progress_artifact_and_a_short_job_none(server: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
     short = connect(server)
     short.claim()

@@ -55,6 +55,7 @@ def export_dbt_env(warehouse: str, password: str) -> None:
         FINELT_DBT_USER=parts["user"],
         FINELT_DBT_DATABASE=parts["dbname"],
         FINELT_DBT_SSLMODE=parts["sslmode"],
+        FINELT_DBT_SSLROOTCERT=parts.get("sslrootcert", ""),
         FINELT_DBT_APPLICATION=DBT_APPLICATION_NAME,
         DBT_ENV_SECRET_FINELT_PASSWORD=password,
     )

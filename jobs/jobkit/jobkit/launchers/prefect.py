@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
 
-    from jobkit.receipt import Receipt
+    from jobkit.receipt import Partition, Receipt
 
 POLL_S = 1.5  # cancellation is seen within two seconds
 HEARTBEAT_S = 30.0
@@ -106,7 +106,11 @@ class Prefect:
         proposed = "COMPLETED" if exit_code == 0 else "CRASHED" if stopped else "FAILED"
         with contextlib.suppress(ApiError):
             self._read(_remaining_s(deadline))
-            for step in (self._send_logs, lambda: self._send_receipt(receipt, summary, deadline)):
+            for step in (
+                self._send_logs,
+                lambda: self._send_receipt(receipt, summary, deadline),
+                lambda: self._send_materializations(receipt, deadline),
+            ):
                 with contextlib.suppress(ApiError):
                     step()
             self._end(proposed, summary, deadline)
@@ -202,23 +206,28 @@ class Prefect:
         if self._run is None or time.monotonic() - self._last_heartbeat_s < self._heartbeat_s:
             return
         self._last_heartbeat_s = time.monotonic()
-        related = [
-            {"prefect.resource.id": f"prefect.{role}.{self._run[f'{role}_id']}", "prefect.resource.role": role}
-            for role in ("flow", "deployment")
-            if self._run.get(f"{role}_id")
-        ]
-        event = {
-            "id": str(uuid.uuid4()),
-            "event": "prefect.flow-run.heartbeat",
-            "occurred": datetime.now(UTC).isoformat(),
-            "resource": {
-                "prefect.resource.id": f"prefect.flow-run.{self._id}",
-                "prefect.resource.name": self._run["name"],
-            },
-            "related": related,
-            "payload": {},
-        }
+        resource = {"prefect.resource.id": f"prefect.flow-run.{self._id}", "prefect.resource.name": self._run["name"]}
+        event = _build_event("prefect.flow-run.heartbeat", resource, _list_related(self._run), {})
         self._call("POST", "/events", [event], within_s=self._poll_s)
+
+    def _send_materializations(self, receipt: Receipt, deadline: float) -> None:
+        """Post an event for each dataset of which partitions were committed, as Prefect's own assets do."""
+        committed: dict[str, list[Partition]] = {}
+        for partition in receipt["partitions"]:
+            if partition["outcome"] == "committed":
+                committed.setdefault(partition["dataset"], []).append(partition)
+        run = {"prefect.resource.id": f"prefect.flow-run.{self._id}", "prefect.resource.role": "flow-run"}
+        events = [
+            _build_event(
+                "prefect.asset.materialization.succeeded",
+                {"prefect.resource.id": f"finelt://{dataset}", "prefect.resource.name": dataset},
+                [run, *_list_related(self._run or {})],
+                {"job": receipt["job"], "partitions": len(partitions), "rows": sum(partition["rows"] for partition in partitions)},
+            )
+            for dataset, partitions in committed.items()
+        ]
+        if events:
+            self._call("POST", "/events", events, within_s=_remaining_s(deadline))
 
     def _send_receipt(self, receipt: Receipt, summary: str, deadline: float) -> None:
         """Post the receipt twice: as a table for people, and complete, without a key, for flows."""
@@ -229,6 +238,20 @@ class Prefect:
         shown["description"] = f"**{receipt['status']}**: {summary}{more}"
         for artifact in ({"type": "receipt", "data": receipt}, shown):
             self._call("POST", "/artifacts/", {**artifact, "flow_run_id": self._id}, within_s=_remaining_s(deadline))
+
+
+def _build_event(name: str, resource: Mapping[str, str], related: list[dict[str, str]], payload: Mapping[str, object]) -> dict[str, object]:
+    occurred = datetime.now(UTC).isoformat()
+    return {"id": str(uuid.uuid4()), "event": name, "occurred": occurred, "resource": resource, "related": related, "payload": payload}
+
+
+def _list_related(run: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the flow and the deployment of a run as related resources of an event."""
+    return [
+        {"prefect.resource.id": f"prefect.{role}.{run[f'{role}_id']}", "prefect.resource.role": role}
+        for role in ("flow", "deployment")
+        if run.get(f"{role}_id")
+    ]
 
 
 def _remaining_s(deadline: float) -> float:

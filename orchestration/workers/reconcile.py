@@ -3,11 +3,14 @@
 A job and a flow send a heartbeat event every 30 s. Silence alone proves nothing: the server may have been down, or may not store events at
 the moment. So each check first sends an event of its own and reads it back, and a run is ended only if it is still silent at a second
 check, after an interval in which a live run would have sent a heartbeat.
+
+Prefect's server itself ends a run that stays in CANCELLING, and its worker then stops what is left of it.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -16,23 +19,26 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import TemporaryError
 from jobkit.interruption import MARGIN_S
+from jobkit.prefect_api import ApiError
 
 from orchestration.deployments.model import TAG
 from orchestration.deployments.paging import PAGE_SIZE, read_all
 from orchestration.polling import wait_until
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Collection, Sequence
 
     from jobkit.prefect_api import Api
 
 HEARTBEAT_EVENT = "prefect.flow-run.heartbeat"
 PROBE_EVENT = "finelt.reconcile.probe"
+EVERY_S = 300.0
+SILENT_S, PENDING_S, CONFIRM_S = 180.0, 900.0, 45.0  # a live run sends a heartbeat every 30 s
 EVENT_TIMEOUT_S, POLL_EVERY_S = 30.0, 0.5
 MAX_IDS = 50  # in one filter
 GONE = "no heartbeat since {since:%Y-%m-%d %H:%M:%S} UTC: its process, container or machine is gone; run it again to finish"
 NEVER_STARTED = "taken by a worker at {since:%Y-%m-%d %H:%M:%S} UTC and never started: its worker or its container is gone; run it again"
-CANCELLED = "cancelled; its process was gone before it could report this"
 OVERDUE = "running since {since:%Y-%m-%d %H:%M:%S} UTC, past its deadline by more than {margin_s} s; run it again to continue"
 ORPHAN = "not started: the flow that requested it has ended"
 
@@ -52,9 +58,7 @@ class Run:
     def final_state(self) -> tuple[str, str]:
         """The state in which it is put if it is gone or overdue, and the message that says why."""
         if self.is_overdue:
-            return "CANCELLING", OVERDUE.format(since=self.since, margin_s=MARGIN_S)  # its worker then ends it as CANCELLED
-        if self.state == "CANCELLING":
-            return "CANCELLED", CANCELLED
+            return "CANCELLING", OVERDUE.format(since=self.since, margin_s=MARGIN_S)  # Prefect's server then ends it as CANCELLED
         if self.state == "SCHEDULED":
             return "CANCELLED", ORPHAN
         return "CRASHED", (NEVER_STARTED if self.state == "PENDING" else GONE).format(since=self.since)
@@ -75,7 +79,7 @@ def check_event_delivery(api: Api, *, timeout_s: float = EVENT_TIMEOUT_S) -> Non
 def find_silent(api: Api, *, silent_s: float, pending_s: float) -> list[Run]:
     """Return our runs without a heartbeat for `silent_s`, and pending runs that have not started for `pending_s`."""
     now = datetime.now(UTC)
-    limits = {"PENDING": pending_s, "RUNNING": silent_s, "CANCELLING": silent_s}
+    limits = {"PENDING": pending_s, "RUNNING": silent_s}
     old = [run for run in map(_parse_run, _list_runs(api, list(limits))) if (now - run.since).total_seconds() > limits[run.state]]
     resources = [f"prefect.flow-run.{run.run_id}" for run in old]
     heard = _heard_since(api, resources, HEARTBEAT_EVENT, now - timedelta(seconds=silent_s))
@@ -135,13 +139,33 @@ def reconcile_runs(api: Api, *, silent_s: float, pending_s: float, confirm_s: fl
     return [run for run in [*suspects, *find_overdue(api), *find_orphans(api)] if finalise_run(api, run)]
 
 
-def publish_table(api: Api, ended: Sequence[Run], flow_run_id: str) -> None:
+def start_thread(api: Api, logger: logging.Logger, *, every_s: float = EVERY_S) -> threading.Thread:
+    """Check the runs every `every_s` seconds as long as this process lives. Several workers may do so at once: a run is ended once."""
+
+    def check() -> None:
+        while True:
+            time.sleep(every_s)
+            try:
+                ended = reconcile_runs(api, silent_s=SILENT_S, pending_s=PENDING_S, confirm_s=CONFIRM_S)
+                publish_table(api, ended)
+            except (TemporaryError, ApiError) as error:
+                logger.warning("runs that are gone were not looked for: %s; this is tried again in %s s", error, every_s)
+            else:
+                for run in ended:
+                    logger.warning("%s (%s) is now %s: %s", run.name, run.run_id, *run.final_state)
+
+    thread = threading.Thread(target=check, name="reconcile", daemon=True)
+    thread.start()
+    return thread
+
+
+def publish_table(api: Api, ended: Sequence[Run]) -> None:
     """Publish a table of the runs that were ended, if there are any."""
     if not ended:
         return
     table = [{"run": run.name, "was": run.state, "is": run.final_state[0], "why": run.final_state[1], "id": run.run_id} for run in ended]
     artifact = {"key": "reconcile", "type": "table", "data": json.dumps(table), "description": f"{len(table)} runs ended"}
-    api.call("POST", "/artifacts/", {**artifact, "flow_run_id": flow_run_id})
+    api.call("POST", "/artifacts/", artifact)
 
 
 def _list_runs(api: Api, states: Sequence[str], **filters: object) -> list[dict[str, Any]]:
