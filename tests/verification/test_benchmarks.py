@@ -1,16 +1,184 @@
-"""The page of benchmarks: each measurement replaces its own part. What it measures is for scripts/bench to say, never for a test."""
+"""Every part of scripts/bench, at a tiny size: it runs, checks what it measured, and prints it. No test looks at a time."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from jobkit.http import Rate
 
-from verification.benchmarks import load, measurement, page, tools
+from jobs.catalogue import catalogue
+from orchestration.local import postgres
+from orchestration.polling import wait_until
+from verification.benchmarks import (
+    builds,
+    compare,
+    extract,
+    flow_overhead,
+    growth,
+    load,
+    marts,
+    measurement,
+    page,
+    publishing,
+    reload,
+    scratch_server,
+    start,
+    tools,
+    valuation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orchestration.local.postgres import Postgres
+    from verification.benchmarks.builds import Build
 
 ROOT = Path(__file__).parents[2]
+DATABASES = count(1)
+
+
+@pytest.fixture
+def shared_server(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each benchmark that starts a server a database of the session's server instead."""
+
+    @contextmanager
+    def run_server(_: Path) -> Iterator[Postgres]:
+        name = f"bench_{next(DATABASES)}"
+        with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+            admin.execute(f"create database {name}".encode())
+            yield replace(postgres_server, database=name)
+            admin.execute(f"drop database {name} with (force)".encode())
+
+    monkeypatch.setattr(scratch_server, "run_server", run_server)
+
+
+@pytest.fixture
+def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install no other tools, which takes minutes."""
+
+    def create_environment(_: Sequence[str]) -> Path:
+        raise tools.MissingError("not installed")
+
+    monkeypatch.setattr(tools, "create_environment", create_environment)
+
+
+@pytest.fixture
+def demo_server(demo_directory: Path) -> Iterator[Postgres]:
+    """The demo's server, with a copy of its warehouse to change."""
+    with postgres.run_server(demo_directory / "postgres") as server, copy_warehouse(server) as copied:
+        yield copied
+
+
+@contextmanager
+def copy_warehouse(server: Postgres) -> Iterator[Postgres]:
+    """Copy the warehouse, for which no other session may be connected to it, and drop the copy at the end."""
+    name = f"bench_{next(DATABASES)}"
+    with psycopg.connect(server.url_of(server.user, "postgres"), password=server.password, autocommit=True) as admin:
+
+        def is_copied() -> bool:
+            with suppress(psycopg.errors.ObjectInUse):
+                admin.execute(f"create database {name} template {server.database}".encode())
+                return True
+            return False
+
+        assert wait_until(is_copied, timeout_s=300)
+        yield replace(server, database=name)
+        admin.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.mark.usefixtures("shared_server", "no_tools")
+def test_load_runs() -> None:
+    text = "\n".join(load.page(load.measure(1200, 0, compared=tools.TOOLS[:1])))
+    assert "1,200 rows in 60 monthly partitions" in text
+    assert "| load-warehouse | " in text
+    assert "missing: not installed" in text
+
+
+@pytest.mark.usefixtures("shared_server")
+def test_reload_runs() -> None:
+    text = "\n".join(reload.page(reload.measure(3, 0, symbols=100)))
+    assert "2,000 rows of one partition replaced" in text
+    assert "| one day changed, requested | " in text
+    assert "| load-warehouse, every row restated | " in text
+    assert "\n| 8 | " in text
+
+
+@pytest.mark.usefixtures("shared_server")
+def test_growth_runs() -> None:
+    text = "\n".join(growth.page(growth.measure(240, (1,))))
+    assert "| partitions of the same size | 240 | 12 | " in text
+
+
+@pytest.mark.usefixtures("shared_server", "no_tools")
+def test_publish_runs() -> None:
+    text = "\n".join(publishing.page(publishing.measure(100, 0)))
+    assert "100 rows of fct_price_daily" in text
+    assert f"| {publishing.WHOLE} | " in text
+    assert "pandas is missing: not installed" in text
+
+
+@pytest.mark.usefixtures("no_tools")
+def test_extract_runs() -> None:
+    text = "\n".join(extract.page(*extract.measure(0, facts=100, tickers=10, days=5, paced=[(Rate(10, 0.1), 5)])))
+    assert text.count(f"| {extract.OURS} | ") == 3
+    assert "| 10 in 0.1 s | " in text
+
+
+@pytest.mark.usefixtures("shared_server")
+def test_start_runs() -> None:
+    specs = tuple(spec for spec in catalogue() if spec.name in ("load-warehouse", "extract-ecb-fx-rates"))
+    text = "\n".join(start.page(start.measure(2, 5, 0, specs, in_images=False)))
+    assert "A changed day has 5 rows, all changed, and is one of 2." in text
+    assert text.count("\n| load-warehouse | ") == 3
+
+
+def test_steps_and_scale_run() -> None:
+    steps = "\n".join(flow_overhead.steps(["process"], 1))
+    assert "\n| process | " in steps
+    scale = "\n".join(flow_overhead.scale(runs=2, seconds=0, concurrency=2, minutes=5))
+    assert "2 of 2 runs of a job that sleeps 0 s" in scale
+
+
+def test_marts_and_valuation_run(demo_server: Postgres) -> None:
+    text = "\n".join(marts.page(marts.measure(demo_server, built=2, tickers=3, times=1)))
+    assert "\n| after one new day | " in text
+    text = "\n".join(valuation.page(valuation.measure(demo_server, sizes=[1000], times=1)))
+    assert "| one ticker, one day | " in text
+
+
+@pytest.fixture(scope="session")
+def both() -> list[Build]:
+    """Return this checkout, and a clone of its newest commit."""
+    return [builds.this_build(), builds.prepare_build("HEAD")]
+
+
+@pytest.mark.usefixtures("shared_server")
+@pytest.mark.parametrize("part", [part for part in compare.PARTS if part != "marts"])
+def test_compare_runs_two_builds_on_the_same_rows(part: str, both: list[Build]) -> None:
+    found = compare.measure(part, both, compare.Size(rows=2000, tickers=2, facts=340, times=0))
+    text = "\n".join(compare.page(found, both))
+    assert text.count("| this build | ") == text.count("| HEAD | ") == len(found)
+
+
+def test_compare_builds_marts(demo_server: Postgres, both: list[Build]) -> None:
+    size = compare.Size(rows=0, tickers=2, facts=0, times=0)
+    with copy_warehouse(demo_server) as other:
+        found = compare.measure_marts(both, size, [demo_server, other])
+    assert list(found) == ["everything", "after one new day", "as of a moment"]
+
+
+def test_compare_refuses_an_unknown_commit() -> None:
+    done = subprocess.run([ROOT / "scripts" / "bench", "compare", "no-such-commit"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'no-such-commit' is no commit of this repository" in done.stderr
 
 
 def test_a_measurement_replaces_its_own_part_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

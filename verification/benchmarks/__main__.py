@@ -9,8 +9,24 @@ from typing import TYPE_CHECKING
 import click
 from jobkit.version import version_option
 
+from jobs.catalogue import catalogue
 from orchestration.deployments import register
-from verification.benchmarks import extract, flow_overhead, growth, load, machine, marts, page, publishing, reload, start, tools, valuation
+from verification.benchmarks import (
+    builds,
+    compare,
+    extract,
+    flow_overhead,
+    growth,
+    load,
+    machine,
+    marts,
+    page,
+    publishing,
+    reload,
+    start,
+    tools,
+    valuation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,9 +45,9 @@ def _warn_of_old_option(old: str, new: str, *, is_given: bool) -> None:
         click.echo(f"bench: {old} is deprecated and will be removed in the next version; use {new}", err=True)
 
 
-def _write(part: str, facts: str, lines: Iterable[str]) -> None:
+def _write(part: str, facts: str, lines: Iterable[str], *, about: str = "", words: str = "") -> None:
     """Write a section. `facts` describe the machine before the measurement, when it was idle."""
-    click.echo(page.write_part(part, [facts, "", *lines]))
+    click.echo(page.write_part(part, [facts, "", *lines], about=about, words=words))
 
 
 @main.command(name="load")
@@ -89,7 +105,7 @@ def publish_command(rows: int, times: int) -> None:
 def start_command(days: int, rows: int, times: int) -> None:
     """Measure `describe` of every job, the imports of a run, and load-warehouse with little or nothing to load."""
     facts = machine.describe_machine()
-    _write("start", facts, start.page(start.measure(days, rows, times)))
+    _write("start", facts, start.page(start.measure(days, rows, times, catalogue())))
 
 
 @main.command()
@@ -127,8 +143,8 @@ def scale(runs: int, seconds: float, concurrency: int, at_once: int | None, minu
 def marts_command(tickers: int, built: int, times: int) -> None:
     """Measure as-of queries, and building the marts in full and after one new day."""
     facts = machine.describe_machine()
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found = marts.measure(Path(folder), built=built, tickers=tickers, times=times)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
+        found = marts.measure(server, built=built, tickers=tickers, times=times)
     _write("marts", facts, marts.page(found))
 
 
@@ -140,9 +156,26 @@ def marts_command(tickers: int, built: int, times: int) -> None:
 def valuation_command(sizes: tuple[int, ...], times: int) -> None:
     """Measure as-of queries of valuations, by the number of facts."""
     facts = machine.describe_machine()
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found = valuation.measure(Path(folder), sizes=sizes, times=times)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
+        found = valuation.measure(server, sizes=sizes, times=times)
     _write("valuation", facts, valuation.page(found))
+
+
+@main.command(name="compare")
+@click.argument("revision")
+@click.option("--part", "parts", type=click.Choice(list(compare.PARTS)), multiple=True, help="Repeatable. Default: all.")
+@click.option("--rows", type=click.IntRange(2000), default=1_000_000, show_default=True, help="Rows to load, to restate and to publish.")
+@click.option("--tickers", type=click.IntRange(10), default=200, show_default=True, help="How many tickers the marts have, for ten years.")
+@click.option("--facts", type=click.IntRange(100), default=170_000, show_default=True, help="How many facts the document has.")
+@TIMES
+def compare_command(revision: str, parts: tuple[str, ...], rows: int, tickers: int, facts: int, times: int) -> None:
+    """Measure this build and another commit in turn, on the same rows, each with its own code and environment."""
+    both = [builds.this_build(), builds.prepare_build(revision)]
+    size = compare.Size(rows, tickers, facts, times)
+    for part in parts or compare.PARTS:
+        machine_facts = machine.describe_machine()
+        words = f"{revision} --part {part} --rows {rows} --tickers {tickers} --facts {facts} --times {times}"
+        _write("compare", machine_facts, compare.page(compare.measure(part, both, size), both), about=part, words=words)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
 OURS = "extractor, with validation"
 CIK = 123
-TAGS, FACTS = 1000, 170
+FACTS, FACTS_PER_TAG = 170_000, 170
 MARKET_DAY, TICKERS = "2020-01-02", 12_000
 ECB_FIRST, ECB_DAYS, CURRENCIES = date(1999, 1, 4), 7000, 41
 ANSWER_S = 0.05
+PACED = ((Rate(10, 1), 60), (Rate(5, 1), 30), (Rate(30, 60), 90))
 
 
 class Document(NamedTuple):
@@ -54,21 +55,26 @@ class RateResult(NamedTuple):
     most: int
 
 
-def measure(times: int) -> tuple[dict[str, dict[str, list[Measurement]]], list[RateResult]]:
-    """Measure the ways by document, from process start to exit, and the rates."""
+def measure(
+    times: int, *, facts: int = FACTS, tickers: int = TICKERS, days: int = ECB_DAYS, paced: Sequence[tuple[Rate, int]] = PACED
+) -> tuple[dict[str, dict[str, list[Measurement]]], list[RateResult]]:
+    """Measure the ways by document, from process start to exit, and the rates, each with a number of requests."""
     with TemporaryDirectory() as folder:
-        found = {document.name: _ways(document, Path(folder), times) for document in _documents()}
-    return found, [_paced(Rate(10, 1), 60), _paced(Rate(5, 1), 30), _paced(Rate(30, 60), 90)]
+        found = {document.name: _ways(document, Path(folder), times) for document in _documents(facts, tickers, days)}
+    return found, [_paced(*one) for one in paced]
 
 
 def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Measurement]]:
     path = folder / document.dataset
     path.write_bytes(document.content)
 
-    def plain(program: str) -> Callable[[], Measurement]:
-        python = sys.executable if program == "flatten" else str(tools.create_environment(tools.PANDAS))
-        return lambda: measurement.run_process([python, str(tools.PROGRAMS), program, str(path)])
+    def plain(python: Path | str, program: str) -> Callable[[], Measurement]:
+        return lambda: measurement.run_process([str(python), str(tools.PROGRAMS), program, str(path)])
 
+    methods: dict[str, Callable[[], Measurement]] = {}
+    for name, program in document.plain.items():
+        with suppress(tools.MissingError):
+            methods[name] = plain(sys.executable if program == "flatten" else tools.create_environment(tools.PANDAS), program)
     ours = [
         sys.executable,
         "-m",
@@ -78,20 +84,19 @@ def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Measur
         document.partitions,
         str(path),
     ]
-    methods: dict[str, Callable[[], Measurement]] = {name: plain(program) for name, program in document.plain.items()}
     return measurement.run_in_turns({**methods, OURS: lambda: measurement.run_process(ours)}, times)
 
 
-def _documents() -> Iterator[Document]:
+def _documents(facts: int, tickers: int, days: int) -> Iterator[Document]:
     """Yield a generated document of each kind, in the vendor's form and as large as a large one."""
-    facts = json.dumps(_company()).encode()
-    name = f"companyfacts of {len(facts) / 1e6:.0f} MB, {TAGS * FACTS:,} facts"
+    document = json.dumps(build_company(facts)).encode()
+    name = f"companyfacts of {len(document) / 1e6:.0f} MB, {facts:,} facts"
     plain = {"json.load and flatten": "flatten", "json.load and flatten, then typed Parquet by pyarrow": "flatten_typed"}
-    yield Document(name, "extract_sec_company_facts", "sec_company_facts", f"cik={CIK:010}", facts, plain)
-    day = json.dumps(_market()).encode()
+    yield Document(name, "extract_sec_company_facts", "sec_company_facts", f"cik={CIK:010}", document, plain)
+    day = json.dumps(_market(tickers)).encode()
     plain = {"pandas, to Parquet": "market_pandas"}
     yield Document(
-        f"a whole-market day, {TICKERS:,} tickers",
+        f"a whole-market day, {tickers:,} tickers",
         "extract_massive_daily_prices",
         "massive_daily_prices",
         f"date={MARKET_DAY}",
@@ -100,10 +105,11 @@ def _documents() -> Iterator[Document]:
     )
     years = ",".join(f"year={year}" for year in range(ECB_FIRST.year, ECB_FIRST.year + 30))
     plain = {"pandas, to Parquet": "ecb_pandas"}
-    yield Document(f"the ECB's history, {ECB_DAYS:,} days", "extract_ecb_fx_rates", "ecb_fx_rates", years, _history(), plain)
+    yield Document(f"the ECB's history, {days:,} days", "extract_ecb_fx_rates", "ecb_fx_rates", years, _history(days), plain)
 
 
-def _company() -> dict[str, Any]:
+def build_company(facts: int) -> dict[str, Any]:
+    """Return a companyfacts document with about this many facts."""
     first = date(2009, 1, 1)
 
     def fact(tag: int, number: int) -> dict[str, Any]:
@@ -114,23 +120,27 @@ def _company() -> dict[str, Any]:
         filing = {"accn": f"{CIK:010}-{filed:%y}-{number:06}", "fy": end.year, "fp": f"Q{number % 4 + 1}", "form": form}
         return {**dates, "val": (tag * 7919 + number * 104729) % 10**10, **filing, "frame": f"CY{end.year}Q{number % 4 + 1}"}
 
-    tags = {f"Concept{tag:04}": {"label": "", "units": {"USD": [fact(tag, number) for number in range(FACTS)]}} for tag in range(TAGS)}
+    numbers = range(min(facts, FACTS_PER_TAG))
+    tags = {
+        f"Concept{tag:04}": {"label": "", "units": {"USD": [fact(tag, number) for number in numbers]}}
+        for tag in range(max(1, facts // FACTS_PER_TAG))
+    }
     return {"cik": CIK, "entityName": "Example Corp", "facts": {"us-gaap": tags}}
 
 
-def _market() -> dict[str, Any]:
+def _market(tickers: int) -> dict[str, Any]:
     rows = [
         {"T": f"T{n:05}", "v": 1000 + n, "vw": 10.5 + n / 100, "o": 10.25, "c": 10.75, "h": 11.0, "l": 10.0, "t": 1577998800000, "n": n + 1}
-        for n in range(TICKERS)
+        for n in range(tickers)
     ]
     return {"status": "OK", "adjusted": False, "resultsCount": len(rows), "results": rows}
 
 
-def _history() -> bytes:
+def _history(days: int) -> bytes:
     header = ["Date", "USD", *(f"X{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(CURRENCIES - 1))]
     lines = [",".join([*header, ""])]
-    for number in range(ECB_DAYS):
-        day = ECB_FIRST + timedelta(days=ECB_DAYS - number)
+    for number in range(days):
+        day = ECB_FIRST + timedelta(days=days - number)
         rates = (f"{1 + (number * 31 + n * 17) % 9000 / 10000:.4f}" if n < CURRENCIES // 2 else "N/A" for n in range(CURRENCIES))
         lines.append(",".join([day.isoformat(), *rates, ""]))
     file = io.BytesIO()
@@ -178,6 +188,7 @@ def _vendor() -> Iterator[tuple[str, list[float]]]:
     finally:
         server.shutdown()
         thread.join()
+        server.server_close()
 
 
 def page(found: dict[str, dict[str, list[Measurement]]], paced: Sequence[RateResult]) -> Iterator[str]:

@@ -142,7 +142,8 @@ def _watched(running: Running, parameters: dict[str, Any], minutes: float) -> It
     done = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
     while True:
         state = running.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"]
-        sample = _sample(running, time.monotonic() - started_s, int(running.api.call("POST", "/flow_runs/count", done)))
+        completed = int(running.api.call("POST", "/flow_runs/count", done))
+        sample = _sample(running, time.monotonic() - started_s, max(0, completed - 1))  # the first run was the backfill's plan
         click.echo(
             f"{sample.elapsed_s:7.0f} s  {sample.done:6,} runs  server {sample.server_cpu_s:6.0f} CPU s, {sample.server_mib:5.0f} MiB"
         )

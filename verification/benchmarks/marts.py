@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-from jobs.catalogue import REPOSITORY
-from orchestration.local import postgres
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from orchestration.local.postgres import Postgres
 
 FIRST_YEAR, LAST_DAY, NEW_DAY = 2003, "2013-02-28", "2013-03-01"
 RESTATED = 50  # every so many-th row has an earlier version
@@ -68,37 +66,37 @@ class Marts(NamedTuple):
     as_of_s: float
 
 
-def measure(directory: Path, *, built: int, tickers: int, times: int) -> Marts:
-    """Measure on a demo below a directory: marts with `built` tickers, queries with all."""
-    demo = [str(REPOSITORY / "scripts" / "demo"), "--dir", str(directory)]
-    subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    with postgres.run_server(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
+def measure(server: Postgres, *, built: int, tickers: int, times: int) -> Marts:
+    """Measure in the warehouse of a demo, which it changes: marts with `built` tickers, queries with all."""
+    with psycopg.connect(server.url, password=server.password) as admin:
         admin.autocommit = True
-        built_rows = _fill(admin, 1, built)
+        built_rows = fill(admin, 1, built)
         full_s = _transform(server)
-        _day(admin, (1, built), NEW_DAY, NEW_DAY)
+        add_day(admin, (1, built), NEW_DAY, NEW_DAY)
         new_day_s = _transform(server)
         as_of_s = _transform(server, "--as-of", "2020-01-01T00:00:00Z")
-        rows = _fill(admin, built + 1, tickers)
+        rows = fill(admin, built + 1, tickers)
         asked = {name: _ask(admin, query, times) for name, query in QUERIES.items()}
         return Marts(rows, asked, built_rows, full_s, new_day_s, as_of_s)
 
 
-def _fill(admin: psycopg.Connection, first: int, last: int) -> int:
+def fill(admin: psycopg.Connection, first: int, last: int) -> int:
+    """Add ten years of prices of tickers to the raw table. Return its number of rows."""
     for year in range(FIRST_YEAR, 2009):
         span = f"for values from ('{year}-01-01') to ('{year + 1}-01-01')"
         leaf = f'raw."tiingo_prices-{year}"'
         admin.execute(f"create table if not exists {leaf} partition of raw.tiingo_prices {span}".encode())
         key = f'create unique index if not exists "tiingo_prices-{year}-key" on {leaf} (date, ticker, known_from) nulls not distinct'
         admin.execute(key.encode())
-    load = _day(admin, (first, last), f"{FIRST_YEAR}-01-01", LAST_DAY)
+    load = add_day(admin, (first, last), f"{FIRST_YEAR}-01-01", LAST_DAY)
     admin.execute(OLDER.encode(), {"load": load, "every": RESTATED})
     admin.execute("vacuum analyze raw.tiingo_prices")
     found = admin.execute("select count(*) from raw.tiingo_prices").fetchone()
     return int(found[0]) if found else 0
 
 
-def _day(admin: psycopg.Connection, tickers: tuple[int, int], first: str, last: str) -> int:
+def add_day(admin: psycopg.Connection, tickers: tuple[int, int], first: str, last: str) -> int:
+    """Add the sessions of a span as a load of its own. Return its load_id."""
     known = f"{last} 22:00Z"
     found = admin.execute(LEDGER.encode(), (f"made={tickers[0]}/{first}", known)).fetchone()
     load = int(found[0]) if found else 0
@@ -119,14 +117,14 @@ def _ask(admin: psycopg.Connection, query: str, times: int) -> tuple[float, floa
     return statistics.median(took[PLAIN]), statistics.median(took[VIEW])
 
 
-def _transform(server: postgres.Postgres, *words: str) -> float:
+def _transform(server: Postgres, *words: str) -> float:
     command = [
         sys.executable,
         "-m",
         "transform_warehouse",
         "run",
         "--warehouse",
-        server.url_of(TRANSFORM),
+        server.url_of(TRANSFORM, server.database),
         "--warehouse-password",
         server.password_reference_of(TRANSFORM),
     ]

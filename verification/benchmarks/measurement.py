@@ -24,7 +24,7 @@ SAMPLE_INTERVAL_S = 0.01
 
 
 class Measurement(NamedTuple):
-    """One run: wall-clock seconds, CPU seconds of client and server, and the client's peak memory in MiB.
+    """One run: wall-clock seconds, CPU seconds of client and server, the client's peak memory, and what the server wrote for it.
 
     A figure that was not measured is 0.
     """
@@ -33,6 +33,8 @@ class Measurement(NamedTuple):
     cpu_s: float = 0.0
     server_cpu_s: float = 0.0
     peak_mib: float = 0.0
+    wal_mb: float = 0.0
+    temporary_mb: float = 0.0
 
 
 Method = Callable[[], Measurement]
@@ -115,14 +117,17 @@ def server_cpu_s(server: Postgres | None) -> float:
 
 
 def run_in_turns(methods: Mapping[str, Method], times: int, check: Callable[[str], None] | None = None) -> dict[str, list[Measurement]]:
-    """Run every way `times` times in turn, after a warm-up. `check` gets the name of the way after each run."""
+    """Run every way `times` times in turn, after a warm-up, which counts only if there is no other run.
+
+    `check` gets the name of the way after each run.
+    """
     runs_by_method: dict[str, list[Measurement]] = {name: [] for name in methods}
     for turn in range(times + 1):
         for name, method in methods.items():
             run = method()
             if check:
                 check(name)
-            if turn:
+            if turn or not times:
                 runs_by_method[name].append(run)
     return runs_by_method
 

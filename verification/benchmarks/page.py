@@ -22,6 +22,7 @@ TITLES = {
     "scale": "A backfill of many runs",
     "marts": "As-of views and one new day",
     "valuation": "Valuations as of a moment",
+    "compare": "Compared with an earlier commit",
 }
 HEAD = """# Benchmarks
 
@@ -31,11 +32,15 @@ figure are in [decision 0010](decisions/0010-performance-bounds.md).
 PART = re.compile(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
-def write_part(part: str, lines: Sequence[str]) -> str:
-    """Write a section to the page and return its text."""
+def write_part(part: str, lines: Sequence[str], *, about: str = "", words: str = "") -> str:
+    """Write a section to the page and return its text. `about` tells sections of one command apart; `words` are its arguments."""
     parts_by_title = dict(PART.findall(PAGE.read_text(encoding="utf-8"))) if PAGE.exists() else {}
-    text = "\n".join([*lines, "", f"Written by `scripts/bench {part}`.", ""])
-    parts_by_title[TITLES[part]] = text
-    parts = [f"## {title}\n\n{parts_by_title[title].strip()}\n" for title in TITLES.values() if title in parts_by_title]
+    text = "\n".join([*lines, "", f"Written by `scripts/bench {f'{part} {words}'.strip()}`.", ""])
+    parts_by_title[f"{TITLES[part]}{about and f': {about}'}"] = text
+    order = list(TITLES.values())
+    titles = sorted(
+        parts_by_title, key=lambda title: order.index(title.partition(": ")[0])
+    )  # stable: sections of one command stay in order
+    parts = [f"## {title}\n\n{parts_by_title[title].strip()}\n" for title in titles]
     PAGE.write_text("\n".join([HEAD, *parts]), encoding="utf-8")
     return text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adbc_driver_postgresql import dbapi
 from arro3.io import read_parquet
 
+from orchestration.local import postgres_home
 from verification.benchmarks import measurement, tools
 from verification.benchmarks.scratch_server import run_scratch_server
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
     from verification.benchmarks.measurement import Measurement
 
+PSQL = postgres_home.find_wheel() / postgres_home.INSTALL / "bin" / "psql"  # a private copy of the server has none
 OURS, WHOLE, PART = (
     "publish-marts, Parquet only",
     "publish-marts run: Parquet, CSV, JSON, site",
@@ -65,6 +67,19 @@ create index on marts.fct_price_daily (ticker, trade_date);
 create table marts.quarter as select * from marts.fct_price_daily where ticker < 'T' || lpad(({tickers} / 4)::text, 4, '0');
 create unique index on marts.quarter (trade_date, security_id);
 """
+NEW_TRANSFORM = """
+insert into ops.transforms
+select transform_id + 1, 'made ' || transform_id, as_of, now(), lineage from ops.transforms order by transform_id desc limit 1
+"""
+NEW_DAY = (
+    """
+insert into marts.fct_price_daily
+select (jsonb_populate_record(mart, jsonb_build_object('trade_date', trade_date + 1, 'fx_date', trade_date + 1))).*
+from marts.fct_price_daily as mart where trade_date = (select max(trade_date) from marts.fct_price_daily);
+"""
+    + NEW_TRANSFORM
+)
+REMOVE_DAY = "delete from marts.fct_price_daily where trade_date = (select max(trade_date) from marts.fct_price_daily);" + NEW_TRANSFORM
 # A file's types are nearly the mart's; the values must be the same.
 COLUMNS = f"""
 select string_agg(format('%I::%s', attname, format_type(atttypid, atttypmod)), ', ' order by attnum)
@@ -110,13 +125,19 @@ class Environment(NamedTuple):
         return self.admin.execute(HASH.format(columns=columns, relation=relation).encode()).fetchone() or ()
 
 
+def fill(admin: psycopg.Connection[Any], tickers: int, days: int) -> int:
+    """Create the marts and the record of their transform. Return the number of rows of the whole mart."""
+    admin.execute(MADE.format(tickers=tickers, days=days).encode())
+    for table in (MART, QUARTER):
+        admin.execute(f"vacuum analyze marts.{table}".encode())
+    return tickers * days
+
+
 def measure(rows: int, times: int) -> PublishResult:
     """Run every way in turn, after a warm-up. Raises RuntimeError if a file does not have the server's rows."""
+    tickers = min(TICKERS, rows // SMALLER[READ])
     with run_scratch_server() as (server, admin, home):
-        admin.execute(MADE.format(tickers=TICKERS, days=rows // TICKERS).encode())
-        for table in (MART, QUARTER):
-            admin.execute(f"vacuum analyze marts.{table}".encode())
-        return _measured(Environment(server, admin, home, rows // TICKERS * TICKERS), times)
+        return _measured(Environment(server, admin, home, fill(admin, tickers, rows // tickers)), times)
 
 
 def _measured(environment: Environment, times: int) -> PublishResult:
@@ -149,7 +170,7 @@ def _measured(environment: Environment, times: int) -> PublishResult:
 
 def _copied(environment: Environment, query: str) -> Measurement:
     """Copy with psql to /dev/null."""
-    words = [str(environment.server.home.binaries / "psql"), "--quiet", "--command", f"\\copy ({query}) to '/dev/null' (format binary)"]
+    words = [str(PSQL), "--quiet", "--command", f"\\copy ({query}) to '/dev/null' (format binary)"]
     return measurement.run_process(
         [*words, environment.server.url], server=environment.server, env={"PGPASSWORD": environment.server.password}
     )

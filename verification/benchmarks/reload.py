@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
 
 FIRST = date(2020, 1, 1)
-CHANGED = "date=2021-06-15"
-MONTH = Days("2020-01-01", days=20, symbols=50_000)
+SYMBOLS = 50_000
 ONE = "month=2020-01"
 COPIED, FEW, ALL = "delete and copy, without history", "load-warehouse, 1 % of the rows restated", "load-warehouse, every row restated"
 HASH = f"select count(*), sum(hashtextextended(t::text, 0)) from (select {COLUMNS} from {{}}) as t"
 CURRENT = "raw.prices where known_to = 'infinity'"
-READ = "select count(*) from raw.prices where date = '2020-01-07' and symbol = 'S000042'"
+READ = "select count(*) from raw.prices where date = '2020-01-07' and symbol = 'S000000'"
 
 
 class ReplaceResult(NamedTuple):
@@ -42,8 +41,10 @@ class ReplaceResult(NamedTuple):
 
 
 class ReloadResult(NamedTuple):
-    """The measured runs."""
+    """The measured runs. `rows` is the number of rows of the restated partition, a quarter of which each concurrent partition has."""
 
+    rows: int
+    day_rows: int
     days: dict[str, list[Measurement]]
     replaced: dict[str, ReplaceResult]
     at_once: dict[int, list[Measurement]]
@@ -78,14 +79,16 @@ class Environment(NamedTuple):
         return self.admin.execute(HASH.format(source).encode()).fetchone()
 
 
-def measure(days: int, times: int) -> ReloadResult:
+def measure(days: int, times: int, *, symbols: int = SYMBOLS) -> ReloadResult:
     """Measure everything, each part on its own server and lake. Raises RuntimeError if a table has other rows than expected."""
+    month, day_symbols = Days("2020-01-01", days=20, symbols=symbols), max(1, symbols * 2 // 25)
     with environment() as one:
-        daily = dict(_days(one, days, times))
+        daily = dict(_days(one, days, day_symbols, times))
+    ways = {COPIED: _copied(month), FEW: _restated(month, 100), ALL: _restated(month, 1)}
     with environment() as one:
-        replaced = {name: _replaced(one, method, times) for name, method in _WAYS.items()}
+        replaced = {name: _replaced(one, method, times) for name, method in ways.items()}
     with environment() as one:
-        return ReloadResult(daily, replaced, _at_once(one, times))
+        return ReloadResult(month.rows, day_symbols, daily, replaced, _at_once(one, max(1, symbols // 4), times))
 
 
 @contextmanager
@@ -95,20 +98,20 @@ def environment() -> Iterator[Environment]:
         yield Environment(server, admin, home / "lake")
 
 
-def _days(environment: Environment, days: int, times: int) -> Iterator[tuple[str, list[Measurement]]]:
-    symbols, version = 4000, 0
+def _days(environment: Environment, days: int, symbols: int, times: int) -> Iterator[tuple[str, list[Measurement]]]:
+    version, changed = 0, f"date={(FIRST + timedelta(days=days // 2)).isoformat()}"
     with open_committer(environment.server, str(environment.lake)) as commit:
         for number in range(days):
             day = (FIRST + timedelta(days=number)).isoformat()
             commit(f"date={day}", Days(day, 1, symbols))
         yield f"{days:,} new days", [environment.load()]
-        yield "nothing new", [environment.load() for _ in range(times)]
-        yield "nothing new, one day requested", [environment.load("--partition", CHANGED) for _ in range(times)]
-        for name, words in (("one day changed", []), ("one day changed, requested", ["--partition", CHANGED])):
+        yield "nothing new", [environment.load() for _ in range(max(times, 1))]
+        yield "nothing new, one day requested", [environment.load("--partition", changed) for _ in range(max(times, 1))]
+        for name, words in (("one day changed", []), ("one day changed, requested", ["--partition", changed])):
             runs = []
-            for _ in range(times):
+            for _ in range(max(times, 1)):
                 version += 1
-                commit(CHANGED, Days(CHANGED.removeprefix("date="), 1, symbols, version))
+                commit(changed, Days(changed.removeprefix("date="), 1, symbols, version))
                 runs.append(environment.load(*words))
             yield name, runs
     environment.must(
@@ -125,7 +128,7 @@ def _replaced(environment: Environment, method: Callable[[Environment], Callable
             before = environment.admin.execute(b"select pg_current_wal_lsn()::text").fetchone()
             one = run()
         wrote = environment.admin.execute(b"select pg_wal_lsn_diff(pg_current_wal_lsn(), %s) / 1e6", before).fetchone()
-        if turn:
+        if turn or not times:
             found.runs.append(one)
             found.wal_mb.append(float(wrote[0]) if wrote else 0.0)
             found.waited_ms.append(max(waits) * 1000)
@@ -149,23 +152,23 @@ def _reading(server: Postgres) -> Iterator[list[float]]:
         yield waits
 
 
-def _first_version(environment: Environment) -> None:
+def _first_version(environment: Environment, month: Days) -> None:
     environment.empty()
     with open_committer(environment.server, str(environment.lake)) as commit:
-        commit(ONE, MONTH)
+        commit(ONE, month)
     environment.load()
 
 
-def _restated(every: int) -> Callable[[Environment], Callable[[], Measurement]]:
+def _restated(month: Days, every: int) -> Callable[[Environment], Callable[[], Measurement]]:
     def method(environment: Environment) -> Callable[[], Measurement]:
         environment = environment._replace(lake=environment.lake.parent / f"lake-{time.monotonic_ns()}")  # a history of its own
-        _first_version(environment)
+        _first_version(environment, month)
         with open_committer(environment.server, str(environment.lake)) as commit:
-            commit(ONE, MONTH._replace(version=1, every=every))
+            commit(ONE, month._replace(version=1, every=every))
 
         def run() -> Measurement:
             one = environment.load()
-            wanted = environment.hash(f"({MONTH._replace(version=1, every=every).query}) as made")
+            wanted = environment.hash(f"({month._replace(version=1, every=every).query}) as made")
             if environment.hash(CURRENT) != wanted:
                 raise RuntimeError(f"{CURRENT} holds other rows than were made")
             return one
@@ -175,42 +178,43 @@ def _restated(every: int) -> Callable[[Environment], Callable[[], Measurement]]:
     return method
 
 
-def _copied(environment: Environment) -> Callable[[], Measurement]:
+def _copied(month: Days) -> Callable[[Environment], Callable[[], Measurement]]:
     """Delete and copy the same rows in one transaction, in a table with the same columns and indexes."""
-    environment = environment._replace(lake=environment.lake.parent / f"lake-{time.monotonic_ns()}")
-    _first_version(environment)
-    prepared = environment.server.home.data / "month.copy"
-    keys = [str(row[0]) for row in environment.admin.execute(INDEXES.encode()).fetchall()]
-    for statement in (
-        "create table bench (like raw.prices including defaults)",
-        "insert into bench select * from raw.prices",
-        f"copy bench to '{prepared}' (format binary)",
-        *keys,
-    ):
-        environment.admin.execute(statement.encode())
-    before = environment.hash("bench")
 
-    def run() -> Measurement:
-        cpu_s, started_s = measurement.server_cpu_s(environment.server), time.perf_counter()
-        with environment.admin.transaction():
-            environment.admin.execute(b"delete from bench")
-            environment.admin.execute(f"copy bench from '{prepared}' (format binary)".encode())
-        one = Measurement(time.perf_counter() - started_s, server_cpu_s=measurement.server_cpu_s(environment.server) - cpu_s)
-        if environment.hash("bench") != before:
-            raise RuntimeError("bench holds other rows than were copied")
-        return one
+    def method(environment: Environment) -> Callable[[], Measurement]:
+        environment = environment._replace(lake=environment.lake.parent / f"lake-{time.monotonic_ns()}")
+        _first_version(environment, month)
+        prepared = environment.server.home.data / "month.copy"
+        keys = [str(row[0]) for row in environment.admin.execute(INDEXES.encode()).fetchall()]
+        for statement in (
+            "create table bench (like raw.prices including defaults)",
+            "insert into bench select * from raw.prices",
+            f"copy bench to '{prepared}' (format binary)",
+            *keys,
+        ):
+            environment.admin.execute(statement.encode())
+        before = environment.hash("bench")
 
-    return run
+        def run() -> Measurement:
+            cpu_s, started_s = measurement.server_cpu_s(environment.server), time.perf_counter()
+            with environment.admin.transaction():
+                environment.admin.execute(b"delete from bench")
+                environment.admin.execute(f"copy bench from '{prepared}' (format binary)".encode())
+            one = Measurement(time.perf_counter() - started_s, server_cpu_s=measurement.server_cpu_s(environment.server) - cpu_s)
+            if environment.hash("bench") != before:
+                raise RuntimeError("bench holds other rows than were copied")
+            return one
+
+        return run
+
+    return method
 
 
-_WAYS = {COPIED: _copied, FEW: _restated(100), ALL: _restated(1)}
-
-
-def _at_once(environment: Environment, times: int) -> dict[int, list[Measurement]]:
-    """Load eight new partitions of a quarter of a million rows, by concurrency."""
+def _at_once(environment: Environment, symbols: int, times: int) -> dict[int, list[Measurement]]:
+    """Load eight new partitions of twenty days, by concurrency."""
     with open_committer(environment.server, str(environment.lake)) as commit:
         for number in range(1, 9):
-            commit(f"month=2020-{number:02}", Days(f"2020-{number:02}-01", 20, 12_500))
+            commit(f"month=2020-{number:02}", Days(f"2020-{number:02}-01", 20, symbols))
 
     def method(workers: int) -> Callable[[], Measurement]:
         def run() -> Measurement:
@@ -220,13 +224,13 @@ def _at_once(environment: Environment, times: int) -> dict[int, list[Measurement
         return run
 
     found = measurement.run_in_turns({str(workers): method(workers) for workers in (1, 2, 4, 8)}, times)
-    environment.must(f"select count(*), count(distinct _load_id) from raw.{DATASET}", (2_000_000, 8))
+    environment.must(f"select count(*), count(distinct _load_id) from raw.{DATASET}", (8 * 20 * symbols, 8))
     return {int(workers): runs for workers, runs in found.items()}
 
 
 def page(found: ReloadResult) -> Iterator[str]:
     """Yield three tables."""
-    yield "Days of 4,000 rows, one lake partition per day, one leaf per month; the whole job from process start to exit."
+    yield f"Days of {found.day_rows:,} rows, one lake partition per day, one leaf per month; the whole job from process start to exit."
     yield ""
     yield "| load-warehouse | seconds | CPU s | server CPU s | MiB |"
     yield "| --- | ---: | ---: | ---: | ---: |"
@@ -234,8 +238,8 @@ def page(found: ReloadResult) -> Iterator[str]:
         middle = measurement.median(runs)
         yield f"| {name} | {middle.wall_s:.2f} | {middle.cpu_s:.2f} | {middle.server_cpu_s:.2f} | {middle.peak_mib:.0f} |"
     yield ""
-    yield f"{MONTH.rows:,} rows of one partition replaced in a keyed table. load-warehouse keeps every version: after 1 % is restated"
-    yield f"there are {MONTH.rows * 1.01:,.0f} rows, after all are restated twice as many. WAL is counted from a checkpoint."
+    yield f"{found.rows:,} rows of one partition replaced in a keyed table. load-warehouse keeps every version: after 1 % is restated"
+    yield f"there are {found.rows * 1.01:,.0f} rows, after all are restated twice as many. WAL is counted from a checkpoint."
     yield "A reader queries one row in a loop meanwhile."
     yield ""
     copied = measurement.median(found.replaced[COPIED].runs).wall_s
@@ -246,7 +250,7 @@ def page(found: ReloadResult) -> Iterator[str]:
         figures = f"{middle.wall_s:.2f} | {middle.wall_s / copied:.2f} | {max(one.wal_mb):.0f} | {max(one.waited_ms):.0f}"
         yield f"| {name} | {figures} | {middle.cpu_s:.2f} | {middle.server_cpu_s:.2f} | {middle.peak_mib:.0f} |"
     yield ""
-    yield "Eight new partitions of 250,000 rows."
+    yield f"Eight new partitions of {found.rows // 4:,} rows."
     yield ""
     yield "| concurrency | seconds | relative to 1 | MiB |"
     yield "| ---: | ---: | ---: | ---: |"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 
-from orchestration.local import postgres
+from orchestration.local.postgres import Postgres, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ScratchServer(NamedTuple):
     """A running server, a connection of its superuser in autocommit mode, and an otherwise empty folder."""
 
-    server: postgres.Postgres
+    server: Postgres
     admin: psycopg.Connection[Any]
     home: Path
 
@@ -30,7 +30,7 @@ def run_scratch_server() -> Iterator[ScratchServer]:
         home = Path(folder)
         home.chmod(0o755)  # the account that runs Postgres must enter it
         with (
-            postgres.run_server(home / "postgres") as server,
+            run_server(home / "postgres") as server,
             psycopg.connect(server.url, password=server.password, autocommit=True) as admin,
         ):
             yield ScratchServer(server, admin, home)

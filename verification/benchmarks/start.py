@@ -13,7 +13,6 @@ from contextlib import suppress
 from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -24,10 +23,9 @@ from jobkit.errors import ExitCode
 from jobkit.lake import CommitDraft, Lake
 
 from images import docker_cli
-from jobs.catalogue import catalogue
-from orchestration.local import postgres
 from verification.benchmarks import measurement
 from verification.benchmarks.measurement import Measurement
+from verification.benchmarks.scratch_server import run_scratch_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,20 +68,16 @@ class StartResult(NamedTuple):
     loaded: dict[str, list[Measurement]]
 
 
-def measure(days: int, rows: int, times: int) -> StartResult:
+def measure(days: int, rows: int, times: int, specs: tuple[JobSpec, ...], *, in_images: bool = True) -> StartResult:
     """Measure everything in turn, after a warm-up. Raises RuntimeError if a job fails or loads other rows than expected."""
-    specs = catalogue()
     described = measurement.run_in_turns({NOTHING: _python("pass"), "import click": _python("import click"), **_describes(specs)}, times)
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        home.chmod(0o755)
+    with run_scratch_server() as (server, _, home):
         imported = {
             "describe": {spec.name: _imports(spec, ["describe"], times) for spec in specs},
             "run": {spec.name: _imports(spec, ["run", *_words(spec, home)], times) for spec in specs},
         }
-        with postgres.run_server(home / "postgres") as server:
-            loaded = _loaded(server, home / "lake", days, rows, times)
-    return StartResult(days, rows, described, _in_images(specs, times), imported, loaded)
+        loaded = _loaded(server, home / "lake", days, rows, times)
+    return StartResult(days, rows, described, _in_images(specs, times) if in_images else {}, imported, loaded)
 
 
 def _python(code: str) -> Callable[[], Measurement]:

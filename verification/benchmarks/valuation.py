@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-from jobs.catalogue import REPOSITORY
-from orchestration.local import postgres
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+
+    from orchestration.local.postgres import Postgres
 
 FIRST_CIK = 9_000_000
 LEAVES = 16
@@ -51,16 +49,14 @@ class Asked(NamedTuple):
     queries: dict[str, tuple[float, float]]
 
 
-def measure(directory: Path, *, sizes: Sequence[int], times: int, project: str | None = None) -> list[Asked]:
-    """Measure each size on a demo below a directory. `project` replaces the dbt project of this checkout."""
-    demo = [str(REPOSITORY / "scripts" / "demo"), "--dir", str(directory)]
-    subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    with postgres.run_server(directory / "postgres") as server, psycopg.connect(server.url, password=server.password) as admin:
+def measure(server: Postgres, *, sizes: Sequence[int], times: int, project: str | None = None) -> list[Asked]:
+    """Measure each size in the warehouse of a demo, which it changes. `project` replaces this checkout's dbt project."""
+    with psycopg.connect(server.url, password=server.password) as admin:
         admin.autocommit = True
         return [_measure(server, admin, size, times, project) for size in sizes]
 
 
-def _measure(server: postgres.Postgres, admin: psycopg.Connection, size: int, times: int, project: str | None) -> Asked:
+def _measure(server: Postgres, admin: psycopg.Connection, size: int, times: int, project: str | None) -> Asked:
     facts = _fill(admin, size)
     built_s = _build(server, admin, project)
     admin.execute(AS_OF_NOW)  # everything is known
@@ -91,7 +87,7 @@ def _count(admin: psycopg.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def _build(server: postgres.Postgres, admin: psycopg.Connection, project: str | None) -> float:
+def _build(server: Postgres, admin: psycopg.Connection, project: str | None) -> float:
     """Return the seconds of a full transform-warehouse; its log is emptied first."""
     admin.execute("delete from ops.transforms")
     command = [sys.executable, "-m", "transform_warehouse", "run", "--warehouse", server.url]

@@ -34,6 +34,15 @@ def test_put_of_a_path_does_not_load_the_file_into_memory(store: Store, tmp_path
         assert peak < len(block) * 4
 
 
+def test_download_writes_the_object_to_a_file(store: Store, tmp_path: Path) -> None:
+    block = bytes(range(256)) * 8192
+    store.put("a/rows", block)
+    store.download("a/rows", tmp_path / "rows")
+    assert (tmp_path / "rows").read_bytes() == block
+    with pytest.raises(NotFoundError):
+        store.download("nothing", tmp_path / "rows")
+
+
 def test_a_missing_object_raises_not_found(store: Store) -> None:
     assert not store.exists("nothing")
     for read in (store.get, store.get_with_etag, store.get_size, store.stat):

@@ -85,7 +85,7 @@ def run(
     pointer, etag = publication.read_pointer(store)
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         with _open_snapshot(warehouse, warehouse_password) as snapshot:
-            draft = _prepare_draft(job, snapshot, pointer, marts, audience, Path(folder), docs=bool(docs))
+            draft = _prepare_draft(job, snapshot, store, pointer, marts, audience, Path(folder), docs=bool(docs))
         new_pointer = pointer and replace(pointer, inputs=draft.inputs_hash)
         publication.declare_audience(store, audience)
         if draft.new_version:
@@ -102,7 +102,15 @@ def run(
 
 
 def _prepare_draft(
-    job: Job, snapshot: Warehouse, pointer: Pointer | None, marts: Sequence[str], audience: Audience, folder: Path, *, docs: bool
+    job: Job,
+    snapshot: Warehouse,
+    store: Store,
+    pointer: Pointer | None,
+    marts: Sequence[str],
+    audience: Audience,
+    folder: Path,
+    *,
+    docs: bool,
 ) -> Draft:
     """Export the marts and compare them with the published ones, unless the transform's fingerprint shows that nothing changed."""
     from publish_marts import publication, selection  # noqa: PLC0415
@@ -113,7 +121,8 @@ def _prepare_draft(
         return Draft(inputs, pointer.content, None)
     as_of = f"{transform.as_of:%Y-%m-%d %H:%M}" if transform.as_of else None
     selected = selection.select_marts(snapshot, transform, marts, audience)
-    exported = _export_marts(job, snapshot, selected.marts, folder)
+    published = publication.read_reusable_marts(store, pointer)
+    exported = _export_marts(job, snapshot, selected.marts, published, folder)
     content = publication.hash_content(exported, selected.terms, as_of, docs=docs)
     if pointer and pointer.content == content:
         return Draft(inputs, content, None)
@@ -123,14 +132,16 @@ def _prepare_draft(
     return Draft(inputs, content, NewVersion(as_of, exported, page_frames, selected.terms))
 
 
-def _export_marts(job: Job, snapshot: Warehouse, marts: Sequence[Mart], folder: Path) -> list[ExportedMart]:
-    """Export the marts to local files."""
+def _export_marts(job: Job, snapshot: Warehouse, marts: Sequence[Mart], published: Mapping[str, Any], folder: Path) -> list[ExportedMart]:
+    """Export the marts to local files, except those whose rows are the published ones."""
     from publish_marts import export  # noqa: PLC0415
 
     exported = []
     for index, mart in enumerate(marts):
         job.progress(index, len(marts), mart.name)
-        exported.append(export.export_mart(snapshot, mart, folder))
+        state = export.read_state(snapshot, mart)
+        reused = export.reuse_mart(mart, state, published.get(mart.name), folder)
+        exported.append(reused or export.export_mart(snapshot, mart, folder, state))
     job.progress(len(marts), len(marts), "exported")
     return exported
 
@@ -143,6 +154,7 @@ def _write_version(
 
     version = publication.name_version(content_hash, previous)
     job.log.info("writing", extra={"version": version, "previous": previous})
+    publication.fetch_reused_files(store, previous, new_version.exported)
     changes = _count_changes(store, previous, new_version.exported)
     info = pages.VersionInfo(version, previous, docs is not None, new_version.as_of, changes, new_version.terms)
     rendered = pages.render_pages(info, new_version.exported, new_version.frames)
@@ -155,8 +167,6 @@ def _write_version(
 
 def _count_changes(store: Store, previous: str | None, exported: Sequence[ExportedMart]) -> dict[str, RowChanges]:
     """Count each mart's changed rows since the previous version. The rows are compared only if the files differ."""
-    from io import BytesIO  # noqa: PLC0415
-
     from publish_marts import publication, row_changes  # noqa: PLC0415
 
     previous_marts = publication.read_catalogue(store, previous)["marts"] if previous else {}
@@ -169,8 +179,11 @@ def _count_changes(store: Store, previous: str | None, exported: Sequence[Export
         elif csv["sha256"] == exported_mart.digest("csv"):
             changes[mart.name] = row_changes.RowChanges(added=0, removed=0, changed=0)
         else:
-            previous_csv = BytesIO(publication.read_file(store, str(previous), csv["path"]))
-            changes[mart.name] = row_changes.compare_versions(previous_csv, exported_mart.path("csv"), mart.key)
+            path = exported_mart.path("csv")
+            previous_csv = path.with_suffix(".previous")
+            publication.fetch_file(store, str(previous), csv["path"], previous_csv)
+            changes[mart.name] = row_changes.compare_versions(previous_csv, path, mart.key)
+            previous_csv.unlink()
     return changes
 
 

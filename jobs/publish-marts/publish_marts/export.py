@@ -1,4 +1,4 @@
-"""Files of a mart: Parquet is streamed from the warehouse, and CSV and JSON are derived from that Parquet, so that all three agree.
+"""Files of a mart: Parquet is streamed from the warehouse, and CSV and JSON are made from that Parquet (`text_files`).
 
 Rows are in the order of the mart's key, with text compared byte by byte, so that the same rows give the same bytes on any machine.
 
@@ -6,44 +6,39 @@ numeric(p,s)                      a decimal in Parquet, the same digits in CSV a
 double precision                  a double
 a type that Arrow does not have   its text (numeric without a precision, jsonb, arrays, intervals)
 infinity, -infinity               9999-12-31, 0001-01-01, so that `known_from <= d and known_to > d` also works on the files
-
-In CSV an empty cell is null, and text that a spreadsheet would run as a formula is prefixed with an apostrophe. Parquet and JSON keep
-the text unchanged.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import json
 import re
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import BadDataError, MisconfiguredError
 
+from publish_marts import text_files
 from publish_marts.terms import DATASET_COLUMN
 from publish_marts.warehouse import Sql, compose, quote_name, quote_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from arro3.core import Array, RecordBatch, RecordBatchReader, Schema
+    from arro3.core import Array, RecordBatch, Schema
 
     from publish_marts.warehouse import Warehouse
 
 FORMATS = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv; charset=utf-8", "json": "application/json"}
-PARQUET: dict[str, Any] = {"compression": "zstd(3)", "max_row_group_size": 250_000}  # a row group is in memory until it is written
-BATCH_ROWS = 65_536
+PARQUET: dict[str, Any] = {"compression": "zstd(3)", "max_row_group_size": 100_000}  # a row group is in memory until it is written
+CONCURRENT_ROWS = 50_000  # a process for the JSON file takes longer to start than so many rows to write
 INFINITY_TYPES = {"date": "date", "timestamp without time zone": "timestamp", "timestamp with time zone": "timestamptz"}
 _NATIVE_TYPES = ("boolean", "smallint", "integer", "bigint", "real", "double precision", "text")
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _MAX_DIGITS = 38  # of Arrow's 128-bit decimal
 _MAX_BIGINT_DIGITS = 18
 _NAN_SENTINEL = 10**_MAX_BIGINT_DIGITS  # stands for NaN; it has more digits than any numeric that is sent as bigint
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_FIRST_SAFE_CHARACTER = "A"  # all formula characters sort before it
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -97,11 +92,12 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class ExportedMart:
-    """A mart and its local files."""
+    """A mart and its local files. `state` is a hash that changes when a row of the mart does, None if it was not read."""
 
     mart: Mart
     rows: int
     files: tuple[ExportedFile, ...]
+    state: str | None = None
 
     def path(self, format_: str) -> Path:
         """Return the path of the file in this format."""
@@ -165,16 +161,54 @@ order by i.indrelid, i.indisprimary desc, i.indnkeyatts, i.indexrelid
 """
 
 
-def export_mart(warehouse: Warehouse, mart: Mart, folder: Path) -> ExportedMart:
+def read_state(warehouse: Warehouse, mart: Mart) -> str:
+    """Hash what changes whenever a row of a mart does, by one pass over the row headers.
+
+    Each insert and update leaves a transaction number in the row that is greater than all before, and each deletion changes the sum. The
+    end of the first transform tells warehouses apart that repeat the same numbers.
+    """
+    (counts,) = warehouse.fetch_rows(compose(_STATE, mart=quote_name(mart.name)))
+    return hashlib.sha256(json.dumps([asdict(mart), counts], sort_keys=True).encode()).hexdigest()
+
+
+_STATE = """
+select
+    (select min(ended_at)::text from ops.transforms) as first_transform,
+    coalesce(json_agg(part order by part.oid)::text, '[]') as parts
+from (
+    select tableoid::bigint as oid, count(*) as rows, sum(xmin::text::bigint) as sum, max(xmin::text::bigint) as newest
+    from marts.{mart} group by tableoid
+) as part
+"""
+
+
+def reuse_mart(mart: Mart, state: str, published: Mapping[str, Any] | None, folder: Path) -> ExportedMart | None:
+    """Return a mart as published, if the catalogue's entry has the same state. Its files are not in the folder yet."""
+    if not published or published.get("state") != state:
+        return None
+    files = published["files"]
+    return ExportedMart(
+        mart,
+        published["rows"],
+        tuple(ExportedFile(name, folder / f"{mart.name}.{name}", files[name]["bytes"], files[name]["sha256"]) for name in FORMATS),
+        state,
+    )
+
+
+def export_mart(warehouse: Warehouse, mart: Mart, folder: Path, state: str | None = None) -> ExportedMart:
     """Write a mart's files into a folder. Memory use does not depend on the number of rows.
 
     Raises BadDataError for a numeric that is NaN or infinite, because a decimal cannot represent it.
     """
     paths = {format_: folder / f"{mart.name}.{format_}" for format_ in FORMATS}
     row_count = write_parquet_file(warehouse, mart, paths["parquet"])
-    _write_csv(paths["parquet"], paths["csv"])
-    _write_json(paths["parquet"], paths["json"])
-    return ExportedMart(mart, row_count, tuple(_describe_file(format_, path) for format_, path in paths.items()))
+    if row_count < CONCURRENT_ROWS:
+        text_files.write_json(paths["parquet"], paths["json"])
+        text_files.write_csv(paths["parquet"], paths["csv"])
+    else:
+        with text_files.start_json(paths["parquet"], paths["json"]):
+            text_files.write_csv(paths["parquet"], paths["csv"])
+    return ExportedMart(mart, row_count, tuple(describe_file(format_, path) for format_, path in paths.items()), state)
 
 
 def build_query(mart: Mart) -> str:
@@ -218,55 +252,8 @@ def write_parquet_file(warehouse: Warehouse, mart: Mart, path: Path) -> int:
 
     with warehouse.stream(build_query(mart)) as stream:
         schema = _decimal_schema(stream.schema, mart)
-        _write_batches(convert(stream.batches), schema, lambda batches: write_parquet(batches, path, **PARQUET))
+        text_files.write_batches(convert(stream.batches), schema, lambda batches: write_parquet(batches, path, **PARQUET))
     return row_count
-
-
-def _write_csv(parquet: Path, path: Path) -> None:
-    from arro3.io import read_parquet, write_csv  # noqa: PLC0415
-
-    reader = read_parquet(parquet, batch_size=BATCH_ROWS)
-    schema = reader.schema
-    _write_batches((_escape_formulas(batch) for batch in reader), schema, lambda batches: write_csv(batches, path))
-    if not path.stat().st_size:  # the writer omits the header if there are no rows
-        path.write_bytes(_csv_header(schema))
-
-
-def _csv_header(schema: Schema) -> bytes:
-    line = StringIO()
-    csv.writer(line, lineterminator="\n").writerow(schema.names)
-    return line.getvalue().encode()
-
-
-def _write_json(parquet: Path, path: Path) -> None:
-    from arro3.io import read_parquet, write_json  # noqa: PLC0415
-
-    reader = read_parquet(parquet, batch_size=BATCH_ROWS)
-    _write_batches(reader, reader.schema, lambda batches: write_json(batches, path, explicit_nulls=True))
-
-
-def _write_batches(batches: Iterable[RecordBatch], schema: Schema, write: Callable[[RecordBatchReader], None]) -> None:
-    """Write batches through a Python iterator, so that SIGTERM is handled. Raise the iterator's own error, whose type Arrow loses."""
-    from arro3.core import RecordBatchReader  # noqa: PLC0415
-
-    errors: list[BaseException] = []
-
-    def iterate() -> Iterator[RecordBatch]:
-        try:
-            for batch in batches:  # noqa: UP028  Python handles signals in a loop, not inside `yield from`
-                yield batch
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            errors.append(error)
-            raise
-
-    try:
-        write(RecordBatchReader.from_batches(schema, iterate()))
-    except Exception:
-        if errors:
-            raise errors[0] from None
-        raise
 
 
 def _decimal_schema(schema: Schema, mart: Mart) -> Schema:
@@ -306,29 +293,8 @@ def _decimals(values: Array, precision: int, scale: int) -> Array:
     return Array.from_arrow_pycapsule(decimal.__arrow_c_schema__(), counts.__arrow_c_array__()[1])  # decimals have the same buffer
 
 
-def _escape_formulas(batch: RecordBatch) -> RecordBatch:
-    """Put an apostrophe before each text that a spreadsheet would run as a formula."""
-    from arro3.core import Array, DataType  # noqa: PLC0415
-
-    for index in range(batch.num_columns):
-        field = batch.schema.field(index)
-        if DataType.is_string(field.type) and _may_contain_formulas(batch.column(index)):
-            cells = batch.column(index).to_pylist()
-            if any(cell and cell.startswith(_FORMULA_STARTS) for cell in cells):
-                escaped = [f"'{cell}" if cell and cell.startswith(_FORMULA_STARTS) else cell for cell in cells]
-                batch = batch.set_column(index, field, Array(escaped, field.type))
-    return batch
-
-
-def _may_contain_formulas(texts: Array) -> bool:
-    """Return whether a column may contain formulas, judged by its smallest text. For most columns this takes 1 % of a full check."""
-    from arro3.compute import min as smallest  # noqa: PLC0415
-
-    first = smallest(texts).as_py()
-    return first is not None and first < _FIRST_SAFE_CHARACTER
-
-
-def _describe_file(format_: str, path: Path) -> ExportedFile:
+def describe_file(format_: str, path: Path) -> ExportedFile:
+    """Return a local file with its size and digest."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return ExportedFile(format_, path, path.stat().st_size, digest)

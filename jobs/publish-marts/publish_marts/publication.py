@@ -198,10 +198,40 @@ def read_file(store: Store, version: str, name: str) -> bytes:
     try:
         return store.get(version_key(version, name))
     except NotFoundError:
-        raise BadDataError(
-            f"{store.uri(version_key(version, name))} is missing, although {POINTER} names its version; "
-            f"restore it, or delete {store.uri(POINTER)} and publish again"
-        ) from None
+        raise _missing_file_error(store, version, name) from None
+
+
+def _missing_file_error(store: Store, version: str, name: str) -> BadDataError:
+    return BadDataError(
+        f"{store.uri(version_key(version, name))} is missing, although {POINTER} names its version; "
+        f"restore it, or delete {store.uri(POINTER)} and publish again"
+    )
+
+
+def fetch_file(store: Store, version: str, name: str, path: Path) -> None:
+    """Copy a file of a version that the pointer names to a local file. Raises BadDataError if it is missing."""
+    try:
+        store.download(version_key(version, name), path)
+    except NotFoundError:
+        raise _missing_file_error(store, version, name) from None
+
+
+def read_reusable_marts(store: Store, pointer: Pointer | None) -> Mapping[str, Any]:
+    """Return the marts in the catalogue of the current version, if the same renderer made it; else none."""
+    catalogue = read_catalogue(store, pointer.version) if pointer else {}
+    return catalogue["marts"] if catalogue.get("renderer") == hash_renderer() else {}
+
+
+def fetch_reused_files(store: Store, version: str | None, exported: Sequence[ExportedMart]) -> None:
+    """Copy the files of marts that were not exported again from a version. Raises BadDataError for a missing or damaged file."""
+    from publish_marts.export import describe_file  # noqa: PLC0415
+
+    for file in (file for exported_mart in exported for file in exported_mart.files if not file.path.exists()):
+        name = f"marts/{file.path.name}"
+        fetch_file(store, str(version), name, file.path)
+        if describe_file(file.format, file.path) != file:
+            uri = store.uri(version_key(str(version), name))
+            raise BadDataError(f"{uri} is not the file that was published; restore it, or delete {store.uri(POINTER)} and publish again")
 
 
 def write_version(
@@ -248,6 +278,7 @@ def build_catalogue(
     return {
         "version": version,
         "previous": previous,
+        "renderer": hash_renderer(),
         **asdict(terms),
         "marts": marts,
     }
@@ -259,7 +290,7 @@ def _describe_mart(mart: Mart) -> dict[str, Any]:
 
 def _describe_files(exported_mart: ExportedMart) -> dict[str, Any]:
     files = {file.format: {"path": f"marts/{file.path.name}", "bytes": file.bytes, "sha256": file.sha256} for file in exported_mart.files}
-    return {"rows": exported_mart.rows, "files": files}
+    return {"rows": exported_mart.rows, "state": exported_mart.state, "files": files}
 
 
 def _to_json(document: Mapping[str, Any]) -> bytes:

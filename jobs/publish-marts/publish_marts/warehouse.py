@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Sql = NewType("Sql", str)  # a piece of SQL in which every name and text is quoted
 
 CONNECT_TIMEOUT_S = 5
-BATCH_BYTES = 2_000_000
+BATCH_BYTES = 500_000
 _MISSING_OBJECTS = ("3F000", "42P01", "42703")  # schema, table, column: another job creates the marts, so this is not a bug here
 
 

@@ -13,7 +13,7 @@ import pytest
 from arro3.core import Array, DataType, RecordBatch, Table
 from arro3.io import read_parquet, write_parquet
 from jobkit.errors import BadDataError, MisconfiguredError
-from publish_marts import export
+from publish_marts import export, text_files
 from publish_marts.warehouse import open_snapshot
 
 if TYPE_CHECKING:
@@ -97,11 +97,11 @@ def test_csv_has_the_same_values_and_no_formula(warehouse: Warehouse, tmp_path: 
 @pytest.mark.parametrize("formula", ["=1", "+1", "-1", "@A", "\t1", "\r1"])
 def test_a_formula_is_escaped_whatever_the_other_values_are(formula: str, other: str | None) -> None:
     texts = Array(["Z", other, formula], DataType.string())
-    batch = export._escape_formulas(RecordBatch.from_pydict({"text": texts}))
+    batch = text_files._escape_formulas(RecordBatch.from_pydict({"text": texts}))
     assert batch.column("text").to_pylist() == ["Z", other, f"'{formula}"]
 
 
-@pytest.mark.parametrize("write", [export._write_csv, export._write_json])
+@pytest.mark.parametrize("write", [text_files.write_csv, text_files.write_json])
 def test_a_signal_is_handled_while_a_long_file_is_written(tmp_path: Path, write: Callable[[Path, Path], None]) -> None:
     numbers = Array(range(2_000_000), DataType.int64())
     write_parquet(Table.from_pydict(dict.fromkeys("abcdef", numbers)), tmp_path / "rows.parquet")
@@ -217,3 +217,19 @@ def test_a_snapshot_does_not_see_later_changes(warehouse: Warehouse, tmp_path: P
         (mart,) = export.list_marts(snapshot, [])
         run_sql(warehouse, "insert into marts.t values (2)")
         assert export.export_mart(snapshot, mart, tmp_path).rows == 1
+
+
+def test_json_is_written_by_another_process_for_many_rows(warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_sql(warehouse, KINDS)
+    alone = export_table(warehouse, tmp_path / "alone")
+    monkeypatch.setattr(export, "CONCURRENT_ROWS", 0)
+    monkeypatch.setattr(text_files, "write_json", None)
+    assert [file.sha256 for file in export_table(warehouse, tmp_path / "two").files] == [file.sha256 for file in alone.files]
+
+
+def test_a_failure_of_the_other_process_is_an_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)rows\.json was not written: .*No such file"),
+        text_files.start_json(tmp_path / "none.parquet", tmp_path / "rows.json"),
+    ):
+        pass

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.fixtures_postgres import Warehouse
 
 ROWS = "select n::bigint as n, repeat('x', 200) as filling from generate_series(1, 200000) as n"
-SILENT = ROWS.replace("as filling", "as filling, case n when 30000 then pg_sleep(600)::text end as silence")
+SILENT = ROWS.replace("as filling", "as filling, case n when 7500 then pg_sleep(600)::text end as silence")
 ENDLESS = ROWS.replace("200000", "2000000")
 WAIT_EVENT = "select wait_event from pg_stat_activity where application_name = 'publish-marts' and state = 'active'"
 

@@ -18,8 +18,9 @@ from jobkit.command import Job
 from jobkit.declaration import read_package
 from jobkit.errors import TemporaryError
 from moto import mock_aws
-from publish_marts import publication
+from publish_marts import export, publication
 from publish_marts.__main__ import run
+from publish_marts.warehouse import open_snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +165,58 @@ def test_a_new_transform_with_the_same_rows_only_updates_the_pointer(publish: Pu
     assert publish().receipt["status"] == "unchanged"
     assert publish.pointer["version"] == version
     assert publish.pointer["inputs"] != before["inputs"]
+
+
+def test_a_mart_without_a_changed_row_is_not_exported_again(publish: Publisher) -> None:
+    publish()
+    old = publish.version
+    publish.sql(
+        "update marts.fct_yield set yield_pct = 1.79 where tenor = '10Y' and curve_date = '2012-12-31';"
+        "insert into ops.transforms values (2, 'two', null, now())"
+    )
+    (publish.site.parent / "sitecustomize.py").write_text(
+        "from publish_marts import export\nexport_mart = export.export_mart\n"
+        "def export_only_yields(snapshot, mart, *more):\n"
+        "    assert mart.name == 'fct_yield'\n    return export_mart(snapshot, mart, *more)\n"
+        "export.export_mart = export_only_yields\n",
+        encoding="utf-8",
+    )
+    assert publish(PYTHONPATH=str(publish.site.parent)).receipt["status"] == "done"
+    for format_ in ("parquet", "csv", "json"):
+        assert (publish.version / "marts" / f"dim_security.{format_}").read_bytes() == (
+            old / "marts" / f"dim_security.{format_}"
+        ).read_bytes()
+    assert "1.79" in (publish.version / "marts" / "fct_yield.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into marts.fct_yield values ('2013-01-02', '2Y', 0.27)",
+        "update marts.fct_yield set yield_pct = yield_pct",
+        "delete from marts.fct_yield where tenor = '2Y'",
+        "alter table marts.fct_yield alter yield_pct type numeric(9,4)",
+        "create table marts.new as select * from marts.fct_yield; drop table marts.fct_yield; alter table marts.new rename to fct_yield",
+    ],
+)
+def test_the_state_of_a_mart_changes_with_each_row(publish: Publisher, statement: str) -> None:
+    def read_state() -> str:
+        with open_snapshot(publish.warehouse.url, publish.warehouse.password) as snapshot:
+            (mart,) = export.list_marts(snapshot, ["fct_yield"])
+            return export.read_state(snapshot, mart)
+
+    before = read_state()
+    assert read_state() == before
+    publish.sql(statement)
+    assert read_state() != before
+
+
+def test_a_damaged_file_of_an_unchanged_mart_is_not_published_again(publish: Publisher) -> None:
+    publish()
+    (publish.version / "marts" / "dim_security.csv").write_text("other\n", encoding="utf-8")
+    publish.sql("delete from marts.fct_yield where tenor = '2Y'; insert into ops.transforms values (2, 'two', null, now())")
+    result = publish()
+    assert (result.code, "is not the file that was published" in result.receipt["error"]) == (65, True)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +27,14 @@ BEFORE = "ticker,day,close\nA,2012-01-02,1.0\nA,2012-01-03,2.0\nB,2012-01-02,3.0
     ids=["same", "order", "each kind", "no key", "all gone", "new column"],
 )
 def test_rows_are_compared_by_key_and_content(tmp_path: Path, after: str, key: list[str], expected: RowChanges) -> None:
-    path = tmp_path / "after.csv"
+    before, path = tmp_path / "before.csv", tmp_path / "after.csv"
+    before.write_text(BEFORE, encoding="utf-8")
     path.write_text(after, encoding="utf-8")
-    assert row_changes.compare_versions(BytesIO(BEFORE.encode()), path, key) == expected
+    assert row_changes.compare_versions(before, path, key) == expected
+
+
+def test_a_row_with_a_line_break_is_compared_as_a_whole(tmp_path: Path) -> None:
+    before, after = tmp_path / "before.csv", tmp_path / "after.csv"
+    before.write_text('k,note\nA,"one\ntwo ""x"""\nB,"one\ntwo"\n', encoding="utf-8")
+    after.write_text('k,note\nA,"one\ntwo ""x"""\nB,"one\nthree"\nC,d\n', encoding="utf-8")
+    assert row_changes.compare_versions(before, after, ["k"]) == RowChanges(1, 0, 1)

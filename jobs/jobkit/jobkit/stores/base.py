@@ -43,6 +43,9 @@ class Store(Protocol):
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         """Return the object and its ETag, a text that changes when the object does. Raises NotFoundError."""
 
+    def download(self, key: str, path: Path) -> None:
+        """Write the object to a local file. It is never in memory as a whole. Raises NotFoundError."""
+
     def exists(self, key: str) -> bool:
         """Whether the key has an object."""
 

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -46,6 +47,11 @@ class FileStore:
         """Return the file's bytes and their SHA-256. Raises NotFoundError."""
         data = self.get(key)
         return data, hashlib.sha256(data).hexdigest()
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy the file. Raises NotFoundError."""
+        with _translate_errors(self._path(key), key):
+            shutil.copyfile(self._path(key), path)
 
     def exists(self, key: str) -> bool:
         """Whether the key has a file."""

@@ -32,6 +32,7 @@ FIRST_PAUSE_S, BACKOFF_FACTOR = 0.05, 4.0  # 17 seconds in all, give or take hal
 MAX_RETRY_AFTER_S = 20.0  # a longer Retry-After is cut to this
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 CONFLICT_ATTEMPTS = 5
+DOWNLOAD_CHUNK_BYTES = 1 << 20
 DELETE_BATCH = 1000  # the limit of DeleteObjects
 
 
@@ -68,6 +69,13 @@ class S3Store:
         with self._translate_errors(key):
             response = self._client.get_object(Bucket=self.bucket, Key=self._full_key(key))
             return response["Body"].read(), response["ETag"]
+
+    def download(self, key: str, path: Path) -> None:
+        """Write the object to a local file in chunks. Raises NotFoundError."""
+        with self._translate_errors(key), path.open("wb") as file:
+            response = self._client.get_object(Bucket=self.bucket, Key=self._full_key(key))
+            for chunk in response["Body"].iter_chunks(DOWNLOAD_CHUNK_BYTES):
+                file.write(chunk)
 
     def exists(self, key: str) -> bool:
         """Whether the key has an object."""
