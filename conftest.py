@@ -37,7 +37,7 @@ SLOW_FILES = frozenset(
         *("test_emit", "test_emit_airflow_dagster", "test_emit_aws", "test_emit_cron_compose", "test_emit_kubernetes", "test_benchmarks"),
         *("test_extractors", "test_lineage", "test_recorded_anomalies", "test_sql", "test_versions"),
         *("test_aws_accepts", "test_boundary", "test_calls", "test_catalogues", "test_costs", "test_dependencies", "test_quotas"),
-        "test_stack_names",
+        *("test_scheduler", "test_stack_names"),
     }
 )
 
