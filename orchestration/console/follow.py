@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jobkit.prefect_api import Api
     from jobkit.receipt import Receipt
 
-POLL_EVERY_S = 0.25
+POLL_EVERY_S = 0.5
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 STARTED_STATES = frozenset({"RUNNING", *FINAL_STATES})
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_CLIENT_MAX_RETRIES": "50",  # the local server asks clients to wait only a tenth of a second
-    "PREFECT_WORKER_QUERY_SECONDS": "0.25",
+    "PREFECT_WORKER_QUERY_SECONDS": "0.5",  # each query costs the server as much as a request of a job
     "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "1",
 }
 # Prefect's own default profile has a server setting, which every job would inherit.
