@@ -58,5 +58,5 @@ def _statements(settings: Settings) -> list[Statement]:
         policies.allow(("kms:Decrypt",), [keys], {"ForAnyValue:StringEquals": {"kms:ResourceAliases": KEY_ALIAS}}),
         policies.allow(QUERIES, ["*"]),
         policies.allow(("ecr:DescribeImages",), [repositories]),
-        policies.allow(("ssm:GetParameter",), [f"arn:aws:ssm:{settings.region}::parameter{AMI_PARAMETER}"]),
+        policies.allow(("ssm:GetParameter",), [f"arn:aws:ssm:{settings.region}:*:parameter{AMI_PARAMETER}"]),
     ]
