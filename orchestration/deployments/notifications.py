@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 BLOCK = "finelt-notifications"
 BLOCK_TYPE = "slack-webhook"  # takes every URL that Apprise knows: of Slack and Teams, mailtos://, json://
 STATES = {"Failed": "failed", "Crashed": "crashed", "Late": "has not started in time"}
-SUBJECT = "{{ flow_run.name }} %s"
-BODY = "{{ flow.name }}/{{ deployment.name }}: {{ flow_run.state.message or flow_run.state.name }}\n{{ flow_run | ui_url }}"
+# Of the event, which has everything: while the database is overloaded, Prefect sends empty names of the run, the flow and the deployment.
+SUBJECT = "{{ event.resource.name }} %s"
+BODY = (
+    "{{ event.related | selectattr('role', 'equalto', 'flow') | map(attribute='name') | join }}: "
+    "{{ event.resource['prefect.state-message'] or event.resource['prefect.state-name'] }}\n{{ flow_run | ui_url or '' }}"
+)
 
 
 def register_notifications(api: Api, url: str) -> list[str]:

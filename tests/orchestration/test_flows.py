@@ -233,11 +233,20 @@ def test_today_is_the_scheduled_date_in_the_vendors_time_zone(stack: FlowStack, 
     ]
 
 
+def test_a_run_of_a_flow_is_named_by_its_days(stack: FlowStack, backfills: dict[str, str]) -> None:
+    runs = {name: stack.api.call("GET", f"/flow_runs/{backfills[name]}") for name in ("daily", "weeks")}
+    day = datetime.fromisoformat(runs["daily"]["expected_start_time"]).astimezone(ZoneInfo("Pacific/Pago_Pago")).date()
+    assert [run["name"] for run in runs.values()] == [f"daily {day} nothing", "backfill 2012-12-28 to 2013-01-31"]
+
+
 def test_a_flow_run_publishes_a_summary_of_steps_changes_and_site(stack: FlowStack, backfills: dict[str, str]) -> None:
     page = stack.artifact(backfills["daily"], "daily")["data"]
     first, *_ = stack.steps(backfills["daily"])[0]
+    (partition,) = (first.receipt or {})["partitions"]
+    day = partition["partition"].removeprefix("date=")
     assert (
-        f"| [{NOTHING}]({stack.api.url.removesuffix('/api')}/runs/flow-run/{first.run_id}) | 1 partition: 1 committed; 1 rows | 1 |" in page
+        f"| [{NOTHING} {day}]({stack.api.url.removesuffix('/api')}/runs/flow-run/{first.run_id}) | 1 partition: 1 committed; 1 rows | 1 |"
+        in page
     )
     assert "- nothing by load-warehouse: year=2012; 5 rows" in page
     assert "- site/fct_yield by publish-marts: 3 rows added, 1 rows changed" in page
