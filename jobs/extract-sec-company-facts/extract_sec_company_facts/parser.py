@@ -82,11 +82,10 @@ def _add(columns: Columns, names: tuple[str, str, str], facts: list[Fact], texts
     for name, value_of in GETTERS.items():
         values = list(map(value_of, facts))
         columns[name] += map(texts.setdefault, values, values)
-    columns["val"] += [None if fact.val is UNSET else _number(str(fact.val, "utf-8")) for fact in facts]
+    numbers = [b"null" if fact.val is UNSET else bytes(fact.val) for fact in facts]
+    columns["val"] += [str(number, "ascii") if number.isdigit() else _number(str(number, "utf-8")) for number in numbers]
 
 
 def _number(text: str) -> str | None:
     """Return the number with the digits that SEC wrote; None for null."""
-    if text.isdigit():
-        return text
     return None if text == "null" else lossless_json.expand_exponent(text)

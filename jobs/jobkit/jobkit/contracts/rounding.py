@@ -32,7 +32,10 @@ def round_values(
     """
     texts, distinct, warnings = dict(texts), dict(distinct), []
     for field in fields:
-        fitted = {text: fit for text in distinct[field.name] if text is not None and (fit := _fit_to_type(field, text)) is not None}
+        if not DECIMAL.fullmatch(field.type) and field.type not in INTEGER_LIMITS:
+            continue
+        fractions = [text for text in distinct[field.name] if text is not None and "." in text]  # any other number has the form
+        fitted = {text: fit for text in fractions if (fit := _fit_to_type(field, text)) is not None}
         if not fitted:
             continue
         inexact = {text for text, fit in fitted.items() if Decimal(text) != Decimal(fit)}
@@ -47,14 +50,12 @@ def round_values(
 
 
 def _fit_to_type(field: Field, text: str) -> str | None:
-    """Return the number in the form that the field's type stores; None if it has that form, or if `rounding` does not allow it.
+    """Return the number as a field of whole numbers or decimals stores it; None if it has that form, or if `rounding` does not allow it.
 
     1000.0 becomes 1000 in a column of whole numbers whatever `rounding` says, as it is the same number. A number too large for the type
     stays as it is, and is then a value of no type.
     """
     decimal = DECIMAL.fullmatch(field.type)
-    if not decimal and field.type not in INTEGER_LIMITS:
-        return None
     if not decimal and (whole := _WHOLE.fullmatch(text)):
         return whole[1]
     scale = int(decimal[2]) if decimal else 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Untyped = dict[str, dict[str, str]]  # by column: the texts that are no values of its type, and why
 
 INTEGER_LIMITS = {"int": 2**31, "long": 2**63}  # -limit <= value < limit
+MAX_DECIMAL_CHARS = 38  # Arrow casts every decimal of so many characters
 SURELY_DOUBLE = 300  # digits without an exponent that are within a double's range
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIMESTAMP = re.compile(  # microseconds, and offsets as far as Postgres has them
@@ -41,6 +42,9 @@ def find_untyped(field: Field, distinct: Collection[str | None], unreadable: dic
     """
     if field.type == "string" and is_storable("".join(filter(None, distinct))):  # all at once: most of it is
         return unreadable
+    texts = [text for text in distinct if text is not None]
+    if (decimal := DECIMAL.fullmatch(field.type)) and not unreadable and _are_decimals(texts, int(decimal[1]), int(decimal[2])):
+        return {}
     check = _type_check(field)
     untyped = unreadable | {text: fault for text in distinct if text is not None and text not in unreadable and (fault := check(text))}
     if field.type == "string":
@@ -90,10 +94,20 @@ def _format_of(kind: str) -> tuple[Callable[[str], Any], str]:
 
 def _decimal_format(precision: int, scale: int) -> tuple[Callable[[str], Any], str]:
     """Accept `precision` digits, `scale` of them after the point, with zeros before and after; no exponent, no plus sign."""
-    pattern = rf"-?0*\d{{1,{precision - scale}}}" if precision > scale else "-?0+"
-    pattern += rf"(\.\d{{1,{scale}}}0*)?" if scale else ""
     expected = f"a number with at most {precision - scale} digits before and {scale} behind the point"
-    return re.compile(pattern, re.ASCII).fullmatch, expected
+    return re.compile(_decimal_pattern(precision, scale), re.ASCII).fullmatch, expected
+
+
+def _decimal_pattern(precision: int, scale: int) -> str:
+    pattern = rf"-?0*\d{{1,{precision - scale}}}" if precision > scale else "-?0+"
+    return pattern + (rf"(?:\.\d{{1,{scale}}}0*)?" if scale else "")
+
+
+def _are_decimals(texts: list[str], precision: int, scale: int) -> bool:
+    """Whether all texts have the form of a decimal and are short enough for the cast, tested all at once: in most columns they are."""
+    lines = "".join(f"{text}\n" for text in texts)
+    pattern = rf"(?:(?=[^\n]{{1,{MAX_DECIMAL_CHARS}}}\n){_decimal_pattern(precision, scale)}\n)*+"
+    return lines.count("\n") == len(texts) and re.fullmatch(pattern, lines, re.ASCII) is not None
 
 
 def _is_date(text: str) -> bool:

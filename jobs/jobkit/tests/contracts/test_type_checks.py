@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jobkit.contracts import Field, validate
+from jobkit.contracts.type_checks import find_untyped
 
 from jobs.jobkit.tests.contracts.samples import PRICES, column, make_contract, price_columns, reasons, stored
 
@@ -121,3 +122,9 @@ def test_an_impossible_value_makes_only_its_own_row_bad(kind: str, wrong: str, r
 
 def test_zeros_around_a_number_do_not_change_its_value() -> None:
     assert column(validate(PRICES, price_columns(("2012-12-31", "000532.17000", None, None))), "price") == [Decimal("532.17")]
+
+
+@pytest.mark.parametrize("wrong", ["1\n2", "1\n", "\n1", "", "0" * 60 + ".123"])
+def test_decimals_that_are_checked_together_are_refused_one_by_one(wrong: str) -> None:
+    untyped = find_untyped(Field("close", "decimal(8,2)"), ["1", "2.50", "-0003.1", wrong, None], {})
+    assert list(untyped) == [wrong]
