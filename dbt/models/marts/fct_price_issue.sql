@@ -4,7 +4,8 @@
     indexes=[{'columns': ['security_id', 'trade_date', 'issue'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
-with prices as not materialized (  -- read several times, as a scan is faster than a copy
+-- read several times: in a full build, a scan is faster than a copy
+with prices as {{ '' if changes_only() else 'not ' }}materialized (
     select
         adjusted.*,
         extract(year from adjusted.trade_date)::integer as price_year,
