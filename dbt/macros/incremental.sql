@@ -23,13 +23,32 @@
             select *, known_to < 'infinity' as _is_closed
             from {{ relation }}
             where
-                _load_id in (select load_id from ops.new_loads where dataset = {{ quoted_text(dataset) }})
-                or (
-                    known_to < 'infinity'
-                    and known_to in (select known_at from ops.new_loads where dataset = {{ quoted_text(dataset) }})
+                (
+                    _load_id in (select load_id from ops.new_loads where dataset = {{ quoted_text(dataset) }})
+                    or (
+                        known_to < 'infinity'
+                        and known_to in (select known_at from ops.new_loads where dataset = {{ quoted_text(dataset) }})
+                    )
                 )
+                and {{ in_changed_leaves(relation, dataset) }}
         )
     {%- endif -%}
+{%- endmacro %}
+
+
+{#
+    A condition that is true in the leaves of a raw table to which the new loads of a dataset belong, so that Postgres reads no others.
+    A lake partition is in one leaf. Just true if the table is not partitioned by range or the ledger lacks a leaf.
+#}
+{% macro in_changed_leaves(relation, dataset) -%}
+    {%- set bounds = run_query(
+        'select distinct case when pg_get_partkeydef(inhparent) like ' ~ quoted_text('RANGE%') ~ ' then pg_get_partition_constraintdef(leaf.oid) end'
+        ~ ' from ops.new_loads inner join ' ~ source('lake', '_ledger') ~ ' as ledger using (load_id)'
+        ~ ' left join (pg_class as leaf inner join pg_inherits on inhrelid = leaf.oid) on leaf.relname = ledger.leaf'
+        ~ ' and inhparent = to_regclass(' ~ quoted_text(relation.include(database=false)) ~ ')'
+        ~ ' where new_loads.dataset = ' ~ quoted_text(dataset)
+    ).columns[0].values() -%}
+    {{ return('true' if none in bounds else '(' ~ (bounds | join(' or ') or 'false') ~ ')') }}
 {%- endmacro %}
 
 

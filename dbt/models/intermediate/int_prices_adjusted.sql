@@ -4,8 +4,30 @@
     indexes=[{'columns': ['ticker', 'trade_date']}, {'columns': ['security_id', 'trade_date']}]
 ) }}
 
+-- of a security with several tickers, the prices of the ticker with the newest session count
+with superseded_prices as (
+    select
+        ticker,
+        trade_date,
+        row_number() over (partition by security_id, trade_date order by last_session desc, ticker) > 1 as is_superseded
+    from (
+        select
+            securities.security_id,
+            securities.ticker,
+            securities.last_session,
+            prices.trade_date
+        from {{ ref('int_securities') }} as securities
+        inner join {{ ref('stg_tiingo__prices') }} as prices
+            on
+                prices.ticker = securities.ticker
+                and prices.trade_date >= securities.valid_from
+                and prices.trade_date < securities.valid_to
+        where securities.has_several_tickers
+    ) as candidates
+),
+
 -- drop prices on days without a session: vendors have sent some on holidays
-with session_prices as materialized (
+session_prices as materialized (
     select
         securities.security_id,
         prices.*,
@@ -23,21 +45,10 @@ with session_prices as materialized (
             and securities.valid_from <= prices.trade_date
             and securities.valid_to > prices.trade_date
     {{ join_changed_tickers('prices', 'previous_date') }}
-    where
-        not securities.has_several_tickers
-        or not exists (
-            select
-            from {{ ref('int_securities') }} as newer
-            inner join {{ ref('stg_tiingo__prices') }} as others
-                on
-                    others.ticker = newer.ticker
-                    and others.trade_date = prices.trade_date
-                    and newer.valid_from <= others.trade_date
-                    and newer.valid_to > others.trade_date
-            where
-                newer.security_id = securities.security_id
-                and (newer.last_session, securities.ticker) > (securities.last_session, newer.ticker)
-        )
+    where not exists (
+        select from superseded_prices as superseded
+        where superseded.ticker = prices.ticker and superseded.trade_date = prices.trade_date and superseded.is_superseded
+    )
     window by_session as (partition by securities.security_id order by prices.trade_date)
 ),
 
@@ -123,43 +134,58 @@ event_factors as (
     group by security_id, trade_date
 ),
 
-prices_with_events as (
+-- the factors of each span between two events, by the events' first sessions: one more factor than sessions if an event has none yet
+security_factors as (
     select
-        session_prices.*,
-        coalesce(event_factors.split_ratio, 1) as event_split_ratio,
-        coalesce(event_factors.dividend_cash, 0)::numeric(18, 10) as event_dividend_cash,
-        coalesce(event_factors.log_split, 0) as log_split,
-        coalesce(event_factors.log_dividend, 0) as log_dividend,
-        coalesce(later_events.log_split, 0) as later_log_split,
-        coalesce(later_events.log_split + later_events.log_dividend, 0) as later_log_total
+        security_id,
+        array_agg(trade_date order by trade_date) filter (where trade_date is not null) as event_dates,
+        array_agg({{ round_stable('exp(coalesce(dated_log_split, 0) + later_log_split)') }} order by trade_date) as split_factors,
+        array_agg({{ round_stable('exp(coalesce(dated_log_total, 0) + later_log_total)') }} order by trade_date) as total_return_factors
+    from (
+        select
+            security_id,
+            trade_date,
+            sum(log_split) filter (where trade_date is not null) over from_last as dated_log_split,
+            sum(log_split + log_dividend) filter (where trade_date is not null) over from_last as dated_log_total,
+            coalesce(sum(log_split) filter (where trade_date is null) over one_security, 0) as later_log_split,
+            coalesce(sum(log_split + log_dividend) filter (where trade_date is null) over one_security, 0) as later_log_total
+        from event_factors
+        window
+            one_security as (partition by security_id),
+            from_last as (partition by security_id order by trade_date desc)
+    ) as events_with_later
+    group by security_id
+),
+
+prices_with_span as (
+    select
+        *,
+        width_bucket(session_prices.trade_date, security_factors.event_dates) as events_so_far
     from session_prices
-    left join event_factors
-        on event_factors.security_id = session_prices.security_id and event_factors.trade_date = session_prices.trade_date
-    left join event_factors as later_events
-        on later_events.security_id = session_prices.security_id and later_events.trade_date is null
+    left join security_factors using (security_id)
 )
 
 select
-    security_id,
-    ticker,
-    trade_date,
-    open,
-    high,
-    low,
-    close,
-    volume,
-    currency,
-    event_dividend_cash as dividend_cash,
-    event_split_ratio as split_ratio,
-    vendor_adj_close,
-    known_from as answered_at,
-    known_at,
-    previous_close,
-    sessions_missed,
-    {{ round_stable('exp(coalesce(sum(log_split) over later, 0) + later_log_split)') }} as split_factor,
-    {{ round_stable('exp(coalesce(sum(log_split + log_dividend) over later, 0) + later_log_total)') }} as total_return_factor
-from prices_with_events
-where trade_date >= from_date
-window later as (
-    partition by security_id order by trade_date desc rows between unbounded preceding and 1 preceding
-)
+    prices.security_id,
+    prices.ticker,
+    prices.trade_date,
+    prices.open,
+    prices.high,
+    prices.low,
+    prices.close,
+    prices.volume,
+    prices.currency,
+    coalesce(on_session.dividend_cash, 0)::numeric(18, 10) as dividend_cash,
+    coalesce(on_session.split_ratio, 1) as split_ratio,
+    prices.vendor_adj_close,
+    prices.known_from as answered_at,
+    prices.known_at,
+    prices.previous_close,
+    prices.sessions_missed,
+    coalesce(prices.split_factors[coalesce(prices.events_so_far, 0) + 1], 1) as split_factor,
+    coalesce(prices.total_return_factors[coalesce(prices.events_so_far, 0) + 1], 1) as total_return_factor
+from prices_with_span as prices
+left join event_factors as on_session
+    on on_session.security_id = prices.security_id and on_session.trade_date = prices.trade_date
+where prices.trade_date >= prices.from_date
+order by prices.security_id, prices.trade_date

@@ -4,37 +4,7 @@
     indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
-with prices as (
-    select adjusted.*
-    from {{ ref('int_prices_adjusted') }} as adjusted
-    {{ join_changed_tickers('adjusted') }}
-),
-
-trade_days as (
-    select distinct trade_date, currency from prices
-),
-
-euro_rates as materialized (
-    select
-        trade_days.trade_date,
-        trade_days.currency,
-        latest.rate as fx_rate,
-        latest.rate_date as fx_date
-    from trade_days
-    cross join lateral (
-        select
-            rates.rate,
-            rates.rate_date
-        from {{ ref('fct_fx_rate') }} as rates
-        where
-            rates.base_currency = 'EUR'
-            and rates.quote_currency = trade_days.currency
-            and rates.rate_date between trade_days.trade_date - 5 and trade_days.trade_date
-        order by rates.rate_date desc
-        limit 1
-    ) as latest
-)
-
+-- Postgres remembers the rate of each day and currency, so this is one lookup a day
 select
     prices.security_id,
     prices.ticker,
@@ -55,5 +25,17 @@ select
     euro_rates.fx_rate,
     euro_rates.fx_date,
     prices.known_at
-from prices
-left join euro_rates using (trade_date, currency)
+from {{ ref('int_prices_adjusted') }} as prices
+{{ join_changed_tickers('prices') }}
+left join lateral (
+    select
+        rates.rate as fx_rate,
+        rates.rate_date as fx_date
+    from {{ ref('fct_fx_rate') }} as rates
+    where
+        rates.base_currency = 'EUR'
+        and rates.quote_currency = prices.currency
+        and rates.rate_date between prices.trade_date - 5 and prices.trade_date
+    order by rates.rate_date desc
+    limit 1
+) as euro_rates on true

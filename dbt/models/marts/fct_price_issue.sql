@@ -4,10 +4,11 @@
     indexes=[{'columns': ['security_id', 'trade_date', 'issue'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
-with prices as (
+-- read several times: in a full build, a scan is faster than a copy
+with prices as {{ '' if changes_only() else 'not ' }}materialized (
     select
         adjusted.*,
-        extract(year from adjusted.trade_date) as price_year,
+        extract(year from adjusted.trade_date)::integer as price_year,
         adjusted.vendor_adj_close / nullif(adjusted.close, 0)::float8 as vendor_factor,
         {{ "date_trunc('year', changed_tickers.from_date)" if changes_only() else "'-infinity'::timestamp" }} as from_date
     from {{ ref('int_prices_adjusted') }} as adjusted
@@ -35,10 +36,10 @@ yearly_factors as (
     from prices
     where vendor_factor > 0
     window
-        sessions as (partition by security_id order by trade_date),
         one_year as (
             partition by security_id, price_year order by trade_date rows between unbounded preceding and unbounded following
-        )
+        ),
+        sessions as (partition by security_id order by price_year, trade_date)  -- one sort serves both windows
 ),
 
 factor_steps as (
@@ -50,7 +51,7 @@ factor_steps as (
                 then abs(previous_vendor_factor / vendor_factor / (previous_factor / total_return_factor) - 1) > 0.001
         end as is_step
     from yearly_factors
-    window sessions as (partition by security_id order by trade_date)
+    window sessions as (partition by security_id order by price_year, trade_date)
 ),
 
 -- the previous year's response may be older, without the events that became known before this year's response

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from transform_warehouse.build_log import BuildLog
 
+# Of dbt's database sessions. A lost commit is harmless, because the build log's commit after the last of them is synchronous.
+SESSION_SETTINGS = "-c work_mem=64MB -c maintenance_work_mem=256MB -c synchronous_commit=off -c jit=off"
 MAX_SHOWN = 3  # failed tests of a run and failing rows of a test that messages name
 MAX_WARNINGS = 10
 OUTCOMES: dict[str, Outcome] = {"success": "committed", "skipped": "skipped"}
@@ -58,6 +60,7 @@ def export_dbt_env(warehouse: str, password: str) -> None:
         FINELT_DBT_SSLROOTCERT=parts.get("sslrootcert", ""),
         FINELT_DBT_APPLICATION=DBT_APPLICATION_NAME,
         DBT_ENV_SECRET_FINELT_PASSWORD=password,
+        PGOPTIONS=f"{SESSION_SETTINGS} {os.environ.get('PGOPTIONS', '')}",
     )
 
 

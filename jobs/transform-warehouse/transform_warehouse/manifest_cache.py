@@ -2,7 +2,7 @@
 
     python -m transform_warehouse.manifest_cache PROJECT
 
-writes the cache; it is run once when an image is built. Parsing needs no database.
+writes the cache; it is run once when an image is built. Parsing needs no database. In a checkout, the first run after a change writes it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 def cache_manifest(project: Path) -> Path:
     """Parse the project if its manifest is not in the cache, write it there, remove older ones, and return the file's path."""
     cache = _cache_path(project)
-    if cache.exists():
-        return cache
-    from dbt.parser.manifest import extended_mashumaro_encoder  # noqa: PLC0415  slow to import
-
-    files.replace_file(cache, bytes(_normalise(_parse_project(project)).to_msgpack(extended_mashumaro_encoder)))
-    for older in set(cache.parent.glob("parse-*")) - {cache}:
-        older.unlink(missing_ok=True)
-    return cache
+    return cache if cache.exists() else _write_cache(project, _parse_project(project))
 
 
 def load_manifest(project: Path, *, database: str) -> Manifest:
@@ -41,15 +34,29 @@ def load_manifest(project: Path, *, database: str) -> Manifest:
     from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415  slow to import
     from dbt.parser.manifest import extended_mashumuro_decoder  # noqa: PLC0415
 
-    manifest = None
-    with suppress(FileNotFoundError):
+    try:
         manifest = Manifest.from_msgpack(_cache_path(project).read_bytes(), decoder=extended_mashumuro_decoder)
-    return _rebind_database(manifest or _parse_project(project), database)
+    except FileNotFoundError:
+        manifest = _parse_project(project)
+        with suppress(OSError):  # the project may be read-only
+            _write_cache(project, manifest)
+    return _rebind_database(manifest, database)
 
 
 def _cache_path(project: Path) -> Path:
     """Return the cache file of the project as its files are now."""
     return project / "target" / f"parse-{compute_fingerprint(project)}.msgpack"
+
+
+def _write_cache(project: Path, manifest: Manifest) -> Path:
+    """Write the manifest to the cache, remove older ones, and return the file's path."""
+    from dbt.parser.manifest import extended_mashumaro_encoder  # noqa: PLC0415  slow to import
+
+    cache = _cache_path(project)
+    files.replace_file(cache, bytes(_normalise(manifest).to_msgpack(extended_mashumaro_encoder)))
+    for older in set(cache.parent.glob("parse-*")) - {cache}:
+        older.unlink(missing_ok=True)
+    return cache
 
 
 def _parse_project(project: Path) -> Manifest:
