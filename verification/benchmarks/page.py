@@ -26,11 +26,11 @@ TITLES = {
 }
 HEAD = """# Benchmarks
 
-Each section names the command that writes it and the machine that it ran on; run the command to measure yours. The targets and the bound of each
-figure are in [decision 0010](decisions/0010-performance-bounds.md).
+Each section names the command that writes it and the machine that it ran on; run the command to measure yours. The targets and the bound
+of each figure are in [decision 0010](decisions/0010-performance-bounds.md).
 
-Sections about an earlier commit are of alternating runs of both builds on the same rows. If the machine had other work meanwhile, which the load
-average shows, only their ratios mean something, and those of CPU seconds more than those of seconds.
+Sections about an earlier commit are of alternating runs of both builds on the same rows. If the machine had other work meanwhile, which the
+load average shows, only their ratios mean something, and those of CPU seconds more than those of seconds.
 """
 PART = re.compile(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
