@@ -15,7 +15,7 @@ from jobs.catalogue import CatalogueError, catalogue
     ("name", "value", "expected"),
     [
         ("architecture", "riscv", "choose one of arm64, x86_64"),
-        ("egress", "none", "nat, nat-per-zone, endpoints"),
+        ("egress", "none", "nat, nat-per-zone, nat-instance, endpoints"),
         ("audience", "everybody", "internal, public"),
         ("log_days", "13", "finelt:logDays = 13; choose one of 1, 3, 5, 7, 14"),
         ("repository", "finelt", "a value such as organisation/repository"),
