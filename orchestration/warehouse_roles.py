@@ -155,6 +155,8 @@ def create_analyst(connection: psycopg.Connection[Any]) -> None:
     for group in (READER, RDS_IAM):
         if not _query_bool(connection, "select pg_has_role(%s, %s, 'member')", ANALYST, group):
             _run(connection, "grant {} to {}", group, ANALYST)
+
+
 def _list_removed_roles(connection: psycopg.Connection[Any], roles: Sequence[Role]) -> list[str]:
     """Return the roles that we made for jobs in this database and that no job has any more."""
     names = {"comment": COMMENT, "kept": [role.name for role in roles]}

@@ -94,7 +94,7 @@ def read_or_create_password(client: Any, secret: str) -> str:  # noqa: ANN401  b
 
 
 def create_roles(access: Mapping[str, Any], passwords: Mapping[str, str]) -> None:
-    """Create a role for each job, named after it, the group `reader` and its member `analyst`; orchestration/warehouse_roles.py has their grants.
+    """Create a role for each job, named after it, the group `reader` and its member `analyst`, with the grants of warehouse_roles.py.
 
     `access` are libpq's parameters for a connection as the master user.
     """

@@ -95,6 +95,8 @@ def test_people_log_in_as_analyst_with_a_token_only_where_rds_offers_it(database
             assert admin.execute("select rolcanlogin, rolsuper from pg_roles where rolname = 'analyst'").fetchall() == [(True, False)]
         finally:
             admin.execute("drop role if exists analyst; drop role rds_iam")
+
+
 def test_the_role_of_a_removed_job_loses_its_login_and_a_role_of_somebody_else_does_not(warehouse: Warehouse) -> None:
     """What it owns stays, and putting the job back restores its login."""
     kept, removed = warehouse_roles.Role("finelt-test-kept", (), ()), warehouse_roles.Role("finelt-test-removed", ("test_desk",), ())
