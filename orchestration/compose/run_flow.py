@@ -111,7 +111,7 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
     reporter.event("building the images that are missing, and registering a deployment for each")
     defaults = settings.pool_defaults(stack["COMPOSE_PROJECT_NAME"])
     deployments = register.all_deployments(kind=settings.KIND, pool=pool)
-    deployments, _ = schedules.apply_parameters(deployments, settings.parameters(), "orchestration/compose/settings.py", [])
+    deployments, _ = schedules.apply_parameters(deployments, settings.parameters(), "orchestration/compose/settings.py", None)
     register.register_deployments(api, deployments, kind=settings.KIND, pool=pool, defaults=defaults)
     register.delete_removed_deployments(api, deployments, pool=pool)
     if url := stack.get("FINELT_NOTIFICATIONS"):

@@ -32,11 +32,11 @@ def apply_parameter_file(
 
 
 def apply_parameters(
-    deployments: Sequence[DeploymentSpec], values: Mapping[str, Any], source: str, specs: Sequence[JobSpec]
+    deployments: Sequence[DeploymentSpec], values: Mapping[str, Any], source: str, specs: Sequence[JobSpec] | None
 ) -> tuple[list[DeploymentSpec], list[str]]:
     """Return the deployments with these values and every schedule that has all its values.
 
-    Without `specs`, no schedule changes. Also return messages: one for each deprecated name, and one for each schedule that lacks a value.
+    If `specs` is None, no schedule changes. Also return messages: one for each deprecated name and for each schedule that lacks a value.
     Raises UsageError for a value that no deployment takes.
     """
     values, messages = rename_options(values, source)
@@ -49,7 +49,7 @@ def apply_parameters(
     result = [replace(deployment, fields={**deployment.fields, "parameters": parameters[deployment.flow]}) for deployment in deployments]
     by_flow = {deployment.flow: deployment for deployment in result}
     daily = by_flow.get(DAILY)
-    if daily is None or not specs:
+    if daily is None or specs is None:
         return result, messages  # a pool that runs no flows, or nothing to schedule
     schedules = []
     for spec in (spec for spec in specs if spec.schedule and spec.name in by_flow):
