@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from jobkit import declaration
-from jobkit.declaration import Declaration
+from jobkit.declaration import SPOOL_BYTES, Declaration
 from jobkit.interruption import LONGEST_S
 
 JOBS = Path(__file__).parent
@@ -150,11 +150,18 @@ def _check_body(spec: JobSpec) -> None:
 
 
 def _check_tmp(spec: JobSpec) -> None:
+    """Check that /tmp fits into the memory, and a body that is kept in a temporary file, with a part of the next one, into /tmp."""
     largest = spec.memory // 2
     if not _is_count(spec.tmp_mib, largest):
         raise CatalogueError(
             f"{spec.name}: tmp_mib must be an integer from 1 to {largest} (half of the memory, which it uses), got {spec.tmp_mib!r}; "
             "correct it or declare more memory"
+        )
+    body_mib, spool_mib = spec.max_body_bytes >> 20, SPOOL_BYTES >> 20
+    if (spec.hosts or spec.max_body_mib) and body_mib > spool_mib and spec.tmp_mib < body_mib + spool_mib:
+        raise CatalogueError(
+            f"{spec.name}: tmp_mib must be at least {body_mib + spool_mib}, because bodies of up to {body_mib} MiB are kept in /tmp, "
+            f"got {spec.tmp_mib}; correct it or lower max_body_mib"
         )
 
 

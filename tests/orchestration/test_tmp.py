@@ -39,3 +39,10 @@ def test_a_tmp_that_does_not_fit_into_the_memory_is_refused(tmp_mib: int) -> Non
     spec = replace(catalogue()[0], cpu=256, memory=512, tmp_mib=tmp_mib)
     with pytest.raises(module.CatalogueError, match="from 1 to 256 .half of the memory"):
         module._check_tmp(spec)
+
+
+def test_a_tmp_without_room_for_the_largest_body_is_refused() -> None:
+    spec = replace(catalogue()[0], cpu=256, memory=512, max_body_mib=96, tmp_mib=111)
+    with pytest.raises(module.CatalogueError, match="at least 112"):
+        module._check_tmp(spec)
+    module._check_tmp(replace(spec, tmp_mib=112))

@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from jobkit import headers, lossless_json
+from jobkit.declaration import SPOOL_BYTES
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     import httpx2
 
-SPOOL_BYTES = 16 << 20  # a larger body is kept in a temporary file
 CODINGS = ("gzip", "x-gzip")  # two names of one coding (RFC 9110, 8.4.1.3)
 MAX_PART_BYTES = 1 << 20  # of decoded content at once
 _GZIP = 16 + zlib.MAX_WBITS

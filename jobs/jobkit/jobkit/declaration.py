@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 MEMORY_PER_BODY = 64  # memory that a job needs for a response, as a multiple of its size; measured by scripts/faults memory
+SPOOL_BYTES = 16 << 20  # a larger body is kept in a temporary file
 _OF_PROJECT = ("name", "version", "description")
 _REQUIRED = {
     "cpu": "Fargate's smallest is cpu = 256, memory = 512",
