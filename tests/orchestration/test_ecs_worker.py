@@ -130,7 +130,7 @@ def start_worker(
 def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("ecs")
     here = docker_cli.BuildEnvironment.from_environ(os.environ)
-    images = {f"finelt-dev-{spec.name}": docker_cli.build_image(spec, here) for spec in [*catalogue(), *SERVICES]}
+    images = {f"finelt-dev/{spec.name}": docker_cli.build_image(spec, here) for spec in [*catalogue(), *SERVICES]}
     made = definitions()
     with ExitStack() as ends, pytest.MonkeyPatch.context() as patch:
         fargate, moto = aws.start(images, patch)
