@@ -15,7 +15,7 @@ from jobkit import contracts, refusals
 from jobkit.errors import JobError, next_step
 from jobkit.version import version_option
 
-from jobs.catalogue import REPOSITORY, CatalogueError, catalogue
+from jobs.catalogue import LAKE, REPOSITORY, CatalogueError, catalogue
 from orchestration.deployments import descriptions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ POSTGRES = {
 
 def render_page(spec: JobSpec, described: Mapping[str, Any]) -> str:
     """Return the page of one job, in Markdown."""
-    datasets = [dataset.removeprefix("raw/") for dataset in spec.writes if dataset.startswith("raw/")]
+    datasets = [dataset.removeprefix(LAKE) for dataset in spec.writes if dataset.startswith(LAKE)]
     due = f"`{spec.schedule}` in {spec.timezone}" if spec.schedule else "none: it runs after the jobs whose data it reads"
     parts = [
         f"# {spec.name}\n\n{spec.description}\n",
@@ -101,7 +101,7 @@ def list_permissions(spec: JobSpec) -> list[str]:
     """Return the least permissions that the job needs, one line each."""
     lines = [f"https to {host}" for host in spec.hosts]
     for verb, names, actions in (("reads", spec.reads, "`s3:GetObject`"), ("writes", spec.writes, "`s3:GetObject`, `s3:PutObject`")):
-        below = [name.removesuffix("*").rstrip("/") for name in names if name.startswith("raw/")]
+        below = [name.removesuffix("*").rstrip("/") for name in names if name.startswith(LAKE)]
         lines += [f"{actions} on `<lake>/{name}/*`, `s3:ListBucket` with that prefix" for name in below]
         lines += [grant for (side, name), grant in POSTGRES.items() if side == verb and name in names]
     if "site" in spec.writes:

@@ -17,7 +17,7 @@ from jobkit.errors import BadDataError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 from jobkit.stores import open_store
 
-from jobs.catalogue import catalogue
+from jobs.catalogue import DROP, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def rebuild_commit(lake: Lake, commit: Commit) -> RebuiltCommit:
     body = lake.read(commit.source[-1])
     with TemporaryDirectory(prefix="finelt-replay-") as folder:
         scratch = Lake(f"{folder}/lake")
-        if "drop" in job.reads:
+        if DROP in job.reads:
             first, options = 1, _drop_file(f"{folder}/drop", commit, body)
         else:
             first, options = 2, _store_bytes(scratch, commit, body)

@@ -14,7 +14,7 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.fargate_task import FargateTask, FargateTaskArgs
-from infra.stack import BASTION_TAG, bastion_parameter
+from infra.stack import ANALYST, BASTION_TAG, FORWARD_DOCUMENT, bastion_parameter
 
 if TYPE_CHECKING:
     from infra.keys import Keys
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from infra.warehouse import Warehouse
 
 LONGEST_SESSION_S = 4 * 3600
-ANALYST = "analyst"  # the role in the warehouse that orchestration/warehouse_roles.py creates
-FORWARD_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
 
 
 @dataclass(frozen=True)

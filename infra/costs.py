@@ -15,7 +15,7 @@ from jobkit.version import version_option
 from infra.nat_instance import DISK_GB as DISK_GB_OF_NAT
 from infra.settings import ZONES
 from infra.testing.mock_engine import Graph, Resource, graph
-from jobs.catalogue import catalogue
+from jobs.catalogue import DROP, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -127,7 +127,7 @@ def _compute_session_usd(stack: Graph) -> float:
 
 def list_daily_jobs() -> list[JobSpec]:
     """Return the jobs of the daily flow: all but the one that an event starts."""
-    return [spec for spec in catalogue() if "drop" not in spec.reads]
+    return [spec for spec in catalogue() if DROP not in spec.reads]
 
 
 def _uses_spot(stack: Graph) -> bool:

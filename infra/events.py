@@ -9,11 +9,11 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import policies
-from infra.job_permissions import DROP_DATASET
 from infra.options import child_of
 from infra.prefect_worker import POOL
 from infra.queues import allow_rule_to_send, create_dead_letter_queue
 from infra.roles import create_role
+from jobs.catalogue import DROP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ class EventsArgs:
 
 def find_drop_reader(specs: Sequence[JobSpec]) -> str | None:
     """Return the job that reads dropped files, None if the catalogue has none."""
-    return next((spec.name for spec in specs if DROP_DATASET in spec.reads), None)
+    return next((spec.name for spec in specs if DROP in spec.reads), None)
 
 
 class Events(pulumi.ComponentResource):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from infra import policies
+from jobs.catalogue import DROP, LAKE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
 READ_ACTIONS = ("s3:GetObject",)
 WRITE_ACTIONS = ("s3:GetObject", "s3:PutObject")
-MOVE_ACTIONS = (*WRITE_ACTIONS, "s3:DeleteObject")
-DROP_DATASET = "drop"  # dropped files; the job that reads them moves them within drop/
+MOVE_ACTIONS = (*WRITE_ACTIONS, "s3:DeleteObject")  # within drop/
 DOCS_WRITER_DATASET, DOCS_READER_DATASET = "warehouse/marts", "site"  # the job that builds the marts also writes dbt's documentation
 STEP_FUNCTIONS_STATEMENT = policies.allow(policies.STEP_FUNCTIONS_ACTIONS, ["*"])
 
@@ -43,10 +43,10 @@ def lake_prefixes(spec: JobSpec) -> dict[str, tuple[str, ...]]:
     """Return the actions that a job may take in the lake's bucket, by key prefix."""
     prefixes: dict[str, tuple[str, ...]] = {}
     for datasets, actions in ((spec.reads, READ_ACTIONS), (spec.writes, WRITE_ACTIONS)):
-        names = [dataset.removesuffix("*").rstrip("/") for dataset in datasets if dataset.startswith("raw/")]
+        names = [dataset.removesuffix("*").rstrip("/") for dataset in datasets if dataset.startswith(LAKE)]
         prefixes.update({f"lake/{name}/": actions for name in names})
-    if DROP_DATASET in spec.writes:
-        prefixes[f"{DROP_DATASET}/"] = MOVE_ACTIONS
+    if DROP in spec.writes:
+        prefixes[f"{DROP}/"] = MOVE_ACTIONS
     if DOCS_WRITER_DATASET in spec.writes:
         prefixes["docs/"] = WRITE_ACTIONS
     elif DOCS_READER_DATASET in spec.writes:

@@ -34,6 +34,8 @@ CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 AGENT_POLLS = 60
 BASTION_TAG = {"purpose": "bastion"}
+FORWARD_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"  # of Systems Manager
+ANALYST = "analyst"  # the role in the warehouse that orchestration/warehouse_roles.py creates
 TARGETS = {"prefect": (4200, 4200), "warehouse": (5432, 5433)}  # by name: the port there and the port here
 PUSH_INSTEAD = "let CI build the images, or push them with scripts/images (infra/README.md, Images)"
 
@@ -340,7 +342,7 @@ def connect(name: str, target: str) -> None:
         click.echo(_explain_connection(stack, target, host, local))
         parameters = {"host": [host], "portNumber": [str(remote)], "localPortNumber": [str(local)]}
         command = ["aws", "ssm", "start-session", "--region", stack.region, "--target", session_target]
-        command += ["--document-name", "AWS-StartPortForwardingSessionToRemoteHost", "--parameters", json.dumps(parameters)]
+        command += ["--document-name", FORWARD_DOCUMENT, "--parameters", json.dumps(parameters)]
         done = subprocess.run(command, check=False)  # noqa: S603
     if done.returncode:
         raise StackError(f"aws ssm start-session ended with {done.returncode}; its output is above")
@@ -351,10 +353,10 @@ def _explain_connection(stack: Stack, target: str, host: str, port: int) -> str:
     if target == "prefect":
         secret = f"aws secretsmanager get-secret-value --secret-id finelt-{stack.name}/prefect/auth --query SecretString --output text"
         return f"open http://127.0.0.1:{port} and enter what this prints:\n  {secret}"
-    token = f"aws rds generate-db-auth-token --hostname {host} --port 5432 --username analyst --region {stack.region}"
+    token = f"aws rds generate-db-auth-token --hostname {host} --port 5432 --username {ANALYST} --region {stack.region}"
     return (
-        f"connect as analyst to 127.0.0.1:{port}, with a token as the password, which is valid for 15 minutes, such as\n"
-        f'  PGPASSWORD="$({token})" psql "host={host} hostaddr=127.0.0.1 port={port} dbname=finelt user=analyst sslmode=require"'
+        f"connect as {ANALYST} to 127.0.0.1:{port}, with a token as the password, which is valid for 15 minutes, such as\n"
+        f'  PGPASSWORD="$({token})" psql "host={host} hostaddr=127.0.0.1 port={port} dbname=finelt user={ANALYST} sslmode=require"'
     )
 
 

@@ -6,12 +6,12 @@ from fnmatch import fnmatchcase
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
+from jobs.catalogue import LAKE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobs.catalogue import JobSpec
-
-LAKE = "raw/"  # how datasets of the lake begin
 
 
 def order_jobs(specs: Sequence[JobSpec]) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from jobkit.version import read_version
 
 from jobs.catalogue import REPOSITORY, catalogue
 
-SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").iterdir())
+SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").iterdir() if path.is_file())
 JOBS = [spec.name for spec in catalogue()]
 WORKER = "orchestration.workers.process"  # what the containers of workers run; no script starts it
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]

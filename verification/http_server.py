@@ -1,4 +1,4 @@
-"""Run an HTTP server on the loopback interface, for the vendors and proxies of the scorecard."""
+"""Run an HTTP server on the loopback interface, for vendors and proxies of benchmarks and the scorecard."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from jobkit.version import version_option
 from finelt.contracts.changes import describe_changes
 from finelt.contracts.dbt_project import DbtProject
 from finelt.contracts.lint import contract_files, find_problems
-from jobs.catalogue import catalogue
+from jobs.catalogue import LAKE, catalogue
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -25,7 +25,7 @@ def main() -> None:
 @main.command()
 def lint() -> None:
     """Check that every contract is valid, has a job that writes it, and agrees with its dbt source. Exit code 65 if one does not."""
-    written = {dataset.removeprefix("raw/") for spec in catalogue() for dataset in spec.writes if dataset.startswith("raw/")}
+    written = {dataset.removeprefix(LAKE) for spec in catalogue() for dataset in spec.writes if dataset.startswith(LAKE)}
     paths = contract_files()
     problems = find_problems(paths, DbtProject(), written)
     for problem in problems:

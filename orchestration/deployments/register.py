@@ -24,7 +24,7 @@ from jobkit.version import read_version, version_option
 
 from images import docker_cli
 from images.plan import SERVICES, PlanError
-from jobs.catalogue import REPOSITORY, CatalogueError, JobSpec, catalogue
+from jobs.catalogue import DROP, REPOSITORY, CatalogueError, JobSpec, catalogue
 from orchestration.deployments.descriptions import describe_from_source, describe_jobs, installed_commands
 from orchestration.deployments.model import CLIENT_SETTINGS, NOTIFY_TAG, TAG, DeploymentSpec, RegistrationResult
 from orchestration.deployments.notifications import register_notifications
@@ -41,7 +41,6 @@ from orchestration.deployments.versions import describe_version, read_revision
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-DROP = "drop"  # the dataset of a job that an event starts
 DEFAULT_QUEUE = "default"  # Prefect's own, for jobs that call no vendor
 HEARTBEAT_S = 30  # of a flow; a job's own heartbeat has the same interval
 FLOWS = ("backfill", "daily")

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
+from orchestration.ecs.master_user import read_access
+from orchestration.warehouse_roles import RDS_IAM
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMA = "public"
-IAM_ROLE = "rds_iam"  # RDS has it in every database; who is a member logs in with a token
 TRY_LOCK = "select pg_try_advisory_lock(hashtextextended('finelt prefect', 0))"
 LOCK_POLL_S = 1.0
 MIGRATE = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
@@ -48,16 +50,8 @@ where owner <> %(role)s::regrole and not exists (select from pg_depend d where d
 def main(environ: Mapping[str, str]) -> None:
     """Prepare the database that the environment describes."""
     role = environ["PREFECT_SERVER_DATABASE_USER"]
-    access: dict[str, Any] = {
-        "host": environ["PREFECT_SERVER_DATABASE_HOST"],
-        "port": environ["PREFECT_SERVER_DATABASE_PORT"],
-        "dbname": environ["PREFECT_SERVER_DATABASE_NAME"],
-        "user": environ["FINELT_MASTER_USER"],
-        "password": environ["FINELT_MASTER_PASSWORD"],
-        "sslmode": "verify-full",
-        "sslrootcert": environ["SSL_CERT_FILE"],
-    }
-    with psycopg.connect(**access, autocommit=True) as connection:
+    access = read_access(environ, host=environ["PREFECT_SERVER_DATABASE_HOST"], port=environ["PREFECT_SERVER_DATABASE_PORT"])
+    with psycopg.connect(**access, dbname=environ["PREFECT_SERVER_DATABASE_NAME"], autocommit=True) as connection:
         wait_for_lock(connection)
         with connection.transaction():
             create_role(connection, role)
@@ -80,7 +74,7 @@ def create_role(connection: psycopg.Connection[Any], role: str) -> None:
     if not connection.execute("select from pg_roles where rolname = %s", [role]).fetchall():
         connection.execute(sql.SQL("create role {}").format(name))
     connection.execute(sql.SQL("alter role {} login password null").format(name))
-    connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(IAM_ROLE), name))
+    connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(RDS_IAM), name))
     connection.execute(sql.SQL("grant {} to current_user").format(name))  # only a member may give it the ownership of something
     connection.execute(sql.SQL("grant connect, create, temporary on database {} to {}").format(database, name))
     connection.execute(sql.SQL("grant usage, create on schema {} to {}").format(sql.Identifier(SCHEMA), name))

@@ -29,6 +29,7 @@ from orchestration import warehouse_roles
 from orchestration.deployments import register as deploy
 from orchestration.deployments import schedules
 from orchestration.deployments.notifications import register_notifications
+from orchestration.ecs.master_user import read_access
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,15 +46,7 @@ def main(environ: Mapping[str, str]) -> None:
     if database := stack.get("warehouse"):
         client = boto3.client("secretsmanager")
         passwords = {job: read_or_create_password(client, secret) for job, secret in database["secrets"].items()}
-        access = {
-            "host": database["host"],
-            "port": database.get("port", 5432),
-            "user": environ["FINELT_MASTER_USER"],
-            "password": environ["FINELT_MASTER_PASSWORD"],
-            "sslmode": "verify-full",
-            "sslrootcert": environ["SSL_CERT_FILE"],
-        }
-        create_roles(access, passwords)
+        create_roles(read_access(environ, host=database["host"], port=database.get("port", 5432)), passwords)
     api = prefect_api.api(environ)
     images = read_images(boto3.client("ecs"), stack["tasks"])
     register_stack(api, stack, images=images, revision=environ["FINELT_REVISION"])

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import TemporaryError
 from jobkit.interruption import MARGIN_S
-from jobkit.prefect_api import ApiError
+from jobkit.prefect_api import ApiError, build_event
 
 from orchestration.deployments.model import TAG
 from orchestration.deployments.paging import PAGE_SIZE, read_all
@@ -69,8 +69,7 @@ def check_event_delivery(api: Api, *, timeout_s: float = EVENT_TIMEOUT_S) -> Non
     name = f"finelt.reconcile.{uuid.uuid4()}"
     resource = {"prefect.resource.id": name, "prefect.resource.name": "reconcile"}
     sent_at = datetime.now(UTC)
-    event = {"id": str(uuid.uuid4()), "event": PROBE_EVENT, "occurred": sent_at.isoformat(), "resource": resource}
-    api.call("POST", "/events", [{**event, "related": [], "payload": {}}])
+    api.call("POST", "/events", [build_event(PROBE_EVENT, resource, [], {})])
     since = sent_at - timedelta(minutes=1)
     if not wait_until(lambda: bool(_heard_since(api, [name], PROBE_EVENT, since)), timeout_s=timeout_s, poll_every_s=POLL_EVERY_S):
         raise TemporaryError(f"{api.url} accepts events but does not show them, so a missing heartbeat proves nothing; no run was ended")

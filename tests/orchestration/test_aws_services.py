@@ -10,12 +10,11 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from orchestration.local import processes
 from orchestration.polling import wait_until
 from tests.infra.graph_reader import REPLICAS, TASK, containers_of, stack_description
 from tests.orchestration import fargate, system_servers
+from verification import http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -275,13 +275,8 @@ def notified() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Stay silent."""
-
-    with ThreadingHTTPServer((system_servers.HOST, 0), Webhook) as webhook:
-        threading.Thread(target=webhook.serve_forever, daemon=True).start()
-        yield f"json://{system_servers.HOST}:{webhook.server_address[1]}/", sent
-        webhook.shutdown()
+    with http_server.serve(Webhook) as url:
+        yield f"{url.replace('http:', 'json:')}/", sent
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,12 @@ import io
 import json
 import shutil
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -27,6 +25,8 @@ from arro3.core import Table
 from arro3.io import write_parquet
 from psycopg import sql
 
+from orchestration.polling import wait_until
+from verification import http_server
 from verification.benchmarks import extract, marts, measurement, publishing
 from verification.benchmarks.samples import COLUMNS, DATASET, Days
 from verification.benchmarks.scratch_server import run_scratch_server
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 MONTHS, MONTH_DAYS = 60, 20
 DAY_SYMBOLS = 4000
+DISCONNECT_S = 60.0  # only ends a benchmark that hangs
 FIRST_DAY = date(2020, 1, 1)
 NEW_DAYS = ("2013-03-01", "2013-03-04", "2013-03-05", "2013-03-06", "2013-03-07", "2013-03-08", "2013-03-11", "2013-03-12")
 KNOWN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -76,10 +77,13 @@ class Database(NamedTuple):
         self.admin.execute(b"checkpoint")
         wal, temporary = self._statistics()
         found = measurement.run_process(command, server=self.server, env={**self.build.env, **(env or {})})
-        while self.admin.execute(OTHERS.encode()).fetchone() != (0,):  # a connection adds its figures when it ends
-            time.sleep(0.01)
+        if not wait_until(self._is_alone, timeout_s=DISCONNECT_S, poll_every_s=0.01):  # a connection adds its figures when it ends
+            raise RuntimeError(f"{' '.join(command[:3])} ended, but its connections to the server did not")
         wal_after, temporary_after = self._statistics()
         return found._replace(wal_mb=(wal_after - wal) / 1e6, temporary_mb=(temporary_after - temporary) / 1e6)
+
+    def _is_alone(self) -> bool:
+        return self.admin.execute(OTHERS.encode()).fetchone() == (0,)
 
     def _statistics(self) -> tuple[float, float]:
         self.admin.execute(b"select pg_stat_clear_snapshot()")
@@ -296,7 +300,7 @@ def _publish(builds: Sequence[Build], size: Size) -> Runs:
 def _extract(builds: Sequence[Build], size: Size) -> Runs:
     """Extract a companyfacts document to committed Parquet, next to json.load and flattening."""
     document = json.dumps(extract.build_company(size.facts)).encode()
-    with _vendor(document) as url, _databases(builds) as (databases, home):
+    with http_server.serve(_answer_with(document)) as url, _databases(builds) as (databases, home):
         file, runner = home / "document.json", str(Path(__file__).with_name("tool_runner.py"))
         file.write_bytes(document)
         lakes = count()
@@ -313,9 +317,8 @@ def _extract(builds: Sequence[Build], size: Size) -> Runs:
         return _run_in_turns(databases, size.times, step)
 
 
-@contextmanager
-def _vendor(document: bytes) -> Iterator[str]:
-    """Serve one document on loopback, whatever is requested."""
+def _answer_with(document: bytes) -> type[BaseHTTPRequestHandler]:
+    """Return a handler that answers every request with one document."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -325,17 +328,7 @@ def _vendor(document: bytes) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(document)
 
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    return Handler
 
 
 PARTS: dict[str, Callable[[Sequence[Build], Size], Runs]] = {

@@ -10,16 +10,16 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.extraction import MAX_IN_FLIGHT
 from jobkit.http import Client, Rate
 from jobkit.rate_limit import BURST_WINDOW_S
 
+from verification import http_server
 from verification.benchmarks import measurement, tools
 
 if TYPE_CHECKING:
@@ -177,18 +177,8 @@ def _vendor() -> Iterator[tuple[str, list[float]]]:
             self.end_headers()
             self.wfile.write(b"{}")
 
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", arrived
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server.serve(Handler) as url:
+        yield url, arrived
 
 
 def page(found: dict[str, dict[str, list[Measurement]]], paced: Sequence[RateResult]) -> Iterator[str]:

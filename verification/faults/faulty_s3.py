@@ -20,7 +20,7 @@ import boto3
 from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
-from verification.faults import http_server
+from verification import http_server
 
 if TYPE_CHECKING:
     import random

@@ -20,7 +20,8 @@ from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 from jobkit.names import LONGEST, RESERVED
 
-from verification.faults import http_server, job_runs
+from verification import http_server
+from verification.faults import job_runs
 
 if TYPE_CHECKING:
     import random

@@ -16,7 +16,8 @@ from jobkit.errors import ExitCode
 
 from jobs.catalogue import catalogue
 from orchestration.deployments import descriptions
-from verification.faults import http_server, job_runs, memory_cgroup
+from verification import http_server
+from verification.faults import job_runs, memory_cgroup
 from verification.faults.sample_restatements import HEADER
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from jobkit.errors import ExitCode
 from jobkit.lake import Lake, decompress
 
-from verification.faults import fuzz, http_server, job_runs
+from verification import http_server
+from verification.faults import fuzz, job_runs
 from verification.sample_vendors.server import VENDORS
 from verification.sample_vendors.wire import Answer, Request
 

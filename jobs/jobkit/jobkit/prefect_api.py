@@ -13,13 +13,16 @@ import base64
 import json
 import random
 import time
+import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit import redaction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+Event = dict[str, object]
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.5, 10.0  # of one request
@@ -83,6 +86,12 @@ class Api:
             raise (UnreachableError(message) if error.code in RETRIED else RejectedError(error.code, message)) from None
         except (OSError, HTTPException, ValueError) as error:
             raise UnreachableError(f"{method} {self.url}{path}: {redaction.redact(str(error))}") from None
+
+
+def build_event(name: str, resource: Mapping[str, str], related: Sequence[Mapping[str, str]], payload: Mapping[str, object]) -> Event:
+    """Return an event that occurs now, as `POST /events` takes it in a list."""
+    occurred = datetime.now(UTC).isoformat()
+    return {"id": str(uuid.uuid4()), "event": name, "occurred": occurred, "resource": resource, "related": related, "payload": payload}
 
 
 def api(environ: Mapping[str, str]) -> Api:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit import errors, logs, redaction
 from jobkit.errors import ExitCode
-from jobkit.prefect_api import Api, ApiError, RejectedError
+from jobkit.prefect_api import Api, ApiError, RejectedError, build_event
 
 if TYPE_CHECKING:
     import logging
@@ -207,7 +207,7 @@ class Prefect:
             return
         self._last_heartbeat_s = time.monotonic()
         resource = {"prefect.resource.id": f"prefect.flow-run.{self._id}", "prefect.resource.name": self._run["name"]}
-        event = _build_event("prefect.flow-run.heartbeat", resource, _list_related(self._run), {})
+        event = build_event("prefect.flow-run.heartbeat", resource, _list_related(self._run), {})
         self._call("POST", "/events", [event], within_s=self._poll_s)
 
     def _send_materializations(self, receipt: Receipt, deadline: float) -> None:
@@ -218,7 +218,7 @@ class Prefect:
                 committed.setdefault(partition["dataset"], []).append(partition)
         run = {"prefect.resource.id": f"prefect.flow-run.{self._id}", "prefect.resource.role": "flow-run"}
         events = [
-            _build_event(
+            build_event(
                 "prefect.asset.materialization.succeeded",
                 {"prefect.resource.id": f"finelt://{dataset}", "prefect.resource.name": dataset},
                 [run, *_list_related(self._run or {})],
@@ -238,11 +238,6 @@ class Prefect:
         shown["description"] = f"**{receipt['status']}**: {summary}{more}"
         for artifact in ({"type": "receipt", "data": receipt}, shown):
             self._call("POST", "/artifacts/", {**artifact, "flow_run_id": self._id}, within_s=_remaining_s(deadline))
-
-
-def _build_event(name: str, resource: Mapping[str, str], related: list[dict[str, str]], payload: Mapping[str, object]) -> dict[str, object]:
-    occurred = datetime.now(UTC).isoformat()
-    return {"id": str(uuid.uuid4()), "event": name, "occurred": occurred, "resource": resource, "related": related, "payload": payload}
 
 
 def _list_related(run: Mapping[str, Any]) -> list[dict[str, str]]:
