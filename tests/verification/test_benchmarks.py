@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -224,3 +224,18 @@ def test_a_failed_program_is_reported_with_its_code_and_last_output() -> None:
     with pytest.raises(measurement.FailedError, match="ended with 3: alas") as failed:
         measurement.run_process([sys.executable, "-c", "import sys; sys.stderr.write('alas'); sys.exit(3)"])
     assert failed.value.code == 3
+
+
+def test_the_demo_of_another_build_runs_no_module_of_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that a demo starts inherit its PYTHONPATH but not PYTHONSAFEPATH, so Python also searches the current directory."""
+    package = tmp_path / "orchestration" / "local"
+    package.mkdir(parents=True)
+    (package / "only_there.py").touch()
+    start = f"subprocess.run([sys.executable, '-m', 'orchestration.local.only_there'], env={{'PYTHONPATH': {str(tmp_path)!r}}})"
+    (package / "demo.py").write_text(f"import subprocess, sys\nsys.exit({start}.returncode)\n")
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(builds.postgres, "run_server", lambda _: nullcontext("its server"))
+    with builds.Build("another", tmp_path, Path(sys.executable)).run_demo_server(tmp_path / "demo") as server:
+        assert str(server) == "its server"

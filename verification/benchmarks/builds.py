@@ -53,7 +53,9 @@ class Build(NamedTuple):
         """Run the demo in a directory, then the server with its warehouse. Raises RuntimeError if the demo fails."""
         name = next(name for name in DEMOS if (self.root / f"{name.replace('.', '/')}.py").exists())
         command = self.module(name, "--dir", str(directory))
-        done = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, check=False)  # noqa: S603
+        environ = {**os.environ, **self.env}
+        # In its own checkout: the demo's programs do not inherit PYTHONSAFEPATH, and would import another build from the current directory.
+        done = subprocess.run(command, cwd=self.root, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise RuntimeError(f"the demo of {self.name} ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
         with postgres.run_server(directory / "postgres") as server:
