@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import contextmanager, nullcontext, suppress
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from jobkit.http import Rate
 
 from jobs.catalogue import catalogue
 from orchestration.local import postgres
 from orchestration.polling import wait_until
+from verification.benchmarks import __main__ as bench
 from verification.benchmarks import (
     builds,
     compare,
@@ -183,14 +186,42 @@ def test_compare_refuses_an_unknown_commit() -> None:
 
 def test_a_measurement_replaces_its_own_part_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
-    page.write_part("scale", ["| a | b |", "", "slow"])
-    page.write_part("steps", ["first"])
-    page.write_part("scale", ["| a | b |", "", "fast"])
+    for part, lines in (("scale", ["| a | b |", "", "slow"]), ("steps", ["first"]), ("scale", ["| a | b |", "", "fast"])):
+        page.write_part(part, page.render_part(part, lines))
     text = page.PAGE.read_text()
     assert [line for line in text.splitlines() if line.startswith("## ")] == [f"## {page.TITLES[part]}" for part in ("steps", "scale")]
     assert "slow" not in text
     assert text.count("fast") == 1
-    assert "Written by `scripts/bench steps`." in text
+    assert "Written by `scripts/bench --write steps`." in text
+
+
+def test_the_page_is_written_only_if_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(start, "measure", lambda *_: ())
+    monkeypatch.setattr(start, "page", lambda _: ["fast"])
+    printed = CliRunner().invoke(bench.main, ["start"])
+    assert (printed.exit_code, "fast" in printed.output, page.PAGE.exists()) == (0, True, False)
+    assert CliRunner().invoke(bench.main, ["--write", "start"]).exit_code == 0
+    assert "fast" in page.PAGE.read_text()
+
+
+def test_an_ended_benchmark_stops_the_server_that_it_started(tmp_path: Path) -> None:
+    """A benchmark that a scheduler or a person ends with SIGTERM leaves no Postgres behind."""
+    code = (
+        "import sys; from pathlib import Path; from verification.benchmarks import __main__ as bench, load, scratch_server\n"
+        "def measure(*_, **__):\n"
+        "    with scratch_server.run_server(Path(sys.argv[1])) as server:\n"
+        "        print(server.pid, flush=True); sys.stdin.read()\n"
+        "load.measure = measure; bench.main(['load'])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "server")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        server = int(process.stdout.readline())
+        process.terminate()
+        assert process.wait() == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
 
 
 def test_every_part_of_the_page_has_its_command() -> None:

@@ -1,12 +1,15 @@
-"""Measure on this machine. Each command prints its result and writes its section of docs/benchmarks.md; none fails on a slow result."""
+"""Measure on this machine. Each command prints its result, and with --write also writes it to docs/benchmarks.md."""
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
+from jobkit.errors import ExitCode
 from jobkit.version import version_option
 
 from jobs.catalogue import catalogue
@@ -36,8 +39,10 @@ TIMES = click.option("--times", type=click.IntRange(1), default=3, show_default=
 
 @click.group()
 @version_option()
-def main() -> None:
-    """Measure on this machine. Each command prints its result and writes its section of docs/benchmarks.md."""
+@click.option("--write", is_flag=True, help="Also write the result to its section of docs/benchmarks.md.")
+def main(*, write: bool) -> None:  # noqa: ARG001  `_report` reads it
+    """Measure on this machine and print the result."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.STOPPED))  # ends the servers that the measurement started
 
 
 def _warn_of_old_option(old: str, new: str, *, is_given: bool) -> None:
@@ -45,9 +50,12 @@ def _warn_of_old_option(old: str, new: str, *, is_given: bool) -> None:
         click.echo(f"bench: {old} is deprecated and will be removed in the next version; use {new}", err=True)
 
 
-def _write(part: str, facts: str, lines: Iterable[str], *, about: str = "", words: str = "") -> None:
-    """Write a section. `facts` describe the machine before the measurement, when it was idle."""
-    click.echo(page.write_part(part, [facts, "", *lines], about=about, words=words))
+def _report(part: str, facts: str, lines: Iterable[str], *, about: str = "", words: str = "") -> None:
+    """Print a section, and write it if asked. `facts` describe the machine before the measurement, when it was idle."""
+    text = page.render_part(part, [facts, "", *lines], words=words)
+    click.echo(text)
+    if click.get_current_context().find_root().params["write"]:
+        page.write_part(part, text, about=about)
 
 
 @main.command(name="load")
@@ -61,7 +69,7 @@ def load_command(rows: int, times: int, names: tuple[str, ...], old_names: tuple
     names += old_names
     facts = machine.describe_machine()
     compared = [tool for tool in tools.TOOLS if not names or tool.name in names]
-    _write("load", facts, load.page(load.measure(rows, times, compared=compared)))
+    _report("load", facts, load.page(load.measure(rows, times, compared=compared)))
 
 
 @main.command(name="reload")
@@ -70,7 +78,7 @@ def load_command(rows: int, times: int, names: tuple[str, ...], old_names: tuple
 def reload_command(days: int, times: int) -> None:
     """Measure loads of nothing new, of one changed day, of a million restated rows, and of concurrent partitions."""
     facts = machine.describe_machine()
-    _write("reload", facts, reload.page(reload.measure(days, times)))
+    _report("reload", facts, reload.page(reload.measure(days, times)))
 
 
 @main.command(name="growth")
@@ -78,7 +86,7 @@ def reload_command(days: int, times: int) -> None:
 def growth_command(rows: int) -> None:
     """Measure load-warehouse with 1, 4 and 16 times the rows and the partitions: time per row, and memory."""
     facts = machine.describe_machine()
-    _write("growth", facts, growth.page(growth.measure(rows)))
+    _report("growth", facts, growth.page(growth.measure(rows)))
 
 
 @main.command(name="extract")
@@ -86,7 +94,7 @@ def growth_command(rows: int) -> None:
 def extract_command(times: int) -> None:
     """Compare extractors with simple scripts, and their request rate with the allowed rate."""
     facts = machine.describe_machine()
-    _write("extract", facts, extract.page(*extract.measure(times)))
+    _report("extract", facts, extract.page(*extract.measure(times)))
 
 
 @main.command(name="publish")
@@ -95,7 +103,7 @@ def extract_command(times: int) -> None:
 def publish_command(rows: int, times: int) -> None:
     """Compare the export of a mart to Parquet and to a site with a binary COPY to a client and with pandas."""
     facts = machine.describe_machine()
-    _write("publish", facts, publishing.page(publishing.measure(rows, times)))
+    _report("publish", facts, publishing.page(publishing.measure(rows, times)))
 
 
 @main.command(name="start")
@@ -105,7 +113,7 @@ def publish_command(rows: int, times: int) -> None:
 def start_command(days: int, rows: int, times: int) -> None:
     """Measure `describe` of every job, the imports of a run, and load-warehouse with little or nothing to load."""
     facts = machine.describe_machine()
-    _write("start", facts, start.page(start.measure(days, rows, times, catalogue())))
+    _report("start", facts, start.page(start.measure(days, rows, times, catalogue())))
 
 
 @main.command()
@@ -114,7 +122,7 @@ def start_command(days: int, rows: int, times: int) -> None:
 def steps(kinds: tuple[str, ...], times: int) -> None:
     """Measure the seconds from the request of a step to the start of its job, and from its end to the flow."""
     facts = machine.describe_machine()
-    _write("steps", facts, flow_overhead.steps(kinds, times))
+    _report("steps", facts, flow_overhead.steps(kinds, times))
 
 
 @main.command()
@@ -127,7 +135,7 @@ def scale(runs: int, seconds: float, concurrency: int, at_once: int | None, minu
     """Measure a backfill of many runs of a job that sleeps: throughput, and the CPU and memory of Prefect's server."""
     _warn_of_old_option("--at-once", "--concurrency", is_given=at_once is not None)
     facts = machine.describe_machine()
-    _write("scale", facts, flow_overhead.scale(runs=runs, seconds=seconds, concurrency=at_once or concurrency, minutes=minutes))
+    _report("scale", facts, flow_overhead.scale(runs=runs, seconds=seconds, concurrency=at_once or concurrency, minutes=minutes))
 
 
 @main.command(name="marts")
@@ -145,7 +153,7 @@ def marts_command(tickers: int, built: int, times: int) -> None:
     facts = machine.describe_machine()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
         found = marts.measure(server, built=built, tickers=tickers, times=times)
-    _write("marts", facts, marts.page(found))
+    _report("marts", facts, marts.page(found))
 
 
 @main.command(name="valuation")
@@ -158,7 +166,7 @@ def valuation_command(sizes: tuple[int, ...], times: int) -> None:
     facts = machine.describe_machine()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
         found = valuation.measure(server, sizes=sizes, times=times)
-    _write("valuation", facts, valuation.page(found))
+    _report("valuation", facts, valuation.page(found))
 
 
 @main.command(name="compare")
@@ -175,7 +183,7 @@ def compare_command(revision: str, parts: tuple[str, ...], rows: int, tickers: i
     for part in parts or compare.PARTS:
         machine_facts = machine.describe_machine()
         words = f"{revision} --part {part} --rows {rows} --tickers {tickers} --facts {facts} --times {times}"
-        _write("compare", machine_facts, compare.page(compare.measure(part, both, size), both), about=part, words=words)
+        _report("compare", machine_facts, compare.page(compare.measure(part, both, size), both), about=part, words=words)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md. Each command writes its own section and keeps the others."""
+"""Write docs/benchmarks.md. A command writes its own section and keeps the others."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ TITLES = {
 }
 HEAD = """# Benchmarks
 
-Each section names the command that writes it and the machine that it ran on; run the command to measure yours. The targets and the bound
-of each figure are in [decision 0010](decisions/0010-performance-bounds.md).
+Each section names the command that writes it and the machine that it ran on. Without `--write`, the command only prints its section. The
+targets and the bound of each figure are in [decision 0010](decisions/0010-performance-bounds.md).
 
 Sections about an earlier commit are of alternating runs of both builds on the same rows. If the machine had other work meanwhile, which the
 load average shows, only their ratios mean something, and those of CPU seconds more than those of seconds.
@@ -35,10 +35,14 @@ load average shows, only their ratios mean something, and those of CPU seconds m
 PART = re.compile(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
-def write_part(part: str, lines: Sequence[str], *, about: str = "", words: str = "") -> str:
-    """Write a section to the page and return its text. `about` tells sections of one command apart; `words` are its arguments."""
+def render_part(part: str, lines: Sequence[str], *, words: str = "") -> str:
+    """Return the text of a section, with the command that measures it. `words` are the command's arguments."""
+    return "\n".join([*lines, "", f"Written by `scripts/bench --write {f'{part} {words}'.strip()}`.", ""])
+
+
+def write_part(part: str, text: str, *, about: str = "") -> None:
+    """Write a section to the page. `about` tells sections of one command apart."""
     parts_by_title = dict(PART.findall(PAGE.read_text(encoding="utf-8"))) if PAGE.exists() else {}
-    text = "\n".join([*lines, "", f"Written by `scripts/bench {f'{part} {words}'.strip()}`.", ""])
     parts_by_title[f"{TITLES[part]}{about and f': {about}'}"] = text
     order = list(TITLES.values())
     titles = sorted(
@@ -46,4 +50,3 @@ def write_part(part: str, lines: Sequence[str], *, about: str = "", words: str =
     )  # stable: sections of one command stay in order
     parts = [f"## {title}\n\n{parts_by_title[title].strip()}\n" for title in titles]
     PAGE.write_text("\n".join([HEAD, *parts]), encoding="utf-8")
-    return text
