@@ -143,12 +143,12 @@ def _create_private_home(directory: Path) -> Path:
 def _remove_orphans(base: Path) -> None:
     """Delete private homes whose directory was deleted."""
     for home in base.glob(f"{PREFIX}*"):
-        status = home.lstat()
-        if not _is_ours(status) or time.time() - status.st_mtime < MIN_ORPHAN_AGE_S:
-            continue
         try:
+            status = home.lstat()
+            if not _is_ours(status) or time.time() - status.st_mtime < MIN_ORPHAN_AGE_S:
+                continue
             directory = Path((home / "directory").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # not readable, or another process has just deleted it
             continue
         if _relocated_home(directory, server_account()) != home:
             shutil.rmtree(home, ignore_errors=True)

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from jobkit.errors import MisconfiguredError, TemporaryError
 
-from orchestration.local import postgres
+from orchestration.local import postgres, postgres_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it is abou
 START_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from orchestration.local import postgres
+from orchestration.local import postgres, postgres_home
 server = postgres.start_server(Path(sys.argv[1]))
 print(server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -249,3 +249,9 @@ def test_a_directory_closed_to_nobody_keeps_its_permissions_and_no_user_is_creat
     assert Path("/etc/passwd").read_bytes() == users
     postgres.remove(closed / "postgres")
     assert not server.home.path.exists()
+
+
+def test_a_private_home_that_another_process_deletes_meanwhile_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two programs that start at once look for homes without a directory, and both delete what they find."""
+    monkeypatch.setattr(Path, "glob", lambda base, _: [base / "deleted"])
+    postgres_home._remove_orphans(tmp_path)
