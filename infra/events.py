@@ -14,6 +14,7 @@ from infra.prefect_worker import POOL
 from infra.queues import allow_rule_to_send, create_dead_letter_queue
 from infra.roles import create_role
 from jobs.catalogue import DROP
+from orchestration.deployments.model import deployment_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,7 @@ class Events(pulumi.ComponentResource):
             reserved_concurrent_executions=settings.reserved_concurrency or None,
             environment={
                 "variables": {
-                    "FINELT_DEPLOYMENT": f"{args.job}/{POOL}",
+                    "FINELT_DEPLOYMENT": deployment_path(args.job, POOL),
                     "FINELT_DROP": DROP_PREFIX,
                     "FINELT_PREFECT_AUTH": pulumi.Output.concat("secretsmanager://", args.server.auth_secret.name),
                     "PREFECT_API_URL": args.server.api_url,

@@ -39,7 +39,7 @@ PRUNE_OLD_CONTAINERS = (
     "prune",
     "--force",
     "--filter",
-    f"label=io.prefect.deployment-name={settings.POOL}",
+    f"label=io.prefect.work-pool-name={settings.POOL}",
     "--filter",
     "until=24h",
 )

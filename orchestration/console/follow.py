@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestration.deployments.model import deployment_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -44,7 +46,7 @@ class FlowResult:
 
 def start_flow(api: Api, flow: str, pool: str, parameters: dict[str, Any]) -> str:
     """Start a run of a flow and return its id. Raises ApiError."""
-    deployment = api.call("GET", f"/deployments/name/{flow}/{pool}")
+    deployment = api.call("GET", f"/deployments/name/{deployment_path(flow, pool)}")
     return str(api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"])
 
 

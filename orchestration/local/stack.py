@@ -91,6 +91,7 @@ def run_stack(directory: Path, *, vendors: bool, deployments: Callable[[], Seque
         api, database = prefect.api(), starting.result()
         crash_unfinished_runs(api)
         register.register_deployments(api, specs.result(), kind=KIND, pool=POOL)
+        register.delete_removed_deployments(api, specs.result(), pool=POOL)
         vendors_url = _read_vendors_url(others[-1]) if vendors else None
         cleanup.callback(lambda: processes.terminate_processes(processes.find_leftover_processes(directory)))  # while Postgres stops
         cleanup.callback(lambda: processes.stop_program(workers))  # first: its jobs report to the server how they ended

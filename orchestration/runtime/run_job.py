@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import stamina
 from httpx import TransportError
@@ -17,16 +17,16 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.deployments import arun_deployment
 from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
 from prefect.flow_runs import wait_for_flow_run
-from prefect.runtime import deployment
+from prefect.runtime import flow_run
 from websockets.exceptions import WebSocketException
 
+from orchestration.deployments.model import deployment_path
 from orchestration.deployments.parameters import expand_job_name
 from orchestration.runtime.retry import retry_while_unreachable
 from orchestration.runtime.summary import StepRecord, record_step
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
-    from uuid import UUID
 
     from jobkit.receipt import Receipt
     from prefect.client.orchestration import PrefectClient
@@ -135,9 +135,10 @@ def list_datasets(receipt: Receipt) -> list[str]:
 @retry_while_unreachable
 async def _start_run(job: str, options: Mapping[str, object], verb: str, name: str, key: str) -> UUID:
     """Start a run and return its id. Its idempotency key makes a request that is sent twice start one run."""
+    path = await _find_deployment(job)
     try:
         run = await arun_deployment(
-            f"{job}/{deployment.name}",
+            path,
             parameters=expand_job_name(options, job),
             flow_run_name=name,
             idempotency_key=key,
@@ -145,7 +146,7 @@ async def _start_run(job: str, options: Mapping[str, object], verb: str, name: s
             job_variables=None if verb == RUN_VERB else {"command": await _read_command(job, verb)},
         )
     except ObjectNotFound:
-        raise _no_deployment_error(job) from None
+        raise _no_deployment_error(job, path) from None
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in INVALID_PARAMETERS:
             raise
@@ -157,18 +158,19 @@ async def _start_run(job: str, options: Mapping[str, object], verb: str, name: s
 async def _read_command(job: str, verb: str) -> str:
     """Return the pool's command for another verb than `run`: the deployment's own command, which ends with the verb."""
     async with get_client() as client:
-        job_deployment = await client.read_deployment_by_name(f"{job}/{deployment.name}")
+        job_deployment = await client.read_deployment_by_name(await _find_deployment(job))
     return str((job_deployment.job_variables or {}).get("command", RUN_VERB)).removesuffix(RUN_VERB) + verb
 
 
 @retry_while_unreachable
 async def read_option_names(job: str) -> frozenset[str]:
     """Return the names of a job's options. Raises JobFailedError for a job that has no deployment."""
+    path = await _find_deployment(job)
     async with get_client() as client:
         try:
-            job_deployment = await client.read_deployment_by_name(f"{job}/{deployment.name}")
+            job_deployment = await client.read_deployment_by_name(path)
         except ObjectNotFound:
-            raise _no_deployment_error(job) from None
+            raise _no_deployment_error(job, path) from None
     return frozenset((job_deployment.parameter_openapi_schema or {}).get("properties", {}))
 
 
@@ -211,8 +213,15 @@ async def _read_receipt(client: PrefectClient, flow_run_id: UUID) -> Receipt | N
     return cast("Receipt", receipt) if isinstance(receipt, dict) else None
 
 
-def _no_deployment_error(job: str) -> JobFailedError:
-    return JobFailedError(job, f"no deployment {job}/{deployment.name}; register it with scripts/deploy", ExitCode.MISCONFIGURED, "")
+async def _find_deployment(job: str) -> str:
+    """Return the full name of a job's deployment on the work pool on which the flow itself runs."""
+    async with get_client() as client:
+        run = await client.read_flow_run(UUID(flow_run.id))
+    return deployment_path(job, str(run.work_pool_name))
+
+
+def _no_deployment_error(job: str, path: str) -> JobFailedError:
+    return JobFailedError(job, f"no deployment {path}; register it with scripts/deploy", ExitCode.MISCONFIGURED, "")
 
 
 def _job_failed_error(job: str, run: FlowRun, receipt: Receipt | None) -> JobFailedError:

@@ -65,7 +65,7 @@ def test_a_foreign_catalogue_gives_a_stack_without_our_jobs(size: int, monkeypat
 def test_a_foreign_job_that_reads_the_drop_is_started_for_each_file() -> None:
     stack = graph(choices=NO_PARAMETERS, specs=(make_job(1, reads=("drop",), writes=("drop", "raw/vendor1_rates")),))
     variables = stack.the(FUNCTION, "-start-dropped-files").inputs["environment"]["variables"]
-    assert variables["FINELT_DEPLOYMENT"] == "extract-vendor1-instrument-rates/ecs"
+    assert variables["FINELT_DEPLOYMENT"] == "extract-vendor1-instrument-rates/extract-vendor1-instrument-rates-ecs"
     assert stack_description(stack)["parameters"]["drop"].endswith("/drop")
 
 

@@ -32,8 +32,7 @@ def test_the_function_starts_a_registered_deployment_and_reads_the_rules_events(
 
     inputs = dev.the(FUNCTION, "-start-dropped-files").inputs
     variables = inputs["environment"]["variables"]
-    job, _, pool = variables["FINELT_DEPLOYMENT"].partition("/")
-    assert (job in {spec.name for spec in SPECS}, pool) == (True, "ecs")
+    assert variables["FINELT_DEPLOYMENT"] in {f"{spec.name}/{spec.name}-ecs" for spec in SPECS}
     path, _, name = inputs["imageConfig"]["commands"][0].rpartition(".")
     assert (path, name) == (module.__name__, module.handler.__name__)
     assert stack_description(dev)["parameters"]["drop"].endswith(f"/{variables['FINELT_DROP']}".rstrip("/"))

@@ -317,7 +317,7 @@ def test_the_registration_creates_the_pool_and_a_deployment_for_every_job(regist
 
 def test_a_deployment_has_the_digest_of_its_image_and_the_revision_as_its_version(registered: Stack) -> None:
     """Each run keeps the version that it ran."""
-    deployment = registered.api().call("GET", "/deployments/name/extract-ecb-fx-rates/ecs")
+    deployment = registered.api().call("GET", "/deployments/name/extract-ecb-fx-rates/extract-ecb-fx-rates-ecs")
     assert re.fullmatch(r"\d+\.\d+\.\d+ sha256:[0-9a-f]{12} git:[0-9a-f]{12}", deployment["version"])
     run = registered.api().call(
         "POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"start": "2012-01-02", "end": "2012-01-02"}}
@@ -338,10 +338,10 @@ def test_a_flow_that_fails_crashes_or_is_late_is_notified_and_a_job_that_it_star
         for state in states:
             client.call("POST", f"/flow_runs/{run}/set_state", {"state": {"type": state, "message": f"{name} ended"}, "force": True})
 
-    start("extract-ecb-fx-rates/ecs", "child", "RUNNING", "FAILED")
-    start("daily/ecs", "flow-1", "RUNNING", "FAILED")
-    start("daily/ecs", "flow-2", "RUNNING", "CRASHED")
-    start("backfill/ecs", "flow-3")
+    start("extract-ecb-fx-rates/extract-ecb-fx-rates-ecs", "child", "RUNNING", "FAILED")
+    start("daily/daily-ecs", "flow-1", "RUNNING", "FAILED")
+    start("daily/daily-ecs", "flow-2", "RUNNING", "CRASHED")
+    start("backfill/backfill-ecs", "flow-3")
     expected = {"flow-1 failed", "flow-2 crashed", "flow-3 has not started in time"}
     assert wait_until(lambda: {message["title"] for message in notified[1]} >= expected, timeout_s=TIMEOUT_S), notified[1]
     assert {message["title"] for message in notified[1]} == expected
@@ -395,7 +395,7 @@ def test_the_worker_becomes_healthy_and_takes_runs(registered: Stack) -> None:
     """test_ecs_worker.py has what becomes of them."""
     _client(registered, "sqs").create_queue(QueueName="finelt-dev-task-events")
     health = system_servers.free_port()
-    deployment = registered.api().call("GET", "/deployments/name/extract-ecb-fx-rates/ecs")
+    deployment = registered.api().call("GET", "/deployments/name/extract-ecb-fx-rates/extract-ecb-fx-rates-ecs")
     options = {"parameters": {"start": "2012-01-02", "end": "2012-01-02"}}
     run = registered.api().call("POST", f"/deployments/{deployment['id']}/create_flow_run", options)["id"]
     with registered.start("worker", PREFECT_WORKER_WEBSERVER_PORT=str(health)) as worker:

@@ -264,13 +264,8 @@ def test_the_flow_command_of_an_earlier_version_still_starts_a_flow(local: Local
     """0.1.0 registered flows with the command `python -m orchestration.engine`."""
     flow = local.deployments[1]
     command = f"{sys.executable} -m orchestration.engine"
-    fields = {**flow.fields, "name": "earlier", "job_variables": {**flow.fields["job_variables"], "command": command}}
-    register.register_deployments(
-        local.api,
-        [replace(flow, fields=fields), replace(local.deployments[0], fields={**local.deployments[0].fields, "name": "earlier"})],
-        kind="process",
-        pool=POOL,
-    )
+    fields = {**flow.fields, "name": f"{FLOW}-earlier", "job_variables": {**flow.fields["job_variables"], "command": command}}
+    register.register_deployments(local.api, [replace(flow, fields=fields)], kind="process", pool=POOL)
     run_id = follow.start_flow(local.api, FLOW, "earlier", {"job": JOB, "options": {"mode": "ok"}})
     assert local.wait(run_id)[1].state == "COMPLETED"
 
@@ -278,14 +273,14 @@ def test_the_flow_command_of_an_earlier_version_still_starts_a_flow(local: Local
 def test_registering_again_changes_nothing(local: Local) -> None:
     done = register.register_deployments(local.api, local.deployments, kind="process", pool=POOL)
     assert (done.created, done.changed) == ((), ())
-    assert done.unchanged == (POOL, f"{JOB}/{POOL}", f"{FLOW}/{POOL}")
+    assert done.unchanged == (POOL, f"{JOB}/{JOB}-{POOL}", f"{FLOW}/{FLOW}-{POOL}")
 
 
 def test_a_changed_job_changes_its_deployment_only(local: Local) -> None:
     job, flow = local.deployments
     newer = replace(job, fields={**job.fields, "version": "1.2.4"})
-    assert register.register_deployments(local.api, [newer, flow], kind="process", pool=POOL).changed == (f"{JOB}/{POOL}",)
-    assert register.register_deployments(local.api, local.deployments, kind="process", pool=POOL).changed == (f"{JOB}/{POOL}",)
+    assert register.register_deployments(local.api, [newer, flow], kind="process", pool=POOL).changed == (f"{JOB}/{JOB}-{POOL}",)
+    assert register.register_deployments(local.api, local.deployments, kind="process", pool=POOL).changed == (f"{JOB}/{JOB}-{POOL}",)
 
 
 def test_a_pool_of_another_kind_is_not_changed(local: Local) -> None:
@@ -305,7 +300,7 @@ def test_a_flow_with_invalid_options_or_an_unknown_job_fails_with_a_message(loca
     wrong = follow.start_flow(local.api, FLOW, POOL, {"job": JOB, "options": {"mode": "other"}})
     unknown = follow.start_flow(local.api, FLOW, POOL, {"job": "extract-all", "options": {}})
     assert f"{JOB}: Prefect rejected its options" in local.wait(wrong)[1].message
-    assert f"extract-all: no deployment extract-all/{POOL}; register it with scripts/deploy" in local.wait(unknown)[1].message
+    assert f"extract-all: no deployment extract-all/extract-all-{POOL}; register it with scripts/deploy" in local.wait(unknown)[1].message
 
 
 def test_cancelling_a_flow_stops_its_job_and_both_end_cancelled(local: Local) -> None:
@@ -320,7 +315,7 @@ def test_cancelling_a_flow_stops_its_job_and_both_end_cancelled(local: Local) ->
 
 
 def test_unfinished_runs_of_a_killed_stack_become_crashed(local: Local) -> None:
-    deployment = local.api.call("GET", f"/deployments/name/{JOB}/{POOL}")
+    deployment = local.api.call("GET", f"/deployments/name/{JOB}/{JOB}-{POOL}")
     later = {"parameters": {"mode": "ok"}, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}}
     run_id = local.api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", later)["id"]
     stack.crash_unfinished_runs(local.api)
@@ -337,7 +332,7 @@ def test_the_deploy_command_registers_every_job_and_flow_and_prints_each(local: 
     done = deploy_command(local.api.url, (local.directory / "prefect" / "auth").read_text())
     assert done.returncode == 0, done.stderr
     names = [*(spec.name for spec in catalogue()), *register.FLOWS]
-    assert done.stdout.splitlines() == ["created   all", *(f"created   {name}/all" for name in names)]
+    assert done.stdout.splitlines() == ["created   all", *(f"created   {name}/{name}-all" for name in names)]
 
 
 def test_the_deploy_command_reports_an_unreachable_server_and_refused_credentials(local: Local) -> None:

@@ -40,7 +40,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         wanted = register.image_deployments([spec for spec in catalogue() if spec.name == JOB], kind="docker", pool=POOL)
         prefect.wait_until_ready()
         register.register_deployments(prefect.api(), wanted, kind="docker", pool=POOL)
-        assert register.register_deployments(prefect.api(), wanted, kind="docker", pool=POOL).unchanged == (POOL, f"{JOB}/{POOL}")
+        assert register.register_deployments(prefect.api(), wanted, kind="docker", pool=POOL).unchanged == (POOL, f"{JOB}/{JOB}-{POOL}")
         monkeypatch.setenv("TZ", CANARY)  # the worker's own environment has it
         workers = worker.start_worker(directory, prefect, POOL, "docker")
         workers.resume()
@@ -50,7 +50,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         if workers:
             processes.stop_program(workers)
         prefect_server.stop_server(prefect)
-        for container in docker_cli.docker("ps", "--all", "--quiet", "--filter", "label=io.prefect.deployment-name=docker").split():
+        for container in docker_cli.docker("ps", "--all", "--quiet", "--filter", "label=io.prefect.work-pool-name=docker").split():
             subprocess.run([docker_cli.find_client(), "rm", "--force", container], capture_output=True, check=False)
 
 
@@ -65,7 +65,7 @@ def vendors(tmp_path: Path) -> Iterator[str]:
 
 def ended(api: Api, parameters: dict[str, Any], **variables: object) -> dict[str, Any]:
     """Start a run of the job, wait for its end, and return it."""
-    deployment = api.call("GET", f"/deployments/name/{JOB}/{POOL}")
+    deployment = api.call("GET", f"/deployments/name/{JOB}/{JOB}-{POOL}")
     wanted = {"parameters": parameters, "job_variables": variables}
     run = api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", wanted)
     deadline = time.monotonic() + 600

@@ -62,17 +62,17 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 def test_each_job_and_flow_gets_a_deployment_with_its_task_definition(api: Api) -> None:
     first, second = register_stack.register_stack(api, STACK), register_stack.register_stack(api, STACK)
-    names = {f"{spec.name}/ecs" for spec in SPECS} | {f"{flow}/ecs" for flow in register.FLOWS} | {"ecs"}
+    names = {f"{spec.name}/{spec.name}-ecs" for spec in SPECS} | {f"{flow}/{flow}-ecs" for flow in register.FLOWS} | {"ecs"}
     assert set(first.created) == names
     assert set(second.unchanged) == names
-    job = api.call("GET", "/deployments/name/extract-tiingo-prices/ecs")
+    job = api.call("GET", "/deployments/name/extract-tiingo-prices/extract-tiingo-prices-ecs")
     assert job["job_variables"] == {"task_definition_arn": ARN.format("extract-tiingo-prices")}
     assert job["parameters"]["token"] == "secretsmanager://finelt-dev/extract-tiingo-prices/token"
     assert job["parameter_openapi_schema"]["additionalProperties"] is False
-    loads = api.call("GET", "/deployments/name/load-warehouse/ecs")
+    loads = api.call("GET", "/deployments/name/load-warehouse/load-warehouse-ecs")
     assert loads["parameters"]["warehouse"] == "postgresql://load-warehouse@warehouse/finelt"
     assert loads["parameters"]["warehouse_password"] == "secretsmanager://finelt-dev/load-warehouse/warehouse_password"
-    flow = api.call("GET", "/deployments/name/daily/ecs")
+    flow = api.call("GET", "/deployments/name/daily/daily-ecs")
     assert flow["parameters"]["warehouse"] == "postgresql://{job}@warehouse/finelt"  # which it says to each job in the job's own name
     assert flow["job_variables"]["task_definition_arn"] == ARN.format("flows")
     assert {schedule["slug"] for schedule in flow["schedules"]} >= {"extract-ecb-fx-rates", "extract-treasury-yields"}

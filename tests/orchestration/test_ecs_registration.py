@@ -10,8 +10,8 @@ from orchestration.deployments.register import delete_removed_deployments, ecs_f
 
 FLOWS = [{"id": "f1", "name": "extract-a"}, {"id": "f2", "name": "extract-b"}, {"id": "f3", "name": "somebodys-flow"}]
 DEPLOYMENTS = [
-    {"id": "d1", "flow_id": "f1", "name": "ecs", "tags": ["finelt"], "work_pool_name": "ecs"},
-    {"id": "d2", "flow_id": "f2", "name": "ecs", "tags": ["finelt"], "work_pool_name": "ecs"},
+    {"id": "d1", "flow_id": "f1", "name": "extract-a-ecs", "tags": ["finelt"], "work_pool_name": "ecs"},
+    {"id": "d2", "flow_id": "f2", "name": "extract-b-ecs", "tags": ["finelt"], "work_pool_name": "ecs"},
     {"id": "d3", "flow_id": "f2", "name": "docker", "tags": ["finelt"], "work_pool_name": "docker"},
     {"id": "d4", "flow_id": "f3", "name": "ecs", "tags": [], "work_pool_name": "ecs"},
 ]
@@ -31,13 +31,13 @@ class Server:
 
 def test_only_the_tagged_deployment_of_a_removed_job_on_this_pool_is_deleted() -> None:
     server = Server()
-    wanted = [DeploymentSpec("extract-a", {"name": "ecs"})]
+    wanted = [DeploymentSpec("extract-a", {"name": "extract-a-ecs"})]
     deleted = delete_removed_deployments(server, wanted, pool="ecs")  # type: ignore[arg-type]
-    assert (deleted, server.deleted) == (("extract-b/ecs",), ["/deployments/d2"])
+    assert (deleted, server.deleted) == (("extract-b/extract-b-ecs",), ["/deployments/d2"])
 
 
 def test_the_log_of_the_registration_names_what_is_deleted() -> None:
-    assert RegistrationResult((), (), (), ("extract-b/ecs",)).lines() == ["deleted   extract-b/ecs"]
+    assert RegistrationResult((), (), (), ("extract-b/extract-b-ecs",)).lines() == ["deleted   extract-b/extract-b-ecs"]
 
 
 def test_the_version_of_a_deployment_names_what_runs_as_far_as_it_is_known() -> None:

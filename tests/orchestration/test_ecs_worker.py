@@ -65,7 +65,7 @@ class Stack:
     def start(self, *, arn: str | None = None, **options: object) -> str:
         """Start a run of the job for a day on its own task definition, without the vendor's concurrency limit; return its id."""
         told = {"lake": self.parameters["lake"], "start": "2012-01-02", "end": "2012-01-02", **options}
-        found = self.api.call("GET", f"/deployments/name/{JOB}/ecs")
+        found = self.api.call("GET", f"/deployments/name/{JOB}/{JOB}-ecs")
         wanted = {"parameters": told, "work_queue_name": "default", "job_variables": {"task_definition_arn": arn} if arn else {}}
         return str(self.api.call("POST", f"/deployments/{found['id']}/create_flow_run", wanted)["id"])
 

@@ -73,7 +73,7 @@ class Stack:
 
     def runs(self) -> list[dict[str, Any]]:
         """Return all flow runs of the job, oldest first."""
-        found = self.api.call("GET", f"/deployments/name/{JOB}/{POOL}")
+        found = self.api.call("GET", f"/deployments/name/{JOB}/{JOB}-{POOL}")
         wanted = {"deployments": {"id": {"any_": [found["id"]]}}, "sort": "START_TIME_ASC"}
         return list(self.api.call("POST", "/flow_runs/filter", wanted))
 

@@ -108,7 +108,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStack]:
 @pytest.fixture(scope="module")
 def left(stack: FlowStack) -> Iterator[dict[str, str]]:
     """Ids of runs without a process, one with heartbeats, one of a foreign deployment, and one that waits for a flow that has ended."""
-    ours = stack.api.call("GET", f"/deployments/name/{NOTHING}/{flow_stack.POOL}")["id"]
+    ours = stack.api.call("GET", f"/deployments/name/{NOTHING}/{NOTHING}-{flow_stack.POOL}")["id"]
     flow = stack.api.call("POST", "/flows/", {"name": "somebody-elses"})["id"]
     others = stack.api.call("POST", "/deployments/", {"name": "d", "flow_id": flow})["id"]
     made = {"living": ["RUNNING"], "silent": ["RUNNING"], "taken": ["PENDING"], "cancelling": ["RUNNING", "CANCELLING"]}
@@ -289,10 +289,10 @@ def test_schedules_of_a_file_are_registered_once_and_a_pause_outlives_a_change(s
         return deploy.register_deployments(stack.api, deployments, kind="process", pool=flow_stack.POOL).changed
 
     def there() -> dict[str, dict[str, Any]]:
-        found = stack.api.call("GET", f"/deployments/name/daily/{flow_stack.POOL}")["schedules"]
+        found = stack.api.call("GET", f"/deployments/name/daily/daily-{flow_stack.POOL}")["schedules"]
         return {schedule["slug"]: schedule for schedule in found}
 
-    assert "daily/process" in register(wanted)
+    assert "daily/daily-process" in register(wanted)
     assert register(wanted) == ()
     timed = {name: (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) for name, schedule in there().items()}
     assert timed == {spec.name: (spec.schedule, spec.timezone) for spec in catalogue() if spec.name in flow_stack.REAL}
@@ -301,9 +301,9 @@ def test_schedules_of_a_file_are_registered_once_and_a_pause_outlives_a_change(s
     stack.api.call("PATCH", path, {"active": False, "parameters": paused["parameters"]})
     assert register(wanted) == ()
     newer = [replace(one, fields={**one.fields, "description": "newer"}) if one.flow == "daily" else one for one in wanted]
-    assert register(newer) == ("daily/process",)
+    assert register(newer) == ("daily/daily-process",)
     assert {name: schedule["active"] for name, schedule in there().items()} == {MASSIVE: True, TREASURY: False}
-    assert set(register(stack.wanted)) == {"daily/process"}
+    assert set(register(stack.wanted)) == {"daily/daily-process"}
     assert set(there()) == {MASSIVE, TREASURY}  # without a file, what there is stays as it is
 
 
