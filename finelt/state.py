@@ -12,6 +12,7 @@ from finelt import stacks
 from jobs.catalogue import LAKE, catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -61,7 +62,7 @@ def main(directory: Path, *, is_compose: bool, as_json: bool) -> None:
     """
     with stacks.open_warehouse(directory, is_compose=is_compose) as connection:
         rows = read_state(connection)
-    columns = {
+    columns: dict[str, Callable[[Any], str]] = {
         "source": str,
         "dataset": str,
         "last_day": str,

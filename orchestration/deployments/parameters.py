@@ -62,7 +62,7 @@ def read_settings(path: Path | None = None) -> Settings:
 
 def split_settings(document: Mapping[str, Any], source: str) -> Settings:
     """Separate what is for finelt itself from the values for options. Raises UsageError for a value of the wrong type."""
-    values = {name: _to_json(value) for name, value in document.items()}
+    values: dict[str, Any] = {name: _to_json(value) for name, value in document.items()}
     vendors, webhook = values.pop(VENDORS, None), values.pop(WEBHOOK, None)
     if vendors is not None and not (isinstance(vendors, list) and all(isinstance(vendor, str) for vendor in vendors)):
         raise UsageError(f'{source}: vendors = {vendors!r} is not a list of names such as ["ecb", "tiingo"]')

@@ -109,7 +109,7 @@ def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter, s
             extracts, notes = _build_extracts(directory, settings, specs, str(running.vendors), live_contact)
             for note in notes:
                 reporter.event(note, "yellow")
-            parameters = {
+            parameters: dict[str, object] = {
                 "lake": str(directory / "lake"),
                 "warehouse": running.warehouse,
                 "warehouse_password": running.warehouse_password,

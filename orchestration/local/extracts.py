@@ -41,8 +41,8 @@ def build_sample_extracts_for(
     samples = build_sample_extracts(vendors, token)
     notes: list[str] = []
     extracts = _apply_settings(samples, settings, deployments, fixed=DATES | {"base_url"})
-    for job, options in extracts.items():
-        for option, (known, what) in SAMPLES.items() if job in samples else ():
+    for options in (extracts[job] for job in samples if job in extracts):
+        for option, (known, what) in SAMPLES.items():
             wanted = [str(value) for value in _as_list(options.get(option, ()))]
             missing = [value for value in wanted if _normalise(value) not in map(_normalise, known)]
             if not missing:
