@@ -75,7 +75,7 @@ def check_pulumi() -> tuple[str, str | None]:
     """Check the pulumi command and its Python libraries."""
     version = run_command("pulumi", "version")
     if not version:
-        return "no pulumi command", "brew install pulumi/tap/pulumi"
+        return "no pulumi command", "curl -fsSL https://get.pulumi.com | sh (or: brew install pulumi)"
     synced = ROOT / ".venv" / ".finelt-synced"
     is_ready = synced.exists() and synced.read_text(encoding="utf-8").rstrip().endswith(" infra")
     return (version, None) if is_ready else (f"{version}, without the libraries of infra/", "./scripts/setup infra")
@@ -126,9 +126,9 @@ def _read_version() -> str:
     return match[1] if match else "unknown"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "scripts/doctor") -> int:
     """Print the result of each check. Return 1 if the goal needs something that is missing, else 0."""
-    parser = argparse.ArgumentParser(prog="scripts/doctor", description="Check what is missing here, and print the command that fixes it.")
+    parser = argparse.ArgumentParser(prog=prog, description="Check what is missing here, and print the command that fixes it.")
     parser.add_argument("--for", dest="goal", choices=("demo", "containers", "aws"), help="what has to work; exit with 1 if it cannot")
     parser.add_argument("--version", action="version", version=f"%(prog)s, version {_read_version()}")
     needed = {None: (), "demo": ("python", "environment"), "containers": ("docker", "compose"), "aws": ("pulumi", "credentials", "region")}

@@ -197,7 +197,3 @@ def main(to: Path) -> None:
         raise click.ClickException(str(error)) from None
     for path in paths:
         click.echo(path)
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/docs")

@@ -19,6 +19,7 @@ from jobkit.version import version_option
 
 from finelt import replay
 from finelt.job_errors import exit_on_job_error
+from finelt.lake_location import open_lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -269,7 +270,7 @@ def main() -> None:
 def verify_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], sample: int | None) -> None:
     """Check commits, their numbering, and the files that they name. Exit code 65 if something is wrong."""
     with exit_on_job_error("lake"):
-        result = verify(Lake(lake), dataset, partition, sample)
+        result = verify(open_lake(lake), dataset, partition, sample)
     counts = f"{result.files:,} files of {result.commits:,} commits of {result.partitions:,} partitions"
     _report(result.findings, f"{counts}: {len(result.wrong) or 'nothing'} wrong")
 
@@ -282,14 +283,10 @@ def repair_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...]) -> 
     """Rebuild damaged files from the vendor bytes; replace damaged commits. Exit code 65 if something stays wrong."""
     findings: list[Finding] = []
     with exit_on_job_error("lake"):
-        store = Lake(lake)
+        store = open_lake(lake)
         for name in select_datasets(store, dataset):
             for part in store.partitions(name):
                 if not partition or part in partition:
                     findings += repair(store, name, part)
     wrong = sum(finding.is_wrong for finding in findings)
     _report(findings, f"{len(findings) - wrong} repaired, {wrong} not")
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/lake")

@@ -119,7 +119,3 @@ The job expects a vendor that publishes one CSV per year. Change it, in this ord
 Then: scripts/test jobs/{new.job}, and .venv/bin/{new.job} describe. docs/tutorial.md goes on from here.""",
         err=True,
     )
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/new-job")

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from arro3.io import read_parquet
 from jobkit.errors import ExitCode, UsageError
-from jobkit.lake import DROPPED, CommitDraft, Lake
+from jobkit.lake import DROPPED, CommitDraft
 from jobkit.names import ROW_NUMBER
 from jobkit.version import version_option
 
 from finelt.job_errors import exit_on_job_error
+from finelt.lake_location import open_lake
 from finelt.replay import replay as replay_partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jobkit.lake import Commit
+    from jobkit.lake import Commit, Lake
 
 WRITER = "quarantine"
 
@@ -94,7 +95,9 @@ def drop_rows(lake: Lake, dataset: str, partition: str, reason: str) -> Commit:
 
 
 LAKE = click.option("--lake", required=True, envvar="FINELT_LAKE", metavar="URL", help="The lake: a directory or s3://bucket/prefix.")
-DATASET, PARTITION = click.argument("dataset"), click.argument("partition")
+PREFIX = "raw/"  # with which a receipt and `describe` name a dataset
+DATASET = click.argument("dataset", callback=lambda _context, _argument, name: name.removeprefix(PREFIX))
+PARTITION = click.argument("partition")
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -108,7 +111,7 @@ def main() -> None:
 def ls_(lake: str) -> None:
     """List the partitions with rows in quarantine: how many rows were read, good, quarantined and dropped."""
     with exit_on_job_error("quarantine"):
-        found = list_partitions(Lake(lake))
+        found = list_partitions(open_lake(lake))
     table = [Count._fields, *(tuple(map(str, count)) for count in found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table if found else ():
@@ -125,7 +128,7 @@ def ls_(lake: str) -> None:
 def show(lake: str, commit: int | None, dataset: str, partition: str) -> None:
     """Print the quarantined rows of PARTITION, one JSON object per line: row number, reasons, and the row as the vendor sent it."""
     with exit_on_job_error("quarantine"):
-        store = Lake(lake)
+        store = open_lake(lake)
         for row in read_rows(store, find_commit(store, dataset, partition, commit)):
             click.echo(json.dumps(row, ensure_ascii=False))
 
@@ -139,7 +142,7 @@ def replay(lake: str, dataset: str, partition: str, arguments: tuple[str, ...]) 
     """Parse the stored bytes again, after the parser or the contract was corrected. ARGUMENTS are options of the extractor, after --."""
     code: int = ExitCode.BUG
     with exit_on_job_error("quarantine"):
-        find_commit(Lake(lake), dataset, partition)
+        find_commit(open_lake(lake), dataset, partition)
         code = replay_partition(lake, dataset, partition, arguments)
     sys.exit(code)
 
@@ -152,9 +155,5 @@ def replay(lake: str, dataset: str, partition: str, arguments: tuple[str, ...]) 
 def drop(lake: str, reason: str, dataset: str, partition: str) -> None:
     """Drop the quarantined rows of PARTITION. The previous commit keeps them."""
     with exit_on_job_error("quarantine"):
-        commit = drop_rows(Lake(lake), dataset, partition, reason)
+        commit = drop_rows(open_lake(lake), dataset, partition, reason)
         click.echo(f"{dataset}/{partition}: dropped in commit {commit.number}; load-warehouse closes them in raw._quarantine")
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/quarantine")

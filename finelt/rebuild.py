@@ -91,7 +91,3 @@ def _compare(rebuilt: Mapping[str, Any], original: Mapping[str, Any]) -> None:
         click.echo(f"{'DIFFERS' if table in different else 'equal':8}{table}  {rows:,} rows")
     if different:
         raise WarehousesDifferError(f"{len(different)} of {len(tables)} tables differ: {', '.join(different)}")
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/rebuild")

@@ -31,7 +31,7 @@ names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @version_option()
 def images() -> None:
-    r"""One image per job, and the services: orchestration, start-dropped-files, sample-vendors.
+    """One image per job, and the services: orchestration, start-dropped-files, sample-vendors.
 
     The tag is a hash of everything that can change the image: the job, jobkit, its part of uv.lock, the recipe, the base.
 
@@ -41,7 +41,7 @@ def images() -> None:
     FINELT_BUILD_NETWORK  the network of the build, such as host
     FINELT_PLATFORM       such as linux/amd64. Default: the engine's own
     FINELT_BUILD_CACHE    a cache of layers, such as gha in GitHub Actions
-    """
+    """  # noqa: D301  click needs the character \b in front of a block that it must not wrap
 
 
 def select_specs(names: Sequence[str], specs: Sequence[JobSpec | Service]) -> list[JobSpec | Service]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from jobkit.errors import MisconfiguredError
+
 from images import plan as plans
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ ABSENT = ("manifest unknown", "name unknown", "StatusCode: 404", "denied")
 LAST_WITHOUT_PLUGIN = 22  # from 23 on, the docker command builds with BuildKit through its plugin buildx only
 
 
-class EngineError(Exception):
+class EngineError(MisconfiguredError):
     """Docker is missing or a command failed; the message says what to do."""
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BLOCK = "\n[[package]]\n"
 EXTRA_TABLE = re.compile(r'^(?P<name>[\w."-]+) = \[\n(?:    .*\n)*\]\n', re.MULTILINE)
 GROUP_TABLES = re.compile(r"\n\[package\.(dev-dependencies|metadata\.requires-dev)\]\n.*?(?=\n\[|\Z)", re.DOTALL)
+IDENTITY = re.compile(r".*?^source = .*?\n", re.MULTILINE | re.DOTALL)  # name, version and source of a package
+ROOT_SOURCES = ({"virtual": "."}, {"editable": "."})
 MANIFEST = re.compile(r"\n\[manifest\]\n.*", re.DOTALL)  # other members, and constraints, which apply only when locking
 
 
@@ -34,9 +36,14 @@ def prune_lock(lock: str, target: str) -> str:
     `target` is a name with or without extras, such as "jobkit[extract]".
     """
     head, packages = _parse_lock(lock)
-    needed = {**_compute_closure([package for package, _ in packages], target), **{root: set[str]() for root in _list_roots(packages)}}
+    roots = _list_roots(packages)
+    needed = {**_compute_closure([package for package, _ in packages], target), **{root: set[str]() for root in roots}}
     members = sorted(package["name"] for package, _ in packages if package["name"] in needed and "registry" not in package["source"])
-    blocks = (_remove_unused(block, needed[package["name"]]) for package, block in packages if package["name"] in needed)
+    blocks = (
+        _keep_identity(block) if package["name"] in roots else _remove_unused(block, needed[package["name"]])
+        for package, block in packages
+        if package["name"] in needed
+    )
     head = MANIFEST.sub("", head).rstrip()
     return BLOCK.join([f"{head}\n\n[manifest]\nmembers = {json.dumps(members)}\n", *blocks])
 
@@ -49,8 +56,8 @@ def _parse_lock(lock: str) -> tuple[str, list[tuple[dict[str, Any], str]]]:
 
 
 def _list_roots(packages: list[tuple[dict[str, Any], str]]) -> list[str]:
-    """Return the name of the workspace itself, which uv requires in its lock."""
-    return [package["name"] for package, _ in packages if package["source"] == {"virtual": "."}]
+    """Return the name of the workspace itself, which uv requires in its lock. No image installs it, so its dependencies are left out."""
+    return [package["name"] for package, _ in packages if package["source"] in ROOT_SOURCES]
 
 
 def parse_requirement(text: str) -> tuple[str, tuple[str, ...]]:
@@ -86,6 +93,11 @@ def _list_dependencies(package: dict[str, Any], extras: set[str]) -> Iterator[tu
     for entries in (package.get("dependencies", []), *(optional.get(extra, []) for extra in extras)):
         for entry in entries:
             yield entry["name"], set(entry.get("extra", []))
+
+
+def _keep_identity(block: str) -> str:
+    found = IDENTITY.match(block)
+    return found[0] if found else block
 
 
 def _remove_unused(block: str, extras: set[str]) -> str:

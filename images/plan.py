@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from jobkit.errors import MisconfiguredError
+
 from images import lock
 from images.assemble import EPOCH
 from jobs.catalogue import REPOSITORY
@@ -40,7 +42,7 @@ DEFAULT_BASE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
 Tree = dict[str, bytes]  # content by path
 
 
-class PlanError(Exception):
+class PlanError(MisconfiguredError):
     """An image cannot be planned; the message says why and what to do."""
 
 

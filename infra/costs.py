@@ -238,7 +238,3 @@ def main() -> None:
     """Write infra/COSTS.md: the cost of each choice for a stack, computed from the resources in the program."""
     PAGE.write_text(render_page(), encoding="utf-8")
     click.echo(f"written: {PAGE}")
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/costs")

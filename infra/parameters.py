@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from jobs.catalogue import JobSpec
 
+VENDORS = "vendors"  # in finelt.toml: whose jobs are scheduled
 SET_BY_STACK = ("lake", "docs", "site", "warehouse", "warehouse_password", "audience", "drop")
 
 
@@ -26,6 +27,10 @@ def check_parameters(specs: Sequence[JobSpec], parameters: Mapping[str, Any]) ->
     """Raise SettingsError for a parameter that no job takes: the registration would fail after everything has changed."""
     options = {spec.name: describe_options(spec)["properties"] for spec in specs} if parameters else {}
     for name, value in parameters.items():
+        if name == VENDORS:
+            if unknown := sorted(set(value) - {spec.vendor for spec in specs}):
+                raise SettingsError(f"vendors: no job calls a vendor {unknown[0]!r}; see finelt.toml")
+            continue
         if name in SET_BY_STACK:
             raise SettingsError(f"finelt:parameters has {name!r}, which the stack sets itself; remove it")
         if name in options:
@@ -38,7 +43,7 @@ def check_parameters(specs: Sequence[JobSpec], parameters: Mapping[str, Any]) ->
 def list_scheduled(specs: Sequence[JobSpec], parameters: Mapping[str, Any]) -> Iterator[str]:
     """Yield the jobs that the registration schedules: those with a schedule and a value for every required option."""
     for spec in specs:
-        if spec.schedule:
+        if spec.schedule and spec.vendor in parameters.get(VENDORS, [spec.vendor]):
             given = SUPPLIED_BY_FLOW.union(parameters, parameters.get(spec.name, ()))
             if given.issuperset(describe_options(spec).get("required", ())):
                 yield spec.name

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pulumi
@@ -12,6 +15,9 @@ Architecture = Literal["arm64", "x86_64"]
 Egress = Literal["nat", "nat-per-zone", "nat-instance", "endpoints"]
 Audience = Literal["internal", "public"]
 ZONES = 2
+SETTINGS_FILE = Path(__file__).parents[1] / "finelt.toml"  # described in orchestration/deployments/parameters.py
+# What it says of other stacks: one in AWS has a lake, a warehouse, a site and a secret for notifications of its own.
+OF_OTHER_STACKS = ("lake", "warehouse", "warehouse_password", "docs", "site", "audience", "drop", "webhook", "start", "end")
 
 
 class SettingsError(Exception):
@@ -114,11 +120,22 @@ def _read_account(config: pulumi.Config) -> str:
 
 
 def _read_parameters(config: pulumi.Config) -> dict[str, Any]:
-    """Return the jobs' parameters: options for all jobs, and below a job's name for that job."""
+    """Return the jobs' parameters: options for all jobs, and below a job's name for that job. Values of finelt.toml replace others."""
     parameters = config.get_object("parameters") or {}
     if not isinstance(parameters, dict):
         raise SettingsError(f"finelt:parameters = {parameters!r}; expected a mapping such as {{tickers: [AAPL]}}")
-    return parameters
+    return {**parameters, **read_settings_file(SETTINGS_FILE)}
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """Return the values for jobs in finelt.toml; none without the file. Raises SettingsError if it cannot be read."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} is not a readable TOML file: {error}") from None
+    return dict(json.loads(json.dumps({name: value for name, value in values.items() if name not in OF_OTHER_STACKS}, default=str)))
 
 
 def validate(settings: Settings) -> Settings:

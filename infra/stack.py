@@ -245,7 +245,10 @@ def _wait_for_agent(ecs: Any, cluster: str, task: str) -> str:  # noqa: ANN401  
 
 def run_pulumi(stack: Stack, *arguments: str) -> None:
     """Run Pulumi on the stack, with its output on the terminal. Raises StackError if it fails."""
-    done = subprocess.run(["pulumi", *arguments, "--stack", stack.name], cwd=FOLDER, env=stack.environment, check=False)  # noqa: S603, S607
+    try:
+        done = subprocess.run(["pulumi", *arguments, "--stack", stack.name], cwd=FOLDER, env=stack.environment, check=False)  # noqa: S603, S607
+    except FileNotFoundError:
+        raise StackError(f"there is no pulumi command; ./scripts/stack check {stack.name} lists what is missing, with the fix") from None
     if done.returncode:
         raise StackError(f"pulumi {arguments[0]} ended with {done.returncode}; its output is above")
 
@@ -282,7 +285,11 @@ def check(name: str) -> None:
 def bootstrap_command(name: str) -> None:
     """Create the bucket for Pulumi's state, the key for the secrets in it, and the empty stack."""
     stack = read_stack(name)
-    for name_created in bootstrap(stack) or ["nothing; everything exists"]:
+    try:
+        created = bootstrap(stack)
+    except (ClientError, BotoCoreError) as error:
+        raise StackError(f"AWS refused: {error}; ./scripts/stack check {name} lists what is missing, with the fix") from None
+    for name_created in created or ["nothing; everything exists"]:
         click.echo(f"created {name_created}")
     run_pulumi(stack, "stack", "select", "--create", "--secrets-provider", stack.secrets_provider)
 
@@ -358,7 +365,3 @@ def _explain_connection(stack: Stack, target: str, host: str, port: int) -> str:
         f"connect as {ANALYST} to 127.0.0.1:{port}, with a token as the password, which is valid for 15 minutes, such as\n"
         f'  PGPASSWORD="$({token})" psql "host={host} hostaddr=127.0.0.1 port={port} dbname=finelt user={ANALYST} sslmode=require"'
     )
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/stack")

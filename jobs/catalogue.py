@@ -18,6 +18,7 @@ from zoneinfo import available_timezones
 
 from jobkit import declaration
 from jobkit.declaration import SPOOL_BYTES, Declaration
+from jobkit.errors import MisconfiguredError
 from jobkit.interruption import LONGEST_S
 
 JOBS = Path(__file__).parent
@@ -44,7 +45,7 @@ SUPPLIED_BY_FLOW = frozenset({"lake", "start", "end"})  # options for which the 
 OPTION = re.compile(r"[a-z][a-z_]*")
 
 
-class CatalogueError(Exception):
+class CatalogueError(MisconfiguredError):
     """A declaration is wrong or missing. The message names the job and the fix."""
 
 

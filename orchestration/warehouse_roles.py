@@ -267,7 +267,3 @@ def main(warehouse: str, password: str, passwords: Path) -> None:
         grants = [f"owns {', '.join(role.owns)}"] if role.owns else []
         grants += [f"reads {', '.join(schema for _, schema in role.reads)}"] if role.reads else []
         click.echo(f"{role.name:22}{'; '.join(grants)}")
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/roles")

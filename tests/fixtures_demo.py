@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from orchestration.local import processes
+from orchestration.local import processes, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +37,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Story:
-    """Three runs in one directory: one during another demo, one after that demo was killed, and one more."""
+    """Three runs in one directory: one during another demo, one after that demo was killed, and one more, which is kept.
+
+    `left` are the command lines of the processes that ran on after the first.
+    """
 
     directory: Path
     concurrent: Run
     first: Run
+    left: list[list[str]]
     second: Run
 
 
@@ -100,9 +104,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         half.send_signal(signal.SIGKILL)
         half.communicate()
     first = run(directory)
-    second = run(directory)
-    yield Story(directory, concurrent, first, second)
-    processes.stop_processes(processes.find_leftover_processes(directory))
+    running = left(directory)
+    second = run(directory, "--keep")
+    yield Story(directory, concurrent, first, running, second)
+    stack.stop_kept(directory)
 
 
 @pytest.fixture(scope="session")

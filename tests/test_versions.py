@@ -26,7 +26,12 @@ def version_of(*command: str | Path) -> str:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_prints_the_version(name: str) -> None:
-    assert version_of(REPOSITORY / "scripts" / name) == f"scripts/{name}, version {VERSION}\n"
+    program = f"scripts/{name}" if name in ("setup", "test", "types", "doctor") else "finelt"
+    assert version_of(REPOSITORY / "scripts" / name) == f"{program}, version {VERSION}\n"
+
+
+def test_the_command_of_the_environment_prints_the_version() -> None:
+    assert version_of(Path(sys.executable).with_name("finelt")) == f"finelt, version {VERSION}\n"
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -250,6 +250,15 @@ def run_checks(subject: Subject) -> Iterator[tuple[bool, str]]:
             yield False, f"{promise}: {error}"
 
 
+def ensure_image(image: str) -> None:
+    """Pull an image unless it is here. Raises EngineError if it is nowhere."""
+    if not docker_cli.image_exists(image):
+        try:
+            docker_cli.docker("pull", "--quiet", image)
+        except docker_cli.EngineError as error:
+            raise docker_cli.EngineError(f"there is no image {image!r} here, and it cannot be pulled: {error}") from None
+
+
 @click.command(context_settings={"ignore_unknown_options": True})
 @version_option()
 @click.option("--network", metavar="NAME", help="The network of its containers. Default: Docker's own.")
@@ -264,6 +273,7 @@ def main(network: str | None, environ: tuple[str, ...], image: str, options: tup
     flags = [*(("--network", network) if network else ()), *(flag for variable in environ for flag in ("--env", variable))]
     all_hold = True
     try:
+        ensure_image(image)
         for holds, line in run_checks(Subject(image, tuple(flags), options)):
             all_hold &= holds
             click.echo(f"{'holds ' if holds else 'BROKEN'}  {line}")
@@ -273,7 +283,3 @@ def main(network: str | None, environ: tuple[str, ...], image: str, options: tup
     if not options:
         click.echo("Not tested: run, SIGTERM and kills; add the options of a run after the image.")
     sys.exit(ExitCode.DONE if all_hold else ExitCode.BAD_DATA)
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/conformance")

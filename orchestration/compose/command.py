@@ -6,11 +6,11 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import click
 from jobkit import files
+from jobkit.errors import MisconfiguredError
 from jobkit.version import read_version
 
 from images import base, docker_cli, plan
@@ -26,6 +26,8 @@ FILE, FALLBACK = "docker-compose.yml", "docker-compose.fallback.yml"
 OLD_FALLBACK = "docker-compose.stand-ins.yml"  # the name until 0.1.0, which an existing .env may have
 SOCKET = "/var/run/docker.sock"
 PORTS = {"FINELT_PREFECT_PORT": "4200", "FINELT_S3_PORT": "8333", "FINELT_POSTGRES_PORT": "5432"}
+BUILDING = frozenset({"up", "build", "create", "run"})  # commands that need the names of current images
+REMEMBERED = ("FINELT_PYTHON_IMAGE", "FINELT_BUILD_NETWORK", "FINELT_BUILD_CA", "FINELT_PLATFORM")  # how the images were built
 HEADER = "# Written by scripts/compose: passwords once, image names each time. You may change ports, project name and FINELT_NOTIFICATIONS."
 
 Settings = dict[str, str]
@@ -45,8 +47,12 @@ def build_settings(existing: Settings, *, fallback: bool) -> Settings:
 
     Raises EngineError.
     """
+    remember_build(existing)
     environment = docker_cli.BuildEnvironment.from_environ(os.environ)
-    images = {service.name: docker_cli.build_image(service, environment) for service in plan.SERVICES if service.name in SERVICES}
+    images = {}
+    for service in (service for service in plan.SERVICES if service.name in SERVICES):
+        click.echo(f"compose: building the image {service.name}, unless it exists; the first time takes minutes", err=True)
+        images[service.name] = docker_cli.build_image(service, environment)
     images |= {plan.FALLBACK.name: base.ensure_fallback_image(environment)} if fallback else {}
     return {
         "COMPOSE_PROJECT_NAME": "finelt",
@@ -61,7 +67,15 @@ def build_settings(existing: Settings, *, fallback: bool) -> Settings:
         **{f"FINELT_{name.upper().replace('-', '_')}_IMAGE": image for name, image in images.items()},
         "FINELT_DOCKER_GROUP": _socket_group(images["orchestration"]),
         "COMPOSE_FILE": f"{FILE}:{FALLBACK}" if fallback else FILE,
+        **{name: os.environ[name] for name in REMEMBERED if name in os.environ},
     }
+
+
+def remember_build(existing: Settings) -> None:
+    """Build with the base image and the network with which the stack was built, unless the environment names others."""
+    for name in REMEMBERED:
+        if name in existing:
+            os.environ.setdefault(name, existing[name])
 
 
 def write_settings(path: Path, values: Settings) -> None:
@@ -110,25 +124,25 @@ def _succeeds(*command: str) -> bool:
 @click.pass_context
 def main(context: click.Context, arguments: tuple[str, ...], *, fallback: bool, old_fallback: bool) -> None:
     """Write .env and build the images it names, then call docker compose with ARGUMENTS, such as up --detach."""
-    if arguments in ((), ("--help",)):
+    if arguments in ((), ("--help",), ("-h",)):
         click.echo(context.get_help())
         return
     if arguments == ("--version",):
-        click.echo(f"{context.info_name}, version {read_version()}")
+        click.echo(f"{context.find_root().info_name}, version {read_version()}")
         return
     if old_fallback:
         click.echo("compose: --stand-ins is deprecated and will be removed in the next version; use --fallback", err=True)
     existing = read_settings(ENV_FILE)
-    files = existing.get("COMPOSE_FILE", "").split(":")
-    try:
-        write_settings(ENV_FILE, build_settings(existing, fallback=fallback or old_fallback or FALLBACK in files or OLD_FALLBACK in files))
-        command = compose_command(ENV_FILE, arguments)
-        if "down" in arguments:
-            remove_run_containers(read_settings(ENV_FILE)["COMPOSE_PROJECT_NAME"])
-    except (docker_cli.EngineError, plan.PlanError) as error:
-        sys.exit(f"compose: {error}")
+    if BUILDING.isdisjoint(arguments):
+        if not existing:
+            raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
+    else:
+        chosen = existing.get("COMPOSE_FILE", "").split(":")
+        write_settings(
+            ENV_FILE, build_settings(existing, fallback=fallback or old_fallback or FALLBACK in chosen or OLD_FALLBACK in chosen)
+        )
+    command = compose_command(ENV_FILE, arguments)
+    if "down" in arguments:
+        subprocess.run(compose_command(ENV_FILE, ["stop", "worker"]), check=False)  # noqa: S603  else it would start the next step
+        remove_run_containers(existing["COMPOSE_PROJECT_NAME"])
     os.execv(command[0], command)  # noqa: S606
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/compose")

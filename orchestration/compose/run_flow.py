@@ -12,42 +12,32 @@ import boto3
 import click
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from jobkit import prefect_api
+from jobkit import prefect_api, secrets
 from jobkit.errors import ExitCode, JobError, MisconfiguredError
 from jobkit.version import version_option
 
-from images import docker_cli
-from images.plan import PlanError
-from jobs.catalogue import CatalogueError
 from orchestration.compose import command, settings
-from orchestration.console.follow import start_flow
-from orchestration.console.reporter import FlowFailedError, FlowReporter, print_summary, report_flow
+from orchestration.console.follow import read_artifacts, start_flow
+from orchestration.console.reporter import FlowFailedError, FlowReporter, print_artifact, print_summary, report_flow
 from orchestration.deployments import register, schedules
 from orchestration.deployments.notifications import register_notifications
+from orchestration.deployments.parameters import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestration.console.follow import FlowResult, FlowStep
+
 DATE = click.DateTime(["%Y-%m-%d"])
-BACKFILL, PUBLISH_JOB = "backfill", "publish-marts"
+BACKFILL, PUBLISH_JOB, PLAN = "backfill", "publish-marts", "backfill-plan"
 NO_PARAMETERS: Mapping[str, Any] = {}
 DEFAULT_DIRECTORY = ".finelt/compose"
 SERVER_TIMEOUT_S = 10.0
-# Finished containers are kept for a day, so that they can be inspected. The label is set by Prefect's worker.
-PRUNE_OLD_CONTAINERS = (
-    "container",
-    "prune",
-    "--force",
-    "--filter",
-    f"label=io.prefect.work-pool-name={settings.POOL}",
-    "--filter",
-    "until=24h",
-)
 
 
 @click.command()
 @version_option()
-@click.option("--pool", type=click.Choice([settings.POOL]), required=True, help="The work pool to run on.")
+@click.option("--pool", type=click.Choice([settings.POOL]), default=settings.POOL, show_default=True, help="The work pool to run on.")
 @click.option("--flow", type=click.Choice(register.FLOWS), default="daily", show_default=True, help="Which flow.")
 @click.option("--start", type=DATE, metavar="DATE", help="With --flow backfill: the first date, inclusive.")
 @click.option("--end", type=DATE, metavar="DATE", help="With --flow backfill: the last date, inclusive.")
@@ -83,12 +73,15 @@ def run(
     try:
         _run(env_file, pool, directory, reporter, flow, options)
     except KeyboardInterrupt:
-        reporter.event("stopped following; the flow continues, see its page in Prefect", "red")
+        reporter.event("stopped", "red")
         return ExitCode.INTERRUPTED
+    except prefect_api.UnreachableError as error:
+        reporter.event(str(error), "red")
+        return ExitCode.TEMPORARY
     except (JobError, FlowFailedError) as error:
         reporter.event(str(error), "red")
         return error.exit_code
-    except (CatalogueError, PlanError, docker_cli.EngineError, prefect_api.ApiError) as error:
+    except prefect_api.ApiError as error:
         reporter.event(str(error), "red")
         return ExitCode.BUG
     except (ClientError, BotoCoreError) as error:
@@ -109,26 +102,41 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
     except prefect_api.UnreachableError:
         raise MisconfiguredError(f"no Prefect server answers at {server}; start it with ./scripts/compose up --detach") from None
     reporter.event("building the images that are missing, and registering a deployment for each")
-    defaults = settings.pool_defaults(stack["COMPOSE_PROJECT_NAME"])
+    command.remember_build(stack)
+    defaults, own = settings.pool_defaults(stack["COMPOSE_PROJECT_NAME"]), read_settings()
     deployments = register.all_deployments(kind=settings.KIND, pool=pool)
-    deployments, _ = schedules.apply_parameters(deployments, settings.parameters(), "orchestration/compose/settings.py", None)
+    parameters, notes = settings.parameters(own, deployments)
+    for note in notes:
+        reporter.event(note, "yellow")
+    deployments, _ = schedules.apply_parameters(deployments, parameters, "orchestration/compose/settings.py", None)
     register.register_deployments(api, deployments, kind=settings.KIND, pool=pool, defaults=defaults)
     register.delete_removed_deployments(api, deployments, pool=pool)
-    if url := stack.get("FINELT_NOTIFICATIONS"):
+    if url := (secrets.resolve(own.webhook) if own.webhook else stack.get("FINELT_NOTIFICATIONS")):
         register_notifications(api, url)
     user = stack["FINELT_PREFECT_AUTH"].partition(":")[0]
     reporter.event(f"ready; Prefect is at {server} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
     run_id = start_flow(api, flow, pool, dict(options))
-    steps, result = report_flow(api, run_id, lambda: None, directory, reporter)
-    docker_cli.docker(*PRUNE_OLD_CONTAINERS)
-    print_summary(steps, result, reporter, f"{server}/runs/flow-run/{run_id} has its log")
+    page = f"{server}/runs/flow-run/{run_id}"
+    steps, result = follow(api, run_id, page, directory, reporter)
+    for plan in read_artifacts(api, run_id, key={"any_": [PLAN]}):
+        print_artifact(plan, reporter)
+    print_summary(steps, result, reporter, f"{page} has its log")
     if not any(step.receipt and step.receipt["job"] == PUBLISH_JOB for step in steps):
-        reporter.print(f"The flow's report is at {server}/runs/flow-run/{run_id}?tab=Artifacts")
+        reporter.print(f"The flow's report is at {page}?tab=Artifacts")
         return
     download_site(stack, directory / "site")
     index = directory / "site" / "index.html"
     reporter.print(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
     reporter.print(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
+
+
+def follow(api: prefect_api.Api, run_id: str, page: str, directory: Path, reporter: FlowReporter) -> tuple[list[FlowStep], FlowResult]:
+    """Report a flow's progress until it ends. If this cannot go on, say that the flow does and how to cancel it. Raises ApiError."""
+    try:
+        return report_flow(api, run_id, lambda: None, directory, reporter)
+    except (KeyboardInterrupt, prefect_api.UnreachableError):
+        reporter.event(f"the flow goes on: {page}; cancel it with ./scripts/finelt cancel --compose {run_id[:8]}", "red")
+        raise
 
 
 def download_site(stack: Mapping[str, str], to: Path) -> None:
@@ -147,7 +155,3 @@ def download_site(stack: Mapping[str, str], to: Path) -> None:
         path = to / key.removeprefix("site/")
         path.parent.mkdir(parents=True, exist_ok=True)
         client.download_file(settings.BUCKET, key, str(path))
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/run")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestration.local.sample_parameters import SAMPLE_END, SAMPLE_MARKET_START, build_sample_extracts
+from orchestration.local.extracts import build_sample_extracts_for
+from orchestration.local.sample_parameters import SAMPLE_END, SAMPLE_MARKET_START
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestration.deployments.model import DeploymentSpec
+    from orchestration.deployments.parameters import Settings
 
 POOL = KIND = "docker"
 BUCKET = "finelt"
@@ -23,14 +30,14 @@ def pool_defaults(project: str) -> dict[str, Any]:
     return {"networks": [project], "volumes": [f"{project}-secrets:{SECRETS}:ro"], "env": environment}
 
 
-def parameters() -> dict[str, Any]:
-    """Return values for options, in the form of the file of scripts/deploy, so that every flow and job can be started in Prefect's UI.
+def parameters(own: Settings, deployments: Sequence[DeploymentSpec]) -> tuple[dict[str, Any], list[str]]:
+    """Return values for options, in the form of finelt.toml, so that every flow and job can be started in Prefect's UI.
 
-    Jobs call the sample vendors.
+    Jobs call the sample vendors, with a person's own settings. Also return what the sample vendors do not have of these.
     """
-    extracts = build_sample_extracts(VENDORS_URL, f"file://{SAMPLE_TOKEN}")
+    extracts, notes = build_sample_extracts_for(own, deployments, VENDORS_URL, f"file://{SAMPLE_TOKEN}")
     undated = {job: {name: value for name, value in options.items() if name not in ("start", "end")} for job, options in extracts.items()}
-    return {
+    values = {
         "lake": f"s3://{BUCKET}/lake",
         "warehouse": f"postgresql://{{job}}@{WAREHOUSE_HOST}:5432/{WAREHOUSE}",  # each job as the role of its name
         "warehouse_password": f"file://{ROLES}/{{job}}",
@@ -40,3 +47,4 @@ def parameters() -> dict[str, Any]:
         "daily": {"extracts": extracts},
         "backfill": {"extracts": undated, "start": SAMPLE_MARKET_START, "end": SAMPLE_END},
     }
+    return values, notes

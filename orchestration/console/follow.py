@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jobkit.receipt import Receipt
 
 POLL_EVERY_S = 0.5
+SERVER_OUTAGE_BUDGET_S = 120.0  # a busy server may answer nothing for a minute, and the flow goes on meanwhile
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 STARTED_STATES = frozenset({"RUNNING", *FINAL_STATES})
 
@@ -51,12 +52,16 @@ def start_flow(api: Api, flow: str, pool: str, parameters: dict[str, Any]) -> st
 
 
 def follow_flow(api: Api, run_id: str, check: Callable[[], None]) -> Iterator[FlowStep | FlowResult]:
-    """Yield each step when it starts and when it ends, and the flow's result last. `check` is called before each poll and may raise."""
+    """Yield each step when it starts and when it ends, and the flow's result last. `check` is called before each poll and may raise.
+
+    Raises UnreachableError if the server does not answer for two minutes.
+    """
     reported_final: dict[str, bool] = {}
     body = {"flow_runs": {"operator": "or_", "id": {"any_": [run_id]}, "parent_flow_run_id": {"any_": [run_id]}}}
     while True:
         check()
-        runs = api.call("POST", "/flow_runs/filter", {**body, "sort": "EXPECTED_START_TIME_ASC"})
+        query = {**body, "sort": "EXPECTED_START_TIME_ASC"}
+        runs = api.call("POST", "/flow_runs/filter", query, within_s=SERVER_OUTAGE_BUDGET_S)
         for run in runs:
             state = run["state"]["type"]
             is_final = state in FINAL_STATES
@@ -70,10 +75,15 @@ def follow_flow(api: Api, run_id: str, check: Callable[[], None]) -> Iterator[Fl
         time.sleep(POLL_EVERY_S)
 
 
+def read_artifacts(api: Api, run_id: str, **filters: object) -> list[dict[str, Any]]:
+    """Return the artifacts of a run that match the filters. Raises ApiError."""
+    body = {"artifacts": {"flow_run_id": {"any_": [run_id]}, **filters}}
+    return list(api.call("POST", "/artifacts/filter", body, within_s=SERVER_OUTAGE_BUDGET_S))
+
+
 def _read_step(api: Api, run: dict[str, Any]) -> FlowStep:
     state, receipt = run["state"], None
     if state["type"] in FINAL_STATES:
-        receipts = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["receipt"]}}}
-        receipt = next((artifact["data"] for artifact in api.call("POST", "/artifacts/filter", receipts)), None)
+        receipt = next((artifact["data"] for artifact in read_artifacts(api, run["id"], type={"any_": ["receipt"]})), None)
     name, _, attempt = run["name"].removesuffix(")").partition(" (try ")
     return FlowStep(run["id"], name, int(attempt or 1), state["type"], state["message"] or "", receipt)

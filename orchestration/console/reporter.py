@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from jobkit.errors import ExitCode, next_step
 from rich import box
@@ -15,7 +15,7 @@ from rich.table import Table
 from orchestration.console.follow import FlowStep, follow_flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from jobkit.prefect_api import Api
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 PIPE_WIDTH = 120
+EXTRACT = "extract-"  # how the names of the jobs begin through which rows come in
 
 
 class FlowFailedError(Exception):
@@ -122,14 +123,28 @@ def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowRepor
     raise FlowFailedError(f"failed, exit code {code}:\n{messages}\n          {log_hint}; {next_step(code)}", code)
 
 
+def print_artifact(artifact: Mapping[str, Any], reporter: FlowReporter) -> None:
+    """Print a table that a flow has published: its description, then its rows."""
+    rows: list[dict[str, Any]] = json.loads(artifact["data"]) if isinstance(artifact["data"], str) else artifact["data"]
+    reporter.print(f"\n{artifact['description']}")
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in rows[0]:
+            table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left")
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        reporter.print(table)
+
+
 def _build_table(steps: list[FlowStep], elapsed_s: float) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0))
     receipts = [step.receipt for step in steps if step.receipt]
-    table.add_column("step", "total", no_wrap=True)
+    table.add_column("step", "total, as extracted", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
+    extracted = [receipt for receipt in receipts if receipt["job"].startswith(EXTRACT)]  # later steps count the same rows again
     for name, total in (
-        ("rows", sum(receipt["rows"] for receipt in receipts)),
-        ("quarantined", sum(receipt["quarantined"] for receipt in receipts)),
+        ("rows", sum(receipt["rows"] for receipt in extracted)),
+        ("quarantined", sum(receipt["quarantined"] for receipt in extracted)),
     ):
         table.add_column(name, f"{total:,}", justify="right", no_wrap=True)
     table.add_column("unchanged", justify="right", no_wrap=True)
@@ -143,6 +158,9 @@ def _build_table(steps: list[FlowStep], elapsed_s: float) -> Table:
 def _format_cells(step: FlowStep) -> list[str]:
     if (receipt := step.receipt) is None:
         return [step.state.lower(), "", "", "", "", ""]
+    if (plan := receipt["details"].get("plan")) is not None:
+        missing = sum(entry.get("commit") is None for entry in plan)
+        return [f"{missing} of {len(plan)} to fetch", "", "", "", f"{receipt['elapsed_s']:.1f}", f"{receipt['peak_rss_bytes'] / MIB:.0f}"]
     return [
         receipt["status"],
         f"{receipt['rows']:,}",

@@ -1,22 +1,81 @@
-"""Give jobs and flows values for their options, from one document.
+"""Give jobs and flows values for their options, from one document: finelt.toml, which `finelt init` writes.
 
+vendors = ["ecb", "tiingo"]             of finelt itself: whose extracts run; all vendors without it
+webhook = "env://SLACK_WEBHOOK"         of finelt itself: the reference to a URL that is notified of failed runs
 lake = "s3://bucket/lake"               at the top: for every job and flow that has the option
 contact = "Example Ltd admin@example.com"
 [extract-tiingo-prices]                 for one job
 tickers = ["AAPL", "IBM"]
+
+demo, run, deploy, emit and stack read the file finelt.toml of the current directory, else that of the repository.
 """
 
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobkit import deprecation, urls
 from jobkit.errors import MisconfiguredError, UsageError
 
+from jobs.catalogue import REPOSITORY
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from pathlib import Path
+    from collections.abc import Collection, Mapping, Sequence
+
+FILE = "finelt.toml"
+VENDORS, WEBHOOK = "vendors", "webhook"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person set: values for options, whose extracts run (None: all), and who is notified. `source` is for messages."""
+
+    source: str = FILE
+    values: Mapping[str, Any] = field(default_factory=dict)
+    vendors: Sequence[str] | None = None
+    webhook: str | None = None
+
+    def selects(self, vendor: str) -> bool:
+        """Whether the extracts of a vendor run."""
+        return self.vendors is None or vendor in self.vendors
+
+    def check_vendors(self, known: Collection[str]) -> None:
+        """Raise UsageError for a vendor that no job calls."""
+        if unknown := sorted(set(self.vendors or ()) - set(known)):
+            raise UsageError(f"{self.source}: no job calls a vendor {unknown[0]!r}; the vendors are {', '.join(sorted(set(known)))}")
+
+
+def find_settings_file() -> Path | None:
+    """Return the path of finelt.toml in the current directory, else in the repository; None if there is none."""
+    return next((path for folder in (Path.cwd(), REPOSITORY) if (path := folder / FILE).is_file()), None)
+
+
+def read_settings(path: Path | None = None) -> Settings:
+    """Read a settings file, by default finelt.toml; without one, nothing is set. Raises MisconfiguredError, UsageError."""
+    file = path or find_settings_file()
+    return split_settings(read_parameter_file(file), str(file)) if file else Settings()
+
+
+def split_settings(document: Mapping[str, Any], source: str) -> Settings:
+    """Separate what is for finelt itself from the values for options. Raises UsageError for a value of the wrong type."""
+    values: dict[str, Any] = {name: _to_json(value) for name, value in document.items()}
+    vendors, webhook = values.pop(VENDORS, None), values.pop(WEBHOOK, None)
+    if vendors is not None and not (isinstance(vendors, list) and all(isinstance(vendor, str) for vendor in vendors)):
+        raise UsageError(f'{source}: vendors = {vendors!r} is not a list of names such as ["ecb", "tiingo"]')
+    if webhook is not None and not (isinstance(webhook, str) and "://" in webhook):
+        raise UsageError(f'{source}: webhook is not a reference such as "env://SLACK_WEBHOOK" or "file:///run/secrets/webhook"')
+    return Settings(source, values, vendors, webhook)
+
+
+def _to_json(value: object) -> object:
+    """Return a value of TOML as JSON has it: dates as texts."""
+    if isinstance(value, dict):
+        return {name: _to_json(item) for name, item in value.items()}
+    return str(value) if isinstance(value, date) else value
 
 
 def read_parameter_file(file: Path) -> dict[str, Any]:

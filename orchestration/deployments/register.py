@@ -29,7 +29,7 @@ from orchestration.deployments.descriptions import describe_from_source, describ
 from orchestration.deployments.model import CLIENT_SETTINGS, NOTIFY_TAG, TAG, DeploymentSpec, RegistrationResult, deployment_name
 from orchestration.deployments.notifications import register_notifications
 from orchestration.deployments.paging import read_all
-from orchestration.deployments.parameters import accept_old_names
+from orchestration.deployments.parameters import accept_old_names, find_settings_file, read_settings
 from orchestration.deployments.schedules import (
     apply_parameter_file,
     normalise_deployment,
@@ -370,12 +370,14 @@ def _parse_task_definitions(text: str | None) -> dict[str, str]:
     "--parameters",
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A TOML file with values for options: at its top for every job and flow, in a table [job] for one. It also sets the schedules.",
+    help="A TOML file with values for options: at its top for every job and flow, in a table [job] for one. It also sets the schedules. "
+    "Default: finelt.toml, if there is one.",
 )
 @click.option(
     "--notify",
     metavar="REF",
-    help="The reference to a URL that is notified of runs that fail, crash or are late: a webhook of Slack or Teams, mailtos:// and so on.",
+    help="The reference to a URL that is notified of runs that fail, crash or are late: a webhook of Slack or Teams, mailtos:// and so on. "
+    "Default: the webhook of the file.",
 )
 def main(
     kind: str,
@@ -394,7 +396,8 @@ def main(
             deployments = ecs_deployments(catalogue(), _parse_task_definitions(task_definitions), pool=pool)
         else:
             deployments = all_deployments(kind=kind, pool=pool)
-        if file:
+        if file := file or find_settings_file():
+            notify = notify or read_settings(file).webhook
             deployments, messages = apply_parameter_file(deployments, file, catalogue())
             for message in messages:
                 click.echo(message, err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.catalogue import SUPPLIED_BY_FLOW
 from orchestration.deployments.model import TODAY
-from orchestration.deployments.parameters import read_parameter_file, rename_options, select_parameters
+from orchestration.deployments.parameters import read_parameter_file, rename_options, select_parameters, split_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,12 +34,15 @@ def apply_parameter_file(
 def apply_parameters(
     deployments: Sequence[DeploymentSpec], values: Mapping[str, Any], source: str, specs: Sequence[JobSpec] | None
 ) -> tuple[list[DeploymentSpec], list[str]]:
-    """Return the deployments with these values and every schedule that has all its values.
+    """Return the deployments with these values and every schedule that has all its values, of the vendors that the values name.
 
     If `specs` is None, no schedule changes. Also return messages: one for each deprecated name and for each schedule that lacks a value.
     Raises UsageError for a value that no deployment takes.
     """
-    values, messages = rename_options(values, source)
+    settings = split_settings(values, source)
+    if specs is not None:
+        settings.check_vendors([spec.vendor for spec in specs])
+    values, messages = rename_options(settings.values, source)
     parameters = select_parameters(
         {deployment.flow: deployment.options for deployment in deployments},
         values,
@@ -52,7 +55,7 @@ def apply_parameters(
     if daily is None or specs is None:
         return result, messages  # a pool that runs no flows, or nothing to schedule
     schedules = []
-    for spec in (spec for spec in specs if spec.schedule and spec.name in by_flow):
+    for spec in (spec for spec in specs if spec.schedule and spec.name in by_flow and settings.selects(spec.vendor)):
         missing = [*_missing_options(daily, {"extracts"}), *_missing_options(by_flow[spec.name], SUPPLIED_BY_FLOW)]
         if missing:
             messages.append(f"not scheduled {spec.name}: {source} has no value for {', '.join(dict.fromkeys(missing))}")

@@ -16,7 +16,7 @@ from jobkit.version import version_option
 
 from jobs.catalogue import CatalogueError, catalogue, schedule_problem, timezone_problem
 from orchestration.deployments import descriptions
-from orchestration.deployments.parameters import rename_options, select_parameters
+from orchestration.deployments.parameters import find_settings_file, rename_options, select_parameters, split_settings
 from orchestration.emit import airflow, argo, batch, compose, cron, dagster, kubernetes, pipeline, stepfunctions
 from orchestration.job_order import order_jobs
 
@@ -64,7 +64,7 @@ def collect_parameters(specs: Sequence[JobSpec], sources: Sequence[tuple[str, Ma
     options = {spec.name: list(described[spec.name]["options"]["properties"]) for spec in specs}
     parameters: dict[str, dict[str, object]] = {spec.name: {} for spec in specs}
     for source, document in sources:
-        renamed, warnings = rename_options(document, source)
+        renamed, warnings = rename_options(split_settings(document, source).values, source)
         for warning in warnings:
             click.echo(warning, err=True)
         for job, values in select_parameters(options, renamed, source).items():
@@ -90,7 +90,7 @@ def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def read_document(path: str | None, parse: Callable[[str], Any]) -> dict[str, Any]:
+def read_document(path: str | Path | None, parse: Callable[[str], Any]) -> dict[str, Any]:
     """Return the document in a file, or on standard input for `-`; empty without a path. Raises UsageError if it cannot be read."""
     if path is None:
         return {}
@@ -123,15 +123,23 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _join_command_line() -> str:
+    """Return the command line of this call, ready to copy."""
+    words = click.get_current_context().command_path.split()
+    return shlex.join([*words, *sys.argv[len(words) :]])
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @version_option()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="The scheduler that starts the jobs.")
 @click.option("--image", "image", multiple=True, metavar="JOB=REF", help="A job's image, by digest. Repeatable.")
-@click.option("--images", metavar="FILE", help="The images of jobs, as scripts/images push prints them.")
+@click.option(
+    "--images", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="The images of jobs, as scripts/images push prints them."
+)
 @click.option("--allow-tag", is_flag=True, help="Take images by tag, which may be another image tomorrow.")
 @click.option("--set", "settings", multiple=True, metavar="[JOB.]NAME=VALUE", help="A value for an option of the jobs. Repeatable.")
-@click.option("--parameters", metavar="FILE", help="A TOML file with values for options, as scripts/deploy takes it.")
+@click.option("--parameters", metavar="FILE", help="A TOML file with values for options. Default: finelt.toml, if there is one.")
 @click.option(
     "--stack", metavar="FILE", help="For batch and stepfunctions: the file that `pulumi -C infra stack output stack --json` prints."
 )
@@ -160,10 +168,10 @@ def emit(
     specs = {spec.name: spec for spec in catalogue()}
     if unknown := [job for job in jobs if job not in specs]:
         raise UsageError(f"there is no job {unknown[0]!r}; there are {', '.join(specs)}")
-    stack_output = read_document(stack, json.loads)
+    stack_output, file = read_document(stack, json.loads), parameters or find_settings_file()
     sources = [
         ("--stack", stack_output.get("parameters", {})),
-        (str(parameters), read_document(parameters, tomllib.loads)),
+        (str(file), read_document(file, tomllib.loads)),
         ("--set", parse_settings(settings)),
     ]
     values = collect_parameters(tuple(specs.values()), sources)
@@ -180,7 +188,7 @@ def emit(
         steps=tuple(steps),
         schedule=cron_schedule,
         timezone=timezone or zone,
-        generated_by=shlex.join(["scripts/emit", *sys.argv[1:]]),
+        generated_by=_join_command_line(),
         secrets=_check_secrets_folder(secrets),
         stack=stack_output,
     )

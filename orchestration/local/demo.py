@@ -1,4 +1,4 @@
-"""Run the whole pipeline on this machine, from vendors to published marts, with a Prefect server that runs as long as the demo."""
+"""Run the whole pipeline on this machine, from vendors to published marts, with a Prefect server that runs as long as the demo, or on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import sys
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,19 +18,24 @@ from jobkit.errors import ExitCode, JobError, TemporaryError
 from jobkit.prefect_api import ApiError
 from jobkit.version import version_option
 
-from jobs.catalogue import CatalogueError, catalogue
+from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.console.reporter import FlowFailedError, FlowReporter, print_summary, report_flow
-from orchestration.deployments import register
+from orchestration.deployments import register, schedules
+from orchestration.deployments.parameters import read_settings
 from orchestration.local import stack
-from orchestration.local.sample_parameters import CIKS, SAMPLE_END, SAMPLE_START, TICKERS, build_sample_extracts
+from orchestration.local.extracts import build_live_extracts, build_sample_extracts_for
+from orchestration.local.sample_parameters import SAMPLE_END, SAMPLE_START
+from orchestration.local.stop import DEFAULT_DIRECTORY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestration.deployments.model import DeploymentSpec
+    from orchestration.deployments.parameters import Settings
     from orchestration.local.sample_parameters import Extracts
 
 FLOW = "daily"
-DEFAULT_DIRECTORY = ".finelt"
 KEYLESS_JOBS = ("extract-ecb-fx-rates", "extract-treasury-yields", "extract-sec-company-facts", "extract-sec-filers")
-LIVE_DAYS, LIVE_MARKET_DAYS = 730, 5
 CONNECT_TIMEOUT_S = 5.0
 SAMPLE_SQL = (
     "select ticker, trade_date, close, pe_ratio from marts.fct_valuation_daily where ticker = 'AAPL' order by trade_date desc limit 5"
@@ -52,67 +56,103 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 )
 @click.option("--live", is_flag=True, help="Use the real vendors: ECB, US Treasury, SEC; prices if TIINGO_TOKEN or MASSIVE_TOKEN is set.")
 @click.option("--contact", help="With --live: your name and address, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients.")
-def main(directory: Path, *, live: bool, contact: str | None) -> None:
-    """Run the whole pipeline on this machine: extract, load, transform, publish."""
+@click.option("--keep", is_flag=True, help="Leave Prefect, Postgres and a server of the site running; `finelt stop` stops them.")
+def main(directory: Path, *, live: bool, contact: str | None, keep: bool) -> None:
+    """Run the whole pipeline on this machine: extract, load, transform, publish.
+
+    Your tickers, companies and vendors come from finelt.toml, if there is one: `finelt init` writes it.
+    """
+    settings = read_settings()
+    contact = contact or settings.values.get("contact")
     if live and not contact:
         raise click.UsageError("--live calls SEC, which refuses anonymous clients; add --contact 'Your Company you@company.example'")
     with FlowReporter() as reporter:
-        sys.exit(run(directory.absolute(), contact if live else None, reporter))
+        sys.exit(run(directory.absolute(), contact if live else None, reporter, settings, keep=keep))
 
 
-def run(directory: Path, live_contact: str | None, reporter: FlowReporter) -> int:
+def run(directory: Path, live_contact: str | None, reporter: FlowReporter, settings: Settings, *, keep: bool = False) -> int:
     """Run the demo and return the exit code: 0, or that of the job that failed. Without a contact it uses the sample vendors."""
     _interrupt_on_signals()
     if getproxies():
         for name in ("NO_PROXY", "no_proxy"):  # no proxy for the local Prefect server
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
     try:
-        _run_in(directory, live_contact, reporter)
+        _run_in(directory, live_contact, reporter, settings, keep=keep)
     except KeyboardInterrupt:
         reporter.event("stopped; no partial result is visible, run it again to finish", "red")
         return ExitCode.INTERRUPTED
     except (JobError, FlowFailedError) as error:
         reporter.event(str(error), "red")
         return error.exit_code
-    except (CatalogueError, ApiError) as error:
+    except ApiError as error:
         reporter.event(str(error), "red")
         return ExitCode.BUG
     return ExitCode.DONE
 
 
-def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter) -> None:
+def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter, settings: Settings, *, keep: bool = False) -> None:
     """Start the stack, run the flow, report the result. Signals are ignored during shutdown so that no process is left behind."""
     if live_contact:
         _check_network()
     reporter.event(f"working in {directory}: starting Prefect, Postgres and {'a worker' if live_contact else 'the sample vendors'}")
+    if settings.values or settings.vendors is not None:
+        reporter.event(f"with the settings of {settings.source}")
     deployments = partial(
         register.cached_deployments, directory / "deployments.json", partial(register.all_deployments, kind=stack.KIND, pool=stack.POOL)
     )
-    with stack.run_stack(directory, vendors=not live_contact, deployments=deployments) as running:
+    with stack.run_stack(directory, vendors=not live_contact, deployments=deployments, report=reporter.event) as running:
         try:
             reporter.event(
                 f"ready; Prefect is at {running.api.url.removesuffix('/api')} while this runs (password in {directory}/prefect/auth)"
             )
-            if live_contact:
-                extracts = live_parameters(directory, live_contact)
-            else:
-                extracts = build_sample_extracts(str(running.vendors), stack.write_secret(directory / "secrets" / "sample", "sample"))
-            parameters = {
+            specs = deployments()
+            extracts, notes = _build_extracts(directory, settings, specs, str(running.vendors), live_contact)
+            for note in notes:
+                reporter.event(note, "yellow")
+            parameters: dict[str, object] = {
                 "lake": str(directory / "lake"),
                 "warehouse": running.warehouse,
                 "warehouse_password": running.warehouse_password,
                 "docs": str(directory / "docs"),
                 "site": str(directory / "site"),
-                "extracts": extracts,
             }
-            run_id = running.start_flow(FLOW, parameters)
+            if keep:
+                _register_defaults(running, specs, parameters, extracts)
+            run_id = running.start_flow(FLOW, {**parameters, "extracts": extracts})
             steps, result = report_flow(running.api, run_id, running.check, directory, reporter)
+            addresses = running.keep() if keep else None
             print_summary(steps, result, reporter, f"the log is {directory / 'logs' / 'prefect-worker.log'}")
-            reporter.print(_next_commands(directory))
+            reporter.print(_next_commands(directory, addresses))
         finally:
             _ignore_signals()
             reporter.status("stopping the local stack")
-            shutil.rmtree(directory / "secrets", ignore_errors=True)
+            if not (directory / stack.ADDRESSES).exists():
+                shutil.rmtree(directory / "secrets", ignore_errors=True)
+
+
+def _build_extracts(
+    directory: Path, settings: Settings, deployments: Sequence[DeploymentSpec], vendors: str, live_contact: str | None
+) -> tuple[Extracts, list[str]]:
+    """Return the extract jobs with their options, and what the sample vendors do not have of it. Raises JobError."""
+
+    def store_secret(name: str, value: str) -> str:
+        return stack.write_secret(directory / "secrets" / name, value)
+
+    if live_contact:
+        return build_live_extracts(settings, deployments, live_contact, store_secret), []
+    return build_sample_extracts_for(settings, deployments, vendors, store_secret("sample", "sample"))
+
+
+def _register_defaults(
+    running: stack.Stack, deployments: Sequence[DeploymentSpec], parameters: dict[str, object], extracts: Extracts
+) -> None:
+    """Register the deployments again with values for their options, so that every flow and job can be started from Prefect's form."""
+    undated = {job: {name: value for name, value in options.items() if name not in ("start", "end")} for job, options in extracts.items()}
+    days = next((options for options in extracts.values() if "start" in options), {})
+    backfill = {"extracts": undated, **{name: days[name] for name in ("start", "end") if name in days}}
+    values = {**parameters, **extracts, "daily": {"extracts": extracts}, "backfill": backfill}
+    with_values, _ = schedules.apply_parameters(deployments, values, "the demo", None)
+    register.register_deployments(running.api, with_values, kind=stack.KIND, pool=stack.POOL)
 
 
 def _check_network() -> None:
@@ -128,41 +168,33 @@ def _check_network() -> None:
             ) from None
 
 
-def live_parameters(directory: Path, contact: str) -> Extracts:
-    """Return the extract jobs and their options for the real vendors; prices only if the environment has a token."""
-    end = datetime.now(UTC).date() - timedelta(days=1)
-    days: dict[str, object] = {"start": str(end - timedelta(days=LIVE_DAYS)), "end": str(end)}
-    extracts: Extracts = {
-        "extract-ecb-fx-rates": days,
-        "extract-treasury-yields": days,
-        "extract-sec-company-facts": {"ciks": CIKS, "contact": contact},
-        "extract-sec-filers": {"contact": contact},
-    }
-    if token := os.environ.get("TIINGO_TOKEN"):
-        reference = stack.write_secret(directory / "secrets" / "tiingo", token)
-        extracts["extract-tiingo-prices"] = {**days, "tickers": TICKERS, "token": reference}
-    if token := os.environ.get("MASSIVE_TOKEN"):
-        reference = stack.write_secret(directory / "secrets" / "massive", token)
-        extracts["extract-massive-daily-prices"] = {**days, "start": str(end - timedelta(days=LIVE_MARKET_DAYS)), "token": reference}
-    return extracts
-
-
-def _next_commands(directory: Path) -> str:
-    """Return commands to try next, ready to copy."""
+def _next_commands(directory: Path, addresses: dict[str, str] | None) -> str:
+    """Return commands to try next, ready to copy; of a kept demo also what runs where."""
     dir_option = "" if directory == Path(DEFAULT_DIRECTORY).absolute() else f" --dir {shlex.quote(str(directory))}"
-    plan_command = (
-        f".venv/bin/extract-ecb-fx-rates plan --lake {shlex.quote(str(directory / 'lake'))} --start {SAMPLE_START} --end {SAMPLE_END}"
-    )
-    return "\n".join(
-        [
-            f"The site is {directory / 'site' / 'index.html'}; open it in a browser: {(directory / 'site' / 'index.html').as_uri()}",
+    scripts = "./scripts" if Path.cwd() == REPOSITORY else shlex.quote(str(REPOSITORY / "scripts"))
+    index = directory / "site" / "index.html"
+    if addresses is None:
+        lines = [f"The site is {index}; open it in a browser: {index.as_uri()}", "", "Try next:"]
+        again = [
+            f"  {scripts}/demo{dir_option}          # again: everything is unchanged",
+            f"  {scripts}/demo{dir_option} --keep   # and leave Prefect, Postgres and the site running",
+        ]
+    else:
+        lines = [
+            "Still running:",
+            f"  Prefect    {addresses['prefect']}   (enter the text in {directory / 'prefect' / 'auth'})",
+            f"  site       {addresses['site']}   ({index})",
+            f"  Postgres   {addresses['warehouse']}   (password in {directory / 'postgres' / 'roles' / 'reader'})",
             "",
             "Try next:",
-            f'  ./scripts/sql{dir_option} "{SAMPLE_SQL}"',
-            f"  ./scripts/demo{dir_option}          # again: everything is unchanged",
-            f"  {plan_command}          # one job alone",
         ]
-    )
+        again = [
+            f"  {scripts}/finelt runs{dir_option}          # also: logs RUN, cancel RUN, state",
+            f"  {scripts}/finelt stop{dir_option}          # stop all of it; the data stays",
+        ]
+    plan = f"extract-ecb-fx-rates plan --lake {shlex.quote(str(directory / 'lake'))} --start {SAMPLE_START} --end {SAMPLE_END}"
+    job = ".venv/bin" if Path.cwd() == REPOSITORY else shlex.quote(str(REPOSITORY / ".venv" / "bin"))
+    return "\n".join([*lines, f'  {scripts}/sql{dir_option} "{SAMPLE_SQL}"', *again, f"  {job}/{plan}          # one job alone"])
 
 
 def _interrupt_on_signals() -> None:
@@ -179,7 +211,3 @@ def _interrupt_on_signals() -> None:
 def _ignore_signals() -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/demo")

@@ -148,6 +148,21 @@ def stop_server(server: Postgres) -> None:
         _shut_down(server.pid, server.home.data)
 
 
+def stop_unused_server(directory: Path) -> bool:
+    """Shut down the server of a directory if it runs and nobody uses it; return whether it did."""
+    directory = directory.absolute()
+    with _exclusive(directory), (directory / "users").open("ab") as users_lock:
+        try:
+            fcntl.flock(users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        home = postgres_home.locate(directory)
+        pid = _server_pid(home.data)
+        if pid:
+            _shut_down(pid, home.data)
+        return pid is not None
+
+
 def remove(directory: Path) -> None:
     """Delete the server of a directory with all its data, even if it is in use."""
     directory = directory.absolute()

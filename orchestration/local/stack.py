@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobkit import files
@@ -21,7 +22,8 @@ from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 from jobs.catalogue import REPOSITORY
 from orchestration.console import follow
 from orchestration.deployments import register
-from orchestration.local import postgres, prefect_server, processes, worker
+from orchestration.local import postgres, prefect_server, processes, site_server, worker
+from orchestration.warehouse_roles import READER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from jobkit.prefect_api import Api
 
     from orchestration.deployments.model import DeploymentSpec
+    from orchestration.local.postgres import Postgres
     from orchestration.local.processes import Program
 
 KIND = POOL = "process"
+ADDRESSES = "addresses.json"  # of what `demo --keep` left running
 REQUIRED_BYTES, FULL_BYTES = 250 * 1024 * 1024, 10 * 1024 * 1024
 VENDORS_TIMEOUT_S = 30.0
 UNFINISHED_STATES = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
@@ -49,12 +53,26 @@ class Stack:
     vendors: str | None
     worker: Program
     others: tuple[Program, ...]
+    postgres: Postgres = field(repr=False)
+    cleanup: ExitStack = field(repr=False)
 
     def start_flow(self, flow: str, parameters: dict[str, Any]) -> str:
         """Start a run of a flow and return its id. The first run resumes the worker, whose first poll then finds it."""
         run_id = follow.start_flow(self.api, flow, POOL, parameters)
         self.worker.resume()
         return run_id
+
+    def keep(self) -> dict[str, str]:
+        """Leave everything running when the block of `run_stack` ends, with a server for the site; return the addresses by name.
+
+        The site's server holds the lock by which Postgres knows that it is in use. `stop_kept` stops all of it.
+        """
+        program, site = site_server.start_server(self.directory, [self.postgres.users_lock.fileno()])
+        addresses = {"prefect": self.api.url.removesuffix("/api"), "site": site, "warehouse": self.postgres.url_of(READER)}
+        files.replace_file(self.directory / ADDRESSES, json.dumps(addresses).encode())
+        program.raise_if_ended()
+        self.cleanup.pop_all()
+        return addresses
 
     def check(self) -> None:
         """Raise MisconfiguredError with the end of its log if a program has ended.
@@ -67,15 +85,30 @@ class Stack:
             program.raise_if_ended()
 
 
+def _report_nothing(_: str) -> None:
+    pass
+
+
 @contextmanager
-def run_stack(directory: Path, *, vendors: bool, deployments: Callable[[], Sequence[DeploymentSpec]]) -> Iterator[Stack]:
-    """Start the stack of a directory, register the deployments, and stop everything afterwards.
+def run_stack(
+    directory: Path,
+    *,
+    vendors: bool,
+    deployments: Callable[[], Sequence[DeploymentSpec]],
+    report: Callable[[str], None] = _report_nothing,
+) -> Iterator[Stack]:
+    """Start the stack of a directory, register the deployments, and stop everything afterwards, unless it is kept.
+
+    `report` is called with a sentence whenever a part is ready.
 
     Raises TemporaryError if another stack uses the directory or there is no space, MisconfiguredError if a program does not start.
     """
     _prepare_directory(directory)
     with lock_directory(directory), ExitStack() as cleanup:
-        processes.stop_processes(processes.find_leftover_processes(directory))
+        if leftover := processes.find_leftover_processes(directory):
+            report("stopping what an earlier demo left running here")
+            processes.stop_processes(leftover)
+        (directory / ADDRESSES).unlink(missing_ok=True)
         prefect = prefect_server.start_server(directory)
         cleanup.callback(lambda: prefect_server.stop_server(prefect))
         workers = worker.start_worker(directory, prefect, POOL)
@@ -85,9 +118,10 @@ def run_stack(directory: Path, *, vendors: bool, deployments: Callable[[], Seque
             others.append(_start_vendors(directory))
             cleanup.callback(lambda: processes.stop_program(others[-1]))
         with ThreadPoolExecutor(2) as executor:
-            starting = executor.submit(lambda: cleanup.enter_context(postgres.run_server(directory / "postgres")))
-            specs = executor.submit(deployments)
+            starting = executor.submit(_start_postgres, directory, cleanup, report)
+            specs = executor.submit(_build_deployments, deployments, report)
             prefect.wait_until_ready()
+        report("the Prefect server is ready")
         api, database = prefect.api(), starting.result()
         crash_unfinished_runs(api)
         register.register_deployments(api, specs.result(), kind=KIND, pool=POOL)
@@ -96,7 +130,49 @@ def run_stack(directory: Path, *, vendors: bool, deployments: Callable[[], Seque
         cleanup.callback(lambda: processes.terminate_processes(processes.find_leftover_processes(directory)))  # while Postgres stops
         cleanup.callback(lambda: processes.stop_program(workers))  # first: its jobs report to the server how they ended
         warehouse, password = database.url_of("{job}"), database.password_reference_of("{job}")  # each job as the role of its name
-        yield Stack(directory, api, warehouse, password, vendors_url, workers, tuple(others))
+        yield Stack(directory, api, warehouse, password, vendors_url, workers, tuple(others), database, cleanup)
+
+
+def _start_postgres(directory: Path, cleanup: ExitStack, report: Callable[[str], None]) -> Postgres:
+    server = postgres.start_server(directory / "postgres")
+    cleanup.callback(lambda: postgres.stop_server(server))
+    report("Postgres is ready")
+    return server
+
+
+def _build_deployments(build: Callable[[], Sequence[DeploymentSpec]], report: Callable[[str], None]) -> Sequence[DeploymentSpec]:
+    built = build()
+    report(f"{len(built)} jobs and flows have described themselves")
+    return built
+
+
+def stop_kept(directory: Path) -> list[str]:
+    """Stop what `demo --keep`, or a demo that was killed, left running in a directory; return what was stopped.
+
+    Processes are found by the variable that marks the stack, so an id that belongs to another program now is never touched. Raises
+    TemporaryError if a demo is running there.
+    """
+    if not (directory / "lock").exists():
+        return []
+    with lock_directory(directory):
+        found = processes.find_leftover_processes(directory)
+        names = [f"{len(found)} processes"] if found else []
+        processes.stop_processes(found)
+        if postgres.exists(directory / "postgres") and postgres.stop_unused_server(directory / "postgres"):
+            names.append("Postgres")
+        (directory / ADDRESSES).unlink(missing_ok=True)
+        shutil.rmtree(directory / "secrets", ignore_errors=True)
+    return names
+
+
+def read_addresses(directory: Path) -> dict[str, str]:
+    """Return the addresses of what `demo --keep` left running. Raises MisconfiguredError if it left nothing."""
+    try:
+        return dict(json.loads((directory / ADDRESSES).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise MisconfiguredError(
+            f"no demo is kept in {directory}; start one with `finelt demo --keep`, or name its directory with --dir"
+        ) from None
 
 
 def crash_unfinished_runs(api: Api) -> None:

@@ -12,7 +12,7 @@ import stamina
 from httpx import TransportError
 from jobkit.errors import ExitCode
 from jobkit.prefect_api import ApiError, api
-from prefect import get_client
+from prefect import get_client, get_run_logger
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.deployments import arun_deployment
 from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
@@ -102,7 +102,9 @@ async def _run_once(job: str, options: Mapping[str, object], verb: str, subject:
             run = await _wait_until_final(client, run_id)
         receipt = await _read_receipt(client, run_id)
     state = run.state.type.value if run.state else "UNKNOWN"
-    record_step(StepRecord(run_id, name, state, (run.state and run.state.message) or state.lower(), receipt))
+    message = (run.state and run.state.message) or state.lower()
+    record_step(StepRecord(run_id, name, state, message, receipt))
+    get_run_logger().info("%s: %s", name, message)
     if receipt is None or run.state is None or not run.state.is_completed():
         raise _job_failed_error(job, run, receipt)
     return receipt

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.runtime import flow_run
-from prefect.utilities.urls import url_for
 
 from orchestration.runtime.retry import retry_while_unreachable
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     from jobkit.receipt import Partition, Receipt
 
+RUN_PAGE = "/runs/flow-run/{}"  # without a host: the page opens at whatever address its reader reached the server
+EXTRACT = "extract-"  # how the names of the jobs begin that commit to the lake
 MAX_ROWS, MAX_NAMED_PARTITIONS = 200, 5
 ROW = "| {step} | {outcome} | {rows} | {quarantined} | {seconds} |"
 HEAD = "| step | what it did | rows | quarantined | seconds |\n| --- | --- | ---: | ---: | ---: |"
@@ -66,8 +67,10 @@ def render_markdown(steps: Sequence[StepRecord], title: str) -> str:
     """Return the page: a table of the steps, what was committed, and the published site."""
     rows = [_render_row(step) for step in steps[:MAX_ROWS]]
     more = [f"\nand {len(steps) - MAX_ROWS:,} more steps"] if len(steps) > MAX_ROWS else []
-    changes = [f"- {line}" for line in _describe_changes(steps)] or ["Nothing: the lake, the warehouse and the site were up to date."]
-    sites = [f"- [the published site]({url})" for url in _list_sites(steps)]
+    is_plan = all(step.receipt is None or step.receipt["verb"] == "plan" for step in steps)
+    nothing = "Nothing: this was a plan." if is_plan else "Nothing: the lake, the warehouse and the site were up to date."
+    changes = [f"- {line}" for line in _describe_changes(steps)] or [nothing]
+    sites = [f"- the published site: {f'<{url}>' if url.startswith('http') else f'`{url}`'}" for url in _list_sites(steps)]
     links = ["\n## To look at\n", *sites] if sites else []
     return "\n".join([f"# {title}\n", _describe_total(steps), "", HEAD, *rows, *more, "\n## What changed\n", *changes, *links])
 
@@ -76,17 +79,17 @@ def _describe_total(steps: Sequence[StepRecord]) -> str:
     receipts = [step.receipt for step in steps if step.receipt]
     failed = sum(step.state != "COMPLETED" for step in steps)
     parts = [f"{len(steps):,} steps", *([f"{failed:,} failed"] if failed else [])]
-    parts += [f"{sum(receipt['committed'] for receipt in receipts):,} partitions committed"]
+    extracted = [receipt for receipt in receipts if receipt["job"].startswith(EXTRACT)]  # later steps count the same partitions again
+    parts += [f"{sum(receipt['committed'] for receipt in extracted):,} partitions committed"]
     return f"{', '.join(parts)}; on Fargate about {sum(receipt['fargate_usd'] for receipt in receipts):.4f} USD"
 
 
 def _render_row(step: StepRecord) -> str:
-    url = url_for("flow-run", obj_id=step.run_id)
     outcome = step.message if step.state == "COMPLETED" else f"**{step.state.lower()}**: {step.message}"
-    name = f"[{step.name}]({url})" if url else step.name
+    name = f"[{step.name}]({RUN_PAGE.format(step.run_id)})"
     rows, quarantined, seconds = "", "", ""
     if receipt := step.receipt:
-        rows, quarantined, seconds = f"{receipt['rows']:,}", f"{receipt['quarantined']:,}", str(receipt["elapsed_s"])
+        rows, quarantined, seconds = f"{receipt['rows']:,}", f"{receipt['quarantined']:,}", f"{receipt['elapsed_s']:.1f}"
     return ROW.format(step=name, outcome=_escape_cell(outcome), rows=rows, quarantined=quarantined, seconds=seconds)
 
 

@@ -51,6 +51,12 @@ def work(pool: str, kind: str, *, wait_for_release: bool) -> None:
         sys.exit(f"this installation of Prefect has no worker of kind {kind!r}; install its prefect integration")
     worker = worker_class(work_pool_name=pool, name=f"{socket.gethostname()}-{os.getpid()}", create_pool_if_not_found=False)
     reconcile.start_thread(api(os.environ), get_logger("finelt.reconcile"))
+    if kind == "docker":
+        import docker  # noqa: PLC0415
+
+        from orchestration.workers import containers  # noqa: PLC0415
+
+        containers.start_thread(docker.from_env(), pool, get_logger("finelt.containers"))
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(worker.start(with_healthcheck=kind != "process"))
 

@@ -13,12 +13,13 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 import psycopg
 import pytest
 import yaml
 from click.testing import CliRunner
+from jobkit import prefect_api
 
 from images import docker_cli
 from jobs.catalogue import catalogue
@@ -86,6 +87,55 @@ def test_a_run_without_a_stack_exits_with_78_and_says_how_to_start_one(tmp_path:
         patch.setattr(run_flow, "SERVER_TIMEOUT_S", 0)
         with reporter.FlowReporter() as flow_reporter:
             assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", flow_reporter) == 78
+
+
+def test_only_commands_that_need_images_build_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    removed: list[str] = []
+
+    def build(*_: object, **__: object) -> Never:
+        raise AssertionError("an image was built")
+
+    monkeypatch.setattr(docker_cli, "build_image", build)
+    monkeypatch.setattr(command, "find_docker_compose", lambda: ["docker-compose"])
+    monkeypatch.setattr(command, "remove_run_containers", removed.append)
+    monkeypatch.setattr(command.subprocess, "run", lambda words, **_: calls.append(words))
+    monkeypatch.setattr(command.os, "execv", lambda _, words: calls.append(words))
+    monkeypatch.setattr(command, "ENV_FILE", tmp_path / ".env")
+    refused = CliRunner().invoke(command.main, ["down"])
+    assert (refused.exit_code, "there is no stack yet" in str(refused.exception)) == (1, True)
+    command.write_settings(tmp_path / ".env", {"COMPOSE_PROJECT_NAME": "mine", "COMPOSE_FILE": command.FILE})
+    for words in (["ps"], ["logs", "--tail", "3"], ["down", "--volumes"]):
+        assert CliRunner().invoke(command.main, words).exit_code == 0
+    assert [call[-2:] for call in calls] == [
+        [str(REPOSITORY / command.FILE), "ps"],
+        ["--tail", "3"],
+        ["stop", "worker"],
+        ["down", "--volumes"],
+    ]
+    assert removed == ["mine"]
+    with pytest.raises(AssertionError, match="an image was built"):
+        CliRunner().invoke(command.main, ["up"], catch_exceptions=False)
+
+
+def test_a_later_build_uses_the_base_image_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FINELT_PYTHON_IMAGE", raising=False)
+    monkeypatch.setenv("FINELT_BUILD_NETWORK", "mine")
+    command.remember_build({"FINELT_PYTHON_IMAGE": "a-base", "FINELT_BUILD_NETWORK": "host"})
+    assert (os.environ["FINELT_PYTHON_IMAGE"], os.environ["FINELT_BUILD_NETWORK"]) == ("a-base", "mine")
+    monkeypatch.delenv("FINELT_PYTHON_IMAGE")
+
+
+def test_a_server_that_stays_silent_ends_the_report_and_not_the_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Silent(prefect_api.Api):
+        def call(self, method: str, path: str, body: object = None, *, within_s: float = 30.0) -> Never:
+            assert within_s >= 60, "a busy server may answer nothing for a minute"
+            raise prefect_api.UnreachableError(f"{method} {path}: timed out {body}")
+
+    with reporter.FlowReporter() as flow_reporter, pytest.raises(prefect_api.UnreachableError):
+        run_flow.follow(Silent("http://127.0.0.1:9/api"), "0123456789", "http://127.0.0.1:9/runs/1", tmp_path, flow_reporter)
+    said = capsys.readouterr().out
+    assert "the flow goes on: http://127.0.0.1:9/runs/1; cancel it with ./scripts/finelt cancel --compose 01234567" in said
 
 
 def test_an_unknown_pool_is_a_usage_error() -> None:
@@ -228,6 +278,7 @@ def test_the_commands_of_operations_work_on_the_stack(stack: Stack, tmp_path: Pa
     (plan,) = [text for line, text in output.items() if "--plan-only" in line]
     assert "load-warehouse" not in plan
     assert "tab=Artifacts" in plan
+    assert re.search(r"To fetch:\n.*\n job +partitions +count", plan, re.DOTALL)
 
 
 def test_a_warehouse_of_an_earlier_version_gets_roles_and_its_owner_can_no_longer_log_in(

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
 
 import pytest
+from click.testing import CliRunner
 from jobkit.errors import ExitCode, TemporaryError
 
+from finelt import cli, stacks
 from jobs.catalogue import catalogue
-from orchestration.local import demo
+from orchestration.console import follow
+from orchestration.deployments.parameters import Settings
+from orchestration.local import demo, postgres, stack
+from orchestration.polling import wait_until
 from tests.fixtures_demo import REPOSITORY, Story, left, run, start, until_said
 from verification.sample_vendors.server import VENDORS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from jobkit.prefect_api import Api
 
 SHOWN = {  # the demo has no drop folder, and only vendors with sample data
     spec.name for spec in catalogue() if "drop" not in spec.reads and (not spec.hosts or set(spec.hosts) & set(VENDORS))
@@ -84,6 +94,12 @@ def test_progress_is_printed_when_steps_start_and_end(story: Story) -> None:
     assert started < ended < next(number for number, line in enumerate(lines) if "publish-marts: started" in line)
 
 
+def test_the_total_counts_each_row_once(story: Story) -> None:
+    (total,) = [line for line in story.first.said.splitlines() if line.strip().startswith("total, as extracted")]
+    extracted = sum(receipt["rows"] for receipt in story.first.receipts if receipt["job"].startswith("extract-"))
+    assert f"{extracted:,}" in total
+
+
 def test_a_second_run_changes_nothing(story: Story) -> None:
     assert story.second.code == 0, story.second.said
     assert {receipt["job"]: receipt["status"] for receipt in story.second.receipts} == dict.fromkeys(SHOWN, "unchanged")
@@ -134,7 +150,77 @@ def test_all_marts_have_rows(story: Story) -> None:
 
 
 def test_no_process_is_left_running(story: Story) -> None:
+    assert story.left == []
+
+
+def test_a_kept_demo_prints_where_everything_is(story: Story) -> None:
+    addresses = stack.read_addresses(story.directory)
+    assert all(address in story.second.said for address in addresses.values())
+
+
+def finelt(words: str, directory: Path, code: int = 0) -> str:
+    """Call the command in this process, and return what it printed, or its error."""
+    result = CliRunner().invoke(cli.finelt, [*words.split(), "--dir", str(directory)])
+    assert getattr(result.exception, "exit_code", result.exit_code) == code, result.output
+    return result.stdout if code == 0 else str(result.exception)
+
+
+def test_a_kept_demo_shows_its_runs_their_logs_and_what_is_loaded(story: Story) -> None:
+    newest, *_ = json.loads(finelt("runs --json", story.directory))
+    assert (newest["name"].split()[0], newest["state"]) == ("daily", "COMPLETED")
+    steps = json.loads(finelt(f"runs {newest['run'][:13]} --json", story.directory))
+    assert {step["name"].split()[0] for step in steps} == SHOWN
+    table = finelt("runs", story.directory)
+    assert newest["run"][:8] in table
+    assert newest["name"] in table
+    log = finelt("logs latest", story.directory)
+    assert re.search(r"daily .*: extract-tiingo-prices: 20 partitions: 20 unchanged", log)
+    loaded = {row["dataset"]: row for row in json.loads(finelt("state --json", story.directory))}
+    assert set(loaded) == DATASETS
+    prices = loaded["tiingo_prices"]
+    assert (prices["source"], prices["last_day"], prices["partitions"]) == ("tiingo", "2013-02-28", 20)
+    assert "tiingo_prices" in finelt("state", story.directory)
+    assert "has ended: completed" in finelt("cancel latest", story.directory, code=2)
+    assert "there is no run 'nonsense'" in finelt("logs nonsense", story.directory, code=2)
+
+
+def test_the_site_of_a_kept_demo_is_served_with_ranges_on_loopback_only(story: Story) -> None:
+    address = stack.read_addresses(story.directory)["site"]
+    assert address.startswith("http://127.0.0.1:")
+    with urlopen(Request(address, headers={"Range": "bytes=0-14"})) as response:  # noqa: S310
+        assert (response.status, response.read()) == (206, (story.directory / "site" / "index.html").read_bytes()[:15])
+
+
+def test_a_flow_of_a_kept_demo_starts_with_the_defaults_of_its_form_and_can_be_cancelled(story: Story) -> None:
+    api = stacks.open_api(story.directory, None, is_compose=False)
+    for flow in ("daily", "backfill"):
+        deployment = api.call("GET", f"/deployments/name/{flow}/process")
+        schema = deployment["parameter_openapi_schema"]
+        assert set(schema["required"]) <= set(deployment["parameters"]), flow
+        assert all("description" in schema["properties"][name] for name in schema["required"])
+    run_id = follow.start_flow(api, "daily", "process", {})
+    wait_for_state(api, run_id, {"RUNNING"})
+    assert "is being cancelled" in finelt(f"cancel {run_id}", story.directory)
+    wait_for_state(api, run_id, {"CANCELLED"})
+
+
+def wait_for_state(api: Api, run_id: str, states: set[str]) -> None:
+    def read() -> str:
+        return str(api.call("GET", f"/flow_runs/{run_id}")["state"]["type"])
+
+    assert wait_until(lambda: read() in {*states, *follow.FINAL_STATES}, timeout_s=180, poll_every_s=0.2)
+    assert read() in states
+
+
+def test_a_query_does_not_stop_the_postgres_of_a_kept_demo_and_stop_ends_everything(story: Story) -> None:
+    assert query(story, "select 1 as one") == [{"one": "1"}]
+    assert postgres.stop_unused_server(story.directory / "postgres") is False
+    assert "stopped" in finelt("stop", story.directory)
     assert left(story.directory) == []
+    assert not (story.directory / "secrets").exists()
+    assert "nothing runs in" in finelt("stop", story.directory)
+    assert "no demo is kept in" in finelt("runs", story.directory, code=78)
+    assert json.loads(finelt("state --json", story.directory)), "the warehouse of a demo that was stopped can be asked"
 
 
 def test_a_failed_step_is_reported_with_its_message_its_log_and_the_next_step(story: Story) -> None:
@@ -176,17 +262,5 @@ def test_live_without_a_network_fails_before_anything_starts(tmp_path: Path, mon
     monkeypatch.setattr(demo.socket, "create_connection", nowhere)
     monkeypatch.setattr(demo, "getproxies", dict)
     with pytest.raises(TemporaryError, match=r"www\.ecb\.europa\.eu"):
-        demo._run_in(tmp_path, "A b@example.com", demo.FlowReporter())
+        demo._run_in(tmp_path, "A b@example.com", demo.FlowReporter(), Settings())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_live_extracts_prices_only_with_a_token_and_writes_it_to_a_private_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TIINGO_TOKEN", raising=False)
-    monkeypatch.setenv("MASSIVE_TOKEN", "very secret")
-    extracts = demo.live_parameters(tmp_path, "A b@example.com")
-    assert set(extracts) == {*demo.KEYLESS_JOBS, "extract-massive-daily-prices"}
-    assert "very secret" not in str(extracts)
-    secret = tmp_path / "secrets" / "massive"
-    assert extracts["extract-massive-daily-prices"]["token"] == secret.as_uri()
-    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("very secret", 0o600)
-    assert not any("base_url" in options for options in extracts.values())

@@ -28,7 +28,7 @@ from jobkit.launchers import files
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jobkit.declaration import Declaration
     from jobkit.receipt import Receipt
@@ -40,6 +40,7 @@ _CUT_OFF_WITHIN_S = {ExitCode.STOPPED: 1.5}  # of the ten seconds after SIGTERM;
 LONGEST_LOG_LINE_BYTES = 256 * 1024
 _REPORT_WITHIN_S = 150.0
 _JSON_TYPES = {"integer": "integer", "float": "number", "boolean": "boolean"}
+_HELP_OPTIONS = ("-h", "--help")
 _HELP = {"check": "Test credentials, reachability and permissions; move nothing.", "plan": "Print what run would do."}
 
 
@@ -199,7 +200,8 @@ def _group(
     answers: Sequence[Meaning],
 ) -> click.Group:
     """Build the click command. `verbs` has for each verb the function whose docstring is its help, and the callback."""
-    group = click.Group(declared.name, help=declared.description, no_args_is_help=True)
+    help_names = {"help_option_names": list(_HELP_OPTIONS)}
+    group = click.Group(declared.name, help=declared.description, no_args_is_help=True, context_settings=help_names)
     trace = click.Option(
         ["--trace"],
         metavar="URL",
@@ -213,7 +215,9 @@ def _group(
             click.Command(verb, params=[*job_options, trace], callback=callback, help=_HELP.get(verb, function.__doc__ or "Do the work."))
         )
     described = click.Command(
-        "describe", callback=lambda: _print(describe(declared, job_options, answers)), help="Print what this job is, as JSON."
+        "describe",
+        callback=lambda: _print(describe(declared, job_options, answers), indent=2 if sys.stdout.isatty() else None),
+        help="Print what this job is, as JSON.",
     )
     group.add_command(described)
     click.version_option(declared.version, prog_name=declared.name)(group)
@@ -269,7 +273,7 @@ def _outcome(
     except Exception as error:  # the one place that turns a bug into an exit code
         log.exception("bug")
         return ExitCode.BUG, f"a bug in {declared.name}: {type(error).__name__}: {error}"
-    if isinstance(code, int) and code == 0 and "--help" in sys.argv:
+    if isinstance(code, int) and code == 0 and set(_HELP_OPTIONS).intersection(sys.argv):
         sys.exit(ExitCode.DONE)
     return ExitCode.DONE, None
 
@@ -310,7 +314,7 @@ def _end(receipt: Receipt, launcher: launchers.Launcher, exit_code: ExitCode, li
 
         opentelemetry.send_span(os.environ, receipt)
     if sys.stderr.isatty():
-        sys.stderr.write(f"{summary}\n")
+        sys.stderr.write(f"{_format_plan(receipt['details'].get('plan', []))}{summary}\n")
     if at_once or exit_code == ExitCode.INTERRUPTED or any(_blocks_exit(thread) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -318,13 +322,25 @@ def _end(receipt: Receipt, launcher: launchers.Launcher, exit_code: ExitCode, li
     sys.exit(exit_code)
 
 
+def _format_plan(plan: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows of a plan as a table for a person, with the number of the commit that the lake has, or `none`."""
+    if not plan:
+        return ""
+    names = tuple(dict.fromkeys(name for row in plan for name in row))
+    values = ([row.get(name) for name in names] for row in plan)
+    rows = [names, *(tuple("none" if value is None else redaction.redact(str(value)) for value in row) for row in values)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines) + "\n"
+
+
 def _blocks_exit(thread: threading.Thread) -> bool:
     """Whether the interpreter would wait for this thread before it exits."""
     return not thread.daemon and thread is not threading.current_thread()
 
 
-def _print(document: object) -> None:
-    sys.stdout.write(redaction.to_json(document) + "\n")
+def _print(document: object, *, indent: int | None = None) -> None:
+    sys.stdout.write(redaction.to_json(document, indent=indent) + "\n")
     sys.stdout.flush()
 
 

@@ -279,6 +279,19 @@ def test_plan_and_check_print_a_receipt(folder: Path) -> None:
     assert (checked["verb"], checked["status"], checked["partitions"]) == ("check", "done", [])
 
 
+def test_a_terminal_gets_the_plan_as_a_table_and_help_by_its_short_option(folder: Path) -> None:
+    primary, secondary = os.openpty()
+    command = [sys.executable, "-m", "made_up", "plan"]
+    environ = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=secondary, env=environ, check=True)
+    os.close(secondary)
+    with os.fdopen(primary, "rb", buffering=0) as terminal:
+        assert terminal.read(1000).decode().split("\r\n")[:3] == ["partition", "p=1", "plan: 1 partition"]
+    assert json.loads(done.stdout)["details"]["plan"] == [{"partition": "p=1"}]
+    helped = subprocess.run([*command, "-h"], env=environ, capture_output=True, text=True, check=True)
+    assert helped.stdout.startswith("Usage: made-up plan [OPTIONS]")
+
+
 EAST, WEST = "Pacific/Kiritimati", "Etc/GMT+12"  # 14 hours ahead of UTC and 12 behind: never on the same day
 
 

@@ -1,0 +1,5 @@
+"""Run the command `finelt`."""
+
+from finelt.cli import main
+
+main()

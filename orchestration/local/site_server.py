@@ -1,0 +1,48 @@
+"""Serve the published site of a local stack on a free port of 127.0.0.1, with range requests, as S3 does.
+
+Run as a program, this module is that server. It lives as long as the stack that `demo --keep` left running.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.catalogue import REPOSITORY
+from orchestration.local import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestration.local.processes import Program
+
+HOST = "127.0.0.1"
+
+
+def start_server(directory: Path, held_fds: Sequence[int]) -> tuple[Program, str]:
+    """Start the server of `directory`/site and return it with its URL. It keeps the file descriptors `held_fds` open."""
+    with socket.create_server((HOST, 0), backlog=128) as listening:
+        url = f"http://{HOST}:{listening.getsockname()[1]}/"
+        program = processes.start_program(
+            "site server",
+            [sys.executable, "-m", "orchestration.local.site_server", str(listening.fileno()), str(directory / "site")],
+            directory,
+            {"PYTHONPATH": str(REPOSITORY)},
+            inherited_fds=[listening.fileno(), *held_fds],
+        )
+    return program, url
+
+
+def main(file_descriptor: int, site: Path) -> None:
+    """Serve on an inherited socket until SIGTERM."""
+    import uvicorn  # noqa: PLC0415  for the server's own process only
+    from starlette.staticfiles import StaticFiles  # noqa: PLC0415
+
+    config = uvicorn.Config(StaticFiles(directory=site, html=True, check_dir=False), log_level="warning", lifespan="off")
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=file_descriptor)])
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,87 @@
+"""A person's finelt.toml and the extracts of the demo and of the stack in containers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from jobkit.errors import UsageError
+
+from jobs.catalogue import catalogue
+from orchestration.deployments.model import DeploymentSpec
+from orchestration.deployments.parameters import Settings, split_settings
+from orchestration.local import extracts
+from orchestration.local.sample_parameters import CIKS, SAMPLE_START, TICKERS
+
+OPTIONS = ("lake", "start", "end", "tickers", "ciks", "contact", "token", "base_url", "requests_per_hour", "lookback_days", "drop")
+TIINGO, SEC = "extract-tiingo-prices", "extract-sec-company-facts"
+
+
+def deployment(name: str) -> DeploymentSpec:
+    return DeploymentSpec(name, {"parameter_openapi_schema": {"properties": {option: {} for option in OPTIONS}}})
+
+
+DEPLOYMENTS = [deployment(spec.name) for spec in catalogue()]
+
+
+def sample(**document: Any) -> tuple[dict[str, dict[str, object]], list[str]]:
+    settings = split_settings(document, "finelt.toml")
+    return extracts.build_sample_extracts_for(settings, DEPLOYMENTS, "http://vendors", "env://T")
+
+
+def test_without_a_file_the_demo_has_the_samples() -> None:
+    jobs, notes = extracts.build_sample_extracts_for(Settings(), DEPLOYMENTS, "http://vendors", "env://T")
+    assert (jobs[TIINGO]["tickers"], jobs[SEC]["ciks"], notes) == (TICKERS, CIKS, [])
+
+
+def test_own_tickers_replace_those_of_the_samples_as_far_as_they_have_them() -> None:
+    jobs, notes = sample(tickers=["IBM", "NVDA"], start="2020-01-01", lake="s3://elsewhere")
+    assert jobs[TIINGO]["tickers"] == ["IBM"]
+    assert notes == [f"the sample vendors have no prices of NVDA, only {', '.join(TICKERS)}; add --live to ask the real vendors"]
+    assert (jobs[TIINGO]["start"], jobs[TIINGO]["base_url"]) == (SAMPLE_START, "http://vendors/api.tiingo.com")
+    assert "lake" not in jobs[TIINGO]
+    with pytest.raises(UsageError, match=r"^finelt.toml: the sample vendors have no prices of NVDA, only"):
+        sample(tickers=["NVDA"])
+    with pytest.raises(UsageError, match="no facts of the company 789019"):
+        sample(ciks=["789019"])
+    assert sample(ciks=[CIKS[0].zfill(10)])[1] == []
+
+
+def test_only_the_chosen_vendors_are_asked() -> None:
+    assert set(sample(vendors=["ecb", "tiingo"])[0]) == {"extract-ecb-fx-rates", TIINGO}
+    with pytest.raises(UsageError, match=r"no job calls a vendor 'bloomberg'; the vendors are ecb, "):
+        sample(vendors=["bloomberg"])
+
+
+def test_an_unknown_option_or_job_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="unknown option or job 'tikers'"):
+        sample(tikers=["IBM"])
+    with pytest.raises(UsageError, match=f"{TIINGO} has no option 'tokn'"):
+        sample(**{TIINGO: {"tokn": "x"}})
+
+
+def test_live_extracts_have_prices_only_with_a_token_which_is_stored_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored: dict[str, str] = {}
+
+    def live(**document: Any) -> dict[str, dict[str, object]]:
+        stored.clear()
+        settings = split_settings(document, "finelt.toml")
+        return extracts.build_live_extracts(
+            settings, DEPLOYMENTS, "A b@example.com", lambda name, text: stored.update({name: text}) or name
+        )
+
+    for name in ("TIINGO_TOKEN", "MASSIVE_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    keyless = {"extract-ecb-fx-rates", "extract-treasury-yields", SEC, "extract-sec-filers"}
+    assert set(live()) == keyless
+    monkeypatch.setenv("MASSIVE_TOKEN", "very secret")
+    assert set(live()) == {*keyless, "extract-massive-daily-prices"}
+    assert stored == {"massive": "very secret"}
+    monkeypatch.setenv("MY_TOKEN", "another secret")
+    jobs = live(
+        start="2020-01-01", ciks=["789019"], vendors=["tiingo", "sec"], **{TIINGO: {"token": "env://MY_TOKEN", "tickers": ["NVDA"]}}
+    )
+    assert set(jobs) == {TIINGO, SEC, "extract-sec-filers"}
+    assert (jobs[TIINGO]["tickers"], jobs[TIINGO]["token"], jobs[TIINGO]["start"]) == (["NVDA"], "tiingo", "2020-01-01")
+    assert (jobs[SEC]["ciks"], stored) == (["789019"], {"tiingo": "another secret"})
+    assert not any("base_url" in options for options in jobs.values())
