@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from finelt.query_output import Row
 
 LIST_TABLES = """
-select n.nspname as schema, c.relname as table, split_part(coalesce(obj_description(c.oid, 'pg_class'), ''), E'\\n', 1) as description
+select c.relname as table, split_part(coalesce(obj_description(c.oid, 'pg_class'), ''), E'\\n', 1) as description
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname = 'marts' and c.relkind in ('r', 'p', 'v', 'm') order by 2
+where n.nspname = 'marts' and c.relkind in ('r', 'p', 'v', 'm') order by 1
 """
 LIST_COLUMNS = """
 select a.attname as column, format_type(a.atttypid, a.atttypmod) as type, coalesce(col_description(a.attrelid, a.attnum), '') as description

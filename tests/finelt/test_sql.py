@@ -151,7 +151,7 @@ def test_json_keeps_every_digit_and_nulls(demo: Path) -> None:
 
 def test_tables_need_no_schema_and_are_listed_with_their_descriptions(demo: Path) -> None:
     assert run_sql(demo, "select tenor from fct_curves").stdout == "tenor\n10Y\n"
-    assert run_sql(demo, "--tables").stdout == "schema,table,description\nmarts,fct_curves,One row per tenor.\n"
+    assert run_sql(demo, "--tables").stdout == "table,description\nfct_curves,One row per tenor.\n"
     assert run_sql(demo, "--columns", "fct_curves").stdout.splitlines()[:2] == ["column,type,description", "tenor,text,Years."]
 
 
