@@ -1,144 +1,180 @@
-"""Query the warehouse of the last demo as the role `reader`: an aligned table on a terminal, CSV in a pipe.
-
-The table is not one of rich: rich shortens all columns of a wide table in proportion, or wraps them. Here the widest give way first.
-"""
+"""Query a warehouse as the role `reader`: a table on a terminal, CSV in a pipe, JSON on request; also as of a past moment."""
 
 from __future__ import annotations
 
-import csv
+import re
 import shutil
 import sys
 from contextlib import closing
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import psycopg
-from jobkit import secrets
-from jobkit.errors import ExitCode, JobError, MisconfiguredError
+from jobkit.errors import ExitCode, JobError, UsageError
 from jobkit.version import version_option
 from psycopg.types.string import TextLoader
 
-from orchestration.local import postgres
+from finelt import query_output, warehouse
+from finelt.query_output import Column
 from orchestration.warehouse_roles import OPEN_TO_READER, READER
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from orchestration.local.postgres import Postgres
+    from finelt.query_output import Row
 
-    Row = Sequence[str | None]
+LIST_TABLES = """
+select c.relname as table, split_part(coalesce(obj_description(c.oid, 'pg_class'), ''), E'\\n', 1) as description
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'marts' and c.relkind in ('r', 'p', 'v', 'm') order by 1
+"""
+LIST_COLUMNS = """
+select a.attname as column, format_type(a.atttypid, a.atttypmod) as type, coalesce(col_description(a.attrelid, a.attnum), '') as description
+from pg_attribute a where a.attrelid = $1::regclass and a.attnum > 0 and not a.attisdropped order by a.attnum
+"""
+FIND_NAMES = """
+select distinct c.relname::text
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname in ('marts', 'as_of') and c.relkind in ('r', 'p', 'v', 'm')
+"""
+FIND_COLUMN_NAMES = """
+select distinct a.attname::text
+from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+where n.nspname in ('marts', 'as_of') and c.relkind in ('r', 'p', 'v', 'm') and a.attnum > 0
+"""
+LITERALS = re.compile(r"'(?:[^']|'')*'|--[^\n]*")
+NAMES_MARTS = re.compile(r'\b"?marts"?\s*\.', re.IGNORECASE)
+QUOTED_NAME = re.compile(r'"([^"]+)"')
+NO_QUERY = 'there is no query; expected one such as ./scripts/sql "select * from fct_yield limit 5", or --tables'
+MOMENT_HELP = "Only what had reached us and was public by this moment; a date alone is its first moment in UTC."
 
-MAX_TERMINAL_ROWS = 500  # a pipe gets all rows
-MIN_COLUMN_WIDTH = 6
-NUMERIC_OIDS = frozenset({20, 21, 23, 26, 700, 701, 790, 1700})  # int8, int2, int4, oid, float4, float8, money, numeric
+
+def warehouse_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options --dir, --stack and --as-of to a command."""
+    options = [
+        click.option(
+            "--dir", "directory", type=click.Path(path_type=Path), default=".finelt", show_default=True, help="The directory of the demo."
+        ),
+        click.option("--stack", metavar="NAME", help=f"Another warehouse than the demo's: {warehouse.COMPOSE}, or a stack in AWS."),
+        click.option("--as-of", metavar="MOMENT", help=MOMENT_HELP),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command(name="sql", context_settings={"max_content_width": 100})
 @version_option()
-@click.option(
-    "--dir", "directory", type=click.Path(path_type=Path), default=".finelt", show_default=True, help="The directory of the demo."
-)
-@click.argument("query")
-def main(directory: Path, query: str) -> None:
-    """Run one query on the warehouse of the last demo."""
+@warehouse_options
+@click.option("--csv", "output", flag_value="csv", help="Print CSV, as a pipe gets by default.")
+@click.option("--json", "output", flag_value="json", help="Print a JSON array of objects.")
+@click.option("--tables", is_flag=True, help="List the tables with their descriptions.")
+@click.option("--columns", "table", metavar="TABLE", help="List the columns of a table with their types and descriptions.")
+@click.argument("query", required=False)
+def main(
+    directory: Path, stack: str | None, as_of: str | None, output: str | None, query: str | None, table: str | None, *, tables: bool
+) -> None:
+    """Run one QUERY on the warehouse of the last demo, or of a stack.
+
+    Tables need no schema. Without a QUERY, or if it is -, the query is read from standard input.
+    """
     try:
-        if not postgres.exists(directory / "postgres"):
-            raise MisconfiguredError(
-                f"there is no warehouse in {directory} yet; run ./scripts/demo first, or name its directory with --dir"
-            )
-        with postgres.run_server(directory / "postgres") as server:
-            print_result(server, query)
+        moment = warehouse.parse_moment(as_of) if as_of else None
+        statement, values = (LIST_TABLES, []) if tables else (LIST_COLUMNS, [table]) if table else (read_query(query), [])
+        if moment and not tables and not table:
+            check_as_of(statement)
+        with warehouse.open_warehouse(directory, stack) as login, warehouse.connect(login, moment) as connection:
+            run_query(connection, statement, values, choose_printer(output))
     except JobError as error:
         _fail(str(error), error.exit_code)
     except psycopg.Error as error:
-        _fail(_describe_error(error), ExitCode.BAD_DATA)
+        _fail(str(error), ExitCode.BAD_DATA)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the pipe has ended; without this the interpreter reports that it cannot flush
     except KeyboardInterrupt:
         _fail("interrupted", ExitCode.INTERRUPTED)
 
 
-def print_result(server: Postgres, query: str) -> None:
-    """Print the result of a query, with values as Postgres formats them. Raises psycopg.Error."""
-    password = secrets.resolve(server.password_reference_of(READER))
-    with psycopg.connect(server.url_of(READER), password=password, options="-c default_transaction_read_only=on") as connection:
-        for kind in connection.adapters.types:
-            for oid in (kind.oid, kind.array_oid):
-                connection.adapters.register_loader(oid, TextLoader)
-        with connection.cursor() as cursor, closing(_stream(cursor, query)) as rows:
+def read_query(query: str | None) -> str:
+    """Return the query: the argument, or standard input for none or `-`. Raises UsageError if there is none."""
+    if query in (None, "-"):
+        query = "" if query is None and sys.stdin.isatty() else sys.stdin.read()
+    query = (query or "").strip().rstrip(";").rstrip()
+    if not LITERALS.sub("''", query).strip("' \n"):
+        raise UsageError(NO_QUERY)
+    return query
+
+
+def check_as_of(query: str) -> None:
+    """Raise UsageError if a query as of a moment names the schema of the current marts, which would answer with what is known now."""
+    if NAMES_MARTS.search(LITERALS.sub("''", query)):
+        raise UsageError("the schema marts has what is known now; with --as-of, write the table without a schema, such as fct_yield")
+
+
+def choose_printer(output: str | None) -> Callable[[Sequence[Column], Iterable[Row]], None]:
+    """Return the function that prints the rows: of the given format, else a table on a terminal and CSV in a pipe."""
+    if output == "json":
+        return query_output.print_json
+    if output == "csv" or not sys.stdout.isatty():
+        return query_output.print_csv
+    width = shutil.get_terminal_size().columns
+    return lambda columns, rows: query_output.print_for_terminal(columns, rows, width)
+
+
+def run_query(
+    connection: psycopg.Connection[Any], query: str, values: Sequence[str], printer: Callable[[Sequence[Column], Iterable[Row]], None]
+) -> None:
+    """Run a query and print its result, with values as Postgres formats them. Raises psycopg.Error with one sentence."""
+    for kind in connection.adapters.types:
+        for oid in (kind.oid, kind.array_oid):
+            connection.adapters.register_loader(oid, TextLoader)
+    try:
+        with psycopg.RawCursor(connection) as cursor, closing(_stream(cursor, query, values)) as rows:
             first = next(rows, None)
             if first is None:
-                cursor.execute(query.encode())  # a stream without rows has no column names
-            columns = [(column.name, column.type_code in NUMERIC_OIDS) for column in cursor.description or ()]
-            _print_rows(columns, chain([first], rows) if first else ())
+                cursor.execute(query.encode(), values or None)  # a stream without rows has no column names
+            columns = [Column(column.name, column.type_code) for column in cursor.description or ()]
+            printer(columns, chain([first], rows) if first else ())
+    except psycopg.Error as error:
+        connection.rollback()
+        raise psycopg.Error(explain(error, connection)) from None
 
 
-def _stream(cursor: psycopg.Cursor[Any], query: str) -> Generator[Row, None, None]:
+def _stream(cursor: psycopg.Cursor[Any], query: str, values: Sequence[str]) -> Generator[Row, None, None]:
     """Yield rows as they arrive. Close the generator: until then the connection can do nothing else, not even close."""
     try:
-        yield from cursor.stream(query.encode())
+        yield from cursor.stream(query.encode(), values or None)
     except psycopg.ProgrammingError as error:
         if error.sqlstate is None:
             raise psycopg.ProgrammingError("the statement returns no rows; expected a query such as a select") from None
         raise
 
 
-def _print_rows(columns: Sequence[tuple[str, bool]], rows: Iterable[Row]) -> None:
-    if sys.stdout.isatty():
-        print_table(columns, rows, shutil.get_terminal_size().columns)
-        return
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([name for name, _ in columns])
-    writer.writerows(rows)
-    sys.stdout.flush()
-
-
-def print_table(columns: Sequence[tuple[str, bool]], rows: Iterable[Row], width: int) -> None:
-    """Print rows under their column names, cut to `width` characters. `columns` are names and whether to align right, as numbers are."""
-    shown: list[list[str]] = []
-    count = 0
-    for row in rows:
-        count += 1
-        if count <= MAX_TERMINAL_ROWS:
-            shown.append([_escape(value) for value in row])
-    names = [_escape(name) for name, _ in columns]
-    full_widths = [max(len(line[index]) for line in [names, *shown]) for index in range(len(names))]
-    widths = fit_widths(full_widths, width)
-    right = [numeric for _, numeric in columns]
-    for line in [names, ["-" * wide for wide in widths], *shown]:
-        cells = (_format_cell(text, wide, number) for text, wide, number in zip(line, widths, right, strict=True))
-        click.echo("  ".join(cells).rstrip())
-    more = f", the first {MAX_TERMINAL_ROWS:,} shown; a pipe gets all" if count > MAX_TERMINAL_ROWS else ""
-    click.echo(f"({count:,} row{'' if count == 1 else 's'}{more})")
-
-
-def fit_widths(full_widths: Sequence[int], width: int) -> list[int]:
-    """Return column widths that fit into `width`. The widest columns are shortened first, and none below a few characters."""
-    widths = list(full_widths)
-    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > MIN_COLUMN_WIDTH:
-        widest = widths.index(max(widths))
-        widths[widest] -= 1
-    return widths
-
-
-def _escape(value: str | None) -> str:
-    """Return the value on one line, with control characters escaped so that they cannot affect the terminal."""
-    return "" if value is None else "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
-
-
-def _format_cell(text: str, width: int, right: bool) -> str:  # noqa: FBT001  which side
-    cut = text if len(text) <= width else text[: width - 1] + "…"
-    return cut.rjust(width) if right else cut.ljust(width)
-
-
-def _describe_error(error: psycopg.Error) -> str:
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        where = ", ".join(OPEN_TO_READER[:-1]) + f" and {OPEN_TO_READER[-1]}"
-        return f"{error.diag.message_primary} (the role {READER} reads the schemas {where}; the admin's password is in postgres/password)"
+def explain(error: psycopg.Error, connection: psycopg.Connection[Any]) -> str:
+    """Return what is wrong with a query in one sentence, with a name that was perhaps meant."""
     message = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{message} ({error.diag.message_hint})" if error.diag.message_hint else message
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return f"{message} (the role {READER} reads the schemas {' and '.join(OPEN_TO_READER)})"
+    if "multiple commands" in message:
+        return "that is more than one statement; run one, with --as-of instead of a set, or open ./scripts/shell"
+    if error.diag.message_hint:
+        return f"{message} ({error.diag.message_hint})"
+    if isinstance(error, psycopg.errors.UndefinedTable):
+        return message + _suggest(message, connection, FIND_NAMES, "./scripts/sql --tables lists them")
+    if isinstance(error, psycopg.errors.UndefinedColumn):
+        return message + _suggest(message, connection, FIND_COLUMN_NAMES, "./scripts/sql --columns TABLE lists them")
+    return message
+
+
+def _suggest(message: str, connection: psycopg.Connection[Any], names: str, otherwise: str) -> str:
+    """Return which of the names the message perhaps means, in parentheses."""
+    wanted = QUOTED_NAME.search(message) or re.search(r"column (\S+)", message)
+    known = [str(row[0]) for row in connection.execute(names.encode()).fetchall()]
+    close = get_close_matches(wanted[1].rpartition(".")[2], known, n=3) if wanted else []
+    return f" (did you mean {' or '.join(close)}?)" if close else f" ({otherwise})"
 
 
 def _fail(message: str, exit_code: int) -> None:

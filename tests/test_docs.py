@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from finelt import warehouse
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / name
@@ -71,7 +73,29 @@ def test_a_harmless_command_of_the_pages_succeeds(command: str, demo_directory: 
     completed = subprocess.run(["bash", "-c", command], cwd=checkout, env=environ, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stderr
     assert completed.stdout.strip()
+    assert "./scripts/sql" not in command or completed.stdout.count("\n") > 1, "no row"
     assert "setup:" not in completed.stderr, "an environment that is current was installed again"
+
+
+def test_the_sql_of_the_readme_returns_rows(demo_directory: Path) -> None:
+    blocks = re.findall(r"^```sql\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert blocks
+    with warehouse.open_warehouse(demo_directory, None) as login:
+        for block in blocks:
+            with warehouse.connect(login) as connection:
+                *settings, query = [statement for statement in re.sub(r"--[^\n]*", "", block).split(";") if statement.strip()]
+                for setting in settings:
+                    connection.execute(setting.encode())
+                assert connection.execute(query.encode()).fetchall(), block
+
+
+def test_the_restatement_of_the_readme_is_seen_between_two_moments(demo_directory: Path) -> None:
+    values = []
+    for words in (shlex.split(command) for command in commands() if "--as-of" in command):
+        moment = warehouse.parse_moment(words[words.index("--as-of") + 1])
+        with warehouse.open_warehouse(demo_directory, None) as login, warehouse.connect(login, moment) as connection:
+            values += connection.execute(words[-1].encode()).fetchall()
+    assert [int(value) for value, _ in values] == [36537000000, 42905000000]
 
 
 def pages() -> list[Path]:

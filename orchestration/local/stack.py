@@ -22,7 +22,7 @@ from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 from jobs.catalogue import REPOSITORY
 from orchestration.console import follow
 from orchestration.deployments import register
-from orchestration.local import postgres, prefect_server, processes, site_server, worker
+from orchestration.local import past_deliveries, postgres, prefect_server, processes, site_server, worker
 from orchestration.warehouse_roles import READER
 
 if TYPE_CHECKING:
@@ -117,20 +117,20 @@ def run_stack(
         if vendors:
             others.append(_start_vendors(directory))
             cleanup.callback(lambda: processes.stop_program(others[-1]))
-        with ThreadPoolExecutor(2) as executor:
+        with ThreadPoolExecutor(3) as executor:
             starting = executor.submit(_start_postgres, directory, cleanup, report)
             specs = executor.submit(_build_deployments, deployments, report)
+            vendors_url = executor.submit(_deliver_past, directory, others[-1]) if vendors else None
             prefect.wait_until_ready()
         report("the Prefect server is ready")
         api, database = prefect.api(), starting.result()
         crash_unfinished_runs(api)
         register.register_deployments(api, specs.result(), kind=KIND, pool=POOL)
         register.delete_removed_deployments(api, specs.result(), pool=POOL)
-        vendors_url = _read_vendors_url(others[-1]) if vendors else None
         cleanup.callback(lambda: processes.terminate_processes(processes.find_leftover_processes(directory)))  # while Postgres stops
         cleanup.callback(lambda: processes.stop_program(workers))  # first: its jobs report to the server how they ended
         warehouse, password = database.url_of("{job}"), database.password_reference_of("{job}")  # each job as the role of its name
-        yield Stack(directory, api, warehouse, password, vendors_url, workers, tuple(others), database, cleanup)
+        yield Stack(directory, api, warehouse, password, vendors_url and vendors_url.result(), workers, tuple(others), database, cleanup)
 
 
 def _start_postgres(directory: Path, cleanup: ExitStack, report: Callable[[str], None]) -> Postgres:
@@ -225,6 +225,13 @@ def lock_directory(directory: Path) -> Iterator[None]:
 def _start_vendors(directory: Path) -> Program:
     command = [sys.executable, str(REPOSITORY / "verification" / "sample_vendors"), "--port", "0"]
     return processes.start_program("sample vendors", command, directory, {})
+
+
+def _deliver_past(directory: Path, vendors: Program) -> str:
+    """Fill a new lake with past deliveries of the sample vendors while the servers start; return the vendors' URL."""
+    url = _read_vendors_url(vendors)
+    past_deliveries.deliver(directory / "lake", url)
+    return url
 
 
 def _read_vendors_url(program: Program) -> str:

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 import pytest
 from click.testing import CliRunner
 from jobkit.errors import ExitCode, TemporaryError
+from jobkit.lake import Lake
 
 from finelt import cli, stacks
 from jobs.catalogue import catalogue
@@ -105,6 +106,14 @@ def test_a_second_run_changes_nothing(story: Story) -> None:
     assert {receipt["job"]: receipt["status"] for receipt in story.second.receipts} == dict.fromkeys(SHOWN, "unchanged")
     (load,) = [receipt for receipt in story.second.receipts if receipt["job"] == "load-warehouse"]
     assert {partition["dataset"] for partition in load["partitions"]} == DATASETS
+
+
+def test_the_lake_has_the_deliveries_of_the_past_once(story: Story) -> None:
+    lake = Lake(str(story.directory / "lake"))
+    facts, curves = lake.history("sec_company_facts", "cik=0000320193"), lake.history("treasury_par_yields", "year=2013")
+    assert [commit.known_at[:16] for commit in facts[:2]] == ["2010-01-20T12:00", "2010-02-01T12:00"]
+    assert curves[0].known_at[:16] == "2013-01-15T12:00"
+    assert (len(facts), len(curves)) == (3, 2)  # and those of the first complete run
 
 
 def test_the_site_and_the_lake_are_where_the_readme_says(story: Story) -> None:

@@ -322,6 +322,14 @@ def test_the_sec_sends_chunks_gzipped_on_request_and_no_etag(url: str) -> None:
     )  # fmt: skip
 
 
+def test_on_a_past_day_a_vendor_has_nothing_later(url: str) -> None:
+    envelope = ask(f"{url}/2010-01-24{FACTS}/CIK0000320193.json", CONTACT).json()["facts"]
+    filed = {fact["filed"] for tags in envelope.values() for tag in tags.values() for unit in tag["units"].values() for fact in unit}
+    assert max(filed) == "2009-10-27"
+    assert [day[0] for day in curve(f"{url}/2013-01-03", 2013)[1:]] == ["01/03/2013", "01/02/2013"]
+    assert ask(f"{url}/2013-01-03/~unavailable{TREASURY}/2013/all").status == 503
+
+
 @pytest.mark.parametrize("path", [f"{FACTS}/CIK0000320193.json", "/www.sec.gov/files/company_tickers.json"])
 def test_the_sec_refuses_an_undeclared_client_with_a_page(url: str, path: str) -> None:
     for headers in ({}, {"User-Agent": "python-requests/2.34"}):

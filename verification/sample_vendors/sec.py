@@ -8,11 +8,11 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from verification.sample_vendors import sample
-from verification.sample_vendors.wire import Answer, Request, html_answer, not_found
+from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def data(request: Request) -> Answer:
         return _undeclared()
     if request.path != APPLE:
         return Answer(404, NO_SUCH_KEY.format(key=request.path.lstrip("/")).encode(), "application/xml")
-    return _json(request, company_facts)
+    return _json(request, partial(company_facts, request.today))
 
 
 def www(request: Request) -> Answer:
@@ -52,11 +52,11 @@ def www(request: Request) -> Answer:
 
 
 @cache
-def company_facts() -> bytes:
-    """Return the document of companyfacts: taxonomy, tag, unit, then the facts in the order of the table."""
-    filings = {row["accn"]: row for row in sample.table("sec_filings")}
+def company_facts(today: str = LAST_DAY) -> bytes:
+    """Return the document of companyfacts with what was filed by today: taxonomy, tag, unit, then the facts in the order of the table."""
+    filings = {row["accn"]: row for row in sample.table("sec_filings") if row["filed"] <= today}
     facts: dict[str, Any] = {}
-    for row in sample.table("sec_facts"):
+    for row in (row for row in sample.table("sec_facts") if row["accn"] in filings):
         tags = facts.setdefault(row["taxonomy"], {})
         tag = tags.setdefault(row["tag"], {"label": None, "description": None, "units": {}})
         tag["units"].setdefault(row["unit"], []).append(_fact(row, filings[row["accn"]]))

@@ -16,6 +16,9 @@ Faults are requested in the base URL, before the host:
     <url>/~slow/...                      the vendor's response, after SLOW_S seconds
     <url>/~limited-2/...                 the fault for the first two requests of each path, then the vendor's response
 
+A past day may come first: `<url>/2010-01-19/data.sec.gov` is SEC with the facts that were filed by the end of that day, and
+`<url>/2013-01-14/home.treasury.gov` the Treasury's curves up to that day. The other vendors serve the whole sample on every day.
+
 `<url>/_requests` is the request log as JSON: [method, path, status], oldest first. `read_request_log(url)` reads it.
 """
 
@@ -36,14 +39,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from verification.sample_vendors import ecb, massive, sec, tiingo, treasury
-from verification.sample_vendors.wire import Answer, Request, html_answer, json_answer
+from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from email.message import Message
 
 SLOW_S = 5.0
-ADDRESS = re.compile(r"(?:/~([a-z]+)(?:-(\d+))?)?/([^/]+)(/.*)?")
+ADDRESS = re.compile(r"(?:/(\d{4}-\d{2}-\d{2}))?(?:/~([a-z]+)(?:-(\d+))?)?/([^/]+)(/.*)?")
 VENDORS: dict[str, Callable[[Request], Answer]] = {
     "www.ecb.europa.eu": ecb.answer,
     "home.treasury.gov": treasury.answer,
@@ -98,12 +101,12 @@ class Vendors(ThreadingHTTPServer):
             seen = self._seen[url.path]
             self._seen[url.path] += 1
         address = ADDRESS.fullmatch(unquote(url.path))
-        fault, times, host, below = address.groups() if address else ("", "", "", "")
+        day, fault, times, host, below = address.groups() if address else ("", "", "", "", "")
         if host not in VENDORS or (fault and fault not in FAULTS):
             known = {"vendors": [*VENDORS], "faults": [*FAULTS]}
             return json_answer(404, {"error": f"No such vendor or fault: {url.path}", **known})
         query = dict(parse_qsl(url.query, keep_blank_values=True))
-        real = VENDORS[host](Request(below or "/", query, headers, seen))
+        real = VENDORS[host](Request(below or "/", query, headers, seen, day or LAST_DAY))
         return FAULTS[fault](real) if fault and seen < int(times or sys.maxsize) else real
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import re
 from datetime import date
 
 from verification.sample_vendors import sample
-from verification.sample_vendors.wire import Answer, Request, not_found
+from verification.sample_vendors.wire import LAST_DAY, Answer, Request, not_found
 
 FOLDER = "/resource-center/data-chart-center/interest-rates/daily-treasury-rates.csv/"
 PERIOD = re.compile(r"(\d{4}|all)/(\d{6}|all)")
@@ -28,15 +28,15 @@ def answer(request: Request) -> Answer:
     year, month = (part if part != "all" else "" for part in asked.groups())
     period = f"{month[:4]}-{month[4:]}" if month else year
     disposition = {"Content-Disposition": 'attachment; filename="daily-treasury-rates.csv"'}
-    return Answer(200, curve(period).encode(), "text/csv; charset=UTF-8", disposition)
+    return Answer(200, curve(period, request.today).encode(), "text/csv; charset=UTF-8", disposition)
 
 
-def curve(period: str) -> str:
-    """Return the CSV of the days whose ISO date starts with the period; all days if it is empty."""
+def curve(period: str, today: str = LAST_DAY) -> str:
+    """Return the CSV of the days up to today whose ISO date starts with the period; all days if it is empty."""
     year = int(period[:4] or sample.LAST_SESSION[:4])
     tenors = [tenor for tenor, since in TENOR_SINCE.items() if since <= year]
     header = ",".join(["Date", *(f'"{tenor}"' for tenor in tenors)])
-    rows = [row for row in reversed(sample.table("treasury_par_yields")) if row["date"].startswith(period)]
+    rows = [row for row in reversed(sample.table("treasury_par_yields")) if row["date"].startswith(period) and row["date"] <= today]
     return "\n".join([header, *(_day(row, tenors) for row in rows)])
 
 

@@ -10,13 +10,20 @@ if TYPE_CHECKING:
     from email.message import Message
 
 
+LAST_DAY = "9999-12-31"  # the sample as a whole
+
+
 class Request(NamedTuple):
-    """One request to one vendor: `path` starts below the host, `seen` counts the earlier requests for that path."""
+    """One request to one vendor: `path` starts below the host, `seen` counts the earlier requests for that path.
+
+    `today` is the last day of which the vendor has figures, as an ISO date.
+    """
 
     path: str
     query: Mapping[str, str]
     headers: Message
     seen: int
+    today: str = LAST_DAY
 
 
 class Answer(NamedTuple):

@@ -18,6 +18,7 @@ from jobkit.requests import list_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from jobkit.command import Job
     from jobkit.contracts import Columns, Contract
@@ -55,17 +56,26 @@ class Fetched(NamedTuple):
     response: Response | None
 
 
-def run(job: Job, extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool, allow_shrinking: bool = False) -> None:
+def run(
+    job: Job,
+    extractor: Extractor,
+    requests: Sequence[Request],
+    *,
+    lake: str,
+    replay: bool,
+    allow_shrinking: bool = False,
+    received_at: datetime | None = None,
+) -> None:
     """Extract the partitions of all requests, each committed on its own.
 
     A partition that is damaged, or whose response lacks rows, does not stop the others; the first such error is raised at the end. Any
     other error ends the run: BadDataError (exit code 65) for a response that breaks its contract, TemporaryError (75), AuthError (77) or
     MisconfiguredError (78) for a vendor or lake that refuses. With `replay`, the stored bytes are parsed again, nothing is fetched, and a
-    BadDataError does not stop the other partitions either.
+    BadDataError does not stop the other partitions either. `received_at` is the moment of the commits, if it is not now.
     """
     datasets = {request.dataset for request in requests}
     dataset_contracts = {dataset: contracts.load_packaged(extractor.package, dataset) for dataset in datasets}
-    extraction = Extraction(job, Lake(lake), extractor, dataset_contracts, allow_shrinking)
+    extraction = Extraction(job, Lake(lake, received_at), extractor, dataset_contracts, allow_shrinking)
     failures = [error for errors in (_replay_all if replay else _extract_all)(extraction, requests) for error in errors]
     if failures:
         first, others = failures[0], len(failures) - 1

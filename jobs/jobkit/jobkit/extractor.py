@@ -13,6 +13,7 @@ from jobkit.requests import Extractor, Request, fetch, list_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from click import Option
 
@@ -35,7 +36,8 @@ def build(
 ) -> Callable[[], NoReturn]:
     """Build the console command of an extractor.
 
-    options: the extractor's own; those that all extractors have (--lake, --replay, --retry-timeout, --allow-shrinking) are added.
+    options: the extractor's own; those that all extractors have (--lake, --replay, --retry-timeout, --allow-shrinking, --received-at) are
+        added.
     build_requests: takes the extractor's options by name; returns the requests in the order in which they are sent.
     build_client: takes the declared hosts, then the extractor's options by name; opens no connection.
     parse, fetch: see `jobkit.requests.Extractor`.
@@ -53,16 +55,23 @@ def build(
 
         return Extractor(package, configured_client, fetch, parse, _lookback_partitions(build_requests, values))
 
-    def run(job: Job, *, lake: str, replay: bool, retry_timeout: float, allow_shrinking: bool, **values: Any) -> None:  # noqa: ANN401
+    def run(
+        job: Job,
+        *,
+        lake: str,
+        replay: bool,
+        retry_timeout: float,
+        allow_shrinking: bool,
+        received_at: datetime | None,
+        **values: Any,  # noqa: ANN401
+    ) -> None:
         """Fetch from the vendor and commit each partition."""
         from jobkit import extraction  # noqa: PLC0415  describe extracts nothing
 
-        requests = build_requests(**values)
-        extraction.run(
-            job, build_extractor(job, values, retry_timeout), requests, lake=lake, replay=replay, allow_shrinking=allow_shrinking
-        )
+        settings = {"lake": lake, "replay": replay, "allow_shrinking": allow_shrinking, "received_at": received_at}
+        extraction.run(job, build_extractor(job, values, retry_timeout), build_requests(**values), **settings)
 
-    def check(job: Job, *, lake: str, replay: bool, retry_timeout: float, allow_shrinking: bool, **values: Any) -> None:  # noqa: ANN401, ARG001
+    def check(job: Job, *, lake: str, replay: bool, retry_timeout: float, **values: Any) -> None:  # noqa: ANN401
         from jobkit import extraction  # noqa: PLC0415
 
         extraction.check(build_extractor(job, values, retry_timeout), build_requests(**values), lake=lake, replay=replay)
@@ -74,7 +83,7 @@ def build(
 
     return command.build(
         package,
-        [shared.lake(), *options, shared.retry_timeout(), shared.replay(), shared.allow_shrinking()],
+        [shared.lake(), *options, shared.retry_timeout(), shared.replay(), shared.allow_shrinking(), shared.received_at()],
         run=run,
         check=check,
         plan=plan,

@@ -109,10 +109,12 @@ class Lake:
     if it cannot be reached, AuthError (77) or MisconfiguredError (78) if it refuses.
 
     repaired: the keys of files that were missing or damaged and that this object rewrote.
+    received_at: the moment of new commits (UTC), if it is not now. None precedes the newest commit of its partition.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, received_at: datetime | None = None) -> None:
         self.store: Store = open_store(url)
+        self.received_at = received_at
         self.repaired: list[str] = []
         self._intact: set[str] = set()  # paths of checked sources: one response may be behind many partitions
 
@@ -252,15 +254,17 @@ class Lake:
     ) -> tuple[Commit, bool]:
         """Make the draft the newest commit of its partition, unless the newest commit has the same bytes.
 
-        Returns the newest commit, and whether this call made it. Rewrites files of the newest commit that are missing or damaged. `state`
-        is what `read_state` returned a moment ago. `review` is called with the intact commit that a new one would follow, and may raise to
-        prevent it. If another writer takes the next number first, its commit is compared like any previous one. Raises TemporaryError (exit
-        code 75) if others win RACE_TRIES times.
+        Returns the newest commit, and whether this call made it: not if the newest is as new as `received_at`. Rewrites files of the newest
+        commit that are missing or damaged. `state` is what `read_state` returned a moment ago. `review` is called with the intact commit
+        that a new one would follow, and may raise to prevent it. If another writer takes the next number first, its commit is compared
+        like any previous one. Raises TemporaryError (exit code 75) if others win RACE_TRIES times.
         """
         for _ in range(RACE_TRIES):
             newest, head, problem = state or self.read_state(dataset, partition)
             state = None
             if head and not problem and _has_same_content(head, draft) and self._repair(head, draft):
+                return head, False
+            if head and self.received_at and self.received_at <= head.known:
                 return head, False
             if head:
                 review(head)
@@ -300,10 +304,12 @@ class Lake:
         )
 
     def _now(self) -> datetime:
-        """Return the time for a commit, in UTC: ours, or the store's if our clock is ahead.
+        """Return the time for a commit, in UTC: `received_at`, ours, or the store's if our clock is ahead.
 
         A commit in the future would hide the partition from readers as of now.
         """
+        if self.received_at:
+            return self.received_at
         ours, stores = datetime.now(UTC), self.store.now()
         if ours - stores <= CLOCK_TOLERANCE:
             return ours

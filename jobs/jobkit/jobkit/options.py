@@ -58,6 +58,23 @@ def _day_at_vendor(now: datetime, ctx: Context | None) -> date:
     return now.astimezone(ZoneInfo(getattr(ctx and ctx.obj, "timezone", "UTC"))).date()
 
 
+class PastMoment(click.ParamType[datetime]):
+    """A moment that has passed: a date and a time with Z or an offset."""
+
+    name = "timestamp"
+
+    def convert(self, value: object, param: Parameter | None, ctx: Context | None) -> datetime:
+        """Return the moment in UTC."""
+        expected = "expected a moment that has passed, with its time zone, such as 2013-01-15T12:00:00Z"
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no moment; {expected}", param, ctx)
+        if moment.tzinfo is None or moment > datetime.now(UTC):
+            self.fail(f"{value!r} has no time zone or is in the future; {expected}", param, ctx)
+        return moment.astimezone(UTC)
+
+
 class SecretReference(click.ParamType[str]):
     """A reference to a secret: env://NAME, file://PATH, secretsmanager://ID or ssm://NAME. A secret itself is refused, not repeated."""
 
@@ -199,6 +216,14 @@ def allow_shrinking() -> click.Option:
     """--allow-shrinking: commit a response that lacks more rows of the lake than maxMissingRows of its contract allows."""
     text = "Commit responses that lack rows of the lake, and close those rows; without it such responses are refused."
     return option("--allow-shrinking", is_flag=True, help=text)
+
+
+def received_at() -> click.Option:
+    """--received-at: the moment of the commits, for responses that were kept elsewhere and are imported in the order they came."""
+    text = (
+        "When the responses came, if you kept them and import them now; a partition with a commit of that moment or later stays unchanged."
+    )
+    return option("--received-at", type=PastMoment(), metavar="TIMESTAMP", help=text)
 
 
 def retry_timeout() -> click.Option:

@@ -67,6 +67,20 @@ def test_other_bytes_are_a_new_version_and_the_old_one_stays(url: str) -> None:
     assert history[0].known_at < history[1].known_at
 
 
+def test_a_commit_that_was_received_earlier_has_that_moment_and_follows_no_later_one(url: str) -> None:
+    def commit(moment: str, data: bytes) -> bool:
+        return Lake(url, datetime.fromisoformat(moment)).commit("prices", PART, draft(data))[1]
+
+    assert commit("2010-01-20T12:00:00+00:00", b"one")
+    assert commit("2010-02-01T12:00:00+00:00", b"two")
+    before = Lake(url).store.list_keys("")
+    for moment in ("2010-01-20T12:00:00+00:00", "2010-02-01T12:00:00+00:00"):
+        assert not commit(moment, b"other")
+    assert Lake(url).store.list_keys("") == before
+    assert Lake(url).commit("prices", PART, draft(b"now"))[1]
+    assert [made.known_at[:10] for made in Lake(url).history("prices", PART)][:2] == ["2010-01-20", "2010-02-01"]
+
+
 def test_a_change_in_the_quarantine_alone_is_a_new_version(url: str) -> None:
     lake = Lake(url)
     lake.commit("prices", PART, draft(b"rows"))

@@ -145,6 +145,31 @@ def test_views_of_an_older_version_are_replaced(warehouse: Warehouse) -> None:
     assert query_as_of(warehouse, "2012-06-01 00:00Z") == [("A", 10)]
 
 
+def test_a_mart_has_only_rows_that_were_public_and_had_reached_us(warehouse: Warehouse) -> None:
+    warehouse.run(RAW)
+    warehouse.run("alter table raw.prices add column published timestamptz; update raw.prices set published = known_from + interval '1 h'")
+    warehouse.run("insert into raw.prices values (1, '2012-01-01Z', 'infinity', 'C', 7, '2012-07-01 20:00Z')")
+    raw = f'(select * from "{database(warehouse)}"."raw"."prices" where known_to = \'infinity\') as raw'
+    fact = f"select ticker, close, (published at time zone 'America/New_York')::date as known_from from {raw} -- a comment at the end"
+    refresh(
+        warehouse,
+        [
+            Model("marts", "fct", f"select ticker, close, published as known_at from {raw}", columns={"known_at": "timestamptz"}),
+            Model("marts", "fct_fact", fact, columns={"known_from": "date"}),
+            Model("staging", "stg", f"select ticker, published as known_at from {raw}", columns={"known_at": "timestamptz"}),
+        ],
+    )
+    assert query_as_of(warehouse, "2012-01-01 00:59Z") == []
+    assert query_as_of(warehouse, "2012-01-01 01:00Z") == query_as_of(warehouse, "2012-07-01 19:59Z") == [("A", 10)]
+    assert query_as_of(warehouse, "2012-07-01 20:00Z") == [("A", 10), ("C", 7)]
+    assert query_as_of(warehouse, "") == [("A", 11), ("B", 5), ("C", 7)]
+    facts = "select ticker from as_of.fct_fact order by 1"
+    for moment, tickers in (("2012-07-01 03:59Z", ["A"]), ("2012-07-01 04:00Z", ["A", "C"])):  # midnight in New York
+        with warehouse.connect() as connection:
+            connection.execute("select set_config('finelt.as_of', %s, false)", [moment])
+            assert [ticker for (ticker,) in connection.execute(facts).fetchall()] == tickers
+
+
 SEEDS = """
 create schema intermediate; create schema marts; create schema staging;
 create table intermediate.holidays (day date unique, name text);

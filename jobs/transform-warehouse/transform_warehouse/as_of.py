@@ -2,7 +2,8 @@
 
     set finelt.as_of = '2013-01-15 12:00Z'; select * from as_of.fct_price_daily;
 
-The views are the models' SQL over the raw tables as they were known then. The marts are in as_of. Everything they read, vendors' rows
+A row is known at a moment if it had reached us and was public: the views are the models' SQL over the versions of raw rows that we had
+then, without the rows of marts that were published later. The marts are in as_of. Everything they read, vendors' rows
 included, is in as_of_internal: a view reads with the rights of its owner, so users with access to as_of alone read marts only.
 
 Seeds and models made of seeds alone are the same at every moment. They are copied as tables, because a view on the original would be
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -81,12 +82,16 @@ _ROWS_DIGEST = "select md5(string_agg(md5((copied.*)::text), '' order by (copied
 
 @dataclass(frozen=True)
 class Model:
-    """A model as dbt compiled it, or a seed. `is_copied` is whether it is made of seeds alone, so the same at every moment."""
+    """A model as dbt compiled it, or a seed, with the types of the columns that its YAML declares.
+
+    `is_copied` is whether it is made of seeds alone, so the same at every moment.
+    """
 
     schema: str
     name: str
     code: str
     is_copied: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,19 @@ def build_views(models: Sequence[Model], raw_columns: Mapping[tuple[str, str], S
             yield View(schemas[model.name], model.name, sql.SQL("select * from {}").format(original), original)
             continue
         replacements = renamed + (versions if model.name == RESTATED or model.name.endswith("_versions") else current)
-        yield View(schemas[model.name], model.name, sql.SQL(reduce(lambda code, pair: code.replace(*pair), replacements, model.code)))
+        code = reduce(lambda code, pair: code.replace(*pair), replacements, model.code)
+        yield View(schemas[model.name], model.name, _select_public_rows(model, sql.SQL(code)))
+
+
+def _select_public_rows(model: Model, query: sql.SQL) -> sql.Composable:
+    """Return the query for the rows of a mart that were public at the moment, as delete_unpublished_rows.sql leaves them in a build."""
+    if model.schema == "marts" and "known_at" in model.columns:
+        condition = sql.SQL("known_at <= {}").format(_MOMENT)
+    elif model.schema == "marts" and model.columns.get("known_from") == "date":
+        condition = sql.SQL("known_from <= ({} at time zone 'America/New_York')::date").format(_MOMENT)
+    else:
+        return query
+    return sql.SQL("select * from (\n{}\n) as mart where {}").format(query, condition)
 
 
 def _render_relation(*names: str) -> str:

@@ -120,7 +120,13 @@ def build(
     if failed:
         raise _explain_failures(failed, build_log, manifest)
     return [
-        Model(node.schema, node.name, getattr(node, "compiled_code", None) or "", is_made_of_seeds(manifest, node.unique_id))
+        Model(
+            node.schema,
+            node.name,
+            getattr(node, "compiled_code", None) or "",
+            is_made_of_seeds(manifest, node.unique_id),
+            {name: column.data_type or "" for name, column in node.columns.items()},
+        )
         for node in (result.node for result in results if str(result.node.resource_type) in ("seed", "model"))
     ]
 

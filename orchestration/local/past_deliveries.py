@@ -1,0 +1,65 @@
+"""Fill a new lake of the demo with what the sample vendors had to deliver on three past days, as if finelt had run then.
+
+They make the past of the demo: Apple's revenue of fiscal 2009 was filed on 2009-10-27 and restated on 2010-01-25.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from jobkit.errors import TemporaryError
+from jobkit.lake import Lake
+
+from orchestration.local.sample_parameters import CIKS, CONTACT, SAMPLE_START
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Delivery(NamedTuple):
+    """The moment at which the answers of a job's vendor came, the dataset that they fill, and the job's own options."""
+
+    received_at: str
+    job: str
+    dataset: str
+    host: str
+    options: Sequence[str]
+
+    @property
+    def last_day(self) -> str:
+        """The last day of which the vendor had figures."""
+        return str((datetime.fromisoformat(self.received_at) - timedelta(days=1)).date())
+
+
+_SEC = ("extract-sec-company-facts", "sec_company_facts", "data.sec.gov", ("--ciks", CIKS[0], "--contact", CONTACT))
+_TREASURY = ("extract-treasury-yields", "treasury_par_yields", "home.treasury.gov", ("--lookback-days", "0", "--start", SAMPLE_START))
+DELIVERIES = (
+    Delivery("2010-01-20T12:00:00Z", *_SEC),
+    Delivery("2010-02-01T12:00:00Z", *_SEC),
+    Delivery("2013-01-15T12:00:00Z", *_TREASURY),
+)
+
+
+def deliver(lake: Path, vendors: str) -> None:
+    """Run the job of each delivery, in their order, unless the lake has later commits of the dataset. Raises TemporaryError."""
+    for delivery in DELIVERIES:
+        if _is_delivered(Lake(str(lake)), delivery):
+            continue
+        words = ["--received-at", delivery.received_at, "--base-url", f"{vendors}/{delivery.last_day}/{delivery.host}", *delivery.options]
+        if "--start" in words:
+            words += ["--end", delivery.last_day]
+        command = [str(Path(sys.executable).with_name(delivery.job)), "run", "--lake", str(lake), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise TemporaryError(f"{delivery.job} as of {delivery.last_day} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+
+
+def _is_delivered(lake: Lake, delivery: Delivery) -> bool:
+    """Whether each partition of the dataset has a commit of the delivery's moment or later; not for a dataset without any."""
+    moment = datetime.fromisoformat(delivery.received_at)
+    heads = [lake.read_state(delivery.dataset, partition).head for partition in lake.partitions(delivery.dataset)]
+    return bool(heads) and all(head is not None and head.known >= moment for head in heads)
