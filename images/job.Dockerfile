@@ -98,6 +98,29 @@ FROM job AS dbt
 COPY --from=project /layers/project /
 ENV FINELT_PROJECT=/app/dbt
 
+# What a site takes from npm. Node is in this stage only.
+FROM tools AS web
+COPY images/node-requirements.txt images/
+# hadolint ignore=DL3042
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
+    python3 -m pip install --quiet --disable-pip-version-check --target /node --no-deps --require-hashes -r images/node-requirements.txt
+ARG JOB
+COPY jobs/${JOB}/web web
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca; fi; \
+    export PATH=/node/bin:${PATH} PYTHONPATH=/node \
+    && npm --prefix web ci --ignore-scripts --no-audit --no-fund && npm --prefix web run build
+
+# The image of a job that publishes a site also has the site's scripts.
+FROM build AS scripts
+COPY --from=web /src/web/build /app/web
+RUN python3 images/assemble.py /app /layers project
+
+FROM job AS site
+COPY --from=scripts /layers/project /
+ENV FINELT_WEB=/app/web
+
 # A service: the libraries of one dependency group, and source.
 FROM tools AS installed
 ARG GROUP

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 RECIPE = "images/job.Dockerfile"
-RECIPE_HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py", "rds-ca.pem")
+RECIPE_HELPERS = ("assemble.py", "build-requirements.txt", "harden.py", "lock.py", "node-requirements.txt", "rds-ca.pem")
 RECIPE_FILES = (RECIPE, f"{RECIPE}.dockerignore", *(f"images/{name}" for name in RECIPE_HELPERS))
 TOP_FILES = ("pyproject.toml", "uv.lock")
 SOURCE_FOLDERS = ("images", "jobs", "dbt", "orchestration", "verification")
-EXCLUDED = re.compile(r"(^|/)(\.[^/]*|__pycache__)(/|$)|^jobs/[^/]+/tests/|^dbt/(target|logs)/|(^|/)README\.md$")
+EXCLUDED = re.compile(
+    r"(^|/)(\.[^/]*|__pycache__)(/|$)|^jobs/[^/]+/(tests|web/node_modules|web/build)/|^dbt/(target|logs)/|(^|/)README\.md$"
+)
 DEFAULT_BASE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
 
 Tree = dict[str, bytes]  # content by path
@@ -141,7 +143,7 @@ def _plan_job(spec: JobSpec, tree: Tree, base: Mapping[str, str], platform: str 
     declared = tomllib.loads(tree[own].decode())["project"]
     return Plan(
         name=spec.name,
-        target="dbt" if runs_dbt else "job",
+        target="dbt" if runs_dbt else "site" if f"jobs/{spec.name}/web/package.json" in tree else "job",
         files=dict(sorted(files.items())),
         args={"JOB": spec.name, "EXTRAS": _list_jobkit_extras(declared), **base},
         platform=platform,

@@ -68,7 +68,8 @@ class SiteDistribution(pulumi.ComponentResource):
             ],
             default_cache_behavior=aws.cloudfront.DistributionDefaultCacheBehaviorArgs(**_behavior(), cache_policy_id=CACHING_DISABLED),
             ordered_cache_behaviors=[
-                aws.cloudfront.DistributionOrderedCacheBehaviorArgs(**_behavior(), path_pattern="/v/*", cache_policy_id=CACHING_OPTIMIZED)
+                aws.cloudfront.DistributionOrderedCacheBehaviorArgs(**_behavior(), path_pattern=path, cache_policy_id=CACHING_OPTIMIZED)
+                for path in ("/v/*", "/assets/*")  # what never changes
             ],
             restrictions={"geo_restriction": {"restriction_type": "none"}},
             aliases=[args.settings.site_domain] if args.settings.site_domain else [],

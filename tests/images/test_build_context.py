@@ -23,7 +23,16 @@ every_service = pytest.mark.parametrize("service", [*plan.SERVICES, plan.FALLBAC
 
 def test_a_build_context_has_no_tests_hidden_files_or_generated_files(tmp_path: Path) -> None:
     """Neither does it see a secret somebody keeps final the code."""
-    for name in ("jobs/a/tests/test_a.py", "jobs/a/.env", "jobs/a/a/__pycache__/x.pyc", "dbt/target/m.json", "dbt/logs/dbt.log", ".env"):
+    derived = ("jobs/a/web/node_modules/x.js", "jobs/a/web/build/x.js")
+    for name in (
+        *derived,
+        "jobs/a/tests/test_a.py",
+        "jobs/a/.env",
+        "jobs/a/a/__pycache__/x.pyc",
+        "dbt/target/m.json",
+        "dbt/logs/dbt.log",
+        ".env",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
@@ -41,6 +50,7 @@ def test_a_build_context_has_the_job_jobkit_and_the_recipe(spec: JobSpec, tmp_pa
     assert folders == {"jobs/jobkit", f"jobs/{spec.name}"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()} == {0o644}
     assert (tmp_path / "dbt").exists() == (image_plan.target == "dbt")
+    assert (tmp_path / "jobs" / spec.name / "web" / "package-lock.json").exists() == (image_plan.target == "site")
 
 
 @every_service

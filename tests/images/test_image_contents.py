@@ -53,7 +53,7 @@ for path in ("/", "/app", "/app/bin", "/etc", "/usr/bin"):
 def test_the_image_has_no_installer_compiler_or_setuid_program(spec: JobSpec) -> None:
     found = json.loads(python(spec, INSPECT_FILES, "--user", "0"))
     assert found["setuid"] == found["writable"] == []
-    unwanted = re.compile(r"(pip|uv|uvx|wheel|easy_install|gcc|g\+\+|cc|c\+\+|clang|tcc|ld|as|make|cargo|curl|wget)[\d.-]*")
+    unwanted = re.compile(r"(pip|uv|uvx|wheel|easy_install|gcc|g\+\+|cc|c\+\+|clang|tcc|ld|as|make|cargo|curl|wget|node|npm|npx)[\d.-]*")
     assert [name for name in found["commands"] if unwanted.fullmatch(name)] == []
     modules = python(
         spec, "import importlib.util as u; print([m for m in ('pip', 'uv', 'setuptools', 'ensurepip', 'pytest') if u.find_spec(m)])"

@@ -55,6 +55,7 @@ class NewVersion:
     exported: Sequence[ExportedMart]
     frames: Frames
     terms: PublicationTerms
+    lineage: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ def _prepare_draft(
         return Draft(inputs, content, None)
     from publish_marts import frames  # noqa: PLC0415  half a second for pandas
 
-    page_frames = frames.read_frames(snapshot, selected.marts, selected.datasets)
-    return Draft(inputs, content, NewVersion(as_of, exported, page_frames, selected.terms))
+    page_frames = frames.read_frames(snapshot, selected.marts, selected.datasets, transform.lineage)
+    return Draft(inputs, content, NewVersion(as_of, exported, page_frames, selected.terms, transform.lineage))
 
 
 def _export_marts(job: Job, snapshot: Warehouse, marts: Sequence[Mart], published: Mapping[str, Any], folder: Path) -> list[ExportedMart]:
@@ -150,16 +151,17 @@ def _write_version(
     job: Job, store: Store, content_hash: str, new_version: NewVersion, previous: str | None, docs: bytes | None, now: str
 ) -> str:
     """Render and write a version; return its name. Readers do not see it until the pointer names it."""
-    from publish_marts import pages, publication  # noqa: PLC0415
+    from publish_marts import pages, publication, web  # noqa: PLC0415
 
     version = publication.name_version(content_hash, previous)
     job.log.info("writing", extra={"version": version, "previous": previous})
     publication.fetch_reused_files(store, previous, new_version.exported)
     changes = _count_changes(store, previous, new_version.exported)
-    info = pages.VersionInfo(version, previous, docs is not None, new_version.as_of, changes, new_version.terms)
+    info = pages.VersionInfo(version, previous, docs is not None, new_version.as_of, changes, new_version.terms, new_version.lineage)
     rendered = pages.render_pages(info, new_version.exported, new_version.frames)
     catalogue = publication.build_catalogue(version, previous, new_version.exported, changes, new_version.terms)
     publication.begin_version(store, version, new_version.terms.audience, now)
+    web.write_console(store)
     publication.write_version(store, version, new_version.exported, rendered, catalogue, docs)
     publication.check_not_withdrawn(store, version)
     return version

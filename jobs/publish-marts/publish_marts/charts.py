@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     Point = tuple[float, float | None]
 
-TONE_COUNT = 6  # colours in the style sheet
+TONE_COUNT = 6  # colours of lines in the style sheet
+BENCHMARK_TONE = TONE_COUNT  # the colour after them
 _CHARACTER_WIDTH = 6.7  # mean width of a character of the 12-unit font
 _BOLD_CHARACTER_WIDTH = 7.6
 _LABEL_GAP = 14.0
@@ -27,12 +28,16 @@ _ROUND_FACTORS = (1, 2, 5, 10)
 
 @dataclass(frozen=True)
 class Line:
-    """A named line. A None is a gap. `stepped` keeps each value until the next point. `tone` is a colour of the style sheet."""
+    """A named line. A None is a gap. `stepped` keeps each value until the next point. `tone` is a colour of the style sheet.
+
+    A benchmark is `dashed`.
+    """
 
     name: str
     points: Sequence[Point]
     tone: int
     stepped: bool = False
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,17 @@ class Size:
     points: int = 0
 
 
-WIDE = Size("wide", 760, 300, x_ticks=8, y_ticks=5, points=380)
-NARROW = Size("narrow", 360, 270, x_ticks=4, y_ticks=5, points=190)
-PANEL = Size("panel", 360, 150, x_ticks=4, y_ticks=3, points=190)
+WIDE = Size("wide", 760, 300, x_ticks=8, y_ticks=5, points=300)
+NARROW = Size("narrow", 360, 270, x_ticks=4, y_ticks=5, points=150)
+PANEL = Size("panel", 360, 150, x_ticks=4, y_ticks=3, points=150)
 
 
 @dataclass(frozen=True)
 class Chart:
     """Lines over a horizontal axis of dates (as ordinals), or of the values of `x_ticks`.
 
-    `format_tick` formats a value of the vertical axis with a number of decimals; `unit` is its unit. `zero` includes 0 in the axis,
+    `format_tick` formats a value of the vertical axis with a number of decimals; `unit` is its unit. `percent` says that values are
+    ratios shown as percentages. `zero` includes 0 in the axis,
     `filled` shades the area between 0 and the line, `dots` marks each point, `format_point` writes each point's value above it.
     """
 
@@ -81,6 +87,7 @@ class Chart:
     format_point: Callable[[float], str] | None = None
     sizes: Sequence[Size] = (WIDE, NARROW)
     y_range: tuple[float, float] | None = None
+    percent: bool = False
 
     def draw(self) -> str:
         """Draw the chart once in each size."""
@@ -277,7 +284,8 @@ def _draw_x_axis(chart: Chart, plot: _Plot) -> list[str]:
 def _draw_line(chart: Chart, plot: _Plot, line: Line) -> list[str]:
     points = line.points if line.stepped else downsample(line.points, plot.size.points)
     parts = [f'<path class="area t{line.tone}" d="{_area_path(plot, points)}"/>'] if chart.filled else []
-    parts.append(f'<path class="line t{line.tone}" d="{_line_path(plot, points, stepped=line.stepped)}"/>')
+    css = f"line t{line.tone} dashed" if line.dashed else f"line t{line.tone}"
+    parts.append(f'<path class="{css}" d="{_line_path(plot, points, stepped=line.stepped)}"/>')
     defined = [(x, y) for x, y in points if y is not None]
     if chart.format_point:
         parts += [

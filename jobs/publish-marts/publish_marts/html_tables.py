@@ -87,6 +87,11 @@ def format_long_date(value: date | None) -> str:
     return EMPTY if value is None or value != value else f"{value.day}\N{NO-BREAK SPACE}{value:%b}\N{NO-BREAK SPACE}{value:%Y}"  # noqa: PLR0124
 
 
+def format_cell(cell: str | None) -> str:
+    """Format a cell of a mart as the files have it: an end of time as a date. A null is a dash."""
+    return EMPTY if cell is None else {"infinity": "9999-12-31", "-infinity": "0001-01-01"}.get(cell, cell)
+
+
 def extract_grain(description: str) -> str:
     """Extract what one row of a mart is: the first sentence of its description, without "One row per"."""
     first = " ".join(description.split()).split(". ")[0].rstrip(".")

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.stores import NotFoundError
 
+from publish_marts import web
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 POINTER, LANDING, SITE = "latest.json", "index.html", "site.json"
 VERSIONS, PUBLISHED, CATALOGUE, SUMS, DOCS = "v/", "published.json", "catalogue.json", "SHA256SUMS", "docs.html"
 HTML, JSON, TEXT = "text/html; charset=utf-8", "application/json", "text/plain; charset=utf-8"
+PAGE_TYPES = {".html": HTML, ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".csv": "text/csv; charset=utf-8"}
 MAX_REFRESH_ATTEMPTS = 10
 
 
@@ -154,7 +157,7 @@ def refresh_landing_page(store: Store) -> str:
 
 def rewrite_links(page: bytes, version: str) -> bytes:
     """Rewrite the links of a version's page so that they work from the root of the site."""
-    return page.replace(b'href="./', f'href="v/{version}/'.encode())
+    return page.replace(b'="./', f'="v/{version}/'.encode())
 
 
 def version_key(version: str, name: str) -> str:
@@ -163,11 +166,13 @@ def version_key(version: str, name: str) -> str:
 
 
 def hash_renderer() -> str:
-    """Hash this package's own files, so that a change of the pages makes a new version."""
+    """Hash this package's own files and the site's scripts, so that a change of the pages makes a new version."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2", ".css")):
+    for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    for name, content in web.read_assets().items():
+        digest.update(name.encode() + b"\0" + content)
     return digest.hexdigest()
 
 
@@ -248,11 +253,16 @@ def write_version(
     for exported_mart in exported:
         for file in exported_mart.files:
             store.put(version_key(version, f"marts/{file.path.name}"), file.path, FORMATS[file.format])
-    for name, page in pages.items():
-        store.put(version_key(version, name), page, HTML)
+    write_pages(store, version, pages)
     if docs is not None:
         store.put(version_key(version, DOCS), docs, HTML)
     write_catalogue(store, version, catalogue)
+
+
+def write_pages(store: Store, version: str, pages: Mapping[str, bytes]) -> None:
+    """Write pages of a version, and what they show."""
+    for name, page in pages.items():
+        store.put(version_key(version, name), page, PAGE_TYPES[Path(name).suffix])
 
 
 def write_catalogue(store: Store, version: str, catalogue: Mapping[str, Any]) -> None:

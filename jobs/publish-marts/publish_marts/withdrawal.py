@@ -1,8 +1,9 @@
 """Withdrawal of published versions, or of marts from them. The rest stays consistent. If a withdrawal is killed, run it again.
 
 To remove a version, first delete its date, so that a run that is still writing it cannot make it current; then unset the pointer; then
-delete its files. To remove a mart of a version, first replace the page that may show its figures, then the catalogue, then delete its
-files. Earlier versions of deleted objects are erased from the bucket too (see `jobkit.stores`). A cache in front of it is not emptied.
+delete its files. To remove a mart of a version, first replace the landing page and delete the other pages, which may show its figures,
+then replace the catalogue, then delete its files. Earlier versions of deleted objects are erased from the bucket too (see
+`jobkit.stores`). A cache in front of it is not emptied.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 10
 MART_FILES = ("html", "parquet", "csv", "json")
+PAGE_ENDINGS = (".html", ".csv", ".js")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def withdraw(store: Store, marts: Collection[str], before: date | None) -> Withd
                 changed.add(version.name)
         _update_landing_page(store)
         if before is None:  # also earlier versions of files that were deleted by hand
-            store.erase_old_versions(publication.VERSIONS, lambda key: not marts or _belongs_to_marts(key, marts))
+            store.erase_old_versions(publication.VERSIONS, lambda key: not marts or _belongs_to_marts(key, marts) or _shows_figures(key))
         stored = list_versions(store)
         if not _has_more_to_withdraw(store, stored, removed, marts, before):
             kept = {version.name for version in stored} - changed
@@ -141,8 +143,10 @@ def _remove_marts(store: Store, version: StoredVersion, marts: Collection[str]) 
     document["withdrawn"] = sorted(withdrawn)
     document["marts"] = {name: mart for name, mart in document["marts"].items() if name not in withdrawn}
     has_docs = publication.version_key(version.name, publication.DOCS) in version.keys
-    page = pages.render_withdrawn_page(document, docs=has_docs)
-    store.put(publication.version_key(version.name, publication.LANDING), page, publication.HTML)
+    remaining = pages.render_withdrawn_pages(document, docs=has_docs)
+    publication.write_pages(store, version.name, remaining)
+    kept = {publication.version_key(version.name, name) for name in remaining}
+    store.erase(publication.version_key(version.name, ""), lambda key: _shows_figures(key) and key not in kept)
     _invalidate_pointer(store, version.name)
     publication.write_catalogue(store, version.name, document)
     withdrawn_keys = frozenset().union(*(_mart_keys(version.name, mart) for mart in withdrawn))
@@ -171,6 +175,12 @@ def _check_marts(stored: Collection[StoredVersion], marts: Collection[str]) -> N
     unknown = sorted(mart for mart in marts if mart not in listed and not any(version.has_mart(mart) for version in stored))
     if unknown and stored:
         raise UsageError(f"no version of the site has or had the mart {', '.join(unknown)}; they have {', '.join(sorted(listed))}")
+
+
+def _shows_figures(key: str) -> bool:
+    """Return whether a file of a version may show figures of any mart: every page, and the data of charts, except the marts' own."""
+    name = key.removeprefix(publication.version_key(key.split("/")[1], ""))
+    return name.endswith(PAGE_ENDINGS) and not name.startswith("marts/") and name != publication.DOCS
 
 
 def _belongs_to_marts(key: str, marts: Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from publish_marts import html_tables, pages, publication, sections
+from publish_marts import html_tables, links, pages, publication, sections
 from publish_marts.export import Column, ExportedFile, ExportedMart, Mart
 from publish_marts.frames import Frames
 from publish_marts.pages import VersionInfo
@@ -22,6 +23,44 @@ TERMS = publication.PublicationTerms(
     [{"dataset": "rates", "source": "A <bank>.", "licence": "free & open", "redistribution": "internal-use-only"}],
 )
 DAYS = pd.bdate_range("2011-01-03", "2013-02-28")
+CHECKED_ON = pd.Timestamp("2013-03-11")
+
+
+def result(name: str, status: str, mart: str, dataset: str, failures: int = 0) -> dict[str, Any]:
+    return {"name": name, "status": status, "failures": failures, "marts": [mart] if mart else [], "datasets": [dataset]}
+
+
+RUNS: list[dict[str, Any]] = [
+    {
+        "transform_id": 2,
+        "run_id": "b" * 32,
+        "started_at": "2026-11-20T22:31:00+00:00",
+        "ended_at": "2026-11-20T22:31:12.5+00:00",
+        "as_of": None,
+        "results": {
+            "models": [{"name": "fct_yield", "status": "success", "seconds": 0.25}],
+            "tests": [result("fct_yield_key", "warn", "fct_yield", "x", 3), result("secret", "pass", "fct_secret", "custodian_positions")],
+        },
+    },
+    {
+        "transform_id": 1,
+        "run_id": "a" * 32,
+        "started_at": "2026-11-19T22:31:00+00:00",
+        "ended_at": None,
+        "as_of": None,
+        "results": {
+            "models": [],
+            "tests": [result("prices_key", "fail", "", "tiingo_prices", 1), result("fct_yield_key", "pass", "fct_yield", "x")],
+        },
+    },
+]
+LINEAGE = {
+    "parents": {"fct_yield": ["stg_rates", "codes"], "stg_rates": ["tiingo_prices"]},
+    "fields": {"fct_yield": {"pct": ["tiingo_prices.close", "codes.unit"]}, "fct_secret": {"x": ["tiingo_prices.open"]}},
+    "datasets": {
+        "tiingo_prices": {"source": "Tiingo", "licence": "free & open", "classification": "internal", "redistribution": "allowed"}
+    },
+}
 VOID_TAGS = {"meta", "link", "input", "br", "img"}
 
 
@@ -52,24 +91,29 @@ def parse_page(page: bytes) -> Checker:
 def empty_frames() -> Frames:
     """Build the frames of an empty warehouse."""
     columns = {
-        "securities": "ticker name cik",
-        "prices": "ticker trade_date close adj_close",
-        "returns": "ticker trade_date vol_63d drawdown",
-        "valuation": "ticker trade_date pe_ratio",
+        "securities": "security_id valid_from ticker name cik security_type currency valid_to",
+        "prices": "ticker trade_date close adj_close security_id",
+        "returns": "ticker trade_date vol_63d drawdown security_id",
+        "valuation": "ticker trade_date pe_ratio pe_null_reason security_id",
+        "actions": "security_id ex_date kind cash_amount currency split_to split_from",
         "fundamentals": "cik concept period_start period_end unit known_from known_to value accession",
         "yields": "curve_date tenor yield_pct",
         "spreads": "curve_date spread_2s10s_bp spread_3m10y_bp spread_5s30s_bp",
         "fx": "rate_date quote_currency rate",
-        "freshness": "dataset partitions rows last_day last_known",
+        "freshness": "dataset partitions rows last_day last_known latency_days sessions_behind checked_on",
         "coverage": "dataset month days rows sessions",
         "incomplete_days": "dataset coverage_date status row_count usual_count",
         "quarantine": "dataset lake_partition row_number reasons",
         "close_differences": "trade_date ticker_tiingo close_tiingo close_massive difference",
         "vendor_restatements": "known_date dataset subject item value_before value_after origin",
+        "loads": "dataset lake_partition lake_commit rows known_at",
+        "run_loads": "transform_id dataset loads rows",
     }
-    return Frames(**{name: pd.DataFrame(columns=text.split()) for name, text in columns.items()})
+    frames: dict[str, Any] = {name: pd.DataFrame(columns=text.split()) for name, text in columns.items()}
+    return Frames(charted=(), runs=(), samples={"fct_yield": SAMPLE}, **frames)
 
 
+SAMPLE = [("<img src=x>", "1.5"), ("infinity", None)]
 PROBLEMS = {
     "incomplete_days": pd.DataFrame(
         [
@@ -103,23 +147,38 @@ def fact(value: float, known_from: str, accession: str) -> dict[str, Any]:
 def frames() -> Frames:
     """Build frames of one ticker over two years, a yield curve, an exchange rate and a restated revenue."""
     price = pd.Series(range(100, 100 + len(DAYS)), dtype=float)
-    prices = pd.DataFrame({"ticker": "AAPL", "trade_date": DAYS, "close": price, "adj_close": price})
-    returns = pd.DataFrame({"ticker": "AAPL", "trade_date": DAYS, "vol_63d": 0.2, "drawdown": -0.125})
-    valuation = pd.DataFrame({"ticker": "AAPL", "trade_date": DAYS, "pe_ratio": [None] * 10 + [12.5] * (len(DAYS) - 10)})
+    prices = pd.DataFrame({"ticker": "AAPL", "trade_date": DAYS, "close": price, "adj_close": price, "security_id": "AAPL.1"})
+    returns = pd.DataFrame({"ticker": "AAPL", "trade_date": DAYS, "vol_63d": 0.2, "drawdown": -0.125, "security_id": "AAPL.1"})
+    valuation = pd.DataFrame({"ticker": "AAPL", "trade_date": DAYS, "security_id": "AAPL.1"})
+    valuation["pe_ratio"] = [None] * 10 + [12.5] * (len(DAYS) - 10)
+    valuation["pe_null_reason"] = ["no_filing"] * 10 + [None] * (len(DAYS) - 10)
     yields = pd.DataFrame(
         [(day, tenor, value) for day in DAYS for tenor, value in (("3M", 0.05), ("2Y", 0.25), ("10Y", 1.78))],
         columns=["curve_date", "tenor", "yield_pct"],
     )
     spreads = pd.DataFrame({"curve_date": DAYS, "spread_2s10s_bp": 153.0, "spread_3m10y_bp": 173.0, "spread_5s30s_bp": None})
     fx = pd.DataFrame({"rate_date": DAYS, "quote_currency": "USD", "rate": 1.3194})
-    rows = [("tiingo_prices", 1, len(DAYS), DAYS[-1], "2026-11-20 22:30"), ("sec_filers", 1, 3, pd.NaT, "2026-11-20 12:00")]
-    freshness = pd.DataFrame(rows, columns=["dataset", "partitions", "rows", "last_day", "last_known"])
+    rows = [
+        ("tiingo_prices", 1, len(DAYS), DAYS[-1], "2026-11-20 22:30", 5.0, 7.0, CHECKED_ON),
+        ("sec_filers", 1, 3, pd.NaT, "2013-03-01 12:00", 30.0, None, CHECKED_ON),
+    ]
+    freshness = pd.DataFrame(rows, columns=list(empty_frames().freshness.columns))
     coverage = pd.DataFrame(
         [("tiingo_prices", pd.Timestamp("2012-01-01"), 20, 80, 20), ("tiingo_prices", pd.Timestamp("2012-03-01"), 11, 44, None)],
         columns=["dataset", "month", "days", "rows", "sessions"],
     )
-    return Frames(
-        securities=pd.DataFrame({"ticker": ["AAPL"], "name": ["Apple Inc."], "cik": [320193.0]}),
+    security = ("AAPL.1", DAYS[0], "AAPL", "Apple <Inc.>", 320193.0, "common", "USD", pd.NaT)
+    dividend = ("AAPL.1", DAYS[5], "dividend", 2.65, "USD", None, None)
+    return replace(
+        empty_frames(),
+        charted=("AAPL",),
+        securities=pd.DataFrame([security], columns=list(empty_frames().securities.columns)),
+        actions=pd.DataFrame([dividend], columns=list(empty_frames().actions.columns)),
+        loads=pd.DataFrame(
+            [("tiingo_prices", "ticker=AAPL/year=2013", 1, 44, "2026-11-20 22:30")], columns=list(empty_frames().loads.columns)
+        ),
+        run_loads=pd.DataFrame([(2, "tiingo_prices", 1, 44)], columns=list(empty_frames().run_loads.columns)),
+        runs=RUNS,
         prices=prices,
         returns=returns,
         valuation=valuation,
@@ -144,33 +203,44 @@ def exported(tmp_path: Path) -> list[ExportedMart]:
 
 
 def version(*, docs: bool = True, previous: str | None = None) -> VersionInfo:
-    return VersionInfo("abc123", previous, docs, None, {"fct_yield": RowChanges(added=1, removed=0, changed=2)}, TERMS)
+    return VersionInfo("abc123", previous, docs, None, {"fct_yield": RowChanges(added=1, removed=0, changed=2)}, TERMS, LINEAGE)
+
+
+def render(frames: Frames, exported: list[ExportedMart], **more: Any) -> dict[str, bytes]:
+    """Render the pages alone, without their style sheet, scripts and data."""
+    rendered = pages.render_pages(version(**more), exported, frames)
+    return {name: page for name, page in rendered.items() if name.endswith(".html")}
 
 
 def test_every_page_is_well_formed_and_requests_nothing_external(frames: Frames, exported: list[ExportedMart]) -> None:
-    for page in pages.render_pages(version(), exported, frames).values():
+    for name, page in render(frames, exported).items():
         tags = parse_page(page).tags
-        assert not [tag for tag, _ in tags if tag in ("script", "iframe", "object", "img")]
-        external = [value for _, attributes in tags for name, value in attributes.items() if name in ("href", "src") and ":" in str(value)]
-        assert set(external) <= {"data:,"}
-        assert b"url(" not in page
-        assert b"@import" not in page
-        assert any(attributes.get("http-equiv") == "Content-Security-Policy" for _, attributes in tags)
+        scripts = {str(attributes.get("src")).rpartition("/")[2] for tag, attributes in tags if tag == "script"}
+        assert scripts == {"uPlot.iife.min.js", "site.js"} | ({"sql.js"} if name == "sql.html" else set())
+        assert not [tag for tag, attributes in tags if tag in ("iframe", "object", "img", "style") or "style" in attributes]
+        loaded = [value for tag, attributes in tags if tag != "a" for key, value in attributes.items() if key in ("href", "src")]
+        assert {value for value in loaded if ":" in str(value)} <= {"data:,"}
+        followed = [str(attributes["href"]) for tag, attributes in tags if tag == "a"]
+        assert all(href.startswith("https://www.sec.gov/") for href in followed if ":" in href), name
+        (policy,) = [str(attributes["content"]) for _, attributes in tags if attributes.get("http-equiv") == "Content-Security-Policy"]
+        assert "unsafe" not in (policy.replace("'wasm-unsafe-eval'", "") if name == "sql.html" else policy)
 
 
 def test_every_link_points_to_a_file_of_the_version_or_an_anchor_on_the_page(frames: Frames, exported: list[ExportedMart]) -> None:
     rendered = pages.render_pages(version(), exported, frames)
     files = {*rendered, "docs.html", "catalogue.json", "SHA256SUMS", *(f"marts/{file.path.name}" for file in exported[0].files)}
-    for name, page in rendered.items():
-        tags = parse_page(page).tags
-        ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
-        for href in [str(attributes["href"]) for tag, attributes in tags if tag == "a"]:
+    ids = {
+        name: {attributes["id"] for _, attributes in parse_page(page).tags if "id" in attributes}
+        for name, page in render(frames, exported).items()
+    }
+    for name in (name for name in rendered if name.endswith(".html")):
+        tags = parse_page(rendered[name]).tags
+        links = [attributes[key] for _, attributes in tags for key in ("href", "src", "data-source") if key in attributes]
+        for href in [str(href) for href in links if ":" not in str(href)]:
             target, _, place = href.partition("#")
-            if target:
-                here = Path("/", name).parent / target
-                assert str(here.resolve()).lstrip("/") in files, href
-            else:
-                assert place in ids, href
+            key = str(Path("/", name).parent.joinpath(target).resolve()).lstrip("/") if target else name
+            assert key in files, (name, href)
+            assert not place or key == "docs.html" or place in ids[key], (name, href)
 
 
 def test_the_landing_page_has_the_same_links_one_folder_up(frames: Frames, exported: list[ExportedMart]) -> None:
@@ -178,7 +248,8 @@ def test_the_landing_page_has_the_same_links_one_folder_up(frames: Frames, expor
     landing = publication.rewrite_links(page, "abc123")
     inner = [str(attributes["href"]) for tag, attributes in parse_page(page).tags if tag == "a"]
     outer = [str(attributes["href"]) for tag, attributes in parse_page(landing).tags if tag == "a"]
-    assert outer == [href if href.startswith("#") else f"v/abc123/{href.removeprefix('./')}" for href in inner]
+    assert outer == [f"v/abc123/{href.removeprefix('./')}" if href.startswith("./") else href for href in inner]
+    assert b'src="v/abc123/site.js"' in landing
 
 
 def test_tables_have_headers_and_numbers_are_aligned_right(frames: Frames, exported: list[ExportedMart]) -> None:
@@ -196,9 +267,21 @@ def test_tables_have_headers_and_numbers_are_aligned_right(frames: Frames, expor
 def test_a_restated_revenue_is_shown_with_both_values_and_dates(frames: Frames) -> None:
     section = sections.build_restatements(frames)
     assert section
-    assert section.tables[0].rows == [["AAPL", "Revenue", "Year to 2009-09-26", "36,537", "2009-10-28", "42,905", "2010-01-26", "17.4 %"]]
+    assert section.tables[0].rows == [
+        [
+            '<a href="./securities/AAPL.1.html">AAPL</a>',
+            "Revenue",
+            "Year to 2009-09-26",
+            "36,537",
+            "42,905",
+            "17.4 %",
+            "2009-10-28",
+            "2010-01-26",
+            '<a href="https://www.sec.gov/Archives/edgar/data/320193/b/b-index.htm" rel="noreferrer">b</a>',
+        ]
+    ]
     note = section.figures[0].note.replace("\N{NO-BREAK SPACE}", " ")
-    assert "was 36,537 million when first filed, and has been 42,905 million since 26 Jan 2010" in note
+    assert "was 36.54 billion USD when first filed, and has been 42.91 billion USD since 26 Jan 2010" in note
     assert ">36.5<" in section.figures[0].svg
     assert ">42.9<" in section.figures[0].svg
 
@@ -207,12 +290,20 @@ def test_the_overview_has_the_last_session_and_the_total_return_of_252_sessions(
     section = sections.build_overview(frames)
     assert section
     last = 99 + len(DAYS)
-    expected = ["AAPL", "2013-02-28", f"{last}.00", f"{(last / (last - 252) - 1) * 100:.1f} %", "20.0 %", "\N{MINUS SIGN}12.5 %", "12.5"]
+    expected = [
+        '<a href="./securities/AAPL.1.html">AAPL</a>',
+        "2013-02-28",
+        f"{last}.00",
+        f"{(last / (last - 252) - 1) * 100:.1f} %",
+        "20.0 %",
+        "\N{MINUS SIGN}12.5 %",
+        "12.5",
+    ]
     assert list(section.tables[0].rows[0][:-1]) == expected
 
 
 def test_coverage_shows_full_half_and_empty_months_differently(frames: Frames) -> None:
-    section = sections.build_coverage(frames)
+    section = sections.build_coverage(frames.coverage)
     assert section
     wide = section.figures[0].svg.split("</svg>")[0]
     cells = re.findall(r'class="(cell|void)"[^/]*?(?:fill-opacity="([\d.]+)")?/>', wide)
@@ -221,30 +312,93 @@ def test_coverage_shows_full_half_and_empty_months_differently(frames: Frames) -
 
 
 def test_problems_are_listed_worst_or_newest_first(frames: Frames) -> None:
-    section = sections.build_quality(frames)
+    section = sections.build_problems(frames)
     assert section
     assert section.lead == (
         "Quarantined rows: 1; incomplete days: 2; closing prices on which two vendors differ: 2; values restated by a vendor: 20."
     )
     quarantine, incomplete_days, differences, restatements = section.tables
-    assert quarantine.rows == [["tiingo_prices", "ticker=PMV/year=2015", "163", "low is 0.5, which breaks low <= close with 0.4"]]
+    link = '<a href="./datasets/tiingo_prices.html">tiingo_prices</a>'
+    assert quarantine.rows == [[link, "ticker=PMV/year=2015", "163", "low is 0.5, which breaks low <= close with 0.4"]]
     assert [row[1:3] for row in incomplete_days.rows] == [["2016-09-01", "partial"], ["2011-01-06", "no trading session"]]
     assert [row[0] for row in differences.rows] == ["IBM", "AAPL"]
     assert differences.rows[0][-1] == "\N{MINUS SIGN}3.00 %"
-    assert (len(restatements.rows), restatements.caption) == (14, "Values restated by a vendor, 14 of 20")
+    assert (len(restatements.rows), restatements.caption) == (20, "Values restated by a vendor")
     assert restatements.rows[0][3:5] == ["500.0000", "549.0300"]
 
 
 def test_several_tables_in_a_section_have_visible_captions(frames: Frames, exported: list[ExportedMart]) -> None:
-    page = pages.render_pages(version(), exported, frames)["index.html"].decode()
-    quality = page[page.index('id="quality"') : page.index('id="changes"')]
+    page = pages.render_pages(version(), exported, frames)["quality.html"].decode()
+    quality = page[page.index('id="problems"') : page.index('id="runs"')]
     captions = re.findall(r"<caption([^>]*)>", quality)
     assert len(captions) == 4
     assert not any("visually-hidden" in attributes for attributes in captions)
 
 
+def test_a_dataset_is_late_by_its_contract_in_words_and_colour(frames: Frames) -> None:
+    section = sections.build_freshness(frames)
+    assert section
+    statuses = {re.sub("<.*?>", "", row[0]): row[1] for row in section.tables[0].rows}
+    assert statuses["tiingo_prices"] == '<span class="status bad">late by 7 sessions</span>'
+    assert statuses["sec_filers"] == '<span class="status good" data-late-after="2013-03-31">fresh</span>'
+    assert section.lead.startswith("1 of 2 datasets are late on 11")
+    on_time = replace(frames, freshness=frames.freshness.assign(checked_on=DAYS[-1] + pd.Timedelta(days=5)))
+    assert "late by" not in str(sections.build_freshness(on_time))
+
+
+def test_a_test_is_shown_with_its_last_result_if_its_rows_may_be_published(frames: Frames, exported: list[ExportedMart]) -> None:
+    rendered = render(frames, exported)
+    quality = rendered["quality.html"].decode()
+    tests = quality[quality.index('id="tests"') :]
+    assert "2 of 2 tests did not pass." in tests
+    assert "secret" not in quality
+    rows = [re.sub(r"<[^>]+>", "|", row) for row in re.findall(r"<tr><th scope=\"row\".*?</tr>", tests)]
+    assert [re.sub(r"\|+", "|", row).strip("|") for row in rows] == [
+        "fct_yield_key|warned|3|fct_yield|build 2",
+        "prices_key|failed|1|build 1",
+    ]
+    assert ">warned<" in rendered["marts/fct_yield.html"].decode()
+    assert ">failed<" in rendered["runs/1.html"].decode()
+    assert "secret" not in "".join(page.decode() for name, page in rendered.items() if name.startswith("runs/"))
+
+
+def test_lineage_leads_from_a_mart_to_the_datasets_and_back(frames: Frames, exported: list[ExportedMart]) -> None:
+    rendered = render(frames, exported)
+    mart, dataset = rendered["marts/fct_yield.html"].decode(), rendered["datasets/tiingo_prices.html"].decode()
+    assert 'stg_rates</th><td class="p"><a href="../datasets/tiingo_prices.html">tiingo_prices</a>' in mart
+    arrow = "\N{RIGHTWARDS ARROW}"
+    assert f"tiingo_prices {arrow} stg_rates {arrow} fct_yield" in dataset
+    assert '<a href="../datasets/tiingo_prices.html">tiingo_prices.close</a>, codes.unit</td>' in mart
+    assert '<tr><th scope="row" class="w">close</th><td class="p">fct_yield.pct</td></tr>' in dataset
+    assert "fct_secret" not in dataset
+
+
+def test_a_security_has_its_figures_newest_first_and_the_reason_of_a_missing_ratio(frames: Frames, exported: list[ExportedMart]) -> None:
+    page = render(frames, exported)["securities/AAPL.1.html"].decode()
+    sessions = re.findall(r"<tr><th scope=\"row\" class=\"w\">(\d{4}-\d\d-\d\d)</th>", page[page.index('id="sessions"') :])
+    assert sessions[:2] == ["2013-02-28", "2013-02-27"]
+    assert "2.6500 USD" in page
+    without = replace(frames, valuation=frames.valuation.head(10), prices=frames.prices.head(10))
+    assert '<td class="w">no filing</td>' in render(without, exported)["securities/AAPL.1.html"].decode()
+
+
+@pytest.mark.parametrize("security_id", ["BRK/B.1", "../../x", "..", "a b", ""])
+def test_a_page_is_never_named_by_a_path(security_id: str) -> None:
+    assert re.fullmatch(r"securities/[0-9a-f]{16}\.html", links.name_page("securities", security_id))
+
+
+def test_the_data_of_a_chart_are_its_values(frames: Frames, exported: list[ExportedMart]) -> None:
+    rendered = pages.render_pages(version(), exported, frames)
+    lines = rendered["charts/index-growth.csv"].decode().splitlines()
+    assert lines[:3] == ["date,AAPL", "2011-01-03,100", "2011-01-04,101"]
+    assert rendered["charts/index-curve.csv"].decode().splitlines()[1].startswith("3M,0.05")
+    name, document = re.fullmatch(r'finelt\.receive\("(\w+)",(.*)\);\n', rendered["charts/index-growth.js"].decode()).groups()  # type: ignore[union-attr]
+    data = json.loads(document)
+    assert (name, data["x"][0], data["lines"][0]["values"][:2]) == ("growth", (DAYS[0] - pd.Timestamp(0)).days, [100, 101])
+
+
 def test_data_without_problems_is_reported_as_such(frames: Frames) -> None:
-    section = sections.build_quality(replace(empty_frames(), coverage=frames.coverage))
+    section = sections.build_problems(replace(empty_frames(), coverage=frames.coverage))
     assert section
     assert section.lead == (
         "Quarantined rows: none; incomplete days: none; closing prices on which two vendors differ: none; "
@@ -269,10 +423,14 @@ def test_an_empty_warehouse_still_has_a_page(exported: list[ExportedMart]) -> No
 
 
 def test_text_from_the_warehouse_is_escaped(frames: Frames, exported: list[ExportedMart]) -> None:
-    for page in pages.render_pages(version(), exported, frames).values():
+    rendered = render(frames, exported)
+    for page in rendered.values():
         assert b"<script>" not in page
         assert b"<img" not in page
-    assert b"&lt;img src=x&gt;" in page
+        assert b"<Inc.>" not in page
+    assert b"&lt;img src=x&gt;" in rendered["marts/fct_yield.html"]
+    assert f'9999-12-31</th><td class="n">{html_tables.EMPTY}</td>'.encode() in rendered["marts/fct_yield.html"]
+    assert b"Apple &lt;Inc.&gt;" in rendered["securities/AAPL.1.html"]
 
 
 def test_changes_name_the_version_they_are_counted_from(exported: list[ExportedMart]) -> None:
@@ -313,7 +471,7 @@ def test_a_page_lists_what_is_not_published_and_the_sources_with_their_terms(exp
 
 def test_the_page_of_a_version_with_a_withdrawn_mart_links_the_other_marts(exported: list[ExportedMart]) -> None:
     catalogue = publication.build_catalogue("abc123", None, exported, version().changes, TERMS)
-    page = pages.render_withdrawn_page({**catalogue, "withdrawn": ["fct_price_daily"]}, docs=True)
+    page = pages.render_withdrawn_pages({**catalogue, "withdrawn": ["fct_price_daily"]}, docs=True)["index.html"]
     links = {str(attributes["href"]) for tag, attributes in parse_page(page).tags if tag == "a"}
     assert {"./marts/fct_yield.html", "./marts/fct_yield.csv", "./docs.html", "./catalogue.json"} <= links
     assert b"fct_price_daily" in page

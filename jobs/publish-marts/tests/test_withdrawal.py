@@ -43,6 +43,8 @@ def publish(store: Store, folder: Path, version: str, day: str, marts: tuple[str
         "index.html": shown.encode(),
         **{f"marts/{name}.html": f"{name} {CANARY if name == 'fct_secret' else ''}".encode() for name in marts},
     }
+    if "fct_secret" in marts:
+        pages |= dict.fromkeys(("securities/S.1.html", "charts/S.1-growth.csv", "charts/S.1-growth.js"), CANARY.encode())
     pointer, etag = publication.read_pointer(store)
     terms = publication.PublicationTerms("internal", {}, [])
     document = publication.build_catalogue(version, pointer.version if pointer else None, exported, dict.fromkeys(marts, NO_CHANGES), terms)
@@ -82,7 +84,7 @@ def check_consistent(store: Store) -> None:
         assert {name: hashlib.sha256(store.get(f"v/{version.name}/{name}")).hexdigest() for name in data} == files
         sums = store.get(f"v/{version.name}/SHA256SUMS").decode().splitlines()
         assert {line.split("  ")[1]: line.split("  ")[0] for line in sums} == files
-        assert {name for name in existing if name.endswith(".html")} - {"index.html", "docs.html"} == {
+        assert {name for name in existing if name.endswith(".html")} - {"index.html", "docs.html", "securities/S.1.html"} == {
             f"marts/{mart}.html" for mart in version.document["marts"]
         }
     pointer, _ = publication.read_pointer(store)

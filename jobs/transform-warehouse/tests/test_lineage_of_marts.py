@@ -121,6 +121,8 @@ def test_an_incremental_build_keeps_the_lineage_of_the_full_build() -> None:
     changes = {"marts": {"m": {"made_of": ["raw.spare"], "published_by": "dataset"}}, "datasets": {"rates": {"kind": "dataset"}}}
     assert lineage.merge_lineages(full, changes) == {
         "marts": {"m": {"made_of": ["holdings", "rates", "raw.spare"], "published_by": "dataset"}},
+        "parents": {},
+        "fields": {},
         "datasets": {"rates": {"kind": "dataset"}},
     }
 
@@ -213,6 +215,12 @@ def test_confidential_values_are_in_no_mart_receipt_or_log(warehouse: Warehouse,
     code, receipt, failing_log = transform(warehouse, project)
     assert code == 65
     assert "test no_account failed on 2 rows, which may hold confidential values" in receipt
+    [[results]] = warehouse.rows("select results from ops.transforms order by transform_id desc limit 1")
+    failed = [test for test in results["tests"] if test["status"] == "fail"]
+    assert [(test["name"], test["failures"], test["datasets"]) for test in failed] == [("no_account", 2, ["custodian_positions"])]
+    assert {"name": "fct_quarantine", "status": "success"}.items() <= next(
+        model.items() for model in results["models"] if model["name"] == "fct_quarantine"
+    )
     assert "ACCT-" not in receipt + log + failing_log
 
 

@@ -31,7 +31,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
 
     from jobkit import secrets, stores  # noqa: PLC0415
 
-    from transform_warehouse import lineage, manifest_cache  # noqa: PLC0415
+    from transform_warehouse import field_lineage, lineage, manifest_cache  # noqa: PLC0415
     from transform_warehouse.build_log import open_build_log  # noqa: PLC0415
     from transform_warehouse.moment import check_moment_passed  # noqa: PLC0415
     from transform_warehouse.project import compute_fingerprint, find_project, list_marts  # noqa: PLC0415
@@ -64,7 +64,9 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
             models = dbt.build(job, build_log, as_of=as_of.isoformat() if as_of else None, changed=changed, **folders)
             compiled = {name: getattr(node, "compiled_code", None) or "" for name, node in manifest.nodes.items()}
             described = lineage.describe_lineage(manifest, compiled, build_log.fetch_relations())
-            if changes_only:
+            if not changes_only:
+                described["fields"] = field_lineage.trace_fields(models, build_log.fetch_columns(), database, job.log)
+            else:
                 described = lineage.merge_lineages(build_log.fetch_last_lineage(), described)
             build_log.record_lineage(job.run_id, described)
             if as_of is None and not changes_only:  # only then are the models compiled for all rows

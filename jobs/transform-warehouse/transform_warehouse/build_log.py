@@ -41,6 +41,8 @@ create table if not exists ops.transforms (
 alter table ops.transforms add column if not exists shape text;
 alter table ops.transforms add column if not exists lineage jsonb;
 comment on column ops.transforms.lineage is 'The datasets behind each mart and their terms; publish-marts obeys them.';
+alter table ops.transforms add column if not exists results jsonb;
+comment on column ops.transforms.results is 'The models and tests of the build with their status, also of a build that failed.';
 comment on table ops.transforms is 'One row per build of the marts; ended_at is null unless it succeeded.';
 create table if not exists ops.transformed_loads (load_id bigint primary key);
 comment on table ops.transformed_loads is 'The loads that the marts were built from.';
@@ -145,6 +147,16 @@ class BuildLog:
         )
         return [Relation(**row) for row in rows]
 
+    def fetch_columns(self) -> dict[Relation, list[str]]:
+        """Return the columns of the same tables and views, in their order."""
+        rows = self.execute(
+            "select nspname::text as schema, relname::text as name, array_agg(attname::text order by attnum) as columns from pg_attribute"
+            " join pg_class on pg_class.oid = attrelid join pg_namespace on pg_namespace.oid = relnamespace"
+            " where nspname not in ('pg_catalog', 'pg_toast', 'information_schema', 'ops') and relkind in ('r', 'p', 'v', 'm', 'f')"
+            " and attnum > 0 and not attisdropped and not relispartition group by nspname, relname"
+        )
+        return {Relation(row["schema"], row["name"]): row["columns"] for row in rows}
+
     def fetch_new_datasets(self) -> set[str]:
         """Return the datasets of the loads in ops.new_loads."""
         return {row["dataset"] for row in self.execute("select distinct dataset from ops.new_loads")}
@@ -157,6 +169,10 @@ class BuildLog:
     def record_lineage(self, run_id: str, lineage: Mapping[str, Any]) -> None:
         """Record the lineage of the marts that this run is building."""
         self.execute("update ops.transforms set lineage = %s where run_id = %s and ended_at is null", json.dumps(lineage), run_id)
+
+    def record_results(self, run_id: str, results: Mapping[str, Any]) -> None:
+        """Record the models and tests of the build that this run is making."""
+        self.execute("update ops.transforms set results = %s where run_id = %s and ended_at is null", json.dumps(results), run_id)
 
     def find_missing_right(self, schemas: Sequence[str]) -> str | None:
         """Return a right that the job's user lacks on its schemas or on raw tables, as GRANT names it; None if it has all."""

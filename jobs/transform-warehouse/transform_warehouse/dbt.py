@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from jobkit import failpoints
@@ -115,6 +115,7 @@ def build(
     completed = invoke(*argv, project=project, scratch=scratch, manifest=manifest, listen=_ProgressListener(job))
     results = cast("RunExecutionResult", completed.result).results
     _record_outcomes(job, results, manifest)
+    build_log.record_results(job.run_id, _describe_results(results, manifest))
     _record_warnings(job, [result for result in results if result.status == "warn"], build_log, manifest)
     failed = [result for result in results if result.status in ("fail", "error", "runtime error")]
     if failed:
@@ -176,6 +177,26 @@ def _record_outcomes(job: Job, results: Sequence[RunResult], manifest: Manifest)
     tests = Counter(str(result.status) for result in _select_results(results, "test"))
     job.details.update(models=models, tests=dict(tests))
     job.log.info("built", extra={"models": len(models), **{f"tests_{status}": count for status, count in tests.items()}})
+
+
+def _describe_results(results: Sequence[RunResult], manifest: Manifest) -> dict[str, Any]:
+    """Return models and tests as the build log keeps them. A test has the marts and datasets that it is about, but no rows."""
+    origins = lineage.find_test_subjects(manifest, [result.node.unique_id for result in _select_results(results, "test")])
+    return {
+        "models": [
+            {"name": result.node.name, "status": str(result.status), "seconds": round(result.execution_time, 3)}
+            for result in _select_results(results, "model")
+        ],
+        "tests": [
+            {
+                "name": result.node.name,
+                "status": str(result.status),
+                "failures": result.failures or 0,
+                **origins[result.node.unique_id],
+            }
+            for result in _select_results(results, "test")
+        ],
+    }
 
 
 def _record_warnings(job: Job, results: Sequence[RunResult], build_log: BuildLog, manifest: Manifest) -> None:

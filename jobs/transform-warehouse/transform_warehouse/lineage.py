@@ -1,10 +1,14 @@
 """Lineage: the datasets behind each mart and their terms, from dbt's graph. publish-marts reads it to decide what it may publish.
 
     {"marts": {"fct_yield": {"made_of": ["treasury_par_yields"], "published_by": null}},
+     "parents": {"fct_yield": ["stg_treasury__yields"], "stg_treasury__yields": ["treasury_par_yields"]},
+     "fields": {"fct_yield": {"yield_pct": ["treasury_par_yields.10 Yr", ...], ...}},
      "datasets": {"treasury_par_yields": {"kind": "dataset", "classification": "public", "redistribution": "allowed", ...}}}
 
 When in doubt, a dataset counts as behind a mart: everything its models refer to, and everything their SQL names without ref() or
 source(). `kind` is dataset, seed (public unless its meta says otherwise), every dataset (tables with rows of all), or unknown.
+`parents` are the models, seeds and datasets that a model refers to; `field_lineage` describes `fields`; `latency_days` is the age from
+which a dataset is late.
 """
 
 from __future__ import annotations
@@ -47,7 +51,7 @@ def describe_lineage(manifest: Manifest, compiled: Mapping[str, str], relations:
         marts[node.alias] = {"made_of": sorted(origins), "published_by": node.config.meta.get("published_by")}
         datasets.update(origins)
     datasets.update(graph.describe_origin(source) for source in manifest.sources)
-    return {"marts": dict(sorted(marts.items())), "datasets": dict(sorted(datasets.items()))}
+    return {"marts": dict(sorted(marts.items())), "parents": graph.describe_parents(), "datasets": dict(sorted(datasets.items()))}
 
 
 def find_models(manifest: Manifest) -> set[Relation]:
@@ -63,7 +67,9 @@ def merge_lineages(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, An
     for name in older["marts"].keys() & newer["marts"].keys():
         made_of = {*older["marts"][name]["made_of"], *newer["marts"][name]["made_of"]}
         marts[name] = {**newer["marts"][name], "made_of": sorted(made_of)}
-    return {"marts": marts, "datasets": {**older["datasets"], **newer["datasets"]}}
+    parents = {**older.get("parents", {}), **newer.get("parents", {})}
+    fields = {**older.get("fields", {}), **newer.get("fields", {})}
+    return {"marts": marts, "parents": parents, "fields": fields, "datasets": {**older["datasets"], **newer["datasets"]}}
 
 
 def select_changed(manifest: Manifest, datasets: Collection[str], relations: Collection[Relation]) -> list[str]:
@@ -93,6 +99,19 @@ def select_changed(manifest: Manifest, datasets: Collection[str], relations: Col
 
     dropped = {unique_id for unique_id, node in manifest.nodes.items() if node.config.materialized == "view" and is_dropped(unique_id)}
     return sorted(manifest.nodes[unique_id].name for unique_id in changed | dropped)
+
+
+def find_test_subjects(manifest: Manifest, tests: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """Return, for each test, the marts that it reads and the datasets behind it."""
+    graph = _Graph(manifest, {}, ())
+    subjects = {}
+    for unique_id in tests:
+        parents = [manifest.nodes[parent] for parent in manifest.nodes[unique_id].depends_on_nodes if parent in manifest.nodes]
+        subjects[unique_id] = {
+            "marts": sorted(node.alias for node in parents if node.schema == MARTS),
+            "datasets": sorted(name for name, _ in map(graph.describe_origin, graph.find_origins(unique_id))),
+        }
+    return subjects
 
 
 def may_show_values(manifest: Manifest, unique_id: str) -> bool:
@@ -136,7 +155,17 @@ class _Graph:
         if meta.get("rows_of"):
             return f"{node.schema}.{node.identifier}", {"kind": "every dataset"}
         name = node.identifier if node.schema == "raw" else f"{node.schema}.{node.identifier}"
-        return name, {"kind": "dataset", "source": node.source_description, **terms}
+        return name, {"kind": "dataset", "source": node.source_description, **terms, **_describe_latency(node)}
+
+    def describe_parents(self) -> dict[str, list[str]]:
+        """Return the models, seeds and datasets that each model refers to, sorted."""
+        models = {unique_id: node for unique_id, node in self.nodes.items() if str(node.resource_type) == "model"}
+        names = {unique_id: [self._name(parent) for parent in node.depends_on_nodes] for unique_id, node in models.items()}
+        return {models[unique_id].alias: sorted(parents) for unique_id, parents in sorted(names.items())}
+
+    def _name(self, unique_id: str) -> str:
+        is_model = unique_id.startswith("model.") and unique_id in self.nodes
+        return str(self.nodes[unique_id].alias) if is_model else self.describe_origin(unique_id)[0]
 
     def _iter_upstream(self, unique_id: str) -> Iterator[str]:
         """Yield what a node reads: the nodes it refers to, and the tables that its SQL names."""
@@ -147,6 +176,12 @@ class _Graph:
                 yield node_id
             elif not node_id and relation in self.relations:
                 yield f"{relation.schema}.{relation.name}"
+
+
+def _describe_latency(node: Any) -> dict[str, int]:  # noqa: ANN401  a source
+    """Return the age in days from which a source is late, as its freshness states it; empty if it states none."""
+    warn_after = getattr(getattr(node, "freshness", None), "warn_after", None)
+    return {"latency_days": warn_after.count} if warn_after and warn_after.count and str(warn_after.period) == "day" else {}
 
 
 def _relation_of(node: Any) -> Relation | None:  # noqa: ANN401  nodes of many kinds

@@ -1,15 +1,24 @@
-"""Freshness and completeness of the source data, and its known problems."""
+"""Freshness and completeness of the source data, its tests, and its known problems."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from publish_marts import charts
-from publish_marts.html_tables import EMPTY, Table, build_headers, format_count, format_date, format_number, format_percent
+from publish_marts import charts, links
+from publish_marts.html_tables import (
+    EMPTY,
+    Table,
+    build_headers,
+    format_count,
+    format_date,
+    format_long_date,
+    format_number,
+    format_percent,
+)
 from publish_marts.sections.section import Figure, Section, iterate_rows
 
 if TYPE_CHECKING:
@@ -17,33 +26,66 @@ if TYPE_CHECKING:
 
     from publish_marts.frames import Frames
 
-MAX_MONTHS, MAX_YEARS, MAX_ROWS = 60, 8, 14
+MAX_MONTHS, MAX_YEARS, MAX_ROWS = 60, 8, 50
 _STATUS_TEXTS = {"no_session": "no trading session"}
 
 
 def build_freshness(frames: Frames) -> Section | None:
-    """List the last date of each source dataset and when its newest data was loaded."""
+    """List the last date of each source dataset, and whether it is late by its contract."""
     if frames.freshness.empty:
         return None
     numbers = ("Partitions", "Rows")
-    headers = build_headers("Dataset", "Last date", "Newest data received, UTC", *numbers, numbers=numbers)
+    headers = build_headers("Dataset", "Status", "Last date", "Late after", "Newest data received, UTC", *numbers, numbers=numbers)
     rows = [
-        [row.dataset, format_date(row.last_day), row.last_known, format_count(row.partitions), format_count(row.rows)]
+        [
+            links.link_page("datasets", row.dataset),
+            format_verdict(row),
+            format_date(row.last_day),
+            EMPTY if pd.isna(row.latency_days) else f"{int(row.latency_days)} days",
+            row.last_known,
+            format_count(row.partitions),
+            format_count(row.rows),
+        ]
         for row in iterate_rows(frames.freshness)
     ]
-    lead = "The last date in each dataset, and when its newest data was received."
+    late = sum(days_late(row) > 0 for row in iterate_rows(frames.freshness))
+    checked_on = format_long_date(frames.freshness["checked_on"].iloc[0])
+    verdict = f"{late} of {len(rows)} datasets are late" if late else "No dataset is late"
+    lead = (
+        f"{verdict} on {checked_on}. A dataset is late when its last date, or its newest data if its rows have no date, is older than its "
+        "contract allows."
+    )
     return Section("freshness", "Freshness", lead, tables=(Table("Source datasets", headers, rows),))
 
 
-def build_coverage(frames: Frames) -> Section | None:
+def days_late(row: Any) -> int:  # noqa: ANN401  a named tuple of pandas
+    """Return by how many days a dataset is late: 0 if it is not, or if its contract states no latency."""
+    if pd.isna(row.latency_days):
+        return 0
+    newest = pd.Timestamp(row.last_known).normalize() if pd.isna(row.last_day) else row.last_day
+    return max((row.checked_on - newest).days - int(row.latency_days), 0)
+
+
+def format_verdict(row: Any) -> Markup:  # noqa: ANN401  a named tuple of pandas
+    """Format whether a dataset is fresh or late, in words and with a colour, and the day from which a fresh one is late."""
+    if pd.isna(row.latency_days):
+        return Markup('<span class="status">no limit stated</span>')
+    if late := days_late(row):
+        behind = EMPTY if pd.isna(row.sessions_behind) else f"{format_count(row.sessions_behind)} sessions"
+        return Markup('<span class="status bad">late by {}</span>').format(behind if behind != EMPTY else f"{format_count(late)} days")
+    newest = pd.Timestamp(row.last_known).normalize() if pd.isna(row.last_day) else row.last_day
+    late_after = format_date(newest + pd.Timedelta(days=int(row.latency_days)))
+    return Markup('<span class="status good" data-late-after="{}">fresh</span>').format(late_after)
+
+
+def build_coverage(coverage: pd.DataFrame) -> Section | None:
     """Show on how many days of each month each dataset has data."""
-    coverage = frames.coverage
     if coverage.empty:
         return None
     months = pd.period_range(coverage["month"].min(), coverage["month"].max(), freq="M")[-MAX_MONTHS:]
     ratios = [(name, [_month_ratio(dataset, month) for month in months]) for name, dataset in _group_by_dataset(coverage)]
     span = f"{months[0]} to {months[-1]}"
-    caption = f"{len(ratios)} datasets over {len(months)} months, {span}. The table below has the figures by year."
+    caption = f"Datasets: {len(ratios)}; months: {len(months)}, {span}. The table below has the figures by year."
     title = "Days with data by month"
     svg = charts.draw_heat_map("coverage-map", title, caption, ratios, [str(month) for month in months])
     note = (
@@ -58,7 +100,7 @@ def build_coverage(frames: Frames) -> Section | None:
     return Section("coverage", "Coverage", "", figures=(figure,), tables=(table,))
 
 
-def build_quality(frames: Frames) -> Section | None:
+def build_problems(frames: Frames) -> Section | None:
     """Count and list known problems: quarantined rows, incomplete days, closes that differ, values that vendors restated."""
     if frames.coverage.empty:
         return None
@@ -75,12 +117,22 @@ def build_quality(frames: Frames) -> Section | None:
         _close_differences_table(frames.close_differences),
         _vendor_restatements_table(frames.vendor_restatements),
     )
-    return Section("quality", "Data quality", f"{lead[0].upper()}{lead[1:]}.", tables=tuple(table for table in tables if table.rows))
+    return Section("problems", "Known problems", f"{lead[0].upper()}{lead[1:]}.", tables=tuple(table for table in tables if table.rows))
+
+
+def build_quarantine(frames: Frames, dataset: str) -> Section | None:
+    """List the quarantined rows of one dataset with their reasons."""
+    rows = frames.quarantine[frames.quarantine["dataset"] == dataset]
+    lead = "Rows that broke the contract. They are in no other mart." if len(rows) else "No row is in quarantine."
+    return Section("quarantine", "Quarantine", lead, tables=(_quarantine_table(rows),) if len(rows) else ())
 
 
 def _quarantine_table(frame: pd.DataFrame) -> Table:
     headers = build_headers("Dataset", "Partition", "Row", "Reason", numbers=("Row",), prose=("Reason",))
-    rows = [[row.dataset, row.lake_partition, format_count(row.row_number), row.reasons] for row in iterate_rows(frame.head(MAX_ROWS))]
+    rows = [
+        [links.link_page("datasets", row.dataset), row.lake_partition, format_count(row.row_number), row.reasons]
+        for row in iterate_rows(frame.head(MAX_ROWS))
+    ]
     return Table(_caption("Quarantined rows", frame), headers, rows)
 
 

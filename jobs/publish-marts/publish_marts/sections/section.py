@@ -20,32 +20,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its caption, or several small charts to compare (`panels`)."""
+    """A chart with its caption, or several small charts to compare (`panels`). `chart` has the data that readers can download."""
 
     title: str
     note: str
     svg: Markup
     panels: bool = False
+    chart: Chart | None = None
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. `name` is its anchor, `lead` the text under its title."""
+    """A part of a page. `name` is its anchor, `lead` the text under its title."""
 
     name: str
     title: str
-    lead: str
+    lead: str | Markup
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
 
 
 def build_figure(chart: Chart, note: str) -> Figure:
     """Draw a chart and give it a caption."""
-    return Figure(chart.title, note, Markup(chart.draw()))  # noqa: S704  the chart escapes its texts
+    return Figure(chart.title, note, Markup(chart.draw()), chart=chart)  # noqa: S704  the chart escapes its texts
 
 
 def list_tickers(frames: Frames) -> list[str]:
-    """List every ticker that has prices, returns or a valuation, sorted. A ticker has the same colour in each chart."""
+    """List every ticker that has prices, returns or a valuation, sorted. A ticker has the same colour in each chart of a page."""
     return sorted(set(frames.prices["ticker"]) | set(frames.returns["ticker"]) | set(frames.valuation["ticker"]))
 
 
@@ -81,3 +82,8 @@ def find_dates_back(dates: pd.DatetimeIndex, years_back: Sequence[int]) -> list[
 def format_percent_tick(value: float, decimals: int) -> str:
     """Format a ratio on an axis as a percentage. `decimals` counts the decimals of the ratio."""
     return format_percent(value, max(decimals - 2, 0))
+
+
+def format_reason(reason: Any) -> str:  # noqa: ANN401  a cell
+    """Format a code such as no_filing as text."""
+    return "" if pd.isna(reason) else str(reason).replace("_", " ")
