@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
+from jobkit.prefect_api import deployment_path
 
 from infra import policies
 from infra.options import child_of
@@ -14,7 +15,6 @@ from infra.prefect_worker import POOL
 from infra.queues import allow_rule_to_send, create_dead_letter_queue
 from infra.roles import create_role
 from jobs.catalogue import DROP
-from orchestration.deployments.model import deployment_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestration.deployments.model import deployment_path
+from jobkit.prefect_api import deployment_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

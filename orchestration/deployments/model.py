@@ -13,16 +13,6 @@ TODAY = "today"  # in a parameter: the flow `daily` replaces it with the day for
 CLIENT_SETTINGS = {"DO_NOT_TRACK": "1", "PREFECT_CLIENT_MAX_RETRIES": "8"}
 
 
-def deployment_name(flow: str, pool: str) -> str:
-    """Return the name of a flow's or job's deployment on a pool: what runs, and where, such as daily-ecs."""
-    return f"{flow}-{pool}"
-
-
-def deployment_path(flow: str, pool: str) -> str:
-    """Return the full name by which Prefect finds it, such as daily/daily-ecs."""
-    return f"{flow}/{deployment_name(flow, pool)}"
-
-
 @dataclass(frozen=True)
 class DeploymentSpec:
     """A deployment as it should be: the name of its flow and the fields of Prefect's API.

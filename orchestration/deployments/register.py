@@ -26,7 +26,7 @@ from images import docker_cli
 from images.plan import SERVICES, PlanError
 from jobs.catalogue import DROP, REPOSITORY, CatalogueError, JobSpec, catalogue
 from orchestration.deployments.descriptions import describe_from_source, describe_jobs, installed_commands
-from orchestration.deployments.model import CLIENT_SETTINGS, NOTIFY_TAG, TAG, DeploymentSpec, RegistrationResult, deployment_name
+from orchestration.deployments.model import CLIENT_SETTINGS, NOTIFY_TAG, TAG, DeploymentSpec, RegistrationResult
 from orchestration.deployments.notifications import register_notifications
 from orchestration.deployments.paging import read_all
 from orchestration.deployments.parameters import accept_old_names, find_settings_file, read_settings
@@ -130,7 +130,7 @@ def build_job_deployment(
 ) -> DeploymentSpec:
     """Return a job's deployment. It has no entrypoint: the image or process reports to Prefect itself."""
     fields = {
-        "name": deployment_name(spec.name, pool),
+        "name": prefect_api.deployment_name(spec.name, pool),
         "description": spec.description,
         "version": describe_version(description["version"], image, revision),
         "parameter_openapi_schema": {"title": "Parameters", **accept_old_names(description["options"])},
@@ -146,7 +146,7 @@ def build_flow_deployment(
 ) -> DeploymentSpec:
     """Return a flow's deployment on a pool; `variables` are the pool's job variables for flows."""
     fields = {
-        "name": deployment_name(name, pool),
+        "name": prefect_api.deployment_name(name, pool),
         "description": description,
         "version": version,
         "entrypoint": f"orchestration.flows.{name}.{name}",

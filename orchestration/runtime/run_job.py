@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import stamina
 from httpx import TransportError
 from jobkit.errors import ExitCode
-from jobkit.prefect_api import ApiError, api
+from jobkit.prefect_api import ApiError, api, deployment_path
 from prefect import get_client, get_run_logger
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.deployments import arun_deployment
@@ -20,7 +20,6 @@ from prefect.flow_runs import wait_for_flow_run
 from prefect.runtime import flow_run
 from websockets.exceptions import WebSocketException
 
-from orchestration.deployments.model import deployment_path
 from orchestration.deployments.parameters import expand_job_name
 from orchestration.runtime.retry import retry_while_unreachable
 from orchestration.runtime.summary import StepRecord, record_step

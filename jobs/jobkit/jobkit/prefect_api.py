@@ -88,6 +88,16 @@ class Api:
             raise UnreachableError(f"{method} {self.url}{path}: {redaction.redact(str(error))}") from None
 
 
+def deployment_name(flow: str, pool: str) -> str:
+    """Return the name of a flow's or job's deployment on a pool: what runs, and where, such as daily-ecs."""
+    return f"{flow}-{pool}"
+
+
+def deployment_path(flow: str, pool: str) -> str:
+    """Return the full name by which Prefect finds it, such as daily/daily-ecs."""
+    return f"{flow}/{deployment_name(flow, pool)}"
+
+
 def build_event(name: str, resource: Mapping[str, str], related: Sequence[Mapping[str, str]], payload: Mapping[str, object]) -> Event:
     """Return an event that occurs now, as `POST /events` takes it in a list."""
     occurred = datetime.now(UTC).isoformat()
