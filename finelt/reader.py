@@ -385,7 +385,7 @@ def _concatenate(tables: Sequence[Table]) -> Table:
     """Return all rows, with the columns of all tables; a column that a table lacks is null there."""
     from arro3.core import Schema, Table  # noqa: PLC0415
 
-    fields = {field.name: field.with_nullable(True) for table in tables for field in table.schema if not field.name.startswith("_")}
+    fields = {name: table.field(name).with_nullable(True) for table in tables for name in table.column_names if not name.startswith("_")}
     schema = Schema(list(fields.values()))
     batches = [batch for table in tables for batch in _align(table, fields, schema).to_batches()]
     return Table.from_batches(batches, schema=schema)

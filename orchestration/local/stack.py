@@ -95,7 +95,7 @@ def run_stack(directory: Path, *, vendors: bool, deployments: Callable[[], Seque
         cleanup.callback(lambda: processes.terminate_processes(processes.find_leftover_processes(directory)))  # while Postgres stops
         cleanup.callback(lambda: processes.stop_program(workers))  # first: its jobs report to the server how they ended
         warehouse, password = database.url_of("{job}"), database.password_reference_of("{job}")  # each job as the role of its name
-        yield Stack(directory, api, warehouse, password, vendors_url and vendors_url.result(), workers, tuple(others))
+        yield Stack(directory, api, warehouse, password, vendors_url.result() if vendors_url else None, workers, tuple(others))
 
 
 def crash_unfinished_runs(api: Api) -> None:
