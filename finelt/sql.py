@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
@@ -87,7 +87,9 @@ def main(
         if moment and not tables and not table:
             check_as_of(statement)
         with warehouse.open_warehouse(directory, stack) as login, warehouse.connect(login, moment) as connection:
-            run_query(connection, statement, values, choose_printer(output))
+            has_rows = run_query(connection, statement, values, choose_printer(output))
+        if moment and not has_rows:
+            click.echo(f"sql: as of {moment:%Y-%m-%d %H:%M}Z there are only rows that had reached the warehouse by then", err=True)
     except JobError as error:
         _fail(str(error), error.exit_code)
     except psycopg.Error as error:
@@ -126,8 +128,11 @@ def choose_printer(output: str | None) -> Callable[[Sequence[Column], Iterable[R
 
 def run_query(
     connection: psycopg.Connection[Any], query: str, values: Sequence[str], printer: Callable[[Sequence[Column], Iterable[Row]], None]
-) -> None:
-    """Run a query and print its result, with values as Postgres formats them. Raises psycopg.Error with one sentence."""
+) -> bool:
+    """Run a query, print its result with values as Postgres formats them, and return whether it has rows.
+
+    Raises psycopg.Error with one sentence.
+    """
     for kind in connection.adapters.types:
         for oid in (kind.oid, kind.array_oid):
             connection.adapters.register_loader(oid, TextLoader)
@@ -138,8 +143,10 @@ def run_query(
                 cursor.execute(query.encode(), values or None)  # a stream without rows has no column names
             columns = [Column(column.name, column.type_code) for column in cursor.description or ()]
             printer(columns, chain([first], rows) if first else ())
+            return first is not None
     except psycopg.Error as error:
-        connection.rollback()
+        with suppress(psycopg.Error):  # the connection may be lost
+            connection.rollback()
         raise psycopg.Error(explain(error, connection)) from None
 
 

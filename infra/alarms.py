@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
+from jobkit import contracts
 from jobkit.errors import ExitCode
 
 from infra import policies
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
 FAILED_PATTERN = f"{{ $.exit_code > 0 && $.exit_code != {ExitCode.TEMPORARY} }}"  # a receipt of a run that is not retried
 SUCCEEDED_PATTERN = '{ $.verb = "run" && $.exit_code = 0 }'
 LOW_STORAGE_BYTES, MANY_CONNECTIONS, HIGH_CPU_PCT = 4 * 1024**3, 60, 85
+FRESHNESS_JOB = "transform-warehouse"
+LATE_DATA_PATTERN = '{ $.details.late[0].dataset = "*" }'  # a receipt of transform-warehouse that lists late datasets
 DAY_S = 86_400
 MAX_EVENT_AGE_S = 900
-LATE_AFTER_DAYS = 3  # a job that runs on weekdays is silent for two days at a weekend
+LATE_AFTER_DAYS = 3  # for a job without a contract; one that runs on weekdays is silent for two days at a weekend
+LONGEST_EVALUATION_DAYS = 7  # of an alarm. Source: "Common features of CloudWatch alarms" in the CloudWatch user guide.
 
 
 @dataclass(frozen=True)
 class AlarmsArgs:
-    """Arguments of `Alarms`. `tasks` are the jobs' tasks by job; `expected` are the jobs that must succeed every few days."""
+    """Arguments of `Alarms`. `tasks` are the jobs' tasks by job; `expected` are the jobs that must succeed, each every so many days."""
 
     settings: Settings
     keys: Keys
@@ -48,7 +52,7 @@ class AlarmsArgs:
     worker: PrefectWorker
     events: Events | None
     tasks: Mapping[str, FargateTask]
-    expected: Sequence[str]
+    expected: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class Alarms(pulumi.ComponentResource):
         self.topic = self._create_topic(name, args)
         self.topic_policy = self._allow_publishing(name, args)
         self._create_failure_alarms(args.tasks)
-        self._create_late_alarms({job: args.tasks[job] for job in args.expected})
+        self._create_late_alarms({job: (args.tasks[job], days) for job, days in args.expected.items()})
+        self._create_late_data_alarm(args.tasks)
         self.dead_letters = self._notify_of_crashes(args)
         self._create_database_alarms("warehouse", args.warehouse.database)
         self._create_database_alarms("prefect-database", args.server.database)
@@ -116,11 +121,17 @@ class Alarms(pulumi.ComponentResource):
             metric = self._count_receipts(f"{job}-failed", task, FAILED_PATTERN)
             self._alarm_above(f"{job}-failed", metric, 0)
 
-    def _create_late_alarms(self, tasks: Mapping[str, FargateTask]) -> None:
+    def _create_late_alarms(self, tasks: Mapping[str, tuple[FargateTask, int]]) -> None:
         """Alarm if a job's log has no receipt of a successful run for days, whatever the cause."""
-        for job, task in tasks.items():
-            metric = self._count_receipts(f"{job}-done", task, SUCCEEDED_PATTERN, period_s=DAY_S, periods=LATE_AFTER_DAYS)
+        for job, (task, days) in tasks.items():
+            metric = self._count_receipts(f"{job}-done", task, SUCCEEDED_PATTERN, period_s=DAY_S, periods=days)
             self._alarm_below(f"{job}-late", metric, 1, missing="breaching")
+
+    def _create_late_data_alarm(self, tasks: Mapping[str, FargateTask]) -> None:
+        """Alarm if a receipt of the job that builds the marts lists datasets that are late by their contract."""
+        if task := tasks.get(FRESHNESS_JOB):
+            metric = self._count_receipts("data-late", task, LATE_DATA_PATTERN, period_s=DAY_S)
+            self._alarm_above("data-late", metric, 0)
 
     def _count_receipts(self, name: str, task: FargateTask, pattern: str, *, period_s: int = 300, periods: int = 1) -> Metric:
         """Count the receipts in a task's log that match a filter pattern."""
@@ -202,7 +213,17 @@ class Alarms(pulumi.ComponentResource):
         )
 
 
-def list_expected_jobs(specs: Sequence[JobSpec], scheduled: Sequence[str]) -> list[str]:
-    """Return the jobs that must succeed every few days: those that are scheduled, and with them those that write the site."""
+def list_expected_jobs(specs: Sequence[JobSpec], scheduled: Sequence[str]) -> dict[str, int]:
+    """Return the jobs that must succeed, and after how many days without it they are late: the least latency of their contracts.
+
+    These are the scheduled jobs, and with them those that write the site.
+    """
     publishers = [spec.name for spec in specs if "site" in spec.writes and spec.name not in scheduled]
-    return [*scheduled, *publishers] if scheduled else []
+    expected = [*scheduled, *publishers] if scheduled else []
+    by_name = {spec.name: spec for spec in specs}
+    return {name: _latency_days(by_name[name]) for name in expected}
+
+
+def _latency_days(spec: JobSpec) -> int:
+    latencies = [contracts.load(path).latency_days for path in spec.folder.glob("*/*.odcs.yaml")]
+    return min([*latencies, LONGEST_EVALUATION_DAYS]) if latencies else LATE_AFTER_DAYS

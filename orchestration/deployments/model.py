@@ -7,6 +7,7 @@ from typing import Any
 
 TAG = "finelt"  # on every deployment that we register; reconcile judges only runs of tagged deployments
 NOTIFY_TAG = "notify"  # on deployments whose runs no flow watches: flows themselves, and jobs that an event starts
+LATE_DATA_EVENT, LATE_DATA_RESOURCE = "finelt.data.late", "finelt.freshness"  # what a flow sends about late datasets
 TODAY = "today"  # in a parameter: the flow `daily` replaces it with the day for which the run was scheduled
 # For Prefect's own clients: no telemetry, and eight retries after 2, 4, 8, ... seconds, together more than eight minutes.
 # The default is about one minute.

@@ -1,4 +1,4 @@
-"""Notify people of runs that fail, crash or start late, by an automation of Prefect's for each.
+"""Notify people of runs that fail, crash or start late, and of data that are late, by an automation of Prefect's for each.
 
 They watch the runs that nobody else watches: those of deployments with the tag `notify`. A job that a flow started is the flow's concern,
 which retries it or fails itself. Registering again changes nothing, and an automation that somebody switched off stays off.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.errors import MisconfiguredError
 from jobkit.prefect_api import RejectedError
 
-from orchestration.deployments.model import NOTIFY_TAG, TAG
+from orchestration.deployments.model import LATE_DATA_EVENT, LATE_DATA_RESOURCE, NOTIFY_TAG, TAG
 from orchestration.deployments.paging import read_all
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def register_notifications(api: Api, url: str) -> list[str]:
     """
     block = _register_block(api, url)
     existing = {entry["name"]: entry for entry in read_all(api, "/automations/filter")}
-    wanted = [build_automation(state, block) for state in STATES]
+    wanted = [*(build_automation(state, block) for state in STATES), build_late_data_automation(block)]
     for automation in wanted:
         if present := existing.get(automation["name"]):
             api.call("PUT", f"/automations/{present['id']}", {**automation, "enabled": present["enabled"]})
@@ -64,6 +64,27 @@ def build_automation(state: str, block: str) -> dict[str, Any]:
         "tags": [TAG],
         "trigger": trigger,
         "actions": [action],
+    }
+
+
+def build_late_data_automation(block: str) -> dict[str, Any]:
+    """Return the automation that notifies of datasets that are late by their contract; the daily flow sends the event."""
+    trigger = {
+        "type": "event",
+        "posture": "Reactive",
+        "expect": [LATE_DATA_EVENT],
+        "match": {"prefect.resource.id": LATE_DATA_RESOURCE},
+        "threshold": 1,
+        "within": 0,
+    }
+    subject, body = "{{ event.resource.name }}", "{{ event.resource['finelt.late'] }}"
+    return {
+        "name": "finelt: data are late",
+        "description": "Made by the registration of deployments, for datasets that are older than their contract allows.",
+        "enabled": True,
+        "tags": [TAG],
+        "trigger": trigger,
+        "actions": [{"type": "send-notification", "block_document_id": block, "subject": subject, "body": body}],
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,16 +31,16 @@ class Delivery(NamedTuple):
 
     @property
     def last_day(self) -> str:
-        """The last day of which the vendor had figures."""
-        return str((datetime.fromisoformat(self.received_at) - timedelta(days=1)).date())
+        """The day on which the answers came, half an hour after the Treasury publishes; the vendor had its figures."""
+        return str(datetime.fromisoformat(self.received_at).date())
 
 
 _SEC = ("extract-sec-company-facts", "sec_company_facts", "data.sec.gov", ("--ciks", CIKS[0], "--contact", CONTACT))
 _TREASURY = ("extract-treasury-yields", "treasury_par_yields", "home.treasury.gov", ("--lookback-days", "0", "--start", SAMPLE_START))
 DELIVERIES = (
-    Delivery("2010-01-20T12:00:00Z", *_SEC),
-    Delivery("2010-02-01T12:00:00Z", *_SEC),
-    Delivery("2013-01-15T12:00:00Z", *_TREASURY),
+    Delivery("2010-01-20T23:30:00Z", *_SEC),
+    Delivery("2010-02-01T23:30:00Z", *_SEC),
+    Delivery("2013-01-14T23:30:00Z", *_TREASURY),
 )
 
 

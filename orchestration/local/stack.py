@@ -130,7 +130,8 @@ def run_stack(
         cleanup.callback(lambda: processes.terminate_processes(processes.find_leftover_processes(directory)))  # while Postgres stops
         cleanup.callback(lambda: processes.stop_program(workers))  # first: its jobs report to the server how they ended
         warehouse, password = database.url_of("{job}"), database.password_reference_of("{job}")  # each job as the role of its name
-        yield Stack(directory, api, warehouse, password, vendors_url and vendors_url.result(), workers, tuple(others), database, cleanup)
+        url = vendors_url.result() if vendors_url else None
+        yield Stack(directory, api, warehouse, password, url, workers, tuple(others), database, cleanup)
 
 
 def _start_postgres(directory: Path, cleanup: ExitStack, report: Callable[[str], None]) -> Postgres:

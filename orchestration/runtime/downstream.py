@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from jobs.catalogue import catalogue
 from orchestration.job_order import list_builders, list_loaders
+from orchestration.runtime.freshness import report_late_datasets
 from orchestration.runtime.run_job import read_option_names, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from jobkit.receipt import Receipt
 
     from jobs.catalogue import JobSpec
 
@@ -24,11 +27,12 @@ async def load(datasets: Sequence[str], options: Mapping[str, object], specs: Se
 
 
 async def build(options: Mapping[str, object], specs: Sequence[JobSpec] | None = None) -> None:
-    """Build and publish everything that follows from the loaded datasets. Raises JobFailedError."""
+    """Build and publish everything that follows from the loaded datasets, and report those that are late. Raises JobFailedError."""
     for job in list_builders(_catalogue() if specs is None else specs):
-        await _run(job, options)
+        receipt = await _run(job, options)
+        await report_late_datasets(receipt)
 
 
-async def _run(job: str, options: Mapping[str, object]) -> None:
+async def _run(job: str, options: Mapping[str, object]) -> Receipt:
     supported = await read_option_names(job)
-    await run_job(job, **{name: value for name, value in options.items() if name in supported})
+    return await run_job(job, **{name: value for name, value in options.items() if name in supported})

@@ -159,6 +159,9 @@ def test_as_of_sets_the_moment_and_refuses_the_marts_of_now(demo: Path) -> None:
     query = "select current_setting('finelt.as_of') as moment, tenor from fct_curves"
     assert run_sql(demo, "--as-of", "2013-01-15", query).stdout == "moment,tenor\n2013-01-15T00:00:00+00:00,5Y\n"
     assert run_sql(demo, "--as-of", "2013-01-15T14:00+02:00", query).stdout.splitlines()[1].startswith("2013-01-15T12:00:00+00:00")
+    empty = run_sql(demo, "--as-of", "2013-01-15", "select tenor from fct_curves where false")
+    assert (empty.returncode, empty.stdout) == (0, "tenor\n")
+    assert empty.stderr == "sql: as of 2013-01-15 00:00Z there are only rows that had reached the warehouse by then\n"
     refused = run_sql(demo, "--as-of", "2013-01-15", "select 'marts.x', tenor from marts.fct_curves")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "the schema marts has what is known now" in refused.stderr

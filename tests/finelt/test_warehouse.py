@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import boto3
 import psycopg
 import pytest
 from jobkit.errors import MisconfiguredError, TemporaryError, UsageError
+from moto import mock_aws
 
 from finelt import warehouse
 from infra import stack
@@ -96,6 +99,26 @@ def test_a_stack_in_aws_is_reached_by_the_port_that_stack_connect_forwards(monke
         pass
     with pytest.raises(MisconfiguredError, match="expected one of compose, dev, prod"), warehouse.open_warehouse(tmp_path, "nothing"):
         pass
+
+
+def test_a_person_logs_in_to_aws_with_a_token_and_verifies_the_certificate_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws(), socket.create_server(("127.0.0.1", 0)) as forwarded:
+        monkeypatch.setattr(warehouse, "FORWARDED_PORT", forwarded.getsockname()[1])
+        with pytest.raises(MisconfiguredError, match="AWS gives no login"), warehouse.open_warehouse(tmp_path, "dev"):
+            pass
+        ssm = boto3.client("ssm", region_name=stack.read_stack("dev").region)
+        ssm.put_parameter(Name=stack.bastion_parameter("dev"), Type="String", Value='{"hosts": {"warehouse": "db.example"}}')
+        with warehouse.open_warehouse(tmp_path, "dev") as login:
+            assert login.parameters["host"] == "db.example"
+            assert (login.parameters["hostaddr"], login.parameters["sslmode"]) == ("127.0.0.1", "verify-full")
+            assert login.parameters["user"] == stack.ANALYST
+            assert Path(login.parameters["sslrootcert"]).is_file()
+            assert login.password.startswith("db.example:5432/?Action=connect&DBUser=analyst&")
+            assert login.password not in login.password_source + login.url
 
 
 @pytest.mark.parametrize(

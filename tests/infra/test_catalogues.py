@@ -75,7 +75,16 @@ def test_the_parameters_of_each_stack_schedule_every_job(file: str, monkeypatch:
     stack = graph(choices={"parameters": json.dumps(values)})
     scheduled, messages = register_schedules(stack, catalogue(), monkeypatch)
     assert messages == []
-    assert late_alarms(stack) == set(list_expected_jobs(catalogue(), sorted(scheduled)))
+    expected = list_expected_jobs(catalogue(), sorted(scheduled))
+    assert late_alarms(stack) == set(expected)
+    assert {name: expected[name] for name in ("extract-ecb-fx-rates", "extract-sec-company-facts", "publish-marts")} == {
+        "extract-ecb-fx-rates": 5,
+        "extract-sec-company-facts": 7,  # its contract allows 100 days, CloudWatch seven
+        "publish-marts": 3,
+    }
+    for name, days in expected.items():
+        assert stack.the(ALARM, f"-{name}-late").inputs["evaluationPeriods"] == days
+    assert stack.the(ALARM, "-data-late").inputs["metricName"] == "data-late"
 
 
 def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch: pytest.MonkeyPatch) -> None:

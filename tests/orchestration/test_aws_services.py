@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import boto3
 import psycopg
@@ -31,6 +32,7 @@ from orchestration.deployments import notifications
 from orchestration.ecs import prepare_prefect
 from orchestration.local import processes
 from orchestration.polling import wait_until
+from orchestration.runtime.freshness import build_late_event
 from tests.infra.graph_reader import REPLICAS, TASK, containers_of, stack_description
 from tests.orchestration import fargate, system_servers
 from verification import http_server
@@ -348,6 +350,15 @@ def test_a_flow_that_fails_crashes_or_is_late_is_notified_and_a_job_that_it_star
     assert any("daily: flow-1 ended" in message["message"] for message in notified[1])
 
 
+def test_data_that_are_late_are_notified(registered: Stack, notified: tuple[str, list[dict[str, Any]]]) -> None:
+    late = [{"dataset": "ecb_fx_rates", "last_date": "2013-02-28", "latency_days": 5, "days_late": 3}]
+    registered.api().call("POST", "/events", [build_late_event(late, str(uuid4()))])
+    title = "1 dataset is late"
+    assert wait_until(lambda: title in {message["title"] for message in notified[1]}, timeout_s=TIMEOUT_S), notified[1]
+    (message,) = [message["message"] for message in notified[1] if message["title"] == title]
+    assert message == "ecb_fx_rates by 3 days (last day 2013-02-28)"
+
+
 def test_an_automation_that_somebody_switched_off_stays_off(registered: Stack, notified: tuple[str, list[dict[str, Any]]]) -> None:
     client = registered.api()
     first, *_ = client.call("POST", "/automations/filter", {})
@@ -355,7 +366,7 @@ def test_an_automation_that_somebody_switched_off_stays_off(registered: Stack, n
     notifications.register_notifications(client, notified[0])
     after = {entry["id"]: entry["enabled"] for entry in client.call("POST", "/automations/filter", {})}
     assert after == {**after, first["id"]: False}
-    assert len(after) == len(notifications.STATES)
+    assert len(after) == len(notifications.STATES) + 1  # and late data
     client.call("PATCH", f"/automations/{first['id']}", {"enabled": True})
 
 

@@ -21,6 +21,7 @@ import yaml
 from click.testing import CliRunner
 from jobkit import prefect_api
 
+from finelt import warehouse
 from images import docker_cli
 from jobs.catalogue import catalogue
 from orchestration.compose import command, provision, run_flow
@@ -249,6 +250,14 @@ def test_a_restart_keeps_data_and_passwords(stack: Stack) -> None:
     assert command.read_settings(stack.env_file) == stack.settings
     stack.compose("up", "--detach")
     assert stack.health("worker") == "healthy"
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("first_run")
+def test_people_query_the_warehouse_of_the_stack(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "ENV_FILE", stack.env_file)
+    with warehouse.open_warehouse(tmp_path, warehouse.COMPOSE) as login, warehouse.connect(login) as connection:
+        assert connection.execute("select current_user, count(*) > 1000 from fct_yield").fetchall() == [("reader", True)]
 
 
 def read_documented_commands() -> list[str]:

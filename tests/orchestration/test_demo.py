@@ -111,8 +111,8 @@ def test_a_second_run_changes_nothing(story: Story) -> None:
 def test_the_lake_has_the_deliveries_of_the_past_once(story: Story) -> None:
     lake = Lake(str(story.directory / "lake"))
     facts, curves = lake.history("sec_company_facts", "cik=0000320193"), lake.history("treasury_par_yields", "year=2013")
-    assert [commit.known_at[:16] for commit in facts[:2]] == ["2010-01-20T12:00", "2010-02-01T12:00"]
-    assert curves[0].known_at[:16] == "2013-01-15T12:00"
+    assert [commit.known_at[:16] for commit in facts[:2]] == ["2010-01-20T23:30", "2010-02-01T23:30"]
+    assert curves[0].known_at[:16] == "2013-01-14T23:30"
     assert (len(facts), len(curves)) == (3, 2)  # and those of the first complete run
 
 

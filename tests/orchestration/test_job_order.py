@@ -57,8 +57,9 @@ def test_a_later_job_gets_the_options_that_it_has(tmp_path: Path, monkeypatch: p
     async def read_option_names(name: str) -> frozenset[str]:
         return frozenset({"lake", "dataset"} if name == "copy-files" else {"warehouse"})
 
-    async def run_job(name: str, **options: object) -> None:
+    async def run_job(name: str, **options: object) -> dict[str, Any]:
         started.append((name, options))
+        return {"details": {}}
 
     monkeypatch.setattr(downstream, "read_option_names", read_option_names)
     monkeypatch.setattr(downstream, "run_job", run_job)

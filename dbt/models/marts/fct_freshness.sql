@@ -36,6 +36,14 @@ select
             )
     end as sessions_behind,
     dataset_loads.partition_count,
-    dataset_loads.commit_count
+    dataset_loads.commit_count,
+    latencies.latency_days,
+    greatest(
+        (now() at time zone 'UTC')::date
+        - coalesce(last_days.last_date, (dataset_loads.last_known_at at time zone 'UTC')::date)
+        - latencies.latency_days,
+        0
+    ) as days_late
 from dataset_loads
 left join last_days using (dataset)
+left join {{ dataset_latencies() }} as latencies (dataset, latency_days) using (dataset)

@@ -68,8 +68,15 @@ def build(
         """Fetch from the vendor and commit each partition."""
         from jobkit import extraction  # noqa: PLC0415  describe extracts nothing
 
-        settings = {"lake": lake, "replay": replay, "allow_shrinking": allow_shrinking, "received_at": received_at}
-        extraction.run(job, build_extractor(job, values, retry_timeout), build_requests(**values), **settings)
+        extraction.run(
+            job,
+            build_extractor(job, values, retry_timeout),
+            build_requests(**values),
+            lake=lake,
+            replay=replay,
+            allow_shrinking=allow_shrinking,
+            received_at=received_at,
+        )
 
     def check(job: Job, *, lake: str, replay: bool, retry_timeout: float, **values: Any) -> None:  # noqa: ANN401
         from jobkit import extraction  # noqa: PLC0415

@@ -8,6 +8,7 @@ Hand-written: the libraries for atomic writes (atomicwrites, unmaintained since 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
@@ -37,6 +38,19 @@ def create_file(path: Path, data: bytes | Path, *, mode: int = 0o644) -> None:
         with failpoints.surround("link"):
             os.link(temporary, path)
         sync_folder(path.parent)
+
+
+def replace_with_link(path: Path, target: Path) -> None:
+    """Make a path a hard link to a file, replacing an existing file (rename). Missing folders are created. Raises OSError."""
+    make_folder(path.parent)
+    link = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        os.link(target, link)
+        with failpoints.surround("rename"):
+            link.replace(path)
+    finally:
+        link.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def make_folder(folder: Path) -> None:

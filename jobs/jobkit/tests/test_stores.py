@@ -43,6 +43,18 @@ def test_download_writes_the_object_to_a_file(store: Store, tmp_path: Path) -> N
         store.download("nothing", tmp_path / "rows")
 
 
+def test_a_copy_replaces_an_object_and_outlives_the_original(store: Store) -> None:
+    store.put("a/one", b"1", "text/csv")
+    store.put("b/two", b"2")
+    store.copy("a/one", "b/two")
+    store.copy("a/one", "c/three")
+    store.put("a/one", b"changed")
+    assert [store.get(key) for key in ("b/two", "c/three")] == [b"1", b"1"]
+    assert list(store.list_keys("")) == ["a/one", "b/two", "c/three"]
+    with pytest.raises(NotFoundError):
+        store.copy("nothing", "b/two")
+
+
 def test_a_missing_object_raises_not_found(store: Store) -> None:
     assert not store.exists("nothing")
     for read in (store.get, store.get_with_etag, store.get_size, store.stat):

@@ -79,7 +79,7 @@ def run(
 
     from jobkit.stores import open_store  # noqa: PLC0415
 
-    from publish_marts import publication  # noqa: PLC0415
+    from publish_marts import latest, publication  # noqa: PLC0415
 
     store = open_store(site)
     publication.check_audience(store, audience)
@@ -97,6 +97,7 @@ def run(
     if new_pointer and new_pointer != pointer:
         publication.set_current(store, new_pointer, etag)
     job.details.update(site=publication.refresh_landing_page(store), audience=audience)
+    latest.refresh_files(store)
     if new_pointer:
         outcome: Outcome = "committed" if draft.new_version else "unchanged"
         _record_outcomes(job, publication.read_catalogue(store, new_pointer.version), outcome)

@@ -2,6 +2,7 @@
 
     <site>/v/<version>/published.json, index.html, marts/<mart>.html|parquet|csv|json, docs.html, SHA256SUMS, catalogue.json
     <site>/site.json        the audience of the site, which may see everything in it
+    <site>/latest/          the current version's files at addresses that stay (see `latest`)
     <site>/latest.json      the pointer to the current version; replaced by compare-and-swap once a version is complete
     <site>/index.html       a copy of the current version's page with links into v/<version>/; `refresh_landing_page` repairs it
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +41,15 @@ MAX_REFRESH_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class PublicationTerms:
-    """The audience of a publication, what was not published and why, and dataset, source, licence and redistribution of what was."""
+    """The audience of a publication, what was not published and why, and dataset, source, licence and redistribution of what was.
+
+    `made_of` names the datasets behind each mart.
+    """
 
     audience: Audience
     left_out: Mapping[str, str]
     sources: Sequence[Mapping[str, str]]
+    made_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

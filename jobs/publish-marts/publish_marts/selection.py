@@ -63,7 +63,12 @@ def select_marts(snapshot: Warehouse, transform: Transform, requested: Sequence[
     ]
     left_out = _list_left_out(snapshot, marts, permission)
     sources = _list_sources(transform.lineage, marts, permission)
-    return Selection(marts, permission.datasets, PublicationTerms(audience, left_out, sources))
+    stated = {source["dataset"] for source in sources}
+    made_of = {
+        mart.name: sorted(stated & set(transform.lineage["marts"][mart.name]["made_of"] if mart.datasets is None else mart.datasets))
+        for mart in marts
+    }
+    return Selection(marts, permission.datasets, PublicationTerms(audience, left_out, sources, made_of))
 
 
 def _list_left_out(snapshot: Warehouse, marts: Sequence[Mart], permission: Permission) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.errors import TemporaryError, UsageError
 from jobkit.stores import NotFoundError
 
-from publish_marts import pages, publication
+from publish_marts import latest, pages, publication
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -134,6 +134,7 @@ def _update_landing_page(store: Store) -> None:
     else:
         publication.refresh_landing_page(store)
         store.erase_old_versions(publication.LANDING, lambda key: key == publication.LANDING)
+    latest.erase_other_files(store)
 
 
 def _remove_marts(store: Store, version: StoredVersion, marts: Collection[str]) -> None:

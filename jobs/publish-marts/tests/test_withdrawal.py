@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from jobkit.errors import AuthError, TemporaryError, UsageError
 from jobkit.stores import open_store
 from moto import mock_aws
-from publish_marts import publication, site, withdrawal
+from publish_marts import latest, publication, site, withdrawal
 from publish_marts.export import Column, ExportedFile, ExportedMart, Mart
 from publish_marts.row_changes import RowChanges
 
@@ -54,6 +54,7 @@ def publish(store: Store, folder: Path, version: str, day: str, marts: tuple[str
     publication.check_not_withdrawn(store, version)
     publication.set_current(store, publication.Pointer(version, f"content of {version}", "inputs", f"{day}T08:00:00+00:00"), etag)
     publication.refresh_landing_page(store)
+    latest.refresh_files(store)
 
 
 def publish_three_versions(store: Store, folder: Path) -> None:
@@ -92,6 +93,23 @@ def check_consistent(store: Store) -> None:
     if pointer:
         page = store.get(f"v/{pointer.version}/index.html")
         assert store.get("index.html") == publication.rewrite_links(page, pointer.version)
+    check_latest(store, pointer.version if pointer else None)
+
+
+def check_latest(store: Store, version: str | None) -> None:
+    """Check that latest/ has exactly the files of the current version, and that its manifest describes them."""
+    found = {key: store.get(key) for key in store.list_keys("latest/")}
+    if version is None:
+        assert found == {}
+        return
+    manifest = json.loads(found.pop("latest/manifest.json"))
+    files = [file for mart in manifest["marts"].values() for file in mart["files"].values()]
+    assert manifest["version"] == version
+    assert manifest["marts"].keys() == publication.read_catalogue(store, version)["marts"].keys()
+    assert {f"latest/{file['path']}": file["sha256"] for file in files} == {
+        key: hashlib.sha256(data).hexdigest() for key, data in found.items()
+    }
+    assert all(store.get(file["immutable_path"].removeprefix("../")) == found[f"latest/{file['path']}"] for file in files)
 
 
 def list_names(store: Store) -> list[str]:
@@ -313,3 +331,36 @@ def test_the_command_reports_what_it_did(store: Store) -> None:
     assert run_command("declare", "--site", url, "--audience", "public")[0] == 0
     assert json.loads(store.get("site.json")) == {"audience": "public"}
     publication.check_audience(store, "public")
+
+
+def test_latest_is_completed_after_a_kill_and_lists_no_file_that_is_being_replaced(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+    copy = store.copy
+
+    def copy_or_die(key: str, to: str) -> None:
+        copied.append(to)
+        if len(copied) == 2:
+            raise InterruptedError
+        copy(key, to)
+
+    monkeypatch.setattr(store, "copy", copy_or_die)
+    with pytest.raises(InterruptedError):
+        publish(store, tmp_path / "made", "four", "2026-04-05", ("fct_yield",))
+    assert json.loads(store.get("latest/manifest.json"))["marts"] == {}
+    latest.refresh_files(store)
+    assert set(json.loads(store.get("latest/manifest.json"))["marts"]) == {"fct_yield"}
+    assert copied == [f"latest/fct_yield.{name}" for name in ("parquet", "csv", "parquet", "csv", "json")]
+    latest.refresh_files(store)
+    assert len(copied) == 5
+    withdrawal.withdraw(store, (), date(2026, 1, 1))  # a person's command also erases what is no longer current
+    check_latest(store, "four")
+
+
+def test_the_manifest_of_latest_states_columns_rows_and_licences(store: Store) -> None:
+    source = {"dataset": "rates", "source": "Bank", "licence": "Free", "redistribution": "allowed"}
+    document = {**publication.read_catalogue(store, "three"), "sources": [source], "made_of": {"fct_yield": ["rates"]}}
+    mart = latest.build_manifest(document, "2026-03-05T08:00:00+00:00")["marts"]["fct_yield"]
+    assert (mart["rows"], mart["sources"]) == (1, [source])
+    assert mart["columns"] == [{"name": "a", "type": "text", "description": ""}]

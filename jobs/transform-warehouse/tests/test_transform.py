@@ -218,6 +218,7 @@ def test_as_of_builds_the_marts_from_the_rows_known_then(warehouse: Warehouse, j
         connection.execute(PRICES)
         load(connection, "2012-12-31", 500, known=("2013-01-01", "2013-02-01"))
         load(connection, "2012-12-31", 600, known=("2013-02-01", "infinity"))
+        load(connection, "2013-01-15", 550, known=("2013-01-15", "infinity"))  # in the warehouse before the session closes
     assert read_receipt(job("run", "--as-of", "2013-01-15T12:00:00+01:00"))["exit_code"] == 0
     assert warehouse.rows("select close::int from marts.fct_price_daily") == [(500,)]
 
@@ -300,8 +301,13 @@ def test_a_second_transform_waits_and_is_unchanged(warehouse: Warehouse, job: Ca
         second = job("run")
         assert second.stderr is not None
         assert "waiting for another transform" in second.stderr.readline()
-    assert read_receipt(first)["status"] == "done"
-    assert read_receipt(second)["status"] == "unchanged"
+    receipts = [read_receipt(first), read_receipt(second)]
+    assert [receipt["status"] for receipt in receipts] == ["done", "unchanged"]
+    for receipt in receipts:  # the clock makes data late, also if there is nothing to build
+        (late,) = receipt["details"]["late"]
+        assert (late["dataset"], late["last_date"], late["latency_days"]) == ("tiingo_prices", "2012-12-31", 5)
+        assert late["days_late"] > 5000
+        assert '"late"' in receipt["stderr"]
 
 
 def test_wrong_credentials_and_wrong_addresses_have_their_exit_codes(

@@ -33,6 +33,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
 
     from transform_warehouse import field_lineage, lineage, manifest_cache  # noqa: PLC0415
     from transform_warehouse.build_log import open_build_log  # noqa: PLC0415
+    from transform_warehouse.freshness import record_late_datasets  # noqa: PLC0415
     from transform_warehouse.moment import check_moment_passed  # noqa: PLC0415
     from transform_warehouse.project import compute_fingerprint, find_project, list_marts  # noqa: PLC0415
 
@@ -46,6 +47,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
         if build_log.is_current(fingerprint, marts) and (docs_store is None or docs_store.exists(DOCS_FILE)):
             for mart in marts:
                 job.record_partition(f"marts.{mart}", "all", "unchanged")
+            record_late_datasets(job, build_log)
             return
         signature = build_log.compute_signature(project_fingerprint, as_of)
         from transform_warehouse import as_of as as_of_views  # noqa: PLC0415
@@ -74,6 +76,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
                 as_of_views.refresh_views(build_log, job.log, models, sources, database)
             if docs_store is not None:
                 docs_store.put(DOCS_FILE, dbt.generate_docs(**folders), "text/html")
+        record_late_datasets(job, build_log)
 
 
 def check(

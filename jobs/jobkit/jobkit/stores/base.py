@@ -52,6 +52,9 @@ class Store(Protocol):
     def put(self, key: str, data: bytes | Path, content_type: str | None = None) -> None:
         """Write an object, replacing an existing one. A path stands for the content of its file, which is never in memory as a whole."""
 
+    def copy(self, key: str, to: str) -> None:
+        """Write an object's content and type under another key, replacing an object there; no bytes pass here. Raises NotFoundError."""
+
     def put_if_absent(self, key: str, data: bytes, content_type: str | None = None) -> bool:
         """Write an object if the key has none. Returns True if the key has these bytes afterwards, False if it has others."""
 

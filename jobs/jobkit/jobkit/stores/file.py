@@ -63,6 +63,11 @@ class FileStore:
         with _translate_errors(self._path(key)):
             files.replace_file(self._writable_path(key), data)
 
+    def copy(self, key: str, to: str) -> None:
+        """Replace the file by a hard link to another one, which is never changed in place. Raises NotFoundError."""
+        with _translate_errors(self._path(key), key):
+            files.replace_with_link(self._writable_path(to), self._path(key))
+
     def put_if_absent(self, key: str, data: bytes, content_type: str | None = None) -> bool:  # noqa: ARG002
         """Create the file; a hard link fails if the name is taken."""
         if self.exists(key):

@@ -89,6 +89,12 @@ class S3Store:
         """Write an object, replacing an existing one."""
         self._put(key, data, content_type)
 
+    def copy(self, key: str, to: str) -> None:
+        """Copy the object inside the bucket. Raises NotFoundError."""
+        source = {"Bucket": self.bucket, "Key": self._full_key(key)}
+        with self._translate_errors(key), failpoints.surround("put"):
+            self._client.copy_object(Bucket=self.bucket, Key=self._full_key(to), CopySource=source)
+
     def put_if_absent(self, key: str, data: bytes, content_type: str | None = None) -> bool:
         """Write with If-None-Match. After a refusal, compare the bytes: the object may be our own from a write whose response was lost."""
         return self._put(key, data, content_type, IfNoneMatch="*")
