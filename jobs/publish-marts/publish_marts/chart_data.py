@@ -20,7 +20,8 @@ EPOCH = date(1970, 1, 1).toordinal()
 def build_files(key: str, chart: Chart) -> dict[str, bytes]:
     """Build the files of a chart. `key` is their key within the version, without the ending."""
     positions, columns = _align_lines(chart)
-    return {f"{key}.csv": _build_csv(chart, positions, columns), f"{key}.js": _build_script(chart, positions, columns)}
+    script = {f"{key}.js": _build_script(chart, positions, columns)} if chart.is_interactive else {}
+    return {f"{key}.csv": _build_csv(chart, positions, columns), **script}
 
 
 def _align_lines(chart: Chart) -> tuple[list[float], list[list[float | None]]]:

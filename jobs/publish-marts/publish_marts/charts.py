@@ -89,6 +89,11 @@ class Chart:
     y_range: tuple[float, float] | None = None
     percent: bool = False
 
+    @property
+    def is_interactive(self) -> bool:
+        """Whether a browser draws it again with values, ranges and zoom. A chart that writes its values says more as it is."""
+        return self.format_point is None
+
     def draw(self) -> str:
         """Draw the chart once in each size."""
         return "\n".join(_draw_chart(self, size) for size in self.sizes)

@@ -6,7 +6,7 @@ A frame has its columns even if its mart is missing or empty. The page then omit
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -59,14 +59,16 @@ class Frames:
 
     def select_tickers(self, tickers: Collection[str]) -> Frames:
         """Return the frames with only these tickers."""
-        names = ("prices", "returns", "valuation")
-        return replace(self, **{name: getattr(self, name)[getattr(self, name)["ticker"].isin(list(tickers))] for name in names})
+        return self._select(("prices", "returns", "valuation"), "ticker", tickers)
 
     def select_security(self, security_id: str) -> Frames:
         """Return the frames with only this security."""
-        frames = {field.name: getattr(self, field.name) for field in fields(self)}
-        chosen = {name: frame for name, frame in frames.items() if isinstance(frame, pd.DataFrame) and "security_id" in frame}
-        return replace(self, **{name: frame[frame["security_id"] == security_id] for name, frame in chosen.items()})
+        return self._select(("securities", "prices", "returns", "valuation", "actions"), "security_id", [security_id])
+
+    def _select(self, names: Sequence[str], column: str, values: Collection[str]) -> Frames:
+        """Return the frames, those with these names with only the rows that have one of the values."""
+        chosen: dict[str, Any] = {name: getattr(self, name)[getattr(self, name)[column].isin(list(values))] for name in names}
+        return replace(self, **chosen)
 
 
 def read_frames(warehouse: Warehouse, marts: Sequence[Mart], datasets: Sequence[str], lineage: Mapping[str, Any]) -> Frames:

@@ -1,6 +1,8 @@
 """The versions of a site. A version is written in full, then made current in one step.
 
-    <site>/v/<version>/published.json, index.html, marts/<mart>.html|parquet|csv|json, docs.html, SHA256SUMS, catalogue.json
+    <site>/v/<version>/published.json, index.html, marts/<mart>.html|parquet|csv|json, docs.html, SHA256SUMS, catalogue.json,
+                       more pages (see `pages`), the data of their charts, style sheet and scripts
+    <site>/assets/          the SQL console, shared by all versions (see `web`)
     <site>/site.json        the audience of the site, which may see everything in it
     <site>/latest/          the current version's files at addresses that stay (see `latest`)
     <site>/latest.json      the pointer to the current version; replaced by compare-and-swap once a version is complete

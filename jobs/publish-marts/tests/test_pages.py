@@ -143,7 +143,7 @@ def fact(value: float, known_from: str, accession: str) -> dict[str, Any]:
     return {"cik": 320193, "concept": "revenue", "unit": "USD", "value": value, "accession": accession, **known}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def frames() -> Frames:
     """Build frames of one ticker over two years, a yield curve, an exchange rate and a restated revenue."""
     price = pd.Series(range(100, 100 + len(DAYS)), dtype=float)
@@ -192,13 +192,14 @@ def frames() -> Frames:
     )
 
 
-@pytest.fixture
-def exported(tmp_path: Path) -> list[ExportedMart]:
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> list[ExportedMart]:
     """One mart of two rows. Its description contains markup."""
+    folder = tmp_path_factory.mktemp("exported")
     columns = (Column("tenor", "text", 'a "quote"'), Column("pct", "numeric(8,4)", ""))
     mart = Mart("fct_yield", "One row per day & <script>alert(1)</script>.", columns, ("tenor",))
-    (tmp_path / "fct_yield.csv").write_text('tenor,pct\n"<img src=x>",1.5000\n2Y,0.2500\n', encoding="utf-8")
-    files = [ExportedFile(format_, tmp_path / f"fct_yield.{format_}", 1234, format_[0] * 64) for format_ in ("parquet", "csv", "json")]
+    (folder / "fct_yield.csv").write_text('tenor,pct\n"<img src=x>",1.5000\n2Y,0.2500\n', encoding="utf-8")
+    files = [ExportedFile(format_, folder / f"fct_yield.{format_}", 1234, format_[0] * 64) for format_ in ("parquet", "csv", "json")]
     return [ExportedMart(mart, 2, tuple(files))]
 
 
@@ -206,14 +207,20 @@ def version(*, docs: bool = True, previous: str | None = None) -> VersionInfo:
     return VersionInfo("abc123", previous, docs, None, {"fct_yield": RowChanges(added=1, removed=0, changed=2)}, TERMS, LINEAGE)
 
 
-def render(frames: Frames, exported: list[ExportedMart], **more: Any) -> dict[str, bytes]:
-    """Render the pages alone, without their style sheet, scripts and data."""
-    rendered = pages.render_pages(version(**more), exported, frames)
-    return {name: page for name, page in rendered.items() if name.endswith(".html")}
+@pytest.fixture(scope="module")
+def files(frames: Frames, exported: list[ExportedMart]) -> dict[str, bytes]:
+    """All files of a version."""
+    return pages.render_pages(version(), exported, frames)
 
 
-def test_every_page_is_well_formed_and_requests_nothing_external(frames: Frames, exported: list[ExportedMart]) -> None:
-    for name, page in render(frames, exported).items():
+@pytest.fixture(scope="module")
+def rendered(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Its pages, without their style sheet, scripts and data."""
+    return {name: page for name, page in files.items() if name.endswith(".html")}
+
+
+def test_every_page_is_well_formed_and_requests_nothing_external(rendered: dict[str, bytes]) -> None:
+    for name, page in rendered.items():
         tags = parse_page(page).tags
         scripts = {str(attributes.get("src")).rpartition("/")[2] for tag, attributes in tags if tag == "script"}
         assert scripts == {"uPlot.iife.min.js", "site.js"} | ({"sql.js"} if name == "sql.html" else set())
@@ -226,25 +233,23 @@ def test_every_page_is_well_formed_and_requests_nothing_external(frames: Frames,
         assert "unsafe" not in (policy.replace("'wasm-unsafe-eval'", "") if name == "sql.html" else policy)
 
 
-def test_every_link_points_to_a_file_of_the_version_or_an_anchor_on_the_page(frames: Frames, exported: list[ExportedMart]) -> None:
-    rendered = pages.render_pages(version(), exported, frames)
-    files = {*rendered, "docs.html", "catalogue.json", "SHA256SUMS", *(f"marts/{file.path.name}" for file in exported[0].files)}
-    ids = {
-        name: {attributes["id"] for _, attributes in parse_page(page).tags if "id" in attributes}
-        for name, page in render(frames, exported).items()
-    }
-    for name in (name for name in rendered if name.endswith(".html")):
-        tags = parse_page(rendered[name]).tags
+def test_every_link_points_to_a_file_of_the_version_or_an_anchor_on_the_page(
+    exported: list[ExportedMart], files: dict[str, bytes], rendered: dict[str, bytes]
+) -> None:
+    existing = {*files, "docs.html", "catalogue.json", "SHA256SUMS", *(f"marts/{file.path.name}" for file in exported[0].files)}
+    ids = {name: {attributes["id"] for _, attributes in parse_page(page).tags if "id" in attributes} for name, page in rendered.items()}
+    for name, page in rendered.items():
+        tags = parse_page(page).tags
         links = [attributes[key] for _, attributes in tags for key in ("href", "src", "data-source") if key in attributes]
         for href in [str(href) for href in links if ":" not in str(href)]:
             target, _, place = href.partition("#")
             key = str(Path("/", name).parent.joinpath(target).resolve()).lstrip("/") if target else name
-            assert key in files, (name, href)
+            assert key in existing, (name, href)
             assert not place or key == "docs.html" or place in ids[key], (name, href)
 
 
-def test_the_landing_page_has_the_same_links_one_folder_up(frames: Frames, exported: list[ExportedMart]) -> None:
-    page = pages.render_pages(version(), exported, frames)["index.html"]
+def test_the_landing_page_has_the_same_links_one_folder_up(files: dict[str, bytes]) -> None:
+    page = files["index.html"]
     landing = publication.rewrite_links(page, "abc123")
     inner = [str(attributes["href"]) for tag, attributes in parse_page(page).tags if tag == "a"]
     outer = [str(attributes["href"]) for tag, attributes in parse_page(landing).tags if tag == "a"]
@@ -252,8 +257,8 @@ def test_the_landing_page_has_the_same_links_one_folder_up(frames: Frames, expor
     assert b'src="v/abc123/site.js"' in landing
 
 
-def test_tables_have_headers_and_numbers_are_aligned_right(frames: Frames, exported: list[ExportedMart]) -> None:
-    page = pages.render_pages(version(), exported, frames)["index.html"].decode()
+def test_tables_have_headers_and_numbers_are_aligned_right(files: dict[str, bytes]) -> None:
+    page = files["index.html"].decode()
     for table in re.findall(r"<table>.*?</table>", page, re.DOTALL):
         assert "<caption" in table
         heads = re.findall(r'<th scope="col" class="(\w)">', table)
@@ -327,8 +332,8 @@ def test_problems_are_listed_worst_or_newest_first(frames: Frames) -> None:
     assert restatements.rows[0][3:5] == ["500.0000", "549.0300"]
 
 
-def test_several_tables_in_a_section_have_visible_captions(frames: Frames, exported: list[ExportedMart]) -> None:
-    page = pages.render_pages(version(), exported, frames)["quality.html"].decode()
+def test_several_tables_in_a_section_have_visible_captions(files: dict[str, bytes]) -> None:
+    page = files["quality.html"].decode()
     quality = page[page.index('id="problems"') : page.index('id="runs"')]
     captions = re.findall(r"<caption([^>]*)>", quality)
     assert len(captions) == 4
@@ -346,8 +351,7 @@ def test_a_dataset_is_late_by_its_contract_in_words_and_colour(frames: Frames) -
     assert "late by" not in str(sections.build_freshness(on_time))
 
 
-def test_a_test_is_shown_with_its_last_result_if_its_rows_may_be_published(frames: Frames, exported: list[ExportedMart]) -> None:
-    rendered = render(frames, exported)
+def test_a_test_is_shown_with_its_last_result_if_its_rows_may_be_published(rendered: dict[str, bytes]) -> None:
     quality = rendered["quality.html"].decode()
     tests = quality[quality.index('id="tests"') :]
     assert "2 of 2 tests did not pass." in tests
@@ -362,8 +366,7 @@ def test_a_test_is_shown_with_its_last_result_if_its_rows_may_be_published(frame
     assert "secret" not in "".join(page.decode() for name, page in rendered.items() if name.startswith("runs/"))
 
 
-def test_lineage_leads_from_a_mart_to_the_datasets_and_back(frames: Frames, exported: list[ExportedMart]) -> None:
-    rendered = render(frames, exported)
+def test_lineage_leads_from_a_mart_to_the_datasets_and_back(rendered: dict[str, bytes]) -> None:
     mart, dataset = rendered["marts/fct_yield.html"].decode(), rendered["datasets/tiingo_prices.html"].decode()
     assert 'stg_rates</th><td class="p"><a href="../datasets/tiingo_prices.html">tiingo_prices</a>' in mart
     arrow = "\N{RIGHTWARDS ARROW}"
@@ -373,13 +376,15 @@ def test_lineage_leads_from_a_mart_to_the_datasets_and_back(frames: Frames, expo
     assert "fct_secret" not in dataset
 
 
-def test_a_security_has_its_figures_newest_first_and_the_reason_of_a_missing_ratio(frames: Frames, exported: list[ExportedMart]) -> None:
-    page = render(frames, exported)["securities/AAPL.1.html"].decode()
+def test_a_security_has_its_figures_newest_first_and_the_reason_of_a_missing_ratio(
+    frames: Frames, exported: list[ExportedMart], rendered: dict[str, bytes]
+) -> None:
+    page = rendered["securities/AAPL.1.html"].decode()
     sessions = re.findall(r"<tr><th scope=\"row\" class=\"w\">(\d{4}-\d\d-\d\d)</th>", page[page.index('id="sessions"') :])
     assert sessions[:2] == ["2013-02-28", "2013-02-27"]
     assert "2.6500 USD" in page
     without = replace(frames, valuation=frames.valuation.head(10), prices=frames.prices.head(10))
-    assert '<td class="w">no filing</td>' in render(without, exported)["securities/AAPL.1.html"].decode()
+    assert '<td class="w">no filing</td>' in pages.render_pages(version(), exported, without)["securities/AAPL.1.html"].decode()
 
 
 @pytest.mark.parametrize("security_id", ["BRK/B.1", "../../x", "..", "a b", ""])
@@ -387,12 +392,11 @@ def test_a_page_is_never_named_by_a_path(security_id: str) -> None:
     assert re.fullmatch(r"securities/[0-9a-f]{16}\.html", links.name_page("securities", security_id))
 
 
-def test_the_data_of_a_chart_are_its_values(frames: Frames, exported: list[ExportedMart]) -> None:
-    rendered = pages.render_pages(version(), exported, frames)
-    lines = rendered["charts/index-growth.csv"].decode().splitlines()
+def test_the_data_of_a_chart_are_its_values(files: dict[str, bytes]) -> None:
+    lines = files["charts/index-growth.csv"].decode().splitlines()
     assert lines[:3] == ["date,AAPL", "2011-01-03,100", "2011-01-04,101"]
-    assert rendered["charts/index-curve.csv"].decode().splitlines()[1].startswith("3M,0.05")
-    name, document = re.fullmatch(r'finelt\.receive\("(\w+)",(.*)\);\n', rendered["charts/index-growth.js"].decode()).groups()  # type: ignore[union-attr]
+    assert files["charts/index-curve.csv"].decode().splitlines()[1].startswith("3M,0.05")
+    name, document = re.fullmatch(r'finelt\.receive\("(\w+)",(.*)\);\n', files["charts/index-growth.js"].decode()).groups()  # type: ignore[union-attr]
     data = json.loads(document)
     assert (name, data["x"][0], data["lines"][0]["values"][:2]) == ("growth", (DAYS[0] - pd.Timestamp(0)).days, [100, 101])
 
@@ -422,8 +426,7 @@ def test_an_empty_warehouse_still_has_a_page(exported: list[ExportedMart]) -> No
     parse_page(page.encode())
 
 
-def test_text_from_the_warehouse_is_escaped(frames: Frames, exported: list[ExportedMart]) -> None:
-    rendered = render(frames, exported)
+def test_text_from_the_warehouse_is_escaped(rendered: dict[str, bytes]) -> None:
     for page in rendered.values():
         assert b"<script>" not in page
         assert b"<img" not in page
@@ -441,8 +444,8 @@ def test_changes_name_the_version_they_are_counted_from(exported: list[ExportedM
     assert re.findall(r'<td class="n">(.*?)</td>', row[1])[1:] == ["1", html_tables.EMPTY, "2"]
 
 
-def test_the_same_frames_give_the_same_bytes(frames: Frames, exported: list[ExportedMart]) -> None:
-    assert pages.render_pages(version(), exported, frames) == pages.render_pages(version(), exported, frames)
+def test_the_same_frames_give_the_same_bytes(frames: Frames, exported: list[ExportedMart], files: dict[str, bytes]) -> None:
+    assert pages.render_pages(version(), exported, frames) == files
 
 
 @pytest.mark.parametrize(

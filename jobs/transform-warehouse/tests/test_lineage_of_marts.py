@@ -96,7 +96,18 @@ def test_everything_upstream_is_an_origin_of_a_mart() -> None:
 
 def test_a_model_that_adds_no_values_is_no_origin() -> None:
     updates = node("model", "updates", "staging", ("source.holdings",), adds_no_values=True)
-    assert find_origins(updates, node("model", "m", "marts", ("model.updates", "source.rates"))) == {"rates": "dataset"}
+    mart = node("model", "m", "marts", ("model.updates", "source.rates"))
+    assert find_origins(updates, mart) == {"rates": "dataset"}
+    described = lineage.describe_lineage(manifest(RATES, HOLDINGS, updates, mart), {}, ())
+    assert described["parents"] == {"m": ["rates"], "updates": ["holdings"]}
+
+
+def test_a_dataset_is_late_by_the_freshness_of_its_source() -> None:
+    source = node("source", "rates", "raw", classification="public")
+    source.freshness = SimpleNamespace(warn_after=SimpleNamespace(count=5, period="day"))
+    described = lineage.describe_lineage(manifest(source, HOLDINGS), {}, ())
+    assert described["datasets"]["rates"]["latency_days"] == 5
+    assert "latency_days" not in described["datasets"]["holdings"]
 
 
 @pytest.mark.parametrize(

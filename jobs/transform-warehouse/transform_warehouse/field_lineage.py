@@ -8,7 +8,7 @@ Only what a column's value is computed from counts, not the conditions that sele
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from transform_warehouse.lineage import MARTS
 
@@ -66,8 +66,10 @@ def _trace_model(model: Model, schema: Schema, log: logging.Logger) -> dict[str,
     from sqlglot.optimizer import build_scope, qualify  # noqa: PLC0415
 
     try:
-        query = qualify.qualify(
-            sqlglot.parse_one(model.code, read=DIALECT), dialect=DIALECT, schema=schema, validate_qualify_columns=False, identify=False
+        parsed = sqlglot.parse_one(model.code, read=DIALECT)
+        query = cast(
+            "exp.Query",
+            qualify.qualify(parsed, dialect=DIALECT, schema=schema, validate_qualify_columns=False, identify=False),
         )
         scope = build_scope(query)
         traced = {}

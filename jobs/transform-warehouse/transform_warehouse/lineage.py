@@ -158,10 +158,13 @@ class _Graph:
         return name, {"kind": "dataset", "source": node.source_description, **terms, **_describe_latency(node)}
 
     def describe_parents(self) -> dict[str, list[str]]:
-        """Return the models, seeds and datasets that each model refers to, sorted."""
+        """Return the models, seeds and datasets that each model refers to, without those that only select the rows to rebuild."""
         models = {unique_id: node for unique_id, node in self.nodes.items() if str(node.resource_type) == "model"}
-        names = {unique_id: [self._name(parent) for parent in node.depends_on_nodes] for unique_id, node in models.items()}
-        return {models[unique_id].alias: sorted(parents) for unique_id, parents in sorted(names.items())}
+        selectors = {unique_id for unique_id, node in models.items() if node.config.meta.get("adds_no_values")}
+        return {
+            node.alias: sorted(self._name(parent) for parent in node.depends_on_nodes if parent not in selectors)
+            for _, node in sorted(models.items())
+        }
 
     def _name(self, unique_id: str) -> str:
         is_model = unique_id.startswith("model.") and unique_id in self.nodes

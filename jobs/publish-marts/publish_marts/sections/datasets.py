@@ -98,7 +98,7 @@ def _fields_section(dataset: str, lineage: Mapping[str, Any], marts: Collection[
         for column, fields in columns.items():
             for field in (field for field in fields if mart in marts and field.startswith(f"{dataset}.")):
                 uses.setdefault(field.removeprefix(f"{dataset}."), []).append(f"{mart}.{column}")
-    rows = [[field, ", ".join(uses[field])] for field in sorted(uses)]
+    rows = [["every field" if field == "*" else field, ", ".join(sorted(uses[field]))] for field in sorted(uses)]
     table = Table("Fields", build_headers("Field", "Columns computed from it", prose=("Columns computed from it",)), rows)
     return Section("fields", "Fields", "", tables=(table,)) if rows else None
 

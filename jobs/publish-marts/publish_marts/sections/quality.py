@@ -63,7 +63,8 @@ def days_late(row: Any) -> int:  # noqa: ANN401  a named tuple of pandas
     if pd.isna(row.latency_days):
         return 0
     newest = pd.Timestamp(row.last_known).normalize() if pd.isna(row.last_day) else row.last_day
-    return max((row.checked_on - newest).days - int(row.latency_days), 0)
+    age_days = int((row.checked_on - newest).days)
+    return max(age_days - int(row.latency_days), 0)
 
 
 def format_verdict(row: Any) -> Markup:  # noqa: ANN401  a named tuple of pandas
