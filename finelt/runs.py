@@ -30,7 +30,7 @@ RUN = click.argument("run", metavar="RUN")
 
 def read_runs(api: Api, *, limit: int, parent: str | None = None) -> list[dict[str, Any]]:
     """Return the latest runs that people or schedules started, newest first, or the steps of a run in their order. Raises ApiError."""
-    chosen = {"parent_flow_run_id": {"any_": [parent]}} if parent else {"parent_task_run_id": {"is_null_": True}}
+    chosen: dict[str, Any] = {"parent_flow_run_id": {"any_": [parent]}} if parent else {"parent_task_run_id": {"is_null_": True}}
     sort = "EXPECTED_START_TIME_ASC" if parent else "EXPECTED_START_TIME_DESC"
     found = api.call("POST", "/flow_runs/filter", {"flow_runs": chosen, "sort": sort, "limit": limit})
     return [_describe_run(run) for run in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,4 +116,4 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, columns: Map
         table.add_column(title, justify="right" if is_number else "left", overflow="fold", no_wrap=not can_wrap)
     for row in rows:
         table.add_row(*(form(row[name]) if row[name] is not None else "" for name, form in columns.items()))
-    Console(width=None if click.get_text_stream("stdout").isatty() else PIPE_WIDTH).print(table, highlight=False, markup=False)
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table, highlight=False, markup=False)

@@ -22,7 +22,7 @@ def prune_containers(client: Any, pool: str, keep: str = KEEP) -> list[str]:  # 
 
 def start_thread(client: Any, pool: str, logger: logging.Logger, *, every_s: float = EVERY_S) -> threading.Thread:  # noqa: ANN401
     """Prune now and every hour, as long as this process lives."""
-    from docker.errors import DockerException  # noqa: PLC0415  only a worker of a Docker pool has it
+    from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415  only a Docker pool needs it
     from requests.exceptions import RequestException  # noqa: PLC0415
 
     def prune() -> None:

@@ -52,7 +52,7 @@ def work(pool: str, kind: str, *, wait_for_release: bool) -> None:
     worker = worker_class(work_pool_name=pool, name=f"{socket.gethostname()}-{os.getpid()}", create_pool_if_not_found=False)
     reconcile.start_thread(api(os.environ), get_logger("finelt.reconcile"))
     if kind == "docker":
-        import docker  # noqa: PLC0415
+        import docker  # type: ignore[import-untyped]  # noqa: PLC0415
 
         from orchestration.workers import containers  # noqa: PLC0415
 
