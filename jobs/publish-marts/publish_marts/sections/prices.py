@@ -58,12 +58,12 @@ def _ticker_row(frames: Frames, ticker: str, tone: int) -> list[str]:
         format_percent(last["adj_close"] / year_ago - 1),
         format_percent(_first_value(last_return, "vol_63d")),
         format_percent(_first_value(last_return, "drawdown")),
-        _format_valuation(last_valuation),
+        format_valuation(last_valuation),
         Markup(sparkline),  # noqa: S704  our own drawing
     ]
 
 
-def _format_valuation(last_valuation: pd.DataFrame) -> str:
+def format_valuation(last_valuation: pd.DataFrame) -> str:
     """Format the last P/E, or the reason why there is none."""
     reason = format_reason(last_valuation["pe_null_reason"].iloc[0]) if len(last_valuation) else ""
     if reason:

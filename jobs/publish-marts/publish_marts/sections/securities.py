@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from publish_marts import links
 from publish_marts.charts import Chart, Line
 from publish_marts.html_tables import EMPTY, Table, build_headers, format_date, format_number, format_percent
-from publish_marts.sections.prices import BENCHMARK_NOTE, build_benchmark
+from publish_marts.sections.prices import BENCHMARK_NOTE, build_benchmark, format_valuation
 from publish_marts.sections.restatements import build_company_restatements
 from publish_marts.sections.section import (
     Section,
@@ -58,7 +58,7 @@ def _security_row(security: Frames, security_id: str) -> list[str]:
         format_number(last["close"]),
         format_percent(_last_value(security.returns, "vol_63d")),
         format_percent(_last_value(security.returns, "drawdown")),
-        format_number(_last_value(security.valuation, "pe_ratio"), 1),
+        format_valuation(security.valuation.tail(1)),
     ]
 
 
