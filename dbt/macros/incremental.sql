@@ -65,12 +65,12 @@
 {%- endmacro %}
 
 
-{# Delete each changed ticker's sessions from its first changed one on. #}
-{% macro delete_changed_sessions() -%}
+{# Delete each changed ticker's sessions from its first changed one on; `ticker` is the mart's column. #}
+{% macro delete_changed_sessions(ticker='ticker') -%}
     {{ delete_rows(
         'mart.trade_date >= (select min(from_date) from ' ~ ref('int_tickers_changed') ~ ')'
         ~ ' and exists (select from ' ~ ref('int_tickers_changed') ~ ' as changed'
-        ~ ' where changed.ticker = mart.ticker and mart.trade_date >= changed.from_date)'
+        ~ ' where changed.ticker = mart.' ~ ticker ~ ' and mart.trade_date >= changed.from_date)'
     ) }}
 {%- endmacro %}
 
@@ -93,15 +93,76 @@
 {%- endmacro %}
 
 
+{#
+    A condition that is true in the years of changed rows, of one dataset or of all, so that Postgres reads no other leaves. Postgres
+    excludes leaves by constants better than by a subquery.
+#}
+{% macro in_changed_years(column, dataset=none) -%}
+    {%- if not execute -%}
+        {{ return('true') }}
+    {%- endif -%}
+    {%- set years = run_query(
+        'select distinct extract(year from day)::integer from ' ~ ref('stg_lake__changed_rows') ~ ' where day is not null'
+        ~ (' and dataset = ' ~ quoted_text(dataset) if dataset else '') ~ ' order by 1'
+    ).columns[0].values() -%}
+    {%- set spans = [] -%}
+    {%- for year in years -%}
+        {%- do spans.append(column ~ " between make_date(" ~ year ~ ", 1, 1) and make_date(" ~ year ~ ", 12, 31)") -%}
+    {%- endfor -%}
+    {{ return('(' ~ (spans | join(' or ') or 'false') ~ ')') }}
+{%- endmacro %}
+
+
 {# A condition: the column is a day of which the dataset has changed rows. #}
 {% macro is_changed_day(dataset, day) -%}
     {{ day }} in (select changed.day from {{ ref('stg_lake__changed_rows') }} as changed where changed.dataset = {{ quoted_text(dataset) }})
 {%- endmacro %}
 
 
-{# Delete all restatements by issuers, which are few, and those by vendors from the first day of the new loads. #}
+{# Delete the counts of a dataset's changed days. #}
+{% macro delete_changed_row_counts() -%}
+    {{ delete_rows(
+        'exists (select from ' ~ ref('stg_lake__changed_rows') ~ ' as changed'
+        ~ ' where changed.dataset = mart.dataset and changed.day = mart.row_date)'
+    ) }}
+{%- endmacro %}
+
+
+{# Delete the years of tickers in which prices changed. #}
+{% macro delete_changed_ticker_years() -%}
+    {{ delete_rows('(mart.ticker, mart.price_year) in (' ~ changed_ticker_years() ~ ')') }}
+{%- endmacro %}
+
+
+{# A query for each ticker and year in which its prices changed. #}
+{% macro changed_ticker_years() -%}
+    select changed.subject, extract(year from changed.day) from {{ ref('stg_lake__changed_rows') }} as changed where changed.dataset = 'tiingo_prices'
+{%- endmacro %}
+
+
+{# Delete the dividends and splits of changed prices. #}
+{% macro delete_changed_price_actions() -%}
+    {{ delete_rows(
+        '(mart.ticker, mart.ex_date) in (select changed.subject, changed.day from ' ~ ref('stg_lake__changed_rows') ~ ' as changed'
+        ~ " where changed.dataset = 'tiingo_prices')"
+    ) }}
+{%- endmacro %}
+
+
+{#
+    Delete all restatements by issuers, which are few, and those by vendors from the first day of the new loads on rows of changed days.
+#}
 {% macro delete_changed_restatements() -%}
-    {{ delete_rows("mart.dataset = 'sec_company_facts' or mart.known_date >= " ~ first_changed_day()) }}
+    {{ delete_rows(
+        "mart.dataset = 'sec_company_facts' or mart.known_date >= " ~ first_changed_day()
+        ~ ' and mart.period_end in (' ~ changed_vendor_days() ~ ')'
+    ) }}
+{%- endmacro %}
+
+
+{# A query for the days of which a vendor's rows changed. #}
+{% macro changed_vendor_days() -%}
+    select changed.day from {{ ref('stg_lake__changed_rows') }} as changed where changed.dataset <> 'sec_company_facts'
 {%- endmacro %}
 
 

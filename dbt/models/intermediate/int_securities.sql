@@ -1,26 +1,12 @@
 {{ config(materialized='table', indexes=[{'columns': ['ticker', 'valid_from']}, {'columns': ['security_id']}]) }}
 
--- a response of Tiingo covers a whole year of a ticker, with the prices of the security that had the ticker at the time; include
--- withdrawn prices, so that ids do not change when a vendor withdraws some
-with ticker_years as materialized (
-    select
-        ticker,
-        extract(year from trade_date)::integer as price_year,
-        min(currency) as currency,
-        min(trade_date) as first_session,
-        max(trade_date) as last_session,
-        min(trade_date) filter (where is_current) as first_current_session,
-        max(trade_date) filter (where is_current) as last_current_session
-    from {{ ref('stg_tiingo__price_versions') }}
-    group by ticker, extract(year from trade_date)::integer
-),
-
-symbol_years as (
+-- a response of Tiingo covers a whole year of a ticker, with the prices of the security that had the ticker at the time
+with symbol_years as (
     select
         *,
         {{ normalise_ticker('ticker') }} as symbol,
         lag(last_session) over (partition by ticker order by price_year) as previous_session
-    from ticker_years
+    from {{ ref('int_ticker_years') }}
 ),
 
 stated_tickers as (

@@ -1,7 +1,34 @@
-{{ config(indexes=[{'columns': ['security_id', 'trade_date'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook=["{{ delete_changed_sessions('ticker_tiingo') }}", "{{ delete_changed_days('massive_daily_prices', 'trade_date') }}"],
+    indexes=[{'columns': ['security_id', 'trade_date'], 'unique': true}]
+) }}
 
 -- Massive uses the ticker of the day, Tiingo the current one, each in its own spelling: join them by the permanent id
-with massive_closes as (
+with tiingo_closes as (
+    select
+        prices.security_id,
+        prices.ticker,
+        prices.trade_date,
+        prices.close
+    from {{ ref('fct_price_daily') }} as prices
+    {{ join_changed_tickers('prices') }}
+    where prices.trade_date in (select days.row_date from {{ ref('int_rows_daily') }} as days where days.dataset = 'massive_daily_prices')
+    {%- if changes_only() %}
+    union
+    select
+        prices.security_id,
+        prices.ticker,
+        prices.trade_date,
+        prices.close
+    from {{ ref('fct_price_daily') }} as prices
+    where
+        {{ is_changed_day('massive_daily_prices', 'prices.trade_date') }}
+        and prices.trade_date in (select days.row_date from {{ ref('int_rows_daily') }} as days where days.dataset = 'massive_daily_prices')
+    {%- endif %}
+),
+
+massive_closes as (
     select
         spellings.security_id,
         prices.ticker,
@@ -14,16 +41,11 @@ with massive_closes as (
             and spellings.ticker = prices.ticker
             and spellings.valid_from <= prices.trade_date
             and spellings.valid_to > prices.trade_date
-),
-
-tiingo_closes as (
-    select
-        security_id,
-        ticker,
-        trade_date,
-        close
-    from {{ ref('fct_price_daily') }}
-    where trade_date in (select days.trade_date from {{ ref('stg_massive__daily_prices') }} as days)
+    {%- if changes_only() %}
+    where
+        prices.trade_date >= (select min(tiingo_closes.trade_date) from tiingo_closes)
+        and prices.trade_date in (select tiingo_closes.trade_date from tiingo_closes)
+    {%- endif %}
 )
 
 -- Massive may have a security under two spellings on one day: show the close that differs more

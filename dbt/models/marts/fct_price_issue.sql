@@ -4,19 +4,41 @@
     indexes=[{'columns': ['security_id', 'trade_date', 'issue'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
+{%- if changes_only() %}
+
+-- the year of the first changed session, from the last comparable session before it
+with changed_years as (
+    select
+        changed.ticker,
+        date_trunc('year', changed.from_date) as from_date,
+        coalesce(
+            (
+                select max(earlier.trade_date)
+                from {{ ref('int_prices_adjusted') }} as earlier
+                where
+                    earlier.ticker = changed.ticker
+                    and earlier.trade_date < date_trunc('year', changed.from_date)
+                    and earlier.vendor_adj_close / nullif(earlier.close, 0)::float8 > 0
+            ),
+            date_trunc('year', changed.from_date)
+        ) as start_date
+    from {{ ref('int_tickers_changed') }} as changed
+),
+{%- else %}
+
+with
+{%- endif %}
+
 -- read several times: in a full build, a scan is faster than a copy
-with prices as {{ '' if changes_only() else 'not ' }}materialized (
+prices as {{ '' if changes_only() else 'not ' }}materialized (
     select
         adjusted.*,
         extract(year from adjusted.trade_date)::integer as price_year,
         adjusted.vendor_adj_close / nullif(adjusted.close, 0)::float8 as vendor_factor,
-        {{ "date_trunc('year', changed_tickers.from_date)" if changes_only() else "'-infinity'::timestamp" }} as from_date
+        {{ 'changed_years.from_date' if changes_only() else "'-infinity'::timestamp" }} as from_date
     from {{ ref('int_prices_adjusted') }} as adjusted
     {%- if changes_only() %}
-    inner join {{ ref('int_tickers_changed') }} as changed_tickers
-        on
-            changed_tickers.ticker = adjusted.ticker
-            and adjusted.trade_date >= date_trunc('year', changed_tickers.from_date) - interval '1 year'
+    inner join changed_years on changed_years.ticker = adjusted.ticker and adjusted.trade_date >= changed_years.start_date
     {%- endif %}
 ),
 

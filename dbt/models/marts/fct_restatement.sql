@@ -78,6 +78,8 @@ vendor_changes as (
         is_number
         {%- if changes_only() %}
         and known_at >= {{ first_changed_day() }} at time zone 'UTC'
+        and {{ in_changed_years('row_date') }}
+        and row_date in ({{ changed_vendor_days() }})
         {%- endif %}
     order by dataset, row_key, item, (known_at at time zone 'UTC')::date, known_at desc
 ),

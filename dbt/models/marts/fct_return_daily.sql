@@ -20,6 +20,24 @@ with bill_yields as (
     inner join (values (1), (2), (3), (4), (5), (6), (7)) as days (number) on days.number <= coalesce(yields.days_to_next, 7)
 ),
 
+-- the rate of the latest day applies to a session, if that day is at most 5 days before
+euro_rates as (
+    select
+        rates.quote_currency as currency,
+        rates.rate_date + days.number as trade_date,
+        rates.rate as fx_rate
+    from (
+        select
+            quote_currency,
+            rate_date,
+            rate,
+            lead(rate_date) over (partition by quote_currency order by rate_date) - rate_date as days_to_next
+        from {{ ref('fct_fx_rate') }}
+        where base_currency = 'EUR'
+    ) as rates
+    inner join (values (0), (1), (2), (3), (4), (5)) as days (number) on days.number < coalesce(rates.days_to_next, 6)
+),
+
 -- the index before the first session to build
 index_at_start as (
     {%- if changes_only() %}
@@ -41,7 +59,7 @@ prices as (
         daily.close,
         daily.close::float8 * daily.split_ratio as close_per_old_share,
         daily.dividend_cash::float8 * daily.split_ratio as cash_per_old_share,
-        daily.fx_rate,
+        euro_rates.fx_rate,
         bill_yields.risk_free_return,
         index_at_start.log_index as log_index_at_start,
         index_at_start.log_high as log_high_at_start,
@@ -49,10 +67,11 @@ prices as (
         count(*) filter (where daily.sessions_missed > {{ var('gap_sessions') }}) over (
             partition by daily.security_id order by daily.trade_date
         ) as series
-    from {{ ref('fct_price_daily') }} as daily
+    from {{ ref('int_prices_adjusted') }} as daily
     {{ join_changed_tickers('daily', 'lookback_date') }}
     left join bill_yields on bill_yields.trade_date = daily.trade_date
     left join index_at_start on index_at_start.security_id = daily.security_id and index_at_start.trade_date = daily.trade_date
+    left join euro_rates on euro_rates.currency = daily.currency and euro_rates.trade_date = daily.trade_date
 ),
 
 price_changes as (

@@ -27,7 +27,8 @@ OPTIONS = [
 
 def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | None, as_of: datetime | None, docs: str | None) -> None:
     """Build and test the marts."""
-    from tempfile import TemporaryDirectory  # noqa: PLC0415  describe needs none of it
+    import gc  # noqa: PLC0415  describe needs none of it
+    from tempfile import TemporaryDirectory  # noqa: PLC0415
 
     from jobkit import secrets, stores  # noqa: PLC0415
 
@@ -50,12 +51,15 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
             record_late_datasets(job, build_log)
             return
         signature = build_log.compute_signature(project_fingerprint, as_of)
+        gc.disable()  # dbt's many modules and the manifest live until the job ends: search them for garbage neither now nor later
         from transform_warehouse import as_of as as_of_views  # noqa: PLC0415
         from transform_warehouse import dbt  # noqa: PLC0415  two seconds to import
 
         dbt.export_dbt_env(warehouse, password)
         database = build_log.execute("select current_database() as name")[0]["name"]
         manifest = manifest_cache.load_manifest(root, database=database)
+        gc.freeze()
+        gc.enable()
         transform = build_log.record_transform(job.run_id, fingerprint, as_of, signature, lineage.find_models(manifest))
         with TemporaryDirectory(ignore_cleanup_errors=True) as scratch, transform as changes_only:
             job.log.info("building", extra={"project": root, "as_of": as_of, "changes_only": changes_only})

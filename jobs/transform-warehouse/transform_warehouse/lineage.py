@@ -14,6 +14,7 @@ which a dataset is late.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -129,12 +130,13 @@ class _Graph:
         self.relations = set(relations)
         self.by_relation = {_relation_of(node): unique_id for unique_id, node in self.nodes.items() if _relation_of(node)}
         self.by_name = {relation.name: unique_id for relation, unique_id in self.by_relation.items() if relation}
+        self.list_upstream = cache(lambda unique_id: tuple(self._iter_upstream(unique_id)))  # every mart asks for the same nodes
 
     def find_origins(self, unique_id: str) -> set[str]:
         """Return the sources, seeds and unknown tables that a node is made of, directly or through other models."""
         origins, seen, waiting = set(), {unique_id}, [unique_id]
         while waiting:
-            for upstream in set(self._iter_upstream(waiting.pop())) - seen:
+            for upstream in set(self.list_upstream(waiting.pop())) - seen:
                 seen.add(upstream)
                 node = self.nodes.get(upstream)
                 if node is None or str(node.resource_type) in ("source", "seed"):

@@ -1,4 +1,4 @@
-{{ config(materialized='table', post_hook="{{ drop_renamed('table', 'stg_lake__touched') }}") }}
+{{ config(materialized='table', post_hook=["{{ drop_renamed('table', 'stg_lake__touched') }}", "{{ analyze_table() }}"]) }}
 
 select 'tiingo_prices' as dataset, ticker as subject, date as day, "divCash" <> 0 or "splitFactor" <> 1 or _is_closed as is_whole
 from {{ changed_rows(source('tiingo', 'tiingo_prices')) }} as raw
@@ -6,6 +6,8 @@ union all
 select 'tiingo_prices', substring("partition" from '^ticker=([^/]+)/'), null, true
 from {{ changed_rows(source('lake', '_quarantine'), dataset='tiingo_prices') }} as raw
 where dataset = 'tiingo_prices'
+union all
+select distinct 'massive_daily_prices', null, date, false from {{ changed_rows(source('massive', 'massive_daily_prices')) }} as raw
 union all
 select 'ecb_fx_rates', null, "Date", false from {{ changed_rows(source('ecb', 'ecb_fx_rates')) }} as raw
 union all

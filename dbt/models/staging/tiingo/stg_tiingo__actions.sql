@@ -1,21 +1,14 @@
-{%- set prices = source('tiingo', 'tiingo_prices') %}
-
-with price_actions as (
+with all_actions as (
     select
         ticker,
-        date as ex_date,
-        "divCash" as dividend_cash,
-        "splitFactor" as split_factor,
-        {{ optional_column(prices, 'split_to', 'bigint') }} as split_to,
-        {{ optional_column(prices, 'split_from', 'bigint') }} as split_from,
+        ex_date,
+        dividend_cash,
+        split_factor,
+        split_to,
+        split_from,
         0 as row_number,
         known_from
-    from {{ current_rows(prices) }} as raw
-    where "divCash" <> 0 or "splitFactor" <> 1
-),
-
-all_actions as (
-    select * from price_actions
+    from {{ ref('stg_tiingo__price_actions') }}
     union all
     select * from {{ ref('stg_tiingo__actions_quarantined') }}
 ),
