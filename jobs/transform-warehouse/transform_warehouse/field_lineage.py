@@ -15,6 +15,7 @@ from transform_warehouse.lineage import MARTS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sqlglot.lineage import Node
     from sqlglot.schema import Schema
 
     from transform_warehouse.as_of import Model
@@ -71,19 +72,33 @@ def _trace_model(model: Model, schema: Schema, log: logging.Logger) -> dict[str,
             "exp.Query",
             qualify.qualify(parsed, dialect=DIALECT, schema=schema, validate_qualify_columns=False, identify=False),
         )
-        scope = build_scope(query)
-        traced = {}
-        for name in query.named_selects:
-            leaves = [node for node in lineage(name, query, schema=schema, scope=scope, dialect=DIALECT).walk() if not node.downstream]
-            traced[name] = {
+        # All columns at once, in place: one after the other, each on a copy, they take ten times as long.
+        nodes = lineage(None, query, schema=schema, scope=build_scope(query), dialect=DIALECT, trim_selects=False, copy=False)
+        traced = {
+            name: {
                 Field(leaf.source.db, leaf.source.name, exp.to_column(leaf.name, dialect=DIALECT).name)
-                for leaf in leaves
+                for leaf in _find_leaves(node)
                 if isinstance(leaf.source, exp.Table) and leaf.source.db
             }
+            for name, node in cast("dict[str, Node]", nodes).items()
+        }
     except (sqlglot.errors.SqlglotError, ValueError) as error:
         log.warning("no field lineage", extra={"model": model.name, "why": str(error)[:200]})
         return {}
     return traced
+
+
+def _find_leaves(node: Node) -> list[Node]:
+    """Return the nodes below a node that have none below them, each once: the nodes of common expressions have many parents."""
+    leaves, seen, waiting = [], {id(node)}, [node]
+    while waiting:
+        current = waiting.pop()
+        if not current.downstream:
+            leaves.append(current)
+        new = [below for below in current.downstream if id(below) not in seen]
+        seen |= {id(below) for below in new}
+        waiting += new
+    return leaves
 
 
 def _find_origins(field: Field, made_of: Mapping[Field, set[Field]]) -> set[Field]:
