@@ -172,9 +172,9 @@ def test_compare_runs_two_builds_on_the_same_rows(part: str, both: list[Build]) 
 
 
 def test_compare_builds_marts(demo_server: Postgres, both: list[Build]) -> None:
+    """One build alone: a build of the marts takes long, and the other parts measure two."""
     size = compare.Size(rows=0, tickers=2, facts=0, times=0)
-    with copy_warehouse(demo_server) as other:
-        found = compare.measure_marts(both, size, [demo_server, other])
+    found = compare.measure_marts(both[:1], size, [demo_server])
     assert list(found) == ["everything", "after one new day", "as of a moment"]
 
 
