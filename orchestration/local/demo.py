@@ -96,7 +96,7 @@ def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter, s
         _check_network()
     reporter.event(f"working in {directory}: starting Prefect, Postgres and {'a worker' if live_contact else 'the sample vendors'}")
     if settings.values or settings.vendors is not None:
-        reporter.event(f"with the settings of {settings.source}")
+        reporter.event(f"settings: {settings.source}")
     deployments = partial(
         register.cached_deployments, directory / "deployments.json", partial(register.all_deployments, kind=stack.KIND, pool=stack.POOL)
     )
