@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
-from jobkit.errors import BadDataError, MisconfiguredError, UsageError
+from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.lake import CommitDraft, Lake
 from jobkit.stores import open_store
 from pandas.testing import assert_frame_equal
@@ -208,6 +208,16 @@ def test_polars_takes_the_arrow_table(site: Path, monkeypatch: pytest.MonkeyPatc
     fake.DataFrame = lambda table: table.__arrow_c_stream__()
     monkeypatch.setitem(sys.modules, "polars", fake)
     assert "arrow_array_stream" in repr(finelt.read("fct_x", site, frame="polars"))
+
+
+def test_a_warehouse_that_cannot_be_read_is_explained_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://reader:canary@127.0.0.1:9/finelt"
+    with pytest.raises(TemporaryError, match="the warehouse 127.0.0.1:9/finelt: Postgres cannot be reached") as raised:
+        finelt.read("fct_x", url)
+    assert "canary" not in str(raised.value)
+    monkeypatch.setitem(sys.modules, "adbc_driver_postgresql", None)
+    with pytest.raises(MisconfiguredError, match="adbc-driver-postgresql is not installed"):
+        finelt.read("fct_x", url)
 
 
 @pytest.mark.parametrize(
