@@ -65,12 +65,12 @@
 {%- endmacro %}
 
 
-{# Delete each changed ticker's sessions from its first changed one on; `ticker` is the mart's column. #}
-{% macro delete_changed_sessions(ticker='ticker') -%}
+{# Delete each changed ticker's sessions from its first changed one on. #}
+{% macro delete_changed_sessions() -%}
     {{ delete_rows(
         'mart.trade_date >= (select min(from_date) from ' ~ ref('int_tickers_changed') ~ ')'
         ~ ' and exists (select from ' ~ ref('int_tickers_changed') ~ ' as changed'
-        ~ ' where changed.ticker = mart.' ~ ticker ~ ' and mart.trade_date >= changed.from_date)'
+        ~ ' where changed.ticker = mart.ticker and mart.trade_date >= changed.from_date)'
     ) }}
 {%- endmacro %}
 
@@ -116,6 +116,20 @@
 {# A condition: the column is a day of which the dataset has changed rows. #}
 {% macro is_changed_day(dataset, day) -%}
     {{ day }} in (select changed.day from {{ ref('stg_lake__changed_rows') }} as changed where changed.dataset = {{ quoted_text(dataset) }})
+{%- endmacro %}
+
+
+{# Delete the differences between vendors of changed tickers, from their first changed session on, and those of changed days of Massive. #}
+{% macro delete_changed_differences() -%}
+    {{ delete_rows(
+        '(mart.security_id, mart.trade_date) in ('
+        ~ 'select earlier.security_id, earlier.trade_date from ' ~ this ~ ' as earlier'
+        ~ ' inner join ' ~ ref('int_tickers_changed') ~ ' as changed'
+        ~ ' on changed.ticker = earlier.ticker_tiingo and earlier.trade_date >= changed.from_date'
+        ~ ' union all select earlier.security_id, earlier.trade_date from ' ~ this ~ ' as earlier'
+        ~ ' inner join ' ~ ref('stg_lake__changed_rows') ~ ' as changed on changed.day = earlier.trade_date'
+        ~ " where changed.dataset = 'massive_daily_prices')"
+    ) }}
 {%- endmacro %}
 
 

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook=["{{ delete_changed_sessions('ticker_tiingo') }}", "{{ delete_changed_days('massive_daily_prices', 'trade_date') }}"],
+    pre_hook="{{ delete_changed_differences() }}",
     indexes=[{'columns': ['security_id', 'trade_date'], 'unique': true}]
 ) }}
 

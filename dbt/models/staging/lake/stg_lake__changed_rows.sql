@@ -1,4 +1,4 @@
-{{ config(materialized='table', post_hook=["{{ drop_renamed('table', 'stg_lake__touched') }}", "{{ analyze_table() }}"]) }}
+{{ config(materialized='table', post_hook="{{ drop_renamed('table', 'stg_lake__touched') }}") }}
 
 select 'tiingo_prices' as dataset, ticker as subject, date as day, "divCash" <> 0 or "splitFactor" <> 1 or _is_closed as is_whole
 from {{ changed_rows(source('tiingo', 'tiingo_prices')) }} as raw

@@ -1,7 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook="{{ delete_changed_price_actions() }}",
-    post_hook="{{ analyze_table() }}"
+    pre_hook="{{ delete_changed_price_actions() }}"
 ) }}
 
 {%- set prices = source('tiingo', 'tiingo_prices') %}
