@@ -80,7 +80,7 @@ def _trace_model(model: Model, schema: Schema, log: logging.Logger) -> dict[str,
                 for leaf in _find_leaves(node)
                 if isinstance(leaf.source, exp.Table) and leaf.source.db
             }
-            for name, node in cast("dict[str, Node]", nodes).items()
+            for name, node in nodes.items()
         }
     except (sqlglot.errors.SqlglotError, ValueError) as error:
         log.warning("no field lineage", extra={"model": model.name, "why": str(error)[:200]})

@@ -74,7 +74,7 @@ def _normalise(manifest: Manifest) -> Manifest:
     metadata.invocation_id = None
     for node in chain(*(getattr(manifest, kind).values() for kind in ("nodes", "sources", "macros", "unit_tests"))):
         node.created_at = 0.0
-    manifest.build_flat_graph()  # type: ignore[no-untyped-call]  # dbt has no types for it
+    manifest.build_flat_graph()
     return manifest
 
 
