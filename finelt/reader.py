@@ -195,9 +195,7 @@ def _query(name: str, url: str, moment: datetime | None) -> Table:
         import adbc_driver_postgresql  # noqa: PLC0415
         from adbc_driver_manager import AdbcConnection, Error  # noqa: PLC0415
     except ImportError:
-        raise MisconfiguredError(
-            "adbc-driver-postgresql is not installed; install it with pip, or read a published site"
-        ) from None
+        raise MisconfiguredError("adbc-driver-postgresql is not installed; install it with pip, or read a published site") from None
     from arro3.core import DataType  # noqa: PLC0415
     from jobkit import postgres  # noqa: PLC0415
 
