@@ -42,6 +42,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Ask": {
         "sql": Entry("finelt.sql:main", "Query the warehouse.", is_portable=True),
+        "shell": Entry("finelt.shell:main", "Open psql, or print the connection string.", is_portable=True),
         "state": Entry("finelt.state:main", "Show what is loaded up to when, for each source."),
         "quarantine": Entry("finelt.quarantine:main", "List, show, replay or drop rows that broke their contract.", is_portable=True),
         "lake": Entry("finelt.lake:main", "Verify the lake, and repair what can be repaired.", is_portable=True),

@@ -60,7 +60,3 @@ def print_login(login: Login) -> int:
         click.echo("the server runs until Ctrl-C", err=True)
         threading.Event().wait()
     return ExitCode.DONE
-
-
-if __name__ == "__main__":
-    main(prog_name="scripts/shell")

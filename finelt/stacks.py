@@ -17,8 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.compose import command as compose
-from orchestration.compose import settings as compose_settings
+from orchestration.compose import env_file
 from orchestration.local import postgres, stack
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def open_warehouse(directory: Path, *, is_compose: bool) -> Iterator[psycopg.Con
     """Connect to a warehouse, for reading only; the one of a demo that was stopped is started meanwhile. Raises JobError."""
     if is_compose:
         values = _read_compose()
-        where = f"postgresql://postgres@127.0.0.1:{values['FINELT_POSTGRES_PORT']}/{compose_settings.WAREHOUSE}"
+        where = f"postgresql://postgres@127.0.0.1:{values['FINELT_POSTGRES_PORT']}/{env_file.WAREHOUSE}"
         with _connect(where, values["FINELT_POSTGRES_PASSWORD"]) as connection:
             yield connection
         return
@@ -95,7 +94,7 @@ def _connect(url: str, password: str) -> psycopg.Connection[Any]:
 
 
 def _read_compose() -> Mapping[str, str]:
-    values = compose.read_settings(compose.ENV_FILE)
+    values = env_file.read_settings(env_file.ENV_FILE)
     if not values:
         raise MisconfiguredError("there is no stack in containers yet; start it with `finelt compose up --detach`")
     return values

@@ -115,14 +115,14 @@ def _run_demo_server(directory: Path) -> Iterator[Login]:
 
 
 def _find_compose_login() -> Login:
-    from orchestration.compose import command, settings  # noqa: PLC0415  not needed for other warehouses
+    from orchestration.compose import env_file  # noqa: PLC0415  not needed for other warehouses
 
-    values = command.read_settings(command.ENV_FILE)
+    values = env_file.read_settings(env_file.ENV_FILE)
     if not values:
         raise MisconfiguredError("there is no stack in containers yet; start it with ./scripts/compose up --detach")
-    parameters = {"host": HOST, "port": values["FINELT_POSTGRES_PORT"], "user": READER, "dbname": settings.WAREHOUSE}
+    parameters = {"host": HOST, "port": values["FINELT_POSTGRES_PORT"], "user": READER, "dbname": env_file.WAREHOUSE}
     name = "FINELT_WAREHOUSE_PASSWORD"
-    return Login(parameters, values[name], f"{name} in {command.ENV_FILE}")
+    return Login(parameters, values[name], f"{name} in {env_file.ENV_FILE}")
 
 
 def _find_aws_login(stack: str) -> Login:

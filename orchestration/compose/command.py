@@ -9,18 +9,19 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import click
-from jobkit import files
 from jobkit.errors import MisconfiguredError
 from jobkit.version import read_version
 
 from images import base, docker_cli, plan
 from jobs.catalogue import REPOSITORY
+from orchestration.compose import env_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-ENV_FILE = REPOSITORY / ".env"
+    from orchestration.compose.env_file import Settings
+
 SERVICES = ("orchestration", "sample-vendors")
 FILE, FALLBACK = "docker-compose.yml", "docker-compose.fallback.yml"
 OLD_FALLBACK = "docker-compose.stand-ins.yml"  # the name until 0.1.0, which an existing .env may have
@@ -28,18 +29,6 @@ SOCKET = "/var/run/docker.sock"
 PORTS = {"FINELT_PREFECT_PORT": "4200", "FINELT_S3_PORT": "8333", "FINELT_POSTGRES_PORT": "5432"}
 BUILDING = frozenset({"up", "build", "create", "run"})  # commands that need the names of current images
 REMEMBERED = ("FINELT_PYTHON_IMAGE", "FINELT_BUILD_NETWORK", "FINELT_BUILD_CA", "FINELT_PLATFORM")  # how the images were built
-HEADER = "# Written by scripts/compose: passwords once, image names each time. You may change ports, project name and FINELT_NOTIFICATIONS."
-
-Settings = dict[str, str]
-
-
-def read_settings(path: Path) -> Settings:
-    """Return the settings in a file, none if there is no file."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
 def build_settings(existing: Settings, *, fallback: bool) -> Settings:
@@ -78,16 +67,10 @@ def remember_build(existing: Settings) -> None:
             os.environ.setdefault(name, existing[name])
 
 
-def write_settings(path: Path, values: Settings) -> None:
-    """Write the settings to a file that only we can read."""
-    lines = [HEADER, *(f"{name}={value}" for name, value in values.items()), ""]
-    files.replace_file(path, "\n".join(lines).encode(), mode=0o600)
-
-
-def compose_command(env_file: Path, arguments: Sequence[str]) -> list[str]:
+def compose_command(path: Path, arguments: Sequence[str]) -> list[str]:
     """Return the command line of docker compose for the stack of an environment file. Raises EngineError."""
-    files = [word for name in read_settings(env_file)["COMPOSE_FILE"].split(":") for word in ("--file", str(REPOSITORY / name))]
-    return [str(word) for word in (*find_docker_compose(), "--project-directory", REPOSITORY, "--env-file", env_file, *files, *arguments)]
+    files = [word for name in env_file.read_settings(path)["COMPOSE_FILE"].split(":") for word in ("--file", str(REPOSITORY / name))]
+    return [str(word) for word in (*find_docker_compose(), "--project-directory", REPOSITORY, "--env-file", path, *files, *arguments)]
 
 
 def find_docker_compose() -> list[str]:
@@ -132,17 +115,17 @@ def main(context: click.Context, arguments: tuple[str, ...], *, fallback: bool, 
         return
     if old_fallback:
         click.echo("compose: --stand-ins is deprecated and will be removed in the next version; use --fallback", err=True)
-    existing = read_settings(ENV_FILE)
+    existing = env_file.read_settings(env_file.ENV_FILE)
     if BUILDING.isdisjoint(arguments):
         if not existing:
             raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
     else:
         chosen = existing.get("COMPOSE_FILE", "").split(":")
-        write_settings(
-            ENV_FILE, build_settings(existing, fallback=fallback or old_fallback or FALLBACK in chosen or OLD_FALLBACK in chosen)
+        env_file.write_settings(
+            env_file.ENV_FILE, build_settings(existing, fallback=fallback or old_fallback or FALLBACK in chosen or OLD_FALLBACK in chosen)
         )
-    command = compose_command(ENV_FILE, arguments)
+    command = compose_command(env_file.ENV_FILE, arguments)
     if "down" in arguments:
-        subprocess.run(compose_command(ENV_FILE, ["stop", "worker"]), check=False)  # noqa: S603  else it would start the next step
+        subprocess.run(compose_command(env_file.ENV_FILE, ["stop", "worker"]), check=False)  # noqa: S603  else it would start the next step
         remove_run_containers(existing["COMPOSE_PROJECT_NAME"])
     os.execv(command[0], command)  # noqa: S606

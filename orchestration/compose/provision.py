@@ -19,7 +19,7 @@ from psycopg import sql
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
-from orchestration.compose import settings
+from orchestration.compose import env_file, settings
 from orchestration.deployments import register
 
 if TYPE_CHECKING:
@@ -46,15 +46,15 @@ def create_warehouse(superuser_password: str, reader_password: str) -> None:
     roles = warehouse_roles.list_roles(catalogue())
     passwords = {role.name: secrets.token_urlsafe(24) for role in roles if role.name != warehouse_roles.READER}
     access: dict[str, Any] = {"host": settings.WAREHOUSE_HOST, "user": "postgres", "password": superuser_password, "autocommit": True}
-    database = sql.Identifier(settings.WAREHOUSE)
+    database = sql.Identifier(env_file.WAREHOUSE)
     with psycopg.connect(dbname="prefect", **access) as connection:
-        if not connection.execute("select from pg_database where datname = %s", [settings.WAREHOUSE]).fetchall():
+        if not connection.execute("select from pg_database where datname = %s", [env_file.WAREHOUSE]).fetchall():
             connection.execute(sql.SQL("create database {}").format(database))
         connection.execute(sql.SQL("alter database {} owner to current_user").format(database))
         connection.execute("revoke connect on database prefect from public")
-        if connection.execute("select from pg_roles where rolname = %s", [settings.WAREHOUSE]).fetchall():
+        if connection.execute("select from pg_roles where rolname = %s", [env_file.WAREHOUSE]).fetchall():
             connection.execute(sql.SQL("alter role {} nologin").format(database))
-    with psycopg.connect(dbname=settings.WAREHOUSE, **access) as connection:
+    with psycopg.connect(dbname=env_file.WAREHOUSE, **access) as connection:
         warehouse_roles.prepare(connection, roles, {**passwords, warehouse_roles.READER: reader_password})
     Path(settings.ROLES).mkdir(mode=0o711, exist_ok=True)
     for role, password in passwords.items():

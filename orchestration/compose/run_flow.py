@@ -16,7 +16,7 @@ from jobkit import prefect_api, secrets
 from jobkit.errors import ExitCode, JobError, MisconfiguredError
 from jobkit.version import version_option
 
-from orchestration.compose import command, settings
+from orchestration.compose import command, env_file, settings
 from orchestration.console.follow import read_artifacts, start_flow
 from orchestration.console.reporter import FlowFailedError, FlowReporter, print_artifact, print_summary, report_flow
 from orchestration.deployments import register, schedules
@@ -63,15 +63,15 @@ def main(pool: str, flow: str, directory: Path, *, again: bool, **options: datet
         raise click.UsageError(f"--flow {BACKFILL} needs --start and --end")
     chosen = {name: str(value.date()) if isinstance(value, datetime) else value for name, value in options.items() if value}
     with FlowReporter() as reporter:
-        sys.exit(run(command.ENV_FILE, pool, directory.absolute(), reporter, flow, chosen))
+        sys.exit(run(env_file.ENV_FILE, pool, directory.absolute(), reporter, flow, chosen))
 
 
 def run(
-    env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str = "daily", options: Mapping[str, Any] = NO_PARAMETERS
+    path: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str = "daily", options: Mapping[str, Any] = NO_PARAMETERS
 ) -> int:
     """Run a flow and return the exit code: 0, or that of the job that failed. `options` are the flow's own, such as a backfill's dates."""
     try:
-        _run(env_file, pool, directory, reporter, flow, options)
+        _run(path, pool, directory, reporter, flow, options)
     except KeyboardInterrupt:
         reporter.event("stopped", "red")
         return ExitCode.INTERRUPTED
@@ -90,8 +90,8 @@ def run(
     return ExitCode.DONE
 
 
-def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str, options: Mapping[str, Any]) -> None:
-    stack = command.read_settings(env_file)
+def _run(path: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str, options: Mapping[str, Any]) -> None:
+    stack = env_file.read_settings(path)
     if not stack:
         raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
     directory.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def _run(env_file: Path, pool: str, directory: Path, reporter: FlowReporter, flo
     if url := (secrets.resolve(own.webhook) if own.webhook else stack.get("FINELT_NOTIFICATIONS")):
         register_notifications(api, url)
     user = stack["FINELT_PREFECT_AUTH"].partition(":")[0]
-    reporter.event(f"ready; Prefect is at {server} (user {user}, password: FINELT_PREFECT_AUTH in {env_file.name})")
+    reporter.event(f"ready; Prefect is at {server} (user {user}, password: FINELT_PREFECT_AUTH in {path.name})")
     run_id = start_flow(api, flow, pool, dict(options))
     page = f"{server}/runs/flow-run/{run_id}"
     steps, result = follow(api, run_id, page, directory, reporter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestration.compose.env_file import WAREHOUSE
 from orchestration.local.extracts import build_sample_extracts_for
 from orchestration.local.sample_parameters import SAMPLE_END, SAMPLE_MARKET_START
 
@@ -18,7 +19,6 @@ BUCKET = "finelt"
 S3_URL = "http://s3:8333"
 VENDORS_URL = "http://vendors:8000"
 WAREHOUSE_HOST = "postgres"
-WAREHOUSE = "finelt"  # the database
 SECRETS = "/secrets"  # a volume that only jobs mount
 ROLES, AWS_CREDENTIALS, SAMPLE_TOKEN = (f"{SECRETS}/{name}" for name in ("roles", "aws", "sample-token"))  # ROLES: a file for each job
 JOB_USER = 65532

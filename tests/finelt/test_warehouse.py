@@ -20,14 +20,14 @@ from moto import mock_aws
 
 from finelt import warehouse
 from infra import stack
-from orchestration.compose import command
+from orchestration.compose import env_file
 from orchestration.local import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-SHELL = [sys.executable, "-m", "finelt.shell"]
+SHELL = [sys.executable, "-m", "finelt", "shell"]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_print_keeps_the_server_until_it_is_interrupted(demo: Path) -> None:
 
 
 def test_the_login_of_compose_comes_from_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "ENV_FILE", tmp_path / ".env")
+    monkeypatch.setattr(env_file, "ENV_FILE", tmp_path / ".env")
     with pytest.raises(MisconfiguredError, match="compose up"), warehouse.open_warehouse(tmp_path, "compose"):
         pass
     (tmp_path / ".env").write_text("FINELT_POSTGRES_PORT=5999\nFINELT_WAREHOUSE_PASSWORD=canary\n")

@@ -24,7 +24,7 @@ from jobkit import prefect_api
 from finelt import warehouse
 from images import docker_cli
 from jobs.catalogue import catalogue
-from orchestration.compose import command, provision, run_flow
+from orchestration.compose import command, env_file, provision, run_flow
 from orchestration.compose import settings as stack_settings
 from orchestration.console import reporter
 
@@ -73,10 +73,10 @@ def test_every_service_has_a_health_check_and_keeps_its_data_in_a_named_volume()
 
 
 def test_only_the_owner_can_read_the_environment_file_and_git_ignores_it(tmp_path: Path) -> None:
-    command.write_settings(tmp_path / ".env", {"A": "b=c", "D": ""})
-    assert command.read_settings(tmp_path / ".env") == {"A": "b=c", "D": ""}
+    env_file.write_settings(tmp_path / ".env", {"A": "b=c", "D": ""})
+    assert env_file.read_settings(tmp_path / ".env") == {"A": "b=c", "D": ""}
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
-    assert command.read_settings(tmp_path / "nowhere") == {}
+    assert env_file.read_settings(tmp_path / "nowhere") == {}
     assert subprocess.run(["git", "check-ignore", "-q", ".env"], cwd=REPOSITORY, check=False).returncode == 0
 
 
@@ -102,10 +102,10 @@ def test_only_commands_that_need_images_build_them(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(command, "remove_run_containers", removed.append)
     monkeypatch.setattr(command.subprocess, "run", lambda words, **_: calls.append(words))
     monkeypatch.setattr(command.os, "execv", lambda _, words: calls.append(words))
-    monkeypatch.setattr(command, "ENV_FILE", tmp_path / ".env")
+    monkeypatch.setattr(env_file, "ENV_FILE", tmp_path / ".env")
     refused = CliRunner().invoke(command.main, ["down"])
     assert (refused.exit_code, "there is no stack yet" in str(refused.exception)) == (1, True)
-    command.write_settings(tmp_path / ".env", {"COMPOSE_PROJECT_NAME": "mine", "COMPOSE_FILE": command.FILE})
+    env_file.write_settings(tmp_path / ".env", {"COMPOSE_PROJECT_NAME": "mine", "COMPOSE_FILE": command.FILE})
     for words in (["ps"], ["logs", "--tail", "3"], ["down", "--volumes"]):
         assert CliRunner().invoke(command.main, words).exit_code == 0
     assert [call[-2:] for call in calls] == [
@@ -173,12 +173,12 @@ def free_port() -> str:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    env_file = tmp_path_factory.mktemp("compose") / "env"
+    path = tmp_path_factory.mktemp("compose") / "env"
     known = {"COMPOSE_PROJECT_NAME": f"finelt-test-{secrets.token_hex(4)}", **{name: free_port() for name in command.PORTS}}
     values = command.build_settings(known, fallback=True)
     assert command.build_settings(values, fallback=True) == values  # the second time: the same passwords and images
-    command.write_settings(env_file, values)
-    made = Stack(env_file, values)
+    env_file.write_settings(path, values)
+    made = Stack(path, values)
     try:
         made.compose("up", "--detach")
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -246,8 +246,8 @@ def test_a_role_of_the_warehouse_cannot_read_prefects_database(stack: Stack) -> 
 
 @pytest.mark.docker
 def test_a_restart_keeps_data_and_passwords(stack: Stack) -> None:
-    command.write_settings(stack.env_file, command.build_settings(command.read_settings(stack.env_file), fallback=True))
-    assert command.read_settings(stack.env_file) == stack.settings
+    env_file.write_settings(stack.env_file, command.build_settings(env_file.read_settings(stack.env_file), fallback=True))
+    assert env_file.read_settings(stack.env_file) == stack.settings
     stack.compose("up", "--detach")
     assert stack.health("worker") == "healthy"
 
@@ -255,7 +255,7 @@ def test_a_restart_keeps_data_and_passwords(stack: Stack) -> None:
 @pytest.mark.docker
 @pytest.mark.usefixtures("first_run")
 def test_people_query_the_warehouse_of_the_stack(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "ENV_FILE", stack.env_file)
+    monkeypatch.setattr(env_file, "ENV_FILE", stack.env_file)
     with warehouse.open_warehouse(tmp_path, warehouse.COMPOSE) as login, warehouse.connect(login) as connection:
         assert connection.execute("select current_user, count(*) > 1000 from fct_yield").fetchall() == [("reader", True)]
 
@@ -271,7 +271,7 @@ def read_documented_commands() -> list[str]:
 @pytest.mark.usefixtures("first_run")
 def test_the_commands_of_operations_work_on_the_stack(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first command runs the daily flow again, which changes nothing."""
-    monkeypatch.setattr(command, "ENV_FILE", stack.env_file)
+    monkeypatch.setattr(env_file, "ENV_FILE", stack.env_file)
     monkeypatch.chdir(tmp_path)
     output = {}
     for line in read_documented_commands():
@@ -296,7 +296,7 @@ def test_a_warehouse_of_an_earlier_version_gets_roles_and_its_owner_can_no_longe
     """There, one role called finelt owned the database, and every job connected as this role."""
     host, port = postgres_server.host, postgres_server.port
     monkeypatch.setattr(stack_settings, "WAREHOUSE_HOST", host)
-    monkeypatch.setattr(stack_settings, "WAREHOUSE", "compose_old")
+    monkeypatch.setattr(env_file, "WAREHOUSE", "compose_old")
     monkeypatch.setattr(stack_settings, "ROLES", str(tmp_path / "roles"))
     monkeypatch.setattr(stack_settings, "JOB_USER", os.getuid())
     monkeypatch.setenv("PGPORT", str(port))
