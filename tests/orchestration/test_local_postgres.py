@@ -251,6 +251,20 @@ def test_a_directory_closed_to_nobody_keeps_its_permissions_and_no_user_is_creat
     assert not server.home.path.exists()
 
 
+@root_only
+def test_a_database_that_nobody_can_no_longer_enter_is_refused_and_not_hidden_by_a_new_one(open_path: Path) -> None:
+    home = open_path / "closed_later"
+    home.mkdir()
+    with postgres.run_server(home / "postgres") as server:
+        keep_an_answer(server)
+    home.chmod(0o700)
+    with pytest.raises(MisconfiguredError, match="can no longer enter it"):
+        postgres.start_server(home / "postgres")
+    home.chmod(0o755)
+    with postgres.run_server(home / "postgres") as server:
+        assert ask(server, "select answer from kept") == 42
+
+
 def test_a_private_home_that_another_process_deletes_meanwhile_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two programs that start at once look for homes without a directory, and both delete what they find."""
     monkeypatch.setattr(Path, "glob", lambda base, _: [base / "deleted"])
