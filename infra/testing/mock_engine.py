@@ -20,6 +20,7 @@ from pulumi.runtime import mocks, rpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from images.plan import Plan, Service
     from jobs.catalogue import JobSpec
@@ -326,9 +327,9 @@ def _plan_foreign(spec: JobSpec | Service) -> tuple[Plan, str, dict[str, str]] |
 
 
 @cache
-def _pulumi_process() -> ProcessPoolExecutor:
-    """Return a process for Pulumi, so that its event loops and deprecation warnings stay out of pytest's process."""
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+def _pulumi_processes() -> ProcessPoolExecutor:
+    """Return processes for Pulumi, so that its event loops and deprecation warnings stay out of pytest's process."""
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
 
 
 def graph(
@@ -346,22 +347,31 @@ def graph(
     `specs` replace the jobs of the catalogue; jobs without a folder get an image without files, and no options. `images` are those that ECR
     has: digests by repository:tag. `built` are those that CI built: references by name.
     """
-    different = {name: value for name, value in (choices or {}).items() if CONFIG.get(_key(name)) != value}
     catalogue, existing = specs if specs is None else tuple(specs), frozenset((images or {}).items())
-    return _run_once(stack, unknown, tuple(sorted(different.items())), catalogue, existing, frozenset((built or {}).items()))
+    return _start(stack, unknown, _select_different(choices or {}), catalogue, existing, frozenset((built or {}).items())).result()
+
+
+def start_graphs(choices: Sequence[Mapping[str, str]]) -> None:
+    """Start a run for each of some settings, so that `graph` finds them done: a run takes seconds."""
+    for chosen in choices:
+        _start("dev", False, _select_different(chosen), None, frozenset(), frozenset())
+
+
+def _select_different(choices: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, value) for name, value in choices.items() if CONFIG.get(_key(name)) != value))
 
 
 @cache
-def _run_once(
+def _start(
     stack: str,
     unknown: bool,  # noqa: FBT001  the key of the cache
     choices: tuple[tuple[str, str], ...],
     specs: tuple[JobSpec, ...] | None,
     images: frozenset[tuple[str, str]],
     built: frozenset[tuple[str, str]],
-) -> Graph:
-    """Run the program once for each combination of settings: a run takes seconds."""
-    return _pulumi_process().submit(_run_program, stack, unknown, dict(choices), specs, dict(images), dict(built)).result()
+) -> Future[Graph]:
+    """Start the program once for each combination of settings."""
+    return _pulumi_processes().submit(_run_program, stack, unknown, dict(choices), specs, dict(images), dict(built))
 
 
 def _run_program(

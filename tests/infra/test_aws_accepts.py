@@ -26,10 +26,15 @@ def test_ecs_accepts_every_task_definition(dev: Graph) -> None:
 
 
 def lint(folder: Path, *stacks: Graph) -> dict[str, str]:
-    """Return what cfn-lint objects to in some graphs, by the resource's logical name. It reads its tables once for all of them."""
+    """Return what cfn-lint objects to in some graphs, by the resource's logical name. It sees equal resources of several graphs once."""
     files = [folder / f"template{number}.json" for number in range(len(stacks))]
+    seen: set[str] = set()
     for file, stack in zip(files, stacks, strict=True):
-        file.write_text(json.dumps(render_template(stack)))
+        template = render_template(stack)
+        texts = {name: json.dumps([name, resource], sort_keys=True) for name, resource in template["Resources"].items()}
+        template["Resources"] = {name: resource for name, resource in template["Resources"].items() if texts[name] not in seen}
+        seen |= set(texts.values())
+        file.write_text(json.dumps(template))
     ignored = ("W3010", "W3691")  # zones come from AWS; a major version of Postgres is intended
     command = [Path(sys.executable).with_name("cfn-lint"), "--format", "json", "--regions", "eu-central-1", "--ignore-checks", *ignored]
     done = subprocess.run([*command, "--template", *map(str, files)], capture_output=True, text=True, check=False)

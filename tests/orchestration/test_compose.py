@@ -287,7 +287,7 @@ def test_the_commands_of_operations_work_on_the_stack(stack: Stack, tmp_path: Pa
     (plan,) = [text for line, text in output.items() if "--plan-only" in line]
     assert "load-warehouse" not in plan
     assert "tab=Artifacts" in plan
-    assert re.search(r"To fetch:\n.*\n job +partitions +count", plan, re.DOTALL)
+    assert re.search(r"To fetch:\n\n- extract-\S+: [\d,]+ of [\d,]+ partitions in [\d,]+ runs", plan)
 
 
 def test_a_warehouse_of_an_earlier_version_gets_roles_and_its_owner_can_no_longer_log_in(

@@ -21,5 +21,5 @@ def new_rng() -> random.Random:
 
 def assert_row_holds(sandbox: Sandbox, name: str) -> None:
     row = scorecard.FAULTS[name].measure(sandbox, trials.REDUCED_COUNTS, new_rng())
-    assert row.violations == ()
+    assert row.violations == (), "\n".join(row.violations)
     assert row.trials > 0

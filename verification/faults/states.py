@@ -38,10 +38,12 @@ def read_lake(url: str | Path) -> State:
 
 
 def read_site(url: str | Path) -> State:
-    """Hash every file of a site, without the timestamps of the pointer and of the versions."""
+    """Hash every file of a site, without the timestamps of the pointer, of the versions and of the manifest."""
     store = stores.open_store(str(url))
     state: State = {key: hashlib.sha256(store.get(key)).hexdigest() for key in store.list_keys("") if key != "latest.json"}
     state.update({key: "dated" for key in state if key.endswith("/published.json")})
+    if (manifest := "latest/manifest.json") in state:
+        state[manifest] = json.dumps({**json.loads(store.get(manifest)), "published_at": "dated"}, sort_keys=True)
     if store.exists("latest.json"):
         pointer = json.loads(store.get("latest.json"))
         state["latest.json"] = (pointer["version"], pointer["content"])

@@ -18,6 +18,12 @@ last_days as (
         max(row_date) as last_date
     from {{ ref('int_rows_daily') }}
     group by dataset, calendar
+    union all
+    select
+        'sec_company_facts' as dataset,
+        null as calendar,
+        max(filed_date) as last_date
+    from {{ ref('stg_sec__company_facts') }}
 )
 
 select
@@ -25,7 +31,7 @@ select
     last_days.last_date,
     dataset_loads.last_known_at,
     case
-        when last_days.last_date is not null
+        when last_days.calendar is not null
             then (
                 select count(*)
                 from {{ ref('dim_calendar') }} as sessions
