@@ -5,13 +5,14 @@ They make the past of the demo: Apple's revenue of fiscal 2009 was filed on 2009
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from jobkit.errors import TemporaryError
+from jobkit.errors import ExitCode, MisconfiguredError, TemporaryError
 from jobkit.lake import Lake
 
 from orchestration.local.sample_parameters import CIKS, CONTACT, SAMPLE_START
@@ -45,7 +46,10 @@ DELIVERIES = (
 
 
 def deliver(lake: Path, vendors: str) -> None:
-    """Run the job of each delivery, in their order, unless the lake has later commits of the dataset. Raises TemporaryError."""
+    """Run the job of each delivery, in their order, unless the lake has later commits of the dataset.
+
+    Raises MisconfiguredError or TemporaryError with the job's own message.
+    """
     for delivery in DELIVERIES:
         if _is_delivered(Lake(str(lake)), delivery):
             continue
@@ -55,7 +59,8 @@ def deliver(lake: Path, vendors: str) -> None:
         command = [str(Path(sys.executable).with_name(delivery.job)), "run", "--lake", str(lake), *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
-            raise TemporaryError(f"{delivery.job} as of {delivery.last_day} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+            kind = MisconfiguredError if done.returncode == ExitCode.MISCONFIGURED else TemporaryError
+            raise kind(f"{delivery.job} as of {delivery.last_day}: {json.loads(done.stdout)['error']}")
 
 
 def _is_delivered(lake: Lake, delivery: Delivery) -> bool:

@@ -203,7 +203,7 @@ def test_the_site_of_a_kept_demo_is_served_with_ranges_on_loopback_only(story: S
 def test_a_flow_of_a_kept_demo_starts_with_the_defaults_of_its_form_and_can_be_cancelled(story: Story) -> None:
     api = stacks.open_api(story.directory, None, is_compose=False)
     for flow in ("daily", "backfill"):
-        deployment = api.call("GET", f"/deployments/name/{flow}/process")
+        deployment = api.call("GET", f"/deployments/name/{flow}/{flow}-process")
         schema = deployment["parameter_openapi_schema"]
         assert set(schema["required"]) <= set(deployment["parameters"]), flow
         assert all("description" in schema["properties"][name] for name in schema["required"])
@@ -233,15 +233,15 @@ def test_a_query_does_not_stop_the_postgres_of_a_kept_demo_and_stop_ends_everyth
 
 
 def test_a_failed_step_is_reported_with_its_message_its_log_and_the_next_step(story: Story) -> None:
-    """A file has the path of the lake."""
-    lake = story.directory / "lake"
-    lake.rename(story.directory / "lake.away")
-    lake.write_text("not a directory")
+    """A file has the path of a dataset's folder."""
+    dataset = story.directory / "lake" / "raw" / "ecb_fx_rates"
+    dataset.rename(story.directory / "away")
+    dataset.write_text("not a directory")
     try:
         failed = run(story.directory)
     finally:
-        lake.unlink()
-        (story.directory / "lake.away").rename(lake)
+        dataset.unlink()
+        (story.directory / "away").rename(dataset)
     assert failed.code == 78, failed.said
     assert "extract-ecb-fx-rates: failed" in failed.said
     assert f"prefect-worker.log; {ExitCode.MISCONFIGURED.next_step}" in failed.said.replace("\n", " ")

@@ -197,7 +197,7 @@ def test_a_failed_dbt_test_is_bad_data_and_names_the_rows(
     assert failed["exit_code"] == 65
     for word in ("no_close_above_500", "AAPL", "2012-12-31", "532.17"):
         assert word in failed["error"]
-    assert outcomes(failed)["marts.fct_return_daily"] == "skipped"
+    assert outcomes(failed)["marts.fct_close_difference"] == "skipped"
     assert planned(read_receipt(job("plan", "--project", str(strict)))) == {"build"}
 
 
