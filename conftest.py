@@ -23,9 +23,10 @@ sys.dont_write_bytecode = False
 
 # Files that take minutes run first, so that no process waits for another's long file at the end.
 LONG_FILES = (
-    *("test_kills", "test_compose", "test_faults", "test_incremental", "test_transform", "test_demo", "test_ecs_worker", "test_tutorial"),
-    *("test_container_contract", "test_flows", "test_deployments", "test_builds", "test_docs", "test_container_pipeline"),
-    *("test_image_contents", "test_job_contract", "test_rebuild", "test_securities"),
+    *("test_kills", "test_compose", "test_faults", "test_incremental", "test_aws_services", "test_benchmarks", "test_transform"),
+    *("test_ecs_worker", "test_demo", "test_extractors", "test_tutorial", "test_container_contract", "test_flows", "test_deployments"),
+    *("test_builds", "test_docs", "test_container_pipeline", "test_image_contents", "test_job_contract", "test_rebuild"),
+    *("test_securities", "test_fundamentals", "test_conformance", "test_aws_accepts"),
 )
 # Tests of the full suite only: those that use one of these fixtures, which start Postgres or the demo, ...
 SERVER_FIXTURES = frozenset({"postgres_server", "story", "demo_directory", "feeds"})
