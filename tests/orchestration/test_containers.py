@@ -31,7 +31,7 @@ def test_old_containers_of_the_pool_are_removed_again_and_again_even_after_a_fai
     with caplog.at_level(logging.INFO):
         containers.start_thread(engine, "docker", logging.getLogger("test"), every_s=0.01)
         assert engine.pruned_twice.wait(60)
-    assert engine.filters[:2] == [{"label": "io.prefect.deployment-name=docker", "until": "24h"}] * 2
+    assert engine.filters[:2] == [{"label": "io.prefect.work-pool-name=docker", "until": "24h"}] * 2
     assert "old containers were not removed: the engine restarts" in caplog.text
 
 
