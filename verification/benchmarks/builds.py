@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
 
 BUILDS = REPOSITORY / ".bench" / "builds"
+WEB = "jobs/publish-marts/web"  # what the site takes from npm; scripts/setup builds it
 DEMOS = ("orchestration.local.demo", "orchestration.demo")  # the module of the demo, now and before 2026-11-25
 EXPORTERS = (
     "verification/benchmarks/export_runner.py",
@@ -70,7 +71,8 @@ def this_build() -> Build:
 def prepare_build(revision: str) -> Build:
     """Return a build of a commit, in a clone of its own that later runs use again.
 
-    A commit with the same lock file runs with this interpreter; any other gets an environment of its own by its own scripts/setup.
+    A commit with the same lock files runs with this interpreter and this checkout's scripts of the site; any other gets its own by its own
+    scripts/setup.
     Raises click.UsageError for an unknown commit, CalledProcessError if the environment cannot be made.
     """
     try:
@@ -81,10 +83,17 @@ def prepare_build(revision: str) -> Build:
     if not (root / ".git").exists():
         _git(REPOSITORY, "clone", "--quiet", "--shared", "--no-checkout", str(REPOSITORY), str(root))
     _git(root, "checkout", "--quiet", "--force", "--detach", commit)
-    if (root / "uv.lock").read_bytes() == (REPOSITORY / "uv.lock").read_bytes():
+    if _read_locks(root) == _read_locks(REPOSITORY):
+        if not (scripts := root / WEB / "build").exists():
+            scripts.symlink_to(REPOSITORY / WEB / "build")
         return Build(revision, root, Path(sys.executable))
     subprocess.run([str(root / "scripts" / "setup")], check=True)  # noqa: S603
     return Build(revision, root, root / ".venv" / "bin" / "python")
+
+
+def _read_locks(root: Path) -> list[bytes | None]:
+    files = [root / "uv.lock", *sorted((root / WEB).glob("*.js*"))]
+    return [file.read_bytes() if file.exists() else None for file in files]
 
 
 def _git(directory: Path, *words: str) -> str:
