@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,10 +19,12 @@ def prune_containers(client: Any, pool: str, keep: str = KEEP) -> list[str]:  # 
     return list(removed["ContainersDeleted"] or [])
 
 
-def start_thread(client: Any, pool: str, logger: logging.Logger, *, every_s: float = EVERY_S) -> threading.Thread:  # noqa: ANN401
-    """Prune now and every hour, as long as this process lives."""
+def start_thread(client: Any, pool: str, logger: logging.Logger, *, every_s: float = EVERY_S) -> threading.Event:  # noqa: ANN401
+    """Prune now and every hour, until the returned event is set or this process ends."""
     from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415  only a Docker pool needs it
     from requests.exceptions import RequestException  # noqa: PLC0415
+
+    stop = threading.Event()
 
     def prune() -> None:
         while True:
@@ -32,8 +33,8 @@ def start_thread(client: Any, pool: str, logger: logging.Logger, *, every_s: flo
                     logger.info("removed %s containers of runs that finished more than %s ago", len(removed), KEEP)
             except (DockerException, RequestException) as error:
                 logger.warning("old containers were not removed: %s; this is tried again in %s s", error, every_s)
-            time.sleep(every_s)
+            if stop.wait(every_s):
+                return
 
-    thread = threading.Thread(target=prune, name="prune", daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=prune, name="prune", daemon=True).start()
+    return stop

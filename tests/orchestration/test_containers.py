@@ -29,8 +29,11 @@ class Engine:
 def test_old_containers_of_the_pool_are_removed_again_and_again_even_after_a_failure(caplog: Any) -> None:
     engine = Engine()
     with caplog.at_level(logging.INFO):
-        containers.start_thread(engine, "docker", logging.getLogger("test"), every_s=0.01)
-        assert engine.pruned_twice.wait(60)
+        stop = containers.start_thread(engine, "docker", logging.getLogger("test"), every_s=0.01)
+        try:
+            assert engine.pruned_twice.wait(60)
+        finally:
+            stop.set()
     assert engine.filters[:2] == [{"label": "io.prefect.work-pool-name=docker", "until": "24h"}] * 2
     assert "old containers were not removed: the engine restarts" in caplog.text
 
