@@ -70,7 +70,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "contracts": Entry("finelt.contracts:main", "Validate the data contracts, or list what a change breaks."),
         "docs": Entry("finelt.job_docs:main", "Write docs/jobs, one page per job."),
         "conformance": Entry("verification.conformance:main", "Test whether an image keeps the job contract, in any language."),
-        "bench": Entry("verification.benchmarks.__main__:main", "Measure this machine, and write docs/benchmarks.md."),
+        "bench": Entry("verification.benchmarks.__main__:main", "Measure this machine; with --write, write docs/benchmarks.md."),
         "faults": Entry("verification.faults.__main__:main", "Inject faults into real jobs, and write docs/reliability.md."),
     },
 }

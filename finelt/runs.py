@@ -74,10 +74,7 @@ def _report_in_one_sentence() -> Iterator[None]:
 @version_option()
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("--limit", type=click.IntRange(1, SEARCHED), default=20, show_default=True, help="How many runs.")
-@stacks.DIRECTORY
-@stacks.COMPOSE
-@stacks.API_URL
-@stacks.JSON
+@stacks.server_options
 def list_runs(run: str | None, limit: int, directory: Path, api_url: str | None, *, is_compose: bool, as_json: bool) -> None:
     """List the latest runs, or the steps of RUN: an id or its beginning, a name, or `latest`."""
     with _report_in_one_sentence():
@@ -97,10 +94,7 @@ def list_runs(run: str | None, limit: int, directory: Path, api_url: str | None,
 @click.command()
 @version_option()
 @RUN
-@stacks.DIRECTORY
-@stacks.COMPOSE
-@stacks.API_URL
-@stacks.JSON
+@stacks.server_options
 def show_logs(run: str, directory: Path, api_url: str | None, *, is_compose: bool, as_json: bool) -> None:
     """Print the log of RUN and of its steps, in the order of time (UTC). RUN is an id or its beginning, a name, or `latest`."""
     with _report_in_one_sentence():
@@ -126,10 +120,7 @@ def show_logs(run: str, directory: Path, api_url: str | None, *, is_compose: boo
 @click.command()
 @version_option()
 @RUN
-@stacks.DIRECTORY
-@stacks.COMPOSE
-@stacks.API_URL
-@stacks.JSON
+@stacks.server_options
 def cancel(run: str, directory: Path, api_url: str | None, *, is_compose: bool, as_json: bool) -> None:
     """Cancel RUN and its steps: each stops within seconds and leaves nothing half done.
 

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,23 +18,18 @@ from rich.table import Table
 
 from orchestration.compose import env_file
 from orchestration.local import postgres, stack
+from orchestration.local.options import directory_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 LEDGER_READER = "publish-marts"  # the role with the fewest rights that may read raw and marts
 SERVER_TIMEOUT_S = 5.0
 PIPE_WIDTH = 200
 WRAPPED = ("name", "message", "newest_partition")  # columns that may take several lines on a narrow terminal
 
-DIRECTORY = click.option(
-    "--dir",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=".finelt",
-    show_default=True,
-    help="The directory of the demo.",
-)
+DIRECTORY = directory_option("The directory of the demo.")
 COMPOSE = click.option("--compose", "is_compose", is_flag=True, help="Ask the stack in containers instead of the demo.")
 API_URL = click.option(
     "--api-url", envvar="PREFECT_API_URL", help="Ask this Prefect server, such as http://127.0.0.1:4200/api, instead of the demo's."
@@ -43,10 +37,17 @@ API_URL = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options --dir, --compose, --api-url and --json to a command that asks a Prefect server."""
+    for option in (JSON, API_URL, COMPOSE, DIRECTORY):
+        command = option(command)
+    return command
+
+
 def open_api(directory: Path, api_url: str | None, *, is_compose: bool) -> prefect_api.Api:
     """Return a Prefect server's API, once it has answered. Raises MisconfiguredError."""
     if is_compose:
-        values = _read_compose()
+        values = env_file.read_stack(env_file.ENV_FILE)
         server, auth = f"http://127.0.0.1:{values['FINELT_PREFECT_PORT']}", values["FINELT_PREFECT_AUTH"]
         environ = {"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": auth}
     elif api_url:
@@ -72,7 +73,7 @@ def open_api(directory: Path, api_url: str | None, *, is_compose: bool) -> prefe
 def open_warehouse(directory: Path, *, is_compose: bool) -> Iterator[psycopg.Connection[Any]]:
     """Connect to a warehouse, for reading only; the one of a demo that was stopped is started meanwhile. Raises JobError."""
     if is_compose:
-        values = _read_compose()
+        values = env_file.read_stack(env_file.ENV_FILE)
         where = f"postgresql://postgres@127.0.0.1:{values['FINELT_POSTGRES_PORT']}/{env_file.WAREHOUSE}"
         with _connect(where, values["FINELT_POSTGRES_PASSWORD"]) as connection:
             yield connection
@@ -91,13 +92,6 @@ def _connect(url: str, password: str) -> psycopg.Connection[Any]:
         return psycopg.connect(url, password=password, options="-c default_transaction_read_only=on", connect_timeout=10)
     except psycopg.OperationalError as error:
         raise TemporaryError(f"the warehouse at {url} cannot be reached: {str(error).strip().splitlines()[-1]}") from None
-
-
-def _read_compose() -> Mapping[str, str]:
-    values = env_file.read_settings(env_file.ENV_FILE)
-    if not values:
-        raise MisconfiguredError("there is no stack in containers yet; start it with `finelt compose up --detach`")
-    return values
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, columns: Mapping[str, Callable[[Any], str]], empty: str) -> None:

@@ -117,9 +117,7 @@ def _run_demo_server(directory: Path) -> Iterator[Login]:
 def _find_compose_login() -> Login:
     from orchestration.compose import env_file  # noqa: PLC0415  not needed for other warehouses
 
-    values = env_file.read_settings(env_file.ENV_FILE)
-    if not values:
-        raise MisconfiguredError("there is no stack in containers yet; start it with ./scripts/compose up --detach")
+    values = env_file.read_stack(env_file.ENV_FILE)
     parameters = {"host": HOST, "port": values["FINELT_POSTGRES_PORT"], "user": READER, "dbname": env_file.WAREHOUSE}
     name = "FINELT_WAREHOUSE_PASSWORD"
     return Login(parameters, values[name], f"{name} in {env_file.ENV_FILE}")

@@ -9,7 +9,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import click
-from jobkit.errors import MisconfiguredError
 from jobkit.version import read_version
 
 from images import base, docker_cli, plan
@@ -115,11 +114,10 @@ def main(context: click.Context, arguments: tuple[str, ...], *, fallback: bool, 
         return
     if old_fallback:
         click.echo("compose: --stand-ins is deprecated and will be removed in the next version; use --fallback", err=True)
-    existing = env_file.read_settings(env_file.ENV_FILE)
     if BUILDING.isdisjoint(arguments):
-        if not existing:
-            raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
+        existing = env_file.read_stack(env_file.ENV_FILE)
     else:
+        existing = env_file.read_settings(env_file.ENV_FILE)
         chosen = existing.get("COMPOSE_FILE", "").split(":")
         env_file.write_settings(
             env_file.ENV_FILE, build_settings(existing, fallback=fallback or old_fallback or FALLBACK in chosen or OLD_FALLBACK in chosen)

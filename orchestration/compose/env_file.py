@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobkit import files
+from jobkit.errors import MisconfiguredError
 
 from jobs.catalogue import REPOSITORY
 
@@ -25,6 +26,13 @@ def read_settings(path: Path) -> Settings:
     except FileNotFoundError:
         return {}
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def read_stack(path: Path) -> Settings:
+    """Return the settings in a file. Raises MisconfiguredError if there is no stack yet."""
+    if not (settings := read_settings(path)):
+        raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
+    return settings
 
 
 def write_settings(path: Path, values: Settings) -> None:

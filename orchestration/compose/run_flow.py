@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,9 +21,11 @@ from orchestration.console.reporter import FlowFailedError, FlowReporter, print_
 from orchestration.deployments import register, schedules
 from orchestration.deployments.notifications import register_notifications
 from orchestration.deployments.parameters import read_settings
+from orchestration.local.options import directory_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from orchestration.console.follow import FlowResult, FlowStep
 
@@ -44,14 +45,7 @@ SERVER_TIMEOUT_S = 10.0
 @click.option("--refetch", is_flag=True, help="With --flow backfill: also fetch what is committed.")
 @click.option("--again", is_flag=True, hidden=True, help="Deprecated name of --refetch.")
 @click.option("--plan-only", is_flag=True, help="With --flow backfill: publish the plan and run nothing.")
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_DIRECTORY,
-    show_default=True,
-    help="The directory for receipts.jsonl and a copy of the published site.",
-)
+@directory_option("The directory for receipts.jsonl and a copy of the published site.", DEFAULT_DIRECTORY)
 def main(pool: str, flow: str, directory: Path, *, again: bool, **options: datetime | bool | None) -> None:
     """Run a flow on the stack that ./scripts/compose up has started. Each step runs in its own container."""
     if again:
@@ -91,9 +85,7 @@ def run(
 
 
 def _run(path: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str, options: Mapping[str, Any]) -> None:
-    stack = env_file.read_settings(path)
-    if not stack:
-        raise MisconfiguredError("there is no stack yet; start it with ./scripts/compose up --detach")
+    stack = env_file.read_stack(path)
     directory.mkdir(parents=True, exist_ok=True)
     server = f"http://127.0.0.1:{stack['FINELT_PREFECT_PORT']}"
     api = prefect_api.api({"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": stack["FINELT_PREFECT_AUTH"]})

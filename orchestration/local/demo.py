@@ -24,8 +24,8 @@ from orchestration.deployments import register, schedules
 from orchestration.deployments.parameters import read_settings
 from orchestration.local import stack
 from orchestration.local.extracts import build_live_extracts, build_sample_extracts_for
+from orchestration.local.options import DEFAULT_DIRECTORY, directory_option
 from orchestration.local.sample_parameters import SAMPLE_END, SAMPLE_START
-from orchestration.local.stop import DEFAULT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,14 +46,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @click.command()
 @version_option()
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_DIRECTORY,
-    show_default=True,
-    help="The directory of lake/, site/, receipts.jsonl, logs/ and the databases.",
-)
+@directory_option("The directory of lake/, site/, receipts.jsonl, logs/ and the databases.")
 @click.option("--live", is_flag=True, help="Use the real vendors: ECB, US Treasury, SEC; prices if TIINGO_TOKEN or MASSIVE_TOKEN is set.")
 @click.option("--contact", help="With --live: your name and address, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients.")
 @click.option("--keep", is_flag=True, help="Leave Prefect, Postgres and a server of the site running; `finelt stop` stops them.")

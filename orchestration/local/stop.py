@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from jobkit.version import version_option
 
 from orchestration.local import stack
+from orchestration.local.options import directory_option
 
-DEFAULT_DIRECTORY = ".finelt"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
 @version_option()
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_DIRECTORY,
-    show_default=True,
-    help="The directory of the demo.",
-)
+@directory_option("The directory of the demo.")
 def main(directory: Path) -> None:
     """Stop the Prefect server, the worker, Postgres and the site of a kept demo. Its data stays."""
     place = directory.absolute()
