@@ -144,7 +144,7 @@ async def _start_run(job: str, options: Mapping[str, object], verb: str, name: s
             flow_run_name=name,
             idempotency_key=key,
             timeout=0,
-            job_variables=None if verb == RUN_VERB else {"command": await _read_command(job, verb)},
+            job_variables=None if verb == RUN_VERB else {"command": await _read_command(path, verb)},
         )
     except ObjectNotFound:
         raise _no_deployment_error(job, path) from None
@@ -156,10 +156,10 @@ async def _start_run(job: str, options: Mapping[str, object], verb: str, name: s
 
 
 @retry_while_unreachable
-async def _read_command(job: str, verb: str) -> str:
-    """Return the pool's command for another verb than `run`: the deployment's own command, which ends with the verb."""
+async def _read_command(path: str, verb: str) -> str:
+    """Return the command of a deployment for another verb than `run`: its own command, which ends with the verb."""
     async with get_client() as client:
-        job_deployment = await client.read_deployment_by_name(await _find_deployment(job))
+        job_deployment = await client.read_deployment_by_name(path)
     return str((job_deployment.job_variables or {}).get("command", RUN_VERB)).removesuffix(RUN_VERB) + verb
 
 
