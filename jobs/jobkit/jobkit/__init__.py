@@ -23,6 +23,7 @@
 | `column_types` | column types in contracts, Arrow and Postgres |
 | `names` | names of columns |
 | `identifiers` | ISIN, CUSIP, SEDOL, LEI and currencies |
+| `notation` | numbers and dates as a file writes them |
 | `csvtext`, `lossless_json` | parse CSV and JSON without changing a value |
 | *The lake* | |
 | `lake` | partitions and their commits |
