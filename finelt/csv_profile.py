@@ -155,9 +155,7 @@ def find_exceptions(texts: Sequence[str], cells: Sequence[str], layout: Layout) 
     if exceptions / len(cells) > MAX_EXCEPTIONS:
         return []
     shown = ", ".join(repr(text) for text in others[:3])
-    return [
-        f"most cells are numbers, but not {exceptions} of {len(cells)} ({shown}{', ...' if len(others) > 3 else ''}), so it was taken for text"
-    ]  # noqa: PLR2004
+    return [f"most cells are numbers, but not {exceptions} of {len(cells)} ({shown}), so it was taken for text"]
 
 
 def find_keys(columns: Sequence[Column]) -> list[tuple[Column, ...]]:
