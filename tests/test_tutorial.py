@@ -82,10 +82,15 @@ def test_the_tutorial_works_and_removes_everything_it_made(checkout: Path) -> No
                 shell(checkout, commands)
         first, again = read_receipt(checkout, "receipt.json"), read_receipt(checkout, "again.json")
         assert (first["status"], first["rows"], first["quarantined"], again["status"]) == ("done", 2, 1, "unchanged")
+        prices = (checkout / "acme" / "prices.csv").read_text().splitlines()
+        assert prices == ["price_date,price_usd", "2024-01-02,2064.400000", "2024-01-03,2041.100000"]
+        assert list((checkout / "acme" / ".finelt" / "site" / "latest").rglob("fct_gold_price.parquet"))
         changed = set(json.loads((checkout / "acme" / "changed.json").read_text()))
-        assert changed - {service.name for service in SERVICES} == {"extract-acme-gold"}
+        assert changed - {service.name for service in SERVICES} == {"extract-acme-gold", "transform-warehouse"}
         cronjob = yaml.safe_load((checkout / "acme" / "cronjob.yaml").read_text())["spec"]
         assert (cronjob["schedule"], cronjob["timeZone"]) == ("30 13 * * 1-5", "Europe/London")
+        shell(checkout, ".venv/bin/ruff check --quiet . && .venv/bin/ruff format --check --quiet .")
+        shell(checkout, ".venv/bin/pytest -q tests/finelt/test_job_docs.py -k committed")
         (checkout.parent / "deployed.py").write_text(DEPLOYED)
         deployed = shell(checkout, f"PYTHONPATH=. .venv/bin/python {checkout.parent}/deployed.py")
         assert json.loads(deployed.splitlines()[-1]) == {"extract-acme-gold": f"{checkout}/.venv/bin/extract-acme-gold run"}
