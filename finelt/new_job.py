@@ -128,9 +128,9 @@ def _find_uv() -> str:
 
 
 def _list_commands(kind: str) -> list[list[str]]:
-    """Return the commands that install a new job and describe it in docs/jobs."""
-    commands = [[str(REPOSITORY / "scripts" / "setup")], [str(REPOSITORY / "scripts" / "docs")]]
-    return commands if kind == DROP else [[_find_uv(), "lock", "--quiet"], *commands]
+    """Return the commands that install a new job."""
+    setup = [str(REPOSITORY / "scripts" / "setup")]
+    return [setup] if kind == DROP else [[_find_uv(), "lock", "--quiet"], setup]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -183,5 +183,5 @@ def _describe_steps(new: Names, kind: str) -> str:
     steps += [(f"dbt/models/staging/{new.vendor}/", "the columns as the contract has them, then a mart")]
     width = max(len(name) for name, _ in steps)
     job = "extract-dropped-files" if kind == DROP else new.job
-    checks = f"scripts/contracts lint, scripts/test jobs/{job}, and .venv/bin/{job} describe"
+    checks = f"scripts/docs, scripts/contracts lint and scripts/test jobs/{job}"
     return "\n".join(f"  {name:{width}}  {text}" for name, text in steps) + f"\nThen: {checks}. docs/tutorial.md goes on from here."
