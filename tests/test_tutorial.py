@@ -45,6 +45,9 @@ def checkout(tmp_path: Path) -> Path:
     packed = subprocess.run(["tar", "-c", "-T", "-"], cwd=ROOT, input=existing.encode(), capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x"], cwd=folder, input=packed, check=True)
     (folder / ".tools").symlink_to(ROOT / ".tools")
+    for derived in ("jobs/publish-marts/web/node_modules", "jobs/publish-marts/web/build", "dbt/target"):  # as scripts/setup left them here
+        if (ROOT / derived).is_dir():
+            shutil.copytree(ROOT / derived, folder / derived, copy_function=os.link, symlinks=True)
     identity = ("-c", "user.name=tutorial", "-c", "user.email=tutorial@example.com")
     for words in (("init", "--quiet"), ("add", "--all"), (*identity, "commit", "--quiet", "--message", "as it is")):
         subprocess.run(["git", *words], cwd=folder, check=True)
