@@ -1,7 +1,8 @@
-"""Create a new extractor from the templates in finelt/templates/extract.
+"""Create an extract job from the templates in finelt/templates, with its contract, tests, and staging model in dbt.
 
-Everything else follows from the folder: tests, image, deployment, infrastructure, CI. What remains to write is specific to the
-vendor: where its data is, what its bytes mean, and which values are valid.
+Everything else follows from the folder: image, deployment, infrastructure, CI. What remains to write is specific to the vendor: where its
+data is, what its bytes mean, and which values are valid. Files that people drop need no job of their own: the template `drop` adds a
+contract to extract-dropped-files.
 """
 
 from __future__ import annotations
@@ -11,16 +12,41 @@ import shutil
 import subprocess
 from pathlib import Path
 from string import Template
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+from jobkit import contracts
+from jobkit.errors import BadDataError
 from jobkit.version import version_option
 
-from jobs.catalogue import HOST, JOBS
+from finelt import staging_model
+from jobs.catalogue import HOST, JOBS, REPOSITORY
 
-TEMPLATES = Path(__file__).parent / "templates" / "extract"
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".tmpl"
 NAME = re.compile(r"extract-([a-z][a-z0-9]*)-([a-z0-9]+(?:-[a-z0-9]+)*)")
+DROP = "drop"
+DROPPED_FILES = JOBS / "extract-dropped-files"
+CONTRACT = "contract.odcs.yaml"
+
+
+class Kind(NamedTuple):
+    """A template: what the vendor offers, and what such a job needs in its pyproject.toml."""
+
+    offers: str
+    dependencies: tuple[str, ...] = ("jobkit[extract]",)
+    secrets: tuple[str, ...] = ()
+
+
+KINDS = {
+    "csv": Kind("one CSV file per year"),
+    "pages": Kind("a REST API with pages of JSON and a token", secrets=("token",)),
+    "table": Kind("a table of a Postgres database", ("jobkit[extract]", "psycopg[binary]>=3.3.9"), ("database_password",)),
+    DROP: Kind("files that somebody drops into a folder or bucket"),
+}
 
 
 class NewJobError(Exception):
@@ -40,15 +66,9 @@ class Names(NamedTuple):
     @property
     def placeholders(self) -> dict[str, str]:
         """The values of the placeholders in the templates."""
-        things = self.things.replace("-", " ")
-        return {**self._asdict(), "things": things, "path": self.things, "Vendor": self.vendor.capitalize(), "Things": things.capitalize()}
-
-    def target(self, template: str) -> str:
-        """Return where the file of a template goes, relative to the job's folder."""
-        folder, _, name = template.removesuffix(SUFFIX).rpartition("/")
-        renamed = {"contract.odcs.yaml": f"{self.dataset}.odcs.yaml", "test_parser.py": f"test_{self.vendor}_parser.py"}
-        name = renamed.get(name, name)
-        return "/".join(filter(None, (self.package if folder == "package" else folder, name)))
+        things, vendor = self.things.replace("-", " "), self.vendor.capitalize()
+        more = {"VENDOR": self.vendor.upper(), "Vendor": vendor, "things": things, "Things": things.capitalize()}
+        return {**self._asdict(), **more, "path": self.things, "table": self.things.replace("-", "_")}
 
 
 def build_names(job: str, host: str | None) -> Names:
@@ -61,61 +81,107 @@ def build_names(job: str, host: str | None) -> Names:
     vendor, things = found.groups()
     if host is not None and not HOST.fullmatch(host):
         raise NewJobError(f"--host {host!r} is not a host name; expected one such as api.{vendor}.com, without https:// and without a path")
-    if (JOBS / job).exists():
-        raise NewJobError(f"the folder jobs/{job} exists; choose another name, or change that job")
-    return Names(job, job.replace("-", "_"), f"{vendor}_{things.replace('-', '_')}", vendor, things, host or f"{vendor}.example")
+    dataset = f"{vendor}_{things.replace('-', '_')}"
+    if (JOBS / job).exists() or list(JOBS.glob(f"*/*/{dataset}.odcs.yaml")):
+        raise NewJobError(f"the job {job}, or a contract of raw/{dataset}, exists; choose another name, or change that one")
+    return Names(job, job.replace("-", "_"), dataset, vendor, things, host or f"{vendor}.example")
 
 
-def render_files(new: Names) -> dict[str, str]:
-    """Return the files of a new job: text by path in the job's folder. Raises KeyError on a placeholder that no job has."""
-    templates = sorted(path for path in TEMPLATES.rglob(f"*{SUFFIX}"))
-    return {
-        new.target(path.relative_to(TEMPLATES).as_posix()): Template(path.read_text(encoding="utf-8")).substitute(new.placeholders)
-        for path in templates
-    }
+def render_files(new: Names, kind: str, contract: str | None = None) -> dict[Path, str]:
+    """Return the files of a new job: text by path. `contract` replaces that of the template. Raises NewJobError if it is another's."""
+    requirements = {"dependencies": _quote(KINDS[kind].dependencies), "secrets": ""}
+    if KINDS[kind].secrets:
+        requirements["secrets"] = f"secrets = [{_quote(KINDS[kind].secrets)}]\n"
+    placeholders = {**new.placeholders, **requirements}
+    text = contract or _render(TEMPLATES / f"{CONTRACT}{SUFFIX}", placeholders)
+    rules = contracts.read_contract(text)
+    if rules.dataset != new.dataset:
+        raise NewJobError(
+            f"the contract is of {rules.dataset!r}, the job writes {new.dataset!r}; correct its id and the name of its schema"
+        )
+    folder, package = (DROPPED_FILES, "extract_dropped_files") if kind == DROP else (JOBS / new.job, new.package)
+    files = {folder / package / f"{new.dataset}.odcs.yaml": text}
+    for part in (kind,) if kind == DROP else ("common", kind):
+        for path in sorted((TEMPLATES / part).rglob(f"*{SUFFIX}")):
+            name = path.relative_to(TEMPLATES / part).as_posix().removesuffix(SUFFIX)
+            name = re.sub("^package/", f"{package}/", name).replace("tests/test_", f"tests/test_{new.dataset}_")
+            files[folder / name] = _render(path, placeholders)
+    return files | staging_model.render(rules, new.vendor)
 
 
-def write_files(new: Names) -> list[Path]:
-    """Write the files of a new job and return their paths."""
-    written = []
-    for name, text in render_files(new).items():
-        path = JOBS / new.job / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+def _render(template: Path, placeholders: dict[str, str]) -> str:
+    """Return a template's text. Raises KeyError on a placeholder that no job has."""
+    return Template(template.read_text(encoding="utf-8")).substitute(placeholders)
+
+
+def _quote(words: Iterable[str]) -> str:
+    return ", ".join(f'"{word}"' for word in words)
+
+
+def declare_dataset(pyproject: str, dataset: str) -> str:
+    """Return a pyproject.toml in which the job also writes a dataset."""
+    return re.sub(r"^(writes = \[.*?)(,?\s*\])", rf'\1, "raw/{dataset}"\2', pyproject, count=1, flags=re.MULTILINE | re.DOTALL)
 
 
 def _find_uv() -> str:
-    return shutil.which("uv") or str(JOBS.parent / ".tools" / "bin" / "uv")
+    return shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
+
+
+def _list_commands(kind: str) -> list[list[str]]:
+    """Return the commands that install a new job."""
+    setup = [str(REPOSITORY / "scripts" / "setup")]
+    return [setup] if kind == DROP else [[_find_uv(), "lock", "--quiet"], setup]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @version_option()
 @click.argument("name")
 @click.option("--host", help="The vendor's host, such as api.acme.com; the only one that the job may call.")
-def main(name: str, host: str | None) -> None:
+@click.option(
+    "--template",
+    "kind",
+    type=click.Choice(list(KINDS)),
+    default="csv",
+    show_default=True,
+    help=f"What the vendor offers: {'; '.join(f'{name}: {kind.offers}' for name, kind in KINDS.items())}.",
+)
+@click.option(
+    "--contract", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The data contract, such as `finelt try` proposes it."
+)
+def main(name: str, host: str | None, kind: str, contract: Path | None) -> None:
     """Create the job NAME, such as extract-acme-gold, and install it here."""
     try:
+        if contract:
+            contracts.load(contract)
         new = build_names(name, host)
-        written = write_files(new)
-    except NewJobError as error:
+        files = render_files(new, kind, contract.read_text(encoding="utf-8") if contract else None)
+    except (NewJobError, BadDataError) as error:
         raise click.UsageError(str(error)) from None
-    locked = subprocess.run([_find_uv(), "lock", "--quiet"], cwd=JOBS.parent, check=False).returncode  # noqa: S603
-    if locked != 0 or subprocess.run([JOBS.parent / "scripts" / "setup"], check=False).returncode != 0:  # noqa: S603
-        shutil.rmtree(JOBS / name)
-        raise click.ClickException(
-            "the job could not be locked and installed, and its folder was removed; fix the error above and run this again"
-        )
-    for path in written:
-        click.echo(path.relative_to(JOBS.parent))
-    click.echo(
-        f"""
-The job expects a vendor that publishes one CSV per year. Change it, in this order:
-  {new.package}/{new.dataset}.odcs.yaml    the fields, their types and key; licence and who may see it
-  {new.package}/source.py    the requests to the vendor
-  {new.package}/parser.py    what its bytes mean
-  pyproject.toml             hosts, schedule and time zone, secrets
-Then: scripts/test jobs/{new.job}, and .venv/bin/{new.job} describe. docs/tutorial.md goes on from here.""",
-        err=True,
-    )
+    pyproject = DROPPED_FILES / "pyproject.toml"
+    before = {path: path.read_text(encoding="utf-8") for path in (pyproject,)}
+    if kind == DROP:
+        files[pyproject] = declare_dataset(before[pyproject], new.dataset)
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    if any(subprocess.run(command, cwd=REPOSITORY, check=False, stdout=subprocess.DEVNULL).returncode for command in _list_commands(kind)):  # noqa: S603
+        for path in files:
+            path.write_text(before[path], encoding="utf-8") if path in before else path.unlink()
+        shutil.rmtree(JOBS / name, ignore_errors=True)
+        raise click.ClickException("the job could not be installed, and its files were removed; fix the error above and run this again")
+    for path in files:
+        click.echo(path.relative_to(REPOSITORY))
+    click.echo(f"\nThis expects {KINDS[kind].offers}. Change it, in this order:\n{_describe_steps(new, kind)}", err=True)
+
+
+def _describe_steps(new: Names, kind: str) -> str:
+    """Return what a person has to change, in columns."""
+    steps = [(f"{new.dataset}.odcs.yaml", "the fields, their types and key; licence and who may see it")]
+    if kind != DROP:
+        steps += [("source.py", "the requests to the vendor"), ("parser.py", "what its bytes mean")]
+        steps += [("pyproject.toml", "hosts, schedule and time zone, secrets")]
+    steps += [(f"dbt/models/staging/{new.vendor}/", "the columns as the contract has them, then a mart")]
+    width = max(len(name) for name, _ in steps)
+    job = "extract-dropped-files" if kind == DROP else new.job
+    checks = f"scripts/docs, scripts/contracts lint and scripts/test jobs/{job}"
+    return "\n".join(f"  {name:{width}}  {text}" for name, text in steps) + f"\nThen: {checks}. docs/tutorial.md goes on from here."

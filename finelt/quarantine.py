@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jobkit.lake import Commit, Lake
 
 WRITER = "quarantine"
+LONGEST_REASON = 100  # characters in a list
 
 
 class Count(NamedTuple):
@@ -61,6 +63,12 @@ def read_rows(lake: Lake, commit: Commit) -> Iterator[dict[str, Any]]:
         names = (ROW_NUMBER, "reasons", "raw_row")
         for number, reasons, raw in zip(*(table.column(name).to_pylist() for name in names), strict=True):
             yield {"row": number, "reasons": reasons, "raw_row": json.loads(raw)}
+
+
+def find_first_reason(lake: Lake, count: Count) -> str:
+    """Return the reasons of the first quarantined row of a commit, shortened; `show` prints all."""
+    first = next(read_rows(lake, lake.read_commit(count.dataset, count.partition, count.commit)))
+    return shorten(first["reasons"], LONGEST_REASON, placeholder=" ...")
 
 
 def find_commit(lake: Lake, dataset: str, partition: str, number: int | None = None) -> Commit:
@@ -109,10 +117,13 @@ def main() -> None:
 @main.command("ls")
 @LAKE
 def ls_(lake: str) -> None:
-    """List the partitions with rows in quarantine: how many rows were read, good, quarantined and dropped."""
+    """List the partitions with rows in quarantine: how many rows were read, good, quarantined and dropped, and why the first row is bad."""
     with exit_on_job_error("quarantine"):
-        found = list_partitions(open_lake(lake))
-    table = [Count._fields, *(tuple(map(str, count)) for count in found)]
+        store = open_lake(lake)
+        found = list_partitions(store)
+        reasons = [find_first_reason(store, count) for count in found]
+    rows = (tuple(map(str, (*count, reason))) for count, reason in zip(found, reasons, strict=True))
+    table = [(*Count._fields, "first reason"), *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table if found else ():
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

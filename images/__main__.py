@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from jobkit.version import version_option
@@ -161,9 +162,14 @@ def find_references(registry: str, names: Sequence[str]) -> dict[str, str | None
 @images.command()
 @click.argument("name")
 def sbom(name: str) -> None:
-    """Print the Python packages of an image as CycloneDX JSON."""
+    """Print the Python and npm packages of an image as CycloneDX JSON."""
     (spec,) = select_specs([name], list_specs())
-    click.echo(_export_lock(spec, "cyclonedx1.5"))
+    document = json.loads(_export_lock(spec, "cyclonedx1.5"))
+    if isinstance(spec, JobSpec) and (spec.folder / "web" / "package-lock.json").is_file():
+        scripts = _export_npm_lock(spec.folder / "web")
+        for part in ("components", "dependencies"):
+            document[part] += scripts[part]
+    click.echo(json.dumps(document, indent=2))
 
 
 @images.command()
@@ -193,6 +199,13 @@ def _export_lock(spec: JobSpec | Service, form: str) -> str:
     selection = ["--package", spec.name, "--no-dev"] if isinstance(spec, JobSpec) else ["--only-group", spec.group]
     command = [_find_uv(), "export", "--quiet", "--frozen", "--no-emit-workspace", *selection, "--format", form]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout  # noqa: S603
+
+
+def _export_npm_lock(folder: Path) -> dict[str, Any]:
+    """Return the npm packages that a folder's lock file puts into an image, as CycloneDX."""
+    command = [str(Path(sys.executable).with_name("npm")), "sbom", "--package-lock-only", "--omit", "dev", "--sbom-format", "cyclonedx"]
+    document: dict[str, Any] = json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout)  # noqa: S603
+    return document
 
 
 def _find_uv() -> str:

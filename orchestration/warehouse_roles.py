@@ -6,6 +6,9 @@
     publish-marts                                                                           marts, ops, raw
     reader                                                                                  marts, as_of
 
+`finelt dbt` adds a role for each developer on a laptop, which owns the schema of its name and reads
+what dbt reads.
+
 The roles are the same on a laptop (orchestration/local), in containers (orchestration/compose) and in AWS
 (orchestration/ecs/register_stack.py). `prepare` needs the admin of a database: a superuser, or a role that may create roles and owns
 the database, as the master user on RDS does. Running it again changes nothing. Objects that the single role of an earlier version owned
@@ -39,6 +42,7 @@ RAW, MARTS = "warehouse/raw", "warehouse/marts"
 SCHEMAS = {RAW: ("raw", "stage"), MARTS: ("staging", "intermediate", "marts", "as_of", "as_of_internal", "ops")}
 OPEN_TO_JOBS = {RAW: ("raw",), MARTS: ("marts", "ops")}
 READER, OPEN_TO_READER = "reader", ("marts", "as_of")
+OPEN_TO_DEVELOPERS = ("raw", "staging", "intermediate", "marts", "ops")
 ANALYST = "analyst"
 RDS_IAM = "rds_iam"  # RDS has it in every database; who is a member logs in with a token
 LOCK_TIMEOUT_MS = 10_000  # a table whose owner changes may be in use
@@ -71,6 +75,7 @@ cross join aclexplode(d.defaclacl) a
 where d.defaclrole = %(owner)s::regrole and a.grantee = %(role)s::regrole and (n.oid is null or d.defaclobjtype = 'r')
 """
 COMMENT = "a job of finelt"  # on each role that we made, so that no role of anybody else is ever changed
+DEVELOPER_COMMENT = "a developer of finelt"
 _REMOVED_ROLES = """
 select rolname::text from pg_roles r
 where shobj_description(r.oid, 'pg_authid') = %(comment)s and rolcanlogin and rolname <> all(%(kept)s)
@@ -158,6 +163,19 @@ def create_analyst(connection: psycopg.Connection[Any]) -> None:
             _run(connection, "grant {} to {}", group, ANALYST)
 
 
+def create_developer(connection: psycopg.Connection[Any], roles: Sequence[Role], name: str, password: str) -> None:
+    """Let a developer log in as a role that owns the schema of its name and reads what dbt reads. Running it again changes nothing.
+
+    Raises psycopg.Error.
+    """
+    with connection.transaction():
+        connection.execute(_LOCK)
+        _create_role(connection, Role(name, (), ()), password, comment=DEVELOPER_COMMENT)
+        _set_owner(connection, name, name)
+        for owner, schema in [(role.name, schema) for role in roles for schema in role.owns if schema in OPEN_TO_DEVELOPERS]:
+            _grant_read(connection, owner, schema, name)
+
+
 def _list_removed_roles(connection: psycopg.Connection[Any], roles: Sequence[Role]) -> list[str]:
     """Return the roles that we made for jobs in this database and that no job has any more."""
     names = {"comment": COMMENT, "kept": [role.name for role in roles]}
@@ -174,13 +192,13 @@ def _run(connection: psycopg.Connection[Any], statement: LiteralString, *names: 
     connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
-def _create_role(connection: psycopg.Connection[Any], role: Role, password: str | None) -> None:
+def _create_role(connection: psycopg.Connection[Any], role: Role, password: str | None, comment: str = COMMENT) -> None:
     """Create the role or update its password, and let it connect but create no schema."""
     database = connection.info.dbname
     if not _query_bool(connection, "select count(*) > 0 from pg_roles where rolname = %s", role.name):
         _run(connection, "create role {} nologin", role.name)
-    if not _query_bool(connection, "select coalesce(shobj_description(%s::regrole, 'pg_authid'), '') = %s", _quoted(role.name), COMMENT):
-        connection.execute(sql.SQL("comment on role {} is {}").format(sql.Identifier(role.name), sql.Literal(COMMENT)))
+    if not _query_bool(connection, "select coalesce(shobj_description(%s::regrole, 'pg_authid'), '') = %s", _quoted(role.name), comment):
+        connection.execute(sql.SQL("comment on role {} is {}").format(sql.Identifier(role.name), sql.Literal(comment)))
     if password is not None:
         hashed = connection.pgconn.encrypt_password(password.encode(), role.name.encode())  # so that the password is in no server log
         login = sql.SQL("alter role {} login password {}")

@@ -66,6 +66,8 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "token": "env://CANARY",
         "warehouse": f"postgresql://finelt@127.0.0.1:{port}/warehouse",
         "warehouse_password": "env://CANARY",
+        "database": f"postgresql://finelt@127.0.0.1:{port}/vendor",
+        "database_password": "env://CANARY",
         "site": str(tmp_path / "site"),
         "drop": "s3://bucket/drop",
         **changes,
@@ -251,6 +253,7 @@ URLS = {
     "drop": "file://u:{}@/drop",
     "base_url": "https://host/?api_key={}",
     "warehouse": "postgresql://finelt@h/x?password={}",
+    "database": "postgresql://finelt@h/x?password={}",
 }
 
 

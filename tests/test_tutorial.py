@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from jobkit import contracts
+from jobkit import contracts, declaration
 
 from finelt import new_job
+from finelt.contracts import lint
+from finelt.contracts.dbt_project import DbtProject
+from finelt.proposal import propose_contract
 from images.plan import SERVICES
+from jobs.catalogue import catalogue
 from tests.conftest import docker_engine_is_missing
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +45,9 @@ def checkout(tmp_path: Path) -> Path:
     packed = subprocess.run(["tar", "-c", "-T", "-"], cwd=ROOT, input=existing.encode(), capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x"], cwd=folder, input=packed, check=True)
     (folder / ".tools").symlink_to(ROOT / ".tools")
+    for derived in ("jobs/publish-marts/web/node_modules", "jobs/publish-marts/web/build", "dbt/target"):  # as scripts/setup left them here
+        if (ROOT / derived).is_dir():
+            shutil.copytree(ROOT / derived, folder / derived, copy_function=os.link, symlinks=True)
     identity = ("-c", "user.name=tutorial", "-c", "user.email=tutorial@example.com")
     for words in (("init", "--quiet"), ("add", "--all"), (*identity, "commit", "--quiet", "--message", "as it is")):
         subprocess.run(["git", *words], cwd=folder, check=True)
@@ -75,10 +85,15 @@ def test_the_tutorial_works_and_removes_everything_it_made(checkout: Path) -> No
                 shell(checkout, commands)
         first, again = read_receipt(checkout, "receipt.json"), read_receipt(checkout, "again.json")
         assert (first["status"], first["rows"], first["quarantined"], again["status"]) == ("done", 2, 1, "unchanged")
+        prices = (checkout / "acme" / "prices.csv").read_text().splitlines()
+        assert prices == ["price_date,price_usd", "2024-01-02,2064.400000", "2024-01-03,2041.100000"]
+        assert list((checkout / "acme" / ".finelt" / "site" / "latest").rglob("fct_gold_price.parquet"))
         changed = set(json.loads((checkout / "acme" / "changed.json").read_text()))
-        assert changed - {service.name for service in SERVICES} == {"extract-acme-gold"}
+        assert changed - {service.name for service in SERVICES} == {"extract-acme-gold", "transform-warehouse"}
         cronjob = yaml.safe_load((checkout / "acme" / "cronjob.yaml").read_text())["spec"]
         assert (cronjob["schedule"], cronjob["timeZone"]) == ("30 13 * * 1-5", "Europe/London")
+        shell(checkout, ".venv/bin/ruff check --quiet . && .venv/bin/ruff format --check --quiet .")
+        assert "30 13 * * 1-5" in (checkout / "docs" / "jobs" / "extract-acme-gold.md").read_text()
         (checkout.parent / "deployed.py").write_text(DEPLOYED)
         deployed = shell(checkout, f"PYTHONPATH=. .venv/bin/python {checkout.parent}/deployed.py")
         assert json.loads(deployed.splitlines()[-1]) == {"extract-acme-gold": f"{checkout}/.venv/bin/extract-acme-gold run"}
@@ -88,24 +103,61 @@ def test_the_tutorial_works_and_removes_everything_it_made(checkout: Path) -> No
     assert shell(checkout, "git status --porcelain") == ""
 
 
-def test_a_new_job_has_each_file_and_a_contract_that_allows_no_publication() -> None:
-    files = new_job.render_files(new_job.build_names("extract-acme-gold", None))
-    assert sorted(files) == [
-        "extract_acme_gold/__init__.py",
-        "extract_acme_gold/__main__.py",
-        "extract_acme_gold/acme_gold.odcs.yaml",
-        "extract_acme_gold/parser.py",
-        "extract_acme_gold/source.py",
-        "pyproject.toml",
-        "tests/test_acme_parser.py",
-    ]
-    rules = contracts.read_contract(files["extract_acme_gold/acme_gold.odcs.yaml"])
-    assert (rules.classification, rules.licence, rules.redistribution, rules.licence_url) == (
-        "internal",
-        "ask Acme",
-        "internal-use-only",
-        "",
-    )
+def write_job(folder: Path, kind: str) -> list[Path]:
+    """Write a new job below a folder as it would be in the repository, and return the paths of its files there."""
+    names = new_job.build_names(f"extract-acme-{kind}", "api.acme.example")
+    files = {folder / path.relative_to(ROOT): text for path, text in new_job.render_files(names, kind).items()}
+    shutil.copy(ROOT / "pyproject.toml", folder)  # the settings of ruff, mypy and pytest
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return list(files)
+
+
+@pytest.mark.parametrize("kind", new_job.KINDS)
+def test_a_new_job_of_each_template_leaves_the_lints_of_contracts_and_style_green(kind: str, tmp_path: Path) -> None:
+    """Its contract agrees with its dbt source, and allows no publication."""
+    files = write_job(tmp_path, kind)
+    (contract,) = [path for path in files if path.name.endswith(lint.SUFFIX)]
+    assert lint.find_problems([contract], DbtProject(tmp_path / "dbt"), {f"acme_{kind}"}) == []
+    rules = contracts.load(contract)
+    assert (rules.classification, rules.licence, rules.redistribution) == ("internal", "ask Acme", "internal-use-only")
+    python = [str(path) for path in files if path.suffix == ".py"]
+    for words in (("check",), ("format", "--check")):
+        subprocess.run([sys.executable, "-m", "ruff", *words, *python], cwd=tmp_path, check=True)
+    if kind == new_job.DROP:
+        pyproject = (new_job.DROPPED_FILES / "pyproject.toml").read_text()
+        declared = declaration.parse(tomllib.loads(new_job.declare_dataset(pyproject, "acme_drop"))).writes
+        assert declared == (*declaration.parse(tomllib.loads(pyproject)).writes, "raw/acme_drop")
+    else:
+        (spec,) = catalogue(tmp_path / "jobs")
+        assert (spec.name, spec.hosts, spec.writes) == (f"extract-acme-{kind}", ("api.acme.example",), (f"raw/acme_{kind}",))
+        assert spec.secrets == new_job.KINDS[kind].secrets
+
+
+def test_the_types_and_own_tests_of_new_jobs_are_green(tmp_path: Path) -> None:
+    """The tests of the template for dropped files run in a copy of the job that it extends."""
+    shutil.copytree(new_job.DROPPED_FILES, tmp_path / "jobs" / "extract-dropped-files")
+    for kind in new_job.KINDS:
+        write_job(tmp_path, kind)
+    folders = sorted((tmp_path / "jobs").iterdir())
+    packages = [str(folder / folder.name.replace("-", "_")) for folder in folders if "acme" in folder.name]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders)), "MYPYPATH": os.pathsep.join(map(str, folders))}
+    mypy = [sys.executable, "-m", "mypy", *packages]
+    subprocess.run(mypy, env=environ, cwd=tmp_path, check=True)
+    tests = [path for folder in folders for path in sorted(folder.glob("tests/test_acme_*.py"))]
+    assert len(tests) == len(new_job.KINDS)
+    pytest_command = [sys.executable, "-m", "pytest", "-q", *map(str, tests)]
+    subprocess.run(pytest_command, env=environ, cwd=tmp_path, check=True)
+
+
+def test_a_contract_that_somebody_proposed_becomes_that_of_the_job() -> None:
+    text, _ = propose_contract(b"day,close price\n2024-01-02,1.5\n", "acme.csv", "acme_gold")
+    files = {path.name: body for path, body in new_job.render_files(new_job.build_names("extract-acme-gold", None), "csv", text).items()}
+    assert files["acme_gold.odcs.yaml"] == text
+    assert 'source."close price" as close_price,' in files["stg_acme__gold.sql"]
+    with pytest.raises(new_job.NewJobError, match="the contract is of 'acme_gold', the job writes 'acme_silver'"):
+        new_job.render_files(new_job.build_names("extract-acme-silver", None), "csv", text)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +167,9 @@ def test_a_new_job_has_each_file_and_a_contract_that_allows_no_publication() -> 
         (["extract-acme"], "extract-VENDOR-THINGS"),
         (["extract-Acme-gold"], "extract-VENDOR-THINGS"),
         (["extract-treasury-yields"], "exists"),
+        (["extract-custodian-lots", "--template", "drop"], "exists"),
+        (["extract-acme-gold", "--template", "soap"], "is not one of"),
+        (["extract-acme-gold", "--contract", __file__], "is not a contract"),
         (["extract-acme-gold", "--host", "https://api.acme.example/v1"], "not a host name"),
     ],
 )

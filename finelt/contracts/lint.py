@@ -129,7 +129,7 @@ def _check_source(contract: Contract, project: DbtProject) -> Iterator[str]:
     if table is None:
         yield "dbt declares no source table for it; add one to the _<source>__sources.yml of its staging folder"
         return
-    columns = {field.name: _sql_type(field.type) for field in contract.fields}
+    columns = {field.name: sql_type(field.type) for field in contract.fields}
     if any(project.unpivots(model) for model in project.find_readers(contract.dataset)):
         columns = {name: columns[name] for name in contract.key}  # the others become rows, whichever exist
     expected = list({**columns, **LOADER_COLUMNS}.items())
@@ -142,6 +142,6 @@ def _check_source(contract: Contract, project: DbtProject) -> Iterator[str]:
         yield f"the dbt source warns after {age.get('count')} {age.get('period')}s, the contract's latency is {contract.latency_days} days"
 
 
-def _sql_type(kind: str) -> str | None:
+def sql_type(kind: str) -> str | None:
     """Return the warehouse's type for a contract's type, as dbt's YAML writes it; None if the type is unknown."""
     return "timestamptz" if kind == column_types.TIMESTAMP else column_types.postgres_type(kind)

@@ -255,7 +255,8 @@ def test_every_image_gets_an_sbom(spec: plan.Service) -> None:
         assert parts & {"prefect", "currencyconverter", "awslambdaric"}
     else:
         assert "click" in parts
-        assert not parts & {"prefect", "pytest", "moto"}
+        assert not parts & {"prefect", "pytest", "moto", "esbuild"}
+    assert ({"uplot", "parquet-wasm", "@duckdb/duckdb-wasm"} <= parts) == (spec.name == "publish-marts")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

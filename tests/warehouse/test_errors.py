@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import adbc_driver_manager
 import adbc_driver_postgresql
 import psycopg
 import psycopg2
 import pytest
-from jobkit import postgres
-from jobkit.errors import ExitCode, JobError
+from jobkit import lossless_json, postgres
+from jobkit.database import DatabaseClient
+from jobkit.errors import AuthError, BadDataError, ExitCode, JobError, MisconfiguredError
 from load_warehouse import session
 from psycopg import sql
 from publish_marts import warehouse as published
@@ -162,3 +163,45 @@ def test_every_row_of_the_table_is_tried() -> None:
 def test_a_message_holds_no_detail_and_no_statement() -> None:
     text = 'ERROR:  new row violates check constraint "c"\nDETAIL:  Failing row contains (secret).\n\nQuery was:insert into t'
     assert postgres.server_message(text) == 'new row violates check constraint "c"'
+
+
+def test_a_vendors_database_gives_rows_as_json_without_loss(warehouse: Warehouse) -> None:
+    """Numerics keep their digits, null is no empty text, moments are in UTC; equal rows give equal bytes."""
+    warehouse.run(
+        "create table gold (day date, price numeric, note text, at timestamptz);"
+        "insert into gold values ('2024-01-02', 2064.400, '', '2024-01-02 13:00+01');"
+        "insert into gold values ('2024-01-03'), ('2023-12-29')"
+    )
+    query: LiteralString = "select * from gold where day between %(start)s and %(end)s order by day"
+    client = DatabaseClient(warehouse.url, warehouse.password, query=query)
+    request = ("/gold", [("start", "2024-01-01"), ("end", "2024-12-31")])
+    client.probe(*request)
+    response = client.get(*request)
+    assert response.url == f"{warehouse.url}/gold?start=2024-01-01&end=2024-12-31"
+    assert lossless_json.decode(response.body or b"", "it") == [
+        {"day": "2024-01-02", "price": "2064.400", "note": "", "at": "2024-01-02T12:00:00+00:00"},
+        {"day": "2024-01-03", "price": None, "note": None, "at": None},
+    ]
+    assert client.get(*request).body == response.body
+    assert client.get("/gold", [("start", "1999-01-01"), ("end", "1999-12-31")]).body == b"[]"
+    client.max_body_bytes = 10
+    with pytest.raises(BadDataError, match="bytes, more than 10; query less at once"):
+        client.get(*request)
+
+
+@pytest.mark.parametrize(
+    ("password", "query", "error", "message"),
+    [
+        ("wrong", "select 1 as x", AuthError, "check the user in --database and the secret that --database-password names"),
+        ("", "select * from nowhere", MisconfiguredError, "refuses the query in source.py"),
+        ("", "create table x ()", MisconfiguredError, "refuses the query in source.py"),
+        ("", "select 1/0 as x", BadDataError, "division by zero"),
+    ],
+)
+def test_a_vendors_database_that_refuses_ends_with_the_code_of_the_reason(
+    warehouse: Warehouse, password: str, query: LiteralString, error: type[JobError], message: str
+) -> None:
+    client = DatabaseClient(warehouse.url, password or warehouse.password, query=query)
+    with pytest.raises(error, match=message) as raised:
+        client.get("/gold")
+    assert warehouse.password not in str(raised.value)

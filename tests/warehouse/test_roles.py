@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from jobkit.errors import UsageError
 from jobkit.lake import Lake
 from load_warehouse import ledger
 from psycopg import errors, sql
 from transform_warehouse import __main__ as transform
 from transform_warehouse import as_of, manifest_cache, project
 
+from finelt import dbt
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
 from tests import environments, recorded_lake
@@ -95,6 +98,39 @@ def test_people_log_in_as_analyst_with_a_token_only_where_rds_offers_it(database
             assert admin.execute("select rolcanlogin, rolsuper from pg_roles where rolname = 'analyst'").fetchall() == [(True, False)]
         finally:
             admin.execute("drop role if exists analyst; drop role rds_iam")
+
+
+def test_dbt_of_a_developer_writes_to_his_schema_alone_and_reads_the_rest_from_the_demo(database: RoleDatabase, tmp_path: Path) -> None:
+    """fct_curve_spread reads fct_yield, which he does not build: dbt defers it to the marts."""
+    name, yields = "dbt_anna", "select count(*), md5(string_agg(t::text, '' order by t::text)) from {}.fct_curve_spread t"
+    environment = dbt.prepare_schema(database.server, name, database.name)
+    assert dbt.prepare_schema(database.server, name, database.name) == environment
+    built = database.rows(READER, yields.format("marts"))
+    try:
+        assert dbt.run_dbt("build", ["--select", "fct_curve_spread"], tmp_path, {**os.environ, **environment}) == 0
+        tables = (
+            "select relname::text from pg_class join pg_namespace n on n.oid = relnamespace where relkind = 'r' and nspname = 'dbt_anna'"
+        )
+        assert database.rows(name, tables) == [("fct_curve_spread",)]
+        assert database.rows(name, yields.format(name)) == database.rows(READER, yields.format("marts")) == built
+        for statement in ("delete from marts.fct_curve_spread", "drop table marts.fct_curve_spread", "create table marts.mine (x int)"):
+            with pytest.raises(errors.InsufficientPrivilege):
+                database.rows(name, statement)
+        with database.connect(TRANSFORM) as transform_job:  # as a later build does
+            transform_job.execute("create table marts.built_later (x int)")
+        assert database.rows(name, "select count(*) from marts.built_later") == [(0,)]
+        with pytest.raises(errors.InsufficientPrivilege):
+            database.rows(READER, f"select * from {name}.fct_curve_spread")
+    finally:
+        with database.connect_as_admin() as admin:
+            admin.execute("drop table if exists marts.built_later; drop owned by dbt_anna cascade; drop role dbt_anna")
+
+
+@pytest.mark.parametrize("name", ["marts", "dbt_", "dbt_Anna", "dbt_a;drop", "dbt_" + "a" * 60])
+def test_a_schema_that_may_be_anothers_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="is not a developer's schema; expected dbt_"):
+        dbt.choose_schema(name, "anna")
+    assert dbt.choose_schema(None, "Anna.O'Hara") == "dbt_anna_o_hara"
 
 
 def test_the_role_of_a_removed_job_loses_its_login_and_a_role_of_somebody_else_does_not(warehouse: Warehouse) -> None:

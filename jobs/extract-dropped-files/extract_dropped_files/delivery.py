@@ -15,8 +15,7 @@ from jobkit import contracts
 from jobkit.contracts import UNREADABLE, Field, Origin, ValidationResult
 from jobkit.errors import BadDataError
 from jobkit.names import ROW_NUMBER
-
-from extract_dropped_files.notation import NotationError, build_cell_reader
+from jobkit.notation import NotationError, build_cell_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

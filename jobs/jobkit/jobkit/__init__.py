@@ -16,6 +16,7 @@
 | *An extractor* | |
 | `extractor` | build an extractor's command |
 | `requests` | what an extractor declares: requests, client, parser |
+| `pages`, `database` | clients for vendors with pages and for Postgres databases |
 | `extraction` | run it: fetch, parse, validate, commit, record |
 | `response_checks` | decide which error a response is |
 | `refusals` | what a vendor's refusals mean |
@@ -23,6 +24,7 @@
 | `column_types` | column types in contracts, Arrow and Postgres |
 | `names` | names of columns |
 | `identifiers` | ISIN, CUSIP, SEDOL, LEI and currencies |
+| `notation` | numbers and dates as a file writes them |
 | `csvtext`, `lossless_json` | parse CSV and JSON without changing a value |
 | *The lake* | |
 | `lake` | partitions and their commits |

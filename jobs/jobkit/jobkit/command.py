@@ -179,7 +179,10 @@ def _invoke(
         exit_code, error = _failed(log, cause.exit_code, cause.message)
     if not ending.acquire(blocking=False):
         threading.Event().wait()  # cut off: another thread ends the process
-    _end(records[verb].make_receipt(exit_code=exit_code, error=error), launcher, exit_code, lineage, at_once=at_once)
+    receipt = records[verb].make_receipt(exit_code=exit_code, error=error)
+    if error is None and not sys.stderr.isatty():  # a terminal gets the summary after the receipt, and an error is logged where it happens
+        log.info(receipts.summary(receipt), extra={"elapsed_s": receipt["elapsed_s"]})
+    _end(receipt, launcher, exit_code, lineage, at_once=at_once)
 
 
 def _check_environment(record: receipts.RunRecord) -> None:

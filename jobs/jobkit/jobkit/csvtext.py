@@ -11,7 +11,7 @@ MIN_BYTES_PER_ROW = 16  # a row costs more memory than its bytes; no file of fig
 SMALL_BYTES = 1 << 16  # in a file this small, any number of rows is harmless
 
 
-def read(body: bytes, what: str) -> tuple[list[str], list[list[str]]]:
+def read(body: bytes, what: str, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of a UTF-8 file, without blank lines. `what` names the file in messages.
 
     Raises BadDataError (65) for other text, for rows longer or shorter than the header, and for a repeated column name.
@@ -24,7 +24,7 @@ def read(body: bytes, what: str) -> tuple[list[str], list[list[str]]]:
     rows: list[list[str]] = []
     max_rows = max(SMALL_BYTES, len(body)) // MIN_BYTES_PER_ROW
     try:
-        for row in csv.reader(io.StringIO(text, newline="")):
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
             if not row:
                 continue
             if header is None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from jobkit.command import Job
     from jobkit.contracts import Columns, Contract
     from jobkit.errors import JobError
-    from jobkit.http import Client, Response
-    from jobkit.requests import Extractor, Request
+    from jobkit.http import Response
+    from jobkit.requests import Extractor, Request, VendorClient
 
 MAX_IN_FLIGHT = 4  # requests under way at once; the client keeps the vendor's rate whatever this is
 MAX_STATE_READS = 8  # partitions read from the lake at once
@@ -176,7 +176,7 @@ def _store(
     partition_writer.record(extraction.job, outcome)
 
 
-def _fetch_all(extraction: Extraction, client: Client, requests: Sequence[Request]) -> Iterator[Fetched]:
+def _fetch_all(extraction: Extraction, client: VendorClient, requests: Sequence[Request]) -> Iterator[Fetched]:
     """Fetch the requests, up to MAX_IN_FLIGHT at once; yield the responses in the order of the requests.
 
     At most MAX_IN_FLIGHT responses are in memory besides the one that is processed.
@@ -195,7 +195,7 @@ def _fetch_all(extraction: Extraction, client: Client, requests: Sequence[Reques
         readers.shutdown(wait=False, cancel_futures=True)
 
 
-def _fetch(extraction: Extraction, client: Client, request: Request, readers: ThreadPoolExecutor) -> Fetched:
+def _fetch(extraction: Extraction, client: VendorClient, request: Request, readers: ThreadPoolExecutor) -> Fetched:
     """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact.
 
     Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a lookback request without data.

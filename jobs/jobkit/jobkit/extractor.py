@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobkit import command
 from jobkit import options as shared
-from jobkit.requests import Extractor, Request, fetch, list_partitions
+from jobkit.requests import Extractor, Request, VendorClient, fetch, list_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jobkit.command import Job
     from jobkit.contracts import Columns
-    from jobkit.http import Client, Response
+    from jobkit.http import Response
     from jobkit.lake import Source
     from jobkit.refusals import Meaning
 
@@ -29,9 +29,9 @@ def build(
     options: Sequence[Option],
     *,
     build_requests: Callable[..., list[Request]],
-    build_client: Callable[..., Client],
+    build_client: Callable[..., VendorClient],
     parse: Callable[[bytes, Request], dict[str, Columns]],
-    fetch: Callable[[Client, Request, Source | None], Response] = fetch,
+    fetch: Callable[[Any, Request, Source | None], Response] = fetch,
     meanings: Sequence[Meaning] = (),
 ) -> Callable[[], NoReturn]:
     """Build the console command of an extractor.
@@ -47,7 +47,7 @@ def build(
     def build_extractor(job: Job, values: dict[str, Any], retry_timeout: float) -> Extractor:
         """Bind the extractor to the options of this run. A retry never outlasts the deadline."""
 
-        def configured_client() -> Client:
+        def configured_client() -> VendorClient:
             client = build_client(job.hosts, **values)
             client.retry_timeout_s = min(retry_timeout, job.deadline_s)
             client.max_body_bytes, client.meanings = job.max_body_bytes, meanings

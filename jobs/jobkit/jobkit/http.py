@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from urllib.parse import urlencode
 from jobkit import body as bodies
 from jobkit import failpoints, headers, logs, urls
 from jobkit.body import RetryableError
-from jobkit.errors import BadDataError, MisconfiguredError, UsageError
+from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.response_checks import ResourceNotFoundError, check_content, check_status, format_address
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ MAX_RETRY_AFTER_S = 90.0  # a longer Retry-After ends the retries
 MAX_ATTEMPTS = 10
 MAX_REDIRECTS = 3
 MAX_CLOCK_DIFFERENCE_S = 300.0  # between the vendor's clock and ours; a larger one is logged
+UNKNOWN_NAME = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)}  # macOS has no EAI_NODATA
 USER_AGENT = "finelt/0.1 (+batch extractor)"
 
 
@@ -101,7 +103,7 @@ class Client:
         self._requests = threading.local()
         sent = {"User-Agent": USER_AGENT, "Accept": ", ".join((*accept, "*/*;q=0.1")), "Accept-Encoding": "gzip", **(headers or {})}
         self._client = self._build_client(_check_sendable(sent))
-        self._closed = self._clock_warned = False
+        self._closed = self._clock_warned = self._has_answered = False
         stamina.instrumentation.set_on_retry_hooks([_log_retry])
 
     def __enter__(self) -> Self:
@@ -178,6 +180,7 @@ class Client:
             self._requests.progress = Progress()
             try:
                 with self._client.stream("GET", url, headers=fields) as response:
+                    self._has_answered = True
                     if not response.has_redirect_location:
                         yield response
                         return
@@ -185,6 +188,11 @@ class Client:
             except httpx2.TimeoutException as error:
                 raise RetryableError(f"{host} did not answer in time: {error}; try again later") from None
             except httpx2.TransportError as error:
+                if not self._has_answered and _is_unknown_name(error):
+                    raise TemporaryError(
+                        f"the name {host} does not exist, says this machine's resolver (or its proxy's does not); check the network and "
+                        "--base-url, then run it again"
+                    ) from None
                 raise RetryableError(f"the connection to {host} failed or broke off: {error}; try again later") from None
         raise BadDataError(f"{host} redirects in circles; look at --base-url")
 
@@ -273,6 +281,17 @@ def _check_sendable(sent: dict[str, str]) -> dict[str, str]:
         if not headers.is_sendable(value):
             raise MisconfiguredError(f"the header field {name} cannot be sent: expected printable ASCII without spaces around it")
     return sent
+
+
+def _is_unknown_name(error: BaseException) -> bool:
+    """Whether the resolver says that a name does not exist. It caches this answer (RFC 2308), so a retry within seconds gets it again.
+
+    A resolver that cannot be reached gives EAI_AGAIN instead.
+    """
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, socket.gaierror):
+        cause = cause.__cause__ or cause.__context__
+    return isinstance(cause, socket.gaierror) and cause.errno in UNKNOWN_NAME
 
 
 def _read_redirect(response: httpx2.Response) -> str:

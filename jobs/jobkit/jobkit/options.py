@@ -261,9 +261,14 @@ def contact() -> click.Option:
 
 
 def warehouse() -> click.Option:
-    """--warehouse: the Postgres database, as a URL of libpq without a password."""
+    """--warehouse: the Postgres database of raw tables and marts."""
+    return postgres("--warehouse")
+
+
+def postgres(name: str) -> click.Option:
+    """Build an option for a Postgres database, as a URL of libpq without a password."""
     return option(
-        "--warehouse",
+        name,
         required=True,
         type=CheckedText(urls.check_warehouse),
         metavar="URL",

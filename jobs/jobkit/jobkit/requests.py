@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from jobkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from jobkit.contracts import Columns
-    from jobkit.http import Client, Response
+    from jobkit.http import Response
     from jobkit.lake import Source
+    from jobkit.refusals import Meaning
 
 
 class Request(NamedTuple):
@@ -32,12 +33,34 @@ class Request(NamedTuple):
     params: tuple[tuple[str, str], ...] = ()
 
 
+class VendorClient(Protocol):
+    """What an extractor needs of a client: that of jobkit.http, jobkit.pages or jobkit.database. The job sets the attributes first."""
+
+    base_url: str
+    retry_timeout_s: float
+    max_body_bytes: int
+    meanings: Sequence[Meaning]
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def url(self, path: str, params: Sequence[tuple[str, str]] = ()) -> str:
+        """Return the name of a request, without a secret, as the lake stores it."""
+
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Response:
+        """Send a request. `known` is an earlier response to the same request."""
+
+    def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
+        """Test whether a request would succeed, without its data."""
+
+
 @dataclass(frozen=True)
 class Extractor:
     """How one vendor's data is fetched and parsed.
 
     package: the Python package that has the contracts.
-    client: builds the HTTP client; called only if the network is needed.
+    client: builds the client; called only if the network is needed.
     fetch: sends one request; its last argument is the lake's source of an earlier response to it, if any, for a conditional request.
     parse: turns the body of a response into columns by partition, in the vendor's order and without partitions for which the vendor has no
         data. Pure: no network, disk or clock. Raises BadDataError for a body that it cannot read.
@@ -46,14 +69,14 @@ class Extractor:
     """
 
     package: str
-    client: Callable[[], Client]
-    fetch: Callable[[Client, Request, Source | None], Response]
+    client: Callable[[], VendorClient]
+    fetch: Callable[[Any, Request, Source | None], Response]  # its client is of the type that `client` builds
     parse: Callable[[bytes, Request], dict[str, Columns]]
     lookback: frozenset[tuple[str, str]] = frozenset()
 
 
-def fetch(client: Client, request: Request, previous: Source | None) -> Response:
-    """Send one GET request. It is conditional if the lake has a previous response; `content` is None if the vendor has not changed it."""
+def fetch(client: VendorClient, request: Request, previous: Source | None) -> Response:
+    """Send one request. It is conditional if the lake has a previous response; `content` is None if the vendor has not changed it."""
     return client.get(request.path, request.params, previous)
 
 

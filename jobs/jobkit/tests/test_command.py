@@ -137,6 +137,14 @@ def test_logs_are_json_lines_on_stderr(folder: Path) -> None:
     assert [(line["event"], line["do"]) for line in lines if "do" in line] == [("asked", "nothing")]
 
 
+def test_the_last_line_of_the_log_says_what_was_done_in_how_many_seconds(folder: Path) -> None:
+    ended = call(folder, "run")
+    last = json.loads(ended.stderr.splitlines()[-1])
+    assert last["event"] == "2 partitions: 1 committed, 1 unchanged; 5 rows, 1 quarantined"
+    assert last["elapsed_s"] == ended.receipt["elapsed_s"]
+    assert json.loads(call(folder, "run", "--do", "BadDataError").stderr.splitlines()[-1])["event"].startswith("BadDataError was asked")
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [("UsageError", 2), ("BadDataError", 65), ("TemporaryError", 75), ("AuthError", 77), ("MisconfiguredError", 78)],

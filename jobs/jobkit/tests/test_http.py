@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -294,3 +295,25 @@ def test_a_refusal_that_does_not_mention_the_rate_is_final(vendor: Vendor, scrip
     with build_client(vendor) as client, pytest.raises(AuthError):
         client.get("/x")
     assert len(vendor.requests) == 1
+
+
+@pytest.mark.parametrize(("code", "has_answered", "retries"), [("EAI_NONAME", False, 0), ("EAI_NONAME", True, 2), ("EAI_AGAIN", False, 2)])
+def test_a_name_that_does_not_exist_fails_at_once_unless_it_was_found_before(
+    code: str, retries: int, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, *, has_answered: bool
+) -> None:
+    """A resolver that does not answer, and a name that it knew a moment ago, are passing failures and are retried."""
+    asked: list[str] = []
+
+    def fail(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(getattr(socket, code), "Name or service not known")
+
+    with build_client(vendor) as asking:
+        asking.retry_timeout_s = 60
+        if has_answered:
+            asking.get("/first")
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+        monkeypatch.setattr(http, "MAX_ATTEMPTS", 3)
+        with pytest.raises(TemporaryError, match="does not exist" if not retries else "failed or broke off"):
+            asking.get("/second")
+    assert len(asked) == retries + 1

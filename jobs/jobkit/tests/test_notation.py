@@ -6,9 +6,9 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
-from extract_dropped_files import notation
 from hypothesis import given
 from hypothesis import strategies as st
+from jobkit import notation
 from jobkit.contracts import Field, Layout
 
 grouped = st.tuples(
