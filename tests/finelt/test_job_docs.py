@@ -43,7 +43,7 @@ def test_a_page_lists_options_secrets_hosts_licence_and_exit_codes(spec: JobSpec
         datasets
     ] * 4
     assert ("Marts made from it are not published" in text) == ("raw/custodian_positions" in spec.writes)
-    assert ("internal audience only" in text) == (spec.vendor in ("tiingo", "massive"))
+    assert ("internal audience only" in text) == (spec.vendor in ("tiingo", "massive", "fred"))
 
 
 @every_job
