@@ -54,6 +54,18 @@ def of_the_feeds() -> list[Answer]:
             for cik in ISSUERS.values()
         ),
         recorded_lake.filers(gzip.decompress((FEEDS / "sec" / "company_tickers.json.gz").read_bytes())),
+        *fred("2024-11-03"),
+    ]
+
+
+def fred(day: str) -> list[Answer]:
+    """GDP with its vintages and its release, and the calendar of the CPI, as FRED sent them on a day."""
+    observations = gzip.decompress((FEEDS / "fred" / f"observations_GDP_all_vintages_{day}.json.gz").read_bytes())
+    return [
+        recorded_lake.fred("fred_series", "series=GDP", (FEEDS / "fred" / f"series_GDP_{day}.json").read_bytes()),
+        recorded_lake.fred("fred_series_releases", "series=GDP", (FEEDS / "fred" / "series_release_GDP.json").read_bytes()),
+        recorded_lake.fred("fred_observations", "series=GDP", observations),
+        recorded_lake.fred("fred_release_dates", "release=10", (FEEDS / "fred" / f"release_10_dates_{day}.json").read_bytes()),
     ]
 
 

@@ -96,6 +96,11 @@ def filers(body: bytes) -> Answer:
     return Answer("extract_sec_filers", "sec_filers", ("file=company_tickers",), body)
 
 
+def fred(dataset: str, partition: str, body: bytes) -> Answer:
+    """FRED's answer about a series or a release."""
+    return Answer("extract_fred_series", dataset, (partition,), body)
+
+
 FORKS = """
 import json, os, sys
 import transform_warehouse.as_of, transform_warehouse.dbt

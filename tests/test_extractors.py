@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-massive-daily-prices": (*RANGE, "--requests-per-minute", "6000"),
     "extract-sec-company-facts": ("--ciks", "320193", "--contact", "Example Ltd admin@example.com"),
     "extract-sec-filers": ("--contact", "Example Ltd admin@example.com"),
+    "extract-fred-series": ("--series", "GDP", "--releases", "53"),
 }
 ROWS = {
     "extract-ecb-fx-rates": 256 + 42,
@@ -41,6 +42,7 @@ ROWS = {
     "extract-massive-daily-prices": 4 * 10,
     "extract-sec-company-facts": 752,
     "extract-sec-filers": 5,
+    "extract-fred-series": 1 + 1 + 127 + 49,
 }
 SPECS = {spec.name: spec for spec in catalogue() if set(spec.hosts) & set(VENDORS)}  # whoever has no sample vendor has tests of its own
 
@@ -57,7 +59,7 @@ class Runner:
     def __call__(self, name: str, *more: str, fault: str = "", token: str = "sample", verb: str = "run") -> tuple[int, dict[str, Any]]:
         host = SPECS[name].hosts[0]
         words = ["--lake", str(self.lake), "--base-url", f"{self.url}{fault}/{host}", *ARGUMENTS[name], *more]
-        tokens = {"TIINGO_TOKEN": token, "MASSIVE_TOKEN": token}
+        tokens = {"TIINGO_TOKEN": token, "MASSIVE_TOKEN": token, "FRED_TOKEN": token}
         done = subprocess.run(
             [sys.executable, "-m", SPECS[name].package, verb, *words],
             env={**os.environ, **tokens},

@@ -47,7 +47,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.command()
 @version_option()
 @directory_option("The directory of lake/, site/, receipts.jsonl, logs/ and the databases.")
-@click.option("--live", is_flag=True, help="Use the real vendors: ECB, US Treasury, SEC; prices if TIINGO_TOKEN or MASSIVE_TOKEN is set.")
+@click.option(
+    "--live", is_flag=True, help="Use the real vendors: ECB, US Treasury, SEC; more with TIINGO_TOKEN, MASSIVE_TOKEN or FRED_TOKEN."
+)
 @click.option("--contact", help="With --live: your name and address, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients.")
 @click.option("--keep", is_flag=True, help="Leave Prefect, Postgres and a server of the site running; `finelt stop` stops them.")
 def main(directory: Path, *, live: bool, contact: str | None, keep: bool) -> None:

@@ -14,7 +14,7 @@ from jobkit.errors import UsageError
 
 from jobs.catalogue import catalogue
 from orchestration.deployments.parameters import rename_options, select_parameters
-from orchestration.local.sample_parameters import CIKS, TICKERS, build_sample_extracts
+from orchestration.local.sample_parameters import CIKS, RELEASES, SERIES, TICKERS, build_sample_extracts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from orchestration.local.sample_parameters import Extracts
 
 LIVE_DAYS, LIVE_MARKET_DAYS = 730, 5
-TIINGO, MASSIVE = "extract-tiingo-prices", "extract-massive-daily-prices"
+TIINGO, MASSIVE, FRED = "extract-tiingo-prices", "extract-massive-daily-prices", "extract-fred-series"
 SUPPLIED = frozenset({"lake", "warehouse", "warehouse_password", "docs", "site", "audience"})  # by whoever runs the flow
 DATES = frozenset({"start", "end"})
 # By option: what the sample vendors have, and what it is called in a message.
-SAMPLES: Mapping[str, tuple[Sequence[str], str]] = {"tickers": (TICKERS, "prices of"), "ciks": (CIKS, "facts of the company")}
+SAMPLES: Mapping[str, tuple[Sequence[str], str]] = {
+    "tickers": (TICKERS, "prices of"),
+    "ciks": (CIKS, "facts of the company"),
+    "series": (SERIES, "series"),
+}
 
 
 def build_sample_extracts_for(
@@ -60,8 +64,8 @@ def build_live_extracts(
 ) -> Extracts:
     """Return the extracts for the real vendors: those that need no key, and those for which there is a token.
 
-    A token comes from the job's table in the settings, or from TIINGO_TOKEN and MASSIVE_TOKEN. `store_secret` puts it, by name, where the
-    job can read it, and returns the reference. Raises JobError for a reference that cannot be read.
+    A token comes from the job's table in the settings, or from TIINGO_TOKEN, MASSIVE_TOKEN and FRED_TOKEN. `store_secret` puts it, by name,
+    where the job can read it, and returns the reference. Raises JobError for a reference that cannot be read.
     """
     end = datetime.now(UTC).date() - timedelta(days=1)
     days: dict[str, object] = {"start": settings.values.get("start", str(end - timedelta(days=LIVE_DAYS))), "end": str(end)}
@@ -76,6 +80,8 @@ def build_live_extracts(
     if settings.selects("massive") and (token := _read_token(settings, MASSIVE, "MASSIVE_TOKEN")):
         market_days = {**days, "start": str(end - timedelta(days=LIVE_MARKET_DAYS))}  # one request for each day
         extracts[MASSIVE] = {**market_days, "token": store_secret("massive", token)}
+    if settings.selects("fred") and (token := _read_token(settings, FRED, "FRED_TOKEN")):
+        extracts[FRED] = {"series": SERIES, "releases": RELEASES, "token": store_secret("fred", token)}
     return _apply_settings(extracts, settings, deployments, fixed=frozenset({"contact"}))
 
 

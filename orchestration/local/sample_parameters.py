@@ -6,6 +6,7 @@ SAMPLE_START, SAMPLE_END = "2009-07-01", "2013-02-28"  # the dates of the sample
 SAMPLE_MARKET_START = "2012-12-03"  # these prices have a file for each day; three months are enough
 TICKERS = ["AAPL", "IBM", "MSFT", "GOOG"]
 CIKS = ["320193"]
+SERIES, RELEASES = ["GDP"], ["53"]
 CONTACT = "finelt demo demo@example.com"
 UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
 
@@ -29,4 +30,5 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
         "extract-massive-daily-prices": {**market, "token": token, "base_url": f"{vendors}/api.massive.com"},
         "extract-sec-company-facts": {"ciks": CIKS, "contact": CONTACT, "base_url": f"{vendors}/data.sec.gov"},
         "extract-sec-filers": {"contact": CONTACT, "base_url": f"{vendors}/www.sec.gov"},
+        "extract-fred-series": {"series": SERIES, "releases": RELEASES, "token": token, "base_url": f"{vendors}/api.stlouisfed.org"},
     }

@@ -34,14 +34,19 @@ SHOWN = {  # the demo has no drop folder, and only vendors with sample data
     spec.name for spec in catalogue() if "drop" not in spec.reads and (not spec.hosts or set(spec.hosts) & set(VENDORS))
 }
 DATASETS = {"ecb_fx_rates", "treasury_par_yields", "tiingo_prices", "massive_daily_prices", "sec_company_facts", "sec_filers"}
+DATASETS |= {"fred_observations", "fred_series", "fred_series_releases", "fred_release_dates"}
 MARTS = {
     "dim_calendar",
     "dim_issuer",
+    "dim_macro_series",
     "dim_security",
     "fct_coverage_daily",
     "fct_curve_spread",
     "fct_fundamental",
     "fct_fx_rate",
+    "fct_macro",
+    "fct_macro_release",
+    "fct_macro_revision",
     "fct_price_daily",
     "fct_restatement",
     "fct_return_daily",

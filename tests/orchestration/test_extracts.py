@@ -70,7 +70,7 @@ def test_live_extracts_have_prices_only_with_a_token_which_is_stored_and_not_sho
             settings, DEPLOYMENTS, "A b@example.com", lambda name, text: stored.update({name: text}) or name
         )
 
-    for name in ("TIINGO_TOKEN", "MASSIVE_TOKEN"):
+    for name in ("TIINGO_TOKEN", "MASSIVE_TOKEN", "FRED_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     keyless = {"extract-ecb-fx-rates", "extract-treasury-yields", SEC, "extract-sec-filers"}
     assert set(live()) == keyless

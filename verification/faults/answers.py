@@ -34,6 +34,7 @@ JOBS = {
     "extract-massive-daily-prices": "application/json",
     "extract-sec-company-facts": "application/json",
     "extract-sec-filers": "application/json",
+    "extract-fred-series": "application/json",
     "extract-treasury-yields": "text/csv",
     "extract-ecb-fx-rates": "application/zip",
 }

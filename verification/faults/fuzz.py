@@ -22,7 +22,7 @@ from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
-from verification.sample_vendors import ecb, massive, sec, tiingo, treasury
+from verification.sample_vendors import ecb, fred, massive, sec, tiingo, treasury
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def list_documents() -> dict[str, Document]:
         build("extract_treasury_yields", "treasury_par_yields", "\n".join(treasury.curve("2012").splitlines()[:ROWS]).encode(),
               "year=2012"),
         build("extract_sec_company_facts", "sec_company_facts", json.dumps(facts).encode(), "cik=0000320193"),
+        build("extract_fred_series", "fred_observations", _list_observations(), "series=GDP"),
         build("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
     ]  # fmt: skip
     return {document.dataset: document for document in found} | _list_dropped_files()
@@ -115,6 +116,13 @@ def _list_dropped_files() -> dict[str, Document]:
         "parquet": build("parquet", parquet.getvalue()),
     }
     return {f"custodian_positions.{extension}": document for extension, document in found.items()}
+
+
+def _list_observations() -> bytes:
+    """Observations of the first ROWS vintages of GDP, as FRED sends them."""
+    rows = list(fred.observations())[:ROWS]
+    head = {"realtime_start": "1776-07-04", "realtime_end": "9999-12-31", "units": "lin", "output_type": 1, "count": len(rows)}
+    return json.dumps({**head, "observations": rows}).encode()
 
 
 def _headers() -> Message:

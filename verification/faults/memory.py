@@ -109,6 +109,14 @@ def _facts(size: int) -> bytes:
     return _pad_document(b'{"cik":320193,"entityName":"Example","facts":{"us-gaap":{', concepts(), b"}}}", size)
 
 
+def _fred(size: int) -> bytes:
+    """Build a document that is the description, the release and the observations of a series in one."""
+    row = b'{"realtime_start":"2012-12-20","realtime_end":"9999-12-31","date":"%s","value":"%d.125"}'
+    head = b'{"realtime_start":"1776-07-04","realtime_end":"9999-12-31","units":"lin","output_type":1,"count":%09d,' + FRED_SERIES
+    rows = _take_fitting((row % (str(day).encode(), n) for n, day in enumerate(_days(date(1500, 1, 1), 1 << 20))), size - 450)
+    return _pad_document(head % len(rows) + b'"observations":[', iter(rows), b"]}", size)
+
+
 def _treasury(size: int) -> bytes:
     rows = (day.strftime("%m/%d/2012,0.01,1.99,3.02").encode() for day in _days(date(2011, 1, 1), 365))
     return _pad_document(b"Date,1 Mo,10 Yr,30 Yr\n", rows, b"\n", size, b"\n")
@@ -138,6 +146,9 @@ def _positions(size: int) -> bytes:
     return _pad_document(HEADER.encode(), rows, b"\n", size, b"\n")
 
 
+INTERVAL = b'"realtime_start":"2012-12-20","realtime_end":"9999-12-31"'
+FRED_SERIES = b'"seriess":[{"id":"GDP0",%s,"title":"A","frequency":"Daily","frequency_short":"D","units":"A"}],' % INTERVAL
+FRED_SERIES += b'"releases":[{"id":53,%s,"name":"A"}],' % INTERVAL
 DROPPED = "extract-dropped-files"
 FACT = b'{"end":"2014-03-29","accn":"0001193125-14-157311","fy":2014},'
 SEC = ("--contact", "Example Ltd admin@example.com")
@@ -160,6 +171,11 @@ EXTRACTORS: dict[str, Largest] = {
         _facts,
         _repeat_row(b'{"cik":320193,"entityName":"","facts":{"a":{"b":{"units":{"c":[', FACT, b"{}]}}}}}"),
         (*SEC, *(word for n in range(CONCURRENT_REQUESTS) for word in ("--ciks", str(320193 + n)))),
+    ),
+    "extract-fred-series": Largest(
+        _fred,
+        _repeat_row(b'{"count":1,"observations":[', b'{"date":"1000-01-01","value":""},', b"{}]}"),
+        (*(word for n in range(CONCURRENT_REQUESTS) for word in ("--series", f"GDP{n}")), "--token", "env://CANARY"),
     ),
     "extract-treasury-yields": Largest(
         _treasury,
@@ -248,6 +264,8 @@ def _of(body: bytes, path: str) -> bytes:
         return body.replace(b"/2012,", b"/" + year[1].encode() + b",")
     if day := re.search(r"/stocks/(\d{4}-\d\d-\d\d)", path):
         return body.replace(b"1370289600000", b"%d" % _close_ms(day[1]))
+    if series := re.search(r"series_id=(GDP\d)", path):
+        return body.replace(b'"id":"GDP0"', b'"id":"%s"' % series[1].encode(), 1)
     return body
 
 

@@ -24,6 +24,12 @@ last_days as (
         null as calendar,
         max(filed_date) as last_date
     from {{ ref('stg_sec__company_facts') }}
+    union all
+    select
+        'fred_observations' as dataset,
+        null as calendar,
+        max(vintage_date) as last_date
+    from {{ ref('stg_fred__observations') }}
 )
 
 select

@@ -81,6 +81,8 @@ class Client:
 
     `retry_timeout_s` is how long a request is retried while the vendor is busy or unreachable; 0 sends it once. `max_body_bytes` is the
     limit of a decoded body, `meanings` the vendor's own table of refusals. Each request also has the time limits of jobkit.network.
+    `secret_params` are query parameters that only the vendor sees, for vendors that take a key nowhere else: no URL of a response, message
+    or stored source has them.
 
     Raises UsageError (2) for an invalid base URL, MisconfiguredError (78) for a header that cannot be sent or an unusable proxy.
     """
@@ -90,7 +92,14 @@ class Client:
     meanings: Sequence[Meaning] = ()
 
     def __init__(
-        self, base_url: str, *, hosts: Sequence[str], accept: Sequence[str], rate: Rate, headers: Mapping[str, str] | None = None
+        self,
+        base_url: str,
+        *,
+        hosts: Sequence[str],
+        accept: Sequence[str],
+        rate: Rate,
+        headers: Mapping[str, str] | None = None,
+        secret_params: Mapping[str, str] | None = None,
     ) -> None:
         import stamina.instrumentation  # noqa: PLC0415  a tenth of a second that describe does not need
 
@@ -99,7 +108,7 @@ class Client:
         self._declared = frozenset(hosts)
         self._base_host = _find_undeclared_host(base_url, self._declared)
         self.base_url, self._accept = base_url.rstrip("/"), tuple(accept)
-        self._limiter = rate_limit.build_limiter(*rate)
+        self._limiter, self._secret_query = rate_limit.build_limiter(*rate), urlencode(secret_params or {})
         self._requests = threading.local()
         sent = {"User-Agent": USER_AGENT, "Accept": ", ".join((*accept, "*/*;q=0.1")), "Accept-Encoding": "gzip", **(headers or {})}
         self._client = self._build_client(_check_sendable(sent))
@@ -174,6 +183,8 @@ class Client:
 
         from jobkit.network import Progress  # noqa: PLC0415
 
+        if self._secret_query:
+            url += ("&" if "?" in url else "?") + self._secret_query
         for _ in range(MAX_REDIRECTS + 1):
             host = self._check_host(url)
             self._limiter.try_acquire("vendor")

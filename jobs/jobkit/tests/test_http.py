@@ -209,6 +209,17 @@ def test_a_redirect_on_the_same_host_is_followed(vendor: Vendor) -> None:
     assert [request["path"] for request in vendor.requests] == ["/x", "/y"]
 
 
+def test_a_secret_parameter_reaches_the_vendor_and_no_url_message_or_redirect(vendor: Vendor) -> None:
+    vendor.script += [ScriptedResponse(status=301, headers={"Location": "/y"}, body=b""), ScriptedResponse(), ScriptedResponse(status=400)]
+    with build_client(vendor, secret_params={"api_key": "k&y"}) as client:
+        assert client.get("/x", (("a", "b"),)).url == f"{vendor.url}/x?a=b"
+        with pytest.raises(UsageError) as refusal:
+            client.get("/z")
+    assert [request["path"] for request in vendor.requests] == ["/x?a=b&api_key=k%26y", "/y", "/z?api_key=k%26y"]
+    assert "k&y" not in str(refusal.value)
+    assert "k%26y" not in str(refusal.value)
+
+
 def test_a_public_name_that_leads_to_a_private_address_is_refused(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A declared host whose DNS was turned to loopback: refused once connected, before a byte is sent."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):

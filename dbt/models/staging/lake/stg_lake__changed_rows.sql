@@ -17,4 +17,6 @@ select 'treasury_par_yields', null, "Date", false from {{ changed_rows(source('t
 union all
 select 'sec_company_facts', cik::text, filed, false from {{ changed_rows(source('sec', 'sec_company_facts')) }} as raw
 union all
+select distinct 'fred_observations', null, date, false from {{ changed_rows(source('fred', 'fred_observations')) }} as raw
+union all
 select 'sec_filers', ticker, null, true from {{ changed_rows(source('sec', 'sec_filers')) }} as raw

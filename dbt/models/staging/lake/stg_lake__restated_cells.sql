@@ -8,4 +8,6 @@ union all
 union all
 {{ restated_cells(source('ecb', 'ecb_fx_rates_daily'), key=['Date'], day='Date') }}
 union all
+{{ restated_cells(source('fred', 'fred_observations'), key=['series_id', 'date', 'realtime_start'], day='date') }}
+union all
 {{ restated_cells(source('treasury', 'treasury_par_yields'), key=['Date'], day='Date') }}

@@ -1,0 +1,71 @@
+"""FRED's series: each request covers all of real time, so every vintage comes again and no interval is cut at the edge of a request.
+
+The end of real time is 9999-12-31 and never today: FRED's day begins in Chicago, hours after that of a worker in UTC, and FRED refuses a
+later one. The key goes into the query, as FRED reads it nowhere else. Source: https://fred.stlouisfed.org/docs/api/fred/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobkit import requests
+from jobkit.refusals import Meaning
+from jobkit.requests import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobkit.http import Client, Response
+    from jobkit.lake import Source
+
+BASE_URL = "https://api.stlouisfed.org"
+REAL_TIME = (("realtime_start", "1776-07-04"), ("realtime_end", "9999-12-31"))  # FRED's own first and last day
+REQUESTS_PER_MINUTE = 120
+ERRORS = "https://fred.stlouisfed.org/docs/api/fred/errors.html"
+MEANINGS = (
+    Meaning(400, "api_key", "refused", ERRORS, "2026-11"),
+    Meaning(400, "does not exist", "missing", ERRORS, "2026-11"),
+)
+PAGED = {"fred_observations": ("observations", 100_000), "fred_release_dates": ("release_dates", 10_000)}  # list, most rows of a page
+
+
+def build_requests(*, series: Sequence[str], releases: Sequence[str], **_: object) -> list[Request]:
+    """Build three requests per series (description, release, observations) and one per release, each for the whole history."""
+    found = []
+    for name in dict.fromkeys(series):
+        paths = {"fred_series": "", "fred_series_releases": "/release", "fred_observations": "/observations"}
+        found += [_build_request(dataset, f"series={name}", f"/fred/series{path}", "series_id") for dataset, path in paths.items()]
+    for number in dict.fromkeys(releases):
+        request = _build_request("fred_release_dates", f"release={number}", "/fred/release/dates", "release_id")
+        found.append(request._replace(params=(*request.params, ("include_release_dates_with_no_data", "true"))))  # else none to come
+    return found
+
+
+def _build_request(dataset: str, partition: str, path: str, key: str) -> Request:
+    return Request(dataset, (partition,), path, ((key, partition.partition("=")[2]), ("file_type", "json"), *REAL_TIME))
+
+
+def build_client(hosts: Sequence[str], *, base_url: str, token: str, **_: object) -> Client:
+    """Build a client that sends the API key as the query parameter api_key."""
+    from jobkit import secrets  # noqa: PLC0415  describe needs neither
+    from jobkit.http import Client, Rate  # noqa: PLC0415
+
+    key = {"api_key": secrets.resolve_token(token)}
+    return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(REQUESTS_PER_MINUTE, 60), secret_params=key)
+
+
+def fetch(client: Client, request: Request, previous: Source | None) -> Response:
+    """Return the response, all pages of it. Raises ResourceNotFoundError (exit code 2) for an unknown series or release."""
+    from jobkit import paging  # noqa: PLC0415  it needs msgspec
+    from jobkit.http import ResourceNotFoundError  # noqa: PLC0415
+
+    try:
+        if request.dataset not in PAGED:
+            return requests.fetch(client, request, previous)
+        rows, limit = PAGED[request.dataset]
+        pages = paging.Paging(lambda received: (("limit", str(limit)), ("offset", str(received))), rows, ("count",))
+        return paging.fetch(client, request, pages)
+    except ResourceNotFoundError:
+        raise ResourceNotFoundError(
+            f"FRED knows no {request.partitions[0].replace('=', ' ')}; look its id up at fred.stlouisfed.org"
+        ) from None

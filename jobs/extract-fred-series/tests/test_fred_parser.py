@@ -1,0 +1,107 @@
+"""FRED's answers are parsed: a dot is a missing value, an interval never ends at the edge of a request; recorded answers are valid."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from extract_fred_series import source
+from extract_fred_series.parser import parse
+from jobkit import contracts, refusals
+from jobkit.contracts import load_packaged
+from jobkit.errors import BadDataError
+from jobkit.requests import Request
+
+FEEDS = Path(__file__).parents[4] / "shared/feeds"
+REAL_TIME = {"realtime_start": "1776-07-04", "realtime_end": "9999-12-31"}
+on_feeds = pytest.mark.skipif(not FEEDS.exists(), reason="the vendors' own files are not on this machine")
+
+
+def build_body(*rows: dict[str, Any], **head: Any) -> bytes:
+    """A page of observations."""
+    return json.dumps([{**REAL_TIME, "units": "lin", "output_type": 1, **head, "observations": list(rows)}]).encode()
+
+
+def build_request(dataset: str, partition: str = "series=GDP") -> Request:
+    return Request(dataset, (partition,), "/")
+
+
+def test_a_dot_is_a_missing_value_whose_interval_stays() -> None:
+    rows = [
+        {"realtime_start": "1992-12-22", "realtime_end": "1996-01-18", "date": "1947-01-01", "value": "226.7"},
+        {"realtime_start": "1996-01-19", "realtime_end": "1997-05-06", "date": "1947-01-01", "value": "."},
+    ]
+    columns = parse(build_body(*rows), build_request("fred_observations"))["series=GDP"]
+    assert columns["value"] == ["226.7", None]
+    assert columns["series_id"] == ["GDP", "GDP"]
+    assert columns["realtime_start"] == ["1992-12-22", "1996-01-19"]
+
+
+@pytest.mark.parametrize(
+    "head", [{"realtime_start": "2024-10-30"}, {"realtime_end": "2019-01-01"}, {"units": "pch"}, {"output_type": 4}, {"units": None}]
+)
+def test_observations_of_other_vintages_or_units_are_refused(head: dict[str, Any]) -> None:
+    with pytest.raises(BadDataError, match="was requested; look at --base-url"):
+        parse(build_body(**head), build_request("fred_observations"))
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]x", b"[1]", b'{"seriess": [1]}', b'{"seriess": [{"id": "GNP"}]}'])
+def test_another_document_is_refused(body: bytes) -> None:
+    with pytest.raises(BadDataError):
+        parse(body, build_request("fred_series"))
+
+
+def test_every_request_covers_all_of_real_time_and_no_day_of_today() -> None:
+    requests = source.build_requests(series=["GDP", "CPIAUCSL", "GDP"], releases=["53"])
+    assert [(request.dataset, *request.partitions) for request in requests] == [
+        *(
+            (dataset, f"series={name}")
+            for name in ("GDP", "CPIAUCSL")
+            for dataset in ("fred_series", "fred_series_releases", "fred_observations")
+        ),
+        ("fred_release_dates", "release=53"),
+    ]
+    assert all(set(REAL_TIME.items()) < set(request.params) for request in requests)
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ('{"error_code":400,"error_message":"Bad Request.  The value for variable api_key is not registered."}', "refused"),
+        ('{"error_code":400,"error_message":"Bad Request.  Variable api_key has not been set."}', "refused"),
+        ('{"error_code":400,"error_message":"Bad Request. The series does not exist."}', "missing"),
+    ],
+)
+def test_the_reasons_of_a_400_are_told_apart_by_their_words(text: str, means: str) -> None:
+    meaning = refusals.find_meaning(source.MEANINGS, 400, text)
+    assert meaning is not None
+    assert meaning.means == means
+
+
+@on_feeds
+@pytest.mark.parametrize(
+    ("file", "dataset", "partition", "rows"),
+    [
+        ("observations_GDP_all_vintages_2024-11-03.json.gz", "fred_observations", "series=GDP", 3199),
+        ("observations_GDP_all_vintages_2025-01-20.json.gz", "fred_observations", "series=GDP", 3201),
+        ("series_GDP_2024-11-03.json", "fred_series", "series=GDP", 1),
+        ("series_WGS10YR_2025-01-20.json", "fred_series", "series=WGS10YR", 1),
+        ("series_release_GDP.json", "fred_series_releases", "series=GDP", 1),
+        ("release_10_dates_2024-11-03.json", "fred_release_dates", "release=10", 927),
+    ],
+)
+def test_recorded_answers_keep_their_contracts(file: str, dataset: str, partition: str, rows: int) -> None:
+    body = (FEEDS / "fred" / file).read_bytes()
+    columns = parse(gzip.decompress(body) if file.endswith(".gz") else body, build_request(dataset, partition))[partition]
+    result = contracts.validate(load_packaged("extract_fred_series", dataset), columns)
+    assert (result.read, result.table.num_rows, result.quarantine) == (rows, rows, None)
+
+
+@on_feeds
+def test_the_recorded_answer_up_to_a_day_is_refused_because_its_last_intervals_are_cut() -> None:
+    body = gzip.decompress((FEEDS / "fred/observations_GDP_realtime_to_2019-01-01.json.gz").read_bytes())
+    with pytest.raises(BadDataError, match="'realtime_end': '2019-01-01'"):
+        parse(body, build_request("fred_observations"))

@@ -1,0 +1,235 @@
+"""Macro marts as of any day: what they say is what the vendors' bytes said, recomputed here from the bytes alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+import pytest
+from jobkit.lake import Lake
+
+from tests import recorded_answers, recorded_lake
+from tests.fixtures_postgres import Warehouse
+from tests.recorded_answers import FEEDS
+from tests.warehouse.samples import load
+from verification.sample_vendors import fred
+from verification.sample_vendors.wire import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orchestration.local.postgres import Postgres
+    from tests.recorded_lake import Answer
+
+QUESTIONS = 500
+FIRST_DELIVERY = "2013-01-31"
+on_feeds = pytest.mark.skipif(not FEEDS.exists(), reason="the vendors' own files are not on this machine")
+
+
+def sample_body(path: str, query: dict[str, str], today: str) -> bytes:
+    """What the sample FRED sends on a day."""
+    asked = {"realtime_start": "1776-07-04", "realtime_end": "9999-12-31", "api_key": "any", **query}
+    return fred.answer(Request(path, asked, None, 0, today)).body  # type: ignore[arg-type]
+
+
+def sample_answers(today: str) -> list[Answer]:
+    """The sample vendors' answers on a day."""
+    series, upcoming = {"series_id": "GDP"}, {"release_id": "53", "include_release_dates_with_no_data": "true"}
+    return [
+        recorded_lake.fred("fred_series", "series=GDP", sample_body("/fred/series", series, today)),
+        recorded_lake.fred("fred_series_releases", "series=GDP", sample_body("/fred/series/release", series, today)),
+        recorded_lake.fred("fred_observations", "series=GDP", sample_body("/fred/series/observations", series, today)),
+        recorded_lake.fred("fred_release_dates", "release=53", sample_body("/fred/release/dates", upcoming, today)),
+    ]
+
+
+@dataclass(frozen=True)
+class Story:
+    """A warehouse after two deliveries: the answers of each, the marts after the first, and a moment between them."""
+
+    warehouse: Warehouse
+    early: list[Answer]
+    late: list[Answer]
+    early_marts: dict[str, list[str]]
+    between: str
+
+
+@pytest.fixture(scope="module")
+def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """The answers of the end of 2012, then the whole sample; the second build is incremental."""
+    lake = Lake(str(tmp_path_factory.mktemp("macro") / "lake"))
+    with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
+        admin.execute("create database macro")
+        url = postgres_server.url.replace("/warehouse", "/macro")
+        warehouse = Warehouse(url, postgres_server.password, postgres_server.password_reference)
+        early, late = sample_answers(FIRST_DELIVERY), sample_answers("9999-12-31")
+        made = [commit for answer in early for commit, _ in recorded_lake.commit(lake, answer)]
+        load(recorded_lake.lake_path(lake), warehouse)
+        recorded_lake.transform(warehouse)
+        early_marts = read_marts(warehouse)
+        for answer in late:
+            recorded_lake.commit(lake, answer)
+        load(recorded_lake.lake_path(lake), warehouse)
+        assert recorded_lake.transform(warehouse)["details"]["changes_only"] is True
+        yield Story(warehouse, early, late, early_marts, max(commit.known_at for commit in made))
+        admin.execute("drop database macro with (force)")
+
+
+MARTS = ("fct_macro", "fct_macro_revision", "fct_macro_release", "dim_macro_series")
+
+
+def read_marts(warehouse: Warehouse, schema: str = "marts", as_of: str = "") -> dict[str, list[str]]:
+    """The rows of the marts as JSON, in order."""
+    with warehouse.connect() as connection:
+        connection.execute("select set_config('finelt.as_of', %s, false)", [as_of])
+        return {
+            name: sorted(row for (row,) in connection.execute(f"select to_jsonb(mart)::text from {schema}.{name} as mart".encode()))
+            for name in MARTS
+        }
+
+
+class Observation(NamedTuple):
+    """A row of FRED's own answer, with ISO dates; the value is null for a dot."""
+
+    period: str
+    first: str
+    last: str
+    value: Decimal | None
+
+
+def observations_of(answers: Sequence[Answer]) -> list[Observation]:
+    (body,) = (answer.body for answer in answers if answer.dataset == "fred_observations")
+    return [
+        Observation(row["date"], row["realtime_start"], row["realtime_end"], None if row["value"] == "." else Decimal(row["value"]))
+        for row in json.loads(body)["observations"]
+    ]
+
+
+def draw_days(rng: random.Random, days: Sequence[str], count: int = QUESTIONS) -> list[str]:
+    """Days on, before and after random ones of the given days, where a wrong border shows, and others."""
+    return [str(date.fromisoformat(rng.choice(days)) + timedelta(days=rng.choice((-400, -1, 0, 1, 2, 60)))) for _ in range(count)]
+
+
+def ask_macro(warehouse: Warehouse, questions: Sequence[tuple[str, str]]) -> list[list[Any]]:
+    """The value and vintage of GDP for a period as known on a day, for each question; an empty list if nothing is known."""
+    sql = """
+    select coalesce(json_agg(json_build_array(value::text, vintage_date)) filter (where series_id is not null), '[]')
+    from unnest(%s::date[], %s::date[]) with ordinality as question (period, day, number)
+    left join marts.fct_macro as mart
+        on mart.series_id = 'GDP' and mart.period = question.period and known_from <= question.day and known_to > question.day
+    group by number order by number
+    """
+    with warehouse.connect() as connection:
+        periods, days = zip(*questions, strict=True)
+        return [row[0] for row in connection.execute(sql, [list(periods), list(days)])]
+
+
+def check_macro(warehouse: Warehouse, observations: list[Observation], seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311  the same questions every time
+    days = draw_days(rng, [row.first for row in observations])
+    questions = [(rng.choice(observations).period, day) for day in days]
+    answers = ask_macro(warehouse, questions)
+    assert not [
+        (question, vintage) for question, found in zip(questions, answers, strict=True) for _, vintage in found if vintage >= question[1]
+    ]
+    known = 0
+    for (period, day), found in zip(questions, answers, strict=True):
+        eve = str(date.fromisoformat(day) - timedelta(days=1))  # the last day whose publications are known when the day begins
+        expected = [row for row in observations if row.period == period and row.first <= eve <= row.last]
+        assert [None if value is None else Decimal(value) for value, _ in found] == [row.value for row in expected], (period, day)
+        known += bool(expected)
+    assert QUESTIONS / 5 < known < QUESTIONS
+
+
+def test_a_value_as_of_any_day_is_the_one_in_the_bytes_without_look_ahead(story: Story) -> None:
+    check_macro(story.warehouse, observations_of(story.late), seed=1)
+
+
+@on_feeds
+def test_all_vintages_of_gdp_as_of_any_day_are_those_that_fred_sent(feeds: Warehouse) -> None:
+    check_macro(feeds, observations_of(recorded_answers.fred("2024-11-03")), seed=2)
+    (counted,) = feeds.rows("select count(*), count(*) filter (where value is null), min(known_from)::text from marts.fct_macro")
+    assert counted == (3199, 245, "1991-12-05")
+
+
+def check_revisions(warehouse: Warehouse, observations: list[Observation], seed: int) -> None:
+    """Ask which revisions of GDP a reader knew on a day; recompute them from neighbouring versions in the bytes."""
+    expected: set[tuple[str, str, str, str]] = set()
+    before: dict[str, Observation] = {}
+    named: set[str] = set()
+    for row in sorted(observations, key=lambda row: row.first):
+        previous = before.get(row.period)
+        if row.period in named and previous and previous.value != row.value:
+            expected.add((row.period, row.first, str(previous.value), str(row.value)))
+        before[row.period] = row
+        named |= {row.period} if row.value is not None else set()
+    found = warehouse.rows(
+        "select period::text, vintage_date::text, trim_scale(value_before)::text, trim_scale(value_after)::text, known_from"
+        " from marts.fct_macro_revision"
+    )
+
+    def plain(text: str) -> str:
+        return text if text == "None" else format(Decimal(text).normalize(), "f")
+
+    assert {(period, vintage, str(old), str(new)) for period, vintage, old, new, _ in found} == {
+        (period, vintage, plain(old), plain(new)) for period, vintage, old, new in expected
+    }
+    rng = random.Random(seed)  # noqa: S311  the same questions every time
+    for day in draw_days(rng, [row.first for row in observations]):
+        known = {(period, vintage) for period, vintage, _, _, since in found if since <= date.fromisoformat(day)}
+        assert known == {(period, vintage) for period, vintage, _, _ in expected if vintage < day}
+
+
+def test_the_revisions_known_on_any_day_are_those_in_the_bytes(story: Story) -> None:
+    check_revisions(story.warehouse, observations_of(story.late), seed=3)
+
+
+@on_feeds
+def test_all_revisions_of_gdp_are_those_that_fred_sent(feeds: Warehouse) -> None:
+    check_revisions(feeds, observations_of(recorded_answers.fred("2024-11-03")), seed=4)
+
+
+def test_a_withdrawn_value_is_null_from_then_on_and_its_return_is_a_revision(story: Story) -> None:
+    """GDP of 1946 was withdrawn at the benchmark revision of 1996; that of 1947-Q1 came back in 1997."""
+    sql = "select value::float8 from marts.fct_macro where period = '1947-01-01' and known_from <= '{0}' and known_to > '{0}'"
+    assert [story.warehouse.rows(sql.format(day)) for day in ("1991-12-31", "1996-01-19", "1996-01-20", "1997-05-08")] == [
+        [], [(226.7,)], [(None,)], [(237.4,)],
+    ]  # fmt: skip
+    kinds = story.warehouse.rows("select kind from marts.fct_macro_revision where period = '1947-01-01' order by revision_number limit 3")
+    assert kinds == [("withdrawn",), ("restored",), ("withdrawn",)]
+
+
+def test_the_marts_as_of_the_first_delivery_are_those_that_were_built_then(story: Story) -> None:
+    assert read_marts(story.warehouse, "as_of", story.between) == story.early_marts
+    assert read_marts(story.warehouse) != story.early_marts
+
+
+def test_a_release_closes_the_open_interval_and_changes_nothing_else(story: Story) -> None:
+    early, late = ({(row.period, row.first): row for row in observations_of(answers)} for answers in (story.early, story.late))
+    closed = [key for key, row in early.items() if row != late[key]]
+    assert closed
+    assert {early[key].last for key in closed} == {"9999-12-31"}
+    versions = story.warehouse.rows(
+        "select count(*) from raw.fred_observations where known_to < 'infinity' and realtime_end = '9999-12-31'"
+    )
+    assert versions == [(len(closed),)]
+
+
+def test_the_calendar_has_days_to_come(story: Story) -> None:
+    days = story.warehouse.rows("select release_name, release_date::text from marts.fct_macro_release order by release_date desc limit 1")
+    assert days == [("Gross Domestic Product", "2013-03-28")]
+
+
+def test_the_series_is_described_with_its_release(story: Story) -> None:
+    described = story.warehouse.rows(
+        "select title, frequency, unit, release_id, last_period::text, is_discontinued, known_from::text, known_to::text"
+        " from marts.dim_macro_series"
+    )
+    assert described == [
+        ("Gross Domestic Product", "Quarterly", "Billions of Dollars", 53, "2012-10-01", False, "1991-12-05", "9999-12-31")
+    ]
