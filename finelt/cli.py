@@ -63,6 +63,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "worker": Entry("orchestration.workers.command:main", "Run a Prefect worker."),
         "emit": Entry("orchestration.emit.__main__:emit", "Print jobs for Airflow, Dagster, Argo, cron and others."),
         "roles": Entry("orchestration.warehouse_roles:main", "Create the database roles of the jobs and of readers."),
+        "upgrade": Entry("finelt.upgrade:main", "Show what an upgrade migrates in lake and warehouse, or migrate it.", is_portable=True),
         "rebuild": Entry("finelt.rebuild:main", "Rebuild a warehouse from the lake, and compare the two."),
     },
     "Develop": {

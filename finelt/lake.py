@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from arro3.io import read_parquet
+from jobkit import commit_log
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
 from jobkit.version import version_option
@@ -120,7 +121,7 @@ def _find_unnamed_files(lake: Lake, dataset: str, named: set[str]) -> Iterator[F
     for key in lake.store.list_keys(prefix):
         folder, _, name = key.removeprefix(prefix).rpartition("/")
         is_commit = folder.endswith("/_commits") and commit_number(name) is not None
-        if key not in named and not is_commit and key != prefix + CHECK_FILE:
+        if key not in named and not is_commit and folder != commit_log.FOLDER and key != prefix + CHECK_FILE:
             yield Finding(key, "is named by no commit; a writer that was killed leaves such files", is_wrong=False)
     for key in lake.store.list_temporary_files(prefix):
         yield Finding(key, "is a temporary file of a writer that was killed or is still writing", is_wrong=False)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 from urllib.parse import quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
+from jobkit import formats
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
@@ -300,7 +301,9 @@ def _has(files: Files, key: str) -> bool:
 
 def _read_site(name: str, files: Files, moment: datetime | None) -> Table:
     """Read a mart from the Parquet file of the current version, or of the newest version that was published by the moment."""
-    version = json.loads(files.get("latest.json"))["version"]
+    pointer = json.loads(files.get("latest.json"))
+    formats.check_format(f"{files.url}/latest.json", pointer.get("format", 1), formats.SITE)
+    version = pointer["version"]
     catalogue = _find_version(files, version, moment)
     marts: Mapping[str, Any] = catalogue["marts"]
     if name not in marts:

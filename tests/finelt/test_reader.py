@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
-from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
+from jobkit.errors import BadDataError, MisconfiguredError, NewerFormatError, TemporaryError, UsageError
 from jobkit.lake import CommitDraft, Lake
 from jobkit.stores import open_store
 from pandas.testing import assert_frame_equal
@@ -142,6 +142,13 @@ def site(tmp_path: Path) -> Path:
     publish(tmp_path / "site", "one", None, "2013-01-15T08:00:00+00:00", ["2013-01-11", "2013-01-14", "2013-01-15"])
     publish(tmp_path / "site", "two", "one", "2013-02-15T08:00:00+00:00", ["2013-01-11", "2013-02-14"])
     return tmp_path / "site"
+
+
+def test_a_site_of_a_newer_format_is_refused_by_name(site: Path) -> None:
+    pointer = json.loads((site / "latest.json").read_text())
+    (site / "latest.json").write_text(json.dumps({**pointer, "format": 3}))
+    with pytest.raises(NewerFormatError, match="latest.json is of format 3, and this version reads formats up to 2; upgrade finelt"):
+        finelt.read("fct_x", site)
 
 
 def test_a_site_as_of_a_moment_is_its_newest_version_by_then_without_later_rows(site: Path) -> None:

@@ -111,9 +111,13 @@ def test_only_the_partition_whose_latest_commit_is_damaged_fails(lake: Path, war
     assert fetch_closes(warehouse) == [1, 2, 4]
 
 
-def test_a_loaded_commit_damaged_later_fails_its_partition_until_a_new_commit(lake: Path, warehouse: Warehouse) -> None:
+def test_a_loaded_commit_damaged_later_fails_its_partition_once_all_are_checked(lake: Path, warehouse: Warehouse) -> None:
+    """Until then the log shows nothing new; from then on the partition fails in each run, until a new commit."""
     load(lake, warehouse)
     damage(lake, commit_path(lake, 3), "nonsense")
+    assert run_load(lake, warehouse)[0] is None
+    warehouse.run("update raw._positions set checked_at = checked_at - interval '8 days'")
+    assert isinstance(run_load(lake, warehouse)[0], DamagedError)
     error, outcomes = run_load(lake, warehouse)
     assert isinstance(error, DamagedError)
     assert (outcomes[PARTITION]["outcome"], outcomes[OTHER]["outcome"]) == ("failed", "unchanged")

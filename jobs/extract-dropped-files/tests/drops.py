@@ -71,7 +71,7 @@ class Place:
         return str(error.value)
 
     def list_keys(self) -> Sequence[str]:
-        return self.drop.store.list_keys("")
+        return list(self.drop.store.list_keys(""))
 
     def head(self, partition: str = PARTITION) -> Any:
         return self.lake.head(DATASET, partition)

@@ -312,4 +312,4 @@ def test_a_contract_that_does_not_fit_its_dataset_is_misconfigured(desk: Desk, m
         MisconfiguredError, match="the contract bank_muster differs from custodian_positions, which its files fill, in: key"
     ):
         desk.take(("bank_muster/a.csv", MUSTER.encode("cp1252")))
-    assert desk.drop.store.list_keys("") == ["bank_muster/a.csv"]
+    assert list(desk.drop.store.list_keys("")) == ["bank_muster/a.csv"]

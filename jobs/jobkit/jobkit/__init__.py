@@ -28,7 +28,8 @@
 | `csvtext`, `lossless_json` | parse CSV and JSON without changing a value |
 | *The lake* | |
 | `lake` | partitions and their commits |
-| `commits` | the commit record |
+| `commits`, `commit_log` | the commit record, and the log that announces commits |
+| `formats` | the formats of what is stored, and the refusal of newer ones |
 | `partition_writer` | commit validated rows and record the outcome |
 | `changes` | compare two versions of a partition |
 | `stores` | objects on a local directory or in S3 |
@@ -44,6 +45,7 @@
 | `urls` | check URLs in options and in the environment |
 | *The warehouse and the launcher* | |
 | `postgres` | what a failure of the warehouse means |
+| `migrations` | the numbered steps of the warehouse's schemas |
 | `launchers` | report to Prefect, Dagster, Airflow, Argo, Step Functions |
 | `prefect_api` | a client of the Prefect server's API |
 | `telemetry` | OpenLineage events and OpenTelemetry spans |

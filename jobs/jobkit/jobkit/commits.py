@@ -2,7 +2,8 @@
 
 A stored commit is JSON with its fields, `format` (the version of this layout) and `digest`: the SHA-256 of the same document without
 `digest`, keys sorted and no spaces, non-ASCII escaped. Format 1, before 2026-12, has neither; its commits are read and held to the same
-types. A change of the fields is a new format: a newer program reads every older one, an older program refuses a newer one.
+types. Format 3 has the fields of format 2 and is announced in the dataset's log (`jobkit.commit_log`). A change of the fields, or of what a
+writer has to do, is a new format: a newer program reads every older one, an older program refuses a newer one.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from jobkit.errors import DamagedError, NewerFormatError
+from jobkit.errors import DamagedError
+from jobkit.formats import COMMIT, check_format
 
-FORMAT = 2
 LARGEST_NUMBER = 2**31 - 1  # the warehouse's ledger has an integer
 
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -93,7 +94,7 @@ DECODER = msgspec.json.Decoder(Commit)
 
 def encode(commit: Commit) -> bytes:
     """Return the commit as it is stored: JSON with its format and digest. The same commit gives the same bytes."""
-    document = {**msgspec.to_builtins(commit), "format": FORMAT}
+    document = {**msgspec.to_builtins(commit), "format": COMMIT}
     return json.dumps({**document, "digest": _digest(document)}, indent=1, sort_keys=True).encode()
 
 
@@ -124,11 +125,7 @@ def _commit(data: bytes) -> Commit:
     document = msgspec.json.decode(data)
     if not isinstance(document, dict):
         raise DamagedError("is damaged: it is no JSON object")
-    written = document.pop("format", 1)
-    if type(written) is not int or written < 1:
-        raise DamagedError(f"is damaged: its format is {str(written)[:20]!r}, not a version number")
-    if written > FORMAT:
-        raise NewerFormatError(f"is of format {written}, and this version reads formats up to {FORMAT}; upgrade finelt where this job runs")
+    written = check_format("", document.pop("format", 1), COMMIT)
     if written > 1:
         digest = document.pop("digest", None)
         if digest != _digest({**document, "format": written}):

@@ -4,6 +4,7 @@
     <lake>/raw/<dataset>/<partition>/<sha256>.parquet            its typed rows
     <lake>/raw/<dataset>/<partition>/<sha256>.quarantine.parquet the rows that broke the contract, with reasons
     <lake>/raw/<dataset>/<partition>/_commits/000001.json        what makes them visible
+    <lake>/raw/<dataset>/_log/0000000001.json                    announces a commit (jobkit.commit_log)
 
 The highest commit is the partition. Files are named by their content and written before the commit that names them, and the commit is put
 if absent. So a reader that follows commits sees complete partitions only, and a writer that dies leaves nothing but files that no commit
@@ -19,16 +20,18 @@ import importlib
 import logging
 import re
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import commits
+from jobkit.commit_log import CommitLog
 from jobkit.commits import Commit, File, Source
 from jobkit.errors import DamagedError, NewerFormatError, TemporaryError, UsageError
 from jobkit.stores import NotFoundError, Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Commit", "CommitDraft", "File", "Lake", "Source", "SourceMetadata"]
 RACE_TRIES = 20
@@ -108,12 +111,14 @@ class Lake:
     Methods raise UsageError (exit code 2) for a dataset or partition whose name no lake has, and what the store raises: TemporaryError (75)
     if it cannot be reached, AuthError (77) or MisconfiguredError (78) if it refuses.
 
+    log: announces each commit.
     repaired: the keys of files that were missing or damaged and that this object rewrote.
     received_at: the moment of new commits (UTC), if it is not now. None precedes the newest commit of its partition.
     """
 
     def __init__(self, url: str, received_at: datetime | None = None) -> None:
         self.store: Store = open_store(url)
+        self.log = CommitLog(self.store)
         self.received_at = received_at
         self.repaired: list[str] = []
         self._intact: set[str] = set()  # paths of checked sources: one response may be behind many partitions
@@ -128,13 +133,20 @@ class Lake:
 
     def latest_numbers(self, dataset: str) -> dict[str, int]:
         """Return the number of the newest commit of each partition of a dataset, by one listing. Ignores folders with other names."""
+        return dict(self.iter_latest_numbers(dataset))
+
+    def iter_latest_numbers(self, dataset: str) -> Iterator[tuple[str, int]]:
+        """Yield each partition with the number of its newest commit, by one listing, of which only one page is in memory."""
+        for partition, group in groupby(self.iter_commit_numbers(dataset), itemgetter(0)):
+            yield partition, max(number for _, number in group)
+
+    def iter_commit_numbers(self, dataset: str) -> Iterator[tuple[str, int]]:
+        """Yield the partition and the number of each commit of a dataset, by one listing; those of a partition follow each other."""
         prefix = f"raw/{_check_dataset(dataset)}/"
-        numbers: dict[str, int] = {}
         for key in self.store.list_keys(prefix):
             partition, _, name = key.removeprefix(prefix).partition("/_commits/")
-            if (number := commit_number(name)) and (partition in numbers or is_partition(partition)):
-                numbers[partition] = max(number, numbers.get(partition, 0))
-        return numbers
+            if (number := commit_number(name)) and is_partition(partition):
+                yield partition, number
 
     def latest_number(self, dataset: str, partition: str) -> int | None:
         """Return the number of the newest commit, intact or not; None without any."""
@@ -269,6 +281,7 @@ class Lake:
             if head:
                 review(head)
             commit = self._build_commit(dataset, partition, newest + 1, draft)
+            self.log.announce(dataset, partition, commit.number)
             if self.store.put_if_absent(self.commit_key(dataset, partition, commit.number), commits.encode(commit), "application/json"):
                 return commit, True
         raise TemporaryError(f"{dataset}/{partition} is being committed by others all the time; try again later")

@@ -93,6 +93,16 @@ def translate_error(where: str, text: str, sqlstate: str | None, *, detail: str 
     return None if sqlstate else _error(UNREACHABLE, where, text, detail)
 
 
+def quote_name(name: str) -> str:
+    """Quote an identifier for SQL, where no driver does it. It may contain any character."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """Quote a text literal for SQL, where no driver does it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def server_message(text: str) -> str:
     """Return the primary message, on one line: without the driver's words before it and the details, hints and SQL after it.
 

@@ -44,7 +44,7 @@ def test_temporary_files_are_listed_apart(tmp_path: Path) -> None:
     store.put("d/k", b"x")
     (tmp_path / "d" / ".abandoned").touch()
     (tmp_path / "d" / ".k.lock").touch()
-    assert store.list_keys("") == ["d/k"]
+    assert list(store.list_keys("")) == ["d/k"]
     assert store.list_temporary_files("") == ["d/.abandoned"]
 
 

@@ -2,6 +2,7 @@
 
 __main__        options and verbs
 runner          selects partitions, loads them in parallel, records the outcomes in the receipt
+discovery       finds the partitions with new commits in the logs of the lake
 load            loads the commits of one partition and chooses the load path
 copy            copies a Parquet file with COPY; parquet: reads it; file_diff: compares two versions of it
 restatement     finds and writes the rows that a commit closes and adds

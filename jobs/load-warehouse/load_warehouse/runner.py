@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
-from itertools import product
+from itertools import islice, product
 from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from jobkit.errors import BadDataError, MisconfiguredError, NewerFormatError, Us
 from jobkit.lake import Lake
 from psycopg import sql
 
-from load_warehouse import ledger, load
+from load_warehouse import discovery, ledger, load
 from load_warehouse.policy import LoadPolicy
 from load_warehouse.session import Session, translate_errors
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jobkit.errors import JobError
     from jobkit.receipt import Outcome
 
+    from load_warehouse.discovery import Discovery, Position
     from load_warehouse.ledger import LedgerEntry
     from load_warehouse.load import PartitionResult
 
@@ -53,23 +54,69 @@ def run(
     with _closing(sessions):
         with translate_errors("set-up", sessions[0]):
             ledger.ensure_ledger(sessions[0])
+            positions = discovery.fetch_positions(sessions[0])  # before the entries, which may then be newer but not older
             entries, now = ledger.fetch_latest_entries(sessions[0]), ledger.fetch_server_time(sessions[0])
         lake = Lake(lake_url)
-        selected = select_partitions(lake, datasets, partitions, policy)
-        failed: list[JobError] = []
+        discovered = {} if partitions else discover_datasets(lake, datasets, positions, entries, now, policy)
+        selected = _flatten(discovered) if discovered else select_partitions(lake, datasets, partitions, policy)
+        _record_unchanged(job, {item: entry for item, entry in entries.items() if item[0] in discovered and item not in selected})
+        failed: dict[Partition, JobError] = {}
         with closing(_load_in_parallel(sessions, stopping, lake, entries, now, selected)) as results:
             for completed, (partition, future) in enumerate(results, start=1):
                 try:
                     result = future.result()
                     _record_outcome(job, partition, result)
-                    failed += [result.error] if result.error else []
+                    failed |= {partition: result.error} if result.error else {}
                 except (BadDataError, NewerFormatError) as error:
-                    failed.append(error)
+                    failed[partition] = error
                     job.record_partition(*partition, "failed", reason=str(error))
                 job.progress(completed, len(selected), "/".join(partition))
+        with translate_errors("the positions", sessions[0]):
+            for dataset, found in discovered.items():
+                failures = [item[1] for item in failed if item[0] == dataset]
+                discovery.remember(sessions[0], dataset, found, failures, positions.get(dataset), now)
     if failed:
-        others = len(failed) - 1
-        raise type(failed[0])(str(failed[0]) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
+        first, others = next(iter(failed.values())), len(failed) - 1
+        raise type(first)(str(first) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
+
+
+def discover_datasets(
+    lake: Lake,
+    datasets: Sequence[str],
+    positions: Mapping[str, Position],
+    entries: Mapping[Partition, LedgerEntry],
+    now: datetime,
+    policy: LoadPolicy,
+) -> dict[str, Discovery]:
+    """Return what there is to do in each of these datasets, by default in all of the lake.
+
+    Raises UsageError (2) for a dataset that the lake does not have, MisconfiguredError (78) if the lake is empty.
+    """
+    loaded: dict[str, dict[str, LedgerEntry]] = {}
+    for (dataset, partition), entry in entries.items():
+        loaded.setdefault(dataset, {})[partition] = entry
+    found = {
+        dataset: discovery.discover(lake, dataset, positions.get(dataset), loaded.get(dataset, {}), now, policy)
+        for dataset in _check_datasets(lake, datasets)
+    }
+    if not any(one.selected or not one.is_check for one in found.values()):
+        raise _empty_lake_error(lake)
+    return found
+
+
+def _flatten(discovered: Mapping[str, Discovery]) -> dict[Partition, int]:
+    return {(dataset, partition): number for dataset, found in discovered.items() for partition, number in found.selected.items()}
+
+
+def _check_datasets(lake: Lake, datasets: Sequence[str]) -> list[str]:
+    existing = lake.datasets()
+    if unknown := sorted(set(datasets) - set(existing)):
+        raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(existing) or 'none'}")
+    return sorted(set(datasets)) or existing
+
+
+def _empty_lake_error(lake: Lake) -> MisconfiguredError:
+    return MisconfiguredError(f"the lake {lake.store.url} has no committed partition to load; check --lake, or run an extractor first")
 
 
 def select_partitions(
@@ -79,17 +126,14 @@ def select_partitions(
 
     Raises UsageError (2) for a name that the lake does not have, MisconfiguredError (78) if the lake is empty.
     """
-    existing = lake.datasets()
-    if unknown := sorted(set(datasets) - set(existing)):
-        raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(existing) or 'none'}")
-    datasets, partitions = sorted(set(datasets)) or existing, sorted(set(partitions))
+    datasets, partitions = _check_datasets(lake, datasets), sorted(set(partitions))
     if partitions and len(datasets) * len(partitions) <= policy.max_lookups:
         by_name = {item: number for item in product(datasets, partitions) if (number := lake.latest_number(*item))}
         if {partition for _, partition in by_name} == set(partitions):
             return by_name
     latest = {(dataset, partition): number for dataset in datasets for partition, number in sorted(lake.latest_numbers(dataset).items())}
     if not latest:
-        raise MisconfiguredError(f"the lake {lake.store.url} has no committed partition to load; check --lake, or run an extractor first")
+        raise _empty_lake_error(lake)
     if unknown := sorted(set(partitions) - {partition for _, partition in latest}):
         raise UsageError(f"no partition {', '.join(unknown)} in the lake {lake.store.url}; names look like {next(iter(latest))[1]}")
     return {item: number for item, number in latest.items() if not partitions or item[1] in partitions}
@@ -102,11 +146,11 @@ def plan(lake_url: str, datasets: Sequence[str], partitions: Sequence[str], ware
     """
     session = Session(warehouse_url, password)
     with _closing([session]), translate_errors("plan", session):
+        ledger.check_ledger(session)
         entries = ledger.fetch_latest_entries(session)
     lake = Lake(lake_url)
-    steps = (
-        _plan_partition(lake, item, number, entries.get(item)) for item, number in select_partitions(lake, datasets, partitions).items()
-    )
+    selected = select_partitions(lake, datasets, partitions)
+    steps = (_plan_partition(lake, item, number, entries.get(item)) for item, number in selected.items())
     return [step for step in steps if step]
 
 
@@ -132,6 +176,7 @@ def check(lake_url: str, warehouse_url: str, password: str) -> None:
     with _closing([session]), translate_errors("check", session):
         for schema in ledger.SCHEMAS:
             _check_schema(session, schema)
+        ledger.check_ledger(session)
     Lake(lake_url).datasets()
 
 
@@ -186,17 +231,31 @@ def _load_in_parallel(
             idle.put(session)
 
     pool = ThreadPoolExecutor(len(sessions))
-    futures = {pool.submit(sync, partition): partition for partition in selected}
+    waiting = iter(selected)
+    futures: dict[Future[PartitionResult], Partition] = {}
     try:
-        for future in as_completed(futures):
-            yield futures[future], future
+        while True:
+            for partition in islice(waiting, 2 * len(sessions) - len(futures)):
+                futures[pool.submit(sync, partition)] = partition
+            if not futures:
+                return
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                yield futures.pop(future), future
     finally:
-        stopping.set()
+        if futures:
+            stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
         started = [future for future in futures if not future.cancelled()]  # wait() never counts a future cancelled before its start
         while wait(started, timeout=CANCEL_INTERVAL_S).not_done:
             for session in sessions:
                 session.cancel()
+
+
+def _record_unchanged(job: Job, entries: Mapping[Partition, LedgerEntry]) -> None:
+    """Record the partitions of which the lake has nothing new, from the ledger, which has no sizes."""
+    for partition, entry in entries.items():
+        details = {"commit": entry.commit, "rows_added": 0, "rows_closed": 0}
+        job.record_partition(*partition, "unchanged", rows=entry.rows, sha256=entry.sha256, **details)
 
 
 def _record_outcome(job: Job, partition: Partition, result: PartitionResult) -> None:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobkit import formats
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.stores import NotFoundError
 
@@ -56,7 +57,7 @@ class PublicationTerms:
 
 @dataclass(frozen=True)
 class Pointer:
-    """The content of latest.json.
+    """The content of latest.json, which also has `format`: that of the whole site. Without one it is format 1, before 2026-12.
 
     `content` is a hash of what the version shows. `inputs` is a hash of what it was made from: if it is unchanged, the marts need not
     be read. It is None after a mart was withdrawn.
@@ -76,7 +77,7 @@ def read_audience(store: Store) -> str | None:
     try:
         return str(json.loads(store.get(SITE))["audience"])
     except NotFoundError:
-        return "internal" if store.exists(POINTER) or store.list_keys(VERSIONS) else None
+        return "internal" if store.exists(POINTER) or any(store.list_keys(VERSIONS)) else None
     except (ValueError, TypeError, KeyError) as error:
         raise BadDataError(
             f'{store.uri(SITE)} is not valid ({error!r}); expected {{"audience": "internal"}} or "public"; correct it or delete it'
@@ -103,7 +104,7 @@ def declare_audience(store: Store, audience: Audience) -> None:
 
 def redeclare_audience(store: Store, audience: Audience) -> None:
     """Change the audience of a site without versions. Raises UsageError if there are versions for another audience."""
-    if read_audience(store) != audience and (store.exists(POINTER) or store.list_keys(VERSIONS)):
+    if read_audience(store) != audience and (store.exists(POINTER) or any(store.list_keys(VERSIONS))):
         raise UsageError(
             f"{store.url} has versions for the audience {read_audience(store)}; withdraw them first with scripts/site withdraw --all"
         )
@@ -122,14 +123,19 @@ def check_not_withdrawn(store: Store, version: str) -> None:
 
 
 def read_pointer(store: Store) -> tuple[Pointer | None, str | None]:
-    """Read the pointer and its ETag, or (None, None) if there is no publication yet. Raises BadDataError for an unreadable pointer."""
+    """Read the pointer and its ETag, or (None, None) if there is no publication yet.
+
+    Raises BadDataError for an unreadable pointer, NewerFormatError (exit code 78) for one that a newer version of finelt wrote.
+    """
     try:
         data, etag = store.get_with_etag(POINTER)
     except NotFoundError:
         return None, None
     try:
-        return Pointer(**json.loads(data)), etag
-    except (ValueError, TypeError) as error:
+        document = json.loads(data)
+        formats.check_format(store.uri(POINTER), document.pop("format", 1), formats.SITE)
+        return Pointer(**document), etag
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadDataError(f"{store.uri(POINTER)} is not a valid pointer: {error}; delete it and publish again") from None
 
 
@@ -141,7 +147,7 @@ def set_current(store: Store, pointer: Pointer, etag: str | None) -> None:
 
 def serialise_pointer(pointer: Pointer) -> bytes:
     """Serialise a pointer as the bytes of latest.json."""
-    return _to_json(asdict(pointer))
+    return _to_json({**asdict(pointer), "format": formats.SITE})
 
 
 def refresh_landing_page(store: Store) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NewType
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from jobkit import postgres
+from jobkit import migrations, postgres
 from jobkit.errors import MisconfiguredError, TemporaryError
 from jobkit.interruption import call_interruptibly
 
@@ -79,11 +79,16 @@ class Warehouse:
         columns = self.fetch_columns(sql)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
+    def _fetch_tuples(self, sql: str) -> list[tuple[Any, ...]]:
+        return list(zip(*self.fetch_columns(sql).values(), strict=True))
+
     def read_last_transform(self) -> Transform:
         """Read the transform that built the marts.
 
-        Raises TemporaryError if it did not finish, MisconfiguredError if it recorded no lineage.
+        Raises TemporaryError if it did not finish, MisconfiguredError if it recorded no lineage, NewerFormatError of a newer version.
         """
+        for schema in (migrations.OPS, migrations.RAW):
+            migrations.check_schema(self._fetch_tuples, schema, f"the warehouse {self.where}")
         last = self.fetch_rows(_LAST_TRANSFORM) if self.has_relation("ops.transforms") else []
         if last and not last[0]["ended"]:
             raise TemporaryError(
@@ -136,12 +141,12 @@ def open_snapshot(url: str, password: str) -> Iterator[Warehouse]:
 
 def quote_name(name: str) -> Sql:
     """Quote an identifier for SQL. It may contain any character."""
-    return Sql('"' + name.replace('"', '""') + '"')
+    return Sql(postgres.quote_name(name))
 
 
 def quote_text(text: str) -> Sql:
     """Quote a text literal for SQL."""
-    return Sql("'" + text.replace("'", "''") + "'")
+    return Sql(postgres.quote_text(text))
 
 
 def compose(template: str, **parts: Sql) -> Sql:

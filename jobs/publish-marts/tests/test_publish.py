@@ -16,7 +16,7 @@ import pytest
 from jobkit import launchers, logs, receipt, stores
 from jobkit.command import Job
 from jobkit.declaration import read_package
-from jobkit.errors import TemporaryError
+from jobkit.errors import NewerFormatError, TemporaryError
 from moto import mock_aws
 from publish_marts import export, publication
 from publish_marts.__main__ import run
@@ -374,6 +374,18 @@ def test_two_publishers_never_overwrite_each_other(publish: Publisher) -> None:
     with pytest.raises(TemporaryError, match="another publication"):
         publication.set_current(store, publication.Pointer("ours", "content", None, pointer.published_at), etag)
     assert publication.read_pointer(store)[0] == other
+
+
+def test_a_pointer_of_an_older_format_is_read_and_one_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    """latest.json of version 0.1.0 had no format. Nothing replaces a newer one."""
+    store, pointer = stores.open_store(str(tmp_path)), publication.Pointer("one", "content", "inputs", "2026-11-24T08:00:00+00:00")
+    written = json.loads(publication.serialise_pointer(pointer))
+    for document in ({**written, "format": 1}, {name: value for name, value in written.items() if name != "format"}):
+        store.put("latest.json", json.dumps(document).encode())
+        assert publication.read_pointer(store)[0] == pointer
+    store.put("latest.json", json.dumps({**written, "format": 3, "shards": []}).encode())
+    with pytest.raises(NewerFormatError, match="latest.json is of format 3, and this version reads formats up to 2; upgrade finelt"):
+        publication.read_pointer(store)
 
 
 def test_only_the_requested_marts_are_published(publish: Publisher) -> None:

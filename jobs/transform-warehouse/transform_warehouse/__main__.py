@@ -42,6 +42,7 @@ def run(job: Job, *, warehouse: str, warehouse_password: str, project: str | Non
     marts, project_fingerprint = list_marts(root), compute_fingerprint(root)
     docs_store = stores.open_store(docs) if docs else None
     with open_build_log(warehouse, password) as build_log:
+        build_log.check_formats()
         check_moment_passed(build_log, as_of)
         build_log.acquire_lock(job.log)
         fingerprint = build_log.compute_fingerprint(project_fingerprint, as_of)
@@ -101,6 +102,7 @@ def check(
         check_moment_passed(build_log, as_of)
         if missing := build_log.find_missing_right(SCHEMAS):
             raise MisconfiguredError(f"{describe_warehouse(warehouse)}: the job's user lacks {missing}; grant it, as scripts/roles does")
+        build_log.check_formats()
 
 
 def plan(
@@ -116,6 +118,7 @@ def plan(
     root = find_project(project)
     marts = list_marts(root)
     with open_build_log(warehouse, secrets.resolve(warehouse_password)) as build_log:
+        build_log.check_formats()
         check_moment_passed(build_log, as_of)
         is_current = build_log.is_current(build_log.compute_fingerprint(compute_fingerprint(root), as_of), marts)
     return [{"dataset": f"marts.{mart}", "action": "none" if is_current else "build"} for mart in marts]

@@ -6,12 +6,14 @@ import hashlib
 import json
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
-from jobkit import failpoints, postgres
+from jobkit import failpoints, migrations, postgres
 from jobkit.errors import TemporaryError
 from jobkit.interruption import call_interruptibly
+from jobkit.migrations import OPS, RAW
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
@@ -22,33 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from jobkit.migrations import Schema
+
 T = TypeVar("T")
 
 DBT_APPLICATION_NAME = "finelt transform"  # of dbt's database sessions; the build log's own has another
 LOCK_TIMEOUT_S = 60.0
 INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 LOCK_KEY = "hashtextextended('finelt transform', 0)"
-# The column `shape` holds the signature of a build.
-OPS_DDL = """
-create table if not exists ops.transforms (
-    transform_id bigint generated always as identity primary key,
-    run_id text not null,
-    fingerprint text not null,
-    as_of timestamptz,
-    started_at timestamptz not null default clock_timestamp(),
-    ended_at timestamptz
-);
-alter table ops.transforms add column if not exists shape text;
-alter table ops.transforms add column if not exists lineage jsonb;
-comment on column ops.transforms.lineage is 'The datasets behind each mart and their terms; publish-marts obeys them.';
-alter table ops.transforms add column if not exists results jsonb;
-comment on column ops.transforms.results is 'The models and tests of the build with their status, also of a build that failed.';
-comment on table ops.transforms is 'One row per build of the marts; ended_at is null unless it succeeded.';
-create table if not exists ops.transformed_loads (load_id bigint primary key);
-comment on table ops.transformed_loads is 'The loads that the marts were built from.';
-create table if not exists ops.new_loads (load_id bigint primary key, dataset text not null, known_at timestamptz);
-comment on table ops.new_loads is 'The loads that the latest build added to the marts.';
-"""
 # A missing schema has to be created; an existing one is written to and its relations are replaced.
 _MISSING_RIGHTS = """
 with required as (select name, to_regnamespace(quote_ident(name)) as schema from unnest(%s::text[]) as name),
@@ -73,8 +56,8 @@ limit 1
 class BuildLog:
     """A connection to the warehouse for the build log. Every statement commits at once unless it runs in `run_in_transaction`."""
 
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401  psycopg2 has no types
-        self._connection = connection
+    def __init__(self, connection: Any, where: str) -> None:  # noqa: ANN401  psycopg2 has no types
+        self._connection, self.where = connection, where
 
     def execute(self, statement: str | sql.Composable, *values: object) -> list[dict[str, Any]]:
         """Run a statement and return its rows as dicts; empty if it returns none."""
@@ -95,6 +78,11 @@ class BuildLog:
                 return work(cursor)
 
         return call_interruptibly(call)
+
+    def check_formats(self) -> None:
+        """Raise NewerFormatError (exit code 78) if a newer version of finelt loaded this warehouse or built its marts."""
+        for schema in (RAW, OPS):
+            self.run_in_transaction(partial(_check_schema, schema, self.where))
 
     def acquire_lock(self, log: logging.Logger) -> None:
         """Wait until no other transform runs on this database. Raises TemporaryError if one takes too long."""
@@ -194,7 +182,7 @@ class BuildLog:
         """
         if self.execute("select to_regnamespace('ops') is null as is_missing")[0]["is_missing"]:
             self.execute("create schema ops")  # IF NOT EXISTS would need the right to create schemas as well
-        self.execute(OPS_DDL)
+        self.run_in_transaction(lambda cursor: migrations.migrate(partial(_fetch_tuples, cursor), OPS, self.where))
         self._terminate_dbt_sessions()  # of a killed run
         changes_only = set(models) <= set(self.fetch_relations()) and self._has_same_signature(signature)
         if not changes_only:
@@ -243,6 +231,17 @@ class BuildLog:
         )
 
 
+def _check_schema(schema: Schema, where: str, cursor: Any) -> int:  # noqa: ANN401  psycopg2 has no types
+    return migrations.check_schema(partial(_fetch_tuples, cursor), schema, where)
+
+
+def _fetch_tuples(cursor: Any, statement: str) -> Sequence[Sequence[Any]]:  # noqa: ANN401
+    """Run SQL of our own, which has no values in it, and return the rows of a query."""
+    cursor.execute(statement)
+    rows: Sequence[Sequence[Any]] = cursor.fetchall() if cursor.description else ()
+    return rows
+
+
 @contextmanager
 def open_build_log(warehouse: str, password: str) -> Iterator[BuildLog]:
     """Connect to a warehouse's build log for the block. Raises AuthError, MisconfiguredError or TemporaryError if that fails."""
@@ -251,7 +250,7 @@ def open_build_log(warehouse: str, password: str) -> Iterator[BuildLog]:
         options = {"password": password, "connect_timeout": 10, "application_name": f"{DBT_APPLICATION_NAME}: build log"}
         connection = call_interruptibly(lambda: psycopg2.connect(warehouse, **options))
         connection.autocommit = True
-        yield BuildLog(connection)
+        yield BuildLog(connection, describe_warehouse(warehouse))
     except psycopg2.Error as error:
         raise postgres.translate_error(describe_warehouse(warehouse), str(error), error.pgcode) or error from None
     finally:

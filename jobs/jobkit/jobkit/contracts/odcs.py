@@ -29,21 +29,27 @@ from jobkit.contracts.odcs_keys import (
 from jobkit.contracts.odcs_layout import read_layout
 from jobkit.contracts.odcs_quality import read_quality, read_unique
 from jobkit.contracts.strict_yaml import load_yaml
-from jobkit.errors import BadDataError
+from jobkit.errors import BadDataError, NewerFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jobkit.contracts.model import Field
 
+API_VERSION, NEWEST_API = re.compile(r"v(\d+)\.(\d+)\.\d+"), (3, 1)
 PARTITION_NAME = re.compile(r"[a-z_]+")
 DAYS = ("d", "day", "days")
 
 
 def load(path: Path) -> Contract:
-    """Read the contract in a file. Raises BadDataError (exit code 65) naming the file and the first key or value that is wrong."""
+    """Read the contract in a file.
+
+    Raises BadDataError (exit code 65) naming the file and the first key or value that is wrong, NewerFormatError (78) for a newer standard.
+    """
     try:
         return read_contract(path.read_text(encoding="utf-8"))
+    except NewerFormatError as error:
+        raise NewerFormatError(f"{path}: {error}") from None
     except ValueError as error:
         raise BadDataError(f"{path} is not a contract this version can read: {error}") from None
 
@@ -61,8 +67,12 @@ def parse_document(text: str) -> dict[str, Any]:
 
 
 def read_contract(text: str) -> Contract:
-    """Read the contract in the text of a file. Raises ContractError naming the first key or value that is wrong."""
+    """Read the contract in the text of a file.
+
+    Raises ContractError naming the first key or value that is wrong, NewerFormatError for a newer version of the standard.
+    """
     document = check_keys("the contract", parse_document(text), CONTRACT, ("version", "schema"))
+    _check_api_version(document.get("apiVersion", "v3.0.0"))
     check_keys("description", document.get("description", {}), DESCRIPTION)
     if document.get("kind", "DataContract") != "DataContract":
         raise ContractError(f"kind is {document['kind']!r}; expected DataContract")
@@ -97,6 +107,18 @@ def read_contract(text: str) -> Contract:
         licence_url=custom.get("licenceUrl", ""),
         max_missing_rows=_read_share(custom, "maxMissingRows", 0),
     )
+
+
+def _check_api_version(text: str) -> None:
+    """Raise NewerFormatError for a newer version of the standard, ContractError for one before v3 or none."""
+    match = API_VERSION.fullmatch(text)
+    if match is None or int(match[1]) < NEWEST_API[0]:
+        raise ContractError(f"apiVersion is {text!r}; expected v3.0.0 to v{NEWEST_API[0]}.{NEWEST_API[1]}.x of the standard")
+    if (int(match[1]), int(match[2])) > NEWEST_API:
+        raise NewerFormatError(
+            f"apiVersion is {text}, and this version reads the standard up to v{NEWEST_API[0]}.{NEWEST_API[1]}.x; "
+            f"upgrade finelt, or write v{NEWEST_API[0]}.{NEWEST_API[1]}.0 if the contract uses nothing newer"
+        )
 
 
 def _check_names(fields: Sequence[Field], rules: Sequence[Rule | Product]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from jobkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -73,8 +73,11 @@ class Store(Protocol):
     def now(self) -> datetime:
         """Return the time (UTC) by the store's own clock."""
 
-    def list_keys(self, prefix: str) -> Sequence[str]:
-        """Return the keys that begin with this prefix, sorted; it ends in a slash or is empty."""
+    def list_keys(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Yield the keys that begin with this prefix and are greater than `after`, sorted; the prefix ends in a slash or is empty.
+
+        Few keys are in memory at a time: a page of S3, or the names in one folder and those above it.
+        """
 
     def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the names directly below a prefix that have objects under them, sorted."""

@@ -115,9 +115,9 @@ class FileStore:
             with tempfile.TemporaryFile(dir=self.root) as file:
                 return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
 
-    def list_keys(self, prefix: str) -> Sequence[str]:
-        """Return the keys below a folder, without hidden files."""
-        return self._list_files(prefix, lambda name: not name.startswith("."))
+    def list_keys(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Yield the keys below a folder, without hidden files."""
+        yield from self._iter_files(self._folder(prefix), prefix, after, lambda name: not name.startswith("."))
 
     def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders directly below a folder."""
@@ -130,7 +130,8 @@ class FileStore:
 
     def list_temporary_files(self, prefix: str) -> Sequence[str]:
         """Return the keys of temporary files below a folder. Lock files are none: their owner may still hold them."""
-        return self._list_files(prefix, lambda name: name.startswith(".") and not name.endswith(".lock"))
+        is_temporary = lambda name: name.startswith(".") and not name.endswith(".lock")  # noqa: E731
+        return list(self._iter_files(self._folder(prefix), prefix, "", is_temporary))
 
     def erase(self, prefix: str, matches: Callable[[str], bool]) -> Sequence[str]:
         """Unlink the files, then remove the folders that are empty."""
@@ -164,12 +165,23 @@ class FileStore:
     def _etag(self, key: str) -> str | None:
         return self.get_with_etag(key)[1] if self.exists(key) else None
 
-    def _list_files(self, prefix: str, matches: Callable[[str], bool]) -> Sequence[str]:
-        """Return the keys below a folder whose file names match."""
-        folder = self._folder(prefix)
+    def _iter_files(self, folder: Path | str, prefix: str, after: str, matches: Callable[[str], bool]) -> Iterator[str]:
+        """Yield the keys below a folder whose file names match, in the order of the keys: a folder sorts as its name with a slash."""
         with _translate_errors(folder):
-            start = len(f"{self.root}/")  # text and not paths: there may be thousands
-            return sorted(f"{where}/{name}"[start:] for where, _, names in os.walk(folder) for name in names if matches(name))
+            try:
+                with os.scandir(folder) as entries:
+                    found = sorted(
+                        (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name, entry.path) for entry in entries
+                    )
+            except _NO_FILE:  # also a folder that somebody removes meanwhile
+                return
+        for name, path in found:
+            key = f"{prefix}{name}"
+            if name.endswith("/"):
+                if key > after or after.startswith(key):
+                    yield from self._iter_files(path, key, after, matches)
+            elif key > after and matches(name) and not os.path.isdir(path):  # noqa: PTH112  a path from scandir is text
+                yield key
 
 
 def _file_url(path: Path) -> str:
@@ -178,7 +190,7 @@ def _file_url(path: Path) -> str:
 
 
 @contextmanager
-def _translate_errors(path: Path, key: str | None = None) -> Iterator[None]:
+def _translate_errors(path: Path | str, key: str | None = None) -> Iterator[None]:
     """Raise file system errors as JobError with the right exit code; a missing file as NotFoundError if the key is given."""
     try:
         yield
@@ -188,7 +200,7 @@ def _translate_errors(path: Path, key: str | None = None) -> Iterator[None]:
         raise NotFoundError(key) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TemporaryError(f"no space left at {path.parent}; free some and run again, nothing half written is visible") from None
+            raise TemporaryError(f"no space left for {path}; free some and run again, nothing half written is visible") from None
         raise MisconfiguredError(f"cannot use {path}: {error.strerror}; check that the place exists and may be written") from None
 
 

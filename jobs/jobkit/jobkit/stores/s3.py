@@ -139,9 +139,12 @@ class S3Store:
         date, received_s = self._last_date
         return date + timedelta(seconds=time.monotonic() - received_s)
 
-    def list_keys(self, prefix: str) -> Sequence[str]:
-        """Return the keys below a prefix."""
-        return sorted(item["Key"].removeprefix(self.prefix) for page in self._list_pages(prefix) for item in page.get("Contents", ()))
+    def list_keys(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Yield the keys below a prefix in the order in which S3 lists them, that of UTF-8, which is Python's order of texts too."""
+        options = {"StartAfter": self._full_key(after)} if after else {}
+        for page in self._list_pages(prefix, **options):
+            for item in page.get("Contents", ()):
+                yield item["Key"].removeprefix(self.prefix)
 
     def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the common prefixes directly below a prefix."""
@@ -209,10 +212,16 @@ class S3Store:
             raise AuthError(f"{error}; deleting for good takes s3:ListBucketVersions and s3:DeleteObjectVersion, too") from None
         return versions
 
-    def _list_pages(self, prefix: str, **options: str) -> Sequence[dict[str, Any]]:
+    def _list_pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
         full = self.prefix + (check_key(prefix) if prefix else "")
         with self._translate_errors(prefix):
-            return list(self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=full, **options))
+            pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=full, **options))
+        while True:
+            with self._translate_errors(prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
 
     def _record_date(self, http_response: Any, **_: object) -> None:  # noqa: ANN401  untyped
         date = getattr(http_response, "headers", {}).get("Date")

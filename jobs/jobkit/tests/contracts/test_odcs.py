@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from jobkit.contracts import Contract, Rule, load
-from jobkit.errors import BadDataError
+from jobkit.errors import BadDataError, NewerFormatError
 
 COLUMN = "- {name: id, logicalType: string, physicalType: string, required: true, primaryKey: true, primaryKeyPosition: 1}"
 TEXT = f"""\
@@ -117,6 +117,8 @@ REFUSED = [
     ("name: ask,", "name: ask, logicalTypeOptions: {exclusiveMinimum: 2, maximum: 1},", "above its maximum"),
     ("name: note,", "name: note, customProperties: [{property: policy, value: ignore}],", "policy is 'ignore'"),
     ("kind: DataContract", "kind: Contract", "expected DataContract"),
+    ("apiVersion: v3.1.0", "apiVersion: v2.2.2", "apiVersion is 'v2.2.2'; expected v3.0.0 to v3.1.x"),
+    ("apiVersion: v3.1.0", "apiVersion: latest", "apiVersion is 'latest'"),
     ("schema:", "schema: []\nteam:", "the schema has 0 items|schema has 0 items"),
     # what YAML makes of values without quotes
     ("name: note,", "name: note, required: yes,", "yes without quotes is read as true or false"),
@@ -270,3 +272,16 @@ def test_the_error_of_an_invalid_contract_names_the_file(tmp_path: Path) -> None
     path.write_text("schema: [{name: x}]")
     with pytest.raises(BadDataError, match=r"x\.odcs\.yaml is not a contract"):
         load(path)
+
+
+def test_a_contract_of_a_newer_standard_is_refused_by_name_and_an_older_one_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "trades.odcs.yaml"
+    for newer in ("v3.2.0", "v4.0.0"):
+        path.write_text(TEXT.replace("v3.1.0", newer), encoding="utf-8")
+        with pytest.raises(
+            NewerFormatError, match=f"trades.odcs.yaml: apiVersion is {newer}, and this version reads .* up to v3.1.x; upgrade"
+        ):
+            load(path)
+    for older in ("apiVersion: v3.0.2\n", ""):
+        path.write_text(TEXT.replace("apiVersion: v3.1.0\n", older), encoding="utf-8")
+        assert load(path).dataset == "trades"

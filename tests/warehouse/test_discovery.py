@@ -1,0 +1,132 @@
+"""A dataset without anything new costs three requests, however large it is; and what the log cannot tell is found by listing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from jobkit.errors import MisconfiguredError
+from jobkit.lake import Lake
+from moto import mock_aws
+from moto.s3.models import s3_backends
+
+from tests.warehouse.samples import DATASET, commit, current, load, price
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.fixtures_postgres import Warehouse
+
+ACCOUNT, BUCKET = "123456789012", "a-lake"
+GROW = f"""
+insert into raw._ledger (dataset, "partition", "commit", sha256, "rows", known_at)
+select '{DATASET}', 'date=' || n, 1, 'x', 1, now() from generate_series(1, 10000) n;
+update raw._positions set loads = loads + 10000
+"""
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the requests to S3 so far, in this process."""
+    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    made: list[str] = []
+    call: Any = BaseClient._make_api_call
+    monkeypatch.setattr(BaseClient, "_make_api_call", lambda self, name, kwargs: made.append(name) or call(self, name, kwargs))
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        yield made
+
+
+def test_an_unchanged_dataset_of_10000_partitions_costs_three_requests(requests: list[str], warehouse: Warehouse) -> None:
+    lake = f"s3://{BUCKET}/lake"
+    commit(lake, [price("2012-01-03")])
+    load(lake, warehouse)
+    for number in range(1, 10_001):
+        s3_backends[ACCOUNT]["aws"].put_object(BUCKET, f"lake/raw/{DATASET}/date={number}/_commits/000001.json", b"{}")
+    warehouse.run(GROW)
+    requests.clear()
+    job = load(lake, warehouse)
+    assert (len(job.outcomes), {outcome for _, _, outcome in job.outcomes}) == (10_001, {"unchanged"})
+    assert requests == ["ListObjectsV2", "GetObject", "ListObjectsV2"]  # the datasets, the last known entry, the entries after it
+    commit(lake, [price("2012-01-03", "2")])
+    requests.clear()
+    assert [outcome for *_, outcome in load(lake, warehouse).outcomes].count("committed") == 1
+    assert len(requests) <= 10
+    requests.clear()
+    load(lake, warehouse)
+    assert len(requests) == 3
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    commit(tmp_path / "lake", [price("2012-01-03")])
+    return tmp_path / "lake"
+
+
+def committed(lake: Path, warehouse: Warehouse) -> list[str]:
+    """Load and return the partitions with something new."""
+    return sorted(partition for _, partition, outcome in load(lake, warehouse).outcomes if outcome == "committed")
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_commit_that_comes_after_its_announcement_was_read_is_loaded(
+    lake: Path, warehouse: Warehouse, tmp_path: Path, *, is_known: bool
+) -> None:
+    """A slow writer: others announce and commit after it, and loaders run before its commit is there."""
+    if is_known:
+        load(lake, warehouse)
+    commit(lake, [price("2010-01-04")], partition="year=2010")
+    late = lake / "raw" / DATASET / "year=2010" / "_commits" / "000001.json"
+    late.rename(tmp_path / "late")
+    commit(lake, [price("2011-01-04")], partition="year=2011")
+    assert "year=2011" in committed(lake, warehouse)
+    assert committed(lake, warehouse) == []
+    (tmp_path / "late").rename(late)
+    assert committed(lake, warehouse) == ["year=2010"]
+    assert warehouse.rows("select open from raw._positions") == [({},)]
+
+
+def test_an_entry_that_arrives_after_a_later_one_is_not_passed_over(lake: Path, warehouse: Warehouse, tmp_path: Path) -> None:
+    """S3 replicates objects in any order."""
+    load(lake, warehouse)
+    for year in (2010, 2011):
+        commit(lake, [price(f"{year}-01-04")], partition=f"year={year}")
+    entry, made = (lake / "raw" / DATASET / name for name in ("_log/0000000002.json", "year=2010"))
+    for path in (entry, made):
+        path.rename(tmp_path / path.name)
+    load(lake, warehouse)
+    for path in (entry, made):
+        (tmp_path / path.name).rename(path)
+    load(lake, warehouse)
+    assert sorted(current(warehouse)) == ["2010-01-04", "2011-01-04", "2012-01-03"]
+
+
+def test_many_new_commits_are_found_by_one_listing_and_only_they_are_read(
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(lake, warehouse)
+    made = [f"year={1990 + number}" for number in range(18)]
+    for partition in made:
+        commit(lake, [price(f"{partition[5:]}-01-04")], partition=partition)
+    read: list[str] = []
+    read_commit = Lake.read_commit
+    monkeypatch.setattr(
+        Lake, "read_commit", lambda self, dataset, part, number: read.append(part) or read_commit(self, dataset, part, number)
+    )
+    assert committed(lake, warehouse) == made
+    assert set(read) == set(made)
+
+
+def test_a_position_counts_for_its_ledger_and_its_lake_only(lake: Path, warehouse: Warehouse, tmp_path: Path) -> None:
+    """Rows that were dropped to be loaded again are loaded; another lake is refused, though it has as many commits."""
+    load(lake, warehouse)
+    commit(tmp_path / "other", [price("2012-01-03", "9")])
+    with pytest.raises(MisconfiguredError, match="which this lake does not have"):
+        load(tmp_path / "other", warehouse)
+    warehouse.run(f"drop table raw.{DATASET}; delete from raw._ledger")
+    assert committed(lake, warehouse) == ["ticker=AAPL/year=2012"]
+    assert current(warehouse) == {"2012-01-03": "1.500000"}
