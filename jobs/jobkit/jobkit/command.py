@@ -148,7 +148,7 @@ def _invoke(
         threading.Timer(within_s, os._exit, [cause.exit_code]).start()
         try:
             receipt = records[verb].make_receipt(exit_code=cause.exit_code, error=cause.message)
-            _end(receipt, launcher, cause.exit_code, lineage, at_once=True)
+            _end(receipt, launcher, cause.exit_code, lineage, log, at_once=True)
         finally:
             os._exit(cause.exit_code)
 
@@ -179,10 +179,7 @@ def _invoke(
         exit_code, error = _failed(log, cause.exit_code, cause.message)
     if not ending.acquire(blocking=False):
         threading.Event().wait()  # cut off: another thread ends the process
-    receipt = records[verb].make_receipt(exit_code=exit_code, error=error)
-    if error is None and not sys.stderr.isatty():  # a terminal gets the summary after the receipt, and an error is logged where it happens
-        log.info(receipts.summary(receipt), extra={"elapsed_s": receipt["elapsed_s"]})
-    _end(receipt, launcher, exit_code, lineage, at_once=at_once)
+    _end(records[verb].make_receipt(exit_code=exit_code, error=error), launcher, exit_code, lineage, log, at_once=at_once)
 
 
 def _check_environment(record: receipts.RunRecord) -> None:
@@ -299,12 +296,18 @@ def _failed(log: logging.Logger, exit_code: ExitCode, message: str) -> tuple[Exi
     return exit_code, message
 
 
-def _end(receipt: Receipt, launcher: launchers.Launcher, exit_code: ExitCode, lineage: Lineage | None, *, at_once: bool) -> NoReturn:
+def _end(
+    receipt: Receipt, launcher: launchers.Launcher, exit_code: ExitCode, lineage: Lineage | None, log: logging.Logger, *, at_once: bool
+) -> NoReturn:
     """Report the end everywhere, then exit. With `at_once`, do not wait for other threads, which may hang.
 
     A launcher or collector that cannot be reached changes neither the receipt nor the exit code.
     """
     summary = receipts.summary(receipt)
+    if (
+        receipt["error"] is None and not sys.stderr.isatty()
+    ):  # a terminal gets it after the receipt, and an error is logged where it happens
+        log.info(summary, extra={"elapsed_s": receipt["elapsed_s"]})
     if lineage is not None:
         lineage.print_metrics(receipt)
     _print_receipt(receipt)  # the last line on stdout unless the launcher needs another: Airflow's DockerOperator takes the last line
