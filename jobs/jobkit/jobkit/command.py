@@ -304,9 +304,7 @@ def _end(
     A launcher or collector that cannot be reached changes neither the receipt nor the exit code.
     """
     summary = receipts.summary(receipt)
-    if (
-        receipt["error"] is None and not sys.stderr.isatty()
-    ):  # a terminal gets it after the receipt, and an error is logged where it happens
+    if receipt["error"] is None and not sys.stderr.isatty():  # a terminal gets it after the receipt; an error is logged where it happens
         log.info(summary, extra={"elapsed_s": receipt["elapsed_s"]})
     if lineage is not None:
         lineage.print_metrics(receipt)
