@@ -1,7 +1,7 @@
 """api.stlouisfed.org: GDP with its vintages up to 2013-02-28, and the calendars of its release and of the CPI's; any key but `refused`.
 
-As the service does, it answers a bad request with 400 and tells the reasons apart only by words, cuts intervals at the edges of the
-requested real time, and sends pages that say how many rows there are in all.
+As the service does, it answers a bad request with 400 and tells the reasons apart only by words, refuses observations of more than
+MAX_VINTAGES vintages, cuts intervals at the edges of the requested real time, and sends pages that say how many rows there are in all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from verification.sample_vendors import sample
 from verification.sample_vendors.wire import Answer, Request, json_answer, not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Row = dict[str, object]
 LAST_DAY, OPEN_END = "2013-02-28", "9999-12-31"
 FIRST_VINTAGE = "1991-12-04"
+MAX_VINTAGES = 2000
 SERIES = {
     "title": "Gross Domestic Product",
     "observation_start": "1947-01-01",
@@ -41,10 +42,10 @@ def answer(request: Request) -> Answer:
     """Serve /fred/series, its /release and its /observations for GDP, and /fred/release/dates, to clients with a key."""
     today = min(request.today, LAST_DAY)
     first, last = request.query.get("realtime_start", today), request.query.get("realtime_end", today)
-    return _find_problem(request, last, today) or _answer(request, first, last, today)
+    return _find_problem(request, first, last, today) or _answer(request, first, last, today)
 
 
-def _find_problem(request: Request, last: str, today: str) -> Answer | None:
+def _find_problem(request: Request, first: str, last: str, today: str) -> Answer | None:
     """Return the service's refusal of a request, if it refuses it."""
     key, of_series = request.query.get("api_key", ""), request.path.startswith("/fred/series")
     if key in {"", "refused"}:
@@ -55,6 +56,11 @@ def _find_problem(request: Request, last: str, today: str) -> Answer | None:
         )
     if of_series and request.query.get("series_id") != "GDP":
         return _error("The series does not exist.")
+    if request.path == "/fred/series/observations" and (count := len(vintage_dates(first, last, today))) > MAX_VINTAGES:
+        return _error(
+            f"There are {count} vintage dates in the specified real-time period: {first} to {last}.  "
+            f"This exceeds the maximum number of vintage dates allowed ({MAX_VINTAGES})."
+        )
     if request.path == "/fred/release/dates" and request.query.get("release_id") not in RELEASES:
         return _error("The release does not exist.")
     return None
@@ -68,6 +74,8 @@ def _answer(request: Request, first: str, last: str, today: str) -> Answer:
             return json_answer(200, {**window, "seriess": [{"id": "GDP", **interval, **SERIES}]})
         case "/fred/series/release":
             return json_answer(200, {**window, "releases": [{**RELEASE, **interval}]})
+        case "/fred/series/vintagedates":
+            return _page(request, window, "vintage_dates", vintage_dates(first, last, today), 10_000)
         case "/fred/series/observations":
             asked: Row = {**window, "observation_start": "1600-01-01", "observation_end": OPEN_END, "units": "lin", "output_type": 1}
             return _page(request, asked, "observations", list(observations(first, last, today)), 100_000)
@@ -77,6 +85,13 @@ def _answer(request: Request, first: str, last: str, today: str) -> Answer:
             rows: list[Row] = [{"release_id": int(number), "date": day} for day in days if upcoming or day <= today]
             return _page(request, window, "release_dates", rows, 10_000)
     return not_found()
+
+
+def vintage_dates(first: str, last: str, today: str) -> list[str]:
+    """Return the days from `first` to `last` on which values of GDP were published."""
+    return sorted(
+        {row["realtime_start"] for row in sample.table("fred_gdp_vintages") if first <= row["realtime_start"] <= min(last, today)}
+    )
 
 
 def observations(first: str = "1776-07-04", last: str = OPEN_END, today: str = LAST_DAY) -> Iterator[Row]:
@@ -91,7 +106,7 @@ def observations(first: str = "1776-07-04", last: str = OPEN_END, today: str = L
                 yield {**interval, "date": period, "value": row["value"]}
 
 
-def _page(request: Request, head: Row, name: str, rows: list[Row], most: int) -> Answer:
+def _page(request: Request, head: Row, name: str, rows: Sequence[object], most: int) -> Answer:
     offset, limit = int(request.query.get("offset", "0")), min(int(request.query.get("limit", str(most))), most)
     page = {"count": len(rows), "offset": offset, "limit": limit, name: rows[offset : offset + limit]}
     return json_answer(200, {**head, "sort_order": "asc", **page})

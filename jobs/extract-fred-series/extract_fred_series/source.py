@@ -1,11 +1,15 @@
 """FRED's series: each request covers all of real time, so every vintage comes again and no interval is cut at the edge of a request.
 
+FRED refuses observations of more than 2,000 vintages at once, which daily series have after eight years (seen in 2026: T10Y2Y, DFF). So
+real time is divided into windows of fewer vintages, and the parser joins the intervals that a window cuts.
+
 The end of real time is 9999-12-31 and never today: FRED's day begins in Chicago, hours after that of a worker in UTC, and FRED refuses a
 later one. The key goes into the query, as FRED reads it nowhere else. Source: https://fred.stlouisfed.org/docs/api/fred/
 """
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from jobkit import requests
@@ -17,9 +21,11 @@ if TYPE_CHECKING:
 
     from jobkit.http import Client, Response
     from jobkit.lake import Source
+    from jobkit.paging import Paging
 
 BASE_URL = "https://api.stlouisfed.org"
 REAL_TIME = (("realtime_start", "1776-07-04"), ("realtime_end", "9999-12-31"))  # FRED's own first and last day
+MAX_VINTAGES = 1900  # in a window; the last one has room for a month of new vintages
 REQUESTS_PER_MINUTE = 120
 ERRORS = "https://fred.stlouisfed.org/docs/api/fred/errors.html"
 MEANINGS = (
@@ -54,6 +60,20 @@ def build_client(hosts: Sequence[str], *, base_url: str, token: str, **_: object
     return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(REQUESTS_PER_MINUTE, 60), secret_params=key)
 
 
+def divide_real_time(vintage_dates: Sequence[str]) -> list[tuple[tuple[str, str], ...]]:
+    """Return the parameters of windows that cover all of real time. Each begins with a vintage and has at most MAX_VINTAGES of them."""
+    (_, first_day), (_, last_day) = REAL_TIME
+    begins = [first_day, *vintage_dates[MAX_VINTAGES::MAX_VINTAGES]]
+    ends = [*((date.fromisoformat(day) - timedelta(days=1)).isoformat() for day in begins[1:]), last_day]
+    return [(("realtime_start", begin), ("realtime_end", end)) for begin, end in zip(begins, ends, strict=True)]
+
+
+def _page(rows: str, limit: int) -> Paging:
+    from jobkit.paging import Paging  # noqa: PLC0415
+
+    return Paging(lambda received: (("limit", str(limit)), ("offset", str(received))), rows, ("count",))
+
+
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:
     """Return the response, all pages of it. Raises ResourceNotFoundError (exit code 2) for an unknown series or release."""
     from jobkit import paging  # noqa: PLC0415  it needs msgspec
@@ -63,8 +83,12 @@ def fetch(client: Client, request: Request, previous: Source | None) -> Response
         if request.dataset not in PAGED:
             return requests.fetch(client, request, previous)
         rows, limit = PAGED[request.dataset]
-        pages = paging.Paging(lambda received: (("limit", str(limit)), ("offset", str(received))), rows, ("count",))
-        return paging.fetch(client, request, pages)
+        if request.dataset != "fred_observations":
+            return paging.fetch(client, request, _page(rows, limit))
+        series = {name: value for name, value in request.params if name not in dict(REAL_TIME)}
+        listed = paging.fetch(client, request._replace(path="/fred/series/vintagedates"), _page("vintage_dates", 10_000))
+        days = [day for page in paging.read_pages(listed.body or b"", "the list of vintages") for day in page["vintage_dates"]]
+        return paging.fetch(client, request._replace(params=tuple(series.items())), _page(rows, limit), divide_real_time(days))
     except ResourceNotFoundError:
         raise ResourceNotFoundError(
             f"FRED knows no {request.partitions[0].replace('=', ' ')}; look its id up at fred.stlouisfed.org"

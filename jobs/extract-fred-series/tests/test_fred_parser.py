@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,55 @@ def build_body(*rows: dict[str, Any], **head: Any) -> bytes:
 
 def build_request(dataset: str, partition: str = "series=GDP") -> Request:
     return Request(dataset, (partition,), "/")
+
+
+def observe(first: str, last: str, value: str, period: str = "2012-10-01") -> dict[str, Any]:
+    """A row of observations."""
+    return {"realtime_start": first, "realtime_end": last, "date": period, "value": value}
+
+
+def test_an_interval_that_windows_of_real_time_cut_is_one_row() -> None:
+    """The second value came on the first day of a window, the third lasts over two edges, an earlier quarter over all."""
+    windows = [
+        ({"realtime_end": "2013-02-27"}, [
+            observe("2000-01-01", "2013-02-27", "7", "2000-01-01"), observe("2013-01-30", "2013-02-27", "1.0"),
+        ]),
+        ({"realtime_start": "2013-02-28", "realtime_end": "2013-04-01"}, [
+            observe("2013-02-28", "2013-04-01", "7", "2000-01-01"), observe("2013-02-28", "2013-03-27", "2.0"),
+            observe("2013-03-28", "2013-04-01", "3.0"),
+        ]),
+        ({"realtime_start": "2013-04-02", "realtime_end": "2013-05-01"}, [
+            observe("2013-04-02", "2013-05-01", "7", "2000-01-01"), observe("2013-04-02", "2013-05-01", "3.0"),
+        ]),
+        ({"realtime_start": "2013-05-02"}, [
+            observe("2013-05-02", "9999-12-31", "7", "2000-01-01"), observe("2013-05-02", "2013-07-30", "3.0"),
+            observe("2013-07-31", "9999-12-31", "."),
+        ]),
+    ]  # fmt: skip
+    pages = [json.loads(build_body(*rows, **head))[0] for head, rows in windows]
+    columns = parse(json.dumps(pages).encode(), build_request("fred_observations"))["series=GDP"]
+    assert sorted(zip(columns["date"], columns["realtime_start"], columns["realtime_end"], columns["value"], strict=True)) == [
+        ("2000-01-01", "2000-01-01", "9999-12-31", "7"),
+        ("2012-10-01", "2013-01-30", "2013-02-27", "1.0"),
+        ("2012-10-01", "2013-02-28", "2013-03-27", "2.0"),
+        ("2012-10-01", "2013-03-28", "2013-07-30", "3.0"),
+        ("2012-10-01", "2013-07-31", "9999-12-31", None),
+    ]
+    with pytest.raises(BadDataError, match="was requested; look at --base-url"):
+        parse(json.dumps(pages[:2] + pages[3:]).encode(), build_request("fred_observations"))
+
+
+def test_a_window_has_fewer_vintages_than_fred_refuses() -> None:
+    assert source.divide_real_time([]) == source.divide_real_time(["1991-12-04"] * 1900) == [tuple(REAL_TIME.items())]
+    days = [(date(2000, 1, 1) + timedelta(days=2 * number)).isoformat() for number in range(4000)]
+    windows = [dict(window) for window in source.divide_real_time(days)]
+    assert windows == [
+        {"realtime_start": "1776-07-04", "realtime_end": "2010-05-27"},
+        {"realtime_start": "2010-05-28", "realtime_end": "2020-10-21"},
+        {"realtime_start": "2020-10-22", "realtime_end": "9999-12-31"},
+    ]
+    for window in windows:
+        assert sum(window["realtime_start"] <= day <= window["realtime_end"] for day in days) <= 1900
 
 
 def test_a_dot_is_a_missing_value_whose_interval_stays() -> None:
@@ -103,5 +153,5 @@ def test_recorded_answers_keep_their_contracts(file: str, dataset: str, partitio
 @on_feeds
 def test_the_recorded_answer_up_to_a_day_is_refused_because_its_last_intervals_are_cut() -> None:
     body = gzip.decompress((FEEDS / "fred/observations_GDP_realtime_to_2019-01-01.json.gz").read_bytes())
-    with pytest.raises(BadDataError, match="'realtime_end': '2019-01-01'"):
+    with pytest.raises(BadDataError, match="covers real time .*2019-01-01"):
         parse(body, build_request("fred_observations"))

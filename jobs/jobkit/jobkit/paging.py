@@ -12,8 +12,9 @@ from jobkit import lossless_json
 from jobkit.errors import BadDataError, TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from jobkit.body import Body
     from jobkit.http import Client, Response
     from jobkit.requests import Request
 
@@ -30,15 +31,29 @@ class Paging(NamedTuple):
     total: tuple[str, ...]
 
 
-def fetch(client: Client, request: Request, paging: Paging) -> Response:
+def fetch(client: Client, request: Request, paging: Paging, parts: Sequence[tuple[tuple[str, str], ...]] = ((),)) -> Response:
     """Request all pages and return them as one response. It is never conditional.
+
+    `parts` are query parameters that each select a part of the list, for a vendor who does not send all of it at once.
 
     Raises TemporaryError (75) if the list ends early or changes between pages, BadDataError (65) for a page of another form and for pages
     that together are larger than the client's limit.
     """
     from jobkit.body import Body  # noqa: PLC0415  describe fetches nothing
 
-    joined, received, expected, first = Body(), 0, 0, None
+    joined, first = Body(), None
+    for part in parts:
+        response = _fetch_part(client, request._replace(params=(*request.params, *part)), paging, joined)
+        first = first or response
+    if first is None:
+        raise ValueError("a list has at least one part")
+    joined.write(b"]")
+    return first._replace(content=joined, etag=None, last_modified=None)
+
+
+def _fetch_part(client: Client, request: Request, paging: Paging, joined: Body) -> Response:
+    """Append the pages of one part to `joined`, and return its first response."""
+    received, expected, first = 0, 0, None
     while first is None or received < expected:
         response = client.get(request.path, (*request.params, *paging.params(received)))
         page = response.body or b""
@@ -48,13 +63,12 @@ def fetch(client: Client, request: Request, paging: Paging) -> Response:
             raise TemporaryError(f"the list at {request.path} {found}: it changed while its pages were read; try again later")
         if joined.size + len(page) > client.max_body_bytes:
             raise BadDataError(f"the pages of {request.path} have more than {client.max_body_bytes:,} bytes; request less at once")
-        joined.write(b"," if first else b"[")
+        joined.write(b"," if joined.size else b"[")
         joined.write(page)
         first, expected, received = first or response, total, received + count
     if received != expected:
         raise TemporaryError(f"the list at {request.path} sent {received:,} rows where it says {expected:,}; try again later")
-    joined.write(b"]")
-    return first._replace(content=joined, etag=None, last_modified=None)
+    return first
 
 
 def read_pages(body: bytes, what: str) -> list[dict[str, Any]]:
