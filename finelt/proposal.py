@@ -77,7 +77,8 @@ def main(file: Path, name: str | None) -> None:
 
 def choose_name(wanted: str | None, file: Path) -> str:
     """Return the dataset's name: the wanted one, or one made of the file's name. Raises UsageError for one that no dataset may have."""
-    name = wanted or re.sub(r"[^a-z0-9]+", "_", file.name.partition(".")[0].lower()).strip("_")
+    words = re.findall(r"[a-z0-9]+", file.name.partition(".")[0].lower())
+    name = wanted or "_".join(words if len(words) > 1 else ["vendor", *words])
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name):
         raise UsageError(f"{name!r} is not a dataset's name; expected vendor_things in lower case, such as acme_gold: set --name")
     return name

@@ -132,7 +132,8 @@ def test_another_file_is_refused_in_one_sentence(body: bytes, problem: str) -> N
 
 def test_the_name_comes_from_the_file_and_must_be_a_datasets_name(tmp_path: Path) -> None:
     assert choose_name(None, tmp_path / "Acme Gold.2024.csv") == "acme_gold"
-    for wanted, file in (("Gold", "x.csv"), (None, "gold.csv"), ("acme_", "x.csv")):
+    assert choose_name(None, tmp_path / "gold.csv") == "vendor_gold"
+    for wanted, file in (("Gold", "x.csv"), (None, "1 2.csv"), ("acme_", "x.csv")):
         with pytest.raises(UsageError, match="expected vendor_things in lower case, such as acme_gold: set --name"):
             choose_name(wanted, tmp_path / file)
 
