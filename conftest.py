@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 settings.register_profile("no_deadline", deadline=None)  # a test must not depend on the speed of the machine
 settings.load_profile("no_deadline")
+
+# A shell makes its background commands ignore SIGINT. The processes that tests start and interrupt would inherit this.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests start thousands of processes that import the same modules; compiling these takes most of a short process's time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
