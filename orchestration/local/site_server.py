@@ -16,6 +16,8 @@ from orchestration.local import processes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starlette.applications import Starlette
+
     from orchestration.local.processes import Program
 
 HOST = "127.0.0.1"
@@ -35,12 +37,20 @@ def start_server(directory: Path, held_fds: Sequence[int]) -> tuple[Program, str
     return program, url
 
 
+def build_app(site: Path) -> Starlette:
+    """Return the application that serves a folder. It turns a missing file into 404: StaticFiles alone raises, and that would be 500."""
+    from starlette.applications import Starlette  # noqa: PLC0415  for the server's own process only
+    from starlette.routing import Mount  # noqa: PLC0415
+    from starlette.staticfiles import StaticFiles  # noqa: PLC0415
+
+    return Starlette(routes=[Mount("/", StaticFiles(directory=site, html=True, check_dir=False))])
+
+
 def main(file_descriptor: int, site: Path) -> None:
     """Serve on an inherited socket until SIGTERM."""
     import uvicorn  # noqa: PLC0415  for the server's own process only
-    from starlette.staticfiles import StaticFiles  # noqa: PLC0415
 
-    config = uvicorn.Config(StaticFiles(directory=site, html=True, check_dir=False), log_level="warning", lifespan="off")
+    config = uvicorn.Config(build_app(site), log_level="warning", lifespan="off")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=file_descriptor)])
 
 

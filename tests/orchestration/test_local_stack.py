@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobkit.errors import MisconfiguredError, TemporaryError
 
-from orchestration.local import processes, stack
+from orchestration.local import processes, site_server, stack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +62,23 @@ def test_an_unusable_directory_is_refused_before_anything_starts(tmp_path: Path,
     monkeypatch.setattr(stack, "REQUIRED_BYTES", 10**18)
     with pytest.raises(TemporaryError, match="MB are free at .* are needed; free some or choose another --dir"):
         begin(tmp_path / "new")
+
+
+def test_the_server_of_the_site_answers_404_for_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("the site")
+    app = site_server.build_app(tmp_path)
+
+    def request(path: str) -> int:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "query_string": b"", "headers": []}
+        asyncio.run(app(scope, receive, send))
+        return int(sent[0]["status"])
+
+    assert (request("/"), request("/latest/"), request("/nowhere.parquet")) == (200, 404, 404)
