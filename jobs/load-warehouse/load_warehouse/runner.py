@@ -254,8 +254,9 @@ def _load_in_parallel(
 def _record_unchanged(job: Job, entries: Mapping[Partition, LedgerEntry]) -> None:
     """Record the partitions of which the lake has nothing new, from the ledger, which has no sizes."""
     for partition, entry in entries.items():
-        details = {"commit": entry.commit, "rows_added": 0, "rows_closed": 0}
-        job.record_partition(*partition, "unchanged", rows=entry.rows, sha256=entry.sha256, **details)
+        job.record_partition(
+            *partition, "unchanged", rows=entry.rows, sha256=entry.sha256, commit=entry.commit, rows_added=0, rows_closed=0
+        )
 
 
 def _record_outcome(job: Job, partition: Partition, result: PartitionResult) -> None:
