@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import finelt
 from finelt import lake as lake_command
 from finelt import retention
 from finelt.retention import Policy, select_expired
+from jobs.catalogue import catalogue
 from tests.warehouse import samples
 
 if TYPE_CHECKING:
@@ -128,6 +130,19 @@ def test_expired_versions_are_gone_with_their_files_and_the_rest_is_intact(url: 
         versions = boto3.client("s3").list_object_versions(Bucket="a-lake")
         assert "DeleteMarkers" not in versions
         assert not {f"x/{path}" for path in preview.files} & {version["Key"] for version in versions["Versions"]}
+
+
+def test_the_policy_is_that_of_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = next(spec for spec in catalogue() if "raw/treasury_par_yields" in spec.writes)
+    text = (spec.folder / spec.package / "treasury_par_yields.odcs.yaml").read_text(encoding="utf-8")
+    text = text.replace("slaProperties:\n", "slaProperties:\n  - {property: retention, value: 7, unit: y}\n")
+    text = text.replace("customProperties:\n", 'customProperties:\n      - {property: asOfFrom, value: "2024-01-01"}\n', 1)
+    (tmp_path / "job" / "package").mkdir(parents=True)
+    (tmp_path / "job" / "package" / "treasury_par_yields.odcs.yaml").write_text(text, encoding="utf-8")
+    lake = fill(str(tmp_path / "lake"))
+    lake.store.put("raw/treasury_par_yields/_check", b"")
+    monkeypatch.setattr(retention, "catalogue", lambda: (replace(spec, folder=tmp_path / "job"),))
+    assert retention.find_policies(lake, ()) == {"treasury_par_yields": Policy(7, date(2024, 1, 1))}
 
 
 def test_a_moment_that_has_expired_is_refused_and_others_are_answered(tmp_path: Path) -> None:
