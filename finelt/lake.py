@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from arro3.io import read_parquet
-from jobkit import commit_log
+from jobkit import commit_log, expired_commits
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
 from jobkit.version import version_option
@@ -120,7 +120,7 @@ def _find_unnamed_files(lake: Lake, dataset: str, named: set[str]) -> Iterator[F
     prefix = f"raw/{dataset}/"
     for key in lake.store.list_keys(prefix):
         folder, _, name = key.removeprefix(prefix).rpartition("/")
-        is_commit = folder.endswith("/_commits") and commit_number(name) is not None
+        is_commit = folder.endswith("/_commits") and (commit_number(name) is not None or name == expired_commits.NAME)
         if key not in named and not is_commit and folder != commit_log.FOLDER and key != prefix + CHECK_FILE:
             yield Finding(key, "is named by no commit; a writer that was killed leaves such files", is_wrong=False)
     for key in lake.store.list_temporary_files(prefix):
@@ -252,6 +252,10 @@ def _report(findings: Sequence[Finding], summary: str) -> None:
         sys.exit(BadDataError.exit_code)
 
 
+def _format_bytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
 LAKE = click.option("--lake", required=True, envvar="FINELT_LAKE", metavar="URL", help="The lake: a directory or s3://bucket/prefix.")
 DATASETS = click.option("--dataset", multiple=True, help="A dataset; repeat the option for more. Default: all.")
 PARTITIONS = click.option("--partition", multiple=True, help="A partition such as year=2012; repeat the option for more. Default: all.")
@@ -260,7 +264,7 @@ PARTITIONS = click.option("--partition", multiple=True, help="A partition such a
 @click.group(context_settings={"max_content_width": 110})
 @version_option()
 def main() -> None:
-    """Verify and repair the lake."""
+    """Verify and repair the lake, and expire old versions."""
 
 
 @main.command("verify")
@@ -291,3 +295,27 @@ def repair_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...]) -> 
                     findings += repair(store, name, part)
     wrong = sum(finding.is_wrong for finding in findings)
     _report(findings, f"{len(findings) - wrong} repaired, {wrong} not")
+
+
+@main.command("expire")
+@LAKE
+@DATASETS
+@click.option("--apply", "is_applied", is_flag=True, help="Delete what has expired. Without it, nothing is changed.")
+def expire_(lake: str, dataset: tuple[str, ...], *, is_applied: bool) -> None:
+    """Delete old versions: all stay for the years of the contract's retention, then those of month ends. Default: show what would go."""
+    from finelt import retention  # noqa: PLC0415  it reads the catalogue, which the other commands do not need
+
+    with exit_on_job_error("lake"):
+        store = open_lake(lake)
+        policies = retention.find_policies(store, select_datasets(store, dataset) if dataset else ())
+        for name, policy in policies.items():
+            expiry = retention.expire(store, name, policy, datetime.now(UTC), is_dry_run=not is_applied)
+            for reason in expiry.skipped:
+                click.echo(f"note  {reason}")
+            verb, promise = "deleted" if is_applied else "to delete", f", and all from {policy.as_of_from}" if policy.as_of_from else ""
+            click.echo(
+                f"{name}: {verb} {expiry.commits:,} commits of {expiry.partitions:,} partitions, {len(expiry.files):,} files, "
+                f"{_format_bytes(sum(expiry.files.values()))}; kept: all of {policy.years} years{promise}, then month ends"
+            )
+        if not policies:
+            click.echo("no contract has a retention, so nothing expires")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from arro3.core import Array, ChunkedArray, Table
+    from jobkit.commits import Commit
+    from jobkit.lake import Lake
 
     from finelt.warehouse import Login
 
@@ -379,12 +381,29 @@ def _read_lake(name: str, place: str, moment: datetime | None) -> Table:
         raise UsageError(f"the lake {place} has no dataset {name}; {_suggest(name, known)}")
     tables = []
     for partition in lake.partitions(name):
-        history = [commit for commit in lake.history(name, partition) if moment is None or commit.known <= moment]
-        if history:
-            tables.append(_read_parquet(lake.read(history[-1].data)))
+        commit = _find_commit(lake, name, partition, moment) if moment else lake.head(name, partition)
+        if commit:
+            tables.append(_read_parquet(lake.read(commit.data)))
     if not tables:
         raise UsageError(f"the lake {place} has no commit of {name} by {moment}; the first was made later")
     return _concatenate(tables)
+
+
+def _find_commit(lake: Lake, name: str, partition: str, moment: datetime) -> Commit | None:
+    """Return the newest commit of a partition by the moment; None if all are later. Raises UsageError if it has expired."""
+    from jobkit import expired_commits  # noqa: PLC0415
+
+    history = lake.examine(name, partition)
+    for error in history.damaged.values():
+        raise error
+    past = [commit for commit in history.commits.values() if commit.known <= moment]
+    gone = [commit.number for commit in expired_commits.read(lake.store, name, partition)[0].values() if commit.known <= moment]
+    if gone and (not past or max(gone) > past[-1].number):
+        raise UsageError(
+            f"{name}/{partition} as of {moment:%Y-%m-%dT%H:%M}Z has expired by the retention in its contract, which keeps month ends only "
+            "that far back; ask as of the end of a month, or ask the warehouse, which keeps every version of a row"
+        )
+    return past[-1] if past else None
 
 
 def _concatenate(tables: Sequence[Table]) -> Table:

@@ -16,6 +16,7 @@ select table_schema, table_name, coalesce(array_agg(column_name::text) filter (
     where data_type = 'timestamp with time zone' or column_name in ('_load_id', 'load_id', 'transform_id', 'run_id', 'fingerprint')), '{}')
 from information_schema.columns join information_schema.tables using (table_schema, table_name)
 where table_schema in ('raw', 'stage', 'marts') and table_type = 'BASE TABLE'
+    and table_name not in ('_migrations', '_positions') -- how a warehouse got here, not what it has
     and (table_schema, table_name) not in (
         select n.nspname, c.relname from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.relispartition)
 group by 1, 2 order by 1, 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from jobkit.errors import MisconfiguredError
 
+from images import annotations
 from images import plan as plans
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ def build_image(spec: JobSpec | Service, environment: BuildEnvironment, *, rebui
 def _run_build(plan: Plan, build_args: Mapping[str, str], context: Path, environment: BuildEnvironment, *, rebuild: bool) -> None:
     arguments = ["build", "--file", str(context / plans.RECIPE), "--target", plan.target, "--tag", plan.image, "--progress", "plain"]
     arguments += [word for name, value in build_args.items() for word in ("--build-arg", f"{name}={value}")]
+    labels = annotations.read_annotations(os.environ)
+    arguments += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
     arguments += ["--network", environment.network] if environment.network else []
     arguments += ["--secret", f"id=ca,src={environment.ca}"] if environment.ca else []
     arguments += ["--platform", environment.platform] if environment.platform else []
@@ -135,17 +139,34 @@ def find_digest(image: str) -> str | None:
 
     A registry may deny access to a repository that does not exist.
     """
+    done = _run_skopeo("inspect", "--raw", image=image)
+    if done.returncode == 0:
+        return f"sha256:{hashlib.sha256(done.stdout).hexdigest()}"
+    if any(sign in done.stderr.decode() for sign in ABSENT):
+        return None
+    raise EngineError(f"{image} cannot be looked up: {done.stderr.decode().strip()}")
+
+
+def read_manifest(image: str) -> bytes:
+    """Return the manifest of an image in its registry. Raises EngineError."""
+    return run_skopeo("inspect", "--raw", image)
+
+
+def run_skopeo(*arguments: str) -> bytes:
+    """Run a skopeo command whose last argument is an image in a registry; return its output. Raises EngineError."""
+    done = _run_skopeo(*arguments[:-1], image=arguments[-1])
+    if done.returncode != 0:
+        raise EngineError(f"skopeo {arguments[0]} {arguments[-1]}: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def _run_skopeo(verb: str, *arguments: str, image: str) -> subprocess.CompletedProcess[bytes]:
     skopeo = shutil.which("skopeo")
     if skopeo is None:
         raise EngineError("there is no skopeo command, which reads registries; install it (Debian: apt-get install skopeo)")
-    insecure = ["--tls-verify=false"] if image.startswith(("127.0.0.1:", "localhost:")) else []  # as `docker push` does
-    command = [skopeo, "inspect", "--no-tags", *insecure, "--format", "{{.Digest}}", f"docker://{image}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode == 0:
-        return done.stdout.strip()
-    if any(sign in done.stderr for sign in ABSENT):
-        return None
-    raise EngineError(f"{image} cannot be looked up: {done.stderr.strip()}")
+    is_local = image.startswith(("127.0.0.1:", "localhost:"))  # without TLS, as `docker push` does
+    insecure = [f"--{'dest-' if verb == 'copy' else ''}tls-verify=false"] if is_local else []
+    return subprocess.run([skopeo, verb, *insecure, *arguments, f"docker://{image}"], capture_output=True, check=False)  # noqa: S603
 
 
 def push_image(image: str, repository: str) -> str:

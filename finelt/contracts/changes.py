@@ -89,6 +89,9 @@ def _compare_tolerance(old: Contract, new: Contract) -> Iterator[Change]:
         yield Change("watch", None, f"bad rows allowed: {old.max_bad_rows:.2%} -> {new.max_bad_rows:.2%}")
     if old.max_missing_rows != new.max_missing_rows:
         yield Change("watch", None, f"rows a response may leave out: {old.max_missing_rows:.2%} -> {new.max_missing_rows:.2%}")
+    for name in ("retention_years", "as_of_from"):
+        if getattr(old, name) != getattr(new, name):
+            yield Change("watch", None, f"{name.replace('_', ' ')}: {getattr(old, name)} -> {getattr(new, name)}, for `lake expire`")
     if old.latency_days != new.latency_days:
         yield Change("watch", None, f"latency: {old.latency_days} -> {new.latency_days} days")
 

@@ -39,6 +39,9 @@ def test_describe_needs_no_network_and_is_the_label(spec: JobSpec) -> None:
     assert labels["org.opencontainers.image.version"] == told["version"]
     assert labels["org.opencontainers.image.description"] == spec.description
     assert labels["org.opencontainers.image.base.name"]
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert len(labels["org.opencontainers.image.revision"].removesuffix("-dirty")) == 40
+    assert labels["org.opencontainers.image.created"]
 
 
 @every_job

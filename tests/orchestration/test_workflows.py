@@ -177,6 +177,20 @@ def find_foreign_signatures(files: Files) -> Iterator[str]:
         yield "an image is signed although none was pushed"
 
 
+def find_unchecked_releases(files: Files) -> Iterator[str]:
+    """A release is of a tag on main that equals the version. Its images are those that CI built on main, verified before they get a tag."""
+    document = yaml.safe_load(files["release"])
+    if document[True] != {"push": {"tags": ["v*"]}} or document["concurrency"]["cancel-in-progress"] is not False:
+        yield "something else than a tag makes a release, or a release can be cancelled half-way"
+    steps = [step.get("run", step.get("uses", "")) for step in parse_jobs(files["release"])["release"]["steps"]]
+    text = "\n".join(steps)
+    order = ("--is-ancestor", "scripts/images notes", "uv build", "attest-build-provenance", "scripts/images sbom", "gh attestation verify",
+             "--source-ref refs/heads/main", "scripts/images release", "gh release create")  # fmt: skip
+    places = [text.find(words) for words in order]
+    if -1 in places or places != sorted(places):
+        yield "a release lacks a step, or checks something too late"
+
+
 # A rule, and what breaks it: the workflow, a text in it, and its replacement.
 RULES: dict[Callable[[Files], Iterator[str]], tuple[str, str, str]] = {
     find_loose_jobs: ("preview", "    timeout-minutes: 30\n", "    timeout-minutes: 600\n"),
@@ -187,6 +201,7 @@ RULES: dict[Callable[[Files], Iterator[str]], tuple[str, str, str]] = {
     find_powerful_previews: ("preview", "group: preview-", "group: deploy-"),
     find_stored_keys: ("deploy", "secrets.GITHUB_TOKEN", "secrets.AWS_KEY"),
     find_emulated_builds: ("ci", "FINELT_PLATFORM: linux/arm64  # the", "FINELT_PLATFORM: linux/amd64  # the"),
+    find_unchecked_releases: ("release", "run: scripts/images notes", "run: true"),
     find_foreign_signatures: ("image", "scripts/images missing", "true"),
 }
 

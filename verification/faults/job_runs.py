@@ -34,15 +34,19 @@ def to_argv(options: Mapping[str, Any]) -> list[str]:
     return [word for name, value in pairs for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
+def clean_environ(**more: str) -> dict[str, str]:
+    """Return the environment of a process without this process's finelt and Prefect settings."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(("FINELT_", "PREFECT_"))}, **more}
+
+
 def start_job(job: str, options: Sequence[str], *, verb: str = "run", prefix: Sequence[str] = (), **environ: str) -> subprocess.Popen[str]:
     """Start a job as a process, without this process's finelt and Prefect settings.
 
     `prefix` precedes its command. `{job}` in an option is replaced by the job's name.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FINELT_", "PREFECT_"))}
     command = [*prefix, sys.executable, "-m", job.replace("-", "_"), verb, *(option.replace("{job}", job) for option in options)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env={**inherited, "CANARY": TOKEN, **environ}, text=True, **pipes)  # type: ignore[call-overload,no-any-return]  # noqa: S603
+    return subprocess.Popen(command, env=clean_environ(CANARY=TOKEN, **environ), text=True, **pipes)  # type: ignore[call-overload,no-any-return]  # noqa: S603
 
 
 def wait_for_job(process: subprocess.Popen[str], timeout_s: float = TIMEOUT_S) -> JobResult:

@@ -22,6 +22,7 @@ from verification.faults import (
     answers,
     damage,
     deadlines,
+    expiry,
     faulty_s3,
     fuzz,
     injection,
@@ -528,6 +529,17 @@ def damage_lake(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Ro
     )
 
 
+def expire_versions(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:
+    """Expire old versions of a lake."""
+    trials, violations = expiry.check_expiry(sandbox, counts, rng)
+    return Row(
+        trials,
+        "all commits that are left have their files, and no number is missing without a record; run again, the lake equals that of an "
+        "undisturbed run",
+        violations[:3],
+    )
+
+
 def shrink_answers(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:
     """Extract from responses that omit rows that the lake has."""
     trials, violations = damage.check_shrinking(sandbox, counts, rng)
@@ -633,6 +645,10 @@ FAULTS: dict[str, Fault] = {
         f"{len(damage.CORRUPTIONS)} kinds of damage to the newest commit, an older commit, their files, quarantine and vendor bytes, "
         "on files and on S3",
         damage_lake,
+    ),
+    "expiry": Fault(
+        "Old versions expire: killed at each failpoint and run again, and next to a writer that commits expired figures again",
+        expire_versions,
     ),
     "shrinking": Fault("Responses of every dataset that omit some or all of the lake's rows and contain others", shrink_answers),
     "clocks": Fault("Each commit of a history dated by a clock that is minutes to decades fast or slow, on files and on S3", skew_clocks),

@@ -28,7 +28,7 @@
 | `csvtext`, `lossless_json` | parse CSV and JSON without changing a value |
 | *The lake* | |
 | `lake` | partitions and their commits |
-| `commits`, `commit_log` | the commit record, and the log that announces commits |
+| `commits`, `commit_log`, `expired_commits` | the commit record, the log that announces commits, the record of deleted ones |
 | `formats` | the formats of what is stored, and the refusal of newer ones |
 | `partition_writer` | commit validated rows and record the outcome |
 | `changes` | compare two versions of a partition |

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PAGE = 1000  # keys in one response of S3
 RACE_TRIES = 100
-FOLDER = "_log"
+FOLDER, DIGITS = "_log", 10
 
 
 class Entry(NamedTuple):
@@ -77,9 +77,8 @@ class CommitLog:
         """Yield the numbers of the entries after one, in order."""
         prefix = f"raw/{dataset}/{FOLDER}/"
         for key in self._store.list_keys(prefix, _key(dataset, number) if number else ""):
-            name, _, ending = key.removeprefix(prefix).partition(".")
-            if ending == "json" and name.isdecimal():
-                yield int(name)
+            if found := entry_number(key):
+                yield found
 
     def read(self, dataset: str, number: int) -> Entry | None:
         """Return an entry; None if it is missing or damaged. Raises NewerFormatError if a newer version of finelt wrote it."""
@@ -92,5 +91,11 @@ class CommitLog:
             return None
 
 
+def entry_number(key: str) -> int | None:
+    """Return the number of an entry from its key; None for any other key."""
+    name = key.rpartition("/")[2].removesuffix(".json")
+    return int(name) if key.endswith(f"{name}.json") and name.isdecimal() and len(name) == DIGITS else None
+
+
 def _key(dataset: str, number: int) -> str:
-    return f"raw/{dataset}/{FOLDER}/{number:010}.json"
+    return f"raw/{dataset}/{FOLDER}/{number:0{DIGITS}}.json"

@@ -4,6 +4,7 @@
     <lake>/raw/<dataset>/<partition>/<sha256>.parquet            its typed rows
     <lake>/raw/<dataset>/<partition>/<sha256>.quarantine.parquet the rows that broke the contract, with reasons
     <lake>/raw/<dataset>/<partition>/_commits/000001.json        what makes them visible
+    <lake>/raw/<dataset>/<partition>/_commits/expired.json       what was deleted by the dataset's retention (jobkit.expired_commits)
     <lake>/raw/<dataset>/_log/0000000001.json                    announces a commit (jobkit.commit_log)
 
 The highest commit is the partition. Files are named by their content and written before the commit that names them, and the commit is put
@@ -24,7 +25,7 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import commits
+from jobkit import commits, expired_commits
 from jobkit.commit_log import CommitLog
 from jobkit.commits import Commit, File, Source
 from jobkit.errors import DamagedError, NewerFormatError, TemporaryError, UsageError
@@ -122,6 +123,7 @@ class Lake:
         self.received_at = received_at
         self.repaired: list[str] = []
         self._intact: set[str] = set()  # paths of checked sources: one response may be behind many partitions
+        self._written: set[str] = set()  # paths of files that this object wrote
 
     def datasets(self) -> list[str]:
         """List the datasets that have a file, sorted."""
@@ -170,21 +172,28 @@ class Lake:
         return PartitionState(numbers[-1] if numbers else 0, None, problem)
 
     def history(self, dataset: str, partition: str) -> list[Commit]:
-        """Return all commits, oldest first; may be empty. Raises DamagedError if one is not intact."""
+        """Return all commits that have not expired, oldest first; may be empty. Raises DamagedError if one is not intact."""
         return [self.read_commit(dataset, partition, number) for number in self.commit_numbers(dataset, partition)]
 
     def examine(self, dataset: str, partition: str, since: int = 1) -> History:
-        """Return the commits from number `since` on, each intact or with its problem. Never raises DamagedError."""
+        """Return the commits from number `since` on, each intact or with its problem. Those that have expired are neither.
+
+        Raises DamagedError only if the record of expired commits is damaged.
+        """
         numbers = [number for number in self.commit_numbers(dataset, partition) if number >= since]
-        history = History(
-            {}, {}, tuple((before + 1, number - 1) for before, number in pairwise([since - 1, *numbers]) if number > before + 1)
-        )
+        commits: dict[int, Commit] = {}
+        damaged: dict[int, DamagedError] = {}
         for number in numbers:
             try:
-                history.commits[number] = self.read_commit(dataset, partition, number)
+                commits[number] = self.read_commit(dataset, partition, number)
             except DamagedError as error:
-                history.damaged[number] = error
-        return history
+                damaged[number] = error
+        if damaged or numbers != list(range(since, since + len(numbers))):
+            expired, _ = expired_commits.read(self.store, dataset, partition)
+            damaged = {number: error for number, error in damaged.items() if number not in expired}
+            numbers = sorted({*numbers, *(number for number in expired if number >= since)})
+        missing = tuple((before + 1, number - 1) for before, number in pairwise([since - 1, *numbers]) if number > before + 1)
+        return History(commits, damaged, missing)
 
     def read_commit(self, dataset: str, partition: str, number: int) -> Commit:
         """Return one commit.
@@ -283,8 +292,21 @@ class Lake:
             commit = self._build_commit(dataset, partition, newest + 1, draft)
             self.log.announce(dataset, partition, commit.number)
             if self.store.put_if_absent(self.commit_key(dataset, partition, commit.number), commits.encode(commit), "application/json"):
+                self._restore_reused_files(commit, draft)
                 return commit, True
         raise TemporaryError(f"{dataset}/{partition} is being committed by others all the time; try again later")
+
+    def _restore_reused_files(self, commit: Commit, draft: CommitDraft) -> None:
+        """Write again what was stored before this commit and is gone: an older commit that also named it has just expired."""
+        reused = [file for file in commit.files if file.path not in self._written]
+        for file in reused:
+            self._intact.discard(file.path)
+            if not self.find_problem(file):
+                continue
+            if isinstance(file, Source):
+                draft.source()
+            else:
+                self._write(file, draft.data if file is commit.data else draft.quarantine or b"", _PARQUET)
 
     def _repair(self, head: Commit, draft: CommitDraft) -> bool:
         """Rewrite damaged files of a commit from a draft with the same bytes.
@@ -340,6 +362,7 @@ class Lake:
         """Store a file unless it is stored and intact. `is_named`: a commit names the file, so its absence is damage."""
         if problem := self.find_problem(file):
             self.store.put(file.path, data, media_type)
+            self._written.add(file.path)
             if is_named or problem != GONE:
                 self.repaired.append(file.path)
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import date
 
 Policy = Literal["warn", "drop", "quarantine", "fail"]
 Evolution = Literal["evolve", "freeze"]
@@ -151,6 +154,8 @@ class Contract:
     max_bad_rows: the share of a partition's rows that may be bad, from 0 to 1.
     max_missing_rows: the share of a partition's rows that a later response may leave out, from 0 to 1.
     latency_days: the age in days from which the newest data is late.
+    retention_years: how long the lake keeps every version of a partition; then it keeps those of month ends. None: it keeps all.
+    as_of_from: the first day (UTC) of which every moment can be asked; versions of later moments never expire. None: no such promise.
     classification, redistribution: what may be published; a dataset without them is in no publication.
     """
 
@@ -166,6 +171,8 @@ class Contract:
     rules: tuple[Rule, ...] = ()
     version: str = "1.0.0"
     latency_days: int = 1
+    retention_years: int | None = None
+    as_of_from: date | None = None
     unique: tuple[tuple[str, ...], ...] = ()
     classification: Classification | None = None
     redistribution: Redistribution | None = None

@@ -7,6 +7,7 @@ is refused by name (`jobkit.contracts.odcs_keys`), and so is a value that YAML r
 from __future__ import annotations
 
 import re
+from datetime import date
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 API_VERSION, NEWEST_API = re.compile(r"v(\d+)\.(\d+)\.\d+"), (3, 1)
 PARTITION_NAME = re.compile(r"[a-z_]+")
-DAYS = ("d", "day", "days")
+# Of each property: the least value, and the units that it may have.
+UNITS = {"latency": (0, ("d", "day", "days")), "retention": (1, ("y", "yr", "year", "years"))}
 
 
 def load(path: Path) -> Contract:
@@ -80,6 +82,7 @@ def read_contract(text: str) -> Contract:
         raise ContractError(f"schema has {len(document['schema'])} items; a contract is of one dataset")
     schema = check_keys("schema", document["schema"][0], SCHEMA, ("name", "description", "properties", "customProperties"))
     custom = read_custom("schema", schema, SCHEMA_CUSTOM, ("leaf", "licence"))
+    sla = _read_sla(document.get("slaProperties", ()))
     columns = [read_column(item, number) for number, item in enumerate(schema["properties"], 1)]
     fields = tuple(field for field, _ in columns)
     rules = [read_quality("schema", item) for item in schema.get("quality", ())]
@@ -96,7 +99,9 @@ def read_contract(text: str) -> Contract:
         max_bad_rows=_read_share(custom, "maxBadRows", Decimal("0.05")),
         rules=tuple(rule for rule in rules if isinstance(rule, Rule)),
         version=document["version"],
-        latency_days=_read_latency(document.get("slaProperties", ())),
+        latency_days=sla.get("latency", 1),
+        retention_years=sla.get("retention"),
+        as_of_from=_read_date(custom, "asOfFrom"),
         unique=read_unique(fields, [rule for rule in rules if isinstance(rule, dict)]),
         products=tuple(rule for rule in rules if isinstance(rule, Product)),
         partition=_read_partition(schema["properties"]),
@@ -150,18 +155,28 @@ def _read_partition(items: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(item["name"] for _, item in sorted(partitioned, key=lambda pair: pair[0]))
 
 
-def _read_latency(items: Sequence[object]) -> int:
-    """Return the latency in days; 1 if there is none."""
-    properties = {"latency": 1}
+def _read_sla(items: Sequence[object]) -> dict[str, int]:
+    """Return the latency in days and the retention in years, those that there are."""
+    properties: dict[str, int] = {}
     for value in items:
         item = check_keys("slaProperties", value, SLA, ("property", "value"))
         name, amount, unit = item["property"], item["value"], item.get("unit", "d")
-        if name not in ("latency", "frequency"):
-            raise ContractError(f"slaProperties: {name!r} is not implemented; remove it, or write latency or frequency")
-        if name == "latency" and (unit not in DAYS or not isinstance(amount, int) or isinstance(amount, bool) or amount < 0):
-            raise ContractError(f"slaProperties: latency is {amount!r} with unit {unit!r}; expected a whole number of days, unit d")
-        properties[name] = amount
-    return properties["latency"]
+        if name not in (*UNITS, "frequency"):
+            raise ContractError(f"slaProperties: {name!r} is not implemented; remove it, or write latency, frequency or retention")
+        if name in UNITS:
+            least, units = UNITS[name]
+            if unit not in units or not isinstance(amount, int) or isinstance(amount, bool) or amount < least:
+                expected = f"a whole number of {units[-1]} from {least} up, unit {units[0]}"
+                raise ContractError(f"slaProperties: {name} is {amount!r} with unit {unit!r}; expected {expected}")
+            properties[name] = amount
+    return properties
+
+
+def _read_date(custom: Mapping[str, Any], name: str) -> date | None:
+    try:
+        return date.fromisoformat(custom[name]) if name in custom else None
+    except ValueError:
+        raise ContractError(f"schema: {name} is {custom[name]!r}; expected a date such as 2015-01-31, in quotes") from None
 
 
 def _read_share(custom: Mapping[str, Any], name: str, default: int | Decimal) -> float:

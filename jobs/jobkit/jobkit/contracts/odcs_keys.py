@@ -60,7 +60,7 @@ QUALITY = {
     "mustBe": NUMBER,
 }
 SCHEMA_CUSTOM = {
-    **dict.fromkeys(("leaf", "licence", "licenceUrl", "classification", "redistribution", "newFields", "newFieldType"), TEXT),
+    **dict.fromkeys(("leaf", "licence", "licenceUrl", "classification", "redistribution", "newFields", "newFieldType", "asOfFrom"), TEXT),
     **dict.fromkeys(("maxBadRows", "maxMissingRows"), NUMBER),
     **dict.fromkeys(("encoding", "delimiter", "decimalSeparator", "thousandsSeparator", "sheet", "revision", "repeatedKey"), TEXT),
     **dict.fromkeys(("negativeNumbers", "ignoredColumns", "footerTotals"), LIST),

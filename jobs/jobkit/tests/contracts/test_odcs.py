@@ -72,7 +72,10 @@ REFUSED = [
     ("{purpose: Trades,", "{purpos: Trades,", "'purpos'.*did you mean 'purpose'"),
     ('licence, value: "ours, for now"', "licence, value: ours, for now", "customProperties has the key 'for now'"),
     ("property: leaf,", "property: leaf, note: x,", "customProperties has the key 'note'"),
-    ("property: latency", "property: retention", "'retention' is not implemented"),
+    ("property: latency", "property: availability", "'availability' is not implemented"),
+    ("property: latency, value: 2, unit: d", "property: retention, value: 0, unit: y", "a whole number of years from 1 up, unit y"),
+    ("property: latency", "property: retention", "with unit 'd'; expected a whole number of years"),
+    ("property: licence,", "property: asOfFrom, value: soon}\n      - {property: licence,", "expected a date such as"),
     ("unit: d", "unit: h", "expected a whole number of days"),
     ("value: 2, unit", "value: 1.5, unit", "expected a whole number of days"),
     # rules that no code enforces
