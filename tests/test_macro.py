@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -17,7 +18,7 @@ from tests import recorded_answers, recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.recorded_answers import FEEDS
 from tests.warehouse.samples import load
-from verification.sample_vendors import fred
+from verification.sample_vendors import fred, nyfed
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tests.recorded_lake import Answer
 
 QUESTIONS = 500
+CORRECTED, CORRECTION = (f'"effectiveDate": "2023-04-28", "type": "EFFR" ,"percentRate": {rate}' for rate in ("4.83", "4.85"))
 FIRST_DELIVERY = "2013-01-31"
 on_feeds = pytest.mark.skipif(not FEEDS.exists(), reason="the vendors' own files are not on this machine")
 
@@ -45,7 +47,16 @@ def sample_answers(today: str) -> list[Answer]:
         recorded_lake.fred("fred_series_releases", "series=GDP", sample_body("/fred/series/release", series, today)),
         recorded_lake.fred("fred_observations", "series=GDP", sample_body("/fred/series/observations", series, today)),
         recorded_lake.fred("fred_release_dates", "release=53", sample_body("/fred/release/dates", upcoming, today)),
+        *nyfed_answers(CORRECTED if today == FIRST_DELIVERY else CORRECTION),
     ]
+
+
+def nyfed_answers(rate: str) -> list[Answer]:
+    """What the sample New York Fed sends, with this text for EFFR of 2023-04-28, the only invented figure."""
+    years = {"effr": (2023, 2026), "sofr": (2024, 2026), "obfr": (2024,), "sofrai": (2026,)}
+    bodies = {(name, year): nyfed.search(name, f"{year}-01-01", f"{year}-12-31") for name, found in years.items() for year in found}
+    changed = bodies["effr", 2023].replace(CORRECTED, rate)
+    return [recorded_lake.nyfed(name, year, body) for (name, year), body in (bodies | {("effr", 2023): changed}).items()]
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
         admin.execute("drop database macro with (force)")
 
 
-MARTS = ("fct_macro", "fct_macro_revision", "fct_macro_release", "dim_macro_series")
+MARTS = ("fct_macro", "fct_macro_revision", "fct_macro_release", "dim_macro_series", "fct_reference_rate", "fct_sofr_average")
 
 
 def read_marts(warehouse: Warehouse, schema: str = "marts", as_of: str = "") -> dict[str, list[str]]:
@@ -233,3 +244,63 @@ def test_the_series_is_described_with_its_release(story: Story) -> None:
     assert described == [
         ("Gross Domestic Product", "Quarterly", "Billions of Dollars", 53, "2012-10-01", False, "1991-12-05", "9999-12-31")
     ]
+
+
+NEW_YORK = ZoneInfo("America/New_York")
+HOLIDAYS = {"2023-01-16", "2023-02-20"}  # of the bond market in the days of the sample
+
+
+def next_business_day(day: date) -> date:
+    day += timedelta(days=1)
+    while day.weekday() > 4 or str(day) in HOLIDAYS:
+        day += timedelta(days=1)
+    return day
+
+
+def test_a_reference_rate_at_any_moment_is_the_one_in_the_bytes_without_look_ahead(story: Story) -> None:
+    """Each delivery's bytes count from the publication on, the second delivery's only where they differ, from its commit on."""
+    rates = [(row["type"], row["effectiveDate"], row) for answer in story.late for row in read_rates(answer, "nyfed_rates")]
+    first = {(row["type"], row["effectiveDate"]): row for answer in story.early for row in read_rates(answer, "nyfed_rates")}
+    rng = random.Random(5)  # noqa: S311  the same questions every time
+    corrected_at = story.warehouse.rows("select max(known_from) from raw.nyfed_rates")[0][0]
+    questions = []
+    for _ in range(QUESTIONS):
+        name, day, _row = rng.choice(rates)
+        at = datetime.combine(next_business_day(date.fromisoformat(day)), time(9 if name in ("EFFR", "OBFR") else 8), NEW_YORK)
+        shift = rng.choice((timedelta(seconds=-1), timedelta(), timedelta(days=2), timedelta(days=-1)))
+        questions.append((name, day, at, rng.choice((at + shift, corrected_at + rng.choice((shift, timedelta(days=1)))))))
+    questions += [("EFFR", "2023-04-28", questions[0][2], corrected_at + timedelta(seconds=n)) for n in (-1, 0, 1)]
+    sql = """
+    select mart.rate_pct from unnest(%s::text[], %s::date[], %s::timestamptz[]) with ordinality as question (name, day, moment, number)
+    left join marts.fct_reference_rate as mart
+        on mart.rate_name = name and mart.rate_date = question.day and known_at <= moment and known_to > moment
+    order by number
+    """
+    with story.warehouse.connect() as connection:
+        names, days, _, moments = map(list, zip(*questions, strict=True))
+        found = [row[0] for row in connection.execute(sql, [names, days, moments])]
+    assert len(found) == len(questions)
+    late = {(name, day): row for name, day, row in rates}
+    for (name, day, published, moment), rate in zip(questions, found, strict=True):
+        is_new = late[name, day] != first[name, day] and moment >= corrected_at
+        row = (late if is_new else first)[name, day]
+        assert rate == (Decimal(str(row["percentRate"])) if moment >= published or is_new else None), (name, day, moment)
+    assert set(map(str, found[-3:])) == {"4.8300", "4.8500"}
+
+
+def read_rates(answer: Answer, dataset: str) -> list[dict[str, Any]]:
+    return json.loads(answer.body)["refRates"] if answer.dataset == dataset else []
+
+
+def test_the_correction_of_a_rate_is_a_restatement(story: Story) -> None:
+    found = story.warehouse.rows("select subject, item, value_before::text, value_after::text from marts.fct_restatement")
+    assert [row for row in found if row[1] == "percentRate"] == [("EFFR 2023-04-28", "percentRate", "4.83000000", "4.85000000")]
+
+
+def test_the_averages_of_sofr_are_known_on_their_value_date_and_sofr_itself_a_day_later(story: Story) -> None:
+    sql = "select index_value::text, known_at from marts.fct_sofr_average where value_date = '2026-08-05'"
+    (index,) = story.warehouse.rows(sql)
+    assert index == ("1.25363504", datetime(2026, 8, 5, 12, tzinfo=UTC))
+    sql = "select rate_pct::text, known_at from marts.fct_reference_rate where rate_name = 'SOFR' and rate_date = '2026-08-05'"
+    (rate,) = story.warehouse.rows(sql)
+    assert rate == ("3.6400", datetime(2026, 8, 6, 12, tzinfo=UTC))

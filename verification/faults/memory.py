@@ -117,6 +117,12 @@ def _fred(size: int) -> bytes:
     return _pad_document(head % len(rows) + b'"observations":[', iter(rows), b"]}", size)
 
 
+def _nyfed(size: int) -> bytes:
+    row = b'{"effectiveDate":"%s","type":"EFFR","percentRate":5.08,"targetRateFrom":5.00,"volumeInBillions":%d,"revisionIndicator":""}'
+    rows = (row % (str(day).encode(), n) for n, day in enumerate(_days(date(2012, 1, 1), 366)))
+    return _pad_document(b'{"refRates":[', rows, b"]}", size)
+
+
 def _treasury(size: int) -> bytes:
     rows = (day.strftime("%m/%d/2012,0.01,1.99,3.02").encode() for day in _days(date(2011, 1, 1), 365))
     return _pad_document(b"Date,1 Mo,10 Yr,30 Yr\n", rows, b"\n", size, b"\n")
@@ -176,6 +182,11 @@ EXTRACTORS: dict[str, Largest] = {
         _fred,
         _repeat_row(b'{"count":1,"observations":[', b'{"date":"1000-01-01","value":""},', b"{}]}"),
         (*(word for n in range(CONCURRENT_REQUESTS) for word in ("--series", f"GDP{n}")), "--token", "env://CANARY"),
+    ),
+    "extract-nyfed-rates": Largest(
+        _nyfed,
+        _repeat_row(b'{"refRates":[', b'{"effectiveDate":"2012","type":"EFFR"},', b'{"effectiveDate":"2012-","type":"EFFR"}]}'),
+        ("--start", "2007-01-01", "--end", "2012-12-31"),
     ),
     "extract-treasury-yields": Largest(
         _treasury,
@@ -264,6 +275,8 @@ def _of(body: bytes, path: str) -> bytes:
         return body.replace(b"/2012,", b"/" + year[1].encode() + b",")
     if day := re.search(r"/stocks/(\d{4}-\d\d-\d\d)", path):
         return body.replace(b"1370289600000", b"%d" % _close_ms(day[1]))
+    if rate := re.search(r"/unsecured/effr/search\.json\?startDate=(\d{4})", path):
+        return body.replace(b'"2012-', b'"%s-' % rate[1].encode())
     if series := re.search(r"series_id=(GDP\d)", path):
         return body.replace(b'"id":"GDP0"', b'"id":"%s"' % series[1].encode(), 1)
     return body
