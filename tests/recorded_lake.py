@@ -107,6 +107,11 @@ def nyfed(rate: str, year: int, body: str) -> Answer:
     return Answer("extract_nyfed_rates", dataset, (f"rate={rate}/year={year}",), body.encode())
 
 
+def fiscaldata(dataset: str, year: int, body: str) -> Answer:
+    """FiscalData's answer about a year."""
+    return Answer("extract_fiscaldata_debt", dataset, (f"year={year}",), body.encode())
+
+
 FORKS = """
 import json, os, sys
 import transform_warehouse.as_of, transform_warehouse.dbt

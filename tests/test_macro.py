@@ -18,7 +18,7 @@ from tests import recorded_answers, recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.recorded_answers import FEEDS
 from tests.warehouse.samples import load
-from verification.sample_vendors import fred, nyfed
+from verification.sample_vendors import fiscaldata, fred, nyfed
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -48,7 +48,20 @@ def sample_answers(today: str) -> list[Answer]:
         recorded_lake.fred("fred_observations", "series=GDP", sample_body("/fred/series/observations", series, today)),
         recorded_lake.fred("fred_release_dates", "release=53", sample_body("/fred/release/dates", upcoming, today)),
         *nyfed_answers(CORRECTED if today == FIRST_DELIVERY else CORRECTION),
+        *fiscaldata_answers("2025-03-28" if today == FIRST_DELIVERY else "2025-03-31"),
     ]
+
+
+WITHOUT_A_CENT = {"debt_held_public_amt": "28914410587820.33", "tot_pub_debt_out_amt": "36218923369370.09"}
+
+
+def fiscaldata_answers(last_day: str) -> list[Answer]:
+    """What the sample FiscalData sends on a day: the debt up to it, and the auction. An invented cent of 2025-02-28 comes later."""
+    rows = fiscaldata.select("fiscaldata_debt", [("record_date", "lte", last_day)])
+    if last_day == "2025-03-28":
+        rows = [{**row, **WITHOUT_A_CENT} if row["record_date"] == "2025-02-28" else row for row in rows]
+    tables = (("fiscaldata_debt", 2025, rows), ("fiscaldata_auctions", 2026, fiscaldata.select("fiscaldata_auctions", [])))
+    return [recorded_lake.fiscaldata(name, year, json.dumps(fiscaldata.page(found, 1, 1000))) for name, year, found in tables]
 
 
 def nyfed_answers(rate: str) -> list[Answer]:
@@ -91,7 +104,16 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
         admin.execute("drop database macro with (force)")
 
 
-MARTS = ("fct_macro", "fct_macro_revision", "fct_macro_release", "dim_macro_series", "fct_reference_rate", "fct_sofr_average")
+MARTS = (
+    "fct_macro",
+    "fct_macro_revision",
+    "fct_macro_release",
+    "dim_macro_series",
+    "fct_reference_rate",
+    "fct_sofr_average",
+    "fct_public_debt",
+    "fct_treasury_auction",
+)
 
 
 def read_marts(warehouse: Warehouse, schema: str = "marts", as_of: str = "") -> dict[str, list[str]]:
@@ -304,3 +326,57 @@ def test_the_averages_of_sofr_are_known_on_their_value_date_and_sofr_itself_a_da
     sql = "select rate_pct::text, known_at from marts.fct_reference_rate where rate_name = 'SOFR' and rate_date = '2026-08-05'"
     (rate,) = story.warehouse.rows(sql)
     assert rate == ("3.6400", datetime(2026, 8, 6, 12, tzinfo=UTC))
+
+
+def test_the_debt_at_any_moment_is_the_one_in_the_bytes_without_look_ahead(story: Story) -> None:
+    early, late = (
+        {
+            row["record_date"]: Decimal(row["tot_pub_debt_out_amt"])
+            for answer in answers
+            if answer.dataset == "fiscaldata_debt"
+            for row in json.loads(answer.body)["data"]
+        }
+        for answers in (story.early, story.late)
+    )
+    loaded_at = story.warehouse.rows("select max(known_from) from raw.fiscaldata_debt")[0][0]
+    rng = random.Random(6)  # noqa: S311  the same questions every time
+    holidays = {"2025-01-20", "2025-02-17"}
+    questions = []
+    for day in rng.choices(sorted(late), k=QUESTIONS):
+        following = date.fromisoformat(day) + timedelta(days=1)
+        while following.weekday() > 4 or str(following) in holidays:
+            following += timedelta(days=1)
+        published = datetime.combine(following, time(18), NEW_YORK)
+        shift = rng.choice((timedelta(seconds=-1), timedelta(), timedelta(days=3), timedelta(days=-1)))
+        questions.append((day, published, rng.choice((published + shift, loaded_at + shift))))
+    sql = """
+    select mart.total_usd from unnest(%s::date[], %s::timestamptz[]) with ordinality as question (day, moment, number)
+    left join marts.fct_public_debt as mart on mart.debt_date = question.day and known_at <= moment and known_to > moment
+    order by number
+    """
+    with story.warehouse.connect() as connection:
+        days, _, moments = map(list, zip(*questions, strict=True))
+        found = [row[0] for row in connection.execute(sql, [days, moments])]
+    for (day, published, moment), total in zip(questions, found, strict=True):
+        is_corrected = day in early and early[day] != late[day] and moment >= loaded_at
+        known = late if is_corrected or day not in early else early
+        assert total == (known[day] if moment >= published else None), (day, moment)
+    assert story.warehouse.rows("select count(*) from marts.fct_public_debt where debt_date = '2025-02-28'") == [(2,)]
+
+
+def test_the_results_of_an_auction_add_up_and_are_known_on_its_day(story: Story) -> None:
+    """The bid-to-cover ratio leaves out what the Federal Reserve bought for itself."""
+    sql = """
+    select
+        cusip,
+        maturity_date::text,
+        total_accepted_usd::float8,
+        (total_tendered_usd - soma_accepted_usd) / (total_accepted_usd - soma_accepted_usd),
+        bid_to_cover_ratio,
+        known_at
+    from marts.fct_treasury_auction
+    """
+    [(cusip, matures, accepted, cover, ratio, known_at)] = story.warehouse.rows(sql)
+    assert (cusip, matures, accepted) == ("912797SL2", "2026-04-09", 90430132400.0)
+    assert round(cover, 2) == ratio == Decimal("2.84")
+    assert known_at == datetime(2026, 1, 5, 23, tzinfo=UTC)

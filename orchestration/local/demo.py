@@ -39,6 +39,7 @@ KEYLESS_JOBS = (
     "extract-ecb-fx-rates",
     "extract-treasury-yields",
     "extract-nyfed-rates",
+    "extract-fiscaldata-debt",
     "extract-sec-company-facts",
     "extract-sec-filers",
 )

@@ -73,6 +73,7 @@ def build_live_extracts(
         "extract-ecb-fx-rates": days,
         "extract-treasury-yields": days,
         "extract-nyfed-rates": days,
+        "extract-fiscaldata-debt": days,
         "extract-sec-company-facts": {"ciks": CIKS, "contact": contact},
         "extract-sec-filers": {"contact": contact},
     }

@@ -11,6 +11,7 @@ SAMPLE_RATES: dict[str, object] = {
     "end": "2026-08-05",
     "rates": ["sofr", "effr", "obfr", "sofrai"],
 }  # as far as there are any
+SAMPLE_DEBT: dict[str, object] = {"start": "2025-01-02", "end": "2026-01-05", "lookback_days": 0}
 SERIES, RELEASES = ["GDP"], ["53"]
 CONTACT = "finelt demo demo@example.com"
 UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
@@ -37,4 +38,5 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
         "extract-sec-filers": {"contact": CONTACT, "base_url": f"{vendors}/www.sec.gov"},
         "extract-fred-series": {"series": SERIES, "releases": RELEASES, "token": token, "base_url": f"{vendors}/api.stlouisfed.org"},
         "extract-nyfed-rates": {**SAMPLE_RATES, "lookback_days": 0, "base_url": f"{vendors}/markets.newyorkfed.org"},
+        "extract-fiscaldata-debt": {**SAMPLE_DEBT, "base_url": f"{vendors}/api.fiscaldata.treasury.gov"},
     }

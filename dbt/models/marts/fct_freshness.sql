@@ -42,6 +42,18 @@ last_days as (
         null as calendar,
         max(value_date) as last_date
     from {{ ref('fct_sofr_average') }}
+    union all
+    select
+        'fiscaldata_debt' as dataset,
+        null as calendar,
+        max(debt_date) as last_date
+    from {{ ref('fct_public_debt') }}
+    union all
+    select
+        'fiscaldata_auctions' as dataset,
+        null as calendar,
+        max(auction_date) as last_date
+    from {{ ref('fct_treasury_auction') }}
 )
 
 select

@@ -26,7 +26,13 @@ with published as (
 ),
 
 dated as (
-    {{ date_versions('published', ['rate_name', 'rate_date']) }}
+    {{ date_versions(
+        'published', ['rate_name', 'rate_date'],
+        [
+            'rate_pct', 'percentile_1_pct', 'percentile_25_pct', 'percentile_75_pct', 'percentile_99_pct', 'target_from_pct',
+            'target_to_pct', 'volume_usd_bn'
+        ]
+    ) }}
 )
 
 select

@@ -8,7 +8,9 @@ with published as (
 ),
 
 dated as (
-    {{ date_versions('published', ['value_date']) }}
+    {{ date_versions(
+        'published', ['value_date'], ['average_30d_pct', 'average_90d_pct', 'average_180d_pct', 'index_value']
+    ) }}
 )
 
 select

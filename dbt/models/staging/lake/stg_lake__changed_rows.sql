@@ -23,4 +23,8 @@ select distinct 'nyfed_rates', null, "effectiveDate", false from {{ changed_rows
 union all
 select distinct 'nyfed_sofr_averages', null, "effectiveDate", false from {{ changed_rows(source('nyfed', 'nyfed_sofr_averages')) }} as raw
 union all
+select distinct 'fiscaldata_debt', null, record_date, false from {{ changed_rows(source('fiscaldata', 'fiscaldata_debt')) }} as raw
+union all
+select distinct 'fiscaldata_auctions', null, auction_date, false from {{ changed_rows(source('fiscaldata', 'fiscaldata_auctions')) }} as raw
+union all
 select 'sec_filers', ticker, null, true from {{ changed_rows(source('sec', 'sec_filers')) }} as raw
