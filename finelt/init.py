@@ -19,6 +19,10 @@ TEMPLATE = """\
 # tickers = ["AAPL", "MSFT", "NVDA"]
 # ciks = ["320193", "789019", "1045810"]
 
+# The economic series of FRED, and the releases whose calendar you want, by the numbers that FRED gives them.
+# series = ["GDP", "CPIAUCSL", "UNRATE"]
+# releases = ["53", "10", "50"]
+
 # SEC refuses anonymous clients: your name and address.
 # contact = "Your Company you@company.example"
 

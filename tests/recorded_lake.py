@@ -101,6 +101,17 @@ def fred(dataset: str, partition: str, body: bytes) -> Answer:
     return Answer("extract_fred_series", dataset, (partition,), body)
 
 
+def nyfed(rate: str, year: int, body: str) -> Answer:
+    """The New York Fed's answer about a rate and a year."""
+    dataset = "nyfed_sofr_averages" if rate == "sofrai" else "nyfed_rates"
+    return Answer("extract_nyfed_rates", dataset, (f"rate={rate}/year={year}",), body.encode())
+
+
+def fiscaldata(dataset: str, year: int, body: str) -> Answer:
+    """FiscalData's answer about a year."""
+    return Answer("extract_fiscaldata_debt", dataset, (f"year={year}",), body.encode())
+
+
 FORKS = """
 import json, os, sys
 import transform_warehouse.as_of, transform_warehouse.dbt

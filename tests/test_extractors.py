@@ -34,6 +34,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-sec-company-facts": ("--ciks", "320193", "--contact", "Example Ltd admin@example.com"),
     "extract-sec-filers": ("--contact", "Example Ltd admin@example.com"),
     "extract-fred-series": ("--series", "GDP", "--releases", "53"),
+    "extract-fiscaldata-debt": ("--start", "2025-01-02", "--end", "2025-01-02", "--lookback-days", "0", "--datasets", "debt"),
+    "extract-nyfed-rates": ("--start", "2026-08-04", "--end", "2026-08-05", "--rates", "sofr", "--rates", "effr", "--rates", "sofrai"),
 }
 ROWS = {
     "extract-ecb-fx-rates": 256 + 42,
@@ -42,6 +44,8 @@ ROWS = {
     "extract-massive-daily-prices": 4 * 10,
     "extract-sec-company-facts": 752,
     "extract-sec-filers": 5,
+    "extract-fiscaldata-debt": 61,
+    "extract-nyfed-rates": 2 + 2 + 2,
     "extract-fred-series": 1 + 1 + 127 + 49,
 }
 SPECS = {spec.name: spec for spec in catalogue() if set(spec.hosts) & set(VENDORS)}  # whoever has no sample vendor has tests of its own
@@ -176,7 +180,7 @@ def test_the_daily_file_fills_its_own_day(extract: Runner) -> None:
     assert "has one day" in receipt["error"]
 
 
-WITH_DATES = [name for name in ARGUMENTS if RANGE[0] in ARGUMENTS[name]]
+WITH_DATES = [name for name in ARGUMENTS if set(RANGE) <= set(ARGUMENTS[name])]  # whose sample vendors have the turn of a year
 NEW_YEAR = ("--start", "2013-01-02", "--end", "2013-01-02")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -17,7 +18,7 @@ from tests import recorded_answers, recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.recorded_answers import FEEDS
 from tests.warehouse.samples import load
-from verification.sample_vendors import fred
+from verification.sample_vendors import fiscaldata, fred, nyfed
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tests.recorded_lake import Answer
 
 QUESTIONS = 500
+CORRECTED, CORRECTION = (f'"effectiveDate": "2023-04-28", "type": "EFFR" ,"percentRate": {rate}' for rate in ("4.83", "4.85"))
 FIRST_DELIVERY = "2013-01-31"
 on_feeds = pytest.mark.skipif(not FEEDS.exists(), reason="the vendors' own files are not on this machine")
 
@@ -45,7 +47,29 @@ def sample_answers(today: str) -> list[Answer]:
         recorded_lake.fred("fred_series_releases", "series=GDP", sample_body("/fred/series/release", series, today)),
         recorded_lake.fred("fred_observations", "series=GDP", sample_body("/fred/series/observations", series, today)),
         recorded_lake.fred("fred_release_dates", "release=53", sample_body("/fred/release/dates", upcoming, today)),
+        *nyfed_answers(CORRECTED if today == FIRST_DELIVERY else CORRECTION),
+        *fiscaldata_answers("2025-03-28" if today == FIRST_DELIVERY else "2025-03-31"),
     ]
+
+
+WITHOUT_A_CENT = {"debt_held_public_amt": "28914410587820.33", "tot_pub_debt_out_amt": "36218923369370.09"}
+
+
+def fiscaldata_answers(last_day: str) -> list[Answer]:
+    """What the sample FiscalData sends on a day: the debt up to it, and the auction. An invented cent of 2025-02-28 comes later."""
+    rows = fiscaldata.select("fiscaldata_debt", [("record_date", "lte", last_day)])
+    if last_day == "2025-03-28":
+        rows = [{**row, **WITHOUT_A_CENT} if row["record_date"] == "2025-02-28" else row for row in rows]
+    tables = (("fiscaldata_debt", 2025, rows), ("fiscaldata_auctions", 2026, fiscaldata.select("fiscaldata_auctions", [])))
+    return [recorded_lake.fiscaldata(name, year, json.dumps(fiscaldata.page(found, 1, 1000))) for name, year, found in tables]
+
+
+def nyfed_answers(rate: str) -> list[Answer]:
+    """What the sample New York Fed sends, with this text for EFFR of 2023-04-28, the only invented figure."""
+    years = {"effr": (2023, 2026), "sofr": (2024, 2026), "obfr": (2024,), "sofrai": (2026,)}
+    bodies = {(name, year): nyfed.search(name, f"{year}-01-01", f"{year}-12-31") for name, found in years.items() for year in found}
+    changed = bodies["effr", 2023].replace(CORRECTED, rate)
+    return [recorded_lake.nyfed(name, year, body) for (name, year), body in (bodies | {("effr", 2023): changed}).items()]
 
 
 @dataclass(frozen=True)
@@ -80,7 +104,16 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
         admin.execute("drop database macro with (force)")
 
 
-MARTS = ("fct_macro", "fct_macro_revision", "fct_macro_release", "dim_macro_series")
+MARTS = (
+    "fct_macro",
+    "fct_macro_revision",
+    "fct_macro_release",
+    "dim_macro_series",
+    "fct_reference_rate",
+    "fct_sofr_average",
+    "fct_public_debt",
+    "fct_treasury_auction",
+)
 
 
 def read_marts(warehouse: Warehouse, schema: str = "marts", as_of: str = "") -> dict[str, list[str]]:
@@ -233,3 +266,117 @@ def test_the_series_is_described_with_its_release(story: Story) -> None:
     assert described == [
         ("Gross Domestic Product", "Quarterly", "Billions of Dollars", 53, "2012-10-01", False, "1991-12-05", "9999-12-31")
     ]
+
+
+NEW_YORK = ZoneInfo("America/New_York")
+HOLIDAYS = {"2023-01-16", "2023-02-20"}  # of the bond market in the days of the sample
+
+
+def next_business_day(day: date) -> date:
+    day += timedelta(days=1)
+    while day.weekday() > 4 or str(day) in HOLIDAYS:
+        day += timedelta(days=1)
+    return day
+
+
+def test_a_reference_rate_at_any_moment_is_the_one_in_the_bytes_without_look_ahead(story: Story) -> None:
+    """Each delivery's bytes count from the publication on, the second delivery's only where they differ, from its commit on."""
+    rates = [(row["type"], row["effectiveDate"], row) for answer in story.late for row in read_rates(answer, "nyfed_rates")]
+    first = {(row["type"], row["effectiveDate"]): row for answer in story.early for row in read_rates(answer, "nyfed_rates")}
+    rng = random.Random(5)  # noqa: S311  the same questions every time
+    corrected_at = story.warehouse.rows("select max(known_from) from raw.nyfed_rates")[0][0]
+    questions = []
+    for _ in range(QUESTIONS):
+        name, day, _row = rng.choice(rates)
+        at = datetime.combine(next_business_day(date.fromisoformat(day)), time(9 if name in ("EFFR", "OBFR") else 8), NEW_YORK)
+        shift = rng.choice((timedelta(seconds=-1), timedelta(), timedelta(days=2), timedelta(days=-1)))
+        questions.append((name, day, at, rng.choice((at + shift, corrected_at + rng.choice((shift, timedelta(days=1)))))))
+    questions += [("EFFR", "2023-04-28", questions[0][2], corrected_at + timedelta(seconds=n)) for n in (-1, 0, 1)]
+    sql = """
+    select mart.rate_pct from unnest(%s::text[], %s::date[], %s::timestamptz[]) with ordinality as question (name, day, moment, number)
+    left join marts.fct_reference_rate as mart
+        on mart.rate_name = name and mart.rate_date = question.day and known_at <= moment and known_to > moment
+    order by number
+    """
+    with story.warehouse.connect() as connection:
+        names, days, _, moments = map(list, zip(*questions, strict=True))
+        found = [row[0] for row in connection.execute(sql, [names, days, moments])]
+    assert len(found) == len(questions)
+    late = {(name, day): row for name, day, row in rates}
+    for (name, day, published, moment), rate in zip(questions, found, strict=True):
+        is_new = late[name, day] != first[name, day] and moment >= corrected_at
+        row = (late if is_new else first)[name, day]
+        assert rate == (Decimal(str(row["percentRate"])) if moment >= published or is_new else None), (name, day, moment)
+    assert set(map(str, found[-3:])) == {"4.8300", "4.8500"}
+
+
+def read_rates(answer: Answer, dataset: str) -> list[dict[str, Any]]:
+    return json.loads(answer.body)["refRates"] if answer.dataset == dataset else []
+
+
+def test_the_correction_of_a_rate_is_a_restatement(story: Story) -> None:
+    found = story.warehouse.rows("select subject, item, value_before::text, value_after::text from marts.fct_restatement")
+    assert [row for row in found if row[1] == "percentRate"] == [("EFFR 2023-04-28", "percentRate", "4.83000000", "4.85000000")]
+
+
+def test_the_averages_of_sofr_are_known_on_their_value_date_and_sofr_itself_a_day_later(story: Story) -> None:
+    sql = "select index_value::text, known_at from marts.fct_sofr_average where value_date = '2026-08-05'"
+    (index,) = story.warehouse.rows(sql)
+    assert index == ("1.25363504", datetime(2026, 8, 5, 12, tzinfo=UTC))
+    sql = "select rate_pct::text, known_at from marts.fct_reference_rate where rate_name = 'SOFR' and rate_date = '2026-08-05'"
+    (rate,) = story.warehouse.rows(sql)
+    assert rate == ("3.6400", datetime(2026, 8, 6, 12, tzinfo=UTC))
+
+
+def test_the_debt_at_any_moment_is_the_one_in_the_bytes_without_look_ahead(story: Story) -> None:
+    early, late = (
+        {
+            row["record_date"]: Decimal(row["tot_pub_debt_out_amt"])
+            for answer in answers
+            if answer.dataset == "fiscaldata_debt"
+            for row in json.loads(answer.body)["data"]
+        }
+        for answers in (story.early, story.late)
+    )
+    loaded_at = story.warehouse.rows("select max(known_from) from raw.fiscaldata_debt")[0][0]
+    rng = random.Random(6)  # noqa: S311  the same questions every time
+    holidays = {"2025-01-20", "2025-02-17"}
+    questions = []
+    for day in rng.choices(sorted(late), k=QUESTIONS):
+        following = date.fromisoformat(day) + timedelta(days=1)
+        while following.weekday() > 4 or str(following) in holidays:
+            following += timedelta(days=1)
+        published = datetime.combine(following, time(18), NEW_YORK)
+        shift = rng.choice((timedelta(seconds=-1), timedelta(), timedelta(days=3), timedelta(days=-1)))
+        questions.append((day, published, rng.choice((published + shift, loaded_at + shift))))
+    sql = """
+    select mart.total_usd from unnest(%s::date[], %s::timestamptz[]) with ordinality as question (day, moment, number)
+    left join marts.fct_public_debt as mart on mart.debt_date = question.day and known_at <= moment and known_to > moment
+    order by number
+    """
+    with story.warehouse.connect() as connection:
+        days, _, moments = map(list, zip(*questions, strict=True))
+        found = [row[0] for row in connection.execute(sql, [days, moments])]
+    for (day, published, moment), total in zip(questions, found, strict=True):
+        is_corrected = day in early and early[day] != late[day] and moment >= loaded_at
+        known = late if is_corrected or day not in early else early
+        assert total == (known[day] if moment >= published else None), (day, moment)
+    assert story.warehouse.rows("select count(*) from marts.fct_public_debt where debt_date = '2025-02-28'") == [(2,)]
+
+
+def test_the_results_of_an_auction_add_up_and_are_known_on_its_day(story: Story) -> None:
+    """The bid-to-cover ratio leaves out what the Federal Reserve bought for itself."""
+    sql = """
+    select
+        cusip,
+        maturity_date::text,
+        total_accepted_usd::float8,
+        (total_tendered_usd - soma_accepted_usd) / (total_accepted_usd - soma_accepted_usd),
+        bid_to_cover_ratio,
+        known_at
+    from marts.fct_treasury_auction
+    """
+    [(cusip, matures, accepted, cover, ratio, known_at)] = story.warehouse.rows(sql)
+    assert (cusip, matures, accepted) == ("912797SL2", "2026-04-09", 90430132400.0)
+    assert round(cover, 2) == ratio == Decimal("2.84")
+    assert known_at == datetime(2026, 1, 5, 23, tzinfo=UTC)

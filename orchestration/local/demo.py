@@ -35,7 +35,14 @@ if TYPE_CHECKING:
     from orchestration.local.sample_parameters import Extracts
 
 FLOW = "daily"
-KEYLESS_JOBS = ("extract-ecb-fx-rates", "extract-treasury-yields", "extract-sec-company-facts", "extract-sec-filers")
+KEYLESS_JOBS = (
+    "extract-ecb-fx-rates",
+    "extract-treasury-yields",
+    "extract-nyfed-rates",
+    "extract-fiscaldata-debt",
+    "extract-sec-company-facts",
+    "extract-sec-filers",
+)
 CONNECT_TIMEOUT_S = 5.0
 SAMPLE_SQL = (
     "select ticker, trade_date, close, pe_ratio from marts.fct_valuation_daily where ticker = 'AAPL' order by trade_date desc limit 5"

@@ -72,6 +72,8 @@ def build_live_extracts(
     extracts: Extracts = {
         "extract-ecb-fx-rates": days,
         "extract-treasury-yields": days,
+        "extract-nyfed-rates": days,
+        "extract-fiscaldata-debt": days,
         "extract-sec-company-facts": {"ciks": CIKS, "contact": contact},
         "extract-sec-filers": {"contact": contact},
     }

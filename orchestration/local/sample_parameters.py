@@ -6,6 +6,12 @@ SAMPLE_START, SAMPLE_END = "2009-07-01", "2013-02-28"  # the dates of the sample
 SAMPLE_MARKET_START = "2012-12-03"  # these prices have a file for each day; three months are enough
 TICKERS = ["AAPL", "IBM", "MSFT", "GOOG"]
 CIKS = ["320193"]
+SAMPLE_RATES: dict[str, object] = {
+    "start": "2023-01-03",
+    "end": "2026-08-05",
+    "rates": ["sofr", "effr", "obfr", "sofrai"],
+}  # as far as there are any
+SAMPLE_DEBT: dict[str, object] = {"start": "2025-01-02", "end": "2026-01-05", "lookback_days": 0}
 SERIES, RELEASES = ["GDP"], ["53"]
 CONTACT = "finelt demo demo@example.com"
 UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
@@ -31,4 +37,6 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
         "extract-sec-company-facts": {"ciks": CIKS, "contact": CONTACT, "base_url": f"{vendors}/data.sec.gov"},
         "extract-sec-filers": {"contact": CONTACT, "base_url": f"{vendors}/www.sec.gov"},
         "extract-fred-series": {"series": SERIES, "releases": RELEASES, "token": token, "base_url": f"{vendors}/api.stlouisfed.org"},
+        "extract-nyfed-rates": {**SAMPLE_RATES, "lookback_days": 0, "base_url": f"{vendors}/markets.newyorkfed.org"},
+        "extract-fiscaldata-debt": {**SAMPLE_DEBT, "base_url": f"{vendors}/api.fiscaldata.treasury.gov"},
     }

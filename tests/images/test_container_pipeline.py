@@ -90,6 +90,7 @@ class Network:
             "end": "2012-12-31",
             "tickers": "AAPL",
             "ciks": "320193",
+            "series": "GDP",
             "contact": "Example Ltd admin@example.com",
             "token": "file:///password",
             "requests-per-minute": "1000000",

@@ -34,7 +34,8 @@ SHOWN = {  # the demo has no drop folder, and only vendors with sample data
     spec.name for spec in catalogue() if "drop" not in spec.reads and (not spec.hosts or set(spec.hosts) & set(VENDORS))
 }
 DATASETS = {"ecb_fx_rates", "treasury_par_yields", "tiingo_prices", "massive_daily_prices", "sec_company_facts", "sec_filers"}
-DATASETS |= {"fred_observations", "fred_series", "fred_series_releases", "fred_release_dates"}
+DATASETS |= {"fred_observations", "fred_series", "fred_series_releases", "fred_release_dates", "nyfed_rates", "nyfed_sofr_averages"}
+DATASETS |= {"fiscaldata_debt", "fiscaldata_auctions"}
 MARTS = {
     "dim_calendar",
     "dim_issuer",
@@ -48,8 +49,12 @@ MARTS = {
     "fct_macro_release",
     "fct_macro_revision",
     "fct_price_daily",
+    "fct_public_debt",
+    "fct_reference_rate",
     "fct_restatement",
     "fct_return_daily",
+    "fct_sofr_average",
+    "fct_treasury_auction",
     "fct_valuation_daily",
     "fct_yield",
 }

@@ -72,7 +72,14 @@ def test_live_extracts_have_prices_only_with_a_token_which_is_stored_and_not_sho
 
     for name in ("TIINGO_TOKEN", "MASSIVE_TOKEN", "FRED_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    keyless = {"extract-ecb-fx-rates", "extract-treasury-yields", SEC, "extract-sec-filers"}
+    keyless = {
+        "extract-ecb-fx-rates",
+        "extract-treasury-yields",
+        "extract-nyfed-rates",
+        "extract-fiscaldata-debt",
+        SEC,
+        "extract-sec-filers",
+    }
     assert set(live()) == keyless
     monkeypatch.setenv("MASSIVE_TOKEN", "very secret")
     assert set(live()) == {*keyless, "extract-massive-daily-prices"}

@@ -35,6 +35,8 @@ JOBS = {
     "extract-sec-company-facts": "application/json",
     "extract-sec-filers": "application/json",
     "extract-fred-series": "application/json",
+    "extract-nyfed-rates": "application/json",
+    "extract-fiscaldata-debt": "application/json",
     "extract-treasury-yields": "text/csv",
     "extract-ecb-fx-rates": "application/zip",
 }

@@ -22,7 +22,7 @@ from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
-from verification.sample_vendors import ecb, fred, massive, sec, tiingo, treasury
+from verification.sample_vendors import ecb, fiscaldata, fred, massive, nyfed, sec, tiingo, treasury
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -88,6 +88,11 @@ def list_documents() -> dict[str, Document]:
               "year=2012"),
         build("extract_sec_company_facts", "sec_company_facts", json.dumps(facts).encode(), "cik=0000320193"),
         build("extract_fred_series", "fred_observations", _list_observations(), "series=GDP"),
+        build("extract_nyfed_rates", "nyfed_rates", nyfed.search("effr", "2023-01-01", "2023-02-10").encode(), "rate=effr/year=2023"),
+        build("extract_nyfed_rates", "nyfed_sofr_averages", nyfed.search("sofrai", "2026-01-01", "2026-12-31").encode(),
+              "rate=sofrai/year=2026"),
+        build("extract_fiscaldata_debt", "fiscaldata_debt", _first_page("fiscaldata_debt"), "year=2025"),
+        build("extract_fiscaldata_debt", "fiscaldata_auctions", _first_page("fiscaldata_auctions"), "year=2026"),
         build("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
     ]  # fmt: skip
     return {document.dataset: document for document in found} | _list_dropped_files()
@@ -123,6 +128,11 @@ def _list_observations() -> bytes:
     rows = list(fred.observations())[:ROWS]
     head = {"realtime_start": "1776-07-04", "realtime_end": "9999-12-31", "units": "lin", "output_type": 1, "count": len(rows)}
     return json.dumps({**head, "observations": rows}).encode()
+
+
+def _first_page(dataset: str) -> bytes:
+    """The first ROWS rows of a table of FiscalData."""
+    return json.dumps(fiscaldata.page(fiscaldata.select(dataset, []), 1, ROWS)).encode()
 
 
 def _headers() -> Message:

@@ -112,9 +112,22 @@ def _facts(size: int) -> bytes:
 def _fred(size: int) -> bytes:
     """Build a document that is the description, the release and the observations of a series in one."""
     row = b'{"realtime_start":"2012-12-20","realtime_end":"9999-12-31","date":"%s","value":"%d.125"}'
-    head = b'{"realtime_start":"1776-07-04","realtime_end":"9999-12-31","units":"lin","output_type":1,"count":%09d,' + FRED_SERIES
+    head = b'{"realtime_start":"1776-07-04","realtime_end":"9999-12-31","units":"lin","output_type":1,"count":%d,' + FRED_SERIES
     rows = _take_fitting((row % (str(day).encode(), n) for n, day in enumerate(_days(date(1500, 1, 1), 1 << 20))), size - 450)
     return _pad_document(head % len(rows) + b'"observations":[', iter(rows), b"]}", size)
+
+
+def _nyfed(size: int) -> bytes:
+    row = b'{"effectiveDate":"%s","type":"EFFR","percentRate":5.08,"targetRateFrom":5.00,"volumeInBillions":%d,"revisionIndicator":""}'
+    rows = (row % (str(day).encode(), n) for n, day in enumerate(_days(date(2012, 1, 1), 366)))
+    return _pad_document(b'{"refRates":[', rows, b"]}", size)
+
+
+def _fiscaldata(size: int) -> bytes:
+    row = b'{"record_date":"2012-01-03","auction_date":"%s","cusip":"%09d","tot_pub_debt_out_amt":"1.00"}'
+    rows = _take_fitting((row % (str(date(2012, 1, 1 + n % 28)).encode(), n) for n in count()), size - 300)
+    head = b'{"meta":{"total-count":%d},"data":[' % len(rows)
+    return _pad_document(head, iter(rows), b"]}", size)
 
 
 def _treasury(size: int) -> bytes:
@@ -176,6 +189,16 @@ EXTRACTORS: dict[str, Largest] = {
         _fred,
         _repeat_row(b'{"count":1,"observations":[', b'{"date":"1000-01-01","value":""},', b"{}]}"),
         (*(word for n in range(CONCURRENT_REQUESTS) for word in ("--series", f"GDP{n}")), "--token", "env://CANARY"),
+    ),
+    "extract-fiscaldata-debt": Largest(
+        _fiscaldata,
+        _repeat_row(b'{"meta":{"total-count":1},"data":[', b'{"auction_date":"2012-","cusip":""},', b"{}]}"),
+        ("--start", "2007-01-01", "--end", "2012-12-31", "--datasets", "auctions"),
+    ),
+    "extract-nyfed-rates": Largest(
+        _nyfed,
+        _repeat_row(b'{"refRates":[', b'{"effectiveDate":"2012","type":"EFFR"},', b'{"effectiveDate":"2012-","type":"EFFR"}]}'),
+        ("--start", "2007-01-01", "--end", "2012-12-31"),
     ),
     "extract-treasury-yields": Largest(
         _treasury,
@@ -256,16 +279,23 @@ def _serve_body(body: bytes, media: str, coding: str | None) -> Iterator[str]:
         yield url
 
 
+# What a request names, the text of the body that names another, and what it becomes, of the same length.
+NAMED: tuple[tuple[str, bytes, bytes], ...] = (
+    (r"CIK0*(\d+)", b'"cik":320193', b'"cik":%s'),
+    (r"rates\.csv/(\d{4})/", b"/2012,", b"/%s,"),
+    (r"/unsecured/effr/search\.json\?startDate=(\d{4})", b'"2012-', b'"%s-'),
+    (r"auction_date%3Agte%3A(\d{4})", b'"auction_date":"2012-', b'"auction_date":"%s-'),
+    (r"series_id=(GDP\d)", b'"id":"GDP0"', b'"id":"%s"'),
+)
+
+
 def _of(body: bytes, path: str) -> bytes:
-    """Return the body for the requested filer, year or day, with the same number of bytes."""
-    if filer := re.search(r"CIK0*(\d+)", path):
-        return body.replace(b'"cik":320193', b'"cik":' + filer[1].encode(), 1)
-    if year := re.search(r"rates\.csv/(\d{4})/", path):
-        return body.replace(b"/2012,", b"/" + year[1].encode() + b",")
+    """Return the body for the requested filer, series, year or day, with the same number of bytes."""
+    for pattern, other, named in NAMED:
+        if found := re.search(pattern, path):
+            return body.replace(other, named % found[1].encode())
     if day := re.search(r"/stocks/(\d{4}-\d\d-\d\d)", path):
         return body.replace(b"1370289600000", b"%d" % _close_ms(day[1]))
-    if series := re.search(r"series_id=(GDP\d)", path):
-        return body.replace(b'"id":"GDP0"', b'"id":"%s"' % series[1].encode(), 1)
     return body
 
 

@@ -30,6 +30,30 @@ last_days as (
         null as calendar,
         max(vintage_date) as last_date
     from {{ ref('stg_fred__observations') }}
+    union all
+    select
+        'nyfed_rates' as dataset,
+        null as calendar,
+        max(rate_date) as last_date
+    from {{ ref('fct_reference_rate') }}
+    union all
+    select
+        'nyfed_sofr_averages' as dataset,
+        null as calendar,
+        max(value_date) as last_date
+    from {{ ref('fct_sofr_average') }}
+    union all
+    select
+        'fiscaldata_debt' as dataset,
+        null as calendar,
+        max(debt_date) as last_date
+    from {{ ref('fct_public_debt') }}
+    union all
+    select
+        'fiscaldata_auctions' as dataset,
+        null as calendar,
+        max(auction_date) as last_date
+    from {{ ref('fct_treasury_auction') }}
 )
 
 select

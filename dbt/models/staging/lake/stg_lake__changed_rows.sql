@@ -19,4 +19,12 @@ select 'sec_company_facts', cik::text, filed, false from {{ changed_rows(source(
 union all
 select distinct 'fred_observations', null, date, false from {{ changed_rows(source('fred', 'fred_observations')) }} as raw
 union all
+select distinct 'nyfed_rates', null, "effectiveDate", false from {{ changed_rows(source('nyfed', 'nyfed_rates')) }} as raw
+union all
+select distinct 'nyfed_sofr_averages', null, "effectiveDate", false from {{ changed_rows(source('nyfed', 'nyfed_sofr_averages')) }} as raw
+union all
+select distinct 'fiscaldata_debt', null, record_date, false from {{ changed_rows(source('fiscaldata', 'fiscaldata_debt')) }} as raw
+union all
+select distinct 'fiscaldata_auctions', null, auction_date, false from {{ changed_rows(source('fiscaldata', 'fiscaldata_auctions')) }} as raw
+union all
 select 'sec_filers', ticker, null, true from {{ changed_rows(source('sec', 'sec_filers')) }} as raw

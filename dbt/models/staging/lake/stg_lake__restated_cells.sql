@@ -10,4 +10,12 @@ union all
 union all
 {{ restated_cells(source('fred', 'fred_observations'), key=['series_id', 'date', 'realtime_start'], day='date') }}
 union all
+{{ restated_cells(source('nyfed', 'nyfed_rates'), key=['type', 'effectiveDate'], day='effectiveDate') }}
+union all
+{{ restated_cells(source('nyfed', 'nyfed_sofr_averages'), key=['type', 'effectiveDate'], day='effectiveDate') }}
+union all
+{{ restated_cells(source('fiscaldata', 'fiscaldata_debt'), key=['record_date'], day='record_date') }}
+union all
+{{ restated_cells(source('fiscaldata', 'fiscaldata_auctions'), key=['cusip', 'auction_date'], day='auction_date') }}
+union all
 {{ restated_cells(source('treasury', 'treasury_par_yields'), key=['Date'], day='Date') }}

@@ -1,0 +1,71 @@
+"""FiscalData's answers are parsed: the text null is no value, and pages count as one list; recorded answers are valid."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from extract_fiscaldata_debt import source
+from extract_fiscaldata_debt.parser import TYPES, parse
+from jobkit import contracts
+from jobkit.contracts import load_packaged
+from jobkit.errors import BadDataError
+from jobkit.requests import Request
+
+FEEDS = Path(__file__).parents[4] / "shared/feeds/fiscaldata"
+DEBT = Request("fiscaldata_debt", ("year=2025",), "/")
+AUCTIONS = Request("fiscaldata_auctions", ("year=2026",), "/")
+
+
+def page(*rows: dict[str, Any], types: dict[str, str] | None = None) -> dict[str, Any]:
+    return {"data": list(rows), "meta": {"dataTypes": TYPES["fiscaldata_debt"] if types is None else types, "total-count": len(rows)}}
+
+
+def test_the_text_null_is_no_value_and_figures_keep_their_cents() -> None:
+    days = [{"record_date": f"2025-01-0{day}", "tot_pub_debt_out_amt": "36169957618760.21", "intragov_hold_amt": "null"} for day in (2, 3)]
+    columns = parse(json.dumps([page(days[0]), page(days[1])]).encode(), DEBT)["year=2025"]
+    assert columns == {
+        "record_date": ["2025-01-02", "2025-01-03"],
+        "tot_pub_debt_out_amt": ["36169957618760.21"] * 2,
+        "intragov_hold_amt": [None, None],
+    }
+
+
+def test_a_year_without_records_fills_no_partition() -> None:
+    assert parse(json.dumps([page()]).encode(), DEBT) == {}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (page(types={**TYPES["fiscaldata_debt"], "tot_pub_debt_out_amt": "CURRENCY_MILLIONS"}), "states the types"),
+        (page({"record_date": "2024-12-31"}), "has record_date 2024-12-31"),
+        ({"data": []}, "states the types"),
+        ({"error": "Invalid Query Param"}, "states the types"),
+        ({**page(), "data": 1}, "no list data"),
+    ],
+)
+def test_another_answer_is_refused(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadDataError, match=message):
+        parse(json.dumps(document).encode(), DEBT)
+
+
+def test_auctions_are_selected_by_their_own_day_and_sorted_by_their_key() -> None:
+    (request,) = source.build_requests(start=date(2026, 1, 20), end=date(2026, 1, 20), lookback_days=14, datasets=["auctions"])
+    assert request.params[:2] == (
+        ("filter", "auction_date:gte:2026-01-01,auction_date:lte:2026-12-31"),
+        ("sort", "auction_date,cusip"),
+    )
+
+
+@pytest.mark.skipif(not FEEDS.exists(), reason="the vendor's own files are not on this machine")
+@pytest.mark.parametrize(
+    ("file", "request_", "rows"), [("debt_to_penny_2025Q1.json", DEBT, 61), ("auctions_query_one_bill_cut.json", AUCTIONS, 1)]
+)
+def test_recorded_answers_keep_their_contracts(file: str, request_: Request, rows: int) -> None:
+    (columns,) = parse((FEEDS / file).read_bytes(), request_).values()
+    result = contracts.validate(load_packaged("extract_fiscaldata_debt", request_.dataset), columns)
+    assert (result.read, result.table.num_rows, result.quarantine) == (rows, rows, None)
