@@ -1,7 +1,9 @@
 """Fetch a list that a vendor sends in pages, completely, as one response.
 
-The body of the response is a JSON array of the pages, each with the vendor's own bytes. Every page says how many rows the whole list has.
-If that number changes from one page to the next, rows may have moved between the pages, so nothing is returned.
+The body of the response is a JSON array of the pages, each with the vendor's own bytes. It is never conditional: a first page that has not
+changed says nothing about the others. Where every page says how many rows the whole list has, use `fetch`: if that number changes from one
+page to the next, rows may have moved between the pages, so nothing is returned. Where a page says how to request the next one, use
+`PagedClient`.
 """
 
 from __future__ import annotations
@@ -9,14 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import lossless_json
+from jobkit.body import Body
 from jobkit.errors import BadDataError, TemporaryError
+from jobkit.http import Client, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jobkit.body import Body
-    from jobkit.http import Client, Response
+    from jobkit.lake import Source
     from jobkit.requests import Request
+
+    Params = Sequence[tuple[str, str]]
+
+MAX_PAGES = 10_000
 
 
 class Paging(NamedTuple):
@@ -31,16 +38,14 @@ class Paging(NamedTuple):
     total: tuple[str, ...]
 
 
-def fetch(client: Client, request: Request, paging: Paging, parts: Sequence[tuple[tuple[str, str], ...]] = ((),)) -> Response:
-    """Request all pages and return them as one response. It is never conditional.
+def fetch(client: Client, request: Request, paging: Paging, parts: Sequence[Params] = ((),)) -> Response:
+    """Request all pages and return them as one response.
 
     `parts` are query parameters that each select a part of the list, for a vendor who does not send all of it at once.
 
     Raises TemporaryError (75) if the list ends early or changes between pages, BadDataError (65) for a page of another form and for pages
     that together are larger than the client's limit.
     """
-    from jobkit.body import Body  # noqa: PLC0415  describe fetches nothing
-
     joined, first = Body(), None
     for part in parts:
         response = _fetch_part(client, request._replace(params=(*request.params, *part)), paging, joined)
@@ -69,6 +74,43 @@ def _fetch_part(client: Client, request: Request, paging: Paging, joined: Body) 
     if received != expected:
         raise TemporaryError(f"the list at {request.path} sent {received:,} rows where it says {expected:,}; try again later")
     return first
+
+
+class PagedClient(Client):
+    """A client that follows pages. `read_next` returns the parameters of the page after one, by its bytes; None if it is the last."""
+
+    def __init__(self, base_url: str, *, read_next: Callable[[bytes], Params | None], **options: Any) -> None:  # noqa: ANN401  those of Client
+        super().__init__(base_url, **options)
+        self._read_next = read_next
+
+    def get(self, path: str, params: Params = (), known: Source | None = None) -> Response:
+        """Send a GET for each page and return the pages as one JSON array. Raises what Client.get raises.
+
+        Raises BadDataError (65) if the pages lead in a circle, or are too many or too large together.
+        """
+        del known
+        content, sent = Body(), set[tuple[tuple[str, str], ...]]()
+        query = tuple(params)
+        while True:
+            sent.add(query)
+            page = super().get(path, query)
+            body = page.body or b""
+            content.write(b"," + body if content.size else b"[" + body)
+            following = self._read_next(body)
+            if following is None:
+                content.write(b"]")
+                return page._replace(content=content, url=self.url(path, params), etag=None, last_modified=None)
+            query = tuple((dict(params) | dict(following)).items())
+            self._check(path, query, sent, content.size)
+
+    def _check(self, path: str, query: tuple[tuple[str, str], ...], sent: set[tuple[tuple[str, str], ...]], size: int) -> None:
+        if query in sent:
+            raise BadDataError(f"page {len(sent)} of {path} leads back to an earlier page; check how the next page is read, in source.py")
+        if len(sent) >= MAX_PAGES or size > self.max_body_bytes:
+            raise BadDataError(
+                f"{path} has more than {len(sent):,} pages or {size:,} bytes; expected at most {MAX_PAGES:,} and {self.max_body_bytes:,}: "
+                "request less at once, or raise max_body_mib in the job's pyproject.toml"
+            )
 
 
 def read_pages(body: bytes, what: str) -> list[dict[str, Any]]:

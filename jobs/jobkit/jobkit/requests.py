@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
 
 class VendorClient(Protocol):
-    """What an extractor needs of a client: that of jobkit.http, jobkit.pages or jobkit.database. The job sets the attributes first."""
+    """What an extractor needs of a client: that of jobkit.http, jobkit.paging or jobkit.database. The job sets the attributes first."""
 
     base_url: str
     retry_timeout_s: float

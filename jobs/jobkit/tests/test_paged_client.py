@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobkit import pages
+from jobkit import paging
 from jobkit.errors import BadDataError, TemporaryError
 from jobkit.http import Rate
-from jobkit.pages import PagedClient
+from jobkit.paging import PagedClient
 
 from .wire import Wire, sized, wire
 
@@ -50,7 +50,7 @@ def test_pages_that_lead_back_are_refused() -> None:
 
 @pytest.mark.parametrize(("limit", "value"), [("max_body_bytes", 40), ("MAX_PAGES", 2)])
 def test_pages_without_end_are_refused(limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages if limit.isupper() else PagedClient, limit, value)
+    monkeypatch.setattr(paging if limit.isupper() else PagedClient, limit, value)
     with vendor(*PAGES) as (client, _), pytest.raises(BadDataError, match=r"/gold has more than 2 pages or \d\d bytes"):
         client.get("/gold")
 
