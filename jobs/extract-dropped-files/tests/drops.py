@@ -77,12 +77,12 @@ class Place:
         return self.lake.head(DATASET, partition)
 
     def contents(self) -> dict[str, bytes]:
-        """Return all objects by key, commits without their time."""
+        """Return all objects by key, commits without their time, and the entries of the log without their random ids."""
         found = {key: self.drop.store.get(key) for key in self.list_keys()}
         store = self.lake.store
         for key in store.list_keys(""):
             content = store.get(key)
             if key.endswith(".json"):
-                content = json.dumps({**json.loads(content), "known_at": None, "digest": None}).encode()
+                content = json.dumps({**json.loads(content), "known_at": None, "digest": None, "id": None}).encode()
             found[f"lake/{key}"] = content
         return found
