@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from images import __main__ as command
-from images import annotations, docker_cli, plan, release
+from images import docker_cli, labels, plan, release
 from jobs.catalogue import REPOSITORY, JobSpec
 from tests.images.registry import run_registry
 
@@ -39,18 +39,18 @@ def git(folder: Path, *words: str, moment: str = "2026-11-29T10:00:00+01:00") ->
 def test_an_image_names_source_revision_version_licence_and_time(tmp_path: Path) -> None:
     """The URL of the clone is not the source: it may have a password. A change that no commit has is marked."""
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\nlicense = "Apache-2.0"\n')
-    prefix = annotations.PREFIX
+    prefix = labels.PREFIX
     known = {prefix + "licenses": "Apache-2.0", prefix + "version": "1.2.3"}
-    assert annotations.read_annotations({}, tmp_path) == known
+    assert labels.read_annotations({}, tmp_path) == known
     git(tmp_path, "init", "-q")
     git(tmp_path, "remote", "add", "origin", "https://user:canary@git.example/finelt")
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "all")
     revision, time = git(tmp_path, "rev-parse", "HEAD"), "2026-11-29T10:00:00+01:00"
-    assert annotations.read_annotations({}, tmp_path) == {**known, prefix + "created": time, prefix + "revision": revision}
+    assert labels.read_annotations({}, tmp_path) == {**known, prefix + "created": time, prefix + "revision": revision}
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\nlicense = "Apache-2.0"\n')
     github = {"GITHUB_SERVER_URL": "https://github.example", "GITHUB_REPOSITORY": "us/finelt"}
-    found = annotations.read_annotations(github, tmp_path)
+    found = labels.read_annotations(github, tmp_path)
     assert (found[prefix + "revision"], found[prefix + "source"]) == (f"{revision}-dirty", "https://github.example/us/finelt")
 
 
@@ -60,13 +60,13 @@ def test_every_build_gets_the_annotations_as_labels(monkeypatch: pytest.MonkeyPa
     spec = next(spec for spec in command.list_specs() if isinstance(spec, kind))
     environment = docker_cli.BuildEnvironment()
     before = docker_cli.plan_image(spec, environment)
-    monkeypatch.setattr(annotations, "read_annotations", lambda _environ: {f"{annotations.PREFIX}{name}": f"the {name}" for name in NAMES})
+    monkeypatch.setattr(labels, "read_annotations", lambda _environ: {f"{labels.PREFIX}{name}": f"the {name}" for name in NAMES})
     arguments = plan.build_arguments(spec, before)
     assert {name: arguments[name.upper()] for name in NAMES} == {name: f"the {name}" for name in NAMES}
     assert docker_cli.plan_image(spec, environment).tag == before.tag
     recipe = (REPOSITORY / plan.RECIPE).read_text(encoding="utf-8")
     for name in NAMES:
-        assert recipe.count(f'{annotations.PREFIX}{name}="${{{name.upper()}}}"') == 2  # jobs and services
+        assert recipe.count(f'{labels.PREFIX}{name}="${{{name.upper()}}}"') == 2  # jobs and services
 
 
 @pytest.fixture
