@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from jobkit.version import version_option
 
-from images import annotations, docker_cli, size
 from images import base as bases
+from images import docker_cli, labels, size
 from images import plan as plans
 from images import release as releases
 from jobs.catalogue import REPOSITORY, CatalogueError, JobSpec, catalogue
@@ -167,8 +167,8 @@ def find_references(registry: str, names: Sequence[str], environment: docker_cli
 @names_argument
 def release(registry: str, names: tuple[str, ...]) -> None:
     """Tag the images of both platforms in REGISTRY as this version, and print where each is, by digest, as JSON."""
-    about = annotations.read_annotations(os.environ)
-    version, environment, released = about[f"{annotations.PREFIX}version"], read_environment(), {}
+    about = labels.read_annotations(os.environ)
+    version, environment, released = about[f"{labels.PREFIX}version"], read_environment(), {}
     for spec in select_specs(names, list_specs()):
         found = {
             platform: find_references(registry, (spec.name,), replace(environment, platform=platform))[spec.name]
@@ -176,7 +176,7 @@ def release(registry: str, names: tuple[str, ...]) -> None:
         }
         if absent := [platform for platform, reference in found.items() if reference is None]:
             raise docker_cli.EngineError(f"{registry} does not have {spec.name} for {', '.join(absent)}; CI on main pushes it")
-        here = {**about, f"{annotations.PREFIX}title": spec.name, f"{annotations.PREFIX}description": spec.description}
+        here = {**about, f"{labels.PREFIX}title": spec.name, f"{labels.PREFIX}description": spec.description}
         present = {platform: reference for platform, reference in found.items() if reference}
         released[spec.name] = releases.publish_index(f"{registry.rstrip('/')}/{spec.name}", version, present, here)
     click.echo(json.dumps(released, indent=2))
@@ -186,7 +186,7 @@ def release(registry: str, names: tuple[str, ...]) -> None:
 @click.argument("tag")
 def notes(tag: str) -> None:
     """Print the section of CHANGELOG.md for TAG, such as v0.2.0. Fail unless TAG is the version of this checkout."""
-    version = annotations.read_annotations(os.environ)[f"{annotations.PREFIX}version"]
+    version = labels.read_annotations(os.environ)[f"{labels.PREFIX}version"]
     if tag != f"v{version}":
         raise docker_cli.EngineError(f"the tag is {tag} and the version in pyproject.toml {version}; make them equal")
     click.echo(releases.read_changes((REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), version), nl=False)

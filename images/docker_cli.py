@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from jobkit.errors import MisconfiguredError
 
-from images import annotations
 from images import plan as plans
 
 if TYPE_CHECKING:
@@ -101,8 +100,6 @@ def build_image(spec: JobSpec | Service, environment: BuildEnvironment, *, rebui
 def _run_build(plan: Plan, build_args: Mapping[str, str], context: Path, environment: BuildEnvironment, *, rebuild: bool) -> None:
     arguments = ["build", "--file", str(context / plans.RECIPE), "--target", plan.target, "--tag", plan.image, "--progress", "plain"]
     arguments += [word for name, value in build_args.items() for word in ("--build-arg", f"{name}={value}")]
-    labels = annotations.read_annotations(os.environ)
-    arguments += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
     arguments += ["--network", environment.network] if environment.network else []
     arguments += ["--secret", f"id=ca,src={environment.ca}"] if environment.ca else []
     arguments += ["--platform", environment.platform] if environment.platform else []

@@ -82,10 +82,18 @@ ARG PYTHON_IMAGE
 ARG JOB
 ARG VERSION=""
 ARG DESCRIPTION=""
+ARG SOURCE=""
+ARG REVISION=""
+ARG LICENSES=""
+ARG CREATED=""
 ARG DESCRIBE="{}"
 LABEL org.opencontainers.image.title="${JOB}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.description="${DESCRIPTION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="${LICENSES}" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
       finelt.describe="${DESCRIBE}"
 
@@ -144,9 +152,17 @@ ARG PYTHON_IMAGE
 ARG JOB
 ARG VERSION=""
 ARG DESCRIPTION=""
+ARG SOURCE=""
+ARG REVISION=""
+ARG LICENSES=""
+ARG CREATED=""
 LABEL org.opencontainers.image.title="${JOB}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.description="${DESCRIPTION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="${LICENSES}" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
 # The default target of `docker build`.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import MisconfiguredError
 
-from images import lock
+from images import labels, lock
 from images.assemble import EPOCH
 from jobs.catalogue import REPOSITORY
 
@@ -243,7 +243,8 @@ def describe_job(spec: JobSpec) -> str:
 def build_arguments(spec: JobSpec | Service, plan: Plan) -> dict[str, str]:
     """Return all build arguments: those that change the image's files, and those that only label it."""
     described = {} if isinstance(spec, Service) else {"DESCRIBE": describe_job(spec)}
-    return {**plan.args, **plan.labels, **described}
+    about = {name.removeprefix(labels.PREFIX).upper(): value for name, value in labels.read_annotations(os.environ).items()}
+    return {**plan.args, **about, **plan.labels, **described}
 
 
 def _run_git(root: Path, *arguments: str) -> bytes:

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from images import __main__ as command
-from images import annotations, docker_cli, release
-from jobs.catalogue import REPOSITORY
+from images import docker_cli, labels, plan, release
+from jobs.catalogue import REPOSITORY, JobSpec
 from tests.images.registry import run_registry
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.images.registry import Contents
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+NAMES = ("source", "revision", "licenses", "created")
 ABOUT = {"org.opencontainers.image.version": "1.2.3", "org.opencontainers.image.revision": "abc"}
 
 
@@ -38,32 +39,34 @@ def git(folder: Path, *words: str, moment: str = "2026-11-29T10:00:00+01:00") ->
 def test_an_image_names_source_revision_version_licence_and_time(tmp_path: Path) -> None:
     """The URL of the clone is not the source: it may have a password. A change that no commit has is marked."""
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\nlicense = "Apache-2.0"\n')
-    prefix = annotations.PREFIX
+    prefix = labels.PREFIX
     known = {prefix + "licenses": "Apache-2.0", prefix + "version": "1.2.3"}
-    assert annotations.read_annotations({}, tmp_path) == known
+    assert labels.read_annotations({}, tmp_path) == known
     git(tmp_path, "init", "-q")
     git(tmp_path, "remote", "add", "origin", "https://user:canary@git.example/finelt")
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "all")
     revision, time = git(tmp_path, "rev-parse", "HEAD"), "2026-11-29T10:00:00+01:00"
-    assert annotations.read_annotations({}, tmp_path) == {**known, prefix + "created": time, prefix + "revision": revision}
+    assert labels.read_annotations({}, tmp_path) == {**known, prefix + "created": time, prefix + "revision": revision}
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\nlicense = "Apache-2.0"\n')
     github = {"GITHUB_SERVER_URL": "https://github.example", "GITHUB_REPOSITORY": "us/finelt"}
-    found = annotations.read_annotations(github, tmp_path)
+    found = labels.read_annotations(github, tmp_path)
     assert (found[prefix + "revision"], found[prefix + "source"]) == (f"{revision}-dirty", "https://github.example/us/finelt")
 
 
-def test_every_build_gets_the_annotations_as_labels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    commands: list[list[str]] = []
-    monkeypatch.setattr(docker_cli, "find_client", lambda: "docker")
-    monkeypatch.setattr(annotations, "read_annotations", lambda _environ: ABOUT)
-    monkeypatch.setattr(subprocess, "run", lambda words, **_: commands.append(words) or subprocess.CompletedProcess(words, 0, "", ""))
-    spec = command.list_specs()[0]
+@pytest.mark.parametrize("kind", [JobSpec, plan.Service])
+def test_every_build_gets_the_annotations_as_labels(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    """Also one by Pulumi, which gets the same arguments. They are not in the tag."""
+    spec = next(spec for spec in command.list_specs() if isinstance(spec, kind))
     environment = docker_cli.BuildEnvironment()
-    docker_cli._run_build(docker_cli.plan_image(spec, environment), {}, tmp_path, environment, rebuild=False)
-    [words] = [words for words in commands if "build" in words]
-    labels = [words[index + 1] for index, word in enumerate(words) if word == "--label"]
-    assert labels == [f"{name}={value}" for name, value in ABOUT.items()]
+    before = docker_cli.plan_image(spec, environment)
+    monkeypatch.setattr(labels, "read_annotations", lambda _environ: {f"{labels.PREFIX}{name}": f"the {name}" for name in NAMES})
+    arguments = plan.build_arguments(spec, before)
+    assert {name: arguments[name.upper()] for name in NAMES} == {name: f"the {name}" for name in NAMES}
+    assert docker_cli.plan_image(spec, environment).tag == before.tag
+    recipe = (REPOSITORY / plan.RECIPE).read_text(encoding="utf-8")
+    for name in NAMES:
+        assert recipe.count(f'{labels.PREFIX}{name}="${{{name.upper()}}}"') == 2  # jobs and services
 
 
 @pytest.fixture

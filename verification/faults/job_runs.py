@@ -46,7 +46,7 @@ def start_job(job: str, options: Sequence[str], *, verb: str = "run", prefix: Se
     """
     command = [*prefix, sys.executable, "-m", job.replace("-", "_"), verb, *(option.replace("{job}", job) for option in options)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=clean_environ(CANARY=TOKEN, **environ), text=True, **pipes)  # type: ignore[call-overload,no-any-return]  # noqa: S603
+    return subprocess.Popen(command, env={**clean_environ(), "CANARY": TOKEN, **environ}, text=True, **pipes)  # type: ignore[call-overload,no-any-return]  # noqa: S603
 
 
 def wait_for_job(process: subprocess.Popen[str], timeout_s: float = TIMEOUT_S) -> JobResult:

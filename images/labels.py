@@ -10,7 +10,6 @@ import subprocess
 import tomllib
 from typing import TYPE_CHECKING
 
-from images.plan import SOURCE_FOLDERS, TOP_FILES
 from jobs.catalogue import REPOSITORY
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def read_annotations(environ: Mapping[str, str], root: Path = REPOSITORY) -> dic
     if {"GITHUB_SERVER_URL", "GITHUB_REPOSITORY"} <= environ.keys():
         found["source"] = f"{environ['GITHUB_SERVER_URL']}/{environ['GITHUB_REPOSITORY']}"
     if revision := _git(root, "rev-parse", "HEAD"):
-        is_dirty = _git(root, "status", "--porcelain", "--", *SOURCE_FOLDERS, *TOP_FILES)
+        is_dirty = _git(root, "status", "--porcelain")
         found |= {
             "revision": f"{revision}-dirty" if is_dirty else revision,
             "created": _git(root, "show", "--no-patch", "--format=%cI", "HEAD"),
