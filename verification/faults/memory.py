@@ -130,6 +130,12 @@ def _fiscaldata(size: int) -> bytes:
     return _pad_document(head, iter(rows), b"]}", size)
 
 
+def _dense_auctions(size: int) -> bytes:
+    row = b'{"auction_date":"2012-","cusip":""},'
+    rows = (size - 100) // len(row)
+    return b'{"meta":{"total-count":%d},"data":[' % rows + (row * rows)[:-1] + b"]}"
+
+
 def _treasury(size: int) -> bytes:
     rows = (day.strftime("%m/%d/2012,0.01,1.99,3.02").encode() for day in _days(date(2011, 1, 1), 365))
     return _pad_document(b"Date,1 Mo,10 Yr,30 Yr\n", rows, b"\n", size, b"\n")
@@ -192,7 +198,7 @@ EXTRACTORS: dict[str, Largest] = {
     ),
     "extract-fiscaldata-debt": Largest(
         _fiscaldata,
-        _repeat_row(b'{"meta":{"total-count":1},"data":[', b'{"auction_date":"2012-","cusip":""},', b"{}]}"),
+        _dense_auctions,
         ("--start", "2007-01-01", "--end", "2012-12-31", "--datasets", "auctions"),
     ),
     "extract-nyfed-rates": Largest(
@@ -291,6 +297,8 @@ NAMED: tuple[tuple[str, bytes, bytes], ...] = (
 
 def _of(body: bytes, path: str) -> bytes:
     """Return the body for the requested filer, series, year or day, with the same number of bytes."""
+    if "/vintagedates?" in path:
+        return b'{"realtime_start":"1776-07-04","realtime_end":"9999-12-31","count":1,"vintage_dates":["2012-12-20"]}'.ljust(len(body))
     for pattern, other, named in NAMED:
         if found := re.search(pattern, path):
             return body.replace(other, named % found[1].encode())
