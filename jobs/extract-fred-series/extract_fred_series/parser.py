@@ -62,17 +62,17 @@ def _join_windows(pages: Sequence[dict[str, Any]], what: str) -> list[dict[str, 
         windows.setdefault(window, []).extend(paging.read_rows(page, LISTS["fred_observations"], what))
     _check_windows(list(windows), what)
     rows: list[dict[str, Any]] = []
-    cut: dict[Any, dict[str, Any]] = {}  # the rows that the previous window cut, by period
+    cut: dict[str, dict[str, Any]] = {}  # the rows that the previous window cut, by period
     for (first, last), found in windows.items():
         before, cut = cut, {}
         for row in found:
-            earlier = before.get(row.get("date"))
+            earlier = before.get(str(row.get("date")))
             if earlier and row.get("realtime_start") == first and row.get("value") == earlier.get("value"):
                 earlier["realtime_end"] = row.get("realtime_end")
             else:
                 rows.append(earlier := row)
-            if earlier["realtime_end"] == last:
-                cut[row.get("date")] = earlier
+            if earlier.get("realtime_end") == last:
+                cut[str(row.get("date"))] = earlier
     return rows
 
 
