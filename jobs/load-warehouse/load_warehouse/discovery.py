@@ -4,6 +4,9 @@ The warehouse remembers up to which entry it followed the dataset's log in the l
 not be loaded, and those whose commit was announced but not there yet. So a dataset without anything new costs two requests to S3, however
 many partitions it has: the remembered entry, which shows that it is the same lake, and a listing of what follows.
 
+If an entry after it is missing or damaged, all partitions are listed, and the position stays before that entry until IN_FLIGHT others
+follow it.
+
 All partitions are listed, and their newest commits read, if nothing is remembered, if it does not fit the lake or the ledger, and once in
 CHECK_INTERVAL. That finds commits that were damaged after their load, and those of versions of finelt that kept no log.
 """
@@ -15,6 +18,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from jobkit.commit_log import IN_FLIGHT
 from psycopg import sql
 
 from load_warehouse import clocks
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
 
 CHECK_INTERVAL = timedelta(days=7)
-IN_FLIGHT = 64  # entries before a listing whose commits may not have been there yet
 
 
 class Position(NamedTuple):
@@ -72,7 +75,7 @@ def discover(
     late = {partition for partition, entry in loaded.items() if clocks.is_in_future(entry.known_at, now)}
     numbers = list(islice(lake.log.list_after(dataset, last.number), policy.max_lookups + 1))
     announced = _read_entries(lake, dataset, numbers[: policy.max_lookups], last.number)
-    if len(numbers) > policy.max_lookups:
+    if len(numbers) > len(announced):  # too many to look up, or not all of them are known
         listed = _list_all(lake, dataset)
         expected = _latest_commits((), {**known.open, **listed.missing})
         is_new = {
@@ -89,23 +92,19 @@ def discover(
 def _list_all(lake: Lake, dataset: str) -> Discovery:
     """List all partitions, after reading the end of the log: what is announced later comes after it."""
     number = lake.log.find_last(dataset)
-    recent = _read_entries(lake, dataset, range(max(number - IN_FLIGHT, 0) + 1, number + 1))
+    before = max(number - IN_FLIGHT, 0)
+    recent = _read_entries(lake, dataset, range(before + 1, number + 1), before)
     selected = dict(lake.iter_latest_numbers(dataset))
     return Discovery(selected, recent[-1] if recent else None, _find_missing(_latest_commits(recent, {}), selected), is_check=True)
 
 
-def _read_entries(lake: Lake, dataset: str, numbers: Iterable[int], previous: int = 0) -> list[Entry]:
-    """Read entries up to the first gap: where a lake is replicated, an earlier entry may arrive after a later one.
-
-    `previous` is the entry before the first; without it, the log may begin anywhere.
-    """
+def _read_entries(lake: Lake, dataset: str, numbers: Iterable[int], previous: int) -> list[Entry]:
+    """Read the entries after `previous` up to the first gap: where a lake is replicated, an earlier one may arrive after a later one."""
     entries: list[Entry] = []
     for number in numbers:
-        entry = lake.log.read(dataset, number)
-        if entry is None or previous not in (0, number - 1):
-            if previous:
-                break
-            continue
+        entry = lake.log.read(dataset, number) if number == previous + 1 else None
+        if entry is None:
+            break
         entries.append(entry)
         previous = number
     return entries
