@@ -10,7 +10,8 @@ import pytest
 from botocore.client import BaseClient
 from jobkit.errors import MisconfiguredError
 from jobkit.lake import Lake
-from load_warehouse.discovery import Position, discover
+from load_warehouse import runner
+from load_warehouse.discovery import FINGERPRINT, Position, discover
 from load_warehouse.policy import LoadPolicy
 from moto import mock_aws
 from moto.s3.models import s3_backends
@@ -27,7 +28,7 @@ ACCOUNT, BUCKET = "123456789012", "a-lake"
 GROW = f"""
 insert into raw._ledger (dataset, "partition", "commit", sha256, "rows", known_at)
 select '{DATASET}', 'date=' || n, 1, 'x', 1, now() from generate_series(1, 10000) n;
-update raw._positions set loads = loads + 10000
+update raw._positions set loads = (select {FINGERPRINT.as_string()} from raw._ledger)
 """
 
 
@@ -169,3 +170,29 @@ def test_a_position_counts_for_its_ledger_and_its_lake_only(lake: Path, warehous
     warehouse.run(f"drop table raw.{DATASET}; delete from raw._ledger")
     assert committed(lake, warehouse) == ["ticker=AAPL/year=2012"]
     assert current(warehouse) == {"2012-01-03": "1.500000"}
+
+
+@pytest.mark.parametrize("is_during_load", [True, False])
+def test_rows_that_are_dropped_while_others_are_loaded_are_loaded_again(
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, *, is_during_load: bool
+) -> None:
+    """Even if the ledger has as many rows as before."""
+    commit(lake, [price("2011-01-04")], partition="year=2011")
+    load(lake, warehouse)
+    commit(lake, [price("2011-01-04", "2")], partition="year=2011")
+    discover_datasets = runner.discover_datasets
+
+    def drop(*arguments: Any) -> Any:
+        found = discover_datasets(*arguments)
+        warehouse.run("delete from raw.prices where date >= '2012-01-01'; delete from raw._ledger where partition like 'ticker%'")
+        return found
+
+    if is_during_load:
+        with monkeypatch.context() as patched:
+            patched.setattr(runner, "discover_datasets", drop)
+            load(lake, warehouse)
+    else:
+        warehouse.run("delete from raw.prices where date >= '2012-01-01'; delete from raw._ledger where partition like 'ticker%'")
+        load(lake, warehouse, partitions=["year=2011"])
+    assert committed(lake, warehouse) == ["ticker=AAPL/year=2012"]
+    assert current(warehouse) == {"2011-01-04": "2.000000", "2012-01-03": "1.500000"}

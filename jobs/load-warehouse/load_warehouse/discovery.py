@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
 
 CHECK_INTERVAL = timedelta(days=7)
+# Says which rows of a dataset the ledger has. Their number would not: rows may be deleted to be loaded again while others are added.
+FINGERPRINT = sql.SQL("coalesce(bit_xor(hashint8extended(load_id, 0)), 0)")
 
 
 class Position(NamedTuple):
     """Up to where the log of a dataset was followed.
 
-    number, id: the last entry. loads: the ledger rows of the dataset then. checked_at: when all partitions were listed last (UTC).
+    number, id: the last entry. loads: FINGERPRINT of the dataset's ledger then. checked_at: when all partitions were listed last (UTC).
     open: partitions to look at again, with the commit that each must reach.
     """
 
@@ -127,13 +129,24 @@ def fetch_positions(session: Session) -> dict[str, Position]:
     """Return the remembered position of each dataset, except where the ledger has other rows than it had then."""
     statement = sql.SQL(
         "select dataset, entry, entry_id, loads, checked_at, open from raw._positions as position"
-        " where loads = (select count(*) from raw._ledger as ledger where ledger.dataset = position.dataset)"
+        " where loads = (select {} from raw._ledger as ledger where ledger.dataset = position.dataset)"
     )
-    return {row[0]: Position(*row[1:]) for row in session.execute(statement)}
+    return {row[0]: Position(*row[1:]) for row in session.execute(statement.format(FINGERPRINT))}
 
 
-def remember(session: Session, dataset: str, discovery: Discovery, failed: Collection[str], known: Position | None, now: datetime) -> None:
-    """Remember the position after everything in a discovery was loaded, except the partitions that failed."""
+def remember(
+    session: Session,
+    dataset: str,
+    discovery: Discovery,
+    loaded: Collection[str],
+    failed: Collection[str],
+    known: Position | None,
+    now: datetime,
+) -> None:
+    """Remember the position after everything in a discovery was loaded, except the partitions that failed.
+
+    `loaded` has the partitions with ledger entries before. Nothing is remembered if somebody deleted entries meanwhile.
+    """
     if discovery.last is None:
         return
     open_ = {**dict.fromkeys(failed, 0), **discovery.missing}
@@ -143,7 +156,10 @@ def remember(session: Session, dataset: str, discovery: Discovery, failed: Colle
     values = (dataset, discovery.last.number, discovery.last.id, checked_at.isoformat(), json.dumps(open_))
     statement = sql.SQL(
         "insert into raw._positions (dataset, entry, entry_id, checked_at, open, loads)"
-        " select {}, count(*) from raw._ledger where dataset = {} on conflict (dataset) do update set entry = excluded.entry,"
+        " select {}, {} from raw._ledger where dataset = {} having count(distinct partition) filter (where partition = any({})) = {}"
+        " on conflict (dataset) do update set entry = excluded.entry,"
         " entry_id = excluded.entry_id, checked_at = excluded.checked_at, open = excluded.open, loads = excluded.loads"
     )
-    session.execute(statement.format(sql.SQL(", ").join(map(sql.Literal, values)), sql.Literal(dataset)))
+    expected = sorted({*loaded, *(discovery.selected.keys() - set(failed))})
+    terms = map(sql.Literal, (dataset, expected, len(expected)))
+    session.execute(statement.format(sql.SQL(", ").join(map(sql.Literal, values)), FINGERPRINT, *terms))
