@@ -52,6 +52,13 @@ class Policy(NamedTuple):
         return min(years_ago, datetime.combine(self.as_of_from, time(), UTC)) if self.as_of_from else years_ago
 
 
+class Begin(NamedTuple):
+    """The state of the log before the first listing: the last entry, and the partitions whose announced commits were not there yet."""
+
+    entry: int
+    announced: frozenset[str]
+
+
 @dataclass
 class Expiry:
     """What expires in a dataset, or has: numbers of partitions, commits, and files with their sizes. `skipped` says why partitions stay."""
@@ -87,8 +94,10 @@ def select_expired(known: Mapping[int, datetime], cutoff: datetime) -> list[int]
         times.append((number, max(known[number], times[-1][1] + TICK) if times else known[number]))  # as the warehouse corrects clocks
     return [
         number
-        for (number, begin), (_, end) in pairwise(times)
-        if end <= cutoff and (begin.year, begin.month) == (end.year, end.month)  # no month ends in [begin, end)
+        for (number, begin), (later, end) in pairwise(times)
+        if end <= cutoff
+        and (begin.year, begin.month) == (end.year, end.month)  # no month ends in [begin, end)
+        and end == known[later]  # the correction of the next one's time does not depend on this one
     ]
 
 
@@ -98,7 +107,7 @@ def expire(lake: Lake, dataset: str, policy: Policy, now: datetime, *, is_dry_ru
     Raises what the lake raises, TemporaryError (75) if another program expires them at the same time.
     """
     expiry, cutoff = Expiry(dataset), policy.cutoff(now)
-    begin = lake.log.find_last(dataset)
+    begin = _find_begin(lake, dataset)
     kept_sources: set[str] = set()
     sources: dict[str, int] = {}
     for partition in _list_partitions(lake, dataset):
@@ -139,6 +148,14 @@ def expire(lake: Lake, dataset: str, policy: Policy, now: datetime, *, is_dry_ru
     return expiry
 
 
+def _find_begin(lake: Lake, dataset: str) -> Begin:
+    last = lake.log.find_last(dataset)
+    numbers = range(max(last - commit_log.IN_FLIGHT, 0) + 1, last + 1)
+    entries = [entry for number in numbers if (entry := lake.log.read(dataset, number))]
+    latest = {partition: lake.latest_number(dataset, partition) or 0 for partition in {entry.partition for entry in entries}}
+    return Begin(last, frozenset(entry.partition for entry in entries if latest[entry.partition] < entry.commit))
+
+
 def _list_partitions(lake: Lake, dataset: str) -> Iterator[str]:
     return (partition for partition, _ in groupby(lake.iter_commit_numbers(dataset), itemgetter(0)))
 
@@ -172,8 +189,8 @@ def _delete_commits(
     lake.store.erase(f"raw/{dataset}/{partition}/_commits/", lambda key: key in keys)
 
 
-def _delete_file(lake: Lake, dataset: str, path: str, begin: int) -> None:
-    """Delete a file, unless a commit that was announced after the entry `begin` names it. Write it again if one does afterwards."""
+def _delete_file(lake: Lake, dataset: str, path: str, begin: Begin) -> None:
+    """Delete a file, unless a commit that was made since `begin` names it. Write it again if one does afterwards."""
     if path in _list_new_files(lake, dataset, begin):
         return
     try:
@@ -185,10 +202,10 @@ def _delete_file(lake: Lake, dataset: str, path: str, begin: int) -> None:
         lake.store.put(path, data)
 
 
-def _list_new_files(lake: Lake, dataset: str, begin: int) -> set[str]:
-    """Return the files of the commits that were announced after an entry of the log and are there."""
-    entries = (lake.log.read(dataset, number) for number in lake.log.list_after(dataset, begin))
-    partitions = {entry.partition for entry in entries if entry}
+def _list_new_files(lake: Lake, dataset: str, begin: Begin) -> set[str]:
+    """Return the files of the partitions in which commits may have been made since `begin`."""
+    entries = (lake.log.read(dataset, number) for number in lake.log.list_after(dataset, begin.entry))
+    partitions = begin.announced | {entry.partition for entry in entries if entry}
     heads = [commit for partition in partitions for commit in lake.examine(dataset, partition).commits.values()]
     return {file.path for commit in heads for file in commit.files}
 

@@ -11,6 +11,7 @@ import boto3
 import pytest
 from click.testing import CliRunner
 from jobkit import expired_commits
+from jobkit.commit_log import CommitLog
 from jobkit.errors import DamagedError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 from jobkit.stores import FileStore
@@ -40,18 +41,30 @@ def answer(known: list[tuple[int, datetime]], moment: datetime) -> int | None:
     return next((number for number, begin in reversed(known) if begin <= moment), None)
 
 
+def correct(known: list[tuple[int, datetime]]) -> list[tuple[int, datetime]]:
+    """Date each commit after the one before it, as the warehouse does where a writer's clock was behind."""
+    corrected: list[tuple[int, datetime]] = []
+    for number, moment in known:
+        corrected.append((number, max(moment, corrected[-1][1] + retention.TICK) if corrected else moment))
+    return corrected
+
+
 def test_what_may_be_asked_never_expires() -> None:
-    """For any history and cutoff: each moment from the cutoff on, and each end of a month, has the same version as before."""
+    """For any history and cutoff: each moment from the cutoff on, and each end of a month, has the same version as before.
+
+    Also if a clock was behind, and the warehouse is rebuilt from what is left.
+    """
     rng = random.Random(24)  # noqa: S311  the same histories every time
     for _ in range(300):
         start, hours = datetime(2023, 1, 1, tzinfo=UTC), 0
         known: list[tuple[int, datetime]] = []
         for number in range(1, rng.randint(2, 12)):
             known.append((number, start + timedelta(hours=hours)))
-            hours += rng.choice((1, 20, 400, 2000))
-        cutoff = start + timedelta(hours=rng.randint(0, hours))
+            hours += rng.choice((1, 20, 400, 2000, -30))
+        cutoff = start + timedelta(hours=rng.randint(0, max(hours, 0)))
         expired = set(select_expired(dict(known), cutoff))
-        kept = [item for item in known if item[0] not in expired]
+        kept = correct([item for item in known if item[0] not in expired])
+        known = correct(known)
         ends = [datetime(2023 + month // 12, month % 12 + 1, 1, tzinfo=UTC) - timedelta(microseconds=1) for month in range(1, 40)]
         later = [
             cutoff,
@@ -246,6 +259,42 @@ def test_a_writer_restores_what_expires_between_its_check_and_its_commit(tmp_pat
 
     monkeypatch.setattr(FileStore, "put_if_absent", put_late)
     commit_close_of_the_past(str(tmp_path))
+    check_head(str(tmp_path))
+
+
+def test_a_writer_restores_what_it_wrote_and_an_expiry_deletes_that_was_killed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files were deleted, but are still in the record; the writer writes them, and the next expiry deletes them before the commit."""
+    lake, put_if_absent = fill(str(tmp_path)), FileStore.put_if_absent
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, "_forget_files", lambda *_: None)
+        expire(lake)
+
+    def put_late(self: FileStore, key: str, data: bytes, content_type: str | None = None) -> bool:
+        if "/_commits/" in key:
+            monkeypatch.setattr(FileStore, "put_if_absent", put_if_absent)
+            expire(lake)
+        return put_if_absent(self, key, data, content_type)
+
+    monkeypatch.setattr(FileStore, "put_if_absent", put_late)
+    commit_close_of_the_past(str(tmp_path))
+    check_head(str(tmp_path))
+
+
+def test_a_commit_that_was_announced_before_the_expiry_keeps_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow writer: its commit comes after the partition was listed, and the deletion after the writer looked at its files."""
+    lake, erase = fill(str(tmp_path)), FileStore.erase
+    lake.log.announce(DATASET, PART, 9)
+
+    def commit_and_erase(self: FileStore, prefix: str, matches: Any) -> Any:
+        monkeypatch.setattr(FileStore, "erase", erase)
+        monkeypatch.setattr(CommitLog, "announce", lambda *_: 0)
+        commit_close_of_the_past(str(tmp_path))
+        return erase(self, prefix, matches)
+
+    monkeypatch.setattr(FileStore, "erase", commit_and_erase)
+    expire(lake)
     check_head(str(tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -9,6 +10,9 @@ import pytest
 from botocore.client import BaseClient
 from jobkit.errors import MisconfiguredError
 from jobkit.lake import Lake
+from load_warehouse import runner
+from load_warehouse.discovery import FINGERPRINT, Position, discover
+from load_warehouse.policy import LoadPolicy
 from moto import mock_aws
 from moto.s3.models import s3_backends
 
@@ -24,7 +28,7 @@ ACCOUNT, BUCKET = "123456789012", "a-lake"
 GROW = f"""
 insert into raw._ledger (dataset, "partition", "commit", sha256, "rows", known_at)
 select '{DATASET}', 'date=' || n, 1, 'x', 1, now() from generate_series(1, 10000) n;
-update raw._positions set loads = loads + 10000
+update raw._positions set loads = (select {FINGERPRINT.as_string()} from raw._ledger)
 """
 
 
@@ -105,6 +109,42 @@ def test_an_entry_that_arrives_after_a_later_one_is_not_passed_over(lake: Path, 
     assert sorted(current(warehouse)) == ["2010-01-04", "2011-01-04", "2012-01-03"]
 
 
+def discover_after(lake: Lake, known: Position | None) -> tuple[set[str], Position | None]:
+    """Return the partitions to look at after a position, and the next position."""
+    now = datetime.now(UTC)
+    found = discover(lake, DATASET, known, {}, now, LoadPolicy())
+    return set(found.selected), Position(found.last.number, found.last.id, 0, now, found.missing) if found.last else None
+
+
+@pytest.mark.parametrize("damage", [None, b"nonsense"])
+def test_an_entry_that_is_lost_or_damaged_hides_no_commit(lake: Path, damage: bytes | None) -> None:
+    """Neither its own nor those after it, however often they are looked for."""
+    store = Lake(str(lake))
+    _, known = discover_after(store, None)
+    for year in (2010, 2011):
+        commit(lake, [price(f"{year}-01-04")], partition=f"year={year}")
+    entry = lake / "raw" / DATASET / "_log" / "0000000002.json"
+    entry.unlink() if damage is None else entry.write_bytes(damage)
+    for _ in range(2):
+        selected, known = discover_after(store, known)
+        assert {"year=2010", "year=2011"} <= selected
+        assert known
+        assert known.number == 1
+
+
+def test_the_first_entry_may_arrive_after_a_later_one(lake: Path, tmp_path: Path) -> None:
+    """A new warehouse loads from a lake that is still being replicated."""
+    commit(lake, [price("2011-01-04")], partition="year=2011")
+    folder = lake / "raw" / DATASET
+    for name in ("_log/0000000001.json", "ticker=AAPL"):
+        (folder / name).rename(tmp_path / name[-6:])
+    selected, known = discover_after(Lake(str(lake)), None)
+    assert selected == {"year=2011"}
+    for name in ("_log/0000000001.json", "ticker=AAPL"):
+        (tmp_path / name[-6:]).rename(folder / name)
+    assert "ticker=AAPL/year=2012" in discover_after(Lake(str(lake)), known)[0]
+
+
 def test_many_new_commits_are_found_by_one_listing_and_only_they_are_read(
     lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,3 +170,29 @@ def test_a_position_counts_for_its_ledger_and_its_lake_only(lake: Path, warehous
     warehouse.run(f"drop table raw.{DATASET}; delete from raw._ledger")
     assert committed(lake, warehouse) == ["ticker=AAPL/year=2012"]
     assert current(warehouse) == {"2012-01-03": "1.500000"}
+
+
+@pytest.mark.parametrize("is_during_load", [True, False])
+def test_rows_that_are_dropped_while_others_are_loaded_are_loaded_again(
+    lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, *, is_during_load: bool
+) -> None:
+    """Even if the ledger has as many rows as before."""
+    commit(lake, [price("2011-01-04")], partition="year=2011")
+    load(lake, warehouse)
+    commit(lake, [price("2011-01-04", "2")], partition="year=2011")
+    discover_datasets = runner.discover_datasets
+
+    def drop(*arguments: Any) -> Any:
+        found = discover_datasets(*arguments)
+        warehouse.run("delete from raw.prices where date >= '2012-01-01'; delete from raw._ledger where partition like 'ticker%'")
+        return found
+
+    if is_during_load:
+        with monkeypatch.context() as patched:
+            patched.setattr(runner, "discover_datasets", drop)
+            load(lake, warehouse)
+    else:
+        warehouse.run("delete from raw.prices where date >= '2012-01-01'; delete from raw._ledger where partition like 'ticker%'")
+        load(lake, warehouse, partitions=["year=2011"])
+    assert committed(lake, warehouse) == ["ticker=AAPL/year=2012"]
+    assert current(warehouse) == {"2011-01-04": "2.000000", "2012-01-03": "1.500000"}

@@ -16,7 +16,7 @@ import secrets
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from jobkit.errors import TemporaryError
+from jobkit.errors import DamagedError, TemporaryError
 from jobkit.formats import LOG, check_format
 from jobkit.stores import NotFoundError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PAGE = 1000  # keys in one response of S3
 RACE_TRIES = 100
+IN_FLIGHT = 64  # entries before the last one whose commits may not be there yet
 FOLDER, DIGITS = "_log", 10
 
 
@@ -87,7 +88,7 @@ class CommitLog:
             document = json.loads(self._store.get(key))
             check_format(self._store.uri(key), document["format"], LOG)
             return Entry(number, str(document["id"]), str(document["partition"]), int(document["commit"]))
-        except (NotFoundError, ValueError, TypeError, KeyError):
+        except (NotFoundError, DamagedError, ValueError, TypeError, KeyError):
             return None
 
 

@@ -123,7 +123,6 @@ class Lake:
         self.received_at = received_at
         self.repaired: list[str] = []
         self._intact: set[str] = set()  # paths of checked sources: one response may be behind many partitions
-        self._written: set[str] = set()  # paths of files that this object wrote
 
     def datasets(self) -> list[str]:
         """List the datasets that have a file, sorted."""
@@ -292,17 +291,16 @@ class Lake:
             commit = self._build_commit(dataset, partition, newest + 1, draft)
             self.log.announce(dataset, partition, commit.number)
             if self.store.put_if_absent(self.commit_key(dataset, partition, commit.number), commits.encode(commit), "application/json"):
-                self._restore_reused_files(commit, draft)
+                self._restore_deleted_files(commit, draft)
                 return commit, True
         raise TemporaryError(f"{dataset}/{partition} is being committed by others all the time; try again later")
 
-    def _restore_reused_files(self, commit: Commit, draft: CommitDraft) -> None:
-        """Write again what was stored before this commit and is gone: an older commit that also named it has just expired."""
-        reused = [file for file in commit.files if file.path not in self._written]
-        for file in reused:
-            self._intact.discard(file.path)
-            if not self.find_problem(file):
+    def _restore_deleted_files(self, commit: Commit, draft: CommitDraft) -> None:
+        """Write again what was deleted just before this commit, because an older commit that also named it has expired."""
+        for file in commit.files:
+            if self.store.exists(file.path):
                 continue
+            self._intact.discard(file.path)
             if isinstance(file, Source):
                 draft.source()
             else:
@@ -362,7 +360,6 @@ class Lake:
         """Store a file unless it is stored and intact. `is_named`: a commit names the file, so its absence is damage."""
         if problem := self.find_problem(file):
             self.store.put(file.path, data, media_type)
-            self._written.add(file.path)
             if is_named or problem != GONE:
                 self.repaired.append(file.path)
 

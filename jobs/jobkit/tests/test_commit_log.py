@@ -71,7 +71,7 @@ def test_a_damaged_entry_is_none_and_a_newer_one_is_refused(tmp_path: Path) -> N
     store = open_store(str(tmp_path))
     log, key = CommitLog(store), "raw/prices/_log/0000000001.json"
     assert log.read("prices", 1) is None
-    for text in (b"", b"[1]", b'{"format": 1}', b'{"format": 1, "id": "x", "partition": "p", "commit": "x"}'):
+    for text in (b"", b"[1]", b'{"format": 1}', b'{"format": null}', b'{"format": 1, "id": "x", "partition": "p", "commit": "x"}'):
         store.put(key, text)
         assert log.read("prices", 1) is None
     store.put(key, b'{"format": 2, "id": "x", "partition": "p", "commit": 1}')

@@ -4,6 +4,9 @@ The warehouse remembers up to which entry it followed the dataset's log in the l
 not be loaded, and those whose commit was announced but not there yet. So a dataset without anything new costs two requests to S3, however
 many partitions it has: the remembered entry, which shows that it is the same lake, and a listing of what follows.
 
+If an entry after it is missing or damaged, all partitions are listed, and the position stays before that entry until IN_FLIGHT others
+follow it.
+
 All partitions are listed, and their newest commits read, if nothing is remembered, if it does not fit the lake or the ledger, and once in
 CHECK_INTERVAL. That finds commits that were damaged after their load, and those of versions of finelt that kept no log.
 """
@@ -15,6 +18,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from jobkit.commit_log import IN_FLIGHT
 from psycopg import sql
 
 from load_warehouse import clocks
@@ -31,13 +35,14 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
 
 CHECK_INTERVAL = timedelta(days=7)
-IN_FLIGHT = 64  # entries before a listing whose commits may not have been there yet
+# Says which rows of a dataset the ledger has. Their number would not: rows may be deleted to be loaded again while others are added.
+FINGERPRINT = sql.SQL("coalesce(bit_xor(hashint8extended(load_id, 0)), 0)")
 
 
 class Position(NamedTuple):
     """Up to where the log of a dataset was followed.
 
-    number, id: the last entry. loads: the ledger rows of the dataset then. checked_at: when all partitions were listed last (UTC).
+    number, id: the last entry. loads: FINGERPRINT of the dataset's ledger then. checked_at: when all partitions were listed last (UTC).
     open: partitions to look at again, with the commit that each must reach.
     """
 
@@ -72,7 +77,7 @@ def discover(
     late = {partition for partition, entry in loaded.items() if clocks.is_in_future(entry.known_at, now)}
     numbers = list(islice(lake.log.list_after(dataset, last.number), policy.max_lookups + 1))
     announced = _read_entries(lake, dataset, numbers[: policy.max_lookups], last.number)
-    if len(numbers) > policy.max_lookups:
+    if len(numbers) > len(announced):  # too many to look up, or not all of them are known
         listed = _list_all(lake, dataset)
         expected = _latest_commits((), {**known.open, **listed.missing})
         is_new = {
@@ -89,23 +94,19 @@ def discover(
 def _list_all(lake: Lake, dataset: str) -> Discovery:
     """List all partitions, after reading the end of the log: what is announced later comes after it."""
     number = lake.log.find_last(dataset)
-    recent = _read_entries(lake, dataset, range(max(number - IN_FLIGHT, 0) + 1, number + 1))
+    before = max(number - IN_FLIGHT, 0)
+    recent = _read_entries(lake, dataset, range(before + 1, number + 1), before)
     selected = dict(lake.iter_latest_numbers(dataset))
     return Discovery(selected, recent[-1] if recent else None, _find_missing(_latest_commits(recent, {}), selected), is_check=True)
 
 
-def _read_entries(lake: Lake, dataset: str, numbers: Iterable[int], previous: int = 0) -> list[Entry]:
-    """Read entries up to the first gap: where a lake is replicated, an earlier entry may arrive after a later one.
-
-    `previous` is the entry before the first; without it, the log may begin anywhere.
-    """
+def _read_entries(lake: Lake, dataset: str, numbers: Iterable[int], previous: int) -> list[Entry]:
+    """Read the entries after `previous` up to the first gap: where a lake is replicated, an earlier one may arrive after a later one."""
     entries: list[Entry] = []
     for number in numbers:
-        entry = lake.log.read(dataset, number)
-        if entry is None or previous not in (0, number - 1):
-            if previous:
-                break
-            continue
+        entry = lake.log.read(dataset, number) if number == previous + 1 else None
+        if entry is None:
+            break
         entries.append(entry)
         previous = number
     return entries
@@ -128,13 +129,24 @@ def fetch_positions(session: Session) -> dict[str, Position]:
     """Return the remembered position of each dataset, except where the ledger has other rows than it had then."""
     statement = sql.SQL(
         "select dataset, entry, entry_id, loads, checked_at, open from raw._positions as position"
-        " where loads = (select count(*) from raw._ledger as ledger where ledger.dataset = position.dataset)"
+        " where loads = (select {} from raw._ledger as ledger where ledger.dataset = position.dataset)"
     )
-    return {row[0]: Position(*row[1:]) for row in session.execute(statement)}
+    return {row[0]: Position(*row[1:]) for row in session.execute(statement.format(FINGERPRINT))}
 
 
-def remember(session: Session, dataset: str, discovery: Discovery, failed: Collection[str], known: Position | None, now: datetime) -> None:
-    """Remember the position after everything in a discovery was loaded, except the partitions that failed."""
+def remember(
+    session: Session,
+    dataset: str,
+    discovery: Discovery,
+    loaded: Collection[str],
+    failed: Collection[str],
+    known: Position | None,
+    now: datetime,
+) -> None:
+    """Remember the position after everything in a discovery was loaded, except the partitions that failed.
+
+    `loaded` has the partitions with ledger entries before. Nothing is remembered if somebody deleted entries meanwhile.
+    """
     if discovery.last is None:
         return
     open_ = {**dict.fromkeys(failed, 0), **discovery.missing}
@@ -144,7 +156,10 @@ def remember(session: Session, dataset: str, discovery: Discovery, failed: Colle
     values = (dataset, discovery.last.number, discovery.last.id, checked_at.isoformat(), json.dumps(open_))
     statement = sql.SQL(
         "insert into raw._positions (dataset, entry, entry_id, checked_at, open, loads)"
-        " select {}, count(*) from raw._ledger where dataset = {} on conflict (dataset) do update set entry = excluded.entry,"
+        " select {}, {} from raw._ledger where dataset = {} having count(distinct partition) filter (where partition = any({})) = {}"
+        " on conflict (dataset) do update set entry = excluded.entry,"
         " entry_id = excluded.entry_id, checked_at = excluded.checked_at, open = excluded.open, loads = excluded.loads"
     )
-    session.execute(statement.format(sql.SQL(", ").join(map(sql.Literal, values)), sql.Literal(dataset)))
+    expected = sorted({*loaded, *(discovery.selected.keys() - set(failed))})
+    terms = map(sql.Literal, (dataset, expected, len(expected)))
+    session.execute(statement.format(sql.SQL(", ").join(map(sql.Literal, values)), FINGERPRINT, *terms))

@@ -74,7 +74,8 @@ def run(
         with translate_errors("the positions", sessions[0]):
             for dataset, found in discovered.items():
                 failures = [item[1] for item in failed if item[0] == dataset]
-                discovery.remember(sessions[0], dataset, found, failures, positions.get(dataset), now)
+                loaded = [item[1] for item in entries if item[0] == dataset]
+                discovery.remember(sessions[0], dataset, found, loaded, failures, positions.get(dataset), now)
     if failed:
         first, others = next(iter(failed.values())), len(failed) - 1
         raise type(first)(str(first) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
