@@ -3,8 +3,7 @@
 select
     dates.release_id,
     names.release_name,
-    dates.release_date,
-    dates.loaded_at
+    dates.release_date
 from {{ ref('stg_fred__release_dates') }} as dates
 left join (
     select distinct on (release_id)

@@ -1,5 +1,4 @@
 select
     release_id,
-    date as release_date,
-    known_from as loaded_at
+    date as release_date
 from {{ current_rows(source('fred', 'fred_release_dates')) }} as raw

@@ -8,6 +8,5 @@ select
     observation_end as last_period,
     last_updated::timestamptz as last_updated_at,
     realtime_start as vintage_date,
-    realtime_end as last_vintage_date,
-    known_from as loaded_at
+    realtime_end as last_vintage_date
 from {{ current_rows(source('fred', 'fred_series')) }} as raw
