@@ -197,9 +197,13 @@ def _delete_file(lake: Lake, dataset: str, path: str, begin: Begin) -> None:
         data = lake.store.get(path)
     except NotFoundError:
         return
-    lake.store.erase(path, lambda key: key == path)
-    if path in _list_new_files(lake, dataset, begin):
-        lake.store.put(path, data)
+    is_named = True  # if we cannot find out
+    try:
+        lake.store.erase(path, lambda key: key == path)
+        is_named = path in _list_new_files(lake, dataset, begin)
+    finally:
+        if is_named:
+            lake.store.put(path, data)
 
 
 def _list_new_files(lake: Lake, dataset: str, begin: Begin) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from jobkit import expired_commits
 from jobkit.commit_log import CommitLog
-from jobkit.errors import DamagedError, UsageError
+from jobkit.errors import DamagedError, TemporaryError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 from jobkit.stores import FileStore
 from moto import mock_aws
@@ -334,6 +334,25 @@ def test_a_commit_next_to_a_deletion_keeps_its_files(
     monkeypatch.setattr(FileStore, "erase", erase_late)
     expire(lake)
     check_head(str(tmp_path))
+
+
+def test_a_file_is_written_again_if_the_log_cannot_be_read_after_its_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, list_new_files, calls = fill(str(tmp_path)), retention._list_new_files, list[str]()
+
+    def fail(*arguments: Any) -> set[str]:
+        calls.append("")
+        if len(calls) == 2:
+            raise TemporaryError("S3 is busy")
+        return list_new_files(*arguments)
+
+    before = {key for key in content(lake) if key.endswith((".parquet", ".zst"))}
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, "_list_new_files", fail)
+        with pytest.raises(TemporaryError):
+            expire(lake)
+    assert before <= content(lake).keys()
+    expire(lake)
+    assert len(before - content(lake).keys()) == 7
 
 
 def test_the_command_shows_first_and_deletes_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
