@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from jobkit import commit_log
 from jobkit.errors import ExitCode
 from jobkit.version import version_option
 
@@ -233,11 +234,14 @@ def _writable_folder() -> Iterator[Path]:
 
 
 def _digest_files(folder: Path) -> dict[str, str]:
-    """Return the digest of each file, without times and what depends on them. Hidden files are not part of a result."""
+    """Return the digest of each file, without times and what depends on them.
+
+    Hidden files are not part of a result, nor are the announcements of commits: a killed run leaves one more.
+    """
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(DIGEST.sub(b"digest", TIMESTAMP.sub(b"time", path.read_bytes()))).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
+        if path.is_file() and not path.name.startswith(".") and path.parent.name != commit_log.FOLDER
     }
 
 

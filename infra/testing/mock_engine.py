@@ -49,7 +49,12 @@ CONFIG = {
     "finelt:firstInAccount": "true",
     "finelt:reservedConcurrency": "5",
     "finelt:parameters": json.dumps(
-        {"tickers": ["AAPL", "MSFT", "IBM"], "ciks": ["320193", "789019", "51143"], "contact": "finelt data@example.com"}
+        {
+            "tickers": ["AAPL", "MSFT", "IBM"],
+            "ciks": ["320193", "789019", "51143"],
+            "series": ["GDP"],
+            "contact": "finelt data@example.com",
+        }
     ),
 }
 ARNS = {

@@ -121,7 +121,8 @@ def test_prefect_computes_the_next_run_of_every_schedule() -> None:
     for spec in (spec for spec in catalogue() if spec.schedule):
         minute, hour, *_ = str(spec.schedule).split()
         (date,) = asyncio.run(CronSchedule(cron=str(spec.schedule), timezone=spec.timezone).get_dates(1, start=now("UTC")))
-        assert (date.minute, date.hour) == (int(minute), int(hour)), spec.name
+        assert str(date.minute) in minute.split(","), spec.name
+        assert str(date.hour) in hour.split(","), spec.name
 
 
 def test_vendors_of_the_catalogue_have_one_limit_each() -> None:

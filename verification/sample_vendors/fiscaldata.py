@@ -10,7 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from verification.sample_vendors import sample
-from verification.sample_vendors.wire import Answer, Request, json_answer
+from verification.sample_vendors.wire import Answer, Request, json_answer, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,9 @@ def answer(request: Request) -> Answer:
     """Return the requested page of a table."""
     table = TABLES.get(request.path.removeprefix(FOLDER))
     conditions = [CONDITION.fullmatch(text) for text in request.query.get("filter", "").split(",") if text]
-    if table is None or not all(conditions):
+    if table is None:
+        return not_found()
+    if not all(conditions):
         return json_answer(400, {"error": "Invalid Query Param", "message": f"Invalid query parameter for {request.path}"})
     rows = select(table, [condition.groups() for condition in conditions if condition])
     number, size = (int(request.query.get(f"page[{name}]", default)) for name, default in (("number", "1"), ("size", "100")))

@@ -20,6 +20,7 @@ Row = dict[str, object]
 LAST_DAY, OPEN_END = "2013-02-28", "9999-12-31"
 FIRST_VINTAGE = "1991-12-04"
 MAX_VINTAGES = 2000
+PATHS = {f"/fred/series{path}" for path in ("", "/release", "/vintagedates", "/observations")} | {"/fred/release/dates"}
 SERIES = {
     "title": "Gross Domestic Product",
     "observation_start": "1947-01-01",
@@ -40,6 +41,8 @@ RELEASE = {"id": 53, "name": "Gross Domestic Product", "press_release": True, "l
 
 def answer(request: Request) -> Answer:
     """Serve /fred/series, its /release and its /observations for GDP, and /fred/release/dates, to clients with a key."""
+    if request.path not in PATHS:
+        return not_found()
     today = min(request.today, LAST_DAY)
     first, last = request.query.get("realtime_start", today), request.query.get("realtime_end", today)
     return _find_problem(request, first, last, today) or _answer(request, first, last, today)
@@ -79,12 +82,10 @@ def _answer(request: Request, first: str, last: str, today: str) -> Answer:
         case "/fred/series/observations":
             asked: Row = {**window, "observation_start": "1600-01-01", "observation_end": OPEN_END, "units": "lin", "output_type": 1}
             return _page(request, asked, "observations", list(observations(first, last, today)), 100_000)
-        case "/fred/release/dates":
-            number, upcoming = request.query["release_id"], request.query.get("include_release_dates_with_no_data") == "true"
-            days = [row["date"] for row in sample.table("fred_release_dates") if row["release_id"] == number]
-            rows: list[Row] = [{"release_id": int(number), "date": day} for day in days if upcoming or day <= today]
-            return _page(request, window, "release_dates", rows, 10_000)
-    return not_found()
+    number, upcoming = request.query["release_id"], request.query.get("include_release_dates_with_no_data") == "true"
+    days = [row["date"] for row in sample.table("fred_release_dates") if row["release_id"] == number]
+    rows: list[Row] = [{"release_id": int(number), "date": day} for day in days if upcoming or day <= today]
+    return _page(request, window, "release_dates", rows, 10_000)
 
 
 def vintage_dates(first: str, last: str, today: str) -> list[str]:
