@@ -118,9 +118,10 @@ def main(lake: str | None, warehouse: str | None, password: str, *, is_applied: 
     if not (lake or warehouse):
         raise click.UsageError("name --lake, --warehouse or both")
     with exit_on_job_error("upgrade"):
+        upgrades = list(plan_upgrades(warehouse, password)) if warehouse else []  # refuses a newer warehouse before the lake changes
         if lake:
             _upgrade_lake(open_lake(lake), is_applied=is_applied)
-        for upgrade in list(plan_upgrades(warehouse, password)) if warehouse else ():
+        for upgrade in upgrades:
             name = f"warehouse {upgrade.schema.name}"
             if not upgrade.pending:
                 click.echo(f"{name:15} format {upgrade.format}, the newest")
