@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
-from itertools import groupby, pairwise
-from operator import itemgetter
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobkit import commit_log, expired_commits
@@ -26,7 +25,7 @@ from jobkit.stores import NotFoundError
 from jobs.catalogue import LAKE, catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import date
 
     from jobkit.commits import Commit, File
@@ -52,10 +51,10 @@ class Policy(NamedTuple):
         return min(years_ago, datetime.combine(self.as_of_from, time(), UTC)) if self.as_of_from else years_ago
 
 
-class Begin(NamedTuple):
-    """The state of the log before the first listing: the last entry, and the partitions whose announced commits were not there yet."""
+class LogState(NamedTuple):
+    """A dataset's log before the expiry began: the last entry, and the partitions whose announced commits were not there yet."""
 
-    entry: int
+    last: int
     announced: frozenset[str]
 
 
@@ -107,10 +106,10 @@ def expire(lake: Lake, dataset: str, policy: Policy, now: datetime, *, is_dry_ru
     Raises what the lake raises, TemporaryError (75) if another program expires them at the same time.
     """
     expiry, cutoff = Expiry(dataset), policy.cutoff(now)
-    begin = _find_begin(lake, dataset)
+    before = _read_log_state(lake, dataset)
     kept_sources: set[str] = set()
     sources: dict[str, int] = {}
-    for partition in _list_partitions(lake, dataset):
+    for partition, _ in lake.iter_latest_numbers(dataset):
         history = lake.examine(dataset, partition)
         record, etag = expired_commits.read(lake.store, dataset, partition)
         if history.damaged or not history.commits:
@@ -135,29 +134,24 @@ def expire(lake: Lake, dataset: str, policy: Policy, now: datetime, *, is_dry_ru
         if not is_dry_run:
             _delete_commits(lake, dataset, partition, expired, record, etag, files)
             for path in own:
-                _delete_file(lake, dataset, path, begin)
+                _delete_file(lake, dataset, path, before)
     if expiry.skipped:
         return expiry  # a damaged commit may name any of the vendor's files, so they stay, and in the records too
     unnamed = {path: size for path, size in sources.items() if path not in kept_sources}
     expiry.files |= unnamed
     if not is_dry_run:
         for path in unnamed:
-            _delete_file(lake, dataset, path, begin)
+            _delete_file(lake, dataset, path, before)
         _forget_files(lake, dataset)
         _trim_log(lake, dataset)
     return expiry
 
 
-def _find_begin(lake: Lake, dataset: str) -> Begin:
-    last = lake.log.find_last(dataset)
-    numbers = range(max(last - commit_log.IN_FLIGHT, 0) + 1, last + 1)
+def _read_log_state(lake: Lake, dataset: str) -> LogState:
+    numbers = lake.log.recent_numbers(dataset)
     entries = [entry for number in numbers if (entry := lake.log.read(dataset, number))]
     latest = {partition: lake.latest_number(dataset, partition) or 0 for partition in {entry.partition for entry in entries}}
-    return Begin(last, frozenset(entry.partition for entry in entries if latest[entry.partition] < entry.commit))
-
-
-def _list_partitions(lake: Lake, dataset: str) -> Iterator[str]:
-    return (partition for partition, _ in groupby(lake.iter_commit_numbers(dataset), itemgetter(0)))
+    return LogState(numbers.stop - 1, frozenset(entry.partition for entry in entries if latest[entry.partition] < entry.commit))
 
 
 def _divide(commits: Mapping[int, Commit], numbers: Collection[int]) -> tuple[list[Commit], list[Commit]]:
@@ -189,9 +183,9 @@ def _delete_commits(
     lake.store.erase(f"raw/{dataset}/{partition}/_commits/", lambda key: key in keys)
 
 
-def _delete_file(lake: Lake, dataset: str, path: str, begin: Begin) -> None:
-    """Delete a file, unless a commit that was made since `begin` names it. Write it again if one does afterwards."""
-    if path in _list_new_files(lake, dataset, begin):
+def _delete_file(lake: Lake, dataset: str, path: str, before: LogState) -> None:
+    """Delete a file, unless a commit that was made since `before` names it. Write it again if one does afterwards."""
+    if path in _list_new_files(lake, dataset, before):
         return
     try:
         data = lake.store.get(path)
@@ -200,23 +194,23 @@ def _delete_file(lake: Lake, dataset: str, path: str, begin: Begin) -> None:
     is_named = True  # if we cannot find out
     try:
         lake.store.erase(path, lambda key: key == path)
-        is_named = path in _list_new_files(lake, dataset, begin)
+        is_named = path in _list_new_files(lake, dataset, before)
     finally:
         if is_named:
             lake.store.put(path, data)
 
 
-def _list_new_files(lake: Lake, dataset: str, begin: Begin) -> set[str]:
-    """Return the files of the partitions in which commits may have been made since `begin`."""
-    entries = (lake.log.read(dataset, number) for number in lake.log.list_after(dataset, begin.entry))
-    partitions = begin.announced | {entry.partition for entry in entries if entry}
+def _list_new_files(lake: Lake, dataset: str, before: LogState) -> set[str]:
+    """Return the files of the partitions in which commits may have been made since `before`."""
+    entries = (lake.log.read(dataset, number) for number in lake.log.list_after(dataset, before.last))
+    partitions = before.announced | {entry.partition for entry in entries if entry}
     heads = [commit for partition in partitions for commit in lake.examine(dataset, partition).commits.values()]
     return {file.path for commit in heads for file in commit.files}
 
 
 def _forget_files(lake: Lake, dataset: str) -> None:
     """Remove the files from the records of a dataset, now that they are deleted."""
-    for partition in _list_partitions(lake, dataset):
+    for partition, _ in lake.iter_latest_numbers(dataset):
         record, etag = expired_commits.read(lake.store, dataset, partition)
         if any(commit.files for commit in record.values()):
             done = [ExpiredCommit(commit.number, commit.known_at) for commit in record.values()]

@@ -6,7 +6,7 @@ A reader that knows the log up to an entry finds what is new by listing the entr
 are numbered without gaps and put if absent, so none ever appears before one that a reader has seen. A writer that dies between the two
 leaves an entry without a commit, so a reader remembers such an entry and looks again. `id` is random: it tells one lake from another.
 
-Commits stay the truth. Who does not read the log, and lists the commits, misses nothing.
+Commits stay the truth: a reader that lists them and does not read the log misses nothing.
 """
 
 from __future__ import annotations
@@ -73,6 +73,11 @@ class CommitLog:
             middle = (low + high) // 2
             low, high = (middle, high) if self._store.exists(_key(dataset, middle)) else (low, middle)
         return low
+
+    def recent_numbers(self, dataset: str) -> range:
+        """Return the numbers of the last entries, up to IN_FLIGHT, whose commits may not be there yet."""
+        last = self.find_last(dataset)
+        return range(max(last - IN_FLIGHT, 0) + 1, last + 1)
 
     def list_after(self, dataset: str, number: int) -> Iterator[int]:
         """Yield the numbers of the entries after one, in order."""

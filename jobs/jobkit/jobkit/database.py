@@ -84,9 +84,9 @@ class DatabaseClient:
         try:
             return call_interruptibly(call)
         except psycopg.Error as error:
-            found = postgres.translate_error(f"the database {self.base_url}", str(error), error.sqlstate)
+            found = postgres.translate_error(f"the database {self.base_url}", str(error), error.sqlstate, option="--database")
             if found is None:  # a wrong query
                 raise MisconfiguredError(
                     f"the database {self.base_url} refuses the query in source.py: {str(error).splitlines()[0]}"
                 ) from None
-            raise type(found)(str(found).replace("--warehouse", "--database")) from None  # the table there is about the warehouse
+            raise found from None

@@ -19,7 +19,10 @@ from jobkit.errors import AuthError, BadDataError, JobError, MisconfiguredError,
 
 
 class Rule(NamedTuple):
-    """One kind of failure: which SQLSTATEs (beginnings) and which texts of libpq mean it, the error, and its message for `reason`."""
+    """One kind of failure: which SQLSTATEs (beginnings) and which texts of libpq mean it, the error, and its message for `reason`.
+
+    `option` in the message is the option that names the database.
+    """
 
     sqlstates: tuple[str, ...]
     texts: tuple[str, ...]
@@ -43,7 +46,7 @@ RULES: tuple[Rule, ...] = (
             r'role ".*" is not permitted to log in',
         ),
         AuthError,
-        "Postgres refuses the login: {reason}; check the user in --warehouse and the secret that --warehouse-password names",
+        "Postgres refuses the login: {reason}; check the user in {option} and the secret that {option}-password names",
     ),
     Rule(
         ("42501",),
@@ -63,7 +66,7 @@ RULES: tuple[Rule, ...] = (
             r"server certificate for .* does not match host name",
         ),
         MisconfiguredError,
-        "Postgres cannot be used as configured: {reason}; correct --warehouse or the server",
+        "Postgres cannot be used as configured: {reason}; correct {option} or the server",
     ),
     DUPLICATE_KEY,
     Rule(("22", "23", "54"), (), BadDataError, "Postgres does not accept the rows: {reason}; correct the contract or the data"),
@@ -79,18 +82,19 @@ RULES: tuple[Rule, ...] = (
 _SEVERITY = re.compile(r"(?:FATAL|PANIC|ERROR):\s*")
 
 
-def translate_error(where: str, text: str, sqlstate: str | None, *, detail: str = "") -> JobError | None:
+def translate_error(where: str, text: str, sqlstate: str | None, *, detail: str = "", option: str = "--warehouse") -> JobError | None:
     """Return the job's error for a failure of Postgres; None for one that only a bug in the job explains, such as a syntax error.
 
     `text` is the driver's message, `sqlstate` the server's code, None where the driver had none: then the connection was not made or is
-    lost. `detail` names the columns of a duplicate key. The message begins with `where` and shows no value of a row but what the
-    server's primary message has.
+    lost. `detail` names the columns of a duplicate key, `option` the option of the database. The message begins with `where` and shows no
+    value of a row but what the server's primary message has.
     """
-    for rule in RULES:
-        matches = sqlstate.startswith(rule.sqlstates) if sqlstate else any(re.search(words, text) for words in rule.texts)
-        if matches:
-            return _error(rule, where, text, detail)
-    return None if sqlstate else _error(UNREACHABLE, where, text, detail)
+
+    def matches(rule: Rule) -> bool:
+        return sqlstate.startswith(rule.sqlstates) if sqlstate else any(re.search(words, text) for words in rule.texts)
+
+    rule = next(filter(matches, RULES), None if sqlstate else UNREACHABLE)
+    return rule and rule.error(f"{where}: {rule.message.format(reason=server_message(text), detail=detail, option=option)}")
 
 
 def quote_name(name: str) -> str:
@@ -114,7 +118,3 @@ def server_message(text: str) -> str:
     lines = message.splitlines() or ["no message"]
     is_last = message == text and "connection to server" in text
     return " ".join((lines[-1] if is_last else lines[0]).split())
-
-
-def _error(rule: Rule, where: str, text: str, detail: str) -> JobError:
-    return rule.error(f"{where}: {rule.message.format(reason=server_message(text), detail=detail)}")

@@ -4,8 +4,8 @@ The warehouse remembers up to which entry it followed the dataset's log in the l
 not be loaded, and those whose commit was announced but not there yet. So a dataset without anything new costs two requests to S3, however
 many partitions it has: the remembered entry, which shows that it is the same lake, and a listing of what follows.
 
-If an entry after it is missing or damaged, all partitions are listed, and the position stays before that entry until IN_FLIGHT others
-follow it.
+If an entry after it is missing or damaged, all partitions are listed, and the position stays before that entry until as many others follow
+it as may be in flight (`jobkit.commit_log.IN_FLIGHT`).
 
 All partitions are listed, and their newest commits read, if nothing is remembered, if it does not fit the lake or the ledger, and once in
 CHECK_INTERVAL. That finds commits that were damaged after their load, and those of versions of finelt that kept no log.
@@ -18,7 +18,6 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from jobkit.commit_log import IN_FLIGHT
 from psycopg import sql
 
 from load_warehouse import clocks
@@ -93,9 +92,8 @@ def discover(
 
 def _list_all(lake: Lake, dataset: str) -> Discovery:
     """List all partitions, after reading the end of the log: what is announced later comes after it."""
-    number = lake.log.find_last(dataset)
-    before = max(number - IN_FLIGHT, 0)
-    recent = _read_entries(lake, dataset, range(before + 1, number + 1), before)
+    numbers = lake.log.recent_numbers(dataset)
+    recent = _read_entries(lake, dataset, numbers, numbers.start - 1)
     selected = dict(lake.iter_latest_numbers(dataset))
     return Discovery(selected, recent[-1] if recent else None, _find_missing(_latest_commits(recent, {}), selected), is_check=True)
 

@@ -56,8 +56,8 @@ def run(
             ledger.ensure_ledger(sessions[0])
             positions = discovery.fetch_positions(sessions[0])  # before the entries, which may then be newer but not older
             entries, now = ledger.fetch_latest_entries(sessions[0]), ledger.fetch_server_time(sessions[0])
-        lake = Lake(lake_url)
-        discovered = {} if partitions else discover_datasets(lake, datasets, positions, entries, now, policy)
+        lake, loaded = Lake(lake_url), _group_by_dataset(entries)
+        discovered = {} if partitions else discover_datasets(lake, datasets, positions, loaded, now, policy)
         selected = _flatten(discovered) if discovered else select_partitions(lake, datasets, partitions, policy)
         _record_unchanged(job, {item: entry for item, entry in entries.items() if item[0] in discovered and item not in selected})
         failed: dict[Partition, JobError] = {}
@@ -74,8 +74,7 @@ def run(
         with translate_errors("the positions", sessions[0]):
             for dataset, found in discovered.items():
                 failures = [item[1] for item in failed if item[0] == dataset]
-                loaded = [item[1] for item in entries if item[0] == dataset]
-                discovery.remember(sessions[0], dataset, found, loaded, failures, positions.get(dataset), now)
+                discovery.remember(sessions[0], dataset, found, loaded.get(dataset, {}), failures, positions.get(dataset), now)
     if failed:
         first, others = next(iter(failed.values())), len(failed) - 1
         raise type(first)(str(first) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
@@ -85,17 +84,14 @@ def discover_datasets(
     lake: Lake,
     datasets: Sequence[str],
     positions: Mapping[str, Position],
-    entries: Mapping[Partition, LedgerEntry],
+    loaded: Mapping[str, Mapping[str, LedgerEntry]],
     now: datetime,
     policy: LoadPolicy,
 ) -> dict[str, Discovery]:
-    """Return what there is to do in each of these datasets, by default in all of the lake.
+    """Return what there is to do in each of these datasets, by default in all of the lake. `loaded` has the ledger's entries by dataset.
 
     Raises UsageError (2) for a dataset that the lake does not have, MisconfiguredError (78) if the lake is empty.
     """
-    loaded: dict[str, dict[str, LedgerEntry]] = {}
-    for (dataset, partition), entry in entries.items():
-        loaded.setdefault(dataset, {})[partition] = entry
     found = {
         dataset: discovery.discover(lake, dataset, positions.get(dataset), loaded.get(dataset, {}), now, policy)
         for dataset in _check_datasets(lake, datasets)
@@ -103,6 +99,13 @@ def discover_datasets(
     if not any(one.selected or not one.is_check for one in found.values()):
         raise _empty_lake_error(lake)
     return found
+
+
+def _group_by_dataset(entries: Mapping[Partition, LedgerEntry]) -> dict[str, dict[str, LedgerEntry]]:
+    grouped: dict[str, dict[str, LedgerEntry]] = {}
+    for (dataset, partition), entry in entries.items():
+        grouped.setdefault(dataset, {})[partition] = entry
+    return grouped
 
 
 def _flatten(discovered: Mapping[str, Discovery]) -> dict[Partition, int]:

@@ -130,8 +130,8 @@ class FileStore:
 
     def list_temporary_files(self, prefix: str) -> Sequence[str]:
         """Return the keys of temporary files below a folder. Lock files are none: their owner may still hold them."""
-        is_temporary = lambda name: name.startswith(".") and not name.endswith(".lock")  # noqa: E731
-        return list(self._iter_files(self._folder(prefix), prefix, "", is_temporary))
+        folder = self._folder(prefix)
+        return list(self._iter_files(folder, prefix, "", lambda name: name.startswith(".") and not name.endswith(".lock")))
 
     def erase(self, prefix: str, matches: Callable[[str], bool]) -> Sequence[str]:
         """Unlink the files, then remove the folders that are empty."""
