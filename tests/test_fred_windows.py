@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from extract_fred_series import parser, source
 from jobkit.body import Body
+from jobkit.errors import BadDataError
 from jobkit.http import Response
 
 from verification.sample_vendors import fred, wire
@@ -40,6 +41,13 @@ def fetch_rows(vendor: Vendor) -> list[tuple[Any, ...]]:
     body = source.fetch(cast("Client", vendor), request, None).body
     (columns,) = parser.parse(body or b"", request).values()
     return sorted(zip(*(columns[name] for name in ("date", "realtime_start", "realtime_end", "value")), strict=True), key=str)
+
+
+@pytest.mark.parametrize("day", ["soon", "2012-02-30", 20121220, None])
+def test_a_list_of_vintages_with_something_else_is_refused(monkeypatch: pytest.MonkeyPatch, day: object) -> None:
+    monkeypatch.setattr(fred, "vintage_dates", lambda *_: [day])
+    with pytest.raises(BadDataError, match="the list of vintages of series=GDP has .* where a date such as 2012-12-20 was expected"):
+        fetch_rows(Vendor())
 
 
 def test_windows_give_the_rows_of_one_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,20 @@ def divide_real_time(vintage_dates: Sequence[str]) -> list[tuple[tuple[str, str]
     return [(("realtime_start", begin), ("realtime_end", end)) for begin, end in zip(begins, ends, strict=True)]
 
 
+def _list_vintages(client: Client, request: Request) -> list[str]:
+    """Return the vintages of a series, oldest first. Raises BadDataError (exit code 65) if one is no date."""
+    from jobkit import paging  # noqa: PLC0415
+    from jobkit.errors import BadDataError  # noqa: PLC0415
+
+    what = f"the list of vintages of {request.partitions[0]}"
+    listed = paging.fetch(client, request._replace(path="/fred/series/vintagedates"), _page("vintage_dates", 10_000))
+    days = [day for page in paging.read_pages(listed.body or b"", what) for day in page["vintage_dates"]]
+    try:
+        return [date.fromisoformat(day).isoformat() for day in days]
+    except (TypeError, ValueError):
+        raise BadDataError(f"{what} has {str(days)[:60]} where a date such as 2012-12-20 was expected; look at --base-url") from None
+
+
 def _page(rows: str, limit: int) -> Paging:
     from jobkit.paging import Paging  # noqa: PLC0415
 
@@ -82,13 +96,11 @@ def fetch(client: Client, request: Request, previous: Source | None) -> Response
     try:
         if request.dataset not in PAGED:
             return requests.fetch(client, request, previous)
-        rows, limit = PAGED[request.dataset]
+        pages = _page(*PAGED[request.dataset])
         if request.dataset != "fred_observations":
-            return paging.fetch(client, request, _page(rows, limit))
-        series = {name: value for name, value in request.params if name not in dict(REAL_TIME)}
-        listed = paging.fetch(client, request._replace(path="/fred/series/vintagedates"), _page("vintage_dates", 10_000))
-        days = [day for page in paging.read_pages(listed.body or b"", "the list of vintages") for day in page["vintage_dates"]]
-        return paging.fetch(client, request._replace(params=tuple(series.items())), _page(rows, limit), divide_real_time(days))
+            return paging.fetch(client, request, pages)
+        without_window = tuple(param for param in request.params if param not in REAL_TIME)
+        return paging.fetch(client, request._replace(params=without_window), pages, divide_real_time(_list_vintages(client, request)))
     except ResourceNotFoundError:
         raise ResourceNotFoundError(
             f"FRED knows no {request.partitions[0].replace('=', ' ')}; look its id up at fred.stlouisfed.org"
