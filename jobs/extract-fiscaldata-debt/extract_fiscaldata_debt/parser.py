@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from jobkit import lossless_json, paging
 from jobkit.errors import BadDataError
 
+from extract_fiscaldata_debt.source import TABLES
+
 if TYPE_CHECKING:
     from jobkit.contracts import Columns
     from jobkit.requests import Request
@@ -20,7 +22,6 @@ TYPES = {
         "tot_pub_debt_out_amt": "CURRENCY",
     }
 }
-DAYS = {"fiscaldata_debt": "record_date", "fiscaldata_auctions": "auction_date"}
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:
@@ -35,7 +36,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         meta = page.get("meta")
         _check_types(meta.get("dataTypes") if isinstance(meta, dict) else None, TYPES.get(request.dataset, {}), what)
         rows += [{name: None if value == "null" else value for name, value in row.items()} for row in paging.read_rows(page, "data", what)]
-    day, year = DAYS[request.dataset], partition.removeprefix("year=")
+    day, year = TABLES[request.dataset.removeprefix("fiscaldata_")].day, partition.removeprefix("year=")
     if strays := {str(row.get(day)) for row in rows if not str(row.get(day)).startswith(f"{year}-")}:
         raise BadDataError(f"{what} has {day} {', '.join(sorted(strays)[:3])}")
     return {partition: lossless_json.build_columns(rows)} if rows else {}

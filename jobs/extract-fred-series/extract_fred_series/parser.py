@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from jobkit import lossless_json, paging
 from jobkit.errors import BadDataError
 
+from extract_fred_series.source import REAL_TIME
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
@@ -24,7 +26,7 @@ LISTS = {
     "fred_series_releases": "releases",
     "fred_release_dates": "release_dates",
 }
-FIRST_DAY, LAST_DAY = "1776-07-04", "9999-12-31"  # of real time
+(_, FIRST_DAY), (_, LAST_DAY) = REAL_TIME
 REQUESTED = {"units": "lin", "output_type": 1}
 
 
