@@ -39,17 +39,17 @@ SERVER_FIXTURES = frozenset({"postgres_server", "story", "demo_directory", "feed
 # ... and files that start servers in another way, or that take more than ten processor seconds and repeat what shorter files test.
 SLOW_FILES = frozenset(
     {
+        *("test_aws_services", "test_compose", "test_demo", "test_deployments", "test_ecs_pool", "test_ecs_worker", "test_events"),
         *(
-            "test_aws_services",
-            "test_compose",
-            "test_demo",
-            "test_deployments",
-            "test_ecs_pool",
-            "test_ecs_worker",
-            "test_events",
             "test_flow_entrypoint",
+            "test_flows",
+            "test_local_postgres",
+            "test_local_server",
+            "test_tutorial",
+            "test_rebuild",
+            "test_faults",
+            "test_kills",
         ),
-        *("test_flows", "test_local_postgres", "test_local_server", "test_tutorial", "test_rebuild", "test_faults", "test_kills"),
         *("test_emit", "test_emit_airflow_dagster", "test_emit_aws", "test_emit_cron_compose", "test_emit_kubernetes", "test_benchmarks"),
         *("test_extractors", "test_lineage", "test_recorded_anomalies", "test_sql", "test_versions"),
         *("test_aws_accepts", "test_boundary", "test_calls", "test_catalogues", "test_costs", "test_dependencies", "test_quotas"),

@@ -20,6 +20,7 @@ from jobkit.errors import BadDataError
 from jobkit.version import version_option
 
 from finelt import staging_model
+from images.uv import find_uv
 from jobs.catalogue import HOST, JOBS, REPOSITORY
 
 if TYPE_CHECKING:
@@ -123,14 +124,10 @@ def declare_dataset(pyproject: str, dataset: str) -> str:
     return re.sub(r"^(writes = \[.*?)(,?\s*\])", rf'\1, "raw/{dataset}"\2', pyproject, count=1, flags=re.MULTILINE | re.DOTALL)
 
 
-def _find_uv() -> str:
-    return shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
-
-
 def _list_commands(kind: str) -> list[list[str]]:
     """Return the commands that install a new job."""
     setup = [str(REPOSITORY / "scripts" / "setup")]
-    return [setup] if kind == DROP else [[_find_uv(), "lock", "--quiet"], setup]
+    return [setup] if kind == DROP else [[find_uv(), "lock", "--quiet"], setup]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -158,15 +155,16 @@ def main(name: str, host: str | None, kind: str, contract: Path | None) -> None:
     except (NewJobError, BadDataError) as error:
         raise click.UsageError(str(error)) from None
     pyproject = DROPPED_FILES / "pyproject.toml"
-    before = {path: path.read_text(encoding="utf-8") for path in (pyproject,)}
+    declared = pyproject.read_text(encoding="utf-8")
     if kind == DROP:
-        files[pyproject] = declare_dataset(before[pyproject], new.dataset)
+        files[pyproject] = declare_dataset(declared, new.dataset)
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     if any(subprocess.run(command, cwd=REPOSITORY, check=False, stdout=subprocess.DEVNULL).returncode for command in _list_commands(kind)):  # noqa: S603
         for path in files:
-            path.write_text(before[path], encoding="utf-8") if path in before else path.unlink()
+            path.unlink()
+        pyproject.write_text(declared, encoding="utf-8")
         shutil.rmtree(JOBS / name, ignore_errors=True)
         raise click.ClickException("the job could not be installed, and its files were removed; fix the error above and run this again")
     for path in files:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +18,7 @@ from images import base as bases
 from images import docker_cli, labels, size
 from images import plan as plans
 from images import release as releases
+from images.uv import find_uv
 from jobs.catalogue import REPOSITORY, CatalogueError, JobSpec, catalogue
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def find_references(registry: str, names: Sequence[str], environment: docker_cli
 @names_argument
 def release(registry: str, names: tuple[str, ...]) -> None:
     """Tag the images of both platforms in REGISTRY as this version, and print where each is, by digest, as JSON."""
-    about = labels.read_annotations(os.environ)
+    about = labels.read_checkout()
     version, environment, released = about[f"{labels.PREFIX}version"], read_environment(), {}
     for spec in select_specs(names, list_specs()):
         found = {
@@ -186,7 +186,7 @@ def release(registry: str, names: tuple[str, ...]) -> None:
 @click.argument("tag")
 def notes(tag: str) -> None:
     """Print the section of CHANGELOG.md for TAG, such as v0.2.0. Fail unless TAG is the version of this checkout."""
-    version = labels.read_annotations(os.environ)[f"{labels.PREFIX}version"]
+    version = labels.read_checkout()[f"{labels.PREFIX}version"]
     if tag != f"v{version}":
         raise docker_cli.EngineError(f"the tag is {tag} and the version in pyproject.toml {version}; make them equal")
     click.echo(releases.read_changes((REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), version), nl=False)
@@ -224,13 +224,13 @@ def audit(name: str) -> None:
             "--requirement",
             requirements.name,
         ]
-        sys.exit(subprocess.run([_find_uv(), *arguments], check=False).returncode)  # noqa: S603
+        sys.exit(subprocess.run([find_uv(), *arguments], check=False).returncode)  # noqa: S603
 
 
 def _export_lock(spec: JobSpec | Service, form: str) -> str:
     """Export the part of uv.lock that is in an image."""
     selection = ["--package", spec.name, "--no-dev"] if isinstance(spec, JobSpec) else ["--only-group", spec.group]
-    command = [_find_uv(), "export", "--quiet", "--frozen", "--no-emit-workspace", *selection, "--format", form]
+    command = [find_uv(), "export", "--quiet", "--frozen", "--no-emit-workspace", *selection, "--format", form]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
@@ -239,10 +239,6 @@ def _export_npm_lock(folder: Path) -> dict[str, Any]:
     command = [str(Path(sys.executable).with_name("npm")), "sbom", "--package-lock-only", "--omit", "dev", "--sbom-format", "cyclonedx"]
     document: dict[str, Any] = json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout)  # noqa: S603
     return document
-
-
-def _find_uv() -> str:
-    return shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
 
 
 @images.command()

@@ -6,8 +6,10 @@ annotations. They are not in the tag, which is a hash of the content.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tomllib
+from functools import cache
 from typing import TYPE_CHECKING
 
 from jobs.catalogue import REPOSITORY
@@ -36,6 +38,12 @@ def read_annotations(environ: Mapping[str, str], root: Path = REPOSITORY) -> dic
             "created": _git(root, "show", "--no-patch", "--format=%cI", "HEAD"),
         }
     return {PREFIX + name: value for name, value in sorted(found.items())}
+
+
+@cache
+def read_checkout() -> Mapping[str, str]:
+    """Return the annotations of this checkout. Read once: each image has the same, and git takes longer than the rest of a plan."""
+    return read_annotations(os.environ)
 
 
 def _git(root: Path, *arguments: str) -> str:

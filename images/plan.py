@@ -243,7 +243,7 @@ def describe_job(spec: JobSpec) -> str:
 def build_arguments(spec: JobSpec | Service, plan: Plan) -> dict[str, str]:
     """Return all build arguments: those that change the image's files, and those that only label it."""
     described = {} if isinstance(spec, Service) else {"DESCRIBE": describe_job(spec)}
-    about = {name.removeprefix(labels.PREFIX).upper(): value for name, value in labels.read_annotations(os.environ).items()}
+    about = {name.removeprefix(labels.PREFIX).upper(): value for name, value in labels.read_checkout().items()}
     return {**plan.args, **about, **plan.labels, **described}
 
 

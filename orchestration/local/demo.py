@@ -55,7 +55,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @version_option()
 @directory_option("The directory of lake/, site/, receipts.jsonl, logs/ and the databases.")
 @click.option(
-    "--live", is_flag=True, help="Use the real vendors: ECB, US Treasury, SEC; more with TIINGO_TOKEN, MASSIVE_TOKEN or FRED_TOKEN."
+    "--live",
+    is_flag=True,
+    help="Use the real vendors: all that need no key, and those whose token is set (TIINGO_TOKEN, MASSIVE_TOKEN, FRED_TOKEN).",
 )
 @click.option("--contact", help="With --live: your name and address, e.g. 'Example Ltd admin@example.com'; SEC refuses anonymous clients.")
 @click.option("--keep", is_flag=True, help="Leave Prefect, Postgres and a server of the site running; `finelt stop` stops them.")

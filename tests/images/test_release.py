@@ -60,7 +60,7 @@ def test_every_build_gets_the_annotations_as_labels(monkeypatch: pytest.MonkeyPa
     spec = next(spec for spec in command.list_specs() if isinstance(spec, kind))
     environment = docker_cli.BuildEnvironment()
     before = docker_cli.plan_image(spec, environment)
-    monkeypatch.setattr(labels, "read_annotations", lambda _environ: {f"{labels.PREFIX}{name}": f"the {name}" for name in NAMES})
+    monkeypatch.setattr(labels, "read_checkout", lambda: {f"{labels.PREFIX}{name}": f"the {name}" for name in NAMES})
     arguments = plan.build_arguments(spec, before)
     assert {name: arguments[name.upper()] for name in NAMES} == {name: f"the {name}" for name in NAMES}
     assert docker_cli.plan_image(spec, environment).tag == before.tag

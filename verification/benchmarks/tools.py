@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from images.uv import find_uv
 from jobs.catalogue import REPOSITORY
 from verification.benchmarks import measurement
 
@@ -85,7 +86,7 @@ def create_environment(packages: Sequence[str]) -> Path:
     if ready.exists() and ready.read_text(encoding="utf-8") == wanted:
         return interpreter
     shutil.rmtree(home, ignore_errors=True)
-    uv = shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
+    uv = find_uv()
     _run_installer([uv, "venv", "--quiet", "--python", "3.11", str(home)])
     _run_installer([uv, "pip", "install", "--no-config", "--quiet", "--compile-bytecode", "--python", str(interpreter), *packages])
     ready.write_text(wanted, encoding="utf-8")
