@@ -70,9 +70,7 @@ def main(file: Path, name: str | None) -> None:
     """Print a data contract for FILE, a CSV file with a header: types, key, limits, and in its first lines what is uncertain."""
     text, doubts = propose_contract(file.read_bytes(), file.name, choose_name(name, file))
     click.echo(text, nl=False)
-    click.echo(
-        f"try: the first lines of the contract have {len(doubts)} points to decide; `finelt new job` takes it as --contract", err=True
-    )
+    click.echo(f"try: the contract begins with {len(doubts)} points to decide; then pass it to `finelt new job` as --contract", err=True)
 
 
 def choose_name(wanted: str | None, file: Path) -> str:
