@@ -257,15 +257,20 @@ def test_a_failed_program_is_reported_with_its_code_and_last_output() -> None:
     assert failed.value.code == 3
 
 
+def test_this_build_has_the_command_of_its_demo() -> None:
+    build = builds.this_build()
+    done = subprocess.run(build.demo("--help"), env={**os.environ, **build.env}, capture_output=True, text=True, check=True)
+    assert "Run the whole pipeline" in done.stdout
+
+
 def test_the_demo_of_another_build_runs_no_module_of_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that a demo starts inherit its PYTHONPATH but not PYTHONSAFEPATH, so Python also searches the current directory."""
-    package = tmp_path / "orchestration" / "local"
-    package.mkdir(parents=True)
-    (package / "only_there.py").touch()
-    start = f"subprocess.run([sys.executable, '-m', 'orchestration.local.only_there'], env={{'PYTHONPATH': {str(tmp_path)!r}}})"
-    (package / "demo.py").write_text(f"import subprocess, sys\nsys.exit({start}.returncode)\n")
-    for folder in (package, package.parent):
-        (folder / "__init__.py").touch()
+    package = tmp_path / "finelt"
+    package.mkdir()
+    for name in ("__init__.py", "only_there.py"):
+        (package / name).touch()
+    start = f"subprocess.run([sys.executable, '-m', 'finelt.only_there'], env={{'PYTHONPATH': {str(tmp_path)!r}}})"
+    (package / "__main__.py").write_text(f"import subprocess, sys\nsys.exit({start}.returncode)\n")
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(builds.postgres, "run_server", lambda _: nullcontext("its server"))
     with builds.Build("another", tmp_path, Path(sys.executable)).run_demo_server(tmp_path / "demo") as server:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 BUILDS = REPOSITORY / ".bench" / "builds"
 WEB = "jobs/publish-marts/web"  # what the site takes from npm; scripts/setup builds it
-DEMOS = ("orchestration.local.demo", "orchestration.demo")  # the module of the demo, now and before 2026-11-25
+DEMOS = (
+    ("finelt/__main__.py", "finelt", "demo"),
+    ("orchestration/demo.py", "orchestration.demo"),
+)  # a file of the demo, and its module with arguments: now, and before 2026-11-25
 EXPORTERS = (
     "verification/benchmarks/export_runner.py",
     "scripts/benchmarks/unload.py",
@@ -45,6 +48,11 @@ class Build(NamedTuple):
         """Return the command of a module such as a job's package."""
         return [str(self.python), "-m", name, *words]
 
+    def demo(self, *words: str) -> list[str]:
+        """Return the command of the demo."""
+        module = next(command for file, *command in DEMOS if (self.root / file).exists())
+        return self.module(*module, *words)
+
     def exporter(self, *words: str) -> list[str]:
         """Return the command of the program that writes a mart's Parquet file, from its benchmarks."""
         return [str(self.python), str(next(self.root / path for path in EXPORTERS if (self.root / path).exists())), *words]
@@ -52,8 +60,7 @@ class Build(NamedTuple):
     @contextmanager
     def run_demo_server(self, directory: Path) -> Iterator[Postgres]:
         """Run the demo in a directory, then the server with its warehouse. Raises RuntimeError if the demo fails."""
-        name = next(name for name in DEMOS if (self.root / f"{name.replace('.', '/')}.py").exists())
-        command = self.module(name, "--dir", str(directory))
+        command = self.demo("--dir", str(directory))
         environ = {**os.environ, **self.env}
         # In its own checkout: the demo's programs do not inherit PYTHONSAFEPATH, and would import another build from the current directory.
         done = subprocess.run(command, cwd=self.root, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
