@@ -33,7 +33,11 @@ euro_rates as (
             rate,
             lead(rate_date) over (partition by quote_currency order by rate_date) - rate_date as days_to_next
         from {{ ref('fct_fx_rate') }}
-        where base_currency = 'EUR'
+        where
+            base_currency = 'EUR'
+            {%- if changes_only() %}
+            and rate_date >= (select min(lookback_date) - 5 from {{ ref('int_tickers_changed') }})
+            {%- endif %}
     ) as rates
     inner join (values (0), (1), (2), (3), (4), (5)) as days (number) on days.number < coalesce(rates.days_to_next, 6)
 ),
@@ -121,32 +125,95 @@ running_high as (
         *,
         greatest(previous_log_high, max(log_index) filter (where trade_date >= from_date) over so_far)::numeric(18, 12) as log_high,
         {{ whole_number('return_total_log') }} as log_number,
-        {{ whole_number('return_excess') }} as excess_number
+        {{ whole_number('return_excess') }} as excess_number,
+        row_number() over so_far as session
     from return_index
     window so_far as (partition by security_id, series order by trade_date)
 ),
 
-risk_figures as (
+{%- set windows = [(21, 'month'), (63, 'quarter'), (252, 'year')] %}
+{%- if changes_only() %}
+
+-- a window per session costs more than an aggregate per session, unless a security has many sessions to build
+few_sessions as (
+    select security_id
+    from running_high
+    where trade_date >= from_date
+    group by security_id
+    having count(*) <= 10
+),
+
+session_statistics as (
+    select
+        built.security_id,
+        built.trade_date,
+        {%- for sessions, _ in windows %}
+        count(earlier.log_number) filter (where built.session - earlier.session < {{ sessions }}) as log_count_{{ sessions }},
+        stddev_samp(earlier.log_number) filter (where built.session - earlier.session < {{ sessions }}) as log_deviation_{{ sessions }},
+        {%- endfor %}
+        count(earlier.excess_number) as excess_count,
+        avg(earlier.excess_number) as excess_mean,
+        stddev_samp(earlier.excess_number) as excess_deviation
+    from running_high as built
+    inner join running_high as earlier
+        on
+            earlier.security_id = built.security_id
+            and earlier.series = built.series
+            and earlier.session between built.session - 251 and built.session
+    where built.trade_date >= built.from_date and built.security_id in (select few_sessions.security_id from few_sessions)
+    group by built.security_id, built.trade_date
+),
+{%- endif %}
+
+window_statistics as (
     select
         *,
-        {%- for sessions, window in [(21, 'month'), (63, 'quarter'), (252, 'year')] %}
-        case
-            when count(log_number) over {{ window }} = {{ sessions }}
-                then (stddev_samp(log_number) over {{ window }})::float8 / 1e17::float8 * sqrt(252::float8)
-        end as vol_{{ sessions }}d,
+        {%- for sessions, window in windows %}
+        count(log_number) over {{ window }} as log_count_{{ sessions }},
+        stddev_samp(log_number) over {{ window }} as log_deviation_{{ sessions }},
         {%- endfor %}
-        case
-            when count(excess_number) over year = 252
-                then
-                    (avg(excess_number) over year)::float8 / nullif(stddev_samp(excess_number) over year, 0)::float8 * sqrt(252::float8)
-        end as sharpe_252d,
-        exp((log_index - log_high)::float8) - 1 as drawdown
+        count(excess_number) over year as excess_count,
+        avg(excess_number) over year as excess_mean,
+        stddev_samp(excess_number) over year as excess_deviation
     from running_high
+    {%- if changes_only() %}
+    where security_id not in (select few_sessions.security_id from few_sessions)
+    {%- endif %}
     window
         so_far as (partition by security_id, series order by trade_date),
         month as (so_far rows between 20 preceding and current row),
         quarter as (so_far rows between 62 preceding and current row),
         year as (so_far rows between 251 preceding and current row)
+    {%- if changes_only() %}
+    union all
+    select
+        running_high.*,
+        {%- for sessions, _ in windows %}
+        session_statistics.log_count_{{ sessions }},
+        session_statistics.log_deviation_{{ sessions }},
+        {%- endfor %}
+        session_statistics.excess_count,
+        session_statistics.excess_mean,
+        session_statistics.excess_deviation
+    from running_high
+    inner join session_statistics using (security_id, trade_date)
+    {%- endif %}
+),
+
+risk_figures as (
+    select
+        *,
+        {%- for sessions, _ in windows %}
+        case
+            when log_count_{{ sessions }} = {{ sessions }} then log_deviation_{{ sessions }}::float8 / 1e17::float8 * sqrt(252::float8)
+        end as vol_{{ sessions }}d,
+        {%- endfor %}
+        case
+            when excess_count = 252 then excess_mean::float8 / nullif(excess_deviation, 0)::float8 * sqrt(252::float8)
+        end as sharpe_252d,
+        exp((log_index - log_high)::float8) - 1 as drawdown
+    from window_statistics
+    where trade_date >= from_date
 )
 
 select
@@ -162,4 +229,3 @@ select
     {{ round_stable('sharpe_252d', 12) }} as sharpe_252d,
     known_at
 from risk_figures
-where trade_date >= from_date
