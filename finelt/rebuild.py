@@ -1,4 +1,8 @@
-"""Rebuild a warehouse from the lake alone with the jobs that made the first one, then compare the two."""
+"""Rebuild a warehouse from the lake alone with the jobs that made the first one, then compare the two.
+
+If it is interrupted, run it again: it goes on where it stopped. A table in the new database, `ops.rebuild`, says that the rebuild has
+begun and from which lake; it is dropped at the end.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import click
 import psycopg
 from jobkit import secrets
 from jobkit.errors import ExitCode, JobError
+from jobkit.lake import Lake
 from jobkit.version import version_option
 
 from finelt.table_digests import digest_tables
@@ -22,6 +27,11 @@ if TYPE_CHECKING:
 
 LOAD_COLUMNS = ("_load_id", "load_id", "loaded_at", "transform_id")  # they differ between two loads of the same data
 LOADER, TRANSFORMER = "load-warehouse", "transform-warehouse"
+HELP = """Rebuild a warehouse from the lake alone with the jobs that made the first one, then compare the two.
+
+If it is interrupted, run it again: it goes on where it stopped. Write {job} in a URL or a reference for the name of the job that connects,
+if each has its own role.
+"""
 
 
 class WarehousesDifferError(click.ClickException):
@@ -30,22 +40,23 @@ class WarehousesDifferError(click.ClickException):
     exit_code = ExitCode.BAD_DATA
 
 
-@click.command(help=f"{__doc__} Write {{job}} in a URL or a reference for the name of the job that connects, if each has its own role.")
+@click.command(help=HELP)
 @version_option()
 @click.option("--lake", metavar="URL", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
 @click.option("--into", metavar="URL", required=True, help="An empty database: postgresql://user@host:port/database.")
 @click.option("--warehouse", metavar="URL", help="The warehouse to compare with. Without it, nothing is compared.")
 @click.option("--password", metavar="REF", default="env://WAREHOUSE_PASSWORD", show_default=True, help="Where the password of both is.")
-def main(lake: str, into: str, warehouse: str | None, password: str) -> None:
+@click.option("--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="The number of partitions to load in parallel.")
+def main(lake: str, into: str, warehouse: str | None, password: str, workers: int) -> None:
     """Load, transform, compare."""
     try:
         with _connect(into, password) as connection:
-            if digest_tables(connection):
-                raise click.UsageError(f"{into} has tables in raw or marts; give an empty database")
-        for job, options in ((LOADER, ["--lake", lake]), (TRANSFORMER, [])):
+            _begin(connection, Lake(lake).store.url, into)
+        for job, options in ((LOADER, ["--lake", lake, "--workers", str(workers)]), (TRANSFORMER, [])):
             receipt = _run_job(job, [*options, "--warehouse", into, "--warehouse-password", password])
-            click.echo(f"{job}: {receipt['committed']} made")
-            _report_gaps(receipt)
+            _report(job, receipt)
+        with _connect(into, password) as connection:
+            connection.execute("drop table if exists ops.rebuild")
         if warehouse:
             with _connect(into, password) as rebuilt, _connect(warehouse, password) as original:
                 _compare(digest_tables(rebuilt, unlike=LOAD_COLUMNS), digest_tables(original, unlike=LOAD_COLUMNS))
@@ -63,20 +74,46 @@ def _connect(url: str, password: str) -> psycopg.Connection[Any]:
         raise click.UsageError(f"{url} cannot be reached: {str(error).strip().splitlines()[-1]}") from None
 
 
+def _begin(connection: psycopg.Connection[Any], lake: str, into: str) -> None:
+    """Mark an empty database as one that is rebuilt from this lake, or go on with the rebuild that it is marked for.
+
+    Raises click.UsageError if it has tables of another origin.
+    """
+    if connection.execute("select to_regclass('ops.rebuild') is not null").fetchone() == (True,):
+        begun = connection.execute("select lake, begun_at::timestamptz(0)::text from ops.rebuild").fetchone()
+        if begun is None or begun[0] != lake:
+            raise click.UsageError(f"{into} was begun from the lake {begun and begun[0]}, not {lake}; give an empty database")
+        click.echo(f"going on with the rebuild that began at {begun[1]}")
+        return
+    if digest_tables(connection):
+        raise click.UsageError(f"{into} has tables in raw or marts, and no rebuild began there; give an empty database")
+    with connection.transaction():
+        if connection.execute("select to_regnamespace('ops') is null").fetchone() == (True,):
+            connection.execute("create schema ops")  # IF NOT EXISTS would need the right to create schemas as well
+        connection.execute("create table ops.rebuild (lake text not null, begun_at timestamptz not null default now())")
+        connection.execute("insert into ops.rebuild (lake) values (%s)", [lake])
+
+
 def _run_job(job: str, options: Sequence[str]) -> Receipt:
-    """Run a job and return its receipt. Exit with the job's error and exit code if it fails."""
+    """Run a job, whose progress and log go to our stderr, and return its receipt. Exit with its error and exit code if it fails."""
     command = [sys.executable, "-m", job.replace("-", "_"), "run", *(option.replace("{job}", job) for option in options)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own job
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  our own job
     receipt: Receipt | None = json.loads(process.stdout) if process.stdout.strip() else None
+    if process.returncode < 0:
+        click.echo(f"{job} was killed by signal {-process.returncode}; run this again, and it goes on", err=True)
+        sys.exit(ExitCode.TEMPORARY)
     if process.returncode or receipt is None:
-        log_tail = (process.stderr.strip().splitlines() or [f"{job} left no receipt"])[-1]
-        click.echo(receipt["error"] if receipt else log_tail, err=True)
+        click.echo(receipt["error"] if receipt else f"{job} left no receipt", err=True)
         sys.exit(process.returncode or ExitCode.BUG)
     return receipt
 
 
-def _report_gaps(receipt: Receipt) -> None:
-    """Print each commit that could not be loaded. Rows that only this commit had are missing from the history."""
+def _report(job: str, receipt: Receipt) -> None:
+    """Print what a job made, at which rate, and each commit that could not be loaded: rows that only it had are missing from the history."""
+    counts = f"{receipt['committed']:,} made, {receipt['unchanged']:,} were made before"
+    rows = sum(partition.get("rows_added", 0) for partition in receipt["partitions"])
+    rate = f"; {rows:,} rows in {receipt['elapsed_s']:.0f} s, {rows / max(receipt['elapsed_s'], 0.001):,.0f} rows/s" if rows else ""
+    click.echo(f"{job}: {counts}{rate}")
     for partition in receipt["partitions"]:
         for gap in partition.get("gaps", ()):
             click.echo(f"GAP     {partition['dataset']}/{partition['partition']}: {gap}")

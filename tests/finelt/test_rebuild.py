@@ -1,7 +1,8 @@
-"""A warehouse that is rebuilt from the lake equals the one that was loaded day by day, and a difference is reported."""
+"""A warehouse that is rebuilt from the lake equals the one that was loaded day by day, also if it was killed; differences are reported."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,19 +26,29 @@ def sandbox() -> Iterator[Sandbox]:
         yield opened
 
 
-def rebuilt(sandbox: Sandbox, lake: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def rebuilt(sandbox: Sandbox, lake: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     words = tuple(sandbox.warehouse_options(word)[1] if word.startswith("postgresql://") else word for word in words)
     command = [str(REBUILD), "--lake", str(lake), "--password", sandbox.server.password_reference_of("{job}"), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, **environ})
 
 
 def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(sandbox: Sandbox) -> None:
     url = sandbox.create_database()
     lake = sample_restatements.build_lake(sandbox, between=lambda place: grow(sandbox, place, url))
     grow(sandbox, lake, url)
-    same = rebuilt(sandbox, lake, "--into", sandbox.create_database(), "--warehouse", url)
+    into = sandbox.create_database()
+    killed = rebuilt(sandbox, lake, "--into", into, FINELT_FAILPOINT="after commit#20")
+    assert (killed.returncode, "load-warehouse was killed by signal 9; run this again" in killed.stderr) == (75, True), killed.stderr
+    before = loads(sandbox, into)
+    other_lake = rebuilt(sandbox, lake.parent, "--into", into)
+    assert (other_lake.returncode, "was begun from the lake" in other_lake.stderr) == (2, True)
+    same = rebuilt(sandbox, lake, "--into", into, "--warehouse", url, "--workers", "3")
     assert (same.returncode, "DIFFERS" in same.stdout) == (0, False), same.stdout + same.stderr
+    assert "going on with the rebuild that began at" in same.stdout
     assert "equal   raw.tiingo_prices" in same.stdout
+    assert 0 < len(before) < len(loads(sandbox, into))
+    assert before <= loads(sandbox, into)  # nothing was loaded twice
+    assert "building" in same.stderr  # the jobs' logs and progress are shown
     with sandbox.connect(url) as connection:
         connection.execute("update raw.tiingo_prices set volume = volume + 1 where ctid = (select min(ctid) from raw.tiingo_prices)")
     other = rebuilt(sandbox, lake, "--into", sandbox.create_database(), "--warehouse", url)
@@ -50,6 +61,11 @@ def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(sa
     assert "DIFFERS raw.treasury_par_yields" in gap.stdout
     refused = rebuilt(sandbox, lake, "--into", url)
     assert (refused.returncode, "give an empty database" in refused.stderr) == (2, True)
+
+
+def loads(sandbox: Sandbox, url: str) -> set[tuple[object, ...]]:
+    with sandbox.connect(url) as connection:
+        return set(connection.execute('select load_id, dataset, "partition", "commit", loaded_at from raw._ledger').fetchall())
 
 
 def grow(sandbox: Sandbox, lake: Path, url: str) -> None:
