@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import random
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, 
 from jobkit.version import version_option
 
 from finelt import replay
+from finelt.erasure import record
 from finelt.job_errors import exit_on_job_error
 from finelt.lake_location import open_lake
 
@@ -82,6 +84,7 @@ def verify(lake: Lake, datasets: Sequence[str] = (), partitions: Sequence[str] =
                 files |= {file.path: (f"{dataset}/{partition} commit {commit.number}", file) for file in reversed(commit.files)}
         if is_complete:
             findings += _find_unnamed_files(lake, dataset, set(files))
+        findings += _find_erased_rows(lake, dataset)
     to_read = set(files) if sample is None else set(random.sample(sorted(files), min(sample, len(files))))
     for path, (where, file) in files.items():
         if problem := find_content_problem(lake, file) if path in to_read else find_size_problem(lake, file):
@@ -123,10 +126,25 @@ def _find_unnamed_files(lake: Lake, dataset: str, named: set[str]) -> Iterator[F
     for key in lake.store.list_keys(prefix):
         folder, _, name = key.removeprefix(prefix).rpartition("/")
         is_commit = folder.endswith("/_commits") and (commit_number(name) is not None or name == expired_commits.NAME)
-        if key not in named and not is_commit and folder != commit_log.FOLDER and key != prefix + CHECK_FILE:
+        if key not in named and not is_commit and folder not in (commit_log.FOLDER, record.FOLDER) and key != prefix + CHECK_FILE:
             yield Finding(key, "is named by no commit; a writer that was killed leaves such files", is_wrong=False)
     for key in lake.store.list_temporary_files(prefix):
         yield Finding(key, "is a temporary file of a writer that was killed or is still writing", is_wrong=False)
+
+
+def _find_erased_rows(lake: Lake, dataset: str) -> Iterator[Finding]:
+    """Yield what was delivered again after it was erased (`finelt erase`)."""
+    erasures = [erasure for erasure in record.list_erasures(lake.store, dataset) if erasure.ended_at]
+    for key in lake.store.list_keys(f"raw/{dataset}/") if erasures else ():
+        if not key.endswith(".parquet") or key.endswith(".quarantine.parquet"):
+            continue
+        table = read_parquet(io.BytesIO(lake.store.get(key))).read_all()
+        for erasure in erasures:
+            cells = Counter(table.column(erasure.column).to_pylist() if erasure.column in table.column_names else ())
+            if rows := sum(number for cell, number in cells.items() if erasure.has_value(cell)):
+                asked = f"erased on {erasure.ended_at[:10]}, as {erasure.asked_by} asked, and was delivered again"
+                remedy = f"tell the vendor and erase it again, or delete {erasure.key} if it may stay"
+                yield Finding(key, f"has {rows:,} rows of the {erasure.column} that was {asked}; {remedy}")
 
 
 def find_size_problem(lake: Lake, file: File | Source) -> str | None:

@@ -412,7 +412,8 @@ def _concatenate(tables: Sequence[Table]) -> Table:
 
     fields = {name: table.field(name).with_nullable(True) for table in tables for name in table.column_names if not name.startswith("_")}
     schema = Schema(list(fields.values()))
-    batches = [batch for table in tables for batch in _align(table, fields, schema).to_batches()]
+    filled = (table for table in tables if table.num_rows)  # arro3 0.9 cannot concatenate the chunks of a column that has none
+    batches = [batch for table in filled for batch in _align(table, fields, schema).to_batches()]
     return Table.from_batches(batches, schema=schema)
 
 

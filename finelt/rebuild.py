@@ -6,8 +6,6 @@ begun and from which lake; it is dropped at the end.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +16,11 @@ from jobkit.errors import ExitCode, JobError
 from jobkit.lake import Lake
 from jobkit.version import version_option
 
+from finelt.job_process import run_job
 from finelt.table_digests import digest_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from jobkit.receipt import Receipt
 
@@ -53,7 +52,7 @@ def main(lake: str, into: str, warehouse: str | None, password: str, workers: in
         with _connect(into, password) as connection:
             _begin(connection, Lake(lake).store.url, into)
         for job, options in ((LOADER, ["--lake", lake, "--workers", str(workers)]), (TRANSFORMER, [])):
-            receipt = _run_job(job, [*options, "--warehouse", into, "--warehouse-password", password])
+            receipt = run_job(job, [*options, "--warehouse", into, "--warehouse-password", password])
             _report(job, receipt)
         with _connect(into, password) as connection:
             connection.execute("drop table if exists ops.rebuild")
@@ -94,22 +93,8 @@ def _begin(connection: psycopg.Connection[Any], lake: str, into: str) -> None:
         connection.execute("insert into ops.rebuild (lake) values (%s)", [lake])
 
 
-def _run_job(job: str, options: Sequence[str]) -> Receipt:
-    """Run a job, whose progress and log go to our stderr, and return its receipt. Exit with its error and exit code if it fails."""
-    command = [sys.executable, "-m", job.replace("-", "_"), "run", *(option.replace("{job}", job) for option in options)]
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  our own job
-    receipt: Receipt | None = json.loads(process.stdout) if process.stdout.strip() else None
-    if process.returncode < 0:
-        click.echo(f"{job} was killed by signal {-process.returncode}; run this again, and it goes on", err=True)
-        sys.exit(ExitCode.TEMPORARY)
-    if process.returncode or receipt is None:
-        click.echo(receipt["error"] if receipt else f"{job} left no receipt", err=True)
-        sys.exit(process.returncode or ExitCode.BUG)
-    return receipt
-
-
 def _report(job: str, receipt: Receipt) -> None:
-    """Print what a job made, at which rate, and each commit that could not be loaded: rows that only it had are missing from the history."""
+    """Print what a job made, at which rate, and each commit that could not be loaded, whose own rows are missing."""
     counts = f"{receipt['committed']:,} made, {receipt['unchanged']:,} were made before"
     rows = sum(partition.get("rows_added", 0) for partition in receipt["partitions"])
     rate = f"; {rows:,} rows in {receipt['elapsed_s']:.0f} s, {rows / max(receipt['elapsed_s'], 0.001):,.0f} rows/s" if rows else ""

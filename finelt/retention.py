@@ -20,8 +20,8 @@ from jobkit.commits import Source
 from jobkit.contracts import load
 from jobkit.errors import UsageError
 from jobkit.expired_commits import ExpiredCommit
-from jobkit.stores import NotFoundError
 
+from finelt import lake_deletion
 from jobs.catalogue import LAKE, catalogue
 
 if TYPE_CHECKING:
@@ -49,13 +49,6 @@ class Policy(NamedTuple):
         except ValueError:  # 29 February
             years_ago = now.replace(year=now.year - self.years, day=28)
         return min(years_ago, datetime.combine(self.as_of_from, time(), UTC)) if self.as_of_from else years_ago
-
-
-class LogState(NamedTuple):
-    """A dataset's log before the expiry began: the last entry, and the partitions whose announced commits were not there yet."""
-
-    last: int
-    announced: frozenset[str]
 
 
 @dataclass
@@ -106,7 +99,7 @@ def expire(lake: Lake, dataset: str, policy: Policy, now: datetime, *, is_dry_ru
     Raises what the lake raises, TemporaryError (75) if another program expires them at the same time.
     """
     expiry, cutoff = Expiry(dataset), policy.cutoff(now)
-    before = _read_log_state(lake, dataset)
+    before = lake_deletion.read_log_state(lake, dataset)
     kept_sources: set[str] = set()
     sources: dict[str, int] = {}
     for partition, _ in lake.iter_latest_numbers(dataset):
@@ -134,24 +127,17 @@ def expire(lake: Lake, dataset: str, policy: Policy, now: datetime, *, is_dry_ru
         if not is_dry_run:
             _delete_commits(lake, dataset, partition, expired, record, etag, files)
             for path in own:
-                _delete_file(lake, dataset, path, before)
+                lake_deletion.delete_file(lake, dataset, path, before)
     if expiry.skipped:
         return expiry  # a damaged commit may name any of the vendor's files, so they stay, and in the records too
     unnamed = {path: size for path, size in sources.items() if path not in kept_sources}
     expiry.files |= unnamed
     if not is_dry_run:
         for path in unnamed:
-            _delete_file(lake, dataset, path, before)
+            lake_deletion.delete_file(lake, dataset, path, before)
         _forget_files(lake, dataset)
         _trim_log(lake, dataset)
     return expiry
-
-
-def _read_log_state(lake: Lake, dataset: str) -> LogState:
-    numbers = lake.log.recent_numbers(dataset)
-    entries = [entry for number in numbers if (entry := lake.log.read(dataset, number))]
-    latest = {partition: lake.latest_number(dataset, partition) or 0 for partition in {entry.partition for entry in entries}}
-    return LogState(numbers.stop - 1, frozenset(entry.partition for entry in entries if latest[entry.partition] < entry.commit))
 
 
 def _divide(commits: Mapping[int, Commit], numbers: Collection[int]) -> tuple[list[Commit], list[Commit]]:
@@ -181,31 +167,6 @@ def _delete_commits(
         expired_commits.write(lake.store, dataset, partition, ({**added, **record}).values(), etag)
     keys = {lake.commit_key(dataset, partition, commit.number) for commit in expired}
     lake.store.erase(f"raw/{dataset}/{partition}/_commits/", lambda key: key in keys)
-
-
-def _delete_file(lake: Lake, dataset: str, path: str, before: LogState) -> None:
-    """Delete a file, unless a commit that was made since `before` names it. Write it again if one does afterwards."""
-    if path in _list_new_files(lake, dataset, before):
-        return
-    try:
-        data = lake.store.get(path)
-    except NotFoundError:
-        return
-    is_named = True  # if we cannot find out
-    try:
-        lake.store.erase(path, lambda key: key == path)
-        is_named = path in _list_new_files(lake, dataset, before)
-    finally:
-        if is_named:
-            lake.store.put(path, data)
-
-
-def _list_new_files(lake: Lake, dataset: str, before: LogState) -> set[str]:
-    """Return the files of the partitions in which commits may have been made since `before`."""
-    entries = (lake.log.read(dataset, number) for number in lake.log.list_after(dataset, before.last))
-    partitions = before.announced | {entry.partition for entry in entries if entry}
-    heads = [commit for partition in partitions for commit in lake.examine(dataset, partition).commits.values()]
-    return {file.path for commit in heads for file in commit.files}
 
 
 def _forget_files(lake: Lake, dataset: str) -> None:

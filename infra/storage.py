@@ -47,7 +47,7 @@ class Storage(pulumi.ComponentResource):
         super().__init__("finelt:infra:Storage", name, None, opts)
         self._access_logs = self._create_access_logs(args)
         lake, site = self._create_data_bucket(args, "lake"), self._create_data_bucket(args, "site")
-        lake.attach_policy(_require_put_if_absent(lake.bucket))
+        lake.attach_policy(*_protect_commits(lake.bucket, args.settings))
         self.lake, self.site, self.site_host = lake.bucket, site.bucket, site.bucket.bucket
         site_statements = []
         if args.settings.audience == "public":
@@ -79,8 +79,15 @@ class Storage(pulumi.ComponentResource):
         return logs.attach_policy(*statements)
 
 
-def _require_put_if_absent(lake: aws.s3.Bucket) -> Statement:
-    """Deny to write a commit without If-None-Match: a commit is never overwritten."""
+def _protect_commits(lake: aws.s3.Bucket, settings: Settings) -> list[Statement]:
+    """Deny to write a commit without If-None-Match: a commit is never overwritten.
+
+    Only a person may replace one or the record of the expired ones, with If-Match: `finelt erase` and `finelt lake expire` do.
+    """
     commits = [pulumi.Output.concat(lake.arn, "/lake/raw/*/_commits/*")]
-    condition = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
-    return policies.deny_everyone(("s3:PutObject",), commits, condition)
+    is_write = {"Bool": {"s3:ObjectCreationOperation": "true"}}
+    jobs = {"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{settings.account}:role{settings.run_role_path}*"}}
+    return [
+        policies.deny_everyone(("s3:PutObject",), commits, {"Null": {"s3:if-none-match": "true"}, **is_write, **jobs}),
+        policies.deny_everyone(("s3:PutObject",), commits, {"Null": {"s3:if-none-match": "true", "s3:if-match": "true"}, **is_write}),
+    ]

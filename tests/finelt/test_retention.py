@@ -19,7 +19,7 @@ from moto import mock_aws
 
 import finelt
 from finelt import lake as lake_command
-from finelt import retention
+from finelt import lake_deletion, retention
 from finelt.retention import Policy, select_expired
 from jobs.catalogue import catalogue
 from tests.warehouse import samples
@@ -337,7 +337,7 @@ def test_a_commit_next_to_a_deletion_keeps_its_files(
 
 
 def test_a_file_is_written_again_if_the_log_cannot_be_read_after_its_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lake, list_new_files, calls = fill(str(tmp_path)), retention._list_new_files, list[str]()
+    lake, list_new_files, calls = fill(str(tmp_path)), lake_deletion._list_new_files, list[str]()
 
     def fail(*arguments: Any) -> set[str]:
         calls.append("")
@@ -347,7 +347,7 @@ def test_a_file_is_written_again_if_the_log_cannot_be_read_after_its_deletion(tm
 
     before = {key for key in content(lake) if key.endswith((".parquet", ".zst"))}
     with monkeypatch.context() as patched:
-        patched.setattr(retention, "_list_new_files", fail)
+        patched.setattr(lake_deletion, "_list_new_files", fail)
         with pytest.raises(TemporaryError):
             expire(lake)
     assert before <= content(lake).keys()

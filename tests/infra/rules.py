@@ -61,17 +61,18 @@ def find_unprotected_buckets(stack: Graph) -> Iterator[str]:
 
 
 def find_overwritable_commits(stack: Graph) -> Iterator[str]:
-    """The lake, if a commit can be written without If-None-Match."""
+    """The lake, if a job can write a commit without If-None-Match, or anybody without If-None-Match and If-Match."""
     policy = json.loads(stack.the("s3/bucketPolicy:BucketPolicy", "-lake").inputs["policy"])
     conditional = [statement for statement in policy["Statement"] if "Null" in statement.get("Condition", {})]
     matching = [
-        statement
+        (statement["Condition"]["Null"], sorted(statement["Condition"].get("ArnLike", {})))
         for statement in conditional
-        if statement["Effect"] == "Deny"
-        and statement["Condition"]["Null"] == {"s3:if-none-match": "true"}
-        and "_commits" in statement["Resource"][0]
+        if statement["Effect"] == "Deny" and "_commits" in statement["Resource"][0]
     ]
-    if not matching:
+    if matching != [
+        ({"s3:if-none-match": "true"}, ["aws:PrincipalArn"]),
+        ({"s3:if-none-match": "true", "s3:if-match": "true"}, []),
+    ]:
         yield "lake"
 
 

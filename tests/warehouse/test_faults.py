@@ -16,10 +16,10 @@ import pytest
 from arro3.core import DataType
 from jobkit.errors import AuthError, MisconfiguredError, TemporaryError
 from jobkit.lake import Lake
+from jobkit.postgres import lock_key, staging_name
 from load_warehouse import runner, session, tables
 from load_warehouse.copy import ParquetFile
 from load_warehouse.policy import LoadPolicy
-from load_warehouse.session import lock_key
 from psycopg import errors
 
 from tests.warehouse.samples import (
@@ -318,7 +318,7 @@ def test_sigterm_stops_a_waiting_load_in_time_and_leaves_nothing(lake: Path, war
 
 def test_a_staging_table_of_a_killed_loader_is_dropped_by_the_next(lake: Path, warehouse: Warehouse) -> None:
     commit(lake, days(10))
-    warehouse.run(f'create schema stage; create table stage."{tables.staging_name(DATASET, PARTITION)}" (x int)')
+    warehouse.run(f'create schema stage; create table stage."{staging_name(DATASET, PARTITION)}" (x int)')
     load(lake, warehouse)
     assert warehouse.rows(STAGED) == []
     assert len(current(warehouse)) == 10

@@ -17,6 +17,7 @@ from arro3.core import DataType
 from jobkit import names as jobkit_names
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
+from jobkit.postgres import staging_name
 from load_warehouse import copy, parquet, partitioning, runner, tables, types
 from load_warehouse.policy import LoadPolicy
 
@@ -536,5 +537,5 @@ def test_only_types_with_an_exact_counterpart_are_mapped() -> None:
 def test_leaf_names_fit_into_an_identifier_of_postgres() -> None:
     longest = partitioning.make_hash_leaf("x" * 48, partitioning.Scheme("hash", "c", 999), 998, 1)
     assert len(f"{longest.name}-load") <= jobkit_names.LONGEST
-    assert len(tables.staging_name("x" * 48, "p=1")) <= jobkit_names.LONGEST
+    assert len(staging_name("x" * 48, "p=1")) <= jobkit_names.LONGEST
     assert partitioning.parse_scheme('year("date")', {"date": "date"}, "").text == LEAF

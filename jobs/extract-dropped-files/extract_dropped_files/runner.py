@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from jobkit import contracts, partition_writer
 from jobkit.errors import BadDataError, UsageError
-from jobkit.lake import Lake, SourceMetadata
+from jobkit.lake import ERASED_URL, Lake, SourceMetadata
 
 from extract_dropped_files import parser, validation
 from extract_dropped_files.source import ARCHIVES, Drop, UnsettledError
@@ -187,7 +187,8 @@ def _check_revisions(job: Job, rules: Contract, parts: Parts, states: list[Parti
 
 def _current_name(head: Commit | None) -> str | None:
     """Return the name of the file that a partition was last filled from; None if there is none with a valid name."""
-    name = unquote(head.source[-1].url.rpartition("/")[2]) if head and head.source else ""
+    url = "" if head is None else head.source[-1].url if head.source else head.writer.get(ERASED_URL, "")
+    name = unquote(url.rpartition("/")[2])
     try:
         parser.stem(name)
     except BadDataError:

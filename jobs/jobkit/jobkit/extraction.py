@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import contracts, partition_writer, redaction, secrets
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
-from jobkit.lake import Lake, PartitionState, Source, SourceMetadata
+from jobkit.lake import ERASED, Lake, PartitionState, Source, SourceMetadata
 from jobkit.requests import list_partitions
 
 if TYPE_CHECKING:
@@ -306,6 +306,10 @@ def _replay_partition(extraction: Extraction, request: Request, partition: str, 
     head = state.head
     if head is None:
         raise UsageError(f"nothing to replay for {dataset}/{partition}: it was never extracted; run without --replay first")
+    if not head.source and ERASED in head.writer:
+        raise BadDataError(
+            f"{dataset}/{partition}: its vendor bytes were erased with a person; run without --replay to ask the vendor again"
+        )
     parsed = extraction.extractor.parse(lake.read(head.source[-1]), request)
     columns = parsed[partition] if partition in parsed else _no_rows(extraction.contracts[dataset])
     _store(extraction, dataset, partition, columns, lambda: lake.check_sources(head.source), _shrunken_replay, state)

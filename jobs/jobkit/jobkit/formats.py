@@ -4,6 +4,7 @@
 | --- | --- |
 | commits of the lake | `format` in each commit (`jobkit.commits`) |
 | the log of a dataset | `format` in each entry (`jobkit.commit_log`) |
+| the record of an erasure | `format` in the record (`finelt.erasure.record`) |
 | the expired commits of a partition | `format` in the record (`jobkit.expired_commits`) |
 | a site | `format` in its pointer, latest.json |
 | raw tables, ledger, quarantine | the last number in raw._migrations (`jobkit.migrations`) |
@@ -18,6 +19,7 @@ from __future__ import annotations
 from jobkit.errors import DamagedError, NewerFormatError
 
 COMMIT = 3
+ERASURE = 1
 EXPIRED = 1
 LOG = 1
 SITE = 2

@@ -6,6 +6,7 @@
     <lake>/raw/<dataset>/<partition>/_commits/000001.json        what makes them visible
     <lake>/raw/<dataset>/<partition>/_commits/expired.json       what was deleted by the dataset's retention (jobkit.expired_commits)
     <lake>/raw/<dataset>/_log/0000000001.json                    announces a commit (jobkit.commit_log)
+    <lake>/raw/<dataset>/_erasures/<id>.json                     what was erased, when and for whom (finelt.erasure)
 
 The highest commit is the partition. Files are named by their content and written before the commit that names them, and the commit is put
 if absent. So a reader that follows commits sees complete partitions only, and a writer that dies leaves nothing but files that no commit
@@ -40,6 +41,8 @@ CLOCK_TOLERANCE = timedelta(seconds=10)  # how far our clock may be ahead of the
 GONE = "is gone"
 REMEDY = "run its extractor again, or see `scripts/lake repair`"
 DROPPED = "dropped_sha256"  # in a commit's writer: the quarantine that was dropped by hand
+# In the writer of a commit from which a person was erased: the digests of its earlier data files, and the URL of its last vendor bytes.
+ERASED, ERASED_URL = "erased_sha256", "erased_url"
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _PARTITION = re.compile(r"[a-z_]+=[A-Za-z0-9._\-]+(/[a-z_]+=[A-Za-z0-9._\-]+)*")
 _NUMBER = re.compile(r"(\d{6,10})\.json")

@@ -12,6 +12,7 @@ Sources: appendix A of the PostgreSQL manual (SQLSTATE classes); src/backend/lib
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import NamedTuple
 
@@ -118,3 +119,13 @@ def server_message(text: str) -> str:
     lines = message.splitlines() or ["no message"]
     is_last = message == text and "connection to server" in text
     return " ".join((lines[-1] if is_last else lines[0]).split())
+
+
+def lock_key(*parts: str) -> int:
+    """Return the 64-bit key of an advisory lock, such as that of a lake partition: `lock_key("partition", dataset, partition)`."""
+    return int.from_bytes(hashlib.sha256("\0".join(("finelt", *parts)).encode()).digest()[:8], signed=True)
+
+
+def staging_name(dataset: str, partition: str) -> str:
+    """Return the name of a lake partition's staging table. Only the holder of the partition's lock may touch that table."""
+    return f"{dataset}~{lock_key(dataset, partition) & 0xFFFFFFFFFFFF:012x}"

@@ -9,11 +9,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from jobkit.postgres import lock_key
 from jobkit.stores import NotFoundError
 from psycopg import sql
 
 from load_warehouse import ledger, tables
-from load_warehouse.session import hold_lock, lock_key
+from load_warehouse.session import hold_lock
 
 if TYPE_CHECKING:
     from jobkit.lake import Commit, History, Lake

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import migrations
 from jobkit.migrations import RAW
+from jobkit.postgres import lock_key
 from psycopg import errors, sql
 
-from load_warehouse.session import hold_lock, lock_key
+from load_warehouse.session import hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,14 +10,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, TemporaryError
+from jobkit.lake import ERASED
 from jobkit.names import ROW_NUMBER
+from jobkit.postgres import lock_key, staging_name
 from psycopg import sql
 
 from load_warehouse import clocks, copy, file_diff, ledger, parquet, partitioning, restatement, tables
 from load_warehouse.copy import ParquetFile
 from load_warehouse.ledger import Load, QuarantinedRow
 from load_warehouse.restatement import CURRENT, PREVIOUS, Change, StagedRows
-from load_warehouse.session import hold_lock, lock_key, translate_errors, try_lock
+from load_warehouse.session import hold_lock, translate_errors, try_lock
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,7 +61,7 @@ class Target(NamedTuple):
     @property
     def staging(self) -> str:
         """The name of the partition's staging table."""
-        return tables.staging_name(self.load.dataset, self.load.partition)
+        return staging_name(self.load.dataset, self.load.partition)
 
     @property
     def leaf_lock_key(self) -> int:
@@ -82,7 +84,7 @@ def sync_partition(
             return PartitionResult(head)
     where = f"{dataset}/{partition}"
     with translate_errors(where, session), hold_lock(session, lock_key("partition", dataset, partition)):
-        tables.drop_staging_table(session, tables.staging_name(dataset, partition))
+        tables.drop_staging_table(session, staging_name(dataset, partition))
         corrected = clocks.correct_future_loads(session, lake, dataset, partition, now)
         entry = ledger.fetch_latest_entry(session, dataset, partition)
         history = lake.examine(dataset, partition, since=entry.commit if entry else 1)
@@ -93,10 +95,14 @@ def sync_partition(
 
 
 def _check_same_lake(where: str, lake: Lake, history: History, entry: LedgerEntry) -> None:
-    """Raise MisconfiguredError if the warehouse was loaded from another lake. A damaged or missing commit is no evidence of that."""
+    """Raise MisconfiguredError if the warehouse was loaded from another lake.
+
+    A damaged or missing commit is no evidence of that, nor one from which a person was erased after it was loaded (`finelt erase`).
+    """
     loaded = history.commits.get(entry.commit)
     latest = max((*history.commits, *history.damaged), default=0)
-    if latest < entry.commit or (loaded and loaded.data.sha256 != entry.sha256):
+    known = (loaded.data.sha256, *loaded.writer.get(ERASED, "").split()) if loaded else (entry.sha256,)
+    if latest < entry.commit or entry.sha256 not in known:
         dataset, _, partition = where.partition("/")
         raise MisconfiguredError(
             f"{where}: the warehouse holds commit {entry.commit} with sha256 {entry.sha256[:12]}, which this lake "

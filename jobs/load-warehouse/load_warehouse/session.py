@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager, suppress
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -128,11 +127,6 @@ def _describe(error: psycopg.Error) -> str:
     """Return the server's message and the first line of its context."""
     message = error.diag.message_primary or (str(error).strip().splitlines() or [type(error).__name__])[0]
     return f"{message}, {error.diag.context.splitlines()[0]}" if error.diag.context else message
-
-
-def lock_key(*parts: str) -> int:
-    """Return the 64-bit key of an advisory lock."""
-    return int.from_bytes(hashlib.sha256("\0".join(("finelt", *parts)).encode()).digest()[:8], signed=True)
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, cast
 
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from jobkit.names import ROW_NUMBER
+from jobkit.postgres import lock_key
 from psycopg import errors, sql
 
 from load_warehouse.partitioning import Leaf, Scheme, make_hash_leaf, make_range_leaf
-from load_warehouse.session import hold_lock, lock_key
+from load_warehouse.session import hold_lock
 from load_warehouse.types import META_COLUMNS, TEXT, strip_collation
 
 if TYPE_CHECKING:
@@ -156,11 +157,6 @@ def find_leaf(session: Session, dataset: str, scheme: Scheme, column_type: str, 
 def leaf_exists(session: Session, leaf: str) -> bool:
     """Return whether a leaf exists."""
     return session.scalar(sql.SQL("select to_regclass({})").format(_regclass(session, leaf))) is not None
-
-
-def staging_name(dataset: str, partition: str) -> str:
-    """Return the name of a lake partition's staging table. Only the holder of the partition's lock may touch that table."""
-    return f"{dataset}~{lock_key(dataset, partition) & 0xFFFFFFFFFFFF:012x}"
 
 
 def drop_staging_table(session: Session, staging: str) -> None:

@@ -58,16 +58,17 @@ def ls_(site: str) -> None:
 @SITE
 @click.option("--mart", "marts", multiple=True, help="Withdraw only this mart; repeat the option for more. Default: whole versions.")
 @click.option("--before", type=click.DateTime(["%Y-%m-%d"]), help="Withdraw only versions published before this date (UTC).")
+@click.option("--version", "version_name", help="Withdraw only this version, as `ls` names it.")
 @click.option("--all", "all_versions", is_flag=True, help="Withdraw all versions, including the current one.")
-def withdraw_(site: str, marts: Sequence[str], before: datetime | None, *, all_versions: bool) -> None:
+def withdraw_(site: str, marts: Sequence[str], before: datetime | None, version_name: str | None, *, all_versions: bool) -> None:
     """Delete published versions, or marts of them, permanently. If it is interrupted, run it again."""
     with _exit_on_error():
-        if all_versions == (before is not None):
-            raise UsageError("choose the versions to withdraw: either --before DATE or --all")
-        result = withdrawal.withdraw(open_store(site), marts, before.date() if before else None)
+        if [all_versions, before is not None, version_name is not None].count(True) != 1:
+            raise UsageError("choose the versions to withdraw: either --before DATE, --version NAME or --all")
+        result = withdrawal.withdraw(open_store(site), marts, before.date() if before else None, version_name)
     for what, names in (("removed", result.removed), ("changed", result.changed), ("kept", result.kept)):
-        for name in names:
-            click.echo(f"{what:8}{name}")
+        for version in names:
+            click.echo(f"{what:8}{version}")
     if not (result.removed or result.changed):
         click.echo("nothing to withdraw")
     click.echo("A cache in front of the site keeps its copies until they expire. Invalidate it (docs/publication.md).", err=True)

@@ -70,8 +70,8 @@ def list_versions(store: Store) -> list[StoredVersion]:
     return sorted(stored, key=lambda version: (version.published_at or datetime.min.replace(tzinfo=UTC), version.name))
 
 
-def withdraw(store: Store, marts: Collection[str], before: date | None) -> WithdrawalResult:
-    """Withdraw the versions published before a date (UTC), or all. With `marts`, withdraw only these marts from them.
+def withdraw(store: Store, marts: Collection[str], before: date | None, name: str | None = None) -> WithdrawalResult:
+    """Withdraw the versions published before a date (UTC), or all, or the one of a name. With `marts`, withdraw only these marts from them.
 
     Raises UsageError for a mart that no version ever had, TemporaryError if other runs keep publishing.
     """
@@ -79,8 +79,7 @@ def withdraw(store: Store, marts: Collection[str], before: date | None) -> Withd
     _check_marts(stored, marts)
     removed, changed = set(), set()
     for _ in range(MAX_ATTEMPTS):
-        chosen = [version for version in stored if before is None or version.published_at is None or version.published_at.date() < before]
-        for version in chosen:
+        for version in _choose(stored, before, name):
             if not marts or version.document is None:
                 _remove_version(store, version.name)
                 removed.add(version.name)
@@ -88,20 +87,24 @@ def withdraw(store: Store, marts: Collection[str], before: date | None) -> Withd
                 _remove_marts(store, version, marts)
                 changed.add(version.name)
         _update_landing_page(store)
-        if before is None:  # also earlier versions of files that were deleted by hand
+        if before is None and name is None:  # also earlier versions of files that were deleted by hand
             store.erase_old_versions(publication.VERSIONS, lambda key: not marts or _belongs_to_marts(key, marts) or _shows_figures(key))
         stored = list_versions(store)
-        if not _has_more_to_withdraw(store, stored, removed, marts, before):
+        if not _has_more_to_withdraw(store, _choose(stored, before, name), removed, marts):
             kept = {version.name for version in stored} - changed
             return WithdrawalResult(tuple(sorted(removed)), tuple(sorted(changed)), tuple(sorted(kept)))
     raise TemporaryError(f"other runs keep publishing to {store.url}; stop them and run this again")
 
 
-def _has_more_to_withdraw(
-    store: Store, stored: Collection[StoredVersion], removed: Collection[str], marts: Collection[str], before: date | None
-) -> bool:
+def _choose(stored: Collection[StoredVersion], before: date | None, name: str | None) -> list[StoredVersion]:
+    """Return the versions before a date, or with a name. One without a date counts as before any."""
+    if name is not None:
+        return [version for version in stored if version.name == name]
+    return [version for version in stored if before is None or version.published_at is None or version.published_at.date() < before]
+
+
+def _has_more_to_withdraw(store: Store, chosen: Collection[StoredVersion], removed: Collection[str], marts: Collection[str]) -> bool:
     """Return whether another run has meanwhile published something that must be withdrawn as well."""
-    chosen = [version for version in stored if before is None or version.published_at is None or version.published_at.date() < before]
     pointer, _ = publication.read_pointer(store)
     if pointer and pointer.version in removed:
         return True

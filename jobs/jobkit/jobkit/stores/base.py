@@ -91,6 +91,9 @@ class Store(Protocol):
     def erase_old_versions(self, prefix: str, matches: Callable[[str], bool]) -> None:
         """Delete all versions but the current one of the objects below a prefix whose keys match."""
 
+    def list_old_versions(self, prefix: str) -> Sequence[str]:
+        """Return the keys below a prefix of which a versioned bucket keeps versions that are not current, sorted."""
+
     def uri(self, key: str) -> str:
         """Return the object's URI, for people and other tools."""
 

@@ -148,6 +148,10 @@ class FileStore:
     def erase_old_versions(self, prefix: str, matches: Callable[[str], bool]) -> None:
         """Do nothing: a directory keeps no earlier versions."""
 
+    def list_old_versions(self, prefix: str) -> Sequence[str]:  # noqa: ARG002
+        """Return an empty list: a directory keeps no earlier versions."""
+        return []
+
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 

@@ -34,6 +34,7 @@ RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 CONFLICT_ATTEMPTS = 5
 DOWNLOAD_CHUNK_BYTES = 1 << 20
 DELETE_BATCH = 1000  # the limit of DeleteObjects
+VERSION_RIGHTS = "deleting for good takes s3:ListBucketVersions and s3:DeleteObjectVersion, too"
 
 
 class S3Store:
@@ -163,6 +164,10 @@ class S3Store:
         """Delete every version but the latest."""
         self._erase(prefix, lambda item: matches(item["Key"]) and not item["IsLatest"])
 
+    def list_old_versions(self, prefix: str) -> Sequence[str]:
+        """Return the keys of versions that are not the latest."""
+        return sorted({item["Key"].removeprefix(self.prefix) for item in self._list_versions(prefix) if not item["IsLatest"]})
+
     def _full_key(self, key: str) -> str:
         return self.prefix + check_key(key)
 
@@ -196,21 +201,27 @@ class S3Store:
 
     def _erase(self, prefix: str, matches: Callable[[dict[str, Any]], bool]) -> Sequence[dict[str, Any]]:
         """Delete the versions and delete markers that match, given by their keys in this store; return them with their full keys."""
+        listed = self._list_versions(prefix)
+        versions = [item for item in listed if matches({**item, "Key": item["Key"].removeprefix(self.prefix)})]
         try:
-            with self._translate_errors(prefix):
-                pages = list(
-                    self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=self.prefix + check_key(prefix))
-                )
-            listed = [item for page in pages for kind in ("Versions", "DeleteMarkers") for item in page.get(kind, ())]
-            versions = [item for item in listed if matches({**item, "Key": item["Key"].removeprefix(self.prefix)})]
             for start in range(0, len(versions), DELETE_BATCH):
                 batch = [{name: item[name] for name in ("Key", "VersionId")} for item in versions[start : start + DELETE_BATCH]]
                 with self._translate_errors(prefix), failpoints.surround("delete"):
                     response = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True})
                 _check_deleted(response.get("Errors", ()), self.url)
         except AuthError as error:
-            raise AuthError(f"{error}; deleting for good takes s3:ListBucketVersions and s3:DeleteObjectVersion, too") from None
+            raise AuthError(f"{error}; {VERSION_RIGHTS}") from None
         return versions
+
+    def _list_versions(self, prefix: str) -> list[dict[str, Any]]:
+        """Return the versions and delete markers below a prefix."""
+        pages = self._client.get_paginator("list_object_versions")
+        try:
+            with self._translate_errors(prefix):
+                listed = list(pages.paginate(Bucket=self.bucket, Prefix=self.prefix + (check_key(prefix) if prefix else "")))
+        except AuthError as error:
+            raise AuthError(f"{error}; {VERSION_RIGHTS}") from None
+        return [item for page in listed for kind in ("Versions", "DeleteMarkers") for item in page.get(kind, ())]
 
     def _list_pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
         full = self.prefix + (check_key(prefix) if prefix else "")
