@@ -22,7 +22,7 @@ from moto import mock_aws
 
 import finelt
 from finelt import lake as lake_command
-from finelt.erasure import drop, record, site
+from finelt.erasure import command, drop, record, site
 from finelt.erasure import lake as lakes
 from finelt.erasure.command import Places, count, erase, main, parse_subject
 from finelt.erasure.subject import Subject, read_table
@@ -166,11 +166,12 @@ def test_the_warehouse_is_erased_and_equals_a_rebuild_and_one_in_which_the_accou
     samples.load(lake, warehouse)
     others = [row for row in warehouse.rows(query) if row[0] != SUBJECT.value]
     lakes.erase(Lake(lake), SUBJECT, lambda documents: documents)
-    assert {outcome for _, _, outcome in samples.load(lake, warehouse).outcomes} == {"unchanged"}  # the lake alone was erased: no error
+    by_name = samples.load(lake, warehouse, partitions=[JUNE, JULY])  # looks at every partition; only the lake was erased until now
+    assert {outcome for _, _, outcome in by_name.outcomes} == {"unchanged"}
     left, _ = run(places(lake, warehouse))
     assert not any(left.values())
     assert warehouse.rows(query) == others
-    assert {outcome for _, _, outcome in samples.load(lake, warehouse).outcomes} == {"unchanged"}
+    assert {outcome for _, _, outcome in samples.load(lake, warehouse, partitions=[JUNE, JULY]).outcomes} == {"unchanged"}
     erased = state()
     warehouse.run("drop schema raw cascade; drop schema stage cascade")
     samples.load(lake, warehouse)
@@ -204,6 +205,23 @@ def test_tables_that_may_be_made_of_the_dataset_are_searched(tmp_path: Path, war
     left, again = run(places(str(tmp_path), warehouse))
     assert again
     assert (again.id, again.ended_at != "", any(left.values())) == (erasure.id, True, False)
+
+
+def test_marts_with_the_value_are_built_again(tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(str(tmp_path))
+    samples.load(tmp_path, warehouse)
+    warehouse.run("create schema marts; create table marts.fct_holding as select distinct account from raw.holdings")
+    built: list[str] = []
+
+    def build(job: str, options: Sequence[str]) -> None:
+        built.extend([job, *options])
+        warehouse.run("drop table marts.fct_holding; create table marts.fct_holding as select distinct account from raw.holdings")
+
+    monkeypatch.setattr(command, "run_job", build)
+    left, _ = run(places(str(tmp_path), warehouse))
+    assert not any(left.values())
+    assert built == ["transform-warehouse", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference]
+    assert warehouse.rows("select account from marts.fct_holding order by 1") == [("ACC-1",), ("ACC-170",)]
 
 
 class KilledError(BaseException):
