@@ -45,8 +45,8 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "shell": Entry("finelt.shell:main", "Open psql, or print the connection string.", is_portable=True),
         "state": Entry("finelt.state:main", "Show what is loaded up to when, for each source."),
         "quarantine": Entry("finelt.quarantine:main", "List, show, replay or drop rows that broke their contract.", is_portable=True),
-        "lake": Entry("finelt.lake:main", "Verify or repair the lake, or expire old versions.", is_portable=True),
-        "erase": Entry("finelt.erasure:main", "Erase a person or an account from lake, warehouse, site and drop, and prove it."),
+        "lake": Entry("finelt.lake:main", "Verify, repair or restore the lake, or expire old versions.", is_portable=True),
+        "erase": Entry("finelt.erasure.command:main", "Erase a person or an account from lake, warehouse, site and drop, and prove it."),
         "site": Entry("publish_marts.site:main", "List or withdraw published versions; declare the audience."),
     },
     "Runs": {

@@ -17,6 +17,7 @@ from arro3.io import read_parquet
 from jobkit import commit_log, expired_commits
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
 from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
+from jobkit.stores import FileStore
 from jobkit.version import version_option
 
 from finelt import replay
@@ -284,7 +285,7 @@ PARTITIONS = click.option("--partition", multiple=True, help="A partition such a
 @click.group(context_settings={"max_content_width": 110})
 @version_option()
 def main() -> None:
-    """Verify and repair the lake, and expire old versions."""
+    """Verify and repair the lake, expire old versions, and restore what was deleted."""
 
 
 @main.command("verify")
@@ -339,3 +340,24 @@ def expire_(lake: str, dataset: tuple[str, ...], *, is_applied: bool) -> None:
             )
         if not policies:
             click.echo("no contract has a retention, so nothing expires")
+
+
+@main.command("restore")
+@click.option("--lake", required=True, envvar="FINELT_LAKE", metavar="URL", help="The lake: s3://bucket/prefix in a versioned bucket.")
+@click.option("--apply", "is_applied", is_flag=True, help="Bring the objects back. Without it, nothing is changed.")
+def restore_(lake: str, *, is_applied: bool) -> None:
+    """Bring back the objects that somebody deleted from a versioned bucket. Default: show how many.
+
+    What `lake expire` and `finelt erase` delete has no versions any more, so it never comes back.
+    """
+    with exit_on_job_error("lake"):
+        store = Lake(lake).store
+        if isinstance(store, FileStore):
+            raise UsageError(f"{store.url} is a directory, which keeps nothing that was deleted; restore it from a backup")
+        counts = Counter(key.split("/")[1] for key in store.list_deleted("raw/"))
+        if is_applied:
+            store.restore_deleted("raw/")
+    for dataset, number in sorted(counts.items()):
+        click.echo(f"{dataset}: {number:,} objects {'restored' if is_applied else 'to restore'}")
+    if not counts:
+        click.echo("no object was deleted whose last version the bucket still has")

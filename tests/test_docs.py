@@ -16,7 +16,16 @@ from finelt import warehouse
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / name
-    for name in ("README.md", "docs/operations.md", "docs/upgrades.md", "docs/publication.md", "infra/README.md", "images/README.md")
+    for name in (
+        "README.md",
+        "docs/operations.md",
+        "docs/upgrades.md",
+        "docs/publication.md",
+        "docs/erasure.md",
+        "docs/disaster-recovery.md",
+        "infra/README.md",
+        "images/README.md",
+    )
 ]
 BLOCK = re.compile(r"^```sh[\w ]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")

@@ -3,9 +3,3 @@
 `subject` is the value and recognises it in rows and documents; `lake`, `warehouse`, `site` and `drop` find and erase it in one place each;
 `record` keeps what was erased, when and for whom, without the value; `command` does one after the other.
 """
-
-from __future__ import annotations
-
-from finelt.erasure.command import main
-
-__all__ = ["main"]

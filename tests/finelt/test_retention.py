@@ -145,6 +145,32 @@ def test_expired_versions_are_gone_with_their_files_and_the_rest_is_intact(url: 
         assert not {f"x/{path}" for path in preview.files} & {version["Key"] for version in versions["Versions"]}
 
 
+def test_what_was_deleted_by_mistake_is_restored_but_not_what_has_expired(url: str) -> None:
+    """Somebody deletes the folder of a dataset: the bucket keeps its versions, a directory keeps nothing."""
+
+    def restore(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(lake_command.main, ["restore", "--lake", url, *words])
+        return done.exit_code, done.output
+
+    lake = fill(url)
+    expire(lake)
+    if not url.startswith("s3"):
+        code, output = restore()
+        assert (code, "restore it from a backup" in output) == (2, True)
+        return
+    before, client = content(lake), boto3.client("s3")
+    for key in before:
+        client.delete_object(Bucket="a-lake", Key=f"x/{key}")
+        client.delete_object(Bucket="a-lake", Key=f"x/{key}")
+    assert not content(lake)
+    assert restore() == (0, f"prices: {len(before)} objects to restore\n")
+    assert not content(lake)
+    assert restore("--apply") == (0, f"prices: {len(before)} objects restored\n")
+    assert content(lake) == before
+    assert lake_command.verify(Lake(url)).findings == []
+    assert restore("--apply") == (0, "no object was deleted whose last version the bucket still has\n")
+
+
 def test_the_policy_is_that_of_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = next(spec for spec in catalogue() if "raw/treasury_par_yields" in spec.writes)
     text = (spec.folder / spec.package / "treasury_par_yields.odcs.yaml").read_text(encoding="utf-8")

@@ -94,6 +94,12 @@ class Store(Protocol):
     def list_old_versions(self, prefix: str) -> Sequence[str]:
         """Return the keys below a prefix of which a versioned bucket keeps versions that are not current, sorted."""
 
+    def list_deleted(self, prefix: str) -> Sequence[str]:
+        """Return the keys below a prefix that were deleted and whose last version a versioned bucket still has, sorted."""
+
+    def restore_deleted(self, prefix: str) -> None:
+        """Bring back what `list_deleted` returns."""
+
     def uri(self, key: str) -> str:
         """Return the object's URI, for people and other tools."""
 

@@ -152,6 +152,13 @@ class FileStore:
         """Return an empty list: a directory keeps no earlier versions."""
         return []
 
+    def list_deleted(self, prefix: str) -> Sequence[str]:  # noqa: ARG002
+        """Return an empty list: a directory keeps nothing that was deleted."""
+        return []
+
+    def restore_deleted(self, prefix: str) -> None:
+        """Do nothing: a directory keeps nothing that was deleted."""
+
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 

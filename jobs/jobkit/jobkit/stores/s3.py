@@ -168,6 +168,17 @@ class S3Store:
         """Return the keys of versions that are not the latest."""
         return sorted({item["Key"].removeprefix(self.prefix) for item in self._list_versions(prefix) if not item["IsLatest"]})
 
+    def list_deleted(self, prefix: str) -> Sequence[str]:
+        """Return the keys whose latest version is a delete marker over another version."""
+        listed = self._list_versions(prefix)
+        marked = {item["Key"] for item in listed if _is_deletion(item)}
+        return sorted(key.removeprefix(self.prefix) for key in marked & {item["Key"] for item in listed if "Size" in item})
+
+    def restore_deleted(self, prefix: str) -> None:
+        """Delete the delete markers that are the latest versions: the versions below them are current again."""
+        while self.list_deleted(prefix):  # an object that was deleted twice has a marker below the first
+            self._erase(prefix, _is_deletion)
+
     def _full_key(self, key: str) -> str:
         return self.prefix + check_key(key)
 
@@ -253,6 +264,11 @@ class S3Store:
             raise MisconfiguredError(f"no AWS credentials for {where}; give the job a role or set AWS_PROFILE") from None
         except BotoCoreError as error:
             raise TemporaryError(f"S3 did not answer for {where}: {error}") from None
+
+
+def _is_deletion(item: dict[str, Any]) -> bool:
+    """Whether a listed version is a delete marker that hides the others."""
+    return bool(item["IsLatest"]) and "Size" not in item
 
 
 def _check_deleted(errors: Sequence[dict[str, str]], url: str) -> None:
