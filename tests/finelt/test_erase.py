@@ -7,13 +7,14 @@ import io
 import json
 import zipfile
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from arro3.core import DataType
 from click.testing import CliRunner
-from jobkit import contracts
+from jobkit import contracts, extraction
 from jobkit.contracts import arrow
 from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
@@ -296,7 +297,7 @@ def test_what_is_delivered_meanwhile_is_erased_and_what_is_delivered_later_is_re
 
 
 def test_a_later_run_of_an_extractor_knows_what_was_erased(tmp_path: Path) -> None:
-    """A correction with a lower number is still refused; other lakes are still told apart."""
+    """A correction with a lower number is still refused, and nothing is made of vendor bytes that are gone."""
     from extract_dropped_files import runner
 
     lake = fill(str(tmp_path))
@@ -304,6 +305,9 @@ def test_a_later_run_of_an_extractor_knows_what_was_erased(tmp_path: Path) -> No
     head = lake.head(DATASET, JULY)
     assert head
     assert (head.source, runner._current_name(head)) == ((), "bank-2013-07-04_v2.csv")
+    state, request = lake.read_state(DATASET, JULY), SimpleNamespace(dataset=DATASET)
+    with pytest.raises(BadDataError, match="its vendor bytes were erased with a person; run without --replay"):
+        extraction._replay_partition(SimpleNamespace(lake=lake), request, JULY, state)  # type: ignore[arg-type]
 
 
 def test_another_lake_is_still_refused(tmp_path: Path, warehouse: Warehouse) -> None:
