@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner
 from jobkit.http import Rate
 
+from finelt.cli import finelt
 from jobs.catalogue import catalogue
 from orchestration.local import postgres
 from orchestration.polling import wait_until
-from verification.benchmarks import __main__ as bench
 from verification.benchmarks import (
     builds,
     compare,
@@ -199,9 +199,9 @@ def test_the_page_is_written_only_if_asked(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
     monkeypatch.setattr(start, "measure", lambda *_: ())
     monkeypatch.setattr(start, "page", lambda _: ["fast"])
-    printed = CliRunner().invoke(bench.main, ["start"])
+    printed = CliRunner().invoke(finelt, ["bench", "start"])
     assert (printed.exit_code, "fast" in printed.output, page.PAGE.exists()) == (0, True, False)
-    assert CliRunner().invoke(bench.main, ["--write", "start"]).exit_code == 0
+    assert CliRunner().invoke(finelt, ["bench", "--write", "start"]).exit_code == 0
     assert "fast" in page.PAGE.read_text()
 
 

@@ -54,7 +54,8 @@ def _report(part: str, facts: str, lines: Iterable[str], *, about: str = "", wor
     """Print a section, and write it if asked. `facts` describe the machine before the measurement, when it was idle."""
     text = page.render_part(part, [facts, "", *lines], words=words)
     click.echo(text)
-    if click.get_current_context().find_root().params["write"]:
+    bench = click.get_current_context().parent
+    if bench and bench.params["write"]:
         page.write_part(part, text, about=about)
 
 
