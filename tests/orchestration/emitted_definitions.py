@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from jobkit.interruption import MARGIN_S
 
 from jobs.catalogue import catalogue
+from orchestration.deployments import descriptions
+from orchestration.emit import __main__ as emit_command
 from orchestration.job_order import order_jobs
 
 ROOT = Path(__file__).parents[2]
@@ -38,10 +44,32 @@ STACK = {
 }
 
 
-def run(*words: str, told: str = "") -> subprocess.CompletedProcess[str]:
+def run_process(*words: str, told: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command as a process."""
     command = [sys.executable, "-m", "orchestration.emit", *words]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environ, input=told, capture_output=True, text=True, check=False)
+
+
+describe_job = descriptions.describe_job
+
+
+@cache
+def _described(name: str, *command: str) -> dict[str, Any]:
+    return describe_job(name, command)
+
+
+def run(*words: str, told: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, with the descriptions of jobs that it read before."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(descriptions, "describe_job", lambda name, command: _described(name, *command))
+        patch.setattr("sys.argv", ["scripts/emit", *words])
+        patch.setattr("sys.stdin", io.StringIO(told))
+        patch.chdir(ROOT)
+        with pytest.raises(SystemExit) as ended:
+            emit_command.main()
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def emit(target: str, *words: str, jobs: tuple[str, ...] = JOBS) -> str:

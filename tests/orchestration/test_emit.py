@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jobkit.interruption import MARGIN_S
 
-from tests.orchestration.emitted_definitions import FX, IMAGE, IMAGES, LIMITS, ORDER, VALUES, after, crontab, emit, run
+from tests.orchestration.emitted_definitions import FX, IMAGE, IMAGES, LIMITS, ORDER, VALUES, after, crontab, emit, run, run_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,13 @@ def test_every_definition_has_images_by_digest_and_secrets_by_reference(emitted:
         assert f"{where}warehouse/password" in text, target
         assert f"{where}extract-tiingo-prices/token" in text, target
     ast.parse(emitted["airflow"])
+
+
+def test_the_command_as_a_process_prints_what_it_prints_in_tests() -> None:
+    words = ("--target", "cron", "--set", "lake=/l", *IMAGE)
+    for jobs in (FX, ("extract-nothing",)):
+        expected, found = run(*words, *jobs), run_process(*words, *jobs)
+        assert (found.returncode, found.stdout, found.stderr) == (expected.returncode, expected.stdout, expected.stderr)
 
 
 def test_a_folder_of_the_machine_is_mounted_at_the_same_path() -> None:
