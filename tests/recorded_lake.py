@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import json
-import subprocess
 import sys
-from functools import cache
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -17,6 +13,7 @@ from jobkit.contracts import load_packaged
 from jobkit.lake import CommitDraft, SourceMetadata
 from jobkit.requests import Request
 
+from tests import forks
 from tests.fixtures_postgres import Warehouse
 from tests.warehouse.samples import load
 
@@ -112,40 +109,10 @@ def fiscaldata(dataset: str, year: int, body: str) -> Answer:
     return Answer("extract_fiscaldata_debt", dataset, (f"year={year}",), body.encode())
 
 
-FORKS = """
-import json, os, sys
-import transform_warehouse.as_of, transform_warehouse.dbt
-from transform_warehouse.__main__ import main
-for line in sys.stdin:
-    output, *sys.argv[1:] = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), sys.stdout.fileno())
-        main()
-    os.waitpid(pid, 0)
-    print(flush=True)
-"""
-
-
-@cache
-def start_forks() -> subprocess.Popen[str]:
-    """Start a process that has imported dbt, which takes seconds, and forks itself for each run of the job."""
-    process = subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    atexit.register(process.communicate)
-    return process
-
-
 def transform(warehouse: Warehouse, *more: str) -> Receipt:
     """The receipt of transform-warehouse."""
     words = ["run", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]
-    forks = start_forks()
-    assert forks.stdin
-    assert forks.stdout
-    with NamedTemporaryFile("r", encoding="utf-8") as output:
-        forks.stdin.write(json.dumps([output.name, *words]) + "\n")
-        forks.stdin.flush()
-        forks.stdout.readline()
-        receipt: Receipt = json.load(output)
+    receipt: Receipt = json.loads(forks.run([sys.executable, "-m", "transform_warehouse", *words]).stdout)
     assert receipt["exit_code"] == 0, receipt["error"]
     return receipt
 

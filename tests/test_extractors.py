@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobs.catalogue import catalogue
+from tests import forks
 from verification.sample_vendors.server import VENDORS, run_server
 
 if TYPE_CHECKING:
@@ -64,14 +65,7 @@ class Runner:
         host = SPECS[name].hosts[0]
         words = ["--lake", str(self.lake), "--base-url", f"{self.url}{fault}/{host}", *ARGUMENTS[name], *more]
         tokens = {"TIINGO_TOKEN": token, "MASSIVE_TOKEN": token, "FRED_TOKEN": token}
-        done = subprocess.run(
-            [sys.executable, "-m", SPECS[name].package, verb, *words],
-            env={**os.environ, **tokens},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = forks.run([sys.executable, "-m", SPECS[name].package, verb, *words], {**os.environ, **tokens}, timeout=60)
         assert "Traceback" not in done.stderr, done.stderr
         (line,) = done.stdout.splitlines()
         return done.returncode, json.loads(line)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.forks import ForkedJob
 from verification.faults import job_runs, sample_restatements
 from verification.faults.sandbox import open_sandbox
 
@@ -22,7 +23,8 @@ REBUILD = Path(__file__).parents[2] / "scripts" / "rebuild"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with open_sandbox() as opened:
+    with pytest.MonkeyPatch.context() as patch, open_sandbox() as opened:
+        patch.setattr(job_runs, "start_process", ForkedJob)
         yield opened
 
 

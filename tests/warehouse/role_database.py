@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from jobkit import secrets
 from jobkit.receipt import Receipt
 from psycopg import sql
 
-from tests import recorded_lake
+from tests import forks, recorded_lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,8 +55,7 @@ class RoleDatabase:
     def try_job(self, job: str, verb: str = "run", *argv: str) -> ReceiptWithLog:
         """Run a verb of a job as the role of its name; return the receipt with stderr."""
         access = ["--warehouse", self.server.url_of(job, self.name), "--warehouse-password", self.server.password_reference_of(job)]
-        command = [sys.executable, "-m", job.replace("-", "_"), verb, *access, *argv]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = forks.run([sys.executable, "-m", job.replace("-", "_"), verb, *access, *argv])
         receipt: ReceiptWithLog = {**json.loads(done.stdout), "stderr": done.stderr}
         return receipt
 

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -20,6 +19,8 @@ from jobkit import commits
 from jobkit.lake import CommitDraft, Lake
 from load_warehouse import runner
 from load_warehouse.policy import LoadPolicy
+
+from tests.forks import ForkedJob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,14 +122,13 @@ def arguments(lake: Path, warehouse: Warehouse, *more: str) -> list[str]:
     return ["--lake", str(lake), "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]
 
 
-def start(verb: str, *words: str) -> subprocess.Popen[str]:
-    """Start the job as a process, without options from the environment."""
-    command = [sys.executable, "-m", "load_warehouse", verb, *words]
+def start(verb: str, *words: str) -> ForkedJob:
+    """Run the job as a process, without options from the environment."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}
-    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return ForkedJob([sys.executable, "-m", "load_warehouse", verb, *words], environ)
 
 
-def finish(process: subprocess.Popen[str]) -> Receipt:
+def finish(process: ForkedJob) -> Receipt:
     """Wait for a started job and return its receipt, which contains the exit code."""
     with process:
         stdout, stderr = process.communicate(timeout=600)

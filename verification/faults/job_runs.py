@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TOKEN = "canary-5d1e8a-token"  # noqa: S105  the tests look for it in everything that a job writes
 TIMEOUT_S = 300.0
+STARTED = ("env",)  # a prefix for jobs that must be started, even where tests fork them, because command line or memory are looked at
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,21 @@ def clean_environ(**more: str) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if not name.startswith(("FINELT_", "PREFECT_"))}, **more}
 
 
+def start_process(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a process whose outputs are captured. Tests replace this by `tests.forks.ForkedJob`, which needs less time."""
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+
+
 def start_job(job: str, options: Sequence[str], *, verb: str = "run", prefix: Sequence[str] = (), **environ: str) -> subprocess.Popen[str]:
     """Start a job as a process, without this process's finelt and Prefect settings.
 
-    `prefix` precedes its command. `{job}` in an option is replaced by the job's name.
+    `prefix` precedes its command; see STARTED. `{job}` in an option is replaced by the job's name.
     """
     command = [*prefix, sys.executable, "-m", job.replace("-", "_"), verb, *(option.replace("{job}", job) for option in options)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env={**clean_environ(), "CANARY": TOKEN, **environ}, text=True, **pipes)  # type: ignore[call-overload,no-any-return]  # noqa: S603
+    environ = {**clean_environ(), "CANARY": TOKEN, **environ}
+    if prefix:
+        return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    return start_process(command, environ)
 
 
 def wait_for_job(process: subprocess.Popen[str], timeout_s: float = TIMEOUT_S) -> JobResult:

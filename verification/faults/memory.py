@@ -232,7 +232,7 @@ def measure_extractors(sandbox: Sandbox, names: Sequence[str]) -> Outcome:
         with memory_cgroup.limit_memory(resources["memory"]) as confinement:
             method = confinement.method
             for kind, body, coding, right in _bodies(EXTRACTORS[name], resources["max_body_bytes"]):
-                result = _run(sandbox, name, body, coding, confinement.prefix)
+                result = _run(sandbox, name, body, coding, confinement.prefix or job_runs.STARTED)
                 peak = result.receipt["peak_rss_bytes"] >> 20 if result.receipt else 0
                 peaks[name] = max(peaks.get(name, 0), peak)
                 if result.code not in right or result.receipt is None or peak > resources["memory"]:

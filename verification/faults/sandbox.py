@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)  # a key of caches
 class Sandbox:
-    """Where jobs run: a folder, a Postgres server, and the URL of the sample vendors."""
+    """Where jobs run: a folder, a Postgres server, and the URL of the sample vendors.
+
+    `project` is the dbt project of transforms that are killed or stopped. None: the one of this checkout.
+    """
 
     folder: Path
     server: Postgres
     vendors: str
+    project: Path | None = None
     _numbers: Any = field(default_factory=count)
 
     def new_path(self, name: str) -> Path:
@@ -74,11 +78,11 @@ class Sandbox:
 
 
 @contextmanager
-def open_sandbox() -> Iterator[Sandbox]:
+def open_sandbox(project: Path | None = None) -> Iterator[Sandbox]:
     """Start a sandbox, and remove it at the end."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
         with postgres.run_server(home / "postgres") as warehouse, server.run_server() as vendors:
-            yield Sandbox(home, warehouse, vendors)
+            yield Sandbox(home, warehouse, vendors, project)
         postgres.remove(home / "postgres")

@@ -149,7 +149,7 @@ def run_with_sinks(job: str, options: Sequence[str], folder: Path, *, verb: str 
         "DAGSTER_PIPES_CONTEXT": _packed({"data": {"extras": {}}}),
         "DAGSTER_PIPES_MESSAGES": _packed({"path": str(folder / "dagster")}),
     }
-    process = job_runs.start_job(job, options, verb=verb, **sinks, **environ)
+    process = job_runs.start_job(job, options, verb=verb, prefix=job_runs.STARTED, **sinks, **environ)
     with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as file:  # noqa: PTH123  one line of a process
         said = [] if find_leaks(" ".join(options), TOKEN) else [file.read()]
     ended = job_runs.wait_for_job(process)

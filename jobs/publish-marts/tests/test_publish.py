@@ -22,6 +22,8 @@ from publish_marts import export, publication
 from publish_marts.__main__ import run
 from publish_marts.warehouse import open_snapshot
 
+from tests import forks
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -90,7 +92,10 @@ class Publisher:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FINELT_")}
         env = {**inherited, **options, **environment}
         command = [sys.executable, "-m", "publish_marts", verb, "--site", str(self.site), *more]
-        process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        if any(name.startswith("PYTHON") for name in environment):  # the interpreter reads these when it starts
+            process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        else:
+            process = forks.run(command, env, timeout=60)
         return Result(process.returncode, json.loads(process.stdout or "{}"), process.stderr)
 
     def sql(self, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,8 @@ import pytest
 from transform_warehouse import build_log, lineage
 from transform_warehouse import project as projects
 from transform_warehouse.lineage import Relation
+
+from tests import forks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,9 +197,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def transform(warehouse: Warehouse, project: Path) -> tuple[int, str, str]:
     """Run the job; return exit code, receipt and log."""
     where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
-    done = subprocess.run(
-        [sys.executable, "-m", "transform_warehouse", "run", *where], capture_output=True, text=True, check=False, timeout=600
-    )
+    done = forks.run([sys.executable, "-m", "transform_warehouse", "run", *where])
     return done.returncode, done.stdout, done.stderr
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,9 @@ import pytest
 from transform_warehouse import build_log, manifest_cache
 from transform_warehouse import project as projects
 from transform_warehouse.moment import MomentType
+
+from tests.forks import ForkedJob
+from tests.small_project import cache_manifest, copy_project, copy_small_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,26 +61,31 @@ def load(connection: psycopg.Connection[Any], day: str, close: float, *, known: 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dbt project as an image has it: with a cached manifest."""
-    copy = tmp_path_factory.mktemp("image") / "dbt"
-    shutil.copytree(projects.find_project(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
-    subprocess.run([sys.executable, "-m", "transform_warehouse.manifest_cache", str(copy)], check=True, capture_output=True)
-    return copy
+    """A part of the dbt project as an image has it: with a cached manifest."""
+    folder = tmp_path_factory.mktemp("image") / "dbt"
+    return cache_manifest(
+        copy_small_project(folder, "fct_price_daily", "fct_close_difference", "stg_lake__loads", "stg_lake__restated_cells")
+    )
 
 
 @pytest.fixture
-def job(warehouse: Warehouse, project: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Return a function that starts the job on the test's warehouse."""
+def whole_project(tmp_path: Path) -> Path:
+    """The whole project as an image has it."""
+    return cache_manifest(copy_project(tmp_path / "image" / "dbt"))
 
-    def start(verb: str, *arguments: str) -> subprocess.Popen[str]:
+
+@pytest.fixture
+def job(warehouse: Warehouse, project: Path) -> Callable[..., ForkedJob]:
+    """Return a function that runs the job on the test's warehouse, as a process."""
+
+    def start(verb: str, *arguments: str, project: Path = project) -> ForkedJob:
         where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
-        command = [sys.executable, "-m", "transform_warehouse", verb, *where, *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return ForkedJob([sys.executable, "-m", "transform_warehouse", verb, *where, *arguments])
 
     return start
 
 
-def read_receipt(process: subprocess.Popen[str]) -> dict[str, Any]:
+def read_receipt(process: ForkedJob | subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for a job and return its receipt, the only line on its stdout, with its stderr."""
     out, err = process.communicate(timeout=600)
     (line,) = out.splitlines()
@@ -113,12 +122,14 @@ def wait_until(warehouse: Warehouse, condition: str) -> None:
 
 IN_DBT = "datname = current_database() and application_name = 'finelt transform'"
 HALTED = f"{IN_DBT} and wait_event_type = 'Lock'"
+LOCKED_OUT = "query like 'select pg_try_advisory_lock%'"  # another transform's last query is a later one
 
 
 def test_an_empty_warehouse_gives_empty_marts_and_a_rerun_is_unchanged(
-    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], project: Path, tmp_path: Path
+    warehouse: Warehouse, job: Callable[..., ForkedJob], whole_project: Path, tmp_path: Path
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+    job = partial(job, project=whole_project)
+    before = {path: path.stat().st_mtime_ns for path in whole_project.rglob("*")}
     first = read_receipt(job("run", "--docs", str(tmp_path / "docs")))
     assert first["exit_code"] == 0
     assert outcomes(first) == {f"marts.{mart}": "committed" for mart in MARTS}
@@ -126,7 +137,7 @@ def test_an_empty_warehouse_gives_empty_marts_and_a_rerun_is_unchanged(
     assert set(first["details"]["tests"]) == {"pass"}
     assert all(set(model) == {"rows", "seconds"} for model in first["details"]["models"].values())
     assert "fct_price_daily" in (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
-    assert {path: path.stat().st_mtime_ns for path in project.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in whole_project.rglob("*")} == before
     for line in first["stderr"].splitlines():
         json.loads(line)
     assert warehouse.password not in first["stderr"] + json.dumps(first) + (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
@@ -158,9 +169,7 @@ EARLIER_VERSION = """
 """
 
 
-def test_a_build_drops_the_models_that_an_earlier_version_named_otherwise(
-    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_a_build_drops_the_models_that_an_earlier_version_named_otherwise(warehouse: Warehouse, job: Callable[..., ForkedJob]) -> None:
     warehouse.run(EARLIER_VERSION)
     receipt = read_receipt(job("run"))
     assert (receipt["status"], receipt["details"]["changes_only"]) == ("done", False)
@@ -170,7 +179,7 @@ def test_a_build_drops_the_models_that_an_earlier_version_named_otherwise(
     assert left == []
 
 
-def test_an_impossible_figure_is_a_warning_that_names_the_row(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_an_impossible_figure_is_a_warning_that_names_the_row(warehouse: Warehouse, job: Callable[..., ForkedJob]) -> None:
     """One bad bar of a vendor does not stop other securities."""
     with warehouse.connect() as connection:
         connection.execute(PRICES)
@@ -184,7 +193,7 @@ def test_an_impossible_figure_is_a_warning_that_names_the_row(warehouse: Warehou
 
 
 def test_a_failed_dbt_test_is_bad_data_and_names_the_rows(
-    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], project: Path, tmp_path: Path
+    warehouse: Warehouse, job: Callable[..., ForkedJob], project: Path, tmp_path: Path
 ) -> None:
     strict = tmp_path / "dbt"
     shutil.copytree(project, strict, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
@@ -201,7 +210,7 @@ def test_a_failed_dbt_test_is_bad_data_and_names_the_rows(
     assert planned(read_receipt(job("plan", "--project", str(strict)))) == {"build"}
 
 
-def test_a_duplicate_row_is_bad_data_and_never_reaches_the_mart(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_duplicate_row_is_bad_data_and_never_reaches_the_mart(warehouse: Warehouse, job: Callable[..., ForkedJob]) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
@@ -213,7 +222,7 @@ def test_a_duplicate_row_is_bad_data_and_never_reaches_the_mart(warehouse: Wareh
     assert warehouse.rows("select to_regclass('marts.fct_price_daily') is null") == [(True,)]
 
 
-def test_as_of_builds_the_marts_from_the_rows_known_then(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_as_of_builds_the_marts_from_the_rows_known_then(warehouse: Warehouse, job: Callable[..., ForkedJob]) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 500, known=("2013-01-01", "2013-02-01"))
@@ -258,9 +267,7 @@ def test_no_model_mistakes_a_loaded_table_for_an_empty_one(warehouse: Warehouse,
     assert warehouse.rows("select (select count(*) from marts.fct_price_daily), (select count(*) from staging.stg_lake__loads)") == [(1, 1)]
 
 
-def test_sigterm_stops_within_ten_seconds_and_leaves_nothing_half_built(
-    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_sigterm_stops_within_ten_seconds_and_leaves_nothing_half_built(warehouse: Warehouse, job: Callable[..., ForkedJob]) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
@@ -276,7 +283,7 @@ def test_sigterm_stops_within_ten_seconds_and_leaves_nothing_half_built(
     assert warehouse.rows("select relname from pg_class where relname like '%dbt\\_tmp%' or relname like '%dbt\\_backup%'") == []
 
 
-def test_a_killed_transform_does_not_block_the_next(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_killed_transform_does_not_block_the_next(warehouse: Warehouse, job: Callable[..., ForkedJob]) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
@@ -291,7 +298,8 @@ def test_a_killed_transform_does_not_block_the_next(warehouse: Warehouse, job: C
     assert warehouse.rows("select close::float from marts.fct_price_daily") == [(532.17,)]
 
 
-def test_a_second_transform_waits_and_is_unchanged(warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_second_transform_waits_and_is_unchanged(warehouse: Warehouse, job: Callable[..., ForkedJob], whole_project: Path) -> None:
+    job = partial(job, project=whole_project)  # whose fct_freshness shows late data
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 532.17)
@@ -299,10 +307,10 @@ def test_a_second_transform_waits_and_is_unchanged(warehouse: Warehouse, job: Ca
         first = job("run")
         wait_until(warehouse, HALTED)
         second = job("run")
-        assert second.stderr is not None
-        assert "waiting for another transform" in second.stderr.readline()
+        wait_until(warehouse, LOCKED_OUT)
     receipts = [read_receipt(first), read_receipt(second)]
     assert [receipt["status"] for receipt in receipts] == ["done", "unchanged"]
+    assert "waiting for another transform" in receipts[1]["stderr"].splitlines()[0]
     for receipt in receipts:  # the clock makes data late, also if there is nothing to build
         (late,) = receipt["details"]["late"]
         assert (late["dataset"], late["last_date"], late["latency_days"]) == ("tiingo_prices", "2012-12-31", 5)
@@ -311,7 +319,7 @@ def test_a_second_transform_waits_and_is_unchanged(warehouse: Warehouse, job: Ca
 
 
 def test_wrong_credentials_and_wrong_addresses_have_their_exit_codes(
-    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, job: Callable[..., ForkedJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WRONG", "not-the-password")
     for verb in ("run", "check", "plan"):
@@ -355,9 +363,7 @@ def test_an_invalid_as_of_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["run", "check", "plan"])
-def test_an_as_of_must_have_passed_by_the_warehouses_clock(
-    warehouse: Warehouse, job: Callable[..., subprocess.Popen[str]], verb: str
-) -> None:
+def test_an_as_of_must_have_passed_by_the_warehouses_clock(warehouse: Warehouse, job: Callable[..., ForkedJob], verb: str) -> None:
     with build_log.open_build_log(warehouse.url, warehouse.password) as log:
         now = log.execute("select clock_timestamp() as now")[0]["now"]
     for future in ("9999-12-31T23:59:59.999999-15:59", (now + timedelta(hours=1)).isoformat()):
@@ -367,7 +373,7 @@ def test_an_as_of_must_have_passed_by_the_warehouses_clock(
 
 
 @pytest.mark.usefixtures("warehouse")
-def test_an_as_of_before_the_first_year_is_clipped_to_it(job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_an_as_of_before_the_first_year_is_clipped_to_it(job: Callable[..., ForkedJob]) -> None:
     assert read_receipt(job("plan", "--as-of", "0001-01-01T00:00:00+14:00"))["exit_code"] == 0
 
 
