@@ -32,12 +32,12 @@ class ForkedJob:
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         assert list(command[:2]) == [sys.executable, "-m"], f"only a module can be forked, not {command}"
-        self.args = list(command)
-        self.returncode: int | None = None
-        self._stdout, self._stderr = TemporaryFile(), TemporaryFile()  # noqa: SIM115  closed when they are read
         environ = dict(os.environ if env is None else env)
         for name in ("PYTHONPATH", "PYTHONPROFILEIMPORTTIME", "PYTHONWARNINGS", "PYTHONHASHSEED"):
             assert environ.get(name) == os.environ.get(name), f"{name} acts when an interpreter starts; start the job, do not fork it"
+        self.args = list(command)
+        self.returncode: int | None = None
+        self._stdout, self._stderr = TemporaryFile(), TemporaryFile()  # noqa: SIM115  closed when they are read
         request = {"module": command[2], "words": command[3:], "environ": environ, "folder": str(Path.cwd())}
         status, writer = os.pipe()
         with _starting:
