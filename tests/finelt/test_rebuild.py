@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fixtures_postgres import run_cheap_server
 from tests.forks import ForkedJob
 from verification.faults import job_runs, sample_restatements
 from verification.faults.sandbox import open_sandbox
@@ -23,7 +24,7 @@ REBUILD = Path(__file__).parents[2] / "scripts" / "rebuild"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with pytest.MonkeyPatch.context() as patch, open_sandbox() as opened:
+    with pytest.MonkeyPatch.context() as patch, open_sandbox(run_cheap_server) as opened:
         patch.setattr(job_runs, "start_process", ForkedJob)
         yield opened
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fixtures_postgres import run_cheap_server
 from tests.forks import ForkedJob
-from tests.small_project import cache_manifest, copy_small_project
 from verification.faults import job_runs
 from verification.faults.sandbox import open_sandbox
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox whose jobs are forked, and whose killed transforms build one mart; `scripts/faults` builds all of them."""
-    project = cache_manifest(copy_small_project(tmp_path_factory.mktemp("sandbox") / "dbt", "fct_price_daily"))
-    with pytest.MonkeyPatch.context() as patch, open_sandbox(project) as opened:
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox whose jobs are forked."""
+    with pytest.MonkeyPatch.context() as patch, open_sandbox(run_cheap_server) as opened:
         patch.setattr(job_runs, "start_process", ForkedJob)
         yield opened

@@ -17,7 +17,8 @@ from verification.faults import job_runs
 from verification.sample_vendors import server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from orchestration.local.postgres import Postgres
 
@@ -78,11 +79,11 @@ class Sandbox:
 
 
 @contextmanager
-def open_sandbox(project: Path | None = None) -> Iterator[Sandbox]:
+def open_sandbox(run_server: Callable[[Path], AbstractContextManager[Postgres]] = postgres.run_server) -> Iterator[Sandbox]:
     """Start a sandbox, and remove it at the end."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
-        with postgres.run_server(home / "postgres") as warehouse, server.run_server() as vendors:
-            yield Sandbox(home, warehouse, vendors, project)
+        with run_server(home / "postgres") as warehouse, server.run_server() as vendors:
+            yield Sandbox(home, warehouse, vendors)
         postgres.remove(home / "postgres")
