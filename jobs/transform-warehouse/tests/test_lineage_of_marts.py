@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from transform_warehouse import build_log, lineage
-from transform_warehouse import project as projects
 from transform_warehouse.lineage import Relation
 
 from tests import forks
+from tests.small_project import copy_small_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -184,9 +183,8 @@ def test_messages_show_rows_only_if_all_their_origins_may_be_shown() -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with a mart that reads positions without source(), and a test that fails on them."""
-    copy = tmp_path_factory.mktemp("image") / "dbt"
-    shutil.copytree(projects.find_project(None), copy, ignore=shutil.ignore_patterns(*projects.DERIVED_FOLDERS))
+    """A part of the project with a mart that reads positions without source(), and a test that fails on them."""
+    copy = copy_small_project(tmp_path_factory.mktemp("image") / "dbt", "fct_quarantine", "stg_custodian__positions")
     sql = "{{ config(contract={'enforced': false}) }} select count(*) as positions from raw.custodian_positions, raw.spare"
     (copy / "models" / "marts" / "fct_behind.sql").write_text(sql, encoding="utf-8")
     test = "select account from {{ source('custodian', 'custodian_positions') }}"
