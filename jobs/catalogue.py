@@ -39,6 +39,7 @@ _FIELD = r"(?:\*|{0}-{0})(?:/\d+)?|{0}"
 _FIELDS = [rf"(?:{field})(?:,(?:{field}))*" for field in (_FIELD.format(r"\d+"), _FIELD.format(r"(?:\d+|[A-Za-z]{3})"))]
 CRON = re.compile(" ".join([_FIELDS[0]] * 3 + [_FIELDS[1]] * 2), re.ASCII)
 LAKE, DROP = "raw/", "drop"  # how datasets of the lake begin; the files that others drop for a job
+ICEBERG = "iceberg"  # tables of the lake for other engines
 DATASET = re.compile(r"(raw/([a-z][a-z0-9_]*|\*)|warehouse/[a-z]+|site|drop|iceberg)")
 HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 SUPPLIED_BY_FLOW = frozenset({"lake", "start", "end"})  # options for which the flow that a schedule starts has the values

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.request import url2pathname
 
-from jobkit.errors import MisconfiguredError, UsageError
+from jobkit.errors import AuthError, MisconfiguredError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobkit.lake import Lake
     from pyiceberg.catalog import Catalog
 
 NAME = "finelt"
+REFUSALS = {"AccessDeniedException", "AccessDenied", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"}
 FOLDER = "iceberg"  # below the lake: the tables' metadata; never data
 
 
@@ -23,7 +27,7 @@ def open_catalog(lake: Lake, catalog: str) -> Catalog:
 
     warehouse = lake.store.uri(FOLDER)
     if catalog == "glue":
-        return load_catalog(NAME, type="glue", warehouse=warehouse)
+        return load_catalog(NAME, type="glue", warehouse=warehouse, **_region())
     path = _sqlite_path(lake, catalog)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,10 +38,44 @@ def open_catalog(lake: Lake, catalog: str) -> Catalog:
     return load_catalog(NAME, type="sql", uri=f"sqlite:///{path}", warehouse=warehouse)
 
 
+def _region() -> dict[str, str]:
+    """Return the region that ECS names in AWS_REGION, which boto3 does not read (1.43; it reads AWS_DEFAULT_REGION)."""
+    region = os.environ.get("AWS_REGION")
+    return {"client.region": region} if region else {}
+
+
 def _sqlite_path(lake: Lake, catalog: str) -> Path:
     _, _, path = catalog.partition(":///")
     if path:
         return Path(path)
     if not lake.store.url.startswith("file:"):
-        raise UsageError(f"the lake {lake.store.url} is no directory, so --catalog sqlite needs a path: sqlite:////path/catalog.db, or glue")
+        raise UsageError(
+            f"the lake {lake.store.url} is no directory, so --catalog sqlite needs a path: sqlite:////path/catalog.db, or glue"
+        )
     return Path(url2pathname(lake.store.uri(f"{FOLDER}/catalog.db").removeprefix("file://")))
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def translate_errors(verb: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Raise errors of the catalogue and of files as ours: AuthError (77) if AWS refuses, TemporaryError (75) for everything else."""
+
+    @wraps(verb)
+    def translated(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  slow
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  slow
+
+        try:
+            return verb(*args, **kwargs)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in REFUSALS:
+                raise AuthError(f"AWS refused {error.operation_name}: {code}; the role needs this action on the tables' database") from None
+            raise TemporaryError(f"AWS answered {code} to {error.operation_name}; run this again later") from None
+        except (BotoCoreError, SQLAlchemyError, OSError) as error:
+            text = " ".join(str(error).split())
+            raise TemporaryError(f"the catalogue or a file of a table cannot be reached: {text[:300]}; run this again later") from None
+
+    return translated

@@ -65,11 +65,11 @@ def group(versions: Iterable[Version]) -> Iterator[list[Version]]:
 
 
 def find_floor(gaps: Mapping[int, datetime], versions: Sequence[Version]) -> datetime | None:
-    """Return the moment from which on no version of a partition has expired; None if none has. `gaps` has the times of those that have."""
+    """Return the moment from which on no version has expired; None if none has. `gaps`: the times of those that have."""
     newest = max(gaps, default=0)
     return next((version.known for version in versions if version.commit.number > newest), None) if newest else None
 
 
 def to_milliseconds(moment: datetime) -> int:
-    """Return the whole milliseconds since 1970, as Iceberg has them, of a moment. Rounds down: a query at the moment of a commit sees it."""
+    """Return a moment as Iceberg has it, in whole milliseconds since 1970; rounded down, so that a query at that moment sees the commit."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -10,8 +10,8 @@ from jobkit.errors import BadDataError, MisconfiguredError, UsageError
 from jobkit.lake import Lake
 
 from register_iceberg_tables import history
-from register_iceberg_tables.catalogs import open_catalog
-from register_iceberg_tables.tables import IcebergTable, ensure_namespace
+from register_iceberg_tables.catalogs import open_catalog, translate_errors
+from register_iceberg_tables.tables import NAMESPACE, IcebergTable, ensure_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,22 +23,23 @@ if TYPE_CHECKING:
 
 
 class Work(NamedTuple):
-    """What a table lacks: the versions of each snapshot. `unchanged` has the heads that it has; `problems` say why partitions are left out."""
+    """What a table lacks: the versions of each snapshot. `unchanged`: the heads that it has. `problems`: why partitions are left out."""
 
     snapshots: list[list[Version]]
     unchanged: dict[str, int]
     problems: dict[str, str]
 
 
-def run(job: Job, lake_url: str, datasets: Sequence[str], catalog_name: str) -> None:
-    """Register the commits that the tables do not have. A damaged partition does not stop the others; BadDataError (65) is raised at the end."""
+@translate_errors
+def run(job: Job, lake_url: str, datasets: Sequence[str], catalog_name: str, namespace: str = NAMESPACE) -> None:
+    """Register what the tables do not have. A damaged partition does not stop others; BadDataError (65) is raised at the end."""
     lake = Lake(lake_url)
     names = _select_datasets(lake, datasets)
     catalog = open_catalog(lake, catalog_name)
-    ensure_namespace(catalog)
+    ensure_namespace(catalog, namespace)
     problems: list[str] = []
     for done, dataset in enumerate(names, start=1):
-        table = IcebergTable(catalog, lake, dataset)
+        table = IcebergTable(catalog, lake, (namespace, dataset))
         work = find_work(lake, dataset, table.read_registered(), is_new=table.is_empty)
         problems += _register(job, dataset, table, work)
         job.progress(done, len(names), dataset)
@@ -46,25 +47,27 @@ def run(job: Job, lake_url: str, datasets: Sequence[str], catalog_name: str) -> 
         raise BadDataError(problems[0] + (f" (and {len(problems) - 1:,} more, see the receipt)" if problems[1:] else ""))
 
 
-def plan(lake_url: str, datasets: Sequence[str], catalog_name: str) -> list[dict[str, Any]]:
+@translate_errors
+def plan(lake_url: str, datasets: Sequence[str], catalog_name: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
     """Return the snapshots that `run` would add, in order."""
     lake = Lake(lake_url)
     names = _select_datasets(lake, datasets)
     catalog = open_catalog(lake, catalog_name)
     steps: list[dict[str, Any]] = []
     for dataset in names:
-        table = IcebergTable(catalog, lake, dataset)
+        table = IcebergTable(catalog, lake, (namespace, dataset))
         for versions in find_work(lake, dataset, table.read_registered(), is_new=table.is_empty).snapshots:
             commits = {version.commit.partition: version.commit.number for version in versions}
             steps.append({"dataset": dataset, "known_at": versions[-1].known.isoformat(), "commits": commits})
     return steps
 
 
-def check(lake_url: str, catalog_name: str) -> None:
-    """Check that the lake and the catalogue can be listed."""
+@translate_errors
+def check(lake_url: str, catalog_name: str, namespace: str = NAMESPACE) -> None:
+    """Check that the lake can be listed, and the catalogue asked for the namespace."""
     lake = Lake(lake_url)
     lake.datasets()
-    open_catalog(lake, catalog_name).list_namespaces()
+    open_catalog(lake, catalog_name).namespace_exists(namespace)
 
 
 def find_work(lake: Lake, dataset: str, registered: dict[str, int], *, is_new: bool) -> Work:
@@ -113,7 +116,9 @@ def _register(job: Job, dataset: str, table: IcebergTable, work: Work) -> list[s
     for partition, commit in done.items():
         if partition not in problems:
             data = commit.data
-            job.record_partition(dataset, partition, "committed", rows=data.rows, bytes=data.bytes, sha256=data.sha256, commit=commit.number)
+            job.record_partition(
+                dataset, partition, "committed", rows=data.rows, bytes=data.bytes, sha256=data.sha256, commit=commit.number
+            )
     for partition, problem in problems.items():
         job.record_partition(dataset, partition, "failed", reason=problem)
     return [*problems.values()]

@@ -10,14 +10,21 @@ The files stay the lake's: `gc.enabled = false` keeps other engines from deletin
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from jobkit import failpoints
 from jobkit.errors import BadDataError, DamagedError, TemporaryError
 from jobkit.lake import REMEDY
 from pyarrow import parquet
-from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    ResolveError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.table import TableProperties
 from pyiceberg.table.snapshots import Operation
@@ -50,10 +57,10 @@ PROPERTIES = {
 
 
 class IcebergTable:
-    """The table of one dataset."""
+    """The table of one dataset. `name` is the namespace and the dataset."""
 
-    def __init__(self, catalog: Catalog, lake: Lake, dataset: str) -> None:
-        self.name = (NAMESPACE, dataset)
+    def __init__(self, catalog: Catalog, lake: Lake, name: tuple[str, str]) -> None:
+        self.name = name
         self._catalog, self._lake = catalog, lake
         self._table: Table | None = None
         try:
@@ -80,14 +87,20 @@ class IcebergTable:
         Raises DamagedError (65) if a file is gone, BadDataError (65) if a column's type does not fit the table's, TemporaryError (75) if
         another run changed the table.
         """
-        schema = pa.unify_schemas([self._read_schema(version) for version in versions if version.commit.data.rows] or [pa.schema([])])
+        schemas = [self._read_schema(version) for version in versions if version.commit.data.rows]
+        try:
+            schema = pa.unify_schemas(schemas or [pa.schema([])])
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise self._type_error(error) from None
         failpoints.hit("before snapshot")
         try:
             if self._table is None:
                 if not len(schema):  # no partition has a row yet
                     schema = self._read_schema(versions[-1])
                 location = self._lake.store.uri(f"iceberg/raw/{self.name[1]}")
-                transaction: Transaction = self._catalog.create_table_transaction(self.name, schema, location=location, properties=PROPERTIES)
+                transaction: Transaction = self._catalog.create_table_transaction(
+                    self.name, schema, location=location, properties=PROPERTIES
+                )
             else:
                 transaction = self._table.transaction()
             self._fill(transaction, versions, schema)
@@ -104,10 +117,9 @@ class IcebergTable:
         if transaction.table_metadata.properties.get(TableProperties.DEFAULT_NAME_MAPPING) != mapping:
             transaction.set_properties({TableProperties.DEFAULT_NAME_MAPPING: mapping})
         commits = {version.commit.partition: version.commit.number for version in versions}
-        snapshot = _Registration(
-            Operation.OVERWRITE, transaction, transaction._table.io, snapshot_properties={COMMITS: json.dumps(commits)}  # noqa: SLF001
-        )
-        last = transaction.table_metadata.last_updated_ms if self._table is not None else 0
+        io = transaction._table.io  # noqa: SLF001  there is no public way to it before the table exists
+        snapshot = _Registration(Operation.OVERWRITE, transaction, io, snapshot_properties={COMMITS: json.dumps(commits)})
+        last = self._table.metadata.last_updated_ms if self._table is not None else 0
         snapshot.timestamp_ms = max(to_milliseconds(versions[-1].known), last + 1)
         folders = {self._lake.store.uri(version.commit.data.path).rpartition("/")[0] for version in versions}
         for file in self._current_files():
@@ -116,9 +128,7 @@ class IcebergTable:
         for version in versions:
             if version.commit.data.rows:
                 uri = self._lake.store.uri(version.commit.data.path)
-                snapshot.append_data_file(
-                    parquet_file_to_data_file(io=transaction._table.io, table_metadata=transaction.table_metadata, file_path=uri)  # noqa: SLF001
-                )
+                snapshot.append_data_file(parquet_file_to_data_file(io, transaction.table_metadata, uri))
         snapshot.commit()
 
     def _current_files(self) -> list[DataFile]:
@@ -130,9 +140,16 @@ class IcebergTable:
         update = transaction.update_schema()
         try:
             update.union_by_name(schema)
-        except Exception as error:
-            raise BadDataError(f"{error}") from error
+        except (ResolveError, ValidationError, TypeError, ValueError) as error:
+            raise self._type_error(error) from None
         update.commit()
+
+    def _type_error(self, error: Exception) -> BadDataError:
+        text = " ".join(str(error).split())
+        return BadDataError(
+            f"a column of {'.'.join(self.name)} has a new type, which Iceberg cannot change into: {text[:300]}; "
+            "give the column another name in the contract"
+        )
 
     def _read_schema(self, version: Version) -> pa.Schema:
         """Return the columns of a version's file, without what Parquet or the vendor says about them."""
@@ -166,9 +183,9 @@ class _Registration(_OverwriteFiles):
         return _ManifestMergeManager(target, MERGED_MANIFESTS, True, self).merge_manifests(manifests)
 
 
-def ensure_namespace(catalog: Catalog) -> None:
+def ensure_namespace(catalog: Catalog, namespace: str) -> None:
     """Create the namespace of the tables, if it is not there."""
     try:
-        catalog.create_namespace_if_not_exists(NAMESPACE)
+        catalog.create_namespace_if_not_exists(namespace)
     except NamespaceAlreadyExistsError:  # by another run, meanwhile
         return
