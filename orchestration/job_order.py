@@ -41,7 +41,7 @@ def list_builders(specs: Sequence[JobSpec]) -> list[str]:
 
 
 def _is_downstream(spec: JobSpec) -> bool:
-    """Whether a job follows the extracts in the flow. Extracts write the lake; Iceberg tables are registered apart, as no mart needs them."""
+    """Whether a job follows the extracts in the flow. Extracts write the lake; Iceberg tables are registered apart: no mart needs them."""
     return not any(dataset.startswith(LAKE) or dataset == ICEBERG for dataset in spec.writes)
 
 

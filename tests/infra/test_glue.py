@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -61,7 +62,9 @@ def test_the_tables_are_in_glue_and_the_role_allows_what_is_called(account: list
         runner.run(Recorder(), LAKE, (), "glue", NAMESPACE)  # type: ignore[arg-type]
     runner.check(LAKE, "glue", NAMESPACE)
     assert set(account) == set(GLUE_ACTIONS)
-    table = load_catalog("any", type="glue").load_table(f"{NAMESPACE}.prices")
+    table = load_catalog("any", type="glue", **{"client.region": "us-east-1", "s3.endpoint": os.environ["AWS_ENDPOINT_URL"]}).load_table(
+        f"{NAMESPACE}.prices"
+    )
     assert table.metadata_location.startswith("s3://bucket/lake/iceberg/raw/prices/metadata/")
     assert [str(close) for close in table.scan().to_arrow()["close"].to_pylist()] == ["2.500000"]
     granted = [
@@ -70,11 +73,12 @@ def test_the_tables_are_in_glue_and_the_role_allows_what_is_called(account: list
     assert [arn.rpartition(":")[2] for arn in granted[0]["Resource"]] == ["catalog", f"database/{NAMESPACE}", f"table/{NAMESPACE}/*"]
 
 
-def test_a_refusal_of_glue_ends_with_77(account: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("account")
+def test_a_refusal_of_glue_ends_with_77(monkeypatch: pytest.MonkeyPatch) -> None:
     draft = CommitDraft(parquet([price("2012-01-03")]), 1, None, 0, lambda: (), ("ticker",), "hash(ticker, 4)", {"job": "test"})
     Lake(LAKE).commit("prices", "ticker=AAPL", draft)
 
-    def refuse(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+    def refuse(client: BaseClient, operation: str, _: object) -> Any:
         raise client.exceptions.ClientError({"Error": {"Code": "AccessDeniedException"}}, operation)
 
     lake = Lake(LAKE)

@@ -27,7 +27,7 @@ def open_catalog(lake: Lake, catalog: str) -> Catalog:
 
     warehouse = lake.store.uri(FOLDER)
     if catalog == "glue":
-        return load_catalog(NAME, type="glue", warehouse=warehouse, **_region())
+        return load_catalog(NAME, type="glue", warehouse=warehouse, **_aws_settings())
     path = _sqlite_path(lake, catalog)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,13 +35,16 @@ def open_catalog(lake: Lake, catalog: str) -> Catalog:
         raise MisconfiguredError(f"{path.parent} cannot be created: {error.strerror}; correct --catalog") from None
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise MisconfiguredError(f"{path} cannot be written; correct --catalog or the permissions")
-    return load_catalog(NAME, type="sql", uri=f"sqlite:///{path}", warehouse=warehouse)
+    return load_catalog(NAME, type="sql", uri=f"sqlite:///{path}", warehouse=warehouse, **_aws_settings())
 
 
-def _region() -> dict[str, str]:
-    """Return the region that ECS names in AWS_REGION, which boto3 does not read (1.43; it reads AWS_DEFAULT_REGION)."""
-    region = os.environ.get("AWS_REGION")
-    return {"client.region": region} if region else {}
+def _aws_settings() -> dict[str, str]:
+    """Return what boto3 or pyarrow do not take from the environment.
+
+    boto3 1.43 does not read AWS_REGION, which ECS sets; pyiceberg 0.12 tells pyarrow no endpoint of another S3.
+    """
+    region, endpoint = os.environ.get("AWS_REGION"), os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return {name: value for name, value in (("client.region", region), ("s3.endpoint", endpoint)) if value}
 
 
 def _sqlite_path(lake: Lake, catalog: str) -> Path:
