@@ -106,7 +106,7 @@ def list_permissions(spec: JobSpec) -> list[str]:
         lines += [grant for (side, name), grant in POSTGRES.items() if side == verb and name in names]
     if ICEBERG in spec.writes:
         lines.append(
-            "`s3:GetObject`, `s3:PutObject`, `s3:DeleteObject` on `<lake>/iceberg/*`, `s3:ListBucket` with that prefix; with Glue, its tables"
+            "`s3:GetObject`, `s3:PutObject`, `s3:DeleteObject` on `<lake>/iceberg/*`, `s3:ListBucket` with that prefix; its tables in Glue"
         )
     if "site" in spec.writes:
         lines.append("`s3:GetObject`, `s3:PutObject` on `<site>/*`, `s3:ListBucket` with that prefix")
