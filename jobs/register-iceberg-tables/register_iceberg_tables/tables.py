@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
+import pyarrow as pa
 from jobkit import failpoints
 from jobkit.errors import BadDataError, DamagedError, TemporaryError
 from jobkit.lake import REMEDY
