@@ -15,7 +15,7 @@ from jobkit import contracts, refusals
 from jobkit.errors import JobError, next_step
 from jobkit.version import version_option
 
-from jobs.catalogue import LAKE, REPOSITORY, CatalogueError, catalogue
+from jobs.catalogue import ICEBERG, LAKE, REPOSITORY, CatalogueError, catalogue
 from orchestration.deployments import descriptions
 
 if TYPE_CHECKING:
@@ -104,6 +104,10 @@ def list_permissions(spec: JobSpec) -> list[str]:
         below = [name.removesuffix("*").rstrip("/") for name in names if name.startswith(LAKE)]
         lines += [f"{actions} on `<lake>/{name}/*`, `s3:ListBucket` with that prefix" for name in below]
         lines += [grant for (side, name), grant in POSTGRES.items() if side == verb and name in names]
+    if ICEBERG in spec.writes:
+        lines.append(
+            "`s3:GetObject`, `s3:PutObject`, `s3:DeleteObject` on `<lake>/iceberg/*`, `s3:ListBucket` with that prefix; its tables in Glue"
+        )
     if "site" in spec.writes:
         lines.append("`s3:GetObject`, `s3:PutObject` on `<site>/*`, `s3:ListBucket` with that prefix")
     return [*lines, *(f"to read the secret behind `--{name.replace('_', '-')}`, and no other" for name in spec.secrets)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from infra import policies
-from jobs.catalogue import DROP, LAKE
+from jobs.catalogue import DROP, ICEBERG, LAKE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,26 +17,41 @@ if TYPE_CHECKING:
     from infra.job_secrets import JobSecrets
     from infra.keys import Keys
     from infra.policies import Statement
+    from infra.settings import Settings
     from infra.storage import Storage
     from jobs.catalogue import JobSpec
 
 READ_ACTIONS = ("s3:GetObject",)
 WRITE_ACTIONS = ("s3:GetObject", "s3:PutObject")
-MOVE_ACTIONS = (*WRITE_ACTIONS, "s3:DeleteObject")  # within drop/
+MOVE_ACTIONS = (*WRITE_ACTIONS, "s3:DeleteObject")  # within drop/ and iceberg/, where old metadata is deleted
+GLUE_ACTIONS = ("glue:GetDatabase", "glue:CreateDatabase", "glue:GetTable", "glue:CreateTable", "glue:UpdateTable")
 DOCS_WRITER_DATASET, DOCS_READER_DATASET = "warehouse/marts", "site"  # the job that builds the marts also writes dbt's documentation
 STEP_FUNCTIONS_STATEMENT = policies.allow(policies.STEP_FUNCTIONS_ACTIONS, ["*"])
 
 
-def job_statements(spec: JobSpec, storage: Storage, secrets: JobSecrets, keys: Keys) -> list[Statement]:
+def job_statements(spec: JobSpec, settings: Settings, storage: Storage, secrets: JobSecrets, keys: Keys) -> list[Statement]:
     """Return the permissions of a job: its prefixes in the lake, the site if it writes it, its own secrets."""
     secret_arns = [secrets.by_option[spec.name, option].arn for option in spec.secrets]
     site_prefixes = {"site/": WRITE_ACTIONS} if "site" in spec.writes else {}
     statements = [*_bucket_statements(storage.lake, lake_prefixes(spec)), *_bucket_statements(storage.site, site_prefixes)]
     if secret_arns:
         statements.append(policies.allow(("secretsmanager:GetSecretValue",), secret_arns))
+    if ICEBERG in spec.writes:
+        statements.append(policies.allow(GLUE_ACTIONS, glue_arns(settings)))
     if statements:
         statements.append(policies.allow(("kms:Decrypt", "kms:GenerateDataKey"), [keys.data.arn]))
     return [*statements, STEP_FUNCTIONS_STATEMENT]
+
+
+def glue_database(settings: Settings) -> str:
+    """Return the name of the stack's Glue database, which has the Iceberg tables. Athena takes no hyphens."""
+    return f"{settings.name.replace('-', '_')}_raw"
+
+
+def glue_arns(settings: Settings) -> list[policies.Text]:
+    """Return what Glue compares with the rights to the database and its tables."""
+    scope, database = f"arn:aws:glue:{settings.region}:{settings.account}", glue_database(settings)
+    return [f"{scope}:catalog", f"{scope}:database/{database}", f"{scope}:table/{database}/*"]
 
 
 def lake_prefixes(spec: JobSpec) -> dict[str, tuple[str, ...]]:
@@ -47,6 +62,8 @@ def lake_prefixes(spec: JobSpec) -> dict[str, tuple[str, ...]]:
         prefixes.update({f"lake/{name}/": actions for name in names})
     if DROP in spec.writes:
         prefixes[f"{DROP}/"] = MOVE_ACTIONS
+    if ICEBERG in spec.writes:
+        prefixes[f"lake/{ICEBERG}/"] = MOVE_ACTIONS
     if DOCS_WRITER_DATASET in spec.writes:
         prefixes["docs/"] = WRITE_ACTIONS
     elif DOCS_READER_DATASET in spec.writes:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from infra.fargate_task import FargateTask, FargateTaskArgs
-from infra.job_permissions import job_statements
-from jobs.catalogue import CatalogueError
+from infra.job_permissions import glue_database, job_statements
+from jobs.catalogue import ICEBERG, CatalogueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,8 +72,13 @@ def _task_args(spec: JobSpec, args: JobsArgs) -> FargateTaskArgs:
         memory=spec.memory,
         tmp=spec.tmp_mib,
         command=["run"],
-        environment={"AWS_REGION": args.settings.region, "FINELT_IMAGE_DIGEST": digest},
+        environment={"AWS_REGION": args.settings.region, "FINELT_IMAGE_DIGEST": digest, **_catalog_environment(spec, args.settings)},
         secrets=args.reporting_secrets,
         is_run=True,
-        statements=job_statements(spec, args.storage, args.secrets, args.keys),
+        statements=job_statements(spec, args.settings, args.storage, args.secrets, args.keys),
     )
+
+
+def _catalog_environment(spec: JobSpec, settings: Settings) -> dict[str, str]:
+    """Return the options of a job that registers Iceberg tables."""
+    return {"FINELT_CATALOG": "glue", "FINELT_NAMESPACE": glue_database(settings)} if ICEBERG in spec.writes else {}

@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import policies
+from infra.job_permissions import GLUE_ACTIONS, glue_arns
 from infra.options import child_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ RUNTIME_ACTIONS = {
     "logs": ("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"),
     "ec2": policies.NETWORK_INTERFACE_ACTIONS,
     "rds-db": ("rds-db:connect",),
+    "glue": GLUE_ACTIONS,
 }
 # IAM has no resource for these actions.
 RESOURCELESS_ACTIONS = (
@@ -96,4 +98,5 @@ def _stack_arns(settings: Settings, keys: Keys) -> dict[str, list[Text]]:
         "logs": [f"arn:aws:logs:{scope}:log-group:/finelt/{settings.stack}/*"],
         "ec2": [f"arn:aws:ec2:{scope}:{kind}/*" for kind in policies.NETWORK_INTERFACE_RESOURCES],
         "rds-db": [f"arn:aws:rds-db:{scope}:dbuser:*/{DATABASE_ROLE}"],
+        "glue": glue_arns(settings),
     }

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
-from jobs.catalogue import LAKE
+from jobs.catalogue import ICEBERG, LAKE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,8 @@ def list_builders(specs: Sequence[JobSpec]) -> list[str]:
 
 
 def _is_downstream(spec: JobSpec) -> bool:
-    """Whether a job is no extract: extracts write the lake."""
-    return not any(dataset.startswith(LAKE) for dataset in spec.writes)
+    """Whether a job follows the extracts in the flow. Extracts write the lake; Iceberg tables are registered apart: no mart needs them."""
+    return not any(dataset.startswith(LAKE) or dataset == ICEBERG for dataset in spec.writes)
 
 
 def _feeds(writer: JobSpec, reader: JobSpec) -> bool:

@@ -74,6 +74,8 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         **changes,
     }
     options = describe(spec)["options"]
+    if "catalog" in options["properties"]:  # S3 is the other side
+        known |= {"lake": "s3://bucket/lake", "catalog": "glue"}
     unknown = set(options["required"]) - set(known)
     assert not unknown, f"tell tests/test_job_contract.py an example of {', '.join(sorted(unknown))}"
     return [word for name in options["properties"] if name in known for word in (f"--{name.replace('_', '-')}", known[name])]

@@ -32,6 +32,7 @@ def test_a_job_may_use_only_its_own_datasets_and_secrets(dev: Graph) -> None:
         expected |= {"site/*"} if "site" in spec.writes else set()
         expected |= {"docs/*"} if "warehouse/marts" in spec.writes else set()
         expected |= {"drop/*"} if "drop" in spec.writes else set()
+        expected |= {"lake/iceberg/*"} if "iceberg" in spec.writes else set()
         assert {resource.partition(":::")[2].partition("/")[2] for resource in written} == expected, spec.name
         secrets = [
             resource

@@ -31,6 +31,11 @@ def test_our_jobs_are_loaded_transformed_and_published_in_this_order() -> None:
     assert list_builders(catalogue()) == ["transform-warehouse", "publish-marts"]
 
 
+def test_no_mart_waits_for_iceberg_tables(tmp_path: Path) -> None:
+    found = specs(tmp_path, extract_files=([], ["raw/files"]), register_tables=(["raw/*"], ["iceberg"]))
+    assert (list_loaders(found), list_builders(found)) == ([], [])
+
+
 def test_the_order_of_foreign_jobs_follows_from_their_datasets(tmp_path: Path) -> None:
     found = specs(
         tmp_path,

@@ -39,7 +39,7 @@ def read_batches(data: bytes, batch_rows: int) -> tuple[Schema, Iterable[RecordB
     if read_parquet is not None:
         reader = read_parquet(io.BytesIO(data), batch_size=batch_rows)
         return reader.schema, reader
-    from pyarrow.parquet import ParquetFile  # type: ignore[import-not-found]  # noqa: PLC0415
+    from pyarrow.parquet import ParquetFile  # noqa: PLC0415
 
     file = ParquetFile(io.BytesIO(data))
     return file.schema_arrow, file.iter_batches(batch_rows)

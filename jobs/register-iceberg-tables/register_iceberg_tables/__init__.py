@@ -1,0 +1,8 @@
+"""Registers the commits of the lake in Iceberg tables.
+
+- `__main__`: the options and verbs.
+- `history`: which commits become which snapshots; pure.
+- `tables`: an Iceberg table, and how a snapshot is added to it; the only module that knows pyiceberg, with `catalogs`.
+- `catalogs`: opens the catalogue of the tables.
+- `runner`: goes through the datasets and records the outcomes.
+"""

@@ -1,0 +1,259 @@
+"""The Iceberg tables of the lake: the same rows in every engine, as of any moment, however the job ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import duckdb_extension_avro
+import duckdb_extension_iceberg
+import polars as pl
+import pytest
+from arro3.core import DataType
+from jobkit import failpoints
+from jobkit.errors import BadDataError, TemporaryError, UsageError
+from jobkit.lake import CommitDraft, Lake
+from pyiceberg.catalog import load_catalog
+from register_iceberg_tables import history, runner
+from register_iceberg_tables.catalogs import open_catalog
+from register_iceberg_tables.tables import IcebergTable
+
+from finelt import retention
+from finelt.retention import Policy
+from tests.warehouse.samples import Recorder, parquet
+
+if TYPE_CHECKING:
+    from jobkit.lake import Commit
+    from pyiceberg.table import Table
+
+    from tests.warehouse.samples import Row
+
+DATASET = "prices"
+START = datetime(2013, 1, 31, 12, tzinfo=UTC)
+COLUMNS = {
+    "ticker": DataType.utf8(),
+    "a day": DataType.date32(),
+    "close": DataType.decimal128(18, 6),
+    "adj.Close (%)": DataType.float64(),
+    "small": DataType.decimal128(5, 2),
+    "large": DataType.decimal128(38, 10),
+    "volume": DataType.int64(),
+    "count": DataType.int32(),
+    "at": DataType.timestamp("us", tz="UTC"),
+    "ok": DataType.bool(),
+}
+NEW_COLUMNS = {**COLUMNS, "venue": DataType.utf8()}
+
+
+def row(close: str | None, **more: str) -> Row:
+    numbers = {"small": "-1.25", "large": "1234567890123456789012345678.5", "volume": "9000000000", "count": "4", "adj.Close (%)": "1.5"}
+    return {"ticker": "A", "a day": "2012-01-03", "close": close, "at": "2012-01-03T10:00:00.123456+00:00", "ok": "true", **numbers, **more}
+
+
+def commit(folder: Path, ticker: str, rows: list[Row], days: float, columns: dict[str, DataType] = COLUMNS) -> Commit:
+    """Commit rows as the next version of a ticker's partition, so many days after START."""
+    draft = CommitDraft(parquet(rows, columns), len(rows), None, 0, lambda: (), ("ticker",), "hash(ticker, 4)", {"job": "test"})
+    return Lake(str(folder), START + timedelta(days=days)).commit(DATASET, f"ticker={ticker}", draft)[0]
+
+
+def register(folder: Path) -> dict[str, str]:
+    """Run the job; return the outcome of each partition."""
+    job = Recorder()
+    runner.run(job, str(folder), (), "sqlite")  # type: ignore[arg-type]
+    return {partition: outcome for _, partition, outcome in job.outcomes}
+
+
+def table(folder: Path) -> Table:
+    return load_catalog("finelt", type="sql", uri=f"sqlite:///{folder}/iceberg/catalog.db").load_table(f"raw.{DATASET}")
+
+
+def summaries(folder: Path) -> list[tuple[int, str]]:
+    """The time and the commits of each snapshot."""
+    return [(each.timestamp_ms, str(each.summary and each.summary["finelt.commits"])) for each in table(folder).snapshots()]
+
+
+def closes_in_lake(folder: Path, moment: datetime) -> list[Decimal | None]:
+    """What `finelt.read` selects: of each partition, the last commit known at the moment."""
+    lake, values = Lake(str(folder)), []
+    for partition in lake.partitions(DATASET):
+        known = [one for one in lake.history(DATASET, partition) if one.known <= moment]
+        if known and known[-1].data.rows:
+            values += pl.read_parquet(lake.read(known[-1].data))["close"].to_list()
+    return sorted(values, key=str)
+
+
+def restated_lake(folder: Path) -> list[datetime]:
+    """A lake with a correction, a return to old bytes, a new column and a partition that becomes empty; return moments to ask."""
+    commit(folder, "A", [row("1.1"), row(None)], 0)
+    commit(folder, "B", [row("2.5")], 0.0001)
+    commit(folder, "A", [row("1.2")], 1)
+    commit(folder, "A", [row("1.1"), row(None)], 2)
+    commit(folder, "B", [row("2.25", venue="XNAS")], 2.0001, NEW_COLUMNS)
+    commit(folder, "B", [], 3, NEW_COLUMNS)
+    return [START + timedelta(days=days) for days in (0.5, 1, 2.5, 4)]
+
+
+@pytest.fixture(scope="module")
+def restated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[datetime]]:
+    folder = tmp_path_factory.mktemp("lake")
+    moments = restated_lake(folder)
+    assert register(folder) == {"ticker=A": "committed", "ticker=B": "committed"}
+    return folder, moments
+
+
+def test_every_engine_answers_as_of_a_moment_like_the_lake(restated: tuple[Path, list[datetime]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
+    folder, moments = restated
+    iceberg = table(folder)
+    duck = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+    for package in (duckdb_extension_avro, duckdb_extension_iceberg):
+        (extension,) = Path(str(package.__file__)).parent.rglob("*.duckdb_extension")
+        duck.execute(f"load '{extension}'")
+    for moment in moments:
+        expected = closes_in_lake(folder, moment)
+        snapshot = iceberg.snapshot_as_of_timestamp(history.to_milliseconds(moment))
+        assert snapshot
+        arrow = iceberg.scan(snapshot_id=snapshot.snapshot_id).to_arrow()
+        native = pl.scan_iceberg(iceberg, snapshot_id=snapshot.snapshot_id, reader_override="native").collect()
+        query = f"from iceberg_scan('{iceberg.metadata_location}', snapshot_from_timestamp => timestamptz '{moment.isoformat()}')"
+        duck_closes = [found[0] for found in duck.execute(f"select close {query}").fetchall()]
+        answers = [arrow["close"].to_pylist(), native["close"].to_list(), duck_closes]
+        assert [sorted(answer, key=str) for answer in answers] == [expected] * 3
+    assert len(expected) == 2
+    values = duck.execute(f'select "adj.Close (%)", small, large, volume, "count", "at"::text, ok, "a day"::text {query}').fetchall()
+    first = (1.5, Decimal("-1.25"), Decimal("1234567890123456789012345678.5"), 9_000_000_000, 4, "2012-01-03 10:00:00.123456+00", True)
+    assert values[0][:7] == first
+
+
+def test_a_snapshot_has_the_commits_that_came_together_and_their_time(restated: tuple[Path, list[datetime]]) -> None:
+    folder, _ = restated
+    first = history.to_milliseconds(START)
+    assert summaries(folder) == [
+        (first + 8_640, '{"ticker=A": 1, "ticker=B": 1}'),
+        (first + 86_400_000, '{"ticker=A": 2}'),
+        (first + 2 * 86_400_000 + 8_640, '{"ticker=A": 3, "ticker=B": 2}'),
+        (first + 3 * 86_400_000, '{"ticker=B": 3}'),
+    ]
+    metadata = table(folder).metadata
+    assert metadata.last_updated_ms == summaries(folder)[-1][0]  # Java's readers refuse a table whose last update is before its log
+    assert [entry.timestamp_ms for entry in metadata.metadata_log] == [moment for moment, _ in summaries(folder)[:-1]]
+    assert metadata.properties["gc.enabled"] == "false"
+
+
+def test_a_rerun_changes_nothing(restated: tuple[Path, list[datetime]]) -> None:
+    folder, _ = restated
+    before = table(folder).metadata_location
+    assert register(folder) == {"ticker=A": "unchanged", "ticker=B": "unchanged"}
+    assert runner.plan(str(folder), (), "sqlite") == []
+    assert table(folder).metadata_location == before
+
+
+class KilledError(BaseException):
+    """Ends the job like a kill: no handler of ours catches it."""
+
+
+def test_a_job_that_is_killed_at_any_step_registers_every_commit_once(
+    restated: tuple[Path, list[datetime]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "lake"
+    restated_lake(folder)
+    steps = 0
+
+    def kill(_: str) -> None:
+        nonlocal steps
+        steps += 1
+        raise KilledError
+
+    names = ["before snapshot", "before iceberg commit", "after iceberg commit"]
+    for number in range(12):
+        name = names[number % 3]
+        monkeypatch.setattr(failpoints, "hit", lambda reached, name=name: kill(reached) if reached == name else None)
+        try:
+            register(folder)
+        except KilledError:
+            continue
+    monkeypatch.setattr(failpoints, "hit", lambda _: None)
+    register(folder)
+    assert steps == 12
+    assert summaries(folder) == summaries(restated[0])
+    assert table(folder).scan().to_arrow().num_rows == 2
+
+
+def test_of_two_jobs_at_once_one_ends_with_75(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    commit(tmp_path, "A", [row("1.1")], 0)
+    register(tmp_path)
+    commit(tmp_path, "B", [row("2.5")], 1)
+    catalog = open_catalog(lake, "sqlite")
+    late = IcebergTable(catalog, lake, ("raw", DATASET))
+    (versions,) = runner.find_work(lake, DATASET, late.read_registered(), is_new=False).snapshots
+    register(tmp_path)
+    with pytest.raises(TemporaryError, match="raw.prices was changed by another run"):
+        late.add_snapshot(versions)
+    assert table(tmp_path).scan().to_arrow().num_rows == 2
+
+
+def test_a_moment_that_has_expired_is_refused_and_never_answered_with_an_older_version(tmp_path: Path) -> None:
+    """Also if the table is made after the expiry: it begins where nothing has expired."""
+    for number in range(4):
+        commit(tmp_path, "A", [row(f"{number}.5")], 20 * number + 1)  # two in February 2013, of which the first expires
+    commit(tmp_path, "B", [row("9")], 0)
+    register(tmp_path)
+    moments = [START + timedelta(days=20 * number + 2) for number in range(4)]
+    ids = [found.snapshot_id for moment in moments if (found := table(tmp_path).snapshot_as_of_timestamp(history.to_milliseconds(moment)))]
+    expired = retention.expire(Lake(str(tmp_path)), DATASET, Policy(2), datetime(2026, 11, 29, tzinfo=UTC), is_dry_run=False)
+    assert expired.commits == 1
+    with pytest.raises(FileNotFoundError):
+        table(tmp_path).scan(snapshot_id=ids[0]).to_arrow()
+    answers = [closes_in_lake(tmp_path, moment) for moment in moments]
+    for snapshot, answer in zip(ids[1:], answers[1:], strict=True):
+        assert sorted(table(tmp_path).scan(snapshot_id=snapshot).to_arrow()["close"].to_pylist(), key=str) == answer
+    register(tmp_path)
+    (tmp_path / "iceberg" / "catalog.db").unlink()
+    register(tmp_path)
+    assert table(tmp_path).snapshot_as_of_timestamp(history.to_milliseconds(moments[0])) is None
+    again = [table(tmp_path).snapshot_as_of_timestamp(history.to_milliseconds(moment)) for moment in moments[1:]]
+    counts = [table(tmp_path).scan(snapshot_id=one.snapshot_id).to_arrow()["close"].to_pylist() for one in again if one]
+    assert [sorted(values, key=str) for values in counts] == answers[1:]
+
+
+def test_a_damaged_commit_or_a_lost_file_fails_its_dataset_until_it_is_repaired(tmp_path: Path) -> None:
+    made = commit(tmp_path, "A", [row("1.1")], 0)
+    file = tmp_path / made.data.path
+    data = file.read_bytes()
+    file.unlink()
+    with pytest.raises(BadDataError, match="is named by a commit and gone; run its extractor again"):
+        register(tmp_path)
+    file.write_bytes(data)
+    assert register(tmp_path) == {"ticker=A": "committed"}
+    later = commit(tmp_path, "A", [row("1.2")], 1)
+    (tmp_path / Lake(str(tmp_path)).commit_key(DATASET, "ticker=A", later.number)).write_text("{}")
+    commit(tmp_path, "B", [row("2")], 1)
+    with pytest.raises(BadDataError, match="is damaged"):
+        register(tmp_path)
+    assert sorted(table(tmp_path).scan().to_arrow()["close"].to_pylist()) == [Decimal("1.1"), Decimal(2)]
+
+
+def test_a_column_of_another_type_is_refused_by_name(tmp_path: Path) -> None:
+    commit(tmp_path, "A", [row("1.1")], 0)
+    register(tmp_path)
+    commit(tmp_path, "A", [row("1.1")], 1, {**COLUMNS, "close": DataType.utf8()})
+    with pytest.raises(BadDataError, match="close"):
+        register(tmp_path)
+
+
+def test_options_that_cannot_be_right_are_refused(tmp_path: Path) -> None:
+    commit(tmp_path, "A", [row("1.1")], 0)
+    with pytest.raises(UsageError, match="no dataset gold in the lake"):
+        runner.run(Recorder(), str(tmp_path), ("gold",), "sqlite")  # type: ignore[arg-type]
+    environment = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true"}
+    words = [sys.executable, "-m", "register_iceberg_tables", "run", "--lake", str(tmp_path), "--catalog", "hive"]
+    done: Any = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert "is not a catalogue: sqlite, sqlite:///path or glue" in done.stderr
