@@ -1,7 +1,8 @@
 """data-api.ecb.europa.eu: the euro short-term rate of 2025-01-02 to 2025-01-10 with its percentiles and volumes, as SDMX-CSV.
 
 Each row has the key of the series, its dimensions and all attributes; most attributes are empty. A series or days without observations
-are a 404. Answers have a Last-Modified, and conditional requests are answered with 304.
+are a 404. Answers have a Last-Modified, and conditional requests are answered with 304. The path may lack /service, so that the base URL
+is the host, as for the other vendors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from verification.sample_vendors import sample
 from verification.sample_vendors.wire import Answer, Request
 
-PATH = re.compile(r"/service/data/EST/B\.EU000A2X2A25\.(\w+)")
+PATH = re.compile(r"(?:/service)?/data/EST/B\.EU000A2X2A25\.(\w+)")
 PUBLISHED_AT = "Mon, 13 Jan 2025 07:00:05 GMT"
 FIRST_COLUMNS = ("KEY", "FREQ", "BENCHMARK_ITEM", "DATA_TYPE_EST", "TIME_PERIOD", "OBS_VALUE", "OBS_STATUS", "CONF_STATUS")
 OF_OBSERVATIONS = ("PRE_BREAK_VALUE", "COMMENT_OBS", "CALCUL_START_DATE", "CALCUL_END_DATE")

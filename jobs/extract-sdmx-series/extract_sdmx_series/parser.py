@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import date, timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
 from jobkit import csvtext
@@ -56,7 +57,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         return {}
     unit = "UNIT_MEASURE" if "UNIT_MEASURE" in at else "UNIT"
     cells = {name: [row[at[name]].strip() or None for row in rows] if name in at else [None] * len(rows) for name in (*STATED, unit)}
-    others = [name for name in header[last:] if name not in {"TIME_PERIOD", "OBS_VALUE", *STATED, unit}]
+    others = set(header[last:]) - {"TIME_PERIOD", "OBS_VALUE", *STATED, unit}
     return {
         partition: {
             "agency": [agency] * len(rows),
@@ -68,7 +69,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
             "unit_measure": cells[unit],
             "unit_mult": cells["UNIT_MULT"],
             "dimensions": [json.dumps(dict(zip(dimensions, key, strict=True)))] * len(rows),
-            "attributes": _join_attributes(rows, {name: at[name] for name in others}),
+            "attributes": _join_attributes(rows, {name: number for name, number in at.items() if name in others}),
         }
     }
 
@@ -112,11 +113,5 @@ def _first_day(text: str) -> str | None:
 
 def _join_attributes(rows: Sequence[Sequence[str]], at: dict[str, int]) -> list[str]:
     """Return the attributes of each row as one JSON object, without empty ones; equal rows share one text, as most do."""
-    known: dict[tuple[str, ...], str] = {}
-    texts = []
-    for row in rows:
-        values = tuple(row[number] for number in at.values())
-        if values not in known:
-            known[values] = json.dumps({name: value for name, value in zip(at, values, strict=True) if value}, ensure_ascii=False)
-        texts.append(known[values])
-    return texts
+    join = cache(lambda values: json.dumps({name: value for name, value in zip(at, values, strict=True) if value}, ensure_ascii=False))
+    return [join(tuple(row[number] for number in at.values())) for row in rows]
