@@ -109,6 +109,11 @@ def fiscaldata(dataset: str, year: int, body: str) -> Answer:
     return Answer("extract_fiscaldata_debt", dataset, (f"year={year}",), body.encode())
 
 
+def sdmx(series: str, year: int, body: str) -> Answer:
+    """The ECB's SDMX answer about a series and a year."""
+    return Answer("extract_sdmx_series", "sdmx_observations", (f"agency=ECB/series={series}/year={year}",), body.encode())
+
+
 def transform(warehouse: Warehouse, *more: str) -> Receipt:
     """The receipt of transform-warehouse."""
     words = ["run", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]

@@ -35,6 +35,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-sec-company-facts": ("--ciks", "320193", "--contact", "Example Ltd admin@example.com"),
     "extract-sec-filers": ("--contact", "Example Ltd admin@example.com"),
     "extract-fred-series": ("--series", "GDP", "--releases", "53"),
+    "extract-sdmx-series": ("--start", "2025-01-02", "--end", "2025-01-10", "--lookback-days", "0"),
     "extract-fiscaldata-debt": ("--start", "2025-01-02", "--end", "2025-01-02", "--lookback-days", "0", "--datasets", "debt"),
     "extract-nyfed-rates": ("--start", "2026-08-04", "--end", "2026-08-05", "--rates", "sofr", "--rates", "effr", "--rates", "sofrai"),
 }
@@ -46,6 +47,7 @@ ROWS = {
     "extract-sec-company-facts": 752,
     "extract-sec-filers": 5,
     "extract-fiscaldata-debt": 61,
+    "extract-sdmx-series": 4 * 7,
     "extract-nyfed-rates": 2 + 2 + 2,
     "extract-fred-series": 1 + 1 + 127 + 49,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from tests import recorded_answers, recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.recorded_answers import FEEDS
 from tests.warehouse.samples import load
-from verification.sample_vendors import fiscaldata, fred, nyfed
+from verification.sample_vendors import fiscaldata, fred, nyfed, sdmx
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -49,7 +51,21 @@ def sample_answers(today: str) -> list[Answer]:
         recorded_lake.fred("fred_release_dates", "release=53", sample_body("/fred/release/dates", upcoming, today)),
         *nyfed_answers(CORRECTED if today == FIRST_DELIVERY else CORRECTION),
         *fiscaldata_answers("2025-03-28" if today == FIRST_DELIVERY else "2025-03-31"),
+        *euro_answers("2025-01-09" if today == FIRST_DELIVERY else "2025-01-10"),
     ]
+
+
+EURO_RATE = "EST.B.EU000A2X2A25"
+RIGHT, WRONG = "2025-01-08,2.917,", "2025-01-08,2.951,"
+
+
+def euro_answers(last_day: str) -> list[Answer]:
+    """What the sample ECB sends on a day about the euro short-term rate up to another day. An invented rate of 2025-01-08 comes first."""
+    bodies = {item: sdmx.observations(item, "2024-12-25", last_day) for item in ("WT", "R25", "R75", "TT")}
+    assert RIGHT in bodies["WT"]
+    if last_day == "2025-01-09":
+        bodies["WT"] = bodies["WT"].replace(RIGHT, WRONG)
+    return [recorded_lake.sdmx(f"{EURO_RATE}.{item}", 2025, body) for item, body in bodies.items()]
 
 
 WITHOUT_A_CENT = {"debt_held_public_amt": "28914410587820.33", "tot_pub_debt_out_amt": "36218923369370.09"}
@@ -380,3 +396,55 @@ def test_the_results_of_an_auction_add_up_and_are_known_on_its_day(story: Story)
     assert (cusip, matures, accepted) == ("912797SL2", "2026-04-09", 90430132400.0)
     assert round(cover, 2) == ratio == Decimal("2.84")
     assert known_at == datetime(2026, 1, 5, 23, tzinfo=UTC)
+
+
+def test_the_euro_short_term_rate_at_any_moment_is_the_one_in_the_bytes_without_look_ahead(story: Story) -> None:
+    """Known at 8:00 in Frankfurt of the next weekday (the sample has no holiday); what the second delivery changed, from its commit on."""
+    early, late = (
+        {
+            (row["KEY"].rpartition(".")[2], row["TIME_PERIOD"]): Decimal(row["OBS_VALUE"])
+            for answer in answers
+            if answer.dataset == "sdmx_observations"
+            for row in csv.DictReader(io.StringIO(answer.body.decode()))
+        }
+        for answers in (story.early, story.late)
+    )
+    rate_query = f"select max(known_from) from raw.sdmx_observations where series_key = '{EURO_RATE}.WT'"
+    loaded_at = story.warehouse.rows(rate_query)[0][0]
+    rng = random.Random(7)  # noqa: S311  the same questions every time
+    questions = []
+    for day in rng.choices(sorted({day for _, day in late}), k=QUESTIONS):
+        following = date.fromisoformat(day) + timedelta(days=1)
+        while following.weekday() > 4:
+            following += timedelta(days=1)
+        published = datetime.combine(following, time(8), ZoneInfo("Europe/Berlin"))
+        shift = rng.choice((timedelta(seconds=-1), timedelta(), timedelta(days=3), timedelta(days=-1)))
+        questions.append((day, published, rng.choice((published + shift, loaded_at + shift))))
+    sql = """
+    select mart.rate_pct, mart.percentile_25_pct, mart.percentile_75_pct, mart.volume_eur_bn
+    from unnest(%s::date[], %s::timestamptz[]) with ordinality as question (day, moment, number)
+    left join marts.fct_reference_rate as mart
+        on mart.source = 'ECB' and mart.rate_name = 'ESTR' and mart.rate_date = question.day and known_at <= moment and known_to > moment
+    order by number
+    """
+    with story.warehouse.connect() as connection:
+        days, _, moments = map(list, zip(*questions, strict=True))
+        found = connection.execute(sql, [days, moments]).fetchall()
+    assert len(found) == len(questions)
+    for (day, published, moment), figures in zip(questions, found, strict=True):
+        is_corrected = day == "2025-01-08" and moment >= loaded_at
+        known = late if is_corrected or ("WT", day) not in early else early
+        expected = (*(known[item, day] for item in ("WT", "R25", "R75")), known["TT", day] / 1000)
+        assert figures == (expected if moment >= published else (None,) * 4), (day, moment)
+    assert {rate for (day, *_), (rate, *_) in zip(questions, found, strict=True) if day == "2025-01-08"} == {
+        None,
+        Decimal("2.951"),
+        Decimal("2.917"),
+    }
+
+
+def test_the_correction_of_an_sdmx_observation_is_a_restatement(story: Story) -> None:
+    found = story.warehouse.rows(
+        "select subject, value_before::numeric, value_after::numeric from marts.fct_restatement where item = 'obs_value'"
+    )
+    assert found == [(f"ECB {EURO_RATE}.WT 2025-01-08", Decimal("2.951"), Decimal("2.917"))]

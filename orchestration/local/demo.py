@@ -40,6 +40,7 @@ KEYLESS_JOBS = (
     "extract-treasury-yields",
     "extract-nyfed-rates",
     "extract-fiscaldata-debt",
+    "extract-sdmx-series",
     "extract-sec-company-facts",
     "extract-sec-filers",
 )

@@ -74,6 +74,7 @@ def build_live_extracts(
         "extract-treasury-yields": days,
         "extract-nyfed-rates": days,
         "extract-fiscaldata-debt": days,
+        "extract-sdmx-series": days,
         "extract-sec-company-facts": {"ciks": CIKS, "contact": contact},
         "extract-sec-filers": {"contact": contact},
     }

@@ -12,6 +12,7 @@ SAMPLE_RATES: dict[str, object] = {
     "rates": ["sofr", "effr", "obfr", "sofrai"],
 }  # as far as there are any
 SAMPLE_DEBT: dict[str, object] = {"start": "2025-01-02", "end": "2026-01-05", "lookback_days": 0}
+SAMPLE_EURO_RATE: dict[str, object] = {"start": "2025-01-02", "end": "2025-01-10", "lookback_days": 0}
 SERIES, RELEASES = ["GDP"], ["53"]
 CONTACT = "finelt demo demo@example.com"
 UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
@@ -39,4 +40,5 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
         "extract-fred-series": {"series": SERIES, "releases": RELEASES, "token": token, "base_url": f"{vendors}/api.stlouisfed.org"},
         "extract-nyfed-rates": {**SAMPLE_RATES, "lookback_days": 0, "base_url": f"{vendors}/markets.newyorkfed.org"},
         "extract-fiscaldata-debt": {**SAMPLE_DEBT, "base_url": f"{vendors}/api.fiscaldata.treasury.gov"},
+        "extract-sdmx-series": {**SAMPLE_EURO_RATE, "base_url": f"{vendors}/data-api.ecb.europa.eu/service"},
     }

@@ -35,7 +35,7 @@ SHOWN = {  # the demo has no drop folder, and only vendors with sample data
 }
 DATASETS = {"ecb_fx_rates", "treasury_par_yields", "tiingo_prices", "massive_daily_prices", "sec_company_facts", "sec_filers"}
 DATASETS |= {"fred_observations", "fred_series", "fred_series_releases", "fred_release_dates", "nyfed_rates", "nyfed_sofr_averages"}
-DATASETS |= {"fiscaldata_debt", "fiscaldata_auctions"}
+DATASETS |= {"fiscaldata_debt", "fiscaldata_auctions", "sdmx_observations"}
 MARTS = {
     "dim_calendar",
     "dim_issuer",

@@ -77,6 +77,7 @@ def test_live_extracts_have_prices_only_with_a_token_which_is_stored_and_not_sho
         "extract-treasury-yields",
         "extract-nyfed-rates",
         "extract-fiscaldata-debt",
+        "extract-sdmx-series",
         SEC,
         "extract-sec-filers",
     }

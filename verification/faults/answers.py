@@ -37,6 +37,7 @@ JOBS = {
     "extract-fred-series": "application/json",
     "extract-nyfed-rates": "application/json",
     "extract-fiscaldata-debt": "application/json",
+    "extract-sdmx-series": "text/csv",
     "extract-treasury-yields": "text/csv",
     "extract-ecb-fx-rates": "application/zip",
 }

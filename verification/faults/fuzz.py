@@ -22,7 +22,7 @@ from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
-from verification.sample_vendors import ecb, fiscaldata, fred, massive, nyfed, sec, tiingo, treasury
+from verification.sample_vendors import ecb, fiscaldata, fred, massive, nyfed, sdmx, sec, tiingo, treasury
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def list_documents() -> dict[str, Document]:
               "rate=sofrai/year=2026"),
         build("extract_fiscaldata_debt", "fiscaldata_debt", _first_page("fiscaldata_debt"), "year=2025"),
         build("extract_fiscaldata_debt", "fiscaldata_auctions", _first_page("fiscaldata_auctions"), "year=2026"),
+        build("extract_sdmx_series", "sdmx_observations", sdmx.observations("WT", "2025-01-02", "2025-01-10").encode(),
+              "agency=ECB/series=EST.B.EU000A2X2A25.WT/year=2025"),
         build("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
     ]  # fmt: skip
     return {document.dataset: document for document in found} | _list_dropped_files()

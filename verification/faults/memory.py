@@ -136,6 +136,14 @@ def _dense_auctions(size: int) -> bytes:
     return b'{"meta":{"total-count":%d},"data":[' % rows + (row * rows)[:-1] + b"]}"
 
 
+def _sdmx(size: int) -> bytes:
+    """Build observations of one series; each has another title, so that none shares its attributes with another."""
+    row = 'E.W0,W0,%sT%02d:%02d:00,1.%03d,A,"Rate, number %d",PC,0'
+    minutes = ((day, minute) for day in _days(date(2012, 1, 1), 366) for minute in range(24 * 60))
+    rows = ((row % (day, minute // 60, minute % 60, n % 1000, n)).encode() for n, (day, minute) in enumerate(minutes))
+    return _pad_document(b"KEY,ITEM,TIME_PERIOD,OBS_VALUE,OBS_STATUS,TITLE,UNIT_MEASURE,UNIT_MULT\n", rows, b"\n", size, b"\n")
+
+
 def _treasury(size: int) -> bytes:
     rows = (day.strftime("%m/%d/2012,0.01,1.99,3.02").encode() for day in _days(date(2011, 1, 1), 365))
     return _pad_document(b"Date,1 Mo,10 Yr,30 Yr\n", rows, b"\n", size, b"\n")
@@ -205,6 +213,15 @@ EXTRACTORS: dict[str, Largest] = {
         _nyfed,
         _repeat_row(b'{"refRates":[', b'{"effectiveDate":"2012","type":"EFFR"},', b'{"effectiveDate":"2012-","type":"EFFR"}]}'),
         ("--start", "2007-01-01", "--end", "2012-12-31"),
+    ),
+    "extract-sdmx-series": Largest(
+        _sdmx,
+        _repeat_row(b"ITEM,TIME_PERIOD,OBS_VALUE\n", b"W0,2012-01-03,1\n", b"\n"),
+        (
+            *(word for n in range(CONCURRENT_REQUESTS) for word in ("--keys", f"E.W{n}")),
+            *("--start", "2012-01-01", "--end", "2012-12-31", "--lookback-days", "0"),
+        ),
+        "text/csv",
     ),
     "extract-treasury-yields": Largest(
         _treasury,
@@ -291,6 +308,7 @@ NAMED: tuple[tuple[str, bytes, bytes], ...] = (
     (r"rates\.csv/(\d{4})/", b"/2012,", b"/%s,"),
     (r"/unsecured/effr/search\.json\?startDate=(\d{4})", b'"2012-', b'"%s-'),
     (r"auction_date%3Agte%3A(\d{4})", b'"auction_date":"2012-', b'"auction_date":"%s-'),
+    (r"/data/E/(W\d)", b"W0", b"%s"),
     (r"series_id=(GDP\d)", b'"id":"GDP0"', b'"id":"%s"'),
 )
 

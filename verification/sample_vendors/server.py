@@ -38,7 +38,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from verification.sample_vendors import ecb, fiscaldata, fred, massive, nyfed, sec, tiingo, treasury
+from verification.sample_vendors import ecb, fiscaldata, fred, massive, nyfed, sdmx, sec, tiingo, treasury
 from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, json_answer
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ VENDORS: dict[str, Callable[[Request], Answer]] = {
     "www.sec.gov": sec.www,
     "api.stlouisfed.org": fred.answer,
     "markets.newyorkfed.org": nyfed.answer,
+    "data-api.ecb.europa.eu": sdmx.answer,
     "api.fiscaldata.treasury.gov": fiscaldata.answer,
 }
 FAULTS: dict[str, Callable[[Answer], Answer]] = {

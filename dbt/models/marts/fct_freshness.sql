@@ -54,6 +54,12 @@ last_days as (
         null as calendar,
         max(auction_date) as last_date
     from {{ ref('fct_treasury_auction') }}
+    union all
+    select
+        'sdmx_observations' as dataset,
+        null as calendar,
+        max(period_start) as last_date
+    from {{ ref('stg_sdmx__observation_versions') }}
 )
 
 select

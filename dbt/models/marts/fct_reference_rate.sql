@@ -46,7 +46,26 @@ select
     target_from_pct,
     target_to_pct,
     volume_usd_bn,
+    null::numeric(12, 3) as volume_eur_bn,
+    'New York Fed' as source,
     known_at,
     known_to
 from dated
 where known_to > known_at
+union all
+select
+    'ESTR' as rate_name,
+    rate_date,
+    rate_pct,
+    null as percentile_1_pct,
+    percentile_25_pct,
+    percentile_75_pct,
+    null as percentile_99_pct,
+    null as target_from_pct,
+    null as target_to_pct,
+    null as volume_usd_bn,
+    volume_eur_bn,
+    'ECB' as source,
+    known_at,
+    known_to
+from {{ ref('int_euro_short_term_rates') }}

@@ -27,4 +27,6 @@ select distinct 'fiscaldata_debt', null, record_date, false from {{ changed_rows
 union all
 select distinct 'fiscaldata_auctions', null, auction_date, false from {{ changed_rows(source('fiscaldata', 'fiscaldata_auctions')) }} as raw
 union all
+select distinct 'sdmx_observations', null, period_start, false from {{ changed_rows(source('sdmx', 'sdmx_observations')) }} as raw
+union all
 select 'sec_filers', ticker, null, true from {{ changed_rows(source('sec', 'sec_filers')) }} as raw

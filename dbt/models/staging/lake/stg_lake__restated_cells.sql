@@ -18,4 +18,6 @@ union all
 union all
 {{ restated_cells(source('fiscaldata', 'fiscaldata_auctions'), key=['cusip', 'auction_date'], day='auction_date') }}
 union all
+{{ restated_cells(source('sdmx', 'sdmx_observations'), key=['agency', 'series_key', 'time_period'], day='period_start') }}
+union all
 {{ restated_cells(source('treasury', 'treasury_par_yields'), key=['Date'], day='Date') }}
