@@ -25,6 +25,8 @@ from register_iceberg_tables.catalogs import open_catalog
 from register_iceberg_tables.tables import IcebergTable
 
 from finelt import retention
+from finelt.erasure import lake as erasure
+from finelt.erasure.subject import Subject
 from finelt.retention import Policy
 from tests.warehouse.samples import Recorder, parquet
 
@@ -221,6 +223,24 @@ def test_a_moment_that_has_expired_is_refused_and_never_answered_with_an_older_v
     again = [table(tmp_path).snapshot_as_of_timestamp(history.to_milliseconds(moment)) for moment in moments[1:]]
     counts = [table(tmp_path).scan(snapshot_id=one.snapshot_id).to_arrow()["close"].to_pylist() for one in again if one]
     assert [sorted(values, key=str) for values in counts] == answers[1:]
+
+
+def test_an_erased_value_is_in_no_metadata_and_the_table_is_made_again(tmp_path: Path) -> None:
+    """Metadata has the least and greatest value of each column, so erased values as well."""
+    moments = restated_lake(tmp_path)
+    register(tmp_path)
+    lake, subject = Lake(str(tmp_path)), Subject(DATASET, "venue", "XNAS")
+    assert erasure.scan(lake, subject).counts["metadata of the Iceberg table"]
+    assert not any(erasure.erase(lake, subject, lambda documents: documents).counts.values())
+    assert not list(lake.store.list_keys(f"iceberg/raw/{DATASET}/"))
+    assert next(step["commits"] for step in runner.plan(str(tmp_path), (), "sqlite")) == {"ticker=A": 1, "ticker=B": 1}
+    assert set(register(tmp_path).values()) == {"committed"}
+    for moment in moments:
+        snapshot = table(tmp_path).snapshot_as_of_timestamp(history.to_milliseconds(moment))
+        assert snapshot
+        answer = table(tmp_path).scan(snapshot_id=snapshot.snapshot_id).to_arrow()["close"].to_pylist()
+        assert sorted(answer, key=str) == closes_in_lake(tmp_path, moment)
+    assert set(register(tmp_path).values()) == {"unchanged"}
 
 
 def test_a_damaged_commit_or_a_lost_file_fails_its_dataset_until_it_is_repaired(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ QUARANTINE, DATA, DOCUMENT = ".quarantine.parquet", ".parquet", ".zst"
 class LakeScan:
     """Where a dataset has the value: rows by Parquet file, documents, the commits that name them, and objects with versions of before.
 
-    commits: those to be rewritten. rewritten: those that this or an earlier erasure has rewritten.
+    commits: those to be rewritten. rewritten: those that this or an earlier erasure has rewritten. tables: if the value is found, the
+    metadata of the dataset's Iceberg table, which has the least and greatest value of each column in each file.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class LakeScan:
     rewritten: list[Commit] = field(default_factory=list)
     old_versions: list[str] = field(default_factory=list)
     temporary: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -63,6 +65,7 @@ class LakeScan:
             "documents of the vendor": len(self.documents),
             "objects of the lake with noncurrent versions": len(self.old_versions),
             "temporary files of killed writers": len(self.temporary),
+            "metadata of the Iceberg table": len(self.tables),
         }
 
 
@@ -91,7 +94,14 @@ def scan(lake: Lake, subject: Subject, pending: Sequence[str] = ()) -> LakeScan:
     _find_commits(lake, subject, found)
     found.old_versions = list(lake.store.list_old_versions(prefix))
     found.temporary = [key for key in lake.store.list_temporary_files(prefix) if _is_abandoned(lake, key)]
+    if found.rows or found.quarantined or found.documents or found.commits:
+        found.tables = list(lake.store.list_keys(_tables_prefix(subject)))
     return found
+
+
+def _tables_prefix(subject: Subject) -> str:
+    """Return where register-iceberg-tables keeps the metadata of the dataset's table."""
+    return f"iceberg/raw/{subject.dataset}/"
 
 
 def _read(lake: Lake, key: str, kind: str) -> bytes | None:
@@ -164,6 +174,7 @@ def erase(lake: Lake, subject: Subject, remember: Callable[[Sequence[str]], Sequ
             lake.store.erase(key, lambda name, key=key: name == key)  # type: ignore[misc]
         if not (found.rows or found.quarantined or found.documents or found.commits):
             lake.store.erase_old_versions(prefix, lambda _: True)
+            lake.store.erase(_tables_prefix(subject), lambda _: True)  # the next run of register-iceberg-tables makes the table again
             found.old_versions, found.temporary = list(lake.store.list_old_versions(prefix)), []
             return found
         pending = remember(found.documents)

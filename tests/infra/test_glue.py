@@ -61,6 +61,8 @@ def test_the_tables_are_in_glue_and_the_role_allows_what_is_called(account: list
         Lake(LAKE).commit("prices", "ticker=AAPL", draft)
         runner.run(Recorder(), LAKE, (), "glue", NAMESPACE)  # type: ignore[arg-type]
     runner.check(LAKE, "glue", NAMESPACE)
+    Lake(LAKE).store.erase("iceberg/", lambda _: True)  # as `finelt erase` does: the table is dropped and made again
+    runner.run(Recorder(), LAKE, (), "glue", NAMESPACE)  # type: ignore[arg-type]
     assert set(account) == set(GLUE_ACTIONS)
     table = load_catalog("any", type="glue", **{"client.region": "us-east-1", "s3.endpoint": os.environ["AWS_ENDPOINT_URL"]}).load_table(
         f"{NAMESPACE}.prices"

@@ -63,14 +63,17 @@ class IcebergTable:
         self.name = name
         self._catalog, self._lake = catalog, lake
         self._table: Table | None = None
+        self._has_lost_metadata = False
         try:
             self._table = catalog.load_table(self.name)
         except NoSuchTableError:
             return
+        except FileNotFoundError:  # `finelt erase` has deleted it, or somebody the folder iceberg/
+            self._has_lost_metadata = True
 
     @property
     def is_empty(self) -> bool:
-        """Whether the table has no snapshot."""
+        """Whether the table has no snapshot, or has lost its metadata and has to be made again."""
         return self._table is None
 
     def read_registered(self) -> dict[str, int]:
@@ -95,6 +98,9 @@ class IcebergTable:
         failpoints.hit("before snapshot")
         try:
             if self._table is None:
+                if self._has_lost_metadata:
+                    self._catalog.drop_table(self.name)
+                    self._has_lost_metadata = False
                 if not len(schema):  # no partition has a row yet
                     schema = self._read_schema(versions[-1])
                 location = self._lake.store.uri(f"iceberg/raw/{self.name[1]}")
