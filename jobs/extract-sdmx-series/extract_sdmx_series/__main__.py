@@ -36,7 +36,14 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-main = extractor.build(__package__, OPTIONS, build_requests=source.build_requests, build_client=source.build_client, parse=parser.parse)
+main = extractor.build(
+    __package__,
+    OPTIONS,
+    build_requests=source.build_requests,
+    build_client=source.build_client,
+    parse=parser.parse,
+    meanings=source.MEANINGS,
+)
 
 if __name__ == "__main__":
     main()

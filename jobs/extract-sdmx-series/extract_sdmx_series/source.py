@@ -12,6 +12,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from jobkit.refusals import Meaning
 from jobkit.requests import Request, years
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ BASE_URL = "https://data-api.ecb.europa.eu/service"
 # The rate, the rates at the 25th and 75th percentile of the volume, and the volume. Their frequency is B (business days), not D.
 EURO_SHORT_TERM_RATE = tuple(f"EST.B.EU000A2X2A25.{item}" for item in ("WT", "R25", "R75", "TT"))
 MARGIN = timedelta(days=7)
+# Of an unknown series, and of one that begins later, ECB says the same.
+MEANINGS = (Meaning(404, "no results found", "empty", "https://data.ecb.europa.eu/help/api/data", "2026-11"),)
 
 
 def build_requests(

@@ -15,6 +15,9 @@ from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
 from jobkit.requests import Request
 
+from verification.faults import job_runs
+from verification.sample_vendors import server
+
 FEEDS = Path(__file__).parents[4] / "shared/feeds"
 
 
@@ -131,3 +134,13 @@ def test_the_missing_observations_of_a_recorded_answer_stay() -> None:
     asked = request("BIS", key, int(cells[names.index("TIME_PERIOD")]))
     columns = parse((header + missing).encode(), asked)[asked.partitions[0]]
     assert (columns["obs_value"], columns["obs_status"]) == ([None], ["M"])
+
+
+def test_a_year_before_the_series_begins_is_skipped(tmp_path: Path) -> None:
+    with server.run_server() as vendors:
+        words = ["--lake", str(tmp_path), "--start", "2024-06-01", "--end", "2025-01-10", "--keys", "EST.B.EU000A2X2A25.WT"]
+        result = job_runs.run_job("extract-sdmx-series", [*words, "--base-url", f"{vendors}/data-api.ecb.europa.eu/service"])
+    assert result.code == 0, result.stderr
+    assert result.receipt
+    outcomes = [(one["partition"][-9:], one["outcome"]) for one in result.receipt["partitions"]]
+    assert outcomes == [("year=2024", "skipped"), ("year=2025", "committed")]

@@ -198,9 +198,10 @@ def _fetch_all(extraction: Extraction, client: VendorClient, requests: Sequence[
 def _fetch(extraction: Extraction, client: VendorClient, request: Request, readers: ThreadPoolExecutor) -> Fetched:
     """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact.
 
-    Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a lookback request without data.
+    Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a request without data that the vendor calls
+    empty, or that is for lookback only.
     """
-    from jobkit.http import ResourceNotFoundError  # noqa: PLC0415  describe needs no network
+    from jobkit.http import NoDataError, ResourceNotFoundError  # noqa: PLC0415  describe needs no network
 
     lake, extractor = extraction.lake, extraction.extractor
     states = list(readers.map(lambda partition: lake.read_state(request.dataset, partition), request.partitions))
@@ -209,8 +210,8 @@ def _fetch(extraction: Extraction, client: VendorClient, request: Request, reade
         previous = None  # the vendor has to send everything again, so that the damaged files can be rewritten
     try:
         return Fetched(request, states, extractor.fetch(client, request, previous))
-    except ResourceNotFoundError:
-        if not list_partitions([request]) <= extractor.lookback:
+    except ResourceNotFoundError as error:
+        if not (isinstance(error, NoDataError) or list_partitions([request]) <= extractor.lookback):
             raise
         return Fetched(request, states, None)
 

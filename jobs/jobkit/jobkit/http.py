@@ -26,7 +26,7 @@ from jobkit import body as bodies
 from jobkit import failpoints, headers, logs, urls
 from jobkit.body import RetryableError
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
-from jobkit.response_checks import ResourceNotFoundError, check_content, check_status, format_address
+from jobkit.response_checks import NoDataError, ResourceNotFoundError, check_content, check_status, format_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from jobkit.network import Host
     from jobkit.refusals import Meaning
 
-__all__ = ["Client", "Rate", "ResourceNotFoundError", "Response", "RetryableError"]
+__all__ = ["Client", "NoDataError", "Rate", "ResourceNotFoundError", "Response", "RetryableError"]
 
 MAX_BODY_BYTES = 8 << 20  # unless the job sets another limit
 MAX_RETRY_AFTER_S = 90.0  # a longer Retry-After ends the retries

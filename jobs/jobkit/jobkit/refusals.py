@@ -15,8 +15,8 @@ from jobkit import redaction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Kind = Literal["temporary", "refused", "missing"]
-EXIT_CODE_OF: dict[Kind, int] = {"temporary": 75, "refused": 77, "missing": 2}
+Kind = Literal["temporary", "refused", "missing", "empty"]
+EXIT_CODE_OF: dict[Kind, int] = {"temporary": 75, "refused": 77, "missing": 2, "empty": 0}
 MAX_QUOTED_CHARS = 160
 EXCERPT_BYTES = 64 << 10  # read of a response without data; a refusal is shorter
 MAX_SENTENCE_BYTES = 2 << 10
@@ -33,6 +33,8 @@ _DELIMITERS = re.compile(r"[,;\t|]")
 
 class Meaning(NamedTuple):
     """What a response means that has this status and whose text matches the pattern `says`, ignoring case.
+
+    What is "missing" does not exist. What is "empty" has no data for this question, and its partitions are skipped.
 
     `wait_s` is how long to wait before the next request if the vendor says so in its documentation only. `source` is where this is
     documented or was observed, `seen` when (YYYY-MM or YYYY-MM-DD).

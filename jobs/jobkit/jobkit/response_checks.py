@@ -3,6 +3,7 @@
 The vendor's own table of refusals counts first, then the rules of `refusals.GENERAL`. The errors and their exit codes:
 
     ResourceNotFoundError  2   404, 410: the vendor does not have it
+    NoDataError            2   what the vendor's table calls empty; no error for an extractor
     UsageError             2   another 4xx
     BadDataError          65   200 with data of another media type
     RetryableError        75   408, 425, 429, 5xx, other 2xx and 3xx, and pages, sentences and temporary errors in place of data
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 class ResourceNotFoundError(UsageError):
     """The vendor does not have the requested resource (404, 410)."""
+
+
+class NoDataError(ResourceNotFoundError):
+    """The vendor has no data for this question, says its own table of meanings. An extractor skips the partitions."""
 
 
 def format_address(response: httpx2.Response) -> str:
@@ -88,6 +93,8 @@ def _check_meanings(meanings: Sequence[Meaning], status: int, text: str, where: 
     quoted = refusals.quote(text)
     if meaning.means == "temporary":
         raise _rate_error(where, status, quoted, meaning.wait_s if wait_s is None else wait_s)
+    if meaning.means == "empty":
+        raise NoDataError(f"{where} has no data ({status}): {quoted}")
     if meaning.means == "missing":
         raise ResourceNotFoundError(f"{where} does not exist ({status}): {quoted}")
     raise _auth_error(where, status, quoted)
