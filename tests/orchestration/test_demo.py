@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from jobkit.prefect_api import Api
 
-SHOWN = {  # the demo has no drop folder, and only vendors with sample data
-    spec.name for spec in catalogue() if "drop" not in spec.reads and (not spec.hosts or set(spec.hosts) & set(VENDORS))
+SHOWN = {  # the demo has no drop folder, and only vendors with sample data; the flow `daily` registers no tables
+    spec.name
+    for spec in catalogue()
+    if "drop" not in spec.reads and "iceberg" not in spec.writes and (not spec.hosts or set(spec.hosts) & set(VENDORS))
 }
 DATASETS = {"ecb_fx_rates", "treasury_par_yields", "tiingo_prices", "massive_daily_prices", "sec_company_facts", "sec_filers"}
 DATASETS |= {"fred_observations", "fred_series", "fred_series_releases", "fred_release_dates", "nyfed_rates", "nyfed_sofr_averages"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +77,11 @@ def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callab
         options = [*sandbox.warehouse_options(stages.transformed), "--site", str(site), "--docs", str(stages.docs)]
         return Trial(options, lambda: states.read_site(site))
 
+    def register() -> Trial:
+        lake = sandbox.new_path("lake")
+        shutil.copytree(stages.lake, lake, copy_function=os.link)
+        return Trial(["--lake", str(lake)], lambda: states.read_iceberg(lake))
+
     found: dict[str, Callable[[], Trial]] = {job: extract(job) for job in sample_parameters.build_sample_extracts("", "")}
     if bucket is None:
         found |= {
@@ -82,6 +89,7 @@ def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callab
             "load-warehouse": load,
             "transform-warehouse": transform,
             "publish-marts": publish,
+            "register-iceberg-tables": register,
         }
         if missing := {spec.name for spec in catalogue()} - set(found):
             raise RuntimeError(f"no trial for {', '.join(sorted(missing))}; add one to list_trials in verification/faults/kills.py")

@@ -48,3 +48,18 @@ def read_site(url: str | Path) -> State:
         pointer = json.loads(store.get("latest.json"))
         state["latest.json"] = (pointer["version"], pointer["content"])
     return state
+
+
+def read_iceberg(lake: Path) -> State:
+    """Read the tables of a lake's own catalogue: the time and the commits of each snapshot, and the files of the current one."""
+    from pyiceberg.catalog import load_catalog  # noqa: PLC0415  slow
+
+    catalog = load_catalog("finelt", type="sql", uri=f"sqlite:///{lake}/iceberg/catalog.db")
+    state: State = {}
+    for name in catalog.list_tables("raw"):
+        table = catalog.load_table(name)
+        state[".".join(name)] = (
+            [(one.timestamp_ms, one.summary and one.summary["finelt.commits"]) for one in table.snapshots()],
+            sorted(task.file.file_path.rpartition("/")[2] for task in table.scan().plan_files()),
+        )
+    return state
