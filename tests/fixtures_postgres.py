@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +48,13 @@ CHEAP_SETTINGS = {"fsync": "off", "full_page_writes": "off", "scram_iterations":
 @contextmanager
 def run_cheap_server(directory: Path) -> Iterator[Postgres]:
     """Run a server that loses data with the machine, though not by a crash of its own, and hashes passwords once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(postgres, "SETTINGS", {**postgres.SETTINGS, **CHEAP_SETTINGS})
-        with postgres.run_server(directory) as server:
-            with psycopg.connect(server.url, password=server.password) as admin:  # initdb hashed it with the default
-                admin.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(server.user), server.password))
-            yield server
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(postgres, "SETTINGS", {**postgres.SETTINGS, **CHEAP_SETTINGS})
+            server = stack.enter_context(postgres.run_server(directory))
+        with psycopg.connect(server.url, password=server.password) as admin:  # initdb hashed it with the default
+            admin.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(server.user), server.password))
+        yield server
 
 
 @pytest.fixture(scope="session")
