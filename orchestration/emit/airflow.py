@@ -1,4 +1,8 @@
-"""Emit a DAG for Airflow 3 with the Docker provider. The receipt becomes the task's XCom."""
+"""Emit a DAG for Airflow 3 with the Docker provider.
+
+The last line of the container becomes the task's XCom: the receipt, unless Docker delivers a line of the log after it. Set `xcom_all` to
+get all lines, and take the one that begins with `{"job":`.
+"""
 
 from __future__ import annotations
 
