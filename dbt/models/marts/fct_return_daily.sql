@@ -33,11 +33,7 @@ euro_rates as (
             rate,
             lead(rate_date) over (partition by quote_currency order by rate_date) - rate_date as days_to_next
         from {{ ref('fct_fx_rate') }}
-        where
-            base_currency = 'EUR'
-            {%- if changes_only() %}
-            and rate_date >= (select min(lookback_date) - 5 from {{ ref('int_tickers_changed') }})
-            {%- endif %}
+        where base_currency = 'EUR'
     ) as rates
     inner join (values (0), (1), (2), (3), (4), (5)) as days (number) on days.number < coalesce(rates.days_to_next, 6)
 ),
