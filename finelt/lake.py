@@ -16,7 +16,7 @@ import click
 from arro3.io import read_parquet
 from jobkit import commit_log, expired_commits
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
-from jobkit.lake import CLOCK_TOLERANCE, GONE, CommitDraft, File, Lake, Source, commit_number
+from jobkit.lake import CLOCK_TOLERANCE, GONE, PARQUET, CommitDraft, File, Lake, Source, commit_number
 from jobkit.stores import FileStore
 from jobkit.version import version_option
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 WRITER = "lake-repair"
 CHECK_FILE = "_check"  # written by the verb check of an extractor
-PARQUET = "application/vnd.apache.parquet"
 
 
 class Finding(NamedTuple):

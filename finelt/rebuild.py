@@ -17,6 +17,7 @@ from jobkit.lake import Lake
 from jobkit.version import version_option
 
 from finelt.job_process import run_job
+from finelt.job_roles import LOADER, TRANSFORMER
 from finelt.table_digests import digest_tables
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from jobkit.receipt import Receipt
 
 LOAD_COLUMNS = ("_load_id", "load_id", "loaded_at", "transform_id")  # they differ between two loads of the same data
-LOADER, TRANSFORMER = "load-warehouse", "transform-warehouse"
 HELP = """Rebuild a warehouse from the lake alone with the jobs that made the first one, then compare the two.
 
 If it is interrupted, run it again: it goes on where it stopped. Write {job} in a URL or a reference for the name of the job that connects,

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import psycopg
-from jobkit import formats, migrations, postgres, secrets
+from jobkit import formats, migrations, postgres
 from jobkit.version import version_option
 
 from finelt.job_errors import exit_on_job_error
+from finelt.job_roles import LOADER, PASSWORD_OPTION, TRANSFORMER, WAREHOUSE_OPTION, connect
 from finelt.lake_location import open_lake
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from jobkit.lake import Lake
     from jobkit.migrations import Migration, Schema
 
-OWNERS = {migrations.RAW: "load-warehouse", migrations.OPS: "transform-warehouse"}
+OWNERS = {migrations.RAW: LOADER, migrations.OPS: TRANSFORMER}
 
 
 class Upgrade(NamedTuple):
@@ -66,7 +67,7 @@ def plan_upgrades(warehouse: str, password: str) -> Iterator[Upgrade]:
     Raises NewerFormatError for a schema that a newer version migrated.
     """
     for schema, owner in OWNERS.items():
-        with _connect(warehouse, password, owner) as connection:
+        with connect(warehouse, password, owner) as connection:
             execute = partial(_fetch_tuples, connection)
             if execute(f"select to_regnamespace({postgres.quote_text(schema.name)}) is not null")[0][0]:
                 current = migrations.check_schema(execute, schema, _describe(connection))
@@ -75,17 +76,8 @@ def plan_upgrades(warehouse: str, password: str) -> Iterator[Upgrade]:
 
 def apply_upgrade(upgrade: Upgrade, warehouse: str, password: str) -> tuple[Migration, ...]:
     """Migrate a schema as the job that owns it. Return the migrations that were pending until then."""
-    with _connect(warehouse, password, OWNERS[upgrade.schema]) as connection:
+    with connect(warehouse, password, OWNERS[upgrade.schema]) as connection:
         return migrations.migrate(partial(_fetch_tuples, connection), upgrade.schema, _describe(connection))
-
-
-def _connect(warehouse: str, password: str, owner: str) -> psycopg.Connection[Any]:
-    """Connect as the owner of a schema; the connection's block is one transaction. Raises the errors of `jobkit.postgres`."""
-    url, reference = (text.replace("{job}", owner) for text in (warehouse, password))
-    try:
-        return psycopg.connect(url, password=secrets.resolve(reference), connect_timeout=10)
-    except psycopg.OperationalError as error:
-        raise postgres.translate_error(f"the warehouse {url}", str(error), error.sqlstate) or error from None
 
 
 def _describe(connection: psycopg.Connection[Any]) -> str:
@@ -103,15 +95,8 @@ def _fetch_tuples(connection: psycopg.Connection[Any], statement: str) -> list[t
 @click.command(help=__doc__)
 @version_option()
 @click.option("--lake", metavar="URL", envvar="FINELT_LAKE", help="The lake: a directory or s3://bucket/prefix.")
-@click.option(
-    "--warehouse",
-    metavar="URL",
-    envvar="FINELT_WAREHOUSE",
-    help="The warehouse: postgresql://user@host:port/database. Write {job} for the user if each job has its own role.",
-)
-@click.option(
-    "--password", metavar="REF", default="env://WAREHOUSE_PASSWORD", show_default=True, help="Where the password is, also with {job}."
-)
+@WAREHOUSE_OPTION
+@PASSWORD_OPTION
 @click.option("--apply", "is_applied", is_flag=True, help="Do what is pending. Without it, nothing is changed.")
 def main(lake: str | None, warehouse: str | None, password: str, *, is_applied: bool) -> None:
     """Print the formats of lake and warehouse."""

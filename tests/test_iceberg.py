@@ -29,6 +29,7 @@ from finelt.erasure import lake as erasure
 from finelt.erasure.subject import Subject
 from finelt.retention import Policy
 from tests.warehouse.samples import Recorder, parquet
+from verification.engines import __main__ as engines
 
 if TYPE_CHECKING:
     from jobkit.lake import Commit
@@ -131,6 +132,18 @@ def test_every_engine_answers_as_of_a_moment_like_the_lake(restated: tuple[Path,
     values = duck.execute(f'select "adj.Close (%)", small, large, volume, "count", "at"::text, ok, "a day"::text {query}').fetchall()
     first = (1.5, Decimal("-1.25"), Decimal("1234567890123456789012345678.5"), 9_000_000_000, 4, "2012-01-03 10:00:00.123456+00", True)
     assert values[0][:7] == first
+
+
+def test_what_other_engines_are_asked_has_the_answer_of_the_commits(restated: tuple[Path, list[datetime]]) -> None:
+    folder, _ = restated
+    questions = list(engines.list_questions(folder))
+    assert len(questions) == engines.MOMENTS
+    for question in questions:
+        answer = engines.answer_from_commits(folder, question)
+        arrow = table(folder).scan(snapshot_id=question["snapshot"]).to_arrow()
+        assert answer["rows"] == arrow.num_rows > 0
+        assert Decimal(answer["sums"]["close"]) == sum(value for value in arrow["close"].to_pylist() if value is not None)
+        assert set(question["columns"]) == {"_row_number", "close", "small", "large", "volume", "count"}
 
 
 def test_a_snapshot_has_the_commits_that_came_together_and_their_time(restated: tuple[Path, list[datetime]]) -> None:

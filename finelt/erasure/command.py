@@ -23,6 +23,7 @@ from finelt.erasure import site as sites
 from finelt.erasure.subject import Subject
 from finelt.job_errors import exit_on_job_error
 from finelt.job_process import run_job
+from finelt.job_roles import LOADER, PASSWORD_OPTION, TRANSFORMER, WAREHOUSE_OPTION
 from finelt.lake_location import open_lake
 
 if TYPE_CHECKING:
@@ -58,15 +59,8 @@ class Places:
 @click.argument("what", metavar="COLUMN=VALUE")
 @click.option("--dataset", required=True, help="The dataset, such as custodian_positions.")
 @click.option("--lake", required=True, envvar="FINELT_LAKE", metavar="URL", help="The lake: a directory or s3://bucket/prefix.")
-@click.option(
-    "--warehouse",
-    metavar="URL",
-    envvar="FINELT_WAREHOUSE",
-    help="The warehouse: postgresql://user@host:port/database. Write {job} for the user if each job has its own role.",
-)
-@click.option(
-    "--password", metavar="REF", default="env://WAREHOUSE_PASSWORD", show_default=True, help="Where the password is, also with {job}."
-)
+@WAREHOUSE_OPTION
+@PASSWORD_OPTION
 @click.option("--site", metavar="URL", envvar="FINELT_SITE", help="The published site: a directory or s3://bucket/prefix.")
 @click.option("--drop", metavar="URL", envvar="FINELT_DROP", help="The drop of extract-dropped-files: a directory or s3://bucket/prefix.")
 @click.option("--asked-by", metavar="WHO", help="Who asked for it, such as a ticket; required with --apply, and kept in the record.")
@@ -163,8 +157,7 @@ def _find_pending(places: Places, subject: Subject) -> Sequence[str]:
 def _scan_warehouse(places: Places, subject: Subject) -> WarehouseScan:
     with ExitStack() as stack:
         loader, transformer = (
-            stack.enter_context(warehouse.connect(places.warehouse or "", places.password, job))
-            for job in (warehouse.LOADER, warehouse.TRANSFORMER)
+            stack.enter_context(warehouse.connect(places.warehouse or "", places.password, job)) for job in (LOADER, TRANSFORMER)
         )
         return warehouse.scan(loader, transformer, subject)
 
@@ -173,14 +166,13 @@ def _erase_from_warehouse(places: Places, subject: Subject, found: LakeScan) -> 
     """Erase from the raw tables, and build the marts again if one of them has the value. Return what is left."""
     with ExitStack() as stack:
         loader, transformer = (
-            stack.enter_context(warehouse.connect(places.warehouse or "", places.password, job))
-            for job in (warehouse.LOADER, warehouse.TRANSFORMER)
+            stack.enter_context(warehouse.connect(places.warehouse or "", places.password, job)) for job in (LOADER, TRANSFORMER)
         )
         warehouse.erase(loader, transformer, subject, found.rewritten, places.lake.partitions(subject.dataset))
     left = _scan_warehouse(places, subject)
     if not left.is_built:
         return left
-    run_job(warehouse.TRANSFORMER, ["--warehouse", str(places.warehouse), "--warehouse-password", places.password])
+    run_job(TRANSFORMER, ["--warehouse", str(places.warehouse), "--warehouse-password", places.password])
     return _scan_warehouse(places, subject)
 
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from jobkit import commits, contracts
-from jobkit.commits import File
 from jobkit.errors import DamagedError, TemporaryError, UsageError
 from jobkit.lake import ERASED, ERASED_URL, decompress
 from jobkit.stores import NotFoundError
 
 from finelt import lake_deletion
 from finelt.erasure.subject import read_table, remove_rows
+from jobs.catalogue import ICEBERG, LAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 MAX_PASSES = 5
 ABANDONED_AFTER = timedelta(minutes=10)
-PARQUET = "application/vnd.apache.parquet"
 QUARANTINE, DATA, DOCUMENT = ".quarantine.parquet", ".parquet", ".zst"
 
 
@@ -90,8 +89,9 @@ def scan(lake: Lake, subject: Subject, pending: Sequence[str] = ()) -> LakeScan:
             (found.quarantined if kind == QUARANTINE else found.rows)[key] = count
     if not has_column:
         raise UsageError(f"no file of {subject.dataset} in {lake.store.url} has a column {subject.column}; check COLUMN and --dataset")
-    found.documents = sorted(documents | _find_documents_of_rows(lake, subject, found))
-    _find_commits(lake, subject, found)
+    committed = _read_commits(lake, subject)
+    found.documents = sorted(documents | _find_documents_of_rows(lake, found, committed))
+    _find_commits(subject, found, committed)
     found.old_versions = list(lake.store.list_old_versions(prefix))
     found.temporary = [key for key in lake.store.list_temporary_files(prefix) if _is_abandoned(lake, key)]
     if found.rows or found.quarantined or found.documents or found.commits:
@@ -101,7 +101,7 @@ def scan(lake: Lake, subject: Subject, pending: Sequence[str] = ()) -> LakeScan:
 
 def _tables_prefix(subject: Subject) -> str:
     """Return where register-iceberg-tables keeps the metadata of the dataset's table."""
-    return f"iceberg/raw/{subject.dataset}/"
+    return f"{ICEBERG}/{LAKE}{subject.dataset}/"
 
 
 def _read(lake: Lake, key: str, kind: str) -> bytes | None:
@@ -127,22 +127,21 @@ def _is_abandoned(lake: Lake, key: str) -> bool:
         return False
 
 
-def _find_documents_of_rows(lake: Lake, subject: Subject, found: LakeScan) -> set[str]:
+def _find_documents_of_rows(lake: Lake, found: LakeScan, committed: Sequence[Commit]) -> set[str]:
     """Return the documents that rows with the value came from, however these documents spell it."""
     affected = {*found.rows, *found.quarantined}
     return {
         source.path
-        for partition in lake.partitions(subject.dataset)
-        for commit in lake.examine(subject.dataset, partition).commits.values()
+        for commit in committed
         if affected.intersection(file.path for file in commit.files)
         for source in commit.source
         if lake.store.exists(source.path)
     }
 
 
-def _find_commits(lake: Lake, subject: Subject, found: LakeScan) -> None:
-    """Add the commits that name files with the value, and those that were rewritten before."""
-    affected = {*found.rows, *found.quarantined, *found.documents}
+def _read_commits(lake: Lake, subject: Subject) -> list[Commit]:
+    """Return all commits of the dataset. Raises UsageError if a partition is named by the value, DamagedError."""
+    committed: list[Commit] = []
     for partition in lake.partitions(subject.dataset):
         if any(part.partition("=")[2] == subject.value for part in partition.split("/")):
             raise UsageError(
@@ -152,11 +151,18 @@ def _find_commits(lake: Lake, subject: Subject, found: LakeScan) -> None:
         history = lake.examine(subject.dataset, partition)
         if history.damaged:
             raise next(iter(history.damaged.values()))
-        for commit in history.commits.values():
-            if affected.intersection(file.path for file in commit.files) or any(subject.is_in_text(source.url) for source in commit.source):
-                found.commits.append(commit)
-            elif ERASED in commit.writer:
-                found.rewritten.append(commit)
+        committed += history.commits.values()
+    return committed
+
+
+def _find_commits(subject: Subject, found: LakeScan, committed: Sequence[Commit]) -> None:
+    """Add the commits that name files with the value, and those that were rewritten before."""
+    affected = {*found.rows, *found.quarantined, *found.documents}
+    for commit in committed:
+        if affected.intersection(file.path for file in commit.files) or any(subject.is_in_text(source.url) for source in commit.source):
+            found.commits.append(commit)
+        elif ERASED in commit.writer:
+            found.rewritten.append(commit)
 
 
 def erase(lake: Lake, subject: Subject, remember: Callable[[Sequence[str]], Sequence[str]]) -> LakeScan:
@@ -199,12 +205,14 @@ def _rewrite(lake: Lake, subject: Subject, commit: Commit, found: LakeScan) -> N
         if data.path in found.rows:
             table = read_table(lake.read(data))
             kept = remove_rows(table, subject.find_rows(table))
-            data = _write_file(lake, commit, contracts.to_parquet(kept), data.rows - found.rows[data.path])
+            rows = data.rows - found.rows[data.path]
+            data = lake.put_file(commit.dataset, commit.partition, contracts.to_parquet(kept), rows)
         if quarantine and quarantine.path in found.quarantined:
             table = read_table(lake.read(quarantine))
             rows = quarantine.rows - found.quarantined[quarantine.path]
             kept = remove_rows(table, subject.find_quarantined_rows(table))
-            quarantine = _write_file(lake, commit, contracts.to_parquet(kept), rows, "quarantine.") if rows else None
+            where = (commit.dataset, commit.partition)
+            quarantine = lake.put_file(*where, contracts.to_parquet(kept), rows, "quarantine.") if rows else None
     except DamagedError:
         return
     gone = (commit.data.rows - data.rows) + ((commit.quarantine.rows if commit.quarantine else 0) - (quarantine.rows if quarantine else 0))
@@ -219,10 +227,3 @@ def _rewrite(lake: Lake, subject: Subject, commit: Commit, found: LakeScan) -> N
         lake.store.put_if_match(key, commits.encode(changed), etag, "application/json")
     except NotFoundError:
         return  # the expiry deleted it
-
-
-def _write_file(lake: Lake, commit: Commit, data: bytes, rows: int, kind: str = "") -> File:
-    digest = hashlib.sha256(data).hexdigest()
-    file = File(commits.file_key(commit.dataset, commit.partition, digest, kind), digest, len(data), rows)
-    lake.store.put(file.path, data, PARQUET)
-    return file

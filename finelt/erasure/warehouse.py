@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from jobkit import postgres, secrets
+from jobkit import postgres
 from jobkit.errors import TemporaryError
 from jobkit.lake import ERASED
 from jobkit.postgres import lock_key, staging_name
 from psycopg import sql
+
+from finelt import job_roles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from finelt.erasure.subject import Subject
 
-LOADER, TRANSFORMER = "load-warehouse", "transform-warehouse"
 LOCK_TIMEOUT = "60s"
 LEDGER = "raw._ledger"  # has no values of rows
 TRANSFORM_LOCK = "hashtextextended('finelt transform', 0)"  # as transform-warehouse takes it
@@ -79,15 +80,14 @@ class WarehouseScan:
 @contextmanager
 def connect(url: str, password: str, job: str) -> Iterator[psycopg.Connection[Any]]:
     """Connect as a job; its name replaces {job} in the URL and the reference. Errors of Postgres in the block become those of jobkit."""
-    url, reference = (text.replace("{job}", job) for text in (url, password))
     try:
-        with psycopg.connect(url, password=secrets.resolve(reference), autocommit=True, connect_timeout=10) as connection:
+        with job_roles.connect(url, password, job, autocommit=True) as connection:
             connection.execute(sql.SQL("set lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
             yield connection
     except psycopg.errors.LockNotAvailable:
         raise TemporaryError(f"another job has locked the warehouse for {LOCK_TIMEOUT}; run this again when it has ended") from None
     except psycopg.Error as error:
-        raise postgres.translate_error(f"the warehouse {url}", str(error), error.sqlstate) or error from None
+        raise postgres.translate_error(f"the warehouse {url.replace('{job}', job)}", str(error), error.sqlstate) or error from None
 
 
 def scan(loader: psycopg.Connection[Any], transformer: psycopg.Connection[Any], subject: Subject) -> WarehouseScan:
@@ -115,6 +115,11 @@ def _count(connection: psycopg.Connection[Any], statement: sql.Composed) -> int:
     return int(row[0]) if row else 0
 
 
+def _exists(connection: psycopg.Connection[Any], schema: str, table: str) -> bool:
+    name = sql.Identifier(schema, table).as_string(connection)
+    return connection.execute("select to_regclass(%s) is not null", [name]).fetchone() == (True,)
+
+
 def _has_column(connection: psycopg.Connection[Any], subject: Subject) -> bool:
     statement = "select 1 from information_schema.columns where table_schema = 'raw' and table_name = %s and column_name = %s"
     return connection.execute(statement, [subject.dataset, subject.column]).fetchone() is not None
@@ -133,7 +138,7 @@ def _mentions(column: str, subject: Subject) -> sql.Composed:
 
 def _find_quarantined(connection: psycopg.Connection[Any], subject: Subject, partition: str | None = None) -> list[str]:
     """Return the addresses of the quarantined rows that have the value, of all partitions or one."""
-    if connection.execute("select to_regclass('raw._quarantine') is null").fetchone() == (True,):
+    if not _exists(connection, "raw", "_quarantine"):
         return []
     statement = "select ctid::text, raw_row, reasons from raw._quarantine where dataset = %s and (%s::text is null or partition = %s)"
     rows = connection.execute(statement, [subject.dataset, partition, partition])
@@ -142,7 +147,7 @@ def _find_quarantined(connection: psycopg.Connection[Any], subject: Subject, par
 
 def _fetch_lineage(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     """Return the lineage that transform-warehouse recorded last; empty if there is none."""
-    if connection.execute("select to_regclass('ops.transforms') is null").fetchone() == (True,):
+    if not _exists(connection, "ops", "transforms"):
         return {}
     row = connection.execute(_LINEAGE).fetchone()
     return dict(row[0]) if row else {}
@@ -172,18 +177,18 @@ def erase(
     `commits` are those of the lake from which something was erased, `partitions` all of the dataset in the lake. Raises TemporaryError
     (75) if a loader or a build takes too long.
     """
-    if loader.execute("select to_regclass('raw._ledger') is null").fetchone() == (True,):
+    if not _exists(loader, "raw", "_ledger"):
         return
     transformer.execute(f"select pg_advisory_lock({TRANSFORM_LOCK})".encode())
     for partition in sorted({*partitions, *_list_partitions(loader, subject)}):
         rewritten = [commit for commit in commits if commit.partition == partition]
         if rewritten or _has_rows(loader, subject, partition):
             _erase_partition(loader, subject, partition, rewritten)
-    if transformer.execute("select to_regclass('ops.transforms') is not null").fetchone() == (True,):
+    if _exists(transformer, "ops", "transforms"):
         transformer.execute("update ops.transforms set shape = null where shape is not null")
     transformer.execute(f"select pg_advisory_unlock({TRANSFORM_LOCK})".encode())
     for table in (subject.dataset, "_quarantine"):
-        if loader.execute("select to_regclass(%s) is not null", [sql.Identifier("raw", table).as_string(loader)]).fetchone() == (True,):
+        if _exists(loader, "raw", table):
             loader.execute(sql.SQL("vacuum {}").format(sql.Identifier("raw", table)))
 
 
@@ -194,10 +199,7 @@ def _list_partitions(connection: psycopg.Connection[Any], subject: Subject) -> l
 
 def _has_rows(connection: psycopg.Connection[Any], subject: Subject, partition: str) -> bool:
     """Whether a partition has rows with the value, in the raw table, the quarantine or a staging table that a killed loader left."""
-    stage = sql.Identifier("stage", staging_name(subject.dataset, partition)).as_string(connection)
-    if connection.execute("select to_regclass(%s) is not null", [stage]).fetchone() == (True,) or _find_quarantined(
-        connection, subject, partition
-    ):
+    if _exists(connection, "stage", staging_name(subject.dataset, partition)) or _find_quarantined(connection, subject, partition):
         return True
     if not _has_column(connection, subject):
         return False

@@ -19,7 +19,6 @@ from jobkit.contracts import arrow
 from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 from jobkit.stores import FileStore, open_store
-from moto import mock_aws
 
 import finelt
 from finelt import lake as lake_command
@@ -30,7 +29,7 @@ from finelt.erasure.subject import Subject, read_table
 from tests.warehouse import samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from jobkit.lake import Commit
@@ -106,19 +105,6 @@ def answers(url: str) -> list[list[tuple[Any, ...]]]:
     frames = [finelt.read(DATASET, url, as_of=(BEGIN + timedelta(days=day, hours=1)).isoformat()) for day in range(len(VERSIONS))]
     rows = [frame[frame["account"] != SUBJECT.value][["account", "day", "amount"]].itertuples(index=False) for frame in frames]
     return [sorted(map(tuple, part)) for part in rows]
-
-
-@pytest.fixture(params=["file", "s3"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    if request.param == "file":
-        yield str(tmp_path / "lake")
-        return
-    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="a-lake")
-        boto3.client("s3").put_bucket_versioning(Bucket="a-lake", VersioningConfiguration={"Status": "Enabled"})
-        yield "s3://a-lake/x"
 
 
 def test_every_version_of_the_lake_is_erased_and_the_rest_answers_as_before(url: str) -> None:

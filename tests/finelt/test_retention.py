@@ -15,7 +15,6 @@ from jobkit.commit_log import CommitLog
 from jobkit.errors import DamagedError, TemporaryError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 from jobkit.stores import FileStore
-from moto import mock_aws
 
 import finelt
 from finelt import lake as lake_command
@@ -25,7 +24,6 @@ from jobs.catalogue import catalogue
 from tests.warehouse import samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.fixtures_postgres import Warehouse
@@ -109,19 +107,6 @@ def expire(lake: Lake, *, is_dry_run: bool = False) -> retention.Expiry:
 def content(lake: Lake) -> dict[str, bytes]:
     """Every object but the log, whose entries have random ids."""
     return {key: lake.store.get(key) for key in lake.store.list_keys("") if "/_log/" not in key}
-
-
-@pytest.fixture(params=["file", "s3"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    if request.param == "file":
-        yield str(tmp_path / "lake")
-        return
-    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="a-lake")
-        boto3.client("s3").put_bucket_versioning(Bucket="a-lake", VersioningConfiguration={"Status": "Enabled"})
-        yield "s3://a-lake/x"
 
 
 def test_expired_versions_are_gone_with_their_files_and_the_rest_is_intact(url: str) -> None:

@@ -23,10 +23,10 @@ from jobkit import prefect_api
 
 from finelt import warehouse
 from images import docker_cli
-from jobs.catalogue import catalogue
 from orchestration.compose import command, env_file, provision, run_flow
 from orchestration.compose import settings as stack_settings
 from orchestration.console import reporter
+from tests.orchestration.daily_jobs import DAILY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 FILES = [command.FILE, command.FALLBACK]
 START_TIMEOUT_S = 600
-# there is no drop folder here, and the flow `daily` registers no tables
-JOBS = {spec.name for spec in catalogue() if "drop" not in spec.reads and "iceberg" not in spec.writes}
+JOBS = {spec.name for spec in DAILY}
 
 
 def services(name: str) -> dict[str, dict[str, Any]]:

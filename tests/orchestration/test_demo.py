@@ -17,12 +17,12 @@ from jobkit.errors import ExitCode, TemporaryError
 from jobkit.lake import Lake
 
 from finelt import cli, stacks
-from jobs.catalogue import catalogue
 from orchestration.console import follow
 from orchestration.deployments.parameters import Settings
 from orchestration.local import demo, postgres, stack
 from orchestration.polling import wait_until
 from tests.fixtures_demo import REPOSITORY, Story, left, run, start, until_said
+from tests.orchestration.daily_jobs import DAILY
 from verification.sample_vendors.server import VENDORS
 
 if TYPE_CHECKING:
@@ -30,11 +30,7 @@ if TYPE_CHECKING:
 
     from jobkit.prefect_api import Api
 
-SHOWN = {  # the demo has no drop folder, and only vendors with sample data; the flow `daily` registers no tables
-    spec.name
-    for spec in catalogue()
-    if "drop" not in spec.reads and "iceberg" not in spec.writes and (not spec.hosts or set(spec.hosts) & set(VENDORS))
-}
+SHOWN = {spec.name for spec in DAILY if not spec.hosts or set(spec.hosts) & set(VENDORS)}  # only vendors with sample data
 DATASETS = {"ecb_fx_rates", "treasury_par_yields", "tiingo_prices", "massive_daily_prices", "sec_company_facts", "sec_filers"}
 DATASETS |= {"fred_observations", "fred_series", "fred_series_releases", "fred_release_dates", "nyfed_rates", "nyfed_sofr_averages"}
 DATASETS |= {"fiscaldata_debt", "fiscaldata_auctions", "sdmx_observations"}

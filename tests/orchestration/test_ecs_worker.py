@@ -26,6 +26,7 @@ from orchestration.local import prefect_server, processes
 from orchestration.local.sample_parameters import build_sample_extracts
 from tests.infra.graph_reader import stack_description
 from tests.orchestration import fargate as aws
+from tests.orchestration.daily_jobs import DAILY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,8 +195,7 @@ def test_the_daily_flow_on_ecs_builds_the_marts_of_the_demo(stack: Stack, demo_d
     assert marts == {key: path.read_bytes() for key, path in theirs.items() if path.suffix != ".html"}
     ran = {asked["definition"] for asked in stack.fargate.run_tasks}
     assert ran == {
-        f"arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{name}:1"
-        for name in ("flows", *(spec.name for spec in catalogue() if "drop" not in spec.reads and "iceberg" not in spec.writes))
+        f"arn:aws:ecs:eu-central-1:123456789012:task-definition/finelt-dev-{name}:1" for name in ("flows", *(spec.name for spec in DAILY))
     }
     families = stack.fargate.client("ecs").list_task_definitions()["taskDefinitionArns"]
     assert not [arn for arn in families if not arn.rpartition("/")[2].startswith("finelt-dev-")], "the worker registers none of its own"

@@ -46,7 +46,7 @@ ERASED, ERASED_URL = "erased_sha256", "erased_url"
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _PARTITION = re.compile(r"[a-z_]+=[A-Za-z0-9._\-]+(/[a-z_]+=[A-Za-z0-9._\-]+)*")
 _NUMBER = re.compile(r"(\d{6,10})\.json")
-_PARQUET, _ZSTD = "application/vnd.apache.parquet", "application/zstd"
+PARQUET, _ZSTD = "application/vnd.apache.parquet", "application/zstd"
 
 
 class SourceMetadata(NamedTuple):
@@ -307,16 +307,16 @@ class Lake:
             if isinstance(file, Source):
                 draft.source()
             else:
-                self._write(file, draft.data if file is commit.data else draft.quarantine or b"", _PARQUET)
+                self._write(file, draft.data if file is commit.data else draft.quarantine or b"", PARQUET)
 
     def _repair(self, head: Commit, draft: CommitDraft) -> bool:
         """Rewrite damaged files of a commit from a draft with the same bytes.
 
         Returns False if a source of the commit is damaged and the draft has other sources, so that only a new commit helps.
         """
-        self._write(head.data, draft.data, _PARQUET, is_named=True)
+        self._write(head.data, draft.data, PARQUET, is_named=True)
         if head.quarantine and draft.quarantine:
-            self._write(head.quarantine, draft.quarantine, _PARQUET, is_named=True)
+            self._write(head.quarantine, draft.quarantine, PARQUET, is_named=True)
         damaged = {source.path for source in head.source if self.find_problem(source)}
         if not damaged:
             return True
@@ -329,8 +329,8 @@ class Lake:
             dataset=dataset,
             partition=partition,
             number=number,
-            data=self._put(dataset, partition, draft.data, draft.rows, ""),
-            quarantine=self._put(dataset, partition, draft.quarantine, draft.quarantined, "quarantine.") if draft.quarantine else None,
+            data=self.put_file(dataset, partition, draft.data, draft.rows, ""),
+            quarantine=self.put_file(dataset, partition, draft.quarantine, draft.quarantined, "quarantine.") if draft.quarantine else None,
             rows_read=draft.rows + draft.quarantined + draft.dropped,
             source=draft.source(),
             key=draft.key,
@@ -353,10 +353,11 @@ class Lake:
         logging.getLogger("finelt").warning("clock ahead of the store's; its time is used", extra={"ahead_s": round(ahead_s, 1)})
         return stores
 
-    def _put(self, dataset: str, partition: str, data: bytes, rows: int, kind: str) -> File:
+    def put_file(self, dataset: str, partition: str, data: bytes, rows: int, kind: str = "") -> File:
+        """Store a Parquet file of a partition, which no commit names yet; `kind` is empty or "quarantine."."""
         digest = _digest(data)
         file = File(commits.file_key(_check_dataset(dataset), _check_partition(partition), digest, kind), digest, len(data), rows)
-        self._write(file, data, _PARQUET)
+        self._write(file, data, PARQUET)
         return file
 
     def _write(self, file: File | Source, data: bytes, media_type: str, *, is_named: bool = False) -> None:

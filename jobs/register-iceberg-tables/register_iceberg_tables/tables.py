@@ -31,6 +31,7 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import AddSnapshotUpdate
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
+from register_iceberg_tables.catalogs import FOLDER
 from register_iceberg_tables.history import to_milliseconds
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class IcebergTable:
                     self._has_lost_metadata = False
                 if not len(schema):  # no partition has a row yet
                     schema = self._read_schema(versions[-1])
-                location = self._lake.store.uri(f"iceberg/raw/{self.name[1]}")
+                location = self._lake.store.uri(f"{FOLDER}/raw/{self.name[1]}")
                 transaction: Transaction = self._catalog.create_table_transaction(
                     self.name, schema, location=location, properties=PROPERTIES
                 )
