@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobkit.prefect_api import deployment_path
+from jobkit.prefect_api import SERVER_OUTAGE_BUDGET_S, UnreachableError, deployment_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobkit.receipt import Receipt
 
 POLL_EVERY_S = 0.5
-SERVER_OUTAGE_BUDGET_S = 120.0  # a busy server may answer nothing for a minute, and the flow goes on meanwhile
+NOTICE_AFTER_S = 60.0  # how long the server may be silent before the reader is told
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 STARTED_STATES = frozenset({"RUNNING", *FINAL_STATES})
 
@@ -51,17 +51,28 @@ def start_flow(api: Api, flow: str, pool: str, parameters: dict[str, Any]) -> st
     return str(api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"])
 
 
-def follow_flow(api: Api, run_id: str, check: Callable[[], None]) -> Iterator[FlowStep | FlowResult]:
+def follow_flow(
+    api: Api, run_id: str, check: Callable[[], None], on_silence: Callable[[UnreachableError], None] = lambda _: None
+) -> Iterator[FlowStep | FlowResult]:
     """Yield each step when it starts and when it ends, and the flow's result last. `check` is called before each poll and may raise.
 
-    Raises UnreachableError if the server does not answer for two minutes.
+    The flow goes on while its server is silent: `on_silence` is called after each minute without an answer, and UnreachableError is raised
+    after ten.
     """
     reported_final: dict[str, bool] = {}
-    body = {"flow_runs": {"operator": "or_", "id": {"any_": [run_id]}, "parent_flow_run_id": {"any_": [run_id]}}}
+    filters = {"flow_runs": {"operator": "or_", "id": {"any_": [run_id]}, "parent_flow_run_id": {"any_": [run_id]}}}
+    query = {**filters, "sort": "EXPECTED_START_TIME_ASC"}
+    last_answer_s = time.monotonic()
     while True:
         check()
-        query = {**body, "sort": "EXPECTED_START_TIME_ASC"}
-        runs = api.call("POST", "/flow_runs/filter", query, within_s=SERVER_OUTAGE_BUDGET_S)
+        try:
+            runs = api.call("POST", "/flow_runs/filter", query, within_s=NOTICE_AFTER_S)
+        except UnreachableError as error:
+            if time.monotonic() - last_answer_s > SERVER_OUTAGE_BUDGET_S:
+                raise
+            on_silence(error)
+            continue
+        last_answer_s = time.monotonic()
         for run in runs:
             state = run["state"]["type"]
             is_final = state in FINAL_STATES

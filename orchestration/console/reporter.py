@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from jobkit.prefect_api import Api
+    from jobkit.prefect_api import Api, UnreachableError
 
     from orchestration.console.follow import FlowResult
 
@@ -63,6 +63,10 @@ class FlowReporter:
         """Print one line with the elapsed seconds."""
         self._console.print(f"{self.elapsed_s:6.1f} s  {text}", style=style, highlight=False, markup=False, soft_wrap=True)
 
+    def server_is_silent(self, error: UnreachableError) -> None:
+        """Print that Prefect's server does not answer and that this goes on waiting."""
+        self.event(f"still waiting for Prefect's server, which is overloaded or down: {error}", "yellow")
+
     def print(self, text: object = "") -> None:
         """Print a text or a table as it is."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -92,7 +96,7 @@ def report_flow(
     Of a step that was retried, only the last attempt is returned. `check` is called before each poll and may raise.
     """
     steps: dict[str, FlowStep] = {}
-    for update in follow_flow(api, run_id, check):
+    for update in follow_flow(api, run_id, check, reporter.server_is_silent):
         if not isinstance(update, FlowStep):
             return list(steps.values()), update
         reporter.step(update)

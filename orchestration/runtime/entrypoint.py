@@ -9,10 +9,8 @@ import os
 import runpy
 from contextlib import suppress
 
-from jobkit.prefect_api import ApiError, api
+from jobkit.prefect_api import SERVER_OUTAGE_BUDGET_S, ApiError, api
 from prefect import flow_engine  # noqa: F401  half of what the engine loads
-
-from orchestration.runtime.retry import SERVER_OUTAGE_BUDGET_S
 
 
 def main() -> None:

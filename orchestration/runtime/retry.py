@@ -8,6 +8,6 @@ from __future__ import annotations
 
 import stamina
 from httpx import TransportError
+from jobkit.prefect_api import SERVER_OUTAGE_BUDGET_S
 
-SERVER_OUTAGE_BUDGET_S = 600
 retry_while_unreachable = stamina.retry(on=TransportError, attempts=None, timeout=SERVER_OUTAGE_BUDGET_S, wait_initial=0.5, wait_max=10.0)

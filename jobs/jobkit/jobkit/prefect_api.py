@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 Event = dict[str, object]
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.5, 10.0  # of one request
+SHORTEST_TIMEOUT_S, FIRST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.5, 10.0, 60.0  # of one request
+SERVER_OUTAGE_BUDGET_S = 600.0  # how long what can wait, such as a flow, waits for a server that is restarted, replaced or overloaded
 EXCERPT_BYTES, EXCERPT_CHARS = 4096, 500  # of an error response
 
 
@@ -46,7 +47,11 @@ class RejectedError(ApiError):
 
 
 class Api:
-    """A Prefect server's REST API. Retries 408, 429, 5xx and lost connections, with growing pauses."""
+    """A Prefect server's REST API. Retries 408, 429, 5xx and lost connections, with growing pauses and timeouts.
+
+    Timeouts grow because an overloaded server goes on with a request that its client has given up: retries after the same short time would
+    only add to its load.
+    """
 
     def __init__(self, url: str, authorization: str | None = None) -> None:
         self.url, self._authorization = url.rstrip("/"), authorization
@@ -56,15 +61,15 @@ class Api:
 
         Raises UnreachableError after `within_s` seconds of retries, RejectedError at once.
         """
-        deadline, pause_s = time.monotonic() + within_s, FIRST_PAUSE_S
+        deadline, pause_s, timeout_s = time.monotonic() + within_s, FIRST_PAUSE_S, FIRST_TIMEOUT_S
         while True:
             try:
-                return self._send(method, path, body, max(SHORTEST_TIMEOUT_S, min(LONGEST_TIMEOUT_S, deadline - time.monotonic())))
+                return self._send(method, path, body, max(SHORTEST_TIMEOUT_S, min(timeout_s, deadline - time.monotonic())))
             except UnreachableError:
                 if time.monotonic() + pause_s >= deadline:
                     raise
             time.sleep(pause_s * random.uniform(0.7, 1.3))  # noqa: S311  jitter
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s, timeout_s = min(pause_s * 2, LONGEST_PAUSE_S), min(timeout_s * 2, LONGEST_TIMEOUT_S)
 
     def _send(self, method: str, path: str, body: object, timeout_s: float) -> Any:  # noqa: ANN401
         import urllib.error  # noqa: PLC0415  half of this module's import time

@@ -235,6 +235,24 @@ def test_a_server_that_never_answers_is_a_temporary_error(monkeypatch: pytest.Mo
         launcher.options()
 
 
+def test_an_overloaded_server_gets_more_time_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that needs 45 seconds for a response answers at last; a timeout that stays short would never get one."""
+    api, clock, timeouts = prefect_api.Api("http://127.0.0.1:9/api"), [0.0], []
+
+    def send(method: str, path: str, body: object, timeout_s: float) -> str:
+        timeouts.append(timeout_s)
+        clock.append(clock[-1] + min(timeout_s, 45.0))
+        if timeout_s < 45.0:
+            raise prefect_api.UnreachableError(f"{method} {path}: timed out {body}")
+        return "answered"
+
+    monkeypatch.setattr(api, "_send", send)
+    monkeypatch.setattr(prefect_api.time, "monotonic", lambda: clock[-1])
+    monkeypatch.setattr(prefect_api.time, "sleep", lambda pause_s: clock.append(clock[-1] + pause_s))
+    assert api.call("GET", "/admin/version", within_s=prefect_api.SERVER_OUTAGE_BUDGET_S) == "answered"
+    assert timeouts == [10.0, 20.0, 40.0, 60.0]
+
+
 @pytest.mark.parametrize(
     ("exit_code", "state"), [(0, "COMPLETED"), (2, "FAILED"), (65, "FAILED"), (70, "FAILED"), (75, "FAILED"), (143, "CRASHED")]
 )
