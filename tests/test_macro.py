@@ -43,16 +43,27 @@ def sample_body(path: str, query: dict[str, str], today: str) -> bytes:
 
 def sample_answers(today: str) -> list[Answer]:
     """The sample vendors' answers on a day."""
-    series, upcoming = {"series_id": "GDP"}, {"release_id": "53", "include_release_dates_with_no_data": "true"}
+    series = {"series_id": "GDP"}
     return [
         recorded_lake.fred("fred_series", "series=GDP", sample_body("/fred/series", series, today)),
         recorded_lake.fred("fred_series_releases", "series=GDP", sample_body("/fred/series/release", series, today)),
         recorded_lake.fred("fred_observations", "series=GDP", sample_body("/fred/series/observations", series, today)),
-        recorded_lake.fred("fred_release_dates", "release=53", sample_body("/fred/release/dates", upcoming, today)),
+        recorded_lake.fred("fred_release_dates", "release=53", release_dates(today)),
         *nyfed_answers(CORRECTED if today == FIRST_DELIVERY else CORRECTION),
         *fiscaldata_answers("2025-03-28" if today == FIRST_DELIVERY else "2025-03-31"),
         *euro_answers("2025-01-09" if today == FIRST_DELIVERY else "2025-01-10"),
     ]
+
+
+def release_dates(today: str) -> bytes:
+    """What the sample FRED sends about the calendar of releases. In the first delivery, the newest date is not yet announced."""
+    body = sample_body("/fred/release/dates", {"release_id": "53", "include_release_dates_with_no_data": "true"}, today)
+    if today != FIRST_DELIVERY:
+        return body
+    answer = json.loads(body)
+    newest = max(row["date"] for row in answer["release_dates"])
+    kept = [row for row in answer["release_dates"] if row["date"] != newest]
+    return json.dumps({**answer, "count": len(kept), "release_dates": kept}).encode()
 
 
 EURO_RATE = "EST.B.EU000A2X2A25"
@@ -378,6 +389,84 @@ def test_the_debt_at_any_moment_is_the_one_in_the_bytes_without_look_ahead(story
         known = late if is_corrected or day not in early else early
         assert total == (known[day] if moment >= published else None), (day, moment)
     assert story.warehouse.rows("select count(*) from marts.fct_public_debt where debt_date = '2025-02-28'") == [(2,)]
+
+
+@dataclass(frozen=True)
+class Dated:
+    """A mart whose rows are known from an hour of their day on, and where its key and figure are in the vendor's bytes and in the mart."""
+
+    mart: str
+    dataset: str
+    rows: str
+    key: tuple[str, ...]
+    figure: str
+    mart_key: tuple[str, ...]
+    mart_figure: str
+    hour: int
+
+    def read(self, answers: Sequence[Answer]) -> dict[tuple[str, ...], Decimal]:
+        """The figure of each key in the vendor's own bytes. The first part of a key is the day."""
+        bodies = [json.loads(answer.body)[self.rows] for answer in answers if answer.dataset == self.dataset]
+        return {tuple(str(row[name]) for name in self.key): Decimal(str(row[self.figure])) for rows in bodies for row in rows}
+
+
+DATED = [
+    Dated("fct_sofr_average", "nyfed_sofr_averages", "refRates", ("effectiveDate",), "index", ("value_date",), "index_value", 8),
+    Dated(
+        "fct_treasury_auction", "fiscaldata_auctions", "data", ("auction_date", "cusip"), "total_accepted",
+        ("auction_date", "cusip"), "total_accepted_usd", 18,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dated", DATED, ids=[dated.mart for dated in DATED])
+def test_a_figure_at_any_moment_is_the_one_in_the_bytes_without_look_ahead(story: Story, dated: Dated) -> None:
+    """Both deliveries have the same figures, so a figure is known from the hour of its publication on."""
+    early, figures = dated.read(story.early), dated.read(story.late)
+    assert early == figures
+    rng = random.Random(8)  # noqa: S311  the same questions every time
+    questions = []
+    for _ in range(QUESTIONS):
+        key = rng.choice(sorted(figures))
+        published = datetime.combine(date.fromisoformat(key[0]), time(dated.hour), NEW_YORK)
+        shift = timedelta(seconds=rng.choice((-1, 0, 1, rng.randint(-(10**6), 10**6), rng.randint(-(10**8), 10**7))))
+        questions.append((key, published, published + shift))
+    key_columns = ", ".join(dated.mart_key)
+    sql = f"select {dated.mart_figure} from marts.{dated.mart} where ({key_columns})::text = %s and known_at <= %s and known_to > %s"
+    with story.warehouse.connect() as connection:
+        for key, published, moment in questions:
+            found = connection.execute(sql.encode(), [f"({','.join(key)})" if len(key) > 1 else key[0], moment, moment]).fetchall()
+            assert found == ([(figures[key],)] if moment >= published else []), (key, moment)
+
+
+def test_the_calendar_and_the_series_at_any_moment_are_those_of_the_last_delivery(story: Story) -> None:
+    """The calendar has no time of publication, so our own deliveries date it. The second changes the calendar and not the series."""
+
+    def read(answers: Sequence[Answer], dataset: str, rows: str, name: str) -> list[str]:
+        bodies = [json.loads(answer.body)[rows] for answer in answers if answer.dataset == dataset]
+        return sorted(row[name] for found in bodies for row in found)
+
+    moments = [moment for (moment,) in story.warehouse.rows("select distinct known_from from raw.fred_release_dates order by 1")]
+    first, second = moments
+    described_at = story.warehouse.rows("select min(known_from) from raw.fred_series")[0][0]
+    rng = random.Random(9)  # noqa: S311  the same questions every time
+    sql = """
+    select
+        (select array_agg(release_date::text order by release_date) from as_of.fct_macro_release),
+        (select array_agg(last_period::text) from as_of.dim_macro_series)
+    """
+    with story.warehouse.connect() as connection:
+        for _ in range(QUESTIONS):
+            shift = timedelta(microseconds=rng.choice((-1, 0, 1, rng.randint(-(10**12), 0))))
+            moment = rng.choice((first, second, described_at)) + shift
+            connection.execute("select set_config('finelt.as_of', %s, false)", [moment.isoformat()])
+            found = connection.execute(sql).fetchone()
+            known = [] if moment < first else story.early if moment < second else story.late
+            described = story.early if moment >= described_at else []
+            assert found == (
+                read(known, "fred_release_dates", "release_dates", "date") or None,
+                read(described, "fred_series", "seriess", "observation_end") or None,
+            ), moment
 
 
 def test_the_results_of_an_auction_add_up_and_are_known_on_its_day(story: Story) -> None:
