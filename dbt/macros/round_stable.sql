@@ -4,9 +4,14 @@
 
     A cast to numeric and back takes ten times as long as rounding in floating point. Up to 12 digits, both give the same double: the
     scaled value and the scale are exact integers, and their quotient is the double nearest to the decimal. + 0 turns -0 into 0.
+
+    With the variable `engine: duckdb`, this and the macros below call functions that finelt/lake_marts/functions.sql defines in DuckDB,
+    with the same results to the digit.
 #}
-{% macro round_stable(expression, decimals=none) -%}
-    {%- if decimals is none -%}
+{% macro round_stable(expression, decimals=none, engine=none) -%}
+    {%- if (engine or var('engine')) == 'duckdb' -%}
+        round_stable({{ expression }}, {{ 'null' if decimals is none else decimals }})
+    {%- elif decimals is none -%}
         ({{ expression }})::numeric::float8
     {%- else -%}
         case
@@ -23,8 +28,31 @@
     row, but slides one over numerics: each row enters and leaves it once. Whole numbers are the fastest numerics.
 #}
 {% macro whole_number(expression) -%}
-    case
-        when abs({{ expression }}) < 90 then round(({{ expression }}) * 1e17::float8)::bigint::numeric
-        else round(({{ expression }})::numeric * 1e17)
-    end
+    {%- if var('engine') == 'duckdb' -%}
+        whole_number({{ expression }})
+    {%- else -%}
+        case
+            when abs({{ expression }}) < 90 then round(({{ expression }}) * 1e17::float8)::bigint::numeric
+            else round(({{ expression }})::numeric * 1e17)
+        end
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# A double, rounded half to even to a bigint. DuckDB's round() rounds half away from zero; its cast is right. #}
+{% macro round_to_bigint(expression) -%}
+    {{ '(' if var('engine') == 'duckdb' else 'round(' }}{{ expression }})::bigint
+{%- endmacro %}
+
+
+{# The standard deviation of whole numbers over a window, from exact sums. DuckDB's own would convert each number to a double first. #}
+{% macro deviation(expression, window) -%}
+    {%- if var('engine') == 'duckdb' -%}
+        deviation(
+            count({{ expression }}) over {{ window }}, sum({{ expression }}) over {{ window }},
+            sum({{ expression }} * {{ expression }}) over {{ window }}
+        )
+    {%- else -%}
+        stddev_samp({{ expression }}) over {{ window }}
+    {%- endif -%}
 {%- endmacro %}

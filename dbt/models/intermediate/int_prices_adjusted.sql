@@ -46,7 +46,7 @@ session_prices as materialized (
             and securities.valid_to > prices.trade_date
     {{ join_changed_tickers('prices', 'previous_date') }}
     where not exists (
-        select from superseded_prices as superseded
+        select 1 from superseded_prices as superseded
         where superseded.ticker = prices.ticker and superseded.trade_date = prices.trade_date and superseded.is_superseded
     )
     window by_session as (partition by securities.security_id order by prices.trade_date)

@@ -109,7 +109,7 @@ return_index as (
         max(log_high_at_start) over so_far as previous_log_high,
         (
             coalesce(max(log_index_at_start) over so_far, 0)
-            + coalesce(sum(round(return_total_log * 1e12::float8)::bigint) filter (where trade_date >= from_date) over so_far, 0)
+            + coalesce(sum({{ round_to_bigint('return_total_log * 1e12::float8') }}) filter (where trade_date >= from_date) over so_far, 0)
             * 0.000000000001
         )::numeric(18, 12) as log_index
     from returns
@@ -166,11 +166,11 @@ window_statistics as (
         *,
         {%- for sessions, window in windows %}
         count(log_number) over {{ window }} as log_count_{{ sessions }},
-        stddev_samp(log_number) over {{ window }} as log_deviation_{{ sessions }},
+        {{ deviation('log_number', window) }} as log_deviation_{{ sessions }},
         {%- endfor %}
         count(excess_number) over year as excess_count,
         avg(excess_number) over year as excess_mean,
-        stddev_samp(excess_number) over year as excess_deviation
+        {{ deviation('excess_number', 'year') }} as excess_deviation
     from running_high
     {%- if changes_only() %}
     where security_id not in (select few_sessions.security_id from few_sessions)

@@ -4,6 +4,7 @@
     indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
+-- everything up to `news` is small: finelt/lake_marts asks Postgres for it, and only for the rest another engine.
 -- offset 0 keeps the lateral lookups, so that a query about one ticker, also as of a moment, computes the earnings of one issuer only
 with securities as (
     select distinct on (ratios.ticker, ratios.security_id)
@@ -65,7 +66,7 @@ earnings as (
     -- a figure per share is in shares of its filing day: adjust each part to the share count of the newest price
     cross join lateral (
         select
-            sum(parts.value * {{ round_stable('exp(later.log_split)') }}::numeric)::float8 * securities.per_share_ratio as eps,
+            sum(parts.value * {{ round_stable('exp(later.log_split)', engine='postgres') }}::numeric)::float8 * securities.per_share_ratio as eps,
             bool_or(later.log_split <> 0) as is_before_split
         from (
             values

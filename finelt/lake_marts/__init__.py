@@ -1,0 +1,9 @@
+"""Build the daily marts of prices, returns and valuations from the Iceberg tables of the lake, on many machines.
+
+- `command`: the command `finelt lake-marts`.
+- `definitions`: the SQL of the marts, which is that of the dbt project, and the small tables they join.
+- `groups`: divides the securities, so that each group can be built alone.
+- `builder`: builds the marts of one group with DuckDB; what a Ray worker runs.
+- `tables`: reads and replaces the Iceberg tables; with `builder`, all that knows pyiceberg.
+- `functions.sql`: what the SQL calls in DuckDB to get Postgres' digits.
+"""

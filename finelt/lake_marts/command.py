@@ -1,0 +1,122 @@
+"""`finelt lake-marts`: build the marts of prices, returns and valuations outside Postgres, on the machines of a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+from jobkit.errors import JobError, MisconfiguredError, UsageError
+from jobkit.lake import Lake
+from jobkit.version import version_option
+
+from finelt.job_roles import PASSWORD_OPTION, TRANSFORMER, WAREHOUSE_OPTION, connect
+from finelt.lake_marts import tables
+from finelt.lake_marts.builder import build_group
+from finelt.lake_marts.definitions import read_definitions
+from finelt.lake_marts.groups import group_tickers
+from finelt.lake_marts.model import MARTS, SECURITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import psycopg
+
+    from finelt.lake_marts.model import Built, Definitions, Prices
+
+
+@click.command()
+@version_option()
+@click.option("--lake", metavar="URL", required=True, help="The lake: a directory, file:///path or s3://bucket/prefix.")
+@WAREHOUSE_OPTION
+@PASSWORD_OPTION
+@click.option(
+    "--catalog", default="sqlite", show_default=True, help="The catalogue of register-iceberg-tables: sqlite, sqlite:////path or glue."
+)
+@click.option("--cluster", metavar="ADDRESS", help="A Ray cluster, such as ray://head:10001. Default: processes of this machine.")
+@click.option("--processes", type=click.IntRange(1, 256), default=2, show_default=True, help="Without --cluster: how many.")
+@click.option("--tickers", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many tickers a task builds.")
+def main(lake: str, warehouse: str | None, password: str, catalog: str, cluster: str | None, processes: int, tickers: int) -> None:
+    """Build the marts of prices, returns and valuations outside Postgres, and write them as Iceberg tables.
+
+    The rows are those of transform-warehouse: dbt compiles the same models, and the small tables that they join come from the warehouse.
+    """
+    try:
+        if warehouse is None:
+            raise UsageError("--warehouse is missing; the small tables come from it: postgresql://{job}@host:5432/warehouse")
+        store = Lake(lake).store
+        opened = tables.open_catalog(store, catalog)
+        prices = tables.find_prices(opened)
+        with connect(warehouse, password, TRANSFORMER, autocommit=True) as connection:
+            definitions = read_definitions(connection, _dbt_environment(connection))
+        groups = list(group_tickers(_read_owners(definitions), tickers))
+        folder = store.uri(f"{tables.FOLDER}/{tables.MARTS}")
+        with _run_ray(cluster, processes):
+            built = list(_build(groups, definitions, prices, f"{folder}/_files/{uuid.uuid4()}"))
+        for mart in MARTS:
+            if files := [done.files[mart] for done in built if mart in done.files]:
+                tables.replace_mart(opened, f"{folder}/{mart}", mart, files, {"finelt.prices-snapshot": str(prices.snapshot)})
+            click.echo(f"marts.{mart}: {sum(done.rows[mart] for done in built):,} rows in {len(files):,} files")
+    except JobError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+
+
+def _read_owners(definitions: Definitions) -> list[tuple[str, str]]:
+    """Return the pairs of ticker and security."""
+    table = definitions.tables[SECURITIES]
+    ticker, security = (list(table.columns).index(name) for name in ("ticker", "security_id"))
+    return [(str(row[ticker]), str(row[security])) for row in table.rows]
+
+
+def _dbt_environment(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """Return the environment from which dbt's profile takes the connection's warehouse."""
+    info = connection.info
+    return {
+        **os.environ,
+        "FINELT_DBT_HOST": info.host,
+        "FINELT_DBT_PORT": str(info.port),
+        "FINELT_DBT_USER": info.user,
+        "FINELT_DBT_DATABASE": info.dbname,
+        "FINELT_DBT_SSLMODE": info.get_parameters().get("sslmode", "prefer"),
+        "FINELT_DBT_SSLROOTCERT": info.get_parameters().get("sslrootcert", ""),
+        "DBT_ENV_SECRET_FINELT_PASSWORD": info.password,
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+@contextmanager
+def _run_ray(cluster: str | None, processes: int) -> Iterator[None]:
+    """Connect to a cluster, or start one of processes of this machine. Raises MisconfiguredError if the cluster does not answer."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to its makers
+    import ray  # noqa: PLC0415  slow
+
+    try:
+        if cluster:
+            ray.init(cluster, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise MisconfiguredError(f"the Ray cluster {cluster} cannot be reached: {error}; correct --cluster") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _build(groups: Sequence[Sequence[str]], definitions: Definitions, prices: Prices, folder: str) -> Iterator[Built]:
+    """Build the groups on the cluster and yield what each task wrote. Raises TemporaryError if a task fails after its retries."""
+    import ray  # noqa: PLC0415
+
+    task, shared = ray.remote(max_retries=3)(build_group), ray.put(definitions)
+    waiting = [task.remote(group, shared, prices, folder) for group in groups]
+    done = 0
+    while waiting:
+        (ready,), waiting = ray.wait(waiting)
+        yield ray.get(ready)
+        done += 1
+        click.echo(f"{done:,} of {len(groups):,} groups of tickers built", err=True)

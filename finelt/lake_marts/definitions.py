@@ -1,0 +1,75 @@
+"""The SQL of the marts as dbt compiles it, and the small tables that it joins, from the warehouse.
+
+What grows with the number of prices is built by the engine. Everything else stays in Postgres, and each task gets a copy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from jobkit.errors import BadDataError, MisconfiguredError
+from psycopg import errors, sql
+
+from finelt.lake_marts.model import MODELS, NEWS, PRICES, VALUATIONS, Definitions, SmallTable
+from jobs.catalogue import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import psycopg
+
+PROJECT = REPOSITORY / "dbt"
+AFTER_NEWS = re.compile(r",\s*(?:--[^\n]*\n\s*)*timeline as \(")
+REFERENCE = re.compile(r'"(\w+)"\."(\w+)"')
+
+
+def read_definitions(connection: psycopg.Connection[Any], environment: Mapping[str, str]) -> Definitions:
+    """Compile the models for DuckDB and read what they join, all tables as of one moment. `environment` is that of dbt's profile.
+
+    Raises MisconfiguredError if dbt cannot compile the models, BadDataError if the warehouse has no marts yet.
+    """
+    compiled = _compile([name.partition(".")[2] for name in (PRICES, *MODELS)], environment)
+    code = {name: compiled[name.partition(".")[2]].replace(f'"{connection.info.dbname}".', "") for name in (PRICES, *MODELS)}
+    news, code[VALUATIONS] = split_valuations(code[VALUATIONS])
+    small = {".".join(found) for text in code.values() for found in REFERENCE.findall(text)} - {PRICES, *MODELS, "raw.tiingo_prices"}
+    queries = {name: f"select * from {name}" for name in sorted(small)} | {NEWS: news}
+    try:
+        with connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            return Definitions(code, {name: _read(connection, query) for name, query in queries.items()})
+    except errors.UndefinedTable as error:
+        raise BadDataError(f"the warehouse has no marts yet: {str(error).splitlines()[0]}; run transform-warehouse first") from None
+
+
+def split_valuations(code: str) -> tuple[str, str]:
+    """Divide the query of fct_valuation_daily into that of its CTE `news`, which is small, and the rest, which reads a table `news`."""
+    (cut,) = AFTER_NEWS.finditer(code)
+    return f"{code[: cut.start()]}\nselect * from news", f"with timeline as ({code[cut.end() :]}"
+
+
+def _compile(models: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the SQL of a full build of the models."""
+    with TemporaryDirectory() as folder:
+        dbt = [str(Path(sys.executable).with_name("dbt")), "--quiet", "compile", "--full-refresh", "--select", *models]
+        places = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", folder, "--log-path", folder]
+        variables = ["--vars", json.dumps({"engine": "duckdb"}), "--no-partial-parse"]
+        done = subprocess.run(  # noqa: S603  our own environment's dbt
+            [*dbt, *map(str, places), *variables], env=dict(environment), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise MisconfiguredError(f"dbt cannot compile the models: {' '.join((done.stdout + done.stderr).split())[-300:]}")
+        return {path.stem: path.read_text(encoding="utf-8") for path in Path(folder, "compiled").rglob("*.sql") if path.stem in models}
+
+
+def _read(connection: psycopg.Connection[Any], query: str) -> SmallTable:
+    described = connection.execute(f"select * from ({query}) as described limit 0".encode()).description or []
+    columns = {column.name: column.type_display for column in described}
+    texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns)
+    rows = connection.execute(sql.SQL("select {} from ({}) as query").format(texts, sql.SQL(query))).fetchall()
+    return SmallTable(columns, rows)

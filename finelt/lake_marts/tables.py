@@ -1,0 +1,64 @@
+"""The Iceberg tables: that of the prices, and those of the marts, whose rows are replaced as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobkit.errors import BadDataError, UsageError
+
+from finelt.lake_marts.model import Prices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobkit.stores.base import Store
+    from pyiceberg.catalog import Catalog
+
+PRICES, MARTS = ("raw", "tiingo_prices"), "marts"
+NAME, FOLDER = "finelt", "iceberg"  # of the catalogue, and where a lake in a directory has it
+
+
+def open_catalog(lake: Store, catalog: str) -> Catalog:
+    """Open the catalogue of register-iceberg-tables: sqlite in the lake, sqlite:////path or glue. Raises BadDataError if there is none."""
+    from pyiceberg.catalog import load_catalog  # noqa: PLC0415  slow
+
+    warehouse = lake.uri(FOLDER)
+    if catalog == "glue":
+        return load_catalog(NAME, type="glue", warehouse=warehouse)
+    uri = catalog if ":///" in catalog else lake.uri(f"{FOLDER}/catalog.db").replace("file:///", "sqlite:////")
+    if not uri.startswith("sqlite:///"):
+        raise UsageError(f"the lake {lake.url} is no directory, so --catalog must be sqlite:////path/catalog.db, or glue")
+    if not Path(path := uri.removeprefix("sqlite:///")).is_file():
+        raise BadDataError(f"there is no catalogue {path}; run register-iceberg-tables first")
+    return load_catalog(NAME, type="sql", uri=uri, warehouse=warehouse)
+
+
+def find_prices(catalog: Catalog) -> Prices:
+    """Return the newest snapshot of the table of prices. Raises BadDataError if there is none."""
+    from pyiceberg.exceptions import NoSuchTableError  # noqa: PLC0415
+
+    try:
+        table = catalog.load_table(PRICES)
+    except NoSuchTableError:
+        table = None
+    if table is None or (snapshot := table.current_snapshot()) is None:
+        raise BadDataError(f"the catalogue has no rows in {'.'.join(PRICES)}; run register-iceberg-tables first")
+    return Prices(table.metadata_location, table.io.properties, snapshot.snapshot_id)
+
+
+def replace_mart(catalog: Catalog, location: str, name: str, files: Sequence[str], properties: dict[str, str]) -> None:
+    """Replace all rows of a mart by those of the files, in one commit: readers see the old rows or the new ones."""
+    from pyarrow import parquet  # noqa: PLC0415
+    from pyiceberg.expressions import AlwaysTrue  # noqa: PLC0415
+
+    catalog.create_namespace_if_not_exists(MARTS)
+    with catalog._load_file_io(location=files[0]).new_input(files[0]).open() as file:  # noqa: SLF001
+        schema = parquet.read_schema(file)
+    table = catalog.create_table_if_not_exists((MARTS, name), schema, location=location)
+    with table.transaction() as transaction:
+        with transaction.update_schema() as update:
+            update.union_by_name(schema)
+        if table.current_snapshot() is not None:
+            transaction.delete(AlwaysTrue(), snapshot_properties=properties)
+        transaction.add_files(list(files), snapshot_properties=properties)
