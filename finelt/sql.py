@@ -7,7 +7,7 @@ import shutil
 import sys
 from contextlib import closing, suppress
 from difflib import get_close_matches
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +87,9 @@ def main(
         if moment and not tables and not table:
             check_as_of(statement)
         with warehouse.open_warehouse(directory, stack) as login, warehouse.connect(login, moment) as connection:
-            has_rows = run_query(connection, statement, values, choose_printer(output))
-        if moment and not has_rows:
-            click.echo(f"sql: as of {moment:%Y-%m-%d %H:%M}Z there are only rows that had reached the warehouse by then", err=True)
+            rows = run_query(connection, statement, values, choose_printer(output))
+        if moment and rows <= 1:  # none, or perhaps a count of none
+            click.echo(f"sql: as of {moment:%Y-%m-%d %H:%M}Z, only rows count that had reached the warehouse by then", err=True)
     except JobError as error:
         _fail(str(error), error.exit_code)
     except psycopg.Error as error:
@@ -128,8 +128,8 @@ def choose_printer(output: str | None) -> Callable[[Sequence[Column], Iterable[R
 
 def run_query(
     connection: psycopg.Connection[Any], query: str, values: Sequence[str], printer: Callable[[Sequence[Column], Iterable[Row]], None]
-) -> bool:
-    """Run a query, print its result with values as Postgres formats them, and return whether it has rows.
+) -> int:
+    """Run a query, print its result with values as Postgres formats them, and return the number of its rows.
 
     Raises psycopg.Error with one sentence.
     """
@@ -142,8 +142,9 @@ def run_query(
             if first is None:
                 cursor.execute(query.encode(), values or None)  # a stream without rows has no column names
             columns = [Column(column.name, column.type_code) for column in cursor.description or ()]
-            printer(columns, chain([first], rows) if first else ())
-            return first is not None
+            printed = count()
+            printer(columns, (row for row, _ in zip(chain([first], rows) if first else (), printed, strict=False)))
+            return next(printed)
     except psycopg.Error as error:
         with suppress(psycopg.Error):  # the connection may be lost
             connection.rollback()

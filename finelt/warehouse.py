@@ -63,15 +63,24 @@ def open_warehouse(directory: Path, stack: str | None) -> Iterator[Login]:
 
 
 def connect(login: Login, as_of: datetime | None = None) -> psycopg.Connection[Any]:
-    """Connect to the warehouse for reading. Raises psycopg.Error, and TemporaryError if no server answers."""
+    """Connect to the warehouse for reading, as of a moment.
+
+    Raises psycopg.Error, TemporaryError if no server answers, and UsageError for a moment that by the server's clock is still to come.
+    """
     parameters = {**login.parameters, "options": session_options(as_of)}
     try:
-        return psycopg.connect(password=login.password, connect_timeout=CONNECT_TIMEOUT_S, **parameters)  # type: ignore[arg-type]
+        connection = psycopg.connect(password=login.password, connect_timeout=CONNECT_TIMEOUT_S, **parameters)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
         if error.sqlstate:
             raise
         reason = str(error).strip().splitlines()[-1]
         raise TemporaryError(f"the warehouse {login.url} does not answer: {reason}; check that its stack runs") from None
+    is_future = as_of is not None and connection.execute("select %s > clock_timestamp()", [as_of]).fetchone() == (True,)
+    connection.rollback()
+    if is_future:
+        connection.close()
+        raise UsageError(f"as-of is '{as_of:%Y-%m-%dT%H:%M:%SZ}'; expected a moment that has passed")
+    return connection
 
 
 def session_options(as_of: datetime | None) -> str:
@@ -101,7 +110,7 @@ def parse_moment(text: str) -> datetime:
 
 @contextmanager
 def _run_demo_server(directory: Path) -> Iterator[Login]:
-    from orchestration.local import postgres  # noqa: PLC0415  not needed for other warehouses
+    from orchestration.local import postgres, stack  # noqa: PLC0415  not needed for other warehouses
 
     if not postgres.exists(directory / "postgres"):
         raise MisconfiguredError(
@@ -111,7 +120,8 @@ def _run_demo_server(directory: Path) -> Iterator[Login]:
     with postgres.run_server(directory / "postgres") as server:
         parameters = {"host": server.host, "port": str(server.port), "user": READER, "dbname": postgres.DATABASE}
         reference = server.password_reference_of(READER)
-        yield Login(parameters, secrets.resolve(reference), f"in the file {reference.removeprefix('file://')}", is_temporary=True)
+        source = f"in the file {reference.removeprefix('file://')}"
+        yield Login(parameters, secrets.resolve(reference), source, is_temporary=not stack.is_kept(directory))
 
 
 def _find_compose_login() -> Login:

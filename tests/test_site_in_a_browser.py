@@ -232,7 +232,7 @@ def test_the_sql_console_queries_the_published_tables_and_nothing_else(clicked: 
     message, rows = clicked["counted"]
     assert (message.startswith("done"), int(rows)) == (True, sum(line.split(",")[2] != "" for line in lines))
     assert "disabled by configuration" in clicked["outside"][0]
-    assert len(clicked["examples"]) == 4
+    assert len(clicked["examples"]) == 5
     assert all(message.startswith("done") and rows for message, rows in clicked["examples"])
     assert clicked["elsewhere"] == []
 

@@ -70,7 +70,9 @@ def main(directory: Path, *, live: bool, contact: str | None, keep: bool) -> Non
     settings = read_settings()
     contact = contact or settings.values.get("contact")
     if live and not contact:
-        raise click.UsageError("--live calls SEC, which refuses anonymous clients; add --contact 'Your Company you@company.example'")
+        raise click.UsageError(
+            "--live calls SEC, which refuses anonymous clients; add --contact 'Your Company you@company.example', or contact to finelt.toml"
+        )
     with FlowReporter() as reporter:
         sys.exit(run(directory.absolute(), contact if live else None, reporter, settings, keep=keep))
 
@@ -100,11 +102,12 @@ def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter, s
     if live_contact:
         _check_network()
     reporter.event(f"working in {directory}: starting Prefect, Postgres and {'a worker' if live_contact else 'the sample vendors'}")
-    if settings.values or settings.vendors is not None:
-        reporter.event(f"settings: {settings.source}")
     deployments = partial(
         register.cached_deployments, directory / "deployments.json", partial(register.all_deployments, kind=stack.KIND, pool=stack.POOL)
     )
+    if settings.values or settings.vendors is not None:
+        reporter.event(f"settings: {settings.source}")
+        _build_extracts(directory, settings, deployments(), "http://127.0.0.1", live_contact)  # refuse wrong ones before anything starts
     with stack.run_stack(directory, vendors=not live_contact, deployments=deployments, report=reporter.event) as running:
         try:
             reporter.event(

@@ -43,7 +43,11 @@ def build_sample_extracts_for(
     Raises UsageError if the samples have none of the tickers or companies.
     """
     samples = build_sample_extracts(vendors, token)
-    notes: list[str] = []
+    notes = [
+        f"the sample vendors' days are fixed, so {name} = {settings.values[name]} of {settings.source} is not used; "
+        "add --live to ask the real vendors"
+        for name in sorted(DATES & settings.values.keys())
+    ]
     extracts = _apply_settings(samples, settings, deployments, fixed=DATES | {"base_url"})
     for options in (extracts[job] for job in samples if job in extracts):
         for option, (known, what) in SAMPLES.items():

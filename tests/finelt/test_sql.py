@@ -161,7 +161,13 @@ def test_as_of_sets_the_moment_and_refuses_the_marts_of_now(demo: Path) -> None:
     assert run_sql(demo, "--as-of", "2013-01-15T14:00+02:00", query).stdout.splitlines()[1].startswith("2013-01-15T12:00:00+00:00")
     empty = run_sql(demo, "--as-of", "2013-01-15", "select tenor from fct_curves where false")
     assert (empty.returncode, empty.stdout) == (0, "tenor\n")
-    assert empty.stderr == "sql: as of 2013-01-15 00:00Z there are only rows that had reached the warehouse by then\n"
+    assert empty.stderr == "sql: as of 2013-01-15 00:00Z, only rows count that had reached the warehouse by then\n"
+    none = run_sql(demo, "--as-of", "2013-01-15", "select count(*) from fct_curves where false")
+    assert (none.stdout, none.stderr) == ("count\n0\n", empty.stderr)
+    two = run_sql(demo, "--as-of", "2013-01-15", "select 1 as a union all select 2")
+    assert (two.stdout, two.stderr) == ("a\n1\n2\n", "")
+    future = run_sql(demo, "--as-of", "2999-01-01", "select 1")
+    assert (future.returncode, future.stderr) == (2, "sql: as-of is '2999-01-01T00:00:00Z'; expected a moment that has passed\n")
     refused = run_sql(demo, "--as-of", "2013-01-15", "select 'marts.x', tenor from marts.fct_curves")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "the schema marts has what is known now" in refused.stderr

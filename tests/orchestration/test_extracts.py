@@ -37,7 +37,11 @@ def test_without_a_file_the_demo_has_the_samples() -> None:
 def test_own_tickers_replace_those_of_the_samples_as_far_as_they_have_them() -> None:
     jobs, notes = sample(tickers=["IBM", "NVDA"], start="2020-01-01", lake="s3://elsewhere")
     assert jobs[TIINGO]["tickers"] == ["IBM"]
-    assert notes == [f"the sample vendors have no prices of NVDA, only {', '.join(TICKERS)}; add --live to ask the real vendors"]
+    fixed, missing = notes
+    assert fixed == (
+        "the sample vendors' days are fixed, so start = 2020-01-01 of finelt.toml is not used; add --live to ask the real vendors"
+    )
+    assert missing == (f"the sample vendors have no prices of NVDA, only {', '.join(TICKERS)}; add --live to ask the real vendors")
     assert (jobs[TIINGO]["start"], jobs[TIINGO]["base_url"]) == (SAMPLE_START, "http://vendors/api.tiingo.com")
     assert "lake" not in jobs[TIINGO]
     with pytest.raises(UsageError, match=r"^finelt.toml: the sample vendors have no prices of NVDA, only"):

@@ -198,22 +198,21 @@ def _quote_list(texts: Iterable[str]) -> Sql:
 def _read_freshness(warehouse: Warehouse, datasets: Sequence[str], lineage: Mapping[str, Any]) -> pd.DataFrame:
     """Read one row per loaded dataset: partitions, rows, last date, when its newest commit was received (UTC), and how late it is.
 
-    `latency_days` is the age from which it is late, `sessions_behind` counts the sessions since its last date; both may be null.
-    `checked_on` is the day of this snapshot.
+    The last date is that of the mart fct_freshness, from which runs and alarms have it too. `latency_days` is the age from which a dataset
+    is late, null if the contract states none. `checked_on` is the day of this snapshot.
     """
-    names = ["dataset", "partitions", "rows", "last_day", "last_known", "latency_days", "sessions_behind", "checked_on"]
+    names = ["dataset", "partitions", "rows", "last_day", "last_known", "latency_days", "checked_on"]
     if not warehouse.has_relation("raw._ledger"):
         return pd.DataFrame(columns=names)
     ledger = _query_frame(warehouse, _LEDGER.format(datasets=_quote_list(datasets)), {})
-    days = {dataset: _read_last_day(warehouse, dataset) for dataset in ledger["dataset"]}
+    days: dict[str, object] = {}
+    if warehouse.has_relation("marts.fct_freshness"):
+        columns = warehouse.fetch_columns("select dataset, last_date from marts.fct_freshness")
+        days = dict(zip(columns["dataset"], columns["last_date"], strict=True))
+    days |= {dataset: _read_last_day(warehouse, dataset) for dataset in ledger["dataset"] if days.get(dataset) is None}
     ledger["last_day"] = pd.to_datetime(ledger["dataset"].map(days))
     latencies = {name: terms.get("latency_days") for name, terms in lineage.get("datasets", {}).items()}
     ledger["latency_days"] = pd.to_numeric(ledger["dataset"].map(latencies))
-    behind = {}
-    if warehouse.has_relation("marts.fct_freshness"):
-        columns = warehouse.fetch_columns("select dataset, sessions_behind from marts.fct_freshness")
-        behind = dict(zip(columns["dataset"], columns["sessions_behind"], strict=True))
-    ledger["sessions_behind"] = pd.to_numeric(ledger["dataset"].map(behind))
     ledger["checked_on"] = pd.to_datetime(warehouse.fetch_columns("select current_date as today")["today"][0])
     return ledger[names]
 

@@ -69,6 +69,12 @@ EXAMPLES = (
         "from fct_restatement\norder by abs(change) desc nulls last\nlimit 20",
     ),
     Example(
+        "Revenue as it was known on 2011-06-30; change the day to see it restated",
+        ("fct_fundamental",),
+        "select cik, period_start, period_end, value, known_from, known_to\nfrom fct_fundamental\nwhere concept = 'revenue'\n"
+        "    and known_from <= date '2011-06-30' and known_to > date '2011-06-30'\norder by cik, period_end desc\nlimit 20",
+    ),
+    Example(
         "Prices with the yield of the same day",
         ("fct_price_daily", "fct_yield"),
         "select trade_date, ticker, close, yield_pct\nfrom fct_price_daily\njoin fct_yield on curve_date = trade_date and tenor = '10Y'\n"

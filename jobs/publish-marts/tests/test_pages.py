@@ -100,7 +100,7 @@ def empty_frames() -> Frames:
         "yields": "curve_date tenor yield_pct",
         "spreads": "curve_date spread_2s10s_bp spread_3m10y_bp spread_5s30s_bp",
         "fx": "rate_date quote_currency rate",
-        "freshness": "dataset partitions rows last_day last_known latency_days sessions_behind checked_on",
+        "freshness": "dataset partitions rows last_day last_known latency_days checked_on",
         "coverage": "dataset month days rows sessions",
         "incomplete_days": "dataset coverage_date status row_count usual_count",
         "quarantine": "dataset lake_partition row_number reasons",
@@ -159,8 +159,8 @@ def frames() -> Frames:
     spreads = pd.DataFrame({"curve_date": DAYS, "spread_2s10s_bp": 153.0, "spread_3m10y_bp": 173.0, "spread_5s30s_bp": None})
     fx = pd.DataFrame({"rate_date": DAYS, "quote_currency": "USD", "rate": 1.3194})
     rows = [
-        ("tiingo_prices", 1, len(DAYS), DAYS[-1], "2026-11-20 22:30", 5.0, 7.0, CHECKED_ON),
-        ("sec_filers", 1, 3, pd.NaT, "2013-03-01 12:00", 30.0, None, CHECKED_ON),
+        ("tiingo_prices", 1, len(DAYS), DAYS[-1], "2026-11-20 22:30", 5.0, CHECKED_ON),
+        ("sec_filers", 1, 3, pd.NaT, "2013-03-01 12:00", 30.0, CHECKED_ON),
     ]
     freshness = pd.DataFrame(rows, columns=list(empty_frames().freshness.columns))
     coverage = pd.DataFrame(
@@ -314,6 +314,10 @@ def test_coverage_shows_full_half_and_empty_months_differently(frames: Frames) -
     cells = re.findall(r'class="(cell|void)"[^/]*?(?:fill-opacity="([\d.]+)")?/>', wide)
     assert cells == [("cell", "1.00"), ("void", ""), ("cell", "0.50")]
     assert section.tables[0].rows == [["tiingo_prices", "31"]]
+    later = frames.coverage.assign(month=frames.coverage["month"] + pd.DateOffset(years=9))
+    both = sections.build_coverage(pd.concat([frames.coverage, later]))
+    assert both
+    assert both.figures[0].svg.split("</svg>")[0].count('class="void"') == 1 + 6 + 6 + 1  # six months on each side of nine empty years
 
 
 def test_problems_are_listed_worst_or_newest_first(frames: Frames) -> None:
@@ -344,7 +348,7 @@ def test_a_dataset_is_late_by_its_contract_in_words_and_colour(frames: Frames) -
     section = sections.build_freshness(frames)
     assert section
     statuses = {re.sub("<.*?>", "", row[0]): row[1] for row in section.tables[0].rows}
-    assert statuses["tiingo_prices"] == '<span class="status bad">late by 7 sessions</span>'
+    assert statuses["tiingo_prices"] == '<span class="status bad">late by 6 days</span>'
     assert statuses["sec_filers"] == '<span class="status good" data-late-after="2013-03-31">fresh</span>'
     assert section.lead.startswith("1 of 2 datasets are late on 11")
     on_time = replace(frames, freshness=frames.freshness.assign(checked_on=DAYS[-1] + pd.Timedelta(days=5)))

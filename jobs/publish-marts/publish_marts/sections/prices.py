@@ -120,7 +120,7 @@ def build_risk(frames: Frames) -> Section | None:
     lowest = float(frames.returns["drawdown"].min())
     tickers = list_tickers(frames)
     panels = [_drawdown_panel(select_ticker(frames.returns, ticker), ticker, tone, lowest) for tone, ticker in enumerate(tickers)]
-    note = "Decline of the total return index from its highest value so far. All panels have the same scale."
+    note = "Decline of the total return index from its highest value so far, all on one scale."
     drawdown_lines = [
         Line(ticker, build_points(select_ticker(frames.returns, ticker), "trade_date", "drawdown"), tone)
         for tone, ticker in enumerate(tickers)

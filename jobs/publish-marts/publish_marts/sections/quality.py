@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from publish_marts.frames import Frames
 
-MAX_MONTHS, MAX_YEARS, MAX_ROWS = 60, 8, 50
+MAX_MONTHS, MAX_YEARS, MAX_ROWS = 60, 15, 50
+NEAR_MONTHS = 6  # an empty month is shown if data are at most so far away
 _STATUS_TEXTS = {"no_session": "no trading session"}
 
 
@@ -72,25 +73,27 @@ def format_verdict(row: Any) -> Markup:  # noqa: ANN401  a named tuple of pandas
     if pd.isna(row.latency_days):
         return Markup('<span class="status">no limit stated</span>')
     if late := days_late(row):
-        behind = EMPTY if pd.isna(row.sessions_behind) else f"{format_count(row.sessions_behind)} sessions"
-        return Markup('<span class="status bad">late by {}</span>').format(behind if behind != EMPTY else f"{format_count(late)} days")
+        return Markup('<span class="status bad">late by {} {}</span>').format(format_count(late), "day" if late == 1 else "days")
     newest = pd.Timestamp(row.last_known).normalize() if pd.isna(row.last_day) else row.last_day
     late_after = format_date(newest + pd.Timedelta(days=int(row.latency_days)))
     return Markup('<span class="status good" data-late-after="{}">fresh</span>').format(late_after)
 
 
 def build_coverage(coverage: pd.DataFrame) -> Section | None:
-    """Show on how many days of each month each dataset has data."""
+    """Show on how many days of each month each dataset has data, in the newest months. Years in which none has any are left out."""
     if coverage.empty:
         return None
-    months = pd.period_range(coverage["month"].min(), coverage["month"].max(), freq="M")[-MAX_MONTHS:]
+    near = {month + shift for month in set(coverage["month"].dt.to_period("M")) for shift in range(-NEAR_MONTHS, NEAR_MONTHS + 1)}
+    span_months = pd.period_range(coverage["month"].min(), coverage["month"].max(), freq="M")
+    months = [month for month in span_months if month in near][-MAX_MONTHS:]
     ratios = [(name, [_month_ratio(dataset, month) for month in months]) for name, dataset in _group_by_dataset(coverage)]
     span = f"{months[0]} to {months[-1]}"
     caption = f"Datasets: {len(ratios)}; months: {len(months)}, {span}. The table below has the figures by year."
     title = "Days with data by month"
     svg = charts.draw_heat_map("coverage-map", title, caption, ratios, [str(month) for month in months])
     note = (
-        f"{span}. The darker the cell, the more of the month's trading sessions have data. An empty outline means no data. "
+        f"{span}. The darker the cell, the more of the month's trading sessions have data. An empty outline means no data. Long spans "
+        "in which no dataset has data are left out. "
         "Company facts count on the date of their filing."
     )
     years = sorted(set(coverage["month"].dt.year))[-MAX_YEARS:]
