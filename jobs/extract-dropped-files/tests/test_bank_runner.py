@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from extract_dropped_files import bank_files, runner
@@ -11,9 +11,6 @@ from jobkit.errors import BadDataError
 
 from .bank_samples import IBAN, Entry, camt, mt940, statement
 from .drops import Job, Place
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FOLDER = bank_files.STATEMENTS
 ENTRIES = (Entry("30.00"), Entry("2.50", "DBIT"), Entry("2.50", "DBIT"))
@@ -120,3 +117,9 @@ def test_the_plan_names_the_partitions_of_both_datasets(here: Place) -> None:
     here.put(f"{FOLDER}/day.xml", camt(statement("100", CLOSING, *ENTRIES)))
     planned = runner.plan(f"{here.url}/lake", f"{here.url}/drop", None)
     assert [(entry["dataset"], entry["commit"]) for entry in planned] == [("bank_movement", None), ("bank_statement", None)]
+
+
+def test_the_examples_of_the_page_are_accepted(here: Place) -> None:
+    for example in (Path(__file__).parents[3] / "docs" / "banks").iterdir():
+        here.put(f"{FOLDER}/{example.name}", example.read_bytes())
+    assert [outcome for _, outcome in here.run()] == ["committed"] * 4
