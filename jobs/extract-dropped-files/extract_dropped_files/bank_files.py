@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from extract_dropped_files.statements import Page, Statement
 
 STATEMENTS, MOVEMENTS = "bank_statement", "bank_movement"
+MAX_ENTRIES = 500_000  # of an MT940 file; they take more memory than their bytes
 
 
 class KnownStatement(NamedTuple):
@@ -63,6 +64,8 @@ def _read_pages(rules: Contract, data: bytes, name: str) -> list[Page]:
         raise BankFileError(
             f"line {line} of {name} is not {rules.layout.encoding}; drop it into a folder whose contract names its encoding"
         ) from None
+    if text.count("\n:61:") > MAX_ENTRIES:
+        raise BankFileError(f"{name} has more than {MAX_ENTRIES:,} entries; split it between two statements")
     return mt940.read_pages(text, name)
 
 

@@ -251,6 +251,11 @@ def test_an_mt940_that_cannot_be_read_is_refused_with_its_line(text: str | bytes
     assert expected in str(refusal(text, "a.sta"))
 
 
+def test_a_file_with_more_entries_than_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank_files, "MAX_ENTRIES", 1)
+    assert "has more than 1 entries; split it" in str(refusal(mt940(*[":61:261120C0,NTRFX"] * 2)))
+
+
 def movement_ids(text: str) -> list[str]:
     return [one for found in read(text) for one in statements.build_movement_rows(found)["movement_id"]]
 
