@@ -55,12 +55,7 @@ def _read_page(statement: Element, message_pages: Element | None, place: str) ->
     if account is None:
         raise BankFileError(f"{place} names no account (Acct/Id)")
     balances = list(_read_balances(statement, place))
-    pages = _find(statement, "StmtPgntn")
-    has_closing = any(code in CLOSING for code, _ in balances)
-    if pages is None and not has_closing:  # a message in pages may continue a statement; most put whole statements on each page
-        pages = message_pages
-    is_first = pages is None or _count(pages, "PgNb") <= 1
-    is_last = pages is None or _text(pages, "LastPgInd") in ("true", "1")
+    is_first, is_last = _find_ends(statement, message_pages, {code for code, _ in balances})
     opening = _pick(balances, OPENING, place) or (None if is_first else _interim(balances, 0, is_alone=is_last))
     closing = _pick(balances, CLOSING, place) or (None if is_last else _interim(balances, -1, is_alone=is_first))
     booked = [balance for code, balance in balances if code in (*OPENING, *CLOSING, *INTERIM)]
@@ -73,6 +68,16 @@ def _read_page(statement: Element, message_pages: Element | None, place: str) ->
         place, account.replace(" ", ""), currency, _text(statement, "Id"), is_first, is_last, opening, closing, movements,
         _text(statement, "AddtlStmtInf"), _text(statement, "CreDtTm"),
     )  # fmt: skip
+
+
+def _find_ends(statement: Element, message_pages: Element | None, codes: set[str]) -> tuple[bool, bool]:
+    """Return whether this is the first and the last page of the statement. In a message of pages, its balances say so, if it does not."""
+    pages = _find(statement, "StmtPgntn")
+    if pages is not None:
+        return _count(pages, "PgNb") <= 1, _is_true(pages, "LastPgInd")
+    if message_pages is None or (_count(message_pages, "PgNb") <= 1 and _is_true(message_pages, "LastPgInd")):
+        return True, True
+    return bool(codes & {*OPENING}), bool(codes & {*CLOSING})
 
 
 def _check_currencies(currencies: set[str], place: str) -> None:

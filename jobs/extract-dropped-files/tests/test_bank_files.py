@@ -64,9 +64,10 @@ def test_a_reversal_has_the_sign_that_the_bank_wrote(direction: str, closing: st
 
 def test_a_batch_is_its_entry_and_never_its_details() -> None:
     details = "".join(f'<TxDtls><Amt Ccy="USD">{amount}</Amt></TxDtls>' for amount in (20, 30))
-    batch = f"<NtryDtls><Btch><NbOfTxs>2</NbOfTxs></Btch>{details}</NtryDtls>"
+    batch = f"<AcctSvcrRef>B1</AcctSvcrRef><NtryDtls><Btch><NbOfTxs>2</NbOfTxs></Btch>{details}</NtryDtls>"
     (one,) = read(camt(statement("0", "53.00", Entry("53.00", more=batch))))
-    assert [(movement.amount, movement.details, movement.remittance) for movement in one.movements] == [(Decimal(53), 2, None)]
+    (movement,) = one.movements
+    assert (movement.amount, movement.details, movement.remittance, movement.bank_reference) == (Decimal(53), 2, None, "B1")
 
 
 def test_the_previous_closing_balance_opens_a_statement_and_forecasts_are_ignored() -> None:
@@ -133,6 +134,25 @@ def test_pages_of_a_statement_are_joined_also_from_several_files_of_a_zip() -> N
     assert "its previous page is not in the file" in str(refusal(camt(pages[1], pages[2])))
     assert "its next page is not in the file" in str(refusal(camt(pages[0], pages[1])))
     assert "opens with 131" in refusal(camt(pages[0], page(2, "131", "136", Entry("5"), last=True))).reason
+
+
+def test_pages_of_messages_without_interim_balances_are_added_up_as_a_whole() -> None:
+    def message(number: int, text: str, *, last: bool) -> str:
+        pages = f"<MsgPgntn><PgNb>{number}</PgNb><LastPgInd>{str(last).lower()}</LastPgInd></MsgPgntn>"
+        return camt(text).replace("</GrpHdr>", f"{pages}</GrpHdr>")
+
+    first = message(1, statement("100", "0", TWO[0], codes=("OPBD", "INFO")), last=False)
+    whole = statement("1", "1", name="other", account="X1")
+    packed = io.BytesIO()
+    for closing in ("119.5", "119.6"):
+        last = message(2, statement("0", closing, TWO[1], codes=("INFO", "CLBD")) + whole, last=True)
+        with zipfile.ZipFile(packed, "w") as archive:
+            for number, text in enumerate((first, last)):
+                archive.writestr(f"{number}.xml", text)
+        if closing == "119.5":
+            assert [len(one.movements) for one in read(packed.getvalue(), "a.zip")] == [2, 0]
+    assert "+ movements 19.50 = 119.50, but closing is 119.6" in refusal(packed.getvalue(), "a.zip").reason
+    assert "its next page is not in the file" in str(refusal(first))
 
 
 def test_a_statement_that_begins_on_page_two_of_nothing_is_refused() -> None:
