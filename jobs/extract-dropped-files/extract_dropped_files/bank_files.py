@@ -45,10 +45,16 @@ class KnownStatement(NamedTuple):
 
 
 def read(rules: Contract, data: bytes, name: str) -> list[Statement]:
-    """Return the statements of a file, or of all files in a zip, each once. Raises BadDataError (65) if one of them is not whole."""
-    pages = [page for content, member in parser.unpack(data, name) for page in _read_pages(rules, content, member)]
-    if not pages:
+    """Return the statements of a file, or of all files in a zip in the order of their names.
+
+    Raises BadDataError (65) if one of them is not whole.
+    """
+    members = sorted(parser.unpack(data, name), key=lambda member: member[1])
+    if not members:
         raise BankFileError(f"{name} holds no file; expected camt.053 or MT940")
+    # the names inside a zip come from outside, and may have an account's number
+    labels = [name] if len(members) == 1 else [f"file {number} of {name}" for number in range(1, len(members) + 1)]
+    pages = [page for (content, _), label in zip(members, labels, strict=True) for page in _read_pages(rules, content, label)]
     return statements.join_pages(pages)
 
 

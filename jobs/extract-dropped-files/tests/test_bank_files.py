@@ -128,9 +128,12 @@ def test_pages_of_a_statement_are_joined_also_from_several_files_of_a_zip() -> N
     assert (one.opening.amount, one.closing.amount, len(one.movements)) == (Decimal(100), Decimal("124.5"), 3)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for number, text in enumerate(pages, 1):
-            archive.writestr(f"day-{number}.xml", camt(text))
+        for number, text in reversed([*enumerate(pages, 1)]):
+            archive.writestr(f"{IBAN}-{number}.xml", camt(text))
     assert read(packed.getvalue(), "a.zip")[0].content_sha256 == one.content_sha256
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr(f"{IBAN}-4.xml", camt(statement("1", "2")))
+    assert "statement 1 of file 4 of a.zip does not close" in str(refusal(packed.getvalue(), "a.zip"))
     assert "its previous page is not in the file" in str(refusal(camt(pages[1], pages[2])))
     assert "its next page is not in the file" in str(refusal(camt(pages[0], pages[1])))
     assert "opens with 131" in refusal(camt(pages[0], page(2, "131", "136", Entry("5"), last=True))).reason
