@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import zipfile
 from datetime import date
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pytest
 from extract_dropped_files import bank_files, statements, validation
 from extract_dropped_files.bank_files import BankFileError
 from jobkit.contracts import load_packaged
+from jobkit.errors import BadDataError
 
 from .bank_samples import GERMAN, IBAN, Entry, camt, mt940, statement
 
@@ -272,6 +274,28 @@ def test_what_frames_a_message_does_not_matter(framed: str) -> None:
 )
 def test_an_mt940_that_cannot_be_read_is_refused_with_its_line(text: str | bytes, expected: str) -> None:
     assert expected in str(refusal(text, "a.sta"))
+
+
+@pytest.mark.parametrize("sample", [camt(statement("100", "119.5", *TWO)), mt940(*GERMAN, closing="F:C261120EUR92,65")])
+def test_any_damage_gives_statements_that_close_or_one_error_message(sample: str) -> None:
+    rng = random.Random(7)  # noqa: S311  the same damage every time
+    pieces = (b"", b"0", b",", b".", b"\x00", b"\xff", b"\n", b":61:", b":62F:", b"<Stmt>", b"EUR", b"99999999", b"&#1;", "\u0663".encode())
+    closed = 0
+    for _ in range(400):
+        data = bytearray(sample.encode())
+        for _ in range(rng.randrange(1, 4)):
+            place = rng.randrange(len(data))
+            data[place : place + rng.choice((0, 1, 3, 40))] = rng.choice(pieces)
+        try:
+            found = read(bytes(data))
+            parts = list(bank_files.build_parts(RULES, MOVEMENT_RULES, found))
+        except BadDataError:
+            continue
+        closed += 1
+        for one in found:
+            assert one.opening.amount + sum(movement.amount for movement in one.movements) == one.closing.amount
+        assert not any(part.result.quarantine for part in parts)
+    assert 0 < closed < 400
 
 
 def test_a_file_with_more_entries_than_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
