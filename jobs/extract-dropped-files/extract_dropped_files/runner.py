@@ -16,7 +16,7 @@ from jobkit.errors import BadDataError, UsageError
 from jobkit.lake import ERASED_URL, Lake, SourceMetadata
 
 from extract_dropped_files import parser, validation
-from extract_dropped_files.source import ARCHIVES, Drop, UnsettledError
+from extract_dropped_files.source import ARCHIVES, Drop, UnsettledError, is_unfinished
 from extract_dropped_files.validation import RefusedFileError
 
 if TYPE_CHECKING:
@@ -87,12 +87,15 @@ def _plan_file(lake: Lake, key: str, parts: tuple[Part, ...]) -> list[dict[str, 
 
 
 def _select_keys(drop: Drop, key: str | None) -> list[str]:
-    """Return the keys to take, corrections after the file that they correct. Raises UsageError for a file that was taken already."""
+    """Return the keys to take, corrections after the file that they correct; none for the event of an unfinished upload.
+
+    Raises UsageError for a file that was taken already.
+    """
     if key is None:
         return sorted(drop.list_waiting(), key=_sort_key)
     if key.startswith(ARCHIVES):
         raise UsageError(f"--key {key} was put aside by an earlier run; move it to CONTRACT/NAME to drop it again")
-    return [key]
+    return [] if is_unfinished(key) else [key]
 
 
 def _sort_key(key: str) -> tuple[str, str, int, str]:

@@ -36,6 +36,16 @@ def test_a_dropped_file_is_committed_and_moved(here: Place) -> None:
     assert here.lake.read(head.source[0]) == (HEADER + rows(3)).encode()
 
 
+@pytest.mark.parametrize("name", [".bank.csv", "bank.csv.filepart", "bank.csv.PART", "bank.tmp"])
+def test_an_unfinished_upload_is_left_alone_until_it_is_renamed(here: Place, name: str) -> None:
+    """Its event comes first; to move it away would make the rename fail."""
+    key = f"{DATASET}/{name}"
+    here.put(key, HEADER + rows(3))
+    assert (here.run(), here.run(key)) == ([], [])
+    here.put(KEY, here.drop.store.get(key))
+    assert here.run() == [(PARTITION, "committed")]
+
+
 def test_the_same_file_again_is_unchanged_and_other_bytes_are_a_new_commit(here: Place) -> None:
     for text, outcome, number in ((rows(3), "committed", 1), (rows(3), "unchanged", 1), (rows(4), "committed", 2)):
         here.put(KEY, HEADER + text)
