@@ -3,6 +3,9 @@
 A file fills two datasets, `bank_statement` and `bank_movement`, with one partition of each per statement. A statement is found again by
 its account, closing day and the bank's name of it (Stmt/Id, :28C:), or, under another name, by its content. Any other statement of days
 that the lake has would count movements twice, and is refused.
+
+A format of this job and no job of its own, because everything around it is the same: drop, archives, reasons for the sender, unpacking, the
+event of an object, rights. Only the rows differ: they come from a document and not from a sheet.
 """
 
 from __future__ import annotations
