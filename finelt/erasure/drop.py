@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ARCHIVES = ("accepted/", "rejected/")  # as extract-dropped-files names them
 REASONS = ".reasons.json"
+FILLED_WITH = {"bank_movement": "bank_statement"}  # a dataset without a folder: the files of the other's folder fill it, too
 
 
 @dataclass
@@ -60,6 +61,7 @@ def erase(store: Store, subject: Subject) -> DropScan:
 
 
 def _list_folders(dataset: str) -> set[str]:
-    """Return the folders of the drop whose contracts fill a dataset."""
+    """Return the folders of the drop whose files fill a dataset."""
+    dataset = FILLED_WITH.get(dataset, dataset)
     paths = [path for spec in catalogue() if DROP in spec.reads for path in spec.folder.glob("*/*.odcs.yaml")]
     return {path.name.removesuffix(".odcs.yaml") for path in paths if load(path).dataset == dataset} | {dataset}

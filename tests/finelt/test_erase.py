@@ -305,6 +305,13 @@ def test_another_lake_is_still_refused(tmp_path: Path, warehouse: Warehouse) -> 
         samples.load(tmp_path / "other", warehouse)
 
 
+def test_a_movement_is_erased_from_the_bank_statements_in_the_drop(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "drop"))
+    store.put("accepted/bank_statement/a.sta", b":20:X\n:25:ACC-17\n")
+    assert drop.erase(store, Subject("bank_movement", "account", "ACC-17")).files == []
+    assert not list(store.list_keys(""))
+
+
 def test_files_of_the_drop_are_erased_and_one_that_waits_is_reported(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "drop"))
     workbook = io.BytesIO()

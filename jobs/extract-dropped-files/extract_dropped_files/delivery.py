@@ -30,6 +30,14 @@ DIGEST_CHARS = 16  # of a digest in a partition's name
 PARTITION_CHARS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 
 
+class Part(NamedTuple):
+    """The rows of a file that fill one partition of a dataset, and the contract that they keep."""
+
+    rules: Contract
+    partition: str
+    result: ValidationResult
+
+
 class Delivery(NamedTuple):
     """The columns of a sheet by the names of the contract's fields, as text, and how they were read."""
 
@@ -182,20 +190,20 @@ def _read_footer_number(rules: Contract, footer: Footer, field: Field) -> Decima
     return None
 
 
-def split_parts(rules: Contract, delivery: Delivery, good: ValidationResult, name: str) -> Iterator[tuple[str, ValidationResult]]:
+def split_parts(rules: Contract, delivery: Delivery, good: ValidationResult, name: str) -> Iterator[Part]:
     """Yield each lake partition that the rows fill with its rows: by the contract's partition columns, else by the file's name.
 
     Raises BadDataError if no valid row names a partition.
     """
     if not rules.partition:
-        yield f"file={name}", good
+        yield Part(rules, f"file={name}", good)
         return
     partitions = [format_partition(rules, cells) for cells in zip(*(delivery.columns[column] for column in rules.partition), strict=True)]
     found = list(dict.fromkeys(partitions[number - 1] for number in good.table.column(ROW_NUMBER).to_pylist()))
     if not found:
         raise BadDataError(f"no row says {' and '.join(rules.partition)}, by which the lake keeps them")
     if len(found) == 1:
-        yield found[0], good
+        yield Part(rules, found[0], good)
         return
     for place, name_of_part in enumerate(found):
         inside = {number for number, one in enumerate(partitions, 1) if one == name_of_part or (one not in found and place == 0)}
@@ -204,7 +212,8 @@ def split_parts(rules: Contract, delivery: Delivery, good: ValidationResult, nam
         bad = _select_rows(good.quarantine, inside) if good.quarantine else None
         quarantined, rejected_rows = bad.num_rows if bad else 0, rejected.num_rows if rejected else 0
         read, warnings = table.num_rows + rejected_rows, good.warnings if place == 0 else ()
-        yield name_of_part, ValidationResult(table, bad if quarantined else None, read, rejected_rows - quarantined, warnings, rejected)
+        result = ValidationResult(table, bad if quarantined else None, read, rejected_rows - quarantined, warnings, rejected)
+        yield Part(rules, name_of_part, result)
 
 
 def format_partition(rules: Contract, cells: Sequence[str | None]) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 << 20  # of a file once unpacked
 MAX_RATIO, SUSPECT_BYTES = 200, 1 << 20  # figures compress ten to one, a zip bomb a thousand to one
+MAX_MEMBERS = 1000  # of a zip
 MIN_BYTES_PER_LINE = 32  # rows cost more memory than their bytes
 EXTENSION = re.compile(r"\.(csv|xlsx|parquet|jsonl|ndjson|gz|zip)$", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
@@ -92,7 +93,10 @@ def parse(data: bytes, name: str, layout: Layout = Layout()) -> Sheet:  # noqa: 
 
     Raises BadDataError (65) if the file is of another kind, broken, too large, or not written as the layout says.
     """
-    data, name = _unpack(data, name)
+    members = unpack(data, name)
+    if len(members) != 1:
+        raise BadDataError(f"{name} holds {len(members)} files; expected one")
+    data, name = members[0]
     read = READERS.get(_extension(name))
     if read is None:
         raise BadDataError(f"{name} is of an unknown kind; {EXPECTED}")
@@ -112,13 +116,13 @@ def _extension(name: str) -> str:
     return name.rpartition(".")[2].lower()
 
 
-def _unpack(data: bytes, name: str) -> tuple[bytes, str]:
-    """Return the file inside, and its name."""
+def unpack(data: bytes, name: str) -> list[tuple[bytes, str]]:
+    """Return the file, or the files inside it, with their names. Raises BadDataError (65) if it is broken or too large."""
     if _extension(name) == "gz":
-        return _gunzip(data, name), name[: -len(".gz")]
+        return [(_gunzip(data, name), name[: -len(".gz")])]
     if _extension(name) == "zip":
         return _unzip(data, name)
-    return _check_size(data, name, len(data)), name
+    return [(_check_size(data, name, len(data)), name)]
 
 
 def _gunzip(data: bytes, name: str) -> bytes:
@@ -129,17 +133,24 @@ def _gunzip(data: bytes, name: str) -> bytes:
         raise BadDataError(f"{name} is not a complete gzip file: {error}") from None
 
 
-def _unzip(data: bytes, name: str) -> tuple[bytes, str]:
+def _unzip(data: bytes, name: str) -> list[tuple[bytes, str]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = (member for member in archive.infolist() if not member.filename.endswith("/"))  # is_dir() fails on an empty name
             members = [member for member in files if not MAC_METADATA.match(member.filename)]
-            if len(members) != 1:
-                raise BadDataError(f"{name} holds {len(members)} files; expected one")
-            with archive.open(members[0]) as file:  # its stated size is not trusted
-                return _check_size(_read_member(file), name, len(data)), members[0].filename.rpartition("/")[2]
+            contents: list[tuple[bytes, str]] = []
+            size = 0
+            for member in members[:MAX_MEMBERS]:
+                with archive.open(member) as file:  # its stated size is not trusted
+                    content = _read_member(file)
+                size += len(content)
+                _check_total(size, name, len(data))
+                contents.append((content, member.filename.rpartition("/")[2]))
     except UNZIP_ERRORS as error:
         raise BadDataError(f"{name} is not a readable zip file: {error}") from None
+    if len(members) > MAX_MEMBERS:
+        raise BadDataError(f"{name} holds {len(members):,} files; expected at most {MAX_MEMBERS:,}")
+    return contents
 
 
 def _read_member(file: IO[bytes]) -> bytes:
@@ -148,11 +159,15 @@ def _read_member(file: IO[bytes]) -> bytes:
 
 def _check_size(data: bytes, name: str, packed: int) -> bytes:
     """Check unpacked data and return it. Raises BadDataError if it is too large, or compressed better than any real file."""
-    if len(data) > MAX_BYTES:
-        raise BadDataError(f"{name} has more than {MAX_BYTES >> 20} MiB; split it into several files")
-    if len(data) > max(SUSPECT_BYTES, MAX_RATIO * packed):
-        raise BadDataError(f"{name} unpacks to {len(data) // packed} times its size, which no file of figures does")
+    _check_total(len(data), name, packed)
     return data
+
+
+def _check_total(size: int, name: str, packed: int) -> None:
+    if size > MAX_BYTES:
+        raise BadDataError(f"{name} has more than {MAX_BYTES >> 20} MiB; split it into several files")
+    if size > max(SUSPECT_BYTES, MAX_RATIO * packed):
+        raise BadDataError(f"{name} unpacks to {size // packed} times its size, which no file of figures does")
 
 
 def _parse_csv(data: bytes, name: str, layout: Layout) -> Sheet:

@@ -7,6 +7,7 @@ unchanged. Of a file that fills several partitions none is committed if one of t
 from __future__ import annotations
 
 import mimetypes
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -15,16 +16,15 @@ from jobkit.errors import BadDataError, UsageError
 from jobkit.lake import ERASED_URL, Lake, SourceMetadata
 
 from extract_dropped_files import parser, validation
-from extract_dropped_files.source import ARCHIVES, Drop, UnsettledError
+from extract_dropped_files.source import ARCHIVES, Drop, UnsettledError, is_unfinished
 from extract_dropped_files.validation import RefusedFileError
 
 if TYPE_CHECKING:
     from jobkit.command import Job
-    from jobkit.contracts import Contract
     from jobkit.lake import Commit, PartitionState, Source
 
+    from extract_dropped_files.delivery import Part
     from extract_dropped_files.source import DroppedFile
-    from extract_dropped_files.validation import Parts, ValidFile
 
 
 class ShrunkenFileError(BadDataError):
@@ -61,13 +61,12 @@ def plan(lake_url: str, drop_url: str, key: str | None) -> list[dict[str, Any]]:
     for name in _select_keys(drop, key):
         try:
             file = drop.read(name, parser.MAX_BYTES)
-            valid = validation.validate_file(name, file.data) if file else None
+            parts = validation.validate_file(name, file.data, lake) if file else ()
         except (BadDataError, UnsettledError) as error:
             folder = name.partition("/")[0]
             entries.append({"dataset": folder, "partition": None, "asks": name, "commit": None, "reason": str(error)})
             continue
-        if valid:
-            entries += _plan_file(lake, name, valid)
+        entries += _plan_file(lake, name, parts)
     return entries
 
 
@@ -79,21 +78,24 @@ def check(lake_url: str, drop_url: str) -> None:
     Lake(lake_url).datasets()
 
 
-def _plan_file(lake: Lake, key: str, valid: ValidFile) -> list[dict[str, Any]]:
-    dataset = valid.rules.dataset
+def _plan_file(lake: Lake, key: str, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
+    numbers = [lake.read_state(rules.dataset, partition).intact_number for rules, partition, _ in parts]
     return [
-        {"dataset": dataset, "partition": partition, "asks": key, "commit": lake.read_state(dataset, partition).intact_number}
-        for partition, _ in valid.parts
+        {"dataset": rules.dataset, "partition": partition, "asks": key, "commit": number}
+        for (rules, partition, _), number in zip(parts, numbers, strict=True)
     ]
 
 
 def _select_keys(drop: Drop, key: str | None) -> list[str]:
-    """Return the keys to take, corrections after the file that they correct. Raises UsageError for a file that was taken already."""
+    """Return the keys to take, corrections after the file that they correct; none for the event of an unfinished upload.
+
+    Raises UsageError for a file that was taken already.
+    """
     if key is None:
         return sorted(drop.list_waiting(), key=_sort_key)
     if key.startswith(ARCHIVES):
         raise UsageError(f"--key {key} was put aside by an earlier run; move it to CONTRACT/NAME to drop it again")
-    return [key]
+    return [] if is_unfinished(key) else [key]
 
 
 def _sort_key(key: str) -> tuple[str, str, int, str]:
@@ -112,16 +114,16 @@ def _take_file(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: b
         _report_earlier_outcome(job, lake, drop, key)
         return
     try:
-        rules, parts = validation.validate_file(key, file.data)
-        states = [lake.read_state(rules.dataset, partition) for partition, _ in parts]
-        _check_revisions(job, rules, parts, states, key)
+        parts = validation.validate_file(key, file.data, lake)
+        states = [lake.read_state(rules.dataset, partition) for rules, partition, _ in parts]
+        _check_revisions(job, parts, states, key)
         if len(parts) > 1 and not allow_shrinking:  # before any is committed
-            _check_shrinking(lake, rules, parts, states)
+            _check_shrinking(lake, parts, states)
     except BadDataError as error:
         drop.reject(file, str(error), error.reasons if isinstance(error, RefusedFileError) else [str(error)])
         raise
     try:
-        _commit_parts(job, lake, drop, file, rules, parts, states, allow_shrinking=allow_shrinking)
+        _commit_parts(job, lake, drop, file, parts, states, allow_shrinking=allow_shrinking)
     except ShrunkenFileError as error:
         drop.reject(file, str(error), [str(error)])
         raise
@@ -133,8 +135,7 @@ def _commit_parts(
     lake: Lake,
     drop: Drop,
     file: DroppedFile,
-    rules: Contract,
-    parts: Parts,
+    parts: tuple[Part, ...],
     states: list[PartitionState],
     *,
     allow_shrinking: bool,
@@ -143,12 +144,12 @@ def _commit_parts(
     media_type = mimetypes.guess_type(file.key)[0] or "application/octet-stream"
     metadata = SourceMetadata(drop.store.uri(file.key), media_type, None, None)
 
-    def store_source() -> tuple[Source, ...]:
-        return (lake.store_source(rules.dataset, file.data, metadata),)
+    def store_source(dataset: str) -> tuple[Source, ...]:
+        return (lake.store_source(dataset, file.data, metadata),)
 
-    for (partition, result), state in zip(parts, states, strict=True):
+    for (rules, partition, result), state in zip(parts, states, strict=True):
         outcome = partition_writer.commit(
-            job, lake, rules, partition, result, store_source,
+            job, lake, rules, partition, result, partial(store_source, rules.dataset),
             shrunken=_shrunken_file, allow_shrinking=allow_shrinking, state=state,
         )  # fmt: skip
         partition_writer.record(job, outcome)
@@ -160,22 +161,21 @@ def _shrunken_file(problem: str) -> ShrunkenFileError:
     )
 
 
-def _check_shrinking(lake: Lake, rules: Contract, parts: Parts, states: list[PartitionState]) -> None:
+def _check_shrinking(lake: Lake, parts: tuple[Part, ...], states: list[PartitionState]) -> None:
     """Raise ShrunkenFileError if a part of the file lacks more rows of the lake than the contract allows."""
-    for (_, result), state in zip(parts, states, strict=True):
+    for (rules, _, result), state in zip(parts, states, strict=True):
         if state.head:
             partition_writer.measure_change(lake, rules, result, state.head, shrunken=_shrunken_file, allow_shrinking=False)
 
 
-def _check_revisions(job: Job, rules: Contract, parts: Parts, states: list[PartitionState], key: str) -> None:
+def _check_revisions(job: Job, parts: tuple[Part, ...], states: list[PartitionState], key: str) -> None:
     """Raise BadDataError if the lake has a later correction of the file; log a warning if the file replaces one of another name."""
     name = key.rpartition("/")[2]
-    revision = validation.split_revision(rules, name)[1]
-    for (partition, _), state in zip(parts, states, strict=True):
+    for (rules, partition, _), state in zip(parts, states, strict=True):
         current = _current_name(state.head)
         if current is None or current == name:
             continue
-        current_revision = validation.split_revision(rules, current)[1]
+        revision, current_revision = (validation.split_revision(rules, one)[1] for one in (name, current))
         if revision < current_revision:
             raise BadDataError(
                 f"it is number {revision} of what the lake has in number {current_revision}, from {current}; "
@@ -203,6 +203,5 @@ def _report_earlier_outcome(job: Job, lake: Lake, drop: Drop, key: str) -> None:
     data = drop.read_accepted(key)
     if data is None:
         raise UsageError(f"no file waits at {drop.store.uri(key)} and none was taken from there; look at --drop and --key")
-    rules, parts = validation.validate_file(key, data)
-    for partition, _ in parts:
+    for rules, partition, _ in validation.validate_file(key, data, lake):
         partition_writer.record_unchanged(job, lake.head(rules.dataset, partition))

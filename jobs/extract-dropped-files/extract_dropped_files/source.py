@@ -7,7 +7,8 @@
 
 A file is moved by writing the copy first and then deleting the original, if that is unchanged. A run that is killed in between leaves the
 file waiting, and the next run ends as this one would have. In a directory, only ordinary files inside it are read: no link, pipe, socket
-or device. Names that begin with a dot are ignored: write a file under such a name, then rename it.
+or device. Names that begin with a dot, or end as those of unfinished uploads do, are ignored: write a file under such a name, then
+rename it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 ACCEPTED, REJECTED, REASONS = "accepted/", "rejected/", ".reasons.json"
 ARCHIVES = (ACCEPTED, REJECTED)
+UNFINISHED = (".filepart", ".part", ".tmp")  # endings under which SFTP clients such as WinSCP write a file before they rename it
 MAX_NAME_BYTES = 200  # the name of the reasons is longer; the limit of file systems is 255
 SETTLE_S, SETTLE_ATTEMPTS = 1.0, 10  # a file that changed less than SETTLE_S ago may still be written
 KINDS = {
@@ -70,7 +72,7 @@ class Drop:
     def list_waiting(self) -> list[str]:
         """Return the keys of all entries that wait, sorted, readable or not. Empty objects that stand for folders are left out."""
         keys = _walk(self.store.root) if isinstance(self.store, FileStore) else self.store.list_keys("")
-        return sorted(key for key in keys if not key.startswith(ARCHIVES) and all(key.split("/")))
+        return sorted(key for key in keys if not key.startswith(ARCHIVES) and all(key.split("/")) and not is_unfinished(key))
 
     def read(self, key: str, max_bytes: int) -> DroppedFile | None:
         """Return the file, None if there is none. Raises UnreadableError if it is larger or not an ordinary file, UnsettledError."""
@@ -127,6 +129,12 @@ class Drop:
                 folder /= part
                 if folder.is_symlink():
                     raise MisconfiguredError(f"{folder} is a symbolic link, so that the job would write outside the drop; make it a folder")
+
+
+def is_unfinished(key: str) -> bool:
+    """Return whether the name says that the file is still being written."""
+    name = key.rpartition("/")[2]
+    return name.startswith(".") or name.lower().endswith(UNFINISHED)
 
 
 def _walk(root: Path) -> Iterator[str]:

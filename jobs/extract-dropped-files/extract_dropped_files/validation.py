@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jobkit import contracts
 from jobkit.contracts import compile_pattern
 from jobkit.errors import BadDataError, MisconfiguredError
 from jobkit.names import ROW_NUMBER
 
-from extract_dropped_files import delivery, parser
+from extract_dropped_files import bank_files, delivery, parser
+from extract_dropped_files.statements import BankFileError
 
 if TYPE_CHECKING:
-    from jobkit.contracts import Columns, Contract, ValidationResult
+    from jobkit.contracts import Columns, Contract
+    from jobkit.lake import Lake
+
+    from extract_dropped_files.delivery import Part
 
 PACKAGE = "extract_dropped_files"
 SUFFIX = ".odcs.yaml"
 MAX_ROWS_EXPLAINED = 100_000  # reasons take more memory than rows
 MAX_ROWS_REPORTED = 100
-Parts = tuple[tuple[str, "ValidationResult"], ...]  # the rows of a file by the lake partition that they fill
 
 
 class RefusedFileError(BadDataError):
@@ -35,17 +38,10 @@ class RefusedFileError(BadDataError):
         self.reasons = reasons
 
 
-class ValidFile(NamedTuple):
-    """A file that keeps its contract: the contract, and the file's rows by the lake partition that they fill."""
-
-    rules: Contract
-    parts: Parts
-
-
 def list_folders() -> list[str]:
-    """List the folders in which files may be dropped: the names of the contracts of this package."""
+    """List the folders in which files may be dropped: the contracts of this package, but that of movements, which come in statements."""
     names = (file.name for file in resources.files(PACKAGE).iterdir())
-    return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+    return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and name != bank_files.MOVEMENTS + SUFFIX)
 
 
 def load_contract(folder: str) -> Contract:
@@ -76,18 +72,31 @@ def split_revision(rules: Contract, name: str) -> tuple[str, int]:
     return (stem[: match.start()] + stem[match.end() :], int(match[1])) if match else (stem, 1)
 
 
-def validate_file(key: str, data: bytes) -> ValidFile:
-    """Validate a file. Raises RefusedFileError (65) with the reasons if it breaks its contract, BadDataError if it has none."""
+def validate_file(key: str, data: bytes, lake: Lake) -> tuple[Part, ...]:
+    """Validate a file, and return the partitions that it fills with their rows; the lake tells which bank statements are known.
+
+    Raises RefusedFileError (65) with the reasons if it breaks its contract, BadDataError if it has none.
+    """
     folder, name = split_key(key)
     rules = load_contract(folder)
+    if rules.dataset == bank_files.STATEMENTS:
+        return _validate_bank_file(rules, data, name, lake)
     try:
-        return ValidFile(rules, _validate_parts(rules, data, name))
+        return _validate_parts(rules, data, name)
     except BadDataError as error:
         message = str(error)  # the error itself holds the rows in memory
     raise RefusedFileError(message, _explain(rules, data, name))
 
 
-def _validate_parts(rules: Contract, data: bytes, name: str) -> Parts:
+def _validate_bank_file(rules: Contract, data: bytes, name: str, lake: Lake) -> tuple[Part, ...]:
+    try:
+        found = bank_files.reconcile_with_lake(rules, bank_files.read(rules, data, name), lake)
+        return tuple(bank_files.build_parts(rules, contracts.load_packaged(PACKAGE, bank_files.MOVEMENTS), found))
+    except BankFileError as error:
+        raise RefusedFileError(str(error), [error.reason]) from None
+
+
+def _validate_parts(rules: Contract, data: bytes, name: str) -> tuple[Part, ...]:
     sheet = parser.parse(data, name, rules.layout)
     read = delivery.read(rules, sheet)
     result = contracts.validate(rules, read.columns, read.origin)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from extract_dropped_files import delivery, parser, runner, validation
+from extract_dropped_files import bank_files, delivery, parser, runner, validation
 from jobkit import declaration
 from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError, UsageError
@@ -23,8 +23,8 @@ def here(place: str) -> Place:
 
 def test_the_contracts_are_the_datasets_that_the_job_declares() -> None:
     declared = declaration.read_package("extract_dropped_files")
-    written = sorted({f"raw/{load_packaged(validation.PACKAGE, name).dataset}" for name in validation.list_folders()})
-    assert written == sorted(name for name in declared.writes if name.startswith("raw/"))
+    filled = {load_packaged(validation.PACKAGE, name).dataset for name in validation.list_folders()} | {bank_files.MOVEMENTS}
+    assert sorted(f"raw/{name}" for name in filled) == sorted(name for name in declared.writes if name.startswith("raw/"))
 
 
 def test_a_dropped_file_is_committed_and_moved(here: Place) -> None:
@@ -34,6 +34,16 @@ def test_a_dropped_file_is_committed_and_moved(here: Place) -> None:
     head = here.head()
     assert (head.data.rows, head.quarantine, head.leaf) == (3, None, "hash(account, 1)")
     assert here.lake.read(head.source[0]) == (HEADER + rows(3)).encode()
+
+
+@pytest.mark.parametrize("name", [".bank.csv", "bank.csv.filepart", "bank.csv.PART", "bank.tmp"])
+def test_an_unfinished_upload_is_left_alone_until_it_is_renamed(here: Place, name: str) -> None:
+    """Its event comes first; to move it away would make the rename fail."""
+    key = f"{DATASET}/{name}"
+    here.put(key, HEADER + rows(3))
+    assert (here.run(), here.run(key)) == ([], [])
+    here.put(KEY, here.drop.store.get(key))
+    assert here.run() == [(PARTITION, "committed")]
 
 
 def test_the_same_file_again_is_unchanged_and_other_bytes_are_a_new_commit(here: Place) -> None:
@@ -137,7 +147,7 @@ def test_a_refused_file_does_not_stop_the_others(here: Place) -> None:
     moved += [f"rejected/{name}{end}" for name in (f"{DATASET}/b.csv", "prices/d.csv") for end in ("", ".reasons.json")]
     assert here.list_keys() == moved
     reasons = json.loads(here.drop.store.get("rejected/prices/d.csv.reasons.json"))["reasons"]
-    assert reasons == ["prices/d.csv lies in no contract's folder; expected one of custodian_lots, custodian_positions"]
+    assert reasons == ["prices/d.csv lies in no contract's folder; expected one of bank_statement, custodian_lots, custodian_positions"]
     assert here.run() == []
 
 

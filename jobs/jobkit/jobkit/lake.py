@@ -139,15 +139,18 @@ class Lake:
         """Return the number of the newest commit of each partition of a dataset, by one listing. Ignores folders with other names."""
         return dict(self.iter_latest_numbers(dataset))
 
-    def iter_latest_numbers(self, dataset: str) -> Iterator[tuple[str, int]]:
-        """Yield each partition with the number of its newest commit, by one listing, of which only one page is in memory."""
-        for partition, group in groupby(self.iter_commit_numbers(dataset), itemgetter(0)):
+    def iter_latest_numbers(self, dataset: str, below: str | None = None) -> Iterator[tuple[str, int]]:
+        """Yield each partition with the number of its newest commit, by one listing, of which only one page is in memory.
+
+        `below` is the beginning of partitions (account=1): only those are listed.
+        """
+        for partition, group in groupby(self.iter_commit_numbers(dataset, below), itemgetter(0)):
             yield partition, max(number for _, number in group)
 
-    def iter_commit_numbers(self, dataset: str) -> Iterator[tuple[str, int]]:
+    def iter_commit_numbers(self, dataset: str, below: str | None = None) -> Iterator[tuple[str, int]]:
         """Yield the partition and the number of each commit of a dataset, by one listing; those of a partition follow each other."""
         prefix = f"raw/{_check_dataset(dataset)}/"
-        for key in self.store.list_keys(prefix):
+        for key in self.store.list_keys(f"{prefix}{_check_partition(below)}/" if below else prefix):
             partition, _, name = key.removeprefix(prefix).partition("/_commits/")
             if (number := commit_number(name)) and is_partition(partition):
                 yield partition, number

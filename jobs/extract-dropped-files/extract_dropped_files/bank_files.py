@@ -1,0 +1,196 @@
+"""Bank files: read the statements of a camt.053 or MT940 file, and tell a statement that is sent again from a new one.
+
+A file fills two datasets, `bank_statement` and `bank_movement`, with one partition of each per statement. A statement is found again by
+its account, closing day and the bank's name of it (Stmt/Id, :28C:), or, under another name, by its content. Any other statement of days
+that the lake has would count movements twice, and is refused.
+
+A format of this job and no job of its own, because everything around it is the same: drop, archives, reasons for the sender, unpacking, the
+event of an object, rights. Only the rows differ: they come from a document and not from a sheet.
+"""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from jobkit import contracts
+from jobkit.errors import BadDataError
+
+from extract_dropped_files import camt053, delivery, mt940, parser, statements
+from extract_dropped_files.statements import BankFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+    from decimal import Decimal
+
+    from jobkit.contracts import Contract
+    from jobkit.lake import Lake
+
+    from extract_dropped_files.statements import Page, Statement
+
+STATEMENTS, MOVEMENTS = "bank_statement", "bank_movement"
+MAX_ENTRIES = 500_000  # of an MT940 file; they take more memory than their bytes
+
+
+class KnownStatement(NamedTuple):
+    """What identifies a statement that the lake has, or that the same file has before."""
+
+    statement_id: str
+    opening_date: date
+    closing_date: date
+    opening_balance: Decimal
+    closing_balance: Decimal
+    content_sha256: str
+    text: str | None
+    created_at: str | None
+
+
+def read(rules: Contract, data: bytes, name: str) -> list[Statement]:
+    """Return the statements of a file, or of all files in a zip in the order of their names.
+
+    Raises BadDataError (65) if one of them is not whole.
+    """
+    members = sorted(parser.unpack(data, name), key=lambda member: member[1])
+    if not members:
+        raise BankFileError(f"{name} holds no file; expected camt.053 or MT940")
+    # the names inside a zip come from outside, and may have an account's number
+    labels = [name] if len(members) == 1 else [f"file {number} of {name}" for number in range(1, len(members) + 1)]
+    pages = [page for (content, _), label in zip(members, labels, strict=True) for page in _read_pages(rules, content, label)]
+    return statements.join_pages(pages)
+
+
+def _read_pages(rules: Contract, data: bytes, name: str) -> list[Page]:
+    if not data.strip():
+        raise BankFileError(f"{name} is empty; was it sent before it was written?")
+    if data.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<"):
+        return camt053.read_pages(data, name)
+    try:
+        text = data.removeprefix(b"\xef\xbb\xbf").decode(rules.layout.encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BankFileError(
+            f"line {line} of {name} is not {rules.layout.encoding}; drop it into a folder whose contract names its encoding"
+        ) from None
+    if text.count("\n:61:") > MAX_ENTRIES:
+        raise BankFileError(f"{name} has more than {MAX_ENTRIES:,} entries; split it between two statements")
+    return mt940.read_pages(text, name)
+
+
+def reconcile(found: Sequence[Statement], known: Sequence[KnownStatement]) -> list[Statement]:
+    """Return the statements of one account, each once, under the names that the lake has for them.
+
+    Raises BankFileError if a statement is of days that another one is of, unless one continues the balance of the other on that day.
+    """
+    known = list(known)
+    named: dict[tuple[date, str], Statement] = {}
+    for statement in found:
+        same = next((one for one in known if one.content_sha256 == statement.content_sha256), None)
+        if same:  # whatever message it came in, the lake's row stays as it is
+            statement = statement._replace(statement_id=same.statement_id, text=same.text, created=same.created_at)  # noqa: PLW2901
+        one = _describe(statement)
+        _check_age(statement, next((other for other in known if _name(other) == _name(one)), None))
+        if named.setdefault(_name(one), statement).content_sha256 != one.content_sha256:
+            raise BankFileError(f"{statement.place} is in the file twice, with different content; send the right one alone")
+        others = [other for other in known if _name(other) != _name(one)]
+        if other := next((other for other in others if _overlap(one, other)), None):
+            raise BankFileError(
+                f"{statement.place} is of days of which the lake has another statement, so that movements would be there twice; {REMEDY}",
+                f"{statement.place} ({one.opening_date} to {one.closing_date}, opening {one.opening_balance:,f}) is of days of which there "
+                f"is another statement: {other.statement_id!r}, {other.opening_date} to {other.closing_date}, opening "
+                f"{other.opening_balance:,f}; movements would be there twice. {REMEDY}",
+            )
+        known = [*others, one]
+    return list(named.values())
+
+
+REMEDY = "drop one kind of statement per account, and a correction under the number of the statement that it corrects"
+
+
+def _check_age(statement: Statement, known: KnownStatement | None) -> None:
+    """Raise BankFileError if the bank made the statement before the version that is known. MT940 does not say when it was made."""
+    made, known_made = _read_time(statement.created), _read_time(known.created_at if known else None)
+    if made and known_made and made < known_made:
+        raise BankFileError(
+            f"{statement.place} was made at {statement.created}, and the lake has a version of it that was made later; it stays"
+        )
+
+
+def _read_time(text: str | None) -> datetime | None:
+    """Return a creation time, None without one. One without a zone is compared as UTC: a bank writes all its times alike."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _name(statement: KnownStatement) -> tuple[date, str]:
+    return statement.closing_date, statement.statement_id
+
+
+def _describe(statement: Statement) -> KnownStatement:
+    opening, closing = statement.opening, statement.closing
+    return KnownStatement(
+        statement.statement_id, opening.day, closing.day, opening.amount, closing.amount, statement.content_sha256, statement.text,
+        statement.created,
+    )  # fmt: skip
+
+
+def _overlap(one: KnownStatement, other: KnownStatement) -> bool:
+    """Return whether two statements can have the same movements.
+
+    Banks date an opening balance on the day before the movements (MT940) or on their day (camt.053), so two statements may share a day
+    that ends one and begins the other. Two within the same days are apart only if one opens with the balance that the other closes with.
+    """
+    if one.closing_date < other.opening_date or other.closing_date < one.opening_date:
+        return False
+    if one.opening_date == other.opening_date and one.closing_date == other.closing_date:
+        return one.closing_balance != other.opening_balance and other.closing_balance != one.opening_balance
+    first, second = sorted((one, other), key=lambda statement: (statement.opening_date, statement.closing_date))
+    if first.closing_date > second.opening_date:
+        return True
+    is_inside = first.opening_date == second.opening_date or first.closing_date == second.closing_date
+    return is_inside and first.closing_balance != second.opening_balance
+
+
+def reconcile_with_lake(rules: Contract, found: Sequence[Statement], lake: Lake) -> list[Statement]:
+    """Reconcile the statements of a file with those in the lake."""
+    accounts: dict[tuple[str, str], list[Statement]] = {}
+    for statement in found:
+        accounts.setdefault((statement.account, statement.currency), []).append(statement)
+    return [
+        one
+        for account, group in accounts.items()
+        for one in reconcile(group, list(_read_known(rules, lake, account, min(statement.opening.day for statement in group))))
+    ]
+
+
+def _read_known(rules: Contract, lake: Lake, account: tuple[str, str], since: date) -> Iterator[KnownStatement]:
+    """Yield the account's statements in the lake that close on a day or later. Only these are read; a partition's name has its day."""
+    from arro3.io import read_parquet  # noqa: PLC0415  heavy; only extracting needs it
+
+    folder, _, _ = delivery.format_partition(rules, [*account, since.isoformat(), ""]).partition(f"/{rules.partition[2]}=")
+    for partition, _ in lake.iter_latest_numbers(rules.dataset, below=folder):
+        day = partition.removeprefix(f"{folder}/{rules.partition[2]}=").partition("/")[0]
+        head = lake.read_state(rules.dataset, partition).head if day >= since.isoformat() else None
+        if head:
+            table = read_parquet(io.BytesIO(lake.read(head.data))).read_all()
+            columns = [table.column(name).to_pylist() for name in KnownStatement._fields]
+            yield from (KnownStatement(*row) for row in zip(*columns, strict=True))
+
+
+def build_parts(rules: Contract, movement_rules: Contract, found: Sequence[Statement]) -> Iterator[delivery.Part]:
+    """Yield the partitions that statements fill: movements first, so that no statement is seen without its movements.
+
+    Raises BadDataError (65) if a row breaks its contract.
+    """
+    for contract, build in ((movement_rules, statements.build_movement_rows), (rules, statements.build_statement_row)):
+        for one in found:
+            cells = [one.account, one.currency, one.closing.day.isoformat(), one.statement_id]
+            try:
+                result = contracts.validate(contract, build(one))
+            except BadDataError as error:
+                raise BankFileError(f"{one.place}: {error}") from None
+            yield delivery.Part(contract, delivery.format_partition(contract, cells), result)
