@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from extract_gleif_entities.golden_copy import GoldenCopy
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobkit.http import Client
     from jobkit.requests import VendorClient
+
+    from extract_gleif_entities.golden_copy import GoldenCopy
 
 BASE_URL = "https://goldencopy.gleif.org"
 FULL = "full"
@@ -62,6 +62,8 @@ def fetch(client: VendorClient, dataset: str, last_content: str | None) -> Publi
     `last_content` is the moment (ISO 8601, UTC) of the content in the lake; None without any, which asks for the full file.
     Raises BadDataError (exit code 65) for a file that is not what was asked for or that is not complete.
     """
+    from extract_gleif_entities.golden_copy import GoldenCopy  # noqa: PLC0415  describe reads no file
+
     for file_kind in (*(DELTAS if last_content else ()), FULL):
         response = client.get(path(dataset), params(file_kind))
         copy = GoldenCopy(response, KINDS[dataset].element, is_delta=file_kind != FULL)
