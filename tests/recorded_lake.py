@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
+from extract_openfigi_identifiers.source import to_partition
 from jobkit import contracts
 from jobkit.contracts import load_packaged
 from jobkit.lake import CommitDraft, SourceMetadata
@@ -112,6 +113,22 @@ def fiscaldata(dataset: str, year: int, body: str) -> Answer:
 def sdmx(series: str, year: int, body: str) -> Answer:
     """The ECB's SDMX answer about a series and a year."""
     return Answer("extract_sdmx_series", "sdmx_observations", (f"agency=ECB/series={series}/year={year}",), body.encode())
+
+
+def gleif(dataset: str, file: str, number: int, body: bytes) -> Answer:
+    """A part of a file of the golden copy, such as content=20250304T000000Z/file=full."""
+    return Answer("extract_gleif_entities", dataset, (f"{file}/part={number:04}",), body)
+
+
+def gleif_file(dataset: str, file: str, header: bytes) -> Answer:
+    """The header of a file of which all parts were read."""
+    return Answer("extract_gleif_entities", "gleif_files", (f"dataset={dataset}/{file}",), header)
+
+
+def openfigi(questions: list[dict[str, str]], answers: list[dict[str, Any]]) -> Answer:
+    """OpenFIGI's answers to some questions, as the extractor stores them."""
+    partitions = tuple(map(to_partition, questions))
+    return Answer("extract_openfigi_identifiers", "openfigi_mappings", partitions, json.dumps([questions, answers]).encode())
 
 
 def transform(warehouse: Warehouse, *more: str) -> Receipt:

@@ -36,6 +36,12 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-sec-filers": ("--contact", "Example Ltd admin@example.com"),
     "extract-fred-series": ("--series", "GDP", "--releases", "53"),
     "extract-sdmx-series": ("--start", "2025-01-02", "--end", "2025-01-10", "--lookback-days", "0"),
+    "extract-gleif-entities": tuple(
+        word for name in ("entities", "relationships", "exceptions") for word in ("--datasets", f"gleif_{name}")
+    ),
+    "extract-openfigi-identifiers": tuple(
+        word for name in ("ID_ISIN:US4592001014", "TICKER:IBM:US", "TICKER:ZZZZ:US") for word in ("--identifiers", name)
+    ),
     "extract-fiscaldata-debt": ("--start", "2025-01-02", "--end", "2025-01-02", "--lookback-days", "0", "--datasets", "debt"),
     "extract-nyfed-rates": ("--start", "2026-08-04", "--end", "2026-08-05", "--rates", "sofr", "--rates", "effr", "--rates", "sofrai"),
 }
@@ -47,6 +53,8 @@ ROWS = {
     "extract-sec-company-facts": 752,
     "extract-sec-filers": 5,
     "extract-fiscaldata-debt": 61,
+    "extract-gleif-entities": 11 + 4 + 3 + 3,
+    "extract-openfigi-identifiers": 8 + 1 + 1,
     "extract-sdmx-series": 4 * 7,
     "extract-nyfed-rates": 2 + 2 + 2,
     "extract-fred-series": 1 + 1 + 127 + 49,
@@ -66,7 +74,7 @@ class Runner:
     def __call__(self, name: str, *more: str, fault: str = "", token: str = "sample", verb: str = "run") -> tuple[int, dict[str, Any]]:
         host = SPECS[name].hosts[0]
         words = ["--lake", str(self.lake), "--base-url", f"{self.url}{fault}/{host}", *ARGUMENTS[name], *more]
-        tokens = {"TIINGO_TOKEN": token, "MASSIVE_TOKEN": token, "FRED_TOKEN": token}
+        tokens = {"TIINGO_TOKEN": token, "MASSIVE_TOKEN": token, "FRED_TOKEN": token, "OPENFIGI_TOKEN": token}
         done = forks.run([sys.executable, "-m", SPECS[name].package, verb, *words], {**os.environ, **tokens}, timeout=60)
         assert "Traceback" not in done.stderr, done.stderr
         (line,) = done.stdout.splitlines()

@@ -61,6 +61,7 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "tickers": "AAPL",
         "ciks": "320193",
         "series": "GDP",
+        "identifiers": "TICKER:IBM:US",
         "contact": "Example Ltd admin@example.com",
         "base_url": f"http://127.0.0.1:{port}",
         "retry_timeout": "0",
@@ -76,6 +77,8 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
     options = describe(spec)["options"]
     if "catalog" in options["properties"]:  # S3 is the other side
         known |= {"lake": "s3://bucket/lake", "catalog": "glue"}
+    if "datasets" in options["required"]:  # those of GLEIF; others have a default
+        known["datasets"] = "gleif_relationships"
     unknown = set(options["required"]) - set(known)
     assert not unknown, f"tell tests/test_job_contract.py an example of {', '.join(sorted(unknown))}"
     return [word for name in options["properties"] if name in known for word in (f"--{name.replace('_', '-')}", known[name])]

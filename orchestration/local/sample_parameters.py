@@ -42,3 +42,18 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
         "extract-fiscaldata-debt": {**SAMPLE_DEBT, "base_url": f"{vendors}/api.fiscaldata.treasury.gov"},
         "extract-sdmx-series": {**SAMPLE_EURO_RATE, "base_url": f"{vendors}/data-api.ecb.europa.eu/service"},
     }
+
+
+def build_requested_sample_extracts(vendors: str, token: str) -> Extracts:
+    """Return the extract jobs that no flow runs unless a person asks for them, and their options for the sample vendors at a URL."""
+    return {
+        "extract-gleif-entities": {
+            "datasets": ["gleif_entities", "gleif_relationships", "gleif_exceptions"],
+            "base_url": f"{vendors}/goldencopy.gleif.org",
+        },
+        "extract-openfigi-identifiers": {
+            "identifiers": [*(f"TICKER:{ticker}:US" for ticker in TICKERS), "ID_ISIN:US4592001014"],
+            "token": token,
+            "base_url": f"{vendors}/api.openfigi.com",
+        },
+    }

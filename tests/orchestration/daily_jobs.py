@@ -1,5 +1,10 @@
-"""The jobs that the flow `daily` runs where there is no drop folder; it registers no Iceberg tables."""
+"""The jobs that the flow `daily` runs where there is no drop folder, without those that run only if a person asks for them."""
 
 from jobs.catalogue import DROP, ICEBERG, catalogue
+from orchestration.local.sample_parameters import build_requested_sample_extracts
 
-DAILY = [spec for spec in catalogue() if DROP not in spec.reads and ICEBERG not in spec.writes]
+DAILY = [
+    spec
+    for spec in catalogue()
+    if DROP not in spec.reads and ICEBERG not in spec.writes and spec.name not in build_requested_sample_extracts("", "")
+]

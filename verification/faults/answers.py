@@ -38,6 +38,8 @@ JOBS = {
     "extract-nyfed-rates": "application/json",
     "extract-fiscaldata-debt": "application/json",
     "extract-sdmx-series": "text/csv",
+    "extract-gleif-entities": "application/zip",
+    "extract-openfigi-identifiers": "application/json",
     "extract-treasury-yields": "text/csv",
     "extract-ecb-fx-rates": "application/zip",
 }

@@ -22,7 +22,7 @@ from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
-from verification.sample_vendors import ecb, fiscaldata, fred, massive, nyfed, sdmx, sec, tiingo, treasury
+from verification.sample_vendors import ecb, fiscaldata, fred, gleif, massive, nyfed, openfigi, sdmx, sec, tiingo, treasury
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from jobkit.contracts import Columns
 
+ISIN = {"idType": "ID_ISIN", "idValue": "US4592001014"}
 ROWS = 60  # so that one bad row is within every contract's limit
 TOKENS = [
     b"", b"null", b"NaN", b"-Infinity", b"1e999", b"1e-999", b"9" * 60, b"-0", b"0x10", b"1,5", b"true", b'"', b"'", b"\\u0000", b"\x00",
@@ -95,6 +96,11 @@ def list_documents() -> dict[str, Document]:
         build("extract_fiscaldata_debt", "fiscaldata_auctions", _first_page("fiscaldata_auctions"), "year=2026"),
         build("extract_sdmx_series", "sdmx_observations", sdmx.observations("WT", "2025-01-02", "2025-01-10").encode(),
               "agency=ECB/series=EST.B.EU000A2X2A25.WT/year=2025"),
+        build("extract_gleif_entities", "gleif_relationships",
+              gleif.document("rr", gleif.select("rr", "2025-05-15T00:00:00Z", "") * 15, "2025-05-15T00:00:00Z"),
+              "content=20250515T000000Z/file=full/part=0001"),
+        build("extract_openfigi_identifiers", "openfigi_mappings", json.dumps([[ISIN], [openfigi.find(ISIN)]]).encode(),
+              "type=ID_ISIN/id=US4592001014/exchange=all"),
         build("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
     ]  # fmt: skip
     return {document.dataset: document for document in found} | _list_dropped_files()

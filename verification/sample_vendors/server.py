@@ -38,7 +38,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from verification.sample_vendors import ecb, fiscaldata, fred, massive, nyfed, sdmx, sec, tiingo, treasury
+from verification.sample_vendors import ecb, fiscaldata, fred, gleif, massive, nyfed, openfigi, sdmx, sec, tiingo, treasury
 from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, json_answer
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ VENDORS: dict[str, Callable[[Request], Answer]] = {
     "markets.newyorkfed.org": nyfed.answer,
     "data-api.ecb.europa.eu": sdmx.answer,
     "api.fiscaldata.treasury.gov": fiscaldata.answer,
+    "goldencopy.gleif.org": gleif.answer,
+    "api.openfigi.com": openfigi.answer,
 }
 FAULTS: dict[str, Callable[[Answer], Answer]] = {
     "html": lambda _: html_answer(200, "Maintenance", "We are working on this site. Please come back later."),
@@ -98,7 +100,7 @@ class Vendors(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
-    def answer(self, path: str, headers: Message) -> Answer:
+    def answer(self, path: str, headers: Message, body: bytes | None = None) -> Answer:
         """Return the vendor's response, with the fault that the path requests."""
         url = urlsplit(path)
         with self._lock:
@@ -110,7 +112,7 @@ class Vendors(ThreadingHTTPServer):
             known = {"vendors": [*VENDORS], "faults": [*FAULTS]}
             return json_answer(404, {"error": f"No such vendor or fault: {url.path}", **known})
         query = dict(parse_qsl(url.query, keep_blank_values=True))
-        real = VENDORS[host](Request(below or "/", query, headers, seen, day or LAST_DAY))
+        real = VENDORS[host](Request(below or "/", query, headers, seen, day or LAST_DAY, body))
         return FAULTS[fault](real) if fault and seen < int(times or sys.maxsize) else real
 
     def close(self) -> None:
@@ -152,13 +154,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/_requests":
             self._send(json_answer(200, self.server.request_log))
             return
-        answer = self.server.answer(self.path, self.headers)
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0"))) if self.command == "POST" else None
+        answer = self.server.answer(self.path, self.headers, body)
         self.server.request_log.append(LoggedRequest(self.command, self.path, answer.status))
         if answer.delay_s:
             self.server.closing.wait(answer.delay_s)
         self._send(answer)
 
-    do_HEAD = do_GET  # noqa: N815  (the base class's name)
+    do_HEAD = do_POST = do_GET  # noqa: N815  (the base class's names)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
         """Print no log line; `request_log` has the requests."""

@@ -16,7 +16,7 @@ LAST_DAY = "9999-12-31"  # the sample as a whole
 class Request(NamedTuple):
     """One request to one vendor: `path` starts below the host, `seen` counts the earlier requests for that path.
 
-    `today` is the last day of which the vendor has figures, as an ISO date.
+    `today` is the last day of which the vendor has figures, as an ISO date. `body` is what a POST sends.
     """
 
     path: str
@@ -24,6 +24,7 @@ class Request(NamedTuple):
     headers: Message
     seen: int
     today: str = LAST_DAY
+    body: bytes | None = None
 
 
 class Answer(NamedTuple):

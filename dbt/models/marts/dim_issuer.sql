@@ -16,13 +16,24 @@ names as (
     select distinct on (cik) cik, name
     from {{ ref('stg_sec__filers') }}
     order by cik, known_from desc, ticker
+),
+
+legal_entities as (
+    select
+        cik,
+        case when count(*) = 1 then min(lei) end as lei
+    from {{ ref('dim_legal_entity') }}
+    where cik is not null and known_to >= {{ end_of_time() }}
+    group by cik
 )
 
 select
     filers.filer_cik,
     coalesce(history.successor_cik, filers.filer_cik) as cik,
     names.name,
-    filers.first_filed_date
+    filers.first_filed_date,
+    legal_entities.lei
 from filers
 left join {{ ref('issuer_history') }} as history on history.cik = filers.filer_cik
 left join names on names.cik = coalesce(history.successor_cik, filers.filer_cik)
+left join legal_entities on legal_entities.cik = coalesce(history.successor_cik, filers.filer_cik)

@@ -1,28 +1,29 @@
 {{ config(indexes=[{'columns': ['security_id', 'valid_from'], 'unique': true}]) }}
 
-with securities as (
-    select distinct on (security_id)
-        *,
-        min(first_session) over (partition by security_id) as first_traded,
-        max(last_session) over (partition by security_id) as last_traded
-    from {{ ref('int_securities') }}
-    order by security_id, last_session desc, ticker
+with identifiers as (
+    select
+        security_id,
+        {%- for kind in ['composite_figi', 'share_class_figi', 'lei'] %}
+        min(value) filter (where id_type = '{{ kind }}') as {{ kind }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ ref('dim_security_identifier') }}
+    where known_to >= {{ end_of_time() }}
+    group by security_id
 )
 
 select
-    securities.security_id,
-    coalesce(history.ticker, securities.ticker) as ticker,
-    securities.name,
-    securities.currency,
-    securities.cik,
-    securities.security_type,
-    securities.share_class,
-    securities.adr_ratio,
-    coalesce(history.valid_from, securities.first_traded) as valid_from,
-    case
-        when history.valid_to is not null then least(history.valid_to, {{ end_of_time() }})
-        when securities.is_newest then {{ end_of_time() }}
-        else securities.last_traded + 1
-    end as valid_to
-from securities
-left join {{ ref('ticker_history') }} as history using (security_id)
+    tickers.security_id,
+    tickers.ticker,
+    tickers.name,
+    tickers.currency,
+    tickers.cik,
+    tickers.security_type,
+    tickers.share_class,
+    tickers.adr_ratio,
+    tickers.valid_from,
+    tickers.valid_to,
+    identifiers.composite_figi,
+    identifiers.share_class_figi,
+    identifiers.lei
+from {{ ref('int_security_tickers') }} as tickers
+left join identifiers using (security_id)

@@ -60,6 +60,12 @@ last_days as (
         null as calendar,
         max(period_start) as last_date
     from {{ ref('stg_sdmx__observation_versions') }}
+    union all
+    select
+        'gleif_files' as dataset,
+        null as calendar,
+        max(content_date)::date as last_date
+    from {{ ref('stg_gleif__files') }}
 )
 
 select

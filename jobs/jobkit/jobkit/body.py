@@ -18,7 +18,7 @@ import tempfile
 import weakref
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from jobkit import headers, lossless_json
 from jobkit.declaration import SPOOL_BYTES
@@ -66,6 +66,11 @@ class Body:
         """Return `size` bytes from the beginning, by default all."""
         self._file.seek(0)
         return self._file.read(size)
+
+    def open(self) -> IO[bytes]:
+        """Return the body as a file at its beginning, for a reader that need not have all of it in memory. There is only one file."""
+        self._file.seek(0)
+        return self._file
 
 
 def receive(response: httpx2.Response, where: str, *, limit: int, media: str) -> Body:

@@ -29,7 +29,7 @@ from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, Usag
 from jobkit.response_checks import NoDataError, ResourceNotFoundError, check_content, check_status, format_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import httpx2
     from stamina.instrumentation import RetryDetails
@@ -128,6 +128,13 @@ class Client:
 
         Raises the errors of jobkit.response_checks; RetryableError (75) only after `retry_timeout_s` or MAX_ATTEMPTS.
         """
+        return self._retry(lambda: self._send_once(self.url(path, params), known))
+
+    def post(self, path: str, question: bytes) -> Response:
+        """Send a question as JSON by POST, and return the response. It must be a look-up without effects: it is retried like a GET."""
+        return self._retry(lambda: self._send_once(self.url(path), None, question))
+
+    def _retry(self, receive: Callable[[], Response]) -> Response:
         import stamina  # noqa: PLC0415
 
         def retry(error: Exception) -> bool | float:
@@ -135,13 +142,12 @@ class Client:
                 return False
             return True if error.wait_s is None else error.wait_s
 
-        url = self.url(path, params)
         attempts = MAX_ATTEMPTS if self.retry_timeout_s else 1
         for attempt in stamina.retry_context(
             on=retry, attempts=attempts, timeout=self.retry_timeout_s or None, wait_initial=0.5, wait_max=20
         ):
             with attempt, failpoints.surround("request"):
-                return self._get_once(url, known)
+                return receive()
         raise AssertionError  # pragma: no cover  the loop returns or raises
 
     def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
@@ -153,10 +159,10 @@ class Client:
         """Return the complete URL of a request."""
         return self.base_url + path + (f"?{urlencode(params)}" if params else "")
 
-    def _get_once(self, url: str, known: Source | None) -> Response:
+    def _send_once(self, url: str, known: Source | None, question: bytes | None = None) -> Response:
         stored = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified} if known else {}
         validators = {name: value for name, text in stored.items() if (value := headers.parse_validator(text))}
-        with self._send(url, validators) as response:
+        with self._send(url, validators, question) as response:
             date = headers.parse_date(response.headers.get("date"))
             self._compare_clocks(response, date, datetime.now(UTC))
             etag, modified = (headers.parse_validator(response.headers.get(name)) for name in ("etag", "last-modified"))
@@ -177,12 +183,15 @@ class Client:
             return Response(content, url, media, etag, modified, date)
 
     @contextmanager
-    def _send(self, url: str, fields: dict[str, str]) -> Iterator[httpx2.Response]:
-        """Send a request when the rate allows it, and follow redirects to allowed hosts; yield the response."""
+    def _send(self, url: str, fields: dict[str, str], question: bytes | None = None) -> Iterator[httpx2.Response]:
+        """Send a request when the rate allows it, a POST if there is a question; follow redirects to allowed hosts; yield the response."""
         import httpx2  # noqa: PLC0415
 
         from jobkit.network import Progress  # noqa: PLC0415
 
+        method = "GET" if question is None else "POST"
+        if question is not None:
+            fields = {**fields, "Content-Type": "application/json"}
         if self._secret_query:
             url += ("&" if "?" in url else "?") + self._secret_query
         for _ in range(MAX_REDIRECTS + 1):
@@ -190,7 +199,7 @@ class Client:
             self._limiter.try_acquire("vendor")
             self._requests.progress = Progress()
             try:
-                with self._client.stream("GET", url, headers=fields) as response:
+                with self._client.stream(method, url, headers=fields, content=question) as response:
                     self._has_answered = True
                     if not response.has_redirect_location:
                         yield response

@@ -19,8 +19,9 @@ FORMS = {
     "cusip": "[A-Z0-9*@#]{8}[0-9]",
     "sedol": "[B-DF-HJ-NP-TV-Z0-9]{6}[0-9]",
     "lei": "[A-Z0-9]{18}[0-9]{2}",
+    "figi": "[B-DF-HJ-NP-TV-Z0-9]{11}[0-9]",
 }
-NAMES = {"isin": "an ISIN", "cusip": "a CUSIP", "sedol": "a SEDOL", "lei": "a LEI"}
+NAMES = {"isin": "an ISIN", "cusip": "a CUSIP", "sedol": "a SEDOL", "lei": "a LEI", "figi": "a FIGI"}
 MANGLED = re.compile(r"[-+]?\d+([.,]\d+)?E[-+]?\d+", re.IGNORECASE)
 SPREADSHEET = "a number that a spreadsheet made of it; format the column as text and export it again"
 MINOR_UNITS = {"GBX": "GBP", "GBp": "GBP", "GBPp": "GBP", "ZAc": "ZAR", "ZAX": "ZAR", "ILa": "ILS", "ILX": "ILS", "USX": "USD"}
@@ -36,16 +37,16 @@ ZWD ZWL ZWR
 @cache
 def _modules() -> dict[str, ModuleType]:
     """Import python-stdnum's modules, by kind of identifier; few jobs have the library."""
-    from stdnum import cusip, isin, lei  # noqa: PLC0415
+    from stdnum import cusip, figi, isin, lei  # noqa: PLC0415
     from stdnum.gb import sedol  # noqa: PLC0415
 
-    return {"isin": isin, "cusip": cusip, "sedol": sedol, "lei": lei}
+    return {"isin": isin, "cusip": cusip, "sedol": sedol, "lei": lei, "figi": figi}
 
 
 def _check(kind: str) -> Callable[[str], str | None]:
     """Return a function that explains why a text is no identifier of a kind, or returns None.
 
-    ISIN: ISO 6166. CUSIP: ANSI X9.6. SEDOL: London Stock Exchange. LEI: ISO 17442, check digits of ISO 7064 (mod 97-10).
+    ISIN: ISO 6166. CUSIP: ANSI X9.6. SEDOL: London Stock Exchange. LEI: ISO 17442, check digits of ISO 7064 (mod 97-10). FIGI: OMG.
     """
     form = re.compile(FORMS[kind])
 
@@ -78,7 +79,7 @@ def _malformed(kind: str, text: str) -> str:
     """Explain the wrong form of an identifier by its likely cause: a spreadsheet, blanks, lost zeros, small letters."""
     if MANGLED.fullmatch(text):
         return f"not {NAMES[kind]} but {SPREADSHEET}"
-    length = {"isin": 12, "cusip": 9, "sedol": 7, "lei": 20}[kind]
+    length = {"isin": 12, "cusip": 9, "sedol": 7, "lei": 20, "figi": 12}[kind]
     if text != text.strip():
         return f"not {NAMES[kind]}: it has blanks around it"
     if text.isdigit() and len(text) < length:

@@ -19,6 +19,7 @@ from jobs.jobkit.tests.contracts.samples import make_contract, reasons, stored
         ("cusip", ["037833100", "594918104"], ["037833101", "37833100", "3.78E+08"]),
         ("sedol", ["B15KXQ8", "0263494"], ["263494", "0263495", "A15KXQ8"]),
         ("lei", ["G5GSEF7VJP5I7OUK5573", "529900T8BM49AURSDO55"], ["529900T8BM49AURSDO56", "529900T8BM49AURSDO5"]),
+        ("figi", ["BBG000BLNNH6", "BBG001S5S399"], ["BBG000BLNNH7", "BBG000BLNNH", "bbg000blnnh6", "BSG000BLNNH6"]),
         ("currency", ["USD", "DEM", "BGN"], ["usd", "GBX", "US", "ZZZ"]),
     ],
 )

@@ -32,7 +32,7 @@ from jobkit.contracts.patterns import compile_pattern
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-IDENTIFIERS = ("isin", "cusip", "sedol", "lei", "currency")
+IDENTIFIERS = ("isin", "cusip", "sedol", "lei", "figi", "currency")
 DATE_PARTS = re.compile(r"yyyy|MMM|MM|M|dd|d|[^A-Za-z]")
 MAX_DIGITS = 38  # of a decimal in Arrow (decimal128)
 BOUNDS = {

@@ -1,0 +1,123 @@
+"""Identifiers are validated before they are asked for; every match of an answer is a row of its question, and none is chosen."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from extract_openfigi_identifiers import parser, source
+from jobkit import contracts
+from jobkit.body import Body
+from jobkit.contracts import load_packaged
+from jobkit.errors import BadDataError, UsageError
+from jobkit.http import Response
+from jobkit.requests import Request
+
+from tests.recorded_answers import FEEDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+IBM = {"idType": "ID_ISIN", "idValue": "US4592001014"}
+NOTHING = {"idType": "TICKER", "idValue": "ZZZZ", "exchCode": "US"}
+MALFORMED = {"idType": "ID_ISIN", "idValue": "US45"}
+needs_feeds = pytest.mark.skipif(not FEEDS.exists(), reason="the recorded answers of OpenFIGI are absent")
+
+
+def parse(questions: Sequence[dict[str, str]], answers: str, *partitions: str) -> dict[str, Any]:
+    names = partitions or tuple(map(source.to_partition, questions))
+    return parser.parse(f"[{json.dumps(questions)},{answers}]".encode(), Request("openfigi_mappings", names, ""))
+
+
+@pytest.mark.parametrize(
+    ("identifier", "problem"),
+    [
+        ("ID_ISIN:US4592001015", "ID_ISIN:US4592001015 is not an ISIN: its check digit does not hold"),
+        ("ID_CUSIP:459200102", "not a CUSIP"),
+        ("ID_SEDOL:2005974", "not a SEDOL"),
+        ("ID_BB_GLOBAL:BBG000BLNNH7", "not a FIGI"),
+        ("COMPOSITE_ID_BB_GLOBAL:BBG000BLNNH", "not a FIGI"),
+        ("ID_BB_GLOBAL_SHARE_CLASS_LEVEL:BSG000BLNNH6", "not a FIGI"),
+    ],
+)
+def test_an_identifier_with_a_wrong_check_digit_is_refused_before_anything_is_asked(identifier: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        source.build_requests(identifiers=["ID_ISIN:US4592001014", identifier], without_key=False)
+
+
+@pytest.mark.parametrize(("without_key", "sizes"), [(False, [100, 20]), (True, [10] * 12)])
+def test_a_request_has_as_many_questions_as_openfigi_takes(sizes: list[int], *, without_key: bool) -> None:
+    identifiers = [f"TICKER:T{number}:US" for number in range(120)]
+    requests = source.build_requests(identifiers=[*identifiers, *identifiers[:3]], without_key=without_key)
+    assert [len(request.partitions) for request in requests] == sizes
+
+
+@pytest.mark.parametrize(
+    ("identifier", "partition"),
+    [
+        ("ID_ISIN:US4592001014", "type=ID_ISIN/id=US4592001014/exchange=all"),
+        ("TICKER:BRK/B:US", "type=TICKER/id=BRK_2FB/exchange=US"),
+        ("TICKER:IBM 03/20/10 P130:ABU DHABI", "type=TICKER/id=IBM_2003_2F20_2F10_20P130/exchange=ABU_20DHABI"),
+        ("TICKER:IBM_1*#:US", "type=TICKER/id=IBM_5F1_2A_23/exchange=US"),
+    ],
+)
+def test_a_partition_names_its_question(identifier: str, partition: str) -> None:
+    question = source.parse_identifier(identifier)
+    assert (source.to_partition(question), source.to_question(partition)) == (partition, question)
+
+
+class Echo:
+    """A client that answers each question with its own value."""
+
+    def post(self, path: str, question: bytes) -> Response:
+        body = Body()
+        body.write(json.dumps([{"warning": asked["idValue"]} for asked in json.loads(question)]).encode())
+        return Response(body, f"https://api.openfigi.com{path}", "application/json", None, None)
+
+
+def test_the_questions_are_stored_with_the_answers_so_that_another_batch_reads_them_too() -> None:
+    """A replay asks for what is declared now, which may be in another order and in other batches than when it was asked."""
+    (request,) = source.build_requests(identifiers=["TICKER:B:US", "TICKER:A:US"], without_key=False)
+    stored = source.fetch(Echo(), request, None).body  # type: ignore[arg-type]  what it needs of a client
+    assert stored is not None
+    found = parser.parse(stored, request._replace(partitions=("type=TICKER/id=A/exchange=US", "type=TICKER/id=C/exchange=US")))
+    assert {name: columns["result"] for name, columns in found.items()} == {"type=TICKER/id=A/exchange=US": ["A"]}
+
+
+def test_no_identifier_found_is_an_answer() -> None:
+    ((_, columns),) = parse([NOTHING], '[{"warning":"No identifier found."}]').items()
+    assert (columns["result"], columns["figi"], columns["exch_code"]) == (["No identifier found."], [None], ["US"])
+    result = contracts.validate(load_packaged("extract_openfigi_identifiers", "openfigi_mappings"), columns)
+    assert (result.table.num_rows, result.quarantine) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ('[{"warning":"No identifier found."}]', "no list with one answer for each question"),
+        ('{"error":"Invalid"}', "no list with one answer for each question"),
+        ('[{"data":[]},{"warning":"No identifier found."}]', "OpenFIGI refuses ID_ISIN US4592001014"),
+        ('[{"warning":"a"},{"error":"Invalid idValue format."}]', "refuses TICKER ZZZZ US: Invalid idValue format.; correct --identifiers"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_refused(answers: str, message: str) -> None:
+    with pytest.raises(BadDataError, match=message):
+        parse([IBM, NOTHING], answers)
+
+
+@needs_feeds
+def test_all_matches_of_a_recorded_answer_are_kept() -> None:
+    text = (FEEDS / "openfigi/mapping_isin_example.json").read_text()
+    ((_, columns),) = parse([IBM], text).items()
+    result = contracts.validate(load_packaged("extract_openfigi_identifiers", "openfigi_mappings"), columns)
+    assert (result.table.num_rows, result.quarantine) == (198, None)
+    counts = [len(set(columns[name])) for name in ("figi", "compositeFIGI", "shareClassFIGI")]
+    assert counts == [198, 81, 1]
+
+
+@needs_feeds
+def test_a_recorded_answer_with_an_error_names_the_question() -> None:
+    text = (FEEDS / "openfigi/mapping_data_warning_mixed.json").read_text()
+    with pytest.raises(BadDataError, match="OpenFIGI refuses ID_ISIN US45: Invalid idValue format."):
+        parse([IBM, NOTHING, MALFORMED], text)

@@ -1,0 +1,37 @@
+"""api.openfigi.com: some lines of IBM and Apple, by ISIN or by ticker and exchange. Any other identifier is not found.
+
+The answers have the order of the questions and do not repeat them. Without a key more than 10 questions are too many (413).
+"""
+
+from __future__ import annotations
+
+import json
+
+from verification.sample_vendors import sample
+from verification.sample_vendors.wire import Answer, Request, json_answer
+
+PATH = "/v3/mapping"
+KINDS = ["COMPOSITE_ID_BB_GLOBAL", "ID_BB_GLOBAL", "ID_CUSIP", "ID_ISIN", "ID_SEDOL", "TICKER"]
+COLUMNS = {"ID_ISIN": "isin", "TICKER": "ticker", "ID_BB_GLOBAL": "figi", "COMPOSITE_ID_BB_GLOBAL": "compositeFIGI"}
+
+
+def answer(request: Request) -> Answer:
+    """Return one answer for each question, or the list of the types of identifiers."""
+    if request.path == f"{PATH}/values/idType":
+        return json_answer(200, KINDS)
+    if request.path != PATH or request.body is None:
+        return json_answer(404, {"error": "Not found"})
+    questions = json.loads(request.body)
+    if len(questions) > (100 if request.headers.get("X-OPENFIGI-APIKEY") else 10):
+        return json_answer(413, {"error": "Request payload too large."})
+    return json_answer(200, [find(question) for question in questions])
+
+
+def find(question: dict[str, str]) -> dict[str, object]:
+    """Return the answer to one question."""
+    column = COLUMNS.get(question["idType"], "")
+    rows = [row for row in sample.table("openfigi_lines") if row.get(column) == question["idValue"]]
+    matches = [row for row in rows if question.get("exchCode", row["exchCode"]) == row["exchCode"]]
+    if not matches:
+        return {"warning": "No identifier found."}
+    return {"data": [{name: value for name, value in row.items() if name != "isin"} for row in matches]}
