@@ -114,6 +114,11 @@ def sdmx(series: str, year: int, body: str) -> Answer:
     return Answer("extract_sdmx_series", "sdmx_observations", (f"agency=ECB/series={series}/year={year}",), body.encode())
 
 
+def holdings(cik: int, accession: str, body: bytes) -> Answer:
+    """A filing of Form 13F."""
+    return Answer("extract_sec_13f_holdings", "sec_13f_holdings", (f"cik={cik:010}/accession={accession}",), body)
+
+
 def transform(warehouse: Warehouse, *more: str) -> Receipt:
     """The receipt of transform-warehouse."""
     words = ["run", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]

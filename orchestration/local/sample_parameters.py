@@ -17,6 +17,8 @@ SERIES, RELEASES = ["GDP"], ["53"]
 CONTACT = "finelt demo demo@example.com"
 UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
 
+MANAGER_FILINGS: dict[str, object] = {"managers": ["1619124"], "start": "2021-01-01", "end": "2021-12-31", "contact": CONTACT}
+
 Extracts = dict[str, dict[str, object]]
 
 
@@ -42,3 +44,9 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
         "extract-fiscaldata-debt": {**SAMPLE_DEBT, "base_url": f"{vendors}/api.fiscaldata.treasury.gov"},
         "extract-sdmx-series": {**SAMPLE_EURO_RATE, "base_url": f"{vendors}/data-api.ecb.europa.eu/service"},
     }
+
+
+def build_all_sample_extracts(vendors: str, token: str) -> Extracts:
+    """Return the same, and those that the demo leaves out, because each step takes time: a person chooses the managers first."""
+    filings = {**MANAGER_FILINGS, "base_url": f"{vendors}/www.sec.gov"}
+    return {**build_sample_extracts(vendors, token), "extract-sec-13f-holdings": filings}

@@ -67,7 +67,7 @@ class Sandbox:
 
     def extract_options(self, job: str, vendors: str | None = None) -> list[str]:
         """Give an extract job's options for the sample vendors."""
-        options: dict[str, Any] = {**sample_parameters.build_sample_extracts(vendors or self.vendors, "env://CANARY")[job]}
+        options: dict[str, Any] = {**sample_parameters.build_all_sample_extracts(vendors or self.vendors, "env://CANARY")[job]}
         if "start" in options:
             options["start"] = "2013-02-11" if job == "extract-massive-daily-prices" else "2012-01-01"
         return job_runs.to_argv(options)

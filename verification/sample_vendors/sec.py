@@ -13,8 +13,8 @@ import zipfile
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from verification.sample_vendors import sample
-from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, not_found
+from verification.sample_vendors import sample, sec_filings
+from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def www(request: Request) -> Answer:
         return _undeclared()
     if request.path == ARCHIVE:
         return _part(request, company_archive(request.today))
-    return _json(request, company_tickers) if request.path == "/files/company_tickers.json" else not_found()
+    return _json(request, company_tickers) if request.path == "/files/company_tickers.json" else sec_filings.answer(request)
 
 
 @cache

@@ -4,7 +4,8 @@ The archive never is on this machine: /tmp counts as memory, and most members of
 before. The archive's directory says what has changed, by the CRC and the size of each member: they are the member's validator, which a
 commit keeps as the ETag of its source.
 
-Hand-written: zipfile keeps an object of 300 bytes and more for each member, and archives have a million. Format: PKWARE's APPNOTE 6.3.10, 4.3 and 4.5.3.
+Hand-written: zipfile keeps an object of 300 bytes and more for each member, and archives have a million. Format: PKWARE's APPNOTE 6.3.10,
+4.3 and 4.5.3.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jobkit import contracts, partition_writer, redaction, secrets
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
 from jobkit.lake import ERASED, Lake, PartitionState, Source, SourceMetadata
-from jobkit.requests import list_partitions
+from jobkit.requests import Request, list_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobkit.contracts import Columns, Contract, TypedRows
     from jobkit.errors import JobError
     from jobkit.http import Response
-    from jobkit.requests import Extractor, Request, VendorClient
+    from jobkit.requests import Extractor, VendorClient
 
 MAX_IN_FLIGHT = 4  # requests under way at once; the client keeps the vendor's rate whatever this is
 MAX_STATE_READS = 8  # partitions read from the lake at once
@@ -71,11 +71,12 @@ def run(
     A partition that is damaged, or whose response lacks rows, does not stop the others; the first such error is raised at the end. Any
     other error ends the run: BadDataError (exit code 65) for a response that breaks its contract, TemporaryError (75), AuthError (77) or
     MisconfiguredError (78) for a vendor or lake that refuses. With `replay`, the stored bytes are parsed again, nothing is fetched, and a
-    BadDataError does not stop the other partitions either. `received_at` is the moment of the commits, if it is not now.
+    BadDataError does not stop the other partitions either; where only the vendor can list the requests, these are all partitions of the
+    lake. `received_at` is the moment of the commits, if it is not now.
     """
-    if replay and not requests:
-        raise UsageError("--replay needs to know which partitions to rebuild; name them with the job's own options")
     extraction = Extraction(job, Lake(lake, received_at), extractor, {}, allow_shrinking)
+    if replay and not requests and extractor.list_requests:
+        requests = [Request(dataset, (partition,), "") for dataset in job.datasets for partition in extraction.lake.partitions(dataset)]
     failures = [error for errors in (_replay_all if replay else _extract_all)(extraction, requests) for error in errors]
     if failures:
         first, others = failures[0], len(failures) - 1
@@ -87,14 +88,16 @@ def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, repla
 
     Writes raw/<dataset>/_check, which no reader of the lake looks at. Raises as `run` does.
     """
+    if extractor.list_requests and not replay:
+        with extractor.client() as client:
+            requests = extractor.list_requests(client, list(requests))
     store = Lake(lake).store
     for dataset in {request.dataset for request in requests}:
         contracts.load_packaged(extractor.package, dataset)
         store.put(f"raw/{dataset}/_check", b"written by the verb check\n")  # the job may write here, and nowhere else
-    if not replay and (requests or extractor.list_requests):
+    if not replay and requests:
         with extractor.client() as client:
-            first = next(iter(requests), None)
-            client.probe(first.path if first else "", first.params if first else ())
+            client.probe(requests[0].path, requests[0].params)
 
 
 def plan(extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool) -> list[dict[str, Any]]:
