@@ -131,6 +131,11 @@ def openfigi(questions: list[dict[str, str]], answers: list[dict[str, Any]]) -> 
     return Answer("extract_openfigi_identifiers", "openfigi_mappings", partitions, json.dumps([questions, answers]).encode())
 
 
+def holdings(cik: int, accession: str, body: bytes) -> Answer:
+    """A filing of Form 13F."""
+    return Answer("extract_sec_13f_holdings", "sec_13f_holdings", (f"cik={cik:010}/accession={accession}",), body)
+
+
 def transform(warehouse: Warehouse, *more: str) -> Receipt:
     """The receipt of transform-warehouse."""
     words = ["run", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]

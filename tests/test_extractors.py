@@ -33,6 +33,9 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-tiingo-prices": (*RANGE, "--tickers", "AAPL", "--tickers", "GOOG"),
     "extract-massive-daily-prices": (*RANGE, "--requests-per-minute", "6000"),
     "extract-sec-company-facts": ("--ciks", "320193", "--contact", "Example Ltd admin@example.com"),
+    "extract-sec-13f-holdings": (
+        *("--start", "2021-01-01", "--end", "2021-12-31", "--managers", "1619124", "--contact", "Example Ltd admin@example.com"),
+    ),
     "extract-sec-filers": ("--contact", "Example Ltd admin@example.com"),
     "extract-fred-series": ("--series", "GDP", "--releases", "53"),
     "extract-sdmx-series": ("--start", "2025-01-02", "--end", "2025-01-10", "--lookback-days", "0"),
@@ -51,6 +54,7 @@ ROWS = {
     "extract-tiingo-prices": 2 * (250 + 40),
     "extract-massive-daily-prices": 4 * 10,
     "extract-sec-company-facts": 752,
+    "extract-sec-13f-holdings": 5,
     "extract-sec-filers": 5,
     "extract-fiscaldata-debt": 61,
     "extract-gleif-entities": 11 + 4 + 3 + 3,

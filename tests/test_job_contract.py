@@ -60,6 +60,7 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "end": "2012-12-03",
         "tickers": "AAPL",
         "ciks": "320193",
+        "managers": "1067983",
         "series": "GDP",
         "identifiers": "TICKER:IBM:US",
         "contact": "Example Ltd admin@example.com",

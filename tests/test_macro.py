@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,7 +21,7 @@ from tests import recorded_answers, recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.recorded_answers import FEEDS
 from tests.warehouse.samples import load
-from verification.sample_vendors import fiscaldata, fred, nyfed, sdmx
+from verification.sample_vendors import fiscaldata, fred, nyfed, sample, sdmx, sec_filings
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -52,6 +53,23 @@ def sample_answers(today: str) -> list[Answer]:
         *nyfed_answers(CORRECTED if today == FIRST_DELIVERY else CORRECTION),
         *fiscaldata_answers("2025-03-28" if today == FIRST_DELIVERY else "2025-03-31"),
         *euro_answers("2025-01-09" if today == FIRST_DELIVERY else "2025-01-10"),
+        *holdings_answers()[: 2 if today == FIRST_DELIVERY else 4],
+    ]
+
+
+def holdings_answers() -> list[Answer]:
+    """The filing of ACTIAM for 2020, and invented amendments: new holdings, a restatement, new holdings again."""
+    rows = sample.table("sec_13f_holdings")
+    filings = (
+        (rows, "21-000002", "20210212100642", ""),
+        ([{**rows[0], "cusip": "000000AA1"}], "21-000005", "20210301160000", "NEW HOLDINGS"),
+        ([{**row, "value": f"{int(row['value']) + 1}"} for row in rows[:3]], "21-000007", "20210514093000", "RESTATEMENT"),
+        ([{**rows[1], "cusip": "000000BB1"}], "21-000009", "20210816170500", "new holdings"),
+    )
+    numbers = [f"0001619124-{number}" for _, number, _, _ in filings]
+    return [
+        recorded_lake.holdings(sec_filings.CIK, number, sec_filings.write_filing(lines, number, accepted, kind))
+        for (lines, _, accepted, kind), number in zip(filings, numbers, strict=True)
     ]
 
 
@@ -140,6 +158,7 @@ MARTS = (
     "fct_sofr_average",
     "fct_public_debt",
     "fct_treasury_auction",
+    "fct_13f_holding",
 )
 
 
@@ -537,3 +556,31 @@ def test_the_correction_of_an_sdmx_observation_is_a_restatement(story: Story) ->
         "select subject, value_before::numeric, value_after::numeric from marts.fct_restatement where item = 'obs_value'"
     )
     assert found == [(f"ECB {EURO_RATE}.WT 2025-01-08", Decimal("2.951"), Decimal("2.917"))]
+
+
+def test_the_holdings_known_at_any_moment_are_those_in_the_filings(story: Story) -> None:
+    """A restatement replaces what was filed before; new holdings are added. Recomputed from the bytes by their texts."""
+    filings = []
+    for body in (answer.body.decode() for answer in story.late if answer.dataset == "sec_13f_holdings"):
+        accepted = datetime.strptime(re.findall(r"<ACCEPTANCE-DATETIME>(\d+)", body)[0], "%Y%m%d%H%M%S").replace(tzinfo=NEW_YORK)
+        lines = list(zip(*(re.findall(f"<ns1:{name}>([^<]+)<", body) for name in ("cusip", "value", "sshPrnamt")), strict=True))
+        filings.append((accepted, "RESTATEMENT" in body, lines))
+    rng = random.Random(9)  # noqa: S311  the same questions every time
+    shifts = (timedelta(microseconds=-1), timedelta(), timedelta(seconds=1), timedelta(days=-20), timedelta(days=40))
+    moments = [rng.choice(filings)[0] + rng.choice(shifts) for _ in range(QUESTIONS)]
+    sql = """
+    select number, cusip, value_usd, amount from unnest(%s::timestamptz[]) with ordinality as question (moment, number)
+    inner join marts.fct_13f_holding on cik = 1619124 and period = '2020-12-31' and known_at <= moment and known_to > moment
+    """
+    known: list[list[tuple[str, Decimal, Decimal]]] = [[] for _ in moments]
+    with story.warehouse.connect() as connection:
+        for number, cusip, value, amount in connection.execute(sql, [moments]):
+            known[number - 1].append((cusip, value, amount))
+    for moment, found in zip(moments, known, strict=True):
+        accepted_filings = [filing for filing in filings if filing[0] <= moment]
+        first = max((number for number, (_, restates, _) in enumerate(accepted_filings) if restates), default=0)
+        expected = [
+            (cusip, 1000 * Decimal(value), Decimal(shares)) for *_, lines in accepted_filings[first:] for cusip, value, shares in lines
+        ]
+        assert sorted(found) == sorted(expected), moment
+    assert {len(found) for found in known} == {0, 5, 6, 3, 4}

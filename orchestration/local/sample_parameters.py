@@ -17,6 +17,8 @@ SERIES, RELEASES = ["GDP"], ["53"]
 CONTACT = "finelt demo demo@example.com"
 UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
 
+MANAGER_FILINGS: dict[str, object] = {"managers": ["1619124"], "start": "2021-01-01", "end": "2021-12-31", "contact": CONTACT}
+
 Extracts = dict[str, dict[str, object]]
 
 
@@ -44,9 +46,10 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
     }
 
 
-def build_requested_sample_extracts(vendors: str, token: str) -> Extracts:
-    """Return the extract jobs that no flow runs unless a person asks for them, and their options for the sample vendors at a URL."""
+def build_all_sample_extracts(vendors: str, token: str) -> Extracts:
+    """Return the same, and those that run only if a person asks for them, by naming managers or identifiers: each step takes time."""
     return {
+        **build_sample_extracts(vendors, token),
         "extract-gleif-entities": {
             "datasets": ["gleif_entities", "gleif_relationships", "gleif_exceptions"],
             "base_url": f"{vendors}/goldencopy.gleif.org",
@@ -56,4 +59,5 @@ def build_requested_sample_extracts(vendors: str, token: str) -> Extracts:
             "token": token,
             "base_url": f"{vendors}/api.openfigi.com",
         },
+        "extract-sec-13f-holdings": {**MANAGER_FILINGS, "base_url": f"{vendors}/www.sec.gov"},
     }

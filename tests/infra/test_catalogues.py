@@ -90,7 +90,13 @@ def test_the_parameters_of_each_stack_schedule_every_job(file: str, monkeypatch:
 def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = graph(choices=NO_PARAMETERS)
     scheduled, messages = register_schedules(stack, catalogue(), monkeypatch)
-    unscheduled = {"extract-tiingo-prices", "extract-sec-filers", "extract-sec-company-facts", "extract-fred-series"}
+    unscheduled = {
+        "extract-tiingo-prices",
+        "extract-sec-13f-holdings",
+        "extract-sec-filers",
+        "extract-sec-company-facts",
+        "extract-fred-series",
+    }
     assert {message.split()[2].rstrip(":") for message in messages} == unscheduled
     assert late_alarms(stack) == scheduled | {"publish-marts"}
 

@@ -1,10 +1,7 @@
 """The jobs that the flow `daily` runs where there is no drop folder, without those that run only if a person asks for them."""
 
 from jobs.catalogue import DROP, ICEBERG, catalogue
-from orchestration.local.sample_parameters import build_requested_sample_extracts
+from orchestration.local.sample_parameters import build_all_sample_extracts, build_sample_extracts
 
-DAILY = [
-    spec
-    for spec in catalogue()
-    if DROP not in spec.reads and ICEBERG not in spec.writes and spec.name not in build_requested_sample_extracts("", "")
-]
+ON_REQUEST = build_all_sample_extracts("", "").keys() - build_sample_extracts("", "").keys()
+DAILY = [spec for spec in catalogue() if DROP not in spec.reads and ICEBERG not in spec.writes and spec.name not in ON_REQUEST]

@@ -130,8 +130,8 @@ def test_publish_runs() -> None:
 
 @pytest.mark.usefixtures("no_tools")
 def test_extract_runs() -> None:
-    text = "\n".join(extract.page(*extract.measure(0, facts=100, tickers=10, days=5, paced=[(Rate(10, 0.1), 5)])))
-    assert text.count(f"| {extract.OURS} | ") == 3
+    text = "\n".join(extract.page(*extract.measure(0, facts=100, tickers=10, days=5, members=(2, 340), paced=[(Rate(10, 0.1), 5)])))
+    assert text.count(f"| {extract.OURS} | ") == 4
     assert "| 10 in 0.1 s | " in text
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,6 +35,7 @@ CIK = 123
 FACTS, FACTS_PER_TAG = 170_000, 170
 MARKET_DAY, TICKERS = "2020-01-02", 12_000
 ECB_FIRST, ECB_DAYS, CURRENCIES = date(1999, 1, 4), 7000, 41
+MEMBERS, MEMBER_FACTS = 40, 20_000
 ANSWER_S = 0.05
 PACED = ((Rate(10, 1), 60), (Rate(5, 1), 30), (Rate(30, 60), 90))
 
@@ -56,11 +60,18 @@ class RateResult(NamedTuple):
 
 
 def measure(
-    times: int, *, facts: int = FACTS, tickers: int = TICKERS, days: int = ECB_DAYS, paced: Sequence[tuple[Rate, int]] = PACED
+    times: int,
+    *,
+    facts: int = FACTS,
+    tickers: int = TICKERS,
+    days: int = ECB_DAYS,
+    members: tuple[int, int] = (MEMBERS, MEMBER_FACTS),
+    paced: Sequence[tuple[Rate, int]] = PACED,
 ) -> tuple[dict[str, dict[str, list[Measurement]]], list[RateResult]]:
     """Measure the ways by document, from process start to exit, and the rates, each with a number of requests."""
     with TemporaryDirectory() as folder:
         found = {document.name: _ways(document, Path(folder), times) for document in _documents(facts, tickers, days)}
+        found |= _measure_archive(Path(folder), times, *members)
     return found, [_paced(*one) for one in paced]
 
 
@@ -85,6 +96,57 @@ def _ways(document: Document, folder: Path, times: int) -> dict[str, list[Measur
         str(path),
     ]
     return measurement.run_in_turns({**methods, OURS: lambda: measurement.run_process(ours)}, times)
+
+
+def _measure_archive(folder: Path, times: int, members: int, facts: int) -> dict[str, dict[str, list[Measurement]]]:
+    """Measure an archive of filers from a server to committed partitions, and the same archive read with json.load and flattened."""
+    path, lakes, size = folder / "companyfacts.zip", count(), 0
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for cik in range(CIK, CIK + members):
+            document = json.dumps({**build_company(facts), "cik": cik}, separators=(",", ":")).encode()
+            archive.writestr(f"CIK{cik:010}.json", document)
+            size += len(document)
+    with http_server.serve(_answer_with_parts(path)) as url:
+
+        def ours() -> Measurement:
+            lake = folder / f"lake-{next(lakes)}"
+            words = ["run", "--bulk", "--lake", str(lake), "--contact", "Example Ltd admin@example.com", "--base-url", url]
+            found = measurement.run_process([sys.executable, "-m", "extract_sec_company_facts", *words])
+            if len(list(lake.glob("raw/sec_company_facts/*/_commits/000001.json"))) != members:
+                raise RuntimeError("the extractor did not commit all filers")
+            shutil.rmtree(lake)
+            return found
+
+        methods = {
+            "json.load and flatten, file by file": "flatten_members",
+            "json.load and flatten, all rows": "flatten_archive",
+        }
+        plain = {
+            name: partial(measurement.run_process, [sys.executable, str(tools.PROGRAMS), program, str(path)])
+            for name, program in methods.items()
+        }
+        return {f"companyfacts in bulk, {members:,} filers of {size / 1e6:.0f} MB": measurement.run_in_turns({**plain, OURS: ours}, times)}
+
+
+def _answer_with_parts(path: Path) -> type[BaseHTTPRequestHandler]:
+    """Return a handler that answers every request with the requested part of a file."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+            with path.open("rb") as file:
+                file.seek(first)
+                part = file.read(last - first + 1)
+            self.send_response(206)
+            self.send_header("Content-Type", "application/zip")
+            self.send_header("Content-Length", str(len(part)))
+            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{path.stat().st_size}")
+            self.end_headers()
+            self.wfile.write(part)
+
+    return Handler
 
 
 def _documents(facts: int, tickers: int, days: int) -> Iterator[Document]:
@@ -185,6 +247,7 @@ def page(found: dict[str, dict[str, list[Measurement]]], paced: Sequence[RateRes
     """Yield a table for each document, and one of rates."""
     yield "From process start to exit, without network. The extractor also keeps every digit, validates types, ranges, keys and duplicates"
     yield "against the contract, and writes Parquet. The baselines validate nothing, and json.load alone writes nothing."
+    yield "In bulk, the extractor reads an archive on loopback and commits each filer with the vendor's bytes."
     for name, runs in found.items():
         yield from ("", f"{name[0].upper()}{name[1:]}:", "")
         yield from measurement.format_table(runs, OURS, server=False)

@@ -82,8 +82,7 @@ def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callab
         shutil.copytree(stages.lake, lake, copy_function=os.link)
         return Trial(["--lake", str(lake)], lambda: states.read_iceberg(lake))
 
-    samples = {**sample_parameters.build_sample_extracts("", ""), **sample_parameters.build_requested_sample_extracts("", "")}
-    found: dict[str, Callable[[], Trial]] = {job: extract(job) for job in samples}
+    found: dict[str, Callable[[], Trial]] = {job: extract(job) for job in sample_parameters.build_all_sample_extracts("", "")}
     if bucket is None:
         found |= {
             "extract-dropped-files": dropped_files,

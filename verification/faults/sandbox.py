@@ -67,10 +67,7 @@ class Sandbox:
 
     def extract_options(self, job: str, vendors: str | None = None) -> list[str]:
         """Give an extract job's options for the sample vendors."""
-        url = vendors or self.vendors
-        builders = (sample_parameters.build_sample_extracts, sample_parameters.build_requested_sample_extracts)
-        samples = {name: found for build in builders for name, found in build(url, "env://CANARY").items()}
-        options: dict[str, Any] = {**samples[job]}
+        options: dict[str, Any] = {**sample_parameters.build_all_sample_extracts(vendors or self.vendors, "env://CANARY")[job]}
         if "start" in options:
             options["start"] = "2013-02-11" if job == "extract-massive-daily-prices" else "2012-01-01"
         return job_runs.to_argv(options)

@@ -6,13 +6,15 @@ A User-Agent without a contact gets 403 as HTML, an unknown CIK 404 as XML from 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
+import zipfile
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from verification.sample_vendors import sample
-from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, not_found
+from verification.sample_vendors import sample, sec_filings
+from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,7 @@ NO_SUCH_KEY = (
     "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message>"
     "<Key>{key}</Key><RequestId>JD15FR9DF9N2TVGZ</RequestId><HostId>c2FtcGxlIGhvc3Q=</HostId></Error>"
 )
+ARCHIVE = "/Archives/edgar/daily-index/xbrl/companyfacts.zip"
 APPLE = "/api/xbrl/companyfacts/CIK0000320193.json"
 FILERS = [
     (789019, "MSFT", "MICROSOFT CORP"),
@@ -45,10 +48,12 @@ def data(request: Request) -> Answer:
 
 
 def www(request: Request) -> Answer:
-    """Serve www.sec.gov: the filers and their tickers, by market value."""
+    """Serve www.sec.gov: the filers and their tickers, by market value, and the archive of company facts."""
     if not _is_declared(request):
         return _undeclared()
-    return _json(request, company_tickers) if request.path == "/files/company_tickers.json" else not_found()
+    if request.path == ARCHIVE:
+        return _part(request, company_archive(request.today))
+    return _json(request, company_tickers) if request.path == "/files/company_tickers.json" else sec_filings.answer(request)
 
 
 @cache
@@ -68,6 +73,24 @@ def company_tickers() -> bytes:
     """Return the object with the keys "0", "1" and so on; one filer may have several tickers."""
     filers = ({"cik_str": cik, "ticker": ticker, "title": title} for cik, ticker, title in FILERS)
     return _compact({str(rank): filer for rank, filer in enumerate(filers)})
+
+
+@cache
+def company_archive(today: str = LAST_DAY) -> bytes:
+    """Return the zip file with the company facts of all filers, of which the sample has one."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("CIK0000320193.json"), company_facts(today), zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def _part(request: Request, body: bytes) -> Answer:
+    """Return the part of a file that the client requests, or all of it."""
+    asked = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
+    if not asked:
+        return Answer(200, body, "application/zip", {"Accept-Ranges": "bytes"})
+    first, last = int(asked[1]), min(int(asked[2]), len(body) - 1)
+    return Answer(206, body[first : last + 1], "application/zip", {"Content-Range": f"bytes {first}-{last}/{len(body)}"})
 
 
 def _fact(row: dict[str, str], filing: dict[str, str]) -> dict[str, object]:

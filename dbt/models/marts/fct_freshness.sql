@@ -56,6 +56,12 @@ last_days as (
     from {{ ref('fct_treasury_auction') }}
     union all
     select
+        'sec_13f_holdings' as dataset,
+        null as calendar,
+        max(period) as last_date
+    from {{ ref('fct_13f_holding') }}
+    union all
+    select
         'sdmx_observations' as dataset,
         null as calendar,
         max(period_start) as last_date

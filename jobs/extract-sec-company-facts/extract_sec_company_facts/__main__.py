@@ -9,27 +9,27 @@ from jobkit import extractor, options
 from extract_sec_company_facts import source
 
 if TYPE_CHECKING:
-    from jobkit.contracts import Columns
+    from jobkit.contracts import Columns, TypedRows
     from jobkit.requests import Request
 
 OPTIONS = [
     options.option(
         "--ciks",
-        required=True,
         multiple=True,
         type=options.MatchingText(r"\d{1,10}", "an SEC filer number such as 320193"),
         help="A filer's CIK; repeat the option for more.",
     ),
+    options.option("--bulk", is_flag=True, help="Read SEC's nightly archive, only what changed since: all filers, or those of --ciks."),
     options.contact(),
     options.base_url(source.BASE_URL),
 ]
 
 
-def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """Parse with the parser module, imported at first use: it needs msgspec, and `describe` does not."""
-    from extract_sec_company_facts import parser  # noqa: PLC0415
+def parse(body: bytes, request: Request) -> dict[str, Columns | TypedRows]:
+    """Parse with `fact_table`, imported at first use: it needs msgspec and arro3, and `describe` does not."""
+    from extract_sec_company_facts import fact_table  # noqa: PLC0415
 
-    return parser.parse(body, request)
+    return fact_table.parse(body, request)
 
 
 main = extractor.build(
@@ -39,6 +39,7 @@ main = extractor.build(
     build_client=source.build_client,
     parse=parse,
     fetch=source.fetch,
+    find_lister=source.find_lister,
     meanings=source.MEANINGS,
 )
 

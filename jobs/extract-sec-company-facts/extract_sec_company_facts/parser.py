@@ -48,7 +48,7 @@ class Company(msgspec.Struct):
 
     cik: int | str
     entityName: str  # noqa: N815  the vendor's name
-    facts: dict[str, dict[str, msgspec.Raw]]
+    facts: dict[str, dict[str, msgspec.Raw]] = {}
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:

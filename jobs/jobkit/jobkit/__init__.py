@@ -16,7 +16,7 @@
 | *An extractor* | |
 | `extractor` | build an extractor's command |
 | `requests` | what an extractor declares: requests, client, parser |
-| `paging`, `database` | clients for vendors with pages and for Postgres databases |
+| `paging`, `archives`, `database` | clients for vendors with pages, for zip files on a server and for Postgres databases |
 | `extraction` | run it: fetch, parse, validate, commit, record |
 | `response_checks` | decide which error a response is |
 | `refusals` | what a vendor's refusals mean |

@@ -50,6 +50,7 @@ class Job:
     name, version: of the job.
     hosts: the hosts that the job may call.
     max_body_bytes: the largest response or dropped file, unpacked.
+    datasets: those of the lake that the job writes.
     deadline_s: seconds after its start at which the run is ended.
     run_id: 32 hexadecimal digits, unique to the run.
     details: free JSON for the receipt, which this job alone reports.
@@ -60,6 +61,7 @@ class Job:
         self.name, self.version = record.declaration.name, record.declaration.version
         self.hosts, self.max_body_bytes = record.declaration.hosts, record.declaration.max_body_bytes
         self.deadline_s = float(record.declaration.deadline_s)
+        self.datasets = [name.removeprefix("raw/") for name in record.declaration.writes if name.startswith("raw/")]
         self.run_id, self.details, self.log = record.run_id, record.details, log
         self._record, self._launcher, self._progress = record, launcher, logs.Progress(log)
 

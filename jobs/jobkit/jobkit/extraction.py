@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jobkit import contracts, partition_writer, redaction, secrets
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
 from jobkit.lake import ERASED, Lake, PartitionState, Source, SourceMetadata
-from jobkit.requests import list_partitions
+from jobkit.requests import Request, list_partitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from jobkit.command import Job
-    from jobkit.contracts import Columns, Contract
+    from jobkit.contracts import Columns, Contract, TypedRows
     from jobkit.errors import JobError
     from jobkit.http import Response
-    from jobkit.requests import Extractor, Request, VendorClient
+    from jobkit.requests import Extractor, VendorClient
 
 MAX_IN_FLIGHT = 4  # requests under way at once; the client keeps the vendor's rate whatever this is
 MAX_STATE_READS = 8  # partitions read from the lake at once
@@ -71,11 +71,12 @@ def run(
     A partition that is damaged, or whose response lacks rows, does not stop the others; the first such error is raised at the end. Any
     other error ends the run: BadDataError (exit code 65) for a response that breaks its contract, TemporaryError (75), AuthError (77) or
     MisconfiguredError (78) for a vendor or lake that refuses. With `replay`, the stored bytes are parsed again, nothing is fetched, and a
-    BadDataError does not stop the other partitions either. `received_at` is the moment of the commits, if it is not now.
+    BadDataError does not stop the other partitions either; where only the vendor can list the requests, these are all partitions of the
+    lake. `received_at` is the moment of the commits, if it is not now.
     """
-    datasets = {request.dataset for request in requests}
-    dataset_contracts = {dataset: contracts.load_packaged(extractor.package, dataset) for dataset in datasets}
-    extraction = Extraction(job, Lake(lake, received_at), extractor, dataset_contracts, allow_shrinking)
+    extraction = Extraction(job, Lake(lake, received_at), extractor, {}, allow_shrinking)
+    if replay and not requests and extractor.list_requests:
+        requests = [Request(dataset, (partition,), "") for dataset in job.datasets for partition in extraction.lake.partitions(dataset)]
     failures = [error for errors in (_replay_all if replay else _extract_all)(extraction, requests) for error in errors]
     if failures:
         first, others = failures[0], len(failures) - 1
@@ -87,6 +88,9 @@ def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, repla
 
     Writes raw/<dataset>/_check, which no reader of the lake looks at. Raises as `run` does.
     """
+    if extractor.list_requests and not replay:
+        with extractor.client() as client:
+            requests = extractor.list_requests(client, list(requests))
     store = Lake(lake).store
     for dataset in {request.dataset for request in requests}:
         contracts.load_packaged(extractor.package, dataset)
@@ -96,12 +100,15 @@ def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, repla
             client.probe(requests[0].path, requests[0].params)
 
 
-def plan(requests: Sequence[Request], *, lake: str) -> list[dict[str, Any]]:
+def plan(extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool) -> list[dict[str, Any]]:
     """List the partitions that `run` would request, in that order, as JSON objects.
 
     Each has its dataset, its name, the URL path of the request (`asks`) and the number of its newest commit (`commit`), which is null if
-    there is none or if it is damaged.
+    there is none or if it is damaged. Without a list of requests, the vendor is asked what there is.
     """
+    if extractor.list_requests and not replay:
+        with extractor.client() as client:
+            requests = extractor.list_requests(client, list(requests))
     partitions = ((request, partition) for request in requests for partition in request.partitions)
     store = Lake(lake)
     return [
@@ -118,6 +125,9 @@ def plan(requests: Sequence[Request], *, lake: str) -> list[dict[str, Any]]:
 def _extract_all(extraction: Extraction, requests: Sequence[Request]) -> Iterator[list[JobError]]:
     """Fetch and process each request; yield the errors of its partitions."""
     with extraction.extractor.client() as client:
+        if extraction.extractor.list_requests:
+            requests = extraction.extractor.list_requests(client, list(requests))
+        _load_contracts(extraction, requests)
         for done, fetched in enumerate(_fetch_all(extraction, client, requests), 1):
             yield _extract(extraction, fetched)
             extraction.job.progress(done, len(requests), f"{fetched.request.dataset} {fetched.request.partitions[-1]}")
@@ -125,9 +135,16 @@ def _extract_all(extraction: Extraction, requests: Sequence[Request]) -> Iterato
 
 def _replay_all(extraction: Extraction, requests: Sequence[Request]) -> Iterator[list[JobError]]:
     """Parse the stored bytes of each request again; yield the errors of its partitions."""
+    _load_contracts(extraction, requests)
     for done, request in enumerate(requests, 1):
         yield _replay(extraction, request)
         extraction.job.progress(done, len(requests), request.dataset)
+
+
+def _load_contracts(extraction: Extraction, requests: Sequence[Request]) -> None:
+    """Read the contracts of the datasets that the requests fill."""
+    for dataset in {request.dataset for request in requests}:
+        extraction.contracts[dataset] = contracts.load_packaged(extraction.extractor.package, dataset)
 
 
 def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
@@ -137,7 +154,12 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
         for state in states:
             partition_writer.record_unchanged(extraction.job, state.head)
         return []
-    parsed = _parse(extraction, request, response)
+    try:
+        parsed = dict(_parse(extraction, request, response))
+    except BadDataError as error:
+        if not extraction.extractor.list_requests:
+            raise
+        return [_record_failure(extraction.job, request.dataset, partition, error) for partition in request.partitions]
     store_source = _source_writer(extraction, request, response)
     failures: list[JobError] = []
     for partition, state in zip(request.partitions, states, strict=True):
@@ -145,7 +167,9 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
             columns = parsed.pop(partition) if partition in parsed else _withdraw(extraction, request.dataset, partition, state)
             if columns is not None:
                 _store(extraction, request.dataset, partition, columns, store_source, _shrunken_response, state)
-        except (ShrunkenResponseError, DamagedError) as error:
+        except (ShrunkenResponseError, BadDataError) as error:
+            if not isinstance(error, ShrunkenResponseError | DamagedError) and not extraction.extractor.list_requests:
+                raise
             failures.append(_record_failure(extraction.job, request.dataset, partition, error))
     return failures
 
@@ -154,7 +178,7 @@ def _store(
     extraction: Extraction,
     dataset: str,
     partition: str,
-    columns: Columns,
+    columns: Columns | TypedRows,
     store_source: Callable[[], tuple[Source, ...]],
     shrunken: Callable[[str], JobError],
     state: PartitionState,
@@ -228,7 +252,7 @@ def _is_intact(lake: Lake, state: PartitionState) -> bool:
     return state.head is not None and not any(lake.find_problem(file) for file in state.head.files)
 
 
-def _parse(extraction: Extraction, request: Request, response: Response | None) -> dict[str, Columns]:
+def _parse(extraction: Extraction, request: Request, response: Response | None) -> Mapping[str, Columns | TypedRows]:
     """Parse a response, if there is one. Raises BadDataError if it contains the secret that was sent."""
     if response is None:
         return {}

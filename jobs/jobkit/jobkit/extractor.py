@@ -12,13 +12,13 @@ from jobkit import options as shared
 from jobkit.requests import Extractor, Request, VendorClient, fetch, list_partitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from click import Option
 
     from jobkit.command import Job
-    from jobkit.contracts import Columns
+    from jobkit.contracts import Columns, TypedRows
     from jobkit.http import Response
     from jobkit.lake import Source
     from jobkit.refusals import Meaning
@@ -30,8 +30,9 @@ def build(
     *,
     build_requests: Callable[..., list[Request]],
     build_client: Callable[..., VendorClient],
-    parse: Callable[[bytes, Request], dict[str, Columns]],
+    parse: Callable[[bytes, Request], Mapping[str, Columns | TypedRows]],
     fetch: Callable[[Any, Request, Source | None], Response] = fetch,
+    find_lister: Callable[..., Callable[[Any, list[Request]], list[Request]] | None] = lambda **_: None,
     meanings: Sequence[Meaning] = (),
 ) -> Callable[[], NoReturn]:
     """Build the console command of an extractor.
@@ -41,6 +42,7 @@ def build(
     build_requests: takes the extractor's options by name; returns the requests in the order in which they are sent.
     build_client: takes the declared hosts, then the extractor's options by name; opens no connection.
     parse, fetch: see `jobkit.requests.Extractor`.
+    find_lister: takes the extractor's options by name; returns the `list_requests` of `jobkit.requests.Extractor`, or None.
     meanings: what the vendor's responses without data mean (jobkit.refusals).
     """
 
@@ -53,7 +55,7 @@ def build(
             client.max_body_bytes, client.meanings = job.max_body_bytes, meanings
             return client
 
-        return Extractor(package, configured_client, fetch, parse, _lookback_partitions(build_requests, values))
+        return Extractor(package, configured_client, fetch, parse, _lookback_partitions(build_requests, values), find_lister(**values))
 
     def run(
         job: Job,
@@ -83,10 +85,10 @@ def build(
 
         extraction.check(build_extractor(job, values, retry_timeout), build_requests(**values), lake=lake, replay=replay)
 
-    def plan(_job: Job, *, lake: str, replay: bool, **values: Any) -> list[dict[str, Any]]:  # noqa: ANN401, ARG001
+    def plan(job: Job, *, lake: str, replay: bool, retry_timeout: float, **values: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         from jobkit import extraction  # noqa: PLC0415
 
-        return extraction.plan(build_requests(**values), lake=lake)
+        return extraction.plan(build_extractor(job, values, retry_timeout), build_requests(**values), lake=lake, replay=replay)
 
     return command.build(
         package,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+\-]+/[a-z0-9!#$&^_.+\-]+")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
 _SECONDS = re.compile(r"[0-9]+")
 _VALIDATOR = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,1022}[\x21-\x7e])?")
 
@@ -49,6 +50,12 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return wait_s
     moment = parse_date(value)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+def parse_content_range(value: str | None) -> tuple[int, int, int] | None:
+    """Return first and last byte of a part, and the size of the whole (RFC 9110, 14.4); None if the field does not say all three."""
+    match = _CONTENT_RANGE.fullmatch(value or "")
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 def parse_validator(value: str | None) -> str | None:

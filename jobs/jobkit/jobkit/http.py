@@ -19,7 +19,7 @@ import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import urlencode
 
 from jobkit import body as bodies
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "NoDataError", "Rate", "ResourceNotFoundError", "Response", "RetryableError"]
 
+T = TypeVar("T")
 MAX_BODY_BYTES = 8 << 20  # unless the job sets another limit
 MAX_RETRY_AFTER_S = 90.0  # a longer Retry-After ends the retries
 MAX_ATTEMPTS = 10
@@ -112,6 +113,7 @@ class Client:
         self._requests = threading.local()
         sent = {"User-Agent": USER_AGENT, "Accept": ", ".join((*accept, "*/*;q=0.1")), "Accept-Encoding": "gzip", **(headers or {})}
         self._client = self._build_client(_check_sendable(sent))
+        self._versions: dict[str, tuple[int, str | None, str | None]] = {}  # of files that are read in parts
         self._closed = self._clock_warned = self._has_answered = False
         stamina.instrumentation.set_on_retry_hooks([_log_retry])
 
@@ -134,7 +136,15 @@ class Client:
         """Send a question as JSON by POST, and return the response. It must be a look-up without effects: it is retried like a GET."""
         return self._retry(lambda: self._send_once(self.url(path), None, question))
 
-    def _retry(self, receive: Callable[[], Response]) -> Response:
+    def get_part(self, path: str, first: int, size: int) -> tuple[bytes, int]:
+        """Return `size` bytes of a file from byte `first` on, fewer at its end, and the size of the whole file; with retries, as `get`.
+
+        Raises BadDataError (65) if the server sends no parts, TemporaryError (75) if the file is another than at the first call.
+        """
+        return self._retry(lambda: self._get_part_once(self.url(path), first, size))
+
+    def _retry(self, send: Callable[[], T]) -> T:
+        """Return what `send` returns; call it again while the vendor is busy or unreachable."""
         import stamina  # noqa: PLC0415
 
         def retry(error: Exception) -> bool | float:
@@ -147,7 +157,7 @@ class Client:
             on=retry, attempts=attempts, timeout=self.retry_timeout_s or None, wait_initial=0.5, wait_max=20
         ):
             with attempt, failpoints.surround("request"):
-                return receive()
+                return send()
         raise AssertionError  # pragma: no cover  the loop returns or raises
 
     def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
@@ -181,6 +191,28 @@ class Client:
                 )
             check_content(response, content, media, self.meanings)
             return Response(content, url, media, etag, modified, date)
+
+    def _get_part_once(self, url: str, first: int, size: int) -> tuple[bytes, int]:
+        fields = {"Range": f"bytes={first}-{first + size - 1}", "Accept-Encoding": "identity"}
+        with self._send(url, fields) as response:
+            where = format_address(response)
+            if response.status_code == 200:  # noqa: PLR2004
+                raise BadDataError(f"{where} sent the whole file where a part was requested; expected status 206, use a server with ranges")
+            if response.status_code == 416:  # noqa: PLR2004  it ends before the part
+                raise TemporaryError(f"{where} was replaced while it was read; try again later")
+            if response.status_code != 206:  # noqa: PLR2004
+                check_status(response, (), self.meanings)
+            stated = headers.parse_content_range(response.headers.get("content-range"))
+            total = stated[2] if stated else 0
+            if stated is None or stated[:2] != (first, min(first + size, total) - 1):
+                raise RetryableError(f"{where} sent another part than bytes {first:,} to {first + size - 1:,}; try again later")
+            content = bodies.receive(response, where, limit=size, media="").read()
+            if len(content) != stated[1] - first + 1:
+                raise RetryableError(f"{where} sent {len(content):,} bytes of a part of {stated[1] - first + 1:,}; try again later")
+            version = (total, response.headers.get("etag"), response.headers.get("last-modified"))
+            if self._versions.setdefault(url, version) != version:
+                raise TemporaryError(f"{where} was replaced while it was read; try again later")
+            return content, total
 
     @contextmanager
     def _send(self, url: str, fields: dict[str, str], question: bytes | None = None) -> Iterator[httpx2.Response]:

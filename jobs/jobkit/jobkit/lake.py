@@ -46,6 +46,7 @@ ERASED, ERASED_URL = "erased_sha256", "erased_url"
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _PARTITION = re.compile(r"[a-z_]+=[A-Za-z0-9._\-]+(/[a-z_]+=[A-Za-z0-9._\-]+)*")
 _NUMBER = re.compile(r"(\d{6,10})\.json")
+LEVEL = 3  # of zstd: takes a quarter of the CPU time of level 6 for a third more bytes
 PARQUET, _ZSTD = "application/vnd.apache.parquet", "application/zstd"
 
 
@@ -417,7 +418,7 @@ def _check_partition(partition: str) -> str:
 
 def compress(data: bytes) -> bytes:
     """Compress bytes to one zstd frame (RFC 8878). The same bytes and library version give the same frame."""
-    return bytes(_zstd().compress(data, 6))
+    return bytes(_zstd().compress(data, LEVEL))
 
 
 def decompress(data: bytes) -> bytes:

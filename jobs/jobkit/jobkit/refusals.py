@@ -82,8 +82,9 @@ def quote(text: str) -> str:
 
 
 def is_page(body: bytes) -> bool:
-    """Whether a body is a web page or another markup, by its first character."""
-    return body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
+    """Whether a body is a web page or another markup, by its first character. A filing of EDGAR is SGML, and data."""
+    text = body.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return text[:1] == b"<" and not text.startswith(b"<SEC-DOCUMENT>")
 
 
 def is_sentence(body: bytes, *, json: bool) -> bool:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from jobkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from jobkit.contracts import Columns
+    from jobkit.contracts import Columns, TypedRows
     from jobkit.http import Response
     from jobkit.lake import Source
     from jobkit.refusals import Meaning
@@ -66,13 +66,16 @@ class Extractor:
         data. Pure: no network, disk or clock. Raises BadDataError for a body that it cannot read.
     lookback: the partitions, each with its dataset, that are requested only because they may have changed. For these, it is no error if
         the vendor has no data.
+    list_requests: makes the requests with the client, after those that the options name, for a vendor whose archive says what it has. A
+        member of an archive that cannot be used does not stop the others.
     """
 
     package: str
     client: Callable[[], VendorClient]
     fetch: Callable[[Any, Request, Source | None], Response]  # its client is of the type that `client` builds
-    parse: Callable[[bytes, Request], dict[str, Columns]]
+    parse: Callable[[bytes, Request], Mapping[str, Columns | TypedRows]]
     lookback: frozenset[tuple[str, str]] = frozenset()
+    list_requests: Callable[[Any, list[Request]], list[Request]] | None = None
 
 
 def fetch(client: VendorClient, request: Request, previous: Source | None) -> Response:

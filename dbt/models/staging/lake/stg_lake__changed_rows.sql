@@ -29,4 +29,6 @@ select distinct 'fiscaldata_auctions', null, auction_date, false from {{ changed
 union all
 select distinct 'sdmx_observations', null, period_start, false from {{ changed_rows(source('sdmx', 'sdmx_observations')) }} as raw
 union all
+select distinct 'sec_13f_holdings', null, filed, false from {{ changed_rows(source('sec', 'sec_13f_holdings')) }} as raw
+union all
 select 'sec_filers', ticker, null, true from {{ changed_rows(source('sec', 'sec_filers')) }} as raw

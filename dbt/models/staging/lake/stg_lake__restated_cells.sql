@@ -20,4 +20,6 @@ union all
 union all
 {{ restated_cells(source('sdmx', 'sdmx_observations'), key=['agency', 'series_key', 'time_period'], day='period_start') }}
 union all
+{{ restated_cells(source('sec', 'sec_13f_holdings'), key=['accession', 'line'], day='period') }}
+union all
 {{ restated_cells(source('treasury', 'treasury_par_yields'), key=['Date'], day='Date') }}

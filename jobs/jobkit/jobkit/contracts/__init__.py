@@ -6,6 +6,7 @@
 | `odcs` | reads a contract file; with `odcs_keys`, `odcs_columns`, `odcs_quality`, `odcs_layout` and `strict_yaml` |
 | `validation` | `validate`: valid rows, quarantine, tolerance |
 | `batch` | a partition's rows under validation |
+| `typed_rows` | the quick way for rows that a parser has typed |
 | `row_checks`, `constraints`, `uniqueness` | breaches of fields, of rules between columns, of keys |
 | `values`, `type_checks`, `rounding` | from text to value |
 | `arrow` | typed tables and Parquet |
@@ -24,6 +25,7 @@ from jobkit.contracts.patterns import compile_pattern
 from jobkit.contracts.row_checks import MAX_KEY_BYTES
 from jobkit.contracts.storable_text import escape_text, unescape_text
 from jobkit.contracts.type_checks import Untyped
+from jobkit.contracts.typed_rows import TypedRows
 from jobkit.contracts.validation import ValidationResult, validate
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Policy",
     "Product",
     "Rule",
+    "TypedRows",
     "Untyped",
     "ValidationResult",
     "arrow_type",

@@ -16,6 +16,7 @@ from jobkit.contracts.batch import build_batch
 from jobkit.contracts.messages import join_limited
 from jobkit.contracts.row_checks import find_broken_rules, find_field_breaches, find_long_keys
 from jobkit.contracts.storable_text import escape_text
+from jobkit.contracts.typed_rows import TypedRows, accept
 from jobkit.contracts.uniqueness import find_duplicates
 from jobkit.errors import BadDataError
 
@@ -75,12 +76,16 @@ class _BadRows:
                 return
 
 
-def validate(contract: Contract, columns: Columns, origin: Origin | None = None) -> ValidationResult:
-    """Validate parsed columns: the vendor's values, all of one length, in the vendor's order, as text, JSON values or None.
+def validate(contract: Contract, columns: Columns | TypedRows, origin: Origin | None = None) -> ValidationResult:
+    """Validate parsed columns: the vendor's values, all of one length, in the vendor's order, as text, JSON values or None, or TypedRows.
 
     Of valid rows with one key, compared as values, the first stays. Raises BadDataError (exit code 65) if a column is missing or refused,
     if a row breaks a rule under policy `fail`, or if more than the share `max_bad_rows` of the rows is bad.
     """
+    if isinstance(columns, TypedRows):
+        if (table := accept(contract, columns.table)) is not None:
+            return ValidationResult(table, None, table.num_rows, 0, ())
+        columns = columns.reread()
     batch = build_batch(contract, columns, origin)
     bad = _find_bad_rows(batch)
     _check_tolerance(batch, bad)

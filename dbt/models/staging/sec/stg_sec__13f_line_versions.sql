@@ -1,0 +1,21 @@
+select
+    cik,
+    accession,
+    line,
+    period,
+    accepted_at,
+    amendment_type,
+    value_unit,
+    value_per_share,
+    name_of_issuer,
+    title_of_class,
+    cusip,
+    value as value_filed,
+    amount,
+    amount_type,
+    put_call,
+    investment_discretion,
+    other_manager,
+    known_from as loaded_at,
+    closed_at
+from {{ row_versions(source('sec', 'sec_13f_holdings')) }} as raw

@@ -1,0 +1,142 @@
+"""Parse a filing of Form 13F: one row per line of its information table.
+
+The unit of `value` is not stated. It is thousands of dollars up to 2022 and dollars since 2023-01-03, but filings after that day are in
+thousands, too (0001790837-23-000002). So it is decided per filing, by what a share would be worth; where that does not settle it, the unit
+is null. The values stay as filed. Source: SEC, Frequently Asked Questions About Form 13F.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from statistics import median
+from typing import TYPE_CHECKING
+
+from jobkit.errors import BadDataError
+
+from extract_sec_13f_holdings.submission import Submission, find_text, iter_children, open_submission
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from jobkit.contracts import Columns
+    from jobkit.requests import Request
+
+FORMS = ("13F-HR", "13F-HR/A")
+AMENDMENTS = {"RESTATEMENT": "RESTATEMENT", "NEW HOLDINGS": "NEW HOLDINGS"}
+DOLLARS_FROM = "20230103"  # filings since then have to be in dollars
+LOW, HIGH = Decimal("0.5"), Decimal(10)  # the median share of a portfolio is worth more than 0.5 and less than 10,000 dollars
+LINE = {
+    "name_of_issuer": ("nameOfIssuer",),
+    "title_of_class": ("titleOfClass",),
+    "cusip": ("cusip",),
+    "figi": ("figi",),
+    "value": ("value",),
+    "amount": ("shrsOrPrnAmt", "sshPrnamt"),
+    "amount_type": ("shrsOrPrnAmt", "sshPrnamtType"),
+    "put_call": ("putCall",),
+    "investment_discretion": ("investmentDiscretion",),
+    "other_manager": ("otherManager",),
+    "voting_sole": ("votingAuthority", "Sole"),
+    "voting_shared": ("votingAuthority", "Shared"),
+    "voting_none": ("votingAuthority", "None"),
+}
+
+
+def parse(body: bytes, request: Request) -> dict[str, Columns]:
+    """Return the lines of a filing's information table, in its order; no line for a table without entries.
+
+    Raises BadDataError (exit code 65) if the filing is another, if its table does not have the number of entries and the total value that
+    its summary states, or if an amendment does not say what it amends.
+    """
+    (partition,) = request.partitions
+    cik, accession = (part.partition("=")[2] for part in partition.split("/"))
+    what = f"the filing {accession}"
+    filing = open_submission(body, what)
+    if filing.accession != accession or filing.form not in FORMS:
+        raise BadDataError(f"{what} is {filing.form} {filing.accession}; expected {' or '.join(FORMS)} with this number")
+    cover = filing.read_xml(filing.form, what)
+    lines = _read_table(filing, cover, what)
+    columns: Columns = {name: [find_text(line, *path) for line in lines] for name, path in LINE.items()}
+    ratio = _find_value_per_share(columns)
+    once = {
+        "cik": cik.lstrip("0"),
+        "accession": accession,
+        "form": filing.form,
+        "period": _to_day(filing.period),
+        "filed": _to_day(filing.filed),
+        "accepted_at": filing.accepted_at.isoformat(),
+        "amendment_type": _read_amendment(cover, filing.form, what),
+        "amendment_number": _find(cover, "coverPage", "amendmentNo"),
+        "report_type": _find(cover, "coverPage", "reportType"),
+        "value_unit": _decide_unit(ratio, filing.filed),
+        "value_per_share": None if ratio is None else format(round(ratio, 6), "f"),
+    }
+    rows = len(lines)
+    return {partition: {**{name: [text] * rows for name, text in once.items()}, "line": list(range(1, rows + 1)), **columns}}
+
+
+def _find(cover: Element, *path: str) -> str | None:
+    return find_text(cover, "formData", *path)
+
+
+def _read_table(filing: Submission, cover: Element, what: str) -> list[Element]:
+    """Return the entries of the information table. Raises BadDataError unless they are as many, and as valuable, as the summary states."""
+    entries, total = (_find(cover, "summaryPage", name) for name in ("tableEntryTotal", "tableValueTotal"))
+    has_table = any(name == "INFORMATION TABLE" for name, _ in filing.documents)
+    lines = list(iter_children(filing.read_xml("INFORMATION TABLE", what), "infoTable")) if has_table or entries != "0" else []
+    try:
+        found, stated = sum((Decimal(find_text(line, "value") or "0") for line in lines), Decimal(0)), Decimal(total or "")
+    except InvalidOperation:
+        raise BadDataError(
+            f"{what} has values that are no numbers, or states no total; expected numbers, and {total!r} to be their sum"
+        ) from None
+    if str(len(lines)) != (entries or "").lstrip("0").rjust(1, "0") or found != stated:
+        raise BadDataError(f"{what} has {len(lines):,} entries worth {found:,}, and states {entries} worth {total}; nothing of it is taken")
+    return lines
+
+
+def _read_amendment(cover: Element, form: str, what: str) -> str | None:
+    """Return RESTATEMENT or NEW HOLDINGS, None if the filing amends nothing. Raises BadDataError for an amendment of another type."""
+    if not form.endswith("/A"):
+        return None
+    stated = _find(cover, "coverPage", "amendmentInfo", "amendmentType")
+    kind = AMENDMENTS.get(" ".join((stated or "").upper().split()))
+    if kind is None:
+        raise BadDataError(f"{what} is an amendment of the type {stated!r}; expected RESTATEMENT or NEW HOLDINGS")
+    return kind
+
+
+def _find_value_per_share(columns: Columns) -> Decimal | None:
+    """Return the median of value by shares, over lines of shares that are no options; None without such lines."""
+    amounts = zip(columns["value"], columns["amount"], columns["amount_type"], columns["put_call"], strict=True)
+    try:
+        ratios = [
+            Decimal(value) / Decimal(shares)
+            for value, shares, kind, option in amounts
+            if kind == "SH" and not option and Decimal(shares or 0)
+        ]
+    except (InvalidOperation, TypeError):
+        return None
+    return median(ratios) if ratios else None
+
+
+def _decide_unit(ratio: Decimal | None, filed: str) -> str | None:
+    """Return USD or kUSD; None if the ratio of value to shares could be either.
+
+    A ratio from 0.5 to 10 may be cheap shares in dollars or dear ones in thousands, which is settled for filings before 2023. A higher one
+    in such a filing would be a portfolio of shares worth 10,000 dollars and more.
+    """
+    if ratio is None:
+        return None
+    if ratio < LOW or (filed < DOLLARS_FROM and ratio < HIGH):
+        return "kUSD"
+    return "USD" if ratio >= HIGH and filed >= DOLLARS_FROM else None
+
+
+def _to_day(text: str) -> str:
+    """Return a day of the header, YYYYMMDD, as the contract has it."""
+    try:
+        return str(datetime.strptime(text, "%Y%m%d").date())  # noqa: DTZ007  a day has no zone
+    except ValueError:
+        return text

@@ -1,0 +1,96 @@
+"""EDGAR's filings of Form 13F: the list of a manager's filings, then each filing as one text with its header and all documents.
+
+SEC allows ten requests per second and requires a User-Agent with a contact.
+Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from jobkit.errors import BadDataError
+from jobkit.refusals import Meaning
+from jobkit.requests import Request, check_date_range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
+
+    from jobkit.http import Client
+
+BASE_URL, LIST_URL = "https://www.sec.gov", "https://data.sec.gov"
+FORMS = ("13F-HR", "13F-HR/A")
+FIRST_XML = "2013-05-20"  # tables of earlier filings are text in columns of any width
+
+FAIR_ACCESS = "https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data"
+TEN_MINUTES_S = 600.0
+MEANINGS = (
+    Meaning(403, "undeclared automated tool", "refused", FAIR_ACCESS, "2025-01"),
+    Meaning(403, "request rate threshold|rate limit|too many requests|traffic limit", "temporary", FAIR_ACCESS, "2021-05", TEN_MINUTES_S),
+)
+
+
+def build_requests(**_: object) -> list[Request]:
+    """Build no request: only SEC's lists say which filings there are."""
+    return []
+
+
+def find_lister(
+    *,
+    managers: Sequence[str],
+    start: date,
+    end: date,
+    lookback_days: int,
+    base_url: str,
+    **options: Any,  # noqa: ANN401
+) -> Callable[[Client, list[Request]], list[Request]]:
+    """Return what lists the managers' filings of the days. Raises UsageError (2) if `end` is before `start`."""
+    check_date_range(start, end)
+    first = max(FIRST_XML, str(start - timedelta(days=lookback_days)))
+
+    def list_requests(client: Client, _named: list[Request]) -> list[Request]:
+        with build_client((BASE_URL[8:], LIST_URL[8:]), base_url=LIST_URL if base_url == BASE_URL else base_url, **options) as lists:
+            for name in ("retry_timeout_s", "max_body_bytes", "meanings"):
+                setattr(lists, name, getattr(client, name))
+            return [
+                request
+                for cik in dict.fromkeys(cik.zfill(10) for cik in managers)
+                for request in _list_filings(lists, cik, first, str(end))
+            ]
+
+    return list_requests
+
+
+def _list_filings(lists: Client, cik: str, first: str, last: str) -> Iterator[Request]:
+    """Yield a request for each filing of a manager in the days, the oldest first."""
+    filings = _iter_filings(lists, cik, first)
+    found = {accession: filed for form, filed, accession in filings if form in FORMS and first <= filed <= last}
+    for accession in sorted(found, key=lambda accession: (found[accession], accession)):
+        yield Request("sec_13f_holdings", (f"cik={cik}/accession={accession}",), f"/Archives/edgar/data/{int(cik)}/{accession}.txt")
+
+
+def _iter_filings(lists: Client, cik: str, first: str) -> Iterator[tuple[str, str, str]]:
+    """Yield form, day and accession number of all filings of a filer, and of older lists as far as they reach the first day."""
+    document = _read_list(lists, f"CIK{cik}.json").get("filings")
+    pages = [document["recent"]] if isinstance(document, dict) and "recent" in document else [{}]
+    pages += [_read_list(lists, page["name"]) for page in (document or {}).get("files", ()) if page["filingTo"] >= first]
+    for page in pages:
+        columns = [page.get(name) for name in ("form", "filingDate", "accessionNumber")]
+        if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+            raise BadDataError(f"SEC's list of the filings of {cik} has no columns form, filingDate and accessionNumber of one length")
+        yield from zip(*columns, strict=True)
+
+
+def _read_list(lists: Client, name: str) -> dict[str, Any]:
+    from jobkit import lossless_json  # noqa: PLC0415  it needs msgspec
+
+    document = lossless_json.decode(lists.get(f"/submissions/{name}").body or b"", f"SEC's list {name}")
+    return document if isinstance(document, dict) else {}
+
+
+def build_client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:
+    """Build a client that sends the contact as its User-Agent, as SEC requires."""
+    from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
+
+    return Client(base_url, hosts=hosts, accept=("text/plain", "application/json"), rate=Rate(10, 1), headers={"User-Agent": contact})

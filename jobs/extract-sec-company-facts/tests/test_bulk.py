@@ -1,0 +1,124 @@
+"""The archive of all filers fills the same partitions as the filers one by one; a rerun reads only what changed."""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from extract_sec_company_facts import fact_table, parser, source
+from jobkit import contracts, extraction
+from jobkit.archives import ArchiveClient
+from jobkit.errors import BadDataError, UsageError
+from jobkit.lake import Lake
+from jobkit.requests import Extractor, Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FACT = '{"end":"2014-03-29","val":%s,"accn":"0001193125-14-157311","fy":2014,"fp":"Q2","form":"10-Q","filed":"2014-04-24"}'
+DATASET = "sec_company_facts"
+
+
+def document(cik: int, *values: object) -> bytes:
+    tags = ",".join(f'"Tag{n}":{{"units":{{"USD":[{FACT % value}]}}}}' for n, value in enumerate(values))
+    return f'{{"cik":{cik},"entityName":"Example {cik}","facts":{{"us-gaap":{{{tags}}}}}}}'.encode()
+
+
+def pack(*documents: tuple[int, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("placeholder.txt", b"not a filer")
+        for cik, body in documents:
+            archive.writestr(f"CIK{cik:010}.json", body)
+    return file.getvalue()
+
+
+class Job:
+    """Where a run records its outcomes."""
+
+    name, version, log = "extract-sec-company-facts", "0", logging.getLogger("finelt.test")
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, str] = {}
+        self.failed: BadDataError | None = None
+        self.parts = 0
+
+    def record_partition(self, _dataset: str, partition: str, outcome: str, **_: Any) -> None:
+        self.outcomes[partition.removeprefix("cik=").lstrip("0")] = outcome
+
+    def progress(self, *_: object) -> None:
+        """Show nothing."""
+
+
+def run(lake: Path, archive: bytes, *ciks: str) -> Job:
+    """Extract the archive, or the named filers of it, into a lake."""
+    job, options = Job(), {"ciks": ciks, "bulk": True, "base_url": source.BASE_URL, "contact": "Example Ltd a@example.com"}
+
+    def build_client() -> ArchiveClient:
+        client = source.build_client(["www.sec.gov"], **options)
+        assert isinstance(client, ArchiveClient)
+
+        def get_part(path: str, first: int, size: int) -> tuple[bytes, int]:
+            assert client.url(path) == "https://www.sec.gov/Archives/edgar/daily-index/xbrl/companyfacts.zip"
+            job.parts += 1
+            return archive[first : first + size], len(archive)
+
+        client.get_part = get_part  # type: ignore[method-assign]
+        return client
+
+    extractor = Extractor(
+        "extract_sec_company_facts", build_client, source.fetch, fact_table.parse, list_requests=source.find_lister(**options)
+    )
+    try:
+        extraction.run(job, extractor, source.build_requests(**options), lake=str(lake), replay=False)  # type: ignore[arg-type]
+    except BadDataError as error:
+        job.failed = error
+    return job
+
+
+def test_only_changed_members_are_read_and_committed(tmp_path: Path) -> None:
+    members = [(320193, document(320193, 1, "2.50")), (5, document(5)), (789019, document(789019, "1e-05"))]
+    first = run(tmp_path, pack(*members))
+    assert first.outcomes == dict.fromkeys(("5", "320193", "789019"), "committed")
+    lake = Lake(str(tmp_path))
+    assert [lake.head(DATASET, partition).data.rows for partition in lake.partitions(DATASET)] == [0, 2, 1]  # type: ignore[union-attr]
+    second = run(tmp_path, pack(*members))
+    assert second.outcomes == dict.fromkeys(("5", "320193", "789019"), "unchanged")
+    assert second.parts == 3  # the size, the end and the directory of the archive
+    third = run(tmp_path, pack(*members[1:], (320193, document(320193, 1, "2.51"))))
+    assert third.outcomes == {"5": "unchanged", "320193": "committed", "789019": "unchanged"}
+    assert third.parts == 4
+    assert [commit.number for commit in lake.history(DATASET, "cik=0000320193")] == [1, 2]
+
+
+def test_a_partition_is_that_of_the_filer_alone(tmp_path: Path) -> None:
+    body = document(320193, 1, "-2.50")
+    run(tmp_path, pack((320193, body), (5, document(5, 3))), "320193")
+    lake = Lake(str(tmp_path))
+    assert lake.partitions(DATASET) == ["cik=0000320193"]
+    head = lake.head(DATASET, "cik=0000320193")
+    assert head is not None
+    rules = contracts.load_packaged("extract_sec_company_facts", DATASET)
+    alone = contracts.validate(rules, parser.parse(body, Request(DATASET, ("cik=0000320193",), "/"))["cik=0000320193"])
+    assert lake.read(head.data) == contracts.to_parquet(alone.table)
+    assert lake.read(head.source[0]) == body
+
+
+def test_a_member_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -> None:
+    job = run(tmp_path, pack((1, document(2, 1)), (3, document(3, 1)), (4, document(4, '"x"')), (6, document(6, 1))))
+    assert job.outcomes == {"1": "failed", "3": "committed", "4": "failed", "6": "committed"}
+    assert "is about cik 2 (and 1 more partitions" in str(job.failed)
+
+
+def test_a_filer_that_the_archive_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="SEC has no reported facts for cik=0000000007"):
+        run(tmp_path, pack((3, document(3, 1))), "7")
+
+
+def test_filers_have_to_be_named_without_the_archive() -> None:
+    with pytest.raises(UsageError, match="no filer is named; repeat --ciks for each, or take all with --bulk"):
+        source.build_requests(ciks=())
+    assert source.build_requests(ciks=("320193",))[0].path == "/api/xbrl/companyfacts/CIK0000320193.json"
