@@ -24,7 +24,7 @@
                     order by content_date rows between 1 following and unbounded following
                 ) as next_full_known_at
             from {{ ref('stg_gleif__files') }}
-            where dataset = '{{ dataset }}'
+            where dataset = {{ quoted_text(dataset) }}
         ) as files using (content_date, file_kind)
         order by {{ key | join(', ') }}, content_date, record_number desc
     ) as last_records

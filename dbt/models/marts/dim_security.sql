@@ -4,7 +4,7 @@ with identifiers as (
     select
         security_id,
         {%- for kind in ['composite_figi', 'share_class_figi', 'lei'] %}
-        min(value) filter (where id_type = '{{ kind }}') as {{ kind }}{{ ',' if not loop.last }}
+        min(value) filter (where id_type = {{ quoted_text(kind) }}) as {{ kind }}{{ ',' if not loop.last }}
         {%- endfor %}
     from {{ ref('dim_security_identifier') }}
     where known_to >= {{ end_of_time() }}
