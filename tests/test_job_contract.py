@@ -74,8 +74,7 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "drop": "s3://bucket/drop",
         "connection": "acme",
         "tap": "true",
-        "stream": "rates=ecb_fx_rates",
-        "contracts": str(REPOSITORY / "jobs" / "extract-ecb-fx-rates" / "extract_ecb_fx_rates"),
+        "stream": "orders=acme_orders",
         "tap_secrets": "env://CANARY",
         **changes,
     }

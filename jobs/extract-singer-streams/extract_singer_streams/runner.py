@@ -71,12 +71,12 @@ def run(job: Job, connection: Connection, *, full_refresh: bool, allow_shrinking
     If the tap fails, what it sent is committed up to its last state, and TapError (75) is raised; after a full refresh nothing is. Raises
     BadDataError (65) for output that is no Singer stream or breaks a contract, MisconfiguredError (78) for settings that are wrong.
     """
-    lake, pairs = Lake(connection.lake), _load_contracts(connection)
-    states = [lake.read_state(contract.dataset, _partition(connection)) for _, contract in pairs]
-    resume = Resume(None, {}) if full_refresh else _read_resume(states, [name for name, _ in pairs])
+    lake, datasets = Lake(connection.lake), _read_streams(connection)
+    states = [lake.read_state(dataset, _partition(connection)) for dataset in datasets.values()]
+    resume = Resume(None, {}) if full_refresh else _read_resume(states, list(datasets))
     targets = [
-        _open_target(lake, name, contract, state, resume, full_refresh=full_refresh)
-        for (name, contract), state in zip(pairs, states, strict=True)
+        _open_target(lake, name, _load_contract(connection, dataset), state, resume, full_refresh=full_refresh)
+        for (name, dataset), state in zip(datasets.items(), states, strict=True)
     ]
     resume, failure = _read_tap(job, connection, targets, resume)
     if failure and (full_refresh or not any(target.stream.schema for target in targets)):
@@ -90,9 +90,10 @@ def run(job: Job, connection: Connection, *, full_refresh: bool, allow_shrinking
 
 def check(job: Job, connection: Connection) -> None:
     """Load the contracts, test that the lake can be written, and run the tap with --discover, which tests its credentials."""
-    pairs, store = _load_contracts(connection), Lake(connection.lake).store
-    for _, contract in pairs:
-        store.put(f"raw/{contract.dataset}/_check", b"written by the verb check\n")
+    store = Lake(connection.lake).store
+    for dataset in _read_streams(connection).values():
+        store.put(f"raw/{dataset}/_check", b"written by the verb check\n")
+        _load_contract(connection, dataset)
     config = tap.read_config(connection.tap_config, connection.tap_secrets)
     with tap.start(connection.tap, config, "--discover") as running:
         for _ in running.read_lines(job.max_body_bytes):
@@ -104,13 +105,8 @@ def plan(connection: Connection) -> list[dict[str, Any]]:
     """List the partition of each stream with the number of its latest commit; None if there is no intact one."""
     lake, partition = Lake(connection.lake), _partition(connection)
     return [
-        {
-            "dataset": contract.dataset,
-            "partition": partition,
-            "asks": name,
-            "commit": lake.read_state(contract.dataset, partition).intact_number,
-        }
-        for name, contract in _load_contracts(connection)
+        {"dataset": dataset, "partition": partition, "asks": name, "commit": lake.read_state(dataset, partition).intact_number}
+        for name, dataset in _read_streams(connection).items()
     ]
 
 
@@ -137,26 +133,27 @@ def _list_versions(streams: Sequence[Stream]) -> dict[str, int]:
     return {stream.name: stream.version for stream in streams if stream.version is not None}
 
 
-def _load_contracts(connection: Connection) -> list[tuple[str, Contract]]:
-    """Return the contract of each stream.
-
-    Raises UsageError (2) for a stream without a dataset, MisconfiguredError (78) for a dataset without a contract.
-    """
-    found: dict[str, Contract] = {}
+def _read_streams(connection: Connection) -> dict[str, str]:
+    """Return the dataset of each stream. Raises UsageError (2) for a stream without one, and for two with the same."""
+    found: dict[str, str] = {}
     for word in connection.stream:
         name, _, dataset = word.rpartition("=")
-        if not name or not dataset.isidentifier() or name in found:
-            raise UsageError(f"--stream {word!r} is not STREAM=DATASET, or names a stream twice; expected such as orders=acme_orders")
-        folder = Path(connection.contracts) if connection.contracts else Path(str(resources.files(__package__ or "")))
-        path = folder / f"{dataset}.odcs.yaml"
-        if not path.exists():
-            raise MisconfiguredError(f"there is no contract {path}; `finelt try` proposes one from the tap's output")
-        found[name] = contracts.load(path)
-        if found[name].dataset != dataset or not found[name].key:
-            raise BadDataError(f"{path} is the contract of {found[name].dataset!r} or has no primaryKey; expected {dataset} with a key")
-    if len({contract.dataset for contract in found.values()}) < len(found):
-        raise UsageError("two streams have one dataset; give each its own")
-    return list(found.items())
+        if not name or not dataset or name in found or dataset in found.values():
+            raise UsageError(f"--stream {word!r} is not STREAM=DATASET, or names one of them twice; expected such as orders=acme_orders")
+        found[name] = dataset
+    return found
+
+
+def _load_contract(connection: Connection, dataset: str) -> Contract:
+    """Return the contract of a dataset. Raises MisconfiguredError (78) if there is none, BadDataError (65) if it is no contract of it."""
+    folder = Path(connection.contracts) if connection.contracts else Path(str(resources.files(__package__ or "")))
+    path = folder / f"{dataset}.odcs.yaml"
+    if not path.exists():
+        raise MisconfiguredError(f"there is no contract {path}; `finelt try` proposes one from the tap's output")
+    contract = contracts.load(path)
+    if contract.dataset != dataset or not contract.key:
+        raise BadDataError(f"{path} is the contract of {contract.dataset!r} or has no primaryKey; expected {dataset} with a key")
+    return contract
 
 
 def _partition(connection: Connection) -> str:

@@ -52,6 +52,6 @@
 | `prefect_api` | a client of the Prefect server's API |
 | `telemetry` | OpenLineage events and OpenTelemetry spans |
 
-`describe` of a job must answer within 0.2 s, so `command`, `options`, `declaration`, `extractor`, `requests`, `rest`, `column_types` and what they
-import at their top load nothing heavy; `tests/test_job_contract.py` lists what is heavy.
+`describe` of a job must answer within 0.2 s, so `command`, `options`, `declaration`, `extractor`, `requests`, `rest`, `column_types` and
+what they import at their top load nothing heavy; `tests/test_job_contract.py` lists what is heavy.
 """
