@@ -114,6 +114,8 @@ def apply(streams: Sequence[Stream], sent: Iterable[Message], resume: Resume) ->
     """Apply the messages of a tap to its streams, and return the last state that they cover.
 
     A state is covered once no stream has records of a version that is not active yet: without them, the tap has to send them again.
+    Versions are those of the state. A tap that keeps a version keeps it in its state; one that is new in each run says nothing to the next
+    run, and would make a commit without a change.
     """
     by_name, state = {stream.name: stream for stream in streams}, resume.state
     for message in sent:
@@ -126,7 +128,7 @@ def apply(streams: Sequence[Stream], sent: Iterable[Message], resume: Resume) ->
                 stream.apply_record(message)
             elif isinstance(message, ActivateVersion):
                 stream.activate(message.version)
-    return Resume(state, _list_versions(streams))
+    return resume if state == resume.state else Resume(state, _list_versions(streams))
 
 
 def _list_versions(streams: Sequence[Stream]) -> dict[str, int]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", *PROXIES)
+DLT_TAP = "dlt_tap.py"  # in a command: the file of this package
 MAX_LOG_CHARS = 2000  # of a line
 STOP_WITHIN_S = 3
 
@@ -104,6 +105,7 @@ def _split(command: str) -> Sequence[str]:
         words = shlex.split(command)
     except ValueError:
         words = []
+    words = [str(Path(__file__).with_name(DLT_TAP)) if word == DLT_TAP else word for word in words]
     if not words:
         raise MisconfiguredError("--tap is not a command; expected a path and its arguments, such as /tap/bin/tap-acme")
     return words

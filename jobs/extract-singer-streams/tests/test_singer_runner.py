@@ -79,6 +79,12 @@ def test_an_incremental_run_within_a_version_keeps_the_other_rows(place: Place) 
     assert sorted(place.rows()) == [1, 2, 3]
 
 
+def test_the_same_table_under_a_new_version_is_unchanged(place: Place) -> None:
+    for version in (1, 2, 3):
+        outcomes = place.run(schema(), record(1, version=version), record(2, version=version), activate(version), state({}))
+    assert (outcomes, place.head().number, place.rows()) == ([("acme_orders", "unchanged")], 1, {1: "1.500000", 2: "1.500000"})
+
+
 def test_a_version_that_is_never_activated_replaces_nothing(place: Place) -> None:
     place.run(schema(), activate(1), record(1, version=1), state(1))
     place.run(schema(), record(2, version=2), state(2))
