@@ -52,7 +52,8 @@ def read_arguments() -> argparse.Namespace:
 
 def set_config(config: dict[str, Any]) -> None:
     """Give dlt its settings, such as sources.acme.api_key, for this process."""
-    dlt = importlib.import_module("dlt")  # of the other environment
+    import dlt  # type: ignore[import-not-found]  # noqa: PLC0415  of the other environment
+
     for name, value in config.items():
         dlt.secrets[name] = value
 
@@ -67,11 +68,12 @@ def load_resources(source: str) -> list[Any]:
 
 def run(resources: Iterable[Any], state: str | None, send: Callable[..., None]) -> str:
     """Send the records of the resources, and return the state after them, in dlt's own form."""
-    container = importlib.import_module("dlt.common.configuration.container").Container()
-    injected = importlib.import_module("dlt.common.pipeline").StateInjectableContext
-    dlt_json = importlib.import_module("dlt.common.json").json
+    from dlt.common.configuration.container import Container  # type: ignore[import-not-found]  # noqa: PLC0415
+    from dlt.common.json import json as dlt_json  # type: ignore[import-not-found]  # noqa: PLC0415
+    from dlt.common.pipeline import StateInjectableContext  # type: ignore[import-not-found]  # noqa: PLC0415
+
     document = dlt_json.typed_loads(state) if state else {}
-    with container.injectable_context(injected(state=document)):
+    with Container().injectable_context(StateInjectableContext(state=document)):
         for resource in resources:
             send_records(resource, send)
     return str(dlt_json.typed_dumps(document))
