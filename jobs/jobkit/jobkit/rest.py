@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
@@ -139,9 +140,8 @@ class Source:
             rows = [row for page in paging.read_pages(body, what) for row in paging.read_rows(page, table.rows, what)]
         else:
             rows = _read_lists(lossless_json.decode(body, what), what)
-        year = partition.removeprefix("year=")
-        if table.day and table.per == "year" and (strays := {str(row.get(table.day)) for row in rows} - _list_days(rows, table.day, year)):
-            raise BadDataError(f"{what} has {table.day} {', '.join(sorted(strays)[:3])}; look at the parameters that select days")
+        if table.day and table.per == "year" and (strays := _find_other_days(rows, table.day, partition.removeprefix("year="))):
+            raise BadDataError(f"{what} has {table.day} {', '.join(strays[:3])}; look at the parameters that select days")
         return {partition: lossless_json.build_columns(rows)} if rows else {}
 
 
@@ -154,8 +154,10 @@ def _read_lists(document: Any, what: str) -> list[dict[str, Any]]:  # noqa: ANN4
     return rows
 
 
-def _list_days(rows: Sequence[dict[str, Any]], day: str, year: str) -> set[str]:
-    return {str(row.get(day)) for row in rows if str(row.get(day)).startswith(f"{year}-")}
+def _find_other_days(rows: Sequence[dict[str, Any]], day: str, year: str) -> list[str]:
+    """Return the days of other years, sorted. What is no day is for the contract to judge."""
+    texts = {str(row.get(day)) for row in rows}
+    return sorted(text for text in texts if re.match(r"\d{4}-", text) and not text.startswith(f"{year}-"))
 
 
 def build_options(package: str, source: Source, lookback_days: int, reason: str) -> list[Option]:

@@ -171,6 +171,20 @@ def test_bare_lists_are_pages_too_and_rows_of_another_year_are_refused() -> None
     for body in (b"[[%s], [%s]]" % (row, row), b"[%s, %s]" % (row, row)):
         assert source.parse(body, one) == {"year=2012": {"day": ["2012-05-01"] * 2}}
     assert source.parse(b'{"x": {"y": []}}', other) == {}
+    assert source.parse(b'[{"day": null}]', one) == {"year=2012": {"day": [None]}}  # for the contract to quarantine
     for body, message in ((b'[{"day": "2013-01-01"}]', "has day 2013-01-01"), (b"[1]", "not a list of JSON objects")):
         with pytest.raises(BadDataError, match=message):
             source.parse(body, one)
+
+
+def test_the_job_has_the_options_of_its_login() -> None:
+    def names(auth: Any) -> dict[str, Any]:
+        source = rest.Source("https://x.example", (rest.Table("acme_gold", "/"),), (1, 1), auth)
+        return {str(one.name): one.default for one in rest.build_options("extract_acme_gold", source, 7, "late")}
+
+    common = {"start", "end", "lookback_days", "base_url"}
+    assert set(names(None)) == common
+    assert names(rest.Token())["token"] == "env://ACME_TOKEN"
+    credentials = names(rest.ClientCredentials("/token"))
+    assert set(credentials) == {*common, "client_id", "client_secret"}
+    assert credentials["client_secret"] == "env://ACME_CLIENT_SECRET"
