@@ -68,7 +68,8 @@ def commit(
     details: dict[str, Any] = {name: count for name, count in counts.items() if count}
     if is_new:
         details |= {"rows_added": change.added, "rows_closed": change.closed}
-        _warn_missing(job, newest, change)
+        if not is_merged:  # there, missing rows were deleted by name
+            _warn_missing(job, newest, change)
     if lake.repaired[repaired:]:
         details["repaired"] = lake.repaired[repaired:]
     if is_new and state.problem:
