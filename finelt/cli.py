@@ -71,7 +71,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Develop": {
         "new": Entry("finelt.cli:new", "Create a job."),
         "dbt": Entry("finelt.dbt:main", "Build models in a schema of your own, on the demo's data."),
-        "try": Entry("finelt.proposal:main", "Propose a data contract for a CSV file."),
+        "try": Entry("finelt.try_command:main", "Propose a data contract for a CSV file or a Singer stream."),
         "contracts": Entry("finelt.contracts:main", "Validate the data contracts, or list what a change breaks."),
         "docs": Entry("finelt.job_docs:main", "Write docs/jobs, one page per job."),
         "conformance": Entry("verification.conformance:main", "Test whether an image keeps the job contract, in any language."),

@@ -44,7 +44,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "csv": Kind("one CSV file per year"),
-    "pages": Kind("a REST API with pages of JSON and a token", secrets=("token",)),
+    "rest": Kind("a REST API with JSON, perhaps in pages", secrets=("token",)),
     "table": Kind("a table of a Postgres database", ("jobkit[extract]", "psycopg[binary]>=3.3.9"), ("database_password",)),
     DROP: Kind("files that somebody drops into a folder or bucket"),
 }
@@ -175,8 +175,11 @@ def main(name: str, host: str | None, kind: str, contract: Path | None) -> None:
 def _describe_steps(new: Names, kind: str) -> str:
     """Return what a person has to change, in columns."""
     steps = [(f"{new.dataset}.odcs.yaml", "the fields, their types and key; licence and who may see it")]
-    if kind != DROP:
+    if kind == "rest":
+        steps += [("source.py", "the table of its requests, pages and login")]
+    elif kind != DROP:
         steps += [("source.py", "the requests to the vendor"), ("parser.py", "what its bytes mean")]
+    if kind != DROP:
         steps += [("pyproject.toml", "hosts, schedule and time zone, secrets")]
     steps += [(f"dbt/models/staging/{new.vendor}/", "the columns as the contract has them, then a mart")]
     width = max(len(name) for name, _ in steps)

@@ -9,22 +9,20 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
-from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-import click
 import yaml
 from jobkit import contracts, names
 from jobkit.contracts import Layout, escape_text
 from jobkit.errors import UsageError
-from jobkit.version import version_option
 
 from finelt.contracts.lint import LOGICAL_TYPES
 from finelt.csv_profile import ISO, LONGEST_KEY, MAX_ROWS, find_keys, find_layout, profile_column, read_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from finelt.csv_profile import Column, Sheet
 
@@ -62,17 +60,6 @@ DEFAULT_LAYOUT = Layout()
 LAYOUT = {"encoding": "encoding", "delimiter": "delimiter", "decimal": "decimalSeparator", "thousands": "thousandsSeparator"}
 
 
-@click.command("try")
-@version_option()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", help="The dataset's name, such as acme_gold. Default: from the name of the file.")
-def main(file: Path, name: str | None) -> None:
-    """Print a data contract for FILE, a CSV file with a header: types, key, limits, and in its first lines what is uncertain."""
-    text, doubts = propose_contract(file.read_bytes(), file.name, choose_name(name, file))
-    click.echo(text, nl=False)
-    click.echo(f"try: the contract begins with {len(doubts)} points to decide; then pass it to `finelt new job` as --contract", err=True)
-
-
 def choose_name(wanted: str | None, file: Path) -> str:
     """Return the dataset's name: the wanted one, or one made of the file's name. Raises UsageError for one that no dataset may have."""
     words = re.findall(r"[a-z0-9]+", file.name.partition(".")[0].lower())
@@ -91,12 +78,8 @@ def propose_contract(body: bytes, file: str, name: str) -> tuple[str, list[str]]
     columns = [profile_column(label, texts, layout) for label, texts in zip(sheet.header, cells, strict=True)]
     keys = find_keys(columns)
     key = [column.label for column in keys[0]] if keys else []
-    text = CONTRACT.substitute(
-        name=name,
-        grain=f"One row per {' and '.join(key)}." if key else "One row per what? No column identifies it.",
-        properties=_format_items(_list_properties(layout, _choose_leaf(columns, key, labels))),
-        columns=_format_items([_describe_column(column, labels[column.label], key) for column in columns]),
-    )
+    described = [_describe_column(column, labels[column.label], key) for column in columns]
+    text = fill_contract(name, key, list_properties(layout, _choose_leaf(columns, key, labels)), described)
     contract = contracts.read_contract(text)
     result = contracts.validate(contract, {labels[column.label]: list(column.values) for column in columns})
     doubts += _doubt_file(sheet, result.read - result.table.num_rows)
@@ -105,6 +88,16 @@ def propose_contract(body: bytes, file: str, name: str) -> tuple[str, list[str]]
     doubts.append("the terms are a guess: write the licence, and who may see the data in classification and redistribution")
     lines = [f"# Proposed from {file}, {len(sheet.rows):,} rows. Decide, then remove these lines:", *(f"# - {doubt}" for doubt in doubts)]
     return "\n".join([*map(escape_text, lines), text]), doubts
+
+
+def fill_contract(name: str, key: Sequence[str], properties: Sequence[dict[str, Any]], columns: Sequence[dict[str, Any]]) -> str:
+    """Return the text of a contract with these custom properties and columns."""
+    return CONTRACT.substitute(
+        name=name,
+        grain=f"One row per {' and '.join(key)}." if key else "One row per what? No column identifies it.",
+        properties=_format_items(properties),
+        columns=_format_items(columns),
+    )
 
 
 def choose_column_names(labels: Sequence[str]) -> dict[str, str]:
@@ -122,7 +115,8 @@ def _format_items(items: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"      - {str(yaml.safe_dump(item, **options)).strip()}" for item in items)
 
 
-def _list_properties(layout: Layout, leaf: str) -> list[dict[str, Any]]:
+def list_properties(layout: Layout, leaf: str) -> list[dict[str, Any]]:
+    """Return the custom properties of a contract: its leaf, terms that are a guess, and how the file is written."""
     written = {name: getattr(layout, field) for field, name in LAYOUT.items() if getattr(layout, field) != getattr(DEFAULT_LAYOUT, field)}
     if layout.negative != DEFAULT_LAYOUT.negative:
         written["negativeNumbers"] = list(layout.negative)

@@ -73,10 +73,14 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "database_password": "env://CANARY",
         "site": str(tmp_path / "site"),
         "drop": "s3://bucket/drop",
+        "connection": "acme",
+        "tap": "true",
+        "stream": "orders=acme_orders",
+        "tap_secrets": "env://CANARY",
         **changes,
     }
     options = describe(spec)["options"]
-    if "catalog" in options["properties"]:  # S3 is the other side
+    if {"catalog", "tap"} & set(options["properties"]):  # S3 is the other side
         known |= {"lake": "s3://bucket/lake", "catalog": "glue"}
     if "datasets" in options["required"]:  # those of GLEIF; others have a default
         known["datasets"] = "gleif_relationships"

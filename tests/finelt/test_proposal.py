@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from extract_dropped_files import delivery, parser
 from jobkit import contracts
 from jobkit.errors import BadDataError, UsageError
 
-from finelt import cli
+from finelt import cli, singer_proposal
 from finelt.contracts import lint
 from finelt.csv_profile import profile_column
 from finelt.proposal import choose_name, propose_contract
@@ -143,3 +144,28 @@ def test_the_contract_is_on_stdout_alone(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.finelt, ["try", str(tmp_path / "acme_gold.csv")])
     assert (result.exit_code, contracts.read_contract(result.stdout).dataset) == (0, "acme_gold")
     assert "points to decide" in result.stderr
+
+
+def test_a_stream_of_a_tap_gets_a_contract_with_its_types_names_and_key() -> None:
+    columns = {
+        "Id": {"type": "integer"},
+        "a:b": {"type": ["null", "number"]},
+        "at": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": ["string", "null"]}]},
+        "tags": {"type": ["null", "array"]},
+        "_sdc_deleted_at": {"type": ["null", "string"]},
+    }
+    line = json.dumps({"type": "SCHEMA", "stream": "o", "schema": {"properties": columns}, "key_properties": ["Id"]})
+    body = f'{{"type": "STATE", "value": {{}}}}\n{line}\n'.encode()
+    assert singer_proposal.is_output(body)
+    text, doubts = singer_proposal.propose_contract(body, "o.jsonl", "acme_orders", None)
+    contract = contracts.read_contract(text)
+    assert contract.key == ("Id",)
+    assert [(one.name, one.label, one.type, one.required) for one in contract.fields] == [
+        ("Id", "Id", "long", True),
+        ("a_b", "a:b", "decimal(38,12)", False),
+        ("at", "at", "timestamp", False),
+        ("tags", "tags", "string", False),
+    ]
+    assert doubts[0] == "tags: text, as the tap says ['array']"
+    with pytest.raises(BadDataError, match="has the streams 'o'; expected one"):
+        singer_proposal.propose_contract(body, "o.jsonl", "acme_orders", "p")

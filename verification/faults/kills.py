@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jobkit import failpoints
 
 from finelt.table_digests import digest_tables
-from jobs.catalogue import catalogue
+from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.local import sample_parameters
 from verification.faults import job_runs, sample_restatements, states
 
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from verification.faults.trials import TrialCounts
 
 WORKERS = 2
+FILER = {"cik_str": 320193, "ticker": "AAPL", "title": "Apple Inc."}
+SINGER_MESSAGES = (
+    {"type": "SCHEMA", "stream": "filers", "schema": {"properties": {name: {} for name in FILER}}, "key_properties": ["cik_str", "ticker"]},
+    {"type": "RECORD", "stream": "filers", "record": FILER},
+    {"type": "STATE", "value": {"filers": 1}},
+)
 
 
 class Trial(NamedTuple):
@@ -86,6 +92,7 @@ def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callab
     if bucket is None:
         found |= {
             "extract-dropped-files": dropped_files,
+            "extract-singer-streams": lambda: _build_singer_trial(sandbox),
             "load-warehouse": load,
             "transform-warehouse": transform,
             "publish-marts": publish,
@@ -94,6 +101,14 @@ def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callab
         if missing := {spec.name for spec in catalogue()} - set(found):
             raise RuntimeError(f"no trial for {', '.join(sorted(missing))}; add one to list_trials in verification/faults/kills.py")
     return found
+
+
+def _build_singer_trial(sandbox: Sandbox) -> Trial:
+    lake, sent = sandbox.new_path("lake"), sandbox.new_path("messages")
+    sent.write_text("".join(f"{json.dumps(line)}\n" for line in SINGER_MESSAGES), encoding="utf-8")
+    folder = REPOSITORY / "jobs" / "extract-sec-filers" / "extract_sec_filers"
+    words = ["--connection", "kills", "--stream", "filers=sec_filers", "--contracts", str(folder)]
+    return Trial(["--lake", str(lake), "--tap", f"sh -c 'cat {sent}'", *words], lambda: states.read_lake(str(lake)))
 
 
 def _tables(sandbox: Sandbox, url: str) -> State:

@@ -58,7 +58,5 @@ def fetch(client: Client, request: Request, _previous: Source | None) -> Respons
     """Return all pages. Their number comes from the number of rows: the links of a page are no addresses."""
     from jobkit import paging  # noqa: PLC0415  it needs msgspec
 
-    pages = paging.Paging(
-        lambda received: (("page[number]", str(received // PAGE_ROWS + 1)), ("page[size]", str(PAGE_ROWS))), "data", ("meta", "total-count")
-    )
+    pages = paging.Offset("data", PAGE_ROWS, "page[number]", "page[size]", first_page=1, total="meta.total-count")
     return paging.fetch(client, request, pages)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jobkit.http import Client, Response
     from jobkit.lake import Source
-    from jobkit.paging import Paging
+    from jobkit.paging import Offset
 
 BASE_URL = "https://api.stlouisfed.org"
 REAL_TIME = (("realtime_start", "1776-07-04"), ("realtime_end", "9999-12-31"))  # FRED's own first and last day
@@ -82,10 +82,10 @@ def _list_vintages(client: Client, request: Request) -> list[str]:
         raise BadDataError(f"{what} has {str(days)[:60]} where a date such as 2012-12-20 was expected; look at --base-url") from None
 
 
-def _page(rows: str, limit: int) -> Paging:
-    from jobkit.paging import Paging  # noqa: PLC0415
+def _page(rows: str, size: int) -> Offset:
+    from jobkit.paging import Offset  # noqa: PLC0415
 
-    return Paging(lambda received: (("limit", str(limit)), ("offset", str(received))), rows, ("count",))
+    return Offset(rows, size, "offset", "limit", total="count")
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:

@@ -88,8 +88,8 @@ def build_client(hosts: Sequence[str], *, base_url: str, token: str, without_key
     class MappingClient(Client):
         """A client that tests with a list of values, as the path of the mapping takes no GET."""
 
-        def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
-            super().probe(f"{path}/values/idType", params)
+        def probe(self, path: str, params: Sequence[tuple[str, str]] = (), body: str | None = None) -> None:
+            super().probe(f"{path}/values/idType", params, body)
 
     return MappingClient(base_url, hosts=hosts, accept=("application/json",), rate=rate, headers=headers)
 

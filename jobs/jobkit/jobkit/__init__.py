@@ -16,7 +16,8 @@
 | *An extractor* | |
 | `extractor` | build an extractor's command |
 | `requests` | what an extractor declares: requests, client, parser |
-| `paging`, `archives`, `database` | clients for vendors with pages, for zip files on a server and for Postgres databases |
+| `rest` | a vendor's REST API as a table, and the command of its job |
+| `paging`, `archives`, `database` | lists that come in pages; clients for zip files on a server and for Postgres databases |
 | `extraction` | run it: fetch, parse, validate, commit, record |
 | `response_checks` | decide which error a response is |
 | `refusals` | what a vendor's refusals mean |
@@ -38,6 +39,7 @@
 | `http` | the client: rate, retries, conditional requests, limits |
 | `network` | which addresses it may connect to |
 | `headers`, `body` | read a response's header and body |
+| `oauth` | log in with OAuth's client credentials |
 | `rate_limit` | pace requests |
 | *Secrets and URLs* | |
 | `secrets` | resolve references to secrets |
@@ -50,6 +52,6 @@
 | `prefect_api` | a client of the Prefect server's API |
 | `telemetry` | OpenLineage events and OpenTelemetry spans |
 
-`describe` of a job must answer within 0.2 s, so `command`, `options`, `declaration`, `extractor`, `requests`, `column_types` and what they
-import at their top load nothing heavy; `tests/test_job_contract.py` lists what is heavy.
+`describe` of a job must answer within 0.2 s, so `command`, `options`, `declaration`, `extractor`, `requests`, `rest`, `column_types` and
+what they import at their top load nothing heavy; `tests/test_job_contract.py` lists what is heavy.
 """

@@ -66,9 +66,9 @@ class DatabaseClient:
         content.write(text)
         return Response(content, self.url(path, params), MEDIA_TYPE, None, None)
 
-    def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
+    def probe(self, path: str, params: Sequence[tuple[str, str]] = (), body: str | None = None) -> None:
         """Prepare the query without running it: login, table, columns and rights are tested. Raises the errors of jobkit.postgres."""
-        del path
+        del path, body
         self._fetch(NO_ROWS, params)
 
     def _fetch(self, statement: LiteralString, params: Sequence[tuple[str, str]]) -> str:

@@ -97,7 +97,7 @@ def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, repla
         store.put(f"raw/{dataset}/_check", b"written by the verb check\n")  # the job may write here, and nowhere else
     if not replay and requests:
         with extractor.client() as client:
-            client.probe(requests[0].path, requests[0].params)
+            client.probe(requests[0].path, requests[0].params, requests[0].body)
 
 
 def plan(extractor: Extractor, requests: Sequence[Request], *, lake: str, replay: bool) -> list[dict[str, Any]]:

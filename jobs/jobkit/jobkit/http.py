@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import urlencode
 
 from jobkit import body as bodies
-from jobkit import failpoints, headers, logs, urls
+from jobkit import failpoints, headers, logs, lossless_json, urls
 from jobkit.body import RetryableError
-from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
+from jobkit.errors import AuthError, BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.response_checks import NoDataError, ResourceNotFoundError, check_content, check_status, format_address
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jobkit.body import Body
     from jobkit.lake import Source
     from jobkit.network import Host
+    from jobkit.oauth import ClientCredentials, TokenRequest
     from jobkit.refusals import Meaning
 
 __all__ = ["Client", "NoDataError", "Rate", "ResourceNotFoundError", "Response", "RetryableError"]
@@ -46,6 +47,7 @@ MAX_BODY_BYTES = 8 << 20  # unless the job sets another limit
 MAX_RETRY_AFTER_S = 90.0  # a longer Retry-After ends the retries
 MAX_ATTEMPTS = 10
 MAX_REDIRECTS = 3
+MAX_TOKEN_BYTES = 64 << 10
 MAX_CLOCK_DIFFERENCE_S = 300.0  # between the vendor's clock and ours; a larger one is logged
 UNKNOWN_NAME = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)}  # macOS has no EAI_NODATA
 USER_AGENT = "finelt/0.1 (+batch extractor)"
@@ -62,6 +64,7 @@ class Response(NamedTuple):
     """A vendor's response. `content` is None if nothing has changed since the previous response (304).
 
     `date` is the vendor's time of the response (UTC). `etag` and `last_modified` are None if they cannot be sent back unchanged.
+    `next_link` is the address of the next page in the header Link (RFC 8288); None if there is none.
     """
 
     content: Body | None
@@ -70,6 +73,7 @@ class Response(NamedTuple):
     etag: str | None
     last_modified: str | None
     date: datetime | None = None
+    next_link: str | None = None
 
     @property
     def body(self) -> bytes | None:
@@ -83,7 +87,7 @@ class Client:
     `retry_timeout_s` is how long a request is retried while the vendor is busy or unreachable; 0 sends it once. `max_body_bytes` is the
     limit of a decoded body, `meanings` the vendor's own table of refusals. Each request also has the time limits of jobkit.network.
     `secret_params` are query parameters that only the vendor sees, for vendors that take a key nowhere else: no URL of a response, message
-    or stored source has them.
+    or stored source has them. `login` has OAuth's client credentials, whose token each request carries.
 
     Raises UsageError (2) for an invalid base URL, MisconfiguredError (78) for a header that cannot be sent or an unusable proxy.
     """
@@ -101,6 +105,7 @@ class Client:
         rate: Rate,
         headers: Mapping[str, str] | None = None,
         secret_params: Mapping[str, str] | None = None,
+        login: ClientCredentials | None = None,
     ) -> None:
         import stamina.instrumentation  # noqa: PLC0415  a tenth of a second that describe does not need
 
@@ -109,6 +114,7 @@ class Client:
         self._declared = frozenset(hosts)
         self._base_host = _find_undeclared_host(base_url, self._declared)
         self.base_url, self._accept = base_url.rstrip("/"), tuple(accept)
+        self._login = login
         self._limiter, self._secret_query = rate_limit.build_limiter(*rate), urlencode(secret_params or {})
         self._requests = threading.local()
         sent = {"User-Agent": USER_AGENT, "Accept": ", ".join((*accept, "*/*;q=0.1")), "Accept-Encoding": "gzip", **(headers or {})}
@@ -125,12 +131,14 @@ class Client:
         self._closed = True
         self._client.close()
 
-    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Response:
-        """Send a GET and return the response, with retries. `known` is a previous response to the same request, for a conditional one.
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None, *, body: str | None = None) -> Response:
+        """Send a GET, or the POST of a JSON document that asks for data, and return the response, with retries.
+
+        `known` is a previous response to the same GET, for a conditional one.
 
         Raises the errors of jobkit.response_checks; RetryableError (75) only after `retry_timeout_s` or MAX_ATTEMPTS.
         """
-        return self._retry(lambda: self._send_once(self.url(path, params), known))
+        return self._retry(lambda: self._send_once(self.url(path, params), known, body))
 
     def post(self, path: str, question: bytes) -> Response:
         """Send a question as JSON by POST, and return the response. It must be a look-up without effects: it is retried like a GET."""
@@ -160,19 +168,19 @@ class Client:
                 return send()
         raise AssertionError  # pragma: no cover  the loop returns or raises
 
-    def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
-        """Send a GET once and check its status, without reading the body. Raises the errors of jobkit.response_checks."""
-        with self._send(self.url(path, params), {}) as response:
+    def probe(self, path: str, params: Sequence[tuple[str, str]] = (), body: str | None = None) -> None:
+        """Send a request once and check its status, without reading the response. Raises the errors of jobkit.response_checks."""
+        with self._ask(self.url(path, params), {}, body) as response:
             check_status(response, self._accept, self.meanings)
 
     def url(self, path: str, params: Sequence[tuple[str, str]] = ()) -> str:
         """Return the complete URL of a request."""
         return self.base_url + path + (f"?{urlencode(params)}" if params else "")
 
-    def _send_once(self, url: str, known: Source | None, question: bytes | None = None) -> Response:
+    def _send_once(self, url: str, known: Source | None, question: str | bytes | None = None) -> Response:
         stored = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified} if known else {}
         validators = {name: value for name, text in stored.items() if (value := headers.parse_validator(text))}
-        with self._send(url, validators, question) as response:
+        with self._ask(url, validators, question) as response:
             date = headers.parse_date(response.headers.get("date"))
             self._compare_clocks(response, date, datetime.now(UTC))
             etag, modified = (headers.parse_validator(response.headers.get(name)) for name in ("etag", "last-modified"))
@@ -190,7 +198,7 @@ class Client:
                     f"{format_address(response)} sent {excess:,.0f} bytes more than its Content-Length says; try again later"
                 )
             check_content(response, content, media, self.meanings)
-            return Response(content, url, media, etag, modified, date)
+            return Response(content, url, media, etag, modified, date, response.links.get("next", {}).get("url"))
 
     def _get_part_once(self, url: str, first: int, size: int) -> tuple[bytes, int]:
         fields = {"Range": f"bytes={first}-{first + size - 1}", "Accept-Encoding": "identity"}
@@ -215,27 +223,54 @@ class Client:
             return content, total
 
     @contextmanager
-    def _send(self, url: str, fields: dict[str, str], question: bytes | None = None) -> Iterator[httpx2.Response]:
-        """Send a request when the rate allows it, a POST if there is a question; follow redirects to allowed hosts; yield the response."""
+    def _ask(self, url: str, fields: dict[str, str], body: str | bytes | None) -> Iterator[httpx2.Response]:
+        """Send a request with its credentials; yield the response. A token that the vendor refuses (401) is renewed once."""
+        if self._secret_query:
+            url += ("&" if "?" in url else "?") + self._secret_query
+        if body is not None:
+            fields = {**fields, "Content-Type": "application/json"}
+        if self._login:
+            token = self._login.get_token(self._fetch_token)
+            with self._send(url, {**fields, "Authorization": f"Bearer {token}"}, body) as response:
+                if response.status_code != 401:  # noqa: PLR2004
+                    yield response
+                    return
+            self._login.discard(token)
+            fields = {**fields, "Authorization": f"Bearer {self._login.get_token(self._fetch_token)}"}
+        with self._send(url, fields, body) as response:
+            yield response
+
+    def _fetch_token(self, asked: TokenRequest) -> object:
+        """Return the decoded answer to a request for a token. Raises AuthError (77) if the vendor refuses the credentials."""
+        url = self._login.token_url if self._login else ""
+        url = self.base_url + url if url.startswith("/") else url
+        with self._send(url, asked.fields, asked.form) as response:
+            where = format_address(response)
+            try:
+                check_status(response, ("application/json",), ())
+            except UsageError as error:
+                raise AuthError(f"{error}; check client id, secret and scope") from None
+            return lossless_json.decode(bodies.receive(response, where, limit=MAX_TOKEN_BYTES, media="application/json").read(), where)
+
+    @contextmanager
+    def _send(self, url: str, fields: dict[str, str], content: str | bytes | None) -> Iterator[httpx2.Response]:
+        """Send a request when the rate allows it, a POST if it has content, and follow redirects of a GET; yield the response."""
         import httpx2  # noqa: PLC0415
 
         from jobkit.network import Progress  # noqa: PLC0415
 
-        method = "GET" if question is None else "POST"
-        if question is not None:
-            fields = {**fields, "Content-Type": "application/json"}
-        if self._secret_query:
-            url += ("&" if "?" in url else "?") + self._secret_query
         for _ in range(MAX_REDIRECTS + 1):
             host = self._check_host(url)
             self._limiter.try_acquire("vendor")
             self._requests.progress = Progress()
             try:
-                with self._client.stream(method, url, headers=fields, content=question) as response:
+                with self._client.stream("GET" if content is None else "POST", url, headers=fields, content=content) as response:
                     self._has_answered = True
                     if not response.has_redirect_location:
                         yield response
                         return
+                    if content is not None:
+                        raise BadDataError(f"{format_address(response)} redirects a POST ({response.status_code}); look at --base-url")
                     url = _read_redirect(response)
             except httpx2.TimeoutException as error:
                 raise RetryableError(f"{host} did not answer in time: {error}; try again later") from None

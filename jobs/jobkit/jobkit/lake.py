@@ -43,6 +43,7 @@ REMEDY = "run its extractor again, or see `scripts/lake repair`"
 DROPPED = "dropped_sha256"  # in a commit's writer: the quarantine that was dropped by hand
 # In the writer of a commit from which a person was erased: the digests of its earlier data files, and the URL of its last vendor bytes.
 ERASED, ERASED_URL = "erased_sha256", "erased_url"
+STATE = "connector_state"  # in the writer of a commit by a connector that resumes: from where; the rows and the state are one commit
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _PARTITION = re.compile(r"[a-z_]+=[A-Za-z0-9._\-]+(/[a-z_]+=[A-Za-z0-9._\-]+)*")
 _NUMBER = re.compile(r"(\d{6,10})\.json")
@@ -66,7 +67,7 @@ class CommitDraft(NamedTuple):
     rows, quarantined, dropped: numbers of rows, which add up to the rows read.
     source: stores the vendor's bytes; called only if the commit is made or repaired.
     key, leaf: the key of the dataset's table, and how the table is partitioned (jobkit.column_types.LEAF).
-    writer: the job and version.
+    writer: the job and version; with STATE, a commit with another state is another commit, even if its rows are the same.
     """
 
     data: bytes
@@ -394,7 +395,9 @@ def is_partition(text: str) -> bool:
 
 
 def _has_same_content(head: Commit, draft: CommitDraft) -> bool:
-    """Whether a commit has a draft's rows and quarantine, or its rows and dropped that quarantine by hand (`scripts/quarantine`)."""
+    """Whether a commit has a draft's rows, quarantine and state, or dropped that quarantine by hand (`scripts/quarantine`)."""
+    if draft.writer.get(STATE, head.writer.get(STATE)) != head.writer.get(STATE):
+        return False
     stored = head.quarantine.sha256 if head.quarantine else None
     drafted = _digest(draft.quarantine) if draft.quarantine else None
     return head.data.sha256 == _digest(draft.data) and drafted in (stored, head.writer.get(DROPPED, stored))

@@ -1,24 +1,28 @@
 """Fetch a list that a vendor sends in pages, completely, as one response.
 
 The body of the response is a JSON array of the pages, each with the vendor's own bytes. It is never conditional: a first page that has not
-changed says nothing about the others. Where every page says how many rows the whole list has, use `fetch`: if that number changes from one
-page to the next, rows may have moved between the pages, so nothing is returned. Where a page says how to request the next one, use
-`PagedClient`.
+changed says nothing about the others. How pages are requested is one of these; each `rows`, `key` and `total` leads to a value in a page by
+keys and points, such as meta.count:
+
+    Offset    by the number of rows received so far, or by the number of the page
+    Cursor    by a text of the page before
+    NextLink  by the address of the next page, in the page or in the header Link
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from jobkit import lossless_json
-from jobkit.body import Body
 from jobkit.errors import BadDataError, TemporaryError
-from jobkit.http import Client, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from jobkit.lake import Source
+    from jobkit.body import Body
+    from jobkit.http import Client, Response
     from jobkit.requests import Request
 
     Params = Sequence[tuple[str, str]]
@@ -26,29 +30,58 @@ if TYPE_CHECKING:
 MAX_PAGES = 10_000
 
 
-class Paging(NamedTuple):
-    """How a vendor's pages are requested and read.
+class Offset(NamedTuple):
+    """Pages of at most `size` rows, of which `limit` is the parameter. `rows` leads to the list in a page; empty if the page is the list.
 
-    params: takes the number of rows received so far; returns the query parameters that request the next page.
-    rows, total: the key of the list in a page, and the keys that lead to the number of rows of all pages.
+    `param` takes the number of rows before the page, or with `first_page` the number of the page, counted from there. With `total`, the
+    number of all rows, a list that changes between two pages is refused. Without it the list ends at an empty page, not at a short one: a
+    vendor may send fewer rows than were asked for.
     """
 
-    params: Callable[[int], tuple[tuple[str, str], ...]]
     rows: str
-    total: tuple[str, ...]
+    size: int
+    param: str
+    limit: str
+    first_page: int | None = None
+    total: str | None = None
+
+    def read_position(self, pages: int, received: int) -> int:
+        """Return what `param` is after so many pages and rows."""
+        return received if self.first_page is None else self.first_page + pages
 
 
-def fetch(client: Client, request: Request, paging: Paging, parts: Sequence[Params] = ((),)) -> Response:
+class Cursor(NamedTuple):
+    """Pages that each have at `key` what the next request sends as `param`; null, empty or absent in the last page."""
+
+    key: str
+    param: str
+
+
+class NextLink(NamedTuple):
+    """Pages that each have at `key` the address of the next one; without a key it is in the header Link, as rel="next" (RFC 8288)."""
+
+    key: str | None = None
+
+
+Pages = Offset | Cursor | NextLink
+
+
+def fetch(client: Client, request: Request, pages: Pages, parts: Sequence[Params] = ((),)) -> Response:
     """Request all pages and return them as one response.
 
     `parts` are query parameters that each select a part of the list, for a vendor who does not send all of it at once.
 
-    Raises TemporaryError (75) if the list ends early or changes between pages, BadDataError (65) for a page of another form and for pages
-    that together are larger than the client's limit.
+    Raises TemporaryError (75) if the list ends early or changes between pages, BadDataError (65) for a page of another form, for pages that
+    lead in a circle, and for pages that are too many or together larger than the client's limit.
     """
+    from jobkit.body import Body  # noqa: PLC0415  describe fetches nothing
+
     joined, first = Body(), None
     for part in parts:
-        response = _fetch_part(client, request._replace(params=(*request.params, *part)), paging, joined)
+        selected = request._replace(params=(*request.params, *part))
+        response = (
+            _fetch_counted(client, selected, pages, joined) if isinstance(pages, Offset) else _follow(client, selected, pages, joined)
+        )
         first = first or response
     if first is None:
         raise ValueError("a list has at least one part")
@@ -56,61 +89,75 @@ def fetch(client: Client, request: Request, paging: Paging, parts: Sequence[Para
     return first._replace(content=joined, etag=None, last_modified=None)
 
 
-def _fetch_part(client: Client, request: Request, paging: Paging, joined: Body) -> Response:
+def _fetch_counted(client: Client, request: Request, pages: Offset, joined: Body) -> Response:
     """Append the pages of one part to `joined`, and return its first response."""
-    received, expected, first = 0, 0, None
-    while first is None or received < expected:
-        response = client.get(request.path, (*request.params, *paging.params(received)))
+    received, expected, first, number, previous = 0, None, None, 0, b""
+    while first is None or expected is None or received < expected:
+        response = _send(client, _add(request, {pages.param: pages.read_position(number, received), pages.limit: pages.size}))
         page = response.body or b""
-        count, total = _read_counts(page, paging, request.path)
-        if first is not None and (total != expected or not count):
+        count, total = _read_counts(page, pages, request.path)
+        if first is not None and pages.total and (total != expected or not count):
             found = f"has {total:,} rows where it had {expected:,}" if total != expected else f"ended after {received:,} of {total:,} rows"
             raise TemporaryError(f"the list at {request.path} {found}: it changed while its pages were read; try again later")
-        if joined.size + len(page) > client.max_body_bytes:
-            raise BadDataError(f"the pages of {request.path} have more than {client.max_body_bytes:,} bytes; request less at once")
-        joined.write(b"," if joined.size else b"[")
-        joined.write(page)
-        first, expected, received = first or response, total, received + count
-    if received != expected:
+        if first is None or count:
+            if page == previous:
+                raise BadDataError(f"page {number + 1} of {request.path} is the same as the page before; does the vendor count otherwise?")
+            _append(client, joined, page, request.path, number)
+        first, expected, received, number, previous = first or response, total, received + count, number + 1, page
+        if not count:
+            break
+    if pages.total and received != expected:
         raise TemporaryError(f"the list at {request.path} sent {received:,} rows where it says {expected:,}; try again later")
     return first
 
 
-class PagedClient(Client):
-    """A client that follows pages. `read_next` returns the parameters of the page after one, by its bytes; None if it is the last."""
+def _follow(client: Client, request: Request, pages: Cursor | NextLink, joined: Body) -> Response:
+    """Append the pages of one part to `joined`, each as the one before says, and return the first response."""
+    sent: set[Request] = set()
+    following, first = request, None
+    while following not in sent:
+        sent.add(following)
+        response = _send(client, following)
+        page = response.body or b""
+        _append(client, joined, page, request.path, len(sent) - 1)
+        first = first or response
+        found = response.next_link if pages == NextLink() else _read(page, str(pages.key), f"a page of {request.path}")
+        if found in (None, ""):
+            return first
+        following = _add(request, {pages.param: found}) if isinstance(pages, Cursor) else _locate(client, following, str(found))
+    raise BadDataError(f"page {len(sent)} of {request.path} leads back to an earlier page; check how the next page is read")
 
-    def __init__(self, base_url: str, *, read_next: Callable[[bytes], Params | None], **options: Any) -> None:  # noqa: ANN401  those of Client
-        super().__init__(base_url, **options)
-        self._read_next = read_next
 
-    def get(self, path: str, params: Params = (), known: Source | None = None) -> Response:
-        """Send a GET for each page and return the pages as one JSON array. Raises what Client.get raises.
+def _send(client: Client, request: Request) -> Response:
+    return client.get(request.path, request.params) if request.body is None else client.get(request.path, request.params, body=request.body)
 
-        Raises BadDataError (65) if the pages lead in a circle, or are too many or too large together.
-        """
-        del known
-        content, sent = Body(), set[tuple[tuple[str, str], ...]]()
-        query = tuple(params)
-        while True:
-            sent.add(query)
-            page = super().get(path, query)
-            body = page.body or b""
-            content.write(b"," + body if content.size else b"[" + body)
-            following = self._read_next(body)
-            if following is None:
-                content.write(b"]")
-                return page._replace(content=content, url=self.url(path, params), etag=None, last_modified=None)
-            query = tuple((dict(params) | dict(following)).items())
-            self._check(path, query, sent, content.size)
 
-    def _check(self, path: str, query: tuple[tuple[str, str], ...], sent: set[tuple[tuple[str, str], ...]], size: int) -> None:
-        if query in sent:
-            raise BadDataError(f"page {len(sent)} of {path} leads back to an earlier page; check how the next page is read, in source.py")
-        if len(sent) >= MAX_PAGES or size > self.max_body_bytes:
-            raise BadDataError(
-                f"{path} has more than {len(sent):,} pages or {size:,} bytes; expected at most {MAX_PAGES:,} and {self.max_body_bytes:,}: "
-                "request less at once, or raise max_body_mib in the job's pyproject.toml"
-            )
+def _add(request: Request, more: Mapping[str, Any]) -> Request:
+    """Return the request with more parameters: in the JSON document of a POST, else in the query. A parameter that is there is replaced."""
+    if request.body is not None:
+        return request._replace(body=json.dumps({**json.loads(request.body), **more}))
+    return request._replace(params=tuple((dict(request.params) | {name: str(value) for name, value in more.items()}).items()))
+
+
+def _locate(client: Client, request: Request, link: str) -> Request:
+    """Return the request of an address in a page. Raises BadDataError if it is not below the base URL: the credentials belong there."""
+    base, target = urlsplit(client.base_url), urlsplit(urljoin(client.url(request.path), link))
+    if (target.scheme, target.netloc) != (base.scheme, base.netloc) or not target.path.startswith(f"{base.path}/"):
+        raise BadDataError(
+            f"a page of {request.path} leads to {target.scheme}://{target.hostname}{target.path}, which is not below --base-url"
+        )
+    return request._replace(path=target.path.removeprefix(base.path), params=tuple(parse_qsl(target.query, keep_blank_values=True)))
+
+
+def _append(client: Client, joined: Body, page: bytes, path: str, pages: int) -> None:
+    """Append a page. Raises BadDataError if there are too many, or if they are too large together."""
+    if pages >= MAX_PAGES or joined.size + len(page) > client.max_body_bytes:
+        raise BadDataError(
+            f"the pages of {path} are more than {MAX_PAGES:,} or have more than {client.max_body_bytes:,} bytes; request less at once, or "
+            "raise max_body_mib in the job's pyproject.toml"
+        )
+    joined.write(b"," if joined.size else b"[")
+    joined.write(page)
 
 
 def read_pages(body: bytes, what: str) -> list[dict[str, Any]]:
@@ -124,25 +171,49 @@ def read_pages(body: bytes, what: str) -> list[dict[str, Any]]:
 
 def read_rows(page: dict[str, Any], name: str, what: str) -> list[dict[str, Any]]:
     """Return the list of rows in a page. Raises BadDataError (65), which names `what`, if there is none or if a row is no object."""
-    rows = page.get(name)
+    rows: Any = page
+    for key in name.split("."):
+        rows = rows.get(key) if isinstance(rows, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadDataError(f"{what} has no list {name} of objects; its keys are {', '.join(page)[:100]}")
     return rows
 
 
-def _read_counts(body: bytes, paging: Paging, path: str) -> tuple[int, int]:
-    """Return the number of rows in a page and in all pages. The rows themselves are not decoded yet, which spares memory."""
+def _read_counts(body: bytes, pages: Offset, path: str) -> tuple[int, int | None]:
+    """Return the number of rows in a page and, if it says so, in all pages. The rows are not decoded, which spares memory."""
     import msgspec  # noqa: PLC0415  describe decodes nothing
 
     what = f"a page of {path}"
-    page = lossless_json.decode(body, what, dict[str, msgspec.Raw], "a JSON object")
+    rows = _find(body, pages.rows, what)
     try:
-        count = len(msgspec.json.decode(page.get(paging.rows, b""), type=list[msgspec.Raw]))
+        count = len(msgspec.json.decode(rows or b"", type=list[msgspec.Raw]))
     except msgspec.DecodeError:
-        raise BadDataError(f"{what} has no list {paging.rows}; its keys are {', '.join(page)[:100]}") from None
-    total: Any = {name: msgspec.json.decode(value) for name, value in page.items() if name == paging.total[0]}
-    for key in paging.total:
-        total = total.get(key) if isinstance(total, dict) else None
-    if not isinstance(total, int):
-        raise BadDataError(f"{what} does not say how many rows there are in all; expected a number at {'.'.join(paging.total)}")
+        raise BadDataError(f"{what} has no list {pages.rows}; it begins {body[:60]!r}") from None
+    total = _read(body, pages.total, what) if pages.total else None
+    if pages.total and not isinstance(total, int):
+        raise BadDataError(f"{what} does not say how many rows there are in all; expected a number at {pages.total}")
     return count, total
+
+
+def _read(body: bytes, key: str, what: str) -> Any:  # noqa: ANN401  JSON
+    """Return the value at a key of a page; None if there is none."""
+    found = _find(body, key, what)
+    return None if found is None else lossless_json.decode(found, what)
+
+
+def _find(body: bytes, key: str, what: str) -> bytes | None:
+    """Return the JSON at a key of a page; None if there is none, the page for an empty key. Raises BadDataError for a page of no object."""
+    import msgspec  # noqa: PLC0415  describe decodes nothing
+
+    found: bytes | None = body
+    for number, step in enumerate(key.split(".") if key else ()):
+        try:
+            value = lossless_json.decode(found or b"", what, dict[str, msgspec.Raw], "a JSON object").get(step)
+        except BadDataError:
+            if number == 0:
+                raise
+            value = None
+        found = None if value is None else bytes(value)
+        if found is None:
+            break
+    return found

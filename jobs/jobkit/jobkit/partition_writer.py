@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import changes, contracts
-from jobkit.errors import UsageError
-from jobkit.lake import Commit, CommitDraft, Lake, PartitionState, Source
+from jobkit.errors import TemporaryError, UsageError
+from jobkit.lake import STATE, Commit, CommitDraft, Lake, PartitionState, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,29 +40,36 @@ def commit(
     shrunken: Callable[[str], JobError],
     allow_shrinking: bool,
     state: PartitionState | None = None,
+    is_merged: bool = False,
+    connector_state: str | None = None,
 ) -> Outcome:
     """Commit the valid rows of a partition and quarantine the others.
 
     `store_source` stores the bytes that the rows come from; it is called only if there is something new. `state` is what the lake had a
     moment ago. If more rows of the newest commit are missing than the contract allows, nothing is committed and the error that `shrunken`
-    makes is raised, unless shrinking is allowed. Raises TemporaryError (exit code 75) if other writers win time and again.
+    makes is raised, unless shrinking is allowed. `is_merged`: the rows contain those of `state`. `connector_state`: where a connector goes
+    on after these rows. Raises TemporaryError (exit code 75) if other writers win time and again, for merged rows if another writer wins.
     """
     for warning in result.warnings[:MAX_LOGGED_WARNINGS]:
         job.log.warning("contract", extra={"dataset": contract.dataset, "partition": partition, "breach": warning})
-    draft = build_draft(result, store_source, key=contract.key, leaf=contract.leaf, writer={"job": job.name, "version": job.version})
+    writer = {"job": job.name, "version": job.version, **({} if connector_state is None else {STATE: connector_state})}
+    draft = build_draft(result, store_source, key=contract.key, leaf=contract.leaf, writer=writer)
     change = changes.Change(draft.rows, 0, 0)
+    state, repaired = state or lake.read_state(contract.dataset, partition), len(lake.repaired)
 
     def review(head: Commit) -> None:
         nonlocal change
+        if is_merged and (state.head is None or head.number != state.head.number):
+            raise TemporaryError(f"{head.dataset}/{head.partition} was committed by another run meanwhile; run it again")
         change = measure_change(lake, contract, result, head, shrunken=shrunken, allow_shrinking=allow_shrinking)
 
-    state, repaired = state or lake.read_state(contract.dataset, partition), len(lake.repaired)
     newest, is_new = lake.commit(contract.dataset, partition, draft, state=state, review=review)
     counts = {"dropped": result.dropped, "warnings": len(result.warnings)}
     details: dict[str, Any] = {name: count for name, count in counts.items() if count}
     if is_new:
         details |= {"rows_added": change.added, "rows_closed": change.closed}
-        _warn_missing(job, newest, change)
+        if not is_merged:  # there, missing rows were deleted by name
+            _warn_missing(job, newest, change)
     if lake.repaired[repaired:]:
         details["repaired"] = lake.repaired[repaired:]
     if is_new and state.problem:

@@ -25,12 +25,14 @@ class Request(NamedTuple):
 
     partitions: names such as date=2012-12-31, as they are folders of the lake.
     path, params: appended to the base URL; they never contain a secret, because the lake stores them.
+    body: the JSON document of a POST; None for a GET. Such a POST asks and changes nothing, so it may be sent again.
     """
 
     dataset: str
     partitions: tuple[str, ...]
     path: str
     params: tuple[tuple[str, str], ...] = ()
+    body: str | None = None
 
 
 class VendorClient(Protocol):
@@ -51,7 +53,7 @@ class VendorClient(Protocol):
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Response:
         """Send a request. `known` is an earlier response to the same request."""
 
-    def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
+    def probe(self, path: str, params: Sequence[tuple[str, str]] = (), body: str | None = None) -> None:
         """Test whether a request would succeed, without its data."""
 
 

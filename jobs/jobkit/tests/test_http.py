@@ -156,7 +156,7 @@ def test_a_question_is_sent_by_post_and_retried_like_a_get(vendor: Vendor) -> No
 def test_a_request_is_not_retried_after_the_client_was_closed(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[str] = []
 
-    def break_off(client: Client, url: str, _known: object) -> None:
+    def break_off(client: Client, url: str, *_: object) -> None:
         attempts.append(url)
         client.__exit__()
         raise RetryableError("the connection broke off")
