@@ -110,7 +110,7 @@ def parse_moment(text: str) -> datetime:
 
 @contextmanager
 def _run_demo_server(directory: Path) -> Iterator[Login]:
-    from orchestration.local import postgres, stack  # noqa: PLC0415  not needed for other warehouses
+    from orchestration.local import postgres  # noqa: PLC0415  not needed for other warehouses
 
     if not postgres.exists(directory / "postgres"):
         raise MisconfiguredError(
@@ -121,7 +121,7 @@ def _run_demo_server(directory: Path) -> Iterator[Login]:
         parameters = {"host": server.host, "port": str(server.port), "user": READER, "dbname": postgres.DATABASE}
         reference = server.password_reference_of(READER)
         source = f"in the file {reference.removeprefix('file://')}"
-        yield Login(parameters, secrets.resolve(reference), source, is_temporary=not stack.is_kept(directory))
+        yield Login(parameters, secrets.resolve(reference), source, is_temporary=not postgres.has_other_users(server))
 
 
 def _find_compose_login() -> Login:

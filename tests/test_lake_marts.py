@@ -14,8 +14,7 @@ import pytest
 from click.testing import CliRunner
 from pyiceberg.catalog import load_catalog
 
-from finelt.lake_marts import builder, definitions
-from finelt.lake_marts.command import main
+from finelt.lake_marts import builder, command, definitions
 from finelt.lake_marts.groups import group_tickers
 from finelt.lake_marts.model import MARTS
 from orchestration.local import postgres
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from finelt.lake_marts.model import Definitions
     from orchestration.local.postgres import Postgres
     from tests.fixtures_postgres import Warehouse
 
@@ -48,7 +48,7 @@ def lake(demo_directory: Path, tmp_path: Path) -> Path:
 
 def build(server: Postgres, lake: Path, *words: str) -> str:
     where = ["--lake", str(lake), "--warehouse", server.url_of("{job}", server.database)]
-    result = CliRunner().invoke(main, [*where, "--password", server.password_reference_of(ROLE), *words], catch_exceptions=False)
+    result = CliRunner().invoke(command.main, [*where, "--password", server.password_reference_of(ROLE), *words], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -60,7 +60,16 @@ def read_rows(lake: Path, mart: str) -> list[dict[str, Any]]:
     )
 
 
-def test_the_marts_of_two_processes_are_those_of_postgres_and_a_second_build_replaces_them(server: Postgres, lake: Path) -> None:
+def test_the_marts_of_two_processes_are_those_of_postgres_and_a_second_build_replaces_them(
+    server: Postgres, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Definitions] = []
+
+    def read_once(*inputs: Any) -> Definitions:
+        read.extend([] if read else [definitions.read_definitions(*inputs)])
+        return read[0]
+
+    monkeypatch.setattr(command, "read_definitions", read_once)  # dbt takes its time to compile
     for tickers, files in ((2, 2), (10, 1)):
         output = build(server, lake, "--processes", "2", "--tickers", str(tickers))
         assert f"marts.fct_return_daily: 3,688 rows in {files} files" in output
@@ -78,7 +87,7 @@ def test_what_is_missing_is_named(tmp_path: Path, lake: Path) -> None:
         (["--lake", str(lake)], "--warehouse is missing", 2),
         (["--lake", str(lake), "--warehouse", "postgresql://a@127.0.0.1:1/c", "--password", "env://HOME"], "127.0.0.1", 75),
     ):
-        result = CliRunner().invoke(main, words)
+        result = CliRunner().invoke(command.main, words)
         assert (result.exit_code, message in result.output) == (code, True), result.output
 
 

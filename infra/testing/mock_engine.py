@@ -53,6 +53,9 @@ CONFIG = {
             "tickers": ["AAPL", "MSFT", "IBM"],
             "ciks": ["320193", "789019", "51143"],
             "series": ["GDP"],
+            "managers": ["1067983"],
+            "identifiers": ["TICKER:AAPL:US"],
+            "extract-gleif-entities": {"datasets": ["gleif_relationships"]},
             "contact": "finelt data@example.com",
         }
     ),

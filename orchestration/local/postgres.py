@@ -148,6 +148,18 @@ def stop_server(server: Postgres) -> None:
         _shut_down(server.pid, server.home.data)
 
 
+def has_other_users(server: Postgres) -> bool:
+    """Whether others use a server too, such as a kept demo, so that it runs on when we stop using it."""
+    with _exclusive(server.password_file.parent):
+        try:
+            fcntl.flock(server.users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            fcntl.flock(server.users_lock, fcntl.LOCK_SH)  # an attempt that fails may lose the lock that we had
+        return False
+
+
 def stop_unused_server(directory: Path) -> bool:
     """Shut down the server of a directory if it runs and nobody uses it; return whether it did."""
     directory = directory.absolute()

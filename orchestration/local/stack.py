@@ -166,11 +166,6 @@ def stop_kept(directory: Path) -> list[str]:
     return names
 
 
-def is_kept(directory: Path) -> bool:
-    """Whether a demo has left its servers running."""
-    return (directory / ADDRESSES).is_file()
-
-
 def read_addresses(directory: Path) -> dict[str, str]:
     """Return the addresses of what `demo --keep` left running. Raises MisconfiguredError if it left nothing."""
     try:

@@ -76,6 +76,15 @@ def test_print_keeps_the_server_until_it_is_interrupted(demo: Path) -> None:
         psycopg.connect(url, password=password)
 
 
+def test_print_returns_at_once_if_the_server_runs_on_anyway(demo: Path) -> None:
+    with postgres.run_server(demo / "postgres") as kept:
+        shell = subprocess.run([*SHELL, "--dir", str(demo), "--print"], capture_output=True, text=True, timeout=600, check=False)
+        assert (shell.returncode, shell.stdout) == (0, f"{kept.url_of('reader', 'warehouse')}\n")
+        assert "Ctrl-C" not in shell.stderr
+        with psycopg.connect(kept.url, password=kept.password) as connection:  # it still runs
+            assert connection.execute("select 1").fetchone() == (1,)
+
+
 def test_the_login_of_compose_comes_from_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(env_file, "ENV_FILE", tmp_path / ".env")
     with pytest.raises(MisconfiguredError, match="compose up"), warehouse.open_warehouse(tmp_path, "compose"):

@@ -98,8 +98,8 @@ def fetch(client: Client, request: Request, _: Source | None) -> Response:
     """Ask the questions of a request. The body of the response is a JSON array of the questions and the answers, each as sent."""
     from jobkit.body import Body  # noqa: PLC0415  it needs httpx2
 
-    questions = json.dumps([to_question(partition) for partition in request.partitions], separators=(",", ":")).encode()
-    response, joined = client.post(request.path, questions), Body()
-    for part in (b"[", questions, b",", response.body or b"null", b"]"):
+    questions = json.dumps([to_question(partition) for partition in request.partitions], separators=(",", ":"))
+    response, joined = client.get(request.path, body=questions), Body()
+    for part in (b"[", questions.encode(), b",", response.body or b"null", b"]"):
         joined.write(part)
     return response._replace(content=joined, etag=None, last_modified=None)

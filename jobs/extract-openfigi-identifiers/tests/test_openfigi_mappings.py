@@ -70,10 +70,10 @@ def test_a_partition_names_its_question(identifier: str, partition: str) -> None
 class Echo:
     """A client that answers each question with its own value."""
 
-    def post(self, path: str, question: bytes) -> Response:
-        body = Body()
-        body.write(json.dumps([{"warning": asked["idValue"]} for asked in json.loads(question)]).encode())
-        return Response(body, f"https://api.openfigi.com{path}", "application/json", None, None)
+    def get(self, path: str, *, body: str) -> Response:
+        answer = Body()
+        answer.write(json.dumps([{"warning": asked["idValue"]} for asked in json.loads(body)]).encode())
+        return Response(answer, f"https://api.openfigi.com{path}", "application/json", None, None)
 
 
 def test_the_questions_are_stored_with_the_answers_so_that_another_batch_reads_them_too() -> None:

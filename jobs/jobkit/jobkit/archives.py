@@ -67,12 +67,13 @@ class ArchiveClient(Client):
         """Return the names of the members that can be requested, in the order of the archive's directory."""
         return list(self._read_members())
 
-    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Response:
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None, *, body: str | None = None) -> Response:
         """Return a member as a response, without content if it is as it was. Raises what Client.get raises.
 
         Raises ResourceNotFoundError (2) if the archive has no such member, BadDataError (65) if it is too large or packed in another way,
         TemporaryError (75) if it differs from what the directory says, as in an archive that is being replaced.
         """
+        del body
         name = path.removeprefix(f"{self._archive}/")
         member = self._read_members().get(name)
         if member is None:
@@ -88,9 +89,9 @@ class ArchiveClient(Client):
         content.write(unpack(self._read_packed(member), member, path))
         return Response(content, url, "application/json", member.etag, None)
 
-    def probe(self, path: str, params: Sequence[tuple[str, str]] = ()) -> None:
+    def probe(self, path: str, params: Sequence[tuple[str, str]] = (), body: str | None = None) -> None:
         """Read the end of the archive. Raises the errors of jobkit.response_checks."""
-        del path, params
+        del path, params, body
         find_directory(self._read, self._archive)
 
     def _read_members(self) -> dict[str, Member]:

@@ -140,10 +140,6 @@ class Client:
         """
         return self._retry(lambda: self._send_once(self.url(path, params), known, body))
 
-    def post(self, path: str, question: bytes) -> Response:
-        """Send a question as JSON by POST, and return the response. It must be a look-up without effects: it is retried like a GET."""
-        return self._retry(lambda: self._send_once(self.url(path), None, question))
-
     def get_part(self, path: str, first: int, size: int) -> tuple[bytes, int]:
         """Return `size` bytes of a file from byte `first` on, fewer at its end, and the size of the whole file; with retries, as `get`.
 
@@ -177,10 +173,10 @@ class Client:
         """Return the complete URL of a request."""
         return self.base_url + path + (f"?{urlencode(params)}" if params else "")
 
-    def _send_once(self, url: str, known: Source | None, question: str | bytes | None = None) -> Response:
+    def _send_once(self, url: str, known: Source | None, body: str | None = None) -> Response:
         stored = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified} if known else {}
         validators = {name: value for name, text in stored.items() if (value := headers.parse_validator(text))}
-        with self._ask(url, validators, question) as response:
+        with self._ask(url, validators, body) as response:
             date = headers.parse_date(response.headers.get("date"))
             self._compare_clocks(response, date, datetime.now(UTC))
             etag, modified = (headers.parse_validator(response.headers.get(name)) for name in ("etag", "last-modified"))
@@ -202,7 +198,7 @@ class Client:
 
     def _get_part_once(self, url: str, first: int, size: int) -> tuple[bytes, int]:
         fields = {"Range": f"bytes={first}-{first + size - 1}", "Accept-Encoding": "identity"}
-        with self._send(url, fields) as response:
+        with self._ask(url, fields, None) as response:
             where = format_address(response)
             if response.status_code == 200:  # noqa: PLR2004
                 raise BadDataError(f"{where} sent the whole file where a part was requested; expected status 206, use a server with ranges")
@@ -223,7 +219,7 @@ class Client:
             return content, total
 
     @contextmanager
-    def _ask(self, url: str, fields: dict[str, str], body: str | bytes | None) -> Iterator[httpx2.Response]:
+    def _ask(self, url: str, fields: dict[str, str], body: str | None) -> Iterator[httpx2.Response]:
         """Send a request with its credentials; yield the response. A token that the vendor refuses (401) is renewed once."""
         if self._secret_query:
             url += ("&" if "?" in url else "?") + self._secret_query
