@@ -30,7 +30,7 @@ YEARS = range(1900, 2100)  # in which eight digits are a date
 IDENTIFIERS = ("isin", "cusip", "sedol", "lei", "figi", "currency")
 MAX_ROWS = 50_000  # a few seconds
 LONGEST_KEY = 3
-MAX_EXCEPTIONS = 0.2  # of the cells of a column; more are no exceptions
+MAX_EXCEPTIONS = 0.2  # of the cells of a column, but at least one; more are no exceptions
 DIGITS, SCALE, MAX_DIGITS = 18, 6, 38  # of a decimal: usual, usual after the point, and the most that there can be
 
 
@@ -152,7 +152,7 @@ def find_exceptions(texts: Sequence[str], cells: Sequence[str], layout: Layout) 
     others = [text for text in texts if _read_all([text], partial(notation.parse_number, layout=layout)) is None]
     counts = Counter(cells)
     exceptions = sum(counts[text] for text in others)
-    if exceptions / len(cells) > MAX_EXCEPTIONS:
+    if exceptions > max(1, MAX_EXCEPTIONS * len(cells)) or exceptions * 2 >= len(cells):
         return []
     shown = ", ".join(repr(text) for text in others[:3])
     return [f"most cells are numbers, but not {exceptions} of {len(cells)} ({shown}), so it was taken for text"]
@@ -161,7 +161,8 @@ def find_exceptions(texts: Sequence[str], cells: Sequence[str], layout: Layout) 
 def find_keys(columns: Sequence[Column]) -> list[tuple[Column, ...]]:
     """Return the smallest sets of complete columns that identify each row, dates and texts before whole numbers; empty if none does.
 
-    Decimals are no keys: a price that appears once may appear again.
+    Decimals are no keys: a price that appears once may appear again. A date next to a security's or company's identifier is a key together
+    with it: that one day has one row is chance.
     """
     candidates = [column for column in columns if None not in column.values and column.type in ("date", "timestamp", "string", "long")]
     candidates.sort(key=lambda column: column.type == "long")
@@ -169,5 +170,7 @@ def find_keys(columns: Sequence[Column]) -> list[tuple[Column, ...]]:
     for size in range(1, LONGEST_KEY + 1):
         sets = combinations(candidates, size)
         if found := [key for key in sets if len(set(zip(*(column.values for column in key), strict=True))) == rows]:
-            return found
+            named = [column for column in candidates if column.format in IDENTIFIERS and column.format != "currency"]
+            together = [(*key, one) for key in found if size == 1 and key[0].type == "date" for one in named[:1]]
+            return together + found
     return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from string import Template
@@ -124,6 +125,17 @@ def declare_dataset(pyproject: str, dataset: str) -> str:
     return re.sub(r"^(writes = \[.*?)(,?\s*\])", rf'\1, "raw/{dataset}"\2', pyproject, count=1, flags=re.MULTILINE | re.DOTALL)
 
 
+def _install(kind: str) -> bool:
+    """Install the new job; return whether this succeeded. It did not if a person or `timeout` ended it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for command in _list_commands(kind):
+            subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    except (KeyboardInterrupt, subprocess.CalledProcessError):
+        return False
+    return True
+
+
 def _list_commands(kind: str) -> list[list[str]]:
     """Return the commands that install a new job."""
     setup = [str(REPOSITORY / "scripts" / "setup")]
@@ -161,12 +173,14 @@ def main(name: str, host: str | None, kind: str, contract: Path | None) -> None:
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    if any(subprocess.run(command, cwd=REPOSITORY, check=False, stdout=subprocess.DEVNULL).returncode for command in _list_commands(kind)):  # noqa: S603
+    if not _install(kind):
         for path in files:
             path.unlink()
         pyproject.write_text(declared, encoding="utf-8")
         shutil.rmtree(JOBS / name, ignore_errors=True)
-        raise click.ClickException("the job could not be installed, and its files were removed; fix the error above and run this again")
+        raise click.ClickException(
+            "the job was not installed, and its files were removed; fix the error above, if there is one, and run this again"
+        )
     for path in files:
         click.echo(path.relative_to(REPOSITORY))
     click.echo(f"\nThis expects {KINDS[kind].offers}. Change it, in this order:\n{_describe_steps(new, kind)}", err=True)

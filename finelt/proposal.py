@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from decimal import Decimal
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,8 @@ def choose_column_names(labels: Sequence[str]) -> dict[str, str]:
     """Return a name for each header that a column may have: the header itself if possible."""
     chosen: dict[str, str] = {}
     for number, label in enumerate(labels, 1):
-        name = label if names.is_plain(label) else re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")[:LONGEST_NAME]
+        plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
+        name = label if names.is_plain(label) else re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")[:LONGEST_NAME]
         chosen[label] = name if names.is_plain(name) and name not in {*labels[: number - 1], *chosen.values()} else f"column_{number}"
     return chosen
 
@@ -170,7 +172,11 @@ def _doubt_key(keys: Sequence[Sequence[Column]]) -> list[str]:
     if not keys:
         return [f"no {LONGEST_KEY} complete columns identify a row; find out what does, and mark it with primaryKey"]
     shown = [" and ".join(column.label for column in key) for key in keys]
-    return [f"the key is {shown[0]}, but it may be {' or '.join(shown[1:4])}; none of them has duplicates"] if len(keys) > 1 else []
+    return (
+        [f"the key is {shown[0]}, but it may be {' or '.join(shown[1:4])}; no two rows of the file agree in any of these"]
+        if len(keys) > 1
+        else []
+    )
 
 
 def _doubt_limit(column: Column) -> list[str]:

@@ -69,25 +69,35 @@ def warehouse_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(name="sql", context_settings={"max_content_width": 100})
 @version_option()
 @warehouse_options
-@click.option("--csv", "output", flag_value="csv", help="Print CSV, as a pipe gets by default.")
-@click.option("--json", "output", flag_value="json", help="Print a JSON array of objects.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, as a pipe gets by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 @click.option("--tables", is_flag=True, help="List the tables with their descriptions.")
 @click.option("--columns", "table", metavar="TABLE", help="List the columns of a table with their types and descriptions.")
 @click.argument("query", required=False)
 def main(
-    directory: Path, stack: str | None, as_of: str | None, output: str | None, query: str | None, table: str | None, *, tables: bool
+    directory: Path,
+    stack: str | None,
+    as_of: str | None,
+    query: str | None,
+    table: str | None,
+    *,
+    tables: bool,
+    as_csv: bool,
+    as_json: bool,
 ) -> None:
     """Run one QUERY on the warehouse of the last demo, or of a stack.
 
     Tables need no schema. Without a QUERY, or if it is -, the query is read from standard input.
     """
     try:
+        if as_csv and as_json:
+            raise UsageError("--csv and --json exclude each other; write one of them")
         moment = warehouse.parse_moment(as_of) if as_of else None
         statement, values = (LIST_TABLES, []) if tables else (LIST_COLUMNS, [table]) if table else (read_query(query), [])
         if moment and not tables and not table:
             check_as_of(statement)
         with warehouse.open_warehouse(directory, stack) as login, warehouse.connect(login, moment) as connection:
-            rows = run_query(connection, statement, values, choose_printer(output))
+            rows = run_query(connection, statement, values, choose_printer(as_csv=as_csv, as_json=as_json))
         if moment and rows <= 1:  # none, or perhaps a count of none
             click.echo(f"sql: as of {moment:%Y-%m-%d %H:%M}Z, only rows count that had reached the warehouse by then", err=True)
     except JobError as error:
@@ -116,11 +126,11 @@ def check_as_of(query: str) -> None:
         raise UsageError("the schema marts has what is known now; with --as-of, write the table without a schema, such as fct_yield")
 
 
-def choose_printer(output: str | None) -> Callable[[Sequence[Column], Iterable[Row]], None]:
+def choose_printer(*, as_csv: bool, as_json: bool) -> Callable[[Sequence[Column], Iterable[Row]], None]:
     """Return the function that prints the rows: of the given format, else a table on a terminal and CSV in a pipe."""
-    if output == "json":
+    if as_json:
         return query_output.print_json
-    if output == "csv" or not sys.stdout.isatty():
+    if as_csv or not sys.stdout.isatty():
         return query_output.print_csv
     width = shutil.get_terminal_size().columns
     return lambda columns, rows: query_output.print_for_terminal(columns, rows, width)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobkit.errors import MisconfiguredError
+from jobkit.errors import MisconfiguredError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 PARALLEL_DESCRIBES = 2  # one takes a tenth of a second of one core
-DESCRIBE_TIMEOUT_S = 60
+DESCRIBE_TIMEOUT_S = 300  # a tenth of a second is usual; a machine may be overloaded
 
 
 def installed_commands(specs: Sequence[JobSpec]) -> dict[str, str]:
@@ -39,7 +39,7 @@ def describe_from_source(spec: JobSpec) -> dict[str, Any]:
 
 
 def describe_job(name: str, command: Sequence[str], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run `describe` of one job. Raises MisconfiguredError."""
+    """Run `describe` of one job. Raises MisconfiguredError, and TemporaryError if it takes too long."""
     try:
         process = subprocess.run(  # noqa: S603  our own command
             [*command, "describe"], env=environ, capture_output=True, text=True, check=True, timeout=DESCRIBE_TIMEOUT_S
@@ -49,6 +49,8 @@ def describe_job(name: str, command: Sequence[str], environ: Mapping[str, str] |
         raise MisconfiguredError(f"{name}: {command[0]} is not installed; run scripts/setup") from None
     except subprocess.CalledProcessError as error:
         raise MisconfiguredError(f"{name}: describe ended with {error.returncode}: {error.stderr.strip()[-500:]}") from None
-    except (subprocess.TimeoutExpired, ValueError) as error:
+    except subprocess.TimeoutExpired:
+        raise TemporaryError(f"{name}: describe took more than {DESCRIBE_TIMEOUT_S} s: the machine is overloaded; run this again") from None
+    except ValueError as error:
         raise MisconfiguredError(f"{name}: describe gave no JSON: {error}") from None
     return description

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from jobkit import prefect_api, secrets
-from jobkit.errors import JobError, MisconfiguredError
+from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 from jobkit.version import read_version, version_option
 
 from images import docker_cli
@@ -49,7 +49,7 @@ FLOW_ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
 CONTAINER_ENVIRONMENT = {**FLOW_ENVIRONMENT, **CLIENT_SETTINGS}  # a process inherits its worker's
 FLOW_COMMAND = "python -m orchestration.runtime.entrypoint"
 DESCRIBE_LABEL = '{{index .Config.Labels "finelt.describe"}}'
-LOAD_FLOWS_TIMEOUT_S = 120
+LOAD_FLOWS_TIMEOUT_S = 600  # seconds are usual; a machine may be overloaded
 
 
 def process_job_variables(_spec: JobSpec, command: str) -> dict[str, Any]:
@@ -160,9 +160,15 @@ def build_flow_deployment(
 def flow_deployments(
     *, pool: str, variables: dict[str, Any], image: str | None = None, revision: str | None = None
 ) -> list[DeploymentSpec]:
-    """Return the deployments of all flows, read in another process: importing Prefect takes seconds. Raises MisconfiguredError."""
+    """Return the deployments of all flows, read in another process: importing Prefect takes seconds.
+
+    Raises MisconfiguredError if they cannot be loaded, TemporaryError if this takes too long.
+    """
     command = [sys.executable, "-m", "orchestration.flows", *FLOWS]
-    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=LOAD_FLOWS_TIMEOUT_S)  # noqa: S603
+    try:
+        process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=LOAD_FLOWS_TIMEOUT_S)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise TemporaryError(f"the flows were not loaded in {LOAD_FLOWS_TIMEOUT_S} s: the machine is overloaded; run this again") from None
     if process.returncode:
         raise MisconfiguredError(f"the flows cannot be loaded: {process.stderr.strip()[-500:]}")
     version = describe_version(read_version(), image, revision)

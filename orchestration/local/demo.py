@@ -68,6 +68,8 @@ def main(directory: Path, *, live: bool, contact: str | None, keep: bool) -> Non
     Your tickers, companies and vendors come from finelt.toml, if there is one: `finelt init` writes it.
     """
     settings = read_settings()
+    if contact and not live:
+        raise click.UsageError("--contact is for the real vendors; add --live, or leave it out")
     contact = contact or settings.values.get("contact")
     if live and not contact:
         raise click.UsageError(
@@ -130,7 +132,7 @@ def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter, s
             steps, result = report_flow(running.api, run_id, running.check, directory, reporter)
             addresses = running.keep() if keep else None
             print_summary(steps, result, reporter, f"the log is {directory / 'logs' / 'prefect-worker.log'}")
-            reporter.print(_next_commands(directory, addresses))
+            reporter.print(_next_commands(directory, addresses, settings))
         finally:
             _ignore_signals()
             reporter.status("stopping the local stack")
@@ -176,7 +178,7 @@ def _check_network() -> None:
             ) from None
 
 
-def _next_commands(directory: Path, addresses: dict[str, str] | None) -> str:
+def _next_commands(directory: Path, addresses: dict[str, str] | None, settings: Settings) -> str:
     """Return commands to try next, ready to copy; of a kept demo also what runs where."""
     dir_option = "" if directory == Path(DEFAULT_DIRECTORY).absolute() else f" --dir {shlex.quote(str(directory))}"
     scripts = "./scripts" if Path.cwd() == REPOSITORY else shlex.quote(str(REPOSITORY / "scripts"))
@@ -200,9 +202,13 @@ def _next_commands(directory: Path, addresses: dict[str, str] | None) -> str:
             f"  {scripts}/finelt runs{dir_option}          # also: logs RUN, cancel RUN, state",
             f"  {scripts}/finelt stop{dir_option}          # stop all of it; the data stays",
         ]
-    plan = f"extract-ecb-fx-rates plan --lake {shlex.quote(str(directory / 'lake'))} --start {SAMPLE_START} --end {SAMPLE_END}"
-    job = ".venv/bin" if Path.cwd() == REPOSITORY else shlex.quote(str(REPOSITORY / ".venv" / "bin"))
-    return "\n".join([*lines, f'  {scripts}/sql{dir_option} "{SAMPLE_SQL}"', *again, f"  {job}/{plan}          # one job alone"])
+    query = f'"{SAMPLE_SQL}"' if settings.selects("tiingo") and settings.selects("sec") else "--tables"
+    lines = [*lines, f"  {scripts}/sql{dir_option} {query}", *again]
+    if settings.selects("ecb"):
+        job = ".venv/bin" if Path.cwd() == REPOSITORY else shlex.quote(str(REPOSITORY / ".venv" / "bin"))
+        plan = f"extract-ecb-fx-rates plan --lake {shlex.quote(str(directory / 'lake'))} --start {SAMPLE_START} --end {SAMPLE_END}"
+        lines.append(f"  {job}/{plan}          # one job alone")
+    return "\n".join(lines)
 
 
 def _interrupt_on_signals() -> None:

@@ -125,7 +125,12 @@ class Backfill:
 
 
 async def plan_backfill(extracts: Mapping[str, Mapping[str, object]], *, lake: str, start: date, end: date, refetch: bool) -> Backfill:
-    """Ask each job to plan the range and return what is to be fetched. Raises JobFailedError for a job that cannot plan."""
+    """Ask each job to plan the range and return what is to be fetched.
+
+    Raises BackfillError for a range without days, JobFailedError for a job that cannot plan.
+    """
+    if start > end:
+        raise BackfillError(f"start is {start}, after end, which is {end}; swap them")
 
     async def plan_job(job: str, options: Mapping[str, object]) -> tuple[list[dict[str, Any]], list[Chunk]]:
         supported = await run_job.read_option_names(job)

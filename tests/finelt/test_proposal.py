@@ -97,8 +97,9 @@ def test_the_type_is_the_first_that_all_cells_have(cells: Sequence[str], kind: s
         (b"day,x\n2024-01-02,-0.5\n", "x: from -0.5 to -0.5; no limit is proposed"),
         (b"a,b\n007,x\n", "a: it has leading zeros, so it was taken for text"),
         (b"a,b\nx,1.5\ny,2\nz,3\nv,4\nw,n/a\n", "b: most cells are numbers, but not 1 of 5 ('n/a'), so it was taken for text"),
+        (b"a,b\nx,1\ny,2\nz,3\nv,abc\n", "b: most cells are numbers, but not 1 of 4 ('abc'), so it was taken for text"),
         (b"a,b\nx,\n", "b: it is empty in each row, so it was taken for text"),
-        (b"a,b\nx,y\n", "the key is a, but it may be b; none of them has duplicates"),
+        (b"a,b\nx,y\n", "the key is a, but it may be b; no two rows of the file agree in any of these"),
         (b"a,b\n,1\n,1\n", "no 3 complete columns identify a row; find out what does, and mark it with primaryKey"),
         (b"a,b\nx,1\n", "the file has few rows (1), which prove little about types, key and limits"),
         (b"a,b\nx\xe9,1\n", "the encoding is a guess: the file is not UTF-8, and Windows-1252 reads any text"),
@@ -112,6 +113,13 @@ def test_a_clear_file_leaves_only_the_terms_and_the_range() -> None:
     rows = "".join(f"2024-0{month}-{day:02},{day}.5\n" for month in range(1, 10) for day in range(1, 29))
     contract, doubts = propose(f"day,close\n{rows}".encode())
     assert (contract.key, [doubt.partition(":")[0] for doubt in doubts]) == (("day",), ["close", "the terms are a guess"])
+
+
+def test_a_date_next_to_an_identifier_is_a_key_together_with_it_and_letters_with_accents_stay_readable() -> None:
+    rows = "".join(f"{day:02}.01.2024;DE0005140008;{day}\n" for day in range(1, 5))
+    contract, doubts = propose(f"Datum;ISIN;St\u00fcck\n{rows}".encode())
+    assert (contract.key, list(contract.fields)) == (("Datum", "ISIN"), ["Datum", "ISIN", "Stuck"])
+    assert any(doubt.startswith("the key is Datum and ISIN, but it may be Datum or St") for doubt in doubts)
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,8 @@ def test_as_of_sets_the_moment_and_refuses_the_marts_of_now(demo: Path) -> None:
     assert (none.stdout, none.stderr) == ("count\n0\n", empty.stderr)
     two = run_sql(demo, "--as-of", "2013-01-15", "select 1 as a union all select 2")
     assert (two.stdout, two.stderr) == ("a\n1\n2\n", "")
+    both = run_sql(demo, "--csv", "--json", "select 1")
+    assert (both.returncode, both.stderr) == (2, "sql: --csv and --json exclude each other; write one of them\n")
     future = run_sql(demo, "--as-of", "2999-01-01", "select 1")
     assert (future.returncode, future.stderr) == (2, "sql: as-of is '2999-01-01T00:00:00Z'; expected a moment that has passed\n")
     refused = run_sql(demo, "--as-of", "2013-01-15", "select 'marts.x', tenor from marts.fct_curves")

@@ -266,6 +266,18 @@ def test_control_c_stops_everything(story: Story) -> None:
     assert left(story.directory) == []
 
 
+def test_what_to_try_next_has_data_of_the_chosen_vendors(tmp_path: Path) -> None:
+    all_vendors = demo._next_commands(tmp_path, None, Settings())
+    own_vendor = demo._next_commands(tmp_path, None, Settings(vendors=["acme"]))
+    assert ("fct_valuation_daily" in all_vendors, "extract-ecb-fx-rates plan" in all_vendors) == (True, True)
+    assert ("--tables" in own_vendor, "extract-ecb-fx-rates" in own_vendor) == (True, False)
+
+
+def test_a_contact_is_for_the_real_vendors(tmp_path: Path) -> None:
+    refused = run(tmp_path, "--contact", "Example Ltd a@example.com")
+    assert (refused.code, "add --live" in refused.said) == (2, True)
+
+
 def test_live_needs_a_contact(tmp_path: Path) -> None:
     refused = run(tmp_path, "--live")
     assert refused.code == 2

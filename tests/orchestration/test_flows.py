@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
@@ -26,6 +27,7 @@ from orchestration.deployments import model, schedules
 from orchestration.deployments import register as deploy
 from orchestration.local import processes
 from orchestration.polling import wait_until
+from orchestration.runtime.backfill import BackfillError, plan_backfill
 from orchestration.runtime.backfill_chunks import Chunk, parse_partition, period_of, plan_chunks
 from orchestration.workers import command, reconcile
 from verification.faults import flow_stack
@@ -174,6 +176,11 @@ def backfills(stack: FlowStack, left: dict[str, str]) -> dict[str, str]:
 
 def names(stack: FlowStack, run_id: str) -> list[str]:
     return [step.name for step in stack.steps(run_id)[0]]
+
+
+def test_a_range_without_days_is_refused_before_any_job_plans() -> None:
+    with pytest.raises(BackfillError, match=r"^start is 2013-01-31, after end, which is 2012-12-28; swap them$"):
+        asyncio.run(plan_backfill({"extract-a": {}}, lake="./lake", start=date(2013, 1, 31), end=date(2012, 12, 28), refetch=False))
 
 
 def test_plan_only_publishes_the_plan_and_runs_nothing(stack: FlowStack, backfills: dict[str, str]) -> None:
