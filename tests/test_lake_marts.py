@@ -12,6 +12,7 @@ import duckdb
 import psycopg
 import pytest
 from click.testing import CliRunner
+from jobkit.errors import TemporaryError
 from pyiceberg.catalog import load_catalog
 
 from finelt.lake_marts import builder, command, definitions
@@ -63,13 +64,14 @@ def read_rows(lake: Path, mart: str) -> list[dict[str, Any]]:
 def test_the_marts_of_two_processes_are_those_of_postgres_and_a_second_build_replaces_them(
     server: Postgres, lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The small tables are read once, because dbt takes its time to compile."""
     read: list[Definitions] = []
 
     def read_once(*inputs: Any) -> Definitions:
         read.extend([] if read else [definitions.read_definitions(*inputs)])
         return read[0]
 
-    monkeypatch.setattr(command, "read_definitions", read_once)  # dbt takes its time to compile
+    monkeypatch.setattr(command, "read_definitions", read_once)
     for tickers, files in ((2, 2), (10, 1)):
         output = build(server, lake, "--processes", "2", "--tickers", str(tickers))
         assert f"marts.fct_return_daily: 3,688 rows in {files} files" in output
@@ -89,6 +91,22 @@ def test_what_is_missing_is_named(tmp_path: Path, lake: Path) -> None:
     ):
         result = CliRunner().invoke(command.main, words)
         assert (result.exit_code, message in result.output) == (code, True), result.output
+
+
+def test_marts_of_other_prices_are_refused(server: Postgres) -> None:
+    with psycopg.connect(server.url, password=server.password, autocommit=True) as connection:
+        rows = connection.execute(definitions.TRANSFORMED_PRICES).fetchall()
+        commits = {partition: commit for partition, commit, _ in rows}
+        assert len(commits) > 1
+        definitions._check_same_prices(connection, commits)
+        first = min(commits)
+        for others in (commits | {first: commits[first] + 1}, commits | {"ticker=ZZZ/year=2013": 1}):
+            with pytest.raises(TemporaryError, match="were made of other prices .* for example in ticker="):
+                definitions._check_same_prices(connection, others)
+        with connection.transaction(force_rollback=True):
+            connection.execute("delete from ops.transformed_loads")
+            with pytest.raises(TemporaryError, match="were made of other prices"):
+                definitions._check_same_prices(connection, commits)
 
 
 def test_groups_keep_linked_tickers_together() -> None:
@@ -129,9 +147,10 @@ def test_duckdb_rounds_and_deviates_as_postgres_does(warehouse: Warehouse) -> No
             assert mine == connection.execute(f"select {case} from unnest(%s::float8[]) as x".encode(), [numbers]).fetchall()
         mine = database.execute("select round_stable(x, null) from (select unnest(?::float8[]) as x)", [numbers]).fetchall()
         assert mine == connection.execute("select x::numeric::float8 from unnest(%s::float8[]) as x", [numbers]).fetchall()
-        returns = [rng.gauss(0, 0.02) for _ in range(600)] + [0.01] * 300
+        returns = [rng.gauss(0, 0.02) for _ in range(300)] + [9.0, 60.0] + [rng.gauss(0, 0.02) for _ in range(300)] + [0.01] * 300
         mine = database.execute(
-            "select deviation(count(n) over w, sum(n) over w, sum(n * n) over w)::float8 from"
+            "select deviation(count(n) over w, sum(n) over w, sum(case when abs(n) < 1e19 then n * n end) over w, max(abs(n)) over w,"
+            " stddev_samp(n::float8) over w)::float8 from"
             " (select i, whole_number(x) as n from (select unnest(?::float8[]) as x, generate_subscripts(?::float8[], 1) as i))"
             " window w as (order by i rows 62 preceding) order by i",
             [returns, returns],
@@ -142,3 +161,9 @@ def test_duckdb_rounds_and_deviates_as_postgres_does(warehouse: Warehouse) -> No
             [returns],
         ).fetchall()
         assert mine == theirs
+        huge = database.execute(
+            "select deviation(count(n), sum(n), sum(case when abs(n) < 1e19 then n * n end), max(abs(n)), stddev_samp(n::float8))::float8"
+            " from (select whole_number(unnest([0.01, 250.0, 500.0])) as n)"
+        ).fetchone()
+        assert huge
+        assert huge[0] == pytest.approx(250e17, rel=1e-4)  # too large for exact sums, and no error

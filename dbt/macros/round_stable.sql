@@ -50,7 +50,8 @@
     {%- if var('engine') == 'duckdb' -%}
         deviation(
             count({{ expression }}) over {{ window }}, sum({{ expression }}) over {{ window }},
-            sum({{ expression }} * {{ expression }}) over {{ window }}
+            sum(case when abs({{ expression }}) < 1e19 then {{ expression }} * {{ expression }} end) over {{ window }},
+            max(abs({{ expression }})) over {{ window }}, stddev_samp({{ expression }}::float8) over {{ window }}
         )
     {%- else -%}
         stddev_samp({{ expression }}) over {{ window }}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-from jobkit.errors import JobError, MisconfiguredError, UsageError
+from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.lake import Lake
 from jobkit.version import version_option
 
@@ -52,14 +52,14 @@ def main(lake: str, warehouse: str | None, password: str, catalog: str, cluster:
         opened = tables.open_catalog(store, catalog)
         prices = tables.find_prices(opened)
         with connect(warehouse, password, TRANSFORMER, autocommit=True) as connection:
-            definitions = read_definitions(connection, _dbt_environment(connection))
+            definitions = read_definitions(connection, _dbt_environment(connection), prices.commits)
         groups = list(group_tickers(_read_owners(definitions), tickers))
         folder = store.uri(f"{tables.FOLDER}/{tables.MARTS}")
         with _run_ray(cluster, processes):
             built = list(_build(groups, definitions, prices, f"{folder}/_files/{uuid.uuid4()}"))
         for mart in MARTS:
-            if files := [done.files[mart] for done in built if mart in done.files]:
-                tables.replace_mart(opened, f"{folder}/{mart}", mart, files, {"finelt.prices-snapshot": str(prices.snapshot)})
+            files = [done.files[mart] for done in built if mart in done.files]
+            tables.replace_mart(opened, f"{folder}/{mart}", mart, files, {"finelt.prices-snapshot": str(prices.snapshot)})
             click.echo(f"marts.{mart}: {sum(done.rows[mart] for done in built):,} rows in {len(files):,} files")
     except JobError as error:
         click.echo(str(error), err=True)
@@ -109,14 +109,23 @@ def _run_ray(cluster: str | None, processes: int) -> Iterator[None]:
 
 
 def _build(groups: Sequence[Sequence[str]], definitions: Definitions, prices: Prices, folder: str) -> Iterator[Built]:
-    """Build the groups on the cluster and yield what each task wrote. Raises TemporaryError if a task fails after its retries."""
+    """Build the groups on the cluster and yield what each task wrote.
+
+    Raises BadDataError if a group cannot be built, TemporaryError if its machine was lost more often than it is repeated.
+    """
     import ray  # noqa: PLC0415
 
     task, shared = ray.remote(max_retries=3)(build_group), ray.put(definitions)
-    waiting = [task.remote(group, shared, prices, folder) for group in groups]
-    done = 0
-    while waiting:
-        (ready,), waiting = ray.wait(waiting)
-        yield ray.get(ready)
-        done += 1
+    waiting = {task.remote(group, shared, prices, folder): group for group in groups}
+    for done in range(1, len(groups) + 1):
+        (ready,), _ = ray.wait(list(waiting))
+        group = waiting.pop(ready)
+        try:
+            yield ray.get(ready)
+        except ray.exceptions.RayTaskError as error:
+            cause = str(error.cause).partition("\n")[0]
+            raise BadDataError(f"the marts of {group[0]} to {group[-1]} cannot be built: {cause}; no mart was replaced") from None
+        except ray.exceptions.RayError as error:
+            cause = str(error).partition("\n")[0]
+            raise TemporaryError(f"the marts of {group[0]} to {group[-1]} were not built: {cause}; run this again") from None
         click.echo(f"{done:,} of {len(groups):,} groups of tickers built", err=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from jobkit.errors import BadDataError, MisconfiguredError
+from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from psycopg import errors, sql
 
 from finelt.lake_marts.model import MODELS, NEWS, PRICES, VALUATIONS, Definitions, SmallTable
@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 
 PROJECT = REPOSITORY / "dbt"
 AFTER_NEWS = re.compile(r",\s*(?:--[^\n]*\n\s*)*timeline as \(")
+TRANSFORMED_PRICES = """
+select distinct on (partition) partition, commit, load_id in (select load_id from ops.transformed_loads)
+from raw._ledger where dataset = 'tiingo_prices' order by partition, commit desc
+"""
 REFERENCE = re.compile(r'"(\w+)"\."(\w+)"')
 
 
-def read_definitions(connection: psycopg.Connection[Any], environment: Mapping[str, str]) -> Definitions:
+def read_definitions(connection: psycopg.Connection[Any], environment: Mapping[str, str], commits: Mapping[str, int]) -> Definitions:
     """Compile the models for DuckDB and read what they join, all tables as of one moment. `environment` is that of dbt's profile.
 
-    Raises MisconfiguredError if dbt cannot compile the models, BadDataError if the warehouse has no marts yet.
+    `commits` are those of the prices by partition. Raises MisconfiguredError if dbt cannot compile the models, BadDataError if the warehouse
+    has no marts yet, TemporaryError if its marts were made of other prices: splits and dividends come from there.
     """
     compiled = _compile([name.partition(".")[2] for name in (PRICES, *MODELS)], environment)
     code = {name: compiled[name.partition(".")[2]].replace(f'"{connection.info.dbname}".', "") for name in (PRICES, *MODELS)}
@@ -42,9 +47,23 @@ def read_definitions(connection: psycopg.Connection[Any], environment: Mapping[s
     try:
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
+            _check_same_prices(connection, commits)
             return Definitions(code, {name: _read(connection, query) for name, query in queries.items()})
     except errors.UndefinedTable as error:
         raise BadDataError(f"the warehouse has no marts yet: {str(error).splitlines()[0]}; run transform-warehouse first") from None
+
+
+def _check_same_prices(connection: psycopg.Connection[Any], commits: Mapping[str, int]) -> None:
+    """Raise TemporaryError unless the marts were made of exactly these commits of prices."""
+    rows = connection.execute(TRANSFORMED_PRICES).fetchall()
+    transformed = {str(partition): int(commit) for partition, commit, _ in rows}
+    if not all(is_transformed for *_, is_transformed in rows) or transformed != commits:
+        differing = sorted(partition for partition, _ in transformed.items() ^ commits.items())
+        example = f", for example in {differing[0]}" if differing else ""
+        raise TemporaryError(
+            f"the marts of the warehouse were made of other prices than the Iceberg tables have{example}; "
+            "run load-warehouse, transform-warehouse and register-iceberg-tables, then this again"
+        )
 
 
 def split_valuations(code: str) -> tuple[str, str]:

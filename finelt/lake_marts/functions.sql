@@ -15,11 +15,19 @@ create macro whole_number(x) as case
 end;
 
 -- The standard deviation of whole numbers from their count, sum and sum of squares, as a whole number: Postgres rounds that of numerics to
--- 16 digits, which is as much. One step of Newton's method makes up for the bits that a double lacks. The variance must be below 1e36.
+-- 16 digits, which is as much. One step of Newton's method makes up for the bits that a double lacks.
 create macro root(square) as sqrt(square::float8)::hugeint
     + round((square - sqrt(square::float8)::hugeint * sqrt(square::float8)::hugeint)::float8 / nullif(2 * sqrt(square::float8), 0))::hugeint;
 
-create macro deviation(n, total, squares) as case when n > 1 then coalesce(root((n * squares - total * total) // (n * (n - 1))), 0) end;
+-- n * squares would not fit into 128 bits after one return of 900 percent, so the quotients are subtracted and then corrected
+create macro variance(n, total, squares) as squares // (n - 1) - total * total // (n * (n - 1))
+    - (n * (squares % (n - 1)) < total * total % (n * (n - 1)))::hugeint;
+
+-- above returns of 10,000 percent the squares do not fit either: `approximate` is DuckDB's own deviation, in doubles
+create macro deviation(n, total, squares, largest, approximate) as case
+    when n > 1 and largest < 1e19 and abs(total) < 1e19 then coalesce(root(variance(n, total, squares)), 0)
+    when n > 1 then round(approximate)::hugeint
+end;
 
 -- how many of the ordered bounds are not above x; null without bounds, as in Postgres
 create macro width_bucket(x, bounds) as len(list_filter(bounds, lambda bound: bound <= x));

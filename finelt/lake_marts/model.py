@@ -34,11 +34,12 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Prices:
-    """A snapshot of the Iceberg table of prices: where its metadata is, and what pyiceberg needs to read it."""
+    """A snapshot of the Iceberg table of prices: where its metadata is, what pyiceberg needs to read it, and the commit of each partition."""
 
     metadata: str
     properties: Mapping[str, str]
     snapshot: int
+    commits: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 PRICES, MARTS = ("raw", "tiingo_prices"), "marts"
+COMMITS = "finelt.commits"  # in the summary of a snapshot; register-iceberg-tables writes it
 NAME, FOLDER = "finelt", "iceberg"  # of the catalogue, and where a lake in a directory has it
 
 
@@ -44,14 +46,24 @@ def find_prices(catalog: Catalog) -> Prices:
         table = None
     if table is None or (snapshot := table.current_snapshot()) is None:
         raise BadDataError(f"the catalogue has no rows in {'.'.join(PRICES)}; run register-iceberg-tables first")
-    return Prices(table.metadata_location, table.io.properties, snapshot.snapshot_id)
+    commits: dict[str, int] = {}
+    for one in table.snapshots():
+        commits |= json.loads(one.summary.additional_properties.get(COMMITS, "{}")) if one.summary else {}
+    return Prices(table.metadata_location, table.io.properties, snapshot.snapshot_id, commits)
 
 
 def replace_mart(catalog: Catalog, location: str, name: str, files: Sequence[str], properties: dict[str, str]) -> None:
-    """Replace all rows of a mart by those of the files, in one commit: readers see the old rows or the new ones."""
+    """Replace all rows of a mart by those of the files, in one commit: readers see the old rows or the new ones.
+
+    Without files, the mart has no rows; a table that does not exist is not made.
+    """
     from pyarrow import parquet  # noqa: PLC0415
     from pyiceberg.expressions import AlwaysTrue  # noqa: PLC0415
 
+    if not files:
+        if catalog.table_exists((MARTS, name)):
+            catalog.load_table((MARTS, name)).delete(AlwaysTrue(), snapshot_properties=properties)
+        return
     catalog.create_namespace_if_not_exists(MARTS)
     with catalog._load_file_io(location=files[0]).new_input(files[0]).open() as file:  # noqa: SLF001
         schema = parquet.read_schema(file)
