@@ -36,8 +36,8 @@ REFERENCE = re.compile(r'"(\w+)"\."(\w+)"')
 def read_definitions(connection: psycopg.Connection[Any], environment: Mapping[str, str], commits: Mapping[str, int]) -> Definitions:
     """Compile the models for DuckDB and read what they join, all tables as of one moment. `environment` is that of dbt's profile.
 
-    `commits` are those of the prices by partition. Raises MisconfiguredError if dbt cannot compile the models, BadDataError if the warehouse
-    has no marts yet, TemporaryError if its marts were made of other prices: splits and dividends come from there.
+    `commits` are those of the prices by partition. Raises MisconfiguredError if dbt cannot compile the models, BadDataError if there are
+    no marts yet, TemporaryError if its marts were made of other prices: splits and dividends come from there.
     """
     compiled = _compile([name.partition(".")[2] for name in (PRICES, *MODELS)], environment)
     code = {name: compiled[name.partition(".")[2]].replace(f'"{connection.info.dbname}".', "") for name in (PRICES, *MODELS)}

@@ -34,7 +34,7 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Prices:
-    """A snapshot of the Iceberg table of prices: where its metadata is, what pyiceberg needs to read it, and the commit of each partition."""
+    """A snapshot of the Iceberg table of prices: where its metadata is, what pyiceberg needs to read it, and each partition's commit."""
 
     metadata: str
     properties: Mapping[str, str]
