@@ -265,6 +265,7 @@ def cached_deployments(path: Path, build: Callable[[], list[DeploymentSpec]]) ->
         pass  # missing or not readable: build
     deployments = build()
     cache = {"sources": digest.hexdigest(), "deployments": [asdict(deployment) for deployment in deployments]}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(cache), encoding="utf-8")
     return deployments
 

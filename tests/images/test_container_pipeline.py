@@ -13,6 +13,7 @@ import pytest
 
 from images import base, docker_cli, plan
 from tests.images.containers import EXTRACTS, SPECS, build_environment, harden, run
+from tests.orchestration.daily_jobs import ON_REQUEST
 from tests.test_job_contract import describe as described_here
 
 if TYPE_CHECKING:
@@ -137,10 +138,11 @@ def network(tmp_path: Path) -> Iterator[Network]:
 
 
 def test_vendors_become_published_marts_through_containers_alone(network: Network) -> None:
-    for spec in EXTRACTS:
-        assert network.run(spec.name)["status"] == "done", spec.name
+    extracts = [spec.name for spec in EXTRACTS if spec.name not in ON_REQUEST]
+    for name in extracts:
+        assert network.run(name)["status"] == "done", name
     loaded = network.run("load-warehouse")
-    assert loaded["committed"] > len(EXTRACTS)
+    assert loaded["committed"] > len(extracts)
     assert network.run("transform-warehouse")["status"] == "done"
     published = network.run("publish-marts")
     assert published["status"] == "done"
