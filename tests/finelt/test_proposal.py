@@ -56,7 +56,7 @@ def test_types_key_limits_and_notation_come_from_the_cells() -> None:
         ("Datum", "Datum", "date", "dd.MM.yyyy", True, "1970-01-01"),
         ("ISIN", "ISIN", "string", "isin", True, None),
         ("Kurs (EUR)", "Kurs (EUR)", "decimal(18,6)", None, True, 0),
-        ("St_ck", "St\u00fcck", "long", None, False, None),
+        ("Stuck", "St\u00fcck", "long", None, False, None),
         ("Whrg", "Whrg", "string", "currency", True, None),
     ]
     assert (contract.key, contract.leaf) == (("Datum", "ISIN"), "year(Datum)")
@@ -118,7 +118,7 @@ def test_a_clear_file_leaves_only_the_terms_and_the_range() -> None:
 def test_a_date_next_to_an_identifier_is_a_key_together_with_it_and_letters_with_accents_stay_readable() -> None:
     rows = "".join(f"{day:02}.01.2024;DE0005140008;{day}\n" for day in range(1, 5))
     contract, doubts = propose(f"Datum;ISIN;St\u00fcck\n{rows}".encode())
-    assert (contract.key, list(contract.fields)) == (("Datum", "ISIN"), ["Datum", "ISIN", "Stuck"])
+    assert (contract.key, [field.name for field in contract.fields]) == (("Datum", "ISIN"), ["Datum", "ISIN", "Stuck"])
     assert any(doubt.startswith("the key is Datum and ISIN, but it may be Datum or St") for doubt in doubts)
 
 
