@@ -8,7 +8,9 @@ closes the document.
 
 from __future__ import annotations
 
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from datetime import UTC, datetime
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 PART_RECORDS = 10_000  # of a part; about 50 MB of entities, 7 MB of exceptions
 READ_BYTES = 1 << 20
+UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)  # of zipfile
 MAX_RECORD_BYTES = 8 << 20  # the largest entity has some 100 kB
 
 
@@ -47,7 +50,7 @@ class GoldenCopy:
         self._end = re.compile(rb"</(?:[\w.-]+:)?%b\s*>" % element.encode())
         try:
             self._zip = zipfile.ZipFile(self._body.open())
-        except zipfile.BadZipFile as error:
+        except UNZIP_ERRORS as error:
             raise BadDataError(f"{self._what} is no zip file ({error}); look at --base-url") from None
         if len(self._zip.namelist()) != 1:
             raise BadDataError(f"{self._what} has {len(self._zip.namelist())} members; expected one XML document")
@@ -85,8 +88,8 @@ class GoldenCopy:
 
     def _cut(self) -> Iterator[bytes]:
         """Yield what precedes the first record, then each record with what separates it from the one before."""
-        with self._zip.open(self._zip.namelist()[0]) as document:
-            try:
+        try:
+            with self._zip.open(self._zip.namelist()[0]) as document:
                 rest, has_head = b"", False
                 while data := document.read(READ_BYTES):
                     rest, begin = rest + data, 0
@@ -102,8 +105,8 @@ class GoldenCopy:
                         raise BadDataError(f"{self._what} has a record of more than {MAX_RECORD_BYTES:,} bytes; is it another file?")
                 if not has_head:
                     yield rest  # a delta without records
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                raise BadDataError(f"{self._what} is damaged ({error}); run it again later") from None
+        except UNZIP_ERRORS as error:
+            raise BadDataError(f"{self._what} is damaged ({error}); run it again later") from None
 
 
 def read_header(document: bytes, what: str) -> Header:
@@ -129,7 +132,7 @@ def parse_xml(document: bytes, what: str) -> ET.Element:
         raise BadDataError(f"{what} has a DOCTYPE, which no file of GLEIF has")
     try:
         return ET.fromstring(document)  # noqa: S314  without a DOCTYPE there are no entities to expand
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two for an encoding that Python has not
         raise BadDataError(f"{what} is not XML: {error}; it begins {document[:60]!r}") from None
 
 

@@ -98,6 +98,7 @@ def test_a_file_with_another_number_of_records_than_its_header_says_is_refused()
         (gleif.pack(as_part("lei2", [])), True, "says it is GLEIF_FULL_PUBLISHED; expected GLEIF_DELTA_PUBLISHED"),
         (gleif.pack(as_part("lei2", [], start="2025-03-04T00:00:00Z")), False, "expected GLEIF_FULL_PUBLISHED"),
         (gleif.pack(b"LEI,LegalName\n"), False, "is not XML"),
+        (gleif.pack(as_part("lei2", []).replace(b"UTF-8", b"UTF-9", 1)), False, "is not XML"),
         (gleif.pack(b'<!DOCTYPE a [<!ENTITY b "c">]>' + as_part("lei2", []).partition(b"?>")[2]), False, "has a DOCTYPE"),
         (gleif.pack(as_part("lei2", []).replace(b"RecordCount", b"Records")), False, "expected ContentDate, FileContent and RecordCount"),
     ],
@@ -105,6 +106,24 @@ def test_a_file_with_another_number_of_records_than_its_header_says_is_refused()
 def test_another_file_is_refused_in_a_sentence(packed: bytes, *, is_delta: bool, message: str) -> None:
     with pytest.raises(BadDataError, match=message):
         golden_copy.GoldenCopy(respond(packed), "LEIRecord", is_delta=is_delta)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(b"PK\x03\x04", 0, b"XX")],  # the header before the content
+        [(b"PK\x01\x02", 10, b"\x63\x00")],  # a compression that Python has not
+        [(b"PK\x01\x02", 8, b"\x01\x00")],  # encrypted
+        [(b"PK\x01\x02", 8, b"\x00\x08"), (b"PK\x01\x02", 46, b"\xff")],  # a name that is not the UTF-8 that it should be
+    ],
+)
+def test_a_damaged_zip_is_refused_in_a_sentence(changes: list[tuple[bytes, int, bytes]]) -> None:
+    packed = bytearray(gleif.pack(as_part("lei2", [])))
+    for header, offset, value in changes:
+        at = packed.index(header) + offset
+        packed[at : at + len(value)] = value
+    with pytest.raises(BadDataError, match="is damaged|is no zip file"):
+        golden_copy.GoldenCopy(respond(bytes(packed)), "LEIRecord", is_delta=False)
 
 
 @pytest.mark.parametrize("read_bytes", [7, 64, 1 << 20])

@@ -38,7 +38,7 @@ def _read(question: dict[str, str], answer: Any) -> list[dict[str, Any]]:  # noq
     row = {"id_type": question["idType"], "id_value": question["idValue"], "exch_code": question.get("exchCode", ALL)}
     matches = words.get("data")
     if isinstance(matches, list) and matches and all(isinstance(match, dict) for match in matches):
-        return [{**row, "result": match.get("figi"), **match} for match in matches]
+        return [{**match, **row, "result": match.get("figi")} for match in matches]  # the question stays as it was asked
     if isinstance(words.get("warning"), str):
         return [{**row, "result": words["warning"]}]
     raise BadDataError(f"OpenFIGI refuses {' '.join(question.values())}: {str(words.get('error', answer))[:200]}; correct --identifiers")

@@ -67,6 +67,13 @@ def test_a_partition_names_its_question(identifier: str, partition: str) -> None
     assert (source.to_partition(question), source.to_question(partition)) == (partition, question)
 
 
+def test_an_answer_does_not_overwrite_its_question() -> None:
+    answer = [{"data": [{"figi": "BBG000BLNNH6", "id_value": "other", "id_type": "other", "exch_code": "other", "result": "other"}]}]
+    ((_, columns),) = parse([IBM], json.dumps(answer)).items()
+    named = [columns[name] for name in ("id_type", "id_value", "exch_code", "result")]
+    assert named == [["ID_ISIN"], ["US4592001014"], ["all"], ["BBG000BLNNH6"]]
+
+
 class Echo:
     """A client that answers each question with its own value."""
 
