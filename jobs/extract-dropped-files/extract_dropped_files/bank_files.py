@@ -11,6 +11,7 @@ event of an object, rights. Only the rows differ: they come from a document and 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -81,36 +82,57 @@ def _read_pages(rules: Contract, data: bytes, name: str) -> list[Page]:
 def reconcile(found: Sequence[Statement], known: Sequence[KnownStatement]) -> list[Statement]:
     """Return the statements of one account, each once, under the names that the lake has for them.
 
-    Raises BankFileError if a statement is of days that another one is of, unless one continues the balance of the other on that day.
+    Raises BankFileError if a statement is of days that another one is of, unless it continues the balances of that day.
     """
-    known = list(known)
-    named: dict[tuple[date, str], Statement] = {}
+    named: dict[tuple[date, str], tuple[Statement, KnownStatement]] = {}
+    contents = {one.content_sha256: one for one in known}
+    versions = {_name(one): one for one in known}
     for statement in found:
-        same = next((one for one in known if one.content_sha256 == statement.content_sha256), None)
-        if same:  # whatever message it came in, the lake's row stays as it is
-            statement = statement._replace(statement_id=same.statement_id, text=same.text, created=same.created_at)  # noqa: PLW2901
         one = _describe(statement)
-        _check_age(statement, next((other for other in known if _name(other) == _name(one)), None))
-        if named.setdefault(_name(one), statement).content_sha256 != one.content_sha256:
+        if same := contents.get(one.content_sha256):  # whatever message it came in, the lake's row stays as it is
+            statement = statement._replace(statement_id=same.statement_id, text=same.text, created=same.created_at)  # noqa: PLW2901
+            one = same
+        _, earlier = named.setdefault(_name(one), (statement, one))
+        for other in (earlier, versions.get(_name(one), earlier)):
+            _check_version(statement, one, other)
+        if earlier.content_sha256 != one.content_sha256:
             raise BankFileError(f"{statement.place} is in the file twice, with different content; send the right one alone")
-        others = [other for other in known if _name(other) != _name(one)]
-        if other := next((other for other in others if _overlap(one, other)), None):
-            raise BankFileError(
-                f"{statement.place} is of days of which the lake has another statement, so that movements would be there twice; {REMEDY}",
-                f"{statement.place} ({one.opening_date} to {one.closing_date}, opening {one.opening_balance:,f}) is of days of which there "
-                f"is another statement: {other.statement_id!r}, {other.opening_date} to {other.closing_date}, opening "
-                f"{other.opening_balance:,f}; movements would be there twice. {REMEDY}",
-            )
-        known = [*others, one]
-    return list(named.values())
+    waiting = [(statement, one) for statement, one in named.values() if one.content_sha256 not in contents]
+    replaced = {_name(one) for _, one in waiting}
+    placed = [one for one in known if _name(one) not in replaced]
+    while waiting:  # in the order in which their balances continue each other, which need not be that of the file
+        index = next((index for index, (_, one) in enumerate(waiting) if _fits(one, placed)), None)
+        if index is None:
+            raise _refuse_overlap(*waiting[0], placed)
+        placed.append(waiting.pop(index)[1])
+    return [statement for statement, _ in named.values()]
+
+
+def _refuse_overlap(statement: Statement, one: KnownStatement, placed: Sequence[KnownStatement]) -> BankFileError:
+    other = next(other for other in placed if _is_within(one, other) or _share_day(one, other))
+    return BankFileError(
+        f"{statement.place} is of days of which the lake has another statement, so that movements would be there twice; {REMEDY}",
+        f"{statement.place} ({one.opening_date} to {one.closing_date}, opening {one.opening_balance:,f}) is of days of which there "
+        f"is another statement: {other.statement_id!r}, {other.opening_date} to {other.closing_date}, opening "
+        f"{other.opening_balance:,f}; movements would be there twice. {REMEDY}",
+    )
 
 
 REMEDY = "drop one kind of statement per account, and a correction under the number of the statement that it corrects"
 
 
-def _check_age(statement: Statement, known: KnownStatement | None) -> None:
-    """Raise BankFileError if the bank made the statement before the version that is known. MT940 does not say when it was made."""
-    made, known_made = _read_time(statement.created), _read_time(known.created_at if known else None)
+def _check_version(statement: Statement, one: KnownStatement, known: KnownStatement) -> None:
+    """Raise BankFileError if the statement is no correction of the known one of its name: if it continues its balance, or is older.
+
+    MT940 does not say when a statement was made.
+    """
+    follows, precedes = one.opening_balance == known.closing_balance, one.closing_balance == known.opening_balance
+    if (follows or precedes) and one.opening_balance != known.opening_balance:
+        raise BankFileError(
+            f"{statement.place} continues another statement of its day under the same number, so it is no correction of it; "
+            "ask the bank for numbers that differ, or for one statement of the day"
+        )
+    made, known_made = _read_time(statement.created), _read_time(known.created_at)
     if made and known_made and made < known_made:
         raise BankFileError(
             f"{statement.place} was made at {statement.created}, and the lake has a version of it that was made later; it stays"
@@ -138,21 +160,49 @@ def _describe(statement: Statement) -> KnownStatement:
     )  # fmt: skip
 
 
-def _overlap(one: KnownStatement, other: KnownStatement) -> bool:
-    """Return whether two statements can have the same movements.
+def _fits(one: KnownStatement, placed: Sequence[KnownStatement]) -> bool:
+    """Return whether no movement of a statement can be in one of the others.
 
     Banks date an opening balance on the day before the movements (MT940) or on their day (camt.053), so two statements may share a day
-    that ends one and begins the other. Two within the same days are apart only if one opens with the balance that the other closes with.
+    that ends one and begins the other. Statements of a day are apart if they are a chain, each opening with the balance with which
+    another closes: a new one has to continue one of them, and may begin no second chain.
     """
+    if any(_is_within(one, other) for other in placed):
+        return False
+    sharing = [other for other in placed if _share_day(one, other)]
+    if not sharing:
+        return True
+    return any(_continues(one, other) for other in sharing) and _count_chains([*sharing, one]) <= _count_chains(sharing)
+
+
+def _is_within(one: KnownStatement, other: KnownStatement) -> bool:
+    """Return whether two statements of different days have more than a day in common that ends one and begins the other."""
+    first, second = sorted((one, other), key=_days)
+    return _days(one) != _days(other) and first.closing_date > second.opening_date
+
+
+def _share_day(one: KnownStatement, other: KnownStatement) -> bool:
+    """Return whether the movements of two statements may be of one day."""
     if one.closing_date < other.opening_date or other.closing_date < one.opening_date:
         return False
-    if one.opening_date == other.opening_date and one.closing_date == other.closing_date:
-        return one.closing_balance != other.opening_balance and other.closing_balance != one.opening_balance
-    first, second = sorted((one, other), key=lambda statement: (statement.opening_date, statement.closing_date))
-    if first.closing_date > second.opening_date:
-        return True
-    is_inside = first.opening_date == second.opening_date or first.closing_date == second.closing_date
-    return is_inside and first.closing_balance != second.opening_balance
+    return one.opening_date == other.opening_date or one.closing_date == other.closing_date
+
+
+def _continues(one: KnownStatement, other: KnownStatement) -> bool:
+    first, second = sorted((one, other), key=_days)
+    is_next = first.closing_balance == second.opening_balance
+    return is_next or (_days(one) == _days(other) and second.closing_balance == first.opening_balance)
+
+
+def _count_chains(group: Sequence[KnownStatement]) -> int:
+    """Return into how many chains statements fall: how often a balance opens one more often than it closes one, at least once."""
+    ends = Counter(one.opening_balance for one in group)
+    ends.subtract(one.closing_balance for one in group)
+    return max(1, sum(count for count in ends.values() if count > 0))
+
+
+def _days(statement: KnownStatement) -> tuple[date, date]:
+    return statement.opening_date, statement.closing_date
 
 
 def reconcile_with_lake(rules: Contract, found: Sequence[Statement], lake: Lake) -> list[Statement]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = re.compile(r"\{[^}]*\b(camt\.\d{3})\.001\.(\d\d)\b[^}]*\}")  # Swiss banks have one of their own around it
 AMOUNT = re.compile(r"\d{1,18}(\.\d{1,5})?|\.\d{1,5}")
+COUNT = re.compile(r"\d{1,9}")
 EXAMPLE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 OPENING, CLOSING, INTERIM = ("OPBD", "PRCD"), ("CLBD",), ("ITBD",)  # others are forecasts or information
 NO_REFERENCE = {"NONREF", "NOTPROVIDED"}
@@ -37,17 +38,22 @@ def read_pages(data: bytes, name: str) -> list[Page]:
         root = ET.fromstring(data, ET.XMLParser(target=_Builder()))  # noqa: S314  without a DTD there are no entities
     except (ET.ParseError, LookupError, ValueError) as error:
         raise BankFileError(f"{name} is not readable XML: {error}; was it cut off?") from None
-    document = next((element for element in root.iter() if _name(element) == "Document"), root)
+    documents = [element for element in root.iter() if _name(element) == "Document"] or [root]  # banks put several into an envelope
+    found = [(statement, pages) for document in documents for statement, pages in _list_statements(document, name)]
+    return [_read_page(statement, pages, f"statement {number} of {name}") for number, (statement, pages) in enumerate(found, 1)]
+
+
+def _list_statements(document: Element, name: str) -> list[tuple[Element, Element | None]]:
+    """Return the statements of a document, each with the pagination of its message. Raises BankFileError if it is another document."""
     kind = NAMESPACE.match(document.tag)
     if kind is None or kind[1] != "camt.053":
         found = f"{kind[1]}.001.{kind[2]}" if kind else "another kind of XML"
         raise BankFileError(f"{name} is {found}; expected a statement of booked entries, in a namespace such as {EXAMPLE}")
-    message = _find(document, "BkToCstmrStmt")
-    statements = [] if message is None else _children(message, "Stmt")
-    if message is None or not statements:
+    messages = _children(document, "BkToCstmrStmt")
+    statements = [(one, _find(message, "GrpHdr/MsgPgntn")) for message in messages for one in _children(message, "Stmt")]
+    if not statements:
         raise BankFileError(f"{name} has no statement (BkToCstmrStmt/Stmt)")
-    pagination = _find(message, "GrpHdr/MsgPgntn")
-    return [_read_page(statement, pagination, f"statement {number} of {name}") for number, statement in enumerate(statements, 1)]
+    return statements
 
 
 def _read_page(statement: Element, message_pages: Element | None, place: str) -> Page:
@@ -66,7 +72,7 @@ def _read_page(statement: Element, message_pages: Element | None, place: str) ->
     movements = tuple(_read_entry(entry, fallback, f"entry {number} of {place}") for number, entry in enumerate(entries, 1))
     return Page(
         place, account.replace(" ", ""), currency, _text(statement, "Id"), is_first, is_last, opening, closing, movements,
-        _text(statement, "AddtlStmtInf"), _text(statement, "CreDtTm"),
+        _text(statement, "AddtlStmtInf"), _text(statement, "CreDtTm"), _find_page_number(statement, message_pages),
     )  # fmt: skip
 
 
@@ -78,6 +84,13 @@ def _find_ends(statement: Element, message_pages: Element | None, codes: set[str
     if message_pages is None or (_count(message_pages, "PgNb") <= 1 and _is_true(message_pages, "LastPgInd")):
         return True, True
     return bool(codes & {*OPENING}), bool(codes & {*CLOSING})
+
+
+def _find_page_number(statement: Element, message_pages: Element | None) -> int | None:
+    """Return the number of the page, of the statement or else of the message; None without one."""
+    pages = _find(statement, "StmtPgntn")
+    pages = message_pages if pages is None else pages
+    return None if pages is None else _count(pages, "PgNb") or None
 
 
 def _check_currencies(currencies: set[str], place: str) -> None:
@@ -183,9 +196,9 @@ def _read_date(element: Element, path: str, place: str) -> BankDate | None:
 
 
 def _count(element: Element, path: str) -> int:
-    """Return a whole number, 0 if it is missing or none."""
+    """Return a whole number of up to nine digits, 0 if it is missing or none."""
     text = _text(element, path) or ""
-    return int(text) if text.isdecimal() else 0
+    return int(text) if COUNT.fullmatch(text) else 0
 
 
 def _is_true(element: Element, path: str) -> bool:

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 TAG = re.compile(r":(\d{2,3}[A-Z]?|NS):(.*)", re.DOTALL)
 CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32)])
-BALANCE = re.compile(r"([CD])(\d{6})([A-Z]{3})(\d+(?:,\d*)?)\s*")
+AMOUNT = r"\d{1,18}(?:,\d{0,5})?(?![\d.,])"
+BALANCE = re.compile(rf"([CD])(\d{{6}})([A-Z]{{3}})({AMOUNT})\s*")
 ENTRY = re.compile(
     r"(?P<value>\d{6})(?P<entry>\d{4}|\s{4})?"
-    r"(?P<mark>R?[CD])[A-Z]?(?P<amount>\d+(?:,\d*)?)"  # the letter is the third of the currency: the R of DR20,00 is that of EUR
+    rf"(?P<mark>R?[CD])[A-Z]?(?P<amount>{AMOUNT})"  # the letter is the third of the currency: the R of DR20,00 is that of EUR
     r"(?P<type>[A-Z].{3})?(?P<references>.*)"
 )
 EXPECTED_MARKS = re.compile(r"\d{6}(\d{4}|\s{4})?E[CD]")
 EXAMPLE = "2611201120C1234,56NTRFNONREF"
+PAGE = re.compile(r"\d{1,9}")
 CENTURY = 80  # years 80 to 99 are of the last century, as SWIFT reads them
 DEBITS = {"D", "RC"}
 STRUCTURED = re.compile(r"(\d{3})([?>@+|~])(?=\d\d)")
@@ -33,7 +35,7 @@ SLASH_KEY = re.compile(
     r"/(EREF|PREF|REMI|NAME|IBAN|BIC|MARF|CSID|TRTP|ISDT|ORDP|BENM|ULTD|ULTB|ID|ADDR|RTRN|PURP|CNTP|SVCL|OCMT|EXCH|CHGS|ACCW|USTD|STRD)/"
 )
 PURPOSE = [*map(str, range(20, 30)), *map(str, range(60, 64))]
-NO_REFERENCE = {"NONREF", "NOTPROVIDED"}
+NO_REFERENCE = {"", "NONREF", "NOTPROVIDED"}
 ORDER = "expected :20:, :25:, :28C:, :60F:, entries (:61:, :86:), :62F:"
 
 
@@ -88,12 +90,23 @@ def _read_page(fields: list[_Field], place: str) -> Page:
     opening, closing = _read_balance(opening_field, place), _read_balance(closing_field, place)
     if opening.currency != closing.currency:
         raise BankFileError(f"{place} opens and closes in different currencies, which cannot be added up")
-    number = _only(fields, ("28", "28C"), place).text.partition("/")[0].strip()
+    if not account:
+        raise BankFileError(f"{place} names no account (:25: is empty)")
+    number, page_number = _read_number(_only(fields, ("28", "28C"), place).text)
+    is_first = opening_field.tag == "60F"
+    own_number = f"{number}/{page_number}" if number and is_first and (page_number or 1) > 1 else None
     movements, notes = _read_movements(fields, place)
     return Page(
-        place, account.removesuffix(opening.currency) or account, opening.currency, number if number.strip("0") else None,
-        opening_field.tag == "60F", closing_field.tag == "62F", opening, closing, tuple(movements), "\n".join(notes) or None,
+        place, account.removesuffix(opening.currency) or account, opening.currency, number,
+        is_first, closing_field.tag == "62F", opening, closing, tuple(movements), "\n".join(notes) or None,
+        page_number=page_number, own_number=own_number,
     )  # fmt: skip
+
+
+def _read_number(text: str) -> tuple[str | None, int | None]:
+    """Return number and page of a statement (:28C:5/1), None where the bank gives none, or 0 for all."""
+    number, _, page = (part.strip() for part in text.partition("/"))
+    return number if number.strip("0") else None, int(page) or None if PAGE.fullmatch(page) else None
 
 
 def _only(fields: list[_Field], tags: tuple[str, ...], place: str) -> _Field:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 << 20  # of a file once unpacked
 MAX_RATIO, SUSPECT_BYTES = 200, 1 << 20  # figures compress ten to one, a zip bomb a thousand to one
 MAX_MEMBERS = 1000  # of a zip
+ENCRYPTED = 1  # the flag of a zip's member
 MIN_BYTES_PER_LINE = 32  # rows cost more memory than their bytes
 EXTENSION = re.compile(r"\.(csv|xlsx|parquet|jsonl|ndjson|gz|zip)$", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
@@ -78,11 +79,16 @@ class Sheet(NamedTuple):
     is_typed: bool = False
 
 
-def stem(name: str) -> str:
-    """Return the name without its extensions, the same for a plain and a packed file. Raises BadDataError if no partition can have it."""
+def stem(name: str, *, is_partition: bool = True) -> str:
+    """Return the name without its extensions, the same for a plain and a packed file.
+
+    Raises BadDataError if no partition can have it; where the partitions come from the rows, if it leads elsewhere or cannot be printed.
+    """
     stem = name
     while EXTENSION.search(stem):
         stem = EXTENSION.sub("", stem)
+    if not is_partition and stem and stem.isprintable() and "/" not in stem and ".." not in stem:
+        return stem
     if not NAME.fullmatch(stem) or ".." in stem:
         raise BadDataError(f"{name!r} is not a valid file name; expected letters, digits, dots, dashes and underscores")
     return stem
@@ -134,20 +140,26 @@ def _gunzip(data: bytes, name: str) -> bytes:
 
 
 def _unzip(data: bytes, name: str) -> list[tuple[bytes, str]]:
+    place = "it"  # a file inside has no name in a message: the name comes from outside, and may have an account's number
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = (member for member in archive.infolist() if not member.filename.endswith("/"))  # is_dir() fails on an empty name
             members = [member for member in files if not MAC_METADATA.match(member.filename)]
             contents: list[tuple[bytes, str]] = []
             size = 0
-            for member in members[:MAX_MEMBERS]:
+            for number, member in enumerate(members[:MAX_MEMBERS], 1):
+                place = f"file {number} in it"
+                if member.flag_bits & ENCRYPTED:
+                    raise BadDataError(f"{name} is not a readable zip file: {place} is protected by a password; drop it without one")
                 with archive.open(member) as file:  # its stated size is not trusted
                     content = _read_member(file)
                 size += len(content)
                 _check_total(size, name, len(data))
                 contents.append((content, member.filename.rpartition("/")[2]))
-    except UNZIP_ERRORS as error:
-        raise BadDataError(f"{name} is not a readable zip file: {error}") from None
+    except NotImplementedError:
+        raise BadDataError(f"{name} is not a readable zip file: {place} is compressed in an unusual way; expected deflate") from None
+    except UNZIP_ERRORS:
+        raise BadDataError(f"{name} is not a readable zip file: {place} is damaged; was it cut off?") from None
     if len(members) > MAX_MEMBERS:
         raise BadDataError(f"{name} holds {len(members):,} files; expected at most {MAX_MEMBERS:,}")
     return contents

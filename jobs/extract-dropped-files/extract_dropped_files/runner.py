@@ -21,6 +21,7 @@ from extract_dropped_files.validation import RefusedFileError
 
 if TYPE_CHECKING:
     from jobkit.command import Job
+    from jobkit.contracts import Contract
     from jobkit.lake import Commit, PartitionState, Source
 
     from extract_dropped_files.delivery import Part
@@ -172,7 +173,7 @@ def _check_revisions(job: Job, parts: tuple[Part, ...], states: list[PartitionSt
     """Raise BadDataError if the lake has a later correction of the file; log a warning if the file replaces one of another name."""
     name = key.rpartition("/")[2]
     for (rules, partition, _), state in zip(parts, states, strict=True):
-        current = _current_name(state.head)
+        current = _current_name(rules, state.head)
         if current is None or current == name:
             continue
         revision, current_revision = (validation.split_revision(rules, one)[1] for one in (name, current))
@@ -185,12 +186,12 @@ def _check_revisions(job: Job, parts: tuple[Part, ...], states: list[PartitionSt
         job.log.warning("replaces another file", extra=fields)
 
 
-def _current_name(head: Commit | None) -> str | None:
+def _current_name(rules: Contract, head: Commit | None) -> str | None:
     """Return the name of the file that a partition was last filled from; None if there is none with a valid name."""
     url = "" if head is None else head.source[-1].url if head.source else head.writer.get(ERASED_URL, "")
     name = unquote(url.rpartition("/")[2])
     try:
-        parser.stem(name)
+        validation.split_revision(rules, name)
     except BadDataError:
         return None
     return name

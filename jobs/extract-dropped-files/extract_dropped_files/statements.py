@@ -68,7 +68,11 @@ class Movement(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of a statement. `number` is the bank's name of the statement, None without one; interim balances may be missing."""
+    """A page of a statement. `number` is the bank's name of the statement, `page_number` that of the page in it, None without one.
+
+    `own_number` is that of a statement which begins on a later page: of two parts of a day in MT940, 5/1 and 5/2, the second. Interim
+    balances may be missing.
+    """
 
     place: str
     account: str
@@ -81,6 +85,8 @@ class Page(NamedTuple):
     movements: tuple[Movement, ...]
     text: str | None = None
     created: str | None = None
+    page_number: int | None = None
+    own_number: str | None = None
 
 
 class Statement(NamedTuple):
@@ -119,13 +125,13 @@ def clamp_date(year: int, month: int, day: int, text: str) -> BankDate | None:
 
 
 def join_pages(pages: Iterable[Page]) -> list[Statement]:
-    """Join pages to statements, in the order of their last pages.
+    """Join pages to statements, in the order of their last pages. The numbered pages of a statement may come in any order.
 
     Raises BankFileError if a page is missing or doubled, or if balances and movements of a page or a statement do not add up.
     """
     chains: dict[tuple[str, str], list[Page]] = {}
     statements = []
-    for page in pages:
+    for page in _sort(pages):
         chain = chains.setdefault((page.account, page.currency), [])
         _check_follows(page, chain)
         _check_sum(page.place, page.opening, page.movements, page.closing)
@@ -142,6 +148,24 @@ def join_pages(pages: Iterable[Page]) -> list[Statement]:
 ALL_PAGES = "put all pages of a statement into one file, or into one .zip"
 
 
+def _sort(pages: Iterable[Page]) -> list[Page]:
+    """Put the numbered pages of each statement in order, in the places that they have among the others.
+
+    Pages with one number, such as those of number 7 of two years, stay in the order in which they came.
+    """
+    found = list(pages)
+    places: dict[tuple[str, str, str], list[int]] = {}
+    for place, page in enumerate(found):
+        if page.number and page.page_number:
+            places.setdefault((page.account, page.currency, page.number), []).append(place)
+    for taken in places.values():
+        by_number = {found[place].page_number or 0: found[place] for place in taken}
+        if len(by_number) == len(taken):
+            for place, (_, page) in zip(taken, sorted(by_number.items()), strict=True):
+                found[place] = page
+    return found
+
+
 def _check_follows(page: Page, chain: Sequence[Page]) -> None:
     """Raise BankFileError unless the page continues the chain, or begins one if that is empty."""
     if page.is_first and chain:
@@ -153,6 +177,11 @@ def _check_follows(page: Page, chain: Sequence[Page]) -> None:
     before = chain[-1]
     if page.number != before.number:
         raise BankFileError(f"{page.place} continues another statement than {before.place} began; {ALL_PAGES}")
+    if page.page_number and before.page_number and page.page_number != before.page_number + 1:
+        raise BankFileError(
+            f"{page.place} is page {page.page_number} of its statement, but {before.place} before it is page {before.page_number}; "
+            f"{ALL_PAGES}, each once"
+        )
     if page.opening and before.closing and page.opening.amount != before.closing.amount:
         raise BankFileError(
             f"{page.place} does not begin with the balance that {before.place} ends with; {ALL_PAGES}, in their order",
@@ -188,7 +217,7 @@ def _join(pages: Sequence[Page]) -> Statement:
     if last.closing.day < first.opening.day:
         raise BankFileError(f"{last.place} closes on a day before it opens; are its dates right?")
     text = "\n".join(page.text for page in pages if page.text) or None
-    name = first.number or f"{first.opening.day} {first.opening.amount:f}"
+    name = first.own_number or first.number or f"{first.opening.day} {first.opening.amount:f}"
     return Statement(first.place, first.account, first.currency, name, first.opening, last.closing, movements, text, first.created)
 
 

@@ -61,13 +61,13 @@ def split_key(key: str) -> tuple[str, str]:
     folder, _, name = key.partition("/")
     if not name or folder not in list_folders():
         raise BadDataError(f"{contracts.escape_text(key)} lies in no contract's folder; expected one of {', '.join(list_folders())}")
-    parser.stem(name)
+    split_revision(contracts.load_packaged(PACKAGE, folder), name)
     return folder, name
 
 
 def split_revision(rules: Contract, name: str) -> tuple[str, int]:
     """Split a file's name, without its endings, into the delivery that it names and the number of its correction; 1 if it has none."""
-    stem = parser.stem(name)
+    stem = parser.stem(name, is_partition=not rules.partition)
     match = compile_pattern(rules.layout.revision).search(stem) if rules.layout.revision else None
     return (stem[: match.start()] + stem[match.end() :], int(match[1])) if match else (stem, 1)
 

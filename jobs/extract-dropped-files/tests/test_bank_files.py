@@ -160,6 +160,79 @@ def test_pages_of_messages_without_interim_balances_are_added_up_as_a_whole() ->
     assert "its next page is not in the file" in str(refusal(first))
 
 
+def zipped(*texts: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number, text in enumerate(texts, 1):
+            archive.writestr(f"p{number}.xml", text)
+    return packed.getvalue()
+
+
+def test_all_documents_of_an_envelope_are_read() -> None:
+    one, other = (camt(statement("1", "1", name=name)).partition("?>")[2] for name in "AB")
+    two_messages = other.replace("</Document>", "<BkToCstmrStmt>" + statement("1", "1", name="C") + "</BkToCstmrStmt></Document>")
+    assert [found.statement_id for found in read(f"<Envelope>{one}{two_messages}</Envelope>")] == ["A", "B", "C"]
+    assert "statement 2 of a.xml does not close" in str(refusal(f"<E>{one}{other.replace('>1<', '>2<', 1)}</E>"))
+    assert "is camt.054" in str(refusal(f"<E>{one}{other.replace('camt.053', 'camt.054')}</E>"))
+
+
+def test_numbered_pages_are_joined_in_the_order_of_their_numbers() -> None:
+    last = 11
+    pages = [camt(page(number, str(number), str(number + 1), Entry("1"), last=number == last)) for number in range(1, last + 1)]
+    (one,) = read(zipped(*pages), "a.zip")  # p10.xml comes before p2.xml
+    assert (one.opening.amount, one.closing.amount, len(one.movements)) == (1, last + 1, last)
+
+
+def mt940_page(number: int, *amounts: str) -> str:
+    opening, closing = ("F" if number == 1 else "M"), ("F" if number == 3 else "M")
+    lines = [f":61:261120{amount},NTRFX" for amount in amounts]
+    return mt940(*lines, number=f"7/{number}", opening=f"{opening}:C261120EUR100,", closing=f"{closing}:C261120EUR100,")
+
+
+def camt_page(number: int) -> str:
+    return camt(page(number, "100", "100", Entry("9"), Entry("9", "DBIT"), last=number == 3))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [mt940_page(1), mt940_page(3)],
+        [mt940_page(1), mt940_page(2, "C9", "D9"), mt940_page(2, "C9", "D9"), mt940_page(3)],
+        [camt_page(1), camt_page(3)],
+        [camt_page(1), camt_page(2), camt_page(2), camt_page(3)],
+    ],
+)
+def test_a_page_that_is_missing_or_doubled_is_refused_also_if_the_balances_do_not_show_it(found: list[str]) -> None:
+    assert "of its statement, but statement" in str(refusal(zipped(*found), "a.zip"))
+    kind = mt940_page if found[0].startswith(":20:") else camt_page
+    (one,) = read(zipped(kind(3), kind(1), kind(2)), "a.zip")
+    assert one.opening.amount == one.closing.amount == 100
+
+
+@pytest.mark.parametrize("fault", ["encrypted", "damaged"])
+def test_a_zip_that_cannot_be_unpacked_is_refused_without_the_names_inside(fault: str) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(f"{IBAN}_ACME.xml", "content")
+    data = packed.getvalue()
+    if fault == "damaged":
+        data = data.replace(b"content", b"CONTENT")
+    else:
+        flags = data.index(b"PK\x01\x02") + 8
+        data = data[:flags] + b"\x01" + data[flags + 1 :]
+    with pytest.raises(BadDataError) as error:
+        read(data, "a.zip")
+    assert ("file 1 in it is protected by a password" if fault == "encrypted" else "file 1 in it is damaged") in str(error.value)
+    assert IBAN not in str(error.value)
+
+
+def test_a_count_with_more_digits_than_python_reads_is_none() -> None:
+    batch = f"<NtryDtls><Btch><NbOfTxs>{'9' * 5000}</NbOfTxs></Btch></NtryDtls>"
+    assert read(camt(statement("0", "5", Entry("5", more=batch))))[0].movements[0].details == 0
+    pages = f"<StmtPgntn><PgNb>{'9' * 5000}</PgNb><LastPgInd>true</LastPgInd></StmtPgntn>"
+    assert len(read(camt(statement("1", "1", more=pages)))) == 1
+
+
 def test_a_statement_that_begins_on_page_two_of_nothing_is_refused() -> None:
     alone = "<StmtPgntn><PgNb>2</PgNb><LastPgInd>true</LastPgInd></StmtPgntn>"
     assert "previous page" in str(refusal(camt(statement("1", "1", more=alone))))
@@ -229,7 +302,7 @@ def test_subfields_are_joined_before_they_are_split() -> None:
     assert german.text
     assert german.text.startswith("/OCMT/EUR11,85//CHGS/EUR0,50/\n105?00")
     assert (dutch.end_to_end_id, dutch.counterparty, dutch.remittance) == ("E-77", "J DOE", "Reference 77")
-    assert (dutch.reference, dutch.booking.day) == (None, date(2026, 11, 20))
+    assert (dutch.reference, dutch.bank_reference, dutch.booking.day) == (None, None, date(2026, 11, 20))
 
 
 def test_a_text_after_the_closing_balance_is_that_of_the_statement() -> None:
@@ -263,6 +336,11 @@ def test_what_frames_a_message_does_not_matter(framed: str) -> None:
     [
         (PLAIN.replace(":62F:", ":63F:"), "has no lines :62M:"),
         (PLAIN.replace("C20,N", "Cx20,"), "line 5, :61: of statement 1 of a.sta, cannot be read as an entry"),
+        (PLAIN.replace("C20,", "C1.000,00"), "line 5, :61: of statement 1 of a.sta, cannot be read as an entry"),
+        (PLAIN.replace("C20,", "C" + "9" * 5000 + ","), "line 5, :61:"),
+        (PLAIN.replace("C20,", "C20," + "0" * 5000), "line 5, :61:"),
+        (PLAIN.replace("EUR100,", "EUR" + "9" * 5000 + ","), "line 4, :60F: of statement 1 of a.sta, is no balance"),
+        (PLAIN.replace(":25:37040044/532013000", ":25: "), "names no account (:25: is empty)"),
         (PLAIN.replace("C20,", "EC20,"), "EC and ED are not booked yet"),
         (PLAIN.replace("2611201120C", "2613201120C"), "line 5, :61:"),
         (PLAIN.replace("60F:C2611", "60F:X2611"), "line 4, :60F: of statement 1 of a.sta, is no balance"),
@@ -348,6 +426,70 @@ def test_a_statement_is_known_again_and_another_of_its_days_is_refused(new: str,
             reconcile(new, known)
     else:
         assert reconcile(new, known) == names
+
+
+A, B, C = (day(20, 20, *balances, name) for *balances, name in ((100, 150, "A"), (150, 120, "B"), (120, 130, "C")))
+MT = [day(19, 20, 100, 150, "A"), day(19, 20, 150, 120, "B"), day(19, 20, 120, 130, "C")]
+
+
+@pytest.mark.parametrize(
+    "drops",
+    [
+        [A, B, C],
+        [C, B, A],
+        [B, A, C],
+        [A + C + B],
+        [A, C + B],
+        MT,
+        [MT[2] + MT[0] + MT[1]],
+        [MT[0], B, C],  # the second opens on the day on which the first closed
+        [A, B, day(20, 21, 120, 130, "next day")],
+        [MT[0], day(20, 21, 130, 140, "next day"), B, C],  # two of a day come after the next day
+        [A, day(20, 20, 150, 100, "B"), day(20, 20, 100, 170, "C"), day(20, 20, 170, 175, "D")],  # balances come again
+        [A + B, day(20, 20, 100, 140, "A") + day(20, 20, 140, 120, "B")],  # corrections of both
+    ],
+)
+def test_statements_of_a_day_that_continue_each_other_are_all_kept(drops: list[str]) -> None:
+    known: dict[str, bank_files.KnownStatement] = {}
+    for text in drops:
+        found = bank_files.reconcile([one for each in split(text) for one in read(each)], list(known.values()))
+        known |= {one.statement_id: bank_files._describe(one) for one in found}
+    assert len(known) == len({one.statement_id for text in drops for each in split(text) for one in read(each)}) >= 2
+
+
+def split(text: str) -> list[str]:
+    return [f"<?xml{one}" for one in text.split("<?xml") if one]
+
+
+@pytest.mark.parametrize(
+    ("new", "known"),
+    [
+        (C, [A]),  # the one between them is missing
+        (day(20, 20, 150, 110, "X"), [A, B]),  # B again with another content, although it continues A
+        (day(20, 20, 100, 115, "X") + day(20, 20, 115, 150, "Y"), [A]),  # A in two parts
+        (day(20, 20, 30, 40, "X"), [day(1, 20, 40, 40, "month")]),  # a day of the month ends with the balance with which the month opens
+    ],
+)
+def test_a_statement_that_begins_a_second_chain_of_a_day_is_refused(new: str, known: list[str]) -> None:
+    before = [bank_files._describe(one) for text in known for one in read(text)]
+    with pytest.raises(BankFileError, match="another statement"):
+        bank_files.reconcile([one for each in split(new) for one in read(each)], before)
+
+
+@pytest.mark.parametrize(("new", "known"), [((120, 150), (100, 120)), ((100, 120), (120, 150))])
+def test_a_further_statement_under_the_number_of_another_is_no_correction(new: tuple[int, int], known: tuple[int, int]) -> None:
+    with pytest.raises(BankFileError, match="continues another statement of its day under the same number"):
+        reconcile(day(20, 20, *new, "S1"), day(20, 20, *known, "S1"))
+    assert reconcile(day(20, 20, 100, 100, "S1"), day(20, 20, 100, 120, "S1")) == ["S1"]  # a correction back to the opening balance
+
+
+def test_two_parts_of_a_day_in_mt940_have_the_page_in_their_names() -> None:
+    first = mt940(":61:2611201120C20,N020NONREF", number="5/1", closing="F:C261120EUR120,")
+    second = mt940(":61:2611201120C30,N020NONREF", number="5/2", opening="F:C261120EUR120,", closing="F:C261120EUR150,")
+    assert reconcile(second, first) == ["5/2"]
+    assert reconcile(first, second) == ["5"]
+    neutral = mt940(":61:261120C20,N020A", ":61:261120D20,N020B", number="5/1")  # ends where it began
+    assert reconcile(mt940(":61:261120C30,N020C", number="5/2", closing="F:C261120EUR130,"), neutral) == ["5/2"]
 
 
 def test_a_statement_that_is_twice_in_a_file_counts_once_unless_it_differs() -> None:

@@ -43,6 +43,17 @@ def test_a_bank_file_fills_a_partition_of_both_datasets_and_no_name_shows_the_ac
     assert not [key for key in here.lake.store.list_keys("") if IBAN in key or "/S1" in key]
 
 
+def test_a_bank_file_may_have_any_name_and_two_parts_of_a_day_are_both_kept(here: Place) -> None:
+    names = ("Kontoauszug M\u00e4rz 2026.sta", "2026-11-20_(1).sta")
+    texts = (mt940(":61:261120C20,N020A", number="5/1", closing="F:C261120EUR120,"),
+             mt940(":61:261120C30,N020B", number="5/2", opening="F:C261120EUR120,", closing="F:C261120EUR150,"))  # fmt: skip
+    for name, text in zip(names, texts, strict=True):
+        assert drop(here, text, name) == ["committed", "committed"]
+    assert drop(here, texts[0], "again.sta") == ["unchanged", "unchanged"]
+    assert committed(here) == {"bank_statement": [(1, 1)] * 2, "bank_movement": [(1, 1)] * 2}
+    assert set(here.list_keys()) == {f"accepted/{FOLDER}/{name}" for name in (*names, "again.sta")}
+
+
 def test_a_statement_sent_again_in_another_message_changes_nothing(here: Place) -> None:
     first = camt(statement("100", CLOSING, *ENTRIES))
     drop(here, first)

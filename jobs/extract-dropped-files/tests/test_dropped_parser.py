@@ -181,6 +181,11 @@ def test_a_delivery_has_one_name_in_every_packing() -> None:
     for name in ("my positions.csv", ".csv", "a..b.csv", "a/b.csv", "=x.csv"):
         with pytest.raises(BadDataError, match="not a valid file name"):
             stem(name)
+    for name in ("Kontoauszug 2026.xml", "Kontoauszug M\u00e4rz.xml", "2026-11-20_(1).xml"):
+        assert stem(name, is_partition=False) == name
+    for name in (".zip", "a/b.xml", "a..b.xml", "a\nb.xml", "a\x1b[2J.xml"):
+        with pytest.raises(BadDataError, match="not a valid file name"):
+            stem(name, is_partition=False)
 
 
 WHOLE = {

@@ -124,8 +124,8 @@ def test_a_folder_named_like_a_file_is_searched(folder: Path) -> None:
     assert "is not a valid file name" in message
 
 
-@pytest.mark.parametrize("name", ["a b.csv", "a\nb.csv", "-v.csv", "a..b.csv", "x;y.csv", "ü.csv"])
-def test_a_name_that_no_partition_can_have_is_refused(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["a\nb.csv", "a\x1b[2Jb.csv", "a..b.csv"])
+def test_a_name_that_cannot_be_printed_or_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_text(HEADER + rows(1))
     outcomes, message = run(folder)
     assert (f"{DATASET}/{name}", "failed") in outcomes
