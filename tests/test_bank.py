@@ -65,7 +65,10 @@ def write_statement(account: str, day: date, name: str, opening: Decimal, amount
 
 
 def write_story(rng: random.Random) -> list[list[str]]:
-    """The statements of each delivery: days, some with two statements, then corrections, and statements that are sent again."""
+    """The statements of each delivery: days, some with two statements, then corrections, and statements that are sent again.
+
+    The last day ends with the balance with which it begins, in two statements, of which the tenth is after the ninth.
+    """
     first: list[str] = []
     later: list[list[str]] = [[], [], []]
     for account in ACCOUNTS:
@@ -86,6 +89,9 @@ def write_story(rng: random.Random) -> list[list[str]]:
                 elif rng.random() < 0.3:
                     later[2].append(write_statement(account, day, f"again-{name}", balance, amounts, 3))
                 balance += sum(amounts)
+        for number, amount in ((9, Decimal(500)), (10, Decimal(-500))):
+            first.append(write_statement(account, FIRST + timedelta(days=12), f"12-{number}", balance, [amount], 0))
+            balance += amount
     return [first, *later]
 
 
@@ -169,7 +175,8 @@ def test_movements_and_balances_as_of_any_moment_are_those_in_the_bytes(
         of_day = [one for one in known[count].values() if (one.account, one.day) == (account, day)]
         expected = sorted(amount for one in of_day for amount in one.amounts)
         assert sorted(amounts.get(number, [])) == expected, (account, day, count)
-        first, last = min(of_day, key=lambda one: one.name, default=None), max(of_day, key=lambda one: one.name, default=None)
+        in_order = sorted(of_day, key=lambda one: int(one.name.partition("-")[2]))
+        first, last = (in_order[0], in_order[-1]) if in_order else (None, None)
         assert stated.get(number) == ([first.opening, last.closing, len(of_day)] if first and last else None), (account, day, count)
     assert QUESTIONS / 4 < len(stated) < QUESTIONS
     changed = [known[1][key].amounts != known[-1][key].amounts for key in known[1]]

@@ -10,17 +10,21 @@ with securities as (
     from {{ ref('int_security_tickers') }}
 ),
 
--- OpenFIGI's answers are about the security that has the ticker when it answers
+-- OpenFIGI's answers are about the security that has the ticker when it answers. One that came before may be about the security that had
+-- the ticker until then, so it is none about this one, even if it never changed
 figis as (
     select
         securities.security_id,
         identifiers.id_type,
         identifiers.value,
-        greatest(mappings.known_at, securities.valid_from::timestamp at time zone 'America/New_York') as known_at,
+        mappings.known_at,
         least(mappings.closed_at, securities.valid_to::timestamp at time zone 'America/New_York') as known_to
     from securities
     inner join {{ ref('stg_openfigi__mapping_versions') }} as mappings
-        on {{ normalise_ticker('mappings.id_value') }} = securities.symbol
+        on
+            {{ normalise_ticker('mappings.id_value') }} = securities.symbol
+            and mappings.known_at >= securities.valid_from::timestamp at time zone 'America/New_York'
+            and mappings.known_at < securities.valid_to::timestamp at time zone 'America/New_York'
     cross join lateral (
         values ('composite_figi', mappings.composite_figi), ('share_class_figi', mappings.share_class_figi)
     ) as identifiers (id_type, value)

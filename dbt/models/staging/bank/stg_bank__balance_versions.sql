@@ -5,6 +5,7 @@ with statements as (
         closing_date,
         statement_id,
         opening_date,
+        created_at,
         opening_balance,
         closing_balance,
         known_from as known_at,
@@ -30,7 +31,7 @@ intervals as (
     from changes
 ),
 
--- the statements of a day that are known in an interval; each opens with the balance with which the one before it closes
+-- the statements of a day that are known in an interval
 known_statements as (
     select
         intervals.account,
@@ -40,30 +41,9 @@ known_statements as (
         intervals.known_to,
         statements.statement_id,
         statements.opening_date,
+        statements.created_at,
         statements.opening_balance,
-        statements.closing_balance,
-        exists (
-            select from statements as later
-            where
-                later.account = statements.account
-                and later.currency = statements.currency
-                and later.closing_date = statements.closing_date
-                and later.statement_id <> statements.statement_id
-                and later.opening_balance = statements.closing_balance
-                and later.known_at <= intervals.known_at
-                and later.known_to > intervals.known_at
-        ) as is_continued,
-        exists (
-            select from statements as earlier
-            where
-                earlier.account = statements.account
-                and earlier.currency = statements.currency
-                and earlier.closing_date = statements.closing_date
-                and earlier.statement_id <> statements.statement_id
-                and earlier.closing_balance = statements.opening_balance
-                and earlier.known_at <= intervals.known_at
-                and earlier.known_to > intervals.known_at
-        ) as is_continuation
+        statements.closing_balance
     from intervals
     inner join statements
         on
@@ -73,16 +53,59 @@ known_statements as (
             and statements.known_at <= intervals.known_at
             and statements.known_to > intervals.known_at
     where intervals.known_to is not null
+),
+
+-- how often a balance opens a statement of the day more often than it closes one: the chain of the day begins where that is positive
+surpluses as (
+    select
+        statements.account,
+        statements.currency,
+        statements.closing_date,
+        statements.known_at,
+        ends.balance,
+        sum(ends.step) as surplus
+    from known_statements as statements
+    cross join lateral (values (statements.opening_balance, 1), (statements.closing_balance, -1)) as ends (balance, step)
+    group by statements.account, statements.currency, statements.closing_date, statements.known_at, ends.balance
+),
+
+chained as (
+    select
+        statements.*,
+        openings.surplus > 0 as is_first,
+        closings.surplus < 0 as is_last
+    from known_statements as statements
+    inner join surpluses as openings
+        on
+            openings.account = statements.account
+            and openings.currency = statements.currency
+            and openings.closing_date = statements.closing_date
+            and openings.known_at = statements.known_at
+            and openings.balance = statements.opening_balance
+    inner join surpluses as closings
+        on
+            closings.account = statements.account
+            and closings.currency = statements.currency
+            and closings.closing_date = statements.closing_date
+            and closings.known_at = statements.known_at
+            and closings.balance = statements.closing_balance
 )
 
+-- a chain that ends with the balance with which it begins has no first one: then dates, creation and number say it, 9 before 10
 select
     account,
     currency,
     closing_date as balance_date,
-    (array_agg(opening_balance order by is_continuation, opening_date, statement_id))[1] as opening_balance,
-    (array_agg(closing_balance order by is_continued, opening_date desc, statement_id desc))[1] as closing_balance,
+    (array_agg(
+        opening_balance
+        order by is_first desc, opening_date, coalesce(created_at, ''), length(statement_id), statement_id
+    ))[1] as opening_balance,
+    (array_agg(
+        closing_balance
+        order by is_last desc, opening_date desc, coalesce(created_at, '') desc, length(statement_id) desc, statement_id desc
+    ))[1] as closing_balance,
     count(*)::integer as statement_count,
     known_at,
     least(known_to, {{ end_of_time() }} at time zone 'UTC') as known_to
-from known_statements
+from chained
 group by account, currency, closing_date, known_at, known_to
