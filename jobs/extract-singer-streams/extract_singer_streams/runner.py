@@ -21,7 +21,7 @@ from extract_singer_streams.messages import ActivateVersion, Record, Schema, Sta
 from extract_singer_streams.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from jobkit.command import Job
     from jobkit.contracts import Contract
@@ -47,10 +47,14 @@ class Connection(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """Where the tap goes on: its own state, as it wrote it (None at the beginning), and the version of each stream's table."""
+    """Where the tap goes on: its own state, as it wrote it (None at the beginning), and the version of each stream's table.
+
+    covered: the streams whose records up to the state are stored, as STREAM=DATASET.
+    """
 
     state: str | None
     versions: dict[str, int]
+    covered: tuple[str, ...] = ()
 
 
 class Target(NamedTuple):
@@ -73,7 +77,7 @@ def run(job: Job, connection: Connection, *, full_refresh: bool, allow_shrinking
     """
     lake, datasets = Lake(connection.lake), _read_streams(connection)
     states = [lake.read_state(dataset, _partition(connection)) for dataset in datasets.values()]
-    resume = Resume(None, {}) if full_refresh else _read_resume(states, list(datasets))
+    resume = Resume(None, {}) if full_refresh else _read_resume(states, datasets)
     targets = [
         _open_target(lake, name, _load_contract(connection, dataset), state, resume, full_refresh=full_refresh)
         for (name, dataset), state in zip(datasets.items(), states, strict=True)
@@ -128,11 +132,17 @@ def apply(streams: Sequence[Stream], sent: Iterable[Message], resume: Resume) ->
                 stream.apply_record(message)
             elif isinstance(message, ActivateVersion):
                 stream.activate(message.version)
-    return resume if state == resume.state else Resume(state, _list_versions(streams))
+    if state == resume.state:
+        return resume
+    return Resume(state, _list_versions(streams), tuple(sorted(_name(stream.name, stream.contract.dataset) for stream in streams)))
 
 
 def _list_versions(streams: Sequence[Stream]) -> dict[str, int]:
     return {stream.name: stream.version for stream in streams if stream.version is not None}
+
+
+def _name(stream: str, dataset: str) -> str:
+    return f"{stream}={dataset}"
 
 
 def _read_streams(connection: Connection) -> dict[str, str]:
@@ -162,19 +172,25 @@ def _partition(connection: Connection) -> str:
     return f"connection={connection.connection}"
 
 
-def _read_resume(states: Sequence[PartitionState], names: Sequence[str]) -> Resume:
-    """Return the newest state of the connection. Raises MisconfiguredError (78) if a stream joined later: the state is past its records."""
+def _read_resume(states: Sequence[PartitionState], datasets: Mapping[str, str]) -> Resume:
+    """Return the newest state of the connection.
+
+    Raises MisconfiguredError (78) if it does not cover a stream, which joined later or was left out for a while: it is past its records.
+    """
     heads = [state.head for state in states]
     carriers = [head for head in heads if head and STATE in head.writer]
     if not carriers:
         return Resume(None, {})
-    if new := [name for name, head in zip(names, heads, strict=True) if head is None]:
-        raise MisconfiguredError(
-            f"the stream {new[0]!r} is new, and the tap's state is past its first records; run once with --full-refresh, "
-            "or give the stream a --connection of its own"
-        )
     document = json.loads(max(carriers, key=lambda head: head.known).writer[STATE])
-    return Resume(document["state"], document["versions"])
+    resume = Resume(document["state"], document["versions"], tuple(document.get("covered", ())))
+    names = zip(datasets.items(), heads, strict=True)
+    missed = [name for (name, dataset), head in names if head is None or _name(name, dataset) not in resume.covered]
+    if missed and resume.state is not None:
+        raise MisconfiguredError(
+            f"the stream {missed[0]!r} was not part of the run that made the tap's state, which is past records of it; run once with "
+            "--full-refresh, or give the stream a --connection of its own"
+        )
+    return resume
 
 
 def _open_target(lake: Lake, name: str, contract: Contract, state: PartitionState, resume: Resume, *, full_refresh: bool) -> Target:

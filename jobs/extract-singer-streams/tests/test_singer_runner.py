@@ -156,8 +156,34 @@ def test_a_full_refresh_replaces_all_and_a_shorter_table_needs_permission(place:
 def test_a_stream_that_joins_later_needs_its_first_records(place: Place) -> None:
     place.run(schema(), schema(stream="refunds"), record(1), record(1, stream="refunds"), state(1))
     place.streams = TWO
-    with pytest.raises(MisconfiguredError, match="'refunds' is new.*--full-refresh"):
+    with pytest.raises(MisconfiguredError, match="'refunds' was not part of the run.*--full-refresh"):
         place.run(schema(), state(2))
+
+
+def test_a_state_that_is_past_records_of_a_stream_is_not_used_for_it(place: Place) -> None:
+    both = (schema(), schema(stream="refunds"))
+    place.streams = TWO
+    place.run(*both, record(1), record(1, stream="refunds"), state(1))
+    place.streams = TWO[:1]
+    place.run(*both, record(2), record(2, stream="refunds"), state(2))
+    place.streams = TWO
+    with pytest.raises(MisconfiguredError, match="'refunds' was not part of the run.*--full-refresh"):
+        place.run(*both, state(3))
+    place.run(*both, record(1), record(2), record(1, stream="refunds"), record(2, stream="refunds"), state(3), full_refresh=True)
+    assert (sorted(place.rows("acme_refunds")), place.state("acme_refunds")) == ([1, 2], 3)
+    place.run(*both, record(3, stream="refunds"), state(4))
+    assert sorted(place.rows("acme_refunds")) == [1, 2, 3]
+
+
+def test_a_run_that_gets_no_new_state_covers_the_streams_of_the_old_one(place: Place) -> None:
+    both = (schema(), schema(stream="refunds"))
+    place.streams = TWO
+    place.run(*both, record(1), record(1, stream="refunds"), state(1))
+    place.streams = TWO[:1]
+    place.run(*both, record(2))
+    place.streams = TWO
+    place.run(*both, record(2, stream="refunds"), state(2))
+    assert (sorted(place.rows()), sorted(place.rows("acme_refunds"))) == ([1, 2], [1, 2])
 
 
 def test_another_message_than_singers_ends_the_run_and_nothing_is_committed(place: Place) -> None:
