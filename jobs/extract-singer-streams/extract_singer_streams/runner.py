@@ -17,7 +17,7 @@ from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, Tempor
 from jobkit.lake import STATE, Lake, PartitionState, Source, SourceMetadata
 
 from extract_singer_streams import messages, tap
-from extract_singer_streams.messages import ActivateVersion, Record, Schema, State
+from extract_singer_streams.messages import ActivateVersion, Record, Schema, State, Unwanted
 from extract_singer_streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(job: Job, connection: Connection, *, full_refresh: bool, allow_shrinking
     if failure and (full_refresh or not any(target.stream.schema for target in targets)):
         raise failure
     if not failure:
-        _check_sent(targets)
+        _check_sent(job, targets)
     _commit_all(job, lake, connection, targets, resume, allow_shrinking=allow_shrinking)
     if failure:
         raise failure
@@ -221,18 +221,18 @@ def _read_snapshot(lake: Lake, state: PartitionState) -> bytes:
 def _read_tap(job: Job, connection: Connection, targets: Sequence[Target], resume: Resume) -> tuple[Resume, tap.TapError | None]:
     """Run the tap and apply its messages. Returns the last covered state, and the error of a tap that failed."""
     streams, ignored = [target.stream for target in targets], set[str]()
-    names, size = {stream.name for stream in streams}, 0
+    names, size = frozenset(stream.name for stream in streams), 0
 
     def read() -> Iterable[Message]:
         nonlocal size
         for number, line in enumerate(running.read_lines(job.max_body_bytes), 1):
-            message = messages.parse(line, number)
-            if isinstance(message, State) or message.stream in names:
-                size += len(line)
-                _check_size(job, size)
-                yield message
-            else:
+            message = messages.parse(line, number, names)
+            if isinstance(message, Unwanted):
                 ignored.add(message.stream)
+                continue
+            size += len(line)
+            _check_size(job, size)
+            yield message
 
     config = tap.read_config(connection.tap_config, connection.tap_secrets)
     failure = None
@@ -259,10 +259,19 @@ def _check_size(job: Job, size: int) -> None:
         )
 
 
-def _check_sent(targets: Sequence[Target]) -> None:
-    """Raise MisconfiguredError (78) if the tap sent no such stream, and none is in the lake. A stream without news may be silent."""
-    if silent := [target.stream.name for target in targets if target.stream.schema is None and target.before.head is None]:
+def _check_sent(job: Job, targets: Sequence[Target]) -> None:
+    """Warn of streams that the tap never sent: a stream without records may be silent.
+
+    Raises MisconfiguredError (78) if it sent none at all, and none is in the lake.
+    """
+    silent = [target.stream.name for target in targets if target.stream.schema is None and target.before.head is None]
+    if len(silent) == len(targets):
         raise MisconfiguredError(f"the tap sent no stream {silent[0]!r}; look at --stream, and at what --tap-catalog selects")
+    if silent:
+        shown = ", ".join(map(repr, silent[:10]))
+        job.log.warning(
+            "the tap sent nothing of some streams; look at --stream, and at what --tap-catalog selects", extra={"streams": shown}
+        )
 
 
 def _commit_all(job: Job, lake: Lake, connection: Connection, targets: Sequence[Target], resume: Resume, *, allow_shrinking: bool) -> None:
