@@ -40,6 +40,7 @@ main = extractor.build(
     OPTIONS,
     build_requests=source.build_requests,
     build_client=source.build_client,
+    fetch=source.fetch,
     parse=parse,
     find_lister=source.find_lister,
     meanings=source.MEANINGS,

@@ -7,8 +7,9 @@ is null. The values stay as filed. Source: SEC, Frequently Asked Questions About
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from jobkit.errors import BadDataError
 from extract_sec_13f_holdings.submission import Submission, find_text, iter_children, open_submission
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from xml.etree.ElementTree import Element
 
     from jobkit.contracts import Columns
@@ -26,6 +28,8 @@ FORMS = ("13F-HR", "13F-HR/A")
 AMENDMENTS = {"RESTATEMENT": "RESTATEMENT", "NEW HOLDINGS": "NEW HOLDINGS"}
 DOLLARS_FROM = "20230103"  # filings since then have to be in dollars
 LOW, HIGH = Decimal("0.5"), Decimal(10)  # the median share of a portfolio is worth more than 0.5 and less than 10,000 dollars
+NUMBER = re.compile(r"[+-]?(?:\d{1,20}\.?\d{0,10}|\.\d{1,10})", re.ASCII)
+CHEAP = re.compile(r"\*W|\b(?:WTS?|WARRANTS?|RTS?|RIGHTS?)\b", re.IGNORECASE)  # classes that are worth a fraction of a share
 LINE = {
     "name_of_issuer": ("nameOfIssuer",),
     "title_of_class": ("titleOfClass",),
@@ -58,7 +62,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     cover = filing.read_xml(filing.form, what)
     lines = _read_table(filing, cover, what)
     columns: Columns = {name: [find_text(line, *path) for line in lines] for name, path in LINE.items()}
-    ratio = _find_value_per_share(columns)
+    ratios = _list_values_per_share(columns)
     once = {
         "cik": cik.lstrip("0"),
         "accession": accession,
@@ -69,8 +73,8 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         "amendment_type": _read_amendment(cover, filing.form, what),
         "amendment_number": _find(cover, "coverPage", "amendmentNo"),
         "report_type": _find(cover, "coverPage", "reportType"),
-        "value_unit": _decide_unit(ratio, filing.filed),
-        "value_per_share": None if ratio is None else format(round(ratio, 6), "f"),
+        "value_unit": _decide_unit(ratios, filing.filed),
+        "value_per_share": format(round(median(ratios), 6), "f") if ratios else None,
     }
     rows = len(lines)
     return {partition: {**{name: [text] * rows for name, text in once.items()}, "line": list(range(1, rows + 1)), **columns}}
@@ -85,12 +89,12 @@ def _read_table(filing: Submission, cover: Element, what: str) -> list[Element]:
     entries, total = (_find(cover, "summaryPage", name) for name in ("tableEntryTotal", "tableValueTotal"))
     has_table = any(name == "INFORMATION TABLE" for name, _ in filing.documents)
     lines = list(iter_children(filing.read_xml("INFORMATION TABLE", what), "infoTable")) if has_table or entries != "0" else []
-    try:
-        found, stated = sum((Decimal(find_text(line, "value") or "0") for line in lines), Decimal(0)), Decimal(total or "")
-    except InvalidOperation:
+    stated, values = _to_number(total), [_to_number(find_text(line, "value") or "0") for line in lines]
+    if stated is None or None in values:
         raise BadDataError(
-            f"{what} has values that are no numbers, or states no total; expected numbers, and {total!r} to be their sum"
-        ) from None
+            f"{what} has values that are no numbers, or states no total; expected numbers, and {total!r:.40} to be their sum"
+        )
+    found = sum(filter(None, values), Decimal(0))
     if str(len(lines)) != (entries or "").lstrip("0").rjust(1, "0") or found != stated:
         raise BadDataError(f"{what} has {len(lines):,} entries worth {found:,}, and states {entries} worth {total}; nothing of it is taken")
     return lines
@@ -107,31 +111,38 @@ def _read_amendment(cover: Element, form: str, what: str) -> str | None:
     return kind
 
 
-def _find_value_per_share(columns: Columns) -> Decimal | None:
-    """Return the median of value by shares, over lines of shares that are no options; None without such lines."""
-    amounts = zip(columns["value"], columns["amount"], columns["amount_type"], columns["put_call"], strict=True)
-    try:
-        ratios = [
-            Decimal(value) / Decimal(shares)
-            for value, shares, kind, option in amounts
-            if kind == "SH" and not option and Decimal(shares or 0)
-        ]
-    except (InvalidOperation, TypeError):
-        return None
-    return median(ratios) if ratios else None
+def _to_number(text: str | None) -> Decimal | None:
+    """Return a number without exponent; None for any other text."""
+    return Decimal(text) if text and NUMBER.fullmatch(text) else None
 
 
-def _decide_unit(ratio: Decimal | None, filed: str) -> str | None:
-    """Return USD or kUSD; None if the ratio of value to shares could be either.
+def _list_values_per_share(columns: Columns) -> list[Decimal]:
+    """Return value by shares, of the lines of shares that are no options, warrants or rights."""
+    names = ("value", "amount", "amount_type", "put_call", "title_of_class")
+    lines = zip(*(columns[name] for name in names), strict=True)
+    amounts = [
+        (_to_number(value), _to_number(shares))
+        for value, shares, kind, option, title in lines
+        if kind == "SH" and not option and not CHEAP.search(title or "")
+    ]
+    return [value / shares for value, shares in amounts if value is not None and shares]
 
-    A ratio from 0.5 to 10 may be cheap shares in dollars or dear ones in thousands, which is settled for filings before 2023. A higher one
-    in such a filing would be a portfolio of shares worth 10,000 dollars and more.
+
+def _decide_unit(ratios: Sequence[Decimal], filed: str) -> str | None:
+    """Return USD or kUSD; None if the ratios of value to shares could be either.
+
+    A median from 0.5 to 10 may be cheap shares in dollars or dear ones in thousands, which is settled for filings before 2023. A higher one
+    in such a filing would be a portfolio of shares worth 10,000 dollars and more. Since then a low median is not enough for thousands: the
+    dearest share has to be worth less than 10,000 dollars, too, or it may be a portfolio of cheap shares in dollars.
     """
-    if ratio is None:
+    if not ratios:
         return None
-    if ratio < LOW or (filed < DOLLARS_FROM and ratio < HIGH):
+    ratio = median(ratios)
+    if filed < DOLLARS_FROM:
+        return "kUSD" if ratio < HIGH else None
+    if ratio < LOW and max(ratios) < HIGH:
         return "kUSD"
-    return "USD" if ratio >= HIGH and filed >= DOLLARS_FROM else None
+    return "USD" if ratio >= HIGH else None
 
 
 def _to_day(text: str) -> str:

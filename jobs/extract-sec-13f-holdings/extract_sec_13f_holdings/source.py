@@ -6,18 +6,19 @@ Source: https://www.sec.gov/search-filings/edgar-application-programming-interfa
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from jobkit import requests
 from jobkit.errors import BadDataError
 from jobkit.refusals import Meaning
-from jobkit.requests import Request, check_date_range
+from jobkit.requests import Request, first_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import date
 
-    from jobkit.http import Client
+    from jobkit.http import Client, Response
+    from jobkit.lake import Source
 
 BASE_URL, LIST_URL = "https://www.sec.gov", "https://data.sec.gov"
 FORMS = ("13F-HR", "13F-HR/A")
@@ -46,8 +47,7 @@ def find_lister(
     **options: Any,  # noqa: ANN401
 ) -> Callable[[Client, list[Request]], list[Request]]:
     """Return what lists the managers' filings of the days. Raises UsageError (2) if `end` is before `start`."""
-    check_date_range(start, end)
-    first = max(FIRST_XML, str(start - timedelta(days=lookback_days)))
+    first = max(FIRST_XML, str(first_day(start, end, lookback_days)))
 
     def list_requests(client: Client, _named: list[Request]) -> list[Request]:
         with build_client((BASE_URL[8:], LIST_URL[8:]), base_url=LIST_URL if base_url == BASE_URL else base_url, **options) as lists:
@@ -72,21 +72,26 @@ def _list_filings(lists: Client, cik: str, first: str, last: str) -> Iterator[Re
 
 def _iter_filings(lists: Client, cik: str, first: str) -> Iterator[tuple[str, str, str]]:
     """Yield form, day and accession number of all filings of a filer, and of older lists as far as they reach the first day."""
-    document = _read_list(lists, f"CIK{cik}.json").get("filings")
-    pages = [document["recent"]] if isinstance(document, dict) and "recent" in document else [{}]
-    pages += [_read_list(lists, page["name"]) for page in (document or {}).get("files", ()) if page["filingTo"] >= first]
-    for page in pages:
-        columns = [page.get(name) for name in ("form", "filingDate", "accessionNumber")]
-        if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-            raise BadDataError(f"SEC's list of the filings of {cik} has no columns form, filingDate and accessionNumber of one length")
-        yield from zip(*columns, strict=True)
+    from extract_sec_13f_holdings import filing_list  # noqa: PLC0415  it needs msgspec
+
+    def read(name: str) -> bytes:
+        return lists.get(f"/submissions/{name}").body or b""
+
+    filings = filing_list.decode(read(f"CIK{cik}.json"), cik)
+    yield from filing_list.list_rows(filings.recent, cik)
+    for page in filings.files:
+        if page.filingTo >= first:
+            yield from filing_list.list_rows(filing_list.decode_page(read(page.name), cik), cik)
 
 
-def _read_list(lists: Client, name: str) -> dict[str, Any]:
-    from jobkit import lossless_json  # noqa: PLC0415  it needs msgspec
+def fetch(client: Client, request: Request, previous: Source | None) -> Response:
+    """Return a filing. Raises BadDataError (65) if SEC lists it and does not have it."""
+    from jobkit.http import ResourceNotFoundError  # noqa: PLC0415  describe needs no network
 
-    document = lossless_json.decode(lists.get(f"/submissions/{name}").body or b"", f"SEC's list {name}")
-    return document if isinstance(document, dict) else {}
+    try:
+        return requests.fetch(client, request, previous)
+    except ResourceNotFoundError as error:
+        raise BadDataError(f"SEC lists a filing that it does not have: {error}; run it again later, or ask SEC's webmaster") from None
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:

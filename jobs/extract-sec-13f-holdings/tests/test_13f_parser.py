@@ -93,6 +93,34 @@ def test_the_unit_is_decided_by_what_a_share_would_be_worth(value: str, shares: 
     assert (columns["value_unit"], columns["value"]) == ([unit], [value])
 
 
+@pytest.mark.parametrize(
+    ("ratios", "filed", "unit"),
+    [
+        (("12", "20", "31", "1050", "1060"), "20240212", None),  # cheap shares in dollars, with two for 10 dollars
+        (("12", "20", "31", "999", "13"), "20240212", "kUSD"),
+        (("12", "20", "31", "60000", "13"), "20210212", "kUSD"),  # with one of Berkshire Hathaway's class A
+    ],
+)
+def test_a_low_median_is_not_enough_for_thousands_since_2023(ratios: tuple[str, ...], filed: str, unit: str | None) -> None:
+    columns = parse(filing(*(("A", "037833100", value, "100", "SH", "") for value in ratios), filed=filed), REQUEST)[PARTITION]
+    assert set(columns["value_unit"]) == {unit}
+
+
+@pytest.mark.parametrize("title", ["*W EXP 12/31/2027", "WT EXP 2027", "Warrants", "RIGHT 03/01/2029"])
+def test_warrants_and_rights_are_left_out_of_the_value_of_a_share(title: str) -> None:
+    cheap, share = ("CHEAP", "000000AA1", "12", "100", "SH", ""), ("A", "037833100", "1050", "100", "SH", "")
+    body = filing(cheap, cheap, share, filed="20240212")
+    body = body.replace(b"CHEAP</p:nameOfIssuer><p:titleOfClass>COM", f"CHEAP</p:nameOfIssuer><p:titleOfClass>{title}".encode())
+    columns = parse(body, REQUEST)[PARTITION]
+    assert (columns["value_unit"], columns["value_per_share"]) == (["USD"] * 3, ["10.500000"] * 3)
+
+
+@pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "1e-999999", "x"])
+def test_a_number_of_shares_that_is_none_is_for_the_contract_to_refuse(amount: str) -> None:
+    columns = parse(filing(("A", "037833100", "9", amount, "SH", ""), APPLE), REQUEST)[PARTITION]
+    assert (columns["amount"], columns["value_unit"]) == ([amount, "1733777"], ["kUSD"] * 2)
+
+
 @pytest.mark.parametrize(("stated", "kind"), [("RESTATEMENT", "RESTATEMENT"), ("New  Holdings", "NEW HOLDINGS")])
 def test_an_amendment_says_what_it_does(stated: str, kind: str) -> None:
     cover = f"<amendmentNo>45</amendmentNo><amendmentInfo><amendmentType>{stated}</amendmentType></amendmentInfo>"
@@ -110,7 +138,8 @@ def test_a_table_without_entries_has_no_rows() -> None:
     [
         (filing(APPLE, total="230055"), "has 1 entries worth 230,054, and states 1 worth 230055; nothing of it is taken"),
         (filing(APPLE, BOND, entries=1), "has 2 entries worth 230,061, and states 1"),
-        (filing(APPLE, total="x"), "states no total"),
+        *((filing(APPLE, total=total), "states no total") for total in ("x", "NaN", "sNaN", "Infinity", "1e999999999")),
+        (filing((*APPLE[:2], "9", *APPLE[3:])).replace(b"<p:value>9", b"<p:value>sNaN"), "has values that are no numbers"),
         (filing(APPLE, form="13F-HR/A"), "an amendment of the type None"),
         (filing(APPLE, form="13F-NT"), "is 13F-NT 0001619124-21-000002; expected 13F-HR"),
         (filing(APPLE).replace(b"ER:\t\t0001619124-21-000002", b"ER:\t\t0001619124-21-000003"), "is 13F-HR 0001619124-21-000003"),

@@ -33,6 +33,8 @@ SCHEMA = Schema([Field("f", DataType.list(Field("item", DataType.struct([Field(n
 LISTS_AT_ONCE = 64  # lists of facts in a batch: more leave the processor's cache
 # More digits behind the point than are kept, or an exponent. Three patterns: one that begins with a choice takes ten times as long.
 ROUNDED = tuple(re.compile(pattern) for pattern in (rb"\.\d{11}", rb"e[-+\d]", rb"E[-+\d]"))
+REPEATED = {name: re.compile(rb'"%b":null[^}]*"%b":' % (name.encode(), name.encode())) for name in FIELDS}  # in one fact
+FRACTION = re.compile(rb'"fy":-?\d+\.')
 MAX_YEAR = 2**31
 MAX_BYTES = 32 << 20  # the largest filers send about 20 MiB; a document is in memory four times here
 
@@ -132,12 +134,27 @@ def _read_facts(text: bytes, colons: int) -> tuple[dict[str, Array], list[int]] 
     columns = {name: _join([struct_field(array, number) for array in facts]) for number, name in enumerate(FIELDS)}
     values = {name: len(column) - column.null_count for name, column in columns.items()}
     quotes = 2 * (colons + sum(values[name] for name in TEXTS) + len(sizes))  # of keys and texts; more if a number has some
-    is_complete = sum(values.values()) + text.count(b'":null') == colons and text.count(b'"') == quotes
+    nulls = _count_nulls(text, [name for name in FIELDS if values[name] < sum(sizes)], sum(sizes) + len(sizes))
+    is_complete = sum(values.values()) + nulls == colons and text.count(b'"') == quotes and not FRACTION.search(text)
     years = dictionary_dictionary(dictionary_encode(columns["fy"])).to_pylist()
     if not is_complete or any(array.null_count for array in facts) or not all(year.is_integer() and abs(year) < MAX_YEAR for year in years):
         return None
     columns["fy"] = cast(columns["fy"], DataType.int32())
     return columns, sizes
+
+
+def _count_nulls(text: bytes, names: Sequence[str], objects: int) -> float:
+    """Return the number of fields that are null. It is no number (NaN) if there are others than `names`, or if one comes again in its fact.
+
+    No text has a quote; `objects` is the number of closing braces if no text has one.
+    """
+    total = text.count(b'":null')
+    if not total:
+        return 0
+    found = {name: text.count(b'"%b":null' % name.encode()) for name in names}
+    is_usual = sum(found.values()) == total and text.count(b"}") == objects
+    is_repeated = any(count and REPEATED[name].search(text) for name, count in found.items())
+    return total if is_usual and not is_repeated else float("nan")
 
 
 def _join(arrays: Sequence[Array]) -> Array:

@@ -43,7 +43,7 @@ class Job:
 
     def __init__(self) -> None:
         self.outcomes: dict[str, str] = {}
-        self.failed: BadDataError | None = None
+        self.failed: BadDataError | UsageError | None = None
         self.parts = 0
 
     def record_partition(self, _dataset: str, partition: str, outcome: str, **_: Any) -> None:
@@ -53,7 +53,7 @@ class Job:
         """Show nothing."""
 
 
-def run(lake: Path, archive: bytes, *ciks: str) -> Job:
+def run(lake: Path, archive: bytes, *ciks: str, has_ranges: bool = True) -> Job:
     """Extract the archive, or the named filers of it, into a lake."""
     job, options = Job(), {"ciks": ciks, "bulk": True, "base_url": source.BASE_URL, "contact": "Example Ltd a@example.com"}
 
@@ -64,9 +64,12 @@ def run(lake: Path, archive: bytes, *ciks: str) -> Job:
         def get_part(path: str, first: int, size: int) -> tuple[bytes, int]:
             assert client.url(path) == "https://www.sec.gov/Archives/edgar/daily-index/xbrl/companyfacts.zip"
             job.parts += 1
+            if not has_ranges:
+                raise BadDataError("sent the whole file where a part was requested")
             return archive[first : first + size], len(archive)
 
         client.get_part = get_part  # type: ignore[method-assign]
+        client.max_body_bytes = 1000
         return client
 
     extractor = Extractor(
@@ -74,7 +77,7 @@ def run(lake: Path, archive: bytes, *ciks: str) -> Job:
     )
     try:
         extraction.run(job, extractor, source.build_requests(**options), lake=str(lake), replay=False)  # type: ignore[arg-type]
-    except BadDataError as error:
+    except (BadDataError, UsageError) as error:
         job.failed = error
     return job
 
@@ -113,9 +116,24 @@ def test_a_member_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -
     assert "is about cik 2 (and 1 more partitions" in str(job.failed)
 
 
-def test_a_filer_that_the_archive_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="SEC has no reported facts for cik=0000000007"):
-        run(tmp_path, pack((3, document(3, 1))), "7")
+def test_a_member_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    archive = pack((1, document(1, *range(9))), (2, document(2, 1)), (3, document(3, 1)))
+    packed_otherwise = archive[archive.rindex(b"PK\1\2") :].replace(b"\x08\0", b"\x0c\0", 1)  # bzip2, in the directory's last entry
+    job = run(tmp_path, archive[: archive.rindex(b"PK\1\2")] + packed_otherwise)
+    assert job.outcomes == {"1": "failed", "2": "committed", "3": "failed"}
+    assert "bytes, more than the 1,000 that this job has the memory for (and 1 more partitions" in str(job.failed)
+
+
+def test_a_server_without_parts_ends_the_run(tmp_path: Path) -> None:
+    job = run(tmp_path, pack((1, document(1, 1)), (2, document(2, 1))), has_ranges=False)
+    assert (job.outcomes, job.parts, type(job.failed)) == ({}, 1, BadDataError)
+
+
+def test_a_filer_that_the_archive_lacks_is_named_and_the_others_are_taken(tmp_path: Path) -> None:
+    job = run(tmp_path, pack((3, document(3, 1)), (8, document(8, 1))), "3", "7", "8")
+    assert job.outcomes == {"3": "committed", "7": "failed", "8": "committed"}
+    assert isinstance(job.failed, UsageError)
+    assert "SEC has no reported facts for cik=0000000007" in str(job.failed)
 
 
 def test_filers_have_to_be_named_without_the_archive() -> None:

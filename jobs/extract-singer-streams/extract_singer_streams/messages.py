@@ -12,7 +12,7 @@ from jobkit import lossless_json
 from jobkit.errors import BadDataError, MisconfiguredError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 STDOUT = "a tap writes one Singer message per line to stdout, and logs to stderr"
 
@@ -46,21 +46,32 @@ class ActivateVersion(NamedTuple):
     version: int
 
 
-Message = Schema | Record | State | ActivateVersion
+class Unwanted(NamedTuple):
+    """A message of a stream that is not stored, whatever is in it."""
+
+    stream: str
 
 
-def parse(line: bytes, number: int) -> Message:
-    """Return the message in a line of the output. Raises BadDataError (65) for anything else, MisconfiguredError (78) for a batch."""
+Message = Schema | Record | State | ActivateVersion | Unwanted
+
+
+def parse(line: bytes, number: int, wanted: Collection[str] | None = None) -> Message:
+    """Return the message in a line of the output. `wanted` are the streams whose messages are read; None for all.
+
+    Raises BadDataError (65) for anything else, MisconfiguredError (78) for a batch.
+    """
     what = f"line {number} of the tap's output"
     try:
         fields = lossless_json.decode(line, what, dict[str, msgspec.Raw], "a JSON object")
     except BadDataError as error:
         raise BadDataError(f"{error}; {STDOUT}: report it to the tap's maintainers") from None
     kind = _read(fields, "type", str, what)
+    if kind not in (*PARSERS, "BATCH"):
+        raise BadDataError(f"{what} has the type {kind!r}; expected {', '.join(PARSERS)}")
+    if kind != "STATE" and wanted is not None and (stream := _read(fields, "stream", str, what)) not in wanted:
+        return Unwanted(stream)
     if kind == "BATCH":
         raise MisconfiguredError(f"{what} names a file of records (BATCH), which is not read; remove batch_config from the tap's config")
-    if kind not in PARSERS:
-        raise BadDataError(f"{what} has the type {kind!r}; expected {', '.join(PARSERS)}")
     return PARSERS[kind](fields, what)
 
 

@@ -17,11 +17,11 @@ from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, Tempor
 from jobkit.lake import STATE, Lake, PartitionState, Source, SourceMetadata
 
 from extract_singer_streams import messages, tap
-from extract_singer_streams.messages import ActivateVersion, Record, Schema, State
+from extract_singer_streams.messages import ActivateVersion, Record, Schema, State, Unwanted
 from extract_singer_streams.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from jobkit.command import Job
     from jobkit.contracts import Contract
@@ -47,10 +47,14 @@ class Connection(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """Where the tap goes on: its own state, as it wrote it (None at the beginning), and the version of each stream's table."""
+    """Where the tap goes on: its own state, as it wrote it (None at the beginning), and the version of each stream's table.
+
+    covered: the streams whose records up to the state are stored, as STREAM=DATASET.
+    """
 
     state: str | None
     versions: dict[str, int]
+    covered: tuple[str, ...] = ()
 
 
 class Target(NamedTuple):
@@ -73,7 +77,7 @@ def run(job: Job, connection: Connection, *, full_refresh: bool, allow_shrinking
     """
     lake, datasets = Lake(connection.lake), _read_streams(connection)
     states = [lake.read_state(dataset, _partition(connection)) for dataset in datasets.values()]
-    resume = Resume(None, {}) if full_refresh else _read_resume(states, list(datasets))
+    resume = Resume(None, {}) if full_refresh else _read_resume(states, datasets)
     targets = [
         _open_target(lake, name, _load_contract(connection, dataset), state, resume, full_refresh=full_refresh)
         for (name, dataset), state in zip(datasets.items(), states, strict=True)
@@ -82,7 +86,7 @@ def run(job: Job, connection: Connection, *, full_refresh: bool, allow_shrinking
     if failure and (full_refresh or not any(target.stream.schema for target in targets)):
         raise failure
     if not failure:
-        _check_sent(targets)
+        _check_sent(job, targets)
     _commit_all(job, lake, connection, targets, resume, allow_shrinking=allow_shrinking)
     if failure:
         raise failure
@@ -128,11 +132,17 @@ def apply(streams: Sequence[Stream], sent: Iterable[Message], resume: Resume) ->
                 stream.apply_record(message)
             elif isinstance(message, ActivateVersion):
                 stream.activate(message.version)
-    return resume if state == resume.state else Resume(state, _list_versions(streams))
+    if state == resume.state:
+        return resume
+    return Resume(state, _list_versions(streams), tuple(sorted(_name(stream.name, stream.contract.dataset) for stream in streams)))
 
 
 def _list_versions(streams: Sequence[Stream]) -> dict[str, int]:
     return {stream.name: stream.version for stream in streams if stream.version is not None}
+
+
+def _name(stream: str, dataset: str) -> str:
+    return f"{stream}={dataset}"
 
 
 def _read_streams(connection: Connection) -> dict[str, str]:
@@ -162,19 +172,25 @@ def _partition(connection: Connection) -> str:
     return f"connection={connection.connection}"
 
 
-def _read_resume(states: Sequence[PartitionState], names: Sequence[str]) -> Resume:
-    """Return the newest state of the connection. Raises MisconfiguredError (78) if a stream joined later: the state is past its records."""
+def _read_resume(states: Sequence[PartitionState], datasets: Mapping[str, str]) -> Resume:
+    """Return the newest state of the connection.
+
+    Raises MisconfiguredError (78) if it does not cover a stream, which joined later or was left out for a while: it is past its records.
+    """
     heads = [state.head for state in states]
     carriers = [head for head in heads if head and STATE in head.writer]
     if not carriers:
         return Resume(None, {})
-    if new := [name for name, head in zip(names, heads, strict=True) if head is None]:
-        raise MisconfiguredError(
-            f"the stream {new[0]!r} is new, and the tap's state is past its first records; run once with --full-refresh, "
-            "or give the stream a --connection of its own"
-        )
     document = json.loads(max(carriers, key=lambda head: head.known).writer[STATE])
-    return Resume(document["state"], document["versions"])
+    resume = Resume(document["state"], document["versions"], tuple(document.get("covered", ())))
+    names = zip(datasets.items(), heads, strict=True)
+    missed = [name for (name, dataset), head in names if head is None or _name(name, dataset) not in resume.covered]
+    if missed and resume.state is not None:
+        raise MisconfiguredError(
+            f"the stream {missed[0]!r} was not part of the run that made the tap's state, which is past records of it; run once with "
+            "--full-refresh, or give the stream a --connection of its own"
+        )
+    return resume
 
 
 def _open_target(lake: Lake, name: str, contract: Contract, state: PartitionState, resume: Resume, *, full_refresh: bool) -> Target:
@@ -205,18 +221,18 @@ def _read_snapshot(lake: Lake, state: PartitionState) -> bytes:
 def _read_tap(job: Job, connection: Connection, targets: Sequence[Target], resume: Resume) -> tuple[Resume, tap.TapError | None]:
     """Run the tap and apply its messages. Returns the last covered state, and the error of a tap that failed."""
     streams, ignored = [target.stream for target in targets], set[str]()
-    names, size = {stream.name for stream in streams}, 0
+    names, size = frozenset(stream.name for stream in streams), 0
 
     def read() -> Iterable[Message]:
         nonlocal size
         for number, line in enumerate(running.read_lines(job.max_body_bytes), 1):
-            message = messages.parse(line, number)
-            if isinstance(message, State) or message.stream in names:
-                size += len(line)
-                _check_size(job, size)
-                yield message
-            else:
+            message = messages.parse(line, number, names)
+            if isinstance(message, Unwanted):
                 ignored.add(message.stream)
+                continue
+            size += len(line)
+            _check_size(job, size)
+            yield message
 
     config = tap.read_config(connection.tap_config, connection.tap_secrets)
     failure = None
@@ -243,10 +259,19 @@ def _check_size(job: Job, size: int) -> None:
         )
 
 
-def _check_sent(targets: Sequence[Target]) -> None:
-    """Raise MisconfiguredError (78) if the tap sent no such stream, and none is in the lake. A stream without news may be silent."""
-    if silent := [target.stream.name for target in targets if target.stream.schema is None and target.before.head is None]:
+def _check_sent(job: Job, targets: Sequence[Target]) -> None:
+    """Warn of streams that the tap never sent: a stream without records may be silent.
+
+    Raises MisconfiguredError (78) if it sent none at all, and none is in the lake.
+    """
+    silent = [target.stream.name for target in targets if target.stream.schema is None and target.before.head is None]
+    if len(silent) == len(targets):
         raise MisconfiguredError(f"the tap sent no stream {silent[0]!r}; look at --stream, and at what --tap-catalog selects")
+    if silent:
+        shown = ", ".join(map(repr, silent[:10]))
+        job.log.warning(
+            "the tap sent nothing of some streams; look at --stream, and at what --tap-catalog selects", extra={"streams": shown}
+        )
 
 
 def _commit_all(job: Job, lake: Lake, connection: Connection, targets: Sequence[Target], resume: Resume, *, allow_shrinking: bool) -> None:

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobkit import lossless_json
+from jobkit.contracts import build_reader
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from jobkit.contracts import Columns, Contract
 
     from extract_singer_streams.messages import Record, Schema
 
-    Key = tuple[str | None, ...]
+    Key = tuple[Any, ...]
     Rows = dict[Key, bytes]
 
 DELETED_AT = "_sdc_deleted_at"
@@ -44,12 +45,16 @@ class Stream:
     staged_version: int | None = None
     deleted: set[Key] = field(default_factory=set)
     changed: set[Key] = field(default_factory=set)
+    _readers: dict[str, Callable[[Any], Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        fields = {one.name: one for one in self.contract.fields}
+        self._readers = {fields[name].label: build_reader(fields[name]) for name in self.contract.key}
 
     @property
     def key(self) -> tuple[str, ...]:
         """The key as the tap names it."""
-        labels = {one.name: one.label for one in self.contract.fields}
-        return tuple(labels[name] for name in self.contract.key)
+        return tuple(self._readers)
 
     def read_snapshot(self, snapshot: bytes) -> None:
         """Start from the records of an earlier commit."""
@@ -139,6 +144,9 @@ class Stream:
         return content
 
     def _find_key(self, body: bytes, content: dict[str, Any]) -> Key:
-        """Return the key of a record. One that lacks a part of it, which the contract will not accept, is told apart by its content."""
-        parts = [content.get(name) for name in self.key]
-        return (None, body.hex()) if None in parts else tuple(map(str, parts))
+        """Return the key of a record by its values: 1.0 is 1, and a moment is the same in every zone.
+
+        One that lacks a part of it, which the contract will not accept, is told apart by its content.
+        """
+        parts = [(read, content.get(name)) for name, read in self._readers.items()]
+        return (None, body.hex()) if any(value is None for _, value in parts) else tuple(read(value) for read, value in parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", *PROXIES)
 DLT_TAP = "dlt_tap.py"  # in a command: the file of this package
+LINE_BREAK = re.compile(r"[\r\n]|\\[rn]")  # also as an escape, for taps that replace it
 MAX_LOG_CHARS = 2000  # of a line
 STOP_WITHIN_S = 3
 
@@ -41,19 +43,20 @@ def read_config(path: str | None, reference: str | None) -> dict[str, Any]:
 
     Raises MisconfiguredError (78) if one of them is no JSON object.
     """
-    config = _parse_object(Path(path).read_text(encoding="utf-8"), f"the tap's config {path}") if path else {}
+    config = _parse_object(Path(path).read_bytes(), f"the tap's config {path}") if path else {}
     if not reference:
         return config
     secret = _parse_object(secrets.resolve(reference), f"the secret at {reference}")
     for text in _list_texts(secret):
-        redaction.protect(text, sent=True)
+        for part in (text, *_list_lines(text)):
+            redaction.protect(part, sent=True)
     return config | secret
 
 
-def _parse_object(text: str, what: str) -> dict[str, Any]:
+def _parse_object(text: str | bytes, what: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # ValueError is that of another encoding, too
         document = None
     if not isinstance(document, dict):
         raise MisconfiguredError(f"{what} is not a JSON object; expected the settings of the tap by name")
@@ -64,6 +67,12 @@ def _list_texts(value: object) -> list[str]:
     if isinstance(value, dict | list):
         return [text for item in (value.values() if isinstance(value, dict) else value) for text in _list_texts(item)]
     return [str(value)] if value not in (None, "") and not isinstance(value, bool) else []
+
+
+def _list_lines(text: str) -> list[str]:
+    """Return the lines of a text of several, such as a private key, as a tap may log them one by one. The marks around a key are public."""
+    lines = [line.strip() for line in LINE_BREAK.split(text)]
+    return [line for line in lines if not line.startswith(("-----BEGIN ", "-----END "))] if len(lines) > 1 else []
 
 
 def prepare(folder: Path, config: Mapping[str, Any], state: str | None, catalog: str | None) -> list[str]:
@@ -154,7 +163,7 @@ class Tap:
         """Log each line of stderr, redacted as everything that is logged."""
         log = logging.getLogger(logs.LOGGER)
         for line in _pipe(self._process.stderr):
-            if text := line.decode(errors="replace").strip()[:MAX_LOG_CHARS]:
+            if text := redaction.redact(line.decode(errors="replace").strip())[:MAX_LOG_CHARS]:  # a secret that was cut is not found
                 self._last_lines.append(text)
                 log.info("tap", extra={"line": text})
 

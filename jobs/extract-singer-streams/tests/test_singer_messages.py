@@ -52,6 +52,19 @@ def test_other_lines_are_refused(line: str, error: type[Exception], message: str
         messages.parse(line.encode(), 4)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"type": "SCHEMA", "stream": "s", "schema": {"type": "object"}, "key_properties": []}',
+        '{"type": "BATCH", "stream": "s"}',
+        '{"type": "RECORD", "stream": "s", "record": [1]}',
+        '{"type": "ACTIVATE_VERSION", "stream": "s", "version": "x"}',
+    ],
+)
+def test_what_is_in_a_message_of_a_stream_that_is_not_stored_does_not_matter(line: str) -> None:
+    assert messages.parse(line.encode(), 4, {"orders"}) == messages.Unwanted("s")
+
+
 def test_a_record_before_its_schema_and_another_key_are_refused() -> None:
     with pytest.raises(BadDataError, match="RECORD of 'orders' before its SCHEMA"):
         read(record(1), schema())
@@ -82,7 +95,34 @@ def test_a_snapshot_is_read_as_it_was_written() -> None:
     stream = read(schema(), record(1, "1.10"), record(2), record(1, "1.20"))
     again = Stream("orders", RULES)
     again.read_snapshot(stream.format_snapshot())
-    assert (again.rows, list(again.rows)) == (stream.rows, [("1",), ("2",)])
+    assert (again.rows, list(again.rows)) == (stream.rows, [(1,), (2,)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "others"),
+    [
+        ("timestamp", ("2024-01-01T00:00:00Z", "2024-01-01T00:00:00+00:00", "2024-01-01T01:00:00.000+01:00"), ("2024-01-01T00:00:01Z",)),
+        ('"decimal(18,6)"', (1, "1.0", "1.00"), ("1.000001",)),
+        ("long", (7, "7"), ("x", "7.5", 8)),
+        ("double", (1, "1.0", "1e0"), ("1.5",)),
+        ("string", ("1",), ("1.0", "01")),
+    ],
+)
+def test_keys_are_compared_as_values(kind: str, values: tuple[object, ...], others: tuple[object, ...]) -> None:
+    rules = contracts.read_contract(CONTRACT.format(dataset="acme_orders").replace("physicalType: long", f"physicalType: {kind}"))
+    stream = Stream("orders", rules)
+
+    def send(value: object, **more: str) -> None:
+        line = record(None, **{"Order Id": value, **more})
+        apply([stream], [messages.parse(text.encode(), 1) for text in (schema(), line)], Resume(None, {}))
+
+    for number, value in enumerate((*values, *others)):
+        send(value, note=str(number))
+    assert [json.loads(body)["note"] for body in stream.rows.values()] == [
+        str(number) for number in range(len(values) - 1, len(values) + len(others))
+    ]
+    send(values[0], _sdc_deleted_at="2026-11-20T00:00:00Z")
+    assert len(stream.rows) == len(others)
 
 
 @pytest.mark.skipif(not FEEDS.exists(), reason="needs recorded streams of real taps next to the checkout")

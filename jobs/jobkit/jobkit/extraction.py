@@ -49,11 +49,15 @@ class Extraction(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """A request, what the lake has of its partitions, and the response; None if the vendor has no data for a lookback request."""
+    """A request, what the lake has of its partitions, and the response; None if the vendor has no data for a lookback request.
+
+    error: why a document of a list cannot be used, which does not stop the others.
+    """
 
     request: Request
     states: list[PartitionState]
     response: Response | None
+    error: JobError | None = None
 
 
 def run(
@@ -68,11 +72,12 @@ def run(
 ) -> None:
     """Extract the partitions of all requests, each committed on its own.
 
-    A partition that is damaged, or whose response lacks rows, does not stop the others; the first such error is raised at the end. Any
-    other error ends the run: BadDataError (exit code 65) for a response that breaks its contract, TemporaryError (75), AuthError (77) or
-    MisconfiguredError (78) for a vendor or lake that refuses. With `replay`, the stored bytes are parsed again, nothing is fetched, and a
-    BadDataError does not stop the other partitions either; where only the vendor can list the requests, these are all partitions of the
-    lake. `received_at` is the moment of the commits, if it is not now.
+    A partition that is damaged, or whose response lacks rows, does not stop the others, and where the vendor lists the requests, neither
+    does a response that cannot be used; the first such error is raised at the end. Any other error ends the run: BadDataError (exit code
+    65) for a response that breaks its contract, TemporaryError (75), AuthError (77) or MisconfiguredError (78) for a vendor or lake that
+    refuses. With `replay`, the stored bytes are parsed again, nothing is fetched, and a BadDataError does not stop the other partitions
+    either; where only the vendor can list the requests, these are all partitions of the lake. `received_at` is the moment of the commits,
+    if it is not now.
     """
     extraction = Extraction(job, Lake(lake, received_at), extractor, {}, allow_shrinking)
     if replay and not requests and extractor.list_requests:
@@ -149,7 +154,9 @@ def _load_contracts(extraction: Extraction, requests: Sequence[Request]) -> None
 
 def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
     """Parse a response, then validate, commit and record each of its partitions. Returns the errors of those that failed."""
-    request, states, response = fetched
+    request, states, response, error = fetched
+    if error:
+        return [_record_failure(extraction.job, request.dataset, partition, error) for partition in request.partitions]
     if response and response.content is None:
         for state in states:
             partition_writer.record_unchanged(extraction.job, state.head)
@@ -223,7 +230,7 @@ def _fetch(extraction: Extraction, client: VendorClient, request: Request, reade
     """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact.
 
     Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a request without data that the vendor calls
-    empty, or that is for lookback only.
+    empty, or that is for lookback only, and for a document of a list that cannot be used.
     """
     from jobkit.http import NoDataError, ResourceNotFoundError  # noqa: PLC0415  describe needs no network
 
@@ -234,10 +241,14 @@ def _fetch(extraction: Extraction, client: VendorClient, request: Request, reade
         previous = None  # the vendor has to send everything again, so that the damaged files can be rewritten
     try:
         return Fetched(request, states, extractor.fetch(client, request, previous))
-    except ResourceNotFoundError as error:
-        if not (isinstance(error, NoDataError) or list_partitions([request]) <= extractor.lookback):
+    except (ResourceNotFoundError, BadDataError) as error:
+        if isinstance(error, NoDataError) or (
+            isinstance(error, ResourceNotFoundError) and list_partitions([request]) <= extractor.lookback
+        ):
+            return Fetched(request, states, None)
+        if not extractor.list_requests:
             raise
-        return Fetched(request, states, None)
+        return Fetched(request, states, None, error)
 
 
 def _find_previous(states: list[PartitionState], path: str) -> Source | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -73,6 +74,7 @@ def _read_answer(answer: Any) -> tuple[str, float]:  # noqa: ANN401  JSON
         raise BadDataError("the answer of the token's address has no access_token; check its address in the job's source")
     redaction.protect(token, sent=True)
     try:
-        return token, max(float(lifetime), 0.0)
-    except (TypeError, ValueError):
-        return token, LIFETIME_S
+        lifetime_s = float(lifetime)
+    except (TypeError, ValueError, OverflowError):
+        lifetime_s = LIFETIME_S
+    return token, max(lifetime_s, 0.0) if isfinite(lifetime_s) else LIFETIME_S

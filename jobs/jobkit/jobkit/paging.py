@@ -51,7 +51,7 @@ class Offset(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Pages that each have at `key` what the next request sends as `param`; null, empty or absent in the last page."""
+    """Pages that each have at `key` what the next request sends as `param`; null, false, empty or absent in the last page."""
 
     key: str
     param: str
@@ -122,8 +122,12 @@ def _follow(client: Client, request: Request, pages: Cursor | NextLink, joined: 
         _append(client, joined, page, request.path, len(sent) - 1)
         first = first or response
         found = response.next_link if pages == NextLink() else _read(page, str(pages.key), f"a page of {request.path}")
-        if found in (None, ""):
+        if found in (None, "") or found is False:
             return first
+        if isinstance(found, bool | list | dict):
+            raise BadDataError(
+                f"a page of {request.path} has at {pages.key} no text or number that leads to the next one: {str(found)[:60]}"
+            )
         following = _add(request, {pages.param: found}) if isinstance(pages, Cursor) else _locate(client, following, str(found))
     raise BadDataError(f"page {len(sent)} of {request.path} leads back to an earlier page; check how the next page is read")
 
@@ -136,12 +140,16 @@ def _add(request: Request, more: Mapping[str, Any]) -> Request:
     """Return the request with more parameters: in the JSON document of a POST, else in the query. A parameter that is there is replaced."""
     if request.body is not None:
         return request._replace(body=json.dumps({**json.loads(request.body), **more}))
-    return request._replace(params=tuple((dict(request.params) | {name: str(value) for name, value in more.items()}).items()))
+    others = tuple(param for param in request.params if param[0] not in more)  # a name may come several times
+    return request._replace(params=others + tuple((name, str(value)) for name, value in more.items()))
 
 
 def _locate(client: Client, request: Request, link: str) -> Request:
     """Return the request of an address in a page. Raises BadDataError if it is not below the base URL: the credentials belong there."""
-    base, target = urlsplit(client.base_url), urlsplit(urljoin(client.url(request.path), link))
+    try:
+        base, target = urlsplit(client.base_url), urlsplit(urljoin(client.url(request.path), link))
+    except ValueError:
+        raise BadDataError(f"a page of {request.path} leads to {link[:60]!r}, which is no address") from None
     if (target.scheme, target.netloc) != (base.scheme, base.netloc) or not target.path.startswith(f"{base.path}/"):
         raise BadDataError(
             f"a page of {request.path} leads to {target.scheme}://{target.hostname}{target.path}, which is not below --base-url"
@@ -170,10 +178,14 @@ def read_pages(body: bytes, what: str) -> list[dict[str, Any]]:
 
 
 def read_rows(page: dict[str, Any], name: str, what: str) -> list[dict[str, Any]]:
-    """Return the list of rows in a page. Raises BadDataError (65), which names `what`, if there is none or if a row is no object."""
+    """Return the list of rows in a page; null is an empty list, as some servers write it.
+
+    Raises BadDataError (65), which names `what`, if there is none or if a row is no object.
+    """
     rows: Any = page
     for key in name.split("."):
-        rows = rows.get(key) if isinstance(rows, dict) else None
+        rows = rows.get(key, "") if isinstance(rows, dict) else ""
+    rows = [] if rows is None else rows
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadDataError(f"{what} has no list {name} of objects; its keys are {', '.join(page)[:100]}")
     return rows
@@ -186,7 +198,7 @@ def _read_counts(body: bytes, pages: Offset, path: str) -> tuple[int, int | None
     what = f"a page of {path}"
     rows = _find(body, pages.rows, what)
     try:
-        count = len(msgspec.json.decode(rows or b"", type=list[msgspec.Raw]))
+        count = len(msgspec.json.decode(rows or b"", type=list[msgspec.Raw] | None) or ())
     except msgspec.DecodeError:
         raise BadDataError(f"{what} has no list {pages.rows}; it begins {body[:60]!r}") from None
     total = _read(body, pages.total, what) if pages.total else None

@@ -62,6 +62,23 @@ def test_pages_are_joined_with_the_vendors_bytes() -> None:
     assert (response.etag, response.last_modified) == (None, None)  # they are those of one page
 
 
+@pytest.mark.parametrize("by", [PAGES, paging.Cursor("meta.next", "cursor")])
+def test_a_parameter_that_comes_several_times_is_sent_so_with_every_page(by: paging.Pages) -> None:
+    symbols = (("symbol", "A"), ("symbol", "B"))
+    pages = ('{"rows": [1], "meta": {"total": 2, "next": "x"}}', '{"rows": [2], "meta": {"total": 2}}')
+    _, vendor = fetch(*pages, by=by, request=REQUEST._replace(params=symbols))
+    assert [asked[1][:2] for asked in vendor.asked] == [symbols, symbols]  # type: ignore[index]
+
+
+def test_a_list_that_is_null_is_empty() -> None:
+    """A server in Go writes a list without elements so."""
+    response, _ = fetch(page(1, 2, total=0), '{"rows": null}', by=PAGES._replace(total=None))
+    assert [len(found["rows"]) for found in json.loads(response.body)] == [2]
+    assert paging.read_rows({"a": {"rows": None}}, "a.rows", "it") == []
+    with pytest.raises(BadDataError, match="no list rows"):
+        paging.read_rows({"a": None}, "rows", "it")
+
+
 def test_an_empty_list_is_one_page() -> None:
     response, _ = fetch(page(total=0))
     assert json.loads(response.body)[0]["rows"] == []
@@ -111,6 +128,14 @@ def test_a_cursor_is_followed_and_may_not_lead_back() -> None:
         fetch(pages[0], pages[0], by=by)
 
 
+def test_false_ends_a_list_and_true_leads_nowhere() -> None:
+    response, _ = fetch('{"next": "x"}', '{"next": false}', by=paging.Cursor("next", "cursor"))
+    assert len(json.loads(response.body)) == 2
+    for value in ("true", "[1]", '{"a": 1}'):
+        with pytest.raises(BadDataError, match="has at next no text or number that leads to the next one"):
+            fetch('{"next": VALUE}'.replace("VALUE", value), by=paging.Cursor("next", "cursor"))
+
+
 def test_a_post_has_the_parameters_of_its_page_in_the_document() -> None:
     request = REQUEST._replace(params=(), body='{"fund": "A"}')
     _, vendor = fetch(page(1, 2, total=3), page(3, total=3), request=request)
@@ -128,6 +153,11 @@ def test_links_are_followed_from_the_page_and_from_the_header(link: str) -> None
 def test_a_link_that_leaves_the_base_url_is_refused(link: str) -> None:
     with pytest.raises(BadDataError, match="which is not below --base-url"):
         fetch("[1]", by=paging.NextLink(), links=(link,))
+
+
+def test_a_link_that_is_no_address_is_refused() -> None:
+    with pytest.raises(BadDataError, match=r"leads to 'https://\[x/p', which is no address"):
+        fetch("[1]", by=paging.NextLink(), links=("https://[x/p",))
 
 
 def test_pages_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

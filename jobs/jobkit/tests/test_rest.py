@@ -142,6 +142,21 @@ def test_a_token_is_renewed_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> N
     assert login.get_token(send) == "token-number-2"
 
 
+@pytest.mark.parametrize("lifetime", [10**400, "1e999", "nan", "soon", None])
+def test_a_token_whose_lifetime_is_no_number_lives_five_minutes(lifetime: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, sent = [0.0], list[object]()
+
+    def send(asked: object) -> object:
+        sent.append(asked)
+        return {"access_token": f"token-number-{len(sent)}", "expires_in": lifetime}
+
+    monkeypatch.setattr(oauth.time, "monotonic", lambda: now[0])
+    login = ClientCredentials("/token", "robot", SECRET)
+    for now[0] in (0, 269, 271):
+        login.get_token(send)
+    assert len(sent) == 2
+
+
 def test_refused_credentials_and_other_answers_are_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     table = rest.Table("acme_gold", "/gold")
     monkeypatch.setenv("ACME_SECRET", "another-secret-77")

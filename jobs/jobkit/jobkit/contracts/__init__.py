@@ -24,7 +24,7 @@ from jobkit.contracts.odcs import load, load_packaged, parse_document, read_cont
 from jobkit.contracts.patterns import compile_pattern
 from jobkit.contracts.row_checks import MAX_KEY_BYTES
 from jobkit.contracts.storable_text import escape_text, unescape_text
-from jobkit.contracts.type_checks import Untyped
+from jobkit.contracts.type_checks import Untyped, build_reader
 from jobkit.contracts.typed_rows import TypedRows
 from jobkit.contracts.validation import ValidationResult, validate
 
@@ -46,6 +46,7 @@ __all__ = [
     "Untyped",
     "ValidationResult",
     "arrow_type",
+    "build_reader",
     "compile_pattern",
     "escape_text",
     "list_conflicts",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.column_types import DECIMAL
 from jobkit.contracts.arrow import arrow_type
 from jobkit.contracts.storable_text import is_storable
-from jobkit.contracts.values import to_utc
+from jobkit.contracts.values import to_text, to_utc, value_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -52,6 +52,17 @@ def find_untyped(field: Field, distinct: Collection[str | None], unreadable: dic
     texts = [text for text in distinct if text is not None and text not in untyped]
     _, expected = _format_of(field.type)
     return untyped | dict.fromkeys(_find_uncastable(texts, field.type), f"not {expected}")
+
+
+def build_reader(field: Field) -> Callable[[Any], Any]:
+    """Return what turns a JSON value that is not null into a value of the field's type, as keys are compared; else into its text."""
+    check, value_of = _type_check(field), value_parser(field.type)
+
+    def read(value: Any) -> Any:  # noqa: ANN401  JSON
+        text = to_text(value)
+        return text if check(text) else value_of(text)
+
+    return read
 
 
 def _find_uncastable(texts: list[str], kind: str) -> list[str]:

@@ -30,12 +30,12 @@ def to_texts(columns: Columns) -> tuple[Texts, Distinct]:
         with suppress(TypeError):  # nested JSON, which no set takes
             distinct[name] = set(values)
         if name not in distinct or not set(map(type, distinct[name])) <= {str, NoneType}:  # no other value equals a text
-            columns[name] = [value if value is None or type(value) is str else _to_text(value) for value in values]
+            columns[name] = [value if value is None or type(value) is str else to_text(value) for value in values]
             distinct[name] = set(columns[name])
     return columns, distinct
 
 
-def _to_text(value: object) -> str:
+def to_text(value: object) -> str:
     """Write a JSON value as the vendor wrote it: a number without an exponent, nested objects and arrays as JSON."""
     if type(value) is int:
         return str(value)
@@ -44,7 +44,7 @@ def _to_text(value: object) -> str:
     if isinstance(value, dict | list | tuple):
         import json  # noqa: PLC0415  few columns are nested
 
-        return json.dumps(value, ensure_ascii=False, default=_to_text)
+        return json.dumps(value, ensure_ascii=False, default=to_text)
     if isinstance(value, float | Decimal):
         return format(Decimal(repr(value) if isinstance(value, float) else str(value)), "f")
     return str(value)
@@ -76,11 +76,12 @@ def parse_values(kind: str, distinct: Collection[str | None], untyped: Collectio
 
     `kind` is the type of the column. Doubles are floats, other numbers Decimal, timestamps moments in UTC, all else text.
     """
-    value_of = _value_parser(kind)
+    value_of = value_parser(kind)
     return {text: value_of(text) for text in distinct if text is not None and text not in untyped}
 
 
-def _value_parser(kind: str) -> Callable[[str], Any]:
+def value_parser(kind: str) -> Callable[[str], Any]:
+    """Return what turns a text of the type into the value that `parse_values` has of it."""
     if kind == "timestamp":
         return to_utc
     if kind == "double":
