@@ -317,7 +317,7 @@ def test_coverage_shows_full_half_and_empty_months_differently(frames: Frames) -
     later = frames.coverage.assign(month=frames.coverage["month"] + pd.DateOffset(years=9))
     both = sections.build_coverage(pd.concat([frames.coverage, later]))
     assert both
-    assert both.figures[0].svg.split("</svg>")[0].count('class="void"') == 1 + 6 + 6 + 1  # six months on each side of nine empty years
+    assert both.figures[0].svg.split("</svg>")[0].count('class="void"') == 1 + 1 + 1 + 1  # one month on each side of nine empty years
 
 
 def test_problems_are_listed_worst_or_newest_first(frames: Frames) -> None:

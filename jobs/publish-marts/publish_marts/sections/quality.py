@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from publish_marts.frames import Frames
 
 MAX_MONTHS, MAX_YEARS, MAX_ROWS = 60, 15, 50
-NEAR_MONTHS = 6  # an empty month is shown if data are at most so far away
+NEAR_MONTHS = 1  # an empty month is shown if there are data at most so far away
 _STATUS_TEXTS = {"no_session": "no trading session"}
 
 
