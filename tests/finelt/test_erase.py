@@ -16,6 +16,7 @@ from arro3.core import DataType
 from click.testing import CliRunner
 from jobkit import contracts, extraction
 from jobkit.contracts import arrow
+from jobkit.contracts import Layout
 from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 from jobkit.stores import FileStore, open_store
@@ -290,7 +291,8 @@ def test_a_later_run_of_an_extractor_knows_what_was_erased(tmp_path: Path) -> No
     run(places(str(tmp_path)))
     head = lake.head(DATASET, JULY)
     assert head
-    assert (head.source, runner._current_name(head)) == ((), "bank-2013-07-04_v2.csv")
+    rules = SimpleNamespace(partition=(), layout=Layout())
+    assert (head.source, runner._current_name(rules, head)) == ((), "bank-2013-07-04_v2.csv")  # type: ignore[arg-type]
     state, request = lake.read_state(DATASET, JULY), SimpleNamespace(dataset=DATASET)
     with pytest.raises(BadDataError, match="its vendor bytes were erased with a person; run without --replay"):
         extraction._replay_partition(SimpleNamespace(lake=lake), request, JULY, state)  # type: ignore[arg-type]
