@@ -15,8 +15,7 @@ import pytest
 from arro3.core import DataType
 from click.testing import CliRunner
 from jobkit import contracts, extraction
-from jobkit.contracts import arrow
-from jobkit.contracts import Layout
+from jobkit.contracts import Layout, arrow
 from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 from jobkit.stores import FileStore, open_store
