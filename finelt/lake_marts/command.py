@@ -93,6 +93,7 @@ def _dbt_environment(connection: psycopg.Connection[Any]) -> dict[str, str]:
 def _run_ray(cluster: str | None, processes: int) -> Iterator[None]:
     """Connect to a cluster, or start one of processes of this machine. Raises MisconfiguredError if the cluster does not answer."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to its makers
+    factory = logging.getLogRecordFactory()  # ray replaces it, so that every later record of this process would have a field of its own
     import ray  # noqa: PLC0415  slow
 
     try:
@@ -106,6 +107,7 @@ def _run_ray(cluster: str | None, processes: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        logging.setLogRecordFactory(factory)
 
 
 def _build(groups: Sequence[Sequence[str]], definitions: Definitions, prices: Prices, folder: str) -> Iterator[Built]:
