@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobkit import extractor, options
+from jobkit import edgar, extractor, options
 
 from extract_sec_13f_holdings import source
 
@@ -43,7 +43,7 @@ main = extractor.build(
     fetch=source.fetch,
     parse=parse,
     find_lister=source.find_lister,
-    meanings=source.MEANINGS,
+    meanings=edgar.MEANINGS,
 )
 
 if __name__ == "__main__":

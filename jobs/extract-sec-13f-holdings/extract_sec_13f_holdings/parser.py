@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from jobkit.errors import BadDataError
 
+from extract_sec_13f_holdings.source import FORMS
 from extract_sec_13f_holdings.submission import Submission, find_text, iter_children, open_submission
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from jobkit.contracts import Columns
     from jobkit.requests import Request
 
-FORMS = ("13F-HR", "13F-HR/A")
 AMENDMENTS = {"RESTATEMENT": "RESTATEMENT", "NEW HOLDINGS": "NEW HOLDINGS"}
 DOLLARS_FROM = "20230103"  # filings since then have to be in dollars
 LOW, HIGH = Decimal("0.5"), Decimal(10)  # the median share of a portfolio is worth more than 0.5 and less than 10,000 dollars

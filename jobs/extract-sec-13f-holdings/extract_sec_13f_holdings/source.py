@@ -6,11 +6,10 @@ Source: https://www.sec.gov/search-filings/edgar-application-programming-interfa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jobkit import requests
+from jobkit import edgar, requests
 from jobkit.errors import BadDataError
-from jobkit.refusals import Meaning
 from jobkit.requests import Request, first_day
 
 if TYPE_CHECKING:
@@ -24,13 +23,6 @@ BASE_URL, LIST_URL = "https://www.sec.gov", "https://data.sec.gov"
 FORMS = ("13F-HR", "13F-HR/A")
 FIRST_XML = "2013-05-20"  # tables of earlier filings are text in columns of any width
 
-FAIR_ACCESS = "https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data"
-TEN_MINUTES_S = 600.0
-MEANINGS = (
-    Meaning(403, "undeclared automated tool", "refused", FAIR_ACCESS, "2025-01"),
-    Meaning(403, "request rate threshold|rate limit|too many requests|traffic limit", "temporary", FAIR_ACCESS, "2021-05", TEN_MINUTES_S),
-)
-
 
 def build_requests(**_: object) -> list[Request]:
     """Build no request: only SEC's lists say which filings there are."""
@@ -38,44 +30,33 @@ def build_requests(**_: object) -> list[Request]:
 
 
 def find_lister(
-    *,
-    managers: Sequence[str],
-    start: date,
-    end: date,
-    lookback_days: int,
-    base_url: str,
-    **options: Any,  # noqa: ANN401
+    *, managers: Sequence[str], start: date, end: date, lookback_days: int, base_url: str, **_: object
 ) -> Callable[[Client, list[Request]], list[Request]]:
     """Return what lists the managers' filings of the days. Raises UsageError (2) if `end` is before `start`."""
     first = max(FIRST_XML, str(first_day(start, end, lookback_days)))
+    host = LIST_URL if base_url == BASE_URL else ""  # below another base URL, the lists are, too
 
     def list_requests(client: Client, _named: list[Request]) -> list[Request]:
-        with build_client((BASE_URL[8:], LIST_URL[8:]), base_url=LIST_URL if base_url == BASE_URL else base_url, **options) as lists:
-            for name in ("retry_timeout_s", "max_body_bytes", "meanings"):
-                setattr(lists, name, getattr(client, name))
-            return [
-                request
-                for cik in dict.fromkeys(cik.zfill(10) for cik in managers)
-                for request in _list_filings(lists, cik, first, str(end))
-            ]
+        ciks = dict.fromkeys(cik.zfill(10) for cik in managers)
+        return [request for cik in ciks for request in _list_filings(client, cik, first, str(end), host)]
 
     return list_requests
 
 
-def _list_filings(lists: Client, cik: str, first: str, last: str) -> Iterator[Request]:
+def _list_filings(client: Client, cik: str, first: str, last: str, host: str = "") -> Iterator[Request]:
     """Yield a request for each filing of a manager in the days, the oldest first."""
-    filings = _iter_filings(lists, cik, first)
+    filings = _iter_filings(client, cik, first, host)
     found = {accession: filed for form, filed, accession in filings if form in FORMS and first <= filed <= last}
     for accession in sorted(found, key=lambda accession: (found[accession], accession)):
         yield Request("sec_13f_holdings", (f"cik={cik}/accession={accession}",), f"/Archives/edgar/data/{int(cik)}/{accession}.txt")
 
 
-def _iter_filings(lists: Client, cik: str, first: str) -> Iterator[tuple[str, str, str]]:
+def _iter_filings(client: Client, cik: str, first: str, host: str) -> Iterator[tuple[str, str, str]]:
     """Yield form, day and accession number of all filings of a filer, and of older lists as far as they reach the first day."""
     from extract_sec_13f_holdings import filing_list  # noqa: PLC0415  it needs msgspec
 
     def read(name: str) -> bytes:
-        return lists.get(f"/submissions/{name}").body or b""
+        return client.get(f"{host}/submissions/{name}").body or b""
 
     filings = filing_list.decode(read(f"CIK{cik}.json"), cik)
     yield from filing_list.list_rows(filings.recent, cik)
@@ -95,7 +76,7 @@ def fetch(client: Client, request: Request, previous: Source | None) -> Response
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:
-    """Build a client that sends the contact as its User-Agent, as SEC requires."""
-    from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
+    """Build a client that keeps SEC's limit and names the contact."""
+    from jobkit.http import Client  # noqa: PLC0415  describe needs no network
 
-    return Client(base_url, hosts=hosts, accept=("text/plain", "application/json"), rate=Rate(10, 1), headers={"User-Agent": contact})
+    return Client(base_url, hosts=hosts, accept=("text/plain", "application/json"), **edgar.client_options(contact))

@@ -11,9 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from jobkit import requests
+from jobkit import edgar, requests
 from jobkit.errors import UsageError
-from jobkit.refusals import Meaning
 from jobkit.requests import Request
 
 if TYPE_CHECKING:
@@ -27,13 +26,6 @@ BASE_URL, BULK_URL = "https://data.sec.gov", "https://www.sec.gov"
 ARCHIVE = "/Archives/edgar/daily-index/xbrl/companyfacts.zip"
 MEMBER = re.compile(r"CIK(\d{10})\.json")
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
-
-FAIR_ACCESS = "https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data"
-TEN_MINUTES_S = 600.0
-MEANINGS = (
-    Meaning(403, "undeclared automated tool", "refused", FAIR_ACCESS, "2025-01"),
-    Meaning(403, "request rate threshold|rate limit|too many requests|traffic limit", "temporary", FAIR_ACCESS, "2021-05", TEN_MINUTES_S),
-)
 
 
 def build_requests(*, ciks: Sequence[str], bulk: bool = False, **_: object) -> list[Request]:
@@ -56,11 +48,11 @@ def list_requests(client: ArchiveClient, named: list[Request]) -> list[Request]:
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, contact: str, ciks: Sequence[str], bulk: bool, **_: object) -> Client:
-    """Build a client that sends the contact as its User-Agent, as SEC requires."""
+    """Build a client that keeps SEC's limit and names the contact."""
     from jobkit.archives import ArchiveClient  # noqa: PLC0415  describe needs no network
-    from jobkit.http import Client, Rate  # noqa: PLC0415
+    from jobkit.http import Client  # noqa: PLC0415
 
-    common: dict[str, Any] = {"hosts": hosts, "rate": Rate(10, 1), "headers": {"User-Agent": contact}}
+    common: dict[str, Any] = {"hosts": hosts, **edgar.client_options(contact)}
     if not bulk:
         return Client(base_url, accept=("application/json",), **common)
     wanted = {f"CIK{cik.zfill(10)}.json" for cik in ciks}

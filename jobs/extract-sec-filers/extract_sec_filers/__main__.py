@@ -1,6 +1,6 @@
 """Tickers and the SEC filers (CIK) behind them."""
 
-from jobkit import extractor, options
+from jobkit import edgar, extractor, options
 
 from extract_sec_filers import parser, source
 
@@ -12,7 +12,7 @@ main = extractor.build(
     build_requests=source.build_requests,
     build_client=source.build_client,
     parse=parser.parse,
-    meanings=source.MEANINGS,
+    meanings=edgar.MEANINGS,
 )
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobkit.refusals import Meaning
+from jobkit import edgar
 from jobkit.requests import Request
 
 if TYPE_CHECKING:
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://www.sec.gov"
 
-FAIR_ACCESS = "https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data"
-TEN_MINUTES_S = 600.0
-MEANINGS = (
-    Meaning(403, "undeclared automated tool", "refused", FAIR_ACCESS, "2025-01"),
-    Meaning(403, "request rate threshold|rate limit|too many requests|traffic limit", "temporary", FAIR_ACCESS, "2021-05", TEN_MINUTES_S),
-)
-
 
 def build_requests(**_: object) -> list[Request]:
     """Build the only request."""
@@ -31,7 +24,7 @@ def build_requests(**_: object) -> list[Request]:
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, contact: str, **_: object) -> Client:
-    """Build a client that sends the contact as its User-Agent, as SEC requires."""
-    from jobkit.http import Client, Rate  # noqa: PLC0415  describe needs no network
+    """Build a client that keeps SEC's limit and names the contact."""
+    from jobkit.http import Client  # noqa: PLC0415  describe needs no network
 
-    return Client(base_url, hosts=hosts, accept=("application/json",), rate=Rate(10, 1), headers={"User-Agent": contact})
+    return Client(base_url, hosts=hosts, accept=("application/json",), **edgar.client_options(contact))

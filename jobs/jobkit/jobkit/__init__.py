@@ -20,7 +20,7 @@
 | `paging`, `archives`, `database` | lists that come in pages; clients for zip files on a server and for Postgres databases |
 | `extraction` | run it: fetch, parse, validate, commit, record |
 | `response_checks` | decide which error a response is |
-| `refusals` | what a vendor's refusals mean |
+| `refusals`, `edgar` | what a vendor's refusals mean; what SEC's EDGAR refuses and requires |
 | `contracts` | what the rows of a dataset must be; validation and quarantine |
 | `column_types` | column types in contracts, Arrow and Postgres |
 | `names` | names of columns |

@@ -170,8 +170,8 @@ class Client:
             check_status(response, self._accept, self.meanings)
 
     def url(self, path: str, params: Sequence[tuple[str, str]] = ()) -> str:
-        """Return the complete URL of a request."""
-        return self.base_url + path + (f"?{urlencode(params)}" if params else "")
+        """Return the complete URL of a request. A path may be an address of another of the vendor's hosts, which the job declares too."""
+        return (path if path.startswith("https://") else self.base_url + path) + (f"?{urlencode(params)}" if params else "")
 
     def _send_once(self, url: str, known: Source | None, body: str | None = None) -> Response:
         stored = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified} if known else {}

@@ -213,6 +213,15 @@ def test_a_redirect_to_another_host_is_refused(vendor: Vendor, target: str) -> N
         client.get("/x")
 
 
+def test_a_path_may_be_an_address_of_another_declared_host_and_of_no_other() -> None:
+    hosts = ["api.example.com", "data.example.com"]
+    with Client("https://api.example.com/v1", hosts=hosts, accept=["text/csv"], rate=Rate(1000, 1)) as client:
+        assert client.url("/x", [("a", "1")]) == "https://api.example.com/v1/x?a=1"
+        assert client.url("https://data.example.com/x", [("a", "1")]) == "https://data.example.com/x?a=1"
+        with pytest.raises(BadDataError, match="https://other.example.com:443, which this job may not call"):
+            client.get("https://other.example.com/x")
+
+
 def test_a_redirect_on_the_same_host_is_followed(vendor: Vendor) -> None:
     vendor.script.append(ScriptedResponse(status=301, headers={"Location": "/y"}, body=b""))
     with build_client(vendor) as client:
