@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
+
+from jobkit import xml_documents
+from jobkit.xml_documents import local_name
 
 from extract_dropped_files.statements import Balance, BankDate, BankFileError, Movement, Page, read_iso_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from xml.etree.ElementTree import Element
 
 NAMESPACE = re.compile(r"\{[^}]*\b(camt\.\d{3})\.001\.(\d\d)\b[^}]*\}")  # Swiss banks have one of their own around it
 AMOUNT = re.compile(r"\d{1,18}(\.\d{1,5})?|\.\d{1,5}")
@@ -26,19 +28,15 @@ NO_REFERENCE = {"NONREF", "NOTPROVIDED"}
 SIGNS = {"CRDT": 1, "DBIT": -1}
 
 
-class _Builder(ET.TreeBuilder):
-    def doctype(self, *_: object) -> None:
-        """Refuse a document type: ISO 20022 has none, and entities are how XML attacks its reader."""
-        raise BankFileError("it has a document type definition, which no bank's file has; it was not read")
-
-
 def read_pages(data: bytes, name: str) -> list[Page]:
     """Return the pages of all statements in the file, in its order. Raises BankFileError (65) if it cannot be one."""
     try:
-        root = ET.fromstring(data, ET.XMLParser(target=_Builder()))  # noqa: S314  without a DTD there are no entities
-    except (ET.ParseError, LookupError, ValueError) as error:
+        root = xml_documents.parse(data)
+    except xml_documents.DocumentTypeError:
+        raise BankFileError("it has a document type definition, which no bank's file has; it was not read") from None
+    except ValueError as error:
         raise BankFileError(f"{name} is not readable XML: {error}; was it cut off?") from None
-    documents = [element for element in root.iter() if _name(element) == "Document"] or [root]  # banks put several into an envelope
+    documents = [element for element in root.iter() if local_name(element) == "Document"] or [root]  # banks put several into an envelope
     found = [(statement, pages) for document in documents for statement, pages in _list_statements(document, name)]
     return [_read_page(statement, pages, f"statement {number} of {name}") for number, (statement, pages) in enumerate(found, 1)]
 
@@ -138,7 +136,7 @@ def _read_entry(entry: Element, fallback: Balance | None, place: str) -> Movemen
     batches = sum(_count(batch, "NbOfTxs") for details in _children(entry, "NtryDtls") for batch in _children(details, "Btch"))
     details = [detail for group in _children(entry, "NtryDtls") for detail in _children(group, "TxDtls")]
     amount = _read_amount(entry, place)
-    single = details[0] if len(details) == 1 else ET.Element("none")
+    single = details[0] if len(details) == 1 else Element("none")
     other = "Dbtr" if amount > 0 else "Cdtr"
     if _is_true(entry, "RvslInd") and _find(single, f"RltdPties/{other}") is None:
         other = "Cdtr" if other == "Dbtr" else "Dbtr"  # a returned payment keeps the roles of the payment
@@ -228,8 +226,4 @@ def _find_all(element: Element, path: str) -> list[Element]:
 
 
 def _children(element: Element, name: str) -> list[Element]:
-    return [child for child in element if _name(child) == name]
-
-
-def _name(element: Element) -> str:
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    return [child for child in element if local_name(child) == name]

@@ -15,13 +15,15 @@ import zipfile
 import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
-from xml.etree import ElementTree as ET
 
+from jobkit import xml_documents
 from jobkit.body import Body
 from jobkit.errors import BadDataError
+from jobkit.xml_documents import local_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
 
     from jobkit.http import Response
 
@@ -112,7 +114,7 @@ class GoldenCopy:
 def read_header(document: bytes, what: str) -> Header:
     """Return the header of a document. Raises BadDataError (65) if it is no XML, has a DOCTYPE or lacks one of the fields."""
     found: dict[str, str] = {}
-    root = parse_xml(document, what)
+    root = _parse(document, what)
     for element in next((child for child in root if local_name(child).endswith("Header")), ()):
         found[local_name(element)] = (element.text or "").strip()
     try:
@@ -126,19 +128,14 @@ def read_header(document: bytes, what: str) -> Header:
         raise BadDataError(f"{what} has the header {found}; expected ContentDate, FileContent and RecordCount") from None
 
 
-def parse_xml(document: bytes, what: str) -> ET.Element:
-    """Parse a document. Raises BadDataError (65) if it is no XML or has a DOCTYPE, which could define entities."""
-    if b"<!DOCTYPE" in document:
-        raise BadDataError(f"{what} has a DOCTYPE, which no file of GLEIF has")
+def _parse(document: bytes, what: str) -> Element:
+    """Parse a document. Raises BadDataError (65) if it is no XML or has a document type."""
     try:
-        return ET.fromstring(document)  # noqa: S314  without a DOCTYPE there are no entities to expand
-    except (ET.ParseError, LookupError, ValueError) as error:  # the last two for an encoding that Python has not
+        return xml_documents.parse(document)
+    except xml_documents.DocumentTypeError:
+        raise BadDataError(f"{what} has a DOCTYPE, which no file of GLEIF has") from None
+    except ValueError as error:
         raise BadDataError(f"{what} is not XML: {error}; it begins {document[:60]!r}") from None
-
-
-def local_name(element: ET.Element) -> str:
-    """Return the name of an element without its namespace."""
-    return element.tag.rpartition("}")[2]
 
 
 def to_utc(text: str) -> str:

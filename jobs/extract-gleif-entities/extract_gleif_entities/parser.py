@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from jobkit.errors import BadDataError
+from jobkit.xml_documents import local_name
 
-from extract_gleif_entities.golden_copy import PART_RECORDS, local_name, read_header, to_moment
+from extract_gleif_entities.golden_copy import PART_RECORDS, read_header, to_moment
 from extract_gleif_entities.source import FILES, KINDS
 
 if TYPE_CHECKING:

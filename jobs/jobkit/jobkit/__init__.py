@@ -26,7 +26,7 @@
 | `names` | names of columns |
 | `identifiers` | ISIN, CUSIP, SEDOL, LEI and currencies |
 | `notation` | numbers and dates as a file writes them |
-| `csvtext`, `lossless_json` | parse CSV and JSON without changing a value |
+| `csvtext`, `lossless_json`, `xml_documents` | parse CSV and JSON without changing a value, and XML without document types |
 | *The lake* | |
 | `lake` | partitions and their commits |
 | `commits`, `commit_log`, `expired_commits` | the commit record, the log that announces commits, the record of deleted ones |
