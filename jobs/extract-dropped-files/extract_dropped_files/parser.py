@@ -9,10 +9,8 @@ import csv
 import gzip
 import io
 import json
-import lzma
 import re
 import signal
-import struct
 import subprocess
 import sys
 import zipfile
@@ -24,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from jobkit import lossless_json
 from jobkit.contracts import Layout
 from jobkit.errors import BadDataError
+from jobkit.zip_errors import UNZIP_ERRORS
 
 from extract_dropped_files import excel
 
@@ -44,7 +43,7 @@ MAC_METADATA = re.compile(r"__MACOSX/")  # added by macOS
 BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 SEPARATOR_LINE = re.compile("sep=(.)", re.IGNORECASE)  # a first line that only Excel writes
 EXPECTED = "expected .csv, .xlsx, .parquet, .jsonl or .ndjson, as it is, with .gz, or alone in a .zip"
-UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError)  # of zipfile
+READ_ERRORS = (*UNZIP_ERRORS, OSError)  # of an archive in memory
 TRIAL_READER = f"""
 import io, sys
 from arro3.io import read_parquet
@@ -158,7 +157,7 @@ def _unzip(data: bytes, name: str) -> list[tuple[bytes, str]]:
                 contents.append((content, member.filename.rpartition("/")[2]))
     except NotImplementedError:
         raise BadDataError(f"{name} is not a readable zip file: {place} is compressed in an unusual way; expected deflate") from None
-    except UNZIP_ERRORS:
+    except READ_ERRORS:
         raise BadDataError(f"{name} is not a readable zip file: {place} is damaged; was it cut off?") from None
     if len(members) > MAX_MEMBERS:
         raise BadDataError(f"{name} holds {len(members):,} files; expected at most {MAX_MEMBERS:,}")
@@ -307,7 +306,7 @@ def _check_members(data: bytes, name: str) -> None:
                 left -= size
                 if left < 0:
                     raise BadDataError(f"{name} has more than {MAX_BYTES >> 20} MiB once unpacked; split it into several files")
-    except UNZIP_ERRORS as error:
+    except READ_ERRORS as error:
         raise BadDataError(
             f"{name} is not a readable Excel file (.xlsx): {error}; is it protected by a password, or an older .xls?"
         ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zlib
 from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -37,18 +36,14 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
 def _unzip(body: bytes) -> bytes:
     import zipfile  # noqa: PLC0415  describe does not parse
 
+    from jobkit.zip_errors import UNZIP_ERRORS  # noqa: PLC0415
+
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             (member,) = archive.infolist()
             with archive.open(member) as file:  # the size in the zip header may be wrong
                 data = file.read(MAX_CSV_BYTES + 1)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        EOFError,
-        RuntimeError,
-    ) as error:  # RuntimeError: encrypted, or an unknown compression
+    except UNZIP_ERRORS as error:
         raise BadDataError(f"the ECB response is not a zip file with one CSV: {error}") from None
     if len(data) > MAX_CSV_BYTES:
         raise BadDataError(f"the ECB file unpacks to more than {MAX_CSV_BYTES:,} bytes, for which this job has no memory")

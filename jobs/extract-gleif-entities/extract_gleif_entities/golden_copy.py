@@ -8,11 +8,8 @@ closes the document.
 
 from __future__ import annotations
 
-import lzma
 import re
-import struct
 import zipfile
-import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +17,7 @@ from jobkit import xml_documents
 from jobkit.body import Body
 from jobkit.errors import BadDataError
 from jobkit.xml_documents import local_name
+from jobkit.zip_errors import UNZIP_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 PART_RECORDS = 10_000  # of a part; about 50 MB of entities, 7 MB of exceptions
 READ_BYTES = 1 << 20
-UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)  # of zipfile
 MAX_RECORD_BYTES = 8 << 20  # the largest entity has some 100 kB
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobkit.command import Job
+    from jobkit.contracts import Contract
     from jobkit.errors import JobError
 
     from extract_gleif_entities.source import Published
@@ -91,17 +92,17 @@ def find_last_file(lake: Lake, dataset: str) -> str | None:
 
 def _commit_file(job: Job, lake: Lake, dataset: str, published: Published) -> None:
     """Commit a file part by part, and at last its row in gleif_files."""
-    copy = published.copy
+    copy, contract = published.copy, contracts.load_packaged(PACKAGE, dataset)
     content = f"content={to_partition_value(copy.header.content_date)}"
     for number, part in enumerate(copy.parts(), 1):
-        _commit_part(job, lake, dataset, f"{content}/file={published.file_kind}/part={number:04}", part, published.url)
-    _commit_part(job, lake, FILES, f"dataset={dataset}/{content}/file={published.file_kind}", copy.head + copy.tail, published.url)
+        _commit_part(job, lake, contract, f"{content}/file={published.file_kind}/part={number:04}", part, published.url)
+    of_files, partition = contracts.load_packaged(PACKAGE, FILES), f"dataset={dataset}/{content}/file={published.file_kind}"
+    _commit_part(job, lake, of_files, partition, copy.head + copy.tail, published.url)
 
 
-def _commit_part(job: Job, lake: Lake, dataset: str, partition: str, part: bytes, url: str) -> None:
+def _commit_part(job: Job, lake: Lake, contract: Contract, partition: str, part: bytes, url: str) -> None:
     """Commit one partition from its bytes."""
-    contract = contracts.load_packaged(PACKAGE, dataset)
-    columns = parser.parse(part, Request(dataset, (partition,), ""))[partition]
+    columns = parser.parse(part, Request(contract.dataset, (partition,), ""))[partition]
     metadata = SourceMetadata(url, MEDIA_TYPE, None, None)
     outcome = partition_writer.commit(
         job,
@@ -109,7 +110,7 @@ def _commit_part(job: Job, lake: Lake, dataset: str, partition: str, part: bytes
         contract,
         partition,
         contracts.validate(contract, columns),
-        lambda: (lake.store_source(dataset, part, metadata),),
+        lambda: (lake.store_source(contract.dataset, part, metadata),),
         shrunken=_shrunken,
         allow_shrinking=False,
     )

@@ -35,6 +35,7 @@
 | `changes` | compare two versions of a partition |
 | `stores` | objects on a local directory or in S3 |
 | `files` | write a local file atomically |
+| `zip_errors` | what an archive that cannot be read raises |
 | *HTTP* | |
 | `http` | the client: rate, retries, conditional requests, limits |
 | `network` | which addresses it may connect to |
