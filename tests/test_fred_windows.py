@@ -25,7 +25,7 @@ class Vendor:
     def __init__(self) -> None:
         self.windows: list[tuple[str, str]] = []
 
-    def get(self, path: str, params: tuple[tuple[str, str], ...]) -> Response:
+    def get(self, path: str, params: tuple[tuple[str, str], ...], *_: object, **__: object) -> Response:
         query = dict(params)
         if path.endswith("/observations"):
             self.windows.append((query["realtime_start"], query["realtime_end"]))

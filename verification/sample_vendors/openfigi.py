@@ -11,14 +11,11 @@ from verification.sample_vendors import sample
 from verification.sample_vendors.wire import Answer, Request, json_answer
 
 PATH = "/v3/mapping"
-KINDS = ["COMPOSITE_ID_BB_GLOBAL", "ID_BB_GLOBAL", "ID_CUSIP", "ID_ISIN", "ID_SEDOL", "TICKER"]
 COLUMNS = {"ID_ISIN": "isin", "TICKER": "ticker", "ID_BB_GLOBAL": "figi", "COMPOSITE_ID_BB_GLOBAL": "compositeFIGI"}
 
 
 def answer(request: Request) -> Answer:
-    """Return one answer for each question, or the list of the types of identifiers."""
-    if request.path == f"{PATH}/values/idType":
-        return json_answer(200, KINDS)
+    """Return one answer for each question."""
     if request.path != PATH or request.body is None:
         return json_answer(404, {"error": "Not found"})
     questions = json.loads(request.body)

@@ -11,6 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from jobkit import requests
 from jobkit.errors import UsageError
 from jobkit.requests import Request
 
@@ -45,7 +46,12 @@ def build_requests(*, identifiers: Sequence[str], without_key: bool, **_: object
     if wrong := [problem for text in identifiers if (problem := find_problem(text))]:
         raise UsageError(f"--identifiers: {'; '.join(wrong[:5])}{' and others' if wrong[5:] else ''}; correct or remove them")
     size = WITHOUT_KEY if without_key else WITH_KEY
-    return [Request("openfigi_mappings", tuple(partitions[n : n + size]), PATH) for n in range(0, len(partitions), size)]
+    return [_build_request(partitions[first : first + size]) for first in range(0, len(partitions), size)]
+
+
+def _build_request(partitions: Sequence[str]) -> Request:
+    questions = json.dumps([to_question(partition) for partition in partitions], separators=(",", ":"))
+    return Request("openfigi_mappings", tuple(partitions), PATH, body=questions)
 
 
 def parse_identifier(text: str) -> Question:
@@ -84,22 +90,14 @@ def build_client(hosts: Sequence[str], *, base_url: str, token: str, without_key
 
     rate = Rate(REQUESTS, WITHOUT_KEY_S if without_key else WITH_KEY_S)
     headers = {} if without_key else {"X-OPENFIGI-APIKEY": secrets.resolve_token(token)}
-
-    class MappingClient(Client):
-        """A client that tests with a list of values, as the path of the mapping takes no GET."""
-
-        def probe(self, path: str, params: Sequence[tuple[str, str]] = (), body: str | None = None) -> None:
-            super().probe(f"{path}/values/idType", params, body)
-
-    return MappingClient(base_url, hosts=hosts, accept=("application/json",), rate=rate, headers=headers)
+    return Client(base_url, hosts=hosts, accept=("application/json",), rate=rate, headers=headers)
 
 
 def fetch(client: Client, request: Request, _: Source | None) -> Response:
     """Ask the questions of a request. The body of the response is a JSON array of the questions and the answers, each as sent."""
     from jobkit.body import Body  # noqa: PLC0415  it needs httpx2
 
-    questions = json.dumps([to_question(partition) for partition in request.partitions], separators=(",", ":"))
-    response, joined = client.get(request.path, body=questions), Body()
-    for part in (b"[", questions.encode(), b",", response.body or b"null", b"]"):
+    response, joined = requests.fetch(client, request, None), Body()
+    for part in (b"[", (request.body or "").encode(), b",", response.body or b"null", b"]"):
         joined.write(part)
     return response._replace(content=joined, etag=None, last_modified=None)

@@ -77,7 +77,7 @@ def test_an_answer_does_not_overwrite_its_question() -> None:
 class Echo:
     """A client that answers each question with its own value."""
 
-    def get(self, path: str, *, body: str) -> Response:
+    def get(self, path: str, *_: object, body: str) -> Response:
         answer = Body()
         answer.write(json.dumps([{"warning": asked["idValue"]} for asked in json.loads(body)]).encode())
         return Response(answer, f"https://api.openfigi.com{path}", "application/json", None, None)

@@ -34,7 +34,7 @@ class Lists:
     def __init__(self, **lists: Any) -> None:
         self.lists = lists
 
-    def get(self, path: str, *_: object) -> Answer:
+    def get(self, path: str, *_: object, **__: object) -> Answer:
         return Answer(self.lists[path.rpartition("/")[2].removesuffix(".json")])
 
 
@@ -74,7 +74,7 @@ def test_days_before_the_calendar_are_no_days() -> None:
 
 def test_a_filing_that_sec_lists_and_does_not_have_is_bad_data() -> None:
     class Client:
-        def get(self, path: str, *_: object) -> None:
+        def get(self, path: str, *_: object, **__: object) -> None:
             raise ResourceNotFoundError(f"www.sec.gov{path} does not exist (404)")
 
     with pytest.raises(BadDataError, match=r"lists a filing that it does not have: www.sec.gov/x does not exist \(404\)"):

@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
-from jobkit import lossless_json
+from jobkit import lossless_json, requests
 from jobkit.errors import BadDataError, TemporaryError
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def _fetch_counted(client: Client, request: Request, pages: Offset, joined: Body
     """Append the pages of one part to `joined`, and return its first response."""
     received, expected, first, number, previous = 0, None, None, 0, b""
     while first is None or expected is None or received < expected:
-        response = _send(client, _add(request, {pages.param: pages.read_position(number, received), pages.limit: pages.size}))
+        position = {pages.param: pages.read_position(number, received), pages.limit: pages.size}
+        response = requests.fetch(client, _add(request, position), None)
         page = response.body or b""
         count, total = _read_counts(page, pages, request.path)
         if first is not None and pages.total and (total != expected or not count):
@@ -117,7 +118,7 @@ def _follow(client: Client, request: Request, pages: Cursor | NextLink, joined: 
     following, first = request, None
     while following not in sent:
         sent.add(following)
-        response = _send(client, following)
+        response = requests.fetch(client, following, None)
         page = response.body or b""
         _append(client, joined, page, request.path, len(sent) - 1)
         first = first or response
@@ -130,10 +131,6 @@ def _follow(client: Client, request: Request, pages: Cursor | NextLink, joined: 
             )
         following = _add(request, {pages.param: found}) if isinstance(pages, Cursor) else _locate(client, following, str(found))
     raise BadDataError(f"page {len(sent)} of {request.path} leads back to an earlier page; check how the next page is read")
-
-
-def _send(client: Client, request: Request) -> Response:
-    return client.get(request.path, request.params) if request.body is None else client.get(request.path, request.params, body=request.body)
 
 
 def _add(request: Request, more: Mapping[str, Any]) -> Request:

@@ -50,8 +50,8 @@ class VendorClient(Protocol):
     def url(self, path: str, params: Sequence[tuple[str, str]] = ()) -> str:
         """Return the name of a request, without a secret, as the lake stores it."""
 
-    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Response:
-        """Send a request. `known` is an earlier response to the same request."""
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None, *, body: str | None = None) -> Response:
+        """Send a request, with a body as a POST. `known` is an earlier response to the same GET."""
 
     def probe(self, path: str, params: Sequence[tuple[str, str]] = (), body: str | None = None) -> None:
         """Test whether a request would succeed, without its data."""
@@ -81,8 +81,8 @@ class Extractor:
 
 
 def fetch(client: VendorClient, request: Request, previous: Source | None) -> Response:
-    """Send one request. It is conditional if the lake has a previous response; `content` is None if the vendor has not changed it."""
-    return client.get(request.path, request.params, previous)
+    """Send one request. A GET is conditional if the lake has a previous response; `content` is None if the vendor has not changed it."""
+    return client.get(request.path, request.params, previous if request.body is None else None, body=request.body)
 
 
 def list_partitions(requests: Iterable[Request]) -> frozenset[tuple[str, str]]:

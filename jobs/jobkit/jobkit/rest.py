@@ -123,9 +123,7 @@ class Source:
         from jobkit import paging  # noqa: PLC0415
 
         pages = self.find(request.dataset).pages
-        if pages:
-            return paging.fetch(client, request, pages)
-        return client.get(request.path, request.params, previous if request.body is None else None, body=request.body)
+        return paging.fetch(client, request, pages) if pages else requests.fetch(client, request, previous)
 
     def parse(self, body: bytes, request: Request) -> dict[str, Columns]:
         """Return the rows of all pages as columns, in their order; no partition without rows.

@@ -28,7 +28,7 @@ class Vendor:
     def url(self, path: str) -> str:
         return self.base_url + path
 
-    def get(self, path: str, params: object, body: str | None = None) -> Response:
+    def get(self, path: str, params: object, *_: object, body: str | None = None) -> Response:
         self.asked.append((path, params) if body is None else json.loads(body))
         content = Body()
         content.write(self.pages.pop(0).encode())
