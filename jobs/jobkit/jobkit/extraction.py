@@ -47,6 +47,11 @@ class Extraction(NamedTuple):
     contracts: dict[str, Contract]
     allow_shrinking: bool
 
+    @property
+    def tolerated(self) -> tuple[type[JobError], ...]:
+        """The errors of a partition that do not stop the others; where the vendor lists the requests, also a document that is unusable."""
+        return (ShrunkenResponseError, DamagedError, *((BadDataError,) if self.extractor.list_requests else ()))
+
 
 class Fetched(NamedTuple):
     """A request, what the lake has of its partitions, and the response; None if the vendor has no data for a lookback request.
@@ -93,9 +98,7 @@ def check(extractor: Extractor, requests: Sequence[Request], *, lake: str, repla
 
     Writes raw/<dataset>/_check, which no reader of the lake looks at. Raises as `run` does.
     """
-    if extractor.list_requests and not replay:
-        with extractor.client() as client:
-            requests = extractor.list_requests(client, list(requests))
+    requests = requests if replay else _list_requests(extractor, requests)
     store = Lake(lake).store
     for dataset in {request.dataset for request in requests}:
         contracts.load_packaged(extractor.package, dataset)
@@ -111,9 +114,7 @@ def plan(extractor: Extractor, requests: Sequence[Request], *, lake: str, replay
     Each has its dataset, its name, the URL path of the request (`asks`) and the number of its newest commit (`commit`), which is null if
     there is none or if it is damaged. Without a list of requests, the vendor is asked what there is.
     """
-    if extractor.list_requests and not replay:
-        with extractor.client() as client:
-            requests = extractor.list_requests(client, list(requests))
+    requests = requests if replay else _list_requests(extractor, requests)
     partitions = ((request, partition) for request in requests for partition in request.partitions)
     store = Lake(lake)
     return [
@@ -125,6 +126,14 @@ def plan(extractor: Extractor, requests: Sequence[Request], *, lake: str, replay
         }
         for request, partition in partitions
     ]
+
+
+def _list_requests(extractor: Extractor, requests: Sequence[Request]) -> Sequence[Request]:
+    """Return the requests, with those that only the vendor can list."""
+    if not extractor.list_requests:
+        return requests
+    with extractor.client() as client:
+        return extractor.list_requests(client, list(requests))
 
 
 def _extract_all(extraction: Extraction, requests: Sequence[Request]) -> Iterator[list[JobError]]:
@@ -154,19 +163,17 @@ def _load_contracts(extraction: Extraction, requests: Sequence[Request]) -> None
 
 def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
     """Parse a response, then validate, commit and record each of its partitions. Returns the errors of those that failed."""
-    request, states, response, error = fetched
-    if error:
-        return [_record_failure(extraction.job, request.dataset, partition, error) for partition in request.partitions]
+    request, states, response, problem = fetched
+    if problem:
+        return _record_failures(extraction.job, request, problem)
     if response and response.content is None:
         for state in states:
             partition_writer.record_unchanged(extraction.job, state.head)
         return []
     try:
         parsed = dict(_parse(extraction, request, response))
-    except BadDataError as error:
-        if not extraction.extractor.list_requests:
-            raise
-        return [_record_failure(extraction.job, request.dataset, partition, error) for partition in request.partitions]
+    except extraction.tolerated as error:
+        return _record_failures(extraction.job, request, error)
     store_source = _source_writer(extraction, request, response)
     failures: list[JobError] = []
     for partition, state in zip(request.partitions, states, strict=True):
@@ -174,9 +181,7 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
             columns = parsed.pop(partition) if partition in parsed else _withdraw(extraction, request.dataset, partition, state)
             if columns is not None:
                 _store(extraction, request.dataset, partition, columns, store_source, _shrunken_response, state)
-        except (ShrunkenResponseError, BadDataError) as error:
-            if not isinstance(error, ShrunkenResponseError | DamagedError) and not extraction.extractor.list_requests:
-                raise
+        except extraction.tolerated as error:
             failures.append(_record_failure(extraction.job, request.dataset, partition, error))
     return failures
 
@@ -349,6 +354,11 @@ def _replay_partition(extraction: Extraction, request: Request, partition: str, 
     parsed = extraction.extractor.parse(lake.read(head.source[-1]), request)
     columns = parsed[partition] if partition in parsed else _no_rows(extraction.contracts[dataset])
     _store(extraction, dataset, partition, columns, lambda: lake.check_sources(head.source), _shrunken_replay, state)
+
+
+def _record_failures(job: Job, request: Request, error: JobError) -> list[JobError]:
+    """Record that none of a request's partitions could be made."""
+    return [_record_failure(job, request.dataset, partition, error) for partition in request.partitions]
 
 
 def _record_failure(job: Job, dataset: str, partition: str, error: JobError) -> JobError:
