@@ -40,22 +40,8 @@ statements as (
     where deleted_at is null
 ),
 
-changes as (
-    select lei, known_at from entities
-    union
-    select lei, known_to from entities
-    union
-    select lei, known_at from statements
-    union
-    select lei, known_to from statements
-),
-
 intervals as (
-    select
-        lei,
-        known_at,
-        lead(known_at) over (partition by lei order by known_at) as known_to
-    from changes
+    {{ change_intervals(['entities', 'statements'], ['lei']) }}
 ),
 
 states as (
@@ -90,7 +76,6 @@ states as (
             statements.lei = intervals.lei
             and statements.known_at <= intervals.known_at
             and statements.known_to > intervals.known_at
-    where intervals.known_to is not null
     group by
         intervals.lei,
         intervals.known_at,

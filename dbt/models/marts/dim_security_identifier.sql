@@ -44,19 +44,8 @@ candidates as (
     inner join {{ ref('dim_legal_entity') }} as entities on entities.cik = securities.cik
 ),
 
-changes as (
-    select security_id, id_type, known_at from candidates
-    union
-    select security_id, id_type, known_to from candidates
-),
-
 intervals as (
-    select
-        security_id,
-        id_type,
-        known_at,
-        lead(known_at) over (partition by security_id, id_type order by known_at) as known_to
-    from changes
+    {{ change_intervals(['candidates'], ['security_id', 'id_type']) }}
 ),
 
 figures as (
@@ -76,7 +65,6 @@ figures as (
             and candidates.id_type = intervals.id_type
             and candidates.known_at <= intervals.known_at
             and candidates.known_to > intervals.known_at
-    where intervals.known_to is not null
     group by intervals.security_id, intervals.id_type, intervals.known_at, intervals.known_to
 )
 

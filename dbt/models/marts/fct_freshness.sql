@@ -70,7 +70,7 @@ last_days as (
     select
         'gleif_files' as dataset,
         null as calendar,
-        max(content_date)::date as last_date
+        (max(content_date) at time zone 'UTC')::date as last_date
     from {{ ref('stg_gleif__files') }}
 )
 

@@ -13,22 +13,8 @@ with statements as (
     from {{ row_versions(source('bank', 'bank_statement')) }} as raw
 ),
 
-changes as (
-    select account, currency, closing_date, known_at
-    from statements
-    union
-    select account, currency, closing_date, known_to
-    from statements
-),
-
 intervals as (
-    select
-        account,
-        currency,
-        closing_date,
-        known_at,
-        lead(known_at) over (partition by account, currency, closing_date order by known_at) as known_to
-    from changes
+    {{ change_intervals(['statements'], ['account', 'currency', 'closing_date']) }}
 ),
 
 -- the statements of a day that are known in an interval
@@ -52,7 +38,6 @@ known_statements as (
             and statements.closing_date = intervals.closing_date
             and statements.known_at <= intervals.known_at
             and statements.known_to > intervals.known_at
-    where intervals.known_to is not null
 ),
 
 -- how often a balance opens a statement of the day more often than it closes one: the chain of the day begins where that is positive
@@ -71,24 +56,18 @@ surpluses as (
 
 chained as (
     select
-        statements.*,
-        openings.surplus > 0 as is_first,
-        closings.surplus < 0 as is_last
-    from known_statements as statements
-    inner join surpluses as openings
-        on
-            openings.account = statements.account
-            and openings.currency = statements.currency
-            and openings.closing_date = statements.closing_date
-            and openings.known_at = statements.known_at
-            and openings.balance = statements.opening_balance
-    inner join surpluses as closings
-        on
-            closings.account = statements.account
-            and closings.currency = statements.currency
-            and closings.closing_date = statements.closing_date
-            and closings.known_at = statements.known_at
-            and closings.balance = statements.closing_balance
+        *,
+        (account, currency, closing_date, known_at, opening_balance) in (
+            select account, currency, closing_date, known_at, balance
+            from surpluses
+            where surplus > 0
+        ) as is_first,
+        (account, currency, closing_date, known_at, closing_balance) in (
+            select account, currency, closing_date, known_at, balance
+            from surpluses
+            where surplus < 0
+        ) as is_last
+    from known_statements
 )
 
 -- a chain that ends with the balance with which it begins has no first one: then dates, creation and number say it, 9 before 10
