@@ -89,15 +89,28 @@ def prepare_schema(server: Postgres, name: str, database: str = postgres.DATABAS
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
         raise TemporaryError(f"the schema {name} cannot be prepared: {reason}; run it again when the demo's run has ended") from None
+    login = {"host": server.host, "port": str(server.port), "user": name, "dbname": database}
+    return {**describe_login(login, password), "FINELT_DBT_SCHEMA": name}
+
+
+def describe_login(parameters: Mapping[str, str], password: str) -> dict[str, str]:
+    """Return the environment variables from which profiles.yml takes a login. `parameters` are libpq's, from host to sslmode."""
     return {
-        "FINELT_DBT_HOST": server.host,
-        "FINELT_DBT_PORT": str(server.port),
-        "FINELT_DBT_USER": name,
-        "FINELT_DBT_DATABASE": database,
-        "FINELT_DBT_SCHEMA": name,
+        "FINELT_DBT_HOST": parameters["host"],
+        "FINELT_DBT_PORT": parameters["port"],
+        "FINELT_DBT_USER": parameters["user"],
+        "FINELT_DBT_DATABASE": parameters["dbname"],
+        "FINELT_DBT_SSLMODE": parameters.get("sslmode", "prefer"),
+        "FINELT_DBT_SSLROOTCERT": parameters.get("sslrootcert", ""),
         "DBT_ENV_SECRET_FINELT_PASSWORD": password,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
+
+
+def build_command(*words: str, target: Path, logs: Path) -> list[str]:
+    """Return a command of dbt on this project, which writes to these folders alone."""
+    places = {"--project-dir": PROJECT, "--profiles-dir": PROJECT, "--target-path": target, "--log-path": logs}
+    return [str(Path(sys.executable).with_name("dbt")), *words, *(str(word) for place in places.items() for word in place)]
 
 
 def run_dbt(command: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int:
@@ -105,11 +118,9 @@ def run_dbt(command: str, arguments: Sequence[str], folder: Path, environment: M
 
     The state that `--defer` reads is the project as it is now, with the relations of the published target.
     """
-    state = folder / "published"
-    dbt = [str(Path(sys.executable).with_name("dbt"))]
-    places = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--log-path", str(folder / "logs")]
-    parse = [*dbt, "--quiet", "parse", *places, "--target", PUBLISHED, "--target-path", str(state)]
+    state, logs = folder / "published", folder / "logs"
+    parse = build_command("--quiet", "parse", "--target", PUBLISHED, target=state, logs=logs)
     if code := subprocess.run(parse, env=environment, check=False).returncode:  # noqa: S603
         return code
-    mine = ["--target", DEV, "--target-path", str(folder / "target"), "--defer", "--state", str(state)]
-    return subprocess.run([*dbt, command, *places, *mine, *arguments], env=environment, check=False).returncode  # noqa: S603
+    mine = build_command(command, "--target", DEV, "--defer", "--state", str(state), target=folder / "target", logs=logs)
+    return subprocess.run([*mine, *arguments], env=environment, check=False).returncode  # noqa: S603

@@ -103,10 +103,17 @@ def test_marts_of_other_prices_are_refused(server: Postgres) -> None:
         for others in (commits | {first: commits[first] + 1}, commits | {"ticker=ZZZ/year=2013": 1}):
             with pytest.raises(TemporaryError, match="were made of other prices .* for example in ticker="):
                 definitions._check_same_prices(connection, others)
-        with connection.transaction(force_rollback=True):
-            connection.execute("delete from ops.transformed_loads")
-            with pytest.raises(TemporaryError, match="were made of other prices"):
-                definitions._check_same_prices(connection, commits)
+        for change, problem in (
+            ("delete from ops.transformed_loads", "were made of other prices"),
+            (
+                "update ops.transforms set as_of = '2013-01-15 12:00Z'",
+                "are those of 2013-01-15 12:00Z; run transform-warehouse without --as-of",
+            ),
+        ):
+            with connection.transaction(force_rollback=True):
+                connection.execute(change)
+                with pytest.raises(TemporaryError, match=problem):
+                    definitions._check_same_prices(connection, commits)
 
 
 def test_groups_keep_linked_tickers_together() -> None:

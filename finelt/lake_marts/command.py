@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-from jobkit.errors import BadDataError, JobError, MisconfiguredError, TemporaryError, UsageError
+from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.lake import Lake
 from jobkit.version import version_option
 
+from finelt.dbt import describe_login
+from finelt.job_errors import exit_on_job_error
 from finelt.job_roles import PASSWORD_OPTION, TRANSFORMER, WAREHOUSE_OPTION, connect
 from finelt.lake_marts import tables
 from finelt.lake_marts.builder import build_group
@@ -45,14 +46,14 @@ def main(lake: str, warehouse: str | None, password: str, catalog: str, cluster:
 
     The rows are those of transform-warehouse: dbt compiles the same models, and the small tables that they join come from the warehouse.
     """
-    try:
+    with exit_on_job_error("lake-marts"):
         if warehouse is None:
             raise UsageError("--warehouse is missing; the small tables come from it: postgresql://{job}@host:5432/warehouse")
         store = Lake(lake).store
         opened = tables.open_catalog(store, catalog)
         prices = tables.find_prices(opened)
         with connect(warehouse, password, TRANSFORMER, autocommit=True) as connection:
-            definitions = read_definitions(connection, _dbt_environment(connection), prices.commits)
+            definitions = read_definitions(connection, {**os.environ, **_describe_login(connection.info)}, prices.commits)
         groups = list(group_tickers(_read_owners(definitions), tickers))
         folder = store.uri(f"{tables.FOLDER}/{tables.MARTS}")
         with _run_ray(cluster, processes):
@@ -61,9 +62,6 @@ def main(lake: str, warehouse: str | None, password: str, catalog: str, cluster:
             files = [done.files[mart] for done in built if mart in done.files]
             tables.replace_mart(opened, f"{folder}/{mart}", mart, files, {"finelt.prices-snapshot": str(prices.snapshot)})
             click.echo(f"marts.{mart}: {sum(done.rows[mart] for done in built):,} rows in {len(files):,} files")
-    except JobError as error:
-        click.echo(str(error), err=True)
-        sys.exit(error.exit_code)
 
 
 def _read_owners(definitions: Definitions) -> list[tuple[str, str]]:
@@ -73,20 +71,10 @@ def _read_owners(definitions: Definitions) -> list[tuple[str, str]]:
     return [(str(row[ticker]), str(row[security])) for row in table.rows]
 
 
-def _dbt_environment(connection: psycopg.Connection[Any]) -> dict[str, str]:
-    """Return the environment from which dbt's profile takes the connection's warehouse."""
-    info = connection.info
-    return {
-        **os.environ,
-        "FINELT_DBT_HOST": info.host,
-        "FINELT_DBT_PORT": str(info.port),
-        "FINELT_DBT_USER": info.user,
-        "FINELT_DBT_DATABASE": info.dbname,
-        "FINELT_DBT_SSLMODE": info.get_parameters().get("sslmode", "prefer"),
-        "FINELT_DBT_SSLROOTCERT": info.get_parameters().get("sslrootcert", ""),
-        "DBT_ENV_SECRET_FINELT_PASSWORD": info.password,
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }
+def _describe_login(info: psycopg.ConnectionInfo) -> dict[str, str]:
+    """Return the environment in which dbt logs in as a connection did."""
+    login = {"host": info.host, "port": str(info.port), "user": info.user, "dbname": info.dbname}
+    return describe_login(info.get_parameters() | login, info.password)
 
 
 @contextmanager
@@ -96,14 +84,12 @@ def _run_ray(cluster: str | None, processes: int) -> Iterator[None]:
     factory = logging.getLogRecordFactory()  # ray replaces it, so that every later record of this process would have a field of its own
     import ray  # noqa: PLC0415  slow
 
+    where: dict[str, Any] = {"address": cluster} if cluster else {"num_cpus": processes, "include_dashboard": False}
     try:
-        if cluster:
-            ray.init(cluster, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
-        raise MisconfiguredError(f"the Ray cluster {cluster} cannot be reached: {error}; correct --cluster") from None
-    try:
+        try:
+            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError) as error:
+            raise MisconfiguredError(f"the Ray cluster {cluster} cannot be reached: {error}; correct --cluster") from None
         yield
     finally:
         ray.shutdown()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from psycopg import errors, sql
 
+from finelt import dbt
 from finelt.lake_marts.model import MODELS, NEWS, PRICES, VALUATIONS, Definitions, SmallTable
-from jobs.catalogue import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import psycopg
 
-PROJECT = REPOSITORY / "dbt"
 AFTER_NEWS = re.compile(r",\s*(?:--[^\n]*\n\s*)*timeline as \(")
+BUILT_AS_OF = "select as_of from ops.transforms where ended_at is not null order by transform_id desc limit 1"
 TRANSFORMED_PRICES = """
 select distinct on (partition) partition, commit, load_id in (select load_id from ops.transformed_loads)
 from raw._ledger where dataset = 'tiingo_prices' order by partition, commit desc
@@ -54,7 +53,12 @@ def read_definitions(connection: psycopg.Connection[Any], environment: Mapping[s
 
 
 def _check_same_prices(connection: psycopg.Connection[Any], commits: Mapping[str, int]) -> None:
-    """Raise TemporaryError unless the marts were made of exactly these commits of prices."""
+    """Raise TemporaryError unless the marts were made of exactly these commits of prices, and of all that is known now."""
+    ((as_of,),) = connection.execute(BUILT_AS_OF).fetchall() or [(None,)]
+    if as_of is not None:
+        raise TemporaryError(
+            f"the marts of the warehouse are those of {as_of:%Y-%m-%d %H:%M}Z; run transform-warehouse without --as-of, then this again"
+        )
     rows = connection.execute(TRANSFORMED_PRICES).fetchall()
     transformed = {str(partition): int(commit) for partition, commit, _ in rows}
     if not all(is_transformed for *_, is_transformed in rows) or transformed != commits:
@@ -75,12 +79,18 @@ def split_valuations(code: str) -> tuple[str, str]:
 def _compile(models: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
     """Return the SQL of a full build of the models."""
     with TemporaryDirectory() as folder:
-        dbt = [str(Path(sys.executable).with_name("dbt")), "--quiet", "compile", "--full-refresh", "--select", *models]
-        places = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", folder, "--log-path", folder]
-        variables = ["--vars", json.dumps({"engine": "duckdb"}), "--no-partial-parse"]
-        done = subprocess.run(  # noqa: S603  our own environment's dbt
-            [*dbt, *map(str, places), *variables], env=dict(environment), capture_output=True, text=True, check=False
+        words = (
+            "--quiet",
+            "compile",
+            "--full-refresh",
+            "--no-partial-parse",
+            "--vars",
+            json.dumps({"engine": "duckdb"}),
+            "--select",
+            *models,
         )
+        command = dbt.build_command(*words, target=Path(folder), logs=Path(folder))
+        done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)  # noqa: S603  our own environment's dbt
         if done.returncode:
             raise MisconfiguredError(f"dbt cannot compile the models: {' '.join((done.stdout + done.stderr).split())[-300:]}")
         return {path.stem: path.read_text(encoding="utf-8") for path in Path(folder, "compiled").rglob("*.sql") if path.stem in models}

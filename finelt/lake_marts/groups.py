@@ -29,18 +29,7 @@ def group_tickers(owners: Iterable[tuple[str, str]], size: int) -> Iterator[list
 
 def _link(owners: Iterable[tuple[str, str]]) -> list[list[str]]:
     """Return the tickers that share securities, directly or through others, ordered by the first of each."""
-    parents: dict[str, str] = {}
+    import networkx as nx  # noqa: PLC0415  slow
 
-    def find_root(name: str) -> str:
-        while parents.setdefault(name, name) != name:
-            parents[name] = name = parents[parents[name]]
-        return name
-
-    tickers = set()
-    for ticker, security in owners:
-        tickers.add(ticker)
-        parents[find_root(f"ticker {ticker}")] = find_root(f"security {security}")
-    linked: dict[str, list[str]] = {}
-    for ticker in sorted(tickers):
-        linked.setdefault(find_root(f"ticker {ticker}"), []).append(ticker)
-    return list(linked.values())
+    graph = nx.Graph((("ticker", ticker), ("security", security)) for ticker, security in owners)
+    return sorted(sorted(name for kind, name in linked if kind == "ticker") for linked in nx.connected_components(graph))
