@@ -53,9 +53,12 @@ class DatabaseClient:
         """Return the name of a request: the database, a path that says what is queried, and the parameters."""
         return self.base_url + path + (f"?{urlencode(params)}" if params else "")
 
-    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None) -> Response:
-        """Run the query and return its rows. Raises the errors of jobkit.postgres, and BadDataError (65) if the rows are too large."""
-        del known
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None, *, body: str | None = None) -> Response:
+        """Run the query and return its rows; a query has no body.
+
+        Raises the errors of jobkit.postgres, and BadDataError (65) if the rows are too large.
+        """
+        del known, body
         text = self._fetch(ROWS, params).encode()
         if len(text) > self.max_body_bytes:
             raise BadDataError(
