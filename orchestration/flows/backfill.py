@@ -7,9 +7,11 @@ from orchestration.runtime.backfill import plan_backfill
 from orchestration.runtime.downstream import build, load
 from orchestration.runtime.run_names import name_backfill_run
 from orchestration.runtime.summary import publish_summary
+from orchestration.runtime.termination import unwrap_termination
 
 
 @flow(flow_run_name=name_backfill_run)
+@unwrap_termination()
 @publish_summary()
 async def backfill(
     lake: parameters.Lake, warehouse: parameters.Warehouse, warehouse_password: parameters.WarehousePassword,

@@ -8,9 +8,11 @@ from orchestration.runtime.run_job import gather_all, list_datasets, run_job
 from orchestration.runtime.run_names import name_daily_run
 from orchestration.runtime.scheduled_date import resolve_today
 from orchestration.runtime.summary import publish_summary
+from orchestration.runtime.termination import unwrap_termination
 
 
 @flow(flow_run_name=name_daily_run)
+@unwrap_termination()
 @publish_summary()
 async def daily(
     lake: Lake, warehouse: Warehouse, warehouse_password: WarehousePassword, docs: Docs, site: Site, extracts: Extracts,

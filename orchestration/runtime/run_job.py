@@ -15,7 +15,7 @@ from jobkit.prefect_api import ApiError, api, deployment_path
 from prefect import get_client, get_run_logger
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.deployments import arun_deployment
-from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
+from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound, PrefectHTTPStatusError
 from prefect.flow_runs import wait_for_flow_run
 from prefect.runtime import flow_run
 from websockets.exceptions import WebSocketException
@@ -110,12 +110,22 @@ async def _run_once(job: str, options: Mapping[str, object], verb: str, subject:
 
 
 async def gather_all(*steps: Coroutine[Any, Any, T]) -> list[T]:
-    """Run all steps concurrently and return their results. If some fail, wait for the others, then raise the first failure."""
-    results = await asyncio.gather(*steps, return_exceptions=True)
+    """Run all steps concurrently and return their results. If some fail, wait for the others, then raise the first failure.
+
+    A signal that ends the flow is raised at once, whichever step it reaches.
+    """
+
+    async def run(step: Coroutine[Any, Any, T]) -> T | Exception:
+        try:
+            return await step
+        except Exception as error:  # noqa: BLE001  raised below
+            return error
+
+    results = await asyncio.gather(*map(run, steps))
     for result in results:
-        if isinstance(result, BaseException):
+        if isinstance(result, Exception):
             raise result
-    return [result for result in results if not isinstance(result, BaseException)]
+    return [result for result in results if not isinstance(result, Exception)]
 
 
 def _describe_subject(options: Mapping[str, object]) -> str:
@@ -198,7 +208,9 @@ def _cancel_on_stop(flow_run_id: UUID) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, SystemExit, TerminationSignal, asyncio.CancelledError, GeneratorExit):
+    except Exception:
+        raise
+    except BaseException:
         cancelling = {"state": {"type": "CANCELLING", "message": "the flow was stopped"}}
         with suppress(ApiError):
             api(os.environ).call("POST", f"/flow_runs/{flow_run_id}/set_state", cancelling, within_s=2)
