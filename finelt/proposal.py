@@ -86,9 +86,14 @@ def propose_contract(body: bytes, file: str, name: str) -> tuple[str, list[str]]
     doubts += _doubt_file(sheet, result.read - result.table.num_rows)
     doubts += _doubt_key(keys)
     doubts += [f"{column.label}: {doubt}" for column in columns for doubt in [*column.doubts, *_doubt_limit(column)]]
-    doubts.append("the terms are a guess: write the licence, and who may see the data in classification and redistribution")
-    lines = [f"# Proposed from {file}, {len(sheet.rows):,} rows. Decide, then remove these lines:", *(f"# - {doubt}" for doubt in doubts)]
-    return "\n".join([*map(escape_text, lines), text]), doubts
+    return annotate_contract(text, f"{file}, {len(sheet.rows):,} rows", doubts)
+
+
+def annotate_contract(text: str, source: str, doubts: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the text of a contract below comments that say what to decide, and what these are: the doubts, and that about its terms."""
+    terms = "the terms are a guess: write the licence, and who may see the data in classification and redistribution"
+    lines = [f"# Proposed from {source}. Decide, then remove these lines:", *(f"# - {doubt}" for doubt in [*doubts, terms])]
+    return "\n".join([*map(escape_text, lines), text]), [*doubts, terms]
 
 
 def fill_contract(name: str, key: Sequence[str], properties: Sequence[dict[str, Any]], columns: Sequence[dict[str, Any]]) -> str:

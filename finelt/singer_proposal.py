@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from jobkit import contracts
-from jobkit.contracts import escape_text
 from jobkit.errors import BadDataError
 
 from finelt import proposal
@@ -44,9 +43,7 @@ def propose_contract(body: bytes, file: str, name: str, stream: str | None) -> t
     doubts = [] if key else ["the tap names no key; find out what identifies a record, and mark it with primaryKey"]
     doubts += [f"{label}: text, as the tap says {_list_types(one)}" for label, one in schema["properties"].items() if _is_doubtful(one)]
     doubts.append("taps say little about limits: add required, minimum and enum where you know them")
-    doubts.append("the terms are a guess: write the licence, and who may see the data in classification and redistribution")
-    lines = [f"# Proposed from {file}, the stream {stream!r}. Decide, then remove these lines:", *(f"# - {doubt}" for doubt in doubts)]
-    return "\n".join([*map(escape_text, lines), text]), doubts
+    return proposal.annotate_contract(text, f"{file}, the stream {stream!r}", doubts)
 
 
 def _read_schemas(body: bytes, file: str) -> Sequence[dict[str, Any]]:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from contextlib import closing, suppress
 from difflib import get_close_matches
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from finelt.query_output import Column
 from orchestration.warehouse_roles import OPEN_TO_READER, READER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from finelt.query_output import Row
 
@@ -152,9 +152,15 @@ def run_query(
             if first is None:
                 cursor.execute(query.encode(), values or None)  # a stream without rows has no column names
             columns = [Column(column.name, column.type_code) for column in cursor.description or ()]
-            printed = count()
-            printer(columns, (row for row, _ in zip(chain([first], rows) if first else (), printed, strict=False)))
-            return next(printed)
+            number = 0
+
+            def counted() -> Iterator[Row]:
+                nonlocal number
+                for number, row in enumerate(chain([first], rows) if first else (), 1):  # noqa: B007  how many were printed
+                    yield row
+
+            printer(columns, counted())
+            return number
     except psycopg.Error as error:
         with suppress(psycopg.Error):  # the connection may be lost
             connection.rollback()

@@ -28,7 +28,7 @@ from orchestration.local.options import DEFAULT_DIRECTORY, directory_option
 from orchestration.local.sample_parameters import SAMPLE_END, SAMPLE_START
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from orchestration.deployments.model import DeploymentSpec
     from orchestration.deployments.parameters import Settings
@@ -109,14 +109,15 @@ def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter, s
     )
     if settings.values or settings.vendors is not None:
         reporter.event(f"settings: {settings.source}")
-        _build_extracts(directory, settings, deployments(), "http://127.0.0.1", live_contact)  # refuse wrong ones before anything starts
+        _build_extracts(settings, deployments(), "http://127.0.0.1", live_contact, lambda name, _: name)  # refuse wrong ones at once
     with stack.run_stack(directory, vendors=not live_contact, deployments=deployments, report=reporter.event) as running:
         try:
             reporter.event(
                 f"ready; Prefect is at {running.api.url.removesuffix('/api')} while this runs (password in {directory}/prefect/auth)"
             )
             specs = deployments()
-            extracts, notes = _build_extracts(directory, settings, specs, str(running.vendors), live_contact)
+            store_secret = partial(_store_secret, directory)
+            extracts, notes = _build_extracts(settings, specs, str(running.vendors), live_contact, store_secret)
             for note in notes:
                 reporter.event(note, "yellow")
             parameters: dict[str, object] = {
@@ -141,16 +142,23 @@ def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter, s
 
 
 def _build_extracts(
-    directory: Path, settings: Settings, deployments: Sequence[DeploymentSpec], vendors: str, live_contact: str | None
+    settings: Settings,
+    deployments: Sequence[DeploymentSpec],
+    vendors: str,
+    live_contact: str | None,
+    store_secret: Callable[[str, str], str],
 ) -> tuple[Extracts, list[str]]:
-    """Return the extract jobs with their options, and what the sample vendors do not have of it. Raises JobError."""
+    """Return the extract jobs with their options, and what the sample vendors do not have of it. Raises JobError.
 
-    def store_secret(name: str, value: str) -> str:
-        return stack.write_secret(directory / "secrets" / name, value)
-
+    `store_secret` puts a secret, by name, where the jobs can read it, and returns the reference.
+    """
     if live_contact:
         return build_live_extracts(settings, deployments, live_contact, store_secret), []
     return build_sample_extracts_for(settings, deployments, vendors, store_secret("sample", "sample"))
+
+
+def _store_secret(directory: Path, name: str, value: str) -> str:
+    return stack.write_secret(directory / "secrets" / name, value)
 
 
 def _register_defaults(

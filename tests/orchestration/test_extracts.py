@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobkit.errors import UsageError
+from jobkit.errors import ExitCode, UsageError
 
 from jobs.catalogue import catalogue
+from orchestration.console.reporter import FlowReporter
 from orchestration.deployments.model import DeploymentSpec
 from orchestration.deployments.parameters import Settings, split_settings
-from orchestration.local import extracts
+from orchestration.local import demo, extracts
 from orchestration.local.sample_parameters import CIKS, SAMPLE_START, TICKERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OPTIONS = ("lake", "start", "end", "tickers", "ciks", "contact", "token", "base_url", "requests_per_hour", "lookback_days", "drop")
 TIINGO, SEC = "extract-tiingo-prices", "extract-sec-company-facts"
@@ -97,3 +101,15 @@ def test_live_extracts_have_prices_only_with_a_token_which_is_stored_and_not_sho
     assert (jobs[TIINGO]["tickers"], jobs[TIINGO]["token"], jobs[TIINGO]["start"]) == (["NVDA"], "tiingo", "2020-01-01")
     assert (jobs[SEC]["ciks"], stored) == (["789019"], {"tiingo": "another secret"})
     assert not any("base_url" in options for options in jobs.values())
+
+
+def test_settings_that_the_samples_cannot_follow_are_refused_before_a_secret_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo.register, "all_deployments", lambda **_: DEPLOYMENTS)
+    monkeypatch.setattr(demo, "_interrupt_on_signals", lambda: None)
+    settings = split_settings({"tickers": ["NVDA"]}, "finelt.toml")
+    with FlowReporter() as reporter:
+        assert demo.run(tmp_path, None, reporter, settings) == ExitCode.USAGE
+    assert "the sample vendors have no prices of NVDA" in "".join(capsys.readouterr())
+    assert not (tmp_path / "secrets").exists()
