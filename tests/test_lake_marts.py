@@ -20,9 +20,10 @@ from finelt.lake_marts.groups import group_tickers
 from finelt.lake_marts.model import MARTS
 from orchestration.local import postgres
 from tests import forks
+from verification.benchmarks import lake_marts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from finelt.lake_marts.model import Definitions
@@ -61,16 +62,21 @@ def read_rows(lake: Path, mart: str) -> list[dict[str, Any]]:
     )
 
 
-def test_the_marts_of_two_processes_are_those_of_postgres_and_a_second_build_replaces_them(
-    server: Postgres, lake: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The small tables are read once, because dbt takes its time to compile."""
+@pytest.fixture(scope="module")
+def read_once() -> Callable[..., Definitions]:
+    """Read the definitions once, because dbt takes its time to compile."""
     read: list[Definitions] = []
 
-    def read_once(*inputs: Any) -> Definitions:
+    def read_definitions(*inputs: Any) -> Definitions:
         read.extend([] if read else [definitions.read_definitions(*inputs)])
         return read[0]
 
+    return read_definitions
+
+
+def test_the_marts_of_two_processes_are_those_of_postgres_and_a_second_build_replaces_them(
+    server: Postgres, lake: Path, read_once: Callable[..., Definitions], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(command, "read_definitions", read_once)
     for tickers, files in ((2, 2), (10, 1)):
         output = build(server, lake, "--processes", "2", "--tickers", str(tickers))
@@ -81,6 +87,13 @@ def test_the_marts_of_two_processes_are_those_of_postgres_and_a_second_build_rep
                 columns = ", ".join(rows[0])
                 expected = admin.execute(f"select {columns} from marts.{mart} order by security_id, trade_date".encode()).fetchall()
                 assert [tuple(row.values()) for row in rows] == expected, mart
+
+
+def test_the_benchmark_of_a_task_runs(server: Postgres, read_once: Callable[..., Definitions], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake_marts, "read_definitions", read_once)
+    found = lake_marts.measure(server, tickers=2)
+    assert set(found.rows.values()) == {found.prices}, "each price has a row in each mart"
+    assert "| prices per CPU second | " in "\n".join(lake_marts.page(found))
 
 
 def test_what_is_missing_is_named(tmp_path: Path, lake: Path) -> None:

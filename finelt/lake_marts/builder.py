@@ -41,6 +41,7 @@ def build_group(tickers: Sequence[str], definitions: Definitions, prices: Prices
 def build(database: duckdb.DuckDBPyConnection, tickers: Sequence[str], definitions: Definitions, prices: pa.Table) -> dict[str, pa.Table]:
     """Return the marts of these tickers, from rows of the table of prices that may be others' as well."""
     database.execute("set TimeZone = 'UTC'")
+    database.execute("set enable_progress_bar = false")  # it would be printed among the messages of the task
     for schema in ("raw", "staging", "intermediate", "marts"):
         database.execute(f"create schema {schema}")
     database.execute(FUNCTIONS.read_text(encoding="utf-8"))

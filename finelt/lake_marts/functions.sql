@@ -19,13 +19,17 @@ end;
 create macro root(square) as sqrt(square::float8)::hugeint
     + round((square - sqrt(square::float8)::hugeint * sqrt(square::float8)::hugeint)::float8 / nullif(2 * sqrt(square::float8), 0))::hugeint;
 
--- n * squares would not fit into 128 bits after one return of 900 percent, so the quotients are subtracted and then corrected
-create macro variance(n, total, squares) as squares // (n - 1) - total * total // (n * (n - 1))
-    - (n * (squares % (n - 1)) < total * total % (n * (n - 1)))::hugeint;
+-- Divisions of 128 bits are slow. After one return of 900 percent, n * squares would not fit: then the quotients are subtracted and corrected.
+create macro variance(n, total, squares) as case
+    when squares < 1e34::hugeint then (n * squares - total * total) // (n * (n - 1))
+    else squares // (n - 1) - total * total // (n * (n - 1)) - (n * (squares % (n - 1)) < total * total % (n * (n - 1)))::hugeint
+end;
 
--- above returns of 10,000 percent the squares do not fit either: `approximate` is DuckDB's own deviation, in doubles
+-- Above returns of 10,000 percent the squares do not fit either: `approximate` is DuckDB's own deviation, in doubles. The list binds the
+-- variance, which a macro would compute wherever it is named.
 create macro deviation(n, total, squares, largest, approximate) as case
-    when n > 1 and largest < 1e19 and abs(total) < 1e19 then coalesce(root(variance(n, total, squares)), 0)
+    when n > 1 and largest < 1e19 and abs(total) < 1e19
+        then list_transform([variance(n, total, squares)], lambda square: coalesce(root(square), 0))[1]
     when n > 1 then round(approximate)::hugeint
 end;
 

@@ -20,6 +20,7 @@ from verification.benchmarks import (
     extract,
     flow_overhead,
     growth,
+    lake_marts,
     load,
     machine,
     marts,
@@ -155,6 +156,16 @@ def marts_command(tickers: int, built: int, times: int) -> None:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
         found = marts.measure(server, built=built, tickers=tickers, times=times)
     _report("marts", facts, marts.page(found))
+
+
+@main.command(name="lake-marts")
+@click.option("--tickers", type=click.IntRange(2), default=200, show_default=True, help="How many tickers the task builds.")
+def lake_marts_command(tickers: int) -> None:
+    """Measure a task of `finelt lake-marts`: CPU, memory and the size of what it reads and writes."""
+    facts = machine.describe_machine()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
+        found = lake_marts.measure(server, tickers=tickers)
+    _report("lake-marts", facts, lake_marts.page(found))
 
 
 @main.command(name="valuation")

@@ -92,6 +92,11 @@ def run_in_background(work: Callable[[Event], None]) -> Iterator[None]:
         worker.join()
 
 
+def read_peak_mib(pid: int) -> float:
+    """Return the peak memory in MiB of a running process and its children so far."""
+    return _read_peak_kib(pid) / KIB_PER_MIB
+
+
 def _read_peak_kib(pid: int) -> int:
     total, pending = 0, [pid]
     while pending:

@@ -22,6 +22,7 @@ TITLES = {
     "scale": "A backfill of many runs",
     "marts": "As-of views and one new day",
     "valuation": "Valuations as of a moment",
+    "lake-marts": "Marts outside Postgres",
     "compare": "Compared with an earlier commit",
 }
 HEAD = """# Benchmarks
