@@ -24,15 +24,24 @@ if TYPE_CHECKING:
 READ_ACTIONS = ("s3:GetObject",)
 WRITE_ACTIONS = ("s3:GetObject", "s3:PutObject")
 MOVE_ACTIONS = (*WRITE_ACTIONS, "s3:DeleteObject")  # within drop/ and iceberg/, where old metadata is deleted
-GLUE_ACTIONS = ("glue:GetDatabase", "glue:CreateDatabase", "glue:GetTable", "glue:CreateTable", "glue:UpdateTable", "glue:DeleteTable")
+GLUE_ACTIONS = (
+    "glue:GetDatabase",
+    "glue:CreateDatabase",
+    "glue:GetTable",
+    "glue:GetTables",
+    "glue:CreateTable",
+    "glue:UpdateTable",
+    "glue:DeleteTable",
+)
 DOCS_WRITER_DATASET, DOCS_READER_DATASET = "warehouse/marts", "site"  # the job that builds the marts also writes dbt's documentation
 STEP_FUNCTIONS_STATEMENT = policies.allow(policies.STEP_FUNCTIONS_ACTIONS, ["*"])
 
 
 def job_statements(spec: JobSpec, settings: Settings, storage: Storage, secrets: JobSecrets, keys: Keys) -> list[Statement]:
-    """Return the permissions of a job: its prefixes in the lake, the site if it writes it, its own secrets."""
+    """Return the permissions of a job: its prefixes in the lake, the site if it reads or writes it, its own secrets."""
     secret_arns = [secrets.by_option[spec.name, option].arn for option in spec.secrets]
-    site_prefixes = {"site/": WRITE_ACTIONS} if "site" in spec.writes else {}
+    site_actions = WRITE_ACTIONS if "site" in spec.writes else READ_ACTIONS
+    site_prefixes = {"site/": site_actions} if "site" in (*spec.reads, *spec.writes) else {}
     statements = [*_bucket_statements(storage.lake, lake_prefixes(spec)), *_bucket_statements(storage.site, site_prefixes)]
     if secret_arns:
         statements.append(policies.allow(("secretsmanager:GetSecretValue",), secret_arns))
@@ -43,15 +52,18 @@ def job_statements(spec: JobSpec, settings: Settings, storage: Storage, secrets:
     return [*statements, STEP_FUNCTIONS_STATEMENT]
 
 
-def glue_database(settings: Settings) -> str:
-    """Return the name of the stack's Glue database, which has the Iceberg tables. Athena takes no hyphens."""
-    return f"{settings.name.replace('-', '_')}_raw"
+def glue_databases(settings: Settings) -> dict[str, str]:
+    """Return the names of the stack's Glue databases, which have the Iceberg tables, by the option for it. Athena takes no hyphens."""
+    stack = settings.name.replace("-", "_")
+    return {"FINELT_NAMESPACE": f"{stack}_raw", "FINELT_SITE_NAMESPACE": f"{stack}_published"}
 
 
 def glue_arns(settings: Settings) -> list[policies.Text]:
-    """Return what Glue compares with the rights to the database and its tables."""
-    scope, database = f"arn:aws:glue:{settings.region}:{settings.account}", glue_database(settings)
-    return [f"{scope}:catalog", f"{scope}:database/{database}", f"{scope}:table/{database}/*"]
+    """Return what Glue compares with the rights to the databases and their tables."""
+    scope = f"arn:aws:glue:{settings.region}:{settings.account}"
+    databases = glue_databases(settings).values()
+    tables = (f"{scope}:{kind}" for name in databases for kind in (f"database/{name}", f"table/{name}/*"))
+    return [f"{scope}:catalog", *tables]
 
 
 def lake_prefixes(spec: JobSpec) -> dict[str, tuple[str, ...]]:

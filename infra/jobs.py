@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from infra.fargate_task import FargateTask, FargateTaskArgs
-from infra.job_permissions import glue_database, job_statements
+from infra.job_permissions import glue_databases, job_statements
 from jobs.catalogue import ICEBERG, CatalogueError
 
 if TYPE_CHECKING:
@@ -81,4 +81,4 @@ def _task_args(spec: JobSpec, args: JobsArgs) -> FargateTaskArgs:
 
 def _catalog_environment(spec: JobSpec, settings: Settings) -> dict[str, str]:
     """Return the options of a job that registers Iceberg tables."""
-    return {"FINELT_CATALOG": "glue", "FINELT_NAMESPACE": glue_database(settings)} if ICEBERG in spec.writes else {}
+    return {"FINELT_CATALOG": "glue", **glue_databases(settings)} if ICEBERG in spec.writes else {}

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from finelt.erasure.subject import Subject
 
 MAX_PASSES = 5
+MARTS_TABLES = f"{ICEBERG}/published/"  # where register-iceberg-tables keeps the metadata of the tables of all marts
 ABANDONED_AFTER = timedelta(minutes=10)
 QUARANTINE, DATA, DOCUMENT = ".quarantine.parquet", ".parquet", ".zst"
 
@@ -64,7 +65,7 @@ class LakeScan:
             "documents of the vendor": len(self.documents),
             "objects of the lake with noncurrent versions": len(self.old_versions),
             "temporary files of killed writers": len(self.temporary),
-            "metadata of the Iceberg table": len(self.tables),
+            "metadata of the Iceberg tables": len(self.tables),
         }
 
 
@@ -95,7 +96,7 @@ def scan(lake: Lake, subject: Subject, pending: Sequence[str] = ()) -> LakeScan:
     found.old_versions = list(lake.store.list_old_versions(prefix))
     found.temporary = [key for key in lake.store.list_temporary_files(prefix) if _is_abandoned(lake, key)]
     if found.rows or found.quarantined or found.documents or found.commits:
-        found.tables = list(lake.store.list_keys(_tables_prefix(subject)))
+        found.tables = [key for prefix in (_tables_prefix(subject), MARTS_TABLES) for key in lake.store.list_keys(prefix)]
     return found
 
 
@@ -180,7 +181,8 @@ def erase(lake: Lake, subject: Subject, remember: Callable[[Sequence[str]], Sequ
             lake.store.erase(key, lambda name, key=key: name == key)  # type: ignore[misc]
         if not (found.rows or found.quarantined or found.documents or found.commits):
             lake.store.erase_old_versions(prefix, lambda _: True)
-            lake.store.erase(_tables_prefix(subject), lambda _: True)  # the next run of register-iceberg-tables makes the table again
+            for tables in (_tables_prefix(subject), MARTS_TABLES):  # the next run of register-iceberg-tables makes the tables again
+                lake.store.erase(tables, lambda _: True)
             found.old_versions, found.temporary = list(lake.store.list_old_versions(prefix)), []
             return found
         pending = remember(found.documents)

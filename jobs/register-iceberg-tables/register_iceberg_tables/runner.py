@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import expired_commits
 from jobkit.errors import BadDataError, MisconfiguredError, UsageError
-from jobkit.lake import Lake
+from jobkit.lake import REMEDY, Lake
+from jobkit.stores import open_store
 
-from register_iceberg_tables import history
-from register_iceberg_tables.catalogs import open_catalog, translate_errors
-from register_iceberg_tables.tables import NAMESPACE, IcebergTable, ensure_namespace
+from register_iceberg_tables import history, published
+from register_iceberg_tables.catalogs import FOLDER, open_catalog, translate_errors
+from register_iceberg_tables.tables import IcebergTable, Snapshot, ensure_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobkit.command import Job
     from jobkit.commits import Commit
+    from pyiceberg.catalog import Catalog
 
     from register_iceberg_tables.history import Version
+
+RAW, PUBLISHED = "raw", "published"  # namespaces
+COMMITS = "finelt.commits"  # in a snapshot's summary: JSON, from each partition to the number of its commit
 
 
 class Work(NamedTuple):
@@ -31,43 +37,91 @@ class Work(NamedTuple):
 
 
 @translate_errors
-def run(job: Job, lake_url: str, datasets: Sequence[str], catalog_name: str, namespace: str = NAMESPACE) -> None:
-    """Register what the tables do not have. A damaged partition does not stop others; BadDataError (65) is raised at the end."""
+def run(
+    job: Job,
+    lake_url: str,
+    datasets: Sequence[str],
+    catalog_name: str,
+    namespace: str = RAW,
+    site: str | None = None,
+    site_namespace: str = PUBLISHED,
+) -> None:
+    """Register what the tables do not have. A damaged partition or mart does not stop others; BadDataError (65) is raised at the end."""
     lake = Lake(lake_url)
     names = _select_datasets(lake, datasets)
     catalog = open_catalog(lake, catalog_name)
-    ensure_namespace(catalog, namespace)
     problems: list[str] = []
+    ensure_namespace(catalog, namespace)
     for done, dataset in enumerate(names, start=1):
-        table = IcebergTable(catalog, lake, (namespace, dataset))
-        work = find_work(lake, dataset, table.read_registered(), is_new=table.is_empty)
-        problems += _register(job, dataset, table, work)
+        table = _open_table(catalog, lake, namespace, dataset)
+        work = find_work(lake, dataset, read_registered(table), is_new=table.is_empty)
+        problems += _register(job, lake, dataset, table, work)
         job.progress(done, len(names), dataset)
+    if site:
+        ensure_namespace(catalog, site_namespace)
+        problems += published.register(job, open_store(site), catalog, site_namespace, lake.store.uri(f"{FOLDER}/published"))
     if problems:
         raise BadDataError(problems[0] + (f" (and {len(problems) - 1:,} more, see the receipt)" if problems[1:] else ""))
 
 
 @translate_errors
-def plan(lake_url: str, datasets: Sequence[str], catalog_name: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+def plan(
+    lake_url: str,
+    datasets: Sequence[str],
+    catalog_name: str,
+    namespace: str = RAW,
+    site: str | None = None,
+    site_namespace: str = PUBLISHED,
+) -> list[dict[str, Any]]:
     """Return the snapshots that `run` would add, in order."""
     lake = Lake(lake_url)
     names = _select_datasets(lake, datasets)
     catalog = open_catalog(lake, catalog_name)
     steps: list[dict[str, Any]] = []
     for dataset in names:
-        table = IcebergTable(catalog, lake, (namespace, dataset))
-        for versions in find_work(lake, dataset, table.read_registered(), is_new=table.is_empty).snapshots:
+        table = _open_table(catalog, lake, namespace, dataset)
+        for versions in find_work(lake, dataset, read_registered(table), is_new=table.is_empty).snapshots:
             commits = {version.commit.partition: version.commit.number for version in versions}
             steps.append({"dataset": dataset, "known_at": versions[-1].known.isoformat(), "commits": commits})
+    if site:
+        steps += published.plan(open_store(site), catalog, site_namespace, lake.store.uri(f"{FOLDER}/published"))
     return steps
 
 
 @translate_errors
-def check(lake_url: str, catalog_name: str, namespace: str = NAMESPACE) -> None:
-    """Check that the lake can be listed, and the catalogue asked for the namespace."""
+def check(lake_url: str, catalog_name: str, namespace: str = RAW, site: str | None = None) -> None:
+    """Check that the lake and the site can be listed, and the catalogue asked for the namespace."""
     lake = Lake(lake_url)
     lake.datasets()
+    if site:
+        published.read_current(open_store(site))
     open_catalog(lake, catalog_name).namespace_exists(namespace)
+
+
+def _open_table(catalog: Catalog, lake: Lake, namespace: str, dataset: str) -> IcebergTable:
+    return IcebergTable(catalog, (namespace, dataset), lake.store.uri(f"{FOLDER}/raw/{dataset}"))
+
+
+def read_registered(table: IcebergTable) -> dict[str, int]:
+    """Return the number of the latest registered commit of each partition."""
+    registered: dict[str, int] = {}
+    for summary in table.read_summaries():
+        registered |= json.loads(summary.get(COMMITS, "{}"))
+    return registered
+
+
+def _build_snapshot(lake: Lake, versions: Sequence[Version]) -> Snapshot:
+    """Return the snapshot of these versions, in place of those that their partitions have."""
+    uris = [(lake.store.uri(version.commit.data.path), version.commit.data.rows) for version in versions]
+    folders = {uri.rpartition("/")[0] for uri, _ in uris}
+    return Snapshot(
+        files=[uri for uri, rows in uris if rows],
+        empty_files=[uri for uri, rows in uris if not rows],
+        replaces=lambda uri: uri.rpartition("/")[0] in folders,
+        summary={COMMITS: json.dumps({version.commit.partition: version.commit.number for version in versions})},
+        known_at=versions[-1].known,
+        remedy=f"a commit names it; {REMEDY}",
+    )
 
 
 def find_work(lake: Lake, dataset: str, registered: dict[str, int], *, is_new: bool) -> Work:
@@ -100,13 +154,13 @@ def _find_floor(lake: Lake, dataset: str, partition: str, versions: Sequence[Ver
     return history.find_floor({number: commit.known for number, commit in expired.items()}, versions)
 
 
-def _register(job: Job, dataset: str, table: IcebergTable, work: Work) -> list[str]:
+def _register(job: Job, lake: Lake, dataset: str, table: IcebergTable, work: Work) -> list[str]:
     """Add the snapshots in order; a file that is gone ends the dataset there, because later ones build on it. Returns the problems."""
     done: dict[str, Commit] = {}
     problems = dict(work.problems)
     for versions in work.snapshots:
         try:
-            table.add_snapshot(versions)
+            table.add_snapshot(_build_snapshot(lake, versions))
         except BadDataError as error:
             problems |= {version.commit.partition: str(error) for version in versions}
             break

@@ -1,21 +1,19 @@
-"""The Iceberg table of a dataset: what it has registered, and how a snapshot is added.
+"""An Iceberg table of Parquet files that are already somewhere, and how a snapshot is added to it.
 
-The table has no state but Iceberg's own: each snapshot lists its commits in its summary. A snapshot is added in one Iceberg commit, with
-the files that it replaces and new columns, so a job that is killed leaves a whole snapshot or none. Times of the table are those of the
-commits, so that an engine's own time travel answers as of a moment like the lake.
+The table has no state but Iceberg's own: the summary of a snapshot says what it was made of. A snapshot is added in one Iceberg commit,
+with the files that it replaces and new columns, so a job that is killed leaves a whole snapshot or none. Its time is given, so that an
+engine's own time travel answers as of a moment like the lake or the site.
 
-The files stay the lake's: `gc.enabled = false` keeps other engines from deleting them.
+The files stay those of the lake or the site: `gc.enabled = false` keeps other engines from deleting them.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 from jobkit import failpoints
 from jobkit.errors import BadDataError, DamagedError, TemporaryError
-from jobkit.lake import REMEDY
 from pyarrow import parquet
 from pyiceberg.exceptions import (
     CommitFailedException,
@@ -31,22 +29,17 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import AddSnapshotUpdate
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
-from register_iceberg_tables.catalogs import FOLDER
 from register_iceberg_tables.history import to_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
-    from jobkit.lake import Lake
     from pyiceberg.catalog import Catalog
     from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.table import Table, Transaction
     from pyiceberg.table.update import UpdatesAndRequirements
 
-    from register_iceberg_tables.history import Version
-
-NAMESPACE = "raw"
-COMMITS = "finelt.commits"  # in a snapshot's summary: JSON, from each partition to the number of its commit
 MERGED_MANIFESTS = 100  # that many small manifests become one
 PROPERTIES = {
     "gc.enabled": "false",
@@ -57,12 +50,35 @@ PROPERTIES = {
 }
 
 
-class IcebergTable:
-    """The table of one dataset. `name` is the namespace and the dataset."""
+class Snapshot(NamedTuple):
+    """A snapshot to add.
 
-    def __init__(self, catalog: Catalog, lake: Lake, name: tuple[str, str]) -> None:
+    files: the URIs of the Parquet files that it adds.
+    empty_files: those without rows, which it does not add; a new table may have its columns from them.
+    replaces: whether it takes the file with this URI out of the table.
+    summary: what it was made of.
+    known_at: its time.
+    remedy: what to do if a file is gone.
+    """
+
+    files: Sequence[str]
+    empty_files: Sequence[str]
+    replaces: Callable[[str], bool]
+    summary: Mapping[str, str]
+    known_at: datetime
+    remedy: str
+
+
+class ColumnsChangedError(BadDataError):
+    """A column of the files has a type that Iceberg cannot change that of the table into."""
+
+
+class IcebergTable:
+    """A table. `name` is its namespace and its own, `location` the URI of the folder of its metadata."""
+
+    def __init__(self, catalog: Catalog, name: tuple[str, str], location: str) -> None:
         self.name = name
-        self._catalog, self._lake = catalog, lake
+        self._catalog, self._location = catalog, location
         self._table: Table | None = None
         self._has_lost_metadata = False
         try:
@@ -77,21 +93,23 @@ class IcebergTable:
         """Whether the table has no snapshot, or has lost its metadata and has to be made again."""
         return self._table is None
 
-    def read_registered(self) -> dict[str, int]:
-        """Return the number of the latest registered commit of each partition."""
-        registered: dict[str, int] = {}
-        for snapshot in self._table.snapshots() if self._table else []:
-            summary = snapshot.summary
-            registered |= json.loads(summary.additional_properties.get(COMMITS, "{}")) if summary else {}
-        return registered
+    def read_summaries(self) -> list[Mapping[str, str]]:
+        """Return what each snapshot was made of, oldest first."""
+        snapshots = self._table.snapshots() if self._table else []
+        return [snapshot.summary.additional_properties for snapshot in snapshots if snapshot.summary]
 
-    def add_snapshot(self, versions: Sequence[Version]) -> None:
-        """Add the versions as one snapshot, in place of those that their partitions have.
+    def drop(self) -> None:
+        """Remove the table from the catalogue; the next snapshot makes a new one."""
+        self._catalog.drop_table(self.name)
+        self._table = None
 
-        Raises DamagedError (65) if a file is gone, BadDataError (65) if a column's type does not fit the table's, TemporaryError (75) if
-        another run changed the table.
+    def add_snapshot(self, added: Snapshot) -> None:
+        """Add a snapshot.
+
+        Raises DamagedError (65) if a file is gone, ColumnsChangedError (65) if a column's type does not fit the table's, TemporaryError
+        (75) if another run changed the table.
         """
-        schemas = [self._read_schema(version) for version in versions if version.commit.data.rows]
+        schemas = [self._read_schema(uri, added.remedy) for uri in added.files]
         try:
             schema = pa.unify_schemas(schemas or [pa.schema([])])
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -102,40 +120,35 @@ class IcebergTable:
                 if self._has_lost_metadata:
                     self._catalog.drop_table(self.name)
                     self._has_lost_metadata = False
-                if not len(schema):  # no partition has a row yet
-                    schema = self._read_schema(versions[-1])
-                location = self._lake.store.uri(f"{FOLDER}/raw/{self.name[1]}")
+                if not len(schema):  # no file has a row yet
+                    schema = self._read_schema(added.empty_files[-1], added.remedy)
                 transaction: Transaction = self._catalog.create_table_transaction(
-                    self.name, schema, location=location, properties=PROPERTIES
+                    self.name, schema, location=self._location, properties=PROPERTIES
                 )
             else:
                 transaction = self._table.transaction()
-            self._fill(transaction, versions, schema)
+            self._fill(transaction, added, schema)
             with failpoints.surround("iceberg commit"):
                 transaction.commit_transaction()
             self._table = self._catalog.load_table(self.name)
         except (CommitFailedException, TableAlreadyExistsError) as error:
             raise TemporaryError(f"{'.'.join(self.name)} was changed by another run at the same time; run this again") from error
 
-    def _fill(self, transaction: Transaction, versions: Sequence[Version], schema: pa.Schema) -> None:
+    def _fill(self, transaction: Transaction, added: Snapshot, schema: pa.Schema) -> None:
         if self._table is not None and len(schema):
             self._add_columns(transaction, schema)
         mapping = transaction.table_metadata.schema().name_mapping.model_dump_json()
         if transaction.table_metadata.properties.get(TableProperties.DEFAULT_NAME_MAPPING) != mapping:
             transaction.set_properties({TableProperties.DEFAULT_NAME_MAPPING: mapping})
-        commits = {version.commit.partition: version.commit.number for version in versions}
         io = transaction._table.io  # noqa: SLF001  there is no public way to it before the table exists
-        snapshot = _Registration(Operation.OVERWRITE, transaction, io, snapshot_properties={COMMITS: json.dumps(commits)})
+        snapshot = _Registration(Operation.OVERWRITE, transaction, io, snapshot_properties=dict(added.summary))
         last = self._table.metadata.last_updated_ms if self._table is not None else 0
-        snapshot.timestamp_ms = max(to_milliseconds(versions[-1].known), last + 1)
-        folders = {self._lake.store.uri(version.commit.data.path).rpartition("/")[0] for version in versions}
+        snapshot.timestamp_ms = max(to_milliseconds(added.known_at), last + 1)
         for file in self._current_files():
-            if file.file_path.rpartition("/")[0] in folders:
+            if added.replaces(file.file_path):
                 snapshot.delete_data_file(file)
-        for version in versions:
-            if version.commit.data.rows:
-                uri = self._lake.store.uri(version.commit.data.path)
-                snapshot.append_data_file(parquet_file_to_data_file(io, transaction.table_metadata, uri))
+        for uri in added.files:
+            snapshot.append_data_file(parquet_file_to_data_file(io, transaction.table_metadata, uri))
         snapshot.commit()
 
     def _current_files(self) -> list[DataFile]:
@@ -151,22 +164,21 @@ class IcebergTable:
             raise self._type_error(error) from None
         update.commit()
 
-    def _type_error(self, error: Exception) -> BadDataError:
+    def _type_error(self, error: Exception) -> ColumnsChangedError:
         text = " ".join(str(error).split())
-        return BadDataError(
+        return ColumnsChangedError(
             f"a column of {'.'.join(self.name)} has a new type, which Iceberg cannot change into: {text[:300]}; "
             "give the column another name in the contract"
         )
 
-    def _read_schema(self, version: Version) -> pa.Schema:
-        """Return the columns of a version's file, without what Parquet or the vendor says about them."""
-        uri = self._lake.store.uri(version.commit.data.path)
+    def _read_schema(self, uri: str, remedy: str) -> pa.Schema:
+        """Return the columns of a file, without what Parquet or the vendor says about them."""
         io = self._catalog._load_file_io({}, uri)  # noqa: SLF001
         try:
             with io.new_input(uri).open() as file:
                 schema = parquet.read_schema(file)
         except FileNotFoundError:
-            raise DamagedError(f"{uri} is named by a commit and gone; {REMEDY}") from None
+            raise DamagedError(f"{uri} is gone; {remedy}") from None
         return pa.schema([pa.field(field.name, field.type) for field in schema])
 
 
