@@ -243,10 +243,16 @@ def test_an_erased_value_is_in_no_metadata_and_the_table_is_made_again(tmp_path:
     moments = restated_lake(tmp_path)
     register(tmp_path)
     lake, subject = Lake(str(tmp_path)), Subject(DATASET, "venue", "XNAS")
-    lake.store.put("iceberg/published/fct_price/metadata/1.avro", b"a mart has the value, too")
-    assert erasure.scan(lake, subject).counts["metadata of the Iceberg tables"]
+    of_marts = (
+        "iceberg/published/fct_price/metadata/1.avro",
+        "iceberg/marts/fct_price/metadata/1.avro",
+        "iceberg/marts/_files/a/1.parquet",
+    )
+    for key in of_marts:
+        lake.store.put(key, b"a mart has the value, too")
+    assert erasure.scan(lake, subject).counts["files of Iceberg tables"]
     assert not any(erasure.erase(lake, subject, lambda documents: documents).counts.values())
-    assert not [*lake.store.list_keys(f"iceberg/raw/{DATASET}/"), *lake.store.list_keys("iceberg/published/")]
+    assert not [*lake.store.list_keys(f"iceberg/raw/{DATASET}/"), *filter(lake.store.exists, of_marts)]
     assert next(step["commits"] for step in runner.plan(str(tmp_path), (), "sqlite")) == {"ticker=A": 1, "ticker=B": 1}
     assert set(register(tmp_path).values()) == {"committed"}
     for moment in moments:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from finelt.erasure.subject import Subject
 
 MAX_PASSES = 5
-MARTS_TABLES = f"{ICEBERG}/published/"  # where register-iceberg-tables keeps the metadata of the tables of all marts
+# Where register-iceberg-tables keeps the metadata of the tables of published marts, and `finelt lake-marts` its tables with their files.
+MARTS_TABLES = (f"{ICEBERG}/published/", f"{ICEBERG}/marts/")
 ABANDONED_AFTER = timedelta(minutes=10)
 QUARANTINE, DATA, DOCUMENT = ".quarantine.parquet", ".parquet", ".zst"
 
@@ -43,7 +44,8 @@ class LakeScan:
     """Where a dataset has the value: rows by Parquet file, documents, the commits that name them, and objects with versions of before.
 
     commits: those to be rewritten. rewritten: those that this or an earlier erasure has rewritten. tables: if the value is found, the
-    metadata of the dataset's Iceberg table, which has the least and greatest value of each column in each file.
+    metadata of the Iceberg tables of the dataset and of marts, which has the least and greatest value of each column in each file, and
+        the files of `finelt lake-marts`.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class LakeScan:
             "documents of the vendor": len(self.documents),
             "objects of the lake with noncurrent versions": len(self.old_versions),
             "temporary files of killed writers": len(self.temporary),
-            "metadata of the Iceberg tables": len(self.tables),
+            "files of Iceberg tables": len(self.tables),
         }
 
 
@@ -96,7 +98,7 @@ def scan(lake: Lake, subject: Subject, pending: Sequence[str] = ()) -> LakeScan:
     found.old_versions = list(lake.store.list_old_versions(prefix))
     found.temporary = [key for key in lake.store.list_temporary_files(prefix) if _is_abandoned(lake, key)]
     if found.rows or found.quarantined or found.documents or found.commits:
-        found.tables = [key for prefix in (_tables_prefix(subject), MARTS_TABLES) for key in lake.store.list_keys(prefix)]
+        found.tables = [key for prefix in (_tables_prefix(subject), *MARTS_TABLES) for key in lake.store.list_keys(prefix)]
     return found
 
 
@@ -181,7 +183,7 @@ def erase(lake: Lake, subject: Subject, remember: Callable[[Sequence[str]], Sequ
             lake.store.erase(key, lambda name, key=key: name == key)  # type: ignore[misc]
         if not (found.rows or found.quarantined or found.documents or found.commits):
             lake.store.erase_old_versions(prefix, lambda _: True)
-            for tables in (_tables_prefix(subject), MARTS_TABLES):  # the next run of register-iceberg-tables makes the tables again
+            for tables in (_tables_prefix(subject), *MARTS_TABLES):  # the next run of what wrote them makes them again
                 lake.store.erase(tables, lambda _: True)
             found.old_versions, found.temporary = list(lake.store.list_old_versions(prefix)), []
             return found

@@ -42,7 +42,7 @@ def find_prices(catalog: Catalog) -> Prices:
 
     try:
         table = catalog.load_table(PRICES)
-    except NoSuchTableError:
+    except (NoSuchTableError, FileNotFoundError):  # `finelt erase` deletes the metadata
         table = None
     if table is None or (snapshot := table.current_snapshot()) is None:
         raise BadDataError(f"the catalogue has no rows in {'.'.join(PRICES)}; run register-iceberg-tables first")
@@ -60,6 +60,11 @@ def replace_mart(catalog: Catalog, location: str, name: str, files: Sequence[str
     from pyarrow import parquet  # noqa: PLC0415
     from pyiceberg.expressions import AlwaysTrue  # noqa: PLC0415
 
+    try:
+        if catalog.table_exists((MARTS, name)):
+            catalog.load_table((MARTS, name))
+    except FileNotFoundError:  # `finelt erase` has deleted its metadata
+        catalog.drop_table((MARTS, name))
     if not files:
         if catalog.table_exists((MARTS, name)):
             catalog.load_table((MARTS, name)).delete(AlwaysTrue(), snapshot_properties=properties)
