@@ -306,12 +306,9 @@ def test_the_calendar_has_days_to_come(story: Story) -> None:
 
 def test_the_series_is_described_with_its_release(story: Story) -> None:
     described = story.warehouse.rows(
-        "select title, frequency, unit, release_id, last_period::text, is_discontinued, known_from::text, known_to::text"
-        " from marts.dim_macro_series"
+        "select title, frequency, unit, release_id, is_discontinued, known_from::text, known_to::text from marts.dim_macro_series"
     )
-    assert described == [
-        ("Gross Domestic Product", "Quarterly", "Billions of Dollars", 53, "2012-10-01", False, "1991-12-05", "9999-12-31")
-    ]
+    assert described == [("Gross Domestic Product", "Quarterly", "Billions of Dollars", 53, False, "1991-12-05", "9999-12-31")]
 
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -472,7 +469,7 @@ def test_the_calendar_and_the_series_at_any_moment_are_those_of_the_last_deliver
     sql = """
     select
         (select array_agg(release_date::text order by release_date) from as_of.fct_macro_release),
-        (select array_agg(last_period::text) from as_of.dim_macro_series)
+        (select array_agg(title) from as_of.dim_macro_series)
     """
     with story.warehouse.connect() as connection:
         for _ in range(QUESTIONS):
@@ -484,7 +481,7 @@ def test_the_calendar_and_the_series_at_any_moment_are_those_of_the_last_deliver
             described = story.early if moment >= described_at else []
             assert found == (
                 read(known, "fred_release_dates", "release_dates", "date") or None,
-                read(described, "fred_series", "seriess", "observation_end") or None,
+                read(described, "fred_series", "seriess", "title") or None,
             ), moment
 
 

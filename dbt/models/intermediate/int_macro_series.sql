@@ -5,9 +5,6 @@ select
     frequency,
     unit,
     seasonal_adjustment,
-    first_period,
-    last_period,
-    last_updated_at,
     vintage_date,
     least(
         last_vintage_date,
