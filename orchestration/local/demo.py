@@ -208,6 +208,7 @@ def _next_commands(directory: Path, addresses: dict[str, str] | None, settings: 
         ]
         again = [
             f"  {scripts}/finelt runs{dir_option}          # also: logs RUN, cancel RUN, state",
+            f"  {scripts}/run --pool process{dir_option} --flow backfill --start 2012-11-01 --end 2012-11-30          # more days",
             f"  {scripts}/finelt stop{dir_option}          # stop all of it; the data stays",
         ]
     query = f'"{SAMPLE_SQL}"' if settings.selects("tiingo") and settings.selects("sec") else "--tables"

@@ -201,6 +201,16 @@ def test_a_kept_demo_shows_its_runs_their_logs_and_what_is_loaded(story: Story) 
     assert "there is no run 'nonsense'" in finelt("logs nonsense", story.directory, code=2)
 
 
+def test_a_backfill_of_a_kept_demo_starts_with_one_command(story: Story) -> None:
+    """December 2012 is in the lake; of November, a vendor of prices has been asked for no day."""
+    words = "run --pool process --flow backfill --plan-only --start 2012-11-29 --end 2012-12-04"
+    plan = finelt(words, story.directory)
+    assert "extract-massive-daily-prices: 2 of 4 partitions in 1 runs" in plan
+    assert "extract-tiingo-prices: 0 of 4 partitions in 0 runs" in plan
+    assert stack.read_addresses(story.directory)["site"] in plan
+    assert json.loads(finelt("runs --json --limit 1", story.directory))[0]["state"] == "COMPLETED"
+
+
 def test_the_site_of_a_kept_demo_is_served_with_ranges_on_loopback_only(story: Story) -> None:
     address = stack.read_addresses(story.directory)["site"]
     assert address.startswith("http://127.0.0.1:")
@@ -237,6 +247,8 @@ def test_a_query_does_not_stop_the_postgres_of_a_kept_demo_and_stop_ends_everyth
     assert not (story.directory / "secrets").exists()
     assert "nothing runs in" in finelt("stop", story.directory)
     assert "no demo is kept in" in finelt("runs", story.directory, code=78)
+    refused = CliRunner().invoke(cli.finelt, ["run", "--pool", "process", "--dir", str(story.directory)])
+    assert (refused.exit_code, "no demo is kept in" in refused.output) == (78, True)
     assert json.loads(finelt("state --json", story.directory)), "the warehouse of a demo that was stopped can be asked"
 
 
