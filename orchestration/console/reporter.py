@@ -165,6 +165,8 @@ def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowRepor
     if steps:
         reporter.print()
         reporter.print(_build_table(steps, reporter.elapsed_s))
+        if quarantined := _list_quarantined(steps):
+            reporter.print(f"Rows in quarantine, because they break their contract: {'; '.join(quarantined)}\n")
     failed = [step for step in steps if step.state != "COMPLETED"]
     if result.state == "COMPLETED":
         return
@@ -173,6 +175,13 @@ def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowRepor
     messages = "\n".join(f"          {step.name}: {step.message}" for step in failed)
     code = failed[0].receipt["exit_code"] if failed[0].receipt else ExitCode.BUG
     raise FlowFailedError(f"failed, exit code {code}:\n{messages}\n          {log_hint}; {next_step(code)}", code)
+
+
+def _list_quarantined(steps: list[FlowStep]) -> list[str]:
+    """Return the partitions with rows in quarantine, as `finelt quarantine show` takes them, and how many rows."""
+    receipts = [step.receipt for step in steps if step.receipt and step.receipt["job"].startswith(EXTRACT)]
+    partitions = [partition for receipt in receipts for partition in receipt["partitions"] if partition["quarantined"]]
+    return [f"{partition['dataset']} {partition['partition']} ({partition['quarantined']:,})" for partition in partitions]
 
 
 def print_artifact(artifact: Mapping[str, Any], reporter: FlowReporter) -> None:

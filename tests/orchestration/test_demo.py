@@ -109,6 +109,18 @@ def test_the_total_counts_each_row_once(story: Story) -> None:
     assert f"{extracted:,}" in total
 
 
+def test_the_row_that_breaks_its_contract_is_reported_and_can_be_looked_at(story: Story) -> None:
+    """New York was closed on 2012-10-29; the sample vendor has a row of that day all the same."""
+    for run_of_the_demo in (story.first, story.second):
+        assert "because they break their contract: tiingo_prices ticker=IBM/year=2012 (1)" in run_of_the_demo.said
+    listed = CliRunner().invoke(cli.finelt, ["quarantine", "ls", "--lake", str(story.directory / "lake")])
+    assert re.search(r"tiingo_prices +ticker=IBM/year=2012 .*close <= high", listed.stdout)
+    (row,) = query(story, "select row_date, reasons from fct_quarantine where dataset = 'tiingo_prices'")
+    assert (row["row_date"], "close <= high" in row["reasons"]) == ("2012-10-29", True)
+    (page,) = {path.read_text() for path in (story.directory / "site").glob("v/*/datasets/tiingo_prices.html")}
+    assert "Rows that broke the contract" in page
+
+
 def test_a_second_run_changes_nothing(story: Story) -> None:
     assert story.second.code == 0, story.second.said
     assert {receipt["job"]: receipt["status"] for receipt in story.second.receipts} == dict.fromkeys(SHOWN, "unchanged")
@@ -283,6 +295,9 @@ def test_what_to_try_next_has_data_of_the_chosen_vendors(tmp_path: Path) -> None
     own_vendor = demo._next_commands(tmp_path, None, Settings(vendors=["acme"]))
     assert ("fct_valuation_daily" in all_vendors, "extract-ecb-fx-rates plan" in all_vendors) == (True, True)
     assert ("--tables" in own_vendor, "extract-ecb-fx-rates" in own_vendor) == (True, False)
+    assert all(f"quarantine ls --lake {tmp_path}/lake" in commands for commands in (all_vendors, own_vendor))
+    kept = demo._next_commands(tmp_path, {"prefect": "p", "site": "s", "warehouse": "w"}, Settings())
+    assert f"run --pool process --dir {tmp_path} --flow backfill --start" in kept
 
 
 def test_a_contact_is_for_the_real_vendors(tmp_path: Path) -> None:
