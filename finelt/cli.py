@@ -50,13 +50,13 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "site": Entry("publish_marts.site:main", "List or withdraw published versions; declare the audience."),
     },
     "Runs": {
+        "run": Entry("orchestration.compose.run_flow:main", "Run a flow, such as a backfill, in containers or on a kept demo."),
         "runs": Entry("finelt.runs:list_runs", "List the latest runs."),
         "logs": Entry("finelt.runs:show_logs", "Print the log of a run."),
         "cancel": Entry("finelt.runs:cancel", "Cancel a run and its steps."),
     },
     "Run it in containers, in AWS, or under another scheduler": {
         "compose": Entry("orchestration.compose.command:main", "Start and stop the stack of docker-compose.yml."),
-        "run": Entry("orchestration.compose.run_flow:main", "Run a flow on this stack and follow it."),
         "stack": Entry("infra.stack:main", "Create and update a stack in AWS."),
         "costs": Entry("infra.costs:main", "Compute what a stack in AWS costs."),
         "images": Entry("images.__main__:images", "Build, test, measure and push the images."),

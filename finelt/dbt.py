@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
 
 PROJECT = REPOSITORY / "dbt"
+WARN_ERROR = "--warn-error"  # how two options of dbt begin, of which a command takes one
+# dbt (1.12) succeeds with a warning if a selection matches nothing, or nothing that the command runs.
+REFUSE_EMPTY_SELECTION = (f"{WARN_ERROR}-options", '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}')
 COMMANDS = ("build", "compile", "run", "show", "test")  # all of them take --defer and --state
 PREFIX = "dbt_"
 SCHEMA = re.compile(rf"{PREFIX}[a-z0-9_]{{1,59}}")  # a name of Postgres has at most 63 characters
@@ -40,7 +43,8 @@ Examples:
   finelt dbt build --select fct_curve_spread          # build a model in your schema, and test it
   finelt dbt run --select stg_ecb__fx_rates+          # a model and all that read it
 
-dbt's exit codes: 0 all succeeded, 1 a model or a test failed, 2 dbt could not run the command.
+dbt's exit codes: 0 all succeeded, 1 a model or a test failed, 2 dbt could not run the command or
+--select matches nothing that it runs.
 """
 
 
@@ -122,5 +126,6 @@ def run_dbt(command: str, arguments: Sequence[str], folder: Path, environment: M
     parse = build_command("--quiet", "parse", "--target", PUBLISHED, target=state, logs=logs)
     if code := subprocess.run(parse, env=environment, check=False).returncode:  # noqa: S603
         return code
-    mine = build_command(command, "--target", DEV, "--defer", "--state", str(state), target=folder / "target", logs=logs)
+    strictness = () if any(word.startswith(WARN_ERROR) for word in arguments) else REFUSE_EMPTY_SELECTION
+    mine = build_command(command, *strictness, "--target", DEV, "--defer", "--state", str(state), target=folder / "target", logs=logs)
     return subprocess.run([*mine, *arguments], env=environment, check=False).returncode  # noqa: S603

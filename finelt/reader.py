@@ -2,6 +2,7 @@
 
     source                                  what is read
     none                                    the warehouse of the demo in .finelt, here or in a folder above
+    a folder of a demo                      the warehouse of that demo, which ran with --dir
     compose, or a stack's name such as dev  the warehouse of that stack
     postgresql://user@host:port/database    a warehouse; PGPASSWORD or ~/.pgpass has the password
     a folder, s3:// or https://             a published site: a mart
@@ -140,7 +141,7 @@ def _to_moment(as_of: Moment | None) -> datetime | None:
 
 def _read_table(name: str, source: str | Path | None, moment: datetime | None) -> Table:
     place = "" if source is None else str(source)
-    if not place or place.startswith(("postgresql://", "postgres://")) or _is_stack(place):
+    if not place or place.startswith(("postgresql://", "postgres://")) or _is_stack(place) or _is_demo(place):
         return _read_warehouse(name, place, moment)
     files = _open_files(place)
     if _has(files, "latest.json"):
@@ -152,6 +153,10 @@ def _read_table(name: str, source: str | Path | None, moment: datetime | None) -
 
 def _is_stack(place: str) -> bool:
     return re.fullmatch(r"[\w-]+", place) is not None and not Path(place).exists()
+
+
+def _is_demo(place: str | Path) -> bool:
+    return bool(place) and (Path(place) / "postgres").is_dir()
 
 
 def _select_columns(table: Table, name: str, columns: Sequence[str] | None) -> Table:
@@ -175,14 +180,15 @@ def _read_warehouse(name: str, place: str, moment: datetime | None) -> Table:
 
     if place.startswith(("postgresql://", "postgres://")):
         return _query(name, place, moment)
-    with warehouse.open_warehouse(_find_demo(), place or None) as login:
+    demo, stack = (Path(place), None) if _is_demo(place) else (_find_demo(), place or None)
+    with warehouse.open_warehouse(demo, stack) as login:
         return _query(name, _with_password(login), moment)
 
 
 def _find_demo() -> Path:
     """Return the directory of the demo: .finelt here or in a folder above, as a notebook may be in one below."""
     here = Path.cwd()
-    return next((folder / DEMO for folder in (here, *here.parents) if (folder / DEMO / "postgres").is_dir()), here / DEMO)
+    return next((folder / DEMO for folder in (here, *here.parents) if _is_demo(folder / DEMO)), here / DEMO)
 
 
 def _with_password(login: Login) -> str:

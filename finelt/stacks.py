@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestration.compose import env_file
+from orchestration.console.follow import check_server
 from orchestration.local import postgres, stack
 from orchestration.local.options import directory_option
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEDGER_READER = "publish-marts"  # the role with the fewest rights that may read raw and marts
-SERVER_TIMEOUT_S = 5.0
 PIPE_WIDTH = 200
 WRAPPED = ("name", "message", "newest_partition")  # columns that may take several lines on a narrow terminal
 
@@ -49,20 +49,14 @@ def open_api(directory: Path, api_url: str | None, *, is_compose: bool) -> prefe
     if is_compose:
         values = env_file.read_stack(env_file.ENV_FILE)
         server, auth = f"http://127.0.0.1:{values['FINELT_PREFECT_PORT']}", values["FINELT_PREFECT_AUTH"]
-        environ = {"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": auth}
+        api = prefect_api.api({"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": auth})
+        hint = "start it with `finelt compose up --detach`"
     elif api_url:
-        environ = {**os.environ, "PREFECT_API_URL": api_url}
+        api, hint = prefect_api.api({**os.environ, "PREFECT_API_URL": api_url}), "check --api-url"
     else:
-        server = stack.read_addresses(directory.absolute())["prefect"]
-        auth = (directory / "prefect" / "auth").read_text(encoding="utf-8")
-        environ = {"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": auth}
-    api = prefect_api.api(environ)
+        api, hint = stack.open_kept_api(directory.absolute()), "start one with `finelt demo --keep`"
     try:
-        api.call("GET", "/admin/version", within_s=SERVER_TIMEOUT_S)
-    except prefect_api.UnreachableError:
-        hint = "check --api-url" if api_url else "start one with `finelt demo --keep`"
-        hint = "start it with `finelt compose up --detach`" if is_compose else hint
-        raise MisconfiguredError(f"no Prefect server answers at {api.url}; {hint}") from None
+        check_server(api, hint)
     except prefect_api.RejectedError as error:
         hint = "; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if error.status in (401, 403) else ""
         raise MisconfiguredError(f"{error}{hint}") from None

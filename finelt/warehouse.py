@@ -114,8 +114,8 @@ def _run_demo_server(directory: Path) -> Iterator[Login]:
 
     if not postgres.exists(directory / "postgres"):
         raise MisconfiguredError(
-            f"there is no warehouse in {directory.absolute()} yet; run ./scripts/demo first, name its directory with --dir, "
-            f"or another warehouse with --stack"
+            f"there is no warehouse in {directory.absolute()} yet; run ./scripts/demo first, or name the directory of another "
+            f"demo (--dir) or a stack (--stack); in Python, as the second argument of finelt.read"
         )
     with postgres.run_server(directory / "postgres") as server:
         parameters = {"host": server.host, "port": str(server.port), "user": READER, "dbname": postgres.DATABASE}

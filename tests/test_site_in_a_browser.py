@@ -36,6 +36,7 @@ arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 def open_page(context, address, asked, said):
     page = context.new_page()
     page.on("request", lambda request: asked.append(request.url))
+    page.on("response", lambda response: response.status >= 400 and said.append(f"{response.status} {response.url}"))
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(address)
@@ -48,11 +49,13 @@ SEE = '''() => ({
   wider_by: document.documentElement.scrollWidth - window.innerWidth,
   cells: [...document.querySelectorAll("td")].filter((cell) => cell.getClientRects().length).length,
   charts: [...document.querySelectorAll("svg, .uplot")].filter((chart) => chart.getBoundingClientRect().width > 0).length,
+  cut: [...document.querySelectorAll(".scroll")].filter((table) => table.scrollWidth > table.clientWidth).map((table) => table.ariaLabel),
 })'''
 CHECK = '''async () => (await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})).violations
   .map((rule) => `${rule.id}: ${rule.nodes[0].html.slice(0, 200)} ${rule.nodes[0].failureSummary}`)'''
 inner = f"v/{version}/"
 kinds = ["", inner + "quality.html", inner + "sql.html", inner + "marts/fct_restatement.html", inner + "securities/AAPL.1.html"]
+kinds += [inner + "datasets/tiingo_prices.html"]
 seen = []
 with sync_playwright() as tools:
     browser = tools.chromium.launch(executable_path=browser_path, args=arguments)
@@ -96,6 +99,19 @@ with sync_playwright() as tools:
     with page.expect_download() as download:
         growth.get_by_role("link", name="Data of this chart").click()
     found["chart_csv"] = Path(download.value.path()).read_text().splitlines()[:2]
+
+    legend_texts = "figure => [...figure.querySelectorAll('.u-legend *')].map((text) => text.getBoundingClientRect().right)"
+    page.set_viewport_size({"width": 390, "height": 900})
+    while growth.locator(".u-wrap").evaluate("plot => plot.clientWidth") > 390:  # wait_for_function needs eval, which the pages forbid
+        page.wait_for_timeout(50)
+    found["legend"] = [growth.bounding_box()["width"], max(growth.evaluate(legend_texts))]
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+    page.get_by_role("link", name="Documentation of the tables").click()
+    page.locator("svg.icn use").first.wait_for(state="attached")
+    shown_icons = "icons => icons.filter((icon) => icon.getBoundingClientRect().width).length"
+    found["icons"] = page.locator("svg.icn use").evaluate_all(shown_icons)
+    page.go_back()
 
     page.get_by_role("link", name="Data quality").click()
     tests = page.locator("#tests")
@@ -141,6 +157,7 @@ with sync_playwright() as tools:
         found["examples"].append(query(page.locator("#sql").input_value()))
     found["elsewhere"] = [url for url in asked if not url.startswith((root, "blob:" + root))]
     browser.close()
+found["said"] = said
 print(json.dumps(found))
 """
 )
@@ -173,7 +190,7 @@ def clicked(demo_directory: Path) -> dict[str, Any]:
 
 
 def test_a_page_requests_no_other_host_and_logs_no_error(seen: list[dict[str, Any]]) -> None:
-    assert len(seen) == 9
+    assert len(seen) == 10
     for look in seen:
         assert all(url.startswith((look["root"], "data:")) for url in look["asked"]), look["asked"]
         assert look["said"] == []
@@ -181,6 +198,12 @@ def test_a_page_requests_no_other_host_and_logs_no_error(seen: list[dict[str, An
 
 def test_a_page_is_not_wider_than_the_phone(seen: list[dict[str, Any]]) -> None:
     assert [look["page"] for look in seen if look["wider_by"] > 0] == []
+
+
+def test_the_fields_of_a_dataset_fit_a_phone(seen: list[dict[str, Any]]) -> None:
+    (dataset,) = [look for look in seen if "/datasets/" in look["page"]]
+    assert (dataset["width"], "Quarantined rows" in dataset["cut"]) == (390, True)
+    assert not {"Facts", "Fields", "Tables made from it"} & set(dataset["cut"])
 
 
 def test_a_page_meets_wcag_aa_in_light_and_dark(seen: list[dict[str, Any]]) -> None:
@@ -204,6 +227,17 @@ def test_a_chart_tells_its_values_by_mouse_and_by_keyboard(clicked: dict[str, An
     assert "AAPL" in clicked["hover"]
     assert "2010" in clicked["hover"]
     assert "Equal weight" in clicked["spoken"]
+
+
+def test_the_legend_of_a_chart_wraps_where_the_page_is_narrow(clicked: dict[str, Any]) -> None:
+    width, right = clicked["legend"]
+    assert width < 390
+    assert right < 390
+
+
+def test_dbts_documentation_has_its_icons_and_requests_no_missing_file(clicked: dict[str, Any]) -> None:
+    assert clicked["icons"] > 5
+    assert [text for text in clicked["said"] if text.startswith("404 ")] == []
 
 
 def test_a_range_of_dates_zooms_in(clicked: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
-"""Run a flow on the stack of docker-compose.yml, from the sample vendors to published marts, and report its progress."""
+"""Run a flow on the stack of docker-compose.yml, from the sample vendors to published marts, or on a kept demo, and report its progress."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -12,87 +12,108 @@ import click
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from jobkit import prefect_api, secrets
-from jobkit.errors import ExitCode, JobError, MisconfiguredError
+from jobkit.errors import ExitCode, MisconfiguredError
 from jobkit.version import version_option
 
 from orchestration.compose import command, env_file, settings
-from orchestration.console.follow import read_artifacts, start_flow
-from orchestration.console.reporter import FlowFailedError, FlowReporter, print_artifact, print_summary, report_flow
+from orchestration.console.follow import check_server
+from orchestration.console.reporter import FlowReporter, report_errors, run_flow
 from orchestration.deployments import register, schedules
 from orchestration.deployments.notifications import register_notifications
 from orchestration.deployments.parameters import read_settings
-from orchestration.local.options import directory_option
+from orchestration.local import kept_flow
+from orchestration.local.options import DEFAULT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
-
-    from orchestration.console.follow import FlowResult, FlowStep
+    from datetime import datetime
 
 DATE = click.DateTime(["%Y-%m-%d"])
-BACKFILL, PUBLISH_JOB, PLAN = "backfill", "publish-marts", "backfill-plan"
+BACKFILL, PUBLISH_JOB = "backfill", "publish-marts"
 NO_PARAMETERS: Mapping[str, Any] = {}
-DEFAULT_DIRECTORY = ".finelt/compose"
-SERVER_TIMEOUT_S = 10.0
+DIRECTORIES = {settings.POOL: Path(".finelt/compose"), kept_flow.POOL: Path(DEFAULT_DIRECTORY)}
+EXAMPLES = """\b
+Examples:
+  finelt run --pool docker                        # the daily flow, in containers
+  finelt run --pool process --flow backfill --start 2012-11-01 --end 2012-11-30   # on a kept demo
+"""
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @version_option()
-@click.option("--pool", type=click.Choice([settings.POOL]), default=settings.POOL, show_default=True, help="The work pool to run on.")
+@click.option(
+    "--pool",
+    type=click.Choice(list(DIRECTORIES)),
+    default=settings.POOL,
+    show_default=True,
+    help="Where it runs: on the stack in containers, or, with `process`, on what `finelt demo --keep` left running.",
+)
 @click.option("--flow", type=click.Choice(register.FLOWS), default="daily", show_default=True, help="Which flow.")
 @click.option("--start", type=DATE, metavar="DATE", help="With --flow backfill: the first date, inclusive.")
 @click.option("--end", type=DATE, metavar="DATE", help="With --flow backfill: the last date, inclusive.")
 @click.option("--refetch", is_flag=True, help="With --flow backfill: also fetch what is committed.")
 @click.option("--again", is_flag=True, hidden=True, help="Deprecated name of --refetch.")
 @click.option("--plan-only", is_flag=True, help="With --flow backfill: publish the plan and run nothing.")
-@directory_option("The directory for receipts.jsonl and a copy of the published site.", DEFAULT_DIRECTORY)
-def main(pool: str, flow: str, directory: Path, *, again: bool, **options: datetime | bool | None) -> None:
-    """Run a flow on the stack that ./scripts/compose up has started. Each step runs in its own container."""
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The directory of the kept demo, or, for the stack in containers, of receipts.jsonl and a copy of the published site. "
+    f"Default: {DIRECTORIES[kept_flow.POOL]} or {DIRECTORIES[settings.POOL]}.",
+)
+def main(
+    pool: str,
+    flow: str,
+    directory: Path | None,
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    again: bool,
+    refetch: bool,
+    plan_only: bool,
+) -> None:
+    """Run a flow on the stack that ./scripts/compose up has started, each step in its own container, or on a kept demo.
+
+    A backfill fetches what the lake does not have of the days from --start to --end, then loads, transforms and publishes once.
+    """
     if again:
         click.echo("--again is deprecated; use --refetch", err=True)
-        options["refetch"] = True
-    if any(options.values()) and flow != BACKFILL:
+    dates = {name: str(date.date()) for name, date in {"start": start, "end": end}.items() if date}
+    chosen = {**dates, **{name: True for name, is_set in {"refetch": refetch or again, "plan_only": plan_only}.items() if is_set}}
+    if chosen and flow != BACKFILL:
         raise click.UsageError(f"the {flow} flow takes no dates; --flow {BACKFILL} does")
-    if flow == BACKFILL and not (options["start"] and options["end"]):
+    if flow == BACKFILL and not (start and end):
         raise click.UsageError(f"--flow {BACKFILL} needs --start and --end")
-    chosen = {name: str(value.date()) if isinstance(value, datetime) else value for name, value in options.items() if value}
+    if start and end and start > end:
+        raise click.UsageError(f"--start is {start.date()}, after --end, which is {end.date()}; swap them")
+    place = (directory or DIRECTORIES[pool]).absolute()
     with FlowReporter() as reporter:
-        sys.exit(run(env_file.ENV_FILE, pool, directory.absolute(), reporter, flow, chosen))
+        if pool == kept_flow.POOL:
+            sys.exit(report_errors(reporter, lambda: kept_flow.run(place, reporter, flow, chosen)))
+        sys.exit(run(env_file.ENV_FILE, pool, place, reporter, flow, chosen))
 
 
 def run(
     path: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str = "daily", options: Mapping[str, Any] = NO_PARAMETERS
 ) -> int:
-    """Run a flow and return the exit code: 0, or that of the job that failed. `options` are the flow's own, such as a backfill's dates."""
+    """Run a flow in containers and return the exit code: 0, or that of the job that failed. `options` are the flow's own, such as dates."""
     try:
-        _run(path, pool, directory, reporter, flow, options)
-    except KeyboardInterrupt:
-        reporter.event("stopped", "red")
-        return ExitCode.INTERRUPTED
-    except prefect_api.UnreachableError as error:
-        reporter.event(str(error), "red")
-        return ExitCode.TEMPORARY
-    except (JobError, FlowFailedError) as error:
-        reporter.event(str(error), "red")
-        return error.exit_code
-    except prefect_api.ApiError as error:
-        reporter.event(str(error), "red")
-        return ExitCode.BUG
+        return report_errors(reporter, lambda: _run(path, pool, directory, reporter, flow, options))
     except (ClientError, BotoCoreError) as error:
         reporter.event(f"the site cannot be copied from S3: {error}", "red")
         return ExitCode.BUG
-    return ExitCode.DONE
 
 
 def _run(path: Path, pool: str, directory: Path, reporter: FlowReporter, flow: str, options: Mapping[str, Any]) -> None:
+    if not path.exists():
+        raise MisconfiguredError(
+            "there is no stack yet; start it with ./scripts/compose up --detach, or run it on a kept demo with --pool process"
+        )
     stack = env_file.read_stack(path)
     directory.mkdir(parents=True, exist_ok=True)
     server = f"http://127.0.0.1:{stack['FINELT_PREFECT_PORT']}"
     api = prefect_api.api({"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": stack["FINELT_PREFECT_AUTH"]})
-    try:
-        api.call("GET", "/admin/version", within_s=SERVER_TIMEOUT_S)
-    except prefect_api.UnreachableError:
-        raise MisconfiguredError(f"no Prefect server answers at {server}; start it with ./scripts/compose up --detach") from None
+    check_server(api, "start it with ./scripts/compose up --detach")
     reporter.event("building the images that are missing, and registering a deployment for each")
     command.remember_build(stack)
     defaults, own = settings.pool_defaults(stack["COMPOSE_PROJECT_NAME"]), read_settings()
@@ -107,12 +128,7 @@ def _run(path: Path, pool: str, directory: Path, reporter: FlowReporter, flow: s
         register_notifications(api, url)
     user = stack["FINELT_PREFECT_AUTH"].partition(":")[0]
     reporter.event(f"ready; Prefect is at {server} (user {user}, password: FINELT_PREFECT_AUTH in {path.name})")
-    run_id = start_flow(api, flow, pool, dict(options))
-    page = f"{server}/runs/flow-run/{run_id}"
-    steps, result = follow(api, run_id, page, directory, reporter)
-    for plan in read_artifacts(api, run_id, key={"any_": [PLAN]}):
-        print_artifact(plan, reporter)
-    print_summary(steps, result, reporter, f"{page} has its log")
+    steps, page = run_flow(api, flow, pool, options, directory, reporter, "./scripts/finelt cancel --compose")
     if not any(step.receipt and step.receipt["job"] == PUBLISH_JOB for step in steps):
         reporter.print(f"The flow's report is at {page}?tab=Artifacts")
         return
@@ -120,15 +136,6 @@ def _run(path: Path, pool: str, directory: Path, reporter: FlowReporter, flow: s
     index = directory / "site" / "index.html"
     reporter.print(f"A copy of the site is {index}; open it in a browser: {index.as_uri()}")
     reporter.print(f"\nAgain, everything is unchanged: ./scripts/run --pool {shlex.quote(pool)}; stop the stack: ./scripts/compose down")
-
-
-def follow(api: prefect_api.Api, run_id: str, page: str, directory: Path, reporter: FlowReporter) -> tuple[list[FlowStep], FlowResult]:
-    """Report a flow's progress until it ends. If this cannot go on, say that the flow does and how to cancel it. Raises ApiError."""
-    try:
-        return report_flow(api, run_id, lambda: None, directory, reporter)
-    except (KeyboardInterrupt, prefect_api.UnreachableError):
-        reporter.event(f"the flow goes on: {page}; cancel it with ./scripts/finelt cancel --compose {run_id[:8]}", "red")
-        raise
 
 
 def download_site(stack: Mapping[str, str], to: Path) -> None:

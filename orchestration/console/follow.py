@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobkit.errors import MisconfiguredError
 from jobkit.prefect_api import SERVER_OUTAGE_BUDGET_S, UnreachableError, deployment_path
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from jobkit.receipt import Receipt
 
 POLL_EVERY_S = 0.5
+SERVER_TIMEOUT_S = 10.0
 NOTICE_AFTER_S = 60.0  # how long the server may be silent before the reader is told
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 STARTED_STATES = frozenset({"RUNNING", *FINAL_STATES})
@@ -43,6 +45,14 @@ class FlowResult:
 
     state: str
     message: str
+
+
+def check_server(api: Api, hint: str) -> None:
+    """Raise MisconfiguredError, with a hint of what to do, if no Prefect server answers."""
+    try:
+        api.call("GET", "/admin/version", within_s=SERVER_TIMEOUT_S)
+    except UnreachableError:
+        raise MisconfiguredError(f"no Prefect server answers at {api.url.removesuffix('/api')}; {hint}") from None
 
 
 def start_flow(api: Api, flow: str, pool: str, parameters: dict[str, Any]) -> str:

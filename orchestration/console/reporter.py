@@ -7,23 +7,25 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from jobkit.errors import ExitCode, next_step
+from jobkit.errors import ExitCode, JobError, next_step
+from jobkit.prefect_api import ApiError, UnreachableError
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.console.follow import FlowStep, follow_flow
+from orchestration.console.follow import FlowStep, follow_flow, read_artifacts, start_flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from jobkit.prefect_api import Api, UnreachableError
+    from jobkit.prefect_api import Api
 
     from orchestration.console.follow import FlowResult
 
 MIB = 1024 * 1024
 PIPE_WIDTH = 120
+PLAN = "backfill-plan"  # the key of the table that a backfill publishes first
 EXTRACT = "extract-"  # how the names of the jobs begin through which rows come in
 
 
@@ -88,6 +90,52 @@ class FlowReporter:
         self.status(", ".join(self._running) or "waiting for the next step")
 
 
+def report_errors(reporter: FlowReporter, command: Callable[[], None]) -> int:
+    """Call a command that runs a flow, print an expected error as one line, and return the exit code: 0, or that of the job that failed."""
+    try:
+        command()
+    except KeyboardInterrupt:
+        reporter.event("stopped", "red")
+        return ExitCode.INTERRUPTED
+    except UnreachableError as error:
+        reporter.event(str(error), "red")
+        return ExitCode.TEMPORARY
+    except (JobError, FlowFailedError) as error:
+        reporter.event(str(error), "red")
+        return error.exit_code
+    except ApiError as error:
+        reporter.event(str(error), "red")
+        return ExitCode.BUG
+    return ExitCode.DONE
+
+
+def run_flow(
+    api: Api, flow: str, pool: str, options: Mapping[str, Any], directory: Path, reporter: FlowReporter, cancel_command: str
+) -> tuple[list[FlowStep], str]:
+    """Start a flow with its options, report it to its end, and return its steps and the address of its page.
+
+    Raises FlowFailedError, and ApiError if Prefect does not answer; `cancel_command` is how a person cancels the run, which then goes on.
+    """
+    run_id = start_flow(api, flow, pool, dict(options))
+    page = f"{api.url.removesuffix('/api')}/runs/flow-run/{run_id}"
+    steps, result = follow_to_the_end(api, run_id, page, directory, reporter, cancel_command)
+    for plan in read_artifacts(api, run_id, key={"any_": [PLAN]}):
+        print_artifact(plan, reporter)
+    print_summary(steps, result, reporter, f"{page} has its log")
+    return steps, page
+
+
+def follow_to_the_end(
+    api: Api, run_id: str, page: str, directory: Path, reporter: FlowReporter, cancel_command: str
+) -> tuple[list[FlowStep], FlowResult]:
+    """Report a flow's progress until it ends. If this cannot go on, say that the flow does and how to cancel it. Raises ApiError."""
+    try:
+        return report_flow(api, run_id, lambda: None, directory, reporter)
+    except (KeyboardInterrupt, UnreachableError):
+        reporter.event(f"the flow goes on: {page}; cancel it with {cancel_command} {run_id[:8]}", "red")
+        raise
+
+
 def report_flow(
     api: Api, run_id: str, check: Callable[[], None], directory: Path, reporter: FlowReporter
 ) -> tuple[list[FlowStep], FlowResult]:
@@ -117,6 +165,8 @@ def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowRepor
     if steps:
         reporter.print()
         reporter.print(_build_table(steps, reporter.elapsed_s))
+        if quarantined := _list_quarantined(steps):
+            reporter.print(f"Rows in quarantine, because they break their contract: {'; '.join(quarantined)}\n")
     failed = [step for step in steps if step.state != "COMPLETED"]
     if result.state == "COMPLETED":
         return
@@ -125,6 +175,13 @@ def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowRepor
     messages = "\n".join(f"          {step.name}: {step.message}" for step in failed)
     code = failed[0].receipt["exit_code"] if failed[0].receipt else ExitCode.BUG
     raise FlowFailedError(f"failed, exit code {code}:\n{messages}\n          {log_hint}; {next_step(code)}", code)
+
+
+def _list_quarantined(steps: list[FlowStep]) -> list[str]:
+    """Return the partitions with rows in quarantine, as `finelt quarantine show` takes them, and how many rows."""
+    receipts = [step.receipt for step in steps if step.receipt and step.receipt["job"].startswith(EXTRACT)]
+    partitions = [partition for receipt in receipts for partition in receipt["partitions"] if partition["quarantined"]]
+    return [f"{partition['dataset']} {partition['partition']} ({partition['quarantined']:,})" for partition in partitions]
 
 
 def print_artifact(artifact: Mapping[str, Any], reporter: FlowReporter) -> None:
@@ -143,7 +200,7 @@ def print_artifact(artifact: Mapping[str, Any], reporter: FlowReporter) -> None:
 def _build_table(steps: list[FlowStep], elapsed_s: float) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0))
     receipts = [step.receipt for step in steps if step.receipt]
-    table.add_column("step", "total, as extracted", no_wrap=True)
+    table.add_column("step", "total, as extracted", overflow="fold")  # of a backfill, a step has a long name; the numbers stay readable
     table.add_column("outcome", no_wrap=True)
     extracted = [receipt for receipt in receipts if receipt["job"].startswith(EXTRACT)]  # later steps count the same rows again
     for name, total in (

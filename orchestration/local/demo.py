@@ -208,13 +208,16 @@ def _next_commands(directory: Path, addresses: dict[str, str] | None, settings: 
         ]
         again = [
             f"  {scripts}/finelt runs{dir_option}          # also: logs RUN, cancel RUN, state",
+            f"  {scripts}/run --pool process{dir_option} --flow backfill --start 2012-11-01 --end 2012-11-30          # more days",
             f"  {scripts}/finelt stop{dir_option}          # stop all of it; the data stays",
         ]
     query = f'"{SAMPLE_SQL}"' if settings.selects("tiingo") and settings.selects("sec") else "--tables"
-    lines = [*lines, f"  {scripts}/sql{dir_option} {query}", *again]
+    lake = shlex.quote(str(directory / "lake"))
+    quarantine = f"  {scripts}/quarantine ls --lake {lake}          # rows that broke their contract, and why"
+    lines = [*lines, f"  {scripts}/sql{dir_option} {query}", quarantine, *again]
     if settings.selects("ecb"):
         job = ".venv/bin" if Path.cwd() == REPOSITORY else shlex.quote(str(REPOSITORY / ".venv" / "bin"))
-        plan = f"extract-ecb-fx-rates plan --lake {shlex.quote(str(directory / 'lake'))} --start {SAMPLE_START} --end {SAMPLE_END}"
+        plan = f"extract-ecb-fx-rates plan --lake {lake} --start {SAMPLE_START} --end {SAMPLE_END}"
         lines.append(f"  {job}/{plan}          # one job alone")
     return "\n".join(lines)
 

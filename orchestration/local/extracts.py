@@ -14,7 +14,7 @@ from jobkit.errors import UsageError
 
 from jobs.catalogue import catalogue
 from orchestration.deployments.parameters import rename_options, select_parameters
-from orchestration.local.sample_parameters import CIKS, RELEASES, SERIES, TICKERS, build_sample_extracts
+from orchestration.local.sample_parameters import CIKS, RELEASES, SERIES, TICKERS, build_all_sample_extracts, build_sample_extracts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,8 @@ def build_sample_extracts_for(
 
     Raises UsageError if the samples have none of the tickers or companies.
     """
-    samples = build_sample_extracts(vendors, token)
+    samples, own = build_sample_extracts(vendors, token), settings.values
+    samples |= {job: options for job, options in build_all_sample_extracts(vendors, token).items() if job in own}
     notes = [
         f"the sample vendors' days are fixed, so {name} = {settings.values[name]} of {settings.source} is not used; "
         "add --live to ask the real vendors"

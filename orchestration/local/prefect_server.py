@@ -1,4 +1,4 @@
-"""A Prefect server for one machine: on a free port of 127.0.0.1, with SQLite and a password, and without telemetry.
+"""A Prefect server for one machine: on a port of 127.0.0.1, with SQLite and a password, and without telemetry.
 
 Run as a program, this module is that server. On SQLite, Prefect answers 503 if two transactions conflict, and its clients then sleep for
 2, 4, 8, ... seconds unless the answer has a Retry-After header. So requests that write are serialised here, and a 503 that the server's
@@ -23,14 +23,13 @@ from typing import TYPE_CHECKING, Any
 from jobkit import files, prefect_api
 
 from jobs.catalogue import REPOSITORY
-from orchestration.local import processes
+from orchestration.local import ports, processes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from orchestration.local.processes import Program
 
-HOST = "127.0.0.1"
 READY_TIMEOUT_S, STOP_TIMEOUT_S = 300.0, 0.2  # a start takes 16 s of one core
 DATABASE, MIGRATED_VERSION = "prefect.db", "migrated"
 BUSY, RETRY_AFTER_S = 503, b"0.1"
@@ -88,8 +87,8 @@ def stop_server(server: PrefectServer) -> None:
     processes.stop_program(server.program, STOP_TIMEOUT_S)
 
 
-def start_server(directory: Path, port: int = 0, settings: Mapping[str, str] | None = None) -> PrefectServer:
-    """Start the server whose database is under `directory`, and do not wait until it is ready. Port 0 means any free port.
+def start_server(directory: Path, settings: Mapping[str, str] | None = None) -> PrefectServer:
+    """Start the server whose database is under `directory`, on its last port if that is free, and do not wait until it is ready.
 
     `settings` are added to SERVER_SETTINGS. The server inherits a listening socket, so that no other program can take the port while it
     loads.
@@ -98,8 +97,8 @@ def start_server(directory: Path, port: int = 0, settings: Mapping[str, str] | N
     home.mkdir(parents=True, exist_ok=True)
     is_new = not (home / DATABASE).exists() and not _restore_template(home)
     auth_string = _auth_string(home / "auth")
-    with socket.create_server((HOST, port), backlog=128) as listening:
-        url = f"http://{HOST}:{listening.getsockname()[1]}/api"
+    with ports.listen_on_last_port(directory / "ports" / "prefect") as listening:
+        url = f"http://{ports.HOST}:{listening.getsockname()[1]}/api"
         environment = {
             "PYTHONPATH": str(REPOSITORY),
             "PREFECT_HOME": str(home),

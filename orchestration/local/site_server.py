@@ -1,4 +1,4 @@
-"""Serve the published site of a local stack on a free port of 127.0.0.1, with range requests, as S3 does.
+"""Serve the published site of a local stack on a port of 127.0.0.1, with range requests, as S3 does.
 
 Run as a program, this module is that server. It lives as long as the stack that `demo --keep` left running.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.catalogue import REPOSITORY
-from orchestration.local import processes
+from orchestration.local import ports, processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 
     from orchestration.local.processes import Program
 
-HOST = "127.0.0.1"
-
 
 def start_server(directory: Path, held_fds: Sequence[int]) -> tuple[Program, str]:
     """Start the server of `directory`/site and return it with its URL. It keeps the file descriptors `held_fds` open."""
-    with socket.create_server((HOST, 0), backlog=128) as listening:
-        url = f"http://{HOST}:{listening.getsockname()[1]}/"
+    with ports.listen_on_last_port(directory / "ports" / "site") as listening:
+        url = f"http://{ports.HOST}:{listening.getsockname()[1]}/"
         program = processes.start_program(
             "site server",
             [sys.executable, "-m", "orchestration.local.site_server", str(listening.fileno()), str(directory / "site")],

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jobkit import files
+from jobkit import files, prefect_api
 from jobkit.errors import JobError, MisconfiguredError, TemporaryError
 
 from jobs.catalogue import REPOSITORY
@@ -174,6 +174,13 @@ def read_addresses(directory: Path) -> dict[str, str]:
         raise MisconfiguredError(
             f"no demo is kept in {directory}; start one with `finelt demo --keep`, or name its directory with --dir"
         ) from None
+
+
+def open_kept_api(directory: Path) -> Api:
+    """Return the API of the Prefect server that `demo --keep` left running. Raises MisconfiguredError if it left nothing."""
+    server = read_addresses(directory)["prefect"]
+    auth = (directory / "prefect" / "auth").read_text(encoding="utf-8")
+    return prefect_api.api({"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": auth})
 
 
 def crash_unfinished_runs(api: Api) -> None:

@@ -69,6 +69,7 @@ def test_warehouse_folder_and_web_server_have_the_same_rows_and_types(in_demo: P
         assert_frame_equal(finelt.read(name).sort_values(key, ignore_index=True), from_site)
         assert_frame_equal(finelt.read(name, served).sort_values(key, ignore_index=True), from_site)
         assert len(from_site) > 1000
+        assert len(finelt.read(name, in_demo, columns=key)) == len(from_site)
     assert {str(kind) for kind in from_site.dtypes} == {"str", "datetime64[s]", "float64", "datetime64[us, UTC]"}
     exact = finelt.read("fct_yield", columns=["yield_pct"], frame="arrow").schema
     assert exact.field("yield_pct").type == DataType.decimal128(8, 4)

@@ -85,7 +85,7 @@ def test_a_run_without_a_stack_exits_with_78_and_says_how_to_start_one(tmp_path:
         assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", flow_reporter) == 78
     (tmp_path / ".env").write_text("FINELT_PREFECT_PORT=9\nFINELT_PREFECT_AUTH=a:b\nCOMPOSE_PROJECT_NAME=x\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_flow, "SERVER_TIMEOUT_S", 0)
+        patch.setattr(follow, "SERVER_TIMEOUT_S", 0)
         with reporter.FlowReporter() as flow_reporter:
             assert run_flow.run(tmp_path / ".env", "docker", tmp_path / "run", flow_reporter) == 78
 
@@ -140,11 +140,18 @@ def test_a_server_that_stays_silent_ends_the_report_and_not_the_flow(
     clock = [0.0]
     monkeypatch.setattr(follow.time, "monotonic", lambda: clock[-1])
     with reporter.FlowReporter() as flow_reporter, pytest.raises(prefect_api.UnreachableError):
-        run_flow.follow(Silent("http://127.0.0.1:9/api"), "0123456789", "http://127.0.0.1:9/runs/1", tmp_path, flow_reporter)
+        reporter.follow_to_the_end(
+            Silent("http://127.0.0.1:9/api"), "0123456789", "http://127.0.0.1:9/runs/1", tmp_path, flow_reporter, "finelt cancel"
+        )
     said = capsys.readouterr().out
     assert clock[-1] > prefect_api.SERVER_OUTAGE_BUDGET_S
     assert said.count("still waiting for Prefect's server") == len(clock) - 2 > 5
-    assert "the flow goes on: http://127.0.0.1:9/runs/1; cancel it with ./scripts/finelt cancel --compose 01234567" in said
+    assert "the flow goes on: http://127.0.0.1:9/runs/1; cancel it with finelt cancel 01234567" in said
+
+
+def test_dates_in_the_wrong_order_are_a_usage_error() -> None:
+    result = CliRunner().invoke(run_flow.main, ["--flow", "backfill", "--start", "2012-12-02", "--end", "2012-12-01"])
+    assert (result.exit_code, "--start is 2012-12-02, after --end, which is 2012-12-01; swap them" in result.output) == (2, True)
 
 
 def test_an_unknown_pool_is_a_usage_error() -> None:
@@ -289,7 +296,7 @@ def test_the_commands_of_operations_work_on_the_stack(stack: Stack, tmp_path: Pa
         assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}"
         output[line] = result.output
         if len(output) == 1:
-            assert read_statuses(tmp_path / run_flow.DEFAULT_DIRECTORY) == dict.fromkeys(JOBS, "unchanged")
+            assert read_statuses(tmp_path / run_flow.DIRECTORIES["docker"]) == dict.fromkeys(JOBS, "unchanged")
     (refetched,) = [text for line, text in output.items() if "--refetch" in line]
     assert re.search(r"extract-\S+ .*unchanged", refetched)
     (plan,) = [text for line, text in output.items() if "--plan-only" in line]

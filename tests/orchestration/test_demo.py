@@ -109,6 +109,18 @@ def test_the_total_counts_each_row_once(story: Story) -> None:
     assert f"{extracted:,}" in total
 
 
+def test_the_row_that_breaks_its_contract_is_reported_and_can_be_looked_at(story: Story) -> None:
+    """New York was closed on 2012-10-29; the sample vendor has a row of that day all the same."""
+    for run_of_the_demo in (story.first, story.second):
+        assert "because they break their contract: tiingo_prices ticker=IBM/year=2012 (1)" in run_of_the_demo.said
+    listed = CliRunner().invoke(cli.finelt, ["quarantine", "ls", "--lake", str(story.directory / "lake")])
+    assert re.search(r"tiingo_prices +ticker=IBM/year=2012 .*close <= high", listed.stdout)
+    (row,) = query(story, "select row_date, reasons from fct_quarantine where dataset = 'tiingo_prices'")
+    assert (row["row_date"], "close <= high" in row["reasons"]) == ("2012-10-29", True)
+    (page,) = {path.read_text() for path in (story.directory / "site").glob("v/*/datasets/tiingo_prices.html")}
+    assert "Rows that broke the contract" in page
+
+
 def test_a_second_run_changes_nothing(story: Story) -> None:
     assert story.second.code == 0, story.second.said
     assert {receipt["job"]: receipt["status"] for receipt in story.second.receipts} == dict.fromkeys(SHOWN, "unchanged")
@@ -201,6 +213,16 @@ def test_a_kept_demo_shows_its_runs_their_logs_and_what_is_loaded(story: Story) 
     assert "there is no run 'nonsense'" in finelt("logs nonsense", story.directory, code=2)
 
 
+def test_a_backfill_of_a_kept_demo_starts_with_one_command(story: Story) -> None:
+    """December 2012 is in the lake; of November, a vendor of prices has been asked for no day."""
+    words = "run --pool process --flow backfill --plan-only --start 2012-11-29 --end 2012-12-04"
+    plan = finelt(words, story.directory)
+    assert "extract-massive-daily-prices: 2 of 4 partitions in 1 runs" in plan
+    assert "extract-tiingo-prices: 0 of 4 partitions in 0 runs" in plan
+    assert stack.read_addresses(story.directory)["site"] in plan
+    assert json.loads(finelt("runs --json --limit 1", story.directory))[0]["state"] == "COMPLETED"
+
+
 def test_the_site_of_a_kept_demo_is_served_with_ranges_on_loopback_only(story: Story) -> None:
     address = stack.read_addresses(story.directory)["site"]
     assert address.startswith("http://127.0.0.1:")
@@ -237,6 +259,8 @@ def test_a_query_does_not_stop_the_postgres_of_a_kept_demo_and_stop_ends_everyth
     assert not (story.directory / "secrets").exists()
     assert "nothing runs in" in finelt("stop", story.directory)
     assert "no demo is kept in" in finelt("runs", story.directory, code=78)
+    refused = CliRunner().invoke(cli.finelt, ["run", "--pool", "process", "--dir", str(story.directory)])
+    assert (refused.exit_code, "no demo is kept in" in refused.output) == (78, True)
     assert json.loads(finelt("state --json", story.directory)), "the warehouse of a demo that was stopped can be asked"
 
 
@@ -271,6 +295,9 @@ def test_what_to_try_next_has_data_of_the_chosen_vendors(tmp_path: Path) -> None
     own_vendor = demo._next_commands(tmp_path, None, Settings(vendors=["acme"]))
     assert ("fct_valuation_daily" in all_vendors, "extract-ecb-fx-rates plan" in all_vendors) == (True, True)
     assert ("--tables" in own_vendor, "extract-ecb-fx-rates" in own_vendor) == (True, False)
+    assert all(f"quarantine ls --lake {tmp_path}/lake" in commands for commands in (all_vendors, own_vendor))
+    kept = demo._next_commands(tmp_path, {"prefect": "p", "site": "s", "warehouse": "w"}, Settings())
+    assert f"run --pool process --dir {tmp_path} --flow backfill --start" in kept
 
 
 def test_a_contact_is_for_the_real_vendors(tmp_path: Path) -> None:

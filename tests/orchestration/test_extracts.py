@@ -55,6 +55,14 @@ def test_own_tickers_replace_those_of_the_samples_as_far_as_they_have_them() -> 
     assert sample(ciks=[CIKS[0].zfill(10)])[1] == []
 
 
+def test_a_job_that_no_flow_runs_unasked_joins_with_its_samples() -> None:
+    """Without them it would call the real vendor from a demo without --live."""
+    holdings = "extract-sec-13f-holdings"
+    assert holdings not in sample()[0]
+    jobs, _ = sample(**{holdings: {}})
+    assert (jobs[holdings]["base_url"], jobs[holdings]["managers"]) == ("http://vendors/www.sec.gov", ["1619124"])
+
+
 def test_only_the_chosen_vendors_are_asked() -> None:
     assert set(sample(vendors=["ecb", "tiingo"])[0]) == {"extract-ecb-fx-rates", TIINGO}
     with pytest.raises(UsageError, match=r"no job calls a vendor 'bloomberg'; the vendors are ecb, "):

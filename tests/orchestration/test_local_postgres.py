@@ -148,16 +148,18 @@ def test_an_incomplete_cluster_is_created_again(directory: Path) -> None:
 
 
 def test_another_port_is_tried_if_the_first_was_taken_meanwhile(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = postgres._free_port
+    find = postgres._find_port
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
         ports = iter([taken])
-        monkeypatch.setattr(postgres, "_free_port", lambda: next(ports, None) or find())
+        monkeypatch.setattr(postgres, "_find_port", lambda place: next(ports, None) or find(place))
         with postgres.run_server(directory) as server:
             assert server.port != taken
             assert ask(server, "select 1") == 1
+    with postgres.run_server(directory) as again:
+        assert again.port == server.port
 
 
 def test_a_directory_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:

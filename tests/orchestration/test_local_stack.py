@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobkit.errors import MisconfiguredError, TemporaryError
 
-from orchestration.local import processes, site_server, stack
+from orchestration.local import ports, processes, site_server, stack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,3 +83,19 @@ def test_the_server_of_the_site_answers_404_for_a_file_that_is_not_there(tmp_pat
         return int(sent[0]["status"])
 
     assert (request("/"), request("/latest/"), request("/nowhere.parquet")) == (200, 404, 404)
+
+
+def test_a_server_gets_its_last_port_again_if_it_is_free(tmp_path: Path) -> None:
+    remembered = tmp_path / "ports" / "site"
+    with ports.listen_on_last_port(remembered) as first:
+        port = first.getsockname()[1]
+        with ports.listen_on_last_port(tmp_path / "ports" / "prefect") as other, socket.create_connection(first.getsockname()):
+            assert other.getsockname()[1] != port
+    with ports.listen_on_last_port(remembered) as again:
+        assert again.getsockname() == ("127.0.0.1", port)
+        with ports.listen_on_last_port(remembered) as moved:
+            assert moved.getsockname()[1] == int(remembered.read_text()) != port
+    for damage in ("", "-1", "99999"):
+        remembered.write_text(damage)
+        ports.listen_on_last_port(remembered).close()
+        assert int(remembered.read_text()) > 0

@@ -166,6 +166,14 @@ def test_tiingo_serves_the_requested_days_with_raw_and_adjusted_prices(url: str)
     assert isinstance(first["volume"], int)
 
 
+def test_tiingo_serves_one_row_that_its_contract_rejects_on_a_day_without_a_session(url: str) -> None:
+    before, bad, after = prices(url, "IBM", startDate="2012-10-26", endDate="2012-10-31")
+    assert [row["date"][:10] for row in (before, bad, after)] == ["2012-10-26", "2012-10-29", "2012-10-31"]
+    assert "2012-10-29" not in {bar.session for bars in sample.bars().values() for bar in bars}
+    assert (bad["close"], bad["high"], bad["divCash"], bad["splitFactor"]) == (before["close"], 0.0, 0.0, 1.0)
+    assert all(row["low"] <= row["close"] <= row["high"] for row in prices(url, "IBM", startDate="2009-07-01") if row != bad)
+
+
 def test_tiingo_serves_the_last_day_if_no_date_is_given(url: str) -> None:
     (last,) = prices(url, "AAPL")
     assert (last["date"][:10], last["close"], last["adjClose"]) == ("2013-02-28", 441.4, 441.4)
@@ -209,6 +217,7 @@ def test_every_ticker_has_every_session_of_the_sample(url: str) -> None:
     sessions = {ticker: [price["date"][:10] for price in prices(url, ticker, startDate="2000-01-01")] for ticker in sample.TICKERS}
     assert len(sessions["AAPL"]) == 922
     assert (sessions["AAPL"][0], sessions["AAPL"][-1]) == ("2009-07-01", "2013-02-28")
+    sessions["IBM"].remove("2012-10-29")
     assert all(dates == sessions["AAPL"] for dates in sessions.values())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from jobkit.errors import UsageError
+from jobkit.errors import ExitCode, UsageError
 from jobkit.lake import Lake
 from load_warehouse import ledger
 from psycopg import errors, sql
@@ -101,13 +101,14 @@ def test_people_log_in_as_analyst_with_a_token_only_where_rds_offers_it(database
 
 
 def test_dbt_of_a_developer_writes_to_his_schema_alone_and_reads_the_rest_from_the_demo(database: RoleDatabase, tmp_path: Path) -> None:
-    """fct_curve_spread reads fct_yield, which he does not build: dbt defers it to the marts."""
+    """fct_curve_spread reads fct_yield, which he does not build: dbt defers it to the marts. A misspelt model is refused."""
     name, yields = "dbt_anna", "select count(*), md5(string_agg(t::text, '' order by t::text)) from {}.fct_curve_spread t"
     environment = dbt.prepare_schema(database.server, name, database.name)
     assert dbt.prepare_schema(database.server, name, database.name) == environment
     built = database.rows(READER, yields.format("marts"))
     try:
         assert dbt.run_dbt("build", ["--select", "fct_curve_spread"], tmp_path, {**os.environ, **environment}) == 0
+        assert dbt.run_dbt("run", ["--select", "fct_curve_sprede"], tmp_path, {**os.environ, **environment}) == ExitCode.USAGE
         tables = (
             "select relname::text from pg_class join pg_namespace n on n.oid = relnamespace where relkind = 'r' and nspname = 'dbt_anna'"
         )

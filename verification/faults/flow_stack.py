@@ -12,7 +12,6 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from jobkit.errors import TemporaryError
 
@@ -134,7 +133,7 @@ class FlowStack:
         old.program.process.kill()
         old.program.process.wait()
         time.sleep(away_s)
-        self.prefect.append(prefect_server.start_server(self.directory, urlsplit(old.url).port or 0))
+        self.prefect.append(prefect_server.start_server(self.directory))
         self.prefect[-1].wait_until_ready()
 
     def start(self, flow: str, **parameters: object) -> str:

@@ -1,6 +1,7 @@
 """api.tiingo.com: prices per ticker with dividends, splits and adjusted values; the token is any but `refused`.
 
-The first request for GOOG's prices in a server's life is answered 429 with Retry-After: 1.
+The first request for GOOG's prices in a server's life is answered 429 with Retry-After: 1. Among IBM's prices is one row that no vendor
+sent: the contract rejects it, so that the quarantine has something to show. Its day had no session, so it replaces no real figure.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from verification.sample_vendors.wire import Answer, Request, json_answer, not_f
 
 HEADERS = {"Allow": "GET, HEAD, OPTIONS", "Vary": "Accept, Cookie", "X-Frame-Options": "SAMEORIGIN"}
 BUSY_TICKER = "GOOG"
+BAD_TICKER, CLOSED_DAY = "IBM", "2012-10-29"  # New York was closed for Hurricane Sandy
 RUN_OVER = (
     "Error: You have run over your hourly request allocation. "
     "Please upgrade at https://api.tiingo.com/pricing to have your limits increased."
@@ -84,6 +86,23 @@ def _price(bar: sample.Bar, factor: float) -> Price:
     }  # fmt: skip
 
 
+def _bad_price() -> Price:
+    """Return the previous close on a day without a session, with a high and a low of zero, so that close <= high does not hold."""
+    last = max((price for price in history(BAD_TICKER) if price["date"] < CLOSED_DAY), key=lambda price: price["date"])
+    zeros: Price = {
+        **last,
+        "high": 0.0,
+        "low": 0.0,
+        "open": 0.0,
+        "volume": 0,
+        "adjHigh": 0.0,
+        "adjLow": 0.0,
+        "adjOpen": 0.0,
+        "adjVolume": 0,
+    }
+    return {**zeros, "date": f"{CLOSED_DAY}T00:00:00.000Z", "divCash": 0.0}
+
+
 def _for_known(ticker: str) -> Answer | None:
     return None if ticker.upper() in sample.TICKERS else _detail(404, f"Error: Ticker '{ticker}' not found")
 
@@ -99,6 +118,8 @@ def _prices(ticker: str, request: Request) -> Answer:
     if ticker == BUSY_TICKER and not request.seen:
         return _busy()
     prices = history(ticker)
+    if ticker == BAD_TICKER:
+        prices = sorted([*prices, _bad_price()], key=lambda price: price["date"])
     start, end = (request.query.get(name, "") for name in ("startDate", "endDate"))
     try:
         first = date.fromisoformat(start or sample.FIRST_SESSION).isoformat()

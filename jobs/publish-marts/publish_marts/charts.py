@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TONE_COUNT = 6  # colours of lines in the style sheet
 BENCHMARK_TONE = TONE_COUNT  # the colour after them
 _CHARACTER_WIDTH = 6.7  # mean width of a character of the 12-unit font
+_YEAR_WIDTH = 28.0
 _BOLD_CHARACTER_WIDTH = 7.6
 _LABEL_GAP = 14.0
 _ROUND_FACTORS = (1, 2, 5, 10)
@@ -220,11 +221,12 @@ def _draw_heat_map(
                 box = f'x="{left + position * cell:.1f}" y="{top:.1f}" width="{cell - gap:.1f}" height="{cell_height}"'
                 parts.append(f'<rect class="void" {box}/>')
     bottom = len(rows) * pitch + 14
-    parts += [
-        f'<text class="tick" x="{left + position * cell:.1f}" y="{bottom:.1f}">{month[:4]}</text>'
-        for position, month in enumerate(columns)
-        if month.endswith("-01") and left + position * cell < width - 28
-    ]
+    free_from = left
+    for position, month in enumerate(columns):
+        x = left + position * cell
+        if month.endswith("-01") and free_from <= x < width - _YEAR_WIDTH:
+            parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom:.1f}">{month[:4]}</text>')
+            free_from = x + _YEAR_WIDTH + 4
     return _build_svg(name, size, width, bottom + 6, title, description, parts)
 
 

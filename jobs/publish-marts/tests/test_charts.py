@@ -118,6 +118,14 @@ def test_downsampling_keeps_ends_extremes_and_gaps() -> None:
     assert charts.downsample(points[:50], 100) == points[:50]
 
 
+def test_the_years_of_a_heat_map_do_not_overlap_where_months_are_left_out() -> None:
+    months = [*[f"2013-{month:02}" for month in range(1, 13)], "2014-01", "2023-01", *[f"2023-{month:02}" for month in range(2, 13)]]
+    for svg in charts.draw_heat_map("m", "Coverage", "Days", [("a", [1.0] * len(months))], months).split("</svg>")[:2]:
+        places = [float(x) for x in re.findall(r'<text class="tick" x="([\d.]+)"', svg)]
+        assert len(places) >= 2
+        assert all(after - before >= 28 for before, after in pairwise(places))
+
+
 def test_a_heat_map_has_a_cell_per_month_and_an_outline_for_a_missing_one() -> None:
     months = [f"2012-{month:02}" for month in range(1, 13)]
     svg = charts.draw_heat_map("m", "Coverage", "Days", [("a & b", [1.0, None, 0.0, *[0.5] * 9])], months)

@@ -376,7 +376,7 @@ def test_lineage_leads_from_a_mart_to_the_datasets_and_back(rendered: dict[str, 
     arrow = "\N{RIGHTWARDS ARROW}"
     assert f"tiingo_prices {arrow} stg_rates {arrow} fct_yield" in dataset
     assert '<a href="../datasets/tiingo_prices.html">tiingo_prices.close</a>, codes.unit</td>' in mart
-    assert '<tr><th scope="row" class="w">close</th><td class="p">fct_yield.pct</td></tr>' in dataset
+    assert 'class="w">close</th><td class="p"><a href="../marts/fct_yield.html">fct_yield</a>: pct</td></tr>' in dataset
     assert "fct_secret" not in dataset
 
 

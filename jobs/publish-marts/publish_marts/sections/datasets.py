@@ -92,15 +92,20 @@ def build_lineage(mart: str, lineage: Mapping[str, Any], datasets: Collection[st
 
 
 def _fields_section(dataset: str, lineage: Mapping[str, Any], marts: Collection[str]) -> Section | None:
-    """List the columns of marts that each field of a dataset goes into."""
-    uses: dict[str, list[str]] = {}
-    for mart, columns in lineage.get("fields", {}).items():
-        for column, fields in columns.items():
-            for field in (field for field in fields if mart in marts and field.startswith(f"{dataset}.")):
-                uses.setdefault(field.removeprefix(f"{dataset}."), []).append(f"{mart}.{column}")
-    rows = [["every field" if field == "*" else field, ", ".join(sorted(uses[field]))] for field in sorted(uses)]
+    """List the columns of marts that each field of a dataset goes into, a mart on each line."""
+    uses: dict[str, dict[str, list[str]]] = {}
+    for mart in sorted(lineage.get("fields", {}).keys() & set(marts)):
+        for column, fields in lineage["fields"][mart].items():
+            for field in (field for field in fields if field.startswith(f"{dataset}.")):
+                uses.setdefault(field.removeprefix(f"{dataset}."), {}).setdefault(mart, []).append(column)
+    rows = [["every field" if field == "*" else field, _format_uses(uses[field])] for field in sorted(uses)]
     table = Table("Fields", build_headers("Field", "Columns computed from it", prose=("Columns computed from it",)), rows)
     return Section("fields", "Fields", "", tables=(table,)) if rows else None
+
+
+def _format_uses(columns: Mapping[str, list[str]]) -> Markup:
+    lines = [Markup("{}: {}").format(links.link_page("marts", mart), ", ".join(sorted(columns[mart]))) for mart in columns]
+    return Markup("<br>").join(lines)
 
 
 def format_fields(fields: Sequence[str], datasets: Collection[str]) -> Markup:
