@@ -1,6 +1,6 @@
 """api.openfigi.com: some lines of IBM and Apple, by ISIN or by ticker and exchange. Any other identifier is not found.
 
-The answers have the order of the questions and do not repeat them. Without a key more than 10 questions are too many (413).
+An exchange whose code has not two letters is refused. The answers have the order of the questions and do not repeat them. Without a key more than 10 questions are too many (413).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def answer(request: Request) -> Answer:
 
 def find(question: dict[str, str]) -> dict[str, object]:
     """Return the answer to one question."""
+    if len(question.get("exchCode", "US")) != len("US"):
+        return {"error": "Invalid exchCode."}
     column = COLUMNS.get(question["idType"], "")
     rows = [row for row in sample.table("openfigi_lines") if row.get(column) == question["idValue"]]
     matches = [row for row in rows if question.get("exchCode", row["exchCode"]) == row["exchCode"]]

@@ -1,8 +1,8 @@
 """data-api.ecb.europa.eu: the euro short-term rate of 2025-01-02 to 2025-01-10 with its percentiles and volumes, as SDMX-CSV.
 
 Each row has the key of the series, its dimensions and all attributes; most attributes are empty. A series or days without observations
-are a 404. Answers have a Last-Modified, and conditional requests are answered with 304. The path may lack /service, so that the base URL
-is the host, as for the other vendors.
+are a 404, and before 2024 a 200 without a body: the service has answered either. Answers have a Last-Modified, and conditional requests
+are answered with 304. The path may lack /service, so that the base URL is the host, as for the other vendors.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ OF_SERIES = (
     *("PUBL_PUBLIC", "TIME_PER_COLLECT", "TITLE", "TITLE_COMPL", "UNIT_INDEX_BASE", "UNIT_MEASURE", "UNIT_MULT"),
 )
 COLUMNS = (*FIRST_COLUMNS, *OF_OBSERVATIONS, *OF_SERIES)
+SILENT_BEFORE = "2024"
 COVERAGE = "ESA 2010 Sectors: S.121, S.122, S.123, S.124, S.125, S.126, S.127, S.128, S.129"
 
 
@@ -53,6 +54,8 @@ def answer(request: Request) -> Answer:
     asked = PATH.fullmatch(request.path)
     first, last = request.query.get("startPeriod", ""), min(request.query.get("endPeriod", request.today), request.today)
     body = observations(asked[1], first, last) if asked and asked[1] in ITEMS and request.query.get("format") == "csvdata" else ""
+    if not body and asked and last < SILENT_BEFORE:
+        return Answer(200, b"", "text/csv")
     if not body:
         return Answer(404, b"No results found.", "text/plain")
     validators = {"Last-Modified": PUBLISHED_AT}

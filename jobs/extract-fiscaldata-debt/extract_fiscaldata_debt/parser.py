@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from jobkit import lossless_json, paging
@@ -13,14 +14,15 @@ if TYPE_CHECKING:
     from jobkit.contracts import Columns
     from jobkit.requests import Request
 
-# The types that FiscalData states in each answer. Another one is another quantity, such as millions in place of dollars.
+# Patterns of the types that FiscalData states in each answer. Another one is another quantity, such as millions in place of dollars. The
+# number behind CURRENCY is that of decimals to show. Whether each answer of auctions states types is not known.
+DOLLARS = r"CURRENCY\d*"
 TYPES = {
     "fiscaldata_debt": {
         "record_date": "DATE",
-        "debt_held_public_amt": "CURRENCY",
-        "intragov_hold_amt": "CURRENCY",
-        "tot_pub_debt_out_amt": "CURRENCY",
-    }
+        **dict.fromkeys(("debt_held_public_amt", "intragov_hold_amt", "tot_pub_debt_out_amt"), DOLLARS),
+    },
+    "fiscaldata_auctions": dict.fromkeys(("offering_amt", "total_tendered", "total_accepted", "soma_accepted"), f"{DOLLARS}|None"),
 }
 
 
@@ -34,7 +36,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     rows = []
     for page in paging.read_pages(body, what):
         meta = page.get("meta")
-        _check_types(meta.get("dataTypes") if isinstance(meta, dict) else None, TYPES.get(request.dataset, {}), what)
+        _check_types(meta.get("dataTypes") if isinstance(meta, dict) else None, TYPES[request.dataset], what)
         rows += [{name: None if value == "null" else value for name, value in row.items()} for row in paging.read_rows(page, "data", what)]
     day, year = TABLES[request.dataset.removeprefix("fiscaldata_")].day, partition.removeprefix("year=")
     if strays := {str(row.get(day)) for row in rows if not str(row.get(day)).startswith(f"{year}-")}:
@@ -44,5 +46,5 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
 
 def _check_types(stated: object, expected: dict[str, str], what: str) -> None:
     found = stated if isinstance(stated, dict) else {}
-    if other := {name: found.get(name) for name, kind in expected.items() if found.get(name) != kind}:
+    if other := {name: found.get(name) for name, kind in expected.items() if not re.fullmatch(kind, str(found.get(name)))}:
         raise BadDataError(f"{what} states the types {other} where { ({name: expected[name] for name in other}) } was expected")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from extract_fiscaldata_debt import source
-from extract_fiscaldata_debt.parser import TYPES, parse
+from extract_fiscaldata_debt.parser import parse
 from jobkit import contracts
 from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
@@ -20,8 +20,11 @@ DEBT = Request("fiscaldata_debt", ("year=2025",), "/")
 AUCTIONS = Request("fiscaldata_auctions", ("year=2026",), "/")
 
 
+STATED = {"record_date": "DATE", **dict.fromkeys(("debt_held_public_amt", "intragov_hold_amt", "tot_pub_debt_out_amt"), "CURRENCY")}
+
+
 def page(*rows: dict[str, Any], types: dict[str, str] | None = None) -> dict[str, Any]:
-    return {"data": list(rows), "meta": {"dataTypes": TYPES["fiscaldata_debt"] if types is None else types, "total-count": len(rows)}}
+    return {"data": list(rows), "meta": {"dataTypes": STATED if types is None else types, "total-count": len(rows)}}
 
 
 def test_the_text_null_is_no_value_and_figures_keep_their_cents() -> None:
@@ -41,7 +44,7 @@ def test_a_year_without_records_fills_no_partition() -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        (page(types={**TYPES["fiscaldata_debt"], "tot_pub_debt_out_amt": "CURRENCY_MILLIONS"}), "states the types"),
+        (page(types={**STATED, "tot_pub_debt_out_amt": "CURRENCY_MILLIONS"}), "states the types"),
         (page({"record_date": "2024-12-31"}), "has record_date 2024-12-31"),
         ({"data": []}, "states the types"),
         ({"error": "Invalid Query Param"}, "states the types"),
@@ -51,6 +54,16 @@ def test_a_year_without_records_fills_no_partition() -> None:
 def test_another_answer_is_refused(document: dict[str, Any], message: str) -> None:
     with pytest.raises(BadDataError, match=message):
         parse(json.dumps(document).encode(), DEBT)
+
+
+@pytest.mark.parametrize(("kind", "is_right"), [("CURRENCY", True), ("CURRENCY0", True), ("CURRENCY_MILLIONS", False), ("STRING", False)])
+def test_amounts_of_auctions_are_dollars(kind: str, *, is_right: bool) -> None:
+    body = json.dumps(page({"auction_date": "2026-01-05", "total_accepted": "90430132400"}, types={"total_accepted": kind})).encode()
+    if is_right:
+        assert parse(body, AUCTIONS)["year=2026"]["total_accepted"] == ["90430132400"]
+    else:
+        with pytest.raises(BadDataError, match="states the types {'total_accepted'"):
+            parse(body, AUCTIONS)
 
 
 def test_auctions_are_selected_by_their_own_day_and_sorted_by_their_key() -> None:

@@ -10,6 +10,7 @@ from extract_openfigi_identifiers import source
 
 if TYPE_CHECKING:
     from jobkit.contracts import Columns
+    from jobkit.errors import BadDataError
     from jobkit.requests import Request
 
 OPTIONS = [
@@ -26,7 +27,7 @@ OPTIONS = [
 ]
 
 
-def parse(body: bytes, request: Request) -> dict[str, Columns]:
+def parse(body: bytes, request: Request) -> dict[str, Columns | BadDataError]:
     """Parse with the parser module, imported at first use: it needs msgspec, and `describe` does not."""
     from extract_openfigi_identifiers import parser  # noqa: PLC0415
 

@@ -15,9 +15,12 @@ from jobkit.http import Response
 from jobkit.requests import Request
 
 from tests.recorded_answers import FEEDS
+from verification.faults import job_runs
+from verification.sample_vendors import server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 IBM = {"idType": "ID_ISIN", "idValue": "US4592001014"}
 NOTHING = {"idType": "TICKER", "idValue": "ZZZZ", "exchCode": "US"}
@@ -104,13 +107,25 @@ def test_no_identifier_found_is_an_answer() -> None:
     [
         ('[{"warning":"No identifier found."}]', "no list with one answer for each question"),
         ('{"error":"Invalid"}', "no list with one answer for each question"),
-        ('[{"data":[]},{"warning":"No identifier found."}]', "OpenFIGI refuses ID_ISIN US4592001014"),
-        ('[{"warning":"a"},{"error":"Invalid idValue format."}]', "refuses TICKER ZZZZ US: Invalid idValue format.; correct --identifiers"),
     ],
 )
 def test_an_answer_that_does_not_fit_is_refused(answers: str, message: str) -> None:
     with pytest.raises(BadDataError, match=message):
         parse([IBM, NOTHING], answers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ('{"data":[]}', "OpenFIGI refuses TICKER ZZZZ US"),
+        ('{"error":"Invalid idValue format."}', "OpenFIGI refuses TICKER ZZZZ US: Invalid idValue format.; correct --identifiers"),
+    ],
+)
+def test_a_question_that_is_refused_leaves_the_others_alone(answer: str, message: str) -> None:
+    first, second = parse([IBM, NOTHING], f'[{{"warning":"a"}},{answer}]').values()
+    assert first["result"] == ["a"]
+    assert isinstance(second, BadDataError)
+    assert str(second).startswith(message)
 
 
 @needs_feeds
@@ -126,5 +141,17 @@ def test_all_matches_of_a_recorded_answer_are_kept() -> None:
 @needs_feeds
 def test_a_recorded_answer_with_an_error_names_the_question() -> None:
     text = (FEEDS / "openfigi/mapping_data_warning_mixed.json").read_text()
-    with pytest.raises(BadDataError, match="OpenFIGI refuses ID_ISIN US45: Invalid idValue format."):
-        parse([IBM, NOTHING, MALFORMED], text)
+    refused = [str(one) for one in parse([IBM, NOTHING, MALFORMED], text).values() if isinstance(one, BadDataError)]
+    assert refused == ["OpenFIGI refuses ID_ISIN US45: Invalid idValue format.; correct --identifiers"]
+
+
+def test_a_refused_identifier_fails_alone(tmp_path: Path) -> None:
+    with server.run_server() as vendors:
+        words = ["--lake", str(tmp_path), "--without-key", "--base-url", f"{vendors}/api.openfigi.com"]
+        asked = [word for name in ("TICKER:IBM:NOWHERE", "TICKER:IBM:US") for word in ("--identifiers", name)]
+        result = job_runs.run_job("extract-openfigi-identifiers", [*words, *asked])
+    assert result.code == 65
+    assert result.receipt
+    assert "OpenFIGI refuses TICKER IBM NOWHERE: Invalid exchCode.; correct --identifiers" in str(result.receipt["error"])
+    outcomes = {one["partition"].rpartition("=")[2]: one["outcome"] for one in result.receipt["partitions"]}
+    assert outcomes == {"NOWHERE": "failed", "US": "committed"}

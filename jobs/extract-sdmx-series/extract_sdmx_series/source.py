@@ -25,7 +25,10 @@ BASE_URL = "https://data-api.ecb.europa.eu/service"
 EURO_SHORT_TERM_RATE = tuple(f"EST.B.EU000A2X2A25.{item}" for item in ("WT", "R25", "R75", "TT"))
 MARGIN = timedelta(days=7)
 # Of an unknown series, and of one that begins later, ECB says the same.
-MEANINGS = (Meaning(404, "no results found", "empty", "https://data.ecb.europa.eu/help/api/data", "2026-11"),)
+MEANINGS = (
+    Meaning(404, "no results found", "empty", "https://data.ecb.europa.eu/help/api/data", "2026-11"),
+    Meaning(200, r"\A\Z", "empty", "https://github.com/beancount/beanprice reads no bytes as no data", "2026-11"),
+)
 
 
 def build_requests(

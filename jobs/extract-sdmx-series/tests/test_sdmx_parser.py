@@ -138,9 +138,9 @@ def test_the_missing_observations_of_a_recorded_answer_stay() -> None:
 
 def test_a_year_before_the_series_begins_is_skipped(tmp_path: Path) -> None:
     with server.run_server() as vendors:
-        words = ["--lake", str(tmp_path), "--start", "2024-06-01", "--end", "2025-01-10", "--keys", "EST.B.EU000A2X2A25.WT"]
+        words = ["--lake", str(tmp_path), "--start", "2023-06-01", "--end", "2025-01-10", "--keys", "EST.B.EU000A2X2A25.WT"]
         result = job_runs.run_job("extract-sdmx-series", [*words, "--base-url", f"{vendors}/data-api.ecb.europa.eu/service"])
     assert result.code == 0, result.stderr
     assert result.receipt
     outcomes = [(one["partition"][-9:], one["outcome"]) for one in result.receipt["partitions"]]
-    assert outcomes == [("year=2024", "skipped"), ("year=2025", "committed")]
+    assert outcomes == [("year=2023", "skipped"), ("year=2024", "skipped"), ("year=2025", "committed")]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 AMENDMENTS = {"RESTATEMENT": "RESTATEMENT", "NEW HOLDINGS": "NEW HOLDINGS"}
 DOLLARS_FROM = "20230103"  # filings since then have to be in dollars
+SEVERAL = 10  # shares
 LOW, HIGH = Decimal("0.5"), Decimal(10)  # the median share of a portfolio is worth more than 0.5 and less than 10,000 dollars
 NUMBER = re.compile(r"[+-]?(?:\d{1,20}\.?\d{0,10}|\.\d{1,10})", re.ASCII)
 CHEAP = re.compile(r"\*W|\b(?:WTS?|WARRANTS?|RTS?|RIGHTS?)\b", re.IGNORECASE)  # classes that are worth a fraction of a share
@@ -132,15 +133,16 @@ def _decide_unit(ratios: Sequence[Decimal], filed: str) -> str | None:
     """Return USD or kUSD; None if the ratios of value to shares could be either.
 
     A median from 0.5 to 10 may be cheap shares in dollars or dear ones in thousands, which is settled for filings before 2023. A higher one
-    in such a filing would be a portfolio of shares worth 10,000 dollars and more. Since then a low median is not enough for thousands: the
-    dearest share has to be worth less than 10,000 dollars, too, or it may be a portfolio of cheap shares in dollars.
+    in such a filing would be a portfolio of shares worth 10,000 dollars and more. Since then a low median shows thousands only in a
+    portfolio of several shares, all of which would be worth less than 10 dollars: exchanges delist shares that stay below one dollar, but
+    a few of them may be all that a manager holds.
     """
     if not ratios:
         return None
     ratio = median(ratios)
     if filed < DOLLARS_FROM:
         return "kUSD" if ratio < HIGH else None
-    if ratio < LOW and max(ratios) < HIGH:
+    if ratio < LOW and max(ratios) < HIGH and len(ratios) >= SEVERAL:
         return "kUSD"
     return "USD" if ratio >= HIGH else None
 

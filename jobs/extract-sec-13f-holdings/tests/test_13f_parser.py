@@ -80,7 +80,8 @@ def test_each_line_is_a_row_as_filed() -> None:
 @pytest.mark.parametrize(
     ("value", "shares", "filed", "unit"),
     [
-        ("287", "2397", "20230228", "kUSD"),  # 0001790837-23-000002: 3M, still in thousands
+        ("287", "2397", "20230228", None),  # 3M in thousands, or a share of 12 cents
+        ("300000", "1000000", "20240212", None),
         ("2049983", "98000", "20230323", "USD"),  # 0001140361-23-013281
         ("66793", "38127", "20210212", "kUSD"),  # 0001619124-21-000002: Alphabet, 1.75 a share looks like dollars
         ("66793", "38127", "20230323", None),  # the same after the change could be either
@@ -97,7 +98,10 @@ def test_the_unit_is_decided_by_what_a_share_would_be_worth(value: str, shares: 
     ("ratios", "filed", "unit"),
     [
         (("12", "20", "31", "1050", "1060"), "20240212", None),  # cheap shares in dollars, with two for 10 dollars
-        (("12", "20", "31", "999", "13"), "20240212", "kUSD"),
+        (("12", "20", "31", "999", "13"), "20240212", None),
+        (("9", "20", "31", "200", "13"), "20240212", None),
+        (("12", "20", "31", "999", "13") * 2, "20240212", "kUSD"),
+        (("12", "20", "31", "1050", "13") * 2, "20240212", None),
         (("12", "20", "31", "60000", "13"), "20210212", "kUSD"),  # with one of Berkshire Hathaway's class A
     ],
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobkit.contracts import Columns, Contract, TypedRows
     from jobkit.errors import JobError
     from jobkit.http import Response
-    from jobkit.requests import Extractor, VendorClient
+    from jobkit.requests import Extractor, Parsed, VendorClient
 
 MAX_IN_FLIGHT = 4  # requests under way at once; the client keeps the vendor's rate whatever this is
 MAX_STATE_READS = 8  # partitions read from the lake at once
@@ -179,7 +179,9 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
     for partition, state in zip(request.partitions, states, strict=True):
         try:
             columns = parsed.pop(partition) if partition in parsed else _withdraw(extraction, request.dataset, partition, state)
-            if columns is not None:
+            if isinstance(columns, BadDataError):
+                failures.append(_record_failure(extraction.job, request.dataset, partition, columns))
+            elif columns is not None:
                 _store(extraction, request.dataset, partition, columns, store_source, _shrunken_response, state)
         except extraction.tolerated as error:
             failures.append(_record_failure(extraction.job, request.dataset, partition, error))
@@ -268,7 +270,7 @@ def _is_intact(lake: Lake, state: PartitionState) -> bool:
     return state.head is not None and not any(lake.find_problem(file) for file in state.head.files)
 
 
-def _parse(extraction: Extraction, request: Request, response: Response | None) -> Mapping[str, Columns | TypedRows]:
+def _parse(extraction: Extraction, request: Request, response: Response | None) -> Mapping[str, Parsed]:
     """Parse a response, if there is one. Raises BadDataError if it contains the secret that was sent."""
     if response is None:
         return {}
@@ -353,6 +355,8 @@ def _replay_partition(extraction: Extraction, request: Request, partition: str, 
         )
     parsed = extraction.extractor.parse(lake.read(head.source[-1]), request)
     columns = parsed[partition] if partition in parsed else _no_rows(extraction.contracts[dataset])
+    if isinstance(columns, BadDataError):
+        raise columns
     _store(extraction, dataset, partition, columns, lambda: lake.check_sources(head.source), _shrunken_replay, state)
 
 

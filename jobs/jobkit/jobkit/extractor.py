@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from click import Option
 
     from jobkit.command import Job
-    from jobkit.contracts import Columns, TypedRows
     from jobkit.http import Response
     from jobkit.lake import Source
     from jobkit.refusals import Meaning
+    from jobkit.requests import Parsed
 
 
 def build(
@@ -30,7 +30,7 @@ def build(
     *,
     build_requests: Callable[..., list[Request]],
     build_client: Callable[..., VendorClient],
-    parse: Callable[[bytes, Request], Mapping[str, Columns | TypedRows]],
+    parse: Callable[[bytes, Request], Mapping[str, Parsed]],
     fetch: Callable[[Any, Request, Source | None], Response] = fetch,
     find_lister: Callable[..., Callable[[Any, list[Request]], list[Request]] | None] = lambda **_: None,
     meanings: Sequence[Meaning] = (),

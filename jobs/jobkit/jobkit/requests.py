@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jobkit.contracts import Columns, TypedRows
+    from jobkit.errors import BadDataError
     from jobkit.http import Response
     from jobkit.lake import Source
     from jobkit.refusals import Meaning
+
+    Parsed = Columns | TypedRows | BadDataError  # of one partition: its rows, or why they cannot be read
 
 
 class Request(NamedTuple):
@@ -65,7 +68,8 @@ class Extractor:
     client: builds the client; called only if the network is needed.
     fetch: sends one request; its last argument is the lake's source of an earlier response to it, if any, for a conditional request.
     parse: turns the body of a response into columns by partition, in the vendor's order and without partitions for which the vendor has no
-        data. Pure: no network, disk or clock. Raises BadDataError for a body that it cannot read.
+        data. Pure: no network, disk or clock. Raises BadDataError for a body that it cannot read; in place of the columns of one partition,
+        it leaves the others alone.
     lookback: the partitions, each with its dataset, that are requested only because they may have changed. For these, it is no error if
         the vendor has no data.
     list_requests: makes the requests with the client, after those that the options name, for a vendor whose archive says what it has. A
@@ -75,7 +79,7 @@ class Extractor:
     package: str
     client: Callable[[], VendorClient]
     fetch: Callable[[Any, Request, Source | None], Response]  # its client is of the type that `client` builds
-    parse: Callable[[bytes, Request], Mapping[str, Columns | TypedRows]]
+    parse: Callable[[bytes, Request], Mapping[str, Parsed]]
     lookback: frozenset[tuple[str, str]] = frozenset()
     list_requests: Callable[[Any, list[Request]], list[Request]] | None = None
 

@@ -75,6 +75,7 @@ def check_content(response: httpx2.Response, content: Body, media: str, meanings
     """Raise an error if the body of an accepted response is empty, or holds a message in place of data."""
     where = format_address(response)
     if content.size == 0:
+        _check_meanings(meanings, 200, "", where, None)
         raise RetryableError(f"{where} answered 200 with nothing at all; try again later")
     excerpt = content.read(refusals.EXCERPT_BYTES)
     if content.size < refusals.EXCERPT_BYTES and meanings:
