@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from extract_sec_13f_holdings import source
+from jobkit.edgar import filings
 from jobkit.errors import BadDataError
 from jobkit.http import ResourceNotFoundError
 from jobkit.requests import Request
@@ -38,19 +38,28 @@ class Lists:
         return Answer(self.lists[path.rpartition("/")[2].removesuffix(".json")])
 
 
-def list_filings(filings: object, older: object = None) -> list[str]:
-    lists = Lists(CIK0000000001={"cik": "1", "filings": filings}, older=older)
-    return [request.partitions[0][-6:] for request in source._list_filings(lists, "0000000001", "2013-05-20", "2024-12-31")]  # type: ignore[arg-type]
+def list_filings(listed: object, older: object = None, partition: str = "cik={cik}/accession={accession}", **others: object) -> list[str]:
+    lists = Lists(CIK0000000001={"cik": "1", "filings": listed}, older=older, **others)
+    ciks = ["1", "0000000001", *(name[-1:] for name in others)]
+    kind = filings.FilingKind("filings", ("13F-HR", "13F-HR/A"), partition, "2013-05-20")
+    lister = filings.build_lister(kind, ciks, start=date(1, 1, 3), end=date(2024, 12, 31), lookback_days=7, base_url=filings.BASE_URL)
+    return [f"{request.path[21:23]}{request.partitions[0][-6:]}" for request in lister(lists, [])]  # type: ignore[arg-type]
 
 
 def test_recent_and_older_filings_are_listed_the_oldest_first() -> None:
     files = [{"name": "older.json", "filingTo": "2014-12-31"}, {"name": "not requested.json", "filingTo": "2012-12-31"}]
-    assert list_filings({"recent": RECENT, "files": files}, OLDER) == ["000001", "000001", "000003"]
-    assert list_filings({"recent": RECENT}) == ["000001", "000003"]
+    assert list_filings({"recent": RECENT, "files": files}, OLDER) == ["1/000001", "1/000001", "1/000003"]
+    assert list_filings({"recent": RECENT}) == ["1/000001", "1/000003"]
+
+
+def test_a_filing_of_two_filers_is_requested_once_if_its_partition_is_the_same() -> None:
+    other = {"CIK0000000002": {"cik": "2", "filings": {"recent": RECENT}}}
+    assert list_filings({"recent": RECENT}, partition="accession={accession}", **other) == ["1/000001", "1/000003"]
+    assert list_filings({"recent": RECENT}, **other) == ["1/000001", "1/000003", "2/000001", "2/000003"]
 
 
 @pytest.mark.parametrize(
-    "filings",
+    "listed",
     [
         None,
         [1],
@@ -63,13 +72,9 @@ def test_recent_and_older_filings_are_listed_the_oldest_first() -> None:
         {"recent": RECENT, "files": [{"name": "older.json", "filingTo": "2014-12-31"}]},
     ],
 )
-def test_another_list_is_refused(filings: object) -> None:
+def test_another_list_is_refused(listed: object) -> None:
     with pytest.raises(BadDataError, match="SEC's list of the filings of 0000000001"):
-        list_filings(filings, older=[OLDER])
-
-
-def test_days_before_the_calendar_are_no_days() -> None:
-    assert source.find_lister(managers=["1"], start=date(1, 1, 3), end=date(2024, 1, 1), lookback_days=7, base_url=source.BASE_URL)
+        list_filings(listed, older=[OLDER])
 
 
 def test_a_filing_that_sec_lists_and_does_not_have_is_bad_data() -> None:
@@ -78,4 +83,4 @@ def test_a_filing_that_sec_lists_and_does_not_have_is_bad_data() -> None:
             raise ResourceNotFoundError(f"www.sec.gov{path} does not exist (404)")
 
     with pytest.raises(BadDataError, match=r"lists a filing that it does not have: www.sec.gov/x does not exist \(404\)"):
-        source.fetch(Client(), Request("sec_13f_holdings", ("cik=1",), "/x"), None)  # type: ignore[arg-type]
+        filings.fetch(Client(), Request("sec_13f_holdings", ("cik=1",), "/x"), None)  # type: ignore[arg-type]
