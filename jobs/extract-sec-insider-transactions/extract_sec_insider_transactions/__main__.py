@@ -5,10 +5,7 @@ from jobkit.edgar import filings
 from extract_sec_insider_transactions.source import FILINGS
 
 main = filings.build_command(
-    __package__,
-    FILINGS,
-    "--issuers",
-    "An issuer's CIK; repeat the option for more. That of an owner gives all that it filed.",
+    __package__, FILINGS, "--issuers", "An issuer's CIK; repeat the option for more. That of an owner gives all that it filed."
 )
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Source: SEC, EDGAR Ownership XML Technical Specification.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from jobkit import lossless_json
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from jobkit.contracts import Columns
     from jobkit.requests import Request
 
-TABLES = {
-    "nonDerivativeTable": ("nonDerivativeTransaction", "nonDerivativeHolding"),
-    "derivativeTable": ("derivativeTransaction", "derivativeHolding"),
-}
+TABLES = ("nonDerivativeTable", "derivativeTable")
 # A filing has few of these columns, and the others are null.
 NAMES = """
 accession entry kind form filed accepted_at owner_ciks schemaVersion documentType periodOfReport dateOfOriginalSubmission
@@ -37,6 +35,7 @@ transactionTotalValue transactionPricePerShare transactionAcquiredDisposedCode s
 valueOwnedFollowingTransaction directOrIndirectOwnership natureOfOwnership conversionOrExercisePrice exerciseDate expirationDate
 underlyingSecurityTitle underlyingSecurityShares underlyingSecurityValue price_footnotes footnotes text
 """
+MAX_ENTRIES = 30_000
 SKIPPED = {"footnoteId", "reportingOwnerAddress"}
 FLAG = re.compile(r"is[A-Z]\w+|equitySwapInvolved|noSecuritiesOwned|notSubjectToSection16|aff10b5One|form[34]\w+Reported")
 ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(?:Z|[+-]\d\d:\d\d)", re.ASCII)  # an XML date may have one; it moves no day
@@ -55,7 +54,9 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     if filing.accession != accession or filing.form not in FILINGS.forms:
         raise BadDataError(f"{what} is {filing.form} {filing.accession}; expected one of {', '.join(FILINGS.forms)} with this number")
     document = filing.read_xml(filing.form, what)
-    entries = list(_iter_entries(document, what))
+    entries = list(islice(_iter_entries(document, what), MAX_ENTRIES + 1))
+    if len(entries) > MAX_ENTRIES:
+        raise BadDataError(f"{what} has more than {MAX_ENTRIES:,} entries; SEC's form has room for 30 in a table")
     owners = [entry.get("rptOwnerCik") or "" for entry in entries if entry["kind"] == "reportingOwner"]
     if not owners or not all(owners):
         raise BadDataError(f"{what} names no reporting owner, or one without a CIK; expected a reportingOwner with rptOwnerCik")
@@ -68,15 +69,17 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         "owner_ciks": " ".join(sorted(cik.lstrip("0") for cik in owners)),
         **_flatten([*head, *iter_children(document, "issuer")], what),
     }
-    rows = [{**once, "entry": str(number), **entry} for number, entry in enumerate(entries, 1)]
-    return {partition: lossless_json.build_columns(rows, NAMES.split())}
+    rows = len(entries)
+    columns = lossless_json.build_columns(entries, NAMES.split())
+    return {partition: {**columns, **{name: [text] * rows for name, text in once.items()}, "entry": list(range(1, rows + 1))}}
 
 
 def _iter_entries(document: Element, what: str) -> Iterator[Row]:
     """Yield the entries of a document. Raises BadDataError for one that is of no known kind."""
     for owner in iter_children(document, "reportingOwner"):
         yield {"kind": "reportingOwner", **_flatten(owner, what)}
-    for table, kinds in TABLES.items():
+    for table in TABLES:
+        kinds = [table.replace("Table", kind) for kind in ("Transaction", "Holding")]
         for line in (line for found in iter_children(document, table) for line in found):
             if (kind := local_name(line)) not in kinds:
                 raise BadDataError(f"{what} has the entry {kind!r:.60} in {table}; expected {' or '.join(kinds)}")

@@ -138,6 +138,7 @@ def test_a_bad_transaction_is_quarantined_and_the_others_are_taken(right: str, w
         (filing().replace(b"R:\t\t0001234567-25-000001", b"R:\t\t0001234567-25-000002"), "is 4 0001234567-25-000002"),
         (filing(owners=""), "names no reporting owner"),
         (filing(owners=OWNER % (2222, 1) + OWNER.replace("000000%s", "") % 1), "names no reporting owner, or one without a CIK"),
+        (filing(table("<nonDerivativeHolding/>" * 30_000)), "has more than 30,000 entries"),
         (filing(table("<gift/>")), "the entry 'gift' in nonDerivativeTable; expected nonDerivativeTransaction or"),
         (
             filing(table(SALE.replace("</transactionDate>", "</transactionDate><transactionDate/>"))),
