@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from jobkit.errors import BadDataError
 from jobkit.http import ResourceNotFoundError
 from jobkit.requests import Request
 
+FEEDS = Path(__file__).parents[4] / "shared/feeds/sec"
 RECENT = {
     "form": ["13F-HR", "10-K", "13F-HR/A"],
     "filingDate": ["2024-02-12", "2024-02-13", "2024-02-14"],
@@ -75,6 +78,29 @@ def test_a_filing_of_two_filers_is_requested_once_if_its_partition_is_the_same()
 def test_another_list_is_refused(listed: object) -> None:
     with pytest.raises(BadDataError, match="SEC's list of the filings of 0000000001"):
         list_filings(listed, older=[OLDER])
+
+
+@pytest.mark.skipif(not FEEDS.exists(), reason="the recorded vendor files are not on this machine")
+def test_recorded_lists_have_the_forms_of_insiders_of_both_pages() -> None:
+    names = ("CIK0001318605", "CIK0001318605-submissions-001")
+    lists = Lists(**{name: json.loads(gzip.decompress((FEEDS / f"submissions_{name}.json.gz").read_bytes())) for name in names})
+    kind = filings.FilingKind("filings", ("3", "3/A", "4", "4/A", "5", "5/A"), "accession={accession}", "2003-06-30")
+    lister = filings.build_lister(
+        kind, ["1318605"], start=date(2003, 6, 30), end=date(2026, 3, 1), lookback_days=0, base_url=filings.BASE_URL
+    )
+    found = lister(lists, [])  # type: ignore[arg-type]
+    assert (len(found), found[-1].path) == (836, "/Archives/edgar/data/1318605/0001104659-26-021746.txt")
+
+
+def test_an_unknown_filer_is_named() -> None:
+    class Client:
+        def get(self, path: str, *_: object, **__: object) -> None:
+            raise ResourceNotFoundError(f"{path} does not exist (404)")
+
+    kind = filings.FilingKind("filings", ("4",), "accession={accession}", "2003-06-30")
+    lister = filings.build_lister(kind, ["7"], start=date(2024, 1, 1), end=date(2024, 1, 1), lookback_days=0, base_url=filings.BASE_URL)
+    with pytest.raises(ResourceNotFoundError, match="SEC has no CIK0000000007.json with filings of 0000000007; look the number up"):
+        lister(Client(), [])  # type: ignore[arg-type]
 
 
 def test_a_filing_that_sec_lists_and_does_not_have_is_bad_data() -> None:

@@ -101,11 +101,18 @@ def _list_accessions(client: Client, cik: str, forms: Collection[str], first: st
 
 
 def _iter_filings(client: Client, cik: str, first: str, host: str) -> Iterator[tuple[str, str, str]]:
-    """Yield form, day and accession number of all filings of a filer, and of older lists as far as they reach the first day."""
+    """Yield form, day and accession number of all filings of a filer, and of older lists as far as they reach the first day.
+
+    Raises ResourceNotFoundError (2) for a filer that SEC does not know.
+    """
     from jobkit.edgar import filing_list  # noqa: PLC0415  it needs msgspec
+    from jobkit.http import ResourceNotFoundError  # noqa: PLC0415
 
     def read(name: str) -> bytes:
-        return client.get(f"{host}/submissions/{name}").body or b""
+        try:
+            return client.get(f"{host}/submissions/{name}").body or b""
+        except ResourceNotFoundError:
+            raise ResourceNotFoundError(f"SEC has no {name} with filings of {cik}; look the number up with extract-sec-filers") from None
 
     filings = filing_list.decode(read(f"CIK{cik}.json"), cik)
     yield from filing_list.list_rows(filings.recent, cik)
