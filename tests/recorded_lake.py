@@ -136,6 +136,11 @@ def holdings(cik: int, accession: str, body: bytes) -> Answer:
     return Answer("extract_sec_13f_holdings", "sec_13f_holdings", (f"cik={cik:010}/accession={accession}",), body)
 
 
+def insiders(accession: str, body: bytes) -> Answer:
+    """A filing of Form 3, 4 or 5."""
+    return Answer("extract_sec_insider_transactions", "sec_insider_entries", (f"accession={accession}",), body)
+
+
 def transform(warehouse: Warehouse, *more: str) -> Receipt:
     """The receipt of transform-warehouse."""
     words = ["run", "--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, *more]

@@ -36,6 +36,9 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-sec-13f-holdings": (
         *("--start", "2021-01-01", "--end", "2021-12-31", "--managers", "1619124", "--contact", "Example Ltd admin@example.com"),
     ),
+    "extract-sec-insider-transactions": (
+        *("--start", "2020-10-01", "--end", "2020-12-31", "--issuers", "875320", "--contact", "Example Ltd admin@example.com"),
+    ),
     "extract-sec-filers": ("--contact", "Example Ltd admin@example.com"),
     "extract-fred-series": ("--series", "GDP", "--releases", "53"),
     "extract-sdmx-series": ("--start", "2025-01-02", "--end", "2025-01-10", "--lookback-days", "0"),
@@ -55,6 +58,7 @@ ROWS = {
     "extract-massive-daily-prices": 4 * 10,
     "extract-sec-company-facts": 752,
     "extract-sec-13f-holdings": 5,
+    "extract-sec-insider-transactions": 3,
     "extract-sec-filers": 5,
     "extract-fiscaldata-debt": 61,
     "extract-gleif-entities": 11 + 4 + 3 + 3,

@@ -61,6 +61,7 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "tickers": "AAPL",
         "ciks": "320193",
         "managers": "1067983",
+        "issuers": "320193",
         "series": "GDP",
         "identifiers": "TICKER:IBM:US",
         "contact": "Example Ltd admin@example.com",

@@ -7,6 +7,7 @@ import io
 import json
 import random
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,7 +22,7 @@ from tests import recorded_answers, recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.recorded_answers import FEEDS
 from tests.warehouse.samples import load
-from verification.sample_vendors import fiscaldata, fred, nyfed, sample, sdmx, sec_filings
+from verification.sample_vendors import fiscaldata, fred, nyfed, sample, sdmx, sec_filings, sec_insiders
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 QUESTIONS = 500
 CORRECTED, CORRECTION = (f'"effectiveDate": "2023-04-28", "type": "EFFR" ,"percentRate": {rate}' for rate in ("4.83", "4.85"))
 FIRST_DELIVERY = "2013-01-31"
+DIRECTOR = ((sec_insiders.OWNER, "SACHS BRUCE I"),)
 on_feeds = pytest.mark.skipif(not FEEDS.exists(), reason="the vendors' own files are not on this machine")
 
 
@@ -54,6 +56,7 @@ def sample_answers(today: str) -> list[Answer]:
         *fiscaldata_answers("2025-03-28" if today == FIRST_DELIVERY else "2025-03-31"),
         *euro_answers("2025-01-09" if today == FIRST_DELIVERY else "2025-01-10"),
         *holdings_answers()[: 2 if today == FIRST_DELIVERY else 4],
+        *insider_answers()[: 2 if today == FIRST_DELIVERY else None],
     ]
 
 
@@ -70,6 +73,33 @@ def holdings_answers() -> list[Answer]:
     return [
         recorded_lake.holdings(sec_filings.CIK, number, sec_filings.write_filing(lines, number, accepted, kind))
         for (lines, _, accepted, kind), number in zip(filings, numbers, strict=True)
+    ]
+
+
+def insider_answers() -> list[Answer]:
+    """The Form 4 of a director of Vertex, and invented ones: amendments that replace a filing, add to it, or may amend none or two."""
+    (grant,) = sample.table("sec_insider_transactions")
+    sale = {**grant, "transactionCode": "D", "transactionAcquiredDisposedCode": "D", "transactionShares": "5.5"}
+    both = (*DIRECTOR, (1, "Fund"))
+    filings: tuple[tuple[str, list[dict[str, str]], str, Sequence[tuple[int, str]]], ...] = (
+        (sec_insiders.ACCEPTED, [grant], "", DIRECTOR),
+        ("20201021120000", [sale], "2020-10-19", DIRECTOR),  # adds what was missing
+        ("20201102213000", [{**grant, "transactionShares": "190"}], "2020-10-19", DIRECTOR),  # replaces the first, not the second
+        ("20201103100000", [], "2020-10-19", DIRECTOR),  # holdings only
+        ("20201201090000", [sale, sale], "", DIRECTOR),  # a row that repeats
+        ("20201201100000", [sale], "2020-12-01", DIRECTOR),  # one line of the two
+        ("20201201120000", [{**sale, "transactionShares": "6"}] * 2, "2020-12-01", DIRECTOR),  # replaces both
+        ("20201201170000", [{**sale, "transactionShares": "7"}], "", DIRECTOR),  # a second original of the day
+        ("20201203100000", [sale, sale], "2020-12-01", DIRECTOR),  # of which of the two?
+        ("20201204100000", [grant], "2020-06-06", DIRECTOR),  # of none that is loaded
+        ("20210105100000", [grant, sale], "", both),
+        ("20210106100000", [sale], "2021-01-05", DIRECTOR),  # other owners
+        ("20210107100000", [sale, grant], "2021-01-05", both[::-1]),  # replaces the one of both
+    )
+    numbers = [sec_insiders.ACCESSION, *(f"0001209191-20-1{number:05}" for number in range(1, len(filings)))]
+    return [
+        recorded_lake.insiders(number, sec_insiders.write_filing(lines, number, accepted, original, owners))
+        for (accepted, lines, original, owners), number in zip(filings, numbers, strict=True)
     ]
 
 
@@ -159,6 +189,7 @@ MARTS = (
     "fct_public_debt",
     "fct_treasury_auction",
     "fct_13f_holding",
+    "fct_insider_transaction",
 )
 
 
@@ -581,3 +612,95 @@ def test_the_holdings_known_at_any_moment_are_those_in_the_filings(story: Story)
         ]
         assert sorted(found) == sorted(expected), moment
     assert {len(found) for found in known} == {0, 5, 6, 3, 4}
+
+
+class Form4(NamedTuple):
+    """A filing by its texts: when it was accepted, the day it amends, who filed, and its lines with title, day, code, shares and price."""
+
+    accepted: datetime
+    filed: str
+    original: str
+    owners: tuple[str, ...]
+    lines: list[tuple[str, ...]]
+
+
+def read_form_4(body: str) -> Form4:
+    accepted, filed = (re.findall(f"{name}[>:]\\s*(\\d+)", body)[0] for name in ("ACCEPTANCE-DATETIME", "FILED AS OF DATE"))
+    names = ("securityTitle", "transactionDate", "transactionCode", "transactionShares", "transactionPricePerShare")
+    lines = list(zip(*(re.findall(f"<{name}>(?:<value>)?([^<]+)<", body) for name in names), strict=True))
+    original = "".join(re.findall("<dateOfOriginalSubmission>([^<]+)<", body)).replace("-", "")
+    moment = datetime.strptime(accepted, "%Y%m%d%H%M%S").replace(tzinfo=NEW_YORK)
+    return Form4(moment, filed, original, tuple(sorted(re.findall("<rptOwnerCik>([^<]+)<", body))), lines)
+
+
+def amended_by(amendment: Form4, known: Sequence[Form4]) -> list[Form4]:
+    """What a filing may amend, of the filings that were known before it; nothing for an original."""
+    return [
+        filing
+        for filing in known
+        if not filing.original
+        and (filing.filed, filing.owners) == (amendment.original, amendment.owners)
+        and filing.accepted < amendment.accepted
+    ]
+
+
+def holds(filing: Form4, known: Sequence[Form4]) -> bool:
+    """Whether no known amendment replaces a filing: one with the same single original, and with each of its lines but for the figures."""
+    family = amended_by(filing, known) if filing.original else [filing]
+    for amendment in known if len(family) == 1 else ():
+        repeated = Counter(line[:3] for line in amendment.lines) >= Counter(line[:3] for line in filing.lines)
+        if amendment.accepted > filing.accepted and amended_by(amendment, known) == family and repeated:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("schema", ["marts", "as_of"])
+def test_the_insider_transactions_known_at_any_moment_are_those_in_the_filings(story: Story, schema: str) -> None:
+    """An amendment closes the only filing that it can amend if it repeats its lines; otherwise both stay. Recomputed from the bytes."""
+    answers = story.late if schema == "marts" else story.early
+    filings = [read_form_4(answer.body.decode()) for answer in answers if answer.dataset == "sec_insider_entries"]
+    rng = random.Random(10)  # noqa: S311  the same questions every time
+    shifts = (timedelta(microseconds=-1), timedelta(), timedelta(seconds=1), timedelta(days=-20), timedelta(days=40))
+    moments = [rng.choice(filings).accepted + rng.choice(shifts) for _ in range(QUESTIONS)]
+    sql = f"""
+    select number, known_at, security_title, transaction_date::text, transaction_code, shares, price_usd
+    from unnest(%s::timestamptz[]) with ordinality as question (moment, number)
+    inner join {schema}.fct_insider_transaction on issuer_cik = 875320 and known_at <= moment and known_to > moment
+    """
+    known: list[list[tuple[Any, ...]]] = [[] for _ in moments]
+    with story.warehouse.connect() as connection:
+        connection.execute("select set_config('finelt.as_of', %s, false)", [story.between if schema == "as_of" else ""])
+        for number, *row in connection.execute(sql.encode(), [moments]):
+            known[number - 1].append(tuple(row))
+    for moment, found in zip(moments, known, strict=True):
+        accepted = [filing for filing in filings if filing.accepted <= moment]
+        expected = [
+            (filing.accepted, title, day, code, Decimal(shares), Decimal(price))
+            for filing in accepted
+            if holds(filing, accepted)
+            for title, day, code, shares, price in filing.lines
+        ]
+        assert sorted(found) == sorted(expected), moment
+    assert {len(found) for found in known} == ({0, 1, 2, 4, 5, 7, 8, 10, 11} if schema == "marts" else {0, 1, 2})
+
+
+def test_an_amendment_says_whether_it_replaces_what_it_can_amend(story: Story) -> None:
+    sql = """
+    select distinct accession, original_count, amends, is_replacement from marts.fct_insider_transaction where form = '4/A'
+    """
+    found = {accession[-2:]: (count, amends and amends[-2:], replaces) for accession, count, amends, replaces in story.warehouse.rows(sql)}
+    assert found == {
+        "01": (1, "64", False),
+        "02": (1, "64", True),
+        "05": (1, "04", False),
+        "06": (1, "04", True),
+        "08": (2, None, False),
+        "09": (0, None, False),
+        "11": (0, None, False),
+        "12": (1, "10", True),
+    }
+    joint = story.warehouse.rows(
+        "select owner_ciks, owner_names, owner_count, is_director, count(*) from marts.fct_insider_transaction"
+        " where accession = '0001209191-20-100012' group by 1, 2, 3, 4"
+    )
+    assert joint == [("1 1197036", "Fund; SACHS BRUCE I", 2, True, 2)]

@@ -54,6 +54,7 @@ CONFIG = {
             "ciks": ["320193", "789019", "51143"],
             "series": ["GDP"],
             "managers": ["1067983"],
+            "issuers": ["320193"],
             "identifiers": ["TICKER:AAPL:US"],
             "extract-gleif-entities": {"datasets": ["gleif_relationships"]},
             "contact": "finelt data@example.com",

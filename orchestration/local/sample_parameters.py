@@ -18,6 +18,7 @@ CONTACT = "finelt demo demo@example.com"
 UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
 
 MANAGER_FILINGS: dict[str, object] = {"managers": ["1619124"], "start": "2021-01-01", "end": "2021-12-31", "contact": CONTACT}
+INSIDER_FILINGS: dict[str, object] = {"issuers": ["875320"], "start": "2020-10-01", "end": "2020-12-31", "contact": CONTACT}
 
 Extracts = dict[str, dict[str, object]]
 
@@ -47,7 +48,7 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
 
 
 def build_all_sample_extracts(vendors: str, token: str) -> Extracts:
-    """Return the same, and those that run only if a person asks for them, by naming managers or identifiers: each step takes time."""
+    """Return the same, and those that run only if a person names managers, issuers or identifiers: each step takes time."""
     return {
         **build_sample_extracts(vendors, token),
         "extract-gleif-entities": {
@@ -60,4 +61,5 @@ def build_all_sample_extracts(vendors: str, token: str) -> Extracts:
             "base_url": f"{vendors}/api.openfigi.com",
         },
         "extract-sec-13f-holdings": {**MANAGER_FILINGS, "base_url": f"{vendors}/www.sec.gov"},
+        "extract-sec-insider-transactions": {**INSIDER_FILINGS, "base_url": f"{vendors}/www.sec.gov"},
     }

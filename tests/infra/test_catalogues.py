@@ -93,6 +93,7 @@ def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch:
     unscheduled = {
         "extract-tiingo-prices",
         "extract-sec-13f-holdings",
+        "extract-sec-insider-transactions",
         "extract-sec-filers",
         "extract-sec-company-facts",
         "extract-fred-series",

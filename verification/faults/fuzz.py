@@ -22,7 +22,21 @@ from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
-from verification.sample_vendors import ecb, fiscaldata, fred, gleif, massive, nyfed, openfigi, sdmx, sec, tiingo, treasury
+from verification.sample_vendors import (
+    ecb,
+    fiscaldata,
+    fred,
+    gleif,
+    massive,
+    nyfed,
+    openfigi,
+    sample,
+    sdmx,
+    sec,
+    sec_insiders,
+    tiingo,
+    treasury,
+)
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -80,6 +94,7 @@ def list_documents() -> dict[str, Document]:
     filers = dict(list(json.loads(sec.company_tickers()).items())[:ROWS])
     history = b"\n".join(ecb.history().encode().splitlines()[: ROWS + 1])
     years = tuple(f"year={year}" for year in range(2009, 2014))
+    grants = sec_insiders.write_filing(sample.table("sec_insider_transactions") * ROWS)
     found = [
         build("extract_tiingo_prices", "tiingo_prices", json.dumps([dict(day) for day in tiingo.history("AAPL")[:ROWS]]).encode(),
            "ticker=AAPL/year=2009", "ticker=AAPL/year=2010"),
@@ -101,6 +116,7 @@ def list_documents() -> dict[str, Document]:
               "content=20250515T000000Z/file=full/part=0001"),
         build("extract_openfigi_identifiers", "openfigi_mappings", json.dumps([[ISIN], [openfigi.find(ISIN)]]).encode(),
               "type=ID_ISIN/id=US4592001014/exchange=all"),
+        build("extract_sec_insider_transactions", "sec_insider_entries", grants, f"accession={sec_insiders.ACCESSION}"),
         build("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
     ]  # fmt: skip
     return {document.dataset: document for document in found} | _list_dropped_files()

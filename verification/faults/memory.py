@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import zipfile
 from contextlib import contextmanager
@@ -109,6 +110,34 @@ def _facts(size: int) -> bytes:
     return _pad_document(b'{"cik":320193,"entityName":"Example","facts":{"us-gaap":{', concepts(), b"}}}", size)
 
 
+FORM_4 = """<SEC-DOCUMENT>
+<SEC-HEADER>
+<ACCEPTANCE-DATETIME>20120103163000
+ACCESSION NUMBER:\t\t0000000000-12-000000
+CONFORMED SUBMISSION TYPE:\t4
+CONFORMED PERIOD OF REPORT:\t20120103
+FILED AS OF DATE:\t\t20120103
+</SEC-HEADER>
+<DOCUMENT>
+<TYPE>4
+<TEXT>
+<XML>
+<ownershipDocument><periodOfReport>2012-01-03</periodOfReport><issuer><issuerCik>1</issuerCik></issuer>
+<reportingOwner><reportingOwnerId><rptOwnerCik>2</rptOwnerCik></reportingOwnerId></reportingOwner><nonDerivativeTable>"""
+FORM_4_END = b"</nonDerivativeTable></ownershipDocument>\n</XML>\n</TEXT>\n</DOCUMENT>\n</SEC-DOCUMENT>\n"
+
+
+def _form_4(size: int) -> bytes:
+    row = (
+        "<nonDerivativeTransaction><securityTitle><value>Common Stock</value></securityTitle><transactionDate><value>2012-01-03</value>"
+        "</transactionDate><transactionCoding><transactionCode>S</transactionCode></transactionCoding><transactionAmounts><transactionShares>"
+        "<value>%d</value></transactionShares><transactionPricePerShare><value>10.25</value></transactionPricePerShare></transactionAmounts>"
+        "</nonDerivativeTransaction>"
+    )
+    rows = b"".join(_take_fitting(((row % n).encode() for n in count(1)), size - len(FORM_4) - len(FORM_4_END)))
+    return (FORM_4.encode() + rows).ljust(size - len(FORM_4_END)) + FORM_4_END
+
+
 def _fred(size: int) -> bytes:
     """Build a document that is the description, the release and the observations of a series in one."""
     row = b'{"realtime_start":"2012-12-20","realtime_end":"9999-12-31","date":"%s","value":"%d.125"}'
@@ -198,6 +227,14 @@ EXTRACTORS: dict[str, Largest] = {
         _facts,
         _repeat_row(b'{"cik":320193,"entityName":"","facts":{"a":{"b":{"units":{"c":[', FACT, b"{}]}}}}}"),
         (*SEC, *(word for n in range(CONCURRENT_REQUESTS) for word in ("--ciks", str(320193 + n)))),
+    ),
+    "extract-sec-insider-transactions": Largest(
+        _form_4,
+        _repeat_row(FORM_4.encode(), b"<nonDerivativeHolding/>", FORM_4_END),
+        (
+            *(*SEC, "--start", "2012-01-01", "--end", "2012-12-31"),
+            *(word for n in range(CONCURRENT_REQUESTS) for word in ("--issuers", f"{n + 1}")),
+        ),
     ),
     "extract-fred-series": Largest(
         _fred,
@@ -309,6 +346,7 @@ NAMED: tuple[tuple[str, bytes, bytes], ...] = (
     (r"/unsecured/effr/search\.json\?startDate=(\d{4})", b'"2012-', b'"%s-'),
     (r"auction_date%3Agte%3A(\d{4})", b'"auction_date":"2012-', b'"auction_date":"%s-'),
     (r"/data/E/(W\d)", b"W0", b"%s"),
+    (r"/edgar/data/\d+/([0-9-]+)\.txt", b"0000000000-12-000000", b"%s"),
     (r"series_id=(GDP\d)", b'"id":"GDP0"', b'"id":"%s"'),
 )
 
@@ -317,6 +355,9 @@ def _of(body: bytes, path: str) -> bytes:
     """Return the body for the requested filer, series, year or day, with the same number of bytes."""
     if "/vintagedates?" in path:
         return b'{"realtime_start":"1776-07-04","realtime_end":"9999-12-31","count":1,"vintage_dates":["2012-12-20"]}'.ljust(len(body))
+    if filer := re.search(r"/submissions/CIK(\d+)", path):
+        filings = {"form": ["4"], "filingDate": ["2012-01-03"], "accessionNumber": [f"{filer[1]}-12-000001"]}
+        return json.dumps({"filings": {"recent": filings, "files": []}}).encode().ljust(len(body))
     for pattern, other, named in NAMED:
         if found := re.search(pattern, path):
             return body.replace(other, named % found[1].encode())

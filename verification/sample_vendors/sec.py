@@ -13,8 +13,8 @@ import zipfile
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from verification.sample_vendors import sample, sec_filings
-from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer
+from verification.sample_vendors import sample, sec_filings, sec_insiders
+from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,9 @@ def www(request: Request) -> Answer:
         return _undeclared()
     if request.path == ARCHIVE:
         return _part(request, company_archive(request.today))
-    return _json(request, company_tickers) if request.path == "/files/company_tickers.json" else sec_filings.answer(request)
+    if request.path == "/files/company_tickers.json":
+        return _json(request, company_tickers)
+    return sec_filings.answer(request) or sec_insiders.answer(request) or not_found()
 
 
 @cache

@@ -6,13 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from verification.sample_vendors import sample
-from verification.sample_vendors.wire import Answer, Request, not_found
+from verification.sample_vendors.wire import Answer, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 CIK, ACCESSION, FILED, PERIOD = 1619124, "0001619124-21-000002", "2021-02-12", "2020-12-31"
-LIST, FILING = f"/submissions/CIK{CIK:010}.json", f"/Archives/edgar/data/{CIK}/{ACCESSION}.txt"
 PUBLISHED_AT = "Fri, 12 Feb 2021 15:06:42 GMT"
 SUBMISSION = """<SEC-DOCUMENT>{accession}.txt : {day}
 <SEC-HEADER>{accession}.hdr.sgml : {day}
@@ -62,19 +61,24 @@ AMENDMENT = (
 )
 
 
-def answer(request: Request) -> Answer:
-    """Serve the list of filings and the filing; 304 if the client has it."""
-    if request.path == LIST:
-        listed = request.today >= FILED
-        columns = {"accessionNumber": [ACCESSION], "filingDate": [FILED], "form": ["13F-HR"]}
-        recent = columns if listed else {name: [] for name in columns}
-        return Answer(200, json.dumps({"cik": f"{CIK:010}", "filings": {"recent": recent, "files": []}}).encode(), "application/json")
-    if request.path != FILING or request.today < FILED:
-        return not_found()
-    validators = {"Last-Modified": PUBLISHED_AT}
-    if request.headers.get("If-Modified-Since") == PUBLISHED_AT:
+def answer(request: Request) -> Answer | None:
+    """Serve the list of the manager's filings and the filing; None for another path."""
+    return serve(request, CIK, ACCESSION, FILED, "13F-HR", PUBLISHED_AT, lambda: write_filing(sample.table("sec_13f_holdings")))
+
+
+def serve(request: Request, cik: int, accession: str, filed: str, form: str, published_at: str, body: Callable[[], bytes]) -> Answer | None:
+    """Serve the list of a filer's filings, which has one, and this filing; 304 if the client has it, None for another path."""
+    is_listed = request.today >= filed
+    if request.path == f"/submissions/CIK{cik:010}.json":
+        columns = {"accessionNumber": [accession], "filingDate": [filed], "form": [form]}
+        recent = columns if is_listed else {name: [] for name in columns}
+        return Answer(200, json.dumps({"cik": f"{cik:010}", "filings": {"recent": recent, "files": []}}).encode(), "application/json")
+    if request.path != f"/Archives/edgar/data/{cik}/{accession}.txt" or not is_listed:
+        return None
+    validators = {"Last-Modified": published_at}
+    if request.headers.get("If-Modified-Since") == published_at:
         return Answer(304, b"", "text/plain", validators)
-    return Answer(200, write_filing(sample.table("sec_13f_holdings")), "text/plain", validators)
+    return Answer(200, body(), "text/plain", validators)
 
 
 def write_filing(

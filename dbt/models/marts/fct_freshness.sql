@@ -62,6 +62,12 @@ last_days as (
     from {{ ref('fct_13f_holding') }}
     union all
     select
+        'sec_insider_entries' as dataset,
+        null as calendar,
+        max(filed_date) as last_date
+    from {{ ref('fct_insider_transaction') }}
+    union all
+    select
         'sdmx_observations' as dataset,
         null as calendar,
         max(period_start) as last_date

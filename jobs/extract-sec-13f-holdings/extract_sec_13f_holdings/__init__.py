@@ -1,1 +1,1 @@
-"""Extract Form 13F from SEC EDGAR. `source` lists and requests filings, `submission` opens one, `parser.parse` reads its holdings."""
+"""Extract Form 13F from SEC EDGAR. `source` lists the filings, `parser.parse` reads the holdings of one."""

@@ -8,15 +8,14 @@ is null. The values stay as filed. Source: SEC, Frequently Asked Questions About
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from decimal import Decimal
 from statistics import median
 from typing import TYPE_CHECKING
 
+from jobkit.edgar.submission import Submission, find_text, iter_children, open_submission, to_day
 from jobkit.errors import BadDataError
 
-from extract_sec_13f_holdings.source import FORMS
-from extract_sec_13f_holdings.submission import Submission, find_text, iter_children, open_submission
+from extract_sec_13f_holdings.source import FILINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +57,8 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     cik, accession = (part.partition("=")[2] for part in partition.split("/"))
     what = f"the filing {accession}"
     filing = open_submission(body, what)
-    if filing.accession != accession or filing.form not in FORMS:
-        raise BadDataError(f"{what} is {filing.form} {filing.accession}; expected {' or '.join(FORMS)} with this number")
+    if filing.accession != accession or filing.form not in FILINGS.forms:
+        raise BadDataError(f"{what} is {filing.form} {filing.accession}; expected {' or '.join(FILINGS.forms)} with this number")
     cover = filing.read_xml(filing.form, what)
     lines = _read_table(filing, cover, what)
     columns: Columns = {name: [find_text(line, *path) for line in lines] for name, path in LINE.items()}
@@ -68,8 +67,8 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         "cik": cik.lstrip("0"),
         "accession": accession,
         "form": filing.form,
-        "period": _to_day(filing.period),
-        "filed": _to_day(filing.filed),
+        "period": to_day(filing.period),
+        "filed": to_day(filing.filed),
         "accepted_at": filing.accepted_at.isoformat(),
         "amendment_type": _read_amendment(cover, filing.form, what),
         "amendment_number": _find(cover, "coverPage", "amendmentNo"),
@@ -145,11 +144,3 @@ def _decide_unit(ratios: Sequence[Decimal], filed: str) -> str | None:
     if ratio < LOW and max(ratios) < HIGH and len(ratios) >= SEVERAL:
         return "kUSD"
     return "USD" if ratio >= HIGH else None
-
-
-def _to_day(text: str) -> str:
-    """Return a day of the header, YYYYMMDD, as the contract has it."""
-    try:
-        return str(datetime.strptime(text, "%Y%m%d").date())  # noqa: DTZ007  a day has no zone
-    except ValueError:
-        return text

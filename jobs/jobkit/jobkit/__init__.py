@@ -20,7 +20,7 @@
 | `paging`, `archives`, `database` | lists that come in pages; clients for zip files on a server and for Postgres databases |
 | `extraction` | run it: fetch, parse, validate, commit, record |
 | `response_checks` | decide which error a response is |
-| `refusals`, `edgar` | what a vendor's refusals mean; what SEC's EDGAR refuses and requires |
+| `refusals`, `edgar` | what a vendor's refusals mean; SEC's EDGAR: what it refuses and requires, its filings |
 | `contracts` | what the rows of a dataset must be; validation and quarantine |
 | `column_types` | column types in contracts, Arrow and Postgres |
 | `names` | names of columns |

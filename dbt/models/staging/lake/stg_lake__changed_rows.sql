@@ -31,4 +31,6 @@ select distinct 'sdmx_observations', null, period_start, false from {{ changed_r
 union all
 select distinct 'sec_13f_holdings', null, filed, false from {{ changed_rows(source('sec', 'sec_13f_holdings')) }} as raw
 union all
+select distinct 'sec_insider_entries', null, filed, false from {{ changed_rows(source('sec', 'sec_insider_entries')) }} as raw
+union all
 select 'sec_filers', ticker, null, true from {{ changed_rows(source('sec', 'sec_filers')) }} as raw

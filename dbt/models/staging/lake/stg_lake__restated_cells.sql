@@ -22,4 +22,6 @@ union all
 union all
 {{ restated_cells(source('sec', 'sec_13f_holdings'), key=['accession', 'line'], day='period') }}
 union all
+{{ restated_cells(source('sec', 'sec_insider_entries'), key=['accession', 'entry'], day='filed') }}
+union all
 {{ restated_cells(source('treasury', 'treasury_par_yields'), key=['Date'], day='Date') }}

@@ -1,5 +1,7 @@
 """What all jobs that ask SEC's EDGAR have in common: its limit of ten requests per second, the contact in the User-Agent, its refusals.
 
+`filings` finds the filings of some forms and requests them, `filing_list` decodes a filer's list, `submission` opens a filing.
+
 Source: https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data
 """
 

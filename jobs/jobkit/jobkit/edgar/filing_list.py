@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from jobkit import lossless_json
 from jobkit.errors import BadDataError
 

@@ -82,3 +82,11 @@ def find_text(element: Element, *path: str) -> str | None:
 def iter_children(element: Element, name: str) -> Iterator[Element]:
     """Yield the children with a local name, whatever the prefix of its namespace."""
     return (child for child in element if xml_documents.local_name(child) == name)
+
+
+def to_day(text: str) -> str:
+    """Return a day of the header, YYYYMMDD, as a contract has it; another text as it is, for the contract to refuse."""
+    try:
+        return str(datetime.strptime(text, "%Y%m%d").date())  # noqa: DTZ007  a day has no zone
+    except ValueError:
+        return text
