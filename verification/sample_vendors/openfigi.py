@@ -1,6 +1,7 @@
 """api.openfigi.com: some lines of IBM and Apple, by ISIN or by ticker and exchange. Any other identifier is not found.
 
-An exchange whose code has not two letters is refused. The answers have the order of the questions and do not repeat them. Without a key more than 10 questions are too many (413).
+An exchange whose code has not two letters is refused. The answers have the order of the questions and do not repeat them. Without a key
+more than 10 questions are too many (413).
 """
 
 from __future__ import annotations
