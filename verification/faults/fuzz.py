@@ -22,7 +22,21 @@ from jobkit.errors import JobError
 from jobkit.lake import CommitDraft, Lake
 
 from verification.faults.sample_restatements import HEADER
-from verification.sample_vendors import ecb, fiscaldata, fred, gleif, massive, nyfed, openfigi, sdmx, sec, tiingo, treasury
+from verification.sample_vendors import (
+    ecb,
+    fiscaldata,
+    fred,
+    gleif,
+    massive,
+    nyfed,
+    openfigi,
+    sample,
+    sdmx,
+    sec,
+    sec_filings,
+    tiingo,
+    treasury,
+)
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -99,6 +113,11 @@ def list_documents() -> dict[str, Document]:
         build("extract_gleif_entities", "gleif_relationships",
               gleif.document("rr", gleif.select("rr", "2025-05-15T00:00:00Z", "") * 15, "2025-05-15T00:00:00Z"),
               "content=20250515T000000Z/file=full/part=0001"),
+        build("extract_gleif_entities", "gleif_entities",
+              gleif.document("lei2", gleif.select("lei2", "2025-05-15T00:00:00Z", "") * 5, "2025-05-15T00:00:00Z"),
+              "content=20250515T000000Z/file=full/part=0001"),
+        build("extract_sec_13f_holdings", "sec_13f_holdings", sec_filings.write_filing((sample.table("sec_13f_holdings") * ROWS)[:ROWS]),
+              f"cik={sec_filings.CIK:010}/accession={sec_filings.ACCESSION}"),
         build("extract_openfigi_identifiers", "openfigi_mappings", json.dumps([[ISIN], [openfigi.find(ISIN)]]).encode(),
               "type=ID_ISIN/id=US4592001014/exchange=all"),
         build("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),

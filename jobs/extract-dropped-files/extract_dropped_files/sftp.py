@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import asyncssh
-from anyio import fail_after
+from anyio import fail_after, move_on_after
 from anyio.from_thread import start_blocking_portal
 from jobkit import secrets
 from jobkit.contracts import escape_text
@@ -133,7 +133,7 @@ async def _log_in(server: Server, key: asyncssh.SSHKey | None, password: str | N
 
 
 async def _log_out(stack: AsyncExitStack) -> None:
-    with fail_after(ANSWER_S):
+    with move_on_after(ANSWER_S):
         await stack.aclose()
 
 
