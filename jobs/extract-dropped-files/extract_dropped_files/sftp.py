@@ -10,6 +10,7 @@ private key or the password at a reference. Errors, beyond those in the docstrin
 
 from __future__ import annotations
 
+import os
 import stat
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -91,6 +92,7 @@ def connect(server: Server) -> Iterator[Session]:
     """Log in to a server. A thread keeps the connection alive while files are processed."""
     credential = secrets.resolve_login(server.credential)
     key = _read_private_key(server, credential) if credential.startswith(secrets.PEM) else None
+    os.environ.setdefault("LOGNAME", server.user)  # asyncssh 2.24 wants a local user, even unused; a container's may have no name
     with start_blocking_portal() as portal:
         with _translate_errors(server, "log in"):
             stack, client = portal.call(_log_in, server, key, None if key else credential)

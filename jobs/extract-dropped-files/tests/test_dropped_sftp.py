@@ -216,6 +216,14 @@ def test_plan_and_check_change_nothing(bank: BankServer, here: Place) -> None:
         runner.check(*places, server(bank, f"/{DATASET}"))
 
 
+def test_a_container_whose_user_has_no_name_logs_in(bank: BankServer, here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert take(here, server(bank)) == []
+
+
 @pytest.mark.parametrize("form", ["pkcs1-pem", "pkcs8-pem", "openssh"])
 def test_a_private_key_logs_in_and_none_of_its_lines_can_be_printed(
     bank: BankServer, here: Place, form: str, monkeypatch: pytest.MonkeyPatch
