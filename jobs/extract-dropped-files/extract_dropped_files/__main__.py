@@ -5,15 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobkit import command, options, urls
+from jobkit.errors import UsageError
 
 if TYPE_CHECKING:
     from jobkit.command import Job
 
     from extract_dropped_files.sftp import Server
 
+
+def check_drop(url: str) -> str:
+    """Check the place of the drop and return it. Raises UsageError (2), with the right option if it is an SFTP server."""
+    if url.startswith("sftp:"):
+        raise UsageError(
+            "an SFTP server is named with --sftp; --drop is a directory or s3://bucket/prefix, which keeps what was taken from it"
+        )
+    return urls.check_place(url)
+
+
 OPTIONS = [
     options.lake(),
-    options.storage("--drop", required=True, help="Where files wait as DATASET/NAME: a directory or s3://bucket/prefix."),
+    options.option(
+        "--drop",
+        required=True,
+        type=options.CheckedText(check_drop),
+        metavar="URL",
+        help="Where files wait as DATASET/NAME: a directory or s3://bucket/prefix.",
+    ),
     options.option("--key", metavar="DATASET/NAME", help="The file to take. Default: all files that wait."),
     options.option(
         "--sftp",

@@ -182,6 +182,20 @@ def test_a_file_that_is_gone_or_odd_does_not_stop_the_others(bank: BankServer, h
     assert here.head().data.rows == 3
 
 
+def test_a_server_that_is_given_as_the_drop_is_named_with_the_right_option(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Any
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["extract-dropped-files", "run", "--lake", str(tmp_path), "--drop", f"sftp://u:{PASSWORD}@bank.example/out"]
+    )
+    with pytest.raises(SystemExit) as end:
+        main()
+    printed = capfd.readouterr()
+    assert end.value.code == 2
+    assert "an SFTP server is named with --sftp" in printed.err
+    assert PASSWORD not in printed.out + printed.err
+
+
 def test_a_folder_of_the_bank_has_one_contract(bank: BankServer, here: Place) -> None:
     bank.put("out/camt.053/statement 1.xml", camt(statement("100.00", "110.00", Entry("10.00"))))
     assert [outcome for _, outcome in take(here, server(bank, "/out/camt.053", "bank_statement"))] == ["committed", "committed"]
