@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import zipfile
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jobkit.errors import ExitCode
 from stdnum.figi import calc_check_digit
 
-from jobs.catalogue import catalogue
+from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.deployments import descriptions
 from verification import http_server
 from verification.faults import job_runs, memory_cgroup
@@ -161,10 +162,11 @@ def _holdings(size: int) -> bytes:
 
 
 def _dense_holdings(size: int) -> bytes:
+    """Build as many lines and tags as the parser takes, none of them with more than it needs to count."""
     empty, row, end = sec_filings.write_filing([], FILING), b"<infoTable><value>0</value></infoTable>", b"</ns1:informationTable>"
-    rows = (size - len(empty) - 10) // len(row)
-    counted = empty.replace(b"<tableEntryTotal>0<", b"<tableEntryTotal>%d<" % rows)
-    return _pad_before(counted.replace(end, row * rows + end), end, size)
+    counted = empty.replace(b"<tableEntryTotal>0<", b"<tableEntryTotal>%d<" % MAX_LINES)
+    filler = b"<a/>" * (MAX_TAGS - row.count(b"<") * MAX_LINES - 10)
+    return _pad_before(counted.replace(end, row * MAX_LINES + filler + end), end, size)
 
 
 def _pad_before(document: bytes, tag: bytes, size: int) -> bytes:
@@ -183,6 +185,20 @@ def _dense_golden_copy(size: int) -> bytes:
     head, tail = gleif.document("rr", [], "2025-05-15T00:00:00Z", count=PART_RECORDS).split(b"  </rr:RelationshipRecords>")
     packed = gleif.pack(head + b"<rr:RelationshipRecord></rr:RelationshipRecord>" * PART_RECORDS + b"  </rr:RelationshipRecords>" + tail)
     return bytes(size - len(packed)) + packed
+
+
+def _list_messages(record: str) -> Callable[[int], bytes]:
+    """Build a tap's messages: a schema and as many records as fit."""
+    schema = {"properties": {name: {} for name in ("cik_str", "ticker", "title")}}
+    head = json.dumps({"type": "SCHEMA", "stream": "filers", "schema": schema, "key_properties": ["cik_str", "ticker"]}).encode() + b"\n"
+    row = '{"type":"RECORD","stream":"filers","record":%s}'
+
+    def build(size: int) -> bytes:
+        rows = ((row % record.replace("#", str(n))).encode() for n in count(1))
+        body = head + b"\n".join(_take_fitting(rows, size - len(head) - 1))
+        return body + b" " * (size - len(body) - 1) + b"\n"
+
+    return build
 
 
 def _treasury(size: int) -> bytes:
@@ -220,8 +236,11 @@ FRED_SERIES += b'"releases":[{"id":53,%s,"name":"A"}],' % INTERVAL
 FIGI_LETTERS = "BCDFGHJKLMNPQRSTVWXYZ"
 QUESTIONS = 100  # of a request
 NOT_FOUND = b',{"warning":"No identifier found."}'
+MAX_TAGS, MAX_LINES = 4_000_000, 120_000  # of a filing
 FILING = "0000320193-21-000001"
 PART_RECORDS = 10_000
+FILERS = REPOSITORY / "jobs" / "extract-sec-filers" / "extract_sec_filers"  # the contract of what the tap sends
+SINGER = "extract-singer-streams"
 DROPPED = "extract-dropped-files"
 FACT = b'{"end":"2014-03-29","accn":"0001193125-14-157311","fy":2014},'
 SEC = ("--contact", "Example Ltd admin@example.com")
@@ -299,6 +318,11 @@ EXTRACTORS: dict[str, Largest] = {
         "text/plain",
     ),
     "extract-gleif-entities": Largest(_golden_copy, _dense_golden_copy, ("--datasets", "gleif_relationships"), "application/zip"),
+    SINGER: Largest(
+        _list_messages('{"cik_str":#,"ticker":"T#","title":"Company number # Inc"}'),
+        _list_messages('{"cik_str":#,"ticker":""}'),
+        ("--connection", "memory", "--stream", "filers=sec_filers", "--contracts", str(FILERS)),
+    ),
     DROPPED: Largest(_positions, _repeat_row(HEADER.encode(), b"2012-12-31,Bank,A,US0378331005,,,\n", b"\n"), (), "text/csv"),
 }  # fmt: skip
 
@@ -341,6 +365,12 @@ def _run(sandbox: Sandbox, job: str, body: bytes, coding: str | None, prefix: tu
         return job_runs.wait_for_job(
             job_runs.start_job(job, ["--lake", str(place / "lake"), "--drop", str(folder.parent)], prefix=prefix), timeout_s=1800
         )
+    if job == SINGER:
+        place.mkdir(parents=True)
+        (place / "messages").write_bytes(body)
+        tap = f"sh -c '{'gunzip -c' if coding else 'cat'} < {place / 'messages'}'"
+        options = ["--lake", str(place / "lake"), "--tap", tap, *EXTRACTORS[job].options]
+        return job_runs.wait_for_job(job_runs.start_job(job, options, prefix=prefix), timeout_s=1800)
     with _serve_body(body, EXTRACTORS[job].media, coding) as url:
         options = ["--lake", str(place), *EXTRACTORS[job].options, "--base-url", url, "--retry-timeout", "0"]
         return job_runs.wait_for_job(job_runs.start_job(job, options, prefix=prefix), timeout_s=1800)
