@@ -188,15 +188,21 @@ def _dense_golden_copy(size: int) -> bytes:
 
 
 def _list_messages(record: str) -> Callable[[int], bytes]:
-    """Build a tap's messages: a schema and as many records as fit."""
-    schema = {"properties": {name: {} for name in ("cik_str", "ticker", "title")}}
-    head = json.dumps({"type": "SCHEMA", "stream": "filers", "schema": schema, "key_properties": ["cik_str", "ticker"]}).encode() + b"\n"
+    """Build a tap's messages: a schema and as many records as fit. The ends of lines do not count."""
+    schema: dict[str, dict[str, dict[str, str]]] = {"properties": {name: {} for name in ("cik_str", "ticker", "title")}}
+    head = json.dumps({"type": "SCHEMA", "stream": "filers", "schema": schema, "key_properties": ["cik_str", "ticker"]}).encode()
     row = '{"type":"RECORD","stream":"filers","record":%s}'
 
     def build(size: int) -> bytes:
-        rows = ((row % record.replace("#", str(n))).encode() for n in count(1))
-        body = head + b"\n".join(_take_fitting(rows, size - len(head) - 1))
-        return body + b" " * (size - len(body) - 1) + b"\n"
+        lines, room = [head], size - len(head)
+        for number in count(1):
+            line = (row % record.replace("#", str(number))).encode()
+            if len(line) > room:
+                break
+            lines.append(line)
+            room -= len(line)
+        lines[-1] = lines[-1][:-1] + b" " * room + b"}"
+        return b"\n".join(lines) + b"\n"
 
     return build
 
