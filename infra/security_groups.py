@@ -1,4 +1,4 @@
-"""Security groups. Each rule connects two groups; the only other rule is HTTPS to the internet."""
+"""Security groups. Each rule connects two groups, but HTTPS to the internet, and SFTP where a job takes files from a server."""
 
 from __future__ import annotations
 
@@ -66,9 +66,14 @@ class SecurityGroups(pulumi.ComponentResource):
             for group in names
         }
         for connection in connections:
-            self._allow_connection(f"{stack}-{connection.client}-to-{connection.server}", connection)
-        for group in (*HTTPS_CLIENTS, *(["nat"] if "nat" in self.groups else [])):
-            self._allow_https(f"{stack}-{group}-https", group)
+            suffix = f"-{connection.port}" if connection.port in args.settings.sftp_ports else ""
+            self._allow_connection(f"{stack}-{connection.client}-to-{connection.server}{suffix}", connection)
+        gateways = ["nat"] if "nat" in self.groups else []
+        for group in (*HTTPS_CLIENTS, *gateways):
+            self._allow_internet(f"{stack}-{group}-https", group, HTTPS_PORT)
+        for port in args.settings.sftp_ports:
+            for group in ("jobs", *gateways):
+                self._allow_internet(f"{stack}-{group}-sftp-{port}", group, port)
         self.register_outputs({"groups": {group: resource.id for group, resource in self.groups.items()}})
 
     def _allow_connection(self, name: str, connection: Connection) -> None:
@@ -92,14 +97,14 @@ class SecurityGroups(pulumi.ComponentResource):
             opts=child_of(self),
         )
 
-    def _allow_https(self, name: str, group: str) -> None:
+    def _allow_internet(self, name: str, group: str, port: int) -> None:
         aws.vpc.SecurityGroupEgressRule(
             name,
             security_group_id=self.groups[group].id,
             cidr_ipv4="0.0.0.0/0",
             ip_protocol="tcp",
-            from_port=HTTPS_PORT,
-            to_port=HTTPS_PORT,
+            from_port=port,
+            to_port=port,
             opts=child_of(self),
         )
 
@@ -111,4 +116,6 @@ def _list_connections(settings: Settings) -> list[Connection]:
     ways_out = {"endpoints": "endpoints", "nat-instance": "nat"}
     if server := ways_out.get(settings.egress):
         connections += [Connection(group, server, HTTPS_PORT) for group in HTTPS_CLIENTS]
+    if settings.egress == "nat-instance":
+        connections += [Connection("jobs", "nat", port) for port in settings.sftp_ports]
     return connections

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pulumi
+from jobkit import urls
+from jobkit.errors import UsageError
 
 Architecture = Literal["arm64", "x86_64"]
 Egress = Literal["nat", "nat-per-zone", "nat-instance", "endpoints"]
 Audience = Literal["internal", "public"]
 ZONES = 2
+SFTP_PORT = 22
 SETTINGS_FILE = Path(__file__).parents[1] / "finelt.toml"  # described in orchestration/deployments/parameters.py
 # What it says of other stacks: one in AWS has a lake, a warehouse, a site and a secret for notifications of its own.
 OF_OTHER_STACKS = ("lake", "warehouse", "warehouse_password", "docs", "site", "audience", "drop", "webhook", "start", "end")
@@ -67,6 +70,11 @@ class Settings:
     def run_role_path(self) -> str:
         """The IAM path of the roles of jobs and flows, which the worker may pass to tasks."""
         return f"{self.role_path}runs/"
+
+    @property
+    def sftp_ports(self) -> list[int]:
+        """The ports of the SFTP servers that jobs take files from."""
+        return sorted({urls.split(url).port or SFTP_PORT for url in _list_sftp_urls(self.parameters)})
 
     @property
     def platform(self) -> str:
@@ -159,6 +167,11 @@ def validate(settings: Settings) -> Settings:
         if not re.fullmatch(pattern, text):
             raise SettingsError(f"finelt:{name} = {text!r}; expected a value such as {example}")
     _validate_site(settings)
+    for url in _list_sftp_urls(settings.parameters):
+        try:
+            urls.check_sftp(url)
+        except UsageError as error:
+            raise SettingsError(f"finelt:parameters: sftp: {error}") from None
     for name, number, lowest, highest in (
         ("warehouseGb", settings.warehouse_gb, 20, 65_536),
         ("serverReplicas", settings.server_replicas, 1, 8),
@@ -169,6 +182,12 @@ def validate(settings: Settings) -> Settings:
         if not lowest <= number <= highest:
             raise SettingsError(f"finelt:{name} = {number}; expected {lowest} to {highest}")
     return settings
+
+
+def _list_sftp_urls(parameters: dict[str, Any]) -> list[str]:
+    """Return the values of --sftp, for all jobs or below a job's name."""
+    values = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
+    return [str(value["sftp"]) for value in values if value.get("sftp")]
 
 
 def _validate_site(settings: Settings) -> None:

@@ -22,7 +22,7 @@ from jobkit import logs, prefect_api, secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROCESSED = ("accepted/", "rejected/")  # the job moves files there
+PROCESSED = ("accepted/", "rejected/", "taken/")  # the job writes there
 REQUESTS = 3  # one to Secrets Manager, two to Prefect; they share the remaining time
 NOT_FOUND = 404
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 NO_PARAMETERS = {"parameters": "{}"}
+RULES = ("vpc/securityGroupEgressRule:SecurityGroupEgressRule", "vpc/securityGroupIngressRule:SecurityGroupIngressRule")
+DROPPED_FILES = next(spec for spec in catalogue() if spec.name == "extract-dropped-files")
 OF_OUR_JOBS = {find_missing_alarms, find_missing_drop_notifications, find_overwritable_commits}
 FILES = ("Pulumi.dev.yaml", "Pulumi.prod.yaml")
 
@@ -69,6 +71,16 @@ def test_a_foreign_job_that_reads_the_drop_is_started_for_each_file() -> None:
     assert stack_description(stack)["parameters"]["drop"].endswith("/drop")
 
 
+def test_a_job_reaches_an_sftp_server_on_its_port_and_no_other_task_does() -> None:
+    parameters = {"extract-dropped-files": {"sftp": "sftp://finelt@sftp.bank.example:2222/out"}}
+    stack = graph(choices={"parameters": json.dumps(parameters), "egress": "nat-instance"}, specs=(DROPPED_FILES,))
+    rules = [resource for kind in RULES for resource in stack.of(kind) if resource.inputs["fromPort"] not in (443, 4200, 5432)]
+    assert sorted(rule.name.removeprefix("finelt-dev-") for rule in rules) == [
+        "jobs-sftp-2222", "jobs-to-nat-2222", "jobs-to-nat-2222", "nat-sftp-2222",
+    ]  # fmt: skip
+    assert {(rule.inputs["fromPort"], rule.inputs["toPort"]) for rule in rules} == {(2222, 2222)}
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_the_parameters_of_each_stack_schedule_every_job(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values: Any = yaml.safe_load((FOLDER / file).read_text(encoding="utf-8"))["config"]["finelt:parameters"]
@@ -109,6 +121,7 @@ def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch:
         ({"ticker": ["AAPL"]}, "unknown option or job 'ticker'"),
         ({"extract-sec-filers": {"ciks": []}}, "extract-sec-filers has no option 'ciks'"),
         ({"lake": "s3://elsewhere"}, "the stack sets itself"),
+        ({"extract-dropped-files": {"sftp": "sftp://user:secret@bank.example/out"}}, "sftp: the URL holds a password"),
     ],
 )
 def test_a_parameter_that_no_job_takes_is_refused_before_anything_changes(parameters: dict[str, Any], expected: str) -> None:

@@ -40,6 +40,7 @@ JOBS = {
     "extract-sdmx-series": "text/csv",
     "extract-gleif-entities": "application/zip",
     "extract-openfigi-identifiers": "application/json",
+    "extract-sec-13f-holdings": "application/json",
     "extract-treasury-yields": "text/csv",
     "extract-ecb-fx-rates": "application/zip",
 }

@@ -24,7 +24,7 @@ DEADLINE_S = 4
 MAX_ELAPSED_S = DEADLINE_S + STOP_WITHIN_S + 4.0  # with a margin for a busy machine
 INTERVAL_S = 0.3
 WORKERS = 4
-KINDS = {"extract-ecb-fx-rates": b"application/zip", "extract-treasury-yields": b"text/csv"}
+KINDS = {"extract-ecb-fx-rates": b"application/zip", "extract-gleif-entities": b"application/zip", "extract-treasury-yields": b"text/csv"}
 JSON = b"application/json"
 LOCKS = {"load-warehouse": "raw._ledger", "transform-warehouse": "raw._ledger", "publish-marts": "marts.dim_calendar"}
 
@@ -99,7 +99,7 @@ def _run_vendor_trials(sandbox: Sandbox, *, all_peers: bool) -> list[tuple[float
     """Run each extractor with every hanging peer, or with one of them, several at once: they do nothing but wait."""
     cases = [
         (job, name)
-        for number, job in enumerate(sample_parameters.build_sample_extracts("", ""))
+        for number, job in enumerate(sample_parameters.build_all_sample_extracts("", ""))
         for name in (PEERS if all_peers else [list(PEERS)[number % len(PEERS)]])
     ]
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -10,16 +10,18 @@ import zipfile
 from contextlib import contextmanager
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler
-from itertools import count
+from itertools import count, product
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobkit.errors import ExitCode
+from stdnum.figi import calc_check_digit
 
-from jobs.catalogue import catalogue
+from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.deployments import descriptions
 from verification import http_server
 from verification.faults import job_runs, memory_cgroup
 from verification.faults.sample_restatements import HEADER
+from verification.sample_vendors import gleif, sample, sec_filings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -173,6 +175,66 @@ def _sdmx(size: int) -> bytes:
     return _pad_document(b"KEY,ITEM,TIME_PERIOD,OBS_VALUE,OBS_STATUS,TITLE,UNIT_MEASURE,UNIT_MULT\n", rows, b"\n", size, b"\n")
 
 
+def _openfigi(size: int) -> bytes:
+    """Build one answer with matches, and no match for the other identifiers of the request."""
+    row = '{"figi":"%s","name":"EXAMPLE INC","ticker":"T%d","exchCode":"US","compositeFIGI":null,"securityType":"Common Stock"}'
+    figis = (f"BBG{''.join(digits)}" for digits in product(FIGI_LETTERS, repeat=8))
+    rows = ((row % (figi + calc_check_digit(figi), n)).encode() for n, figi in enumerate(figis))
+    return _pad_document(b'[{"data":[', rows, b"]}" + NOT_FOUND * (QUESTIONS - 1) + b"]", size)
+
+
+def _holdings(size: int) -> bytes:
+    line = dict(sample.table("sec_13f_holdings")[0])
+    filing = sec_filings.write_filing([line] * ((size - 2000) // len(sec_filings.LINE.format(**line))), FILING)
+    return _pad_before(filing, b"</ns1:informationTable>", size)
+
+
+def _dense_holdings(size: int) -> bytes:
+    """Build as many lines and tags as the parser takes, none of them with more than it needs to count."""
+    empty, row, end = sec_filings.write_filing([], FILING), b"<infoTable><value>0</value></infoTable>", b"</ns1:informationTable>"
+    counted = empty.replace(b"<tableEntryTotal>0<", b"<tableEntryTotal>%d<" % MAX_LINES)
+    filler = b"<a/>" * (MAX_TAGS - row.count(b"<") * MAX_LINES - 10)
+    return _pad_before(counted.replace(end, row * MAX_LINES + filler + end), end, size)
+
+
+def _pad_before(document: bytes, tag: bytes, size: int) -> bytes:
+    return document.replace(tag, b" " * (size - len(document)) + tag)
+
+
+def _golden_copy(size: int) -> bytes:
+    """Build a zip with two parts of records, after as many bytes as its reader skips."""
+    rows = gleif.select("rr", "2025-05-15T00:00:00Z", "")
+    packed = gleif.pack(gleif.document("rr", (rows * (2 * PART_RECORDS // len(rows) + 1))[: 2 * PART_RECORDS], "2025-05-15T00:00:00Z"))
+    return bytes(size - len(packed)) + packed
+
+
+def _dense_golden_copy(size: int) -> bytes:
+    """Build a zip with a part of records that have nothing but their tags."""
+    head, tail = gleif.document("rr", [], "2025-05-15T00:00:00Z", count=PART_RECORDS).split(b"  </rr:RelationshipRecords>")
+    packed = gleif.pack(head + b"<rr:RelationshipRecord></rr:RelationshipRecord>" * PART_RECORDS + b"  </rr:RelationshipRecords>" + tail)
+    return bytes(size - len(packed)) + packed
+
+
+def _list_messages(record: str) -> Callable[[int], bytes]:
+    """Build a tap's messages: a schema and as many records as fit. The ends of lines do not count."""
+    schema: dict[str, dict[str, dict[str, str]]] = {"properties": {name: {} for name in ("cik_str", "ticker", "title")}}
+    head = json.dumps({"type": "SCHEMA", "stream": "filers", "schema": schema, "key_properties": ["cik_str", "ticker"]}).encode()
+    row = '{"type":"RECORD","stream":"filers","record":%s}'
+
+    def build(size: int) -> bytes:
+        lines, room = [head], size - len(head)
+        for number in count(1):
+            line = (row % record.replace("#", str(number))).encode()
+            if len(line) > room:
+                break
+            lines.append(line)
+            room -= len(line)
+        lines[-1] = lines[-1][:-1] + b" " * room + b"}"
+        return b"\n".join(lines) + b"\n"
+
+    return build
+
+
 def _treasury(size: int) -> bytes:
     rows = (day.strftime("%m/%d/2012,0.01,1.99,3.02").encode() for day in _days(date(2011, 1, 1), 365))
     return _pad_document(b"Date,1 Mo,10 Yr,30 Yr\n", rows, b"\n", size, b"\n")
@@ -205,6 +267,14 @@ def _positions(size: int) -> bytes:
 INTERVAL = b'"realtime_start":"2012-12-20","realtime_end":"9999-12-31"'
 FRED_SERIES = b'"seriess":[{"id":"GDP0",%s,"title":"A","frequency":"Daily","frequency_short":"D","units":"A"}],' % INTERVAL
 FRED_SERIES += b'"releases":[{"id":53,%s,"name":"A"}],' % INTERVAL
+FIGI_LETTERS = "BCDFGHJKLMNPQRSTVWXYZ"
+QUESTIONS = 100  # of a request
+NOT_FOUND = b',{"warning":"No identifier found."}'
+MAX_TAGS, MAX_LINES = 4_000_000, 120_000  # of a filing
+FILING = "0000320193-21-000001"
+PART_RECORDS = 10_000
+FILERS = REPOSITORY / "jobs" / "extract-sec-filers" / "extract_sec_filers"  # the contract of what the tap sends
+SINGER = "extract-singer-streams"
 DROPPED = "extract-dropped-files"
 FACT = b'{"end":"2014-03-29","accn":"0001193125-14-157311","fy":2014},'
 SEC = ("--contact", "Example Ltd admin@example.com")
@@ -272,6 +342,29 @@ EXTRACTORS: dict[str, Largest] = {
         ("--start", "1999-01-01", "--end", "2012-12-31"),
         "application/zip",
     ),
+    "extract-openfigi-identifiers": Largest(
+        _openfigi,
+        _repeat_row(b'[{"data":[', b'{"a":0},', b"{}]}" + NOT_FOUND * (QUESTIONS - 1) + b"]"),
+        (
+            *(word for n in range(CONCURRENT_REQUESTS * QUESTIONS) for word in ("--identifiers", f"TICKER:T{n}:US")),
+            *("--token", "env://CANARY"),
+        ),
+    ),
+    "extract-sec-13f-holdings": Largest(
+        _holdings,
+        _dense_holdings,
+        (
+            *(*SEC, "--start", "2021-01-01", "--end", "2021-12-31"),
+            *(word for n in range(CONCURRENT_REQUESTS) for word in ("--managers", str(320193 + n))),
+        ),
+        "text/plain",
+    ),
+    "extract-gleif-entities": Largest(_golden_copy, _dense_golden_copy, ("--datasets", "gleif_relationships"), "application/zip"),
+    SINGER: Largest(
+        _list_messages('{"cik_str":#,"ticker":"T#","title":"Company number # Inc"}'),
+        _list_messages('{"cik_str":#,"ticker":""}'),
+        ("--connection", "memory", "--stream", "filers=sec_filers", "--contracts", str(FILERS)),
+    ),
     DROPPED: Largest(_positions, _repeat_row(HEADER.encode(), b"2012-12-31,Bank,A,US0378331005,,,\n", b"\n"), (), "text/csv"),
 }  # fmt: skip
 
@@ -314,6 +407,12 @@ def _run(sandbox: Sandbox, job: str, body: bytes, coding: str | None, prefix: tu
         return job_runs.wait_for_job(
             job_runs.start_job(job, ["--lake", str(place / "lake"), "--drop", str(folder.parent)], prefix=prefix), timeout_s=1800
         )
+    if job == SINGER:
+        place.mkdir(parents=True)
+        (place / "messages").write_bytes(body)
+        tap = f"sh -c '{'gunzip -c' if coding else 'cat'} < {place / 'messages'}'"
+        options = ["--lake", str(place / "lake"), "--tap", tap, *EXTRACTORS[job].options]
+        return job_runs.wait_for_job(job_runs.start_job(job, options, prefix=prefix), timeout_s=1800)
     with _serve_body(body, EXTRACTORS[job].media, coding) as url:
         options = ["--lake", str(place), *EXTRACTORS[job].options, "--base-url", url, "--retry-timeout", "0"]
         return job_runs.wait_for_job(job_runs.start_job(job, options, prefix=prefix), timeout_s=1800)
@@ -324,6 +423,10 @@ def _serve_body(body: bytes, media: str, coding: str | None) -> Iterator[str]:
     """Serve one body for every request, with the requested CIK in SEC documents."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def do_GET(self) -> None:
             sent = body if coding else _of(body, self.path)
             self.send_response(200)
@@ -339,6 +442,7 @@ def _serve_body(body: bytes, media: str, coding: str | None) -> Iterator[str]:
         yield url
 
 
+FILING_LIST = b'{"filings":{"recent":{"form":["13F-HR"],"filingDate":["2021-02-12"],"accessionNumber":["%s-21-000001"]},"files":[]}}'
 # What a request names, the text of the body that names another, and what it becomes, of the same length.
 NAMED: tuple[tuple[str, bytes, bytes], ...] = (
     (r"CIK0*(\d+)", b'"cik":320193', b'"cik":%s'),
@@ -346,6 +450,7 @@ NAMED: tuple[tuple[str, bytes, bytes], ...] = (
     (r"/unsecured/effr/search\.json\?startDate=(\d{4})", b'"2012-', b'"%s-'),
     (r"auction_date%3Agte%3A(\d{4})", b'"auction_date":"2012-', b'"auction_date":"%s-'),
     (r"/data/E/(W\d)", b"W0", b"%s"),
+    (r"/(\d{10}-21-000001)\.txt", FILING.encode(), b"%s"),
     (r"/edgar/data/\d+/([0-9-]+)\.txt", b"0000000000-12-000000", b"%s"),
     (r"series_id=(GDP\d)", b'"id":"GDP0"', b'"id":"%s"'),
 )
@@ -356,6 +461,8 @@ def _of(body: bytes, path: str) -> bytes:
     if "/vintagedates?" in path:
         return b'{"realtime_start":"1776-07-04","realtime_end":"9999-12-31","count":1,"vintage_dates":["2012-12-20"]}'.ljust(len(body))
     if filer := re.search(r"/submissions/CIK(\d+)", path):
+        if FILING.encode() in body:
+            return FILING_LIST % filer[1].encode()
         filings = {"form": ["4"], "filingDate": ["2012-01-03"], "accessionNumber": [f"{filer[1]}-12-000001"]}
         return json.dumps({"filings": {"recent": filings, "files": []}}).encode().ljust(len(body))
     for pattern, other, named in NAMED:

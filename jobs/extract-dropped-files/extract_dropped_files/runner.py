@@ -7,12 +7,13 @@ unchanged. Of a file that fills several partitions none is committed if one of t
 from __future__ import annotations
 
 import mimetypes
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from jobkit import contracts, partition_writer
-from jobkit.errors import BadDataError, UsageError
+from jobkit.errors import AuthError, BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.lake import ERASED_URL, Lake, SourceMetadata
 
 from extract_dropped_files import parser, validation
@@ -20,63 +21,106 @@ from extract_dropped_files.source import ARCHIVES, Drop, UnsettledError, is_unfi
 from extract_dropped_files.validation import RefusedFileError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jobkit.command import Job
     from jobkit.contracts import Contract
     from jobkit.lake import Commit, PartitionState, Source
 
     from extract_dropped_files.delivery import Part
+    from extract_dropped_files.inbox import Inbox
+    from extract_dropped_files.sftp import Server
     from extract_dropped_files.source import DroppedFile
+
+    Failures = dict[type[BadDataError | UnsettledError], list[str]]
 
 
 class ShrunkenFileError(BadDataError):
     """A file lacks rows that the lake has in the partitions that it fills."""
 
 
-def run(job: Job, lake_url: str, drop_url: str, key: str | None, *, allow_shrinking: bool = False) -> None:
-    """Take one file, or all that wait; a refused file does not stop the others.
+def run(job: Job, lake_url: str, drop_url: str, key: str | None, server: Server | None = None, *, allow_shrinking: bool = False) -> None:
+    """Take one file, or all that wait in the drop and then on a server; a refused file does not stop the others.
 
     Raises BadDataError (65) at the end if files were refused, else UnsettledError (75) if files are still being written.
     """
     lake, drop = Lake(lake_url), Drop(drop_url)
-    keys = _select_keys(drop, key)
-    failures: dict[type[BadDataError | UnsettledError], list[str]] = {BadDataError: [], UnsettledError: []}
-    for done, name in enumerate(keys, start=1):
+    failures: Failures = {BadDataError: [], UnsettledError: []}
+    _take_files(job, lake, drop, drop, _select_keys(drop, key), failures, allow_shrinking=allow_shrinking)
+    if server and key is None:
         try:
-            _take_file(job, lake, drop, name, allow_shrinking=allow_shrinking)
-        except (BadDataError, UnsettledError) as error:
-            kind = BadDataError if isinstance(error, BadDataError) else UnsettledError
-            failures[kind].append(f"{contracts.escape_text(name)}: {error}")
-            job.record_partition(name.partition("/")[0], contracts.escape_text(name), "failed", reason=str(error))
-        job.progress(done, len(keys), name)
+            with _open_inbox(server, drop) as inbox:
+                _take_files(job, lake, drop, inbox, inbox.list_waiting(), failures, allow_shrinking=allow_shrinking)
+        except (AuthError, MisconfiguredError, TemporaryError) as error:
+            if not failures[BadDataError]:
+                raise
+            job.log.error("the SFTP server failed, too", extra={"error": str(error)})  # noqa: TRY400  no traceback: it is one sentence
     for kind, messages in failures.items():
         if messages:
             raise kind(messages[0] + (f" (and {len(messages) - 1:,} more files, see the receipt)" if messages[1:] else ""))
 
 
-def plan(lake_url: str, drop_url: str, key: str | None) -> list[dict[str, Any]]:
+@contextmanager
+def _open_inbox(server: Server, drop: Drop) -> Iterator[Inbox]:
+    from extract_dropped_files import sftp  # noqa: PLC0415  slow to import, and most runs need none of it
+    from extract_dropped_files.inbox import Inbox  # noqa: PLC0415
+
+    with sftp.connect(server) as session:
+        yield Inbox(drop.store, session, validation.list_folders())
+
+
+def _take_files(
+    job: Job, lake: Lake, drop: Drop, waiting: Drop | Inbox, keys: list[str], failures: Failures, *, allow_shrinking: bool
+) -> None:
+    for done, name in enumerate(keys, start=1):
+        try:
+            file = waiting.read(name, parser.MAX_BYTES)
+            if file is not None:
+                _take_file(job, lake, drop, file, allow_shrinking=allow_shrinking)
+            elif waiting is drop:
+                _report_earlier_outcome(job, lake, drop, name)
+        except (BadDataError, UnsettledError) as error:
+            kind = BadDataError if isinstance(error, BadDataError) else UnsettledError
+            failures[kind].append(f"{contracts.escape_text(name)}: {error}")
+            job.record_partition(name.partition("/")[0], contracts.escape_text(name), "failed", reason=str(error))
+        job.progress(done, len(keys), name)
+
+
+def plan(lake_url: str, drop_url: str, key: str | None, server: Server | None = None) -> list[dict[str, Any]]:
     """List the files that `run` would take, one entry for each partition that they fill, with the number of its latest commit.
 
     The number is None if there is no intact commit. A file that would be refused has one entry without a partition, with the reason.
     """
-    lake, drop, entries = Lake(lake_url), Drop(drop_url), list[dict[str, Any]]()
-    for name in _select_keys(drop, key):
-        try:
-            file = drop.read(name, parser.MAX_BYTES)
-            parts = validation.validate_file(name, file.data, lake) if file else ()
-        except (BadDataError, UnsettledError) as error:
-            folder = name.partition("/")[0]
-            entries.append({"dataset": folder, "partition": None, "asks": name, "commit": None, "reason": str(error)})
-            continue
-        entries += _plan_file(lake, name, parts)
+    lake, drop = Lake(lake_url), Drop(drop_url)
+    entries = list(_plan_files(lake, drop, _select_keys(drop, key)))
+    if server and key is None:
+        with _open_inbox(server, drop) as inbox:
+            entries += _plan_files(lake, inbox, inbox.list_waiting())
     return entries
 
 
-def check(lake_url: str, drop_url: str) -> None:
-    """Load all contracts, list the drop and the lake. Raises JobError if one of them fails."""
+def _plan_files(lake: Lake, waiting: Drop | Inbox, keys: list[str]) -> Iterator[dict[str, Any]]:
+    for name in keys:
+        try:
+            file = waiting.read(name, parser.MAX_BYTES)
+            parts = validation.validate_file(name, file.data, lake) if file and not file.is_repeated else ()
+        except (BadDataError, UnsettledError) as error:
+            folder = name.partition("/")[0]
+            yield {"dataset": folder, "partition": None, "asks": name, "commit": None, "reason": str(error)}
+            continue
+        yield from _plan_file(lake, name, parts)
+
+
+def check(lake_url: str, drop_url: str, server: Server | None = None) -> None:
+    """Load all contracts, list the drop, the server and the lake. Raises JobError if one of them fails."""
     for folder in validation.list_folders():
         validation.load_contract(folder)
-    Drop(drop_url).list_waiting()
+    drop = Drop(drop_url)
+    drop.list_waiting()
     Lake(lake_url).datasets()
+    if server:
+        with _open_inbox(server, drop):
+            pass
 
 
 def _plan_file(lake: Lake, key: str, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
@@ -108,23 +152,23 @@ def _sort_key(key: str) -> tuple[str, str, int, str]:
     return (folder, *validation.split_revision(rules, name), name)
 
 
-def _take_file(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: bool) -> None:
-    """Commit a file and move it to the accepted ones. Raises BadDataError if it is rejected, now or by an earlier run."""
-    file = drop.read(key, parser.MAX_BYTES)
-    if file is None:
-        _report_earlier_outcome(job, lake, drop, key)
+def _take_file(job: Job, lake: Lake, drop: Drop, file: DroppedFile, *, allow_shrinking: bool) -> None:
+    """Commit a file and put it among the accepted ones. Raises BadDataError if it is rejected."""
+    if file.is_repeated:
+        file.release()
+        job.log.info("unchanged on the server", extra={"file": contracts.escape_text(file.key)})
         return
     try:
-        parts = validation.validate_file(key, file.data, lake)
+        parts = validation.validate_file(file.key, file.data, lake)
         states = [lake.read_state(rules.dataset, partition) for rules, partition, _ in parts]
-        _check_revisions(job, parts, states, key)
+        _check_revisions(job, parts, states, file.key)
         if len(parts) > 1 and not allow_shrinking:  # before any is committed
             _check_shrinking(lake, parts, states)
     except BadDataError as error:
         drop.reject(file, str(error), error.reasons if isinstance(error, RefusedFileError) else [str(error)])
         raise
     try:
-        _commit_parts(job, lake, drop, file, parts, states, allow_shrinking=allow_shrinking)
+        _commit_parts(job, lake, file, parts, states, allow_shrinking=allow_shrinking)
     except ShrunkenFileError as error:
         drop.reject(file, str(error), [str(error)])
         raise
@@ -134,7 +178,6 @@ def _take_file(job: Job, lake: Lake, drop: Drop, key: str, *, allow_shrinking: b
 def _commit_parts(
     job: Job,
     lake: Lake,
-    drop: Drop,
     file: DroppedFile,
     parts: tuple[Part, ...],
     states: list[PartitionState],
@@ -143,7 +186,7 @@ def _commit_parts(
 ) -> None:
     """Commit and record each partition that a file fills. Raises ShrunkenFileError."""
     media_type = mimetypes.guess_type(file.key)[0] or "application/octet-stream"
-    metadata = SourceMetadata(drop.store.uri(file.key), media_type, None, None)
+    metadata = SourceMetadata(file.url, media_type, None, None)
 
     def store_source(dataset: str) -> tuple[Source, ...]:
         return (lake.store_source(dataset, file.data, metadata),)

@@ -4,6 +4,7 @@
     <drop>/accepted/<contract>/<name>                     is in the lake
     <drop>/rejected/<contract>/<name>                     is not in the lake
     <drop>/rejected/<contract>/<name>.reasons.json        says why
+    <drop>/taken/<digest>.json                            was taken from an SFTP server (`inbox`), which keeps the file
 
 A file is moved by writing the copy first and then deleting the original, if that is unchanged. A run that is killed in between leaves the
 file waiting, and the next run ends as this one would have. In a directory, only ordinary files inside it are read: no link, pipe, socket
@@ -20,6 +21,7 @@ import os
 import stat
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.contracts import escape_text
@@ -27,13 +29,13 @@ from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
 from jobkit.stores import FileStore, NotFoundError, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from jobkit.stores import Store
 
-ACCEPTED, REJECTED, REASONS = "accepted/", "rejected/", ".reasons.json"
-ARCHIVES = (ACCEPTED, REJECTED)
+ACCEPTED, REJECTED, TAKEN, REASONS = "accepted/", "rejected/", "taken/", ".reasons.json"
+ARCHIVES = (ACCEPTED, REJECTED, TAKEN)
 UNFINISHED = (".filepart", ".part", ".tmp")  # endings under which SFTP clients such as WinSCP write a file before they rename it
 MAX_NAME_BYTES = 200  # the name of the reasons is longer; the limit of file systems is 255
 SETTLE_S, SETTLE_ATTEMPTS = 1.0, 10  # a file that changed less than SETTLE_S ago may still be written
@@ -48,11 +50,17 @@ KINDS = {
 
 
 class DroppedFile(NamedTuple):
-    """A file that waits: its key, its content, and its ETag."""
+    """A file that waits: its key, its content, and its URL.
+
+    release: ends its waiting; called last.
+    is_repeated: it was taken before with this content, from a server that keeps it.
+    """
 
     key: str
     data: bytes
-    etag: str
+    url: str
+    release: Callable[[], object]
+    is_repeated: bool = False
 
 
 class UnreadableError(BadDataError):
@@ -76,18 +84,20 @@ class Drop:
 
     def read(self, key: str, max_bytes: int) -> DroppedFile | None:
         """Return the file, None if there is none. Raises UnreadableError if it is larger or not an ordinary file, UnsettledError."""
-        reason = _find_key_problem(key)
+        reason = find_key_problem(key)
         if reason:
             raise UnreadableError(f"{reason}; it stays where it is")
         try:
             if isinstance(self.store, FileStore):
                 data = _read_file(self.store.root, key, max_bytes)
-                return DroppedFile(key, data, hashlib.sha256(data).hexdigest())
-            if self.store.get_size(key) > max_bytes:
-                raise UnreadableError(_too_large(max_bytes))
-            return DroppedFile(key, *self.store.get_with_etag(key))
+                etag = hashlib.sha256(data).hexdigest()
+            elif self.store.get_size(key) > max_bytes:
+                raise UnreadableError(describe_excess(max_bytes))
+            else:
+                data, etag = self.store.get_with_etag(key)
         except NotFoundError:
             return None
+        return DroppedFile(key, data, self.store.uri(key), partial(self.store.delete_if_match, key, etag))
 
     def accept(self, file: DroppedFile) -> None:
         """Move the file to the accepted ones, and remove an earlier one of its name from the rejected ones."""
@@ -96,7 +106,7 @@ class Drop:
         for key in (REJECTED + file.key, REJECTED + file.key + REASONS):
             if self.store.exists(key):
                 self.store.delete_if_match(key, self.store.get_with_etag(key)[1])
-        self.store.delete_if_match(file.key, file.etag)
+        file.release()
 
     def reject(self, file: DroppedFile, message: str, reasons: Sequence[str]) -> None:
         """Move the file to the rejected ones, with the reasons. `message` has no confidential value; the receipt repeats it."""
@@ -104,7 +114,7 @@ class Drop:
         document = {"file": file.key, "message": escape_text(message), "reasons": list(map(escape_text, reasons))}
         self.store.put(REJECTED + file.key + REASONS, json.dumps(document, indent=1, ensure_ascii=False).encode(), "application/json")
         self.store.put(REJECTED + file.key, file.data)
-        self.store.delete_if_match(file.key, file.etag)
+        file.release()
 
     def read_accepted(self, key: str) -> bytes | None:
         """Return the file of this key that was accepted last, None if none was."""
@@ -151,7 +161,7 @@ def _refuse_folder(error: OSError) -> None:
     raise MisconfiguredError(f"cannot list {error.filename}: {error.strerror}; check that the drop exists and may be read")
 
 
-def _find_key_problem(key: str) -> str | None:
+def find_key_problem(key: str) -> str | None:
     """Return why the file of a key is never read; None if it may be."""
     parts = key.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
@@ -180,7 +190,7 @@ def _read_file(root: Path, key: str, max_bytes: int) -> bytes:
                     if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
                         break
                     if state.st_size > max_bytes:
-                        raise UnreadableError(_too_large(max_bytes))
+                        raise UnreadableError(describe_excess(max_bytes))
                     if 0 <= time.time() - state.st_mtime < SETTLE_S:
                         time.sleep(SETTLE_S)
                     with os.fdopen(os.dup(file), "rb") as stream:
@@ -210,7 +220,8 @@ def _is_unchanged(before: os.stat_result, after: os.stat_result) -> bool:
     return (before.st_ino, before.st_size, before.st_mtime_ns) == (after.st_ino, after.st_size, after.st_mtime_ns)
 
 
-def _too_large(max_bytes: int) -> str:
+def describe_excess(max_bytes: int) -> str:
+    """Return why a file that is too large is not read."""
     return f"it has more than {max_bytes >> 20} MiB and stays where it is; split it into several files"
 
 

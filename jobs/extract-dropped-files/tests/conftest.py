@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat a file that a test has just written as complete."""
     monkeypatch.setattr("extract_dropped_files.source.SETTLE_S", 0.0)
+    monkeypatch.setattr("extract_dropped_files.inbox.SETTLE_S", 0.0)
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -30,6 +30,7 @@ SEVERAL = 10  # shares
 LOW, HIGH = Decimal("0.5"), Decimal(10)  # the median share of a portfolio is worth more than 0.5 and less than 10,000 dollars
 NUMBER = re.compile(r"[+-]?(?:\d{1,20}\.?\d{0,10}|\.\d{1,10})", re.ASCII)
 CHEAP = re.compile(r"\*W|\b(?:WTS?|WARRANTS?|RTS?|RIGHTS?)\b", re.IGNORECASE)  # classes that are worth a fraction of a share
+MAX_TAGS, MAX_LINES = 4_000_000, 120_000  # entries take more memory than their bytes; as many as a file of the largest size has in practice
 LINE = {
     "name_of_issuer": ("nameOfIssuer",),
     "title_of_class": ("titleOfClass",),
@@ -87,8 +88,13 @@ def _find(cover: Element, *path: str) -> str | None:
 def _read_table(filing: Submission, cover: Element, what: str) -> list[Element]:
     """Return the entries of the information table. Raises BadDataError unless they are as many, and as valuable, as the summary states."""
     entries, total = (_find(cover, "summaryPage", name) for name in ("tableEntryTotal", "tableValueTotal"))
-    has_table = any(name == "INFORMATION TABLE" for name, _ in filing.documents)
+    tables = [body for name, body in filing.documents if name == "INFORMATION TABLE"]
+    has_table = bool(tables)
+    if sum(body.count(b"<") for body in tables) > MAX_TAGS:
+        raise BadDataError(f"{what} has a table of more than {MAX_TAGS:,} tags, for which this job has no memory; is it a filing?")
     lines = list(iter_children(filing.read_xml("INFORMATION TABLE", what), "infoTable")) if has_table or entries != "0" else []
+    if len(lines) > MAX_LINES:
+        raise BadDataError(f"{what} has {len(lines):,} entries; expected at most {MAX_LINES:,}, for which this job has the memory")
     stated, values = _to_number(total), [_to_number(find_text(line, "value") or "0") for line in lines]
     if stated is None or None in values:
         raise BadDataError(

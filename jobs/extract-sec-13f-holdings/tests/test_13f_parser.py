@@ -160,6 +160,15 @@ def test_another_filing_is_refused(body: bytes, message: str) -> None:
         parse(body, REQUEST)
 
 
+@pytest.mark.parametrize(
+    ("limit", "message"), [("MAX_TAGS", "a table of more than 1 tags"), ("MAX_LINES", "has 2 entries; expected at most 1")]
+)
+def test_a_table_that_needs_more_memory_than_the_job_has_is_refused(limit: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"extract_sec_13f_holdings.parser.{limit}", 1)
+    with pytest.raises(BadDataError, match=message):
+        parse(filing(APPLE, OPTION), REQUEST)
+
+
 @pytest.mark.skipif(not FEEDS.exists(), reason="the recorded vendor files are not on this machine")
 @pytest.mark.parametrize(
     ("name", "rows", "total", "unit"),

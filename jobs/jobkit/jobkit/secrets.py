@@ -5,7 +5,7 @@
     secretsmanager://id         AWS Secrets Manager; secretsmanager://id#key is one key of a JSON secret
     ssm://name                  AWS Systems Manager Parameter Store, decrypted
 
-A secret is one line of text. White space around it is removed.
+A secret is one line of text. White space around it is removed. A private key in PEM form has several lines (`resolve_login`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCHEMES = ("env", "file", "secretsmanager", "ssm")
+PEM = "-----BEGIN "
 MAX_CHARS = 65_536  # the limit of Secrets Manager, in bytes
 _used: dict[str, bytes] = {}  # digests of the secrets that this process read, by reference
 
@@ -47,7 +48,22 @@ def resolve(reference: str) -> str:
     Raises MisconfiguredError (78), which names the place and never the value, if there is no secret, or one with control characters or
     line breaks. Logs a warning if it is too short to be masked.
     """
+    return _protect_line(reference, _read(check_reference(reference)))
+
+
+def resolve_login(reference: str) -> str:
+    """Read a password, as `resolve` does, or a private key in PEM form, of which each line is masked from now on."""
     value = _read(check_reference(reference))
+    if not value.startswith(PEM):
+        return _protect_line(reference, value)
+    for line in value.splitlines():
+        if not line.startswith("-----"):
+            redaction.protect(line.strip())
+    _used.setdefault(reference, _digest(value))
+    return value
+
+
+def _protect_line(reference: str, value: str) -> str:
     if not value.isprintable():
         raise MisconfiguredError(
             f"the secret at {reference} holds a line break, a control character or one that cannot be printed; write it as one line of text"
@@ -108,7 +124,7 @@ def rotated_reference() -> str | None:
     """Return the first reference whose secret has changed since this process read it; None if none has."""
     for reference, digest in _used.items():
         try:
-            if _digest(resolve(reference)) != digest:
+            if _digest(_read(reference)) != digest:
                 return reference
         except MisconfiguredError:
             continue  # gone, and so no better

@@ -3,6 +3,7 @@
     check_web          a server: --base-url, --trace
     check_place        a directory, file:///path or s3://bucket/prefix: --lake, --drop, --site, --docs
     check_warehouse    postgresql://user@host:port/database (a libpq URI): --warehouse
+    check_sftp         sftp://user@host:port/path: --sftp
     check_environment  URLs that launchers, telemetry and AWS clients read from the environment
 
 All raise UsageError (2). A refused URL is never repeated in the message: it may hold a secret.
@@ -38,6 +39,7 @@ ENVIRONMENT = re.compile(r"PREFECT_API_URL|OPENLINEAGE_URL|OTEL_EXPORTER_OTLP(?:
 _VALUE = re.compile(r"[\w./:@, \-]*")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{1,253}[A-Za-z0-9]")
 _DATABASE = re.compile(r"/[^/\s=:?#@;]+")
+_SFTP_PATH = re.compile(r"(?:/[^\0]*)?")
 _UNSEEN = "what was given is not repeated here, as it may hold a secret"
 
 
@@ -99,6 +101,18 @@ def check_warehouse(url: str) -> str:
         if name not in WAREHOUSE_PARAMETERS or not _VALUE.fullmatch(value):
             allowed = ", ".join(WAREHOUSE_PARAMETERS)
             raise UsageError(f"the URL has a parameter other than {allowed}; a password goes by --warehouse-password; {_UNSEEN}")
+    return url
+
+
+def check_sftp(url: str) -> str:
+    """Check a folder of an SFTP server, sftp://user@host:port/path, and return it. Raises UsageError, also on a password."""
+    parts = split(url)
+    if parts.password is not None or ":" in unquote(parts.username or ""):
+        raise UsageError(f"the URL holds a password; leave it out and name it with --sftp-credential; {_UNSEEN}")
+    if parts.scheme != "sftp" or not parts.username or not parts.hostname or not _SFTP_PATH.fullmatch(unquote(parts.path)):
+        raise UsageError(f"expected sftp://user@host:port/path; {_UNSEEN}")
+    if "?" in url or "#" in url or not url.isprintable():
+        raise UsageError(f"the URL goes on behind its path; expected sftp://user@host:port/path; {_UNSEEN}")
     return url
 
 

@@ -74,6 +74,17 @@ WAREHOUSES = [
     "{}",
 ]
 
+SFTP = [
+    "sftp://u:{}@host/out",
+    "sftp://u%3A{}@host/out",
+    "sftp://u@host/out?password={}",
+    "sftp://u@host/out#{}",
+    "sftp://host/{}",
+    "sftp://u@host:{}/out",
+    "ssh://u@host/{}",
+    "{}",
+]
+
 
 @pytest.mark.parametrize(
     ("check", "url"),
@@ -81,6 +92,7 @@ WAREHOUSES = [
         *((urls.check_place, url) for url in PLACES),
         *((urls.check_web, url) for url in WEB),
         *((urls.check_warehouse, url) for url in WAREHOUSES),
+        *((urls.check_sftp, url) for url in SFTP),
         *((lambda url: open_store(url).url, url) for url in PLACES),
         *((lambda url: Client(url, hosts=(), accept=(), rate=Rate(1, 1)).base_url, url) for url in WEB),
     ],
@@ -105,6 +117,8 @@ def test_a_url_with_a_credential_is_refused_and_not_repeated(check: object, url:
         (urls.check_warehouse, "postgresql://finelt@127.0.0.1:5432/finelt"),
         (urls.check_warehouse, "postgres://finelt@db.example/finelt?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem&connect_timeout=5"),
         (urls.check_warehouse, "postgresql://finelt@[::1]:5432/finelt?application_name=nightly"),
+        (urls.check_sftp, "sftp://u4711@sftp.bank.example/out/camt.053 daily"),
+        (urls.check_sftp, "sftp://u%40bank@[::1]:2222/~/out"),
         (urls.check_warehouse, "postgresql://finelt@a:5432,b:5433/finelt?target_session_attrs=read-write"),
     ],
 )

@@ -2,6 +2,7 @@
 
 https://user:password@host/            https://***@host/
 postgresql://user:password@host/db     postgresql://user:***@host/db
+sftp://user:password@host/path         sftp://user:***@host/path
 https://host/?api_key=abc&page=2       https://host/?api_key=***&page=2
 host=h password=abc                    host=h password=***
 Authorization: Bearer abc              Authorization: ***
@@ -36,9 +37,9 @@ def mask_urls(text: str) -> str:
 
 
 def _mask_user(match: re.Match[str]) -> str:
-    """Mask everything between scheme and host; keep the user of a database, which helps and is not secret."""
+    """Mask everything between scheme and host; keep the user of a database or SFTP server, which helps and is not secret."""
     scheme, user = match["scheme"] or "", match["user"]
-    if scheme.lower().startswith("postgres"):
+    if scheme.lower().startswith(("postgres", "sftp:")):
         name, colon, _ = user.partition(":")
         return f"{scheme}//{name}{colon and ':' + MASK}@"
     return f"{scheme}//{MASK}@"
