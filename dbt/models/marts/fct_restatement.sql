@@ -61,9 +61,10 @@ filing_changes as (
         )
 ),
 
--- numbers that a vendor changed in a later response, known from its commit; of a day's changes, take the last
+-- numbers that a vendor changed in a later response, known from its commit; of a day's changes, take the last. The key has the day of the
+-- row; naming it, too, lets a query about one day as of a moment read the rows of that day
 vendor_changes as (
-    select distinct on (dataset, row_key, item, (known_at at time zone 'UTC')::date)
+    select distinct on (dataset, row_key, item, row_date, (known_at at time zone 'UTC')::date)
         (known_at at time zone 'UTC')::date as known_date,
         dataset,
         row_key as subject,
@@ -81,7 +82,7 @@ vendor_changes as (
         and {{ in_changed_years('row_date') }}
         and row_date in ({{ changed_vendor_days() }})
         {%- endif %}
-    order by dataset, row_key, item, (known_at at time zone 'UTC')::date, known_at desc
+    order by dataset, row_key, item, row_date, (known_at at time zone 'UTC')::date, known_at desc
 ),
 
 changes as (
