@@ -8,7 +8,6 @@
 with filed_values as (
     select
         known_from as known_date,
-        'sec_company_facts' as dataset,
         'CIK ' || cik as subject,
         concept || ', ' || unit as item,
         period_start,
@@ -88,7 +87,7 @@ vendor_changes as (
 changes as (
     select
         known_date,
-        dataset,
+        'sec_company_facts' as dataset,  -- not before the windows, so that a query about another dataset skips them
         subject,
         item,
         period_start,
