@@ -48,6 +48,11 @@ RDS_IAM = "rds_iam"  # RDS has it in every database; who is a member logs in wit
 LOCK_TIMEOUT_MS = 10_000  # a table whose owner changes may be in use
 MAX_ATTEMPTS = 20  # of the transaction
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('finelt roles', 0))"
+# An as-of view has hundreds of expressions: to compile them takes half a minute, to compute them for a ticker a tenth of a second.
+_HAS_JIT_OFF = """
+select count(*) > 0 from pg_db_role_setting
+where setdatabase = (select oid from pg_database where datname = current_database()) and setrole = 0 and 'jit=off' = any(setconfig)
+"""
 # Sequences that belong to a column, and indexes, go with their table.
 _FOREIGN_RELATIONS = """
 select c.relname::text, c.relkind::text
@@ -128,13 +133,19 @@ def prepare(connection: psycopg.Connection[Any], roles: Sequence[Role], password
             _prepare(connection, roles, passwords)
 
 
+def _prepare_database(connection: psycopg.Connection[Any]) -> None:
+    if _query_bool(connection, "select has_database_privilege('public', current_database(), 'connect, create, temporary')"):
+        _run(connection, "revoke all on database {} from public", connection.info.dbname)
+    if not _query_bool(connection, _HAS_JIT_OFF):
+        _run(connection, "alter database {} set jit = off", connection.info.dbname)
+
+
 def _prepare(connection: psycopg.Connection[Any], roles: Sequence[Role], passwords: Mapping[str, str]) -> None:
     schemas = [schema for role in roles for schema in role.owns]
     with connection.transaction():
         connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
         connection.execute(_LOCK)
-        if _query_bool(connection, "select has_database_privilege('public', current_database(), 'connect, create, temporary')"):
-            _run(connection, "revoke all on database {} from public", connection.info.dbname)
+        _prepare_database(connection)
         for role in roles:
             _create_role(connection, role, passwords.get(role.name))
         for name in _list_removed_roles(connection, roles):

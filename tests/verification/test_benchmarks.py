@@ -15,12 +15,14 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 from jobkit.http import Rate
+from transform_warehouse import project
 
 from finelt.cli import finelt
 from jobs.catalogue import catalogue
 from orchestration.local import postgres
 from orchestration.polling import wait_until
 from verification.benchmarks import (
+    as_of,
     builds,
     compare,
     extract,
@@ -155,6 +157,20 @@ def test_marts_and_valuation_run(demo_server: Postgres) -> None:
     assert "\n| after one new day | " in text
     text = "\n".join(valuation.page(valuation.measure(demo_server, sizes=[1000], times=1)))
     assert "| one ticker, one day | " in text
+
+
+def test_a_view_reads_the_rows_of_its_key_only(demo_server: Postgres) -> None:
+    """Of the raw prices those of one ticker, and of the facts those of one issuer, whichever plan Postgres prefers for so few rows."""
+    found = as_of.measure(demo_server, tickers=10, facts=20_000, times=1)
+    assert [asked.mart for asked in found.asked] == sorted(as_of.KEYS) == project.list_marts(project.CHECKOUT_PROJECT)
+    asked = {asked.mart: asked for asked in found.asked}
+    for mart in ("price_daily", "return_daily", "valuation_daily", "price_issue", "corporate_action", "close_difference"):
+        assert 0 < asked[f"fct_{mart}"].prices_read <= found.prices / 5, mart
+    for mart in ("fct_valuation_daily", "fct_fundamental", "dim_issuer"):
+        assert asked[mart].facts_read <= found.facts / 5, mart
+    assert asked["fct_restatement"].prices_read <= 100  # those of one day
+    assert asked["fct_restatement"].facts_read == 0  # it asks about prices
+    assert len(list(as_of.page(found))) == len(as_of.KEYS) + 4
 
 
 @pytest.fixture(scope="session")

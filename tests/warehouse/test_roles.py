@@ -61,6 +61,12 @@ def test_there_is_one_role_for_each_job_and_one_for_readers() -> None:
     assert role.reads == ((TRANSFORM, "marts"), (TRANSFORM, "ops"))
 
 
+def test_no_query_is_compiled(empty: RoleDatabase) -> None:
+    """As-of views have so many expressions that JIT takes longer than the query."""
+    with empty.connect(READER) as connection:
+        assert connection.execute("show jit").fetchone() == ("off",)
+
+
 def test_a_concurrent_change_of_a_role_is_retried_and_no_password_is_logged(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from jobkit.version import version_option
 from jobs.catalogue import catalogue
 from orchestration.deployments import register
 from verification.benchmarks import (
+    as_of,
     builds,
     compare,
     extract,
@@ -166,6 +167,18 @@ def lake_marts_command(tickers: int) -> None:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
         found = lake_marts.measure(server, tickers=tickers)
     _report("lake-marts", facts, lake_marts.page(found))
+
+
+@main.command(name="as-of")
+@click.option("--tickers", type=click.IntRange(10), default=2000, show_default=True, help="2,000 have five million rows of prices.")
+@click.option("--facts", type=click.IntRange(1000), default=100_000, show_default=True, help="How many facts.")
+@TIMES
+def as_of_command(tickers: int, facts: int, times: int) -> None:
+    """Measure every as-of view against its mart, for one key and one day."""
+    machine_facts = machine.describe_machine()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
+        found = as_of.measure(server, tickers=tickers, facts=facts, times=times)
+    _report("as-of", machine_facts, as_of.page(found))
 
 
 @main.command(name="valuation")

@@ -71,10 +71,10 @@ def measure(server: Postgres, *, built: int, tickers: int, times: int) -> Marts:
     with psycopg.connect(server.url, password=server.password) as admin:
         admin.autocommit = True
         built_rows = fill(admin, 1, built)
-        full_s = _transform(server)
+        full_s = transform(server)
         add_day(admin, (1, built), NEW_DAY, NEW_DAY)
-        new_day_s = _transform(server)
-        as_of_s = _transform(server, "--as-of", "2020-01-01T00:00:00Z")
+        new_day_s = transform(server)
+        as_of_s = transform(server, "--as-of", "2020-01-01T00:00:00Z")
         rows = fill(admin, built + 1, tickers)
         asked = {name: _ask(admin, query, times) for name, query in QUERIES.items()}
         return Marts(rows, asked, built_rows, full_s, new_day_s, as_of_s)
@@ -117,7 +117,8 @@ def _ask(admin: psycopg.Connection, query: str, times: int) -> tuple[float, floa
     return statistics.median(took[PLAIN]), statistics.median(took[VIEW])
 
 
-def _transform(server: Postgres, *words: str) -> float:
+def transform(server: Postgres, *words: str) -> float:
+    """Run transform-warehouse with these options, and return its seconds."""
     command = [
         sys.executable,
         "-m",

@@ -21,6 +21,7 @@ TITLES = {
     "steps": "The overhead of a step",
     "scale": "A backfill of many runs",
     "marts": "As-of views and one new day",
+    "as-of": "Every mart as of a moment",
     "valuation": "Valuations as of a moment",
     "lake-marts": "Marts outside Postgres",
     "compare": "Compared with an earlier commit",

@@ -57,14 +57,14 @@ def measure(server: Postgres, *, sizes: Sequence[int], times: int, project: str 
 
 
 def _measure(server: Postgres, admin: psycopg.Connection, size: int, times: int, project: str | None) -> Asked:
-    facts = _fill(admin, size)
+    facts = fill(admin, size)
     built_s = _build(server, admin, project)
     admin.execute(AS_OF_NOW)  # everything is known
     queries = {name: (_ask(admin, query, MART, times), _ask(admin, query, VIEW, times)) for name, query in QUERIES.items()}
     return Asked(facts, built_s, queries)
 
 
-def _fill(admin: psycopg.Connection, size: int) -> int:
+def fill(admin: psycopg.Connection, size: int) -> int:
     """Copy Apple's facts under other CIKs until there are `size` facts; return their number."""
     for leaf in range(LEAVES):
         admin.execute(LEAF.format(leaf=leaf).encode())

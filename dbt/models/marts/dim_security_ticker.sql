@@ -37,7 +37,7 @@ market_tickers as (
     select * from observed_tickers
 ),
 
-massive_tickers as (
+massive_tickers as materialized (
     select
         ticker,
         {{ normalise_ticker('ticker') }} as symbol

@@ -8,7 +8,6 @@
 with filed_values as (
     select
         known_from as known_date,
-        'sec_company_facts' as dataset,
         'CIK ' || cik as subject,
         concept || ', ' || unit as item,
         period_start,
@@ -61,9 +60,10 @@ filing_changes as (
         )
 ),
 
--- numbers that a vendor changed in a later response, known from its commit; of a day's changes, take the last
+-- numbers that a vendor changed in a later response, known from its commit; of a day's changes, take the last. The key has the day of the
+-- row; naming it, too, lets a query about one day as of a moment read the rows of that day
 vendor_changes as (
-    select distinct on (dataset, row_key, item, (known_at at time zone 'UTC')::date)
+    select distinct on (dataset, row_key, item, row_date, (known_at at time zone 'UTC')::date)
         (known_at at time zone 'UTC')::date as known_date,
         dataset,
         row_key as subject,
@@ -81,13 +81,13 @@ vendor_changes as (
         and {{ in_changed_years('row_date') }}
         and row_date in ({{ changed_vendor_days() }})
         {%- endif %}
-    order by dataset, row_key, item, (known_at at time zone 'UTC')::date, known_at desc
+    order by dataset, row_key, item, row_date, (known_at at time zone 'UTC')::date, known_at desc
 ),
 
 changes as (
     select
         known_date,
-        dataset,
+        'sec_company_facts' as dataset,  -- not before the windows, so that a query about another dataset skips them
         subject,
         item,
         period_start,

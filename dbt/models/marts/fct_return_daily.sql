@@ -5,7 +5,7 @@
 ) }}
 
 -- the bill yield of the latest earlier day applies to a session, if that day is at most 7 days before
-with bill_yields as (
+with bill_yields as materialized (
     select
         yields.curve_date + days.number as trade_date,
         yields.yield_pct::float8 / 100 / 252 as risk_free_return
@@ -21,7 +21,7 @@ with bill_yields as (
 ),
 
 -- the rate of the latest day applies to a session, if that day is at most 5 days before
-euro_rates as (
+euro_rates as materialized (
     select
         rates.quote_currency as currency,
         rates.rate_date + days.number as trade_date,
@@ -33,7 +33,7 @@ euro_rates as (
             rate,
             lead(rate_date) over (partition by quote_currency order by rate_date) - rate_date as days_to_next
         from {{ ref('fct_fx_rate') }}
-        where base_currency = 'EUR'
+        where base_currency = 'EUR' and quote_currency = {{ price_currency() }}
     ) as rates
     inner join (values (0), (1), (2), (3), (4), (5)) as days (number) on days.number < coalesce(rates.days_to_next, 6)
 ),

@@ -29,14 +29,6 @@ with securities as (
     order by ratios.ticker, ratios.security_id, ratios.valid_to desc
 ),
 
-issuers as (
-    select
-        cik,
-        min(first_filed_date) as first_filed_date
-    from {{ ref('dim_issuer') }}
-    group by cik
-),
-
 earnings as (
     select
         securities.*,
@@ -52,7 +44,20 @@ earnings as (
         per_share.eps,
         per_share.is_before_split
     from securities
-    left join issuers using (cik)
+    cross join lateral (
+        select min(filings.first_filed_date) as first_filed_date
+        from (
+            select securities.cik as filer_cik
+            union all
+            select history.cik from {{ ref('issuer_history') }} as history where history.successor_cik = securities.cik
+        ) as filers
+        cross join lateral (
+            select all_issuers.first_filed_date
+            from {{ ref('dim_issuer') }} as all_issuers
+            where all_issuers.filer_cik = filers.filer_cik and all_issuers.cik = securities.cik
+            offset 0
+        ) as filings
+    ) as issuers
     left join lateral (
         select
             *,

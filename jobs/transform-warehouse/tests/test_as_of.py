@@ -231,3 +231,62 @@ def test_a_view_is_replaced_by_a_table(warehouse: Warehouse) -> None:
     refresh(warehouse, [Model(model.schema, model.name, model.code or "select 1 as x") for model in compiled[1:]])
     refresh(warehouse, compiled)
     assert warehouse.rows("select count(*) from as_of.dim_day") == [(2,)]
+
+
+PRICES = """
+create schema raw;
+create table raw._ledger (load_id bigint, known_at timestamptz);
+create table raw.tiingo_prices (
+    _load_id bigint, known_from timestamptz, known_to timestamptz, ticker text collate "C", date date, close int, prices text
+) partition by range (date);
+create table raw."tiingo_prices-2012" partition of raw.tiingo_prices for values from ('2012-01-01') to ('2013-01-01');
+create unique index on raw."tiingo_prices-2012" (date, ticker, known_from);
+insert into raw.tiingo_prices
+select 1, '2012-06-01Z', 'infinity', 'T' || ticker, date '2012-01-01' + day, ticker
+from generate_series(1, 30) as ticker, generate_series(1, 100) as day;
+update raw.tiingo_prices set known_to = '2012-07-01Z' where ticker = 'T3' and date = '2012-01-02';
+insert into raw.tiingo_prices values
+    (2, '2012-07-01Z', 'infinity', 'T3', '2012-01-02', 1003), (2, '2012-07-01Z', 'infinity', 'T31', '2012-01-02', 31);
+analyze raw.tiingo_prices;
+"""
+
+
+def refresh_prices(warehouse: Warehouse) -> None:
+    """Refresh the view of a mart that adds up the closes of linked tickers. T1 and T2 are linked."""
+    raw = f'(select * from "{database(warehouse)}"."raw"."tiingo_prices" where known_to = \'infinity\') as raw'
+    total = f'select ticker, date, sum(close) over (partition by date) as close from "{database(warehouse)}"."staging"."stg"'
+    links = "select t.* from (values ('T1' collate \"C\", 'T2' collate \"C\"), ('T2', 'T1')) as t (ticker, linked_ticker)"
+    compiled = [
+        Model("staging", "stg", f"select ticker, date, close from {raw}", per_ticker=True),
+        Model("marts", "fct", total, per_ticker=True, as_of_key="ticker"),
+        Model("intermediate", "int_linked_tickers", links),
+    ]
+    with build_log.open_build_log(warehouse.url, warehouse.password) as log:
+        as_of.refresh_views(log, LOG, compiled, [("raw", "tiingo_prices"), ("raw", "_ledger")], database(warehouse))
+
+
+def test_a_ticker_is_computed_with_those_linked_with_it(warehouse: Warehouse) -> None:
+    warehouse.run(PRICES)
+    refresh_prices(warehouse)
+    rows = query_as_of(warehouse, "2012-06-15 00:00Z")
+    assert len(rows) == 3000
+    assert {row for row in rows if row[0] in ("T1", "T2", "T3", "T31")} == {("T1", 3), ("T2", 3), ("T3", 3)}
+    now = query_as_of(warehouse, "")
+    assert len(now) == 3001
+    assert sorted(row for row in now if row[0] in ("T3", "T31")) == [("T3", 3)] * 99 + [("T3", 1003), ("T31", 31)]
+
+
+def test_a_condition_on_the_ticker_reads_its_prices_only(warehouse: Warehouse) -> None:
+    """However few rows there are: Postgres has no other way to compute the view."""
+    warehouse.run(PRICES)
+    refresh_prices(warehouse)
+    ((plan,),) = warehouse.rows(
+        "explain (analyze, timing off, format json) select * from as_of.fct where ticker = 'T1' and date = '2012-01-05'"
+    )
+    nodes, read = [plan[0]["Plan"]], 0
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if node.get("Relation Name") == "tiingo_prices-2012":
+            read += node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+    assert 200 <= read <= 210  # those of T1 and T2, and the first and the last day

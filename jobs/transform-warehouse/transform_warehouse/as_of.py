@@ -33,6 +33,8 @@ SCHEMAS = {
     INTERNAL: "What the views of the schema as_of read.",
 }
 RESTATED = "stg_lake__restated_cells"  # reads all versions of a row, as do models whose name ends with _versions
+PRICES, PRICES_BY_DAY = "tiingo_prices", "tiingo_prices_by_day"
+LINKED_TICKERS = "int_linked_tickers"
 LOCK_TIMEOUT_MS = 60_000
 # The pattern and the two comparisons leave only valid moments to the cast: a function that catches errors would keep queries from
 # running in parallel. The job's option --as-of accepts and refuses the same, in the same words (moment.py).
@@ -60,6 +62,34 @@ $body$
 """
 _DROPPED = re.compile(r"^(?:\w+:\s+)?drop cascades to (\D.*)$", re.MULTILINE)  # a notice that names one object
 _MOMENT = sql.SQL("(select as_of.moment())")
+# The key of the raw table begins with the day, so the prices of a ticker are found by one lookup a day. DISTINCT ON keeps every row, and
+# keeps Postgres from another join than that, yet lets a condition on the ticker pass. `prices.*` and not `prices`, which a vendor may add
+# as a column.
+_PRICES_BY_DAY = """
+select prices.*
+from (select generate_series(min(date), max(date), interval '1 day')::date as day from {raw}) as days
+cross join lateral (
+    select distinct on (versions.ticker, versions.known_from) versions.*
+    from {versions} as versions
+    where versions.date = days.day
+    order by versions.ticker, versions.known_from
+) as prices
+"""
+_BY_TICKER = """
+with all_links as materialized (select * from {linked})
+select model.*
+from (select prices.ticker, array_agg(prices.*) as prices from {by_day} as prices group by prices.ticker) as known
+cross join lateral (select array_agg(all_links.linked_ticker) as tickers from all_links where all_links.ticker = known.ticker) as linked
+inner join lateral (
+    with {prices} as materialized (
+        select * from unnest(known.prices)
+        union all
+        select * from {by_day} as prices where linked.tickers is not null and prices.ticker = any(linked.tickers)
+    ),
+    {parts}
+    select * from {model}
+) as model on model.{key} = known.ticker
+"""
 _RAW_COLUMNS = """
 select n.nspname::text as schema, c.relname::text as table, array_agg(a.attname::text order by a.attnum) as columns
 from pg_class c
@@ -84,7 +114,7 @@ _ROWS_DIGEST = "select md5(string_agg(md5((copied.*)::text), '' order by (copied
 class Model:
     """A model as dbt compiled it, or a seed, with the types of the columns that its YAML declares.
 
-    `is_copied` is whether it is made of seeds alone, so the same at every moment.
+    `is_copied` is whether it is made of seeds alone, so the same at every moment. The last two are its meta of these names.
     """
 
     schema: str
@@ -92,6 +122,8 @@ class Model:
     code: str
     is_copied: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
+    per_ticker: bool = False
+    as_of_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,18 +177,65 @@ def build_views(models: Sequence[Model], raw_columns: Mapping[tuple[str, str], S
         versions.append((original_name, _render_relation(INTERNAL, f"{name}_versions")))
         yield View(INTERNAL, name, _select_known_rows(schema, name, columns))
         yield View(INTERNAL, f"{name}_versions", _select_known_versions(schema, name, columns))
+        if name == PRICES:
+            identifiers = {"raw": sql.Identifier(schema, name), "versions": sql.Identifier(INTERNAL, f"{name}_versions")}
+            yield View(INTERNAL, PRICES_BY_DAY, sql.SQL(_PRICES_BY_DAY).format(**identifiers))
+    prices_view = _render_relation(INTERNAL, PRICES)
     schemas = {model.name: MARTS if model.schema == "marts" else INTERNAL for model in models}
     renamed = [
         (_render_relation(database, model.schema, model.name), _render_relation(schemas[model.name], model.name)) for model in models
     ]
-    for model in models:
+
+    def render(model: Model, parts: Sequence[Model] = ()) -> str:
+        """Return a model's SQL on views of as_of, and on subqueries in place of `parts` and the prices."""
+        subqueries = [(_render_relation(database, part.schema, part.name), _render_relation(part.name)) for part in parts]
+        prices = [(original_name, _render_relation(PRICES)) for original_name, view in current if parts and view == prices_view]
+        raw = versions if model.name == RESTATED or model.name.endswith("_versions") else current
+        return reduce(lambda code, pair: code.replace(*pair), [*subqueries, *prices, *renamed, *raw], model.code)
+
+    for model in _move_first(LINKED_TICKERS, models, database):
         if model.is_copied:
             original = sql.Identifier(model.schema, model.name)
             yield View(schemas[model.name], model.name, sql.SQL("select * from {}").format(original), original)
-            continue
-        replacements = renamed + (versions if model.name == RESTATED or model.name.endswith("_versions") else current)
-        code = reduce(lambda code, pair: code.replace(*pair), replacements, model.code)
-        yield View(schemas[model.name], model.name, _select_public_rows(model, sql.SQL(code)))
+        elif model.as_of_key and any(view == prices_view for _, view in current):
+            parts = _find_upstream(model.name, [part for part in models if part.per_ticker], database)
+            subqueries = {part.name: sql.SQL(render(part, parts)) for part in parts}
+            subqueries[model.name] = _select_public_rows(model, subqueries[model.name])
+            yield View(schemas[model.name], model.name, _select_by_ticker(model.name, model.as_of_key, subqueries))
+        else:
+            yield View(schemas[model.name], model.name, _select_public_rows(model, sql.SQL(render(model))))
+
+
+def _move_first(name: str, models: Sequence[Model], database: str) -> list[Model]:
+    """Return the models in order, but first the named one and what it reads."""
+    first = _find_upstream(name, models, database)
+    return [*first, *(model for model in models if model not in first)]
+
+
+def _find_upstream(name: str, models: Sequence[Model], database: str) -> list[Model]:
+    """Return those of the models that the named one reads, also through others of them, and itself, in order."""
+    found = {name}
+    for model in reversed(models):
+        if model.name in found:
+            found |= {other.name for other in models if _render_relation(database, other.schema, other.name) in model.code}
+    return [model for model in models if model.name in found]
+
+
+def _select_by_ticker(model: str, key: str, subqueries: Mapping[str, sql.Composable]) -> sql.Composed:
+    """Return the query that computes a model one ticker after another, each from the prices of that ticker and of those linked with it.
+
+    A view has no parameters, so all models between the prices and this one are subqueries of it. Postgres turns a condition on `key`, the
+    model's column with the ticker, into one on the prices, and then reads and computes this ticker only.
+    """
+    parts = [sql.SQL("{} as (\n{}\n)").format(sql.Identifier(name), query) for name, query in subqueries.items()]
+    return sql.SQL(_BY_TICKER).format(
+        by_day=sql.Identifier(INTERNAL, PRICES_BY_DAY),
+        linked=sql.Identifier(INTERNAL, LINKED_TICKERS),
+        prices=sql.Identifier(PRICES),
+        parts=sql.SQL(",\n").join(parts),
+        model=sql.Identifier(model),
+        key=sql.Identifier(key),
+    )
 
 
 def _select_public_rows(model: Model, query: sql.SQL) -> sql.Composable:

@@ -129,6 +129,8 @@ def build(
             getattr(node, "compiled_code", None) or "",
             is_made_of_seeds(manifest, node.unique_id),
             {name: column.data_type or "" for name, column in node.columns.items()},
+            node.config.meta.get("per_ticker", False),
+            node.config.meta.get("as_of_key"),
         )
         for node in (result.node for result in results if str(result.node.resource_type) in ("seed", "model"))
     ]

@@ -6,6 +6,6 @@ select
     l as low,
     c as close,
     v as volume,
-    'USD' as currency,
+    {{ price_currency() }} as currency,
     known_from
 from {{ current_rows(source('massive', 'massive_daily_prices')) }} as raw

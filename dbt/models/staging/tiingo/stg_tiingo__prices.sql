@@ -6,7 +6,7 @@ select
     low,
     close,
     volume,
-    'USD' as currency,
+    {{ price_currency() }} as currency,
     "divCash" as dividend_cash,
     "splitFactor" as split_ratio,
     "adjClose" as vendor_adj_close,
