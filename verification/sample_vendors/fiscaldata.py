@@ -55,7 +55,7 @@ def page(rows: list[Row], number: int, size: int) -> dict[str, object]:
     return {"data": shown, "meta": meta, "links": {**links, **neighbours}}
 
 
-AMOUNTS = ("debt_held_public_amt", "intragov_hold_amt", "tot_pub_debt_out_amt")
+AMOUNTS = ("debt_held_public_amt", "intragov_hold_amt", "tot_pub_debt_out_amt", "offering_amt")
 
 
 def _complete(row: Row) -> Row:

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from jobkit.requests import Request
 
 # Patterns of the types that FiscalData states in each answer. Another one is another quantity, such as millions in place of dollars. The
-# number behind CURRENCY is that of decimals to show. Whether each answer of auctions states types is not known.
+# number behind CURRENCY is that of decimals to show. What answers of auctions state is only known of one of its amounts (CURRENCY0).
 DOLLARS = r"CURRENCY\d*"
+NOT_OTHER_MONEY = rf"{DOLLARS}|(?!CURRENCY).*"
 TYPES = {
     "fiscaldata_debt": {
         "record_date": "DATE",
         **dict.fromkeys(("debt_held_public_amt", "intragov_hold_amt", "tot_pub_debt_out_amt"), DOLLARS),
     },
-    "fiscaldata_auctions": dict.fromkeys(("offering_amt", "total_tendered", "total_accepted", "soma_accepted"), f"{DOLLARS}|None"),
+    "fiscaldata_auctions": dict.fromkeys(("offering_amt", "total_tendered", "total_accepted", "soma_accepted"), NOT_OTHER_MONEY),
 }
 
 
@@ -47,4 +48,4 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
 def _check_types(stated: object, expected: dict[str, str], what: str) -> None:
     found = stated if isinstance(stated, dict) else {}
     if other := {name: found.get(name) for name, kind in expected.items() if not re.fullmatch(kind, str(found.get(name)))}:
-        raise BadDataError(f"{what} states the types {other} where { ({name: expected[name] for name in other}) } was expected")
+        raise BadDataError(f"{what} states the types {other} where dollars and a day were expected")
