@@ -17,6 +17,7 @@ import psycopg
 from jobkit import postgres
 from jobkit.errors import TemporaryError
 from jobkit.lake import ERASED
+from jobkit.migrations import OPS, RAW, check_schema
 from jobkit.postgres import lock_key, staging_name
 from psycopg import sql
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from jobkit.lake import Commit
+    from jobkit.migrations import Schema
 
     from finelt.erasure.subject import Subject
 
@@ -91,7 +93,12 @@ def connect(url: str, password: str, job: str) -> Iterator[psycopg.Connection[An
 
 
 def scan(loader: psycopg.Connection[Any], transformer: psycopg.Connection[Any], subject: Subject) -> WarehouseScan:
-    """Find the value in the raw table, the quarantine, and every table that may be made of them."""
+    """Find the value in the raw table, the quarantine, and every table that may be made of them.
+
+    Raises NewerFormatError (78) if a newer version of finelt migrated the warehouse.
+    """
+    for connection, schema in ((loader, RAW), (transformer, OPS)):
+        _check_schema(connection, schema)
     found = WarehouseScan()
     if _has_column(loader, subject):
         statement = sql.SQL("select count(*) from {} where {}").format(sql.Identifier("raw", subject.dataset), _condition(subject))
@@ -108,6 +115,14 @@ def scan(loader: psycopg.Connection[Any], transformer: psycopg.Connection[Any], 
             if count := _count(connection, sql.SQL("select count(*) from {} where {}").format(sql.Identifier(schema, table), mentions)):
                 found.tables[f"{schema}.{table}"] = count
     return found
+
+
+def _check_schema(connection: psycopg.Connection[Any], schema: Schema) -> None:
+    def execute(statement: str) -> Sequence[tuple[Any, ...]]:
+        return connection.execute(statement.encode()).fetchall()
+
+    info = connection.info
+    check_schema(execute, schema, f"the warehouse {info.host}:{info.port}/{info.dbname}")
 
 
 def _count(connection: psycopg.Connection[Any], statement: sql.Composed) -> int:

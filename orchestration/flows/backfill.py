@@ -17,7 +17,7 @@ async def backfill(
     lake: parameters.Lake, warehouse: parameters.Warehouse, warehouse_password: parameters.WarehousePassword,
     docs: parameters.Docs, site: parameters.Site, extracts: parameters.Extracts, start: parameters.Start, end: parameters.End,
     *, concurrency: parameters.Concurrency = 4, refetch: parameters.Refetch = False, plan_only: parameters.PlanOnly = False,
-    audience: parameters.Audience = "internal",
+    loaders: parameters.Loaders = 1, audience: parameters.Audience = "internal",
     at_once: parameters.DeprecatedConcurrency = None, again: parameters.DeprecatedRefetch = None,
 ) -> None:  # fmt: skip
     """Fetch what the lake does not hold of a range of days, then load, transform and publish once.
@@ -32,6 +32,6 @@ async def backfill(
     if not plan_only:
         await work.run(concurrency=at_once or concurrency)
         if work.datasets:
-            await load(work.datasets, options)
+            await load(work.datasets, options, loaders=loaders)
             await build({**options, "audience": audience})
         work.raise_failures()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.catalogue import catalogue
 from orchestration.job_order import list_builders, list_loaders
 from orchestration.runtime.freshness import report_late_datasets
-from orchestration.runtime.run_job import read_option_names, run_job
+from orchestration.runtime.run_job import gather_all, read_option_names, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 _catalogue = cache(catalogue)
 
 
-async def load(datasets: Sequence[str], options: Mapping[str, object], specs: Sequence[JobSpec] | None = None) -> None:
-    """Load these datasets of the lake. Each job gets those of the options that it has. Raises JobFailedError."""
+async def load(datasets: Sequence[str], options: Mapping[str, object], specs: Sequence[JobSpec] | None = None, *, loaders: int = 1) -> None:
+    """Load these datasets of the lake, in as many runs at a time as there are loaders; a dataset is loaded by one.
+
+    Each job gets those of the options that it has. Raises JobFailedError.
+    """
+    shares = [list(datasets[first::loaders]) for first in range(min(loaders, max(len(datasets), 1)))]
     for job in list_loaders(_catalogue() if specs is None else specs):
-        await _run(job, {**options, "dataset": list(datasets)})
+        await gather_all(*(_run(job, {**options, "dataset": share}) for share in shares))
 
 
 async def build(options: Mapping[str, object], specs: Sequence[JobSpec] | None = None) -> None:

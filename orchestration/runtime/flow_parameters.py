@@ -25,6 +25,7 @@ Extracts = Annotated[
 Start = Annotated[date, Field(description="The first day to fetch, inclusive.")]
 End = Annotated[date, Field(description="The last day to fetch, inclusive.")]
 Concurrency = Annotated[int, Field(ge=1, le=100, description="How many runs of each job may work at a time.")]
+Loaders = Annotated[int, Field(ge=1, le=100, description="How many runs load at a time; each takes a share of the datasets.")]
 Refetch = Annotated[bool, Field(description="Also fetch what the lake holds already.")]
 PlanOnly = Annotated[bool, Field(description="Publish the plan as an artifact, and fetch nothing.")]
 DeprecatedConcurrency = Annotated[int | None, Field(ge=1, le=100, description="Deprecated: use concurrency.")]

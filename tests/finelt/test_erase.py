@@ -14,10 +14,11 @@ import boto3
 import pytest
 from arro3.core import DataType
 from click.testing import CliRunner
-from jobkit import contracts, extraction
+from jobkit import contracts, extraction, formats
 from jobkit.contracts import Layout, arrow
-from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, UsageError
+from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, NewerFormatError, UsageError
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
+from jobkit.migrations import RAW
 from jobkit.stores import FileStore, open_store
 
 import finelt
@@ -232,6 +233,22 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, operations: int) -> None:
 
     for name in ("put", "put_if_match", "erase"):
         watch(name)
+
+
+def test_a_record_or_a_warehouse_of_a_newer_format_is_refused_before_anything_is_erased(tmp_path: Path, warehouse: Warehouse) -> None:
+    lake = fill(str(tmp_path))
+    samples.load(tmp_path, warehouse)
+    before = content(lake)
+    warehouse.run(f"insert into raw._migrations (number, title) values ({RAW.format + 1}, 'of tomorrow')")
+    with pytest.raises(NewerFormatError, match=rf"the schema raw .* is of format {RAW.format + 1}, and .* upgrade finelt"):
+        run(places(str(tmp_path), warehouse))
+    newer = record.begin(lake.store, SUBJECT, "ticket 1", "2026-01-01T00:00:00+00:00")
+    document = json.loads(lake.store.get(newer.key))
+    lake.store.put(newer.key, json.dumps({**document, "format": formats.ERASURE + 1}).encode())
+    with pytest.raises(NewerFormatError, match=f"{newer.id}.json is of format {formats.ERASURE + 1}, and .* upgrade finelt"):
+        run(places(str(tmp_path)))
+    lake.store.erase(newer.key, lambda _: True)
+    assert content(lake) == before
 
 
 def test_killed_at_any_step_it_completes_when_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -12,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from jobkit import expired_commits
 from jobkit.commit_log import CommitLog
-from jobkit.errors import DamagedError, TemporaryError, UsageError
+from jobkit.errors import DamagedError, NewerFormatError, TemporaryError, UsageError
+from jobkit.formats import EXPIRED
 from jobkit.lake import CommitDraft, Lake, SourceMetadata
 from jobkit.stores import FileStore
 
@@ -194,6 +196,10 @@ def test_a_warehouse_loads_what_is_left_without_gaps(tmp_path: Path, warehouse: 
     assert lake.examine(DATASET, PART).missing == ((7, 7),)
     lake.store.put(f"raw/{DATASET}/{PART}/_commits/{expired_commits.NAME}", b"nonsense")
     with pytest.raises(DamagedError, match=r"expired.json is damaged"):
+        lake.examine(DATASET, PART)
+    newer = {"format": EXPIRED + 1, "commits": []}
+    lake.store.put(f"raw/{DATASET}/{PART}/_commits/{expired_commits.NAME}", json.dumps(newer).encode())
+    with pytest.raises(NewerFormatError, match=rf"expired.json is of format {EXPIRED + 1}, and .* upgrade finelt"):
         lake.examine(DATASET, PART)
 
 

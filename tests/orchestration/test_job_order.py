@@ -72,3 +72,6 @@ def test_a_later_job_gets_the_options_that_it_has(tmp_path: Path, monkeypatch: p
     asyncio.run(downstream.load(["files"], places, found))
     asyncio.run(downstream.build(places, found))
     assert started == [("copy-files", {"lake": "L", "dataset": ["files"]}), ("facts", {"warehouse": "W"})]
+    started.clear()
+    asyncio.run(downstream.load(["a", "b", "c"], places, found, loaders=2))
+    assert [options["dataset"] for _, options in started] == [["a", "c"], ["b"]]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from jobkit import formats
 from jobkit.errors import TemporaryError
 from jobkit.stores import NotFoundError
 
@@ -101,12 +102,15 @@ def _digests(mart: Mapping[str, Any] | None) -> dict[str, str] | None:
 
 
 def _read_manifest(store: Store) -> Document:
-    """Return the manifest; empty if there is none, or none of this format."""
+    """Return the manifest; empty if there is none that can be read. Raises NewerFormatError (exit code 78) for one of a newer version."""
     try:
         manifest = json.loads(store.get(MANIFEST))
     except (NotFoundError, ValueError):
         return {}
-    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else {}
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        return {}
+    formats.check_format(store.uri(MANIFEST), manifest["format"], FORMAT)
+    return manifest
 
 
 def _write_manifest(store: Store, manifest: Document) -> None:

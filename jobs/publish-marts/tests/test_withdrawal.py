@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from click.testing import CliRunner
-from jobkit.errors import AuthError, TemporaryError, UsageError
+from jobkit.errors import AuthError, NewerFormatError, TemporaryError, UsageError
 from jobkit.stores import open_store
 from moto import mock_aws
 from publish_marts import latest, publication, site, withdrawal
@@ -356,6 +356,14 @@ def test_latest_is_completed_after_a_kill_and_lists_no_file_that_is_being_replac
     assert len(copied) == 5
     withdrawal.withdraw(store, (), date(2026, 1, 1))  # a person's command also erases what is no longer current
     check_latest(store, "four")
+
+
+def test_a_manifest_of_a_newer_format_is_not_replaced(store: Store) -> None:
+    newer = json.dumps({"format": latest.FORMAT + 1}).encode()
+    store.put(latest.MANIFEST, newer)
+    with pytest.raises(NewerFormatError, match=f"manifest.json is of format {latest.FORMAT + 1}, and .* upgrade finelt"):
+        latest.refresh_files(store)
+    assert store.get(latest.MANIFEST) == newer
 
 
 def test_the_manifest_of_latest_states_columns_rows_and_licences(store: Store) -> None:
