@@ -193,11 +193,12 @@ def build_views(models: Sequence[Model], raw_columns: Mapping[tuple[str, str], S
         raw = versions if model.name == RESTATED or model.name.endswith("_versions") else current
         return reduce(lambda code, pair: code.replace(*pair), [*subqueries, *prices, *renamed, *raw], model.code)
 
+    has_tickers = any(view == prices_view for _, view in current) and any(model.name == LINKED_TICKERS for model in models)
     for model in _move_first(LINKED_TICKERS, models, database):
         if model.is_copied:
             original = sql.Identifier(model.schema, model.name)
             yield View(schemas[model.name], model.name, sql.SQL("select * from {}").format(original), original)
-        elif model.as_of_key and any(view == prices_view for _, view in current):
+        elif model.as_of_key and has_tickers:
             parts = _find_upstream(model.name, [part for part in models if part.per_ticker], database)
             subqueries = {part.name: sql.SQL(render(part, parts)) for part in parts}
             subqueries[model.name] = _select_public_rows(model, subqueries[model.name])
