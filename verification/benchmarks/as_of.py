@@ -32,6 +32,7 @@ KEYS = {
     "fct_freshness": ("dataset",),
     "fct_fundamental": ("cik", "period_end"),
     "fct_fx_rate": ("quote_currency", "rate_date"),
+    "fct_insider_transaction": ("issuer_cik", "period"),
     "fct_macro": ("series_id", "period"),
     "fct_macro_release": ("release_id", "release_date"),
     "fct_macro_revision": ("series_id", "period"),
