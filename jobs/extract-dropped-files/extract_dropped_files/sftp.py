@@ -175,11 +175,18 @@ class Session:
         return found
 
     async def _list_folder(self, contract: str, path: str) -> list[RemoteFile]:
-        return [
-            RemoteFile(f"{contract}/{name}", f"{path.rstrip('/')}/{name}", attributes.size, attributes.mtime, _find_problem(attributes))
-            for name, attributes in await self._scan(path)
-            if not _is_kind(attributes, stat.S_IFDIR)
-        ]
+        files = []
+        for name, listed in await self._scan(path):
+            if not _is_kind(listed, stat.S_IFDIR):
+                place = f"{path.rstrip('/')}/{name}"
+                attributes = listed if listed.size is not None else await self._ask(place)
+                files.append(RemoteFile(f"{contract}/{name}", place, attributes.size, attributes.mtime, _find_problem(attributes)))
+        return files
+
+    async def _ask(self, path: str) -> SFTPAttrs:
+        """Return the attributes of a file whose entry in the folder has no size; a server may leave out any of them there."""
+        with fail_after(ANSWER_S):
+            return await self._client.lstat(path)
 
     async def _scan(self, path: str) -> list[tuple[str, SFTPAttrs]]:
         with fail_after(ANSWER_S):
@@ -234,7 +241,9 @@ def _is_kind(attributes: SFTPAttrs, kind: int) -> bool:
 
 def _find_problem(attributes: SFTPAttrs) -> str | None:
     kind = KINDS.get(stat.S_IFMT(attributes.permissions or 0))
-    return f"it is {kind} on the server and is not read" if kind else None
+    if kind:
+        return f"it is {kind} on the server and is not read"
+    return "the server does not say its size, so nobody knows when it is whole" if attributes.size is None else None
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class BankServer:
         self.reads: list[str] = []
         self.before_read: Callable[[Path], None] = lambda _: None
         self.before_stat: Callable[[Path], None] = lambda _: None
-        self.stalls = False
+        self.stalls = self.lists_names_only = False
 
     @property
     def public_key(self) -> str:
@@ -98,6 +98,8 @@ def build_files(bank: BankServer) -> type[asyncssh.SFTPServer]:
             if bank.stalls:
                 await asyncio.sleep(60)
             async for entry in super().scandir(path):
+                if bank.lists_names_only:
+                    entry.attrs = asyncssh.SFTPAttrs(permissions=entry.attrs.permissions)
                 yield entry
 
     for name in CHANGES:

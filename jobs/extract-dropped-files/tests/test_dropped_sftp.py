@@ -73,6 +73,15 @@ def test_a_file_is_taken_once_and_stays_on_the_server(bank: BankServer, here: Pl
     assert (bank.reads, bank.changes) == ([path.name], [])
 
 
+def test_a_server_that_lists_names_only_is_asked_for_size_and_time(bank: BankServer, here: Place) -> None:
+    bank.lists_names_only = True
+    bank.put(NAME, HEADER + rows(3))
+    assert take(here, server(bank)) == [(PARTITION, "committed")]
+    assert take(here, server(bank)) == []
+    unknown = sftp._find_problem(asyncssh.SFTPAttrs(permissions=0o100644))
+    assert unknown == "the server does not say its size, so nobody knows when it is whole"
+
+
 def test_the_same_file_again_changes_nothing_and_a_changed_file_is_a_new_version(bank: BankServer, here: Place) -> None:
     bank.put(NAME, HEADER + rows(3))
     take(here, server(bank))
