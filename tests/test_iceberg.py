@@ -28,6 +28,7 @@ from finelt import retention
 from finelt.erasure import lake as erasure
 from finelt.erasure.subject import Subject
 from finelt.retention import Policy
+from jobs.catalogue import REPOSITORY
 from tests.warehouse.samples import Recorder, parquet
 from verification.engines import __main__ as engines
 
@@ -132,6 +133,22 @@ def test_every_engine_answers_as_of_a_moment_like_the_lake(restated: tuple[Path,
     values = duck.execute(f'select "adj.Close (%)", small, large, volume, "count", "at"::text, ok, "a day"::text {query}').fetchall()
     first = (1.5, Decimal("-1.25"), Decimal("1234567890123456789012345678.5"), 9_000_000_000, 4, "2012-01-03 10:00:00.123456+00", True)
     assert values[0][:7] == first
+
+
+def test_the_query_of_the_page_finds_the_current_files_without_iceberg(
+    restated: tuple[Path, list[datetime]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Globbing finds replaced versions, too."""
+    folder, moments = restated
+    _, _, section = (REPOSITORY / "docs" / "iceberg.md").read_text(encoding="utf-8").partition("## Without Iceberg")
+    query = section.partition("```sql\n")[2].partition("```")[0]
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "lake").symlink_to(folder)
+    duck = duckdb.connect()
+    ((files,),) = duck.execute(query.replace("treasury_par_yields", DATASET)).fetchall()
+    closes = "select close from read_parquet(?, union_by_name = true) order by close nulls last"
+    assert [row[0] for row in duck.execute(closes, [files]).fetchall()] == closes_in_lake(folder, moments[-1])
+    assert len(duck.execute(closes, [str(folder / "raw" / DATASET / "**" / "*.parquet")]).fetchall()) > len(files)
 
 
 def test_what_other_engines_are_asked_has_the_answer_of_the_commits(restated: tuple[Path, list[datetime]]) -> None:

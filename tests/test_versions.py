@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -46,3 +47,10 @@ def test_the_worker_prints_the_version() -> None:
 def test_an_installed_jobkit_without_its_source_knows_the_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("jobkit.version._SOURCE", tmp_path / "pyproject.toml")
     assert read_version() == VERSION
+
+
+def test_dbt_installs_no_parser_that_it_would_download_from_elsewhere() -> None:
+    """dbt-core 1.12 asks for a package that fetches a program from GitHub when it is installed; an override leaves it out."""
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("dbt-core-experimental-parser")
+    assert importlib.metadata.version("dbt-core").startswith("1.12.")
