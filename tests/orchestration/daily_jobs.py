@@ -16,7 +16,7 @@ DAILY = [spec for spec in catalogue() if DROP not in spec.reads and ICEBERG not 
 
 
 def drop_commit_times(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the files of published marts by name, without the times of commits: a quarantined row has that of its own, in the last column."""
+    """Return the files of published marts by name, without the time of its commit that a quarantined row has in the last column."""
     rows = files["fct_quarantine.csv"].splitlines()
     assert len(rows) > 1, "the demo has a quarantined row"
     others = {name: content for name, content in files.items() if not name.startswith("fct_quarantine.")}
