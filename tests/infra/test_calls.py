@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import pytest
+from jobkit import secrets as job_secrets
 from jobkit import stores
 from moto import mock_aws
 
@@ -138,13 +139,14 @@ def call_extract(_: Graph) -> None:
 
 
 def call_drop(_: Graph) -> None:
-    """Move a dropped file, as extract-dropped-files does."""
+    """Move a dropped file and read the login of an SFTP server, as extract-dropped-files does."""
     drop = stores.open_store(f"s3://{LAKE}/drop")
     drop.put("a/x.csv", b"1")
     data, tag = drop.get_with_etag("a/x.csv")
     drop.put("accepted/a/x.csv", data)
     assert any(drop.list_keys("a/"))
     drop.delete_if_match("a/x.csv", tag)
+    assert job_secrets.resolve_login("secretsmanager://finelt-dev/extract-dropped-files/sftp_credential") == "river-Tulip4"
 
 
 ROLES: dict[str, tuple[Callable[[Graph], None], set[str]]] = {
@@ -174,6 +176,7 @@ def create_account(stack: Graph) -> None:
     secrets.create_secret(Name="finelt-dev/prefect/auth", SecretString="user:password")
     secrets.create_secret(Name="finelt-dev/load-warehouse/warehouse_password")
     secrets.create_secret(Name="finelt-dev/prefect/notifications")
+    secrets.create_secret(Name="finelt-dev/extract-dropped-files/sftp_credential", SecretString="river-Tulip4")
     boto3.client("ecs").register_task_definition(
         family="finelt-dev-flows", containerDefinitions=[{"name": "job", "image": "i", "memory": 512}]
     )
