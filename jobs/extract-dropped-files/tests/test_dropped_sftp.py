@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import pytest
 from extract_dropped_files import inbox, parser, runner, sftp
-from extract_dropped_files.__main__ import main
 from jobkit import redaction, secrets
 from jobkit.errors import AuthError, BadDataError, JobError, MisconfiguredError, TemporaryError, UsageError
+
+from verification.faults import job_runs
 
 from .bank_samples import Entry, camt, statement
 from .drops import DATASET, HEADER, PARTITION, Job, Place, rows
@@ -191,18 +191,11 @@ def test_a_file_that_is_gone_or_odd_does_not_stop_the_others(bank: BankServer, h
     assert here.head().data.rows == 3
 
 
-def test_a_server_that_is_given_as_the_drop_is_named_with_the_right_option(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Any
-) -> None:
-    monkeypatch.setattr(
-        "sys.argv", ["extract-dropped-files", "run", "--lake", str(tmp_path), "--drop", f"sftp://u:{PASSWORD}@bank.example/out"]
-    )
-    with pytest.raises(SystemExit) as end:
-        main()
-    printed = capfd.readouterr()
-    assert end.value.code == 2
-    assert "an SFTP server is named with --sftp" in printed.err
-    assert PASSWORD not in printed.out + printed.err
+def test_a_server_that_is_given_as_the_drop_is_named_with_the_right_option(tmp_path: Path) -> None:
+    result = job_runs.run_job("extract-dropped-files", ["--lake", str(tmp_path), "--drop", f"sftp://u:{PASSWORD}@bank.example/out"])
+    assert result.code == 2
+    assert "an SFTP server is named with --sftp" in result.stderr
+    assert PASSWORD not in f"{result.stderr}{result.receipt}"
 
 
 def test_a_folder_of_the_bank_has_one_contract(bank: BankServer, here: Place) -> None:
@@ -297,18 +290,13 @@ def test_a_server_that_is_silent_or_away_is_temporary(bank: BankServer, here: Pl
     assert "cannot be reached to log in" in refuse(here, server(bank, port=port), TemporaryError)
 
 
-def test_the_command_takes_the_server_and_prints_no_secret(
-    bank: BankServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_takes_the_server_and_prints_no_secret(bank: BankServer, tmp_path: Path) -> None:
     bank.put(NAME, HEADER + rows(3))
-    monkeypatch.setenv("FINELT_SFTP_HOST_KEY", bank.public_key)
     places = ["--lake", str(tmp_path / "lake"), "--drop", str(tmp_path / "drop"), "--sftp", bank.url()]
-    monkeypatch.setattr("sys.argv", ["extract-dropped-files", "run", *places])
-    with pytest.raises(SystemExit) as end:
-        main()
-    printed = capfd.readouterr()
-    assert end.value.code == 0, printed.err
-    receipt = json.loads(printed.out)
-    assert [one["outcome"] for one in receipt["partitions"]] == ["committed"]
-    assert PASSWORD not in printed.out + printed.err
-    assert receipt["arguments"]["sftp"] == bank.url()
+    login = {"FINELT_SFTP_HOST_KEY": bank.public_key, "SFTP_CREDENTIAL": PASSWORD}
+    result = job_runs.run_job("extract-dropped-files", places, **login)
+    assert result.code == 0, result.stderr
+    assert result.receipt
+    assert [one["outcome"] for one in result.receipt["partitions"]] == ["committed"]
+    assert PASSWORD not in f"{result.stderr}{result.receipt}"
+    assert result.receipt["arguments"]["sftp"] == bank.url()
