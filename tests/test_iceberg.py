@@ -16,7 +16,6 @@ import duckdb_extension_iceberg
 import polars as pl
 import pytest
 from arro3.core import DataType
-from jobkit import failpoints
 from jobkit.errors import BadDataError, TemporaryError, UsageError
 from jobkit.lake import CommitDraft, Lake
 from pyiceberg.catalog import load_catalog
@@ -29,6 +28,7 @@ from finelt.erasure import lake as erasure
 from finelt.erasure.subject import Subject
 from finelt.retention import Policy
 from jobs.catalogue import REPOSITORY
+from tests.kills import ADDING_A_SNAPSHOT, run_with_kills
 from tests.warehouse.samples import Recorder, parquet
 from verification.engines import __main__ as engines
 
@@ -186,33 +186,12 @@ def test_a_rerun_changes_nothing(restated: tuple[Path, list[datetime]]) -> None:
     assert table(folder).metadata_location == before
 
 
-class KilledError(BaseException):
-    """Ends the job like a kill: no handler of ours catches it."""
-
-
 def test_a_job_that_is_killed_at_any_step_registers_every_commit_once(
     restated: tuple[Path, list[datetime]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "lake"
     restated_lake(folder)
-    steps = 0
-
-    def kill(_: str) -> None:
-        nonlocal steps
-        steps += 1
-        raise KilledError
-
-    names = ["before snapshot", "before iceberg commit", "after iceberg commit"]
-    for number in range(12):
-        name = names[number % 3]
-        monkeypatch.setattr(failpoints, "hit", lambda reached, name=name: kill(reached) if reached == name else None)
-        try:
-            register(folder)
-        except KilledError:
-            continue
-    monkeypatch.setattr(failpoints, "hit", lambda _: None)
-    register(folder)
-    assert steps == 12
+    assert run_with_kills(lambda: register(folder), ADDING_A_SNAPSHOT, 4, monkeypatch) == 12
     assert summaries(folder) == summaries(restated[0])
     assert table(folder).scan().to_arrow().num_rows == 2
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from jobkit import failpoints
 from jobkit.errors import BadDataError, MisconfiguredError, NewerFormatError
 from jobkit.lake import Lake
 from jobkit.stores import open_store
@@ -20,6 +19,7 @@ from register_iceberg_tables import history, published
 from register_iceberg_tables.catalogs import open_catalog
 from register_iceberg_tables.tables import ensure_namespace
 
+from tests.kills import ADDING_A_SNAPSHOT, run_with_kills
 from tests.warehouse.samples import Recorder
 
 if TYPE_CHECKING:
@@ -117,29 +117,9 @@ def test_a_version_that_changed_a_mart_is_a_snapshot_at_its_publication(tmp_path
     assert rows(tmp_path, "changes") == {"x": [9], "y": ["w"]}
 
 
-class KilledError(BaseException):
-    """Ends the job like a kill: no handler of ours catches it."""
-
-
 def test_a_job_that_is_killed_at_any_step_registers_every_version_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_site(tmp_path)
-    kills = 0
-
-    def kill(_: str) -> None:
-        nonlocal kills
-        kills += 1
-        raise KilledError
-
-    names = ["before snapshot", "before iceberg commit", "after iceberg commit"]
-    for number in range(3 * 9):  # one more than there are snapshots
-        name = names[number % 3]
-        monkeypatch.setattr(failpoints, "hit", lambda reached, name=name: kill(reached) if reached == name else None)
-        try:
-            register(tmp_path)
-        except KilledError:
-            continue
-    monkeypatch.setattr(failpoints, "hit", lambda _: None)
-    register(tmp_path)
+    kills = run_with_kills(lambda: register(tmp_path), ADDING_A_SNAPSHOT, 9, monkeypatch)  # one round more than there are snapshots
     assert kills == 3 * 8, "there are eight snapshots, and each was added by a run that was killed after it"
     check_site(tmp_path)
 
