@@ -173,7 +173,7 @@ def print_summary(steps: list[FlowStep], result: FlowResult, reporter: FlowRepor
     if not failed:
         raise FlowFailedError(f"the flow ended as {result.state}: {result.message}; {log_hint}", ExitCode.BUG)
     messages = "\n".join(f"          {step.name}: {step.message}" for step in failed)
-    code = failed[0].receipt["exit_code"] if failed[0].receipt else ExitCode.BUG
+    code = (failed[0].receipt and failed[0].receipt["exit_code"]) or ExitCode.BUG  # a job that was done may still have lost its final state
     raise FlowFailedError(f"failed, exit code {code}:\n{messages}\n          {log_hint}; {next_step(code)}", code)
 
 

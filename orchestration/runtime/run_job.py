@@ -45,7 +45,7 @@ INVALID_PARAMETERS = (409, 422)  # HTTP status if the deployment's schema does n
 class JobFailedError(Exception):
     """A job failed. The message is the job's name and its own error message.
 
-    `exit_code` is None if the job left no receipt: its process, container or machine is gone.
+    `exit_code` is None if the job left no receipt: its process, container or machine is gone. It is 0 if it went after the receipt.
     """
 
     def __init__(self, job: str, message: str, exit_code: int | None, state: str) -> None:
@@ -55,7 +55,9 @@ class JobFailedError(Exception):
     @property
     def is_temporary(self) -> bool:
         """Whether another attempt may succeed: the job says so with exit code 75, or its infrastructure failed."""
-        return self.exit_code == ExitCode.TEMPORARY or (self.state == "CRASHED" and self.exit_code in (None, ExitCode.STOPPED))
+        return self.exit_code == ExitCode.TEMPORARY or (
+            self.state == "CRASHED" and self.exit_code in (None, ExitCode.DONE, ExitCode.STOPPED)
+        )
 
 
 def is_retryable(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from jobkit.errors import TemporaryError
+from jobkit.errors import ExitCode, TemporaryError
 from jobkit.interruption import MARGIN_S
 from jobkit.prefect_api import ApiError, build_event
 
@@ -39,13 +39,17 @@ EVENT_TIMEOUT_S, POLL_EVERY_S = 30.0, 0.5
 MAX_IDS = 50  # in one filter
 GONE = "no heartbeat since {since:%Y-%m-%d %H:%M:%S} UTC: its process, container or machine is gone; run it again to finish"
 NEVER_STARTED = "taken by a worker at {since:%Y-%m-%d %H:%M:%S} UTC and never started: its worker or its container is gone; run it again"
+DONE = "done, as its receipt says; its process ended before it could report this state"
 OVERDUE = "running since {since:%Y-%m-%d %H:%M:%S} UTC, past its deadline by more than {margin_s} s; run it again to continue"
 ORPHAN = "not started: the flow that requested it has ended"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A flow run as it was read. `since` is when it entered its state; `is_overdue`: it is past its deadline."""
+    """A flow run as it was read. `since` is when it entered its state.
+
+    `is_overdue`: it is past its deadline; `is_done`: its receipt says that the job did its work.
+    """
 
     run_id: str
     name: str
@@ -53,6 +57,7 @@ class Run:
     state: str
     since: datetime
     is_overdue: bool = False
+    is_done: bool = False
 
     @property
     def final_state(self) -> tuple[str, str]:
@@ -61,6 +66,8 @@ class Run:
             return "CANCELLING", OVERDUE.format(since=self.since, margin_s=MARGIN_S)  # Prefect's server then ends it as CANCELLED
         if self.state == "SCHEDULED":
             return "CANCELLED", ORPHAN
+        if self.is_done:
+            return "COMPLETED", DONE
         return "CRASHED", (NEVER_STARTED if self.state == "PENDING" else GONE).format(since=self.since)
 
 
@@ -82,7 +89,9 @@ def find_silent(api: Api, *, silent_s: float, pending_s: float) -> list[Run]:
     old = [run for run in map(_parse_run, _list_runs(api, list(limits))) if (now - run.since).total_seconds() > limits[run.state]]
     resources = [f"prefect.flow-run.{run.run_id}" for run in old]
     heard = _heard_since(api, resources, HEARTBEAT_EVENT, now - timedelta(seconds=silent_s))
-    return [run for run, resource in zip(old, resources, strict=True) if resource not in heard]
+    silent = [run for run, resource in zip(old, resources, strict=True) if resource not in heard]
+    done = _list_done(api, [run.run_id for run in silent])
+    return [replace(run, is_done=run.run_id in done) for run in silent]
 
 
 def find_orphans(api: Api) -> list[Run]:
@@ -185,6 +194,16 @@ def _heard_since(api: Api, resources: Collection[str], event: str, since: dateti
         body = {"occurred": {"since": since.isoformat()}, "event": {"name": [event]}, "resource": {"id": ids}}
         heard |= {count["value"] for count in api.call("POST", "/events/count-by/resource", {"filter": body})}
     return heard
+
+
+def _list_done(api: Api, run_ids: list[str]) -> set[str]:
+    """Return those of the runs that have left the receipt of a job that did its work."""
+    done: set[str] = set()
+    for ids in _split(run_ids):
+        filters = {"artifacts": {"flow_run_id": {"any_": ids}, "type": {"any_": ["receipt"]}}}
+        receipts = read_all(api, "/artifacts/filter", {**filters, "sort": "ID_DESC"})
+        done |= {receipt["flow_run_id"] for receipt in receipts if receipt["data"]["exit_code"] == ExitCode.DONE}
+    return done
 
 
 def _split(names: list[str]) -> list[list[str]]:

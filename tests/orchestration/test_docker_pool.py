@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from images import docker_cli
 from jobs.catalogue import REPOSITORY, catalogue
 from orchestration.deployments import register
 from orchestration.local import prefect_server, processes, worker
+from orchestration.workers.containers import POOL_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from jobkit.prefect_api import Api
 
-POOL = "docker"
+POOL = f"docker-{uuid.uuid4().hex[:8]}"  # the containers of other pools on this engine are left alone
 CANARY = "Antarctica/Troll"
 JOB = "extract-ecb-fx-rates"
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -50,7 +52,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         if workers:
             processes.stop_program(workers)
         prefect_server.stop_server(prefect)
-        for container in docker_cli.docker("ps", "--all", "--quiet", "--filter", "label=io.prefect.work-pool-name=docker").split():
+        for container in docker_cli.docker("ps", "--all", "--quiet", "--filter", f"label={POOL_LABEL}={POOL}").split():
             subprocess.run([docker_cli.find_client(), "rm", "--force", container], capture_output=True, check=False)
 
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import click
 import pytest
-from jobkit.errors import TemporaryError
+from jobkit.errors import ExitCode, TemporaryError
 from jobkit.interruption import MARGIN_S
 from jobkit.launchers.prefect import Prefect
 from jobkit.prefect_api import Api, UnreachableError
@@ -113,8 +113,17 @@ def left(stack: FlowStack) -> Iterator[dict[str, str]]:
     ours = stack.api.call("GET", f"/deployments/name/{NOTHING}/{NOTHING}-{flow_stack.POOL}")["id"]
     flow = stack.api.call("POST", "/flows/", {"name": "somebody-elses"})["id"]
     others = stack.api.call("POST", "/deployments/", {"name": "d", "flow_id": flow})["id"]
-    made = {"living": ["RUNNING"], "silent": ["RUNNING"], "taken": ["PENDING"], "cancelling": ["RUNNING", "CANCELLING"]}
+    made = {
+        "living": ["RUNNING"],
+        "silent": ["RUNNING"],
+        "done": ["RUNNING"],
+        "taken": ["PENDING"],
+        "cancelling": ["RUNNING", "CANCELLING"],
+    }
     runs = {name: run_in(stack, ours, *states) for name, states in made.items()}
+    for name, exit_code in (("done", ExitCode.DONE), ("silent", ExitCode.BUG)):
+        receipt = {"type": "receipt", "data": {"exit_code": exit_code}, "flow_run_id": runs[name]}
+        stack.api.call("POST", "/artifacts/", receipt)
     runs["others"] = run_in(stack, others, "RUNNING")
     parent = run_in(stack, ours, "CRASHED")
     task = {"flow_run_id": parent, "task_key": "t", "dynamic_key": "0"}
@@ -358,7 +367,7 @@ def test_reconcile_ends_silent_runs_and_orphans_only(stack: FlowStack, left: dic
     def is_old(name: str) -> bool:
         return left[name] in {run.run_id for run in reconcile.find_silent(stack.api, silent_s=60, pending_s=60)}
 
-    until(lambda: is_old("silent") and is_old("taken"))
+    until(lambda: is_old("silent") and is_old("done") and is_old("taken"))
     ended = reconcile.reconcile_runs(stack.api, silent_s=60, pending_s=60, confirm_s=1)
     reconcile.publish_table(stack.api, ended)
     until(lambda: stack.api.call("GET", f"/flow_runs/{left['cancelling']}")["state"]["type"] == "CANCELLED")  # by Prefect's server
@@ -367,6 +376,7 @@ def test_reconcile_ends_silent_runs_and_orphans_only(stack: FlowStack, left: dic
         "living": "RUNNING",
         "others": "RUNNING",
         "silent": "CRASHED",
+        "done": "COMPLETED",
         "taken": "CRASHED",
         "cancelling": "CANCELLED",
         "orphan": "CANCELLED",
@@ -374,7 +384,7 @@ def test_reconcile_ends_silent_runs_and_orphans_only(stack: FlowStack, left: dic
     assert found["silent"]["message"].startswith("no heartbeat since 20")
     assert "never started: its worker or its container is gone" in found["taken"]["message"]
     table = stack.api.call("GET", "/artifacts/reconcile/latest")["data"]
-    assert {row["id"] for row in json.loads(table)} == {left[name] for name in ("silent", "taken", "orphan")}
+    assert {row["id"] for row in json.loads(table)} == {left[name] for name in ("silent", "done", "taken", "orphan")}
 
 
 def test_a_worker_looks_for_runs_that_are_gone_again_and_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -473,7 +483,8 @@ def test_reconcile_ends_the_runs_of_a_killed_machine(stack: FlowStack) -> None:
     for process in processes.find_leftover_processes(stack.directory):
         if "orchestration.local.prefect_server" not in process.cmdline():
             process.kill()
-    until(lambda: len([run for run in reconcile.find_silent(stack.api, silent_s=2, pending_s=2) if run.state == "RUNNING"]) >= 3)
+    killed = {run_id, *(run["id"] for run in stack.api.call("POST", "/flow_runs/filter", wanted) if run["state"]["type"] == "RUNNING")}
+    until(lambda: killed <= {run.run_id for run in reconcile.find_silent(stack.api, silent_s=2, pending_s=2)})
     reconcile.reconcile_runs(stack.api, silent_s=2, pending_s=2, confirm_s=1)
     assert stack.api.call("GET", f"/flow_runs/{run_id}")["state"]["type"] == "CRASHED"
     assert sorted(children()) == ["COMPLETED", "CRASHED", "CRASHED"]
