@@ -1,7 +1,7 @@
 """EDGAR's company facts: one request per filer. SEC allows ten requests per second and requires a User-Agent with a contact.
 
 In bulk, a filer's document is a member of one archive, built nightly at about 3:00 in New York: 15,000 to 20,000 members, 1.4 GB. Members
-are requested one by one, as parts of the archive, and only those that differ in CRC or size from what the lake has.
+are read as parts of the archive, and only those that differ in CRC or size from what the lake has.
 
 Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces
 """
@@ -43,8 +43,8 @@ def find_lister(*, bulk: bool, **_: object) -> Callable[[ArchiveClient, list[Req
 
 
 def list_requests(client: ArchiveClient, named: list[Request]) -> list[Request]:
-    """Return the named requests, or one for each filer of the archive if none is named, by number."""
-    return named or build_requests(ciks=sorted(name[3:13] for name in client.list_members()), bulk=True)
+    """Return the named requests, or one for each filer of the archive if none is named, in its order."""
+    return named or build_requests(ciks=[name[3:13] for name in client.list_members()], bulk=True)
 
 
 def build_client(hosts: Sequence[str], *, base_url: str, contact: str, ciks: Sequence[str], bulk: bool, **_: object) -> Client:

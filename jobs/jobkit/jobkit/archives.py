@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 4 << 20  # of the directory, at once
 MAX_COMMENT_BYTES = 0xFFFF
+FIRST_AHEAD_BYTES, MAX_AHEAD_BYTES = 256 << 10, 8 << 20  # read at once while members are read one after another
+MAX_GAP_BYTES = 64 << 10  # of members between them that are not wanted
 LOCAL_EXTRA_BYTES = 64  # what the header before a member usually has in extra fields; more costs another request
 STORED, DEFLATED = 0, 8
 IS_ENCRYPTED = 0x1
@@ -62,10 +64,12 @@ class ArchiveClient(Client):
         self._archive, self._wants = archive, wants
         self._members: dict[str, Member] | None = None
         self._reading = threading.Lock()
+        self._read_ahead = ReadAhead(self._read)
 
     def list_members(self) -> list[str]:
-        """Return the names of the members that can be requested, in the order of the archive's directory."""
-        return list(self._read_members())
+        """Return the names of the members that can be requested, in their order in the archive."""
+        members = self._read_members()
+        return sorted(members, key=lambda name: members[name].offset)
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None, *, body: str | None = None) -> Response:
         """Return a member as a response, without content if it is as it was. Raises what Client.get raises.
@@ -106,11 +110,34 @@ class ArchiveClient(Client):
     def _read_packed(self, member: Member) -> bytes:
         """Return a member's packed bytes, without the header before them, whose length only the header itself says."""
         size = _LOCAL.size + len(member.name.encode()) + LOCAL_EXTRA_BYTES + member.packed_bytes
-        part, _ = self._read(member.offset, size)
+        part = self._read_ahead(member.offset, size)
         begin = _find_packed(part, member, self._archive)
         if begin + member.packed_bytes > len(part):
             part, _ = self._read(member.offset, begin + member.packed_bytes)
         return part[begin : begin + member.packed_bytes]
+
+
+class ReadAhead:
+    """Reads parts of a file, and more at once the more parts follow one another: a whole archive by its members takes few requests.
+
+    `read` takes the first byte and a number of bytes; it returns these bytes, fewer at the end, and the file's size. Threads may share it.
+    """
+
+    def __init__(self, read: Callable[[int, int], tuple[bytes, int]]) -> None:
+        self._read, self._lock = read, threading.Lock()
+        self._begin, self._bytes, self._ahead = 0, b"", 0
+
+    def __call__(self, first: int, size: int) -> bytes:
+        """Return `size` bytes from byte `first` on, fewer at the end of the file. Raises what `read` raises."""
+        with self._lock:
+            at, end = first - self._begin, self._begin + len(self._bytes)
+            if at < 0 and -at <= MAX_AHEAD_BYTES:  # a thread that comes late
+                return self._read(first, size)[0]
+            if at < 0 or first + size > end:
+                follows = self._bytes and at >= 0 and first <= end + MAX_GAP_BYTES
+                self._ahead = min(max(2 * self._ahead, FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if follows else 0
+                (self._bytes, _), self._begin, at = self._read(first, max(size, self._ahead)), first, 0
+            return self._bytes[at : at + size]
 
 
 def find_directory(read: Callable[[int, int], tuple[bytes, int]], what: str) -> tuple[int, int, int]:

@@ -7,6 +7,8 @@ import struct
 import tracemalloc
 import zipfile
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import shake_128
 from typing import TYPE_CHECKING
 
 import pytest
@@ -130,6 +132,35 @@ def test_a_member_is_read_by_its_part_and_only_if_it_changed() -> None:
     client.max_body_bytes = 1000
     with pytest.raises(BadDataError, match="has 1,500 bytes, more than the 1,000"):
         client.get("/a.zip/a.json")
+
+
+def test_members_that_follow_one_another_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "FIRST_AHEAD_BYTES", 2_000)
+    monkeypatch.setattr(archives, "MAX_AHEAD_BYTES", 16_000)
+    monkeypatch.setattr(archives, "MAX_GAP_BYTES", 2_000)
+    texts = {f"{number}.json": shake_128(b"%d" % number).digest(400 + 10 * (number % 7)) for number in range(400)}
+    client = FakeArchive(pack(texts))
+    names = client.list_members()
+    client.parts.clear()
+    assert {name: client.get(f"/a.zip/{name}").body for name in names} == texts
+    assert len(client.parts) < len(texts) / 20
+    assert sum(client.parts) < 1.1 * len(client.data)
+    client.parts.clear()
+    for name in names[3::50]:  # each far from the one before it
+        assert client.get(f"/a.zip/{name}").body == texts[name]
+    assert len(client.parts) == len(names[3::50])
+    assert max(client.parts) < 700
+
+
+def test_threads_share_what_was_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_AHEAD_BYTES", 1 << 20)
+    texts = {f"{number}.json": shake_128(b"%d" % number).digest(1_000) for number in range(2_000)}
+    client = FakeArchive(pack(texts))
+    names = client.list_members()
+    client.parts.clear()
+    with ThreadPoolExecutor(4) as threads:
+        found = dict(zip(names, threads.map(lambda name: client.get(f"/a.zip/{name}").body, names), strict=True))
+    assert found == texts
 
 
 def test_long_extra_fields_before_a_member_cost_another_request() -> None:
