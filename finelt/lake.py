@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from arro3.io import read_parquet
-from jobkit import commit_log, expired_commits
+from jobkit import commit_log, commits, expired_commits
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
 from jobkit.lake import CLOCK_TOLERANCE, GONE, PARQUET, CommitDraft, File, Lake, Source, commit_number
 from jobkit.stores import FileStore
@@ -136,7 +136,7 @@ def _find_erased_rows(lake: Lake, dataset: str) -> Iterator[Finding]:
     """Yield what was delivered again after it was erased (`finelt erase`)."""
     erasures = [erasure for erasure in record.list_erasures(lake.store, dataset) if erasure.ended_at]
     for key in lake.store.list_keys(f"raw/{dataset}/") if erasures else ():
-        if not key.endswith(".parquet") or key.endswith(".quarantine.parquet"):
+        if not key.endswith(".parquet") or commits.has_quarantined_rows(key):
             continue
         table = read_parquet(io.BytesIO(lake.store.get(key))).read_all()
         for erasure in erasures:

@@ -36,7 +36,7 @@ MAX_PASSES = 5
 # Where register-iceberg-tables keeps the metadata of the tables of published marts, and `finelt lake-marts` its tables with their files.
 MARTS_TABLES = (f"{ICEBERG}/published/", f"{ICEBERG}/marts/")
 ABANDONED_AFTER = timedelta(minutes=10)
-QUARANTINE, DATA, DOCUMENT = ".quarantine.parquet", ".parquet", ".zst"
+DATA, DOCUMENT = ".parquet", ".zst"
 
 
 @dataclass
@@ -79,17 +79,17 @@ def scan(lake: Lake, subject: Subject, pending: Sequence[str] = ()) -> LakeScan:
     found, prefix = LakeScan(), f"raw/{subject.dataset}/"
     has_column, documents = False, {path for path in pending if lake.store.exists(path)}
     for key in lake.store.list_keys(prefix):
-        kind = next((kind for kind in (QUARANTINE, DATA, DOCUMENT) if key.endswith(kind)), None)
-        data = _read(lake, key, kind) if kind else None
+        data = _read(lake, key) if key.endswith((DATA, DOCUMENT)) else None
         if data is None:
             continue
-        if kind == DOCUMENT:
+        if key.endswith(DOCUMENT):
             documents |= {key} if subject.is_in_document(data) else set()
             continue
         table = read_table(data)
         has_column |= subject.column in table.column_names
-        if count := len(subject.find_quarantined_rows(table) if kind == QUARANTINE else subject.find_rows(table)):
-            (found.quarantined if kind == QUARANTINE else found.rows)[key] = count
+        is_quarantined = commits.has_quarantined_rows(key)
+        if count := len(subject.find_quarantined_rows(table) if is_quarantined else subject.find_rows(table)):
+            (found.quarantined if is_quarantined else found.rows)[key] = count
     if not has_column:
         raise UsageError(f"no file of {subject.dataset} in {lake.store.url} has a column {subject.column}; check COLUMN and --dataset")
     committed = _read_commits(lake, subject)
@@ -107,12 +107,12 @@ def _tables_prefix(subject: Subject) -> str:
     return f"{ICEBERG}/{LAKE}{subject.dataset}/"
 
 
-def _read(lake: Lake, key: str, kind: str) -> bytes | None:
+def _read(lake: Lake, key: str) -> bytes | None:
     """Return the content of a file, which has the digest in its name; None if it was deleted since it was listed. Raises DamagedError."""
-    digest = key.rpartition("/")[2].removesuffix(kind)
+    digest = key.rpartition("/")[2].partition(".")[0]
     try:
         data = lake.store.get(key)
-        data = decompress(data) if kind == DOCUMENT else data
+        data = decompress(data) if key.endswith(DOCUMENT) else data
     except NotFoundError:
         return None
     except ValueError:
@@ -216,7 +216,7 @@ def _rewrite(lake: Lake, subject: Subject, commit: Commit, found: LakeScan) -> N
             rows = quarantine.rows - found.quarantined[quarantine.path]
             kept = remove_rows(table, subject.find_quarantined_rows(table))
             where = (commit.dataset, commit.partition)
-            quarantine = lake.put_file(*where, contracts.to_parquet(kept), rows, "quarantine.") if rows else None
+            quarantine = lake.put_file(*where, contracts.to_parquet(kept), rows, is_quarantined=True) if rows else None
     except DamagedError:
         return
     gone = (commit.data.rows - data.rows) + ((commit.quarantine.rows if commit.quarantine else 0) - (quarantine.rows if quarantine else 0))

@@ -136,7 +136,7 @@ def test_gaps_strays_copies_leftovers_and_wrong_clocks_are_distinguished(lake: L
     lake.store.put(lake.commit_key(DATASET, YEAR, 4), commits.encode(later))
     lake.store.put(lake.commit_key(DATASET, "year=2014", 1), lake.store.get(lake.commit_key(DATASET, YEAR, 1)))
     lake.store.put(f"raw/{DATASET}/{YEAR}/_commits/0000003.json", b"{}")
-    lake.store.put(f"raw/{DATASET}/{YEAR}/{'0' * 64}.parquet", b"left")
+    lake.store.put(f"raw/{DATASET}/{YEAR}/_versions/{'0' * 64}.parquet", b"left")
     lake.store.put(f"raw/{DATASET}/_check", b"left by a check")
     lake.store.put(f"raw/{DATASET}/{YEAR}/.tmp0", b"left")
     code, lines = invoke(lake, "verify")

@@ -185,7 +185,7 @@ def test_a_lake_is_read_by_commits_and_a_column_that_came_later_is_null(tmp_path
     for moment, rows in MOMENTS.items():
         Lake(str(tmp_path), datetime.fromisoformat(moment)).commit("rates", "year=2013", draft(rows, note="late" if rows == 3 else "early"))
     Lake(str(tmp_path)).commit("rates", "year=2012", draft(1, extra="new"))
-    shutil.copy(next(tmp_path.glob("raw/rates/year=2013/*.parquet")), tmp_path / "raw/rates/year=2013/copy.parquet")
+    shutil.copy(next(tmp_path.glob("raw/rates/year=2013/_versions/*.parquet")), tmp_path / "raw/rates/year=2013/copy.parquet")
     now = finelt.read("rates", tmp_path)
     assert list(now.columns) == ["day", "extra", "note"]
     assert now["note"].fillna("none").tolist() == ["none", "late", "late", "late"]

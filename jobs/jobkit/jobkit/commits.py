@@ -2,8 +2,9 @@
 
 A stored commit is JSON with its fields, `format` (the version of this layout) and `digest`: the SHA-256 of the same document without
 `digest`, keys sorted and no spaces, non-ASCII escaped. Format 1, before 2026-12, has neither; its commits are read and held to the same
-types. Format 3 has the fields of format 2 and is announced in the dataset's log (`jobkit.commit_log`). A change of the fields, or of what a
-writer has to do, is a new format: a newer program reads every older one, an older program refuses a newer one.
+types. Format 3 has the fields of format 2 and is announced in the dataset's log (`jobkit.commit_log`). Format 4 has its Parquet files in
+folders of their own. A change of the fields, or of what a writer has to do, is a new format: a newer program reads every older one, an
+older program refuses a newer one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from msgspec import Meta, Struct
 from jobkit.errors import DamagedError
 from jobkit.formats import COMMIT, check_format
 
+VERSIONS, QUARANTINE = "_versions", "_quarantine"  # the folders of a partition's files
 LARGEST_NUMBER = 2**31 - 1  # the warehouse's ledger has an integer
 
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -141,12 +143,26 @@ def _is_in_place(file: File | Source, commit: Commit) -> bool:
     """Whether a file lies where every writer puts one with its digest."""
     if isinstance(file, Source):
         return file.path == source_key(commit.dataset, file.sha256)
-    return file.path == file_key(commit.dataset, commit.partition, file.sha256, "quarantine." if file is commit.quarantine else "")
+    where, is_quarantined = (commit.dataset, commit.partition, file.sha256), file is commit.quarantine
+    return file.path in (file_key(*where, is_quarantined=is_quarantined), _old_file_key(*where, is_quarantined=is_quarantined))
 
 
-def file_key(dataset: str, partition: str, sha256: str, kind: str = "") -> str:
-    """Return the key of a partition's Parquet file, relative to the lake; `kind` is "quarantine." for quarantined rows."""
-    return f"raw/{dataset}/{partition}/{sha256}.{kind}parquet"
+def file_key(dataset: str, partition: str, sha256: str, *, is_quarantined: bool = False) -> str:
+    """Return the key of a Parquet file of a version of a partition, or of quarantined rows, relative to the lake.
+
+    Spark, Hive and Trino ignore folders whose name begins with an underscore: to them the lake has no files without a catalogue.
+    """
+    return f"raw/{dataset}/{partition}/{QUARANTINE if is_quarantined else VERSIONS}/{sha256}.parquet"
+
+
+def _old_file_key(dataset: str, partition: str, sha256: str, *, is_quarantined: bool) -> str:
+    """Return the key of such a file in commits before format 4."""
+    return f"raw/{dataset}/{partition}/{sha256}.{'quarantine.' if is_quarantined else ''}parquet"
+
+
+def has_quarantined_rows(key: str) -> bool:
+    """Whether the file with this key has quarantined rows, in any format."""
+    return f"/{QUARANTINE}/" in key or key.endswith(".quarantine.parquet")
 
 
 def source_key(dataset: str, sha256: str) -> str:

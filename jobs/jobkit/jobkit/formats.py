@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from jobkit.errors import DamagedError, NewerFormatError
 
-COMMIT = 3
+COMMIT = 4
 ERASURE = 1
 EXPIRED = 1
 LOG = 1

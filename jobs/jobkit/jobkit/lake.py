@@ -1,8 +1,8 @@
 """The lake: partitions of datasets, each a numbered history of immutable commits.
 
     <lake>/raw/<dataset>/_bytes/<sha256>.zst                     what the vendor sent; one response may fill many partitions
-    <lake>/raw/<dataset>/<partition>/<sha256>.parquet            its typed rows
-    <lake>/raw/<dataset>/<partition>/<sha256>.quarantine.parquet the rows that broke the contract, with reasons
+    <lake>/raw/<dataset>/<partition>/_versions/<sha256>.parquet  the typed rows of a version of it, not only of the newest
+    <lake>/raw/<dataset>/<partition>/_quarantine/<sha256>.parquet the rows that broke the contract, with reasons
     <lake>/raw/<dataset>/<partition>/_commits/000001.json        what makes them visible
     <lake>/raw/<dataset>/<partition>/_commits/expired.json       what was deleted by the dataset's retention (jobkit.expired_commits)
     <lake>/raw/<dataset>/_log/0000000001.json                    announces a commit (jobkit.commit_log)
@@ -334,8 +334,10 @@ class Lake:
             dataset=dataset,
             partition=partition,
             number=number,
-            data=self.put_file(dataset, partition, draft.data, draft.rows, ""),
-            quarantine=self.put_file(dataset, partition, draft.quarantine, draft.quarantined, "quarantine.") if draft.quarantine else None,
+            data=self.put_file(dataset, partition, draft.data, draft.rows),
+            quarantine=self.put_file(dataset, partition, draft.quarantine, draft.quarantined, is_quarantined=True)
+            if draft.quarantine
+            else None,
             rows_read=draft.rows + draft.quarantined + draft.dropped,
             source=draft.source(),
             key=draft.key,
@@ -358,10 +360,11 @@ class Lake:
         logging.getLogger("finelt").warning("clock ahead of the store's; its time is used", extra={"ahead_s": round(ahead_s, 1)})
         return stores
 
-    def put_file(self, dataset: str, partition: str, data: bytes, rows: int, kind: str = "") -> File:
-        """Store a Parquet file of a partition, which no commit names yet; `kind` is empty or "quarantine."."""
+    def put_file(self, dataset: str, partition: str, data: bytes, rows: int, *, is_quarantined: bool = False) -> File:
+        """Store a Parquet file of a partition, which no commit names yet: its valid rows, or those that broke the contract."""
         digest = _digest(data)
-        file = File(commits.file_key(_check_dataset(dataset), _check_partition(partition), digest, kind), digest, len(data), rows)
+        key = commits.file_key(_check_dataset(dataset), _check_partition(partition), digest, is_quarantined=is_quarantined)
+        file = File(key, digest, len(data), rows)
         self._write(file, data, PARQUET)
         return file
 

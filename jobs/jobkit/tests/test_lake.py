@@ -14,7 +14,7 @@ import pytest
 from jobkit import commits, formats
 from jobkit import lake as lakes
 from jobkit.errors import DamagedError, NewerFormatError, UsageError
-from jobkit.lake import CommitDraft, Lake, SourceMetadata
+from jobkit.lake import PARQUET, CommitDraft, Lake, SourceMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,18 +262,31 @@ def test_a_document_that_is_not_a_commit_is_damage(tmp_path: Any, text: bytes) -
         lake.head("prices", PART)
 
 
-def test_a_commit_of_the_first_format_is_read(url: str) -> None:
+@pytest.mark.parametrize("layout", [1, 2, 3])
+def test_a_commit_of_an_older_format_is_read(url: str, layout: int) -> None:
+    """Its files are in the partition itself."""
     lake = Lake(url)
-    document = stored(lake)
+    document = stored(lake, format=layout)
     made = lake.head("prices", PART)
-    del document["format"], document["digest"]
-    for source in document["source"]:
-        del source["stored_sha256"], source["stored_bytes"]
+    assert made is not None
+    olds = {}
+    for name, ending in (("data", ".parquet"), ("quarantine", ".quarantine.parquet")):
+        file = document[name]
+        olds[name] = f"raw/prices/{PART}/{file['sha256']}{ending}"
+        lake.store.put(olds[name], lake.store.get(file["path"]), PARQUET)
+        document[name] = {**file, "path": olds[name]}
+    del document["digest"]
+    if layout == 1:
+        del document["format"]
+        for source in document["source"]:
+            del source["stored_sha256"], source["stored_bytes"]
+    else:
+        document["digest"] = hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     lake.store.put(KEY, json.dumps(document, indent=1, sort_keys=True).encode())
     found = lake.head("prices", PART)
     assert found is not None
-    assert made is not None
-    assert msgspec.structs.replace(found, source=made.source) == made
+    assert {"data": found.data.path, "quarantine": found.quarantine and found.quarantine.path} == olds
+    assert msgspec.structs.replace(found, source=made.source, data=made.data, quarantine=made.quarantine) == made
     assert [Lake(url).find_problem(file) for file in found.files] == [None] * 3
 
 
@@ -281,7 +294,7 @@ def test_a_commit_of_a_newer_format_is_refused_and_not_followed(url: str) -> Non
     lake = Lake(url)
     lake.store.put(KEY, json.dumps(stored(lake, format=formats.COMMIT + 1)).encode())
     for call in (lambda: lake.head("prices", PART), lambda: lake.commit("prices", PART, draft(b"more"))):
-        with pytest.raises(NewerFormatError, match="is of format 4, and this version reads formats up to 3; upgrade"):
+        with pytest.raises(NewerFormatError, match="is of format 5, and this version reads formats up to 4; upgrade"):
             call()
     assert lake.commit_numbers("prices", PART) == [1]
 
