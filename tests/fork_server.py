@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -12,10 +13,12 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 
 REQUEST_BYTES = 1 << 20
+STATUSES: dict[int, int] = {}  # by the id of a job's process: where its end is written
 LOOKED_UP = re.compile(r"[{(]")  # in what dbt does not take for a literal
 
 
@@ -52,30 +55,33 @@ def serve(requests: socket.socket) -> str:
         request, fds, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 3)
         if not request:
             os._exit(0)
-        if os.fork() == 0:
-            requests.close()
-            return watch(json.loads(request), *fds)
-        for fd in fds:
-            os.close(fd)
+        stdout, stderr, status = fds
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until `reap` can find the pipe
+        pid = os.fork()
+        if pid == 0:
+            for fd in (requests.detach(), status, *STATUSES.values()):
+                os.close(fd)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            return become_job(json.loads(request), stdout, stderr)
+        STATUSES[pid] = status
+        os.write(status, b"%d\n" % pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        os.close(stdout)
+        os.close(stderr)
 
 
 def reap(*_: object) -> None:
-    """Wait for those who watched a job that has ended."""
+    """Tell those who wait for jobs that have ended how they ended."""
     with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
-def watch(request: dict[str, str], stdout: int, stderr: int, status: int) -> str:
-    """Fork the job's process and return there. Here write its id, wait for it, write how it ended, and end."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    pid = os.fork()
-    if pid == 0:
-        os.close(status)
-        return become_job(request, stdout, stderr)
-    os.write(status, b"%d\n" % pid)
-    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    os._exit(0)
+        while True:
+            pid, code = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            status = STATUSES.pop(pid)
+            with suppress(BrokenPipeError):  # nobody waits any more
+                os.write(status, b"%d\n" % os.waitstatus_to_exitcode(code))
+            os.close(status)
 
 
 def become_job(request: dict[str, str], stdout: int, stderr: int) -> str:
@@ -92,6 +98,23 @@ def become_job(request: dict[str, str], stdout: int, stderr: int) -> str:
     return request["module"]
 
 
+def run_job(module: str) -> None:
+    """Run a job, and end as an interpreter does, but leave its modules as they are: to clear them takes longer than a short job."""
+    code: object = None
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code
+    if not isinstance(code, int | None):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit((code or 0) & 0xFF)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, reap)
@@ -100,4 +123,4 @@ if __name__ == "__main__":
     fill_caches()
     gc.collect()
     gc.freeze()
-    runpy.run_module(serve(socket.socket(fileno=0)), run_name="__main__", alter_sys=True)
+    run_job(serve(socket.socket(fileno=0)))
