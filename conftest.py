@@ -35,7 +35,7 @@ LONG_FILES = (
     *("test_securities", "test_fundamentals", "test_conformance", "test_aws_accepts"),
 )
 # Tests of the full suite only: those that use one of these fixtures, which start Postgres or the demo, ...
-SERVER_FIXTURES = frozenset({"postgres_server", "story", "demo_directory", "feeds"})
+SERVER_FIXTURES = frozenset({"postgres_server", "demos", "story", "feeds"})
 # ... and files that start servers in another way, or that take more than ten processor seconds and repeat what shorter files test.
 SLOW_FILES = frozenset(
     {

@@ -9,11 +9,11 @@ from functools import cache
 
 import pytest
 
-from tests.fixtures_demo import demo_directory, story
+from tests.fixtures_demo import demo_directory, demos, story
 from tests.fixtures_postgres import postgres_server, warehouse
 from tests.fixtures_recorded import feeds
 
-__all__ = ["demo_directory", "feeds", "postgres_server", "story", "warehouse"]
+__all__ = ["demo_directory", "demos", "feeds", "postgres_server", "story", "warehouse"]
 
 
 @cache

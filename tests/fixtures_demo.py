@@ -1,4 +1,4 @@
-"""The demo as a person runs it: killed and repeated for its own tests, and one plain run for all tests that only read its results."""
+"""The demo as a person runs it: killed and repeated for its own tests. All tests that only read its results share a copy of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 import pytest
 
-from orchestration.local import processes, stack
+from orchestration.local import postgres_home, processes, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,10 +49,10 @@ class Story:
     second: Run
 
 
-def start(directory: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
+def start(directory: Path, *arguments: str, folder: Path = REPOSITORY) -> subprocess.Popen[str]:
+    """Start a demo with the settings of the folder."""
     command = [str(REPOSITORY / "scripts" / "demo"), "--dir", str(directory), *arguments]
-    environment = {**os.environ, **more}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
 def finish(process: subprocess.Popen[str], directory: Path, began_s: float, kept: int = 0) -> Run:
@@ -62,10 +62,10 @@ def finish(process: subprocess.Popen[str], directory: Path, began_s: float, kept
     return Run(process.returncode, said, time.monotonic() - began_s, [json.loads(line) for line in lines])
 
 
-def run(directory: Path, *arguments: str, **more: str) -> Run:
+def run(directory: Path, *arguments: str, folder: Path = REPOSITORY) -> Run:
     receipts = directory / "receipts.jsonl"
     kept = len(receipts.read_text().splitlines()) if receipts.exists() else 0
-    return finish(start(directory, *arguments, **more), directory, time.monotonic(), kept)
+    return finish(start(directory, *arguments, folder=folder), directory, time.monotonic(), kept)
 
 
 def until_said(process: subprocess.Popen[str], words: str) -> None:
@@ -91,9 +91,18 @@ def left(directory: Path) -> list[list[str]]:
     return ours + [process.cmdline() for process in processes.find_leftover_processes(directory)]
 
 
-@pytest.fixture(scope="session")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    directory = tmp_path_factory.mktemp("demo") / "D"
+class Demos(NamedTuple):
+    """The first two runs of a story: one during another demo, and one after that demo was killed. See Story."""
+
+    directory: Path
+    copied: Path
+    concurrent: Run
+    first: Run
+    left: list[list[str]]
+
+
+def run_demos(directory: Path) -> tuple[Run, Run, list[list[str]]]:
+    """Kill a demo half-way, and run one to the end."""
     half = start(directory)
     try:
         until_said(half, "starting Prefect")
@@ -103,24 +112,44 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     finally:
         half.send_signal(signal.SIGKILL)
         half.communicate()
-    first = run(directory)
-    running = left(directory)
-    second = run(directory, "--keep")
-    yield Story(directory, concurrent, first, running, second)
-    stack.stop_kept(directory)
+    return concurrent, run(directory), left(directory)
+
+
+def copy_demo(directory: Path, copied: Path) -> None:
+    """Copy the directory of a finished demo, and its database if that is elsewhere."""
+    subprocess.run(["cp", "-a", directory, copied], check=True)
+    if home := postgres_home._relocated_home(directory / "postgres", postgres_home.server_account()):
+        own = postgres_home._create_private_home(copied / "postgres")
+        subprocess.run(["cp", "-a", home / postgres_home.DATA, own], check=True)
 
 
 @pytest.fixture(scope="session")
-def demo_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of a finished demo, to be read only. All xdist workers share it; the first to need it runs the demo."""
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Demos:
+    """Run the first demos of the story. All xdist workers share them; the first to need them runs them."""
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
-    directory, finished = shared / "shared-demo", shared / "shared-demo-finished"
+    directory, copied, finished = shared / "shared-demo" / "D", shared / "copied-demo", shared / "shared-demo.json"
     with (shared / "shared-demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
-            result = run(directory)
-            assert result.code == 0, result.said
-            finished.touch()
-    return directory
+            directory.parent.mkdir(exist_ok=True)
+            concurrent, first, running = run_demos(directory)
+            copy_demo(directory, copied)
+            finished.write_text(json.dumps([asdict(concurrent), asdict(first), running]))
+    concurrent, first, running = json.loads(finished.read_text())
+    return Demos(directory, copied, Run(**concurrent), Run(**first), running)
+
+
+@pytest.fixture(scope="session")
+def story(demos: Demos) -> Iterator[Story]:
+    second = run(demos.directory, "--keep")
+    yield Story(demos.directory, demos.concurrent, demos.first, demos.left, second)
+    stack.stop_kept(demos.directory)
+
+
+@pytest.fixture(scope="session")
+def demo_directory(demos: Demos) -> Path:
+    """Return the directory of a finished demo, to be read only."""
+    assert demos.first.code == 0, demos.first.said
+    return demos.copied

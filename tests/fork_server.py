@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import re
 import runpy
 import signal
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 
 REQUEST_BYTES = 1 << 20
+STATUSES: dict[int, int] = {}  # by the id of a job's process: where its end is written
+LOOKED_UP = re.compile(r"[{(]")  # in what dbt does not take for a literal
 
 
 def preload(package: str) -> None:
@@ -24,36 +29,59 @@ def preload(package: str) -> None:
             importlib.import_module(module.name)
 
 
+def fill_caches() -> None:
+    """Fill dbt's caches of parsed macros and rendered literals, a sixth of a build's time. Their values depend on nothing but the keys."""
+    from dbt.clients.jinja import get_rendered
+    from dbt_common.clients.jinja import template_cache
+    from dbt_common.utils.dict import deep_map_render
+    from transform_warehouse import manifest_cache, project
+
+    if not manifest_cache._cache_path(project.CHECKOUT_PROJECT).exists():
+        return  # to parse the project would change more of dbt's state
+    manifest = manifest_cache.load_manifest(project.CHECKOUT_PROJECT, database="")
+    for macro in manifest.macros.values():
+        template_cache.get_node_template(macro)
+    for node in manifest.nodes.values():
+        if metadata := getattr(node, "test_metadata", None):
+            deep_map_render(
+                lambda value, _: value if not isinstance(value, str) or LOOKED_UP.search(value) else get_rendered(value, {}, native=True),
+                metadata.kwargs,
+            )
+
+
 def serve(requests: socket.socket) -> str:
     """Fork for each request until the tests end. Return only in a job's process: the name of the module that it must run."""
     while True:
         request, fds, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 3)
         if not request:
             os._exit(0)
-        if os.fork() == 0:
-            requests.close()
-            return watch(json.loads(request), *fds)
-        for fd in fds:
-            os.close(fd)
+        stdout, stderr, status = fds
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until `reap` can find the pipe
+        pid = os.fork()
+        if pid == 0:
+            for fd in (requests.detach(), status, *STATUSES.values()):
+                os.close(fd)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            return become_job(json.loads(request), stdout, stderr)
+        STATUSES[pid] = status
+        os.write(status, b"%d\n" % pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        os.close(stdout)
+        os.close(stderr)
 
 
 def reap(*_: object) -> None:
-    """Wait for those who watched a job that has ended."""
+    """Tell those who wait for jobs that have ended how they ended."""
     with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
-def watch(request: dict[str, str], stdout: int, stderr: int, status: int) -> str:
-    """Fork the job's process and return there. Here write its id, wait for it, write how it ended, and end."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    pid = os.fork()
-    if pid == 0:
-        os.close(status)
-        return become_job(request, stdout, stderr)
-    os.write(status, b"%d\n" % pid)
-    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    os._exit(0)
+        while True:
+            pid, code = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            status = STATUSES.pop(pid)
+            with suppress(BrokenPipeError):  # nobody waits any more
+                os.write(status, b"%d\n" % os.waitstatus_to_exitcode(code))
+            os.close(status)
 
 
 def become_job(request: dict[str, str], stdout: int, stderr: int) -> str:
@@ -70,11 +98,29 @@ def become_job(request: dict[str, str], stdout: int, stderr: int) -> str:
     return request["module"]
 
 
+def run_job(module: str) -> None:
+    """Run a job, and end as an interpreter does, but leave its modules as they are: to clear them takes longer than a short job."""
+    code: object = None
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code
+    if not isinstance(code, int | None):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit((code or 0) & 0xFF)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, reap)
     for name in sys.argv[1:]:
         preload(name)
+    fill_caches()
     gc.collect()
     gc.freeze()
-    runpy.run_module(serve(socket.socket(fileno=0)), run_name="__main__", alter_sys=True)
+    run_job(serve(socket.socket(fileno=0)))

@@ -18,6 +18,7 @@ import pytest
 from jobkit.errors import ExitCode
 
 from jobs.catalogue import REPOSITORY, JobSpec, catalogue
+from tests import forks
 from tests.job_output import JobOutput
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def call(spec: JobSpec, *arguments: str, **more: str) -> JobOutput:
-    done = subprocess.run(command(spec, *arguments), env=environment(**more), capture_output=True, text=True, timeout=60, check=False)
+    done = forks.run(command(spec, *arguments), environment(**more), timeout=60)
     return JobOutput(done.returncode, done.stdout, done.stderr)
 
 

@@ -264,13 +264,14 @@ def test_a_query_does_not_stop_the_postgres_of_a_kept_demo_and_stop_ends_everyth
     assert json.loads(finelt("state --json", story.directory)), "the warehouse of a demo that was stopped can be asked"
 
 
-def test_a_failed_step_is_reported_with_its_message_its_log_and_the_next_step(story: Story) -> None:
+def test_a_failed_step_is_reported_with_its_message_its_log_and_the_next_step(story: Story, tmp_path: Path) -> None:
     """A file has the path of a dataset's folder."""
     dataset = story.directory / "lake" / "raw" / "ecb_fx_rates"
     dataset.rename(story.directory / "away")
     dataset.write_text("not a directory")
+    (tmp_path / "finelt.toml").write_text('vendors = ["ecb"]\n')
     try:
-        failed = run(story.directory)
+        failed = run(story.directory, folder=tmp_path)
     finally:
         dataset.unlink()
         (story.directory / "away").rename(dataset)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fixtures_postgres import run_cheap_server
 from tests.forks import ForkedJob
+from tests.small_project import cache_manifest, copy_small_project
 from verification.faults import job_runs
 from verification.faults.sandbox import open_sandbox
 
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
     from verification.faults.sandbox import Sandbox
 
+MARTS = ("fct_price_daily", "fct_yield", "fct_quarantine", "fct_close_difference")
+
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    """A sandbox whose jobs are forked."""
+    """A sandbox whose jobs are forked and build a few marts; those of `scripts/faults` are started and build all of them."""
     with pytest.MonkeyPatch.context() as patch, open_sandbox(run_cheap_server) as opened:
         patch.setattr(job_runs, "start_process", ForkedJob)
+        opened.project = cache_manifest(copy_small_project(opened.new_path("dbt"), *MARTS))
         yield opened

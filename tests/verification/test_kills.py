@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from jobkit import failpoints
 
-from tests.small_project import cache_manifest, copy_small_project
 from tests.verification.fault_rows import KILL_ROWS, assert_row_holds, new_rng
 from verification.faults import job_runs, kills, states
 
 if TYPE_CHECKING:
     from verification.faults.sandbox import Sandbox
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_mart(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let transforms that are killed build one mart; those of `scripts/faults` build all of them."""
-    sandbox.project = cache_manifest(copy_small_project(tmp_path_factory.mktemp("sandbox") / "dbt", "fct_price_daily"))
 
 
 @pytest.mark.parametrize("name", KILL_ROWS)

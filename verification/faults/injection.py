@@ -90,8 +90,8 @@ def inject_names(sandbox: Sandbox, count: int, rng: random.Random) -> Outcome:
     place, url = sandbox.new_path("lake"), sandbox.create_database()
     for job in BASE_JOBS:
         job_runs.run_successfully(job, ["--lake", str(place), *sandbox.extract_options(job)])
-    for job, options in (("load-warehouse", ["--lake", str(place)]), ("transform-warehouse", [])):
-        job_runs.run_successfully(job, [*options, *sandbox.warehouse_options(url)])
+    job_runs.run_successfully("load-warehouse", ["--lake", str(place), *sandbox.warehouse_options(url)])
+    job_runs.run_successfully("transform-warehouse", sandbox.transform_options(url))
     found = [_run_batch(sandbox, place, url, size, rng) for size in _sizes(count)]
     sandbox.drop_database(url)
     return Outcome(
@@ -124,22 +124,19 @@ def _run_batch(sandbox: Sandbox, base: Path, base_url: str, size: int, rng: rand
         }
         common = ["--lake", str(place), "--base-url", vendor, "--allow-shrinking"]  # the filers differ from the sample's
         result = {job: job_runs.run_job(job, [*common, *job_runs.to_argv(options)]) for job, options in extracts.items()}
+    warehouse = sandbox.warehouse_options(url)
     for job, options in (
-        ("load-warehouse", ["--lake", str(place)]),
-        ("transform-warehouse", []),
-        ("publish-marts", _site_options(sandbox)),
+        ("load-warehouse", ["--lake", str(place), *warehouse]),
+        ("transform-warehouse", sandbox.transform_options(url)),
+        ("publish-marts", ["--site", str(sandbox.new_path("site")), *warehouse]),
     ):
-        result[job] = job_runs.run_job(job, [*options, *sandbox.warehouse_options(url)])
+        result[job] = job_runs.run_job(job, options)
     violations += [f"{job} ended with {run.code}: {_error_text(run)}" for job, run in result.items() if run.code]
     after = _read_state(sandbox, url, last)
     violations += [f"it changed: {sorted(after ^ before)[:3]}"] if after != before else []
     columns = _count_columns(sandbox, url)
     sandbox.drop_database(url)
     return Outcome(sum(map(len, names.values())), columns, refused, tuple(violations))
-
-
-def _site_options(sandbox: Sandbox) -> list[str]:
-    return ["--site", str(sandbox.new_path("site"))]
 
 
 def _error_text(run: JobResult) -> str:

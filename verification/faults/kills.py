@@ -75,8 +75,7 @@ def list_trials(sandbox: Sandbox, bucket: str | None = None) -> dict[str, Callab
 
     def transform() -> Trial:
         url = sandbox.copy_database(stages.loaded)
-        project = ["--project", str(sandbox.project)] if sandbox.project else []
-        return Trial([*sandbox.warehouse_options(url), *project], lambda: _tables(sandbox, url), lambda: sandbox.drop_database(url))
+        return Trial(sandbox.transform_options(url), lambda: _tables(sandbox, url), lambda: sandbox.drop_database(url))
 
     def publish() -> Trial:
         site = sandbox.new_path("site")

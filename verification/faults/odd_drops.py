@@ -68,7 +68,7 @@ def check_quarantine(sandbox: Sandbox, files: int, rng: random.Random) -> Outcom
         ("extract-ecb-fx-rates", ["--lake", str(lake), *sandbox.extract_options("extract-ecb-fx-rates")]),  # a site needs a market
         ("extract-dropped-files", ["--lake", str(lake), "--drop", str(drop)]),
         ("load-warehouse", ["--lake", str(lake), *warehouse]),
-        ("transform-warehouse", [*warehouse, "--docs", str(docs)]),
+        ("transform-warehouse", [*sandbox.transform_options(url), "--docs", str(docs)]),
         ("publish-marts", [*warehouse, "--site", str(site), "--docs", str(docs)]),
     ):
         result = job_runs.run_job(job, options)

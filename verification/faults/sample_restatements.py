@@ -39,7 +39,7 @@ def build_stages(sandbox: Sandbox) -> Stages:
     lake, loaded, docs = build_lake(sandbox), sandbox.create_database(), sandbox.new_path("docs")
     job_runs.run_successfully("load-warehouse", ["--lake", str(lake), *sandbox.warehouse_options(loaded)])
     transformed = sandbox.copy_database(loaded)
-    job_runs.run_successfully("transform-warehouse", [*sandbox.warehouse_options(transformed), "--docs", str(docs)])
+    job_runs.run_successfully("transform-warehouse", [*sandbox.transform_options(transformed), "--docs", str(docs)])
     return Stages(lake, loaded, transformed, docs)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Sandbox:
     """Where jobs run: a folder, a Postgres server, and the URL of the sample vendors.
 
-    `project` is the dbt project of transforms that are killed or stopped. None: the one of this checkout.
+    `project` is the dbt project that is built. None: the one of this checkout.
     """
 
     folder: Path
@@ -76,6 +76,10 @@ class Sandbox:
         """Give the options that select a warehouse. Each job connects with its own role."""
         url = self.server.url_of("{job}", url.rpartition("/")[2])
         return ["--warehouse", url, "--warehouse-password", self.server.password_reference_of("{job}")]
+
+    def transform_options(self, url: str) -> list[str]:
+        """Give the options of transform-warehouse for a warehouse."""
+        return [*self.warehouse_options(url), *(["--project", str(self.project)] if self.project else [])]
 
 
 @contextmanager
