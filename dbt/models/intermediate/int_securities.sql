@@ -149,6 +149,7 @@ spans as (
         max(last_session) as last_session,
         min(first_current_session) as first_current_session,
         max(last_current_session) as last_current_session,
+        min(first_known_at) as first_known_at,
         max(sessions_missed) filter (where is_first_year) as sessions_missed,
         max(price_year) = max(max(price_year)) over (partition by ticker) as is_newest
     from numbered_years
@@ -172,7 +173,8 @@ issuers as (
         listed_spans.ticker,
         listed_spans.first_year,
         listings.symbol,
-        listings.cik
+        listings.cik,
+        listings.listed_from as issuer_known_at
     from listed_spans
     inner join listings on listings.symbol = listed_spans.listed_symbol
     where
@@ -186,6 +188,7 @@ newest_listings as (
         issuers.ticker,
         issuers.first_year,
         issuers.cik,
+        issuers.issuer_known_at,
         listings.name,
         listings.listed_to as listed_until
     from issuers
@@ -205,6 +208,7 @@ issuer_spans as (
     select
         listed_spans.*,
         newest_listings.cik,
+        newest_listings.issuer_known_at,
         newest_listings.name,
         newest_listings.listed_until,
         coalesce(issuer_counts.issuer_count, 0) as issuer_count
@@ -307,6 +311,8 @@ securities as (
         or classified_spans.issuer_count > 1 as may_change,
         classified_spans.first_current_session as first_session,
         classified_spans.last_current_session as last_session,
+        classified_spans.first_known_at,
+        classified_spans.issuer_known_at,
         case
             when classified_spans.first_year > min(classified_spans.first_year) over spans then make_date(classified_spans.first_year, 1, 1)
             else '-infinity'
