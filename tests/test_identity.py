@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zoneinfo import ZoneInfo
 from xml.etree import ElementTree as ET
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from tests.recorded_lake import Answer
 
 QUESTIONS = 500
+NO_ENTITY = (None,) * 10
 BUILT = (0, 3)  # deliveries after which the marts are built
-MARTS = ("dim_legal_entity", "dim_security_identifier", "dim_security", "dim_issuer")
+MARTS = ("dim_legal_entity", "dim_legal_relationship", "dim_security_identifier", "dim_security", "dim_issuer")
 ENTITIES, RELATIONSHIPS, EXCEPTIONS = "gleif_entities", "gleif_relationships", "gleif_exceptions"
 NAMES = {ENTITIES: "lei2", RELATIONSHIPS: "rr", EXCEPTIONS: "repex"}
 APPLE, ENERGY, MICROSOFT, PUMA = "HWUPKR0MPOU8FGXBT394", "549300YX4S1LLSMK2627", "INR2EJN1ERAN0W5ZP974", "529900GRZ2BQY5ZM9N49"
@@ -84,8 +85,12 @@ OTHERS: list[dict[str, Any]] = [{"data": [AMAZON_LINE]}, openfigi.find(ASKED[-1]
 D1, D2, D3, D4 = (f"2025-03-{day:02}T00:00:00Z" for day in (4, 5, 6, 20))
 DELETED = {"deleted_at": "2025-03-05T18:50:35Z"}
 IRISH_APPLE = sample_row(ENTITIES, APPLE, country="IE")
+ENDED = sample_row(
+    ENTITIES, ENERGY, status="INACTIVE", registration_status="MERGED", ended="2025-03-01T00:00:00Z", successors=f"{APPLE} {MICROSOFT}"
+)
 PUMAS = [sample_row(ENTITIES, lei, authority="RA000665", authority_number=cik) for lei, cik in ((PUMA, "111"), (CANADA, "222"))]
 SECOND_APPLE = sample_row(ENTITIES, FUND, authority="RA000665", authority_number="320193")
+DUPLICATE = {**SECOND_APPLE, "registration_status": "DUPLICATE", "successors": APPLE}
 EXCEPTION = sample_row(EXCEPTIONS, COMMERZBANK, **DELETED)
 DELIVERIES: list[list[File]] = [
     [
@@ -99,12 +104,17 @@ DELIVERIES: list[list[File]] = [
         File(EXCEPTIONS, D2, "LastDay", [[EXCEPTION]], D1, is_whole=False),
     ],
     [  # a longer delta repeats the shorter one and goes on; a relationship and an exception are removed
-        File(ENTITIES, D3, "LastWeek", [[IRISH_APPLE, {**PUMAS[0], "registration_status": "LAPSED"}]], D1),
+        File(ENTITIES, D3, "LastWeek", [[IRISH_APPLE, {**PUMAS[0], "registration_status": "LAPSED"}, DUPLICATE, ENDED]], D1),
         File(
             RELATIONSHIPS,
             D3,
             "LastDay",
-            [[sample_row(RELATIONSHIPS, ENERGY, **DELETED), sample_row(RELATIONSHIPS, CANADA, status="INACTIVE")]],
+            [
+                [
+                    sample_row(RELATIONSHIPS, ENERGY, **DELETED),
+                    sample_row(RELATIONSHIPS, CANADA, status="INACTIVE", period_end="2025-03-01T23:00:00Z"),
+                ]
+            ],
             D2,
         ),
         File(EXCEPTIONS, D3, "LastDay", [[EXCEPTION]], D2),
@@ -130,7 +140,12 @@ LISTED_LATER = {
     **LISTED, "AMZN": (1018724, "AMAZON COM INC"), "IBM": (51143, "IBM"), "GOOGL": (1652044, "Alphabet Inc."), "PUM": (222, "Puma Canada"),
 }  # fmt: skip
 LISTS = [LISTED, LISTED, LISTED_LATER, {**LISTED_LATER, "AAPL": (320193, "Apple Incorporated")}]
-FILED: list[dict[int, list[str]]] = [{789019: ["2012-07-26"]}, {320193: ["2013-01-24"], 1288776: ["2012-10-25"]}, {320193: ["2013-01-24", "2012-10-31"]}, {}]
+FILED: list[dict[int, list[str]]] = [
+    {789019: ["2012-07-26"]},
+    {320193: ["2013-01-24"], 1288776: ["2012-10-25"]},
+    {320193: ["2013-01-24", "2012-10-31"]},
+    {},
+]
 
 
 @dataclass(frozen=True)
@@ -204,9 +219,9 @@ def read_marts(warehouse: Warehouse, schema: str = "marts", as_of: datetime | No
 
 
 @cache
-def read_state(deliveries: int) -> dict[str, dict[Any, dict[str, str]]]:
+def read_state(deliveries: int) -> dict[str, dict[Any, dict[str, Any]]]:
     """The records of each key after some deliveries, from the bytes of the files that were whole by then."""
-    state: dict[str, dict[Any, dict[str, str]]] = {name: {} for name in NAMES}
+    state: dict[str, dict[Any, dict[str, Any]]] = {name: {} for name in NAMES}
     for files in DELIVERIES[:deliveries]:
         for file in files:
             if not file.is_whole:
@@ -219,12 +234,26 @@ def read_state(deliveries: int) -> dict[str, dict[Any, dict[str, str]]]:
                     leis = [element.text for element in record.iter() if element.tag.endswith("}NodeID")]
                     key = (*leis, texts.get("RelationshipType")) if leis else (texts["LEI"], texts.get("ExceptionCategory"))
                     countries = [element.text for element in record.iter() if element.tag.endswith("}Country")]
-                    state[file.dataset][key] = {**texts, "Country": next(iter(countries), "")}  # type: ignore[dict-item]
+                    more = {"Country": next(iter(countries), ""), "Successors": texts_of(record, "SuccessorLEI")}
+                    state[file.dataset][key] = {**texts, **more, "Periods": periods_of(record)}
     return state
 
 
+def texts_of(record: ET.Element, name: str) -> list[str]:
+    return [element.text or "" for element in record.iter() if element.tag.endswith("}" + name)]
+
+
+def periods_of(record: ET.Element) -> dict[str, list[list[date]]]:
+    """Start, and end if there is one, of each period by its type."""
+    found: dict[str, list[list[date]]] = {}
+    for period in [element for element in record.iter() if element.tag.endswith("}RelationshipPeriod")]:
+        days = [date.fromisoformat(text[:10]) for name in ("StartDate", "EndDate") for text in texts_of(period, name)]
+        found.setdefault(texts_of(period, "PeriodType")[0], []).append(days)
+    return found
+
+
 def expect(lei: str, moment: datetime, moments: Sequence[datetime]) -> tuple[Any, ...] | None:
-    """Name, country, statuses, direct parent, how many there are, and why there is none; None for an entity that is not known."""
+    """Name, country, statuses, direct parent, how many there are, why there is none, end, successor; None for an entity not known."""
     state = read_state(sum(known_at <= moment for known_at in moments))
     entity = state[ENTITIES].get((lei, None))
     if entity is None:
@@ -237,13 +266,17 @@ def expect(lei: str, moment: datetime, moments: Sequence[datetime]) -> tuple[Any
     exception = state[EXCEPTIONS].get((lei, "DIRECT_ACCOUNTING_CONSOLIDATION_PARENT"))
     reason = f'["{exception["ExceptionReason"]}"]' if exception and "DeletedAt" not in exception else None
     figures = (entity["LegalName"], entity["Country"], entity["EntityStatus"], entity["RegistrationStatus"])
-    return (*figures, parents[0] if len(parents) == 1 else None, len(parents), reason)
+    ended = date.fromisoformat(entity["EntityExpirationDate"][:10]) if "EntityExpirationDate" in entity else None
+    successors = entity["Successors"]
+    end = (ended, successors[0] if len(successors) == 1 else None, len(successors))
+    return (*figures, parents[0] if len(parents) == 1 else None, len(parents), reason, *end)
 
 
 ENTITY_SQL = """
 select
     mart.legal_name, mart.country, mart.entity_status, mart.registration_status,
-    mart.direct_parent_lei, mart.direct_parent_count, mart.direct_parent_exception
+    mart.direct_parent_lei, mart.direct_parent_count, mart.direct_parent_exception,
+    mart.ended_on, mart.successor_lei, mart.successor_count
 from unnest(%s::text[], %s::timestamptz[]) with ordinality as question (lei, moment, number)
 left join marts.dim_legal_entity as mart on mart.lei = question.lei and known_at <= moment and known_to > moment
 order by number
@@ -257,10 +290,12 @@ def test_entities_at_any_moment_are_those_in_the_bytes_without_look_ahead(story:
     questions = [(rng.choice(leis), rng.choice(story.moments) + rng.choice(steps)) for _ in range(QUESTIONS)]
     with story.warehouse.connect() as connection:
         found = connection.execute(ENTITY_SQL, [list(column) for column in zip(*questions, strict=True)]).fetchall()
-    expected = [expect(lei, moment, story.moments) or (None,) * 7 for lei, moment in questions]
+    expected = [expect(lei, moment, story.moments) or NO_ENTITY for lei, moment in questions]
     assert found == expected
     energy = {row[4:6] for (lei, _), row in zip(questions, found, strict=True) if lei == ENERGY}
     assert energy == {(None, None), (APPLE, 1), (None, 2), (PUMA, 1)}  # unknown, one parent, ambiguous, one was removed
+    ends = {(lei, *row[3:4], *row[7:]) for (lei, _), row in zip(questions, found, strict=True)}
+    assert {(ENERGY, "MERGED", date(2025, 3, 1), None, 2), (FUND, "DUPLICATE", None, APPLE, 1), (FUND, "LAPSED", None, None, 0)} <= ends
 
 
 class Listing(NamedTuple):
@@ -322,7 +357,8 @@ class Knowledge:
             for (lei, _), record in entities.items()
             if record.get("RegistrationAuthorityID") == "RA000665"
         }
-        return sorted(lei for lei, _ in entities if cik and STATED_LEIS.get(lei, registered.get(lei)) == cik)
+        keys = {lei for (lei, _), record in entities.items() if record["RegistrationStatus"] not in ("DUPLICATE", "ANNULLED")}
+        return sorted(lei for lei in keys if cik and STATED_LEIS.get(lei, registered.get(lei)) == cik)
 
     def figis(self, ticker: str, name: str, valid_from: date) -> list[str] | None:
         """FIGIs of OpenFIGI's rows that first came when the security had its ticker; None without such a row."""
@@ -368,7 +404,18 @@ class Knowledge:
         names = [row.name for row in sorted(current, key=lambda row: (-row.since.timestamp(), row.ticker)) if row.cik == cik]
         leis = self.leis(cik)
         first = date.fromisoformat(min(filed)) if filed else None
-        return (cik, names[0] if names else None, first, leis[0] if len(leis) == 1 else None)
+        entity = expect(leis[0], self.moment, self.story.moments) if len(leis) == 1 else None
+        known = (leis[0], entity[3], entity[2], entity[8]) if entity else (None,) * 4
+        return (cik, names[0] if names else None, first, *known)
+
+    def relationship(self, key: tuple[str, str, str]) -> tuple[Any, ...] | None:
+        """Statuses and periods of a relationship; None if it is not known or was removed."""
+        record = read_state(len(self.deliveries))[RELATIONSHIPS].get(key)
+        if record is None or "DeletedAt" in record:
+            return None
+        periods = [record["Periods"].get(name, []) for name in ("RELATIONSHIP_PERIOD", "ACCOUNTING_PERIOD")]
+        days = [day for (found,) in periods for day in (*found, None)[:2]] if all(periods) else [*periods[0][0], None, None, None][:4]
+        return (record["RelationshipStatus"], record["RegistrationStatus"], *days)
 
 
 FIGIS = {"composite_figi": "compositeFIGI", "share_class_figi": "shareClassFIGI"}
@@ -379,7 +426,15 @@ SECURITY_SQL = """
 select ticker, security_id, cik, name, valid_from, valid_to, composite_figi, share_class_figi, lei from {0}.dim_security
 where valid_to > now()
 """
-ISSUER_SQL = "select filer_cik, cik, name, first_filed_date, lei from {0}.dim_issuer"
+ISSUER_SQL = "select filer_cik, cik, name, first_filed_date, lei, lei_status, entity_status, successor_lei from {0}.dim_issuer"
+RELATIONSHIP_SQL = """
+select
+    child_lei, parent_lei, relationship_type, known_at, known_to,
+    relationship_status, registration_status, period_start, period_end, accounting_start, accounting_end
+from {0}.dim_legal_relationship
+"""
+DIRECT, ULTIMATE = "IS_DIRECTLY_CONSOLIDATED_BY", "IS_ULTIMATELY_CONSOLIDATED_BY"
+RELATED = [(ENERGY, parent, DIRECT) for parent in (APPLE, MICROSOFT, PUMA)] + [(CANADA, PUMA, DIRECT), (CANADA, APPLE, ULTIMATE)]
 IDENTIFIER_SQL = "select security_id, id_type, match_count, value from {0}.dim_security_identifier where known_at <= {1} and known_to > {1}"
 
 
@@ -415,6 +470,22 @@ def test_identifiers_at_any_moment_are_those_in_the_bytes_without_look_ahead(sto
     assert {("IBM", "share_class_figi"), ("IBM", "share_class_figi", 1, "BBG001S5S399")} <= answered
 
 
+def test_relationships_at_any_moment_are_those_in_the_bytes_without_look_ahead(story: Story) -> None:
+    rng = random.Random(10)  # noqa: S311  the same questions every time
+    questions = [(rng.choice(RELATED), moment) for moment in draw_moments(story, rng, QUESTIONS)]
+    with story.warehouse.connect() as connection:
+        versions = connection.execute(RELATIONSHIP_SQL.format("marts").encode()).fetchall()
+    answered = set()
+    for key, moment in questions:
+        found = [row[5:] for row in versions if row[:3] == key and row[3] <= moment < row[4]]
+        expected = Knowledge(story, moment).relationship(key)
+        assert found == ([expected] if expected else []), (key, moment)
+        answered |= set(found)
+    accounts = (date(2020, 12, 31), date(2021, 12, 30))
+    assert ("ACTIVE", "LAPSED", date(2018, 4, 2), None, *accounts) in answered
+    assert ("INACTIVE", "LAPSED", date(2018, 4, 2), date(2025, 3, 1), *accounts) in answered
+
+
 def test_the_as_of_views_of_securities_and_issuers_are_those_in_the_bytes_without_look_ahead(story: Story) -> None:
     rng = random.Random(9)  # noqa: S311  the same questions every time
     moments = sorted(rng.choices(sorted(set(draw_moments(story, rng, QUESTIONS))), k=QUESTIONS))
@@ -424,12 +495,15 @@ def test_the_as_of_views_of_securities_and_issuers_are_those_in_the_bytes_withou
             connection.execute("select set_config('finelt.as_of', %s, false)", [str(moment)])
             securities = {row[0]: row[1:] for row in connection.execute(SECURITY_SQL.format("as_of").encode())}
             issuers = {row[0]: row[1:] for row in connection.execute(ISSUER_SQL.format("as_of").encode())}
+            relationships = {row[:3]: row[5:] for row in connection.execute(RELATIONSHIP_SQL.format("as_of").encode()) if row[4] == END}
             identifiers = {row[:2]: row[2:] for row in connection.execute(IDENTIFIER_SQL.format("as_of", "as_of.moment()").encode())}
         for _ in asked:
             ticker, cik, id_type = rng.choice(TICKERS), rng.choice(CIKS), rng.choice(ID_TYPES)
             security = known.security(ticker)
             assert securities.get(ticker) == (security["row"] if security else None), (ticker, moment)
             assert issuers.get(cik) == known.issuer(cik), (cik, moment)
+            related = rng.choice(RELATED)
+            assert relationships.get(related) == known.relationship(related), (related, moment)
             security_id = STATED_TICKERS.get(ticker, (f"{ticker}.1",))[0]
             assert identifiers.get((security_id, id_type)) == expect_identifier(known, ticker, id_type), (ticker, id_type, moment)
 
@@ -457,7 +531,7 @@ def test_the_as_of_view_has_the_entities_in_the_bytes_of_that_moment(story: Stor
     with story.warehouse.connect() as connection:
         connection.execute("select set_config('finelt.as_of', %s, false)", [str(moment)])
         found = connection.execute(ENTITY_SQL.replace("marts.", "as_of."), [leis, [moment] * len(leis)]).fetchall()
-    assert found == [expect(lei, moment, story.moments) or (None,) * 7 for lei in leis]
+    assert found == [expect(lei, moment, story.moments) or NO_ENTITY for lei in leis]
 
 
 def test_identifiers_link_a_security_only_if_they_are_unambiguous(story: Story) -> None:
