@@ -26,6 +26,7 @@ from verification.sample_vendors import gleif, openfigi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from orchestration.local.postgres import Postgres
     from tests.recorded_lake import Answer
@@ -156,6 +157,7 @@ class Story:
     moments: list[datetime]
     answers: list[list[Answer]]
     marts: dict[int, dict[str, list[str]]]
+    lake: Path
 
 
 @pytest.fixture(scope="module")
@@ -181,20 +183,21 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
                 receipt = recorded_lake.transform(warehouse, "--project", str(project))
                 assert receipt["details"]["changes_only"] is (number > 0)
                 marts[number] = read_marts(warehouse)
-        yield Story(warehouse, moments, delivered, marts)
+        yield Story(warehouse, moments, delivered, marts, folder / "lake")
         admin.execute("drop database identity with (force)")
+
+
+def prices(ticker: str, days: Sequence[str]) -> Answer:
+    words = {"divCash": 0.0, "splitFactor": 1.0, "volume": 1, "adjVolume": 1}
+    price = {**words, **{name: 10.0 for word in ("open", "high", "low", "close") for name in (word, f"adj{word.capitalize()}")}}
+    return recorded_lake.tiingo(ticker, [{**price, "date": f"{day}T00:00:00.000Z"} for day in days])
 
 
 def other_vendors(number: int) -> list[Answer]:
     """Prices, filers and filings of a delivery."""
-    words = {"divCash": 0.0, "splitFactor": 1.0, "volume": 1, "adjVolume": 1}
-    price = {**words, **{name: 10.0 for word in ("open", "high", "low", "close") for name in (word, f"adj{word.capitalize()}")}}
     rows = {str(n): {"cik_str": cik, "ticker": ticker, "title": name} for n, (ticker, (cik, name)) in enumerate(LISTS[number].items())}
     return [
-        *(
-            recorded_lake.tiingo(ticker, [{**price, "date": f"{day}T00:00:00.000Z"} for day in days])
-            for ticker, days in PRICES[number].items()
-        ),
+        *(prices(ticker, days) for ticker, days in PRICES[number].items()),
         recorded_lake.filers(json.dumps(rows).encode()),
         *(company_facts(cik, filed) for cik, filed in FILED[number].items()),
     ]
@@ -559,3 +562,20 @@ def test_identifiers_link_a_security_only_if_they_are_unambiguous(story: Story) 
             ("AAPL", "BBG000B9XRY4", "BBG001S5N8V8", APPLE, APPLE),
             ("MSFT", None, None, None, None),
         ]
+
+
+def test_the_as_of_views_have_the_prices_that_no_build_has_seen(story: Story) -> None:
+    """They take years of a ticker from the last build only if it has all loads. Last in this file: it adds a load."""
+    sessions = "select first_session::text, last_session::text from as_of_internal.int_securities where ticker = %s"
+    later = Lake(str(story.lake), story.moments[-1] + timedelta(days=1))
+    for answer in (prices("AMZN", ["2025-03-03", "2025-03-07"]), prices("NEW", ["2025-03-07"])):
+        recorded_lake.commit(later, answer)
+    load(recorded_lake.lake_path(later), story.warehouse)
+    for moment, amazon, new in (
+        (story.moments[-1], [("2025-03-03", "2025-03-03")], []),
+        (story.moments[-1] + timedelta(days=1), [("2025-03-03", "2025-03-07")], [("2025-03-07", "2025-03-07")]),
+    ):
+        with story.warehouse.connect() as connection:
+            connection.execute("select set_config('finelt.as_of', %s, false)", [str(moment)])
+            assert connection.execute(sessions, ["AMZN"]).fetchall() == amazon
+            assert connection.execute(sessions, ["NEW"]).fetchall() == new

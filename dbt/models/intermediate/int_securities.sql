@@ -66,10 +66,15 @@ gap_evidence as (
         next_price.vendor_adj_close / nullif(next_price.close, 0)::float8 / nullif(next_price.split_ratio, 0)::float8
         * (1 - next_price.dividend_cash::float8 / nullif(last_price.close, 0)::float8) as expected_factor
     from gaps
-    left join {{ ref('stg_tiingo__prices') }} as last_price
-        on last_price.ticker = gaps.ticker and last_price.trade_date = gaps.previous_session
-    left join {{ ref('stg_tiingo__prices') }} as next_price
-        on next_price.ticker = gaps.ticker and next_price.trade_date = gaps.first_session
+    -- gaps are few: a limit keeps Postgres from a join with all prices
+    {%- for session, name in [('previous_session', 'last_price'), ('first_session', 'next_price')] %}
+    left join lateral (
+        select close, dividend_cash, split_ratio, vendor_adj_close
+        from {{ ref('stg_tiingo__prices') }} as prices
+        where prices.ticker = gaps.ticker and prices.trade_date = gaps.{{ session }}
+        limit 1
+    ) as {{ name }} on true
+    {%- endfor %}
 ),
 
 -- the security that owned the ticker: as ticker_history states, else a new one after each gap that the evidence calls a change
