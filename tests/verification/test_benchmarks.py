@@ -168,6 +168,8 @@ def test_a_view_reads_the_rows_of_its_key_only(demo_server: Postgres) -> None:
         assert 0 < asked[f"fct_{mart}"].prices_read <= found.prices / 5, mart
     for mart in ("fct_valuation_daily", "fct_fundamental", "dim_issuer"):
         assert asked[mart].facts_read <= found.facts / 5, mart
+    for mart in ("security", "security_ticker", "security_identifier"):  # those around gaps of a ticker
+        assert asked[f"dim_{mart}"].prices_read <= 20, mart
     assert asked["fct_restatement"].prices_read <= 100  # those of one day
     assert asked["fct_restatement"].facts_read == 0  # it asks about prices
     assert len(list(as_of.page(found))) == len(as_of.KEYS) + 4

@@ -20,6 +20,7 @@ KEYS = {
     "dim_calendar": ("calendar", "session_date"),
     "dim_issuer": ("filer_cik",),
     "dim_legal_entity": ("lei",),
+    "dim_legal_relationship": ("child_lei",),
     "dim_macro_series": ("series_id",),
     "dim_security": ("ticker",),
     "dim_security_identifier": ("security_id",),

@@ -62,6 +62,7 @@ ENTITY = (
       </{p}:LegalForm>
       <{p}:EntityStatus>{status}</{p}:EntityStatus>
       <{p}:EntityCreationDate>{created}</{p}:EntityCreationDate>
+      <{p}:EntityExpirationDate>{ended}</{p}:EntityExpirationDate>{successors}
    </{p}:Entity>
 """
     + REGISTRATION
@@ -84,8 +85,9 @@ RELATIONSHIP = (
       <{p}:RelationshipPeriods>
          <{p}:RelationshipPeriod>
             <{p}:StartDate>{period_start}</{p}:StartDate>
+            <{p}:EndDate>{period_end}</{p}:EndDate>
             <{p}:PeriodType>RELATIONSHIP_PERIOD</{p}:PeriodType>
-         </{p}:RelationshipPeriod>
+         </{p}:RelationshipPeriod>{accounting}
       </{p}:RelationshipPeriods>
       <{p}:RelationshipStatus>{status}</{p}:RelationshipStatus>
    </{p}:Relationship>
@@ -102,6 +104,16 @@ DELETION = """
          <gleif:DeletedAt>{deleted_at}</gleif:DeletedAt>
       </gleif:Deletion>
    </{p}:Extension>"""
+ACCOUNTING = """
+         <{p}:RelationshipPeriod>
+            <{p}:StartDate>{accounting_start}</{p}:StartDate>
+            <{p}:EndDate>{accounting_end}</{p}:EndDate>
+            <{p}:PeriodType>ACCOUNTING_PERIOD</{p}:PeriodType>
+         </{p}:RelationshipPeriod>"""
+SUCCESSOR = """
+      <{p}:SuccessorEntity>
+         <{p}:SuccessorLEI>{lei}</{p}:SuccessorLEI>
+      </{p}:SuccessorEntity>"""
 EXCEPTION = """<{p}:Exception xmlns:{p}="{schema}">
    <{p}:LEI>{lei}</{p}:LEI>
    <{p}:ExceptionCategory>{category}</{p}:ExceptionCategory>
@@ -137,7 +149,10 @@ def select(file: str, content: str, start: str) -> list[Row]:
 
 
 def document(file: str, rows: Sequence[Row], content: str, start: str = "", count: int | None = None) -> bytes:
-    """Return a file as GLEIF writes it. A row with `deleted_at` is a deletion. `count` is the number of records that its header states."""
+    """Return a file as GLEIF writes it. `count` is the number of records that its header states.
+
+    A row with `deleted_at` is a deletion; its `successors` are LEIs with blanks between.
+    """
     prefix, root, header, container, schema = DOCUMENTS[file]
     delta = f"\n    <{prefix}:DeltaStart>{start}</{prefix}:DeltaStart>" if start else ""
     records = "".join(_write(file, row, prefix, schema) for row in rows)
@@ -163,6 +178,10 @@ def pack(text: bytes) -> bytes:
 
 def _write(file: str, row: Row, prefix: str, schema: str) -> str:
     values = {name: escape(value) for name, value in row.items()}
-    extension = DELETION.format(p=prefix, deleted_at=row["deleted_at"]) if row.get("deleted_at") else ""
-    lines = FORMS[file].format(p=prefix, schema=schema, extension=extension, **values).splitlines(keepends=True)
+    blocks = {
+        "extension": DELETION.format(p=prefix, **values) if row.get("deleted_at") else "",
+        "accounting": ACCOUNTING.format(p=prefix, **values) if row.get("accounting_start") else "",
+        "successors": "".join(SUCCESSOR.format(p=prefix, lei=lei) for lei in row.get("successors", "").split()),
+    }
+    lines = FORMS[file].format(p=prefix, schema=schema, **{"period_end": "", "ended": "", **values, **blocks}).splitlines(keepends=True)
     return "".join(line for line in lines if not re.search(r">\s*</", line))  # GLEIF writes no empty element

@@ -12,6 +12,9 @@ from verification.sample_vendors import sample
 from verification.sample_vendors.wire import Answer, Request, json_answer
 
 PATH = "/v3/mapping"
+WITH_KEY, WITHOUT_KEY = (  # the names are those that clients report; the sample never runs out
+    {"ratelimit-limit": "25", "ratelimit-remaining": "24", "ratelimit-reset": seconds} for seconds in ("6", "60")
+)
 COLUMNS = {"ID_ISIN": "isin", "TICKER": "ticker", "ID_BB_GLOBAL": "figi", "COMPOSITE_ID_BB_GLOBAL": "compositeFIGI"}
 
 
@@ -20,9 +23,10 @@ def answer(request: Request) -> Answer:
     if request.path != PATH or request.body is None:
         return json_answer(404, {"error": "Not found"})
     questions = json.loads(request.body)
-    if len(questions) > (100 if request.headers.get("X-OPENFIGI-APIKEY") else 10):
-        return json_answer(413, {"error": "Request payload too large."})
-    return json_answer(200, [find(question) for question in questions])
+    size, headers = (100, WITH_KEY) if request.headers.get("X-OPENFIGI-APIKEY") else (10, WITHOUT_KEY)
+    if len(questions) > size:
+        return json_answer(413, {"error": "Request payload too large."}, headers)
+    return json_answer(200, [find(question) for question in questions], headers)
 
 
 def find(question: dict[str, str]) -> dict[str, object]:

@@ -66,10 +66,15 @@ gap_evidence as (
         next_price.vendor_adj_close / nullif(next_price.close, 0)::float8 / nullif(next_price.split_ratio, 0)::float8
         * (1 - next_price.dividend_cash::float8 / nullif(last_price.close, 0)::float8) as expected_factor
     from gaps
-    left join {{ ref('stg_tiingo__prices') }} as last_price
-        on last_price.ticker = gaps.ticker and last_price.trade_date = gaps.previous_session
-    left join {{ ref('stg_tiingo__prices') }} as next_price
-        on next_price.ticker = gaps.ticker and next_price.trade_date = gaps.first_session
+    -- gaps are few: a limit keeps Postgres from a join with all prices
+    {%- for session, name in [('previous_session', 'last_price'), ('first_session', 'next_price')] %}
+    left join lateral (
+        select close, dividend_cash, split_ratio, vendor_adj_close
+        from {{ ref('stg_tiingo__prices') }} as prices
+        where prices.ticker = gaps.ticker and prices.trade_date = gaps.{{ session }}
+        limit 1
+    ) as {{ name }} on true
+    {%- endfor %}
 ),
 
 -- the security that owned the ticker: as ticker_history states, else a new one after each gap that the evidence calls a change
@@ -149,6 +154,7 @@ spans as (
         max(last_session) as last_session,
         min(first_current_session) as first_current_session,
         max(last_current_session) as last_current_session,
+        min(first_known_at) as first_known_at,
         max(sessions_missed) filter (where is_first_year) as sessions_missed,
         max(price_year) = max(max(price_year)) over (partition by ticker) as is_newest
     from numbered_years
@@ -172,7 +178,8 @@ issuers as (
         listed_spans.ticker,
         listed_spans.first_year,
         listings.symbol,
-        listings.cik
+        listings.cik,
+        listings.listed_from as issuer_known_at
     from listed_spans
     inner join listings on listings.symbol = listed_spans.listed_symbol
     where
@@ -186,6 +193,7 @@ newest_listings as (
         issuers.ticker,
         issuers.first_year,
         issuers.cik,
+        issuers.issuer_known_at,
         listings.name,
         listings.listed_to as listed_until
     from issuers
@@ -205,6 +213,7 @@ issuer_spans as (
     select
         listed_spans.*,
         newest_listings.cik,
+        newest_listings.issuer_known_at,
         newest_listings.name,
         newest_listings.listed_until,
         coalesce(issuer_counts.issuer_count, 0) as issuer_count
@@ -307,6 +316,8 @@ securities as (
         or classified_spans.issuer_count > 1 as may_change,
         classified_spans.first_current_session as first_session,
         classified_spans.last_current_session as last_session,
+        classified_spans.first_known_at,
+        classified_spans.issuer_known_at,
         case
             when classified_spans.first_year > min(classified_spans.first_year) over spans then make_date(classified_spans.first_year, 1, 1)
             else '-infinity'

@@ -2,7 +2,8 @@ with securities as (
     select distinct on (security_id)
         *,
         min(first_session) over (partition by security_id) as first_traded,
-        max(last_session) over (partition by security_id) as last_traded
+        max(last_session) over (partition by security_id) as last_traded,
+        min(first_known_at) over (partition by security_id) as security_known_at
     from {{ ref('int_securities') }}
     order by security_id, last_session desc, ticker
 )
@@ -21,6 +22,8 @@ select
         when history.valid_to is not null then least(history.valid_to, {{ end_of_time() }})
         when securities.is_newest then {{ end_of_time() }}
         else securities.last_traded + 1
-    end as valid_to
+    end as valid_to,
+    securities.security_known_at,
+    securities.issuer_known_at
 from securities
 left join {{ ref('ticker_history') }} as history using (security_id)

@@ -12,7 +12,9 @@ select
     min(trade_date) as first_session,
     max(trade_date) as last_session,
     min(trade_date) filter (where is_current) as first_current_session,
-    max(trade_date) filter (where is_current) as last_current_session
+    max(trade_date) filter (where is_current) as last_current_session,
+    min(known_at) as first_known_at,
+    max(greatest(known_at, nullif(closed_at, 'infinity'))) as last_known_at
 from {{ ref('stg_tiingo__price_versions') }}
 {%- if changes_only() %}
 where

@@ -21,7 +21,10 @@ names as (
 legal_entities as (
     select
         cik,
-        case when count(*) = 1 then min(lei) end as lei
+        case when count(*) = 1 then min(lei) end as lei,
+        {%- for column in ['registration_status', 'entity_status', 'successor_lei'] %}
+        case when count(*) = 1 then min({{ column }}) end as {{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
     from {{ ref('dim_legal_entity') }}
     where cik is not null and known_to >= {{ end_of_time() }}
     group by cik
@@ -32,7 +35,10 @@ select
     coalesce(history.successor_cik, filers.filer_cik) as cik,
     names.name,
     filers.first_filed_date,
-    legal_entities.lei
+    legal_entities.lei,
+    legal_entities.registration_status as lei_status,
+    legal_entities.entity_status,
+    legal_entities.successor_lei
 from filers
 left join {{ ref('issuer_history') }} as history on history.cik = filers.filer_cik
 left join names on names.cik = coalesce(history.successor_cik, filers.filer_cik)

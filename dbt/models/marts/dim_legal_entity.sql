@@ -55,6 +55,9 @@ states as (
         entities.entity_category,
         entities.entity_status,
         entities.registration_status,
+        {{ date_or_null('left(entities.entity_expiration_date, 10)') }} as ended_on,
+        entities.entity_expiration_reason as end_reason,
+        entities.successor_leis,
         -- RA000665 is the SEC, which numbers filers (CIK) and series of funds (S000005113)
         case
             when entities.registration_authority_id = 'RA000665' and entities.registration_authority_entity_id ~ '^[0-9]{1,10}$'
@@ -86,6 +89,9 @@ states as (
         entities.entity_category,
         entities.entity_status,
         entities.registration_status,
+        entities.entity_expiration_date,
+        entities.entity_expiration_reason,
+        entities.successor_leis,
         entities.registration_authority_id,
         entities.registration_authority_entity_id
 ),
@@ -99,7 +105,12 @@ figures as (
         entity_category,
         entity_status,
         registration_status,
-        coalesce(stated.cik, states.registered_cik) as cik,
+        ended_on,
+        end_reason,
+        case when jsonb_array_length(successor_leis::jsonb) = 1 then successor_leis::jsonb ->> 0 end as successor_lei,
+        coalesce(jsonb_array_length(successor_leis::jsonb), 0) as successor_count,
+        -- such an LEI is no key of its entity: another one is, or none
+        case when registration_status in ('DUPLICATE', 'ANNULLED') then null else coalesce(stated.cik, states.registered_cik) end as cik,
         {%- for parent in ['direct', 'ultimate'] %}
         case when {{ parent }}_parent_count = 1 then {{ parent }}_parent_lei end as {{ parent }}_parent_lei,
         {{ parent }}_parent_count::integer as {{ parent }}_parent_count,
@@ -113,7 +124,8 @@ figures as (
 
 -- other fields of a record may have changed, or a longer delta repeated it
 {{ merge_versions('figures', ['lei'], [
-    'legal_name', 'country', 'jurisdiction', 'entity_category', 'entity_status', 'registration_status', 'cik',
+    'legal_name', 'country', 'jurisdiction', 'entity_category', 'entity_status', 'registration_status',
+    'ended_on', 'end_reason', 'successor_lei', 'successor_count', 'cik',
     'direct_parent_lei', 'direct_parent_count', 'direct_parent_exception',
     'ultimate_parent_lei', 'ultimate_parent_count', 'ultimate_parent_exception'
 ]) }}

@@ -6,17 +6,34 @@ with securities as (
         {{ normalise_ticker('ticker') }} as symbol,
         cik,
         valid_from,
-        valid_to
+        valid_to,
+        security_known_at,
+        greatest(security_known_at, issuer_known_at) as cik_known_at
     from {{ ref('int_security_tickers') }}
 ),
 
--- OpenFIGI's answers are about the security that has the ticker when it answers. One that came before may be about the security that had
--- the ticker until then, so it is none about this one, even if it never changed
-figis as (
+traded_years as (
     select
         securities.security_id,
-        identifiers.id_type,
-        identifiers.value,
+        years.first_session,
+        years.first_known_at
+    from {{ ref('int_securities') }} as securities
+    inner join {{ ref('int_ticker_years') }} as years
+        on
+            years.ticker = securities.ticker
+            and make_date(years.price_year, 1, 1) >= securities.valid_from
+            and make_date(years.price_year, 1, 1) < securities.valid_to
+),
+
+
+-- OpenFIGI's answers are about the security that has the ticker when it answers. One that came before may be about the security that had
+-- the ticker until then, so it is none about this one, even if it never changed
+answers as (
+    select
+        securities.security_id,
+        securities.security_known_at,
+        mappings.composite_figi,
+        mappings.share_class_figi,
         mappings.known_at,
         least(mappings.closed_at, securities.valid_to::timestamp at time zone 'America/New_York') as known_to
     from securities
@@ -25,23 +42,65 @@ figis as (
             {{ normalise_ticker('mappings.id_value') }} = securities.symbol
             and mappings.known_at >= securities.valid_from::timestamp at time zone 'America/New_York'
             and mappings.known_at < securities.valid_to::timestamp at time zone 'America/New_York'
-    cross join lateral (
-        values ('composite_figi', mappings.composite_figi), ('share_class_figi', mappings.share_class_figi)
-    ) as identifiers (id_type, value)
     where mappings.id_type = 'TICKER' and mappings.exch_code = 'US'
+),
+
+-- An answer is linked once we have a price from its day or before, which shows that the security had the ticker, or, where ticker_history
+-- says so, any price
+linked_answers as (
+    select
+        answers.security_id,
+        answers.composite_figi,
+        answers.share_class_figi,
+        answers.known_to,
+        greatest(
+            answers.known_at,
+            coalesce(
+                min(traded_years.first_known_at) filter (
+                    where traded_years.first_session <= (answers.known_at at time zone 'America/New_York')::date
+                ),
+                answers.security_known_at
+            )
+        ) as known_at
+    from answers
+    left join traded_years using (security_id)
+    group by
+        answers.security_id,
+        answers.security_known_at,
+        answers.composite_figi,
+        answers.share_class_figi,
+        answers.known_at,
+        answers.known_to
+),
+
+figis as (
+    select
+        linked_answers.security_id,
+        identifiers.id_type,
+        identifiers.value,
+        linked_answers.known_at,
+        linked_answers.known_to
+    from linked_answers
+    cross join lateral (
+        values ('composite_figi', linked_answers.composite_figi), ('share_class_figi', linked_answers.share_class_figi)
+    ) as identifiers (id_type, value)
+),
+
+leis as (
+    select distinct
+        securities.security_id,
+        'lei' as id_type,
+        entities.lei as value,
+        greatest(entities.known_at, securities.cik_known_at) as known_at,
+        entities.known_to
+    from securities
+    inner join {{ ref('dim_legal_entity') }} as entities on entities.cik = securities.cik
 ),
 
 candidates as (
     select * from figis where known_to > known_at
     union all
-    select distinct
-        securities.security_id,
-        'lei' as id_type,
-        entities.lei as value,
-        entities.known_at,
-        entities.known_to
-    from securities
-    inner join {{ ref('dim_legal_entity') }} as entities on entities.cik = securities.cik
+    select * from leis where known_to > known_at
 ),
 
 intervals as (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
+import tenacity.nap
 from extract_openfigi_identifiers import parser, source
-from jobkit import contracts
+from jobkit import contracts, http
 from jobkit.body import Body
 from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError, UsageError
@@ -126,6 +129,35 @@ def test_a_question_that_is_refused_leaves_the_others_alone(answer: str, message
     assert first["result"] == ["a"]
     assert isinstance(second, BadDataError)
     assert str(second).startswith(message)
+
+
+@pytest.mark.parametrize(("without_key", "reset_s"), [(False, 6), (True, 60)])
+@pytest.mark.parametrize("retry_after_s", [None, 4])
+def test_the_limits_that_openfigi_states_are_obeyed(
+    monkeypatch: pytest.MonkeyPatch, retry_after_s: int | None, reset_s: int, *, without_key: bool
+) -> None:
+    """Others may use the same key or address: the limit is used up after the first answer, and refused after the second."""
+    stated = {"ratelimit-limit": "25", "ratelimit-remaining": "0", "ratelimit-reset": str(reset_s)}
+    script = [(200, stated), (429, {**stated, **({"Retry-After": str(retry_after_s)} if retry_after_s else {})}), (200, {})]
+    keys: list[str | None] = []
+    waits: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(waits), sleep=waits.append)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        keys.append(request.headers.get("X-OPENFIGI-APIKEY"))
+        status, fields = script.pop(0)
+        return httpx2.Response(status, headers={**fields, "Content-Type": "application/json"}, stream=httpx2.ByteStream(b"[]"))
+
+    monkeypatch.setenv("OPENFIGI_TOKEN", "a-key")
+    monkeypatch.setattr(http, "time", clock)
+    monkeypatch.setattr(tenacity.nap, "time", clock)
+    with source.build_client((), base_url=source.BASE_URL, token="env://OPENFIGI_TOKEN", without_key=without_key) as client:
+        monkeypatch.setattr(client._client, "_transport", httpx2.MockTransport(answer))
+        monkeypatch.setattr(client, "_limiter", SimpleNamespace(try_acquire=str))
+        for _ in range(2):
+            client.get(source.PATH, body="[]")
+    assert keys == [None if without_key else "a-key"] * 3
+    assert waits == [reset_s, retry_after_s or reset_s]
 
 
 @needs_feeds

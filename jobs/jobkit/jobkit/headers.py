@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+\-]+/[a-z0-9!#$&^_.+\-]+")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
 _SECONDS = re.compile(r"[0-9]+")
+_MAX_RESET_S = 86_400  # a larger number is a date in seconds since 1970, as some vendors write
 _VALIDATOR = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,1022}[\x21-\x7e])?")
 
 
@@ -50,6 +55,19 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return wait_s
     moment = parse_date(value)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+def parse_reset(fields: Mapping[str, str], *, is_refused: bool) -> float | None:
+    """Return the seconds until a vendor's limit of requests is reset; None if it says nothing of that, or still accepts some.
+
+    A response that `is_refused` need not say that none remain. The fields are those of the IETF's draft "RateLimit header fields for
+    HTTP" up to version 7 (RateLimit-Remaining, RateLimit-Reset), and of later ones (RateLimit: "name";r=0;t=30).
+    """
+    rest, reset_s = parse_seconds(fields.get("ratelimit-remaining")), parse_seconds(fields.get("ratelimit-reset"))
+    parameters = dict(re.findall(r";\s*([rt])=([0-9]{1,9})", fields.get("ratelimit") or ""))
+    rest = rest if rest is not None else parse_seconds(parameters.get("r"))
+    reset_s = reset_s if reset_s is not None else parse_seconds(parameters.get("t"))
+    return reset_s if reset_s is not None and reset_s <= _MAX_RESET_S and (is_refused or rest == 0) else None
 
 
 def parse_content_range(value: str | None) -> tuple[int, int, int] | None:

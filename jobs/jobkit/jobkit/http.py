@@ -1,7 +1,8 @@
 """An HTTP client for vendors: it keeps their rate, retries, and returns complete responses of the requested kind only.
 
-It honours Retry-After and sends conditional requests. It refuses hosts that the job does not declare, private addresses behind public
-names, redirects to other hosts, and bodies that are incomplete, too large or of another media type. It keeps no cookies.
+It honours Retry-After and RateLimit-Reset, and sends conditional requests. It refuses hosts that the job does not declare, private
+addresses behind public names, redirects to other hosts, and bodies that are incomplete, too large or of another media type. It keeps no
+cookies.
 
     Client           requests, retries, redirects, the allowed hosts
     response_checks  which error a response is
@@ -16,6 +17,7 @@ import logging
 import math
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -120,6 +122,7 @@ class Client:
         sent = {"User-Agent": USER_AGENT, "Accept": ", ".join((*accept, "*/*;q=0.1")), "Accept-Encoding": "gzip", **(headers or {})}
         self._client = self._build_client(_check_sendable(sent))
         self._versions: dict[str, tuple[int, str | None, str | None]] = {}  # of files that are read in parts
+        self._resume_at = 0.0  # by time.monotonic()
         self._closed = self._clock_warned = self._has_answered = False
         stamina.instrumentation.set_on_retry_hooks([_log_retry])
 
@@ -258,10 +261,14 @@ class Client:
         for _ in range(MAX_REDIRECTS + 1):
             host = self._check_host(url)
             self._limiter.try_acquire("vendor")
+            self._wait_for_reset()
             self._requests.progress = Progress()
             try:
                 with self._client.stream("GET" if content is None else "POST", url, headers=fields, content=content) as response:
                     self._has_answered = True
+                    reset_s = headers.parse_reset(response.headers, is_refused=False)
+                    if reset_s and response.status_code == 200:  # noqa: PLR2004  a 429 says itself when to send it again
+                        self._resume_at = max(self._resume_at, time.monotonic() + reset_s)
                     if not response.has_redirect_location:
                         yield response
                         return
@@ -278,6 +285,13 @@ class Client:
                     ) from None
                 raise RetryableError(f"the connection to {host} failed or broke off: {error}; try again later") from None
         raise BadDataError(f"{host} redirects in circles; look at --base-url")
+
+    def _wait_for_reset(self) -> None:
+        """Wait if the vendor said that its limit is used up, perhaps by others. A long wait is left to its next answer, a 429."""
+        wait_s = self._resume_at - time.monotonic()
+        if 0 < wait_s <= MAX_RETRY_AFTER_S:
+            logging.getLogger(logs.LOGGER).info("the vendor's limit of requests is used up", extra={"wait_s": round(wait_s, 2)})
+            time.sleep(wait_s)
 
     def _build_client(self, sent: dict[str, str]) -> httpx2.Client:
         """Build the library's client with the proxies of the environment and our network backend. Raises MisconfiguredError."""

@@ -52,7 +52,7 @@ GENERAL: tuple[tuple[str, str, int], ...] = (
     ("401 or 403 that speaks of a rate or of too many requests", "temporary", 75),
     ("401 or 403 otherwise", "refused: check the token, the contact and what the plan includes", 77),
     ("404 or 410", "the vendor does not have it", 2),
-    ("408, 425, 429 or 5xx", "temporary; Retry-After is honoured", 75),
+    ("408, 425, 429 or 5xx", "temporary; Retry-After, or else RateLimit-Reset, is honoured", 75),
     ("200 with a web page, a sentence, a temporary error or no body in place of data", "temporary: a limit or maintenance", 75),
     ("another 2xx or 3xx", "temporary: not a response to this request", 75),
     ("200 with data that are incomplete or damaged", "temporary", 75),

@@ -52,6 +52,7 @@ def check_status(response: httpx2.Response, accept: Sequence[str], meanings: Seq
     text = refusals.extract_text(excerpt)
     quoted = refusals.quote(text)
     wait_s = headers.parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+    wait_s = headers.parse_reset(response.headers, is_refused=True) if wait_s is None and status == 429 else wait_s  # noqa: PLR2004
     _check_meanings(meanings, status, text, where, wait_s)
     if status in (401, 403):
         if refusals.mentions_rate(text):

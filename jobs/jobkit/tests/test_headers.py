@@ -20,6 +20,9 @@ from jobs.jobkit.tests.wire import build_client, build_response, sized, wire
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 FIELDS = (
     "Retry-After",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "RateLimit",
     "ETag",
     "Last-Modified",
     "Date",
@@ -31,6 +34,25 @@ FIELDS = (
     "Link",
     "X-Any",
 )
+
+
+@pytest.mark.parametrize(
+    ("fields", "wait_s", "wait_if_refused_s"),
+    [
+        ({}, None, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "6"}, 6.0, 6.0),
+        ({"ratelimit-remaining": "1", "ratelimit-reset": "6"}, None, 6.0),
+        ({"ratelimit-remaining": "0"}, None, None),
+        ({"ratelimit-reset": "0"}, None, 0.0),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "1795896000"}, None, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "soon"}, None, None),
+        ({"ratelimit": '"default";r=0;t=30'}, 30.0, 30.0),
+        ({"ratelimit": '"default"; r=24; t=30', "ratelimit-policy": '"default";q=25;w=60'}, None, 30.0),
+    ],
+)
+def test_the_reset_of_a_limit(fields: dict[str, str], wait_s: float | None, wait_if_refused_s: float | None) -> None:
+    assert headers.parse_reset(fields, is_refused=False) == wait_s
+    assert headers.parse_reset(fields, is_refused=True) == wait_if_refused_s
 
 
 @pytest.mark.parametrize(

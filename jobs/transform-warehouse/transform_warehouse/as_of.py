@@ -35,6 +35,7 @@ SCHEMAS = {
 RESTATED = "stg_lake__restated_cells"  # reads all versions of a row, as do models whose name ends with _versions
 PRICES, PRICES_BY_DAY = "tiingo_prices", "tiingo_prices_by_day"
 LINKED_TICKERS = "int_linked_tickers"
+TICKER_YEARS, PRICE_VERSIONS = "int_ticker_years", "stg_tiingo__price_versions"
 LOCK_TIMEOUT_MS = 60_000
 # The pattern and the two comparisons leave only valid moments to the cast: a function that catches errors would keep queries from
 # running in parallel. The job's option --as-of accepts and refuses the same, in the same words (moment.py).
@@ -89,6 +90,59 @@ inner join lateral (
     {parts}
     select * from {model}
 ) as model on model.{key} = known.ticker
+"""
+# A year of a ticker that no load changed after the moment is as the last build left it. The others are computed from the prices of their
+# years, which Postgres selects as it begins; all are, if the last build was one as of a moment, or lacks a load.
+_TICKER_YEARS = """
+with state as materialized (
+    select
+        coalesce((select as_of is null from ops.transforms order by transform_id desc limit 1), false)
+        and not exists (
+            select from raw._ledger as loads
+            where loads.dataset = {prices} and not exists (select from ops.transformed_loads as built where built.load_id = loads.load_id)
+        ) as is_built
+),
+known as materialized (select * from {built}() where first_known_at <= {moment}),
+changed as materialized (select ticker collate "C" as ticker, price_year from known where last_known_at > {moment}),
+span as materialized (
+    select
+        case when is_built then (select make_date(min(price_year), 1, 1) from changed) else '-infinity' end as first_day,
+        case when is_built then (select make_date(max(price_year), 12, 31) from changed) else 'infinity' end as last_day
+    from state
+)
+select
+    ticker collate "C" as ticker, price_year, currency collate "C" as currency, first_session, last_session, first_current_session,
+    last_current_session, first_known_at, last_known_at
+from known
+where (select is_built from state) and last_known_at <= {moment}
+union all
+select
+    ticker, price_year, currency, first_session, last_session, first_current_session, last_current_session, first_known_at, last_known_at
+from ({model}) as changed_years
+"""
+_CHANGED_PRICES = """(
+    select *
+    from {versions}
+    where
+        trade_date >= (select first_day from span)
+        and trade_date <= (select last_day from span)
+        and (
+            not (select is_built from state)
+            or (ticker, extract(year from trade_date)::integer) in (select changed.ticker, changed.price_year from changed)
+        )
+) as changed_prices"""
+# A build drops the table, and with it each view on it, but a function finds the new one by its name. It has the rights of its owner, as a
+# view has.
+_BUILT_TICKER_YEARS = """
+create or replace function as_of_internal.built_ticker_years() returns table (
+    ticker text, price_year integer, currency text, first_session date, last_session date, first_current_session date,
+    last_current_session date, first_known_at timestamptz, last_known_at timestamptz
+) language sql stable parallel safe security definer rows 20000 set search_path = '' as $body$
+    select
+        ticker, price_year, currency, first_session, last_session, first_current_session,
+        last_current_session, first_known_at, last_known_at
+    from intermediate.int_ticker_years
+$body$
 """
 _RAW_COLUMNS = """
 select n.nspname::text as schema, c.relname::text as table, array_agg(a.attname::text order by a.attnum) as columns
@@ -203,6 +257,8 @@ def build_views(models: Sequence[Model], raw_columns: Mapping[tuple[str, str], S
             subqueries = {part.name: sql.SQL(render(part, parts)) for part in parts}
             subqueries[model.name] = _select_public_rows(model, subqueries[model.name])
             yield View(schemas[model.name], model.name, _select_by_ticker(model.name, model.as_of_key, subqueries))
+        elif model.name == TICKER_YEARS:
+            yield View(schemas[model.name], model.name, _select_ticker_years(render(model)))
         else:
             yield View(schemas[model.name], model.name, _select_public_rows(model, sql.SQL(render(model))))
 
@@ -237,6 +293,14 @@ def _select_by_ticker(model: str, key: str, subqueries: Mapping[str, sql.Composa
         model=sql.Identifier(model),
         key=sql.Identifier(key),
     )
+
+
+def _select_ticker_years(code: str) -> sql.Composed:
+    """Return the query for int_ticker_years, whose SQL on views of as_of is `code`: from the last build where it may be."""
+    versions = _render_relation(INTERNAL, PRICE_VERSIONS)
+    model = code.replace(versions, _CHANGED_PRICES.format(versions=versions))
+    built = sql.Identifier(INTERNAL, "built_ticker_years")
+    return sql.SQL(_TICKER_YEARS).format(built=built, moment=_MOMENT, model=sql.SQL(model), prices=sql.Literal(PRICES))
 
 
 def _select_public_rows(model: Model, query: sql.SQL) -> sql.Composable:
@@ -277,7 +341,8 @@ def _select(schema: str, name: str, columns: Sequence[str], known_to: sql.Compos
 
 def _compute_digest(views: Sequence[View], cursor: Any) -> str:  # noqa: ANN401
     """Hash all definitions and the rows to copy."""
-    definitions = sql.Composed([sql.SQL(MOMENT), *(part for view in views for part in (view.relation, view.query))])
+    functions = [sql.SQL(MOMENT), sql.SQL(_BUILT_TICKER_YEARS)]
+    definitions = sql.Composed([*functions, *(part for view in views for part in (view.relation, view.query))])
     digest = hashlib.sha256(definitions.as_string(cursor).encode())
     for view in views:
         if view.copied_from is not None:
@@ -309,6 +374,8 @@ def _replace_views(
             cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
         cursor.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(f"{comment} {digest}")))
     cursor.execute(MOMENT)
+    if any(view.name == TICKER_YEARS for view in views):
+        cursor.execute(_BUILT_TICKER_YEARS)
     is_table = {(schema, name): is_table for schema, name, is_table in existing}
     for view in views:
         if is_table.get((view.schema, view.name)) is (view.copied_from is None):

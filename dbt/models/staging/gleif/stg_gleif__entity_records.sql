@@ -9,6 +9,9 @@ select
     entity_category,
     entity_status,
     registration_status,
+    entity_expiration_date,
+    entity_expiration_reason,
+    successor_leis,
     registration_authority_id,
     registration_authority_entity_id
 from {{ current_rows(source('gleif', 'gleif_entities')) }} as raw
