@@ -19,6 +19,7 @@ from tests.test_custodian_positions import Job
 from tests.warehouse.samples import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from tests.fixtures_postgres import Warehouse
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 QUESTIONS = 500
 FIRST = date(2026, 11, 2)
 ACCOUNTS = ("DE89370400440532013000", "NL26VAYB9589572280")
+GAPS = """
+select number, previous_date::text, missing_amount, missing_statements
+from unnest(%s::text[], %s::date[], %s::timestamptz[]) with ordinality as question (account, day, moment, number)
+inner join intermediate.int_bank_statement_gaps as mart
+    on mart.account = question.account and balance_date = question.day and known_at <= question.moment and known_to > question.moment
+"""
 MOVEMENTS = """
 select number, amount from unnest(%s::text[], %s::date[], %s::timestamptz[]) with ordinality as question (account, day, moment, number)
 inner join staging.stg_bank__movement_versions as mart
@@ -150,12 +157,29 @@ def known_statements(deliveries: list[Delivery], count: int) -> dict[tuple[str, 
     return {(one.account, one.day, one.name): one for delivery in deliveries[:count] for one in read_bytes(delivery.text)}
 
 
+def find_gap(known: Iterable[Stated], account: str, day: str) -> list[object] | None:
+    """What is missing between the statements of a day and those of the last day before it; the story numbers no statements."""
+
+    def sort(found: list[Stated]) -> list[Stated]:
+        return sorted(found, key=lambda one: int(one.name.partition("-")[2]))
+
+    days: dict[str, list[Stated]] = {}
+    for one in known:
+        if one.account == account:
+            days.setdefault(one.day, []).append(one)
+    earlier = max((other for other in days if other < day), default=None)
+    if day not in days or earlier is None:
+        return None
+    amount = sort(days[day])[0].opening - sort(days[earlier])[-1].closing
+    return [earlier, amount, None] if amount else None
+
+
 def test_movements_and_balances_as_of_any_moment_are_those_in_the_bytes(
     deliveries: tuple[Path, list[Delivery]], warehouse: Warehouse, tmp_path: Path
 ) -> None:
     folder, made = deliveries
     load(folder / "lake", warehouse)
-    project = copy_small_project(tmp_path / "dbt", "stg_bank__movement_versions", "stg_bank__balance_versions")
+    project = copy_small_project(tmp_path / "dbt", "stg_bank__movement_versions", "int_bank_statement_gaps")
     recorded_lake.transform(warehouse, "--project", str(project))
     rng = random.Random(26)  # noqa: S311  the same questions every time
     known = [known_statements(made, count) for count in range(len(made) + 1)]
@@ -165,20 +189,24 @@ def test_movements_and_balances_as_of_any_moment_are_those_in_the_bytes(
     moments = ["2000-01-01T00:00:00Z", *(delivery.known for delivery in made)]
     asked = [list(column) for column in zip(*((account, day, moments[count]) for account, day, count in questions), strict=True)]
     with warehouse.connect() as connection:
-        movements, balances = (connection.execute(sql, asked).fetchall() for sql in (MOVEMENTS, BALANCES))
+        movements, balances, gaps = (connection.execute(sql, asked).fetchall() for sql in (MOVEMENTS, BALANCES, GAPS))
     amounts: dict[int, list[Decimal]] = {}
     for number, amount in movements:
         amounts.setdefault(number, []).append(amount)
     stated = {number: rest for number, *rest in balances}
     assert len(stated) == len(balances)
+    missing = {number: rest for number, *rest in gaps}
+    assert len(missing) == len(gaps)
     for number, (account, day, count) in enumerate(questions, 1):
         of_day = [one for one in known[count].values() if (one.account, one.day) == (account, day)]
         expected = sorted(amount for one in of_day for amount in one.amounts)
         assert sorted(amounts.get(number, [])) == expected, (account, day, count)
         in_order = sorted(of_day, key=lambda one: int(one.name.partition("-")[2]))
         first, last = (in_order[0], in_order[-1]) if in_order else (None, None)
+        assert missing.get(number) == find_gap(known[count].values(), account, day), (account, day, count)
         assert stated.get(number) == ([first.opening, last.closing, len(of_day)] if first and last else None), (account, day, count)
     assert QUESTIONS / 4 < len(stated) < QUESTIONS
+    assert {question[2] for number, question in enumerate(questions, 1) if number in missing} == {1}  # the second delivery closes all gaps
     changed = [known[1][key].amounts != known[-1][key].amounts for key in known[1]]
     assert any(changed)
     assert max(len([one for one in known[-1].values() if (one.account, one.day) == (account, day)]) for account, day, _ in questions) == 2

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from orchestration.local.postgres import Postgres
     from tests.recorded_lake import Answer
 
+ROOT = Path(__file__).parents[1]
 QUESTIONS = 500
 CORRECTED, CORRECTION = (f'"effectiveDate": "2023-04-28", "type": "EFFR" ,"percentRate": {rate}' for rate in ("4.83", "4.85"))
 FIRST_DELIVERY = "2013-01-31"
@@ -52,12 +54,56 @@ def sample_answers(today: str) -> list[Answer]:
         recorded_lake.fred("fred_series_releases", "series=GDP", sample_body("/fred/series/release", series, today)),
         recorded_lake.fred("fred_observations", "series=GDP", sample_body("/fred/series/observations", series, today)),
         recorded_lake.fred("fred_release_dates", "release=53", release_dates(today)),
+        *described_answers(today),
         *nyfed_answers(CORRECTED if today == FIRST_DELIVERY else CORRECTION),
         *fiscaldata_answers("2025-03-28" if today == FIRST_DELIVERY else "2025-03-31"),
         *euro_answers("2025-01-09" if today == FIRST_DELIVERY else "2025-01-10"),
         *holdings_answers()[: 2 if today == FIRST_DELIVERY else 4],
         *insider_answers()[: 2 if today == FIRST_DELIVERY else None],
     ]
+
+
+OUTPUT = {
+    "id": "OUTPUT",
+    "title": "Output",
+    "frequency": "Monthly",
+    "units": "Index 2002=100",
+    "seasonal_adjustment": "Seasonally Adjusted",
+}
+QUARTERLY = {**OUTPUT, "frequency": "Quarterly", "units": "Index 2007=100"}
+CLOSED = {**QUARTERLY, "title": "Output (DISCONTINUED)", "seasonal_adjustment": "Not Seasonally Adjusted"}
+DIVISIA = {**CLOSED, "id": "DIVISIA", "title": "Monetary Services Index: M2 (preferred)"}
+
+
+def described_answers(today: str) -> list[Answer]:
+    """Two invented series: one is rebased, then quarterly, moves to another release and is discontinued; the other has no release yet."""
+    rows = [(OUTPUT, "2005-01-10", "2010-06-24"), ({**OUTPUT, "units": "Index 2007=100"}, "2010-06-25", "9999-12-31")]
+    releases = [(13, "G.17", "2006-05-01", "9999-12-31")]
+    late_releases: list[tuple[int, str, str, str]] = []
+    if today != FIRST_DELIVERY:
+        rows[-1] = (rows[-1][0], "2010-06-25", "2012-03-14")
+        rows += [(QUARTERLY, "2012-03-15", "2012-08-31"), (CLOSED, "2012-09-01", "9999-12-31")]
+        releases = [(13, "G.17", "2006-05-01", "2011-12-31"), (21, "H.6", "2012-01-01", "9999-12-31")]
+        late_releases = [(21, "H.6", "2012-10-01", "9999-12-31")]
+
+    def write(name: str, found: list[dict[str, Any]]) -> bytes:
+        return json.dumps({"realtime_start": "1776-07-04", "realtime_end": "9999-12-31", name: found}).encode()
+
+    def write_series(found: Sequence[tuple[dict[str, str], str, str]]) -> bytes:
+        return write("seriess", [{**fred.SERIES, **row, "realtime_start": first, "realtime_end": last} for row, first, last in found])
+
+    def write_releases(found: list[tuple[int, str, str, str]]) -> bytes:
+        rows = [{"id": number, "name": name, "realtime_start": first, "realtime_end": last} for number, name, first, last in found]
+        return write("releases", [{**fred.RELEASE, **row} for row in rows])
+
+    answers = [
+        recorded_lake.fred("fred_series", "series=OUTPUT", write_series(rows)),
+        recorded_lake.fred("fred_series_releases", "series=OUTPUT", write_releases(releases)),
+        recorded_lake.fred("fred_series", "series=DIVISIA", write_series([(DIVISIA, "2008-03-03", "9999-12-31")])),
+    ]
+    if late_releases:
+        answers.append(recorded_lake.fred("fred_series_releases", "series=DIVISIA", write_releases(late_releases)))
+    return answers
 
 
 def holdings_answers() -> list[Answer]:
@@ -131,11 +177,13 @@ WITHOUT_A_CENT = {"debt_held_public_amt": "28914410587820.33", "tot_pub_debt_out
 
 
 def fiscaldata_answers(last_day: str) -> list[Answer]:
-    """What the sample FiscalData sends on a day: the debt up to it, and the auction. An invented cent of 2025-02-28 comes later."""
+    """What the sample FiscalData sends on a day: the debt up to it, and the auctions. An invented cent of 2025-02-28 comes later."""
     rows = fiscaldata.select("fiscaldata_debt", [("record_date", "lte", last_day)])
     if last_day == "2025-03-28":
         rows = [{**row, **WITHOUT_A_CENT} if row["record_date"] == "2025-02-28" else row for row in rows]
-    tables = (("fiscaldata_debt", 2025, rows), ("fiscaldata_auctions", 2026, fiscaldata.select("fiscaldata_auctions", [])))
+    auctions = fiscaldata.select("fiscaldata_auctions", [])
+    years = {year: [row for row in auctions if row["auction_date"].startswith(str(year))] for year in (2014, 2024, 2026)}
+    tables = (("fiscaldata_debt", 2025, rows), *(("fiscaldata_auctions", year, found) for year, found in years.items()))
     return [recorded_lake.fiscaldata(name, year, json.dumps(fiscaldata.page(found, 1, 1000))) for name, year, found in tables]
 
 
@@ -338,8 +386,76 @@ def test_the_calendar_has_days_to_come(story: Story) -> None:
 def test_the_series_is_described_with_its_release(story: Story) -> None:
     described = story.warehouse.rows(
         "select title, frequency, unit, release_id, is_discontinued, known_from::text, known_to::text from marts.dim_macro_series"
+        " where series_id = 'GDP'"
     )
     assert described == [("Gross Domestic Product", "Quarterly", "Billions of Dollars", 53, False, "1991-12-05", "9999-12-31")]
+
+
+def describe(answers: Sequence[Answer], series: str, day: str) -> list[tuple[Any, ...]]:
+    """What FRED's own answers say of a series when a day begins: the description of the day before, and the release until the next one."""
+    eve = str(date.fromisoformat(day) - timedelta(days=1))
+
+    def read(dataset: str, rows: str) -> list[dict[str, Any]]:
+        bodies = [answer.body for answer in answers if answer.dataset == dataset and answer.partitions == (f"series={series}",)]
+        return [row for body in bodies for row in json.loads(body)[rows] if row["realtime_start"] <= eve]
+
+    releases = sorted(read("fred_series_releases", "releases"), key=lambda row: str(row["realtime_start"]))
+    release = releases[-1]["id"] if releases else None
+    return [
+        (row["title"], row["frequency"], row["units"], row["seasonal_adjustment"], "DISCONTINUED" in row["title"], release)
+        for row in read("fred_series", "seriess")
+        if eve <= row["realtime_end"]
+    ]
+
+
+@pytest.mark.parametrize("schema", ["marts", "as_of"])
+def test_a_series_on_any_day_is_described_as_in_the_bytes_without_look_ahead(story: Story, schema: str) -> None:
+    """As known on a day of FRED's, and in the other schema also as it had reached us at a moment."""
+    rng = random.Random(11)  # noqa: S311  the same questions every time
+    arrivals: dict[str, list[datetime]] = {}
+    for table, column in (("fred_series", "id"), ("fred_series_releases", "series_id")):
+        for series, moment in story.warehouse.rows(f"select distinct {column}, known_from from raw.{table}"):
+            arrivals.setdefault(f"{table} {series}", []).append(moment)
+    moments = sorted({moment for found in arrivals.values() for moment in found})
+    days = ["2005-01-10", "2006-05-01", "2008-03-03", "2010-06-25", "2012-01-01", "2012-03-15", "2012-09-01", "2012-10-01"]
+    sql = f"""
+    select title, frequency, unit, seasonal_adjustment, is_discontinued, release_id from {schema}.dim_macro_series
+    where series_id = %s and known_from <= %s and known_to > %s
+    """
+    seen = set()
+    with story.warehouse.connect() as connection:
+        for day in draw_days(rng, days):
+            series = rng.choice(("OUTPUT", "OUTPUT", "DIVISIA", "GDP"))
+            answers = story.late
+            if schema == "as_of":
+                moment = rng.choice(moments) + timedelta(microseconds=rng.choice((-1, 0, 1)))
+                connection.execute("select set_config('finelt.as_of', %s, false)", [moment.isoformat()])
+                reached = {name: sum(arrival <= moment for arrival in found) for name, found in arrivals.items()}
+                # an answer that the second delivery repeats unchanged has one arrival
+                answers = [
+                    answer
+                    for dataset in ("fred_series", "fred_series_releases")
+                    if (count := reached.get(f"{dataset} {series}", 0))
+                    for answer in (story.late if count > 1 or not in_delivery(story.early, dataset, series) else story.early)
+                    if answer.dataset == dataset
+                ]
+            found = connection.execute(sql.encode(), [series, day, day]).fetchall()
+            assert found == describe(answers, series, day), (series, day)
+            seen |= set(found)
+    assert len(seen) > 6
+    assert {row[4] for row in seen} == {True, False}
+
+
+def in_delivery(answers: Sequence[Answer], dataset: str, series: str) -> bool:
+    return any(answer.dataset == dataset and answer.partitions == (f"series={series}",) for answer in answers)
+
+
+def test_a_series_without_new_figures_is_found_as_of_any_day(story: Story) -> None:
+    """The query of docs/macro.md: no title says that GDP ended with the sample."""
+    (sql,) = re.findall(r"```sql\n(select series_id, max\(period\).*?);\n```", (ROOT / "docs/macro.md").read_text(), re.DOTALL)
+    last_quarter = date(2012, 10, 1)
+    for day, expected in (("2013-03-01", []), ("2014-04-03", []), ("2014-04-06", [("GDP", last_quarter, date(2013, 2, 28))])):
+        assert story.warehouse.rows(sql.replace("2026-11-30", day)) == expected, day
 
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -454,7 +570,12 @@ class Dated:
     def read(self, answers: Sequence[Answer]) -> dict[tuple[str, ...], Decimal]:
         """The figure of each key in the vendor's own bytes. The first part of a key is the day."""
         bodies = [json.loads(answer.body)[self.rows] for answer in answers if answer.dataset == self.dataset]
-        return {tuple(str(row[name]) for name in self.key): Decimal(str(row[self.figure])) for rows in bodies for row in rows}
+        return {
+            tuple(str(row[name]) for name in self.key): Decimal(str(row[self.figure]))
+            for rows in bodies
+            for row in rows
+            if row[self.figure] != "null"
+        }
 
 
 DATED = [
@@ -491,16 +612,16 @@ def test_the_calendar_and_the_series_at_any_moment_are_those_of_the_last_deliver
 
     def read(answers: Sequence[Answer], dataset: str, rows: str, name: str) -> list[str]:
         bodies = [json.loads(answer.body)[rows] for answer in answers if answer.dataset == dataset]
-        return sorted(row[name] for found in bodies for row in found)
+        return sorted(row[name] for found in bodies for row in found if row.get("id", "GDP") == "GDP")
 
     moments = [moment for (moment,) in story.warehouse.rows("select distinct known_from from raw.fred_release_dates order by 1")]
     first, second = moments
-    described_at = story.warehouse.rows("select min(known_from) from raw.fred_series")[0][0]
+    described_at = story.warehouse.rows("select min(known_from) from raw.fred_series where id = 'GDP'")[0][0]
     rng = random.Random(9)  # noqa: S311  the same questions every time
     sql = """
     select
         (select array_agg(release_date::text order by release_date) from as_of.fct_macro_release),
-        (select array_agg(title) from as_of.dim_macro_series)
+        (select array_agg(title) from as_of.dim_macro_series where series_id = 'GDP')
     """
     with story.warehouse.connect() as connection:
         for _ in range(QUESTIONS):
@@ -521,17 +642,27 @@ def test_the_results_of_an_auction_add_up_and_are_known_on_its_day(story: Story)
     sql = """
     select
         cusip,
+        round((total_tendered_usd - soma_accepted_usd) / (total_accepted_usd - soma_accepted_usd), 2) = bid_to_cover_ratio,
         maturity_date::text,
-        total_accepted_usd::float8,
-        (total_tendered_usd - soma_accepted_usd) / (total_accepted_usd - soma_accepted_usd),
-        bid_to_cover_ratio,
+        total_accepted_usd::bigint,
+        high_yield_pct::float8,
+        high_discount_margin_pct::float8,
+        coupon_pct::float8,
+        array[is_reopening, is_inflation_indexed, is_floating_rate],
         known_at
     from marts.fct_treasury_auction
+    order by auction_date
     """
-    [(cusip, matures, accepted, cover, ratio, known_at)] = story.warehouse.rows(sql)
-    assert (cusip, matures, accepted) == ("912797SL2", "2026-04-09", 90430132400.0)
-    assert round(cover, 2) == ratio == Decimal("2.84")
-    assert known_at == datetime(2026, 1, 5, 23, tzinfo=UTC)
+    floating, indexed, bill = story.warehouse.rows(sql)
+    assert floating == (
+        *("912828WK2", True, "2016-01-31", 15000071200, None, 0.045, None, [False, False, True]),
+        datetime(2014, 1, 29, 23, tzinfo=UTC),
+    )
+    assert indexed[:-1] == ("91282CJY8", True, "2034-01-15", 18000021100, 1.81, None, 1.75, [False, True, False])
+    assert bill == (
+        *("912797SL2", True, "2026-04-09", 90430132400, 3.622, None, None, [True, False, False]),
+        datetime(2026, 1, 5, 23, tzinfo=UTC),
+    )
 
 
 def test_the_euro_short_term_rate_at_any_moment_is_the_one_in_the_bytes_without_look_ahead(story: Story) -> None:

@@ -127,8 +127,9 @@ def _compare_rules(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _policies_by_rule(contract: Contract) -> dict[str, Policy]:
+    rules = {rule.text: rule.policy for rule in contract.rules}
     products = {product.text: product.policy for product in contract.products}
-    return {rule.text: rule.policy for rule in contract.rules} | products
+    return rules | products | {total.text: total.policy for total in contract.sums}
 
 
 def _describe_new(field: Field) -> Change:

@@ -162,7 +162,8 @@ def _list_observations() -> bytes:
 
 def _first_page(dataset: str) -> bytes:
     """The first ROWS rows of a table of FiscalData."""
-    return json.dumps(fiscaldata.page(fiscaldata.select(dataset, []), 1, ROWS)).encode()
+    days = [("auction_date", "gte", "2026-01-01")] if dataset == "fiscaldata_auctions" else []
+    return json.dumps(fiscaldata.page(fiscaldata.select(dataset, days), 1, ROWS)).encode()
 
 
 def _headers() -> Message:

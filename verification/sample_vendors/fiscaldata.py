@@ -1,4 +1,4 @@
-"""api.fiscaldata.treasury.gov: debt to the penny of the first quarter of 2025, and one auction of January 2026.
+"""api.fiscaldata.treasury.gov: debt to the penny of the first quarter of 2025, three auctions and an announced one.
 
 Every value is text, an absent one the text null. Pages say how many rows there are in all; their links are parts of a query, no addresses.
 """

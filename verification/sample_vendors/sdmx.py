@@ -2,7 +2,8 @@
 
 Each row has the key of the series, its dimensions and all attributes; most attributes are empty. A series or days without observations
 are a 404, and before 2024 a 200 without a body: the service has answered either. Answers have a Last-Modified, and conditional requests
-are answered with 304. The path may lack /service, so that the base URL is the host, as for the other vendors.
+are answered with 304. Nothing was updated after the service's own day. The path may lack /service, so that the base URL is the host, as
+for the other vendors.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import NamedTuple
 from verification.sample_vendors import sample
 from verification.sample_vendors.wire import Answer, Request
 
-PATH = re.compile(r"(?:/service)?/data/EST/B\.EU000A2X2A25\.(\w+)")
+PATH = re.compile(r"(?:/service)?/data/(?:ECB,)?EST/B\.EU000A2X2A25\.(\w+)")
+UPDATED_AT = "2025-01-13T07:00:05+00:00"
 PUBLISHED_AT = "Mon, 13 Jan 2025 07:00:05 GMT"
 FIRST_COLUMNS = ("KEY", "FREQ", "BENCHMARK_ITEM", "DATA_TYPE_EST", "TIME_PERIOD", "OBS_VALUE", "OBS_STATUS", "CONF_STATUS")
 OF_OBSERVATIONS = ("PRE_BREAK_VALUE", "COMMENT_OBS", "CALCUL_START_DATE", "CALCUL_END_DATE")
@@ -53,6 +55,8 @@ def answer(request: Request) -> Answer:
     """Return the requested days of a series, or 304 if the client has the current answer."""
     asked = PATH.fullmatch(request.path)
     first, last = request.query.get("startPeriod", ""), min(request.query.get("endPeriod", request.today), request.today)
+    if request.query.get("updatedAfter", "") > UPDATED_AT:
+        return Answer(404, b"No results found.", "text/plain")
     body = observations(asked[1], first, last) if asked and asked[1] in ITEMS and request.query.get("format") == "csvdata" else ""
     if not body and asked and last < SILENT_BEFORE:
         return Answer(200, b"", "text/csv")

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from extract_dropped_files.statements import Page, Statement
 
 STATEMENTS, MOVEMENTS = "bank_statement", "bank_movement"
+HEAD_BYTES = 1024
+# What people drop besides statements. A workbook begins as a zip file or, until 2003, as an OLE container.
+OTHERS = {
+    "an OFX file": (b"OFXHEADER", b"<OFX>"),
+    "an Excel workbook or an archive": (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+    "a QIF file": (b"!Type:",),
+}
 MAX_ENTRIES = 500_000  # of an MT940 file; they take more memory than their bytes
 
 
@@ -46,6 +53,7 @@ class KnownStatement(NamedTuple):
     content_sha256: str
     text: str | None
     created_at: str | None
+    sequence_number: int | None
 
 
 def read(rules: Contract, data: bytes, name: str) -> list[Statement]:
@@ -65,6 +73,8 @@ def read(rules: Contract, data: bytes, name: str) -> list[Statement]:
 def _read_pages(rules: Contract, data: bytes, name: str) -> list[Page]:
     if not data.strip():
         raise BankFileError(f"{name} is empty; was it sent before it was written?")
+    if other := next((kind for kind, marks in OTHERS.items() if any(mark in data[:HEAD_BYTES] for mark in marks)), None):
+        raise BankFileError(f"{name} is {other}; ask the bank for camt.053 or MT940, whose balances prove that they are whole")
     if data.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<"):
         return camt053.read_pages(data, name)
     try:
@@ -90,7 +100,7 @@ def reconcile(found: Sequence[Statement], known: Sequence[KnownStatement]) -> li
     for statement in found:
         one = _describe(statement)
         if same := contents.get(one.content_sha256):  # whatever message it came in, the lake's row stays as it is
-            statement = statement._replace(statement_id=same.statement_id, text=same.text, created=same.created_at)  # noqa: PLW2901
+            statement = _keep_names(statement, same)  # noqa: PLW2901
             one = same
         _, earlier = named.setdefault(_name(one), (statement, one))
         for other in (earlier, versions.get(_name(one), earlier)):
@@ -106,6 +116,12 @@ def reconcile(found: Sequence[Statement], known: Sequence[KnownStatement]) -> li
             raise _refuse_overlap(*waiting[0], placed)
         placed.append(waiting.pop(index)[1])
     return [statement for statement, _ in named.values()]
+
+
+def _keep_names(statement: Statement, known: KnownStatement) -> Statement:
+    """Return a statement that is sent again as the lake has it."""
+    sequence = None if known.sequence_number is None else str(known.sequence_number)
+    return statement._replace(statement_id=known.statement_id, text=known.text, created=known.created_at, sequence=sequence)
 
 
 def _refuse_overlap(statement: Statement, one: KnownStatement, placed: Sequence[KnownStatement]) -> BankFileError:
@@ -156,7 +172,7 @@ def _describe(statement: Statement) -> KnownStatement:
     opening, closing = statement.opening, statement.closing
     return KnownStatement(
         statement.statement_id, opening.day, closing.day, opening.amount, closing.amount, statement.content_sha256, statement.text,
-        statement.created,
+        statement.created, None if statement.sequence is None else int(statement.sequence),
     )  # fmt: skip
 
 
@@ -227,7 +243,8 @@ def _read_known(rules: Contract, lake: Lake, account: tuple[str, str], since: da
         head = lake.read_state(rules.dataset, partition).head if day >= since.isoformat() else None
         if head:
             table = read_parquet(io.BytesIO(lake.read(head.data))).read_all()
-            columns = [table.column(name).to_pylist() for name in KnownStatement._fields]
+            missing = [None] * table.num_rows  # in a commit from before the column
+            columns = [table.column(name).to_pylist() if name in table.schema.names else missing for name in KnownStatement._fields]
             yield from (KnownStatement(*row) for row in zip(*columns, strict=True))
 
 

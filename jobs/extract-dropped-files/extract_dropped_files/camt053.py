@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from jobkit import xml_documents
 from jobkit.xml_documents import local_name
 
-from extract_dropped_files.statements import Balance, BankDate, BankFileError, Movement, Page, read_iso_date
+from extract_dropped_files.statements import Balance, BankDate, BankFileError, Movement, Page, read_iso_date, read_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,7 @@ def _read_page(statement: Element, message_pages: Element | None, place: str) ->
     return Page(
         place, account.replace(" ", ""), currency, _text(statement, "Id"), is_first, is_last, opening, closing, movements,
         _text(statement, "AddtlStmtInf"), _text(statement, "CreDtTm"), _find_page_number(statement, message_pages),
+        sequence=read_sequence(_text(statement, "ElctrncSeqNb")) or read_sequence(_text(statement, "LglSeqNb")),
     )  # fmt: skip
 
 

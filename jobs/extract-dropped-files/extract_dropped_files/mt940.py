@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from extract_dropped_files.statements import Balance, BankDate, BankFileError, Movement, Page, clamp_date
+from extract_dropped_files.statements import Balance, BankDate, BankFileError, Movement, Page, clamp_date, read_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def read_pages(text: str, name: str) -> list[Page]:
     """Return each message of the file as a page, in its order. Raises BankFileError (65) if it is no MT940 or a line cannot be read."""
     pages = [_read_page(message, f"statement {number} of {name}") for number, message in enumerate(_split_messages(text), 1)]
     if not pages:
-        raise BankFileError(f"{name} is neither camt.053 nor MT940: no line begins with :20:")
+        raise BankFileError(f"{name} is neither camt.053 nor MT940: no line begins with :20:; ask the bank for one of the two")
     return pages
 
 
@@ -99,7 +99,7 @@ def _read_page(fields: list[_Field], place: str) -> Page:
     return Page(
         place, account.removesuffix(opening.currency) or account, opening.currency, number,
         is_first, closing_field.tag == "62F", opening, closing, tuple(movements), "\n".join(notes) or None,
-        page_number=page_number, own_number=own_number,
+        page_number=page_number, own_number=own_number, sequence=read_sequence(number),
     )  # fmt: skip
 
 

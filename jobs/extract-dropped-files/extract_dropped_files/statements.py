@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ID_CHARS = 32  # of a digest that names a movement
 ISO_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+SEQUENCE = re.compile(r"[0-9]{1,9}")
 MONTHS, LAST_DAY = 12, 31
 
 
@@ -70,8 +71,8 @@ class Movement(NamedTuple):
 class Page(NamedTuple):
     """A page of a statement. `number` is the bank's name of the statement, `page_number` that of the page in it, None without one.
 
-    `own_number` is that of a statement which begins on a later page: of two parts of a day in MT940, 5/1 and 5/2, the second. Interim
-    balances may be missing.
+    `own_number` is that of a statement which begins on a later page: of two parts of a day in MT940, 5/1 and 5/2, the second. `sequence` is
+    the place of the statement among those of the account, where the bank counts them. Interim balances may be missing.
     """
 
     place: str
@@ -87,6 +88,7 @@ class Page(NamedTuple):
     created: str | None = None
     page_number: int | None = None
     own_number: str | None = None
+    sequence: str | None = None
 
 
 class Statement(NamedTuple):
@@ -101,6 +103,7 @@ class Statement(NamedTuple):
     movements: tuple[Movement, ...]
     text: str | None
     created: str | None
+    sequence: str | None
 
     @property
     def content_sha256(self) -> str:
@@ -108,6 +111,11 @@ class Statement(NamedTuple):
         balances = tuple(map(_text, (*self.opening, *self.closing)))
         movements = sorted(map(_identify, self.movements))
         return hashlib.sha256(repr((self.account, self.currency, balances, movements)).encode()).hexdigest()
+
+
+def read_sequence(text: str | None) -> str | None:
+    """Return a number of up to nine digits without leading zeros; None for zero, which is no number, and for another text."""
+    return str(int(text)) if text and SEQUENCE.fullmatch(text) and int(text) else None
 
 
 def read_iso_date(text: str) -> BankDate | None:
@@ -218,7 +226,9 @@ def _join(pages: Sequence[Page]) -> Statement:
         raise BankFileError(f"{last.place} closes on a day before it opens; are its dates right?")
     text = "\n".join(page.text for page in pages if page.text) or None
     name = first.own_number or first.number or f"{first.opening.day} {first.opening.amount:f}"
-    return Statement(first.place, first.account, first.currency, name, first.opening, last.closing, movements, text, first.created)
+    return Statement(
+        first.place, first.account, first.currency, name, first.opening, last.closing, movements, text, first.created, first.sequence
+    )  # fmt: skip
 
 
 def build_statement_row(statement: Statement) -> Columns:
@@ -235,6 +245,7 @@ def build_statement_row(statement: Statement) -> Columns:
         "movement_count": str(len(statement.movements)),
         "text": statement.text,
         "created_at": statement.created,
+        "sequence_number": statement.sequence,
         "content_sha256": statement.content_sha256,
     }
     return {name: [value] for name, value in row.items()}

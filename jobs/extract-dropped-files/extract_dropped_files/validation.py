@@ -124,6 +124,7 @@ def _explain_rows(rules: Contract, data: bytes, name: str) -> list[str]:
         fields=tuple(replace(field, policy="quarantine") for field in rules.fields),
         rules=tuple(rule._replace(policy="quarantine") for rule in rules.rules),
         products=tuple(product._replace(policy="quarantine") for product in rules.products),
+        sums=tuple(total._replace(policy="quarantine") for total in rules.sums),
     )
     try:
         read = delivery.read(tolerant, parser.parse(data, name, rules.layout))

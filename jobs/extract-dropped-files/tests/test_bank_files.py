@@ -539,3 +539,72 @@ def test_five_returned_wires_close_with_the_sign_of_the_bank() -> None:
     (one,) = read(data.replace(b'<Amt Ccy="EUR">29.06', b'<Amt Ccy="USD">29.06'))
     returns = [movement.amount for movement in one.movements if movement.is_reversal]
     assert (len(one.movements), len(returns), min(returns) > 0) == (19, 5, True)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ("<ElctrncSeqNb>00058</ElctrncSeqNb><LglSeqNb>7</LglSeqNb>", "58"),
+        ("<ElctrncSeqNb>00000</ElctrncSeqNb><LglSeqNb>2</LglSeqNb>", "2"),
+        ("<ElctrncSeqNb>0</ElctrncSeqNb>", None),
+        ("<ElctrncSeqNb>A1</ElctrncSeqNb>", None),
+        ("", None),
+    ],
+)
+def test_a_statement_has_the_number_with_which_its_bank_counts(numbers: str, expected: str | None) -> None:
+    (one,) = read(camt(statement("100", "119.50", *TWO, more=numbers)))
+    assert one.sequence == expected
+    assert statements.build_statement_row(one)["sequence_number"] == [expected]
+
+
+@pytest.mark.parametrize(("number", "expected"), [("00143/1", "143"), ("0", None), ("00000/001", None), ("2021/02", "2021"), ("12A", None)])
+def test_a_statement_of_mt940_has_the_number_before_the_slash(number: str, expected: str | None) -> None:
+    (one,) = read(mt940(number=number), "a.sta")
+    assert one.sequence == expected
+
+
+@pytest.mark.parametrize(
+    ("time", "day"),
+    [
+        ("2026-11-20T23:30:00-05:00", "2026-11-20"),
+        ("2026-11-21T00:30:00+02:00", "2026-11-21"),
+        ("2026-11-20T23:59:00.000Z", "2026-11-20"),
+        ("2026-11-21T13:00:00.123456789+14:00", "2026-11-21"),
+        ("2026-11-20T00:00:00", "2026-11-20"),
+    ],
+)
+def test_the_day_of_a_time_is_that_of_its_own_zone(time: str, day: str) -> None:
+    """In UTC, the first three would be of the next day, the day before and the same."""
+    entry = Entry("19.50")
+    text = camt(statement("100", "119.50", entry)).replace("<BookgDt><Dt>2026-11-20</Dt>", f"<BookgDt><DtTm>{time}</DtTm>")
+    assert time in text
+    assert read(text)[0].movements[0].booking.day == date.fromisoformat(day)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"OFXHEADER:100\nDATA:OFXSGML\nENCODING:USASCII\n\n<OFX><BANKMSGSRSV1>", "an OFX file"),
+        (b'<?xml version="1.0"?>\n<?OFX OFXHEADER="200" VERSION="211"?>\n<OFX></OFX>', "an OFX file"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "an Excel workbook or an archive"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook or an archive"),
+        (b"!Type:Bank\nD20/11/2026\n", "a QIF file"),
+    ],
+)
+def test_another_kind_of_bank_file_is_refused_by_its_name(data: bytes, kind: str) -> None:
+    message = f"a.dat is {kind}; ask the bank for camt.053 or MT940, whose balances prove that they are whole"
+    assert str(refusal(data, "a.dat")) == message
+
+
+def test_a_sheet_of_a_bank_is_neither_of_the_formats() -> None:
+    assert str(refusal("Date;Amount;Balance\n20.11.2026;-10,50;100,00\n", "a.csv")) == (
+        "a.csv is neither camt.053 nor MT940: no line begins with :20:; ask the bank for one of the two"
+    )
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the banks' own files are not on this machine")
+def test_recorded_files_of_other_kinds_are_refused() -> None:
+    others = [*SHARED.glob("ofx*"), *SHARED.parent.glob("excel/*")]
+    assert len(others) > 15
+    for file in others:
+        assert "ask the bank for" in str(refusal(file.read_bytes(), file.name)), file.name

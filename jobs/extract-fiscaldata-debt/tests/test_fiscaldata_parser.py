@@ -11,9 +11,13 @@ import pytest
 from extract_fiscaldata_debt import source
 from extract_fiscaldata_debt.parser import parse
 from jobkit import contracts
+from jobkit.body import Body
 from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
+from jobkit.http import Response
 from jobkit.requests import Request
+
+from verification.sample_vendors import fiscaldata
 
 FEEDS = Path(__file__).parents[4] / "shared/feeds/fiscaldata"
 DEBT = Request("fiscaldata_debt", ("year=2025",), "/")
@@ -72,6 +76,53 @@ def test_auctions_are_selected_by_their_own_day_and_sorted_by_their_key() -> Non
         ("filter", "auction_date:gte:2026-01-01,auction_date:lte:2026-12-31"),
         ("sort", "auction_date,cusip"),
     )
+
+
+def read_auctions(year: int, **changed: str) -> contracts.ValidationResult:
+    """The sample's auctions of a year under their contract, with some texts changed in the first."""
+    rows = fiscaldata.select("fiscaldata_auctions", [("auction_date", "gte", f"{year}-01-01"), ("auction_date", "lte", f"{year}-12-31")])
+    body = json.dumps(fiscaldata.page([{**rows[0], **changed}, *rows[1:]], 1, 100)).encode()
+    (columns,) = parse(body, Request("fiscaldata_auctions", (f"year={year}",), "/")).values()
+    return contracts.validate(load_packaged("extract_fiscaldata_debt", "fiscaldata_auctions"), columns)
+
+
+@pytest.mark.parametrize("year", [2014, 2024, 2026])
+def test_the_accepted_bids_of_real_auctions_add_up(year: int) -> None:
+    assert read_auctions(year).quarantine is None
+
+
+def test_an_auction_whose_accepted_bids_do_not_add_up_is_bad() -> None:
+    sentence = r"total_accepted is 18000021200, which breaks total_accepted = comp_accepted \+ noncomp_accepted \+ fima_noncomp_accepted \+"
+    with pytest.raises(BadDataError, match=sentence + r" soma_accepted \(18000021100\)"):
+        read_auctions(2024, total_accepted="18000021200")
+
+
+@pytest.mark.parametrize("part", ["soma_accepted", "fima_noncomp_accepted", "total_accepted"])
+def test_an_auction_of_which_a_part_is_not_known_is_kept(part: str) -> None:
+    assert read_auctions(2024, **{part: "null"}).quarantine is None
+
+
+def test_pages_of_auctions_have_each_row_once() -> None:
+    """1,001 rows: the second page has one. The fetched pages are parsed as one list, in the order of the key."""
+    (row,) = fiscaldata.select("fiscaldata_auctions", [("auction_date", "lte", "2014-12-31")])
+    rows = [{**row, "cusip": f"{number:09}"} for number in range(source.PAGE_ROWS + 1)]
+    sizes = []
+
+    class Client:
+        max_body_bytes = 10_000_000
+
+        def get(self, path: str, params: tuple[tuple[str, str], ...], *_: object, **__: object) -> Response:
+            asked = dict(params)
+            number, size = int(asked["page[number]"]), int(asked["page[size]"])
+            sizes.append(len(rows[(number - 1) * size : number * size]))
+            content = Body()
+            content.write(json.dumps(fiscaldata.page(rows, number, size)).encode())
+            return Response(content, path, "application/json", None, None)
+
+    (request,) = source.build_requests(start=date(2014, 1, 1), end=date(2014, 1, 1), lookback_days=0, datasets=["auctions"])
+    answer = source.fetch(Client(), request, None)  # type: ignore[arg-type]
+    assert sizes == [1000, 1]
+    assert parse(answer.body or b"", request)["year=2014"]["cusip"] == [f"{number:09}" for number in range(1001)]
 
 
 @pytest.mark.skipif(not FEEDS.exists(), reason="the vendor's own files are not on this machine")

@@ -1,6 +1,7 @@
 """Parse the New York Fed's JSON: one row per day of a rate, in the order of the answer (newest first).
 
-Each rate has columns of its own: EFFR has the target range, SOFR's averages have no rate at all. What a rate does not have is null.
+Each rate has columns of its own: EFFR has the target range, SOFR's averages have no rate at all. What a rate does not have is null, and so
+is what the Fed did not publish of a day, which it writes as the text NA (SOFR's percentiles of 2019-05-31 and 2021-08-05).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     name, year = (part.partition("=")[2] for part in partition.split("/"))
     if strays := {f"{row.get('type')} of {row.get('effectiveDate')}" for row in rows if not _is_of(row, name.upper(), year)}:
         raise BadDataError(f"{what} has {', '.join(sorted(strays)[:3])}")
+    rows = [{column: None if value == "NA" else value for column, value in row.items()} for row in rows]
     return {partition: lossless_json.build_columns(rows)} if rows else {}
 
 

@@ -23,6 +23,33 @@ def test_figures_keep_their_digits_and_odd_spaces_do_not_matter() -> None:
     assert columns == {"effectiveDate": ["2023-06-06"], "type": ["EFFR"], "percentRate": ["5.00"], "revisionIndicator": [""]}
 
 
+def test_effr_before_2016_has_other_columns() -> None:
+    """The row of 2000-07-03 as the Fed sends it: a range and a deviation, and neither percentiles nor a volume."""
+    body = (
+        b'{"refRates": [{"effectiveDate": "2000-07-03", "type": "EFFR", "percentRate": 7.03, "targetRateFrom": 6.5,'
+        b' "intraDayLow": 5.5, "intraDayHigh": 7.5, "stdDeviation": 0.28, "revisionIndicator": ""}]}'
+    )
+    columns = parse(body, Request("nyfed_rates", ("rate=effr/year=2000",), "/"))["rate=effr/year=2000"]
+    result = contracts.validate(load_packaged("extract_nyfed_rates", "nyfed_rates"), columns)
+    assert result.quarantine is None
+    names = ("percentRate", "intraDayLow", "intraDayHigh", "stdDeviation", "targetRateFrom")
+    (values,) = zip(*(result.table[name].to_pylist() for name in names), strict=True)
+    assert [float(value) for value in values] == [7.03, 5.5, 7.5, 0.28, 6.5]
+    assert "percentPercentile1" not in columns
+
+
+def test_a_rate_without_percentiles_is_kept() -> None:
+    """SOFR of 2019-05-31: the Fed writes NA in place of the percentiles."""
+    body = (
+        b'{"refRates": [{"effectiveDate": "2019-05-31", "type": "SOFR", "percentRate": 2.35, "percentPercentile1": "NA",'
+        b' "percentPercentile25": "NA", "percentPercentile75": "NA", "percentPercentile99": "NA", "volumeInBillions": 1066}]}'
+    )
+    columns = parse(body, Request("nyfed_rates", ("rate=sofr/year=2019",), "/"))["rate=sofr/year=2019"]
+    result = contracts.validate(load_packaged("extract_nyfed_rates", "nyfed_rates"), columns)
+    assert (result.quarantine, columns["percentPercentile1"]) == (None, [None])
+    assert [float(value) for value in result.table["percentRate"].to_pylist()] == [2.35]
+
+
 def test_a_year_without_rates_fills_no_partition() -> None:
     assert parse(b'{"refRates": []}', EFFR) == {}
 

@@ -15,7 +15,8 @@ OPTIONS = [
         default=source.EURO_SHORT_TERM_RATE,
         show_default=True,
         type=options.MatchingText(
-            r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+", "a dataflow and a value for each of its dimensions, such as EXR.D.USD.EUR.SP00.A"
+            r"[A-Za-z][A-Za-z0-9_@-]*(\.[A-Za-z0-9_@-]+)+",
+            "a dataflow and a value for each of its dimensions, such as EXR.D.USD.EUR.SP00.A",
         ),
         help="A series: its dataflow and a value for each dimension, in the order of its structure; repeat the option for more.",
     ),
@@ -23,15 +24,22 @@ OPTIONS = [
         "--agency",
         default="ECB",
         show_default=True,
-        type=options.MatchingText(r"[A-Za-z][A-Za-z0-9_-]*", "the id of an agency such as ECB or BIS"),
+        type=options.MatchingText(r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z][A-Za-z0-9_-]*)*", "the id of an agency such as ECB or OECD.SDD.STES"),
         help="The agency that maintains the dataflows; set --base-url with it.",
     ),
     options.option(
         "--csv-format",
         default="csvdata",
         show_default=True,
-        type=click.Choice(["csvdata", "csv"]),
-        help="What the service calls SDMX-CSV: csvdata (ECB) or csv (BIS).",
+        type=click.Choice(["csvdata", "csv", "csvfile", "SDMX-CSV"]),
+        help="What the service calls SDMX-CSV: csvdata (ECB), csv (BIS), csvfile (OECD) or SDMX-CSV (Eurostat).",
+    ),
+    options.option(
+        "--older-years",
+        default="updated",
+        show_default=True,
+        type=click.Choice(["updated", "none"]),
+        help="Also request the years of the lake before the range that the agency has updated; with a Monday in the range, all of them.",
     ),
     options.base_url(source.BASE_URL),
 ]
@@ -42,6 +50,7 @@ main = extractor.build(
     build_requests=source.build_requests,
     build_client=source.build_client,
     parse=parser.parse,
+    find_lister=source.find_lister,
     meanings=source.MEANINGS,
 )
 

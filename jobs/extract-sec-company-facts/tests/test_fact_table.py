@@ -122,6 +122,18 @@ def test_a_document_without_facts_has_no_rows() -> None:
         assert contracts.validate(RULES, columns).table.num_rows == 0
 
 
+def test_a_document_of_the_cover_page_only_has_its_rows() -> None:
+    """Many filers have facts of dei and none of us-gaap."""
+    units = f'{{"shares":[{LAST}]}}'
+    concept = f'{{"label":"Shares","description":null,"units":{units}}}'
+    body = f'{{"cik":320193,"entityName":"Apple Inc.","facts":{{"dei":{{"EntityCommonStockSharesOutstanding":{concept}}}}}}}'.encode()
+    tables = [contracts.validate(RULES, parse(body, REQUEST)["cik=0000320193"]).table for parse in (fact_table.parse, parser.parse)]
+    for table in tables:
+        found = [table[name].to_pylist() for name in ("taxonomy", "tag", "unit", "val")]
+        assert found[:3] == [["dei"], ["EntityCommonStockSharesOutstanding"], ["shares"]]
+        assert [float(value) for value in found[3]] == [1]
+
+
 @pytest.mark.skipif(not FEEDS.exists(), reason="the recorded vendor files are not on this machine")
 @pytest.mark.parametrize("cik", ["0000320193", "0001045810", "0001652044"])
 def test_recorded_documents_take_the_quick_way_and_are_equal(cik: str) -> None:

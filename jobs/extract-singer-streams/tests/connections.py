@@ -94,6 +94,7 @@ class Place:
     streams: tuple[str, ...] = ("orders=acme_orders",)
     config: dict[str, Any] = field(default_factory=dict)
     secrets: str | None = None
+    columns: str = ""
 
     @property
     def lake(self) -> Lake:
@@ -104,7 +105,7 @@ class Place:
         contracts.mkdir(exist_ok=True)
         for word in self.streams:
             dataset = word.rpartition("=")[2]
-            (contracts / f"{dataset}.odcs.yaml").write_text(CONTRACT.format(dataset=dataset))
+            (contracts / f"{dataset}.odcs.yaml").write_text(CONTRACT.format(dataset=dataset) + self.columns)
         messages.write_text("".join(f"{line}\n" for line in lines))
         config.write_text(json.dumps({"messages": str(messages), **self.config}))
         command = tap or shlex.join([sys.executable, "-I", str(TAP)])

@@ -43,6 +43,18 @@ def test_a_delete_without_the_other_columns_is_no_broken_row(place: Place) -> No
     assert (place.rows(), head.quarantine, head.number) == ({1: "1.500000"}, None, 2)
 
 
+def test_a_time_without_a_zone_is_no_moment_and_waits_in_quarantine(place: Place) -> None:
+    """Taps write times of databases without one, after they moved them to UTC or not: nobody can tell. As text they are kept."""
+    moment = "{name: paid_at, logicalType: timestamp, physicalType: timestamp}"
+    for column, expected in ((moment, {1}), (moment.replace("timestamp", "string"), {1, 2})):
+        place.columns = f"      - {column}\n"
+        sent = (record(1, paid_at="2020-04-20T12:00:15+02:00"), record(2, paid_at="2020-04-20T09:00:15"))
+        place.run(schema("paid_at"), *sent, full_refresh=True)
+        assert set(place.rows()) == expected
+        place.folder /= "text"
+        place.folder.mkdir()
+
+
 def test_digits_are_kept_and_a_bad_record_waits_in_quarantine_until_it_is_corrected(place: Place) -> None:
     place.run(schema(), record(1, "0.1234567"), record(2, "12345678901.123456"), record(3), state(1))
     assert (place.rows(), place.head().quarantine.rows) == ({2: "12345678901.123456", 3: "1.500000"}, 1)

@@ -42,11 +42,12 @@ def build(
     build_requests: takes the extractor's options by name; returns the requests in the order in which they are sent.
     build_client: takes the declared hosts, then the extractor's options by name; opens no connection.
     parse, fetch: see `jobkit.requests.Extractor`.
-    find_lister: takes the extractor's options by name; returns the `list_requests` of `jobkit.requests.Extractor`, or None.
+    find_lister: takes the extractor's options and the URL of the lake by name; returns the `list_requests` of `jobkit.requests.Extractor`,
+        or None.
     meanings: what the vendor's responses without data mean (jobkit.refusals).
     """
 
-    def build_extractor(job: Job, values: dict[str, Any], retry_timeout: float) -> Extractor:
+    def build_extractor(job: Job, lake: str, values: dict[str, Any], retry_timeout: float) -> Extractor:
         """Bind the extractor to the options of this run. A retry never outlasts the deadline."""
 
         def configured_client() -> VendorClient:
@@ -55,7 +56,8 @@ def build(
             client.max_body_bytes, client.meanings = job.max_body_bytes, meanings
             return client
 
-        return Extractor(package, configured_client, fetch, parse, _lookback_partitions(build_requests, values), find_lister(**values))
+        lookback = _lookback_partitions(build_requests, values)
+        return Extractor(package, configured_client, fetch, parse, lookback, find_lister(lake=lake, **values))
 
     def run(
         job: Job,
@@ -72,7 +74,7 @@ def build(
 
         extraction.run(
             job,
-            build_extractor(job, values, retry_timeout),
+            build_extractor(job, lake, values, retry_timeout),
             build_requests(**values),
             lake=lake,
             replay=replay,
@@ -83,12 +85,12 @@ def build(
     def check(job: Job, *, lake: str, replay: bool, retry_timeout: float, **values: Any) -> None:  # noqa: ANN401
         from jobkit import extraction  # noqa: PLC0415
 
-        extraction.check(build_extractor(job, values, retry_timeout), build_requests(**values), lake=lake, replay=replay)
+        extraction.check(build_extractor(job, lake, values, retry_timeout), build_requests(**values), lake=lake, replay=replay)
 
     def plan(job: Job, *, lake: str, replay: bool, retry_timeout: float, **values: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         from jobkit import extraction  # noqa: PLC0415
 
-        return extraction.plan(build_extractor(job, values, retry_timeout), build_requests(**values), lake=lake, replay=replay)
+        return extraction.plan(build_extractor(job, lake, values, retry_timeout), build_requests(**values), lake=lake, replay=replay)
 
     return command.build(
         package,

@@ -6,6 +6,7 @@ with statements as (
         statement_id,
         opening_date,
         created_at,
+        sequence_number,
         opening_balance,
         closing_balance,
         known_from as known_at,
@@ -28,6 +29,7 @@ known_statements as (
         statements.statement_id,
         statements.opening_date,
         statements.created_at,
+        statements.sequence_number,
         statements.opening_balance,
         statements.closing_balance
     from intervals
@@ -83,6 +85,14 @@ select
         closing_balance
         order by is_last desc, opening_date desc, coalesce(created_at, '') desc, length(statement_id) desc, statement_id desc
     ))[1] as closing_balance,
+    (array_agg(
+        sequence_number
+        order by is_first desc, opening_date, coalesce(created_at, ''), length(statement_id), statement_id
+    ))[1] as first_number,
+    (array_agg(
+        sequence_number
+        order by is_last desc, opening_date desc, coalesce(created_at, '') desc, length(statement_id) desc, statement_id desc
+    ))[1] as last_number,
     count(*)::integer as statement_count,
     known_at,
     least(known_to, {{ end_of_time() }} at time zone 'UTC') as known_to

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from jobkit.contracts.arrow import VENDOR_NAME, arrow_type, to_parquet
 from jobkit.contracts.batch import MAX_COLUMNS, UNREADABLE, Origin
-from jobkit.contracts.model import Columns, Contract, ContractError, Field, Layout, Policy, Product, Rule, list_conflicts
+from jobkit.contracts.model import Columns, Contract, ContractError, Field, Layout, Policy, Product, Rule, Sum, list_conflicts
 from jobkit.contracts.odcs import load, load_packaged, parse_document, read_contract
 from jobkit.contracts.patterns import compile_pattern
 from jobkit.contracts.row_checks import MAX_KEY_BYTES
@@ -42,6 +42,7 @@ __all__ = [
     "Policy",
     "Product",
     "Rule",
+    "Sum",
     "TypedRows",
     "Untyped",
     "ValidationResult",

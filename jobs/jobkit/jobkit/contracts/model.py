@@ -112,6 +112,19 @@ class Product(NamedTuple):
     text: str
 
 
+class Sum(NamedTuple):
+    """A rule that a column is exactly the sum of others, such as total = domestic + foreign. A row in which a value is missing keeps it."""
+
+    value: str
+    terms: tuple[str, ...]
+    policy: Policy
+
+    @property
+    def text(self) -> str:
+        """The rule as the contract writes it."""
+        return f"{self.value} = {' + '.join(self.terms)}"
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a dropped file is written. A file that is written differently is refused; no property is guessed.
@@ -178,6 +191,7 @@ class Contract:
     redistribution: Redistribution | None = None
     licence_url: str = ""
     products: tuple[Product, ...] = ()
+    sums: tuple[Sum, ...] = ()
     partition: tuple[str, ...] = ()
     repeated_key: Policy = "quarantine"
     layout: Layout = Layout()

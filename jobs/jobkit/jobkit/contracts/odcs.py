@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from jobkit.contracts.model import Classification, Contract, ContractError, Evolution, Policy, Product, Redistribution, Rule
+from jobkit.contracts.model import Classification, Contract, ContractError, Evolution, Policy, Product, Redistribution, Rule, Sum
 from jobkit.contracts.odcs_columns import check_column_type, read_column
 from jobkit.contracts.odcs_keys import (
     CONTRACT,
@@ -104,6 +104,7 @@ def read_contract(text: str) -> Contract:
         as_of_from=_read_date(custom, "asOfFrom"),
         unique=read_unique(fields, [rule for rule in rules if isinstance(rule, dict)]),
         products=tuple(rule for rule in rules if isinstance(rule, Product)),
+        sums=tuple(rule for rule in rules if isinstance(rule, Sum)),
         partition=_read_partition(schema["properties"]),
         repeated_key=choose(custom, "repeatedKey", get_args(Policy), "quarantine"),
         layout=read_layout(custom, fields),
@@ -126,7 +127,7 @@ def _check_api_version(text: str) -> None:
         )
 
 
-def _check_names(fields: Sequence[Field], rules: Sequence[Rule | Product]) -> None:
+def _check_names(fields: Sequence[Field], rules: Sequence[Rule | Product | Sum]) -> None:
     """Raise ContractError if two columns share a name or header, or if a rule names a column that does not exist."""
     names, labels = [field.name for field in fields], [field.label for field in fields if field.constant is None]
     for kind, used in (("column", names), ("physicalName", labels)):
@@ -138,8 +139,10 @@ def _check_names(fields: Sequence[Field], rules: Sequence[Rule | Product]) -> No
         raise ContractError(f"schema: {unknown[0][0]} names {unknown[0][1]!r}, which is no column")
 
 
-def _columns_of(rule: Rule | Product) -> tuple[str, ...]:
-    return (rule.left, rule.right) if isinstance(rule, Rule) else (rule.value, *rule.factors)
+def _columns_of(rule: Rule | Product | Sum) -> tuple[str, ...]:
+    if isinstance(rule, Rule):
+        return (rule.left, rule.right)
+    return (rule.value, *(rule.terms if isinstance(rule, Sum) else rule.factors))
 
 
 def _read_partition(items: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Quality rules of a contract file: comparisons and products of columns, and the metrics of the standard's library.
+"""Quality rules of a contract file: comparisons, products and sums of columns, and the metrics of the standard's library.
 
 finelt checks rows one by one, so a metric that counts must be zero (`mustBe: 0`); any other rule is refused.
 """
@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args
 
-from jobkit.contracts.model import ContractError, Policy, Product, Rule
+from jobkit.contracts.model import ContractError, Policy, Product, Rule, Sum
 from jobkit.contracts.odcs_keys import LIST, QUALITY, TEXT, check_keys, check_texts, choose
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 RULE = re.compile(r"(.+) (<=|<) (.+)")
 _AMOUNT = r"\d+(?:\.\d+)?"
 PRODUCT = re.compile(rf"(\w+) = (\w+) \* (\w+)(?: / ({_AMOUNT}))? within (?:({_AMOUNT})%)?(?: or )?({_AMOUNT})?")
+SUM = re.compile(r"(\w+) = (\w+(?: \+ \w+)+)")
 SCHEMA_METRICS = ("duplicateValues",)
 COLUMN_METRICS = ("nullValues", "invalidValues", "duplicateValues")
 
 
-def read_quality(where: str, value: object) -> Rule | Product | dict[str, Any]:
+def read_quality(where: str, value: object) -> Rule | Product | Sum | dict[str, Any]:
     """Return a rule between columns, or the mapping of a rule of the library. Raises ContractError for one that is not implemented.
 
     `where` is `schema`, or the column that has the rule. A rule without a severity quarantines the row.
@@ -51,10 +52,12 @@ def _refuse_keys(where: str, item: Mapping[str, Any], keys: Sequence[str]) -> No
         raise ContractError(f"{where}: quality of type {item.get('type', 'library')} has no key {wrong[0]!r}; remove it")
 
 
-def _read_rule(where: str, text: str, policy: Policy) -> Rule | Product:
-    """Read finelt's own rule: `low <= close`, `bid < ask` or `value = quantity * price / 100 within 0.5% or 0.01`."""
+def _read_rule(where: str, text: str, policy: Policy) -> Rule | Product | Sum:
+    """Read finelt's own rule: `low <= close`, `bid < ask`, `total = a + b` or `value = quantity * price / 100 within 0.5% or 0.01`."""
     if product := PRODUCT.fullmatch(text):
         return _read_product(where, product, policy)
+    if total := SUM.fullmatch(text):
+        return Sum(total[1], tuple(total[2].split(" + ")), policy)
     rule = RULE.fullmatch(text)
     if rule is None:
         raise ContractError(f"{where}: {text!r} is not a rule; expected one such as low <= close")

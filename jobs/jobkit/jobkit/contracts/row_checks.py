@@ -7,6 +7,7 @@ shows values. Quarantine files store these reasons, so a changed word makes a ne
 from __future__ import annotations
 
 from decimal import Context, Decimal
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from jobkit.contracts.batch import UNREADABLE, Breach
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from jobkit.contracts.batch import Batch
-    from jobkit.contracts.model import Field, Policy, Product, Rule
+    from jobkit.contracts.model import Field, Policy, Product, Rule, Sum
 
 MAX_KEY_BYTES = 1000  # of the texts in a key; a row of a Postgres index has at most 2,704 bytes, and some marts index two keys
 _MAX_UTF8_BYTES = 4  # of a character
@@ -70,13 +71,17 @@ def find_broken_rules(batch: Batch) -> Iterator[Breach]:
     types = {field.name: field.type for field in batch.fields}
     rules = [rule for rule in batch.contract.rules if rule.left in types and rule.right in types]
     products = [product for product in batch.contract.products if {product.value, *product.factors} <= types.keys()]
+    sums = [total for total in batch.contract.sums if {total.value, *total.terms} <= types.keys()]
     compared = {name for rule in rules for name in (rule.left, rule.right)}
     compared |= {name for product in products for name in (product.value, *product.factors)}
+    compared |= {name for total in sums for name in (total.value, *total.terms)}
     values = {name: look_up(batch.texts[name], parse_values(types[name], batch.distinct[name], batch.untyped[name])) for name in compared}
     for rule in rules:
         yield from _find_broken_comparison(batch, rule, values)
     for product in products:
         yield from _find_broken_product(batch, product, values)
+    for total in sums:
+        yield from _find_broken_sum(batch, total, values)
 
 
 def _find_broken_comparison(batch: Batch, rule: Rule, values: dict[str, list[Any]]) -> Iterator[Breach]:
@@ -95,6 +100,18 @@ def _find_broken_product(batch: Batch, product: Product, values: dict[str, list[
         if None not in numbers and not _is_product(product, *map(Decimal, numbers)):
             shown = f"{product.value} is {truncate(batch.texts[product.value][row] or '')}, which breaks {product.text}"
             yield Breach(row, shown if batch.contract.shows_values else f"breaks {product.text}", product.policy)
+
+
+def _find_broken_sum(batch: Batch, total: Sum, values: dict[str, list[Any]]) -> Iterator[Breach]:
+    """Yield the rows in which a column is not the sum of others, computed exactly."""
+    columns = (values[name] for name in (total.value, *total.terms))
+    for row, numbers in enumerate(zip(*columns, strict=True)):
+        if None in numbers:
+            continue
+        value, *terms = map(Decimal, numbers)
+        if (found := reduce(_EXACT.add, terms)) != value:
+            shown = f"{total.value} is {truncate(batch.texts[total.value][row] or '')}, which breaks {total.text} ({found:f})"
+            yield Breach(row, shown if batch.contract.shows_values else f"breaks {total.text}", total.policy)
 
 
 def _is_product(product: Product, value: Decimal, left: Decimal, right: Decimal) -> bool:

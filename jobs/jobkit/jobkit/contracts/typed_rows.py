@@ -44,7 +44,14 @@ class _Column(NamedTuple):
 def accept(contract: Contract, table: Table) -> Table | None:
     """Return the typed table, after `_row_number`, that `validate` makes of the same rows; None if a row may break the contract."""
     names = [field.name for field in contract.fields]
-    if contract.rules or contract.products or contract.unique or sorted(table.column_names) != sorted(names) or not table.num_rows:
+    if (
+        contract.rules
+        or contract.products
+        or contract.sums
+        or contract.unique
+        or sorted(table.column_names) != sorted(names)
+        or not table.num_rows
+    ):
         return None
     columns: dict[str, _Column] = {}
     for field in contract.fields:

@@ -245,6 +245,15 @@ def test_a_product_has_a_divisor_and_two_tolerances(tmp_path: Path) -> None:
     )
 
 
+def test_a_sum_has_two_terms_or_more(tmp_path: Path) -> None:
+    (total,) = read(tmp_path, edited("bid <= ask", "bid = ask + ask + ask")).sums
+    assert (total.value, total.terms, total.text) == ("bid", ("ask", "ask", "ask"), "bid = ask + ask + ask")
+    with pytest.raises(BadDataError, match="a rule names 'fee', which is no column"):
+        read(tmp_path, edited("bid <= ask", "bid = ask + fee"))
+    with pytest.raises(BadDataError, match="is not a rule"):
+        read(tmp_path, edited("bid <= ask", "bid = ask - ask"))
+
+
 CONTRACTS = sorted((Path(__file__).parents[3]).glob("*/*/*.odcs.yaml"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from jobkit.contracts import MAX_KEY_BYTES, Field, Product, Rule, validate
+from jobkit.contracts import MAX_KEY_BYTES, Field, Product, Rule, Sum, validate
 
 from jobs.jobkit.tests.contracts.samples import PRICES, column, make_contract, quarantined, reasons
 
@@ -45,6 +45,19 @@ def test_a_product_is_within_the_tolerance_of_the_contract() -> None:
     }
     assert list(reasons(contract, columns)) == [2, 4, 8]
     assert reasons(contract, columns)[2] == "v is 99.89, which breaks v = q * p / 100 within 0.1% or 0.01"
+
+
+def test_a_sum_is_exact_and_says_nothing_about_a_row_without_a_part() -> None:
+    total = Sum("total", ("a", "b", "c"), "quarantine")
+    names = ("total", "a", "b", "c")
+    contract = make_contract(*(Field(name, "decimal(38,6)") for name in names), sums=(total,))
+    columns = {
+        "total": ["90430132400", "12345678901234567890123456789012.000001", "90430132401", None, "5"],
+        "a": ["81948440600", "12345678901234567890123456789012", "81948440600", "1", "1"],
+        "b": ["4051839400", "0.000001", "4051839400", "2", "1"],
+        "c": ["4429852400", "0", "4429852400", "3", None],
+    }
+    assert reasons(contract, columns) == {3: "total is 90430132401, which breaks total = a + b + c (90430132400)"}
 
 
 def test_a_key_too_long_for_an_index_makes_its_row_bad() -> None:
