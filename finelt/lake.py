@@ -17,7 +17,7 @@ from arro3.io import read_parquet
 from jobkit import commit_log, commits, expired_commits
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
 from jobkit.lake import CLOCK_TOLERANCE, GONE, PARQUET, CommitDraft, File, Lake, Source, commit_number
-from jobkit.stores import FileStore
+from jobkit.stores import FileStore, open_store
 from jobkit.version import version_option
 
 from finelt import replay
@@ -26,11 +26,12 @@ from finelt.job_errors import exit_on_job_error
 from finelt.lake_location import open_lake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from jobkit.lake import Commit, History, PartitionState
 
     from finelt.replay import RebuiltCommit
+    from finelt.retention import Policy
 
 WRITER = "lake-repair"
 CHECK_FILE = "_check"  # written by the verb check of an extractor
@@ -320,16 +321,25 @@ def repair_(lake: str, dataset: tuple[str, ...], partition: tuple[str, ...]) -> 
 @main.command("expire")
 @LAKE
 @DATASETS
+@click.option("--site", metavar="URL", help="Also expire versions of this published site.")
+@click.option("--catalog", default="sqlite", show_default=True, help="That of `finelt lake-marts`, whose files expire too.")
 @click.option("--apply", "is_applied", is_flag=True, help="Delete what has expired. Without it, nothing is changed.")
-def expire_(lake: str, dataset: tuple[str, ...], *, is_applied: bool) -> None:
-    """Delete old versions: all stay for the years of the contract's retention, then those of month ends. Default: show what would go."""
+def expire_(lake: str, dataset: tuple[str, ...], site: str | None, catalog: str, *, is_applied: bool) -> None:
+    """Delete old versions: all stay for the years of the contract's retention, then those of month ends. Default: show what would go.
+
+    Versions of a site and of the marts of `finelt lake-marts` expire by the retention of the datasets that they are made of, without month
+    ends. With --dataset, only versions of these datasets do.
+    """
     from finelt import retention  # noqa: PLC0415  it reads the catalogue, which the other commands do not need
 
+    now = datetime.now(UTC)
     with exit_on_job_error("lake"):
+        if site and dataset:
+            raise UsageError("--site and --dataset exclude each other: a site has marts of many datasets")
         store = open_lake(lake)
         policies = retention.find_policies(store, select_datasets(store, dataset) if dataset else ())
         for name, policy in policies.items():
-            expiry = retention.expire(store, name, policy, datetime.now(UTC), is_dry_run=not is_applied)
+            expiry = retention.expire(store, name, policy, now, is_dry_run=not is_applied)
             for reason in expiry.skipped:
                 click.echo(f"note  {reason}")
             verb, promise = "deleted" if is_applied else "to delete", f", and all from {policy.as_of_from}" if policy.as_of_from else ""
@@ -339,6 +349,33 @@ def expire_(lake: str, dataset: tuple[str, ...], *, is_applied: bool) -> None:
             )
         if not policies:
             click.echo("no contract has a retention, so nothing expires")
+        if not dataset:
+            _expire_lake_marts(store, catalog, policies, now, is_applied=is_applied)
+        if site:
+            _expire_site(site, now, is_applied=is_applied)
+
+
+def _expire_lake_marts(lake: Lake, catalog: str, policies: Mapping[str, Policy], now: datetime, *, is_applied: bool) -> None:
+    """Expire what `finelt lake-marts` wrote, if it did and the prices have a retention."""
+    from finelt.lake_marts import expiry, tables  # noqa: PLC0415  not everybody has pyiceberg
+
+    prices = policies.get(tables.PRICES[1])
+    if prices is None or next(iter(lake.store.list_keys(expiry.PREFIX)), None) is None:
+        return
+    done = expiry.expire(lake.store, tables.open_catalog(lake.store, catalog), prices.cutoff(now), now, is_dry_run=not is_applied)
+    for reason in done.skipped:
+        click.echo(f"note  {reason}")
+    verb = "deleted" if is_applied else "to delete"
+    click.echo(
+        f"marts of lake-marts: {verb} {done.snapshots:,} snapshots, {len(done.files):,} files, {_format_bytes(sum(done.files.values()))}"
+    )
+
+
+def _expire_site(site: str, now: datetime, *, is_applied: bool) -> None:
+    from finelt import site_retention  # noqa: PLC0415  it reads the catalogue
+
+    done = site_retention.expire(open_store(site), now, is_dry_run=not is_applied)
+    click.echo(f"{site}: {'deleted' if is_applied else 'to delete'} {len(done.expired):,} of {done.versions:,} versions")
 
 
 @main.command("restore")

@@ -56,6 +56,10 @@ _TABLES = """
 select c.relname::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = '{}' and c.relkind in ('r', 'p', 'v', 'm') and has_table_privilege(c.oid, 'select') order by 1
 """
+_READABLE_FORMATS = """
+select n.nspname::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relname = '_migrations' and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
+"""
 
 
 class Files(Protocol):
@@ -212,9 +216,11 @@ def _query(name: str, url: str, moment: datetime | None) -> Table:
 
     options = quote(session_options(moment), safe="")
     url = f"{url.rstrip('?')}{'&' if '?' in url.rstrip('?') else '?'}options={options}&connect_timeout=10"
-    schema = AS_OF if moment else MARTS
+    schema, parts = AS_OF if moment else MARTS, urlsplit(url)
+    where = f"the warehouse {parts.hostname}:{parts.port or 5432}{parts.path}"
     try:
         with adbc_driver_postgresql.connect(url) as database, AdbcConnection(database) as connection:
+            _check_formats(connection, where)
             types = {row["name"]: row["type"] for row in _fetch_rows(connection, _COLUMNS.format(f"{schema}.{name}"))}
             if not types:
                 known = [row["name"] for row in _fetch_rows(connection, _TABLES.format(schema))]
@@ -222,14 +228,25 @@ def _query(name: str, url: str, moment: datetime | None) -> Table:
             selected = ", ".join(f"{_expression(column, type_)} as {_quoted(column)}" for column, type_ in types.items())
             table = _fetch(connection, f"select {selected} from {schema}.{name}")
     except Error as error:
-        parts = urlsplit(url)
-        where = f"the warehouse {parts.hostname}:{parts.port or 5432}{parts.path}"
         raise postgres.translate_error(where, str(error), error.sqlstate) or error from None
     for index, type_ in enumerate(types.values()):
         if digits := _digits(type_):
             column = table.column(index).cast(DataType.decimal128(*digits))
             table = table.set_column(index, table.field(index).with_type(column.type), column)
     return table
+
+
+def _check_formats(connection: Any, where: str) -> None:  # noqa: ANN401  the driver is untyped
+    """Raise NewerFormatError if a newer version migrated the warehouse. A login that may only read marts cannot see that."""
+    from jobkit.migrations import OPS, RAW, check_schema  # noqa: PLC0415
+
+    def execute(query: str) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in _fetch_rows(connection, query)]
+
+    readable = {name for (name,) in execute(_READABLE_FORMATS)}
+    for schema in (RAW, OPS):
+        if schema.name in readable:
+            check_schema(execute, schema, where)
 
 
 def _fetch(connection: Any, query: str) -> Table:  # noqa: ANN401  the driver is untyped

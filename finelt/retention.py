@@ -25,7 +25,7 @@ from finelt import lake_deletion
 from jobs.catalogue import LAKE, catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import date
 
     from jobkit.commits import Commit, File
@@ -64,18 +64,24 @@ class Expiry:
 
 def find_policies(lake: Lake, datasets: Sequence[str]) -> dict[str, Policy]:
     """Return the policy of each dataset that has one, of these datasets or of all. Raises UsageError for a dataset without."""
+    policies = read_policies(datasets or lake.datasets())
+    if missing := sorted(set(datasets) - policies.keys()):
+        raise UsageError(
+            f"the contract of {missing[0]} has no retention, so nothing expires; add {{property: retention, value: 7, unit: y}} "
+            "to its slaProperties"
+        )
+    return policies
+
+
+def read_policies(datasets: Iterable[str]) -> dict[str, Policy]:
+    """Return the policy of each of these datasets whose contract has a retention."""
     written = {name.removeprefix(LAKE): spec for spec in catalogue() for name in spec.writes if name.startswith(LAKE)}
     policies = {}
-    for dataset in datasets or lake.datasets():
+    for dataset in datasets:
         paths = sorted(written[dataset].folder.glob(f"*/{dataset}.odcs.yaml")) if dataset in written else []
         contract: Contract | None = load(paths[0]) if paths else None
         if contract and contract.retention_years:
             policies[dataset] = Policy(contract.retention_years, contract.as_of_from)
-        elif datasets:
-            raise UsageError(
-                f"the contract of {dataset} has no retention, so nothing expires; add {{property: retention, value: 7, unit: y}} "
-                "to its slaProperties"
-            )
     return policies
 
 

@@ -16,6 +16,8 @@ from jobkit.errors import TemporaryError
 from jobkit.stores import NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobkit.stores import Store
 
     from finelt.erasure.subject import Subject
@@ -108,11 +110,16 @@ def erase(store: Store, subject: Subject) -> SiteScan:
     """Withdraw the marts with the value from the versions that have it, with all noncurrent objects. Return what is left."""
     found = scan(store, subject)
     for version, marts in sorted(found.marts.items()):
-        options = [word for mart in sorted(marts) for word in ("--mart", mart)]
-        command = [sys.executable, "-m", "publish_marts.site", "withdraw", "--site", store.url, "--version", version, *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own job
-        if done.returncode:
-            raise TemporaryError(f"the version {version} of {store.url} cannot be withdrawn: {done.stderr.strip()[-500:]}")
+        withdraw(store, [version], sorted(marts))
     if found.files or found.old_versions:
         store.erase_old_versions("", lambda _: True)
     return scan(store, subject)
+
+
+def withdraw(store: Store, versions: Sequence[str], marts: Sequence[str] = ()) -> None:
+    """Withdraw versions, or marts of them, with the job's own command. Raises TemporaryError if it fails."""
+    options = [word for name, values in (("--version", versions), ("--mart", marts)) for value in values for word in (name, value)]
+    command = [sys.executable, "-m", "publish_marts.site", "withdraw", "--site", store.url, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own job
+    if done.returncode:
+        raise TemporaryError(f"versions of {store.url} cannot be withdrawn: {done.stderr.strip()[-500:]}")

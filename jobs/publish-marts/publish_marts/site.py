@@ -58,14 +58,14 @@ def ls_(site: str) -> None:
 @SITE
 @click.option("--mart", "marts", multiple=True, help="Withdraw only this mart; repeat the option for more. Default: whole versions.")
 @click.option("--before", type=click.DateTime(["%Y-%m-%d"]), help="Withdraw only versions published before this date (UTC).")
-@click.option("--version", "version_name", help="Withdraw only this version, as `ls` names it.")
+@click.option("--version", "versions", multiple=True, help="Withdraw only this version, as `ls` names it; repeat the option for more.")
 @click.option("--all", "all_versions", is_flag=True, help="Withdraw all versions, including the current one.")
-def withdraw_(site: str, marts: Sequence[str], before: datetime | None, version_name: str | None, *, all_versions: bool) -> None:
+def withdraw_(site: str, marts: Sequence[str], before: datetime | None, versions: Sequence[str], *, all_versions: bool) -> None:
     """Delete published versions, or marts of them, permanently. If it is interrupted, run it again."""
     with _exit_on_error():
-        if [all_versions, before is not None, version_name is not None].count(True) != 1:
+        if [all_versions, before is not None, bool(versions)].count(True) != 1:
             raise UsageError("choose the versions to withdraw: either --before DATE, --version NAME or --all")
-        result = withdrawal.withdraw(open_store(site), marts, before.date() if before else None, version_name)
+        result = withdrawal.withdraw(open_store(site), marts, before.date() if before else None, versions)
     for what, names in (("removed", result.removed), ("changed", result.changed), ("kept", result.kept)):
         for version in names:
             click.echo(f"{what:8}{version}")

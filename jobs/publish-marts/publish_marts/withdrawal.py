@@ -70,8 +70,8 @@ def list_versions(store: Store) -> list[StoredVersion]:
     return sorted(stored, key=lambda version: (version.published_at or datetime.min.replace(tzinfo=UTC), version.name))
 
 
-def withdraw(store: Store, marts: Collection[str], before: date | None, name: str | None = None) -> WithdrawalResult:
-    """Withdraw the versions published before a date (UTC), or all, or the one of a name. With `marts`, withdraw only these marts from them.
+def withdraw(store: Store, marts: Collection[str], before: date | None, names: Collection[str] = ()) -> WithdrawalResult:
+    """Withdraw the versions published before a date (UTC), or all, or those of these names; with `marts`, only these marts of them.
 
     Raises UsageError for a mart that no version ever had, TemporaryError if other runs keep publishing.
     """
@@ -79,7 +79,7 @@ def withdraw(store: Store, marts: Collection[str], before: date | None, name: st
     _check_marts(stored, marts)
     removed, changed = set(), set()
     for _ in range(MAX_ATTEMPTS):
-        for version in _choose(stored, before, name):
+        for version in _choose(stored, before, names):
             if not marts or version.document is None:
                 _remove_version(store, version.name)
                 removed.add(version.name)
@@ -87,19 +87,19 @@ def withdraw(store: Store, marts: Collection[str], before: date | None, name: st
                 _remove_marts(store, version, marts)
                 changed.add(version.name)
         _update_landing_page(store)
-        if before is None and name is None:  # also earlier versions of files that were deleted by hand
+        if before is None and not names:  # also earlier versions of files that were deleted by hand
             store.erase_old_versions(publication.VERSIONS, lambda key: not marts or _belongs_to_marts(key, marts) or _shows_figures(key))
         stored = list_versions(store)
-        if not _has_more_to_withdraw(store, _choose(stored, before, name), removed, marts):
+        if not _has_more_to_withdraw(store, _choose(stored, before, names), removed, marts):
             kept = {version.name for version in stored} - changed
             return WithdrawalResult(tuple(sorted(removed)), tuple(sorted(changed)), tuple(sorted(kept)))
     raise TemporaryError(f"other runs keep publishing to {store.url}; stop them and run this again")
 
 
-def _choose(stored: Collection[StoredVersion], before: date | None, name: str | None) -> list[StoredVersion]:
-    """Return the versions before a date, or with a name. One without a date counts as before any."""
-    if name is not None:
-        return [version for version in stored if version.name == name]
+def _choose(stored: Collection[StoredVersion], before: date | None, names: Collection[str]) -> list[StoredVersion]:
+    """Return the versions before a date, or of these names. One without a date counts as before any."""
+    if names:
+        return [version for version in stored if version.name in names]
     return [version for version in stored if before is None or version.published_at is None or version.published_at.date() < before]
 
 

@@ -1,8 +1,14 @@
-"""Upgrades of the lake and the warehouse that version 0.1.0 wrote (commit 655c508: four runs on five days of yields)."""
+"""Upgrades of the lake and the warehouse that older versions wrote, each by runs on the same five days of yields.
+
+0.1.0 is that of commit 655c508, with commits of format 1. 0.2.0 is that of commit 4945ed9, the last one before migrations had numbers, with
+commits of format 2, a row in quarantine, and the loads of each build.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,20 +17,24 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from click.testing import CliRunner
-from jobkit import migrations
+from jobkit import formats, migrations
 from jobkit.errors import NewerFormatError
 from jobkit.lake import CommitDraft, Lake
 from jobkit.migrations import OPS, RAW, Migration, Schema
 from publish_marts.warehouse import open_snapshot
 from transform_warehouse.build_log import open_build_log
 
+import finelt
 from finelt import upgrade
+from tests.forks import ForkedJob
+from tests.small_project import copy_small_project
 from tests.warehouse import samples
 
 if TYPE_CHECKING:
     from tests.fixtures_postgres import Warehouse
 
-OLD = Path(__file__).with_name("version_0_1_0")
+VERSIONS_OF_FINELT = ("0_1_0", "0_2_0")
+BOTH = pytest.mark.parametrize("version", VERSIONS_OF_FINELT, indirect=True)
 VERSIONS = 'select "Date"::text, "10 Yr"::text, known_to = \'infinity\' from raw.treasury_par_yields order by 1, known_from'
 OLD_VERSIONS = [
     ("2012-12-27", "1.7400", True),
@@ -37,24 +47,34 @@ OLD_VERSIONS = [
 APPLIED = "select number, title from {}._migrations order by number"
 
 
+def locate(version: str) -> Path:
+    return Path(__file__).with_name(f"version_{version}")
+
+
 @pytest.fixture
-def old(warehouse: Warehouse) -> Warehouse:
-    """The warehouse of version 0.1.0: a ledger, no quarantine, and a build log with one build."""
-    warehouse.run((OLD / "warehouse.sql").read_text(encoding="utf-8"))
+def version(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "0_1_0"))
+
+
+@pytest.fixture
+def old(warehouse: Warehouse, version: str) -> Warehouse:
+    """A warehouse with a ledger, and a build log with one build."""
+    warehouse.run((locate(version) / "warehouse.sql").read_text(encoding="utf-8"))
     return warehouse
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(OLD / "lake", tmp_path / "lake"))
+def lake(tmp_path: Path, version: str) -> Path:
+    return Path(shutil.copytree(locate(version) / "lake", tmp_path / "lake"))
 
 
 def numbered(schema: Schema) -> list[tuple[int, str]]:
     return [(migration.number, migration.title) for migration in schema.migrations]
 
 
-def test_a_newer_program_reads_what_0_1_0_wrote_and_goes_on_from_there(old: Warehouse, lake: Path) -> None:
-    """The lake's commits of format 1, the rows and the ledger stay; a correction closes the row that 0.1.0 wrote."""
+@BOTH
+def test_a_newer_program_reads_what_an_older_one_wrote_and_goes_on_from_there(old: Warehouse, lake: Path) -> None:
+    """The lake's commits, the rows and the ledger stay; a correction closes the row that the older version wrote."""
     assert sorted(samples.load(lake, old).outcomes) == [("treasury_par_yields", f"year={year}", "unchanged") for year in (2012, 2013)]
     assert old.rows(APPLIED.format("raw")) == numbered(RAW)
     assert old.rows(VERSIONS) == OLD_VERSIONS
@@ -69,7 +89,7 @@ def test_a_newer_program_reads_what_0_1_0_wrote_and_goes_on_from_there(old: Ware
     assert old.rows(VERSIONS) == [*OLD_VERSIONS[:2], *corrected, *OLD_VERSIONS[3:]]
     with open_build_log(old.url, old.password) as build_log:
         with build_log.record_transform("run", "made of", None, "made so", ()) as changes_only:
-            assert not changes_only  # the marts of 0.1.0 are built anew, from every load
+            assert not changes_only  # the older marts are built anew, from every load
             build_log.record_lineage("run", {"marts": {}})
             build_log.record_results("run", {})
         assert build_log.is_current("made of", ())
@@ -89,11 +109,12 @@ def dump(warehouse: Warehouse) -> list[tuple[Any, ...]]:
     )
 
 
-def test_upgrade_previews_without_a_change_and_applies_on_request(old: Warehouse, lake: Path) -> None:
+@BOTH
+def test_upgrade_previews_without_a_change_and_applies_on_request(old: Warehouse, lake: Path, version: str) -> None:
     before = dump(old)
     preview = run_upgrade(lake, old)
     assert (preview.exit_code, dump(old)) == (0, before)
-    assert "3 commits of format 1; they are read as they are" in preview.output
+    assert f"3 commits of format {1 + VERSIONS_OF_FINELT.index(version)}; they are read as they are" in preview.output
     assert "the log of treasury_par_yields: pending" in preview.output
     assert not (lake / "raw/treasury_par_yields/_log").exists()
     assert "warehouse raw   format 0, to be migrated to 3" in preview.output
@@ -105,6 +126,46 @@ def test_upgrade_previews_without_a_change_and_applies_on_request(old: Warehouse
     assert old.rows(VERSIONS) == OLD_VERSIONS
     assert Lake(str(lake)).log.read("treasury_par_yields", 1)
     assert "warehouse ops   format 4, the newest" in run_upgrade(lake, old).output
+
+
+def test_marts_are_built_after_an_upgrade(warehouse: Warehouse, tmp_path: Path) -> None:
+    """By the job, with a part of the project: all current yields, whichever version the raw rows are of."""
+    project = copy_small_project(tmp_path / "dbt", "fct_yield")
+    where = ["--warehouse", warehouse.url, "--warehouse-password", warehouse.password_reference, "--project", str(project)]
+    for version in VERSIONS_OF_FINELT:
+        warehouse.run((locate(version) / "warehouse.sql").read_text(encoding="utf-8"))
+        assert run_upgrade(locate(version) / "lake", warehouse).exit_code == 0
+        with ForkedJob([sys.executable, "-m", "transform_warehouse", "run", *where]) as process:
+            stdout, stderr = process.communicate(timeout=600)
+        assert json.loads(stdout)["exit_code"] == 0, stderr
+        query = "select curve_date::text, yield_pct::text from marts.fct_yield where tenor = '10Y' order by 1"
+        assert warehouse.rows(query) == [(day, rate) for day, rate, is_current in OLD_VERSIONS if is_current]
+        warehouse.run("drop schema raw, ops, stage, marts, as_of, as_of_internal, staging, intermediate cascade")
+
+
+def test_commits_of_every_older_format_have_the_same_rows(tmp_path: Path) -> None:
+    """Format 1 is that of 0.1.0, format 2 that of 0.2.0, and a copy of its commits by this version has format 3."""
+    newest = Lake(str(tmp_path))
+    older = Lake(str(locate("0_2_0") / "lake"))
+    for partition in older.partitions("treasury_par_yields"):
+        for commit in older.history("treasury_par_yields", partition):
+            draft = CommitDraft(older.read(commit.data), commit.data.rows, None, 0, lambda: (), commit.key, commit.leaf, commit.writer)
+            newest.commit("treasury_par_yields", partition, draft)
+    lakes = [*(str(locate(version) / "lake") for version in VERSIONS_OF_FINELT), str(tmp_path)]
+    written = [
+        {msgspec.json.decode(store.get(key)).get("format", 1) for key in store.list_keys("raw/") if "/_commits/" in key}
+        for store in (Lake(url).store for url in lakes)
+    ]
+    assert written == [{number} for number in range(1, formats.COMMIT + 1)]
+    rows = [finelt.read("treasury_par_yields", url).sort_values("Date").to_csv(index=False) for url in lakes]
+    assert rows[0] == rows[1] == rows[2]
+    histories = [[commit.data.sha256 for commit in Lake(url).history("treasury_par_yields", "year=2012")] for url in lakes]
+    assert histories[0] == histories[1] == histories[2]
+    assert len(histories[0]) == 2
+
+
+def with_password(warehouse: Warehouse) -> str:
+    return warehouse.url.replace("@", f":{warehouse.password}@")
 
 
 def test_migrations_run_once_and_all_or_none(old: Warehouse) -> None:
@@ -125,7 +186,7 @@ def test_migrations_run_once_and_all_or_none(old: Warehouse) -> None:
 
 
 def test_an_older_program_refuses_a_newer_warehouse_by_name(old: Warehouse, lake: Path) -> None:
-    """The loader, the transform, the publication and `finelt upgrade` name schema, table, format, what they read, and what to do."""
+    """Loader, transform, publication, `finelt.read` and `finelt upgrade` name schema, table, format, what they read, and what to do."""
     samples.load(lake, old)
     old.run(f"insert into raw._migrations (number, title) values ({RAW.format + 1}, 'of tomorrow')")
     expected = rf"the schema raw \(raw._migrations\) is of format 4, and this version reads formats up to {RAW.format}; upgrade finelt"
@@ -135,6 +196,9 @@ def test_an_older_program_refuses_a_newer_warehouse_by_name(old: Warehouse, lake
         build_log.check_formats()
     with open_snapshot(old.url, old.password) as snapshot, pytest.raises(NewerFormatError, match=expected):
         snapshot.read_last_transform()
+    for name, moment in (("fct_yield", None), ("fct_yield", "2013-01-15"), ("no_mart", None)):
+        with pytest.raises(NewerFormatError, match=expected):
+            finelt.read(name, with_password(old), as_of=moment)
     refused = run_upgrade(lake, old, "--apply")
     assert (refused.exit_code, "is of format 4" in refused.output) == (78, True)
 
