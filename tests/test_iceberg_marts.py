@@ -21,6 +21,8 @@ from register_iceberg_tables.tables import ensure_namespace
 
 from tests.kills import ADDING_A_SNAPSHOT, run_with_kills
 from tests.warehouse.samples import Recorder
+from verification.engines import __main__ as engines
+from verification.engines import runner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +117,25 @@ def test_a_version_that_changed_a_mart_is_a_snapshot_at_its_publication(tmp_path
     assert step == {"mart": "changes", "version": "d", "published_at": at(3).isoformat()}
     assert register(tmp_path)[0]["changes"] == "committed"
     assert rows(tmp_path, "changes") == {"x": [9], "y": ["w"]}
+
+
+def test_engines_answer_three_publications_like_the_files_of_the_site(tmp_path: Path) -> None:
+    """A mart that is gone has no rows, and a column is asked from the moment on at which it was there."""
+    fill_site(tmp_path)
+    ensure_namespace(open_catalog(Lake(str(tmp_path)), "sqlite"), "raw")
+    register(tmp_path)
+    questions = list(engines.list_questions(tmp_path, tmp_path / "site"))
+    expected = {question["id"]: engines.answer_from_files(tmp_path, tmp_path / "site", question) for question in questions}
+    assert [expected[f"published.changes at moment {moment}"]["figures"][0] for moment in (1, 2, 3)] == [(2, "3"), (2, "4"), (2, "4")]
+    assert [expected[f"published.goes at moment {moment}"]["rows"] for moment in (1, 2, 3)] == [1, 0, 0]
+    assert len(questions) == 3 * 3 + 2
+    for engine in ("pyiceberg", "polars", "duckdb"):
+        answers = [runner.ask(engine, question) for question in questions]
+        assert not [answer["error"] for answer in answers if "error" in answer], engine
+        differences = [
+            engines.find_difference(question, expected[question["id"]], found) for question, found in zip(questions, answers, strict=True)
+        ]
+        assert not any(differences), (engine, differences)
 
 
 def test_a_job_that_is_killed_at_any_step_registers_every_version_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

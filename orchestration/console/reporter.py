@@ -90,12 +90,15 @@ class FlowReporter:
         self.status(", ".join(self._running) or "waiting for the next step")
 
 
-def report_errors(reporter: FlowReporter, command: Callable[[], None]) -> int:
-    """Call a command that runs a flow, print an expected error as one line, and return the exit code: 0, or that of the job that failed."""
+def report_errors(reporter: FlowReporter, command: Callable[[], None], *, stopped: str = "stopped") -> int:
+    """Call a command that runs a flow, print an expected error as one line, and return the exit code: 0, or that of the job that failed.
+
+    `stopped` is what it says if a person interrupts it.
+    """
     try:
         command()
     except KeyboardInterrupt:
-        reporter.event("stopped", "red")
+        reporter.event(stopped, "red")
         return ExitCode.INTERRUPTED
     except UnreachableError as error:
         reporter.event(str(error), "red")

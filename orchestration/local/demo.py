@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
 import click
-from jobkit.errors import ExitCode, JobError, TemporaryError
-from jobkit.prefect_api import ApiError
+from jobkit.errors import TemporaryError
 from jobkit.version import version_option
 
 from jobs.catalogue import REPOSITORY, catalogue
-from orchestration.console.reporter import FlowFailedError, FlowReporter, print_summary, report_flow
+from orchestration.console.reporter import FlowReporter, print_summary, report_errors, report_flow
 from orchestration.deployments import register, schedules
 from orchestration.deployments.parameters import read_settings
 from orchestration.local import stack
@@ -85,18 +84,11 @@ def run(directory: Path, live_contact: str | None, reporter: FlowReporter, setti
     if getproxies():
         for name in ("NO_PROXY", "no_proxy"):  # no proxy for the local Prefect server
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
-    try:
-        _run_in(directory, live_contact, reporter, settings, keep=keep)
-    except KeyboardInterrupt:
-        reporter.event("stopped; no partial result is visible, run it again to finish", "red")
-        return ExitCode.INTERRUPTED
-    except (JobError, FlowFailedError) as error:
-        reporter.event(str(error), "red")
-        return error.exit_code
-    except ApiError as error:
-        reporter.event(str(error), "red")
-        return ExitCode.BUG
-    return ExitCode.DONE
+    return report_errors(
+        reporter,
+        lambda: _run_in(directory, live_contact, reporter, settings, keep=keep),
+        stopped="stopped; no partial result is visible, run it again to finish",
+    )
 
 
 def _run_in(directory: Path, live_contact: str | None, reporter: FlowReporter, settings: Settings, *, keep: bool = False) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from finelt.table_digests import digest_tables
 from tests.fixtures_postgres import run_cheap_server
 from tests.forks import ForkedJob
 from tests.small_project import cache_manifest, copy_small_project
@@ -31,6 +32,35 @@ def sandbox() -> Iterator[Sandbox]:
         yield opened
 
 
+class Grown(NamedTuple):
+    """A lake with restatements, the warehouse that was loaded before and after them, and its dump from before them."""
+
+    lake: Path
+    url: str
+    dump: Path
+
+
+@pytest.fixture(scope="module")
+def grown(sandbox: Sandbox) -> Grown:
+    url, dump = sandbox.create_database(), sandbox.new_path("dump")
+
+    def load_and_dump(place: Path) -> None:
+        grow(sandbox, place, url)
+        run_client(sandbox, "pg_dump", "--format", "custom", "--file", str(dump), url)
+
+    lake = sample_restatements.build_lake(sandbox, between=load_and_dump)
+    grow(sandbox, lake, url)
+    return Grown(lake, url, dump)
+
+
+def run_client(sandbox: Sandbox, program: str, *words: str) -> None:
+    environ = {**os.environ, "PGPASSWORD": sandbox.server.password}
+    done = subprocess.run(
+        [sandbox.server.home.binaries / program, *words], capture_output=True, text=True, check=False, timeout=300, env=environ
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def rebuilt(sandbox: Sandbox, lake: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     words = tuple(sandbox.warehouse_options(word)[1] if word.startswith("postgresql://") else word for word in words)
     command = [str(REBUILD), "--lake", str(lake), "--password", sandbox.server.password_reference_of("{job}"), *words]
@@ -38,10 +68,24 @@ def rebuilt(sandbox: Sandbox, lake: Path, *words: str, **environ: str) -> subpro
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environ)
 
 
-def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(sandbox: Sandbox) -> None:
-    url = sandbox.create_database()
-    lake = sample_restatements.build_lake(sandbox, between=lambda place: grow(sandbox, place, url))
-    grow(sandbox, lake, url)
+def test_a_warehouse_from_an_older_snapshot_catches_up_with_the_lake_exactly_once(sandbox: Sandbox, grown: Grown) -> None:
+    restored = sandbox.create_database()
+    run_client(sandbox, "pg_restore", "--exit-on-error", "--dbname", restored, str(grown.dump))
+    before, tables = loads(sandbox, restored), digest(sandbox, grown.url)
+    assert digest(sandbox, restored) != tables
+    grow(sandbox, grown.lake, restored)
+    after = loads(sandbox, restored)
+    commits = [commit for _, *commit, _ in after]
+    assert len(commits) == len({str(commit) for commit in commits}), "a commit was loaded twice"
+    assert before < after
+    assert sorted(commits) == sorted(commit for _, *commit, _ in loads(sandbox, grown.url))
+    assert digest(sandbox, restored) == tables
+    grow(sandbox, grown.lake, restored)
+    assert loads(sandbox, restored) == after
+
+
+def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(sandbox: Sandbox, grown: Grown) -> None:
+    lake, url, _ = grown
     into = sandbox.create_database()
     killed = rebuilt(sandbox, lake, "--into", into, FINELT_FAILPOINT="after commit#20")
     assert (killed.returncode, "load-warehouse was killed by signal 9; run this again" in killed.stderr) == (75, True), killed.stderr
@@ -70,6 +114,11 @@ def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(sa
 def loads(sandbox: Sandbox, url: str) -> set[tuple[object, ...]]:
     with sandbox.connect(url) as connection:
         return set(connection.execute('select load_id, dataset, "partition", "commit", loaded_at from raw._ledger').fetchall())
+
+
+def digest(sandbox: Sandbox, url: str) -> dict[str, object]:
+    with sandbox.connect(url) as connection:
+        return digest_tables(connection)
 
 
 def grow(sandbox: Sandbox, lake: Path, url: str) -> None:

@@ -122,6 +122,15 @@ def test_the_tag_must_be_the_version_of_the_checkout() -> None:
     assert (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8").startswith("# Changelog\n")
 
 
+def test_the_changelog_can_be_released_once_unreleased_has_the_version_and_a_date() -> None:
+    """GitHub refuses a release whose text has more than 125,000 characters."""
+    version = labels.read_checkout()[f"{labels.PREFIX}version"]
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    if f"## {version} " not in changelog:
+        changelog = changelog.replace("\n## Unreleased\n", f"\n## Unreleased\n\n## {version} - 2026-11-29\n")
+    assert 0 < len(release.read_changes(changelog, version)) < 125_000
+
+
 def test_a_release_needs_the_images_of_both_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_cli, "find_digest", lambda _image: None)
     refused = CliRunner().invoke(command.images, ["release", "registry.example/finelt", "extract-ecb-fx-rates"])

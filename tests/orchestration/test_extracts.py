@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobkit.errors import ExitCode, UsageError
+from jobkit.prefect_api import UnreachableError
 
 from jobs.catalogue import catalogue
 from orchestration.console.reporter import FlowReporter
@@ -121,3 +122,23 @@ def test_settings_that_the_samples_cannot_follow_are_refused_before_a_secret_is_
         assert demo.run(tmp_path, None, reporter, settings) == ExitCode.USAGE
     assert "the sample vendors have no prices of NVDA" in "".join(capsys.readouterr())
     assert not (tmp_path / "secrets").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UnreachableError("Prefect did not answer for 60 s"), ExitCode.TEMPORARY, "Prefect did not answer for 60 s"),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED, "stopped; no partial result is visible, run it again to finish"),
+    ],
+)
+def test_a_demo_that_can_be_tried_again_says_so_by_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, message: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(demo, "_run_in", fail)
+    monkeypatch.setattr(demo, "_interrupt_on_signals", lambda: None)
+    with FlowReporter() as reporter:
+        assert demo.run(tmp_path, None, reporter, split_settings({}, "finelt.toml")) == code
+    assert message in "".join(capsys.readouterr())

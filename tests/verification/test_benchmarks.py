@@ -29,6 +29,7 @@ from verification.benchmarks import (
     flow_overhead,
     growth,
     load,
+    loaders,
     marts,
     measurement,
     page,
@@ -114,6 +115,14 @@ def test_reload_runs() -> None:
     assert "| one day changed, requested | " in text
     assert "| load-warehouse, every row restated | " in text
     assert "\n| 8 | " in text
+
+
+@pytest.mark.usefixtures("shared_server")
+def test_loaders_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaders, "COUNTS", (1, 2))
+    text = "\n".join(loaders.page(loaders.measure(1600, 0)))
+    assert "1,600 rows in 8 new partitions" in text
+    assert text.count("\n| 2 | ") == 2
 
 
 @pytest.mark.usefixtures("shared_server")

@@ -23,6 +23,7 @@ from verification.benchmarks import (
     growth,
     lake_marts,
     load,
+    loaders,
     machine,
     marts,
     page,
@@ -82,6 +83,15 @@ def reload_command(days: int, times: int) -> None:
     """Measure loads of nothing new, of one changed day, of a million restated rows, and of concurrent partitions."""
     facts = machine.describe_machine()
     _report("reload", facts, reload.page(reload.measure(days, times)))
+
+
+@main.command(name="loaders")
+@click.option("--rows", type=click.IntRange(8_000), default=2_000_000, show_default=True, help="How many rows, in 8 partitions.")
+@TIMES
+def loaders_command(rows: int, times: int) -> None:
+    """Measure 1, 2 and 4 loaders at a time, each with its share of the partitions, and what bounds them."""
+    facts = machine.describe_machine()
+    _report("loaders", facts, loaders.page(loaders.measure(rows, times)))
 
 
 @main.command(name="growth")

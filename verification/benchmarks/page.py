@@ -14,6 +14,7 @@ PAGE = REPOSITORY / "docs" / "benchmarks.md"
 TITLES = {
     "load": "Loading",
     "reload": "Incremental loading",
+    "loaders": "Several loaders",
     "growth": "Growth of rows and partitions",
     "extract": "Extracting",
     "publish": "Publishing",
