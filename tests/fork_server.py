@@ -30,12 +30,26 @@ def preload(package: str) -> None:
 
 
 def fill_caches() -> None:
-    """Fill dbt's caches of parsed macros and rendered literals, a sixth of a build's time. Their values depend on nothing but the keys."""
+    """Fill dbt's caches of JSON schemas, parsed macros and rendered literals: a fifth of a build's time, half of that of a parse.
+
+    Their values depend on nothing but the keys.
+    """
+    from dbt.adapters.postgres.connections import PostgresCredentials
+    from dbt.artifacts import resources
     from dbt.clients.jinja import get_rendered
+    from dbt.contracts import project as contracts
+    from dbt.contracts.graph import nodes, unparsed
     from dbt_common.clients.jinja import template_cache
     from dbt_common.utils.dict import deep_map_render
     from transform_warehouse import manifest_cache, project
 
+    for kind in (
+        *(contracts.ProjectFlags, contracts.ProfileConfig, contracts.Project, contracts.PackageConfig, contracts.Configuration),
+        *(PostgresCredentials, nodes.ModelNode, nodes.SeedNode, nodes.GenericTestNode),
+        *(resources.ModelConfig, resources.SeedConfig, resources.TestConfig, resources.SourceConfig),
+        *(unparsed.UnparsedNodeUpdate, unparsed.UnparsedModelUpdate, unparsed.UnparsedSourceDefinition),
+    ):
+        kind.json_schema()
     if not manifest_cache._cache_path(project.CHECKOUT_PROJECT).exists():
         return  # to parse the project would change more of dbt's state
     manifest = manifest_cache.load_manifest(project.CHECKOUT_PROJECT, database="")

@@ -149,15 +149,15 @@ def transform(warehouse: Warehouse, *more: str) -> Receipt:
     return receipt
 
 
-def build(server: Postgres, name: str, lake: Lake, answers: Iterable[Answer]) -> Warehouse:
-    """A database of this name with the answers loaded and transformed."""
+def build(server: Postgres, name: str, lake: Lake, answers: Iterable[Answer], *more: str) -> Warehouse:
+    """A database of this name with the answers loaded and transformed with these options."""
     with psycopg.connect(server.url, password=server.password, autocommit=True) as admin:
         admin.execute(f"create database {name}".encode())
     made = Warehouse(server.url.replace("/warehouse", f"/{name}"), server.password, server.password_reference)
     for answer in answers:
         commit(lake, answer)
     load(lake_path(lake), made)
-    transform(made)
+    transform(made, *more)
     return made
 
 

@@ -14,6 +14,7 @@ from jobkit.lake import Lake
 
 from tests import recorded_lake
 from tests.fixtures_postgres import Warehouse
+from tests.small_project import copy_small_project
 from tests.warehouse.samples import load
 
 if TYPE_CHECKING:
@@ -152,6 +153,9 @@ def bar(day: str, close: float, split: float) -> dict[str, object]:
     return {"date": f"{day}T00:00:00.000Z", **prices, "volume": 1, "adjVolume": 1, "divCash": 0, "splitFactor": split}
 
 
+MARTS = ("fct_fundamental", "fct_restatement", "fct_valuation_daily")
+
+
 class Story(NamedTuple):
     """The warehouse after two loads: its marts after each, and those of a full build."""
 
@@ -165,21 +169,21 @@ class Story(NamedTuple):
 @pytest.fixture(scope="module")
 def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """Everything until the middle of 2012, then everything; the second build is incremental."""
-    names = ("issuers", "issuers_full")
-    lake = Lake(str(tmp_path_factory.mktemp("issuers") / "lake"))
+    names, folder = ("issuers", "issuers_full"), tmp_path_factory.mktemp("issuers")
+    lake, project = Lake(str(folder / "lake")), ("--project", str(copy_small_project(folder / "dbt", *MARTS)))
     with psycopg.connect(postgres_server.url, password=postgres_server.password, autocommit=True) as admin:
         admin.execute("create database issuers")
         url = postgres_server.url.replace("/warehouse", "/issuers")
         warehouse = Warehouse(url, postgres_server.password, postgres_server.password_reference)
         made = [commit for answer in answers("2012-06-29") for commit, _ in recorded_lake.commit(lake, answer)]
         load(recorded_lake.lake_path(lake), warehouse)
-        recorded_lake.transform(warehouse)
+        recorded_lake.transform(warehouse, *project)
         early = marts(warehouse)
         for answer in answers("2013-06-28"):
             recorded_lake.commit(lake, answer)
         load(recorded_lake.lake_path(lake), warehouse)
-        assert recorded_lake.transform(warehouse)["details"]["changes_only"] is True
-        full = marts(recorded_lake.build(postgres_server, "issuers_full", lake, []))
+        assert recorded_lake.transform(warehouse, *project)["details"]["changes_only"] is True
+        full = marts(recorded_lake.build(postgres_server, "issuers_full", lake, [], *project))
         yield Story(warehouse, early, marts(warehouse), full, max(commit.known_at for commit in made))
         for name in names:
             admin.execute(f"drop database {name} with (force)".encode())
@@ -191,7 +195,7 @@ def marts(warehouse: Warehouse, schema: str = "marts", known_at: str = "") -> di
         connection.execute("select set_config('finelt.as_of', %s, false)", [known_at])
         return {
             name: sorted(row for (row,) in connection.execute(f"select to_jsonb(mart)::text from {schema}.{name} as mart".encode()))
-            for name in ("fct_fundamental", "fct_restatement", "fct_valuation_daily")
+            for name in MARTS
         }
 
 

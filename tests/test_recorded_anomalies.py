@@ -16,6 +16,7 @@ from jobkit.lake import Lake
 from finelt import quarantine
 from tests import recorded_answers, recorded_lake
 from tests.recorded_answers import FEEDS
+from tests.small_project import copy_small_project
 from tests.warehouse.samples import load
 
 if TYPE_CHECKING:
@@ -136,7 +137,14 @@ def price(day: str, close: float, split: float = 1) -> dict[str, object]:
     return {"date": f"{day}T00:00:00.000Z", **prices, "volume": 1, "adjClose": close, "divCash": 0, "splitFactor": split}
 
 
-def test_a_split_from_a_later_response_is_not_known_earlier(warehouse: Warehouse, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A part of the dbt project."""
+    folder = tmp_path_factory.mktemp("anomalies") / "dbt"
+    return str(copy_small_project(folder, "fct_price_daily", "fct_return_daily", "fct_restatement"))
+
+
+def test_a_split_from_a_later_response_is_not_known_earlier(warehouse: Warehouse, tmp_path: Path, project: str) -> None:
     """Netflix, 7 for 1 on 2015-07-15: who asked the day before got the prices of the day before, and as_of gives them still."""
     lake = Lake(str(tmp_path / "lake"))
     before, after = [price("2015-07-13", 707.61), price("2015-07-14", 702.6)], price("2015-07-15", 98.13, split=7)
@@ -146,7 +154,7 @@ def test_a_split_from_a_later_response_is_not_known_earlier(warehouse: Warehouse
     )
     load(recorded_lake.lake_path(lake), warehouse)
     query = "select trade_date::text, adj_close::numeric(12, 3) from marts.fct_price_daily order by 1"
-    recorded_lake.transform(warehouse)
+    recorded_lake.transform(warehouse, "--project", project)
     assert warehouse.rows(query) == [
         ("2015-07-13", Decimal("101.087")),
         ("2015-07-14", Decimal("100.371")),
@@ -155,16 +163,16 @@ def test_a_split_from_a_later_response_is_not_known_earlier(warehouse: Warehouse
     assert warehouse.rows("select round(return_total::numeric, 4) from marts.fct_return_daily where trade_date = '2015-07-15'") == [
         (Decimal("-0.0223"),)
     ]
-    recorded_lake.transform(warehouse, "--as-of", first.known_at)
+    recorded_lake.transform(warehouse, "--project", project, "--as-of", first.known_at)
     assert warehouse.rows(query) == [("2015-07-13", Decimal("707.610")), ("2015-07-14", Decimal("702.600"))]
 
 
-def test_a_corrected_price_is_reported_with_both_values_and_the_commit(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_corrected_price_is_reported_with_both_values_and_the_commit(warehouse: Warehouse, tmp_path: Path, project: str) -> None:
     lake = Lake(str(tmp_path / "lake"))
     for close in (500.0, 549.03):
         [(made, _)] = recorded_lake.commit(lake, recorded_lake.tiingo("AAPL", [price("2013-01-02", close)]))
     load(recorded_lake.lake_path(lake), warehouse)
-    recorded_lake.transform(warehouse)
+    recorded_lake.transform(warehouse, "--project", project)
     query = "select known_date::text, subject, item, value_before, value_after, origin from marts.fct_restatement where item = 'close'"
     origin = "ticker=AAPL/year=2013 commit 2"
     assert warehouse.rows(query) == [(made.known_at[:10], "AAPL 2013-01-02", "close", Decimal(500), Decimal("549.03"), origin)]

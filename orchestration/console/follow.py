@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobkit.prefect_api import Api
     from jobkit.receipt import Receipt
 
-POLL_EVERY_S = 0.5
+POLL_EVERY_S = 1.0  # each poll costs the server as much as several requests of a job
 SERVER_TIMEOUT_S = 10.0
 NOTICE_AFTER_S = 60.0  # how long the server may be silent before the reader is told
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})

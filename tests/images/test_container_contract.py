@@ -31,7 +31,7 @@ pytestmark = pytest.mark.docker
 
 @every_job
 def test_describe_needs_no_network_and_is_the_label(spec: JobSpec) -> None:
-    told = run(spec, "describe").document
+    told = run(spec, "describe").document  # by the image's entrypoint, see below
     assert told == described_here(spec)
     labels = inspected(spec)["Config"]["Labels"]
     assert json.loads(labels["finelt.describe"]) == told
@@ -49,7 +49,6 @@ def test_the_entrypoint_is_the_job_without_a_shell(spec: JobSpec) -> None:
     config = inspected(spec)["Config"]
     assert config["Entrypoint"] == ["/app/bin/job"]
     assert not config.get("Cmd")
-    assert spec.name in run(spec, "--version").stdout
 
 
 @every_job

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 
-INSPECT_FILES = """
-import json, os, stat, sys
-found = {"setuid": [], "python": sys.prefix, "writable": []}
+SECRET_FILES = (".env", "id_rsa", ".netrc", ".pypirc", "ca.pem")
+INSPECT_AS_ROOT = f"""
+import importlib.util, json, os, stat, sys
+found = {{"setuid": [], "writable": [], "secret": [], "ca": os.path.exists("/run/secrets/ca")}}
 for folder, names, files in os.walk("/"):
     names[:] = [name for name in names if os.path.join(folder, name) not in ("/proc", "/sys", "/dev")]
     for name in files:
@@ -30,54 +32,64 @@ for folder, names, files in os.walk("/"):
             found["setuid"].append(os.path.join(folder, name))
         if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
             found["writable"].append(os.path.join(folder, name))
-found["commands"] = sorted({name for path in os.environ["PATH"].split(":") if os.path.isdir(path) for name in os.listdir(path)})
+    found["secret"] += [os.path.join(folder, name) for name in (*names, *files) if name in {SECRET_FILES}]
+found["commands"] = sorted({{name for path in os.environ["PATH"].split(":") if os.path.isdir(path) for name in os.listdir(path)}})
+found["modules"] = [name for name in ("pip", "uv", "setuptools", "ensurepip", "pytest") if importlib.util.find_spec(name)]
 print(json.dumps(found))
 """
+INSPECT_AS_JOB = """
+import importlib.metadata, json, os, pathlib
+found = {"user": [os.getuid(), os.getgid(), os.getgroups()], "written": []}
+for path in ("/", "/app", "/app/bin", "/etc", "/usr/bin"):
+    try: pathlib.Path(path, "x").write_text("x")
+    except OSError: continue
+    found["written"].append(path)
+found["bins"] = sorted(path.name for path in pathlib.Path("/app/bin").iterdir())
+first = {str(path): path.read_bytes()[:32].split(b"\\n")[0] for path in pathlib.Path("/app").rglob("*") if path.is_file()}
+found["scripts"] = [path for path, line in first.items() if line.startswith(b"#!") and line.endswith(b"sh")]
+found["installed"] = sorted(one.name for one in importlib.metadata.distributions() if str(one.locate_file("")).startswith("/app"))
+print(json.dumps(found))
+"""
+
+
+@cache
+def seen_by_root(spec: JobSpec) -> dict[str, Any]:
+    """Look at the image's files as root. One container for all tests: its start takes longer than a look."""
+    return dict(json.loads(python(spec, INSPECT_AS_ROOT, "--user", "0")))
+
+
+@cache
+def seen_by_job(spec: JobSpec) -> dict[str, Any]:
+    """Look at the image as the user of its job."""
+    return dict(json.loads(python(spec, INSPECT_AS_JOB)))
 
 
 @every_job
 def test_the_job_runs_as_an_unprivileged_user_and_cannot_write_to_the_image(spec: JobSpec) -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", inspected(spec)["Config"]["User"])
-    code = """
-import os, pathlib
-print(os.getuid(), os.getgid(), os.getgroups())
-for path in ("/", "/app", "/app/bin", "/etc", "/usr/bin"):
-    try: pathlib.Path(path, "x").write_text("x")
-    except OSError: continue
-    print("wrote to", path)
-"""
-    assert python(spec, code) == "65532 65532 [65532]"
+    seen = seen_by_job(spec)
+    assert (seen["user"], seen["written"]) == ([65532, 65532, [65532]], [])
 
 
 @every_job
 def test_the_image_has_no_installer_compiler_or_setuid_program(spec: JobSpec) -> None:
-    found = json.loads(python(spec, INSPECT_FILES, "--user", "0"))
+    found = seen_by_root(spec)
     assert found["setuid"] == found["writable"] == []
     unwanted = re.compile(r"(pip|uv|uvx|wheel|easy_install|gcc|g\+\+|cc|c\+\+|clang|tcc|ld|as|make|cargo|curl|wget|node|npm|npx)[\d.-]*")
     assert [name for name in found["commands"] if unwanted.fullmatch(name)] == []
-    modules = python(
-        spec, "import importlib.util as u; print([m for m in ('pip', 'uv', 'setuptools', 'ensurepip', 'pytest') if u.find_spec(m)])"
-    )
-    assert modules == "[]"
+    assert found["modules"] == []
 
 
 @every_job
 def test_the_app_has_one_command_no_shell_script_and_only_locked_packages(spec: JobSpec) -> None:
-    code = """
-import json, os, pathlib, importlib.metadata as m
-bins = sorted(p.name for p in pathlib.Path("/app/bin").iterdir())
-first = {str(p): p.read_bytes()[:32].split(b"\\n")[0] for p in pathlib.Path("/app").rglob("*") if p.is_file()}
-scripts = [path for path, line in first.items() if line.startswith(b"#!") and line.endswith(b"sh")]
-print(json.dumps([bins, scripts, sorted(d.name for d in m.distributions() if str(d.locate_file("")).startswith("/app"))]))
-"""
-    bins, scripts, installed = json.loads(python(spec, code))
-    assert [name for name in bins if not name.startswith("python")] == sorted(["job", spec.name])
-    assert scripts == []
+    seen = seen_by_job(spec)
+    assert [name for name in seen["bins"] if not name.startswith("python")] == sorted(["job", spec.name])
+    assert seen["scripts"] == []
     locked = lock.prune_lock((REPOSITORY / "uv.lock").read_text(), spec.name)
-    assert {name.lower().replace("_", "-").replace(".", "-") for name in installed} <= set(
+    assert {name.lower().replace("_", "-").replace(".", "-") for name in seen["installed"]} <= set(
         re.findall(r'^name = "(.+)"$', locked, re.MULTILINE)
     )
-    assert {"jobkit", spec.name} <= set(installed)
+    assert {"jobkit", spec.name} <= set(seen["installed"])
 
 
 @every_job
@@ -107,10 +119,8 @@ def test_no_secret_is_in_the_image_or_its_history(spec: JobSpec) -> None:
     """Neither a credential of the builder nor a file with one."""
     told = json.dumps(inspected(spec)) + docker_cli.docker("history", "--no-trunc", image(spec))
     assert not re.search(r"(AWS_|SECRET|TOKEN|PASSWORD)[A-Z_]*=|BEGIN [A-Z ]*PRIVATE KEY|AKIA[A-Z0-9]{16}", told)
-    names = (".env", "id_rsa", ".netrc", ".pypirc", "ca.pem")
-    code = f"import pathlib; print([str(path) for path in pathlib.Path('/').rglob('*') if path.name in {names}])"
-    assert python(spec, code, "--user", "0") == "[]"
-    assert python(spec, "import os; print(os.path.exists('/run/secrets/ca'))") == "False"
+    found = seen_by_root(spec)
+    assert (found["secret"], found["ca"]) == ([], False)
 
 
 @every_job

@@ -281,8 +281,9 @@ def test_a_failed_step_is_reported_with_its_message_its_log_and_the_next_step(st
     assert left(story.directory) == []
 
 
-def test_control_c_stops_everything(story: Story) -> None:
-    process = start(story.directory)
+def test_control_c_stops_everything(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "finelt.toml").write_text('vendors = ["treasury"]\n')
+    process = start(story.directory, folder=tmp_path)
     until_said(process, "extract-treasury-yields: started")
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=300)

@@ -468,7 +468,8 @@ def _check_tokens(sandbox: Sandbox) -> tuple[list[str], int]:
             folder = sandbox.new_path("lake")
             host = secret_echoes.HOSTS[job]
             options = [*sandbox.extract_options(job), "--base-url", f"{sandbox.vendors}{base}/{host}", "--retry-timeout", "0"]
-            run = secret_echoes.run_with_sinks(job, ["--lake", str(folder), *options], sandbox.new_path("sinks"))
+            sinks = sandbox.new_path("sinks")
+            run = secret_echoes.run_with_sinks(job, ["--lake", str(folder), *options], sinks, prefix=job_runs.STARTED)
             output = run.text + (secret_echoes.read_lake_text(folder) if folder.exists() else "")
             trials += 1
             violations += [f"{job}{base}: the token is in its output"] if secret_echoes.find_leaks(output, job_runs.TOKEN) else []

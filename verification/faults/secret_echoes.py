@@ -12,6 +12,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -26,7 +27,6 @@ from verification.sample_vendors.wire import Answer, Request
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from verification.faults.sandbox import Sandbox
 
@@ -138,8 +138,10 @@ class JobOutput:
     text: str
 
 
-def run_with_sinks(job: str, options: Sequence[str], folder: Path, *, verb: str = "run", **environ: str) -> JobOutput:
-    """Run a job with every local sink, and collect its output."""
+def run_with_sinks(
+    job: str, options: Sequence[str], folder: Path, *, verb: str = "run", prefix: Sequence[str] = (), **environ: str
+) -> JobOutput:
+    """Run a job with every local sink, and collect its output. For the prefix, see job_runs.STARTED; with it, the command line is read."""
     folder.mkdir(parents=True, exist_ok=True)
     sinks = {
         "OPENLINEAGE__TRANSPORT__TYPE": "file",
@@ -149,9 +151,8 @@ def run_with_sinks(job: str, options: Sequence[str], folder: Path, *, verb: str 
         "DAGSTER_PIPES_CONTEXT": _packed({"data": {"extras": {}}}),
         "DAGSTER_PIPES_MESSAGES": _packed({"path": str(folder / "dagster")}),
     }
-    process = job_runs.start_job(job, options, verb=verb, prefix=job_runs.STARTED, **sinks, **environ)
-    with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as file:  # noqa: PTH123  one line of a process
-        said = [] if find_leaks(" ".join(options), TOKEN) else [file.read()]
+    process = job_runs.start_job(job, options, verb=verb, prefix=prefix, **sinks, **environ)
+    said = [Path(f"/proc/{process.pid}/cmdline").read_text(encoding="utf-8")] if prefix else []
     ended = job_runs.wait_for_job(process)
     said += [ended.stdout, ended.stderr, *(path.read_text() for path in sorted(folder.iterdir()) if path.is_file())]
     return JobOutput(ended, "\n".join(said))

@@ -68,10 +68,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture
-def whole_project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def whole_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole project as an image has it."""
-    return cache_manifest(copy_project(tmp_path / "image" / "dbt"))
+    return cache_manifest(copy_project(tmp_path_factory.mktemp("whole_image") / "dbt"))
 
 
 @pytest.fixture
@@ -222,7 +222,9 @@ def test_a_duplicate_row_is_bad_data_and_never_reaches_the_mart(warehouse: Wareh
     assert warehouse.rows("select to_regclass('marts.fct_price_daily') is null") == [(True,)]
 
 
-def test_as_of_builds_the_marts_from_the_rows_known_then(warehouse: Warehouse, job: Callable[..., ForkedJob]) -> None:
+def test_as_of_builds_the_marts_from_the_rows_known_then_and_the_next_build_returns_to_now(
+    warehouse: Warehouse, job: Callable[..., ForkedJob]
+) -> None:
     with warehouse.connect() as connection:
         connection.execute(PRICES)
         load(connection, "2012-12-31", 500, known=("2013-01-01", "2013-02-01"))
@@ -230,6 +232,8 @@ def test_as_of_builds_the_marts_from_the_rows_known_then(warehouse: Warehouse, j
         load(connection, "2013-01-15", 550, known=("2013-01-15", "infinity"))  # in the warehouse before the session closes
     assert read_receipt(job("run", "--as-of", "2013-01-15T12:00:00+01:00"))["exit_code"] == 0
     assert warehouse.rows("select close::int from marts.fct_price_daily") == [(500,)]
+    assert read_receipt(job("run"))["details"]["changes_only"] is False
+    assert warehouse.rows("select close::int from marts.fct_price_daily order by trade_date") == [(600,), (550,)]
 
 
 SLOW_CACHE = """
