@@ -72,7 +72,7 @@ def write_statement(account: str, day: date, name: str, opening: Decimal, amount
 
 
 def write_story(rng: random.Random) -> list[list[str]]:
-    """The statements of each delivery: days, some with two statements, then corrections, and statements that are sent again.
+    """The statements of each delivery: days, some with two statements; what comes late of them; corrections; what is sent again.
 
     The last day ends with the balance with which it begins, in two statements, of which the tenth is after the ninth.
     """
@@ -81,17 +81,16 @@ def write_story(rng: random.Random) -> list[list[str]]:
     for account in ACCOUNTS:
         balance = Decimal(100)
         for offset in range(12):
-            day = FIRST + timedelta(days=offset)
+            day, is_late = FIRST + timedelta(days=offset), offset % 4 == 2
             for part in range(rng.choice((0, 1, 1, 2))):
                 name = f"{offset}-{part}"
                 amounts = [Decimal(rng.choice((-250, -250, 199, 1000, 33))) / 100 for _ in range(rng.randrange(1, 5))]
-                if part and sum(amounts):
-                    later[0].append(write_statement(account, day, name, balance, amounts, 1))  # the second of a day comes later
-                else:
-                    first.append(write_statement(account, day, name, balance, amounts, 0))
+                delivery = later[0] if is_late or (part and sum(amounts)) else first  # the second of a day comes later
+                created = 0 if delivery is first else 1
+                delivery.append(write_statement(account, day, name, balance, amounts, created))
                 if rng.random() < 0.3 and not part:
                     wrong = [*amounts[:-1], amounts[-1] - 1, Decimal(1)]  # a payment was booked in two parts
-                    first[-1] = write_statement(account, day, name, balance, wrong, 0)
+                    delivery[-1] = write_statement(account, day, name, balance, wrong, created)
                     later[1].append(write_statement(account, day, name, balance, amounts, 2))
                 elif rng.random() < 0.3:
                     later[2].append(write_statement(account, day, f"again-{name}", balance, amounts, 3))
