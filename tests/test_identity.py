@@ -565,7 +565,7 @@ def test_identifiers_link_a_security_only_if_they_are_unambiguous(story: Story) 
 
 
 def test_the_as_of_views_have_the_prices_that_no_build_has_seen(story: Story) -> None:
-    """They take years of a ticker from the last build only if it has all loads. Last in this file: it adds a load."""
+    """They take years of a ticker from the last build only if it has all loads; no reader needs a right on it. Last, as it adds a load."""
     sessions = "select first_session::text, last_session::text from as_of_internal.int_securities where ticker = %s"
     later = Lake(str(story.lake), story.moments[-1] + timedelta(days=1))
     for answer in (prices("AMZN", ["2025-03-03", "2025-03-07"]), prices("NEW", ["2025-03-07"])):
@@ -579,3 +579,8 @@ def test_the_as_of_views_have_the_prices_that_no_build_has_seen(story: Story) ->
             connection.execute("select set_config('finelt.as_of', %s, false)", [str(moment)])
             assert connection.execute(sessions, ["AMZN"]).fetchall() == amazon
             assert connection.execute(sessions, ["NEW"]).fetchall() == new
+    with story.warehouse.connect() as connection:
+        connection.execute("create role identity_reader; grant usage on schema as_of to identity_reader")
+        connection.execute("grant select on as_of.dim_security to identity_reader; set role identity_reader")
+        assert connection.execute("select count(*) from as_of.dim_security where ticker in ('AMZN', 'NEW')").fetchall() == [(2,)]
+        connection.execute("reset role; drop owned by identity_reader; drop role identity_reader")
