@@ -348,7 +348,7 @@ def expire_(lake: str, dataset: tuple[str, ...], site: str | None, catalog: str,
                 f"{_format_bytes(sum(expiry.files.values()))}; kept: all of {policy.years} years{promise}, then month ends"
             )
         if not policies:
-            click.echo("no contract has a retention, so nothing expires")
+            click.echo("no dataset of the lake has a retention in its contract, so none of its versions expires")
         if not dataset:
             _expire_lake_marts(store, catalog, policies, now, is_applied=is_applied)
         if site:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from jobkit.errors import BadDataError, MisconfiguredError, NewerFormatError, UsageError
 from jobkit.formats import SITE
-from jobkit.stores import open_store
+from jobkit.stores import FileStore, open_store
 from pyarrow import parquet
 from pyiceberg.catalog import load_catalog
 
@@ -24,6 +24,7 @@ from finelt.lake_marts import expiry, tables
 from finelt.retention import Policy
 from finelt.site_retention import SiteVersion, select_expired
 from tests.finelt import test_retention as lakes
+from tests.finelt.test_retention import KilledError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,8 +156,11 @@ def built_files(folder: Path) -> set[str]:
     return {path.relative_to(folder / "iceberg/marts/_files").as_posix() for path in folder.rglob("_files/*/*/*.parquet")}
 
 
-def test_files_of_lake_marts_expire_with_their_snapshots(tmp_path: Path) -> None:
-    """Old builds go with data and metadata, killed builds too; a running one, the current one and those after the cutoff stay."""
+def test_files_of_lake_marts_expire_with_their_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old builds go with data and metadata, killed builds too; a running one, the current one and those after the cutoff stay.
+
+    If the expiry is killed, the next one goes on.
+    """
     (tmp_path / "iceberg").mkdir()
     catalog = load_catalog("finelt", type="sql", uri=f"sqlite:///{tmp_path}/iceberg/catalog.db", warehouse=f"file://{tmp_path}/iceberg")
     lake, mart = open_store(str(tmp_path)), "fct_price_daily"
@@ -185,6 +189,21 @@ def test_files_of_lake_marts_expire_with_their_snapshots(tmp_path: Path) -> None
     assert sum(".avro" in key for key in found.files) > 4
     assert expiry.expire(lake, catalog, cutoff, now, is_dry_run=False) == expiry.MartExpiry()
     build(tmp_path, catalog, mart, 4)
+
+    erase, erased, later = FileStore.erase, list[str](), datetime.now(UTC) + timedelta(days=8)
+
+    def erase_twice(self: FileStore, prefix: str, matches: Any) -> Any:
+        erased.append(prefix)
+        if len(erased) == 3:
+            raise KilledError
+        return erase(self, prefix, matches)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileStore, "erase", erase_twice)
+        with pytest.raises(KilledError):
+            expiry.expire(lake, catalog, later, later, is_dry_run=False)
+    assert expiry.expire(lake, catalog, later, later, is_dry_run=False).snapshots == 0
+    assert built_files(tmp_path) == {*(f"build-4/{mart}/{part}.parquet" for part in (0, 1)), f"running/{mart}/0.parquet"}
     assert sorted(catalog.load_table(("marts", mart)).scan().to_arrow()["number"].to_pylist()) == [0, 1, 4, 4]
 
     (tmp_path / "iceberg/marts/_files/build-9/fct_return_daily").mkdir(parents=True)

@@ -375,7 +375,10 @@ def test_a_file_is_written_again_if_the_log_cannot_be_read_after_its_deletion(tm
 def test_the_command_shows_first_and_deletes_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = fill(str(tmp_path))
     run = CliRunner().invoke
-    assert "no contract has a retention, so nothing expires" in run(lake_command.main, ["expire", "--lake", str(tmp_path)]).output
+    assert (
+        "no dataset of the lake has a retention in its contract, so none of its versions expires"
+        in run(lake_command.main, ["expire", "--lake", str(tmp_path)]).output
+    )
     refused = run(lake_command.main, ["expire", "--lake", str(tmp_path), "--dataset", DATASET])
     assert (refused.exit_code, "the contract of prices has no retention" in refused.output) == (2, True)
     monkeypatch.setattr(retention, "find_policies", lambda *_: {DATASET: Policy(2, date(2026, 1, 1))})

@@ -33,6 +33,7 @@ from verification.benchmarks import (
     marts,
     measurement,
     page,
+    partitions,
     publishing,
     reload,
     scratch_server,
@@ -129,6 +130,12 @@ def test_loaders_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_growth_runs() -> None:
     text = "\n".join(growth.page(growth.measure(240, (1,))))
     assert "| partitions of the same size | 240 | 12 | " in text
+
+
+@pytest.mark.usefixtures("shared_server")
+def test_partitions_run() -> None:
+    text = "\n".join(partitions.page(partitions.measure(100, (2,))))
+    assert "\n| 2 | 100 | 1 | " in text
 
 
 @pytest.mark.usefixtures("shared_server", "no_tools")

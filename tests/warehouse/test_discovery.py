@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.client import BaseClient
+from jobkit.commit_log import CommitLog
 from jobkit.errors import MisconfiguredError
 from jobkit.lake import Lake
 from load_warehouse import runner
 from load_warehouse.discovery import FINGERPRINT, Position, discover
+from load_warehouse.ledger import LedgerEntry
 from load_warehouse.policy import LoadPolicy
 from moto import mock_aws
 from moto.s3.models import s3_backends
 
-from tests.warehouse.samples import DATASET, commit, current, load, price
+from tests.warehouse.samples import DATASET, Recorder, commit, current, load, price
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +47,32 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield made
+
+
+def test_a_full_check_holds_less_than_1500_bytes_of_each_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the job holds of 5,000 partitions at once: ledger entries, the listing, and what it adds to the receipt, encoded too."""
+    count, now, job = 5_000, datetime.now(UTC), Recorder()
+    monkeypatch.setattr(Lake, "datasets", lambda _: [DATASET])
+    monkeypatch.setattr(CommitLog, "recent_numbers", lambda *_: range(1, 1))
+    monkeypatch.setattr(Lake, "iter_latest_numbers", lambda *_: ((f"date={number:08}", 1) for number in range(count)))
+    tracemalloc.start()
+    try:
+        entries = {
+            ("".join(DATASET), f"date={number:08}"): LedgerEntry(
+                number, 1, f"{number:064}", datetime.now(UTC), f"{DATASET}-{number}", 1_000
+            )
+            for number in range(count)
+        }
+        grouped = runner._group_by_dataset(entries)
+        discovered = runner.discover_datasets(Lake("file:///x"), (), {}, grouped, now, LoadPolicy())
+        selected = runner._flatten(discovered)
+        runner._record_unchanged(job, entries)  # type: ignore[arg-type]
+        receipt = json.dumps(job.details)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert (len(selected), len(discovered[DATASET].selected), receipt.count("sha256")) == (count, count, count)
+    assert held / count < 1500
 
 
 def test_an_unchanged_dataset_of_10000_partitions_costs_three_requests(requests: list[str], warehouse: Warehouse) -> None:

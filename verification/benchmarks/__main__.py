@@ -27,6 +27,7 @@ from verification.benchmarks import (
     machine,
     marts,
     page,
+    partitions,
     publishing,
     reload,
     start,
@@ -100,6 +101,15 @@ def growth_command(rows: int) -> None:
     """Measure load-warehouse with 1, 4 and 16 times the rows and the partitions: time per row, and memory."""
     facts = machine.describe_machine()
     _report("growth", facts, growth.page(growth.measure(rows)))
+
+
+@main.command(name="partitions")
+@click.option("--rows", type=click.IntRange(1_000), default=1_000_000, show_default=True, help="How many rows.")
+@click.option("--sizes", type=int, multiple=True, default=(10, 200, 2_000), show_default=True, help="In how many partitions.")
+def partitions_command(rows: int, sizes: tuple[int, ...]) -> None:
+    """Measure loads, Iceberg tables and their readers with the same rows in few and in many partitions."""
+    facts = machine.describe_machine()
+    _report("partitions", facts, partitions.page(partitions.measure(rows, sizes)))
 
 
 @main.command(name="extract")

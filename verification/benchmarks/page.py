@@ -16,6 +16,7 @@ TITLES = {
     "reload": "Incremental loading",
     "loaders": "Several loaders",
     "growth": "Growth of rows and partitions",
+    "partitions": "Many small partitions",
     "extract": "Extracting",
     "publish": "Publishing",
     "start": "Starting",

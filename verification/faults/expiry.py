@@ -50,9 +50,7 @@ def check_expiry(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> O
     undisturbed = _build_lake(sandbox)
     passes = _run(undisturbed, failpoints.LOG_ALL)
     expected = _read(undisturbed)
-    points = [
-        f"{name}#{number}" for name, times in passes.items() for number in sorted(rng.sample(range(1, times + 1), min(counts.seeds, times)))
-    ]
+    points = select_points(passes, counts.seeds, rng)
     violations = []
     for point in points:
         lake = _build_lake(sandbox)
@@ -98,11 +96,20 @@ def _commit_old_figures(folder: Path) -> None:
 
 
 def _run(folder: Path, point: str = "") -> Counter[str]:
-    """Run the expiry in a process of its own, killed at a failpoint, and return how often it passed each."""
-    command = [sys.executable, "-c", EXPIRE, str(folder)]
+    return run_script(EXPIRE, folder, point)
+
+
+def select_points(passes: Counter[str], seeds: int, rng: random.Random) -> list[str]:
+    """Return the failpoints at which to kill: of each name, so many of the times that it is passed."""
+    return [f"{name}#{number}" for name, times in passes.items() for number in sorted(rng.sample(range(1, times + 1), min(seeds, times)))]
+
+
+def run_script(script: str, folder: Path, point: str = "") -> Counter[str]:
+    """Run a script on a lake in a process of its own, killed at a failpoint. Return how often it passed each, which it prints."""
+    command = [sys.executable, "-c", script, str(folder)]
     done = subprocess.run(command, env=job_runs.clean_environ(**{failpoints.VARIABLE: point}), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode not in ((0, -signal.SIGKILL) if point else (0,)):
-        raise RuntimeError(f"the expiry ended with {done.returncode}: {done.stderr[-2000:]}")
+        raise RuntimeError(f"the script ended with {done.returncode}: {done.stderr[-2000:]}")
     return Counter(json.loads(done.stdout)) if done.stdout else Counter()
 
 

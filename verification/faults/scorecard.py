@@ -22,6 +22,7 @@ from verification.faults import (
     answers,
     damage,
     deadlines,
+    erasure,
     expiry,
     faulty_s3,
     fuzz,
@@ -541,6 +542,16 @@ def expire_versions(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -
     )
 
 
+def erase_values(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:
+    """Erase an account from a lake."""
+    trials, violations = erasure.check_erasure(sandbox, counts, rng)
+    return Row(
+        trials,
+        "run again, nothing has the account, nobody else's rows changed, and the lake equals that of an undisturbed run",
+        violations[:3],
+    )
+
+
 def shrink_answers(sandbox: Sandbox, counts: TrialCounts, rng: random.Random) -> Row:
     """Extract from responses that omit rows that the lake has."""
     trials, violations = damage.check_shrinking(sandbox, counts, rng)
@@ -650,6 +661,10 @@ FAULTS: dict[str, Fault] = {
     "expiry": Fault(
         "Old versions expire: killed at each failpoint and run again, and next to a writer that commits expired figures again",
         expire_versions,
+    ),
+    "erasure": Fault(
+        "An account is erased: killed at each failpoint and run again, and next to a writer that delivers its rows again",
+        erase_values,
     ),
     "shrinking": Fault("Responses of every dataset that omit some or all of the lake's rows and contain others", shrink_answers),
     "clocks": Fault("Each commit of a history dated by a clock that is minutes to decades fast or slow, on files and on S3", skew_clocks),

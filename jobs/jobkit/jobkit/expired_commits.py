@@ -68,6 +68,11 @@ def read(store: Store, dataset: str, partition: str) -> tuple[dict[int, ExpiredC
         ) from None
 
 
+def has_expired(store: Store, dataset: str, partition: str, number: int) -> bool:
+    """Whether a commit has expired since it was read, so that its files may be gone. Raises as `read` does."""
+    return number in read(store, dataset, partition)[0]
+
+
 def write(store: Store, dataset: str, partition: str, commits: Iterable[ExpiredCommit], etag: str | None) -> None:
     """Replace the record that has this ETag, None for none. Raises TemporaryError (75) if another program changed it."""
     key, record = _key(dataset, partition), Record(EXPIRED, tuple(sorted(commits, key=lambda commit: commit.number)))

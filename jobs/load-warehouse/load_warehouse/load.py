@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
+from jobkit import expired_commits
 from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, TemporaryError
 from jobkit.lake import ERASED
 from jobkit.names import ROW_NUMBER
@@ -126,6 +127,8 @@ def _load_commits(session: Session, lake: Lake, history: History, entry: LedgerE
             with translate_errors(f"{commit.dataset}/{commit.partition} commit {number}", session):
                 changes.append(_load_commit(session, lake, commit, head, entry, known_at))
         except BadDataError as refused:
+            if not isinstance(commit, DamagedError) and expired_commits.has_expired(lake.store, commit.dataset, commit.partition, number):
+                continue  # since it was read
             error = refused
             gaps.append(f"commit {number}: {refused}")
         else:

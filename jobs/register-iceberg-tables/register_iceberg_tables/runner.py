@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import expired_commits
-from jobkit.errors import BadDataError, MisconfiguredError, UsageError
+from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.lake import REMEDY, Lake
 from jobkit.stores import open_store
 
@@ -46,7 +46,10 @@ def run(
     site: str | None = None,
     site_namespace: str = PUBLISHED,
 ) -> None:
-    """Register what the tables do not have. A damaged partition or mart does not stop others; BadDataError (65) is raised at the end."""
+    """Register what the tables do not have. A damaged partition or mart does not stop others; BadDataError (65) is raised at the end.
+
+    Raises TemporaryError (75) if versions expire meanwhile.
+    """
     lake = Lake(lake_url)
     names = _select_datasets(lake, datasets)
     catalog = open_catalog(lake, catalog_name)
@@ -162,6 +165,8 @@ def _register(job: Job, lake: Lake, dataset: str, table: IcebergTable, work: Wor
         try:
             table.add_snapshot(_build_snapshot(lake, versions))
         except BadDataError as error:
+            if any(expired_commits.has_expired(lake.store, dataset, one.commit.partition, one.commit.number) for one in versions):
+                raise TemporaryError(f"versions of {dataset} expired at the same time; run this again") from None
             problems |= {version.commit.partition: str(error) for version in versions}
             break
         done |= {version.commit.partition: version.commit for version in versions}
