@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from finelt.table_digests import digest_tables
+from orchestration.local import postgres_home
 from tests.fixtures_postgres import run_cheap_server
 from tests.forks import ForkedJob
 from tests.small_project import cache_manifest, copy_small_project
@@ -56,7 +57,12 @@ def grown(sandbox: Sandbox) -> Grown:
 def run_client(sandbox: Sandbox, program: str, *words: str) -> None:
     environ = {**os.environ, "PGPASSWORD": sandbox.server.password}
     done = subprocess.run(
-        [sandbox.server.home.binaries / program, *words], capture_output=True, text=True, check=False, timeout=300, env=environ
+        [postgres_home.find_wheel() / postgres_home.INSTALL / "bin" / program, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=environ,
     )
     assert done.returncode == 0, done.stderr
 
@@ -70,7 +76,8 @@ def rebuilt(sandbox: Sandbox, lake: Path, *words: str, **environ: str) -> subpro
 
 def test_a_warehouse_from_an_older_snapshot_catches_up_with_the_lake_exactly_once(sandbox: Sandbox, grown: Grown) -> None:
     restored = sandbox.create_database()
-    run_client(sandbox, "pg_restore", "--exit-on-error", "--dbname", restored, str(grown.dump))
+    run_client(sandbox, "pg_restore", "--exit-on-error", "--clean", "--if-exists", "--dbname", restored, str(grown.dump))
+    sandbox.server.prepare_roles(restored.rpartition("/")[2])
     before, tables = loads(sandbox, restored), digest(sandbox, grown.url)
     assert digest(sandbox, restored) != tables
     grow(sandbox, grown.lake, restored)

@@ -35,6 +35,7 @@ from verification.benchmarks import (
     page,
     partitions,
     publishing,
+    recovery,
     reload,
     scratch_server,
     start,
@@ -124,6 +125,14 @@ def test_loaders_run(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "\n".join(loaders.page(loaders.measure(1600, 0)))
     assert "1,600 rows in 8 new partitions" in text
     assert text.count("\n| 2 | ") == 2
+
+
+@pytest.mark.usefixtures("shared_server")
+def test_recovery_runs() -> None:
+    text = "\n".join(recovery.page(recovery.measure(2400, 3)))
+    assert "2,400 rows of prices in 12 partitions" in text
+    assert f"| {recovery.CATCH_UP} | " in text
+    assert "brought back 3 deleted objects" in text
 
 
 @pytest.mark.usefixtures("shared_server")

@@ -29,6 +29,7 @@ from verification.benchmarks import (
     page,
     partitions,
     publishing,
+    recovery,
     reload,
     start,
     tools,
@@ -92,7 +93,7 @@ def reload_command(days: int, times: int) -> None:
 def loaders_command(rows: int, times: int) -> None:
     """Measure 1, 2 and 4 loaders at a time, each with its share of the partitions, and what bounds them."""
     facts = machine.describe_machine()
-    _report("loaders", facts, loaders.page(loaders.measure(rows, times)))
+    _report("loaders", facts, loaders.page(loaders.measure(rows, times)), words=f"--rows {rows} --times {times}")
 
 
 @main.command(name="growth")
@@ -187,6 +188,15 @@ def lake_marts_command(tickers: int) -> None:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder, builds.this_build().run_demo_server(Path(folder)) as server:
         found = lake_marts.measure(server, tickers=tickers)
     _report("lake-marts", facts, lake_marts.page(found))
+
+
+@main.command(name="recovery")
+@click.option("--rows", type=click.IntRange(2_400), default=2_000_000, show_default=True, help="How many rows the warehouse has.")
+@click.option("--objects", type=click.IntRange(1), default=5_000, show_default=True, help="How many objects of the lake are deleted.")
+def recovery_command(rows: int, objects: int) -> None:
+    """Measure the steps of docs/disaster-recovery.md: a warehouse from the lake and from a dump, a lake, Prefect."""
+    facts = machine.describe_machine()
+    _report("recovery", facts, recovery.page(recovery.measure(rows, objects)), words=f"--rows {rows} --objects {objects}")
 
 
 @main.command(name="as-of")

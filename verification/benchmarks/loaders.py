@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
@@ -50,7 +51,7 @@ def measure(rows: int, times: int) -> LoadersResult:
             for partition in partitions:
                 commit(partition, Days(f"{partition.removeprefix('month=')}-01", DAYS, symbols))
         found = measurement.run_in_turns(
-            {str(count): lambda count=count: _load(one, partitions, count, seen[count]) for count in COUNTS},
+            {str(count): partial(_load, one, partitions, count, seen[count]) for count in COUNTS},
             times,
             lambda _: one.must(f"select count(*), count(distinct _load_id) from raw.{DATASET}", (total, PARTITIONS)),
         )

@@ -26,6 +26,7 @@ TITLES = {
     "as-of": "Every mart as of a moment",
     "valuation": "Valuations as of a moment",
     "lake-marts": "Marts outside Postgres",
+    "recovery": "Disaster recovery",
     "compare": "Compared with an earlier commit",
 }
 HEAD = """# Benchmarks

@@ -1,5 +1,5 @@
-"""Compare what other engines read from the Iceberg tables of a lake with what `finelt.read` reads from its commits.
+"""Compare what other engines read from Iceberg tables, at three moments, with the commits of the lake and the files of the site.
 
-Engines that are too large for the lock file get an environment each, with pinned packages. Run by hand, with a lake whose tables
-register-iceberg-tables has made. `tests/test_iceberg.py` compares the engines that are in the lock file.
+Engines that are too large for the lock file get an environment each, with pinned packages. Run by hand: `tests/test_iceberg.py` and
+`tests/test_iceberg_marts.py` compare the engines that are in the lock file.
 """

@@ -49,7 +49,7 @@ class S3:
 
 
 @contextmanager
-def run_emulator(_sandbox: Sandbox) -> Iterator[S3]:
+def run_emulator(_sandbox: Sandbox | None = None) -> Iterator[S3]:
     """Run an emulator on a free port, with the environment pointing to it."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # otherwise it logs every request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
