@@ -14,6 +14,7 @@ from jobkit.version import version_option
 
 from jobs.catalogue import catalogue
 from orchestration.deployments import register
+from verification import machine
 from verification.benchmarks import (
     as_of,
     builds,
@@ -24,7 +25,6 @@ from verification.benchmarks import (
     lake_marts,
     load,
     loaders,
-    machine,
     marts,
     page,
     partitions,

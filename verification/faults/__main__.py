@@ -9,7 +9,7 @@ import time
 import click
 from jobkit.version import version_option
 
-from verification.benchmarks import machine
+from verification import machine
 from verification.faults import page, scorecard, trials
 from verification.faults.sandbox import open_sandbox
 
