@@ -21,6 +21,7 @@ from finelt.cli import finelt
 from jobs.catalogue import catalogue
 from orchestration.local import postgres
 from orchestration.polling import wait_until
+from tests.small_project import cache_manifest, copy_small_project
 from verification.benchmarks import (
     as_of,
     builds,
@@ -102,6 +103,17 @@ def copy_warehouse(server: Postgres) -> Iterator[Postgres]:
         admin.execute(f"drop database {name} with (force)".encode())
 
 
+@pytest.fixture(scope="session")
+def small_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cache_manifest(copy_small_project(tmp_path_factory.mktemp("bench") / "dbt", "fct_valuation_daily"))
+
+
+@pytest.fixture
+def valuations_only(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let benchmarks build a third of the models."""
+    monkeypatch.setenv("FINELT_PROJECT", str(small_project))
+
+
 @pytest.mark.usefixtures("shared_server", "no_tools")
 def test_load_runs() -> None:
     text = "\n".join(load.page(load.measure(1200, 0, compared=tools.TOOLS[:1])))
@@ -177,6 +189,7 @@ def test_steps_and_scale_run() -> None:
     assert "2 of 2 runs of a job that sleeps 0 s" in scale
 
 
+@pytest.mark.usefixtures("valuations_only")
 def test_marts_and_valuation_run(demo_server: Postgres) -> None:
     text = "\n".join(marts.page(marts.measure(demo_server, built=2, tickers=3, times=1)))
     assert "\n| after one new day | " in text
@@ -214,6 +227,7 @@ def test_compare_runs_two_builds_on_the_same_rows(part: str, both: list[Build]) 
     assert text.count("| this build | ") == text.count("| HEAD | ") == len(found)
 
 
+@pytest.mark.usefixtures("valuations_only")
 def test_compare_builds_marts(demo_server: Postgres, both: list[Build]) -> None:
     """One build alone: a build of the marts takes long, and the other parts measure two."""
     size = compare.Size(rows=0, tickers=2, facts=0, times=0)
