@@ -462,7 +462,7 @@ def _cast_exactly(dataset: str, name: str, column: Any, type_: Any) -> Any:  # n
     is_moment = DataType.is_temporal(column.type) and DataType.is_temporal(type_)  # a date names no moment
     try:
         cast = None if is_moment else column.cast(type_)
-        if cast is not None and cast.null_count == column.null_count and cast.cast(column.type) == column:
+        if cast is not None and cast.cast(column.type).to_pylist() == column.to_pylist():  # == compares arrays with their field, too
             return cast
     except Exception as error:  # arro3 0.9 has no class for it
         if not str(error).startswith("Cast error"):
