@@ -16,8 +16,6 @@ from load_warehouse.policy import LoadPolicy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from load_warehouse.shape import Shape
-
 MIN_SERVER_VERSION = 150000  # NULLS NOT DISTINCT
 CONNECT_TIMEOUT_S = 10
 RAW_SCHEMA, STAGE_SCHEMA = "raw", "stage"
@@ -39,7 +37,7 @@ class Session:
         self, url: str, password: str, stopping: Event | None = None, policy: LoadPolicy | None = None, schema: str = RAW_SCHEMA
     ) -> None:
         self.url, self.stopping, self.policy, self.schema = url, stopping or Event(), policy or LoadPolicy(), schema
-        self.shapes: dict[str, Shape] = {}  # of the newest commits that were read, by dataset
+        self.shapes: dict[str, Any] = {}  # of the newest commits that were read, by dataset; for `shape.read_newest`
         self._password = password
         self._connections: list[psycopg.Connection[Any]] = []
 

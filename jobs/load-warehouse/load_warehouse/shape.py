@@ -36,7 +36,7 @@ def read_newest(session: Session, lake: Lake, dataset: str) -> Shape | None:
     commit = lake.find_newest_commit(dataset)
     if commit is None:
         return None
-    known = session.shapes.get(dataset)
+    known: Shape | None = session.shapes.get(dataset)
     if known is None or known.where != describe(commit):
         try:
             known = read_shape(commit, ParquetFile(lake.read(commit.data), describe(commit), session.policy.batch_rows))

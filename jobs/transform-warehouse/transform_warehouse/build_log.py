@@ -14,6 +14,7 @@ from jobkit import failpoints, migrations, postgres
 from jobkit.errors import TemporaryError
 from jobkit.interruption import call_interruptibly
 from jobkit.migrations import OPS, RAW
+from jobkit.postgres import TRANSFORM_LOCK
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
@@ -86,7 +87,7 @@ class BuildLog:
     def acquire_lock(self, log: logging.Logger) -> None:
         """Wait until no other transform runs on this database. Raises TemporaryError if one takes too long."""
         deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while not self.execute(f"select pg_try_advisory_lock({postgres.TRANSFORM_LOCK}) as acquired")[0]["acquired"]:
+        while not self.execute(f"select pg_try_advisory_lock({TRANSFORM_LOCK}) as acquired")[0]["acquired"]:
             if time.monotonic() > deadline:
                 raise TemporaryError(f"another transform has locked this warehouse for {LOCK_TIMEOUT_S:.0f} s; run again when it has ended")
             if deadline - time.monotonic() > LOCK_TIMEOUT_S - 1:
