@@ -266,8 +266,9 @@ def test_a_load_during_the_reload_is_in_the_new_table(tmp_path: Path, warehouse:
         if name == "within swap" and not waiting.ident:
             commit_all(tmp_path, Version([price("2012-01-03", ticker="GOOG")], DECIMALS, partition=GOOG))
             waiting.start()
-            while not warehouse.rows("select from pg_locks where locktype = 'advisory' and not granted"):
+            while not (waits := warehouse.rows("select locktype from pg_locks where not granted")):
                 time.sleep(0.01)
+            assert waits == [("advisory",)]
         hit(name)
 
     monkeypatch.setattr(reload, "_swap_if_complete", load_and_swap)
