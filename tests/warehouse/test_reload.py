@@ -268,7 +268,7 @@ def test_a_load_during_the_reload_is_in_the_new_table(tmp_path: Path, warehouse:
             waiting.start()
             while not (waits := warehouse.rows("select locktype from pg_locks where not granted")):
                 time.sleep(0.01)
-            assert waits == [("advisory",)]
+            assert set(waits) == {("advisory",)}  # one of each worker
         hit(name)
 
     monkeypatch.setattr(reload, "_swap_if_complete", load_and_swap)
