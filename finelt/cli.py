@@ -66,6 +66,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "roles": Entry("orchestration.warehouse_roles:main", "Create the database roles of the jobs and of readers."),
         "upgrade": Entry("finelt.upgrade:main", "Show what an upgrade migrates in lake and warehouse, or migrate it.", is_portable=True),
         "rebuild": Entry("finelt.rebuild:main", "Rebuild a warehouse from the lake, and compare the two."),
+        "reload": Entry("finelt.reload:main", "Load a dataset's table again after its types, key or leaf changed."),
         "lake-marts": Entry("finelt.lake_marts.command:main", "Build the marts of prices outside Postgres, on a Ray cluster."),
     },
     "Develop": {

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from jobkit.receipt import Receipt
 
 
-def run_job(job: str, options: Sequence[str]) -> Receipt:
+def run_job(job: str, options: Sequence[str], verb: str = "run") -> Receipt:
     """Run a job, whose progress and log go to our stderr, and return its receipt. Exit with its error and exit code if it fails."""
-    command = [sys.executable, "-m", job.replace("-", "_"), "run", *(option.replace("{job}", job) for option in options)]
+    command = [sys.executable, "-m", job.replace("-", "_"), verb, *(option.replace("{job}", job) for option in options)]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  our own job
     receipt: Receipt | None = json.loads(process.stdout) if process.stdout.strip() else None
     if process.returncode < 0:

@@ -402,14 +402,13 @@ def _read_lake(name: str, place: str, moment: datetime | None) -> Table:
         if not known:
             raise MisconfiguredError(f"{place} is neither a published site nor a lake: it has no latest.json and no dataset below raw/")
         raise UsageError(f"the lake {place} has no dataset {name}; {_suggest(name, known)}")
-    tables = []
-    for partition in lake.partitions(name):
-        commit = _find_commit(lake, name, partition, moment) if moment else lake.head(name, partition)
-        if commit:
-            tables.append(_read_parquet(lake.read(commit.data)))
-    if not tables:
+    found = (_find_commit(lake, name, partition, moment) if moment else lake.head(name, partition) for partition in lake.partitions(name))
+    commits = [commit for commit in found if commit]
+    if not commits:
         raise UsageError(f"the lake {place} has no commit of {name} by {moment}; the first was made later")
-    return _concatenate(tables)
+    tables = [_read_parquet(lake.read(commit.data)) for commit in commits]
+    newest = max(range(len(commits)), key=lambda place: commits[place].known)
+    return _concatenate(name, tables, [*tables, tables[newest]])
 
 
 def _find_commit(lake: Lake, name: str, partition: str, moment: datetime) -> Commit | None:
@@ -429,28 +428,49 @@ def _find_commit(lake: Lake, name: str, partition: str, moment: datetime) -> Com
     return past[-1] if past else None
 
 
-def _concatenate(tables: Sequence[Table]) -> Table:
-    """Return all rows, with the columns of all tables; a column that a table lacks is null there."""
+def _concatenate(dataset: str, tables: Sequence[Table], typed: Sequence[Table]) -> Table:
+    """Return all rows, with the columns of all tables; a column that a table lacks is null there.
+
+    The last of `typed` that has a column decides its type. Raises UsageError if a value has no exact equal of that type.
+    """
     from arro3.core import Schema, Table  # noqa: PLC0415
 
-    fields = {name: table.field(name).with_nullable(True) for table in tables for name in table.column_names if not name.startswith("_")}
+    fields = {name: table.field(name).with_nullable(True) for table in typed for name in table.column_names if not name.startswith("_")}
     schema = Schema(list(fields.values()))
     filled = (table for table in tables if table.num_rows)  # arro3 0.9 cannot concatenate the chunks of a column that has none
-    batches = [batch for table in filled for batch in _align(table, fields, schema).to_batches()]
+    batches = [batch for table in filled for batch in _align(dataset, table, fields, schema).to_batches()]
     return Table.from_batches(batches, schema=schema)
 
 
-def _align(table: Table, fields: Mapping[str, Any], schema: Any) -> Table:  # noqa: ANN401
+def _align(dataset: str, table: Table, fields: Mapping[str, Any], schema: Any) -> Table:  # noqa: ANN401
     from arro3.core import Array, DataType, Table  # noqa: PLC0415
 
     columns: list[Array | ChunkedArray] = []
     for name, field in fields.items():
         if name in table.column_names:
             column = table.column(name).combine_chunks()
-            columns.append(column if column.type == field.type else column.cast(field.type))
+            columns.append(column if column.type == field.type else _cast_exactly(dataset, name, column, field.type))
         else:
             columns.append(Array([None] * table.num_rows, DataType.utf8()).cast(field.type))
     return Table.from_arrays(columns, schema=schema)
+
+
+def _cast_exactly(dataset: str, name: str, column: Any, type_: Any) -> Any:  # noqa: ANN401
+    """Cast a column to another type. Arrow rounds decimals and makes nulls of what it cannot cast, so the way back has to give the same."""
+    from arro3.core import DataType  # noqa: PLC0415
+
+    is_moment = DataType.is_temporal(column.type) and DataType.is_temporal(type_)  # a date names no moment
+    try:
+        cast = None if is_moment else column.cast(type_)
+        if cast is not None and cast.cast(column.type).to_pylist() == column.to_pylist():  # == compares arrays with their field, too
+            return cast
+    except Exception as error:  # arro3 0.9 has no class for it
+        if not str(error).startswith("Cast error"):
+            raise
+    raise UsageError(
+        f"the column {name!r} of {dataset} changed its type, and Arrow does not convert the values of older partitions exactly; ask the "
+        f"warehouse, whose table `finelt reload {dataset}` converts, or read the Parquet files of the partitions"
+    )
 
 
 def _read_parquet(data: bytes) -> Table:

@@ -53,7 +53,7 @@ def main(lake: str, into: str, warehouse: str | None, password: str, workers: in
             _begin(connection, Lake(lake).store.url, into)
         for job, options in ((LOADER, ["--lake", lake, "--workers", str(workers)]), (TRANSFORMER, [])):
             receipt = run_job(job, [*options, "--warehouse", into, "--warehouse-password", password])
-            _report(job, receipt)
+            report(job, receipt)
         with _connect(into, password) as connection:
             connection.execute("drop table if exists ops.rebuild")
         if warehouse:
@@ -93,7 +93,7 @@ def _begin(connection: psycopg.Connection[Any], lake: str, into: str) -> None:
         connection.execute("insert into ops.rebuild (lake) values (%s)", [lake])
 
 
-def _report(job: str, receipt: Receipt) -> None:
+def report(job: str, receipt: Receipt) -> None:
     """Print what a job made, at which rate, and each commit that could not be loaded, whose own rows are missing."""
     counts = f"{receipt['committed']:,} made, {receipt['unchanged']:,} were made before"
     rows = sum(partition.get("rows_added", 0) for partition in receipt["partitions"])

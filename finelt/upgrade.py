@@ -57,8 +57,10 @@ def list_without_log(lake: Lake) -> list[str]:
 
 
 def begin_log(lake: Lake, dataset: str) -> None:
-    """Begin the log of a dataset by announcing one of its commits again, so that loaders need not list the dataset any more."""
-    lake.log.announce(dataset, *next(lake.iter_latest_numbers(dataset)))
+    """Begin the log of a dataset by announcing its newest commit again, so that loaders need not list the dataset any more."""
+    newest = lake.find_newest_commit(dataset)
+    partition, number = (newest.partition, newest.number) if newest else next(lake.iter_latest_numbers(dataset))
+    lake.log.announce(dataset, partition, number)
 
 
 def plan_upgrades(warehouse: str, password: str) -> Iterator[Upgrade]:

@@ -53,6 +53,7 @@ COLUMNS = {
     "at": DataType.timestamp("us", tz="UTC"),
     "ok": DataType.bool(),
 }
+WIDER = DataType.decimal128(7, 2)
 NEW_COLUMNS = {**COLUMNS, "venue": DataType.utf8()}
 
 
@@ -303,6 +304,21 @@ def test_a_column_of_another_type_is_refused_by_name(tmp_path: Path) -> None:
     register(tmp_path)
     commit(tmp_path, "A", [row("1.1")], 1, {**COLUMNS, "close": DataType.utf8()})
     with pytest.raises(BadDataError, match="close"):
+        register(tmp_path)
+    assert table(tmp_path).scan().to_arrow()["close"].to_pylist() == [Decimal("1.1")]
+
+
+def test_a_wider_type_holds_what_older_files_have_and_a_scale_that_would_round_is_refused(tmp_path: Path) -> None:
+    commit(tmp_path, "A", [row("1.1")], 0)
+    commit(tmp_path, "B", [row("1.1", count="9000000000", small="12345.25")], 1, {**COLUMNS, "count": DataType.int64(), "small": WIDER})
+    register(tmp_path)
+    found = table(tmp_path).scan().to_arrow()
+    assert sorted(zip(found["count"].to_pylist(), found["small"].to_pylist(), strict=True)) == [
+        (4, Decimal("-1.25")),
+        (9000000000, Decimal("12345.25")),
+    ]
+    commit(tmp_path, "C", [row("1.1", small="1.5")], 2, {**COLUMNS, "small": DataType.decimal128(7, 1)})
+    with pytest.raises(BadDataError, match=r"a column of raw.prices has a new type, which Iceberg cannot change into: .*small"):
         register(tmp_path)
 
 

@@ -66,7 +66,7 @@ def find_changes(old: Contract, new: Contract) -> list[Change]:
     changes += [*_compare_terms(old, new), *_compare_rules(old, new)]
     changes += [Change("breaks", name, "is gone; its readers find null or nothing") for name in before if name not in after]
     changes += [_describe_new(after[name]) for name in after if name not in before]
-    changes += [change for name in before if name in after for change in _compare_field(before[name], after[name])]
+    changes += [change for name in before if name in after for change in _compare_field(before[name], after[name], _reload_advice(new))]
     return sorted(changes, key=lambda change: get_args(Weight).index(change.weight))
 
 
@@ -74,7 +74,8 @@ def _compare_dataset(old: Contract, new: Contract) -> Iterator[Change]:
     for name in ("dataset", "key", "leaf"):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
-            yield Change("breaks", None, f"{name} {_format(before)} -> {_format(after)}; the raw table has to be dropped and loaded again")
+            remedy = "it is another dataset" if name == "dataset" else _reload_advice(new)
+            yield Change("breaks", None, f"{name} {_format(before)} -> {_format(after)}; {remedy}")
     if old.new_fields != new.new_fields:
         weight: Weight = "breaks" if new.new_fields == "freeze" else "watch"
         yield Change(weight, None, f"new vendor columns: {old.new_fields} -> {new.new_fields}")
@@ -138,9 +139,13 @@ def _describe_new(field: Field) -> Change:
     return Change("fine", field.name, f"is new, {field.type}")
 
 
-def _compare_field(old: Field, new: Field) -> Iterator[Change]:
+def _reload_advice(contract: Contract) -> str:
+    return f"after the first commit under the new contract, run `finelt reload {contract.dataset}`"
+
+
+def _compare_field(old: Field, new: Field, advice: str) -> Iterator[Change]:
     if old.type != new.type:
-        yield Change("breaks", new.name, f"type {old.type} -> {new.type}; the raw table has to be dropped and loaded again")
+        yield Change("breaks", new.name, f"type {old.type} -> {new.type}; {advice}")
     if old.unit != new.unit:
         yield Change("breaks", new.name, f"unit {old.unit} -> {new.unit}; the same number means something else")
     if old.required and not new.required:

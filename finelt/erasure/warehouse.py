@@ -18,7 +18,7 @@ from jobkit import postgres
 from jobkit.errors import TemporaryError
 from jobkit.lake import ERASED
 from jobkit.migrations import OPS, RAW, check_schema
-from jobkit.postgres import lock_key, staging_name
+from jobkit.postgres import TRANSFORM_LOCK, lock_key, staging_name
 from psycopg import sql
 
 from finelt import job_roles
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT = "60s"
 LEDGER = "raw._ledger"  # has no values of rows
-TRANSFORM_LOCK = "hashtextextended('finelt transform', 0)"  # as transform-warehouse takes it
 BUILT = ("staging", "intermediate", "marts", "as_of", "as_of_internal")  # made by transform-warehouse
 # Tables with columns of text or JSON, and what they are; leaves are read through their table.
 _TABLES = """
@@ -107,7 +106,7 @@ def scan(loader: psycopg.Connection[Any], transformer: psycopg.Connection[Any], 
     lineage = _fetch_lineage(transformer)
     for connection, is_ours in ((loader, False), (transformer, True)):
         for schema, table, columns in connection.execute(_TABLES).fetchall():
-            is_staging = schema == "stage" and table.startswith(f"{subject.dataset}~")
+            is_staging = schema == "stage" and table.partition("~")[0] in (subject.dataset, "_quarantine")
             is_made_of = schema != "stage" and is_ours and _may_be_made_of(subject.dataset, table, lineage)
             if not (is_staging and not is_ours) and not is_made_of:
                 continue
@@ -194,6 +193,7 @@ def erase(
     """
     if not _exists(loader, "raw", "_ledger"):
         return
+    _erase_reloaded(loader, subject)
     transformer.execute(f"select pg_advisory_lock({TRANSFORM_LOCK})".encode())
     for partition in sorted({*partitions, *_list_partitions(loader, subject)}):
         rewritten = [commit for commit in commits if commit.partition == partition]
@@ -205,6 +205,22 @@ def erase(
     for table in (subject.dataset, "_quarantine"):
         if _exists(loader, "raw", table):
             loader.execute(sql.SQL("vacuum {}").format(sql.Identifier("raw", table)))
+
+
+def _erase_reloaded(connection: psycopg.Connection[Any], subject: Subject) -> None:
+    """Erase the value from tables that a reload replaced and that views still read, and drop the copies of reloads that did not end."""
+    connection.execute("select pg_advisory_lock(%s)", [lock_key("reload")])
+    for name in (subject.dataset, "_ledger", "_quarantine"):
+        connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("stage", name)))
+    replaced = """
+        select table_name from information_schema.columns
+        where table_schema = 'stage' and column_name = %s and starts_with(table_name, %s)
+    """
+    for (name,) in connection.execute(replaced, [subject.column, f"{subject.dataset}~old~"]).fetchall():
+        table = sql.Identifier("stage", name)
+        connection.execute(sql.SQL("delete from {} where {}").format(table, _condition(subject)))
+        connection.execute(sql.SQL("vacuum {}").format(table))
+    connection.execute("select pg_advisory_unlock_all()")
 
 
 def _list_partitions(connection: psycopg.Connection[Any], subject: Subject) -> list[str]:

@@ -135,6 +135,10 @@ def test_key_leaf_and_evolution_are_part_of_the_contract() -> None:
     old = contracts.load(TIINGO)
     new = replace(old, key=("ticker",), leaf="month(date)", new_fields="freeze", fields=(*old.fields, contracts.Field("note", "string")))
     assert [(change.weight, change.column) for change in find_changes(old, new)] == [("breaks", None)] * 3 + [("fine", "note")]
+    typed = replace(old, fields=(*old.fields[:-1], replace(old.fields[-1], type="string")))
+    advised = [change.text for change in [*find_changes(old, new)[:2], *find_changes(old, typed)]]
+    assert len(advised) == 3
+    assert all(text.endswith("after the first commit under the new contract, run `finelt reload tiingo_prices`") for text in advised)
     assert find_changes(old, old) == []
     changes = find_changes(old, replace(old, classification="confidential", redistribution=None, unique=(("close",),)))
     assert [change.weight for change in changes] == ["watch"] * 3

@@ -153,12 +153,18 @@ def test_the_warehouse_is_erased_and_equals_a_rebuild_and_one_in_which_the_accou
     fill(lake)
     samples.load(lake, warehouse)
     others = [row for row in warehouse.rows(query) if row[0] != SUBJECT.value]
+    left_by_reloads = {'"holdings~old~1"': "holdings", "holdings": "holdings", "_quarantine": "_quarantine"}
+    warehouse.run("; ".join(f"create table stage.{name} as select * from raw.{table}" for name, table in left_by_reloads.items()))
     lakes.erase(Lake(lake), SUBJECT, lambda documents: documents)
     by_name = samples.load(lake, warehouse, partitions=[JUNE, JULY])  # looks at every partition; only the lake was erased until now
     assert {outcome for _, _, outcome in by_name.outcomes} == {"unchanged"}
     left, _ = run(places(lake, warehouse))
     assert not any(left.values())
     assert warehouse.rows(query) == others
+    assert warehouse.rows("select relname from pg_class where relnamespace = 'stage'::regnamespace and relkind = 'r'") == [
+        ("holdings~old~1",)
+    ]
+    assert len(warehouse.rows('select from stage."holdings~old~1"')) == len(others)
     assert {outcome for _, _, outcome in samples.load(lake, warehouse, partitions=[JUNE, JULY]).outcomes} == {"unchanged"}
     erased = state()
     warehouse.run("drop schema raw cascade; drop schema stage cascade")

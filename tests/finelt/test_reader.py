@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,7 @@ from publish_marts import publication
 
 import finelt
 from finelt.reader import to_pandas
+from tests.warehouse import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,6 +194,22 @@ def test_a_lake_is_read_by_commits_and_a_column_that_came_later_is_null(tmp_path
     assert finelt.read("rates", tmp_path, as_of="2010-01-21")["note"].tolist() == ["early", "early"]
     with pytest.raises(UsageError, match="no commit of rates by 2010"):
         finelt.read("rates", tmp_path, as_of="2010-01-01")
+
+
+def test_partitions_of_two_types_are_read_in_the_newest_one_exactly_or_not_at_all(tmp_path: Path) -> None:
+    def commit(partition: str, kind: DataType, *values: str) -> None:
+        rows = [{"ticker": value, "close": value} for value in values]
+        samples.commit(tmp_path, rows, partition=partition, columns={"ticker": DataType.utf8(), "close": kind}, leaf="hash(ticker, 1)")
+
+    commit("year=2013", DataType.int64(), "2", "3")
+    commit("year=2012", DataType.decimal128(18, 2), "1.25")
+    assert finelt.read("prices", tmp_path)["close"].tolist() == [Decimal("1.25"), Decimal("2.00"), Decimal("3.00")]
+    commit("year=2014", DataType.decimal128(18, 1), "1.5")  # Arrow would round 1.25 to 1.3
+    with pytest.raises(UsageError, match=r"'close' of prices changed its type, .* ask the warehouse, whose table `finelt reload prices`"):
+        finelt.read("prices", tmp_path)
+    commit("year=2014", DataType.date32(), "2012-01-03")
+    with pytest.raises(UsageError, match="'close' of prices changed its type"):
+        finelt.read("prices", tmp_path)
 
 
 def test_nulls_nans_and_the_last_date_keep_their_types() -> None:

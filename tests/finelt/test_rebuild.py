@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from arro3.core import DataType
+from arro3.io import read_parquet, write_parquet
+from click.testing import CliRunner
+from jobkit.lake import CommitDraft, Lake
 
+from finelt import cli, job_process
 from finelt.table_digests import digest_tables
 from orchestration.local import postgres_home
+from tests import forks
 from tests.fixtures_postgres import run_cheap_server
 from tests.forks import ForkedJob
 from tests.small_project import cache_manifest, copy_small_project
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
     from verification.faults.sandbox import Sandbox
 
+COLUMN = "10 Yr"
 REBUILD = Path(__file__).parents[2] / "scripts" / "rebuild"
 
 
@@ -91,8 +99,17 @@ def test_a_warehouse_from_an_older_snapshot_catches_up_with_the_lake_exactly_onc
     assert loads(sandbox, restored) == after
 
 
-def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(sandbox: Sandbox, grown: Grown) -> None:
+def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(
+    sandbox: Sandbox, grown: Grown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The original was loaded as the lake grew, and has a table that was reloaded, with its marts, after a column got another type."""
     lake, url, _ = grown
+    with monkeypatch.context() as patch:
+        patch.setattr(job_process.subprocess, "run", lambda command, **_: forks.run(command))
+        change_type(sandbox, lake, url)
+    grow(sandbox, lake, url)
+    assert read_type(sandbox, url, "as_of_internal") == "numeric(12,6)"
+    job_runs.run_successfully("load-warehouse", ["--lake", str(lake), *sandbox.warehouse_options(url)])  # drops the table that was replaced
     into = sandbox.create_database()
     killed = rebuilt(sandbox, lake, "--into", into, FINELT_FAILPOINT="after commit#20")
     assert (killed.returncode, "load-warehouse was killed by signal 9; run this again" in killed.stderr) == (75, True), killed.stderr
@@ -116,6 +133,35 @@ def test_a_rebuilt_warehouse_equals_the_original_and_a_difference_is_reported(sa
     assert "DIFFERS raw.treasury_par_yields" in other.stdout
     refused = rebuilt(sandbox, lake, "--into", url)
     assert (refused.returncode, "give an empty database" in refused.stderr) == (2, True)
+
+
+def change_type(sandbox: Sandbox, lake: Path, url: str) -> None:
+    """Commit a partition of yields with another type of a column, and reload the table. Views read the old one until the next build."""
+    store = Lake(str(lake))
+    head = store.head("treasury_par_yields", "year=2013")
+    assert head
+    table = read_parquet(io.BytesIO(store.read(head.data))).read_all()
+    index, data = table.column_names.index(COLUMN), io.BytesIO()
+    column = table.column(COLUMN).cast(DataType.decimal128(12, 6))
+    write_parquet(table.set_column(index, table.field(index).with_type(column.type), column), data)
+    draft = CommitDraft(data.getvalue(), head.data.rows, None, 0, lambda: head.source, head.key, head.leaf, head.writer)
+    store.commit(head.dataset, head.partition, draft)
+    words = ["reload", head.dataset, "--lake", str(lake), "--warehouse", sandbox.warehouse_options(url)[1]]
+    words += ["--password", sandbox.server.password_reference_of("{job}"), "--apply"]
+    reloaded = CliRunner().invoke(cli.finelt, words)
+    assert (reloaded.exit_code, "column 10 Yr: numeric(8,4) -> numeric(12,6)" in reloaded.output) == (0, True), reloaded.output
+    assert (read_type(sandbox, url, "raw"), read_type(sandbox, url, "as_of_internal")) == ("numeric(12,6)", "numeric(8,4)")
+    with sandbox.connect(url) as connection:
+        assert connection.execute("select count(*) > 0 from as_of.fct_yield").fetchone() == (True,)
+
+
+def read_type(sandbox: Sandbox, url: str, schema: str) -> str:
+    """Return the type of the column in the raw table, or in the view of it."""
+    query = "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = %s::regclass and attname = %s"
+    with sandbox.connect(url) as connection:
+        row = connection.execute(query, [f"{schema}.treasury_par_yields", COLUMN]).fetchone()
+    assert row
+    return str(row[0])
 
 
 def loads(sandbox: Sandbox, url: str) -> set[tuple[object, ...]]:

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")  # precision and scale
+_NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 LEAF = re.compile(r'(?:(year|month)\("?(.+?)"?\)|hash\("?(.+?)"?, ?(\d{1,3})\))')  # how a raw table is split: year(date), hash(cik, 8)
 
 
@@ -47,6 +48,15 @@ def postgres_type(contract_type: str) -> str | None:
         return POSTGRES_TIMESTAMP
     column_type = TYPES.get(contract_type)
     return column_type.postgres if column_type else None
+
+
+def contract_type(postgres_type: str) -> str | None:
+    """Return the contract's type of a Postgres type as `postgres_type` makes it; None if there is none."""
+    if match := _NUMERIC.fullmatch(postgres_type):
+        return f"decimal({match[1]},{match[2]})"
+    if postgres_type == POSTGRES_TIMESTAMP:
+        return TIMESTAMP
+    return next((name for name, column_type in TYPES.items() if column_type.postgres == postgres_type), None)
 
 
 def postgres_decimal(precision: str, scale: str) -> str:

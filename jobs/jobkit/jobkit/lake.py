@@ -178,6 +178,21 @@ class Lake:
                 problem = problem or str(error)
         return PartitionState(numbers[-1] if numbers else 0, None, problem)
 
+    def find_newest_commit(self, dataset: str) -> Commit | None:
+        """Return the commit of a dataset that was made last; None if none is intact.
+
+        It is the last one in the log that is there. Its `known_at` may be older: responses may be imported that came long ago.
+        """
+        for number in reversed(self.log.recent_numbers(dataset)):
+            entry = self.log.read(dataset, number)
+            try:
+                if entry:
+                    return self.read_commit(dataset, entry.partition, entry.commit)
+            except (DamagedError, UsageError):  # announced and not there yet, or damaged
+                continue
+        heads = (self.read_state(dataset, partition).head for partition, _ in self.iter_latest_numbers(dataset))
+        return max(filter(None, heads), key=lambda head: head.known, default=None)
+
     def history(self, dataset: str, partition: str) -> list[Commit]:
         """Return all commits that have not expired, oldest first; may be empty. Raises DamagedError if one is not intact."""
         return [self.read_commit(dataset, partition, number) for number in self.commit_numbers(dataset, partition)]

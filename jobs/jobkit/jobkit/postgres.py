@@ -31,6 +31,7 @@ class Rule(NamedTuple):
     message: str
 
 
+TRANSFORM_LOCK = "hashtextextended('finelt transform', 0)"  # SQL of the advisory lock of whoever builds the marts, or must not meet a build
 DUPLICATE_KEY = Rule(("23505",), (), BadDataError, "two rows have the same key ({detail}); the contract's key must be unique")
 UNREACHABLE = Rule(("08",), (), TemporaryError, "Postgres cannot be reached or closed the connection: {reason}; run it again later")
 # The first rule that fits counts.

@@ -5,6 +5,7 @@ runner          selects partitions, loads them in parallel, records the outcomes
 discovery       finds the partitions with new commits in the logs of the lake
 load            loads the commits of one partition and chooses the load path
 copy            copies a Parquet file with COPY; parquet: reads it; file_diff: compares two versions of it
+reload          loads all commits of a dataset into a table of another shape; shape: what decides the shape; conversion: of values
 restatement     finds and writes the rows that a commit closes and adds
 tables          raw tables, staging tables and leaves; partitioning: names and bounds of leaves; types: column types
 ledger          the ledger row of a load, and the quarantined rows

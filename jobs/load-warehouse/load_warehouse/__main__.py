@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from jobkit import command, options, secrets
+from jobkit.errors import UsageError
 
 if TYPE_CHECKING:
     from jobkit.command import Job
@@ -26,16 +27,43 @@ OPTIONS = [
     options.option(
         "--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="The number of partitions to load in parallel."
     ),
+    options.option(
+        "--reload",
+        is_flag=True,
+        help="Load all commits again of the datasets whose table has other types, another key or another leaf than their newest commit.",
+    ),
+    options.option("--forget-expired", is_flag=True, help="With --reload: lose the row versions whose commits have expired in the lake."),
 ]
 
 
 def run(
-    job: Job, *, lake: str, dataset: tuple[str, ...], partition: tuple[str, ...], warehouse: str, warehouse_password: str, workers: int
+    job: Job,
+    *,
+    lake: str,
+    dataset: tuple[str, ...],
+    partition: tuple[str, ...],
+    warehouse: str,
+    warehouse_password: str,
+    workers: int,
+    reload: bool,
+    forget_expired: bool,
 ) -> None:
-    """Load every commit that the warehouse does not hold yet."""
-    from load_warehouse import runner  # noqa: PLC0415  psycopg and arro3 are slow to import and `describe` needs neither
+    """Load every commit that the warehouse does not hold yet, or reload tables."""
+    # psycopg and arro3 are slow to import and `describe` needs neither
+    from load_warehouse import reload as reloads  # noqa: PLC0415
+    from load_warehouse import runner  # noqa: PLC0415
 
-    runner.run(job, lake, dataset, partition, warehouse, secrets.resolve(warehouse_password), workers)
+    password = secrets.resolve(warehouse_password)
+    if reload:
+        _check_reload(partition)
+        reloads.run(job, lake, dataset, warehouse, password, workers, forget_expired=forget_expired)
+    else:
+        runner.run(job, lake, dataset, partition, warehouse, password, workers)
+
+
+def _check_reload(partition: tuple[str, ...]) -> None:
+    if partition:
+        raise UsageError("--reload loads whole datasets again; leave out --partition")
 
 
 def check(job: Job, *, lake: str, warehouse: str, warehouse_password: str, **_: Any) -> None:  # noqa: ANN401, ARG001
@@ -53,12 +81,18 @@ def plan(
     partition: tuple[str, ...],
     warehouse: str,
     warehouse_password: str,
+    reload: bool,
     **_: Any,  # noqa: ANN401
 ) -> list[dict[str, Any]]:
-    """List the partitions that `run` would load, each with its first and last commit."""
+    """List the partitions that `run` would load, each with its first and last commit, or the tables that it would reload."""
+    from load_warehouse import reload as reloads  # noqa: PLC0415
     from load_warehouse import runner  # noqa: PLC0415
 
-    return runner.plan(lake, dataset, partition, warehouse, secrets.resolve(warehouse_password))
+    password = secrets.resolve(warehouse_password)
+    if reload:
+        _check_reload(partition)
+        return reloads.plan(lake, dataset, warehouse, password)
+    return runner.plan(lake, dataset, partition, warehouse, password)
 
 
 main = command.build(__package__, OPTIONS, run=run, check=check, plan=plan)

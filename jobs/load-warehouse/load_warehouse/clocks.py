@@ -13,7 +13,7 @@ from jobkit.postgres import lock_key
 from jobkit.stores import NotFoundError
 from psycopg import sql
 
-from load_warehouse import ledger, tables
+from load_warehouse import ledger
 from load_warehouse.session import hold_lock
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def correct_future_loads(session: Session, lake: Lake, dataset: str, partition: 
 def _rewrite_load(session: Session, dataset: str, partition: str, leaf: str | None, old: LedgerEntry, new: LedgerEntry) -> None:
     """Change a load's time and load_id in its rows, in the rows that it closed and in its ledger row. Runs in the open transaction."""
     terms = {
+        "ledger": session.table(ledger.LEDGER),
+        "quarantine": session.table(ledger.QUARANTINE),
         "in_partition": sql.SQL('"dataset" = {} and "partition" = {}').format(sql.Literal(dataset), sql.Literal(partition)),
         "old": sql.Literal(old.known_at.isoformat()),
         "new": sql.Literal(new.known_at.isoformat()),
@@ -88,12 +90,12 @@ def _rewrite_load(session: Session, dataset: str, partition: str, leaf: str | No
         "ids": sql.Literal(ledger.fetch_load_ids(session, dataset, partition)),
     }
     statements = [
-        "update raw._quarantine set known_from = {new}, _load_id = {new_id} where {in_partition} and _load_id = {old_id}",
-        "update raw._quarantine set known_to = {new} where {in_partition} and known_to = {old}",
-        "update raw._ledger set load_id = {new_id}, known_at = {new} where load_id = {old_id}",
+        "update {quarantine} set known_from = {new}, _load_id = {new_id} where {in_partition} and _load_id = {old_id}",
+        "update {quarantine} set known_to = {new} where {in_partition} and known_to = {old}",
+        "update {ledger} set load_id = {new_id}, known_at = {new} where load_id = {old_id}",
     ]
     if leaf:
-        terms["leaf"] = tables.raw_table(leaf)
+        terms["leaf"] = session.table(leaf)
         statements += [
             "update {leaf} set known_from = {new}, _load_id = {new_id} where _load_id = {old_id}",
             "update {leaf} set known_to = {new} where known_to = {old} and (_load_id = any({ids}) or _load_id = {new_id})",

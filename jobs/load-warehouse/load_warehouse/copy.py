@@ -14,7 +14,7 @@ from jobkit import failpoints
 from jobkit.errors import BadDataError
 from psycopg import sql
 
-from load_warehouse import parquet, types
+from load_warehouse import conversion, parquet, types
 from load_warehouse.policy import LoadPolicy
 
 try:
@@ -23,7 +23,7 @@ except ImportError:  # before 1.0, and not built for every Python and machine
     pgpq = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import psycopg
     from arro3.core import RecordBatch
@@ -50,6 +50,27 @@ class ParquetFile:
         self.columns = types.map_columns(self.schema, where)
         self._first = next(iter(batches), None)
         self.null_columns: set[str] = set()
+
+    def convert(self, columns: Mapping[str, str]) -> ParquetFile:
+        """Return a file whose columns have these Postgres types. Raises BadDataError (65) when it reads a value that has no exact equal.
+
+        A file without rows is converted, too. Columns that `columns` does not name stay as they are.
+        """
+        conversions = conversion.plan_conversions(self.columns, columns, self.where)
+        if not conversions:
+            return self
+        read, file = self._read, shallow_copy(self)
+
+        def convert(batch: RecordBatch) -> RecordBatch:
+            return conversion.convert_batch(batch, conversions, self.where)
+
+        for name, planned in conversions.items():
+            file.schema = parquet.replace_type(file.schema, name, planned.kind)
+        file.columns = {name: columns.get(name, kind) for name, kind in self.columns.items()}
+        file.null_columns = set()
+        file._first = None if self._first is None else convert(self._first)  # noqa: SLF001  another instance of this class
+        file._read = lambda: map(convert, read())  # noqa: SLF001
+        return file
 
     @property
     def column_names(self) -> list[str]:

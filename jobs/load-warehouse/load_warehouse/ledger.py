@@ -13,7 +13,7 @@ from jobkit.migrations import RAW
 from jobkit.postgres import lock_key
 from psycopg import errors, sql
 
-from load_warehouse.session import hold_lock
+from load_warehouse.session import RAW_SCHEMA, STAGE_SCHEMA, hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from load_warehouse.session import Session
 
-SCHEMAS = ("raw", "stage")
+SCHEMAS = (RAW_SCHEMA, STAGE_SCHEMA)
+LEDGER, QUARANTINE = "_ledger", "_quarantine"
 _ENTRY_COLUMNS = sql.SQL('load_id, "commit", sha256, known_at, leaf, "rows"')
 
 
@@ -87,19 +88,17 @@ def _fetch_tuples(session: Session, statement: str) -> Sequence[tuple[Any, ...]]
 
 def fetch_latest_entries(session: Session) -> dict[tuple[str, str], LedgerEntry]:
     """Return the latest entry of every (dataset, partition); empty if there is no ledger yet."""
-    statement = sql.SQL(
-        'select distinct on ("dataset", "partition") "dataset", "partition", {} from raw._ledger order by 1, 2, "commit" desc'
-    )
+    statement = sql.SQL('select distinct on ("dataset", "partition") "dataset", "partition", {} from {} order by 1, 2, "commit" desc')
     try:
-        return {(row[0], row[1]): LedgerEntry(*row[2:]) for row in session.execute(statement.format(_ENTRY_COLUMNS))}
+        return {(row[0], row[1]): LedgerEntry(*row[2:]) for row in session.execute(statement.format(_ENTRY_COLUMNS, session.table(LEDGER)))}
     except (errors.UndefinedTable, errors.InvalidSchemaName):
         return {}
 
 
 def fetch_latest_entry(session: Session, dataset: str, partition: str) -> LedgerEntry | None:
     """Return the latest entry of one partition; None if it was never loaded."""
-    statement = sql.SQL('select {} from raw._ledger where "dataset" = {} and "partition" = {} order by "commit" desc limit 1')
-    row = session.execute(statement.format(_ENTRY_COLUMNS, sql.Literal(dataset), sql.Literal(partition))).fetchone()
+    statement = sql.SQL('select {} from {} where "dataset" = {} and "partition" = {} order by "commit" desc limit 1')
+    row = session.execute(statement.format(_ENTRY_COLUMNS, session.table(LEDGER), sql.Literal(dataset), sql.Literal(partition))).fetchone()
     return LedgerEntry(*row) if row else None
 
 
@@ -111,25 +110,27 @@ def fetch_server_time(session: Session) -> datetime:
 
 def fetch_entries(session: Session, dataset: str, partition: str) -> list[LedgerEntry]:
     """Return all entries of one partition, oldest commit first."""
-    statement = sql.SQL('select {} from raw._ledger where "dataset" = {} and "partition" = {} order by "commit"')
-    rows = session.execute(statement.format(_ENTRY_COLUMNS, sql.Literal(dataset), sql.Literal(partition)))
+    statement = sql.SQL('select {} from {} where "dataset" = {} and "partition" = {} order by "commit"')
+    rows = session.execute(statement.format(_ENTRY_COLUMNS, session.table(LEDGER), sql.Literal(dataset), sql.Literal(partition)))
     return [LedgerEntry(*row) for row in rows]
 
 
 def fetch_load_ids(session: Session, dataset: str, partition: str) -> list[int]:
     """Return the load_ids of one partition, in no order. They identify its rows in a leaf that it shares with others."""
-    statement = sql.SQL('select load_id from raw._ledger where "dataset" = {} and "partition" = {}')
-    return [row[0] for row in session.execute(statement.format(sql.Literal(dataset), sql.Literal(partition)))]
+    statement = sql.SQL('select load_id from {} where "dataset" = {} and "partition" = {}')
+    return [row[0] for row in session.execute(statement.format(session.table(LEDGER), sql.Literal(dataset), sql.Literal(partition)))]
 
 
 def is_only_partition(session: Session, dataset: str, partition: str, leaf: str) -> bool:
     """Return whether no other lake partition has rows in a leaf."""
-    statement = sql.SQL('select from raw._ledger where "dataset" = {} and leaf = {} and "partition" <> {} limit 1')
-    return not session.execute(statement.format(sql.Literal(dataset), sql.Literal(leaf), sql.Literal(partition))).fetchall()
+    statement = sql.SQL('select from {} where "dataset" = {} and leaf = {} and "partition" <> {} limit 1')
+    return not session.execute(
+        statement.format(session.table(LEDGER), sql.Literal(dataset), sql.Literal(leaf), sql.Literal(partition))
+    ).fetchall()
 
 
 def allocate_load_id(session: Session) -> int:
-    """Return a new load_id from the ledger's sequence."""
+    """Return a new load_id from the ledger's sequence, which a copy of the ledger shares."""
     return int(session.scalar(sql.SQL("select nextval(pg_get_serial_sequence('raw._ledger', 'load_id'))")))
 
 
@@ -137,7 +138,7 @@ def write_entry(session: Session, load: Load) -> None:
     """Write the ledger row and update the quarantine, in the transaction that makes the load's rows visible."""
     names = sql.SQL('load_id, "dataset", "partition", "commit", sha256, "rows", known_at, leaf')
     values = sql.SQL(", ").join(map(sql.Literal, load[:-1]))
-    session.execute(sql.SQL("insert into raw._ledger ({}) values ({})").format(names, values))
+    session.execute(sql.SQL("insert into {} ({}) values ({})").format(session.table(LEDGER), names, values))
     _update_quarantine(session, load)
 
 
@@ -145,6 +146,7 @@ def _update_quarantine(session: Session, load: Load) -> None:
     """Close the quarantined rows that this commit no longer has and add its new ones. Unchanged rows are not rewritten."""
     columns = [sql.Literal(list(column)) for column in zip(*load.quarantined, strict=True)] or [sql.Literal([])] * 3
     terms = {
+        "quarantine": session.table(QUARANTINE),
         "in_partition": sql.SQL('"dataset" = {} and "partition" = {}').format(sql.Literal(load.dataset), sql.Literal(load.partition)),
         "current": sql.SQL("unnest({}::int[], {}::text[], {}::text[]) as current (row_number, raw_row, reasons)").format(*columns),
         "same": sql.SQL(
@@ -156,14 +158,14 @@ def _update_quarantine(session: Session, load: Load) -> None:
         "load_id": sql.Literal(load.load_id),
     }
     close = sql.SQL(
-        "update raw._quarantine stored set known_to = {known_at} "
+        "update {quarantine} stored set known_to = {known_at} "
         "where {in_partition} and known_to = 'infinity' and not exists (select from {current} where {same})"
     )
     session.execute(close.format(**terms))
     if load.quarantined:
         add = sql.SQL(
-            "insert into raw._quarantine "
+            "insert into {quarantine} "
             "select {values}, current.row_number, current.raw_row::json, current.reasons, {load_id}, {known_at}::timestamptz, 'infinity' "
-            "from {current} where not exists (select from raw._quarantine stored where {in_partition} and {same})"
+            "from {current} where not exists (select from {quarantine} stored where {in_partition} and {same})"
         )
         session.execute(add.format(**terms))

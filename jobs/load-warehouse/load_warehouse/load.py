@@ -1,12 +1,14 @@
 """The load of one lake partition: every commit that is not in the ledger, oldest first, each in its own transaction.
 
-Locks are taken in this order: the lake partition (exclusive: one loader at a time), then the leaf (shared to change rows inside it,
+Locks are taken in this order: the dataset (shared; a reload takes it to put another table in the place of the old one), the lake partition
+(exclusive: one loader at a time), then the leaf (shared to change rows inside it,
 exclusive to attach or replace it). They belong to the database session, so a loader that dies releases them.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobkit import expired_commits
@@ -14,15 +16,16 @@ from jobkit.errors import BadDataError, DamagedError, MisconfiguredError, Tempor
 from jobkit.lake import ERASED
 from jobkit.names import ROW_NUMBER
 from jobkit.postgres import lock_key, staging_name
-from psycopg import sql
+from psycopg import errors, sql
 
-from load_warehouse import clocks, copy, file_diff, ledger, parquet, partitioning, restatement, tables
+from load_warehouse import clocks, copy, file_diff, ledger, parquet, partitioning, restatement, shape, tables
 from load_warehouse.copy import ParquetFile
 from load_warehouse.ledger import Load, QuarantinedRow
 from load_warehouse.restatement import CURRENT, PREVIOUS, Change, StagedRows
 from load_warehouse.session import hold_lock, translate_errors, try_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from jobkit.lake import Commit, History, Lake
@@ -52,12 +55,13 @@ class PartitionResult(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where a commit's rows are written."""
+    """Where a commit's rows are written. `find_index_key` returns the key of a leaf that is created."""
 
     columns: Columns
     leaf: Leaf
     load: Load
     key: tuple[str, ...]
+    find_index_key: Callable[[], tuple[str, ...]]
 
     @property
     def staging(self) -> str:
@@ -84,7 +88,11 @@ def sync_partition(
         if entry.sha256 == head.data.sha256:
             return PartitionResult(head)
     where = f"{dataset}/{partition}"
-    with translate_errors(where, session), hold_lock(session, lock_key("partition", dataset, partition)):
+    with (
+        translate_errors(where, session),
+        hold_lock(session, lock_key("dataset", dataset), shared=True),
+        hold_lock(session, lock_key("partition", dataset, partition)),
+    ):
         tables.drop_staging_table(session, staging_name(dataset, partition))
         corrected = clocks.correct_future_loads(session, lake, dataset, partition, now)
         entry = ledger.fetch_latest_entry(session, dataset, partition)
@@ -158,20 +166,36 @@ def _load_commit(
         return _record_without_rows(session, load)
     where = f"{commit.dataset}/{commit.partition} commit {commit.number}"
     file = ParquetFile(lake.read(commit.data), where, session.policy.batch_rows)
-    scheme = partitioning.parse_scheme(commit.leaf, file.columns, where)
     if missing := set(commit.key) - set(file.columns) or not commit.key:
         raise BadDataError(f"{where}: the file has no key column {missing or ''}; the commit says the key is {commit.key}")
-    columns = tables.ensure_table(session, commit.dataset, file.columns, scheme, where)
+    file, columns, scheme = shape.fit_file(session, lake, commit, file)
     leaf = _find_leaf(session, file, scheme, load)
     if leaf is None:
         return _record_without_rows(session, load)
-    target = Target(columns, leaf, load._replace(leaf=leaf.name), commit.key)
-    if not load.leaf:
-        return _load_initial(session, file, target)
+    target = Target(columns, leaf, load._replace(leaf=leaf.name), commit.key, partial(_find_index_key, session, lake, commit, columns))
     try:
-        return _load_restatement(session, file, target, _diff_with_previous(session, lake, previous, file, target))
-    except restatement.PreviousRowsMissingError:
-        return _load_restatement(session, file, target, None)
+        if not load.leaf:
+            return _load_initial(session, file, target)
+        try:
+            return _load_restatement(session, file, target, _diff_with_previous(session, lake, previous, file, target))
+        except restatement.PreviousRowsMissingError:
+            return _load_restatement(session, file, target, None)
+    except errors.UniqueViolation:
+        keys = [key for key in tables.read_keys(session, commit.dataset) or [target.find_index_key()] if set(key) != set(commit.key)]
+        if not keys:
+            raise
+        advice = None if session.is_reload else shape.reload_advice(commit.dataset)
+        raise BadDataError(shape.describe_repeated_key(where, keys[0], commit.key, advice)) from None
+
+
+def _find_index_key(session: Session, lake: Lake, commit: Commit, columns: Columns) -> tuple[str, ...]:
+    """Return the key of a new leaf's index: that of the dataset's newest commit, unless rows of this commit may repeat it.
+
+    In a reload it is always the newest, so that a commit with rows that repeat it is refused.
+    """
+    newest = lake.find_newest_commit(commit.dataset)
+    key = newest.key if newest and set(newest.key) <= set(columns) else commit.key
+    return key if session.is_reload or set(key) >= set(commit.key) else commit.key
 
 
 def read_quarantine(lake: Lake, commit: Commit, batch_rows: int) -> tuple[QuarantinedRow, ...]:
@@ -210,18 +234,19 @@ def _load_initial(session: Session, file: ParquetFile, target: Target) -> Change
                     return Change(target.load.rows, 0)
                 _attach_empty_leaf(session, file.where, target)
     with hold_lock(session, target.leaf_lock_key, shared=True), tables.load_transaction(session, target.load):
-        copy.copy_file(session, tables.raw_table(target.leaf.name), file, freeze=False, rows=target.load.rows)
+        copy.copy_file(session, session.table(target.leaf.name), file, freeze=False, rows=target.load.rows)
         ledger.write_entry(session, target.load)
     return Change(target.load.rows, 0)
 
 
 def _attach_filled_leaf(session: Session, file: ParquetFile, target: Target) -> bool:
     """Fill a staging table and attach it. If readers keep the table locked, return False and leave the staging table."""
-    columns, leaf, load, key = target
+    columns, leaf, load, _, find_index_key = target
+    key = find_index_key()
     with session.transaction():
         session.execute(tables.staging_table_ddl(columns, leaf, target.staging, load))
         copy.copy_file(session, tables.staging_table(target.staging), file, freeze=True, rows=load.rows)
-        for statement in tables.staging_index_ddl(leaf, target.staging, key):
+        for statement in tables.staging_index_ddl(target.staging, key):
             session.execute(statement)
     return tables.attach_leaf(session, load.dataset, leaf, target.staging, lambda: ledger.write_entry(session, load))
 
@@ -240,7 +265,7 @@ def _diff_with_previous(session: Session, lake: Lake, previous: Commit | None, f
     if min(previous.data.rows, target.load.rows) < session.policy.min_diff_rows:
         return None
     try:
-        previous_file = ParquetFile(lake.read(previous.data), file.where, session.policy.batch_rows)
+        previous_file = ParquetFile(lake.read(previous.data), file.where, session.policy.batch_rows).convert(file.columns)
     except BadDataError:  # missing or damaged: the diff only saves time
         return None
     return file_diff.diff_files(previous_file, file, target.key, session.policy) if previous_file.columns == file.columns else None
@@ -252,7 +277,7 @@ def _load_restatement(session: Session, file: ParquetFile, target: Target, diff:
     `diff` is what differs from the previous file; None stages the whole commit. Raises restatement.PreviousRowsMissingError if the
     warehouse does not hold the previous file's rows.
     """
-    columns, leaf, load, key = target
+    columns, leaf, load, _, find_index_key = target
     rows = _stage_rows(session, file, target, diff)
     with ExitStack() as locks:
         locks.enter_context(hold_lock(session, target.leaf_lock_key, shared=True))
@@ -261,7 +286,7 @@ def _load_restatement(session: Session, file: ParquetFile, target: Target, diff:
             is_swap = _is_worth_swapping(session, load, change) and locks.enter_context(try_lock(session, target.leaf_lock_key))
             if is_swap:
                 whole = file if change.added == load.rows else None
-                restatement.build_replacement(session, columns, leaf, target.staging, load, key, whole=whole)
+                restatement.build_replacement(session, columns, leaf, target.staging, load, find_index_key(), whole=whole)
             else:
                 restatement.apply_in_place(session, columns, leaf, load)
         if is_swap and not tables.attach_leaf(session, load.dataset, leaf, target.staging, lambda: ledger.write_entry(session, load)):
@@ -284,7 +309,7 @@ def _stage_rows(session: Session, file: ParquetFile, target: Target, diff: FileD
 
 def _compute_change(session: Session, file: ParquetFile, target: Target, rows: StagedRows) -> Change:
     """Compare staged and stored rows, in the open transaction. Raises BadDataError if two rows have one key."""
-    columns, leaf, load, key = target
+    columns, leaf, load, key, _ = target
     has_null_keys = not file.null_columns.isdisjoint(key)
     change = restatement.compare_rows(session, columns, leaf, load, key, rows, has_null_keys=has_null_keys)
     if change is not None:

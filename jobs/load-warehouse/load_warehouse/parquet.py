@@ -6,6 +6,8 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
+from jobkit.column_types import DECIMAL, TIMESTAMP, TYPES
+
 try:
     from arro3.core import Array
     from arro3.core import DataType as Type
@@ -30,6 +32,8 @@ _PYARROW = {
     "date32[day]": "Date32",
     "bool": "Boolean",
 }
+# The functions of pyarrow that make the types of contracts.
+_PYARROW_TYPES = {"string": "string", "date": "date32", "int": "int32", "long": "int64", "double": "float64", "boolean": "bool_"}
 _PYARROW_DECIMAL = re.compile(r"decimal128(\(\d+, \d+\))")
 _PYARROW_TIMESTAMP = re.compile(r"timestamp\[us, tz=(.+)\]")
 
@@ -55,6 +59,36 @@ def take_rows(batch: RecordBatch, positions: Sequence[int]) -> RecordBatch:
     if read_parquet is not None:
         return batch.take(Array(positions, type=Type.uint32()))
     return batch.take(list(positions))
+
+
+def cast_texts(texts: Sequence[str | None], kind: str) -> Array:
+    """Return texts as values of a contract's type. The caller has checked them: a text that is no value becomes null or is rounded."""
+    decimal = DECIMAL.fullmatch(kind)
+    if read_parquet is not None:
+        if decimal:
+            arrow_type = Type.decimal128(int(decimal[1]), int(decimal[2]))
+        else:
+            arrow_type = Type.timestamp("us", tz="UTC") if kind == TIMESTAMP else getattr(Type, TYPES[kind].constructor)()
+        return Array(texts, type=Type.utf8()).cast(arrow_type)
+    import pyarrow as pa  # noqa: PLC0415
+
+    if decimal:
+        other_type = pa.decimal128(int(decimal[1]), int(decimal[2]))
+    else:
+        other_type = pa.timestamp("us", tz="UTC") if kind == TIMESTAMP else getattr(pa, _PYARROW_TYPES[kind])()
+    return pa.array(texts, pa.string()).cast(other_type)
+
+
+def replace_column(batch: RecordBatch, name: str, column: Array) -> RecordBatch:
+    """Return the rows with other values, of any type, in one column."""
+    index = batch.schema.names.index(name)
+    return batch.set_column(index, batch.schema.field(index).with_type(column.type), column)
+
+
+def replace_type(schema: Schema, name: str, kind: str) -> Schema:
+    """Return the schema with a contract's type for one column."""
+    index = schema.names.index(name)
+    return schema.set(index, schema.field(index).with_type(cast_texts([], kind).type))
 
 
 def type_name(arrow_type: DataType) -> str:

@@ -42,12 +42,17 @@ class Leaf(NamedTuple):
     condition: sql.Composable
 
 
-def parse_scheme(expression: str, columns: Mapping[str, str], where: str) -> Scheme:
-    """Parse a commit's leaf expression. Raises BadDataError on a wrong form, an unknown column, or a range over anything but dates."""
+def parse_expression(expression: str, where: str) -> Scheme:
+    """Parse a commit's leaf expression. Raises BadDataError on a wrong form."""
     match = LEAF.fullmatch(expression)
     if match is None:
         raise BadDataError(f"{where}: leaf {expression!r} is invalid; expected year(column), month(column) or hash(column, modulus)")
-    scheme = Scheme(match[1] or "hash", match[2] or match[3], int(match[4] or 0))
+    return Scheme(match[1] or "hash", match[2] or match[3], int(match[4] or 0))
+
+
+def parse_scheme(expression: str, columns: Mapping[str, str], where: str) -> Scheme:
+    """Parse a leaf expression for these columns. Raises BadDataError as above, on an unknown column, or a range over anything but dates."""
+    scheme = parse_expression(expression, where)
     column_type = columns.get(scheme.column)
     is_hash = scheme.kind == "hash"
     if column_type is None or (not is_hash and column_type != "date") or (is_hash and not scheme.modulus):

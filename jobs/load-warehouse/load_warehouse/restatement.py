@@ -82,7 +82,7 @@ def compare_rows(
     new, old = tables.column_list(compared, "c"), tables.column_list(compared, "s")
     match = _match_condition(key_columns, "c", has_nulls=has_null_keys)
     load_ids = sql.Literal(ledger.fetch_load_ids(session, load.dataset, load.partition))
-    open_rows = sql.SQL("{} s where s._load_id = any({}) and s.known_to = 'infinity'").format(tables.raw_table(leaf.name), load_ids)
+    open_rows = sql.SQL("{} s where s._load_id = any({}) and s.known_to = 'infinity'").format(session.table(leaf.name), load_ids)
     query = sql.SQL("select s.ctid as {}, {} from {}").format(_ADDRESS, old, open_rows)
     stored: sql.Composable = sql.SQL("pg_temp.stored")
     stored_rows = rows.previous
@@ -134,7 +134,7 @@ def _match_condition(columns: tuple[str, ...], table: str, *, has_nulls: bool) -
 
 def apply_in_place(session: Session, columns: Columns, leaf: Leaf, load: Load) -> None:
     """Close and add the changed rows inside the leaf, and write the ledger row. Runs in the open transaction, after `compare_rows`."""
-    target, known_at = tables.raw_table(leaf.name), sql.Literal(load.known_at.isoformat())
+    target, known_at = session.table(leaf.name), sql.Literal(load.known_at.isoformat())
     session.execute(sql.SQL("analyze pg_temp.changed"))
     for setting in ("enable_nestloop = on", "random_page_cost = 1.1"):  # fetch few rows by their address, hash many
         session.execute(sql.SQL("set local {}").format(sql.SQL(setting)))
@@ -158,7 +158,7 @@ def build_replacement(
     rows = sql.SQL(" union all ".join(parts)).format(
         old_names=tables.column_list(columns, "s"),
         new_names=tables.column_list(columns, "c"),
-        leaf=tables.raw_table(leaf.name),
+        leaf=session.table(leaf.name),
         known_at=sql.Literal(load.known_at.isoformat()),
         load_id=sql.Literal(load.load_id),
         added=_ADDED,
@@ -170,7 +170,7 @@ def build_replacement(
         copy.copy_between_connections(session, source, session.second, target)
         if whole:
             copy.copy_file(session, staging_table, whole, freeze=True, rows=load.rows, into=session.second)
-        for statement in tables.staging_index_ddl(leaf, staging, key):
+        for statement in tables.staging_index_ddl(staging, key):
             session.second.execute(statement)
 
 

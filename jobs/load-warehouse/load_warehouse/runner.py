@@ -13,7 +13,7 @@ from jobkit.errors import BadDataError, MisconfiguredError, NewerFormatError, Us
 from jobkit.lake import Lake
 from psycopg import sql
 
-from load_warehouse import discovery, ledger, load
+from load_warehouse import discovery, ledger, load, tables
 from load_warehouse.policy import LoadPolicy
 from load_warehouse.session import Session, translate_errors
 
@@ -51,21 +51,22 @@ def run(
     """
     stopping = Event()
     sessions = [Session(warehouse_url, password, stopping, policy) for _ in range(workers)]
-    with _closing(sessions):
+    with closing_sessions(sessions):
         with translate_errors("set-up", sessions[0]):
             ledger.ensure_ledger(sessions[0])
+            tables.drop_unread_tables(sessions[0])
             positions = discovery.fetch_positions(sessions[0])  # before the entries, which may then be newer but not older
             entries, now = ledger.fetch_latest_entries(sessions[0]), ledger.fetch_server_time(sessions[0])
         lake, loaded = Lake(lake_url), _group_by_dataset(entries)
         discovered = {} if partitions else discover_datasets(lake, datasets, positions, loaded, now, policy)
         selected = _flatten(discovered) if discovered else select_partitions(lake, datasets, partitions, policy)
-        _record_unchanged(job, {item: entry for item, entry in entries.items() if item[0] in discovered and item not in selected})
+        record_unchanged(job, {item: entry for item, entry in entries.items() if item[0] in discovered and item not in selected})
         failed: dict[Partition, JobError] = {}
-        with closing(_load_in_parallel(sessions, stopping, lake, entries, now, selected)) as results:
+        with closing(load_in_parallel(sessions, lake, entries, now, selected)) as results:
             for completed, (partition, future) in enumerate(results, start=1):
                 try:
                     result = future.result()
-                    _record_outcome(job, partition, result)
+                    record_outcome(job, partition, result)
                     failed |= {partition: result.error} if result.error else {}
                 except (BadDataError, NewerFormatError) as error:
                     failed[partition] = error
@@ -94,7 +95,7 @@ def discover_datasets(
     """
     found = {
         dataset: discovery.discover(lake, dataset, positions.get(dataset), loaded.get(dataset, {}), now, policy)
-        for dataset in _check_datasets(lake, datasets)
+        for dataset in check_datasets(lake, datasets)
     }
     if not any(one.selected or not one.is_check for one in found.values()):
         raise _empty_lake_error(lake)
@@ -112,7 +113,8 @@ def _flatten(discovered: Mapping[str, Discovery]) -> dict[Partition, int]:
     return {(dataset, partition): number for dataset, found in discovered.items() for partition, number in found.selected.items()}
 
 
-def _check_datasets(lake: Lake, datasets: Sequence[str]) -> list[str]:
+def check_datasets(lake: Lake, datasets: Sequence[str]) -> list[str]:
+    """Return these datasets, by default all of the lake. Raises UsageError (2) for one that the lake does not have."""
     existing = lake.datasets()
     if unknown := sorted(set(datasets) - set(existing)):
         raise UsageError(f"no dataset {', '.join(unknown)} in the lake {lake.store.url}; it has {', '.join(existing) or 'none'}")
@@ -130,7 +132,7 @@ def select_partitions(
 
     Raises UsageError (2) for a name that the lake does not have, MisconfiguredError (78) if the lake is empty.
     """
-    datasets, partitions = _check_datasets(lake, datasets), sorted(set(partitions))
+    datasets, partitions = check_datasets(lake, datasets), sorted(set(partitions))
     if partitions and len(datasets) * len(partitions) <= policy.max_lookups:
         by_name = {item: number for item in product(datasets, partitions) if (number := lake.latest_number(*item))}
         if {partition for _, partition in by_name} == set(partitions):
@@ -149,7 +151,7 @@ def plan(lake_url: str, datasets: Sequence[str], partitions: Sequence[str], ware
     `from_commit` is the loaded commit, None if there is none; `to_commit` is the latest in the lake.
     """
     session = Session(warehouse_url, password)
-    with _closing([session]), translate_errors("plan", session):
+    with closing_sessions([session]), translate_errors("plan", session):
         ledger.check_ledger(session)
         entries = ledger.fetch_latest_entries(session)
     lake = Lake(lake_url)
@@ -177,7 +179,7 @@ def check(lake_url: str, warehouse_url: str, password: str) -> None:
     Raises AuthError (77) if the login is refused, MisconfiguredError (78) for a missing right, TemporaryError (75) without a connection.
     """
     session = Session(warehouse_url, password)
-    with _closing([session]), translate_errors("check", session):
+    with closing_sessions([session]), translate_errors("check", session):
         for schema in ledger.SCHEMAS:
             _check_schema(session, schema)
         ledger.check_ledger(session)
@@ -204,7 +206,7 @@ def _check_schema(session: Session, schema: str) -> None:
 
 
 @contextmanager
-def _closing(sessions: Sequence[Session]) -> Iterator[None]:
+def closing_sessions(sessions: Sequence[Session]) -> Iterator[None]:
     """Close the sessions at the end of the block."""
     try:
         yield
@@ -213,9 +215,8 @@ def _closing(sessions: Sequence[Session]) -> Iterator[None]:
             session.close()
 
 
-def _load_in_parallel(
+def load_in_parallel(
     sessions: Sequence[Session],
-    stopping: Event,
     lake: Lake,
     entries: dict[Partition, LedgerEntry],
     now: datetime,
@@ -247,7 +248,7 @@ def _load_in_parallel(
                 yield futures.pop(future), future
     finally:
         if futures:
-            stopping.set()
+            sessions[0].stopping.set()  # that of all
         pool.shutdown(wait=False, cancel_futures=True)
         started = [future for future in futures if not future.cancelled()]  # wait() never counts a future cancelled before its start
         while wait(started, timeout=CANCEL_INTERVAL_S).not_done:
@@ -255,7 +256,7 @@ def _load_in_parallel(
                 session.cancel()
 
 
-def _record_unchanged(job: Job, entries: Mapping[Partition, LedgerEntry]) -> None:
+def record_unchanged(job: Job, entries: Mapping[Partition, LedgerEntry]) -> None:
     """Record the partitions of which the lake has nothing new, from the ledger, which has no sizes."""
     for partition, entry in entries.items():
         job.record_partition(
@@ -263,7 +264,7 @@ def _record_unchanged(job: Job, entries: Mapping[Partition, LedgerEntry]) -> Non
         )
 
 
-def _record_outcome(job: Job, partition: Partition, result: PartitionResult) -> None:
+def record_outcome(job: Job, partition: Partition, result: PartitionResult) -> None:
     """Write a partition's outcome to the receipt; log a warning about gaps and corrected times."""
     details: dict[str, Any] = {}
     name = {"dataset": partition[0], "partition": partition[1]}

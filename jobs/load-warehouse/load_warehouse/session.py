@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MIN_SERVER_VERSION = 150000  # NULLS NOT DISTINCT
 CONNECT_TIMEOUT_S = 10
+RAW_SCHEMA, STAGE_SCHEMA = "raw", "stage"
 # The first settings let a server notice within seconds that a loader was killed, even while it builds an index or waits for a lock. The
 # last one: below about half a million rows, parallel workers slow down an index, because another session keeps the other core busy.
 SETTINGS = (
@@ -27,12 +28,27 @@ SETTINGS = (
 
 
 class Session:
-    """The connections and the policy of one worker thread. The second connection is opened only to copy from table to table."""
+    """The connections and the policy of one worker thread. The second connection is opened only to copy from table to table.
 
-    def __init__(self, url: str, password: str, stopping: Event | None = None, policy: LoadPolicy | None = None) -> None:
-        self.url, self.stopping, self.policy = url, stopping or Event(), policy or LoadPolicy()
+    schema: where its tables and its ledger are: raw, or stage for the copy that a reload makes.
+    """
+
+    def __init__(
+        self, url: str, password: str, stopping: Event | None = None, policy: LoadPolicy | None = None, schema: str = RAW_SCHEMA
+    ) -> None:
+        self.url, self.stopping, self.policy, self.schema = url, stopping or Event(), policy or LoadPolicy(), schema
+        self.shapes: dict[str, Any] = {}  # of the newest commits that were read, by dataset; for `shape.read_newest`
         self._password = password
         self._connections: list[psycopg.Connection[Any]] = []
+
+    @property
+    def is_reload(self) -> bool:
+        """Whether it makes the copy of a reload."""
+        return self.schema != RAW_SCHEMA
+
+    def table(self, name: str) -> sql.Identifier:
+        """Return a raw table, a leaf or the ledger as SQL."""
+        return sql.Identifier(self.schema, name)
 
     @property
     def main(self) -> psycopg.Connection[Any]:

@@ -6,17 +6,18 @@ A staging table holds a leaf's rows before they become visible. It is in the sch
 from __future__ import annotations
 
 import random
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError
+from jobkit.errors import MisconfiguredError, TemporaryError
 from jobkit.names import ROW_NUMBER
 from jobkit.postgres import lock_key
 from psycopg import errors, sql
 
 from load_warehouse.partitioning import Leaf, Scheme, make_hash_leaf, make_range_leaf
-from load_warehouse.session import hold_lock
-from load_warehouse.types import META_COLUMNS, TEXT, strip_collation
+from load_warehouse.session import STAGE_SCHEMA, hold_lock
+from load_warehouse.types import META_COLUMNS, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from load_warehouse.session import Session
 
 Columns = dict[str, str]
+REPLACED = "~old~"  # in the name of a table that a reload replaced; no dataset has a tilde
 # First in each row, because every index and every as-of query reads them: columns behind wide vendor columns are slow to read.
 _META_DDL = sql.SQL("_load_id bigint not null, known_from timestamptz not null, known_to timestamptz not null")
 # A leaf's own defaults: rows copied into it take their load from settings of the transaction, not from the wire.
@@ -35,14 +37,9 @@ _LEAF_DEFAULTS = sql.SQL(
 )
 
 
-def raw_table(name: str) -> sql.Identifier:
-    """Return a table of the schema raw as SQL."""
-    return sql.Identifier("raw", name)
-
-
 def staging_table(name: str) -> sql.Identifier:
     """Return a table of the schema stage as SQL."""
-    return sql.Identifier("stage", name)
+    return sql.Identifier(STAGE_SCHEMA, name)
 
 
 def column_list(columns: Iterable[str], table: str | None = None) -> sql.Composed:
@@ -50,27 +47,20 @@ def column_list(columns: Iterable[str], table: str | None = None) -> sql.Compose
     return sql.SQL(", ").join(sql.Identifier(table, name) if table else sql.Identifier(name) for name in columns)
 
 
-def ensure_table(session: Session, dataset: str, columns: Columns, scheme: Scheme, where: str) -> Columns:
-    """Create a raw table or add its missing columns; return all its vendor columns.
+def ensure_table(session: Session, dataset: str, existing: Columns | None, columns: Columns, scheme: Scheme, where: str) -> Columns:
+    """Create a raw table or add its missing columns; return all its vendor columns. `existing` is what `read_columns` returned before.
 
-    Raises BadDataError (65) if a column's type differs, MisconfiguredError (78) if another program created the table or it is partitioned
-    differently, TemporaryError (75) if the table stays locked so that columns cannot be added.
+    Raises MisconfiguredError (78) if another program created the table or it is partitioned differently, TemporaryError (75) if the table
+    stays locked so that columns cannot be added.
     """
-    existing = read_columns(session, dataset, where)
-    if existing is None or set(columns) - set(existing):
-        with hold_lock(session, lock_key("table", dataset)):
-            existing = read_columns(session, dataset, where) or _create_table(session, dataset, columns, scheme)
-            _add_columns(session, dataset, {name: kind for name, kind in columns.items() if name not in existing}, where)
-            existing = read_columns(session, dataset, where) or {}
-    _check_scheme(session, dataset, scheme, where)
-    for name, column_type in columns.items():
-        in_file, in_table = strip_collation(column_type), strip_collation(existing[name])
-        if in_file != in_table:
-            raise BadDataError(
-                f"{where}: column {name!r} is {in_file} in the file and {in_table} in raw.{dataset}; nothing was copied. "
-                "If the contract's type was changed on purpose, drop the table and its ledger rows and load again"
-            )
-    return existing
+    if existing is not None and set(columns) <= set(existing):
+        return existing
+    with hold_lock(session, lock_key("table", dataset)):
+        existing = read_columns(session, dataset, where) or _create_table(session, dataset, columns, scheme)
+        _add_columns(session, dataset, {name: kind for name, kind in columns.items() if name not in existing}, where)
+    if (leaf := read_leaf(session, dataset)) != scheme.text:
+        raise MisconfiguredError(f"{where}: raw.{dataset} was made meanwhile and is partitioned by {leaf}, not {scheme.text}; run it again")
+    return read_columns(session, dataset, where) or {}
 
 
 def read_columns(session: Session, dataset: str, where: str) -> Columns | None:
@@ -81,7 +71,7 @@ def read_columns(session: Session, dataset: str, where: str) -> Columns | None:
     kind = session.scalar(sql.SQL("select relkind from pg_class where oid = to_regclass({})").format(_regclass(session, dataset)))
     if kind is None:
         return None
-    columns = _fetch_columns(session, raw_table(dataset))
+    columns = _fetch_columns(session, session.table(dataset))
     if kind != "p" or not {ROW_NUMBER, *META_COLUMNS} <= set(columns):
         raise MisconfiguredError(f"{where}: raw.{dataset} exists, but load-warehouse did not create it; rename or drop it")
     return {name: column_type for name, column_type in columns.items() if name not in META_COLUMNS}
@@ -97,12 +87,12 @@ def _fetch_columns(session: Session, table: sql.Identifier) -> Columns:
 
 
 def _regclass(session: Session, name: str) -> sql.Literal:
-    return sql.Literal(raw_table(name).as_string(session.main))
+    return sql.Literal(session.table(name).as_string(session.main))
 
 
 def _create_table(session: Session, dataset: str, columns: Columns, scheme: Scheme) -> Columns:
-    statement = sql.SQL("create table {} ({}, {}) {}").format(raw_table(dataset), _META_DDL, column_definitions(columns), scheme.clause)
-    comment = sql.SQL("comment on table {} is {}").format(raw_table(dataset), sql.Literal(scheme.text))
+    statement = sql.SQL("create table {} ({}, {}) {}").format(session.table(dataset), _META_DDL, column_definitions(columns), scheme.clause)
+    comment = sql.SQL("comment on table {} is {}").format(session.table(dataset), sql.Literal(scheme.text))
     with session.transaction():
         session.execute(statement)
         session.execute(comment)
@@ -126,19 +116,24 @@ def _add_columns(session: Session, dataset: str, missing: Columns, where: str) -
     additions = sql.SQL(", ").join(
         sql.SQL("add column if not exists {} {}").format(sql.Identifier(name), _type_sql(kind)) for name, kind in missing.items()
     )
-    statement = sql.SQL("alter table {} {}").format(raw_table(dataset), additions)
-    if not _retry_on_lock_timeout(session, lambda: session.execute(statement), session.policy.attach_tries):
+    statement = sql.SQL("alter table {} {}").format(session.table(dataset), additions)
+    if not retry_on_lock_timeout(session, lambda: session.execute(statement), session.policy.attach_tries):
         raise TemporaryError(f"{where}: raw.{dataset} stays locked, so {', '.join(missing)} cannot be added; try again later")
 
 
-def _check_scheme(session: Session, dataset: str, scheme: Scheme, where: str) -> None:
-    """Raise MisconfiguredError if the table is not partitioned as the commit requires."""
-    comment = session.scalar(sql.SQL("select obj_description(to_regclass({}), 'pg_class')").format(_regclass(session, dataset)))
-    if comment != scheme.text:
-        raise MisconfiguredError(
-            f"{where}: raw.{dataset} is partitioned by {comment}, but the commit requires {scheme.text}; drop the table and its "
-            "ledger rows and load again: the lake has all data"
-        )
+def read_leaf(session: Session, dataset: str) -> str:
+    """Return how a raw table is partitioned, as commits write it."""
+    return str(session.scalar(sql.SQL("select obj_description(to_regclass({}), 'pg_class')").format(_regclass(session, dataset))))
+
+
+def read_keys(session: Session, dataset: str) -> list[tuple[str, ...]]:
+    """Return the keys of a raw table's leaves, each once: one, unless the key changed between the first commits of two leaves."""
+    statement = sql.SQL(
+        "select distinct array(select attname::text from unnest(indkey) with ordinality as k (number, place) "
+        "join pg_attribute on attrelid = indrelid and attnum = number where attname <> 'known_from' order by place) "
+        "from pg_index join pg_inherits on inhrelid = indrelid where inhparent = to_regclass({}) and indisunique order by 1"
+    )
+    return [tuple(row[0]) for row in session.execute(statement.format(_regclass(session, dataset)))]
 
 
 def find_leaf(session: Session, dataset: str, scheme: Scheme, column_type: str, value: object) -> Leaf:
@@ -184,12 +179,15 @@ def staging_table_ddl(columns: Columns, leaf: Leaf, staging: str, load: Load) ->
     )
 
 
-def staging_index_ddl(leaf: Leaf, staging: str, key: tuple[str, ...]) -> Iterator[sql.Composed]:
-    """Yield CREATE INDEX for the key, unique together with known_from, and for a small index that finds the rows of a load."""
+def staging_index_ddl(staging: str, key: tuple[str, ...]) -> Iterator[sql.Composed]:
+    """Yield CREATE INDEX for the key, unique together with known_from, and for a small index that finds the rows of a load.
+
+    They get their names when the staging table becomes a leaf: those of another leaf may be in the same schema until then.
+    """
     unique = sql.SQL("create unique index {} on {} ({}) nulls not distinct")
-    yield unique.format(sql.Identifier(f"{leaf.name}-key"), staging_table(staging), column_list((*key, "known_from")))
+    yield unique.format(sql.Identifier(f"{staging}k"), staging_table(staging), column_list((*key, "known_from")))
     brin = sql.SQL("create index {} on {} using brin (_load_id) with (pages_per_range = 32, autosummarize = on)")
-    yield brin.format(sql.Identifier(f"{leaf.name}-load"), staging_table(staging))
+    yield brin.format(sql.Identifier(f"{staging}l"), staging_table(staging))
 
 
 def attach_leaf(session: Session, dataset: str, leaf: Leaf, staging: str, write_ledger: Callable[[], None]) -> bool:
@@ -204,32 +202,35 @@ def attach_leaf(session: Session, dataset: str, leaf: Leaf, staging: str, write_
 
     def swap() -> None:
         write_ledger()
-        parent, target = raw_table(dataset), raw_table(leaf.name)
+        parent, target = session.table(dataset), session.table(leaf.name)
         session.execute(sql.SQL("lock table only {} in access exclusive mode").format(parent))
         if leaf_exists(session, leaf.name):
             session.execute(sql.SQL("alter table {} detach partition {}").format(parent, target))
             session.execute(sql.SQL("drop table {}").format(target))
         _attach_staging_table(session, dataset, leaf, staging)
 
-    return _retry_on_lock_timeout(session, swap, session.policy.swap_tries)
+    return retry_on_lock_timeout(session, swap, session.policy.swap_tries)
 
 
 def attach_empty_leaf(session: Session, dataset: str, leaf: Leaf, staging: str) -> bool:
     """Attach an empty staging table as a new leaf, which excludes no reader. Return False if the lock is not free in time."""
 
     def attach() -> None:
-        session.execute(sql.SQL("lock table only {} in share update exclusive mode").format(raw_table(dataset)))
+        session.execute(sql.SQL("lock table only {} in share update exclusive mode").format(session.table(dataset)))
         _attach_staging_table(session, dataset, leaf, staging)
 
-    return _retry_on_lock_timeout(session, attach, session.policy.attach_tries)
+    return retry_on_lock_timeout(session, attach, session.policy.attach_tries)
 
 
 def _attach_staging_table(session: Session, dataset: str, leaf: Leaf, staging: str) -> None:
-    """Move a staging table to raw, attach it, and give it a leaf's defaults. Runs in the open transaction."""
-    parent, target = raw_table(dataset), raw_table(leaf.name)
+    """Move a staging table next to the raw table, attach it, and give it a leaf's defaults. Runs in the open transaction."""
+    parent, target = session.table(dataset), session.table(leaf.name)
     _add_missing_columns(session, dataset, staging)
-    session.execute(sql.SQL("alter table {} set schema raw").format(staging_table(staging)))
-    session.execute(sql.SQL("alter table {} rename to {}").format(raw_table(staging), sql.Identifier(leaf.name)))
+    session.execute(sql.SQL("alter table {} set schema {}").format(staging_table(staging), sql.Identifier(session.schema)))
+    session.execute(sql.SQL("alter table {} rename to {}").format(session.table(staging), sql.Identifier(leaf.name)))
+    for short, name in (("k", "key"), ("l", "load")):
+        rename = sql.SQL("alter index {} rename to {}")
+        session.execute(rename.format(session.table(f"{staging}{short}"), sql.Identifier(f"{leaf.name}-{name}")))
     session.execute(sql.SQL("alter table {} attach partition {} {}").format(parent, target, leaf.bounds))
     session.execute(sql.SQL("alter table {} drop constraint fits, {}").format(target, _LEAF_DEFAULTS))
 
@@ -237,13 +238,13 @@ def _attach_staging_table(session: Session, dataset: str, leaf: Leaf, staging: s
 def _add_missing_columns(session: Session, dataset: str, staging: str) -> None:
     """Add the columns that another loader added to the raw table after the staging table was created."""
     existing = _fetch_columns(session, staging_table(staging))
-    for name, column_type in _fetch_columns(session, raw_table(dataset)).items():
+    for name, column_type in _fetch_columns(session, session.table(dataset)).items():
         if name not in existing:
             addition = sql.SQL("alter table {} add column {} {}")
             session.execute(addition.format(staging_table(staging), sql.Identifier(name), _type_sql(column_type)))
 
 
-def _retry_on_lock_timeout(session: Session, change: Callable[[], object], tries: int) -> bool:
+def retry_on_lock_timeout(session: Session, change: Callable[[], object], tries: int) -> bool:
     """Run a change in a transaction that waits for locks only briefly, so that no reader queues behind it. Retry it up to `tries` times.
 
     Return whether it succeeded.
@@ -258,6 +259,18 @@ def _retry_on_lock_timeout(session: Session, change: Callable[[], object], tries
         else:
             return True
     return False
+
+
+def drop_unread_tables(session: Session) -> None:
+    """Drop the tables that reloads replaced and that no view reads any more. One that is in use stays until the next load."""
+    statement = sql.SQL(
+        "select relname from pg_class where relnamespace = to_regnamespace({}) and relkind = 'p' and strpos(relname, {}) > 0"
+        " and not relispartition"
+    )
+    for (name,) in session.execute(statement.format(sql.Literal(STAGE_SCHEMA), sql.Literal(REPLACED))).fetchall():
+        drop = sql.SQL("drop table if exists {}").format(staging_table(name))
+        with suppress(errors.DependentObjectsStillExist):
+            retry_on_lock_timeout(session, partial(session.execute, drop), tries=1)
 
 
 @contextmanager

@@ -38,6 +38,11 @@ def strip_collation(column_type: str) -> str:
     return column_type.partition(" collate ")[0]
 
 
+def differs(column_type: str, other: str) -> bool:
+    """Return whether two Postgres types have other values."""
+    return strip_collation(column_type) != strip_collation(other)
+
+
 def map_columns(schema: Schema, where: str) -> dict[str, str]:
     """Return a file's column names and Postgres types, in its order, `_row_number` last.
 

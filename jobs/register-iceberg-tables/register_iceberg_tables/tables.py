@@ -28,6 +28,7 @@ from pyiceberg.table import TableProperties
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import AddSnapshotUpdate
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
+from pyiceberg.types import DecimalType
 
 from register_iceberg_tables.history import to_milliseconds
 
@@ -157,6 +158,7 @@ class IcebergTable:
         return [task.file for task in self._table.scan().plan_files()]
 
     def _add_columns(self, transaction: Transaction, schema: pa.Schema) -> None:
+        self._check_scales(transaction, schema)
         update = transaction.update_schema()
         try:
             update.union_by_name(schema)
@@ -164,7 +166,18 @@ class IcebergTable:
             raise self._type_error(error) from None
         update.commit()
 
-    def _type_error(self, error: Exception) -> ColumnsChangedError:
+    def _check_scales(self, transaction: Transaction, schema: pa.Schema) -> None:
+        """Refuse a decimal of another scale, whose digits engines would read with the scale of the table: 1.5 as 0.15.
+
+        pyiceberg 0.12.0 does not: `promote` in pyiceberg/schema.py compares the scale of the file with itself.
+        """
+        types = {field.name: field.field_type for field in transaction.table_metadata.schema().fields}
+        for field in schema:
+            known = types.get(field.name)
+            if pa.types.is_decimal(field.type) and isinstance(known, DecimalType) and known.scale != field.type.scale:
+                raise self._type_error(f"{field.name}: {known} -> {field.type}")
+
+    def _type_error(self, error: Exception | str) -> ColumnsChangedError:
         text = " ".join(str(error).split())
         return ColumnsChangedError(
             f"a column of {'.'.join(self.name)} has a new type, which Iceberg cannot change into: {text[:300]}; "

@@ -145,12 +145,12 @@ create or replace function as_of_internal.built_ticker_years() returns table (
 $body$
 """
 _RAW_COLUMNS = """
-select n.nspname::text as schema, c.relname::text as table, array_agg(a.attname::text order by a.attnum) as columns
+select n.nspname::text as schema, c.relname::text as table, c.oid::text, array_agg(a.attname::text order by a.attnum) as columns
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 where (n.nspname, c.relname) in (select * from unnest(%s::text[], %s::text[])) and c.relkind in ('r', 'p', 'v')
-group by 1, 2
+group by 1, 2, 3
 """
 _EXISTING = """
 select n.nspname::text, c.relname::text, c.relkind = 'r' from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -206,9 +206,10 @@ def refresh_views(
     rows = build_log.execute(_RAW_COLUMNS, list(schemas), list(names))
     raw_columns = {(row["schema"], row["table"]): list(row["columns"]) for row in rows}
     views = list(build_views(models, raw_columns, database))
+    raw_tables = sorted(row["oid"] for row in rows)  # a view reads a table by its oid, and a reload puts another in its place
 
     def change(cursor: Any) -> list[str]:  # noqa: ANN401  psycopg2 has no types
-        digest = _compute_digest(views, cursor)
+        digest = _compute_digest(views, raw_tables, cursor)
         cursor.execute(_EXISTING, [list(SCHEMAS)])
         existing = set(cursor.fetchall())
         cursor.execute("select obj_description(to_regnamespace('as_of'), 'pg_namespace')")
@@ -339,11 +340,11 @@ def _select(schema: str, name: str, columns: Sequence[str], known_to: sql.Compos
     return sql.SQL("select {} from {} where {} <= {}").format(sql.SQL(", ").join(named), sql.Identifier(schema, name), since, _MOMENT)
 
 
-def _compute_digest(views: Sequence[View], cursor: Any) -> str:  # noqa: ANN401
-    """Hash all definitions and the rows to copy."""
+def _compute_digest(views: Sequence[View], raw_tables: Sequence[str], cursor: Any) -> str:  # noqa: ANN401
+    """Hash all definitions, the oids of the raw tables and the rows to copy."""
     functions = [sql.SQL(MOMENT), sql.SQL(_BUILT_TICKER_YEARS)]
     definitions = sql.Composed([*functions, *(part for view in views for part in (view.relation, view.query))])
-    digest = hashlib.sha256(definitions.as_string(cursor).encode())
+    digest = hashlib.sha256(" ".join([*raw_tables, definitions.as_string(cursor)]).encode())
     for view in views:
         if view.copied_from is not None:
             digest.update(str(_fetch_columns(cursor, view.copied_from)).encode())

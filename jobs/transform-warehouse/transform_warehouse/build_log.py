@@ -14,6 +14,7 @@ from jobkit import failpoints, migrations, postgres
 from jobkit.errors import TemporaryError
 from jobkit.interruption import call_interruptibly
 from jobkit.migrations import OPS, RAW
+from jobkit.postgres import TRANSFORM_LOCK
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]
 
@@ -31,7 +32,6 @@ T = TypeVar("T")
 DBT_APPLICATION_NAME = "finelt transform"  # of dbt's database sessions; the build log's own has another
 LOCK_TIMEOUT_S = 60.0
 INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
-LOCK_KEY = "hashtextextended('finelt transform', 0)"
 # A missing schema has to be created; an existing one is written to and its relations are replaced.
 _MISSING_RIGHTS = """
 with required as (select name, to_regnamespace(quote_ident(name)) as schema from unnest(%s::text[]) as name),
@@ -87,7 +87,7 @@ class BuildLog:
     def acquire_lock(self, log: logging.Logger) -> None:
         """Wait until no other transform runs on this database. Raises TemporaryError if one takes too long."""
         deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while not self.execute(f"select pg_try_advisory_lock({LOCK_KEY}) as acquired")[0]["acquired"]:
+        while not self.execute(f"select pg_try_advisory_lock({TRANSFORM_LOCK}) as acquired")[0]["acquired"]:
             if time.monotonic() > deadline:
                 raise TemporaryError(f"another transform has locked this warehouse for {LOCK_TIMEOUT_S:.0f} s; run again when it has ended")
             if deadline - time.monotonic() > LOCK_TIMEOUT_S - 1:
@@ -184,7 +184,7 @@ class BuildLog:
             self.execute("create schema ops")  # IF NOT EXISTS would need the right to create schemas as well
         self.run_in_transaction(lambda cursor: migrations.migrate(partial(_fetch_tuples, cursor), OPS, self.where))
         self._terminate_dbt_sessions()  # of a killed run
-        changes_only = set(models) <= set(self.fetch_relations()) and self._has_same_signature(signature)
+        changes_only = set(models) <= set(self.fetch_relations()) and self._has_same_signature(signature) and not self._has_lost_loads()
         if not changes_only:
             self.execute("truncate ops.transformed_loads")
         self.execute("truncate ops.new_loads")
@@ -211,6 +211,15 @@ class BuildLog:
 
     def _has_ledger(self) -> bool:
         return bool(self.execute("select to_regclass('raw._ledger') is not null as has_ledger")[0]["has_ledger"])
+
+    def _has_lost_loads(self) -> bool:
+        """Whether the marts are made of loads that are gone, as after a reload: rows of theirs may be gone, too."""
+        if not self._has_ledger():
+            return False
+        [row] = self.execute(
+            "select exists (select from ops.transformed_loads where load_id not in (select load_id from raw._ledger)) as has_lost"
+        )
+        return bool(row["has_lost"])
 
     def _has_same_signature(self, signature: str) -> bool:
         """Whether the last successful transform recorded its lineage, and it and every failed one after it had this signature.
