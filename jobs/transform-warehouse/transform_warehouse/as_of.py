@@ -33,6 +33,7 @@ SCHEMAS = {
     INTERNAL: "What the views of the schema as_of read.",
 }
 RESTATED = "stg_lake__restated_cells"  # reads all versions of a row, as do models whose name ends with _versions
+LEDGER = ("raw", "_ledger")
 PRICES, PRICES_BY_DAY = "tiingo_prices", "tiingo_prices_by_day"
 LINKED_TICKERS = "int_linked_tickers"
 TICKER_YEARS, PRICE_VERSIONS = "int_ticker_years", "stg_tiingo__price_versions"
@@ -258,7 +259,7 @@ def build_views(models: Sequence[Model], raw_columns: Mapping[tuple[str, str], S
             subqueries = {part.name: sql.SQL(render(part, parts)) for part in parts}
             subqueries[model.name] = _select_public_rows(model, subqueries[model.name])
             yield View(schemas[model.name], model.name, _select_by_ticker(model.name, model.as_of_key, subqueries))
-        elif model.name == TICKER_YEARS:
+        elif model.name == TICKER_YEARS and LEDGER in raw_columns:  # which the first load creates
             yield View(schemas[model.name], model.name, _select_ticker_years(render(model)))
         else:
             yield View(schemas[model.name], model.name, _select_public_rows(model, sql.SQL(render(model))))
