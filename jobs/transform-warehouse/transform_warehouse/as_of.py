@@ -133,7 +133,7 @@ _CHANGED_PRICES = """(
         )
 ) as changed_prices"""
 # A build drops the table, and with it each view on it, but a function finds the new one by its name. It has the rights of its owner, as a
-# view has.
+# view has, and so belongs to the role that builds the table.
 _BUILT_TICKER_YEARS = """
 create or replace function as_of_internal.built_ticker_years() returns table (
     ticker text, price_year integer, currency text, first_session date, last_session date, first_current_session date,
@@ -143,7 +143,8 @@ create or replace function as_of_internal.built_ticker_years() returns table (
         ticker, price_year, currency, first_session, last_session, first_current_session,
         last_current_session, first_known_at, last_known_at
     from intermediate.int_ticker_years
-$body$
+$body$;
+alter function as_of_internal.built_ticker_years() owner to current_user
 """
 _RAW_COLUMNS = """
 select n.nspname::text as schema, c.relname::text as table, c.oid::text, array_agg(a.attname::text order by a.attnum) as columns
