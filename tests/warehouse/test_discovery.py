@@ -66,7 +66,7 @@ def test_a_full_check_holds_less_than_1500_bytes_of_each_partition(monkeypatch: 
         grouped = runner._group_by_dataset(entries)
         discovered = runner.discover_datasets(Lake("file:///x"), (), {}, grouped, now, LoadPolicy())
         selected = runner._flatten(discovered)
-        runner._record_unchanged(job, entries)  # type: ignore[arg-type]
+        runner.record_unchanged(job, entries)  # type: ignore[arg-type]
         receipt = json.dumps(job.details)
         held = tracemalloc.get_traced_memory()[0]
     finally:
