@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from jobkit import lossless_json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FLAGS = {0: "false", 1: "true"}
 FLAG_COLUMNS = ("isXBRL", "isInlineXBRL")
 MIN_BYTES_PER_VALUE, MIN_BYTES_PER_FILING = 5, 64  # SEC's own have 10 and 160
-Page = dict[str, list[str | int | None]]
+Page = dict[str, list[Any]]  # a filing is at the same place in each column
 
 
 class OlderPage(msgspec.Struct):
@@ -66,6 +66,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         raise BadDataError(f"{what} has {rows:,} filings in {len(body):,} bytes, which no list of filings has")
     columns: Columns = {"cik": [partition.removeprefix("cik=").lstrip("0")] * rows}
     for name in dict.fromkeys(name for page in pages for name in page):
+        is_flag = name in FLAG_COLUMNS
         values = [value for page, size in zip(pages, sizes, strict=True) for value in page.get(name, [None] * size)]
-        columns[name] = [None if value == "" else FLAGS.get(value, value) if name in FLAG_COLUMNS else value for value in values]
+        columns[name] = [None if value == "" else FLAGS[value] if is_flag and value in (0, 1) else value for value in values]
     return {partition: columns}

@@ -25,7 +25,13 @@ PAGE: dict[str, Any] = {
     "size": [5753, 0],
     "isXBRL": [0, 1],
 }
-OLDER: dict[str, Any] = {"accessionNumber": ["0000000007-14-000001"], "filingDate": ["2014-02-13"], "form": ["10-K"], "film": ["x"]}
+OLDER: dict[str, Any] = {
+    "accessionNumber": ["0000000007-14-000001"],
+    "filingDate": ["2014-02-13"],
+    "form": ["10-K"],
+    "film": ["x"],
+    "weight": [1.5],
+}
 FILES = [{"name": "CIK0000000007-submissions-001.json", "filingCount": 1, "filingFrom": "2014-02-13", "filingTo": "2014-02-13"}]
 
 
@@ -43,9 +49,10 @@ def test_the_filings_of_all_lists_are_rows_and_empty_texts_are_null() -> None:
         "items": None,
         "isXBRL": "false",
         "film": None,
+        "weight": None,
     }
     assert (rows[1]["reportDate"], rows[1]["items"], rows[1]["size"], rows[1]["isXBRL"]) == (None, "2.02,9.01", 0, "true")
-    assert (rows[2]["cik"], rows[2]["film"], rows[2]["size"], rows[2]["isXBRL"]) == ("7", "x", None, None)
+    assert (rows[2]["cik"], rows[2]["film"], rows[2]["weight"], rows[2]["size"], rows[2]["isXBRL"]) == ("7", "x", "1.5", None, None)
     result = contracts.validate(contracts.load_packaged("extract_sec_filings", "sec_filings"), columns)
     assert (result.table.num_rows, result.quarantine) == (3, None)
 
@@ -67,7 +74,7 @@ def test_a_filer_without_filings_has_no_rows() -> None:
         (encode(PAGE, FILES, OLDER, cik="0000000008"), "is about cik '0000000008'"),
         (encode({**PAGE, "form": ["4"]}, []), "columns of different lengths"),
         (encode({"form": ["4"]}, []), "none with accession numbers"),
-        (encode({**PAGE, "form": [[], []]}, []), "is not the document of a filer"),
+        (encode({**PAGE, "form": "4"}, []), "is not the document of a filer"),
         (encode(PAGE, FILES, [OLDER]), "is not a list of filings as columns"),
         (encode({"accessionNumber": [""] * 100}, []), "has 100 filings in"),
         (encode({"accessionNumber": [0] * 600_000}, []).replace(b" ", b""), "has 600,0.. values in"),
