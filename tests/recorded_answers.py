@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from tests import recorded_lake
-from verification.sample_vendors import ecb, sample, sec, treasury
+from verification.sample_vendors import ecb, sample, sec, sec_lists, treasury
 from verification.sample_vendors import tiingo as sample_tiingo
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def of_the_sample() -> list[Answer]:
         *(recorded_lake.treasury(year, treasury.curve(year)) for year in years),
         recorded_lake.facts(320193, sec.company_facts()),
         recorded_lake.filers(sec.company_tickers()),
+        recorded_lake.filing_lists(320193, sec_lists.join_documents()),
     ]
 
 

@@ -131,6 +131,11 @@ def openfigi(questions: list[dict[str, str]], answers: list[dict[str, Any]]) -> 
     return Answer("extract_openfigi_identifiers", "openfigi_mappings", partitions, json.dumps([questions, answers]).encode())
 
 
+def filing_lists(cik: int, body: bytes) -> Answer:
+    """All lists of a filer's filings."""
+    return Answer("extract_sec_filings", "sec_filings", (f"cik={cik:010}",), body)
+
+
 def holdings(cik: int, accession: str, body: bytes) -> Answer:
     """A filing of Form 13F."""
     return Answer("extract_sec_13f_holdings", "sec_13f_holdings", (f"cik={cik:010}/accession={accession}",), body)

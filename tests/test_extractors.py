@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-tiingo-prices": (*RANGE, "--tickers", "AAPL", "--tickers", "GOOG"),
     "extract-massive-daily-prices": (*RANGE, "--requests-per-minute", "6000"),
     "extract-sec-company-facts": ("--ciks", "320193", "--contact", "Example Ltd admin@example.com"),
+    "extract-sec-filings": ("--ciks", "320193", "--contact", "Example Ltd admin@example.com"),
     "extract-sec-13f-holdings": (
         *("--start", "2021-01-01", "--end", "2021-12-31", "--managers", "1619124", "--contact", "Example Ltd admin@example.com"),
     ),
@@ -57,6 +58,7 @@ ROWS = {
     "extract-tiingo-prices": 2 * (250 + 40),
     "extract-massive-daily-prices": 4 * 10,
     "extract-sec-company-facts": 752,
+    "extract-sec-filings": 8,
     "extract-sec-13f-holdings": 5,
     "extract-sec-insider-transactions": 3,
     "extract-sec-filers": 5,

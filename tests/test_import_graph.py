@@ -125,7 +125,7 @@ def test_few_modules_import_by_name() -> None:
     assert {module for module, path in MODULES.items() if part_of(module) != "verification" and "import_module" in path.read_text()} == {
         "jobkit.lake",  # the standard library's zstd or its backport
         "orchestration.flows.__main__",  # a flow of its own package
-        "jobkit.edgar.filings",  # the parser of the job's own package, at first use
+        "jobkit.extractor",  # the parser of the job's own package, at first use
         "extract_singer_streams.dlt_tap",  # a dlt source of the user's environment
         "finelt.cli",  # a subcommand, when it is called
     }

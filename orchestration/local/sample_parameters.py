@@ -48,7 +48,7 @@ def build_sample_extracts(vendors: str, token: str) -> Extracts:
 
 
 def build_all_sample_extracts(vendors: str, token: str) -> Extracts:
-    """Return the same, and those that run only if a person names managers, issuers or identifiers: each step takes time."""
+    """Return the same, and those that run only if a person has a table for them in finelt.toml: each step takes time."""
     return {
         **build_sample_extracts(vendors, token),
         "extract-gleif-entities": {
@@ -60,6 +60,7 @@ def build_all_sample_extracts(vendors: str, token: str) -> Extracts:
             "token": token,
             "base_url": f"{vendors}/api.openfigi.com",
         },
+        "extract-sec-filings": {"ciks": CIKS, "contact": CONTACT, "base_url": f"{vendors}/data.sec.gov"},
         "extract-sec-13f-holdings": {**MANAGER_FILINGS, "base_url": f"{vendors}/www.sec.gov"},
         "extract-sec-insider-transactions": {**INSIDER_FILINGS, "base_url": f"{vendors}/www.sec.gov"},
     }

@@ -107,6 +107,7 @@ def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch:
         "extract-sec-13f-holdings",
         "extract-sec-insider-transactions",
         "extract-sec-filers",
+        "extract-sec-filings",
         "extract-sec-company-facts",
         "extract-fred-series",
     }

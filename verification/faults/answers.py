@@ -34,6 +34,7 @@ JOBS = {
     "extract-massive-daily-prices": "application/json",
     "extract-sec-company-facts": "application/json",
     "extract-sec-filers": "application/json",
+    "extract-sec-filings": "application/json",
     "extract-fred-series": "application/json",
     "extract-nyfed-rates": "application/json",
     "extract-fiscaldata-debt": "application/json",

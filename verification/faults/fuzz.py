@@ -35,6 +35,7 @@ from verification.sample_vendors import (
     sec,
     sec_filings,
     sec_insiders,
+    sec_lists,
     tiingo,
     treasury,
 )
@@ -123,6 +124,7 @@ def list_documents() -> dict[str, Document]:
         build("extract_openfigi_identifiers", "openfigi_mappings", json.dumps([[ISIN], [openfigi.find(ISIN)]]).encode(),
               "type=ID_ISIN/id=US4592001014/exchange=all"),
         build("extract_sec_insider_transactions", "sec_insider_entries", grants, f"accession={sec_insiders.ACCESSION}"),
+        build("extract_sec_filings", "sec_filings", sec_lists.join_documents(), "cik=0000320193"),
         build("extract_sec_filers", "sec_filers", json.dumps(filers).encode(), "snapshot=current"),
     ]  # fmt: skip
     return {document.dataset: document for document in found} | _list_dropped_files()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler
 from itertools import count, product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.errors import ExitCode
 from stdnum.figi import calc_check_digit
@@ -183,6 +183,37 @@ def _openfigi(size: int) -> bytes:
     return _pad_document(b'[{"data":[', rows, b"]}" + NOT_FOUND * (QUESTIONS - 1) + b"]", size)
 
 
+def _filing_list(size: int) -> bytes:
+    """Build a list with as many filings as fit, each with the columns that SEC sends."""
+    rows = (size - 1000) // 175
+    columns = {
+        "accessionNumber": [f"0000320193-12-{number:06}" for number in range(rows)],
+        "filingDate": [f"2012-{number % 12 + 1:02}-{number % 28 + 1:02}" for number in range(rows)],
+        "reportDate": ["2012-12-20"] * rows,
+        "acceptanceDateTime": [f"2012-02-14T{number % 16 + 6:02}:34:19.{number % 1000:03}Z" for number in range(rows)],
+        "form": ["424B2"] * rows,
+        "filmNumber": [f"{number:09}" for number in range(rows)],
+        "size": list(range(rows)),
+        "isXBRL": [0] * rows,
+        "primaryDocument": [f"d{number}d424b2.htm" for number in range(rows)],
+        "primaryDocDescription": ["PROSPECTUS SUPPLEMENT"] * rows,
+        **{name: [""] * rows for name in ("act", "fileNumber", "items", "core_type")},
+    }
+    return _pad_filer(columns, size)
+
+
+def _dense_filing_list(size: int) -> bytes:
+    """Build as many filings and values as the parser takes, none of which SEC's lists have."""
+    rows = size // (MIN_BYTES_PER_FILING + 1)
+    names = [f"column{number}" for number in range(MIN_BYTES_PER_FILING // MIN_BYTES_PER_VALUE - 1)]
+    return _pad_filer({"accessionNumber": [f"{number:07}" for number in range(rows)], **{name: ["ab"] * rows for name in names}}, size)
+
+
+def _pad_filer(columns: dict[str, Any], size: int) -> bytes:
+    document = {"cik": 320193, "filings": {"recent": columns}}
+    return json.dumps(document, separators=(",", ":")).encode().ljust(size)
+
+
 def _holdings(size: int) -> bytes:
     line = dict(sample.table("sec_13f_holdings")[0])
     filing = sec_filings.write_filing([line] * ((size - 2000) // len(sec_filings.LINE.format(**line))), FILING)
@@ -273,6 +304,7 @@ NOT_FOUND = b',{"warning":"No identifier found."}'
 MAX_TAGS, MAX_LINES = 4_000_000, 120_000  # of a filing
 FILING = "0000320193-21-000001"
 PART_RECORDS = 10_000
+MIN_BYTES_PER_VALUE, MIN_BYTES_PER_FILING = 5, 64  # of a list of filings
 FILERS = REPOSITORY / "jobs" / "extract-sec-filers" / "extract_sec_filers"  # the contract of what the tap sends
 SINGER = "extract-singer-streams"
 DROPPED = "extract-dropped-files"
@@ -296,6 +328,11 @@ EXTRACTORS: dict[str, Largest] = {
     "extract-sec-company-facts": Largest(
         _facts,
         _repeat_row(b'{"cik":320193,"entityName":"","facts":{"a":{"b":{"units":{"c":[', FACT, b"{}]}}}}}"),
+        (*SEC, *(word for n in range(CONCURRENT_REQUESTS) for word in ("--ciks", str(320193 + n)))),
+    ),
+    "extract-sec-filings": Largest(
+        _filing_list,
+        _dense_filing_list,
         (*SEC, *(word for n in range(CONCURRENT_REQUESTS) for word in ("--ciks", str(320193 + n)))),
     ),
     "extract-sec-insider-transactions": Largest(
@@ -460,7 +497,7 @@ def _of(body: bytes, path: str) -> bytes:
     """Return the body for the requested filer, series, year or day, with the same number of bytes."""
     if "/vintagedates?" in path:
         return b'{"realtime_start":"1776-07-04","realtime_end":"9999-12-31","count":1,"vintage_dates":["2012-12-20"]}'.ljust(len(body))
-    if filer := re.search(r"/submissions/CIK(\d+)", path):
+    if (filer := re.search(r"/submissions/CIK(\d+)", path)) and not body.startswith(b'{"cik":320193,"filings"'):
         if FILING.encode() in body:
             return FILING_LIST % filer[1].encode()
         filings = {"form": ["4"], "filingDate": ["2012-01-03"], "accessionNumber": [f"{filer[1]}-12-000001"]}

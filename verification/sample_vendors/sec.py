@@ -1,4 +1,4 @@
-"""data.sec.gov and www.sec.gov: Apple's reported facts in every version filed up to 2013, and the list of filers.
+"""data.sec.gov and www.sec.gov: Apple's reported facts in every version filed up to 2013, the lists of its filings, and the list of filers.
 
 A User-Agent without a contact gets 403 as HTML, an unknown CIK 404 as XML from the store behind the API.
 """
@@ -13,7 +13,7 @@ import zipfile
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from verification.sample_vendors import sample, sec_filings, sec_insiders
+from verification.sample_vendors import sample, sec_filings, sec_insiders, sec_lists
 from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, not_found
 
 if TYPE_CHECKING:
@@ -39,20 +39,25 @@ FILERS = [
 
 
 def data(request: Request) -> Answer:
-    """Serve data.sec.gov: the company facts of Apple."""
+    """Serve data.sec.gov: the company facts of Apple, and the lists of its filings."""
     if not _is_declared(request):
         return _undeclared()
+    folder, _, name = request.path.rpartition("/")
+    if folder == "/submissions" and (document := sec_lists.write_documents(request.today).get(name)):
+        return _json(request, lambda: document)
     if request.path != APPLE:
         return Answer(404, NO_SUCH_KEY.format(key=request.path.lstrip("/")).encode(), "application/xml")
     return _json(request, partial(company_facts, request.today))
 
 
 def www(request: Request) -> Answer:
-    """Serve www.sec.gov: the filers and their tickers, by market value, and the archive of company facts."""
+    """Serve www.sec.gov: the filers and their tickers, by market value, and the archives of company facts and of lists of filings."""
     if not _is_declared(request):
         return _undeclared()
     if request.path == ARCHIVE:
         return _part(request, company_archive(request.today))
+    if request.path == sec_lists.ARCHIVE:
+        return _part(request, sec_lists.write_archive(request.today))
     if request.path == "/files/company_tickers.json":
         return _json(request, company_tickers)
     return sec_filings.answer(request) or sec_insiders.answer(request) or not_found()

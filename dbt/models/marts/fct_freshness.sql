@@ -26,6 +26,12 @@ last_days as (
     from {{ ref('stg_sec__company_facts') }}
     union all
     select
+        'sec_filings' as dataset,
+        null as calendar,
+        max(filed_date) as last_date
+    from {{ ref('stg_sec__filings') }}
+    union all
+    select
         'fred_observations' as dataset,
         null as calendar,
         max(vintage_date) as last_date

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobkit import edgar, extractor, options
+from jobkit import edgar, extractor
+from jobkit.edgar import filer_documents
 
 from extract_sec_company_facts import source
 
@@ -12,17 +13,7 @@ if TYPE_CHECKING:
     from jobkit.contracts import Columns, TypedRows
     from jobkit.requests import Request
 
-OPTIONS = [
-    options.option(
-        "--ciks",
-        multiple=True,
-        type=options.MatchingText(r"\d{1,10}", "an SEC filer number such as 320193"),
-        help="A filer's CIK; repeat the option for more.",
-    ),
-    options.option("--bulk", is_flag=True, help="Read SEC's nightly archive, only what changed since: all filers, or those of --ciks."),
-    options.contact(),
-    options.base_url(source.BASE_URL),
-]
+BULK = "Read SEC's nightly archive, only what changed since: all filers, or those of --ciks."
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns | TypedRows]:
@@ -34,9 +25,9 @@ def parse(body: bytes, request: Request) -> dict[str, Columns | TypedRows]:
 
 main = extractor.build(
     __package__,
-    OPTIONS,
+    filer_documents.build_options(required=False, bulk=BULK),
     build_requests=source.build_requests,
-    build_client=source.build_client,
+    build_client=source.FACTS.build_client,
     parse=parse,
     fetch=source.fetch,
     find_lister=source.find_lister,

@@ -8,12 +8,11 @@ Source: https://www.sec.gov/search-filings/edgar-application-programming-interfa
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jobkit import edgar, requests
+from jobkit import requests
+from jobkit.edgar.filer_documents import FilerDocuments
 from jobkit.errors import UsageError
-from jobkit.requests import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,20 +20,21 @@ if TYPE_CHECKING:
     from jobkit.archives import ArchiveClient
     from jobkit.http import Client, Response
     from jobkit.lake import Source
+    from jobkit.requests import Request
 
-BASE_URL, BULK_URL = "https://data.sec.gov", "https://www.sec.gov"
-ARCHIVE = "/Archives/edgar/daily-index/xbrl/companyfacts.zip"
-MEMBER = re.compile(r"CIK(\d{10})\.json")
-ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
+FACTS = FilerDocuments(
+    dataset="sec_company_facts",
+    folder="/api/xbrl/companyfacts",
+    archive="/Archives/edgar/daily-index/xbrl/companyfacts.zip",
+    member=r"CIK(\d{10})\.json",
+)
 
 
 def build_requests(*, ciks: Sequence[str], bulk: bool = False, **_: object) -> list[Request]:
     """Build one request per named filer. Raises UsageError (2) if none is named and the archive cannot say which there are."""
     if not ciks and not bulk:
         raise UsageError("no filer is named; repeat --ciks for each, or take all with --bulk")
-    padded = dict.fromkeys(cik.zfill(10) for cik in ciks)
-    path = f"{ARCHIVE}/CIK%s.json" if bulk else "/api/xbrl/companyfacts/CIK%s.json"
-    return [Request("sec_company_facts", (f"cik={cik}",), path % cik) for cik in padded]
+    return FACTS.build_requests(ciks=ciks, bulk=bulk)
 
 
 def find_lister(*, bulk: bool, **_: object) -> Callable[[ArchiveClient, list[Request]], list[Request]] | None:
@@ -45,23 +45,6 @@ def find_lister(*, bulk: bool, **_: object) -> Callable[[ArchiveClient, list[Req
 def list_requests(client: ArchiveClient, named: list[Request]) -> list[Request]:
     """Return the named requests, or one for each filer of the archive if none is named, in its order."""
     return named or build_requests(ciks=[name[3:13] for name in client.list_members()], bulk=True)
-
-
-def build_client(hosts: Sequence[str], *, base_url: str, contact: str, ciks: Sequence[str], bulk: bool, **_: object) -> Client:
-    """Build a client that keeps SEC's limit and names the contact."""
-    from jobkit.archives import ArchiveClient  # noqa: PLC0415  describe needs no network
-    from jobkit.http import Client  # noqa: PLC0415
-
-    common: dict[str, Any] = {"hosts": hosts, **edgar.client_options(contact)}
-    if not bulk:
-        return Client(base_url, accept=("application/json",), **common)
-    wanted = {f"CIK{cik.zfill(10)}.json" for cik in ciks}
-
-    def is_wanted(name: str) -> bool:
-        return name in wanted if wanted else MEMBER.fullmatch(name) is not None
-
-    url = BULK_URL if base_url == BASE_URL else base_url
-    return ArchiveClient(url, archive=ARCHIVE, wants=is_wanted, accept=ZIP_TYPES, **common)
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:

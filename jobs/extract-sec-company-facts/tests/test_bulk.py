@@ -11,6 +11,7 @@ import pytest
 from extract_sec_company_facts import fact_table, parser, source
 from jobkit import contracts, extraction
 from jobkit.archives import ArchiveClient
+from jobkit.edgar import filer_documents
 from jobkit.errors import BadDataError, UsageError
 from jobkit.lake import Lake
 from jobkit.requests import Extractor, Request
@@ -55,10 +56,10 @@ class Job:
 
 def run(lake: Path, archive: bytes, *ciks: str, has_ranges: bool = True) -> Job:
     """Extract the archive, or the named filers of it, into a lake."""
-    job, options = Job(), {"ciks": ciks, "bulk": True, "base_url": source.BASE_URL, "contact": "Example Ltd a@example.com"}
+    job, options = Job(), {"ciks": ciks, "bulk": True, "base_url": filer_documents.BASE_URL, "contact": "Example Ltd a@example.com"}
 
     def build_client() -> ArchiveClient:
-        client = source.build_client(["www.sec.gov"], **options)
+        client = source.FACTS.build_client(["www.sec.gov"], **options)
         assert isinstance(client, ArchiveClient)
 
         def get_part(path: str, first: int, size: int) -> tuple[bytes, int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.body import Body
@@ -70,6 +71,13 @@ class ArchiveClient(Client):
         """Return the names of the members that can be requested, in their order in the archive."""
         members = self._read_members()
         return sorted(members, key=lambda name: members[name].offset)
+
+    def find_etag(self, prefix: str) -> str | None:
+        """Return what changes when one of the members does whose names begin so, or when there are others; None if there is none."""
+        members = self._read_members()
+        names = sorted(name for name in members if name.startswith(prefix))
+        digest = sha256(" ".join(f"{name} {members[name].etag}" for name in names).encode()).hexdigest()
+        return f'"{digest}"' if names else None
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), known: Source | None = None, *, body: str | None = None) -> Response:
         """Return a member as a response, without content if it is as it was. Raises what Client.get raises.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobkit import command
@@ -100,6 +101,16 @@ def build(
         plan=plan,
         answers=meanings,
     )
+
+
+def import_parser(package: str) -> Callable[[bytes, Request], Mapping[str, Parsed]]:
+    """Return the `parse` of a package's `parser`, which is imported at first use, because `describe` imports nothing heavy."""
+
+    def parse(body: bytes, request: Request) -> Mapping[str, Parsed]:
+        parsed: Mapping[str, Parsed] = import_module(f"{package}.parser").parse(body, request)
+        return parsed
+
+    return parse
 
 
 def _lookback_partitions(build_requests: Callable[..., list[Request]], values: dict[str, Any]) -> frozenset[tuple[str, str]]:

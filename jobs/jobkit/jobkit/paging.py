@@ -19,7 +19,7 @@ from jobkit import lossless_json, requests
 from jobkit.errors import BadDataError, TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from jobkit.body import Body
     from jobkit.http import Client, Response
@@ -82,6 +82,23 @@ def fetch(client: Client, request: Request, pages: Pages, parts: Sequence[Params
         response = (
             _fetch_counted(client, selected, pages, joined) if isinstance(pages, Offset) else _follow(client, selected, pages, joined)
         )
+        first = first or response
+    if first is None:
+        raise ValueError("a list has at least one part")
+    joined.write(b"]")
+    return first._replace(content=joined, etag=None, last_modified=None)
+
+
+def join(client: Client, responses: Iterable[Response], path: str) -> Response:
+    """Return responses, at least one, as one: a JSON array of their documents, with the address of the first.
+
+    Raises BadDataError (65) if they are too many or together larger than the client's limit.
+    """
+    from jobkit.body import Body  # noqa: PLC0415  describe fetches nothing
+
+    joined, first = Body(), None
+    for number, response in enumerate(responses):
+        _append(client, joined, response.body or b"", path, number)
         first = first or response
     if first is None:
         raise ValueError("a list has at least one part")

@@ -1,6 +1,7 @@
 """What all jobs that ask SEC's EDGAR have in common: its limit of ten requests per second, the contact in the User-Agent, its refusals.
 
-`filings` finds the filings of some forms and requests them, `filing_list` decodes a filer's list, `submission` opens a filing.
+`filings` finds the filings of some forms and requests them, `filing_list` requests a filer's lists, `submission` opens a filing,
+`filer_documents` requests what EDGAR has per filer, also as members of a nightly archive.
 
 Source: https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data
 """

@@ -1,4 +1,4 @@
-"""Decode SEC's lists of a filer's filings: the recent ones, with the names of lists of older ones.
+"""Request SEC's lists of a filer's filings: the recent ones, with the names of lists of older ones.
 
 Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces
 """
@@ -14,6 +14,8 @@ from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from jobkit.http import Client, Response
 
 
 class Page(msgspec.Struct):
@@ -44,16 +46,28 @@ class Filer(msgspec.Struct):
     filings: Filings
 
 
-def decode(body: bytes, cik: str) -> Filings:
-    """Return the list of a filer. Raises BadDataError (65) for another document."""
-    filer: Filer = _decode(body, cik, Filer)
-    return filer.filings
+def fetch(client: Client, folder: str, cik: str, first: str = "") -> Iterator[tuple[Response, Page]]:
+    """Request the lists of a filer and yield each response with its filings: recent ones, then older ones that reach the first day (ISO).
+
+    `folder` is the path of the lists, which may be that of an archive. Raises ResourceNotFoundError (2) for a filer that SEC does not know,
+    BadDataError (65) for another document.
+    """
+    response = _request(client, folder, f"CIK{cik}.json", cik)
+    filer: Filer = _decode(response.body or b"", cik, Filer)
+    yield response, filer.filings.recent
+    for older in filer.filings.files:
+        if older.filingTo >= first:
+            response = _request(client, folder, older.name, cik)
+            yield response, _decode(response.body or b"", cik, Page)
 
 
-def decode_page(body: bytes, cik: str) -> Page:
-    """Return a list of older filings. Raises BadDataError (65) for another document."""
-    page: Page = _decode(body, cik, Page)
-    return page
+def _request(client: Client, folder: str, name: str, cik: str) -> Response:
+    from jobkit.http import ResourceNotFoundError  # noqa: PLC0415  describe needs no network
+
+    try:
+        return client.get(f"{folder}/{name}")
+    except ResourceNotFoundError:
+        raise ResourceNotFoundError(f"SEC has no {name} with filings of {cik}; look the number up with extract-sec-filers") from None
 
 
 def list_rows(page: Page, cik: str) -> Iterator[tuple[str, str, str]]:

@@ -8,24 +8,22 @@ Source: https://www.sec.gov/search-filings/edgar-application-programming-interfa
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import edgar, extractor, options, requests
+from jobkit.edgar.filer_documents import CIK
 from jobkit.errors import BadDataError
 from jobkit.requests import Request, first_day
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import date
     from typing import NoReturn
 
-    from jobkit.contracts import Columns
     from jobkit.http import Client, Response
     from jobkit.lake import Source
 
 BASE_URL, LIST_URL = "https://www.sec.gov", "https://data.sec.gov"
-CIK = options.MatchingText(r"\d{1,10}", "an SEC filer number such as 320193")
 
 
 class FilingKind(NamedTuple):
@@ -42,15 +40,8 @@ class FilingKind(NamedTuple):
 
 
 def build_command(package: str, kind: FilingKind, option: str, described: str) -> Callable[[], NoReturn]:
-    """Build the command of a job that extracts filings. `option` names the filers, as in --managers; `described` is its help.
-
-    The package's `parser` is imported at first use: it needs an XML parser and time zones, and `describe` does not.
-    """
+    """Build the command of a job that extracts filings. `option` names the filers, as in --managers; `described` is its help."""
     name = option.removeprefix("--")
-
-    def parse(body: bytes, request: Request) -> Mapping[str, Columns]:
-        parsed: Mapping[str, Columns] = import_module(f"{package}.parser").parse(body, request)
-        return parsed
 
     def find_lister(**values: Any) -> Callable[[Client, list[Request]], list[Request]]:  # noqa: ANN401  those of the options
         dates = {option: values[option] for option in ("start", "end", "lookback_days")}
@@ -69,7 +60,7 @@ def build_command(package: str, kind: FilingKind, option: str, described: str) -
         build_requests=lambda **_: [],  # only SEC's lists say which filings there are
         build_client=build_client,
         fetch=fetch,
-        parse=parse,
+        parse=extractor.import_parser(package),
         find_lister=find_lister,
         meanings=edgar.MEANINGS,
     )
@@ -106,19 +97,9 @@ def _iter_filings(client: Client, cik: str, first: str, host: str) -> Iterator[t
     Raises ResourceNotFoundError (2) for a filer that SEC does not know.
     """
     from jobkit.edgar import filing_list  # noqa: PLC0415  it needs msgspec
-    from jobkit.http import ResourceNotFoundError  # noqa: PLC0415
 
-    def read(name: str) -> bytes:
-        try:
-            return client.get(f"{host}/submissions/{name}").body or b""
-        except ResourceNotFoundError:
-            raise ResourceNotFoundError(f"SEC has no {name} with filings of {cik}; look the number up with extract-sec-filers") from None
-
-    filings = filing_list.decode(read(f"CIK{cik}.json"), cik)
-    yield from filing_list.list_rows(filings.recent, cik)
-    for page in filings.files:
-        if page.filingTo >= first:
-            yield from filing_list.list_rows(filing_list.decode_page(read(page.name), cik), cik)
+    for _, page in filing_list.fetch(client, f"{host}/submissions", cik, first):
+        yield from filing_list.list_rows(page, cik)
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:
