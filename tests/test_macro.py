@@ -23,7 +23,7 @@ from tests import recorded_answers, recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.recorded_answers import FEEDS
 from tests.warehouse.samples import load
-from verification.sample_vendors import fiscaldata, fred, nyfed, sample, sdmx, sec_filings, sec_insiders
+from verification.sample_vendors import fiscaldata, fred, nyfed, sample, sdmx, sec_filings, sec_insiders, sec_lists
 from verification.sample_vendors.wire import Request
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def sample_answers(today: str) -> list[Answer]:
         *euro_answers("2025-01-09" if today == FIRST_DELIVERY else "2025-01-10"),
         *holdings_answers()[: 2 if today == FIRST_DELIVERY else 4],
         *insider_answers()[: 2 if today == FIRST_DELIVERY else None],
+        recorded_lake.filing_lists(320193, sec_lists.join_documents()),
     ]
 
 
@@ -783,6 +784,19 @@ def holds(filing: Form4, known: Sequence[Form4]) -> bool:
         if amendment.accepted > filing.accepted and amended_by(amendment, known) == family and repeated:
             return False
     return True
+
+
+def test_the_filings_of_all_lists_are_staged_and_their_last_day_is_known(story: Story) -> None:
+    rows = sample.table("sec_filing_list")
+    with story.warehouse.connect() as connection:
+        found = connection.execute(
+            b"select accession, form, filed_date::text, report_date::text, acceptance_text, coalesce(items, ''), size_bytes::text,"
+            b" is_xbrl::int::text, primary_document from staging.stg_sec__filings where cik = 320193 order by filed_date desc"
+        ).fetchall()
+        fresh = connection.execute(b"select last_date::text from marts.fct_freshness where dataset = 'sec_filings'").fetchone()
+    names = ["accessionNumber", "form", "filingDate", "reportDate", "acceptanceDateTime", "items", "size", "isXBRL", "primaryDocument"]
+    assert found == [tuple(row[name] for name in names) for row in rows]
+    assert fresh == (rows[0]["filingDate"],)
 
 
 @pytest.mark.parametrize("schema", ["marts", "as_of"])
