@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -262,3 +263,35 @@ def test_loads_that_an_older_version_recorded_in_the_future_are_corrected(
     run_load(lake, warehouse)
     assert versions(warehouse) == corrected
     assert run_load(lake, warehouse)[1][PARTITION]["outcome"] == "unchanged"
+
+
+EMPTY = "drop schema raw cascade"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_replica_may_be_loaded_while_it_arrives(lake: Path, warehouse: Warehouse, tmp_path: Path, seed: int) -> None:
+    """S3 replicates objects in any order. Each load shows a version that was current; one of the whole replica is one of the lake."""
+    load(lake, warehouse)
+    original = versions(warehouse)
+    warehouse.run(EMPTY)
+    replica, files = tmp_path / "replica", sorted(path for path in lake.rglob("*") if path.is_file())
+    random.Random(seed).shuffle(files)  # noqa: S311  no secret
+    newest = 0
+    for number, file in enumerate(files, 1):
+        copy = replica / file.relative_to(lake)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+        if number % 3 == 0 and any(replica.rglob("_commits/*.json")):  # an empty lake is refused
+            run_load(replica, warehouse)
+            has_table = warehouse.rows("select to_regclass('raw.prices')::text") != [(None,)]
+            closes = fetch_closes(warehouse) if has_table else []
+            assert closes == sorted(closes)
+            assert (closes or [0])[-1] >= newest
+            newest = (closes or [0])[-1]
+    error, outcomes = run_load(replica, warehouse)
+    assert error is None
+    assert {outcome["outcome"] for outcome in outcomes.values()} <= {"committed", "unchanged"}
+    assert fetch_closes(warehouse)[-1] == 3
+    warehouse.run(EMPTY)
+    load(replica, warehouse)
+    assert versions(warehouse) == original
