@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID, uuid4
 
 import stamina
-from httpx import TransportError
+from httpx import HTTPError
 from jobkit.errors import ExitCode
 from jobkit.prefect_api import ApiError, api, deployment_path
 from prefect import get_client, get_run_logger
@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 from websockets.exceptions import WebSocketException
 
 from orchestration.deployments.parameters import expand_job_name
-from orchestration.runtime.retry import retry_while_unreachable
+from orchestration.runtime.retry import is_unreachable, retry_while_unreachable
 from orchestration.runtime.summary import StepRecord, record_step
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ async def _wait_until_final(client: PrefectClient, flow_run_id: UUID) -> FlowRun
     """Wait for the run to end. The server's event says so at once; if the event is lost, the next poll notices."""
     event_received = False
     while True:
-        with suppress(FlowRunWaitTimeout, WebSocketException, OSError, TransportError):
+        try:
             if event_received:
                 run = await client.read_flow_run(flow_run_id)
             else:
@@ -199,6 +199,11 @@ async def _wait_until_final(client: PrefectClient, flow_run_id: UUID) -> FlowRun
             if run.state and run.state.is_final():
                 return run
             event_received = True
+        except (FlowRunWaitTimeout, WebSocketException, OSError):
+            pass
+        except HTTPError as error:
+            if not is_unreachable(error):
+                raise
         await asyncio.sleep(PAUSE_S)  # the event arrived before its transaction was committed, or the server is unreachable
 
 
