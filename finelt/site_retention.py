@@ -17,7 +17,7 @@ from jobkit.errors import BadDataError, MisconfiguredError
 from jobkit.stores import NotFoundError
 
 from finelt import retention
-from finelt.erasure.site import withdraw
+from finelt.erasure.site import VERSIONS, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from finelt.retention import Policy
 
-POINTER, VERSIONS = "latest.json", "v/"
+POINTER = "latest.json"
 
 
 class SiteVersion(NamedTuple):

@@ -73,26 +73,16 @@ chained as (
 )
 
 -- a chain that ends with the balance with which it begins has no first one: then dates, creation and number say it, 9 before 10
+{%- set first_of_day = "is_first desc, opening_date, coalesce(created_at, ''), length(statement_id), statement_id" %}
+{%- set last_of_day = "is_last desc, opening_date desc, coalesce(created_at, '') desc, length(statement_id) desc, statement_id desc" %}
 select
     account,
     currency,
     closing_date as balance_date,
-    (array_agg(
-        opening_balance
-        order by is_first desc, opening_date, coalesce(created_at, ''), length(statement_id), statement_id
-    ))[1] as opening_balance,
-    (array_agg(
-        closing_balance
-        order by is_last desc, opening_date desc, coalesce(created_at, '') desc, length(statement_id) desc, statement_id desc
-    ))[1] as closing_balance,
-    (array_agg(
-        sequence_number
-        order by is_first desc, opening_date, coalesce(created_at, ''), length(statement_id), statement_id
-    ))[1] as first_number,
-    (array_agg(
-        sequence_number
-        order by is_last desc, opening_date desc, coalesce(created_at, '') desc, length(statement_id) desc, statement_id desc
-    ))[1] as last_number,
+    (array_agg(opening_balance order by {{ first_of_day }}))[1] as opening_balance,
+    (array_agg(closing_balance order by {{ last_of_day }}))[1] as closing_balance,
+    (array_agg(sequence_number order by {{ first_of_day }}))[1] as first_number,
+    (array_agg(sequence_number order by {{ last_of_day }}))[1] as last_number,
     count(*)::integer as statement_count,
     known_at,
     least(known_to, {{ end_of_time() }} at time zone 'UTC') as known_to
