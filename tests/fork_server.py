@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from select import select
 
 REQUEST_BYTES = 1 << 20
 STATUSES: dict[int, int] = {}  # by the id of a job's process: where its end is written
@@ -64,28 +65,40 @@ def fill_caches() -> None:
 
 
 def serve(requests: socket.socket) -> str:
-    """Fork for each request until the tests end. Return only in a job's process: the name of the module that it must run."""
+    """Fork for each request until the tests end. Return only in a job's process: the name of the module that it must run.
+
+    A handler of SIGCHLD would not do: for a job that ends just before the wait for a request, it would run after the next request.
+    """
+    ended, waker = os.pipe()
+    os.set_blocking(ended, False)
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # a signal that is ignored wakes nobody
     while True:
+        readable, _, _ = select([requests, ended], [], [])
+        if ended in readable:
+            os.read(ended, REQUEST_BYTES)
+            reap()
+        if requests not in readable:
+            continue
         request, fds, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 3)
         if not request:
             os._exit(0)
         stdout, stderr, status = fds
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until `reap` can find the pipe
         pid = os.fork()
         if pid == 0:
-            for fd in (requests.detach(), status, *STATUSES.values()):
-                os.close(fd)
+            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            for fd in (ended, waker, requests.detach(), status, *STATUSES.values()):
+                os.close(fd)
             return become_job(json.loads(request), stdout, stderr)
         STATUSES[pid] = status
         os.write(status, b"%d\n" % pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         os.close(stdout)
         os.close(stderr)
 
 
-def reap(*_: object) -> None:
+def reap() -> None:
     """Tell those who wait for jobs that have ended how they ended."""
     with suppress(ChildProcessError):
         while True:
@@ -131,7 +144,6 @@ def run_job(module: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, reap)
     for name in sys.argv[1:]:
         preload(name)
     fill_caches()

