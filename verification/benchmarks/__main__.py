@@ -230,7 +230,9 @@ def valuation_command(sizes: tuple[int, ...], times: int) -> None:
 @click.option("--rows", type=click.IntRange(2000), default=1_000_000, show_default=True, help="Rows to load, to restate and to publish.")
 @click.option("--tickers", type=click.IntRange(10), default=200, show_default=True, help="How many tickers the marts have, for ten years.")
 @click.option("--facts", type=click.IntRange(100), default=170_000, show_default=True, help="How many facts the document has.")
-@TIMES
+@click.option(
+    "--times", type=click.IntRange(0), default=3, show_default=True, help="How often to measure, after a warm-up; 0 counts the warm-up."
+)
 def compare_command(revision: str, parts: tuple[str, ...], rows: int, tickers: int, facts: int, times: int) -> None:
     """Measure this build and another commit in turn, on the same rows, each with its own code and environment."""
     both = [builds.this_build(), builds.prepare_build(revision)]
