@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from xdist.scheduler import LoadFileScheduling
+
 settings.register_profile("no_deadline", deadline=None)  # a test must not depend on the speed of the machine
 settings.load_profile("no_deadline")
 
@@ -27,13 +29,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Files that take minutes run first, so that no process waits for another's long file at the end.
+# Files and folders that take minutes run first, so that no process waits for another's long file at the end.
 LONG_FILES = (
     *("test_kills", "test_compose", "test_faults", "test_incremental", "test_aws_services", "test_benchmarks", "test_transform"),
-    *("test_ecs_worker", "test_demo", "test_extractors", "test_tutorial", "test_container_contract", "test_flows", "test_deployments"),
+    *("test_ecs_worker", "test_demo", "test_extractors", "test_tutorial", "infra", "test_independent"),
+    *("test_container_contract", "test_flows", "test_deployments"),
     *("test_builds", "test_docs", "test_container_pipeline", "test_image_contents", "test_job_contract", "test_rebuild"),
     *("test_securities", "test_fundamentals", "test_conformance", "test_aws_accepts"),
 )
+# Files that share what takes half a minute to make, the graphs of the stacks or the fixture `feeds`: they stay in one process.
+SHARING = {
+    "infra": ("tests/infra/",),
+    "feeds": ("tests/test_independent.py", "tests/test_calendars.py", "tests/test_macro.py", "tests/test_recorded_anomalies.py"),
+}
 # Tests of the full suite only: those that use one of these fixtures, which start Postgres or the demo, ...
 SERVER_FIXTURES = frozenset({"postgres_server", "demos", "story", "feeds"})
 # ... and files that start servers in another way, or that take more than ten processor seconds and repeat what shorter files test.
@@ -68,7 +76,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in SLOW_FILES or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
-    items.sort(key=lambda item: LONG_FILES.index(item.path.stem) if item.path.stem in LONG_FILES else len(LONG_FILES))
+    ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: min(ranks.get(name, len(ranks)) for name in (item.path.stem, item.path.parent.name)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:  # noqa: ANN401  xdist's logger has no public type
+    """Keep each file, and the files that share something, in one process."""
+    from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415  a plugin that may be absent
+
+    class SharingFiles(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return next((name for name, files in SHARING.items() if file.startswith(files)), file)
+
+    return SharingFiles(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -120,11 +120,11 @@ def test_only_commands_that_need_images_build_them(tmp_path: Path, monkeypatch: 
 
 
 def test_a_later_build_uses_the_base_image_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FINELT_PYTHON_IMAGE", raising=False)
+    monkeypatch.setenv("FINELT_PYTHON_IMAGE", "restored by monkeypatch")
+    monkeypatch.delenv("FINELT_PYTHON_IMAGE")
     monkeypatch.setenv("FINELT_BUILD_NETWORK", "mine")
     command.remember_build({"FINELT_PYTHON_IMAGE": "a-base", "FINELT_BUILD_NETWORK": "host"})
     assert (os.environ["FINELT_PYTHON_IMAGE"], os.environ["FINELT_BUILD_NETWORK"]) == ("a-base", "mine")
-    monkeypatch.delenv("FINELT_PYTHON_IMAGE")
 
 
 def test_a_server_that_stays_silent_ends_the_report_and_not_the_flow(
@@ -206,13 +206,31 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         made.compose("down", "--volumes", "--timeout", "3")
 
 
+def read_documented_commands() -> list[str]:
+    """Return the commands of docs/operations.md for this stack, in their order."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh compose\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def run_documented(line: str, stack: Stack, directory: Path) -> str:
+    """Run a command of docs/operations.md in a directory, and return what it printed."""
+    program, *words = shlex.split(line)
+    assert program == "./scripts/run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(env_file, "ENV_FILE", stack.env_file)
+        patch.chdir(directory)
+        result = CliRunner().invoke(run_flow.main, words)
+    assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}\n{stack.compose('logs', '--tail', '50')}"
+    return result.output
+
+
 @pytest.fixture(scope="module")
 def first_run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the daily flow, and return the directory with its receipts and a copy of the site."""
+    """Run the first documented command, the daily flow, and return the directory with its receipts and a copy of the site."""
     directory = tmp_path_factory.mktemp("first")
-    with reporter.FlowReporter() as flow_reporter:
-        assert run_flow.run(stack.env_file, stack_settings.POOL, directory, flow_reporter) == 0, stack.compose("logs", "--tail", "50")
-    return directory
+    run_documented(read_documented_commands()[0], stack, directory)
+    return directory / run_flow.DIRECTORIES["docker"]
 
 
 def read_statuses(directory: Path) -> dict[str, str]:
@@ -275,28 +293,17 @@ def test_people_query_the_warehouse_of_the_stack(stack: Stack, tmp_path: Path, m
         assert connection.execute("select current_user, count(*) > 1000 from fct_yield").fetchall() == [("reader", True)]
 
 
-def read_documented_commands() -> list[str]:
-    """Return the commands of docs/operations.md for this stack, in their order."""
-    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```sh compose\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
-
-
 @pytest.mark.docker
 @pytest.mark.usefixtures("first_run")
-def test_the_commands_of_operations_work_on_the_stack(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first command runs the daily flow again, which changes nothing."""
-    monkeypatch.setattr(env_file, "ENV_FILE", stack.env_file)
-    monkeypatch.chdir(tmp_path)
+def test_the_other_commands_of_operations_work_on_the_stack(stack: Stack, tmp_path: Path) -> None:
+    """The second fetches a loaded day again, which changes nothing."""
     output = {}
-    for line in read_documented_commands():
-        program, *words = shlex.split(line)
-        assert program == "./scripts/run"
-        result = CliRunner().invoke(run_flow.main, words)
-        assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}"
-        output[line] = result.output
+    for line in read_documented_commands()[1:]:
+        output[line] = run_documented(line, stack, tmp_path)
         if len(output) == 1:
-            assert read_statuses(tmp_path / run_flow.DIRECTORIES["docker"]) == dict.fromkeys(JOBS, "unchanged")
+            statuses = read_statuses(tmp_path / run_flow.DIRECTORIES["docker"])
+            assert {"load-warehouse", "publish-marts"} < set(statuses) <= JOBS
+            assert set(statuses.values()) == {"unchanged"}
     (refetched,) = [text for line, text in output.items() if "--refetch" in line]
     assert re.search(r"extract-\S+ .*unchanged", refetched)
     (plan,) = [text for line, text in output.items() if "--plan-only" in line]

@@ -4,9 +4,10 @@
     indexes=[{'columns': ['trade_date', 'security_id'], 'unique': true}, {'columns': ['ticker', 'trade_date']}]
 ) }}
 
--- the bill yield of the latest earlier day applies to a session, if that day is at most 7 days before
-with bill_yields as materialized (
-    select
+-- the bill yield of the latest earlier day applies to a session, if that day is at most 7 days before; `distinct on` removes nothing here
+-- and below, and tells Postgres that days are unique, so that it hashes them and not the prices
+with bill_yields as (
+    select distinct on (yields.curve_date + days.number)
         yields.curve_date + days.number as trade_date,
         yields.yield_pct::float8 / 100 / 252 as risk_free_return
     from (
@@ -21,11 +22,11 @@ with bill_yields as materialized (
 ),
 
 -- the rate of the latest day applies to a session, if that day is at most 5 days before
-euro_rates as materialized (
-    select
+euro_rates as (
+    select distinct on (rates.rate_date + days.number)
         rates.quote_currency as currency,
         rates.rate_date + days.number as trade_date,
-        rates.rate as fx_rate
+        rates.rate::float8 as fx_rate
     from (
         select
             quote_currency,
@@ -56,7 +57,7 @@ prices as (
         daily.ticker,
         daily.trade_date,
         daily.known_at,
-        daily.close,
+        daily.close::float8 as close,
         daily.close::float8 * daily.split_ratio as close_per_old_share,
         daily.dividend_cash::float8 * daily.split_ratio as cash_per_old_share,
         euro_rates.fx_rate,
@@ -77,8 +78,8 @@ prices as (
 price_changes as (
     select
         *,
-        nullif(lag(close) over sessions, 0)::float8 as previous_close,
-        (lag(fx_rate) over sessions)::float8 / fx_rate::float8 as currency_growth
+        nullif(lag(close) over sessions, 0) as previous_close,
+        lag(fx_rate) over sessions / fx_rate as currency_growth
     from prices
     window sessions as (partition by security_id, series order by trade_date)
 ),
@@ -196,6 +197,7 @@ window_statistics as (
     {%- endif %}
 ),
 
+-- offset 0: otherwise Postgres computes a figure again wherever its rounding names it
 risk_figures as (
     select
         *,
@@ -210,6 +212,7 @@ risk_figures as (
         exp((log_index - log_high)::float8) - 1 as drawdown
     from window_statistics
     where trade_date >= from_date
+    offset 0
 )
 
 select
