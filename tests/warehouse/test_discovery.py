@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tracemalloc
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.client import BaseClient
+from jobkit import commit_log
 from jobkit.commit_log import CommitLog
 from jobkit.errors import MisconfiguredError
 from jobkit.lake import Lake
@@ -104,6 +107,19 @@ def lake(tmp_path: Path) -> Path:
 def committed(lake: Path, warehouse: Warehouse) -> list[str]:
     """Load and return the partitions with something new."""
     return sorted(partition for _, partition, outcome in load(lake, warehouse).outcomes if outcome == "committed")
+
+
+def test_each_commit_of_a_lake_without_a_log_is_read_a_few_times(lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of a new leaf is that of the newest commit, which only all commits together show. Each of them makes a leaf here."""
+    for year in range(2000, 2010):
+        commit(lake, [price(f"{year}-01-04")], partition=f"year={year}")
+    shutil.rmtree(lake / "raw" / DATASET / commit_log.FOLDER)
+    reads: Counter[str] = Counter()
+    read_commit = Lake.read_commit
+    monkeypatch.setattr(Lake, "read_commit", lambda self, *item: reads.update([item[1]]) or read_commit(self, *item))
+    load(lake, warehouse, workers=1)
+    assert len(reads) == 11
+    assert max(reads.values()) <= 3
 
 
 @pytest.mark.parametrize("is_known", [True, False])

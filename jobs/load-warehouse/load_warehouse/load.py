@@ -193,7 +193,7 @@ def _find_index_key(session: Session, lake: Lake, commit: Commit, columns: Colum
 
     In a reload it is always the newest, so that a commit with rows that repeat it is refused.
     """
-    newest = lake.find_newest_commit(commit.dataset)
+    newest = shape.find_newest(session, lake, commit.dataset)
     key = newest.key if newest and set(newest.key) <= set(columns) else commit.key
     return key if session.is_reload or set(key) >= set(commit.key) else commit.key
 

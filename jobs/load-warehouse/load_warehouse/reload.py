@@ -83,6 +83,8 @@ def _reload_dataset(job: Job, lake: Lake, dataset: str, session: Session, copies
     job.log.info("reloading", extra={"dataset": dataset, "differences": differences})
     try:
         for _ in range(ROUNDS):
+            for copy in copies:
+                copy.newest.clear()  # there may be newer commits now
             _prepare_copy(session, copies[0], lake, dataset)
             results = _load_copy(job, lake, dataset, copies)
             if _swap_if_complete(session, copies[0], lake, dataset, results, forget_expired=forget_expired):
@@ -97,6 +99,7 @@ def _reload_dataset(job: Job, lake: Lake, dataset: str, session: Session, copies
 
 def find_differences(session: Session, lake: Lake, dataset: str) -> list[str]:
     """Return how a dataset's table differs from its newest commit, as texts; empty without a table or a commit that can be loaded."""
+    session.newest.pop(dataset, None)
     table, newest = tables.read_columns(session, dataset, dataset), shape.read_newest(session, lake, dataset)
     if table is None or newest is None:
         return []

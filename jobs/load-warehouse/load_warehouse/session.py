@@ -37,6 +37,7 @@ class Session:
         self, url: str, password: str, stopping: Event | None = None, policy: LoadPolicy | None = None, schema: str = RAW_SCHEMA
     ) -> None:
         self.url, self.stopping, self.policy, self.schema = url, stopping or Event(), policy or LoadPolicy(), schema
+        self.newest: dict[str, Any] = {}  # commits, by dataset; for `shape.find_newest`
         self.shapes: dict[str, Any] = {}  # of the newest commits that were read, by dataset; for `shape.read_newest`
         self._password = password
         self._connections: list[psycopg.Connection[Any]] = []

@@ -31,9 +31,20 @@ class Shape(NamedTuple):
     where: str
 
 
+def find_newest(session: Session, lake: Lake, dataset: str) -> Commit | None:
+    """Return the commit of a dataset that was the newest when the session first asked; None if there was none.
+
+    A lake that finelt 0.2 or older wrote has no log, so that the answer takes a read of every partition.
+    """
+    if dataset not in session.newest:
+        session.newest[dataset] = lake.find_newest_commit(dataset)
+    newest: Commit | None = session.newest[dataset]
+    return newest
+
+
 def read_newest(session: Session, lake: Lake, dataset: str) -> Shape | None:
-    """Return the shape of a dataset's newest commit; None if there is none that can be loaded."""
-    commit = lake.find_newest_commit(dataset)
+    """Return the shape of the commit that `find_newest` finds; None if there is none that can be loaded."""
+    commit = find_newest(session, lake, dataset)
     if commit is None:
         return None
     known: Shape | None = session.shapes.get(dataset)
