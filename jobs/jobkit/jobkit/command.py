@@ -352,8 +352,10 @@ def _print(document: object, *, indent: int | None = None) -> None:
 
 def _print_receipt(receipt: Receipt) -> None:
     """Print the receipt; if its line is too long for a log driver, also print its figures as a log line, which alarms can count."""
-    _print(receipt)
-    if len(redaction.to_json(receipt).encode()) >= LONGEST_LOG_LINE_BYTES and not sys.stderr.isatty():
+    line = redaction.to_json(receipt)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    if len(line.encode()) >= LONGEST_LOG_LINE_BYTES and not sys.stderr.isatty():
         figures = {key: value for key, value in receipt.items() if not isinstance(value, list | dict)}
         sys.stderr.write(redaction.to_json({"event": "receipt", **figures}) + "\n")
 

@@ -99,6 +99,8 @@ def test_a_short_secret_is_masked_as_a_whole_word() -> None:
         ("postgresql://finelt@h/x", "postgresql://finelt@h/x"),
         ("see https://token@host/x", "see https://***@host/x"),
         ("s3://AKIA:se/cret@bucket/x", "s3://***@bucket/x"),
+        ("at 12-postgresql://finelt:p/w@h", "at 12-postgresql://***@h"),
+        ("POSTGRESQL://finelt:p/w@h", "POSTGRESQL://finelt:***@h"),
         ("https://h/x?a=1&api_key=k&b=2", "https://h/x?a=1&api_key=***&b=2"),
         ("?APIKEY=k", "?APIKEY=***"),
         ("?access_token=k&sig=s;signature=t", "?access_token=***&sig=***;signature=***"),

@@ -17,8 +17,9 @@ from jobkit.redaction.encodings import to_lower
 MASK = "***"
 _WORDS = r"passw|passphrase|passfile|pwd|secret|token|api[_\-]?key|access[_\-]?key|signature|credential|authorization"
 _CREDENTIAL = rf"(?:[\w.\-]*(?:{_WORDS})[\w.\-]*|pass|key|sig|auth|options)"
-_USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.\-]*:)?//(?P<user>[^\s/?#\"'<>]*)@", re.IGNORECASE)
-_USER_WITH_SLASH = re.compile(r"(?P<scheme>[a-z][a-z0-9+.\-]*:)//(?P<user>[^\s/?#@:\"'<>]*:(?!\d*[/?#])[^\s@\"'<>]*)@", re.IGNORECASE)
+_SCHEME = r"(?<![A-Za-z0-9+.\-])(?P<scheme>[A-Za-z0-9+.\-]+:)"  # tried at the beginning of a word only: the words of a receipt are long
+_USER = re.compile(rf"(?:{_SCHEME})?//(?P<user>[^\s/?#\"'<>]*)@")
+_USER_WITH_SLASH = re.compile(rf"{_SCHEME}//(?P<user>[^\s/?#@:\"'<>]*:(?!\d*[/?#])[^\s@\"'<>]*)@")
 _QUERY = re.compile(rf"([?&;]{_CREDENTIAL}=)[^&#;\s\"'<>]+", re.IGNORECASE)
 _PAIR = re.compile(r"(\b(?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&;,\"'\\]+)", re.IGNORECASE)
 _AUTH_SCHEME = r"(?:(?:basic|bearer|token|digest)\s+)?"
