@@ -44,7 +44,8 @@ SHARING = {
 }
 # Tests of the full suite only: those that use one of these fixtures, which start Postgres or the demo, ...
 SERVER_FIXTURES = frozenset({"postgres_server", "demos", "story", "feeds"})
-# ... and files that start servers in another way, or that take more than ten processor seconds and repeat what shorter files test.
+# ... and files and folders that start servers or the program of a stack, or take more than ten processor seconds and repeat what shorter
+# files test.
 SLOW_FILES = frozenset(
     {
         *("test_aws_services", "test_compose", "test_demo", "test_deployments", "test_ecs_pool", "test_ecs_worker", "test_events"),
@@ -60,24 +61,28 @@ SLOW_FILES = frozenset(
         ),
         *("test_emit", "test_emit_airflow_dagster", "test_emit_aws", "test_emit_cron_compose", "test_emit_kubernetes", "test_benchmarks"),
         *("test_extractors", "test_lineage", "test_recorded_anomalies", "test_sql", "test_versions"),
-        *("test_aws_accepts", "test_boundary", "test_calls", "test_catalogues", "test_costs", "test_dependencies", "test_quotas"),
-        *("test_scheduler", "test_stack_names"),
+        *("infra", "test_scheduler"),
     }
 )
 
 
+def find_names(path: Path) -> set[str]:
+    """Return the names by which LONG_FILES and SLOW_FILES may have a file or a folder of tests."""
+    return {path.stem, path.parent.name} if path.suffix == ".py" else set()
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even import slow files, and with them Prefect and Pulumi, if slow tests are left out."""
-    return True if collection_path.stem in SLOW_FILES and "not slow" in config.option.markexpr else None
+    return True if SLOW_FILES & find_names(collection_path) and "not slow" in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that `./scripts/test --quick` leaves out as slow, and put long files first."""
     for item in items:
-        if item.path.stem in SLOW_FILES or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        if SLOW_FILES & find_names(item.path) or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
     ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: min(ranks.get(name, len(ranks)) for name in (item.path.stem, item.path.parent.name)))
+    items.sort(key=lambda item: min(ranks.get(name, len(ranks)) for name in find_names(item.path)))
 
 
 @pytest.hookimpl(optionalhook=True)
