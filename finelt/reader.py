@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 from urllib.parse import quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
-from jobkit import formats
+from jobkit import site_pointer
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _read_table(name: str, source: str | Path | None, moment: datetime | None) -
     if not place or place.startswith(("postgresql://", "postgres://")) or _is_stack(place) or _is_demo(place):
         return _read_warehouse(name, place, moment)
     files = _open_files(place)
-    if _has(files, "latest.json"):
+    if _has(files, site_pointer.NAME):
         return _read_site(name, files, moment)
     if not place.startswith(("http://", "https://")):
         return _read_lake(name, place, moment)
@@ -326,9 +326,7 @@ def _has(files: Files, key: str) -> bool:
 
 def _read_site(name: str, files: Files, moment: datetime | None) -> Table:
     """Read a mart from the Parquet file of the current version, or of the newest version that was published by the moment."""
-    pointer = json.loads(files.get("latest.json"))
-    formats.check_format(f"{files.url}/latest.json", pointer.get("format", 1), formats.SITE)
-    version = pointer["version"]
+    version = str(site_pointer.parse(files.get(site_pointer.NAME), f"{files.url}/{site_pointer.NAME}")["version"])
     catalogue = _find_version(files, version, moment)
     marts: Mapping[str, Any] = catalogue["marts"]
     if name not in marts:

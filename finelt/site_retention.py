@@ -12,8 +12,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import formats
-from jobkit.errors import BadDataError, MisconfiguredError
+from jobkit import site_pointer
+from jobkit.errors import BadDataError
 from jobkit.stores import NotFoundError
 
 from finelt import retention
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from jobkit.stores import Store
 
     from finelt.retention import Policy
-
-POINTER = "latest.json"
 
 
 class SiteVersion(NamedTuple):
@@ -54,7 +52,7 @@ def expire(store: Store, now: datetime, *, is_dry_run: bool) -> SiteExpiry:
     Raises MisconfiguredError (78) if there is no site, BadDataError (65) if its pointer is damaged, NewerFormatError (78) if a newer
     version wrote it, TemporaryError (75) if other runs keep publishing.
     """
-    current = _read_current(store)
+    current = site_pointer.read_version(store)
     versions = {name: _read(store, name) for name in store.list_folders(VERSIONS)}
     datasets = {name for version in versions.values() for name in version.datasets or ()}
     expired = select_expired(versions, current, retention.read_policies(sorted(datasets)), now)
@@ -93,17 +91,6 @@ def _is_before_cutoff(moment: datetime | None, datasets: frozenset[str] | None, 
     if not datasets or not datasets <= policies.keys():
         return False
     return moment is None or moment <= min(policies[dataset].cutoff(now) for dataset in datasets)
-
-
-def _read_current(store: Store) -> str:
-    try:
-        pointer = json.loads(store.get(POINTER))
-        formats.check_format(store.uri(POINTER), pointer.get("format", 1), formats.SITE)
-        return str(pointer["version"])
-    except NotFoundError:
-        raise MisconfiguredError(f"the site {store.url} has no publication; check --site") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadDataError(f"{store.uri(POINTER)} is not a valid pointer: {error!r}; run publish-marts again") from None
 
 
 def _read(store: Store, name: str) -> SiteVersion:

@@ -12,7 +12,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jobkit.errors import TemporaryError
+from jobkit import site_pointer
+from jobkit.errors import BadDataError, MisconfiguredError, NewerFormatError, TemporaryError
 from jobkit.stores import NotFoundError
 
 if TYPE_CHECKING:
@@ -78,10 +79,12 @@ def _parse_key(key: str, current: str | None) -> tuple[str | None, str | None]:
 
 
 def _find_current(store: Store) -> str | None:
-    """Return the current version."""
+    """Return the current version; None if the site has none, or if its pointer is damaged. Raises NewerFormatError (exit code 78)."""
     try:
-        return str(json.loads(store.get("latest.json"))["version"])
-    except (NotFoundError, ValueError, KeyError, TypeError):
+        return site_pointer.read_version(store)
+    except NewerFormatError:
+        raise
+    except (MisconfiguredError, BadDataError):
         return None
 
 

@@ -11,7 +11,7 @@ LATE_DATA_EVENT, LATE_DATA_RESOURCE = "finelt.data.late", "finelt.freshness"  # 
 TODAY = "today"  # in a parameter: the flow `daily` replaces it with the day for which the run was scheduled
 # For Prefect's own clients: no telemetry, and eight retries after 2, 4, 8, ... seconds, together more than eight minutes.
 # The default is about one minute.
-CLIENT_SETTINGS = {"DO_NOT_TRACK": "1", "PREFECT_CLIENT_MAX_RETRIES": "8"}
+CLIENT_SETTINGS = {"DO_NOT_TRACK": "1", "PREFECT_CLIENT_MAX_RETRIES": "8", "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504"}
 
 
 @dataclass(frozen=True)

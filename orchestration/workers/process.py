@@ -8,7 +8,6 @@ not be ready, the pool not registered, and runs of an earlier stack not yet ende
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import socket
@@ -57,8 +56,15 @@ def work(pool: str, kind: str, *, wait_for_release: bool) -> None:
         from orchestration.workers import containers  # noqa: PLC0415
 
         containers.start_thread(docker.from_env(), pool, get_logger("finelt.containers"))
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(worker.start(with_healthcheck=kind != "process"))
+    except KeyboardInterrupt:
+        pass
+    except Exception:  # noqa: BLE001  whatever Prefect raises
+        get_logger("finelt.worker").exception("the worker ended with an error; its process ends too, so that it is started again")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # threads of Prefect's would keep the process, and with it a container that takes no runs
 
 
 @click.command()

@@ -375,6 +375,9 @@ def test_marts_with_the_value_are_withdrawn_from_published_versions(tmp_path: Pa
     assert not store.exists(f"v/{'a' * 16}/marts/fct_holding.csv")
     assert store.exists(f"v/{'a' * 16}/marts/fct_other.csv")
     assert store.exists(f"v/{'b' * 16}/marts/fct_holding.csv")
+    store.put("latest.json", json.dumps({"version": "b" * 16, "format": formats.SITE + 1}).encode())
+    with pytest.raises(NewerFormatError, match="upgrade finelt"):
+        site.scan(store, SUBJECT)
 
 
 @pytest.mark.parametrize(

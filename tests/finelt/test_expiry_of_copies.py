@@ -130,7 +130,7 @@ def test_what_is_being_published_stays_and_a_site_that_cannot_be_read_is_refused
     assert "new" not in expire(site, is_dry_run=True).expired
     for text, error, message in (
         (json.dumps(pointer | {"format": SITE + 1}), NewerFormatError, f"latest.json is of format {SITE + 1}, and .* upgrade finelt"),
-        ("{}", BadDataError, "latest.json is not a valid pointer.*; run publish-marts again"),
+        ("{}", BadDataError, "latest.json is not a valid pointer.*; delete it and run publish-marts"),
     ):
         (site / "latest.json").write_text(text)
         with pytest.raises(error, match=message):

@@ -103,15 +103,21 @@ def copy_warehouse(server: Postgres) -> Iterator[Postgres]:
         admin.execute(f"drop database {name} with (force)".encode())
 
 
-@pytest.fixture(scope="session")
-def small_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cache_manifest(copy_small_project(tmp_path_factory.mktemp("bench") / "dbt", "fct_valuation_daily"))
+@pytest.fixture
+def valuations_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let benchmarks build a third of the models."""
+    monkeypatch.setenv("FINELT_PROJECT", str(cache_manifest(copy_small_project(tmp_path / "dbt", "fct_valuation_daily"))))
+
+
+@pytest.fixture(scope="module")
+def project_of_prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cache_manifest(copy_small_project(tmp_path_factory.mktemp("bench") / "dbt", "fct_price_daily"))
 
 
 @pytest.fixture
-def valuations_only(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let benchmarks build a third of the models."""
-    monkeypatch.setenv("FINELT_PROJECT", str(small_project))
+def prices_only(project_of_prices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let benchmarks build a mart and what it is made of."""
+    monkeypatch.setenv("FINELT_PROJECT", str(project_of_prices))
 
 
 @pytest.mark.usefixtures("shared_server", "no_tools")
@@ -189,10 +195,14 @@ def test_steps_and_scale_run() -> None:
     assert "2 of 2 runs of a job that sleeps 0 s" in scale
 
 
-@pytest.mark.usefixtures("valuations_only")
-def test_marts_and_valuation_run(demo_server: Postgres) -> None:
+@pytest.mark.usefixtures("prices_only")
+def test_marts_run(demo_server: Postgres) -> None:
     text = "\n".join(marts.page(marts.measure(demo_server, built=2, tickers=3, times=1)))
     assert "\n| after one new day | " in text
+
+
+@pytest.mark.usefixtures("valuations_only")
+def test_valuation_runs(demo_server: Postgres) -> None:
     text = "\n".join(valuation.page(valuation.measure(demo_server, sizes=[1000], times=1)))
     assert "| one ticker, one day | " in text
 
@@ -227,7 +237,7 @@ def test_compare_runs_two_builds_on_the_same_rows(part: str, both: list[Build]) 
     assert text.count("| this build | ") == text.count("| HEAD | ") == len(found)
 
 
-@pytest.mark.usefixtures("valuations_only")
+@pytest.mark.usefixtures("prices_only")
 def test_compare_builds_marts(demo_server: Postgres, both: list[Build]) -> None:
     """One build alone: a build of the marts takes long, and the other parts measure two."""
     size = compare.Size(rows=0, tickers=2, facts=0, times=0)

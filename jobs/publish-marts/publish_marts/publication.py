@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobkit import formats
+from jobkit import formats, site_pointer
 from jobkit.errors import BadDataError, MisconfiguredError, TemporaryError, UsageError
 from jobkit.stores import NotFoundError
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from publish_marts.row_changes import RowChanges
     from publish_marts.terms import Audience
 
-POINTER, LANDING, SITE = "latest.json", "index.html", "site.json"
+POINTER, LANDING, SITE = site_pointer.NAME, "index.html", "site.json"
 VERSIONS, PUBLISHED, CATALOGUE, SUMS, DOCS = "v/", "published.json", "catalogue.json", "SHA256SUMS", "docs.html"
 HTML, JSON, TEXT = "text/html; charset=utf-8", "application/json", "text/plain; charset=utf-8"
 PAGE_TYPES = {".html": HTML, ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".csv": "text/csv; charset=utf-8"}
@@ -131,11 +131,10 @@ def read_pointer(store: Store) -> tuple[Pointer | None, str | None]:
         data, etag = store.get_with_etag(POINTER)
     except NotFoundError:
         return None, None
+    document = site_pointer.parse(data, store.uri(POINTER))
     try:
-        document = json.loads(data)
-        formats.check_format(store.uri(POINTER), document.pop("format", 1), formats.SITE)
         return Pointer(**document), etag
-    except (ValueError, TypeError, AttributeError) as error:
+    except TypeError as error:
         raise BadDataError(f"{store.uri(POINTER)} is not a valid pointer: {error}; delete it and publish again") from None
 
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import formats
-from jobkit.errors import BadDataError, MisconfiguredError
+from jobkit import site_pointer
+from jobkit.errors import BadDataError
 from jobkit.stores import NotFoundError
 
 from register_iceberg_tables.tables import ColumnsChangedError, IcebergTable, Snapshot
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from jobkit.stores import Store
     from pyiceberg.catalog import Catalog
 
-POINTER = "latest.json"
 VERSION, DIGEST, AT = "finelt.version", "finelt.sha256", "finelt.published-at"  # in a snapshot's summary
 PARTITION = "published"  # in the receipt: a mart has one
 NOTHING = ""  # the digest of a mart that the version does not have
@@ -124,16 +123,9 @@ def find_steps(site: Store, registered: Mapping[str, Registered | None]) -> list
 
 def read_current(site: Store) -> Publication:
     """Return the current version. Raises MisconfiguredError (78) for a site without one, BadDataError (65) if it cannot be read."""
-    try:
-        pointer = json.loads(site.get(POINTER))
-        formats.check_format(site.uri(POINTER), pointer.get("format", 1), formats.SITE)
-        current = _read(site, pointer["version"])
-    except NotFoundError:
-        raise MisconfiguredError(f"the site {site.url} has no publication; check --site, or run publish-marts first") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadDataError(f"{site.uri(POINTER)} is not a valid pointer: {error!r}; run publish-marts again") from None
+    current = _read(site, site_pointer.read_version(site))
     if current is None:
-        raise BadDataError(f"{site.uri(POINTER)} names a version that is gone; run publish-marts again")
+        raise BadDataError(f"{site.uri(site_pointer.NAME)} names a version that is gone; run publish-marts again")
     return current
 
 
