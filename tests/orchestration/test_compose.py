@@ -302,8 +302,7 @@ def test_the_other_commands_of_operations_work_on_the_stack(stack: Stack, tmp_pa
         output[line] = run_documented(line, stack, tmp_path)
         if len(output) == 1:
             statuses = read_statuses(tmp_path / run_flow.DIRECTORIES["docker"])
-            assert {"load-warehouse", "publish-marts"} < set(statuses) <= JOBS
-            assert set(statuses.values()) == {"unchanged"}
+            assert [statuses[job] for job in ("load-warehouse", "transform-warehouse", "publish-marts")] == ["unchanged"] * 3
     (refetched,) = [text for line, text in output.items() if "--refetch" in line]
     assert re.search(r"extract-\S+ .*unchanged", refetched)
     (plan,) = [text for line, text in output.items() if "--plan-only" in line]
