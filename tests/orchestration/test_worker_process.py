@@ -41,7 +41,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def test_the_process_of_a_worker_that_failed_ends_while_its_threads_go_on() -> None:
-    ended = subprocess.run([sys.executable, "-c", FAILING], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    program = [sys.executable, "-c", FAILING]
+    ended = subprocess.run(program, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=300)
     assert ended.returncode == 1
     assert "the worker ended with an error; its process ends too" in ended.stdout + ended.stderr
     assert "500 Internal Server Error" in ended.stdout + ended.stderr
