@@ -186,7 +186,7 @@ def _server_environment(settings: Settings, database: PostgresDatabase) -> dict[
         "PREFECT_SERVER_DATABASE_PORT": str(POSTGRES_PORT),
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
         "PREFECT_SERVER_DATABASE_NAME": DATABASE_NAME,
-        "PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "15",  # a request may need two connections: with few, all wait for a second one
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "15",  # a burst used up the 15 connections of the defaults
         "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": "10",
         "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",  # as the browser of scripts/stack connect reaches it
         "PREFECT_SERVER_DATABASE_USER": DATABASE_ROLE,

@@ -345,17 +345,17 @@ def _blocks_exit(thread: threading.Thread) -> bool:
     return not thread.daemon and thread is not threading.current_thread()
 
 
-def _print(document: object, *, indent: int | None = None) -> None:
-    sys.stdout.write(redaction.to_json(document, indent=indent) + "\n")
+def _print(document: object, *, indent: int | None = None) -> str:
+    """Print a document as JSON and return what was printed."""
+    text = redaction.to_json(document, indent=indent)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
+    return text
 
 
 def _print_receipt(receipt: Receipt) -> None:
     """Print the receipt; if its line is too long for a log driver, also print its figures as a log line, which alarms can count."""
-    line = redaction.to_json(receipt)
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-    if len(line.encode()) >= LONGEST_LOG_LINE_BYTES and not sys.stderr.isatty():
+    if len(_print(receipt).encode()) >= LONGEST_LOG_LINE_BYTES and not sys.stderr.isatty():
         figures = {key: value for key, value in receipt.items() if not isinstance(value, list | dict)}
         sys.stderr.write(redaction.to_json({"event": "receipt", **figures}) + "\n")
 
