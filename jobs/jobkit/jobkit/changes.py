@@ -6,7 +6,6 @@ The loader closes a row (`known_to`) that is gone or changed, and adds one that 
 from __future__ import annotations
 
 import io
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.errors import DamagedError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 Key = tuple[Any, ...]
 MAGIC = b"PAR1"
+NAN = object()  # unlike the floating-point number, it equals itself
 
 
 class Change(NamedTuple):
@@ -55,25 +55,34 @@ def compare(before: Table, after: Table, key: tuple[str, ...], rejected: frozens
     Keys are unique in each table. A column that one of the tables lacks is null there. `rejected` are the keys of rows that were sent and
     quarantined or dropped.
     """
-    old, new = ({values: place for place, values in enumerate(_keys(table, key))} for table in (before, after))
-    pairs = [(old[values], place) for values, place in new.items() if values in old]
-    changed = _count_changed(before, after, pairs, key)
-    gone = [values for values in old if values not in new]
-    return Change(len(new) - len(pairs) + changed, len(gone) + changed, sum(values not in rejected for values in gone))
+    names = [name for name in dict.fromkeys((*before.schema.names, *after.schema.names)) if name != ROW_NUMBER]
+    numbers = {name: _number_values(before, after, name) for name in names}
+    keys, rows = (list(zip(*(numbers[name] for name in some), strict=True)) for some in (key, names))
+    old, new = keys[: before.num_rows], set(keys[before.num_rows :])
+    gone = set(old) - new
+    kept = len(old) - len(gone)
+    changed = kept - len(set(rows[: before.num_rows]).intersection(rows[before.num_rows :]))
+    missing = len(gone)
+    if rejected and gone:
+        missing = sum(values not in rejected for values, numbered in zip(_keys(before, key), old, strict=True) if numbered in gone)
+    return Change(len(new) - kept + changed, len(gone) + changed, missing)
 
 
-def _count_changed(before: Table, after: Table, pairs: list[tuple[int, int]], key: tuple[str, ...]) -> int:
-    """Count the pairs of row indices, one in each table, whose cells differ in any column other than the key."""
-    changed: set[int] = set()
-    for name in dict.fromkeys((*before.schema.names, *after.schema.names)):
-        if name not in (*key, ROW_NUMBER):
-            old, new = _values(before, name), _values(after, name)
-            changed.update(place for was, place in pairs if old[was] != new[place] and not (_is_nan(old[was]) and _is_nan(new[place])))
-    return len(changed)
+def _number_values(before: Table, after: Table, name: str) -> list[int | None]:
+    """Return a number for each value of a column, in both tables one after the other; equal values have equal numbers, null has none.
 
+    Numbers are compared twice as fast as values. Arrow's are not used where it tells 0.0 from -0.0, or encodes nothing (arro3 0.9.1).
+    """
+    from arro3.compute import dictionary_encode  # noqa: PLC0415  heavy; only a changed partition needs it
+    from arro3.core import ChunkedArray, DataType, dictionary_indices  # noqa: PLC0415
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+    old, new = (table.column(name) if name in table.schema.names else None for table in (before, after))
+    if old and new and old.type == new.type and old.type not in (DataType.float64(), DataType.bool()):
+        joined = ChunkedArray([*old.chunks, *new.chunks], type=old.type).combine_chunks()
+        return list(dictionary_indices(dictionary_encode(joined)).to_pylist())
+    numbers: dict[object, int] = {}
+    values = [NAN if value != value else value for value in (*_values(before, name), *_values(after, name))]  # noqa: PLR0124
+    return [None if value is None else numbers.setdefault(value, len(numbers)) for value in values]
 
 
 def _read(lake: Lake, commit: Commit) -> Table | None:
