@@ -9,6 +9,8 @@ from jobkit import lossless_json
 from jobkit.errors import BadDataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from jobkit.contracts import Columns
     from jobkit.requests import Request
 
@@ -54,19 +56,37 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         raise BadDataError(f"{what} is about cik {filer.cik!r:.40}")
     if len(older) != len(filer.filings.files):
         raise BadDataError(f"{what} has {len(older)} lists of older filings; expected {len(filer.filings.files)}")
-    pages = [filer.filings.recent]
-    for file, document in zip(filer.filings.files, older, strict=True):
-        pages.append(lossless_json.decode(bytes(document), f"{what}, {file.name!r:.60},", Page, "a list of filings as columns"))
-        if (count := len(pages[-1].get("accessionNumber", []))) < file.filingCount:
+    columns: Columns = {}
+    texts: dict[str, str | None] = {"": None}
+    rows = 0
+    for page in _read_pages(filer.filings, older, what):
+        rows = _append(columns, rows, page, texts, what)
+        if rows * MIN_BYTES_PER_FILING > len(body):
+            raise BadDataError(f"{what} has {rows:,} filings in {len(body):,} bytes, which no list of filings has")
+    return {partition: {"cik": [partition.removeprefix("cik=").lstrip("0")] * rows, **columns}}
+
+
+def _read_pages(filings: Filings, older: Sequence[msgspec.Raw], what: str) -> Iterator[Page]:
+    """Yield the recent filings, then those of each list of older ones. Raises BadDataError if a list lacks filings."""
+    yield filings.recent
+    for file, document in zip(filings.files, older, strict=True):
+        page: Page = lossless_json.decode(bytes(document), f"{what}, {file.name!r:.60},", Page, "a list of filings as columns")
+        if (count := len(page.get("accessionNumber", []))) < file.filingCount:
             raise BadDataError(f"{what} has {count:,} filings in {file.name!r:.60} of {file.filingCount:,}; run it again later")
-    sizes = [len(page.get("accessionNumber", [])) for page in pages]
-    if any(len(column) != size for page, size in zip(pages, sizes, strict=True) for column in page.values()):
+        yield page
+
+
+def _append(columns: Columns, rows: int, page: Page, texts: dict[str, str | None], what: str) -> int:
+    """Append a page to the columns, which have `rows` filings; returns how many they have now. Equal texts are stored once, in `texts`."""
+    size = len(page.get("accessionNumber", []))
+    if any(len(column) != size for column in page.values()):
         raise BadDataError(f"{what} has columns of different lengths, or none with accession numbers")
-    if (rows := sum(sizes)) * MIN_BYTES_PER_FILING > len(body):
-        raise BadDataError(f"{what} has {rows:,} filings in {len(body):,} bytes, which no list of filings has")
-    columns: Columns = {"cik": [partition.removeprefix("cik=").lstrip("0")] * rows}
-    for name in dict.fromkeys(name for page in pages for name in page):
-        is_flag = name in FLAG_COLUMNS
-        values = [value for page, size in zip(pages, sizes, strict=True) for value in page.get(name, [None] * size)]
-        columns[name] = [None if value == "" else FLAGS[value] if is_flag and value in (0, 1) else value for value in values]
-    return {partition: columns}
+    for name in page:
+        columns.setdefault(name, [None] * rows)
+    for name, column in columns.items():
+        flags = FLAGS if name in FLAG_COLUMNS else {}
+        column += [
+            texts.setdefault(value, value) if type(value) is str else flags.get(value, value) if type(value) is int else value
+            for value in page.get(name, [None] * size)
+        ]
+    return rows + size
