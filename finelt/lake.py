@@ -85,7 +85,7 @@ def verify(lake: Lake, datasets: Sequence[str] = (), partitions: Sequence[str] =
                 files |= {file.path: (f"{dataset}/{partition} commit {commit.number}", file) for file in reversed(commit.files)}
         if is_complete:
             findings += _find_unnamed_files(lake, dataset, set(files))
-        findings += _find_erased_rows(lake, dataset)
+        findings += _find_erased_rows(lake, dataset, files)
     to_read = set(files) if sample is None else set(random.sample(sorted(files), min(sample, len(files))))
     for path, (where, file) in files.items():
         if problem := find_content_problem(lake, file) if path in to_read else find_size_problem(lake, file):
@@ -133,13 +133,20 @@ def _find_unnamed_files(lake: Lake, dataset: str, named: set[str]) -> Iterator[F
         yield Finding(key, "is a temporary file of a writer that was killed or is still writing", is_wrong=False)
 
 
-def _find_erased_rows(lake: Lake, dataset: str) -> Iterator[Finding]:
-    """Yield what was delivered again after it was erased (`finelt erase`)."""
+def _find_erased_rows(lake: Lake, dataset: str, files: Mapping[str, tuple[str, File | Source]]) -> Iterator[Finding]:
+    """Yield what was delivered again after it was erased (`finelt erase`). `files` are those that commits name, by their paths."""
     erasures = [erasure for erasure in record.list_erasures(lake.store, dataset) if erasure.ended_at]
     for key in lake.store.list_keys(f"raw/{dataset}/") if erasures else ():
         if not key.endswith(".parquet") or commits.has_quarantined_rows(key):
             continue
-        table = read_parquet(io.BytesIO(lake.store.get(key))).read_all()
+        try:
+            data = lake.read(files[key][1]) if key in files else lake.store.get(key)
+        except DamagedError:
+            data = b""
+        if not (data.startswith(b"PAR1") and data.endswith(b"PAR1")):
+            yield Finding(key, "is damaged or no Parquet, so it was not searched for what was erased; run its extractor again")
+            continue
+        table = read_parquet(io.BytesIO(data)).read_all()
         for erasure in erasures:
             cells = Counter(table.column(erasure.column).to_pylist() if erasure.column in table.column_names else ())
             if rows := sum(number for cell, number in cells.items() if erasure.has_value(cell)):

@@ -444,3 +444,18 @@ def test_a_damaged_file_is_never_taken_for_clean(tmp_path: Path) -> None:
     lake.store.put(head.data.path, b"PAR1")
     with pytest.raises(DamagedError, match="is damaged, so its content is unknown"):
         run(places(str(tmp_path)))
+
+
+@pytest.mark.parametrize("content", [b"", b"no Parquet", b"PAR1 damaged PAR1"])
+def test_a_file_that_cannot_be_searched_is_reported_and_the_others_are_searched(tmp_path: Path, content: bytes) -> None:
+    lake = fill(str(tmp_path))
+    run(places(str(tmp_path)))
+    head = lake.head(DATASET, JUNE)
+    assert head
+    commit(str(tmp_path), BEGIN + timedelta(days=60), JULY, {"ACC-17": "21.00"}, (), b"{}")
+    lake.store.put(head.data.path, content)
+    found = [finding.text for finding in lake_command.verify(lake).wrong if finding.where.endswith(".parquet")]
+    assert sorted(text.split(";")[0][:40] for text in found) == [
+        "has 1 rows of the account that was erase",
+        "is damaged or no Parquet, so it was not ",
+    ]
