@@ -84,9 +84,8 @@ def _append(columns: Columns, rows: int, page: Page, texts: dict[str, str | None
     for name in page:
         columns.setdefault(name, [None] * rows)
     for name, column in columns.items():
-        flags = FLAGS if name in FLAG_COLUMNS else {}
-        column += [
-            texts.setdefault(value, value) if type(value) is str else flags.get(value, value) if type(value) is int else value
-            for value in page.get(name, [None] * size)
-        ]
+        values: list[Any] = page.get(name, [None] * size)
+        if name in FLAG_COLUMNS:
+            values = [FLAGS[value] if value in (0, 1) else value for value in values]
+        column += [texts.setdefault(value, value) if isinstance(value, str) else value for value in values]
     return rows + size
