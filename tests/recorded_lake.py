@@ -131,6 +131,11 @@ def openfigi(questions: list[dict[str, str]], answers: list[dict[str, Any]]) -> 
     return Answer("extract_openfigi_identifiers", "openfigi_mappings", partitions, json.dumps([questions, answers]).encode())
 
 
+def gleif_isin(isin: str, body: bytes) -> Answer:
+    """GLEIF's answer about an ISIN."""
+    return Answer("extract_gleif_isins", "gleif_isins", (f"isin={isin}",), body)
+
+
 def filing_lists(cik: int, body: bytes) -> Answer:
     """All lists of a filer's filings."""
     return Answer("extract_sec_filings", "sec_filings", (f"cik={cik:010}",), body)

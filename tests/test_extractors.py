@@ -49,6 +49,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "extract-openfigi-identifiers": tuple(
         word for name in ("ID_ISIN:US4592001014", "TICKER:IBM:US", "TICKER:ZZZZ:US") for word in ("--identifiers", name)
     ),
+    "extract-gleif-isins": ("--identifiers", "ID_ISIN:DE0006969603", "--identifiers", "ID_ISIN:US4592001014"),
     "extract-fiscaldata-debt": ("--start", "2025-01-02", "--end", "2025-01-02", "--lookback-days", "0", "--datasets", "debt"),
     "extract-nyfed-rates": ("--start", "2026-08-04", "--end", "2026-08-05", "--rates", "sofr", "--rates", "effr", "--rates", "sofrai"),
 }
@@ -65,6 +66,7 @@ ROWS = {
     "extract-fiscaldata-debt": 61,
     "extract-gleif-entities": 11 + 4 + 3 + 3,
     "extract-openfigi-identifiers": 8 + 1 + 1,
+    "extract-gleif-isins": 1 + 1,
     "extract-sdmx-series": 4 * 7,
     "extract-nyfed-rates": 2 + 2 + 2,
     "extract-fred-series": 1 + 1 + 127 + 49,

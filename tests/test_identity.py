@@ -22,7 +22,7 @@ from tests import recorded_lake
 from tests.fixtures_postgres import Warehouse
 from tests.small_project import copy_small_project
 from tests.warehouse.samples import load
-from verification.sample_vendors import gleif, openfigi
+from verification.sample_vendors import gleif, gleif_isins, openfigi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,6 +128,35 @@ MAPPINGS: list[list[dict[str, Any]]] = [
     [{"data": [apple_line(), apple_line(figi="BBG000BLNNH6", shareClassFIGI="BBG001S5S399")]}, NOTHING, NOTHING],
     [{"data": [apple_line(name="APPLE INC.")]}, NOTHING, NOTHING],
 ]
+APPLE_ISIN, IBM_ISIN, AMAZON_ISIN, MICROSOFT_ISIN, SHARED_ISIN = (
+    "US0378331005", "US4592001014", "US0231351067", "US5949181045", "DE0006969603"
+)  # fmt: skip
+IBM = "VGRQXHF3J8VDLUA7XE92"
+ASKED_ISINS = [{"idType": "ID_ISIN", "idValue": isin} for isin in (APPLE_ISIN, IBM_ISIN, AMAZON_ISIN, MICROSOFT_ISIN, SHARED_ISIN)]
+MICROSOFT_LINE = apple_line(figi="BBG000BPH459", compositeFIGI="BBG000BPH459", shareClassFIGI="BBG001S5TD05", ticker="MSFT")
+# Microsoft's share class is that of no security, as its ticker is not found. One ISIN has the share classes of Apple and Amazon, but once.
+MAPPED_ISINS: list[list[dict[str, Any]]] = [
+    [*map(openfigi.find, ASKED_ISINS[:2]), {"data": [AMAZON_LINE]}, {"data": [MICROSOFT_LINE]}, {"data": shared}]  # type: ignore[list-item]
+    for shared in ([apple_line(), AMAZON_LINE], [apple_line(), AMAZON_LINE], [AMAZON_LINE], [apple_line(), AMAZON_LINE])
+]
+IBM_ENTITY = sample_row(ENTITIES, PUMA, lei=IBM, legal_name="INTERNATIONAL BUSINESS MACHINES CORPORATION")
+# GLEIF is asked again about the ISINs whose answer changes, and about Amazon's each time.
+ISSUERS: list[dict[str, list[dict[str, str]]]] = [
+    {
+        APPLE_ISIN: [sample_row(ENTITIES, APPLE), sample_row(ENTITIES, ENERGY)],
+        IBM_ISIN: [],
+        AMAZON_ISIN: [],
+        MICROSOFT_ISIN: [sample_row(ENTITIES, MICROSOFT)],
+        SHARED_ISIN: [sample_row(ENTITIES, PUMA)],
+    },
+    {IBM_ISIN: [IBM_ENTITY], AMAZON_ISIN: []},
+    {AMAZON_ISIN: []},
+    {
+        APPLE_ISIN: [sample_row(ENTITIES, APPLE)],
+        IBM_ISIN: [IBM_ENTITY, sample_row(ENTITIES, FUND, registration_status="DUPLICATE")],
+        AMAZON_ISIN: [sample_row(ENTITIES, AMAZON)],
+    },
+]
 # OpenFIGI is asked about Amazon and IBM before we have their prices. IBM's prices of an earlier year come last. Puma's ticker passes to
 # another issuer, which counts as soon as there are later prices.
 PRICES: list[dict[str, list[str]]] = [
@@ -173,8 +202,12 @@ def story(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
         warehouse = Warehouse(url, postgres_server.password, postgres_server.password_reference)
         for number, (files, mappings) in enumerate(zip(DELIVERIES, MAPPINGS, strict=True)):
             lake = Lake(str(folder / "lake"), BEGIN + timedelta(days=number))
-            found = [answer for file in files for answer in file.answers()] + [recorded_lake.openfigi(ASKED, [*mappings, *OTHERS])]
-            delivered.append([*found, *other_vendors(number)])
+            found = [answer for file in files for answer in file.answers()]
+            mapped = recorded_lake.openfigi([*ASKED, *ASKED_ISINS], [*mappings, *OTHERS, *MAPPED_ISINS[number]])
+            issuers = [
+                recorded_lake.gleif_isin(isin, gleif_isins.document(rows, files[0].content)) for isin, rows in ISSUERS[number].items()
+            ]
+            delivered.append([*found, mapped, *issuers, *other_vendors(number)])
             for answer in delivered[-1]:
                 recorded_lake.commit(lake, answer)
             moments.append(BEGIN + timedelta(days=number))
@@ -373,6 +406,20 @@ class Knowledge:
         found = [json.loads(row).get(name) for row, moment in since.items() if moment.astimezone(NEW_YORK).date() >= valid_from]
         return sorted({figi for figi in found if figi}) if found else None
 
+    def isin_leis(self, share_class: str | None) -> list[str] | None:
+        """LEIs that GLEIF names for the ISINs with this share class only; None without an answer about one."""
+        mappings = self.bodies("openfigi_mappings")
+        asked, answers = mappings[-1][2] if mappings else ([], [])
+        isins = {
+            question["idValue"]
+            for question, answer in zip(asked, answers, strict=True)
+            if question["idType"] == "ID_ISIN" and share_class and {row["shareClassFIGI"] for row in answer["data"]} == {share_class}
+        }
+        latest = {partition.removeprefix("isin="): body for _, (partition,), body in self.bodies("gleif_isins")}
+        records = [record["attributes"] for isin in isins & latest.keys() for record in latest[isin]["data"]]
+        keys = {record["lei"] for record in records if record["registration"]["status"] not in ("DUPLICATE", "ANNULLED")}
+        return sorted(keys) if isins & latest.keys() else None
+
     def security(self, ticker: str) -> dict[str, Any] | None:
         """The row of dim_security and its identifiers; None if we have no price of it."""
         sessions = self.sessions(ticker)
@@ -384,7 +431,10 @@ class Knowledge:
         name = max((row.until, row.since, row.name) for row in rows if self.successor(row.cik) == cik)[2] if cik else None
         security_id, valid_from = STATED_TICKERS.get(ticker, (f"{ticker}.1", sessions[0]))
         figis = {column: self.figis(ticker, vendor, valid_from) for column, vendor in FIGIS.items()}
-        identifiers = {**figis, "lei": self.leis(cik) or None}
+        classes = figis["share_class_figi"] or []
+        of_isins = self.isin_leis(classes[0] if len(classes) == 1 else None)
+        leis = sorted({*self.leis(cik), *(of_isins or [])})
+        identifiers = {**figis, "lei": leis if leis or of_isins is not None else None}
         only = {key: found[0] if found and len(found) == 1 else None for key, found in identifiers.items()}
         row = (security_id, cik, name, valid_from, date(9999, 12, 31), *only.values())
         return {"row": row, "counts": {key: None if found is None else len(found) for key, found in identifiers.items()}, **only}
@@ -469,8 +519,9 @@ def test_identifiers_at_any_moment_are_those_in_the_bytes_without_look_ahead(sto
         assert found == ([expected] if expected else []) or (issuer_changed and found in ([], [(1, CANADA)])), (ticker, id_type, moment)
         assert not (issuer_changed and found and moment < story.moments[2])
         answered.add((ticker, id_type, *(found[0] if found else ())))
-    assert {("AAPL", "lei", 2, None), ("MSFT", "composite_figi", 0, None), ("AMZN", "lei"), ("AMZN", "lei", 1, AMAZON)} <= answered
-    assert {("IBM", "share_class_figi"), ("IBM", "share_class_figi", 1, "BBG001S5S399")} <= answered
+    assert {("AAPL", "lei", 2, None), ("MSFT", "composite_figi", 0, None), ("MSFT", "lei")} <= answered
+    assert {("AMZN", "lei"), ("AMZN", "lei", 0, None), ("AMZN", "lei", 2, None), ("AMZN", "lei", 1, AMAZON)} <= answered
+    assert {("IBM", "share_class_figi"), ("IBM", "share_class_figi", 1, "BBG001S5S399"), ("IBM", "lei"), ("IBM", "lei", 1, IBM)} <= answered
 
 
 def test_relationships_at_any_moment_are_those_in_the_bytes_without_look_ahead(story: Story) -> None:
@@ -562,6 +613,39 @@ def test_identifiers_link_a_security_only_if_they_are_unambiguous(story: Story) 
             ("AAPL", "BBG000B9XRY4", "BBG001S5N8V8", APPLE, APPLE),
             ("MSFT", None, None, None, None),
         ]
+
+
+def test_an_isin_leads_to_the_lei_of_the_security_with_the_same_share_class(story: Story) -> None:
+    sql = """
+    select security_id, value, match_count, candidates, known_at, known_to from marts.dim_security_identifier
+    where id_type = 'lei' and security_id in ('AAPL.1', 'AMZN.1', 'IBM.1', 'MSFT.1') order by security_id, known_at
+    """
+    first, second, third, last = story.moments
+    with story.warehouse.connect() as connection:
+        assert connection.execute(sql).fetchall() == [
+            ("AAPL.1", None, 2, f"{ENERGY}, {APPLE}", first, second),  # the ISIN has two LEIs
+            ("AAPL.1", None, 3, f"{FUND}, {ENERGY}, {APPLE}", second, third),  # the issuer has, too
+            ("AAPL.1", APPLE, 1, None, third, END),  # first the ticker has two share classes, then all agree
+            ("AMZN.1", None, 0, None, second, third),  # GLEIF knows no LEI; before, we had no price
+            ("AMZN.1", None, 2, f"{PUMA}, {AMAZON}", third, last),  # the issuer is another than that of an ISIN
+            ("AMZN.1", AMAZON, 1, None, last, END),
+            ("IBM.1", IBM, 1, None, last, END),  # before, no price tied the answer about the ticker to the security
+        ]  # none of Microsoft: the share class of its ISIN is that of no security
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(0, {"AAPL": None}), (1, {"AAPL": None, "AMZN": None}), (2, {"AAPL": APPLE, "AMZN": None}), (3, {"AMZN": AMAZON, "IBM": IBM})],
+)
+def test_the_lei_of_a_security_is_that_of_the_moment(story: Story, number: int, expected: dict[str, str | None]) -> None:
+    with story.warehouse.connect() as connection:
+        for moment, known in ((story.moments[number], expected), (story.moments[0] - timedelta(microseconds=1), {})):
+            connection.execute("select set_config('finelt.as_of', %s, false)", [str(moment)])
+            found = dict(
+                connection.execute("select ticker, lei from as_of.dim_security where ticker in ('AAPL', 'AMZN', 'IBM')").fetchall()
+            )
+            assert {ticker: found[ticker] for ticker in known} == known
+            assert known or not found
 
 
 def test_the_as_of_views_have_the_prices_that_no_build_has_seen(story: Story) -> None:

@@ -64,7 +64,7 @@ def arguments(spec: JobSpec, tmp_path: Path, port: int, **changes: str) -> list[
         "managers": "1067983",
         "issuers": "320193",
         "series": "GDP",
-        "identifiers": "TICKER:IBM:US",
+        "identifiers": "ID_ISIN:US4592001014",
         "contact": "Example Ltd admin@example.com",
         "base_url": f"http://127.0.0.1:{port}",
         "retry_timeout": "0",

@@ -14,6 +14,7 @@ SAMPLE_RATES: dict[str, object] = {
 SAMPLE_DEBT: dict[str, object] = {"start": "2025-01-02", "end": "2026-01-05", "lookback_days": 0}
 SAMPLE_EURO_RATE: dict[str, object] = {"start": "2025-01-02", "end": "2025-01-10", "lookback_days": 0}
 SERIES, RELEASES = ["GDP"], ["53"]
+ISINS = ["ID_ISIN:US4592001014", "ID_ISIN:DE0006969603"]
 CONTACT = "finelt demo demo@example.com"
 UNLIMITED_RATE = 1_000_000  # the sample vendors have no rate limit
 
@@ -55,8 +56,9 @@ def build_all_sample_extracts(vendors: str, token: str) -> Extracts:
             "datasets": ["gleif_entities", "gleif_relationships", "gleif_exceptions"],
             "base_url": f"{vendors}/goldencopy.gleif.org",
         },
+        "extract-gleif-isins": {"identifiers": ISINS, "base_url": f"{vendors}/api.gleif.org"},
         "extract-openfigi-identifiers": {
-            "identifiers": [*(f"TICKER:{ticker}:US" for ticker in TICKERS), "ID_ISIN:US4592001014"],
+            "identifiers": [*(f"TICKER:{ticker}:US" for ticker in TICKERS), *ISINS],
             "token": token,
             "base_url": f"{vendors}/api.openfigi.com",
         },

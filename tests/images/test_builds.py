@@ -58,7 +58,7 @@ def test_extract_jobs_share_all_layers_but_their_own() -> None:
     stacks = {spec.name: layers(image(spec)) for spec in EXTRACTS}
     assert len({stack[0] for stack in stacks.values()}) == 1
     assert len({tuple(stack[-2:]) for stack in stacks.values()}) == len(EXTRACTS)
-    for name in ("extract-dropped-files", "extract-gleif-entities", "extract-openfigi-identifiers"):
+    for name in ("extract-dropped-files", "extract-gleif-entities", "extract-gleif-isins", "extract-openfigi-identifiers"):
         del stacks[name]
     assert len({tuple(stack[:-2]) for stack in stacks.values()}) == 1
 

@@ -111,7 +111,7 @@ def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch:
         "extract-sec-company-facts",
         "extract-fred-series",
     }
-    unscheduled |= {"extract-gleif-entities", "extract-openfigi-identifiers"}
+    unscheduled |= {"extract-gleif-entities", "extract-gleif-isins", "extract-openfigi-identifiers"}
     assert {message.split()[2].rstrip(":") for message in messages} == unscheduled
     assert late_alarms(stack) == scheduled | {"publish-marts"}
 

@@ -40,6 +40,7 @@ JOBS = {
     "extract-fiscaldata-debt": "application/json",
     "extract-sdmx-series": "text/csv",
     "extract-gleif-entities": "application/zip",
+    "extract-gleif-isins": "application/json",
     "extract-openfigi-identifiers": "application/json",
     "extract-sec-13f-holdings": "application/json",
     "extract-treasury-yields": "text/csv",

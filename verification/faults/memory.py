@@ -14,6 +14,7 @@ from itertools import count, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.errors import ExitCode
+from stdnum import isin
 from stdnum.figi import calc_check_digit
 
 from jobs.catalogue import REPOSITORY, catalogue
@@ -183,6 +184,20 @@ def _openfigi(size: int) -> bytes:
     return _pad_document(b'[{"data":[', rows, b"]}" + NOT_FOUND * (QUESTIONS - 1) + b"]", size)
 
 
+def _gleif_isins(size: int) -> bytes:
+    """Build an answer with as many LEI records as fit."""
+    row = b'{"attributes":{"lei":"%s","entity":{"legalName":{"name":"%s"},"status":"ACTIVE"},"registration":{"status":"ISSUED"}}}'
+    leis = (f"{n:018}{98 - n * 100 % 97:02}".encode() for n in count())
+    rows = _take_fitting((row % (lei, b"Example Holding Company of Example County " + lei) for lei in leis), size - 300)
+    return _pad_document(LEI_RECORDS % len(rows), iter(rows), b"]}", size)
+
+
+def _dense_gleif_isins(size: int) -> bytes:
+    row = b'{"attributes":{"lei":"%s","entity":{"legalName":{"name":""},"status":""},"registration":{"status":""}}},' % (b"0" * 75)
+    rows = (size - 300) // len(row)
+    return LEI_RECORDS % rows + (row * rows)[:-1] + b"]}"
+
+
 def _filing_list(size: int) -> bytes:
     """Build a list with as many filings as fit, each with the columns that SEC sends."""
     rows = (size - 1000) // 175
@@ -299,7 +314,9 @@ INTERVAL = b'"realtime_start":"2012-12-20","realtime_end":"9999-12-31"'
 FRED_SERIES = b'"seriess":[{"id":"GDP0",%s,"title":"A","frequency":"Daily","frequency_short":"D","units":"A"}],' % INTERVAL
 FRED_SERIES += b'"releases":[{"id":53,%s,"name":"A"}],' % INTERVAL
 FIGI_LETTERS = "BCDFGHJKLMNPQRSTVWXYZ"
+ISIN_NUMBERS = [f"US{n:09}" for n in range(CONCURRENT_REQUESTS)]  # without check digit
 QUESTIONS = 100  # of a request
+LEI_RECORDS = b'{"meta":{"goldenCopy":{"publishDate":"2025-05-15T00:00:00Z"},"pagination":{"total":%d}},"data":['
 NOT_FOUND = b',{"warning":"No identifier found."}'
 MAX_TAGS, MAX_LINES = 4_000_000, 120_000  # of a filing
 FILING = "0000320193-21-000001"
@@ -386,6 +403,11 @@ EXTRACTORS: dict[str, Largest] = {
             *(word for n in range(CONCURRENT_REQUESTS * QUESTIONS) for word in ("--identifiers", f"TICKER:T{n}:US")),
             *("--token", "env://CANARY"),
         ),
+    ),
+    "extract-gleif-isins": Largest(
+        _gleif_isins,
+        _dense_gleif_isins,
+        tuple(word for number in ISIN_NUMBERS for word in ("--identifiers", f"ID_ISIN:{number}{isin.calc_check_digit(number)}")),
     ),
     "extract-sec-13f-holdings": Largest(
         _holdings,

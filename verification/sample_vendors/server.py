@@ -38,7 +38,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from verification.sample_vendors import ecb, fiscaldata, fred, gleif, massive, nyfed, openfigi, sdmx, sec, tiingo, treasury
+from verification.sample_vendors import ecb, fiscaldata, fred, gleif, gleif_isins, massive, nyfed, openfigi, sdmx, sec, tiingo, treasury
 from verification.sample_vendors.wire import LAST_DAY, Answer, Request, html_answer, json_answer
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ VENDORS: dict[str, Callable[[Request], Answer]] = {
     "data-api.ecb.europa.eu": sdmx.answer,
     "api.fiscaldata.treasury.gov": fiscaldata.answer,
     "goldencopy.gleif.org": gleif.answer,
+    "api.gleif.org": gleif_isins.answer,
     "api.openfigi.com": openfigi.answer,
 }
 FAULTS: dict[str, Callable[[Answer], Answer]] = {

@@ -97,10 +97,68 @@ leis as (
     inner join {{ ref('dim_legal_entity') }} as entities on entities.cik = securities.cik
 ),
 
+share_classes as (
+    select
+        security_id as id,
+        false as is_isin,
+        value as share_class_figi,
+        known_at,
+        known_to
+    from figis
+    where id_type = 'share_class_figi' and known_to > known_at
+    union all
+    select
+        id_value as id,
+        true as is_isin,
+        share_class_figi,
+        known_at,
+        closed_at as known_to
+    from {{ ref('stg_openfigi__mapping_versions') }}
+    where id_type = 'ID_ISIN'
+),
+
+share_class_intervals as (
+    {{ change_intervals(['share_classes'], ['id', 'is_isin']) }}
+),
+
+only_share_classes as (
+    select
+        intervals.id,
+        intervals.is_isin,
+        min(share_classes.share_class_figi) as share_class_figi,
+        intervals.known_at,
+        intervals.known_to
+    from share_class_intervals as intervals
+    inner join share_classes
+        on
+            share_classes.id = intervals.id
+            and share_classes.is_isin = intervals.is_isin
+            and share_classes.known_at <= intervals.known_at
+            and share_classes.known_to > intervals.known_at
+    group by intervals.id, intervals.is_isin, intervals.known_at, intervals.known_to
+    having count(distinct share_classes.share_class_figi) = 1
+),
+
+-- An ISIN is that of the security with the same share class, if each of the two has one only
+isin_leis as (
+    select
+        securities.id as security_id,
+        'lei' as id_type,
+        case when issuers.registration_status in ('DUPLICATE', 'ANNULLED') then null else issuers.lei end as value,
+        greatest(securities.known_at, isins.known_at, issuers.known_at) as known_at,
+        least(securities.known_to, isins.known_to, issuers.closed_at) as known_to
+    from only_share_classes as securities
+    inner join only_share_classes as isins on isins.share_class_figi = securities.share_class_figi
+    inner join {{ ref('stg_gleif__isin_versions') }} as issuers on issuers.isin = isins.id
+    where not securities.is_isin and isins.is_isin
+),
+
 candidates as (
     select * from figis where known_to > known_at
     union all
     select * from leis where known_to > known_at
+    union all
+    select * from isin_leis where known_to > known_at
 ),
 
 intervals as (
