@@ -31,8 +31,8 @@ CENTURY = 80  # years 80 to 99 are of the last century, as SWIFT reads them
 DEBITS = {"D", "RC"}
 STRUCTURED = re.compile(r"(\d{3})([?>@+|~])(?=\d\d)")
 SEPA_KEY = re.compile(r"(EREF|KREF|MREF|CRED|DEBT|SVWZ|ABWA|ABWE|OAMT|COAM|PURP|IBAN|BIC)\+")
-SLASH_KEY = re.compile(
-    r"/(EREF|PREF|REMI|NAME|IBAN|BIC|MARF|CSID|TRTP|ISDT|ORDP|BENM|ULTD|ULTB|ID|ADDR|RTRN|PURP|CNTP|SVCL|OCMT|EXCH|CHGS|ACCW|USTD|STRD)/"
+SLASH_KEY = re.compile(  # the slash behind one may be that before the next, as in /REMI/USTD/
+    r"/(EREF|PREF|REMI|NAME|IBAN|BIC|MARF|CSID|TRTP|ISDT|ORDP|BENM|ULTD|ULTB|ID|ADDR|RTRN|PURP|CNTP|SVCL|OCMT|EXCH|CHGS|ACCW|USTD|STRD)(?=/)"
 )
 PURPOSE = [*map(str, range(20, 30)), *map(str, range(60, 64))]
 NO_REFERENCE = {"", "NONREF", "NOTPROVIDED"}
@@ -202,7 +202,7 @@ class _Details(NamedTuple):
 
 
 def _read_details(text: str) -> _Details:
-    """Return the subfields of :86:, empty where it is free text: German (166?00...?20...) or Dutch (/EREF/.../NAME/...)."""
+    """Return the subfields of :86:, empty where it is free text: German (166?00...?20...) or Dutch (/EREF/.../NAME/..., //CNTP/...)."""
     if match := STRUCTURED.match(text):
         parts = text[match.end(2) :].split(match[2])
         found: dict[str, str] = {}
@@ -216,8 +216,11 @@ def _read_details(text: str) -> _Details:
         return _Details(
             match[1], keys.get("EREF", ""), found.get("32", "") + found.get("33", ""), found.get("31", ""), keys.get("SVWZ", purpose)
         )
-    keys = _split_keys(SLASH_KEY, text)
-    return _Details("", keys.get("EREF", ""), keys.get("NAME", ""), keys.get("IBAN", ""), keys.get("REMI", ""))
+    keys = {key: value.removeprefix("/").removesuffix("/") for key, value in _split_keys(SLASH_KEY, text).items()}
+    account, _, name, *_ = [*keys.get("CNTP", "").split("/"), "", ""]  # between them is the BIC, and a city may follow
+    # /REMI/USTD//text/ or /REMI/STRD/CUR/reference/
+    remittance = keys.get("REMI") or keys.get("USTD", "").removeprefix("/") or keys.get("STRD", "").rpartition("/")[2]
+    return _Details("", keys.get("EREF", ""), keys.get("NAME") or name, keys.get("IBAN") or account, remittance)
 
 
 def _split_keys(pattern: re.Pattern[str], text: str) -> dict[str, str]:

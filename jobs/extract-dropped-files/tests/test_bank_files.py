@@ -305,6 +305,28 @@ def test_subfields_are_joined_before_they_are_split() -> None:
     assert (dutch.reference, dutch.bank_reference, dutch.booking.day) == (None, None, date(2026, 11, 20))
 
 
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (
+            "/EREF/E-77//MARF/M-1//CSID/NL99ZZZ1//CNTP/NL08INGB0000001234/INGBNL2A/J DOE B.V./DELFT//REMI/USTD//Reference 77 and/or 78/",
+            ("E-77", "J DOE B.V.", "NL08INGB0000001234", "Reference 77 and/or 78"),
+        ),
+        (
+            "/RTRN/MS03//EREF/E-77//CNTP/NL08INGB0000001234/INGBNL2A/J DOE///REMI/STRD/CUR/9001123412341234/",
+            ("E-77", "J DOE", "NL08INGB0000001234", "9001123412341234"),
+        ),
+        ("/PREF/M000000003333333//REMI/USTD//TOTAL 1 TRN/", (None, None, None, "TOTAL 1 TRN")),
+        ("/EREF/E-77/BENM//NAME/J DOE/REMI//ISDT/2026-11-20", ("E-77", "J DOE", None, None)),
+        ("/TRTP/SEPA/IBAN/NL08INGB0000001234/BIC/INGBNL2A/NAME/J DOE/REMI/a/b/EREF/E-77", ("E-77", "J DOE", "NL08INGB0000001234", "a/b")),
+    ],
+)
+def test_dutch_subfields_end_with_or_without_a_slash(details: str, expected: tuple[str | None, ...]) -> None:
+    lines = [details[start : start + 65] for start in range(0, len(details), 65)]
+    (movement,) = read(mt940(":61:2611201120C0,NTRFEREF//1", f":86:{lines[0]}", *lines[1:]))[0].movements
+    assert (movement.end_to_end_id, movement.counterparty, movement.counterparty_account, movement.remittance) == expected
+
+
 def test_a_text_after_the_closing_balance_is_that_of_the_statement() -> None:
     text = mt940(":61:261120C0,NTRFX", ":86:of the entry").replace("-\n", ":64:C261120EUR1,\n:86:of the statement\n-\n")
     (one,) = read(text)
