@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAG = re.compile(r":(\d{2,3}[A-Z]?|NS):(.*)", re.DOTALL)
+AFTER_ENTRIES = {"20", "61", "64", "65", "86"}  # tags of two digits that may follow an entry
 CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32)])
 AMOUNT = r"\d{1,18}(?:,\d{0,5})?(?![\d.,])"
 BALANCE = re.compile(rf"([CD])(\d{{6}})([A-Z]{{3}})({AMOUNT})\s*")
@@ -65,6 +66,8 @@ def _split_messages(text: str) -> Iterator[list[_Field]]:
     for number, raw in enumerate(text.translate(CONTROLS).splitlines(), 1):
         line = raw.rpartition("{4:")[2] if "{4:" in raw else raw
         match = TAG.fullmatch(line)
+        if match and is_inside and _is_text(match[1], fields):
+            match = None
         if match and match[1] == "20":
             if fields:
                 yield fields
@@ -79,6 +82,11 @@ def _split_messages(text: str) -> Iterator[list[_Field]]:
             fields[-1] = fields[-1]._replace(lines=(*fields[-1].lines, line))
     if fields:
         yield fields
+
+
+def _is_text(tag: str, fields: list[_Field]) -> bool:
+    """Return whether what looks like a tag is the text of an entry, such as the rest of a time that the bank wrapped: :30:45."""
+    return fields[-1].tag in ("61", "86") and tag.isdecimal() and len(tag) == 2 and tag not in AFTER_ENTRIES  # noqa: PLR2004
 
 
 def _read_page(fields: list[_Field], place: str) -> Page:

@@ -327,6 +327,12 @@ def test_dutch_subfields_end_with_or_without_a_slash(details: str, expected: tup
     assert (movement.end_to_end_id, movement.counterparty, movement.counterparty_account, movement.remittance) == expected
 
 
+@pytest.mark.parametrize("rest", [":30:45 BY CARD", ":21:45 BY CARD", ":28:45 BY CARD", ":25:45 BY CARD"])
+def test_a_wrapped_line_that_begins_with_minutes_is_no_field(rest: str) -> None:
+    (movement,) = read(mt940(":61:2611201120C0,NTRFX", ":86:PAID AT 12", rest))[0].movements
+    assert movement.text == f"PAID AT 12\n{rest}"
+
+
 def test_a_text_after_the_closing_balance_is_that_of_the_statement() -> None:
     text = mt940(":61:261120C0,NTRFX", ":86:of the entry").replace("-\n", ":64:C261120EUR1,\n:86:of the statement\n-\n")
     (one,) = read(text)
