@@ -422,6 +422,15 @@ def test_equal_payments_are_two_rows_whose_keys_survive_a_correction() -> None:
     assert movement_ids(camt(statement("10.0", "5", coffee, Entry("2.5", "DBIT")), message="M2")) == ids
 
 
+def test_a_zero_is_the_same_whether_the_bank_calls_it_a_credit_or_a_debit() -> None:
+    credit, debit = (
+        read(camt(statement(zero, "0.00", Entry("0.00", direction))))[0] for zero, direction in (("0", "CRDT"), ("-0", "DBIT"))
+    )
+    assert credit.content_sha256 == debit.content_sha256
+    assert statements.build_statement_row(debit)["opening_balance"] == ["0"]
+    assert statements.build_movement_rows(debit)["amount"] == ["0.00"]
+
+
 def reconcile(new: str, *known: str) -> list[str]:
     before = [bank_files._describe(one) for text in known for one in read(text)]
     return [one.statement_id for one in bank_files.reconcile(read(new), before)]
