@@ -196,6 +196,9 @@ def test_a_whole_year_is_asked_for_and_a_week_more() -> None:
     assert [request.partitions[0][-9:] for request in requests] == ["year=2024", "year=2025"]
     assert requests[1].path == "/data/ECB,EXR/D.USD.EUR.SP00.A"
     assert requests[1].params == (("startPeriod", "2024-12-25"), ("endPeriod", "2026-01-07"), ("format", "csvdata"))
+    first = date(1, 1, 1)
+    (request,) = source.build_requests(start=first, end=first, lookback_days=7, keys=("A.B",), agency="ECB", csv_format="csvdata")
+    assert request.params[0] == ("startPeriod", "0001-01-01")
 
 
 @pytest.mark.skipif(not FEEDS.exists(), reason="the vendors' own files are not on this machine")
