@@ -123,15 +123,17 @@ def _fetch_counted(client: Client, request: Request, pages: Offset, joined: Body
         if response is None:
             break
         page = response.body or b""
-        count, total = _read_counts(page, pages, request.path)
+        rows, count, total = _read_counts(page, pages, request.path)
         if first is not None and pages.total and (total != expected or not count):
             found = f"has {total:,} rows where it had {expected:,}" if total != expected else f"ended after {received:,} of {total:,} rows"
             raise TemporaryError(f"the list at {request.path} {found}: it changed while its pages were read; try again later")
         if first is None or count:
-            if page == previous:
-                raise BadDataError(f"page {number + 1} of {request.path} is the same as the page before; does the vendor count otherwise?")
+            if count and rows == previous:
+                raise BadDataError(
+                    f"page {number + 1} of {request.path} has the same rows as the page before; does the vendor count otherwise?"
+                )
             _append(client, joined, page, request.path, number)
-        first, expected, received, number, previous = first or response, total, received + count, number + 1, page
+        first, expected, received, number, previous = first or response, total, received + count, number + 1, rows
         if not count:
             break
     if pages.total and received != expected:
@@ -237,20 +239,20 @@ def read_rows(page: dict[str, Any], name: str, what: str) -> list[dict[str, Any]
     return rows
 
 
-def _read_counts(body: bytes, pages: Offset, path: str) -> tuple[int, int | None]:
-    """Return the number of rows in a page and, if it says so, in all pages. The rows are not decoded, which spares memory."""
+def _read_counts(body: bytes, pages: Offset, path: str) -> tuple[bytes, int, int | None]:
+    """Return the rows of a page, their number and, if it says so, that of all pages. The rows are not decoded, which spares memory."""
     import msgspec  # noqa: PLC0415  describe decodes nothing
 
     what = f"a page of {path}"
-    rows = _find(body, pages.rows, what)
+    rows = _find(body, pages.rows, what) or b""
     try:
-        count = len(msgspec.json.decode(rows or b"", type=list[msgspec.Raw] | None) or ())
+        count = len(msgspec.json.decode(rows, type=list[msgspec.Raw] | None) or ())
     except msgspec.DecodeError:
         raise BadDataError(f"{what} has no list {pages.rows}; it begins {body[:60]!r}") from None
     total = _read(body, pages.total, what) if pages.total else None
     if pages.total and not isinstance(total, int):
         raise BadDataError(f"{what} does not say how many rows there are in all; expected a number at {pages.total}")
-    return count, total
+    return rows, count, total
 
 
 def _read(body: bytes, key: str, what: str) -> Any:  # noqa: ANN401  JSON

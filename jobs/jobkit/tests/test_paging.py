@@ -119,8 +119,10 @@ def test_without_a_total_a_list_ends_at_an_empty_page_and_not_at_a_short_one() -
     response, vendor = fetch(page(1, 2, total=0), page(3, total=0), page(4, total=0), page(total=0), by=by)
     assert [row["n"] for found in json.loads(response.body) for row in found["rows"]] == [1, 2, 3, 4]
     assert [query["page"] for query in queries(vendor)] == ["1", "2", "3", "4"]
-    with pytest.raises(BadDataError, match="page 2 of /things is the same as the page before"):
+    with pytest.raises(BadDataError, match="page 2 of /things has the same rows as the page before"):
         fetch(page(1, total=0), page(1, total=0), by=by)
+    with pytest.raises(BadDataError, match="page 2 of /things has the same rows"):
+        fetch(*(f'{{"rows": [1, 2], "request_id": {number}}}' for number in range(2)), by=PAGES._replace(total=None))
 
 
 @pytest.mark.parametrize("by", [paging.Offset("", 1, "offset", "limit"), paging.NextLink()])
