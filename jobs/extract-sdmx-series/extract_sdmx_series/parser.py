@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from datetime import date, timedelta
-from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING
 
 from jobkit import csvtext
 from jobkit.errors import BadDataError
+from jobkit.xml_documents import to_digits
 
 from extract_sdmx_series.source import ESCAPED_AT
 
@@ -31,7 +31,6 @@ ID = re.compile(r"[A-Za-z0-9_@$-]+")  # a column in labels mode is `ID: label`, 
 # Columns of our own, and what agencies call them; Eurostat's are the last. The unit is an attribute or a dimension.
 STATED = {"obs_status": ("OBS_STATUS", "OBS_FLAG"), "unit_measure": ("UNIT_MEASURE", "UNIT", "unit"), "unit_mult": ("UNIT_MULT",)}
 MISSING = ("", "NaN", ":")  # in CSV, in XML, and Eurostat's sign
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([Ee][+-]?\d{1,3})?", re.ASCII)  # a double of XML Schema, as 1.5E-4
 PERIOD = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T/].*)?)?|-?([ASHTQMWD])(\d{1,3}))?")
 MONTHS = {"A": 12, "S": 6, "H": 6, "T": 4, "Q": 3, "M": 1}  # of a reporting period
 
@@ -70,7 +69,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
             "series_key": [series] * len(rows),
             "time_period": [row[period] for row in rows],
             "period_start": [_first_day(row[period]) for row in rows],
-            "obs_value": [_read_value(row[at["OBS_VALUE"]].strip()) for row in rows],
+            "obs_value": [None if (text := row[at["OBS_VALUE"]].strip()) in MISSING else to_digits(text) for row in rows],
             **{column: [row[at[name]].strip() or None if name else None for row in rows] for column, name in stated.items()},
             "dimensions": [json.dumps(dict(zip(dimensions, key, strict=True)))] * len(rows),
             "attributes": _join_attributes(rows, {name: number for name, number in at.items() if name in others}),
@@ -102,13 +101,6 @@ def _is_of(row: Sequence[str], preamble: tuple[str, ...], agency: str, flow: str
     if preamble[:1] == ("DATAFLOW",):
         return row[0].upper().startswith(of_flow)
     return not preamble or (row[0].upper() == "DATAFLOW" and row[1].upper().startswith(of_flow) and row[2] in {"I", "A", "R", "M"})
-
-
-def _read_value(text: str) -> str | None:
-    """Return a number in digits alone, as contracts expect it, None for a missing one. What is no number is for the contract to refuse."""
-    if text in MISSING:
-        return None
-    return format(Decimal(text), "f") if NUMBER.fullmatch(text) else text
 
 
 def _first_day(text: str) -> str | None:
