@@ -75,7 +75,7 @@ def _list_vintages(client: Client, request: Request) -> list[str]:
 
     what = f"the list of vintages of {request.partitions[0]}"
     listed = paging.fetch(client, request._replace(path="/fred/series/vintagedates"), _page("vintage_dates", 10_000))
-    days = [day for page in paging.read_pages(listed.body or b"", what) for day in page["vintage_dates"]]
+    days = [day for page in paging.read_pages(listed.body or b"", what) for day in page["vintage_dates"] or ()]  # null is an empty list
     try:
         return [date.fromisoformat(day).isoformat() for day in days]
     except (TypeError, ValueError):
