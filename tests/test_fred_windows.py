@@ -50,6 +50,24 @@ def test_a_list_of_vintages_with_something_else_is_refused(monkeypatch: pytest.M
         fetch_rows(Vendor())
 
 
+class VendorWithoutVintages(Vendor):
+    """A client whose vendor writes an empty list of vintages as null."""
+
+    def get(self, path: str, params: tuple[tuple[str, str], ...], *more: object, **options: object) -> Response:
+        response = super().get(path, params, *more, **options)
+        if not path.endswith("/vintagedates"):
+            return response
+        content = Body()
+        content.write(b'{"count": 0, "vintage_dates": null}')
+        return response._replace(content=content)
+
+
+def test_a_list_of_vintages_that_is_null_is_empty() -> None:
+    vendor = VendorWithoutVintages()
+    assert fetch_rows(vendor) == fetch_rows(Vendor())
+    assert vendor.windows == [("1776-07-04", "9999-12-31")]
+
+
 def test_windows_give_the_rows_of_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fetch_rows(Vendor())
     monkeypatch.setattr(source, "MAX_VINTAGES", 10)

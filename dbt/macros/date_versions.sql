@@ -3,29 +3,38 @@
     known from its publication on, however late it was loaded. A later one is a correction, known only from the moment at which it reached
     us, because such vendors keep neither the earlier figure nor the time of the change.
     `versions` has one row per key and row version with `published_at`, `loaded_at` and `closed_at`. Neighbours with the same `figures` are
-    one version: other columns of the row changed.
+    one version: other columns of the row changed. A row that was gone for a while is not known meanwhile.
 #}
 {% macro date_versions(versions, key, figures) -%}
     select
         *,
-        case
-            when last_closed_at = 'infinity'
-                then coalesce(lead(known_at) over later_versions, {{ end_of_time() }} at time zone 'UTC')
-            else coalesce(lead(known_at) over later_versions, greatest(last_closed_at, published_at))
-        end as known_to
+        least(
+            lead(known_at) over later_versions,
+            case
+                when last_closed_at = 'infinity' then {{ end_of_time() }} at time zone 'UTC'
+                else greatest(last_closed_at, published_at)
+            end
+        ) as known_to
     from (
         select
             *,
-            case when figures_before is null then published_at else greatest(loaded_at, published_at) end as known_at
+            max(closed_at) over (partition by {{ key | join(', ') }}, version) as last_closed_at,
+            case when version = 1 then published_at else greatest(loaded_at, published_at) end as known_at
         from (
             select
-                versions.*,
-                row({{ figures | join(', ') }})::text as figures_text,
-                lag(row({{ figures | join(', ') }})::text) over (partition by {{ key | join(', ') }} order by loaded_at) as figures_before,
-                max(closed_at) over (partition by {{ key | join(', ') }}) as last_closed_at
-            from {{ versions }} as versions
-        ) as compared
-        where figures_text is distinct from figures_before
-    ) as changed
+                *,
+                count(*) filter (where is_new) over (partition by {{ key | join(', ') }} order by loaded_at) as version
+            from (
+                select
+                    versions.*,
+                    lag(closed_at) over earlier is distinct from loaded_at
+                    or lag(row({{ figures | join(', ') }})::text) over earlier
+                    is distinct from row({{ figures | join(', ') }})::text as is_new
+                from {{ versions }} as versions
+                window earlier as (partition by {{ key | join(', ') }} order by loaded_at)
+            ) as compared
+        ) as numbered
+    ) as joined
+    where is_new
     window later_versions as (partition by {{ key | join(', ') }} order by loaded_at)
 {%- endmacro %}

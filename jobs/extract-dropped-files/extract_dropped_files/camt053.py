@@ -25,7 +25,6 @@ COUNT = re.compile(r"\d{1,9}")
 EXAMPLE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 OPENING, CLOSING, INTERIM = ("OPBD", "PRCD"), ("CLBD",), ("ITBD",)  # others are forecasts or information
 NO_REFERENCE = {"NONREF", "NOTPROVIDED"}
-SIGNS = {"CRDT": 1, "DBIT": -1}
 
 
 def read_pages(data: bytes, name: str) -> list[Page]:
@@ -172,9 +171,9 @@ def _read_amount(element: Element, place: str) -> Decimal:
     text, direction = _text(element, "Amt") or "", _text(element, "CdtDbtInd") or ""
     if not AMOUNT.fullmatch(text):
         raise BankFileError(f"{place} has no amount that can be read; expected digits, with a point before decimals and without a sign")
-    if direction not in SIGNS:
+    if direction not in ("CRDT", "DBIT"):
         raise BankFileError(f"{place} does not say whether it is a credit or a debit (CdtDbtInd is neither CRDT nor DBIT)")
-    return SIGNS[direction] * Decimal(text)
+    return Decimal(text) if direction == "CRDT" else -Decimal(text)  # of 0, this is 0, and a product with -1 is -0
 
 
 def _currency(element: Element, place: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAG = re.compile(r":(\d{2,3}[A-Z]?|NS):(.*)", re.DOTALL)
+AFTER_ENTRIES = {"20", "61", "64", "65", "86"}  # tags of two digits that may follow an entry
 CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32)])
 AMOUNT = r"\d{1,18}(?:,\d{0,5})?(?![\d.,])"
 BALANCE = re.compile(rf"([CD])(\d{{6}})([A-Z]{{3}})({AMOUNT})\s*")
@@ -31,8 +32,8 @@ CENTURY = 80  # years 80 to 99 are of the last century, as SWIFT reads them
 DEBITS = {"D", "RC"}
 STRUCTURED = re.compile(r"(\d{3})([?>@+|~])(?=\d\d)")
 SEPA_KEY = re.compile(r"(EREF|KREF|MREF|CRED|DEBT|SVWZ|ABWA|ABWE|OAMT|COAM|PURP|IBAN|BIC)\+")
-SLASH_KEY = re.compile(
-    r"/(EREF|PREF|REMI|NAME|IBAN|BIC|MARF|CSID|TRTP|ISDT|ORDP|BENM|ULTD|ULTB|ID|ADDR|RTRN|PURP|CNTP|SVCL|OCMT|EXCH|CHGS|ACCW|USTD|STRD)/"
+SLASH_KEY = re.compile(  # the slash behind one may be that before the next, as in /REMI/USTD/
+    r"/(EREF|PREF|REMI|NAME|IBAN|BIC|MARF|CSID|TRTP|ISDT|ORDP|BENM|ULTD|ULTB|ID|ADDR|RTRN|PURP|CNTP|SVCL|OCMT|EXCH|CHGS|ACCW|USTD|STRD)(?=/)"
 )
 PURPOSE = [*map(str, range(20, 30)), *map(str, range(60, 64))]
 NO_REFERENCE = {"", "NONREF", "NOTPROVIDED"}
@@ -65,6 +66,8 @@ def _split_messages(text: str) -> Iterator[list[_Field]]:
     for number, raw in enumerate(text.translate(CONTROLS).splitlines(), 1):
         line = raw.rpartition("{4:")[2] if "{4:" in raw else raw
         match = TAG.fullmatch(line)
+        if match and is_inside and _is_text(match[1], fields):
+            match = None
         if match and match[1] == "20":
             if fields:
                 yield fields
@@ -79,6 +82,11 @@ def _split_messages(text: str) -> Iterator[list[_Field]]:
             fields[-1] = fields[-1]._replace(lines=(*fields[-1].lines, line))
     if fields:
         yield fields
+
+
+def _is_text(tag: str, fields: list[_Field]) -> bool:
+    """Return whether what looks like a tag is the text of an entry, such as the rest of a time that the bank wrapped: :30:45."""
+    return fields[-1].tag in ("61", "86") and tag.isdecimal() and len(tag) == 2 and tag not in AFTER_ENTRIES  # noqa: PLR2004
 
 
 def _read_page(fields: list[_Field], place: str) -> Page:
@@ -202,7 +210,7 @@ class _Details(NamedTuple):
 
 
 def _read_details(text: str) -> _Details:
-    """Return the subfields of :86:, empty where it is free text: German (166?00...?20...) or Dutch (/EREF/.../NAME/...)."""
+    """Return the subfields of :86:, empty where it is free text: German (166?00...?20...) or Dutch (/EREF/.../NAME/..., //CNTP/...)."""
     if match := STRUCTURED.match(text):
         parts = text[match.end(2) :].split(match[2])
         found: dict[str, str] = {}
@@ -216,8 +224,11 @@ def _read_details(text: str) -> _Details:
         return _Details(
             match[1], keys.get("EREF", ""), found.get("32", "") + found.get("33", ""), found.get("31", ""), keys.get("SVWZ", purpose)
         )
-    keys = _split_keys(SLASH_KEY, text)
-    return _Details("", keys.get("EREF", ""), keys.get("NAME", ""), keys.get("IBAN", ""), keys.get("REMI", ""))
+    keys = {key: value.removeprefix("/").removesuffix("/") for key, value in _split_keys(SLASH_KEY, text).items()}
+    account, _, name, *_ = [*keys.get("CNTP", "").split("/"), "", ""]  # between them is the BIC, and a city may follow
+    # /REMI/USTD//text/ or /REMI/STRD/CUR/reference/
+    remittance = keys.get("REMI") or keys.get("USTD", "").removeprefix("/") or keys.get("STRD", "").rpartition("/")[2]
+    return _Details("", keys.get("EREF", ""), keys.get("NAME") or name, keys.get("IBAN") or account, remittance)
 
 
 def _split_keys(pattern: re.Pattern[str], text: str) -> dict[str, str]:

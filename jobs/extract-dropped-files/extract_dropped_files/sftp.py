@@ -23,7 +23,7 @@ from jobkit import secrets
 from jobkit.contracts import escape_text
 from jobkit.errors import AuthError, MisconfiguredError, TemporaryError, UsageError
 
-from extract_dropped_files.source import KINDS, UnsettledError
+from extract_dropped_files.source import KINDS, UnreadableError, UnsettledError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -197,9 +197,13 @@ class Session:
         return found
 
     def read(self, file: RemoteFile) -> bytes | None:
-        """Return the content of a file; None if it is gone. Raises UnsettledError (75) if it is not as it was listed, before or after."""
+        """Return the content of a file; None if it is gone.
+
+        Raises UnsettledError (75) if it is not as it was listed, before or after, or if the server fails to read this file, UnreadableError
+        (65) if it does not let us read it.
+        """
         try:
-            with _translate_errors(self._server, "read a file"):
+            with _translate_errors(self._server, "read a file"), _translate_errors_of_file():
                 data, states = self._portal.call(self._read, file)
         except FileNotFoundError:
             return None
@@ -270,6 +274,17 @@ def _translate_errors(server: Server, what: str) -> Iterator[None]:
         raise TemporaryError(f"{where} does not {what}: {_quote(error.reason)}; try again later") from None
     except (asyncssh.Error, TimeoutError, OSError, EOFError) as error:
         raise TemporaryError(f"{where} cannot be reached to {what}: {_quote(str(error) or 'no answer in time')}; try again later") from None
+
+
+@contextmanager
+def _translate_errors_of_file() -> Iterator[None]:
+    """Raise what is wrong with one file only as an error that does not stop the others."""
+    try:
+        yield
+    except asyncssh.SFTPPermissionDenied:
+        raise UnreadableError("the server does not let us read it; ask the bank for the right to do so. It stays where it is") from None
+    except asyncssh.SFTPFailure as error:  # what servers say of a file that is locked
+        raise UnsettledError(f"the server cannot read it now: {_quote(error.reason)}; the next run tries it again") from None
 
 
 def _quote(text: str) -> str:

@@ -200,11 +200,20 @@ def _read_file(root: Path, key: str, max_bytes: int) -> bytes:
             else:
                 raise UnsettledError(f"{key} is still being written; try again when it is whole, or write it as .{name} and rename it")
     except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise NotFoundError(key) from None
-        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            raise MisconfiguredError(f"cannot read {key} in the drop: {error.strerror}; check that the job may read it") from None
+        if problem := _find_problem(error, key):
+            raise problem from None
     raise UnreadableError(_describe_entry(root, key))
+
+
+def _find_problem(error: OSError, key: str) -> Exception | None:
+    """Return why a file cannot be opened or read; None if it is no ordinary file."""
+    if error.errno == errno.ENOENT:
+        return NotFoundError(key)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UnreadableError("the job may not read it; give it the right to do so. It stays where it is")
+    if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+        return MisconfiguredError(f"cannot read {key} in the drop: {error.strerror}; check the disk of the drop")
+    return None
 
 
 @contextmanager

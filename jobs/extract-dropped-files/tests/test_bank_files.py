@@ -305,6 +305,34 @@ def test_subfields_are_joined_before_they_are_split() -> None:
     assert (dutch.reference, dutch.bank_reference, dutch.booking.day) == (None, None, date(2026, 11, 20))
 
 
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (
+            "/EREF/E-77//MARF/M-1//CSID/NL99ZZZ1//CNTP/NL08INGB0000001234/INGBNL2A/J DOE B.V./DELFT//REMI/USTD//Reference 77 and/or 78/",
+            ("E-77", "J DOE B.V.", "NL08INGB0000001234", "Reference 77 and/or 78"),
+        ),
+        (
+            "/RTRN/MS03//EREF/E-77//CNTP/NL08INGB0000001234/INGBNL2A/J DOE///REMI/STRD/CUR/9001123412341234/",
+            ("E-77", "J DOE", "NL08INGB0000001234", "9001123412341234"),
+        ),
+        ("/PREF/M000000003333333//REMI/USTD//TOTAL 1 TRN/", (None, None, None, "TOTAL 1 TRN")),
+        ("/EREF/E-77/BENM//NAME/J DOE/REMI//ISDT/2026-11-20", ("E-77", "J DOE", None, None)),
+        ("/TRTP/SEPA/IBAN/NL08INGB0000001234/BIC/INGBNL2A/NAME/J DOE/REMI/a/b/EREF/E-77", ("E-77", "J DOE", "NL08INGB0000001234", "a/b")),
+    ],
+)
+def test_dutch_subfields_end_with_or_without_a_slash(details: str, expected: tuple[str | None, ...]) -> None:
+    lines = [details[start : start + 65] for start in range(0, len(details), 65)]
+    (movement,) = read(mt940(":61:2611201120C0,NTRFEREF//1", f":86:{lines[0]}", *lines[1:]))[0].movements
+    assert (movement.end_to_end_id, movement.counterparty, movement.counterparty_account, movement.remittance) == expected
+
+
+@pytest.mark.parametrize("rest", [":30:45 BY CARD", ":21:45 BY CARD", ":28:45 BY CARD", ":25:45 BY CARD"])
+def test_a_wrapped_line_that_begins_with_minutes_is_no_field(rest: str) -> None:
+    (movement,) = read(mt940(":61:2611201120C0,NTRFX", ":86:PAID AT 12", rest))[0].movements
+    assert movement.text == f"PAID AT 12\n{rest}"
+
+
 def test_a_text_after_the_closing_balance_is_that_of_the_statement() -> None:
     text = mt940(":61:261120C0,NTRFX", ":86:of the entry").replace("-\n", ":64:C261120EUR1,\n:86:of the statement\n-\n")
     (one,) = read(text)
@@ -392,6 +420,15 @@ def test_equal_payments_are_two_rows_whose_keys_survive_a_correction() -> None:
     corrected = movement_ids(camt(statement("10", "14.00", other, coffee, coffee)))
     assert corrected[1:] == ids
     assert movement_ids(camt(statement("10.0", "5", coffee, Entry("2.5", "DBIT")), message="M2")) == ids
+
+
+def test_a_zero_is_the_same_whether_the_bank_calls_it_a_credit_or_a_debit() -> None:
+    credit, debit = (
+        read(camt(statement(zero, "0.00", Entry("0.00", direction))))[0] for zero, direction in (("0", "CRDT"), ("-0", "DBIT"))
+    )
+    assert credit.content_sha256 == debit.content_sha256
+    assert statements.build_statement_row(debit)["opening_balance"] == ["0"]
+    assert statements.build_movement_rows(debit)["amount"] == ["0.00"]
 
 
 def reconcile(new: str, *known: str) -> list[str]:

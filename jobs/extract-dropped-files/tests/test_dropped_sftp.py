@@ -191,6 +191,28 @@ def test_a_file_that_is_gone_or_odd_does_not_stop_the_others(bank: BankServer, h
     assert here.head().data.rows == 3
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        (asyncssh.SFTPPermissionDenied("no"), BadDataError, "a.csv: the server does not let us read it"),
+        (asyncssh.SFTPFailure("locked"), runner.UnsettledError, "a.csv: the server cannot read it now: locked"),
+    ],
+)
+def test_a_file_that_the_server_does_not_give_does_not_stop_the_others(
+    bank: BankServer, here: Place, fault: Exception, kind: type[JobError], message: str
+) -> None:
+    bank.put(f"{DATASET}/a.csv", HEADER, 1)
+    bank.put(NAME, HEADER + rows(3), 2)
+
+    def refuse_one(path: Path) -> None:
+        if path.name == "a.csv":
+            raise fault
+
+    bank.before_read = refuse_one
+    assert message in refuse(here, server(bank), kind)
+    assert here.head().data.rows == 3
+
+
 def test_a_server_that_is_given_as_the_drop_is_named_with_the_right_option(tmp_path: Path) -> None:
     result = job_runs.run_job("extract-dropped-files", ["--lake", str(tmp_path), "--drop", f"sftp://u:{PASSWORD}@bank.example/out"])
     assert result.code == 2

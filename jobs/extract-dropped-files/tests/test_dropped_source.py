@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -104,6 +105,22 @@ def test_an_odd_entry_stays_and_does_not_stop_the_others(folder: Path, kind: str
     assert not (folder.parent / "rejected").exists()
     assert SECRET not in sentence
     assert run(folder)[0] == [(key, "failed")]
+
+
+def test_a_file_that_the_job_may_not_read_does_not_stop_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a.csv").write_text(HEADER + rows(2))
+    really_open = os.open
+
+    def refuse(path: Path | str, *rest: int, **named: int | None) -> int:
+        if path == "a.csv":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return really_open(path, *rest, **named)
+
+    monkeypatch.setattr(source.os, "open", refuse)
+    outcomes, message = run(folder)
+    assert [outcome for _, outcome in outcomes] == ["failed", "committed"]
+    assert "a.csv: the job may not read it; give it the right to do so" in message
+    assert (folder / "a.csv").exists()
 
 
 @pytest.mark.parametrize("key", ["linked/elsewhere", f"{DATASET}/../elsewhere", "../elsewhere", f"{DATASET}//good.csv"])

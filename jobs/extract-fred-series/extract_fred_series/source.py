@@ -75,7 +75,7 @@ def _list_vintages(client: Client, request: Request) -> list[str]:
 
     what = f"the list of vintages of {request.partitions[0]}"
     listed = paging.fetch(client, request._replace(path="/fred/series/vintagedates"), _page("vintage_dates", 10_000))
-    days = [day for page in paging.read_pages(listed.body or b"", what) for day in page["vintage_dates"]]
+    days = [day for page in paging.read_pages(listed.body or b"", what) for day in page["vintage_dates"] or ()]  # null is an empty list
     try:
         return [date.fromisoformat(day).isoformat() for day in days]
     except (TypeError, ValueError):
@@ -89,7 +89,10 @@ def _page(rows: str, size: int) -> Offset:
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:
-    """Return the response, all pages of it. Raises ResourceNotFoundError (exit code 2) for an unknown series or release."""
+    """Return the response, all pages of it.
+
+    Raises ResourceNotFoundError (exit code 2) for an unknown series or release, and for a series of which FRED keeps no vintages.
+    """
     from jobkit import paging  # noqa: PLC0415  it needs msgspec
     from jobkit.http import ResourceNotFoundError  # noqa: PLC0415
 
@@ -101,7 +104,10 @@ def fetch(client: Client, request: Request, previous: Source | None) -> Response
             return paging.fetch(client, request, pages)
         without_window = tuple(param for param in request.params if param not in REAL_TIME)
         return paging.fetch(client, request._replace(params=without_window), pages, divide_real_time(_list_vintages(client, request)))
-    except ResourceNotFoundError:
-        raise ResourceNotFoundError(
-            f"FRED knows no {request.partitions[0].replace('=', ' ')}; look its id up at fred.stlouisfed.org"
-        ) from None
+    except ResourceNotFoundError as error:
+        what = request.partitions[0].replace("=", " ")
+        if "ALFRED" in str(error):  # "The series does not exist in ALFRED but may exist in FRED."
+            raise ResourceNotFoundError(
+                f"FRED keeps no vintages of the {what}, so that nobody can say what was known of it on a day; leave it out of --series"
+            ) from None
+        raise ResourceNotFoundError(f"FRED knows no {what}; look its id up at fred.stlouisfed.org") from None

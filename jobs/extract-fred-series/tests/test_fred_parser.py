@@ -14,6 +14,7 @@ from extract_fred_series.parser import parse
 from jobkit import contracts, refusals
 from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
+from jobkit.http import ResourceNotFoundError
 from jobkit.requests import Request
 
 FEEDS = Path(__file__).parents[4] / "shared/feeds"
@@ -129,6 +130,23 @@ def test_the_reasons_of_a_400_are_told_apart_by_their_words(text: str, means: st
     meaning = refusals.find_meaning(source.MEANINGS, 400, text)
     assert meaning is not None
     assert meaning.means == means
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("The series does not exist in ALFRED but may exist in FRED.", "keeps no vintages of the series SP500, so that nobody can say"),
+        ("The series does not exist.", "knows no series SP500; look its id up"),
+    ],
+)
+def test_a_series_without_vintages_is_told_from_one_that_does_not_exist(answer: str, message: str) -> None:
+    class Client:
+        def get(self, *_: object, **__: object) -> None:
+            raise ResourceNotFoundError(f"api.stlouisfed.org/fred/series does not exist (400): Bad Request. {answer}")
+
+    for request in source.build_requests(series=["SP500"], releases=[]):
+        with pytest.raises(ResourceNotFoundError, match=message):
+            source.fetch(Client(), request, None)  # type: ignore[arg-type]
 
 
 @on_feeds

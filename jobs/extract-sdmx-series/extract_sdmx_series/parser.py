@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from jobkit import csvtext
 from jobkit.errors import BadDataError
+from jobkit.xml_documents import to_digits
 
 from extract_sdmx_series.source import ESCAPED_AT
 
@@ -68,7 +69,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
             "series_key": [series] * len(rows),
             "time_period": [row[period] for row in rows],
             "period_start": [_first_day(row[period]) for row in rows],
-            "obs_value": [None if row[at["OBS_VALUE"]].strip() in MISSING else row[at["OBS_VALUE"]] for row in rows],
+            "obs_value": [None if (text := row[at["OBS_VALUE"]].strip()) in MISSING else to_digits(text) for row in rows],
             **{column: [row[at[name]].strip() or None if name else None for row in rows] for column, name in stated.items()},
             "dimensions": [json.dumps(dict(zip(dimensions, key, strict=True)))] * len(rows),
             "attributes": _join_attributes(rows, {name: number for name, number in at.items() if name in others}),

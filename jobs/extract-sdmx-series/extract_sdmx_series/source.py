@@ -50,7 +50,8 @@ def build_requests(
 
 
 def _build_request(agency: str, series: str, year: int, csv_format: str) -> Request:
-    days = (("startPeriod", str(date(year, 1, 1) - MARGIN)), ("endPeriod", str(date(year, 12, 31) + MARGIN)))
+    first = max(date(year, 1, 1), date.min + MARGIN) - MARGIN
+    days = (("startPeriod", str(first)), ("endPeriod", str(date(year, 12, 31) + MARGIN)))
     path = _build_path(agency, series)
     return Request(DATASET, (f"{_name_series(agency, series)}{year}",), path, (*days, ("format", csv_format)))
 

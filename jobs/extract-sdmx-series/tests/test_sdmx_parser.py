@@ -43,6 +43,24 @@ def test_a_missing_observation_is_a_row_with_its_status() -> None:
     assert (columns["unit_measure"][0], columns["unit_mult"][0]) == ("PC", "0")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.5E-4", "0.00015"),
+        ("1e+06", "1000000"),
+        ("2.90", "2.90"),
+        ("+1.2", "1.2"),
+        ("-.5", "-0.5"),
+        ("5.", "5"),
+        ("1E9999", "1E9999"),
+        ("6.5 p", "6.5 p"),
+    ],
+)
+def test_a_value_is_a_number_in_any_form_that_sdmx_permits(text: str, value: str) -> None:
+    (columns,) = parse((HEADER + DAY.format(day="2025-01-02", value=text, status="A")).encode(), RATE).values()
+    assert columns["obs_value"] == [value]
+
+
 def test_the_days_of_neighbouring_years_are_left_to_their_partitions() -> None:
     days = "".join(DAY.format(day=day, value="1", status="A") for day in ("2024-12-31", "2025-01-02", "2026-01-02"))
     assert parse((HEADER + days).encode(), RATE)[RATE.partitions[0]]["time_period"] == ["2025-01-02"]
@@ -178,6 +196,9 @@ def test_a_whole_year_is_asked_for_and_a_week_more() -> None:
     assert [request.partitions[0][-9:] for request in requests] == ["year=2024", "year=2025"]
     assert requests[1].path == "/data/ECB,EXR/D.USD.EUR.SP00.A"
     assert requests[1].params == (("startPeriod", "2024-12-25"), ("endPeriod", "2026-01-07"), ("format", "csvdata"))
+    first = date(1, 1, 1)
+    (request,) = source.build_requests(start=first, end=first, lookback_days=7, keys=("A.B",), agency="ECB", csv_format="csvdata")
+    assert request.params[0] == ("startPeriod", "0001-01-01")
 
 
 @pytest.mark.skipif(not FEEDS.exists(), reason="the vendors' own files are not on this machine")

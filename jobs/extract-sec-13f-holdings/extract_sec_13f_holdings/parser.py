@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobkit.edgar.submission import Submission, find_text, iter_children, open_submission, to_day
 from jobkit.errors import BadDataError
+from jobkit.xml_documents import to_digits
 
 from extract_sec_13f_holdings.source import FILINGS
 
@@ -31,6 +32,7 @@ LOW, HIGH = Decimal("0.5"), Decimal(10)  # the median share of a portfolio is wo
 NUMBER = re.compile(r"[+-]?(?:\d{1,20}\.?\d{0,10}|\.\d{1,10})", re.ASCII)
 CHEAP = re.compile(r"\*W|\b(?:WTS?|WARRANTS?|RTS?|RIGHTS?)\b", re.IGNORECASE)  # classes that are worth a fraction of a share
 MAX_TAGS, MAX_LINES = 4_000_000, 120_000  # entries take more memory than their bytes; as many as a file of the largest size has in practice
+NUMBERS = {"value", "amount", "voting_sole", "voting_shared", "voting_none"}
 LINE = {
     "name_of_issuer": ("nameOfIssuer",),
     "title_of_class": ("titleOfClass",),
@@ -62,7 +64,7 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         raise BadDataError(f"{what} is {filing.form} {filing.accession}; expected {' or '.join(FILINGS.forms)} with this number")
     cover = filing.read_xml(filing.form, what)
     lines = _read_table(filing, cover, what)
-    columns: Columns = {name: [find_text(line, *path) for line in lines] for name, path in LINE.items()}
+    columns: Columns = {name: [_read(line, name) for line in lines] for name in LINE}
     ratios = _list_values_per_share(columns)
     once = {
         "cik": cik.lstrip("0"),
@@ -79,6 +81,12 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     }
     rows = len(lines)
     return {partition: {**{name: [text] * rows for name, text in once.items()}, "line": list(range(1, rows + 1)), **columns}}
+
+
+def _read(line: Element, name: str) -> str | None:
+    """Return the text of a column; a number with digits before its point, as contracts read it."""
+    text = find_text(line, *LINE[name])
+    return to_digits(text) if text and name in NUMBERS else text
 
 
 def _find(cover: Element, *path: str) -> str | None:

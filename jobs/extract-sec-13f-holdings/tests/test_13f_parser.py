@@ -125,6 +125,11 @@ def test_a_number_of_shares_that_is_none_is_for_the_contract_to_refuse(amount: s
     assert (columns["amount"], columns["value_unit"]) == ([amount, "1733777"], ["kUSD"] * 2)
 
 
+def test_a_number_may_be_any_decimal_of_xml() -> None:
+    columns = parse(filing(("A", "037833100", ".5", "+190.", "SH", ""), total=".5"), REQUEST)[PARTITION]
+    assert (columns["value"], columns["amount"]) == (["0.5"], ["190"])
+
+
 @pytest.mark.parametrize(("stated", "kind"), [("RESTATEMENT", "RESTATEMENT"), ("New  Holdings", "NEW HOLDINGS")])
 def test_an_amendment_says_what_it_does(stated: str, kind: str) -> None:
     cover = f"<amendmentNo>45</amendmentNo><amendmentInfo><amendmentType>{stated}</amendmentType></amendmentInfo>"

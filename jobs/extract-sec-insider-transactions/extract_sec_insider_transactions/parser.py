@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from jobkit import lossless_json
 from jobkit.edgar.submission import find_text, iter_children, open_submission, to_day
 from jobkit.errors import BadDataError
-from jobkit.xml_documents import local_name
+from jobkit.xml_documents import local_name, to_digits
 
 from extract_sec_insider_transactions.source import FILINGS
 
@@ -38,6 +38,7 @@ underlyingSecurityTitle underlyingSecurityShares underlyingSecurityValue price_f
 MAX_ENTRIES = 30_000
 SKIPPED = {"footnoteId", "reportingOwnerAddress"}
 FLAG = re.compile(r"is[A-Z]\w+|equitySwapInvolved|noSecuritiesOwned|notSubjectToSection16|aff10b5One|form[34]\w+Reported")
+NUMBER = re.compile(r"\w*(?:Shares|Value|Price|PricePerShare|OwnedFollowingTransaction)")
 ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(?:Z|[+-]\d\d:\d\d)", re.ASCII)  # an XML date may have one; it moves no day
 Row = dict[str, str | None]
 
@@ -109,9 +110,11 @@ def _flatten(elements: Iterable[Element], what: str) -> Row:
 
 
 def _to_text(name: str, text: str | None) -> str | None:
-    """Return a text as the contract has it: a day without a zone, and true or false for 1 or 0."""
+    """Return a text as the contract has it: a day without a zone, true or false for 1 or 0, and a number with digits before its point."""
     if text and FLAG.fullmatch(name):
         return {"1": "true", "0": "false"}.get(text, text)
+    if text and NUMBER.fullmatch(name):
+        return to_digits(text)
     return ZONE.sub(r"\1", text) if text and ZONE.fullmatch(text) else text
 
 

@@ -95,6 +95,12 @@ def test_a_price_for_which_a_footnote_stands_is_null_and_one_of_zero_is_zero() -
     assert (grant["transactionPricePerShare"], grant["price_footnotes"]) == (0, "F1")
 
 
+@pytest.mark.parametrize(("shares", "found"), [(".5", "0.5"), ("190.", "190"), ("+190", "190")])
+def test_a_number_may_be_any_decimal_of_xml(shares: str, found: str) -> None:
+    sale = rows_of(filing(table(SALE.replace("10.5", shares))))[1]
+    assert sale["transactionShares"] == Decimal(found)
+
+
 def test_several_owners_report_a_transaction_once() -> None:
     rows = rows_of(filing(table(SALE), owners=OWNER % (3333, "false") + OWNER % (2222, "true")))
     assert [(row["rptOwnerCik"], row["isDirector"]) for row in rows[:2]] == [(3333, False), (2222, True)]

@@ -95,6 +95,7 @@ class Stream:
             return
         staged = self.staged if version == self.staged_version else {}
         self.rows = {key: body for key, body in staged.items() if body is not None}
+        self.deleted |= staged.keys() - self.rows.keys()  # keys that are absent without a delete are lost
         self.changed, self.version = set(self.rows), version
         self.staged, self.staged_version = {}, None
 

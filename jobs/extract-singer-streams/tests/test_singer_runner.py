@@ -85,6 +85,12 @@ def test_old_rows_stay_until_the_new_version_is_active(place: Place) -> None:
     assert (place.rows(), place.state()) == ({2: "9.000000", 3: "1.500000"}, "v2")
 
 
+def test_a_record_that_the_tap_deletes_in_a_new_version_is_not_missing_from_it(place: Place) -> None:
+    place.run(schema(), activate(1), record(1, version=1), record(2, version=1), state("v1"))
+    place.run(schema(), record(1, version=2), record(2, version=2), delete(2, version=2), activate(2), state("v2"))
+    assert (place.rows(), place.state()) == ({1: "1.500000"}, "v2")
+
+
 def test_an_incremental_run_within_a_version_keeps_the_other_rows(place: Place) -> None:
     place.run(schema(), activate(1), record(1, version=1), record(2, version=1), state("v1"))
     place.run(schema(), activate(1), record(3, version=1), state("more"))

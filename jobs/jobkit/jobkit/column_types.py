@@ -35,6 +35,7 @@ TYPES = {
     "double": ColumnType("Float64", "float64", "double precision"),
     "boolean": ColumnType("Boolean", "bool", "boolean"),
 }
+INTEGER_LIMITS = {"int": 2**31, "long": 2**63}  # -limit <= value < limit
 TIMESTAMP = "timestamp"  # microseconds in UTC; Arrow's name of it depends on the version
 POSTGRES_TIMESTAMP = "timestamp with time zone"
 POSTGRES_BY_ARROW = {column_type.arrow: column_type.postgres for column_type in TYPES.values()}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+\-]+/[a-z0-9!#$&^_.+\-]+")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
+_LINK = re.compile(r'<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\.)*+")*+)')  # the target, and the parameters up to a comma outside quotes
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)(?:\s*=\s*("(?:[^"\\]|\\.)*+"|[^\s;"]*))?')
 _SECONDS = re.compile(r"[0-9]+")
 _MAX_RESET_S = 86_400  # a larger number is a date in seconds since 1970, as some vendors write
 _VALIDATOR = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,1022}[\x21-\x7e])?")
@@ -74,6 +76,18 @@ def parse_content_range(value: str | None) -> tuple[int, int, int] | None:
     """Return first and last byte of a part, and the size of the whole (RFC 9110, 14.4); None if the field does not say all three."""
     match = _CONTENT_RANGE.fullmatch(value or "")
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def parse_next_link(value: str | None) -> str | None:
+    """Return the target of the first link with the relation next; None if there is none (RFC 8288, 3).
+
+    Hand-written: httpx2 takes `rel="next last"` and `rel="Next"` for other relations, and cuts a quoted title at its commas and semicolons.
+    """
+    for target, parameters in _LINK.findall(value or ""):
+        relations = [text for name, text in _PARAMETER.findall(parameters) if name.lower() == "rel"]
+        if relations and "next" in relations[0].strip('"').lower().split():  # any further rel is ignored
+            return str(target).strip()
+    return None
 
 
 def parse_validator(value: str | None) -> str | None:

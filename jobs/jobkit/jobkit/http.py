@@ -197,7 +197,7 @@ class Client:
                     f"{format_address(response)} sent {excess:,.0f} bytes more than its Content-Length says; try again later"
                 )
             check_content(response, content, media, self.meanings)
-            return Response(content, url, media, etag, modified, date, response.links.get("next", {}).get("url"))
+            return Response(content, url, media, etag, modified, date, headers.parse_next_link(response.headers.get("link")))
 
     def _get_part_once(self, url: str, first: int, size: int) -> tuple[bytes, int]:
         fields = {"Range": f"bytes={first}-{first + size - 1}", "Accept-Encoding": "identity"}

@@ -145,6 +145,8 @@ def _format_typed(value: object, field: Field) -> str:
         return str(value)
     if field.type == "date":
         raise NotationError("a number; format the column as a date and export it again")
-    if field.type == "string" and isinstance(value, float) and value.is_integer() and abs(value) < 10**SPREADSHEET_DIGITS:
+    if field.type in ("string", "long") and isinstance(value, float) and value.is_integer():
+        if abs(value) >= 10**SPREADSHEET_DIGITS:
+            raise NotationError(f"a number of more than {SPREADSHEET_DIGITS} digits, the last of which may be lost; make the column text")
         return str(int(value))
     return format(Decimal(repr(value) if isinstance(value, float) else value), "f")

@@ -71,20 +71,28 @@ def fetch(client: Client, request: Request, pages: Pages, parts: Sequence[Params
 
     `parts` are query parameters that each select a part of the list, for a vendor who does not send all of it at once.
 
-    Raises TemporaryError (75) if the list ends early or changes between pages, BadDataError (65) for a page of another form, for pages that
-    lead in a circle, and for pages that are too many or together larger than the client's limit.
+    A list or a part ends before a page of which the vendor's table of refusals says that it is empty.
+
+    Raises NoDataError (2) if no part has data, TemporaryError (75) if the list ends early or changes between pages, BadDataError (65) for a
+    page of another form, for a later page that does not exist, for pages that lead in a circle, and for pages that are too many or together
+    larger than the client's limit.
     """
     from jobkit.body import Body  # noqa: PLC0415  describe fetches nothing
+    from jobkit.http import NoDataError  # noqa: PLC0415
 
-    joined, first = Body(), None
+    joined, first, absence = Body(), None, None
     for part in parts:
         selected = request._replace(params=(*request.params, *part))
-        response = (
-            _fetch_counted(client, selected, pages, joined) if isinstance(pages, Offset) else _follow(client, selected, pages, joined)
-        )
-        first = first or response
+        try:
+            response = (
+                _fetch_counted(client, selected, pages, joined) if isinstance(pages, Offset) else _follow(client, selected, pages, joined)
+            )
+        except NoDataError as error:
+            absence = error
+        else:
+            first = first or response
     if first is None:
-        raise ValueError("a list has at least one part")
+        raise absence or ValueError("a list has at least one part")
     joined.write(b"]")
     return first._replace(content=joined, etag=None, last_modified=None)
 
@@ -111,21 +119,26 @@ def _fetch_counted(client: Client, request: Request, pages: Offset, joined: Body
     received, expected, first, number, previous = 0, None, None, 0, b""
     while first is None or expected is None or received < expected:
         position = {pages.param: pages.read_position(number, received), pages.limit: pages.size}
-        response = requests.fetch(client, _add(request, position), None)
+        response = _fetch_page(client, _add(request, position), request.path, number)
+        if response is None:
+            break
         page = response.body or b""
-        count, total = _read_counts(page, pages, request.path)
+        rows, count, total = _read_counts(page, pages, request.path)
         if first is not None and pages.total and (total != expected or not count):
             found = f"has {total:,} rows where it had {expected:,}" if total != expected else f"ended after {received:,} of {total:,} rows"
             raise TemporaryError(f"the list at {request.path} {found}: it changed while its pages were read; try again later")
         if first is None or count:
-            if page == previous:
-                raise BadDataError(f"page {number + 1} of {request.path} is the same as the page before; does the vendor count otherwise?")
+            if count and rows == previous:
+                raise BadDataError(
+                    f"page {number + 1} of {request.path} has the same rows as the page before; does the vendor count otherwise?"
+                )
             _append(client, joined, page, request.path, number)
-        first, expected, received, number, previous = first or response, total, received + count, number + 1, page
+        first, expected, received, number, previous = first or response, total, received + count, number + 1, rows
         if not count:
             break
     if pages.total and received != expected:
         raise TemporaryError(f"the list at {request.path} sent {received:,} rows where it says {expected:,}; try again later")
+    assert first  # noqa: S101  a first page that is none raises an error
     return first
 
 
@@ -135,19 +148,40 @@ def _follow(client: Client, request: Request, pages: Cursor | NextLink, joined: 
     following, first = request, None
     while following not in sent:
         sent.add(following)
-        response = requests.fetch(client, following, None)
+        response = _fetch_page(client, following, request.path, len(sent) - 1)
+        if response is None:
+            break
         page = response.body or b""
         _append(client, joined, page, request.path, len(sent) - 1)
         first = first or response
         found = response.next_link if pages == NextLink() else _read(page, str(pages.key), f"a page of {request.path}")
         if found in (None, "") or found is False:
-            return first
+            break
         if isinstance(found, bool | list | dict):
             raise BadDataError(
                 f"a page of {request.path} has at {pages.key} no text or number that leads to the next one: {str(found)[:60]}"
             )
         following = _add(request, {pages.param: found}) if isinstance(pages, Cursor) else _locate(client, following, str(found))
-    raise BadDataError(f"page {len(sent)} of {request.path} leads back to an earlier page; check how the next page is read")
+    else:
+        raise BadDataError(f"page {len(sent)} of {request.path} leads back to an earlier page; check how the next page is read")
+    assert first  # noqa: S101  a first page that is none raises an error
+    return first
+
+
+def _fetch_page(client: Client, request: Request, path: str, pages: int) -> Response | None:
+    """Return the page after so many others; None, never for the first, if the vendor has no data for it: the others are the list."""
+    from jobkit.http import NoDataError, ResourceNotFoundError  # noqa: PLC0415  describe fetches nothing
+
+    try:
+        return requests.fetch(client, request, None)
+    except ResourceNotFoundError as error:
+        if pages == 0:
+            raise
+        if isinstance(error, NoDataError):
+            return None
+        raise BadDataError(
+            f"page {pages + 1} of {path} does not exist: {error}; if the vendor ends a list so, have the job's meanings call it empty"
+        ) from None
 
 
 def _add(request: Request, more: Mapping[str, Any]) -> Request:
@@ -205,20 +239,20 @@ def read_rows(page: dict[str, Any], name: str, what: str) -> list[dict[str, Any]
     return rows
 
 
-def _read_counts(body: bytes, pages: Offset, path: str) -> tuple[int, int | None]:
-    """Return the number of rows in a page and, if it says so, in all pages. The rows are not decoded, which spares memory."""
+def _read_counts(body: bytes, pages: Offset, path: str) -> tuple[bytes, int, int | None]:
+    """Return the rows of a page, their number and, if it says so, that of all pages. The rows are not decoded, which spares memory."""
     import msgspec  # noqa: PLC0415  describe decodes nothing
 
     what = f"a page of {path}"
-    rows = _find(body, pages.rows, what)
+    rows = _find(body, pages.rows, what) or b""
     try:
-        count = len(msgspec.json.decode(rows or b"", type=list[msgspec.Raw] | None) or ())
+        count = len(msgspec.json.decode(rows, type=list[msgspec.Raw] | None) or ())
     except msgspec.DecodeError:
         raise BadDataError(f"{what} has no list {pages.rows}; it begins {body[:60]!r}") from None
     total = _read(body, pages.total, what) if pages.total else None
     if pages.total and not isinstance(total, int):
         raise BadDataError(f"{what} does not say how many rows there are in all; expected a number at {pages.total}")
-    return count, total
+    return rows, count, total
 
 
 def _read(body: bytes, key: str, what: str) -> Any:  # noqa: ANN401  JSON

@@ -144,9 +144,15 @@ class Source:
 
 
 def _read_lists(document: Any, what: str) -> list[dict[str, Any]]:  # noqa: ANN401  JSON
-    """Return the rows of a list, or of a list of pages that are lists. Raises BadDataError for another document."""
+    """Return the rows of a list, or of a list of pages that are lists.
+
+    Raises BadDataError for another document, also if one page is none: a vendor's error in its place would be a row that ends the list.
+    """
     pages = document if isinstance(document, list) else [None]
-    rows = [row for page in pages for row in (page if isinstance(page, list) else [page])]
+    if any(isinstance(page, list) for page in pages):
+        rows = [row for page in pages for row in (page if isinstance(page, list) else [None])]
+    else:
+        rows = pages
     if not all(isinstance(row, dict) for row in rows):
         raise BadDataError(f"{what} is not a list of JSON objects")
     return rows

@@ -5,11 +5,15 @@ Hand-written: a search for <!DOCTYPE in the bytes misses UTF-16, and defusedxml 
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+NUMBER = re.compile(r"[+-]?(?:[0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99})(?:[Ee][+-]?[0-9]{1,3})?")
 
 
 class DocumentTypeError(ValueError):
@@ -33,3 +37,11 @@ def parse(document: bytes) -> Element:
 def local_name(element: Element) -> str:
     """Return the name of an element without its namespace, whose prefix senders choose freely."""
     return element.tag.rpartition("}")[2]
+
+
+def to_digits(text: str) -> str:
+    """Return a decimal or a double of XML Schema as contracts read numbers: .5 is 0.5, +1. is 1, 1.5E-4 is 0.00015.
+
+    Other text is unchanged, for the contract to refuse.
+    """
+    return format(Decimal(text), "f") if NUMBER.fullmatch(text) else text

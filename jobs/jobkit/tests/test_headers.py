@@ -187,3 +187,28 @@ def test_a_contact_must_be_sendable_in_a_header(*, contact: str, taken: bool) ->
     else:
         with pytest.raises(click.BadParameter, match="in ASCII"):
             kind.convert(contact, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [
+        ('</rows?page=2>; rel="next"', "/rows?page=2"),
+        ("<https://vendor.example/rows?fields=a,b;c>;rel=next", "https://vendor.example/rows?fields=a,b;c"),
+        ('<p>; rel="prev", <n>; rel="last next"', "n"),
+        ('<n>; REL = "Next"', "n"),
+        ('<n>; title="of 1, 2; and \\"3\\""; rel="next"', "n"),
+        ('<n>; rel="next"; rel="prev"', "n"),
+        ('<n>; rel="prev"; rel="next"', None),
+        ('<n>; title="; rel=next"', None),
+        ('<n>; title="rel=next, <m>; rel=next"', None),
+        ('<n>; rel="nextpage"', None),
+        ("<n>; rel", None),
+        ('<n>; title="never closed; rel=next', None),
+        ("rel=next", None),
+        ("<", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_next_link_is_found_by_its_relation(value: str | None, target: str | None) -> None:
+    assert headers.parse_next_link(value) == target

@@ -95,6 +95,15 @@ def test_typed_cells_are_read_as_values() -> None:
     assert [amount(value) for value in (1.5, 10, Decimal("2.50"), "2,50")] == ["1.5", "10", "2.50", "2.50"]
 
 
+@pytest.mark.parametrize("kind", ["string", "long"])
+@pytest.mark.parametrize("number", [1e15, 1.2345678901234568e17, -1e300])
+def test_an_identifier_that_a_double_shortened_is_refused(kind: str, number: float) -> None:
+    read = notation.build_cell_reader(Field("account", kind), Layout())
+    with pytest.raises(notation.NotationError, match="more than 15 digits, the last of which may be lost"):
+        read(number)
+    assert (read(999999999999999.0), read(123456789012345678)) == ("999999999999999", "123456789012345678")
+
+
 @pytest.mark.parametrize("text", ["GBp", " GBp ", "ZAc", "ILa"])
 def test_pence_never_become_pounds_by_upper_case(text: str) -> None:
     read = notation.build_cell_reader(Field("currency", "string", format="currency", trim=True, case="upper"), Layout())

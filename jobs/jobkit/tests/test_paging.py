@@ -9,11 +9,14 @@ import pytest
 from jobkit import paging
 from jobkit.body import Body
 from jobkit.errors import BadDataError, TemporaryError
-from jobkit.http import Response
+from jobkit.http import NoDataError, ResourceNotFoundError, Response
 from jobkit.requests import Request
 
 REQUEST = Request("things", ("all=1",), "/things", (("a", "b"),))
 PAGES = paging.Offset("rows", 2, "offset", "limit", total="meta.total")
+
+
+ABSENT = {"no more rows (404)": NoDataError, "no page (404)": ResourceNotFoundError}
 
 
 class Vendor:
@@ -30,8 +33,10 @@ class Vendor:
 
     def get(self, path: str, params: object, *_: object, body: str | None = None) -> Response:
         self.asked.append((path, params) if body is None else json.loads(body))
-        content = Body()
-        content.write(self.pages.pop(0).encode())
+        content, text = Body(), self.pages.pop(0)
+        if text in ABSENT:
+            raise ABSENT[text](f"vendor.example/things says {text}")
+        content.write(text.encode())
         link = self.links.pop(0) if self.links else None
         return Response(content, "https://vendor.example/things", "application/json", '"etag"', "today", None, link)
 
@@ -114,8 +119,36 @@ def test_without_a_total_a_list_ends_at_an_empty_page_and_not_at_a_short_one() -
     response, vendor = fetch(page(1, 2, total=0), page(3, total=0), page(4, total=0), page(total=0), by=by)
     assert [row["n"] for found in json.loads(response.body) for row in found["rows"]] == [1, 2, 3, 4]
     assert [query["page"] for query in queries(vendor)] == ["1", "2", "3", "4"]
-    with pytest.raises(BadDataError, match="page 2 of /things is the same as the page before"):
+    with pytest.raises(BadDataError, match="page 2 of /things has the same rows as the page before"):
         fetch(page(1, total=0), page(1, total=0), by=by)
+    with pytest.raises(BadDataError, match="page 2 of /things has the same rows"):
+        fetch(*(f'{{"rows": [1, 2], "request_id": {number}}}' for number in range(2)), by=PAGES._replace(total=None))
+
+
+@pytest.mark.parametrize("by", [paging.Offset("", 1, "offset", "limit"), paging.NextLink()])
+def test_a_list_ends_before_a_page_that_the_vendor_calls_empty(by: paging.Pages) -> None:
+    response, _ = fetch("[1]", "no more rows (404)", by=by, links=("?page=2",))
+    assert response.body == b"[[1]]"
+    with pytest.raises(BadDataError, match=r"page 2 of /things does not exist: .*have the job's meanings call it empty"):
+        fetch("[1]", "no page (404)", by=by, links=("?page=2",))
+    for first, error in ABSENT.items():
+        with pytest.raises(error):
+            fetch(first, by=by)
+
+
+def test_an_empty_page_before_the_total_is_half_a_list() -> None:
+    with pytest.raises(TemporaryError, match="sent 2 rows where it says 3"):
+        fetch(page(1, 2, total=3), "no more rows (404)")
+
+
+def test_a_part_without_data_adds_no_page_to_the_others() -> None:
+    parts = [(("year", str(year)),) for year in (2011, 2012, 2013)]
+    by = paging.Cursor("next", "cursor")
+    empty, full = "no more rows (404)", '{"rows": [1]}'
+    vendor = Vendor(empty, full, empty)
+    assert paging.fetch(vendor, REQUEST, by, parts).body == b'[{"rows": [1]}]'  # type: ignore[arg-type]
+    with pytest.raises(NoDataError):
+        paging.fetch(Vendor(empty, empty, empty), REQUEST, by, parts)  # type: ignore[arg-type]
 
 
 def test_a_cursor_is_followed_and_may_not_lead_back() -> None:

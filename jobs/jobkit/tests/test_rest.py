@@ -187,7 +187,11 @@ def test_bare_lists_are_pages_too_and_rows_of_another_year_are_refused() -> None
         assert source.parse(body, one) == {"year=2012": {"day": ["2012-05-01"] * 2}}
     assert source.parse(b'{"x": {"y": []}}', other) == {}
     assert source.parse(b'[{"day": null}]', one) == {"year=2012": {"day": [None]}}  # for the contract to quarantine
-    for body, message in ((b'[{"day": "2013-01-01"}]', "has day 2013-01-01"), (b"[1]", "not a list of JSON objects")):
+    for body, message in (
+        (b'[{"day": "2013-01-01"}]', "has day 2013-01-01"),
+        (b"[1]", "not a list of JSON objects"),
+        (b'[[%s], {"error": "limit reached"}]' % row, "not a list of JSON objects"),
+    ):
         with pytest.raises(BadDataError, match=message):
             source.parse(body, one)
 

@@ -21,3 +21,20 @@ def test_what_is_not_xml_is_a_value_error(document: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w") as refused:
         xml_documents.parse(document)
     assert not isinstance(refused.value, xml_documents.DocumentTypeError)
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"),
+    [
+        (".5", "0.5"),
+        ("190.", "190"),
+        ("+1.20", "1.20"),
+        ("-.5", "-0.5"),
+        ("007", "7"),
+        ("1.5E-4", "0.00015"),
+        ("1e+06", "1000000"),
+        *((other, other) for other in ("", ".", "1,5", "1E9999", "INF", "NaN", "\u0661", "$1", " 1")),
+    ],
+)
+def test_a_number_of_xml_schema_becomes_digits(text: str, digits: str) -> None:
+    assert xml_documents.to_digits(text) == digits

@@ -6,9 +6,8 @@ import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING
 
-from jobkit.column_types import DECIMAL
+from jobkit.column_types import DECIMAL, INTEGER_LIMITS
 from jobkit.contracts.messages import truncate
-from jobkit.contracts.type_checks import INTEGER_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,10 +31,10 @@ def round_values(
     """
     texts, distinct, warnings = dict(texts), dict(distinct), []
     for field in fields:
-        if not DECIMAL.fullmatch(field.type) and field.type not in INTEGER_LIMITS:
+        if not _is_number(field):
             continue
         fractions = [text for text in distinct[field.name] if text is not None and "." in text]  # any other number has the form
-        fitted = {text: fit for text in fractions if (fit := _fit_to_type(field, text)) is not None}
+        fitted = {text: fit for text in fractions if (fit := fit_to_type(field, text)) is not None}
         if not fitted:
             continue
         inexact = {text for text, fit in fitted.items() if Decimal(text) != Decimal(fit)}
@@ -49,12 +48,18 @@ def round_values(
     return texts, distinct, warnings
 
 
-def _fit_to_type(field: Field, text: str) -> str | None:
+def _is_number(field: Field) -> bool:
+    return DECIMAL.fullmatch(field.type) is not None or field.type in INTEGER_LIMITS
+
+
+def fit_to_type(field: Field, text: str) -> str | None:
     """Return the number as a field of whole numbers or decimals stores it; None if it has that form, or if `rounding` does not allow it.
 
     1000.0 becomes 1000 in a column of whole numbers whatever `rounding` says, as it is the same number. A number too large for the type
-    stays as it is, and is then a value of no type.
+    stays as it is, and is then a value of no type. Text of a field of another type is no number.
     """
+    if not _is_number(field):
+        return None
     decimal = DECIMAL.fullmatch(field.type)
     if not decimal and (whole := _WHOLE.fullmatch(text)):
         return whole[1]

@@ -11,8 +11,9 @@ from datetime import date
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from jobkit.column_types import DECIMAL
+from jobkit.column_types import DECIMAL, INTEGER_LIMITS
 from jobkit.contracts.arrow import arrow_type
+from jobkit.contracts.rounding import fit_to_type
 from jobkit.contracts.storable_text import is_storable
 from jobkit.contracts.values import to_text, to_utc, value_parser
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 Untyped = dict[str, dict[str, str]]  # by column: the texts that are no values of its type, and why
 
-INTEGER_LIMITS = {"int": 2**31, "long": 2**63}  # -limit <= value < limit
 MAX_DECIMAL_CHARS = 38  # Arrow casts every decimal of so many characters
 SURELY_DOUBLE = 300  # digits without an exponent that are within a double's range
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -55,11 +55,12 @@ def find_untyped(field: Field, distinct: Collection[str | None], unreadable: dic
 
 
 def build_reader(field: Field) -> Callable[[Any], Any]:
-    """Return what turns a JSON value that is not null into a value of the field's type, as keys are compared; else into its text."""
+    """Return what turns a JSON value that is not null into the value that is stored, as keys are compared; else into its text."""
     check, value_of = _type_check(field), value_parser(field.type)
 
     def read(value: Any) -> Any:  # noqa: ANN401  JSON
         text = to_text(value)
+        text = fit_to_type(field, text) or text
         return text if check(text) else value_of(text)
 
     return read

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jobkit.contracts import Field, validate
-from jobkit.contracts.type_checks import find_untyped
+from jobkit.contracts.type_checks import build_reader, find_untyped
 
 from jobs.jobkit.tests.contracts.samples import PRICES, column, make_contract, price_columns, reasons, stored
 
@@ -128,3 +128,11 @@ def test_zeros_around_a_number_do_not_change_its_value() -> None:
 def test_decimals_that_are_checked_together_are_refused_one_by_one(wrong: str) -> None:
     untyped = find_untyped(Field("close", "decimal(8,2)"), ["1", "2.50", "-0003.1", wrong, None], {})
     assert list(untyped) == [wrong]
+
+
+def test_a_key_is_compared_as_it_is_stored() -> None:
+    """A number may be stored with fewer digits than were sent: 7.0 as 7, and what a double adds to 0.30 not at all."""
+    whole, price = (build_reader(field) for field in (Field("id", "long"), Field("price", "decimal(8,2)", rounding="noise")))
+    assert whole(7) == whole("7.0") != whole("7.5")
+    assert price("0.3") == price("0.30000000000000004") != price("0.301")
+    assert build_reader(Field("code", "string"))("7.0") == "7.0"
