@@ -227,16 +227,15 @@ def test_a_few_missing_filers_are_accepted_and_logged(place: Place, caplog: pyte
     assert "rows closed that were not sent again" in caplog.text
 
 
-def test_withdrawn_data_is_kept_and_reported_and_closed_if_allowed(
-    place: Place, warehouse: Warehouse, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_partition_that_comes_empty_is_refused_and_closed_if_allowed(place: Place, warehouse: Warehouse) -> None:
     years = ("ticker=Z/year=2010", "ticker=Z/year=2011", "ticker=Z/year=2013")
     place.extract(TIINGO, (years, tiingo("2010-01-04", "2013-01-02")))
     kept = place.extract(TIINGO, (years, tiingo("2013-01-02"))).outcomes
-    assert [kept[year]["outcome"] for year in years] == ["skipped", "skipped", "unchanged"]
-    assert "the lake keeps the 1 rows of commit 1, --allow-shrinking closes them" in kept[years[0]]["reason"]
+    assert [kept[year]["outcome"] for year in years] == ["failed", "skipped", "unchanged"]
+    assert kept["error"]["is"].exit_code == 75
+    assert "the vendor has no data for it any more; nothing was committed and the 1 rows of commit 1 stay" in kept[years[0]]["reason"]
+    assert "--allow-shrinking" in kept[years[0]]["reason"]
     assert kept[years[1]]["reason"] == "the vendor has no data for it"
-    assert "withdrawn" in caplog.text
     load(place.url, warehouse)
     closed = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True).outcomes
     assert [closed[year]["outcome"] for year in years] == ["committed", "skipped", "unchanged"]
@@ -249,12 +248,14 @@ def test_withdrawn_data_is_kept_and_reported_and_closed_if_allowed(
     assert replayed.outcomes[years[0]]["outcome"] == "unchanged"
 
 
-def test_a_lookback_never_closes_rows_as_withdrawn(place: Place) -> None:
+def test_a_lookback_never_closes_rows_as_withdrawn(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     years = ("ticker=Z/year=2012", "ticker=Z/year=2013")
     lookback = frozenset({("tiingo_prices", years[0])})
     place.extract(TIINGO, (years, tiingo("2012-01-03", "2013-01-02")))
     kept = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True, lookback=lookback).outcomes
     assert [kept[year]["outcome"] for year in years] == ["skipped", "unchanged"]
+    assert kept[years[0]]["reason"] == "the vendor has no data for it any more; the lake keeps the 1 rows of commit 1"
+    assert "withdrawn" in caplog.text
     assert Lake(place.url).commit_numbers("tiingo_prices", years[0]) == [1]
 
 

@@ -294,19 +294,25 @@ def _source_writer(extraction: Extraction, request: Request, response: Response 
 
 
 def _withdraw(extraction: Extraction, dataset: str, partition: str, state: PartitionState) -> Columns | None:
-    """Decide about a partition for which the response has no data: no rows if shrinking is allowed, else None, and it is skipped.
+    """Decide about a partition for which the response has no data: no rows if shrinking is allowed, None if the lake has none either.
 
-    The rows of a lookback partition always stay. Raises DamagedError if the partition's newest commit is damaged.
+    The rows of a lookback partition always stay, and it is skipped. Raises ShrunkenResponseError if the lake has rows and shrinking is not
+    allowed, DamagedError if the partition's newest commit is damaged.
     """
     job = extraction.job
     if state.problem:
         raise DamagedError(f"{state.problem}; the vendor has no data for {partition}")
     rows = state.head.data.rows if state.head else 0
-    if rows and extraction.allow_shrinking and (dataset, partition) not in extraction.extractor.lookback:
-        return _no_rows(extraction.contracts[dataset])
     reason = "the vendor has no data for it"
     if state.head and rows:
-        reason += f" any more; the lake keeps the {rows:,} rows of commit {state.head.number}, --allow-shrinking closes them"
+        kept = f"the {rows:,} rows of commit {state.head.number}"
+        if (dataset, partition) not in extraction.extractor.lookback:
+            if extraction.allow_shrinking:
+                return _no_rows(extraction.contracts[dataset])
+            raise _shrunken_response(
+                f"{dataset}/{partition}: the vendor has no data for it any more; nothing was committed and {kept} stay"
+            )
+        reason += f" any more; the lake keeps {kept}"
         job.log.warning("withdrawn", extra={"dataset": dataset, "partition": partition, "rows": rows, "reason": reason})
     job.record_partition(dataset, partition, "skipped", reason=reason)
     return None
