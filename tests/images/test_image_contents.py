@@ -45,7 +45,7 @@ for path in ("/", "/app", "/app/bin", "/etc", "/usr/bin"):
     except OSError: continue
     found["written"].append(path)
 found["bins"] = sorted(path.name for path in pathlib.Path("/app/bin").iterdir())
-first = {str(path): path.read_bytes()[:32].split(b"\\n")[0] for path in pathlib.Path("/app").rglob("*") if path.is_file()}
+first = {str(path): path.open("rb").read(32).split(b"\\n")[0] for path in pathlib.Path("/app").rglob("*") if path.is_file()}
 found["scripts"] = [path for path, line in first.items() if line.startswith(b"#!") and line.endswith(b"sh")]
 found["installed"] = sorted(one.name for one in importlib.metadata.distributions() if str(one.locate_file("")).startswith("/app"))
 print(json.dumps(found))

@@ -118,10 +118,12 @@ class Fargate:
             self._tell(task, definition, "STOPPED", stopCode="TaskFailedToStart", stoppedReason=reason, containers=told)
             return
         self._tell(task, definition, "RUNNING", containers=[{"name": container["name"], "lastStatus": "RUNNING"}])
-        while (state := json.loads(docker_cli.docker("inspect", "--format", "{{json .State}}", made)))["Running"]:
-            if task.desired_status == "STOPPED":
-                docker_cli.docker("stop", "--time", str(container["stopTimeout"]), made)
-            time.sleep(LOOK_EVERY_S)
+        with subprocess.Popen([docker_cli.find_client(), "wait", made], stdout=subprocess.DEVNULL) as waiting:  # to inspect it takes more
+            while waiting.poll() is None:
+                if task.desired_status == "STOPPED":
+                    docker_cli.docker("stop", "--time", str(container["stopTimeout"]), made)
+                time.sleep(LOOK_EVERY_S)
+        state = json.loads(docker_cli.docker("inspect", "--format", "{{json .State}}", made))
         ended = {"name": container["name"], "lastStatus": "STOPPED", "exitCode": state["ExitCode"]}
         if state["OOMKilled"]:
             ended["reason"] = "OutOfMemoryError: Container killed due to memory usage"

@@ -172,13 +172,16 @@ class Stack:
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
-    def health(self, service: str) -> str:
-        container = self.compose("ps", "--quiet", service).strip()
-        return docker_cli.docker("inspect", "--format", "{{.State.Health.Status}}", container)
+    def container(self, service: str) -> str:
+        return self.compose("ps", "--quiet", service).strip()
 
     def run_containers(self) -> list[dict[str, Any]]:
         wanted = ("--filter", f"network={self.settings['COMPOSE_PROJECT_NAME']}", "--filter", "label=io.prefect.flow-run-id")
         return list(json.loads(docker_cli.docker("inspect", *docker_cli.docker("ps", "--all", "--quiet", *wanted).split())))
+
+
+def read_health(container: str) -> str:
+    return docker_cli.docker("inspect", "--format", "{{.State.Health.Status}}", container)
 
 
 def free_port() -> str:
@@ -197,7 +200,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         made.compose("up", "--detach")
         deadline = time.monotonic() + START_TIMEOUT_S
-        while made.health("worker") != "healthy":
+        worker = made.container("worker")  # once: each call of docker-compose takes most of a second
+        while read_health(worker) != "healthy":
             assert time.monotonic() < deadline, made.compose("logs", "--tail", "30")
             time.sleep(0.5)
         yield made
@@ -282,7 +286,7 @@ def test_a_restart_keeps_data_and_passwords(stack: Stack) -> None:
     env_file.write_settings(stack.env_file, command.build_settings(env_file.read_settings(stack.env_file), fallback=True))
     assert env_file.read_settings(stack.env_file) == stack.settings
     stack.compose("up", "--detach")
-    assert stack.health("worker") == "healthy"
+    assert read_health(stack.container("worker")) == "healthy"
 
 
 @pytest.mark.docker
