@@ -453,7 +453,9 @@ def test_background_services_schedule_the_runs_of_a_deployment(replicas: tuple[S
     schedule = {"slug": "s", "active": True, "schedule": {"cron": "0 0 1 1 *", "timezone": "UTC"}}
     stack.api(first).call("POST", "/deployments/", {"name": "d", "flow_id": flow, "schedules": [schedule]})
     scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
-    assert wait_until(lambda: bool(stack.api(second).call("POST", "/flow_runs/filter", scheduled)), timeout_s=TIMEOUT_S)
+    assert wait_until(
+        lambda: bool(stack.api(second).call("POST", "/flow_runs/filter", scheduled)), timeout_s=TIMEOUT_S, poll_every_s=CHECK_EVERY_S
+    )
 
 
 def test_an_event_that_one_replica_takes_is_stored_by_the_services_and_shown_by_the_other(replicas: tuple[Stack, list[int]]) -> None:
@@ -466,7 +468,9 @@ def test_an_event_that_one_replica_takes_is_stored_by_the_services_and_shown_by_
     }
     stack.api(first).call("POST", "/events", [{**event, "resource": {"prefect.resource.id": "test"}, "related": [], "payload": {}}])
     wanted = {"filter": {"event": {"name": ["finelt.test"]}}}
-    assert wait_until(lambda: stack.api(second).call("POST", "/events/filter", wanted)["total"] == 1, timeout_s=TIMEOUT_S)
+    assert wait_until(
+        lambda: stack.api(second).call("POST", "/events/filter", wanted)["total"] == 1, timeout_s=TIMEOUT_S, poll_every_s=CHECK_EVERY_S
+    )
 
 
 def test_background_services_end_a_run_that_does_not_react_to_its_cancellation(replicas: tuple[Stack, list[int]]) -> None:
