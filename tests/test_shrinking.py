@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from jobkit import extraction
 from jobkit.body import Body
-from jobkit.errors import BadDataError, DamagedError
-from jobkit.extraction import ShrunkenReplayError, ShrunkenResponseError
+from jobkit.errors import DamagedError, JobError
+from jobkit.extraction import ShrunkenReplayError
 from jobkit.http import Response
 from jobkit.lake import Lake
 from jobkit.requests import Extractor, Request
@@ -51,11 +51,11 @@ class Job:
 
 
 class Vendor:
-    """A vendor that answers each request with the given response, or with not modified."""
+    """A vendor that answers each request with the given response or error, or with not modified."""
 
     base_url = "https://vendor.example"
 
-    def __init__(self, bodies: Sequence[bytes], etag: str | None = None) -> None:
+    def __init__(self, bodies: Sequence[bytes | JobError], etag: str | None = None) -> None:
         self.bodies, self.etag, self.known = list(bodies), etag, []
 
     def __enter__(self) -> Self:
@@ -71,8 +71,11 @@ class Vendor:
         self.known.append(known)
         if known and known.etag == self.etag:
             return Response(None, self.url(request.path, ()), "", None, None)
+        body = self.bodies[int(request.path[1:])]
+        if isinstance(body, JobError):
+            raise body
         content = Body()
-        content.write(self.bodies[int(request.path[1:])])
+        content.write(body)
         return Response(content, self.url(request.path, ()), "text/plain", self.etag, None)
 
 
@@ -86,7 +89,7 @@ class Place:
     def extract(
         self,
         kind: tuple[str, str],
-        *answers: tuple[tuple[str, ...], bytes],
+        *answers: tuple[tuple[str, ...], bytes | JobError],
         allow: bool = False,
         replay: bool = False,
         etag: str | None = None,
@@ -101,7 +104,7 @@ class Place:
         extractor = Extractor(package, lambda: self.vendor, self.vendor.answer, parser.parse, lookback)  # type: ignore[arg-type,return-value]
         try:
             extraction.run(job, extractor, requests, lake=self.url, replay=replay, allow_shrinking=allow)  # type: ignore[arg-type]
-        except (BadDataError, ShrunkenResponseError) as error:
+        except JobError as error:
             job.outcomes["error"] = {"is": error}
         return job
 

@@ -12,7 +12,6 @@ main = extractor.build(
     build_client=source.LISTS.build_client,
     parse=extractor.import_parser(__package__),
     fetch=source.fetch,
-    find_lister=source.find_lister,
     meanings=edgar.MEANINGS,
 )
 

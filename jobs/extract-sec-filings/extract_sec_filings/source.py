@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from jobkit.edgar.filer_documents import FilerDocuments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jobkit.http import Client, Response
     from jobkit.lake import Source
     from jobkit.requests import Request
@@ -25,11 +23,6 @@ LISTS = FilerDocuments(
     archive="/Archives/edgar/daily-index/bulkdata/submissions.zip",
     member=r"CIK(\d{10})(?:-submissions-\d+)?\.json",
 )
-
-
-def find_lister(**_: object) -> Callable[[Client, list[Request]], list[Request]]:
-    """Return what lists the named requests, so that a filer whose list cannot be used does not stop the others."""
-    return lambda _client, named: named
 
 
 def fetch(client: Client, request: Request, previous: Source | None) -> Response:

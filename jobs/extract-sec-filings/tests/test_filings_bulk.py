@@ -109,7 +109,7 @@ def run(lake: Path, texts: dict[str, bytes], *ciks: str, bulk: bool, max_bytes: 
             client.get = get  # type: ignore[method-assign]
         return client
 
-    extractor = Extractor("extract_sec_filings", build_client, source.fetch, parser.parse, list_requests=source.find_lister())
+    extractor = Extractor("extract_sec_filings", build_client, source.fetch, parser.parse)
     try:
         extraction.run(job, extractor, source.LISTS.build_requests(**options), lake=str(lake), replay=False)  # type: ignore[arg-type]
     except JobError as error:

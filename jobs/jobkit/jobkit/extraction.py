@@ -38,6 +38,9 @@ class ShrunkenReplayError(BadDataError):
     """Today's parser and contract make fewer rows of the stored bytes than were committed before."""
 
 
+TOLERATED = (ShrunkenResponseError, BadDataError)  # of a partition; they do not stop the others
+
+
 class Extraction(NamedTuple):
     """One run of an extractor. `contracts` has the contract of each dataset that its requests fill."""
 
@@ -47,16 +50,11 @@ class Extraction(NamedTuple):
     contracts: dict[str, Contract]
     allow_shrinking: bool
 
-    @property
-    def tolerated(self) -> tuple[type[JobError], ...]:
-        """The errors of a partition that do not stop the others; where the vendor lists the requests, also a document that is unusable."""
-        return (ShrunkenResponseError, DamagedError, *((BadDataError,) if self.extractor.list_requests else ()))
-
 
 class Fetched(NamedTuple):
-    """A request, what the lake has of its partitions, and the response; None if the vendor has no data for a lookback request.
+    """A request, what the lake has of its partitions, and the response; None if the vendor has no data for it.
 
-    error: why a document of a list cannot be used, which does not stop the others.
+    error: why there is no response that can be used, which does not stop the other requests.
     """
 
     request: Request
@@ -77,19 +75,19 @@ def run(
 ) -> None:
     """Extract the partitions of all requests, each committed on its own.
 
-    A partition that is damaged, or whose response lacks rows, does not stop the others, and where the vendor lists the requests, neither
-    does a response that cannot be used; the first such error is raised at the end. Any other error ends the run: BadDataError (exit code
-    65) for a response that breaks its contract, TemporaryError (75), AuthError (77) or MisconfiguredError (78) for a vendor or lake that
-    refuses. With `replay`, the stored bytes are parsed again, nothing is fetched, and a BadDataError does not stop the other partitions
-    either; where only the vendor can list the requests, these are all partitions of the lake. `received_at` is the moment of the commits,
-    if it is not now.
+    A partition that is damaged, whose response lacks rows or cannot be used, or that the vendor does not know, does not stop the others.
+    The first such error is raised at the end: TemporaryError (exit code 75) for missing rows, before any other as a retry may resolve it,
+    BadDataError (65) or ResourceNotFoundError (2). Any other error ends the run: TemporaryError (75), AuthError (77) or MisconfiguredError
+    (78) for a vendor or lake that refuses. With `replay`, the stored bytes are parsed again and nothing is fetched; where only the vendor
+    can list the requests, these are all partitions of the lake. `received_at` is the moment of the commits, if it is not now.
     """
     extraction = Extraction(job, Lake(lake, received_at), extractor, {}, allow_shrinking)
     if replay and not requests and extractor.list_requests:
         requests = [Request(dataset, (partition,), "") for dataset in job.datasets for partition in extraction.lake.partitions(dataset)]
     failures = [error for errors in (_replay_all if replay else _extract_all)(extraction, requests) for error in errors]
     if failures:
-        first, others = failures[0], len(failures) - 1
+        first = next((error for error in failures if isinstance(error, TemporaryError)), failures[0])
+        others = len(failures) - 1
         raise type(first)(str(first) + (f" (and {others:,} more partitions, see the receipt)" if others else ""))
 
 
@@ -172,7 +170,7 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
         return []
     try:
         parsed = dict(_parse(extraction, request, response))
-    except extraction.tolerated as error:
+    except TOLERATED as error:
         return _record_failures(extraction.job, request, error)
     store_source = _source_writer(extraction, request, response)
     failures: list[JobError] = []
@@ -183,7 +181,7 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
                 failures.append(_record_failure(extraction.job, request.dataset, partition, columns))
             elif columns is not None:
                 _store(extraction, request.dataset, partition, columns, store_source, _shrunken_response, state)
-        except extraction.tolerated as error:
+        except TOLERATED as error:
             failures.append(_record_failure(extraction.job, request.dataset, partition, error))
     return failures
 
@@ -236,8 +234,8 @@ def _fetch_all(extraction: Extraction, client: VendorClient, requests: Sequence[
 def _fetch(extraction: Extraction, client: VendorClient, request: Request, readers: ThreadPoolExecutor) -> Fetched:
     """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact.
 
-    Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a request without data that the vendor calls
-    empty, or that is for lookback only, and for a document of a list that cannot be used.
+    Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a request that the vendor has no data for or does
+    not know, and for a response that cannot be used.
     """
     from jobkit.http import NoDataError, ResourceNotFoundError  # noqa: PLC0415  describe needs no network
 
@@ -249,13 +247,10 @@ def _fetch(extraction: Extraction, client: VendorClient, request: Request, reade
     try:
         return Fetched(request, states, extractor.fetch(client, request, previous))
     except (ResourceNotFoundError, BadDataError) as error:
-        if isinstance(error, NoDataError) or (
+        is_empty = isinstance(error, NoDataError) or (
             isinstance(error, ResourceNotFoundError) and list_partitions([request]) <= extractor.lookback
-        ):
-            return Fetched(request, states, None)
-        if not extractor.list_requests:
-            raise
-        return Fetched(request, states, None, error)
+        )
+        return Fetched(request, states, None, None if is_empty else error)
 
 
 def _find_previous(states: list[PartitionState], path: str) -> Source | None:

@@ -73,7 +73,7 @@ class Extractor:
     lookback: the partitions, each with its dataset, that are requested only because they may have changed. For these, it is no error if
         the vendor has no data.
     list_requests: makes the requests with the client, from those that the options name, for a vendor that can say what it has or what
-        changed. A document that cannot be used does not stop the others.
+        changed.
     """
 
     package: str
