@@ -81,7 +81,8 @@ def parse_content_range(value: str | None) -> tuple[int, int, int] | None:
 def parse_next_link(value: str | None) -> str | None:
     """Return the target of the first link with the relation next; None if there is none (RFC 8288, 3).
 
-    Hand-written: httpx2 takes `rel="next last"` and `rel="Next"` for other relations, and cuts a quoted title at its commas and semicolons.
+    Hand-written: httpx2 2.16.2 takes `rel="next last"` and `rel="Next"` for other relations, and cuts a quoted title at its commas and
+    semicolons, so that a list would end after its first page; so do httpx 0.28.1 and requests 2.34.2.
     """
     for target, parameters in _LINK.findall(value or ""):
         relations = [text for name, text in _PARAMETER.findall(parameters) if name.lower() == "rel"]
