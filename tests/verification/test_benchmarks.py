@@ -188,6 +188,13 @@ def test_start_runs() -> None:
     assert text.count("\n| load-warehouse | ") == 3
 
 
+def test_each_job_of_the_catalogue_can_be_started(tmp_path: Path) -> None:
+    """With options that are complete and right, for a server that does not listen."""
+    for spec in catalogue():
+        words = start._words(spec, tmp_path)
+        assert start._imports(spec, ["run", *words], 0).modules > 0
+
+
 def test_steps_and_scale_run() -> None:
     steps = "\n".join(flow_overhead.steps(["process"], 1))
     assert "\n| process | " in steps

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import psutil  # type: ignore[import-untyped]
-from jobkit import declaration
+from jobkit import declaration, prefect_api
 
 from images import docker_cli
 from jobs.catalogue import REPOSITORY, JobSpec, catalogue
@@ -81,6 +81,8 @@ def _stack(kind: str, jobs: Sequence[DeploymentSpec], flow: DeploymentSpec) -> I
         prefect = server.start_server(directory)
         ends.callback(lambda: server.stop_server(prefect))
         prefect.wait_until_ready()
+        for job in jobs:  # the flow looks for the deployments of its own pool
+            job.fields["name"] = prefect_api.deployment_name(job.flow, "process")
         register.register_deployments(prefect.api(), jobs, kind=kind, pool=kind)
         register.register_deployments(prefect.api(), [flow], kind="process", pool="process")
         working = [worker.start_worker(directory / pool, prefect, pool, pool) for pool in dict.fromkeys((kind, "process"))]

@@ -23,9 +23,12 @@ from jobkit.errors import ExitCode
 from jobkit.lake import CommitDraft, Lake
 
 from images import docker_cli
+from jobs.catalogue import REPOSITORY
+from orchestration.local import sample_parameters
 from verification.benchmarks import measurement
 from verification.benchmarks.measurement import Measurement
 from verification.benchmarks.scratch_server import run_scratch_server
+from verification.faults.kills import SINGER_MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -107,25 +110,33 @@ def _in_images(specs: tuple[JobSpec, ...], times: int) -> dict[str, list[Measure
 
 
 def _words(spec: JobSpec, home: Path) -> list[str]:
-    """Return options with which the job runs until it finds that no server is listening."""
-    options: dict[str, str] = {
-        "lake": str(home / "none"),
-        "drop": str(home),
-        "site": str(home / "site"),
-        "start": "2012-12-03",
-        "end": "2012-12-03",
-        "tickers": "AAPL",
-        "ciks": "320193",
-        "contact": "Example Ltd admin@example.com",
-        "base_url": "http://127.0.0.1:9",
-        "retry_timeout": "0",
-        "token": "env://ANY",
+    """Return options with which the job runs until it finds that no server is listening, or has nothing to do."""
+    drop = home / "drop"
+    drop.mkdir(exist_ok=True)
+    messages = home / "messages"
+    messages.write_text("".join(f"{json.dumps(message)}\n" for message in SINGER_MESSAGES), encoding="utf-8")
+    options: dict[str, object] = {
+        "lake": home / "none",
+        "drop": drop,
+        "site": home / "site",
         "warehouse": "postgresql://any@127.0.0.1:9/any",
         "warehouse_password": "env://ANY",
+        "connection": "any",
+        "tap": f"cat {messages}",
+        "stream": "filers=sec_filers",
+        "contracts": REPOSITORY / "jobs" / "extract-sec-filers" / "extract_sec_filers",
+        "retry_timeout": 0,
+        **sample_parameters.build_all_sample_extracts("http://127.0.0.1:9", "env://ANY").get(spec.name, {}),
     }
     described = subprocess.run([sys.executable, "-m", spec.package, "describe"], capture_output=True, check=True).stdout  # noqa: S603
     named = json.loads(described)["options"]["properties"]
-    return [word for name, value in options.items() if name in named for word in (f"--{name.replace('_', '-')}", value)]
+    return [
+        word
+        for name, value in options.items()
+        if name in named
+        for item in (value if isinstance(value, list) else [value])
+        for word in (f"--{name.replace('_', '-')}", str(item))
+    ]
 
 
 def _imports(spec: JobSpec, words: list[str], times: int) -> Imports:
@@ -136,7 +147,7 @@ def _imports(spec: JobSpec, words: list[str], times: int) -> Imports:
 
 def _profile(command: list[str]) -> Imports:
     done = subprocess.run(command, env={**os.environ, **COMPILED, "ANY": "any"}, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode not in (ExitCode.DONE, ExitCode.TEMPORARY):
+    if done.returncode not in (ExitCode.DONE, ExitCode.TEMPORARY, ExitCode.MISCONFIGURED):  # the last, of a lake without a dataset
         raise RuntimeError(f"{' '.join(command[3:])} ended with {done.returncode}: {done.stderr[-500:]}")
     packages, modules = Counter[str](), IMPORTED.findall(done.stderr)
     for own_us, module in modules:
