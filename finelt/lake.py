@@ -16,7 +16,7 @@ import click
 from arro3.io import read_parquet
 from jobkit import commit_log, commits, expired_commits
 from jobkit.errors import BadDataError, DamagedError, NewerFormatError, UsageError
-from jobkit.lake import CLOCK_TOLERANCE, GONE, PARQUET, CommitDraft, File, Lake, Source, commit_number
+from jobkit.lake import CLOCK_TOLERANCE, GONE, PARQUET, CommitDraft, File, Lake, Source, commit_number, is_parquet
 from jobkit.stores import FileStore, open_store
 from jobkit.version import version_option
 
@@ -143,7 +143,7 @@ def _find_erased_rows(lake: Lake, dataset: str, files: Mapping[str, tuple[str, F
             data = lake.read(files[key][1]) if key in files else lake.store.get(key)
         except DamagedError:
             data = b""
-        if not (data.startswith(b"PAR1") and data.endswith(b"PAR1")):
+        if not is_parquet(data):
             yield Finding(key, "is damaged or no Parquet, so it was not searched for what was erased; run its extractor again")
             continue
         table = read_parquet(io.BytesIO(data)).read_all()
@@ -171,7 +171,7 @@ def find_content_problem(lake: Lake, file: File | Source) -> str | None:
         data = lake.read(file)
     except DamagedError:
         return lake.find_problem(file) or "is not what was committed"
-    if isinstance(file, File) and data.startswith(b"PAR1"):
+    if isinstance(file, File) and is_parquet(data):
         rows = sum(batch.num_rows for batch in read_parquet(io.BytesIO(data)))
         return None if rows == file.rows else f"has {rows:,} rows, its commit says {file.rows:,}"
     return None

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from arro3.core import Array, DataType, Table
 from arro3.io import read_parquet
+from jobkit.lake import PARQUET_MAGIC, is_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 MAX_NESTING = 3  # archives in archives
-PARQUET_MAGIC, GZIP_MAGIC = b"PAR1", b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 WIDE = ("utf-16-le", "utf-16-be")
 NARROW = ("utf-8", "cp1252")
 _WORD, _LE, _BE = rb"[0-9A-Za-z]", rb"[0-9A-Za-z]\x00", rb"\x00[0-9A-Za-z]"
@@ -58,6 +59,8 @@ class Subject:
         if nesting > MAX_NESTING:
             return True  # what cannot be looked into counts as if it had the value
         if data.startswith(PARQUET_MAGIC):
+            if not is_parquet(data):
+                return True
             table = read_table(data)
             return any(self._is_cell(cell) for name in table.column_names for cell in table.column(name).to_pylist())
         try:

@@ -391,6 +391,7 @@ def test_marts_with_the_value_are_withdrawn_from_published_versions(tmp_path: Pa
         (samples.parquet([{"account": "é-17"}], {"account": DataType.utf8()}), True),
         (samples.parquet([{"account": "é-1"}], {"account": DataType.utf8()}), False),
         (b"\x1f\x8bnot gzip", True),
+        (b"PAR1 cut short", True),
     ],
 )
 def test_a_document_is_searched_whatever_it_is(document: bytes, is_in: bool) -> None:  # noqa: FBT001

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobkit.errors import UsageError
 from jobkit.requests import Request
 
 if TYPE_CHECKING:
@@ -27,11 +26,10 @@ REQUESTS, PERIOD_S = 60, 60
 
 def build_requests(*, identifiers: Sequence[str], **_: object) -> list[Request]:
     """Build one request per ISIN. Raises UsageError (exit code 2) for ISINs that are none."""
-    from jobkit.identifiers import CHECKS  # noqa: PLC0415  describe checks none
+    from jobkit.identifiers import CHECKS, refuse_wrong  # noqa: PLC0415  describe checks none
 
     isins = list(dict.fromkeys(text.split(":")[1] for text in identifiers if text.startswith(f"{ISIN}:")))
-    if wrong := [f"{ISIN}:{isin} is {problem}" for isin in isins if (problem := CHECKS["isin"](isin))]:
-        raise UsageError(f"--identifiers: {'; '.join(wrong[:5])}{' and others' if wrong[5:] else ''}; correct or remove them")
+    refuse_wrong("--identifiers", [f"{ISIN}:{isin} is {problem}" for isin in isins if (problem := CHECKS["isin"](isin))])
     return [Request("gleif_isins", (f"isin={isin}",), PATH, (("filter[isin]", isin), ("page[size]", str(PAGE_SIZE)))) for isin in isins]
 
 

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jobkit import extractor, options
 
 from extract_openfigi_identifiers import source
-
-if TYPE_CHECKING:
-    from jobkit.contracts import Columns
-    from jobkit.errors import BadDataError
-    from jobkit.requests import Request
 
 OPTIONS = [
     options.option(
@@ -26,20 +19,12 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-
-def parse(body: bytes, request: Request) -> dict[str, Columns | BadDataError]:
-    """Parse with the parser module, imported at first use: it needs msgspec, and `describe` does not."""
-    from extract_openfigi_identifiers import parser  # noqa: PLC0415
-
-    return parser.parse(body, request)
-
-
 main = extractor.build(
     __package__,
     OPTIONS,
     build_requests=source.build_requests,
     build_client=source.build_client,
-    parse=parse,
+    parse=extractor.import_parser(__package__),
     fetch=source.fetch,
 )
 

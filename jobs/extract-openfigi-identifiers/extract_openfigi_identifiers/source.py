@@ -12,7 +12,6 @@ import re
 from typing import TYPE_CHECKING
 
 from jobkit import requests
-from jobkit.errors import UsageError
 from jobkit.requests import Request
 
 if TYPE_CHECKING:
@@ -42,9 +41,10 @@ Question = dict[str, str]
 
 def build_requests(*, identifiers: Sequence[str], without_key: bool, **_: object) -> list[Request]:
     """Build one request per batch of questions, each with one partition. Raises UsageError (exit code 2) for identifiers that are none."""
+    from jobkit.identifiers import refuse_wrong  # noqa: PLC0415  describe checks none
+
     partitions = [to_partition(parse_identifier(text)) for text in dict.fromkeys(identifiers)]
-    if wrong := [problem for text in identifiers if (problem := find_problem(text))]:
-        raise UsageError(f"--identifiers: {'; '.join(wrong[:5])}{' and others' if wrong[5:] else ''}; correct or remove them")
+    refuse_wrong("--identifiers", [problem for text in identifiers if (problem := find_problem(text))])
     size = WITHOUT_KEY if without_key else WITH_KEY
     return [_build_request(partitions[first : first + size]) for first in range(0, len(partitions), size)]
 

@@ -9,6 +9,7 @@ import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit.errors import DamagedError
+from jobkit.lake import is_parquet
 from jobkit.names import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from jobkit.lake import Commit, Lake
 
 Key = tuple[Any, ...]
-MAGIC = b"PAR1"
 NAN = object()  # unlike the floating-point number, it equals itself
 
 
@@ -93,7 +93,7 @@ def _read(lake: Lake, commit: Commit) -> Table | None:
         data = lake.read(commit.data)
     except DamagedError:
         return None
-    return read_parquet(io.BytesIO(data)).read_all() if data.startswith(MAGIC) and data.endswith(MAGIC) else None
+    return read_parquet(io.BytesIO(data)).read_all() if is_parquet(data) else None
 
 
 def _keys(table: Table, key: tuple[str, ...]) -> Sequence[Key]:

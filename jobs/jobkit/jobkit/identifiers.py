@@ -10,8 +10,10 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from jobkit.errors import UsageError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
 FORMS = {
@@ -69,6 +71,12 @@ def _check(kind: str) -> Callable[[str], str | None]:
         return None
 
     return check
+
+
+def refuse_wrong(option: str, problems: Sequence[str]) -> None:
+    """Raise UsageError (exit code 2) if there are problems with identifiers, each a sentence; it names the first five."""
+    if problems:
+        raise UsageError(f"{option}: {'; '.join(problems[:5])}{' and others' if problems[5:] else ''}; correct or remove them")
 
 
 def _wrong_digit(kind: str) -> str:

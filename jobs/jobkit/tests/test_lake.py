@@ -14,7 +14,7 @@ import pytest
 from jobkit import commits, formats
 from jobkit import lake as lakes
 from jobkit.errors import DamagedError, NewerFormatError, UsageError
-from jobkit.lake import PARQUET, CommitDraft, Lake, SourceMetadata
+from jobkit.lake import PARQUET, CommitDraft, Lake, SourceMetadata, is_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -374,3 +374,8 @@ def test_on_s3_a_file_written_without_a_digest_is_read(bucket: str) -> None:
 def test_the_decoder_is_built_before_any_thread_uses_it() -> None:
     """Msgspec 0.22.0 builds what it knows of a Struct at first use, and not safely in two threads: the import does it."""
     assert commits.DECODER.type is commits.Commit
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1PAR1", b"PAR1 cut short", b"no Parquet PAR1"])
+def test_bytes_without_both_ends_of_a_parquet_file_are_none(data: bytes) -> None:
+    assert not is_parquet(data)

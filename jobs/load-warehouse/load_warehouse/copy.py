@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit import failpoints
 from jobkit.errors import BadDataError
+from jobkit.lake import is_parquet
 from psycopg import sql
 
 from load_warehouse import conversion, parquet, types
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from load_warehouse.session import Session
 
-_MAGIC = b"PAR1"
-_MIN_FILE_BYTES = 12
-
 
 class ParquetFile:
     """A committed Parquet file: its columns with their Postgres types, and its rows in batches.
@@ -42,7 +40,7 @@ class ParquetFile:
     """
 
     def __init__(self, data: bytes, where: str, batch_rows: int = LoadPolicy.batch_rows) -> None:
-        if len(data) < _MIN_FILE_BYTES or not data.startswith(_MAGIC) or not data.endswith(_MAGIC):
+        if not is_parquet(data):
             raise BadDataError(f"{where}: the committed file is not a Parquet file; run its extractor again")
         self.where = where
         self._read: Callable[[], Iterable[RecordBatch]] = lambda: parquet.read_batches(data, batch_rows)[1]
