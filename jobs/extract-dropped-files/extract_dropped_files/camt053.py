@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMESPACE = re.compile(r"\{[^}]*\b(camt\.\d{3})\.001\.(\d\d)\b[^}]*\}")  # Swiss banks have one of their own around it
-AMOUNT = re.compile(r"\d{1,18}(\.\d{1,5})?|\.\d{1,5}")
+AMOUNT = re.compile(r"\+?0*(?:\d{1,18}(?:\.\d{0,5}0*)?|\.\d{1,5}0*)", re.ASCII)  # XML Schema's decimals
+MAX_DECIMALS = 5
 COUNT = re.compile(r"\d{1,9}")
 EXAMPLE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 OPENING, CLOSING, INTERIM = ("OPBD", "PRCD"), ("CLBD",), ("ITBD",)  # others are forecasts or information
@@ -170,10 +171,15 @@ def _read_amount(element: Element, place: str) -> Decimal:
     """Return the amount with the sign of CdtDbtInd. That is the direction on the account, also of a reversal (RvslInd)."""
     text, direction = _text(element, "Amt") or "", _text(element, "CdtDbtInd") or ""
     if not AMOUNT.fullmatch(text):
-        raise BankFileError(f"{place} has no amount that can be read; expected digits, with a point before decimals and without a sign")
+        raise BankFileError(
+            f"{place} has no amount that can be read; expected digits, with a point before at most five decimals and without a minus"
+        )
     if direction not in ("CRDT", "DBIT"):
         raise BankFileError(f"{place} does not say whether it is a credit or a debit (CdtDbtInd is neither CRDT nor DBIT)")
-    return Decimal(text) if direction == "CRDT" else -Decimal(text)  # of 0, this is 0, and a product with -1 is -0
+    amount = Decimal(text)
+    if len(text.partition(".")[2]) > MAX_DECIMALS:
+        amount = round(amount, MAX_DECIMALS)  # only zeros follow
+    return amount if direction == "CRDT" else -amount  # of 0, this is 0, and a product with -1 is -0
 
 
 def _currency(element: Element, place: str) -> str:

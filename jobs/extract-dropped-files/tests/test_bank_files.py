@@ -53,6 +53,16 @@ def test_each_version_of_camt_is_read_alike(version: str) -> None:
     assert one.movements[1].amount == Decimal("-10.5")
 
 
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("10.000000", "10"), ("+10.", "10"), ("000000000000000000010.5", "10.5"), ("+.12345000", "0.12345"), ("10.50", "10.50")],
+)
+def test_an_amount_may_be_written_in_each_way_that_xml_schema_allows(text: str, amount: str) -> None:
+    (found,) = amounts(camt(statement("0.000000", text, Entry(text))))
+    assert found == Decimal(amount)
+    assert len(f"{found:f}".partition(".")[2]) <= 5
+
+
 def test_only_booked_entries_count() -> None:
     pending = (Entry("7", status="PDNG"), Entry("8", status="INFO"))
     assert amounts(camt(statement("100", "119.50", *TWO, *pending))) == [Decimal(30), Decimal("-10.5")]
@@ -94,6 +104,8 @@ def test_several_statements_of_a_file_are_read() -> None:
         (camt(statement("100", "100", codes=("OPAV", "CLBD"))), "has no opening balance, so that nothing proves that it is whole"),
         (camt(statement("100", "100", codes=("OPBD", "CLAV"))), "has no closing balance"),
         (camt(statement("100", "90", Entry("-10"))), "has no amount that can be read; expected digits"),
+        (camt(statement("100", "90.000001", Entry("9.999999", "DBIT"))), "has no amount that can be read; expected digits"),
+        (camt(statement("100", "90", Entry("."))), "has no amount that can be read; expected digits"),
         (camt(statement("100", "90", Entry("10", "OUT"))), "does not say whether it is a credit or a debit"),
         (camt(statement("100", "110", Entry("10", day="20.11.2026"))), "has a ValDt that is no date"),
         (camt(statement("100", "100", days=("2026-11-21", "2026-11-20"))), "closes on a day before it opens"),
