@@ -230,15 +230,29 @@ def test_a_few_missing_filers_are_accepted_and_logged(place: Place, caplog: pyte
     assert "rows closed that were not sent again" in caplog.text
 
 
-def test_a_partition_that_comes_empty_is_refused_and_closed_if_allowed(place: Place, warehouse: Warehouse) -> None:
+def test_a_partition_that_comes_empty_is_refused(place: Place) -> None:
+    years = ("ticker=Z/year=2010", "ticker=Z/year=2011", "ticker=Z/year=2012", "ticker=Z/year=2013")
+    place.extract(TIINGO, (years, tiingo("2010-01-04", "2012-01-03", "2013-01-02")))
+    for days, refused in ([("2010-01-04", "2013-01-02"), years[2]], [("2010-01-04", "2012-01-03"), years[3]], [(), years[0]]):
+        kept = place.extract(TIINGO, (years, tiingo(*days))).outcomes
+        assert kept[refused]["outcome"] == "failed"
+        assert kept["error"]["is"].exit_code == 75
+        assert "the vendor has no data for it any more; nothing was committed and the 1 rows of commit 1 stay" in kept[refused]["reason"]
+        assert "--allow-shrinking" in kept[refused]["reason"]
+        assert kept[years[1]]["reason"] == "the vendor has no data for it"
+
+
+def test_years_before_the_vendors_history_are_kept_and_reported_and_closed_if_allowed(
+    place: Place, warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ticker belongs to another company by now, or the vendor offers fewer years."""
     years = ("ticker=Z/year=2010", "ticker=Z/year=2011", "ticker=Z/year=2013")
     place.extract(TIINGO, (years, tiingo("2010-01-04", "2013-01-02")))
     kept = place.extract(TIINGO, (years, tiingo("2013-01-02"))).outcomes
-    assert [kept[year]["outcome"] for year in years] == ["failed", "skipped", "unchanged"]
-    assert kept["error"]["is"].exit_code == 75
-    assert "the vendor has no data for it any more; nothing was committed and the 1 rows of commit 1 stay" in kept[years[0]]["reason"]
-    assert "--allow-shrinking" in kept[years[0]]["reason"]
-    assert kept[years[1]]["reason"] == "the vendor has no data for it"
+    assert [kept[year]["outcome"] for year in years] == ["skipped", "skipped", "unchanged"]
+    assert "error" not in kept
+    assert "the lake keeps the 1 rows of commit 1, --allow-shrinking closes them" in kept[years[0]]["reason"]
+    assert "withdrawn" in caplog.text
     load(place.url, warehouse)
     closed = place.extract(TIINGO, (years, tiingo("2013-01-02")), allow=True).outcomes
     assert [closed[year]["outcome"] for year in years] == ["committed", "skipped", "unchanged"]

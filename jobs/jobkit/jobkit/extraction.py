@@ -173,10 +173,15 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
     except TOLERATED as error:
         return _record_failures(extraction.job, request, error)
     store_source = _source_writer(extraction, request, response)
+    sent = sorted(parsed)
     failures: list[JobError] = []
     for partition, state in zip(request.partitions, states, strict=True):
         try:
-            columns = parsed.pop(partition) if partition in parsed else _withdraw(extraction, request.dataset, partition, state)
+            if partition in parsed:
+                columns: Parsed | None = parsed.pop(partition)
+            else:
+                is_before = _is_before_history(partition, sent)
+                columns = _withdraw(extraction, request.dataset, partition, state, is_before_history=is_before)
             if isinstance(columns, BadDataError):
                 failures.append(_record_failure(extraction.job, request.dataset, partition, columns))
             elif columns is not None:
@@ -288,11 +293,22 @@ def _source_writer(extraction: Extraction, request: Request, response: Response 
     return store_source
 
 
-def _withdraw(extraction: Extraction, dataset: str, partition: str, state: PartitionState) -> Columns | None:
+def _is_before_history(partition: str, sent: Sequence[str]) -> bool:
+    """Whether a response has only later years or days of this partition's series. `sent` are its partitions with data, sorted.
+
+    The vendor's history then begins later than the lake's, as that of a ticker that now belongs to another company.
+    """
+    folder, _, period = partition.rpartition("/")
+    series = [other for other in sent if other.rpartition("/")[0] == folder]
+    return bool(series) and period.startswith(("year=", "date=")) and partition < series[0]
+
+
+def _withdraw(extraction: Extraction, dataset: str, partition: str, state: PartitionState, *, is_before_history: bool) -> Columns | None:
     """Decide about a partition for which the response has no data: no rows if shrinking is allowed, None if the lake has none either.
 
-    The rows of a lookback partition always stay, and it is skipped. Raises ShrunkenResponseError if the lake has rows and shrinking is not
-    allowed, DamagedError if the partition's newest commit is damaged.
+    The rows of a lookback partition always stay, and it is skipped. So is one from before the vendor's history, unless shrinking is
+    allowed. Raises ShrunkenResponseError if the lake has rows and shrinking is not allowed, DamagedError if the partition's newest
+    commit is damaged.
     """
     job = extraction.job
     if state.problem:
@@ -301,13 +317,15 @@ def _withdraw(extraction: Extraction, dataset: str, partition: str, state: Parti
     reason = "the vendor has no data for it"
     if state.head and rows:
         kept = f"the {rows:,} rows of commit {state.head.number}"
-        if (dataset, partition) not in extraction.extractor.lookback:
-            if extraction.allow_shrinking:
-                return _no_rows(extraction.contracts[dataset])
+        is_lookback = (dataset, partition) in extraction.extractor.lookback
+        if extraction.allow_shrinking and not is_lookback:
+            return _no_rows(extraction.contracts[dataset])
+        if not is_lookback and not is_before_history:
             raise _shrunken_response(
                 f"{dataset}/{partition}: the vendor has no data for it any more; nothing was committed and {kept} stay"
             )
         reason += f" any more; the lake keeps {kept}"
+        reason += ", --allow-shrinking closes them" if not is_lookback else ""
         job.log.warning("withdrawn", extra={"dataset": dataset, "partition": partition, "rows": rows, "reason": reason})
     job.record_partition(dataset, partition, "skipped", reason=reason)
     return None
