@@ -415,7 +415,8 @@ def _run_program(
         mock.patch.object(parameters, "describe_options", lambda spec: {"properties": {}} if _is_foreign(spec) else describe_options(spec)),
     ):
         gc.disable()  # a run makes so many objects that collecting them meanwhile takes half of its time
-        gc.freeze()  # what is imported stays; the collection afterwards need not visit it
+        if not gc.get_freeze_count():
+            gc.freeze()  # what is imported stays; the collections afterwards need not visit it
         try:
             pulumi.runtime.test(lambda: create_stack(catalogue() if specs is None else specs))()  # type: ignore[no-untyped-call]
         finally:
