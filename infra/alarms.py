@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pulumi
@@ -16,6 +17,7 @@ from infra.queues import allow_rule_to_send, create_dead_letter_queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from infra.cluster import Cluster
     from infra.database import PostgresDatabase
@@ -221,9 +223,10 @@ def list_expected_jobs(specs: Sequence[JobSpec], scheduled: Sequence[str]) -> di
     publishers = [spec.name for spec in specs if "site" in spec.writes and spec.name not in scheduled]
     expected = [*scheduled, *publishers] if scheduled else []
     by_name = {spec.name: spec for spec in specs}
-    return {name: _latency_days(by_name[name]) for name in expected}
+    return {name: _latency_days(by_name[name].folder) for name in expected}
 
 
-def _latency_days(spec: JobSpec) -> int:
-    latencies = [contracts.load(path).latency_days for path in spec.folder.glob("*/*.odcs.yaml")]
+@cache  # tests run the program many times in a process, and reading the contracts is a fifth of a run
+def _latency_days(folder: Path) -> int:
+    latencies = [contracts.load(path).latency_days for path in folder.glob("*/*.odcs.yaml")]
     return min([*latencies, LONGEST_EVALUATION_DAYS]) if latencies else LATE_AFTER_DAYS

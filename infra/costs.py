@@ -14,7 +14,7 @@ from jobkit.version import version_option
 
 from infra.nat_instance import DISK_GB as DISK_GB_OF_NAT
 from infra.settings import ZONES
-from infra.testing.mock_engine import Graph, Resource, graph
+from infra.testing.mock_engine import Graph, Resource, graph, start_graphs
 from jobs.catalogue import DROP, catalogue
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def _uses_spot(stack: Graph) -> bool:
 
 def render_page() -> str:
     """Return the text of COSTS.md."""
+    start_graphs(list(CHOICES.values()))
     stacks = {name: graph(choices=choices) for name, choices in CHOICES.items()}
     bills = {name: list(list_bill(stack)) for name, stack in stacks.items()}
     sections = [

@@ -17,6 +17,8 @@ from unittest import mock
 
 import pulumi
 from pulumi.runtime import mocks, rpc
+from pulumi.runtime import resource as registration
+from pulumi.runtime.proto import source_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -406,12 +408,14 @@ def _run_program(
     plan_build, describe_options = job_image.plan_build, parameters.describe_options
     with (
         mock.patch.object(infra.images, "read_built_images", return_value=built),
+        mock.patch.object(registration, "_get_stack_trace", source_pb2.StackTrace),  # where a resource is declared, which nobody reads
         mock.patch.object(ecr, "find_digest", lambda repository, tag, **_: images.get(f"{repository}:{tag}")),
         mock.patch.object(job_image, "_write_context", lambda plan: f"../.build/{plan.name}"),  # a thousand files, which nobody reads
         mock.patch.object(job_image, "plan_build", lambda spec, platform: _plan_foreign(spec) or plan_build(spec, platform)),
         mock.patch.object(parameters, "describe_options", lambda spec: {"properties": {}} if _is_foreign(spec) else describe_options(spec)),
     ):
         gc.disable()  # a run makes so many objects that collecting them meanwhile takes half of its time
+        gc.freeze()  # what is imported stays; the collection afterwards need not visit it
         try:
             pulumi.runtime.test(lambda: create_stack(catalogue() if specs is None else specs))()  # type: ignore[no-untyped-call]
         finally:
