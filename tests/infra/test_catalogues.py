@@ -122,9 +122,18 @@ def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch:
         ({"ticker": ["AAPL"]}, "unknown option or job 'ticker'"),
         ({"extract-sec-filers": {"ciks": []}}, "extract-sec-filers has no option 'ciks'"),
         ({"lake": "s3://elsewhere"}, "the stack sets itself"),
+        ({"publish-marts": {"audience": "public"}}, "the stack sets itself"),
+        ({"extract-gleif-entities": None}, "extract-gleif-entities = None; expected a mapping of the job's options"),
+        ({"tickers": "AAPL"}, "tickers of extract-tiingo-prices: 'AAPL' is not of type 'array'"),
+        ({"ciks": [320193]}, "ciks of .*: 320193 is not of type 'string'"),
+        ({"tickers": []}, "tickers of extract-tiingo-prices is empty; remove it, and the job is not scheduled"),
+        ({"extract-gleif-entities": {"datasets": ["gleif"]}}, "'gleif' is not one of"),
+        ({"vendors": "sec"}, "vendors = 'sec'; expected a list of names"),
+        ({"vendors": ["nobody"]}, "no job calls a vendor 'nobody'"),
+        ({"extract-fred-series": {"token": "river-Tulip4"}}, "token of extract-fred-series: a secret is given by reference(?!.*river)"),
         ({"extract-dropped-files": {"sftp": "sftp://user:secret@bank.example/out"}}, "sftp: the URL holds a password"),
     ],
 )
-def test_a_parameter_that_no_job_takes_is_refused_before_anything_changes(parameters: dict[str, Any], expected: str) -> None:
+def test_a_parameter_that_a_job_does_not_take_is_refused_before_anything_changes(parameters: dict[str, Any], expected: str) -> None:
     with pytest.raises(settings.SettingsError, match=expected):
         graph(choices={"parameters": json.dumps(parameters)})

@@ -82,7 +82,12 @@ def test_the_deploy_role_cannot_change_itself_or_its_boundary(dev: Graph) -> Non
         assert not is_allowed(policy, f"iam:{action}", job, PermissionsBoundary=f"{account}:policy/other")
     for action in ("UpdateAssumeRolePolicy", "DeleteRole"):  # the role has the boundary and keeps it
         assert is_allowed(policy, f"iam:{action}", job)
-    assert not is_allowed(policy, "iam:DeleteRolePermissionsBoundary", job, **boundary)
+    widened = {"Statement": [*policy["Statement"], {"Effect": "Allow", "Action": ["iam:*"], "Resource": ["*"]}]}
+    for action in deploy_role.DEPLOY_ROLE_DENIED_ACTIONS:
+        assert not is_allowed(widened, action, f"{account}:role/finelt-dev-deploy"), "the Deny holds although another policy allows it"
+    for action in deploy_role.BOUNDARY_DENIED_ACTIONS:
+        assert not is_allowed(widened, action, boundary["PermissionsBoundary"])
+    assert not is_allowed(widened, "iam:DeleteRolePermissionsBoundary", job, **boundary)
     for action in ("CreatePolicyVersion", "SetDefaultPolicyVersion", "DeletePolicy", "DeletePolicyVersion"):
         assert not is_allowed(policy, f"iam:{action}", boundary["PermissionsBoundary"])
 
