@@ -34,6 +34,15 @@ def test_a_job_may_use_only_its_own_datasets_and_secrets(dev: Graph) -> None:
         expected |= {"drop/*"} if "drop" in spec.writes else set()
         expected |= {"lake/iceberg/*"} if "iceberg" in spec.writes else set()
         assert {resource.partition(":::")[2].partition("/")[2] for resource in written} == expected, spec.name
+        read = {
+            resource.partition(":::")[2].partition("/")[2]
+            for statement in policy["Statement"]
+            if "s3:GetObject" in statement["Action"]
+            for resource in statement["Resource"]
+        }
+        declared = {f"lake/{dataset.removesuffix('/*')}/*" for dataset in spec.reads if dataset.startswith("raw/")}
+        declared |= {"site/*"} if "site" in spec.reads else {"docs/*"} if "site" in spec.writes else set()
+        assert read == expected | declared, spec.name
         secrets = [
             resource
             for statement in policy["Statement"]
