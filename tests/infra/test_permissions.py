@@ -111,6 +111,15 @@ def test_the_worker_may_run_tasks_only_on_its_cluster_and_pass_only_the_roles_of
     assert passed == {f"finelt-dev-{name}{ending}" for name in names for ending in ("", "-start")}
 
 
+def test_the_registration_reads_the_passwords_of_the_warehouse_and_no_key_of_a_vendor(dev: Graph) -> None:
+    policy = role_policy(dev, "dev-register")
+    secrets = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:finelt-dev"
+    for action in ("GetSecretValue", "PutSecretValue"):
+        assert is_allowed(policy, f"secretsmanager:{action}", f"{secrets}/load-warehouse/warehouse_password-AbCdEf")
+        for other in ("extract-fred-series/token-AbCdEf", "prefect/auth-AbCdEf"):
+            assert not is_allowed(policy, f"secretsmanager:{action}", f"{secrets}/{other}"), other
+
+
 def test_a_preview_may_read_the_state_and_change_nothing(dev: Graph) -> None:
     """A pull request runs its own code with the role."""
     policy = role_policy(dev, "dev-preview")
