@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 120  # the longest that Fargate waits; a job stops within ten
 USER = "65532:65532"
 TMP_MIB = 64
+EXECUTION_ROLE_ENDING = "-start"
 PULL_ACTIONS = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability")
 
 
@@ -83,7 +84,7 @@ class FargateTask(pulumi.ComponentResource):
             opts=child_of(self),
         )
         role = self._create_role(name, args, args.statements)
-        execution_role = self._create_role(f"{name}-start", args, _execution_statements(args, self.log_group))
+        execution_role = self._create_role(f"{name}{EXECUTION_ROLE_ENDING}", args, _execution_statements(args, self.log_group))
         self.role, self.execution_role = role.role, execution_role.role
         self.definition_family = name
         self.definition = aws.ecs.TaskDefinition(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pulumi
 
-from infra.fargate_task import FargateTask, FargateTaskArgs
+from infra.fargate_task import EXECUTION_ROLE_ENDING, FargateTask, FargateTaskArgs
 from infra.job_permissions import glue_databases, job_statements
 from jobs.catalogue import ICEBERG, CatalogueError
 
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from infra.settings import Settings
     from infra.storage import Storage
     from jobs.catalogue import JobSpec
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")  # of a repository in ECR, which is the strictest
+LONGEST_ROLE_NAME = 64  # Source: "IAM and AWS STS quotas" in the IAM user guide
+RESERVED_NAMES = frozenset(
+    {
+        *("bastion", "deploy", "flow-logs", "flows", "orchestration", "prefect", "prefect-services", "preview", "register"),
+        *("start-dropped-files", "warehouse", "worker"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,23 @@ class Jobs(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         self.tasks = {spec.name: FargateTask(f"{args.settings.name}-{spec.name}", _task_args(spec, args), child) for spec in args.specs}
         self.register_outputs({"definitions": {job: task.definition.arn for job, task in self.tasks.items()}})
+
+
+def check_names(specs: Sequence[JobSpec], stack_name: str) -> None:
+    """Raise CatalogueError for a job whose name AWS refuses, or would give to the job and to something else in the stack."""
+    for spec in specs:
+        if not NAME.fullmatch(spec.name) or spec.name.endswith(EXECUTION_ROLE_ENDING):
+            raise CatalogueError(
+                f"{spec.name}: a job's name has lower-case letters, digits and single hyphens between them, "
+                f"and does not end with {EXECUTION_ROLE_ENDING}; rename it"
+            )
+        if spec.name in RESERVED_NAMES:
+            raise CatalogueError(
+                f"{spec.name}: the stack itself has something of this name; rename the job, for instance extract-{spec.name}"
+            )
+        longest = LONGEST_ROLE_NAME - len(f"{stack_name}-{EXECUTION_ROLE_ENDING}")
+        if len(spec.name) > longest:
+            raise CatalogueError(f"{spec.name}: in {stack_name}, a job's name has at most {longest} characters, or IAM refuses its role's")
 
 
 def check_datasets(specs: Sequence[JobSpec]) -> None:

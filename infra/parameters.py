@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from jobkit.errors import UsageError
+from jobkit.secrets import check_reference
+from jsonschema import Draft202012Validator
+
 from images import plan
 from infra.settings import SettingsError
 from jobs.catalogue import SUPPLIED_BY_FLOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from jobs.catalogue import JobSpec
 
@@ -25,19 +29,53 @@ def describe_options(spec: JobSpec) -> dict[str, Any]:
 
 def check_parameters(specs: Sequence[JobSpec], parameters: Mapping[str, Any]) -> None:
     """Raise SettingsError for a parameter that no job takes: the registration would fail after everything has changed."""
-    options = {spec.name: describe_options(spec)["properties"] for spec in specs} if parameters else {}
+    schemas = {spec.name: describe_options(spec) for spec in specs} if parameters else {}
+    secrets = {spec.name: spec.secrets for spec in specs}
+    _check_vendors(specs, parameters.get(VENDORS, []))
     for name, value in parameters.items():
         if name == VENDORS:
-            if unknown := sorted(set(value) - {spec.vendor for spec in specs}):
-                raise SettingsError(f"vendors: no job calls a vendor {unknown[0]!r}; see finelt.toml")
             continue
-        if name in SET_BY_STACK:
-            raise SettingsError(f"finelt:parameters has {name!r}, which the stack sets itself; remove it")
-        if name in options:
-            if unknown := sorted(set(value) - set(options[name])):
-                raise SettingsError(f"finelt:parameters: {name} has no option {unknown[0]!r}; its options are {', '.join(options[name])}")
-        elif not any(name in known for known in options.values()):
-            raise SettingsError(f"finelt:parameters: unknown option or job {name!r}; run `describe` of a job to see its options")
+        _refuse_what_stack_sets(name)
+        if name in schemas:
+            if not isinstance(value, dict):
+                raise SettingsError(f"finelt:parameters: {name} = {value!r}; expected a mapping of the job's options")
+            options = schemas[name]["properties"]
+            for option, own in value.items():
+                _refuse_what_stack_sets(option)
+                if option not in options:
+                    raise SettingsError(f"finelt:parameters: {name} has no option {option!r}; its options are {', '.join(options)}")
+                _check_value(name, schemas[name], option, own, secrets[name])
+        else:
+            takers = [job for job, schema in schemas.items() if name in schema["properties"]]
+            if not takers:
+                raise SettingsError(f"finelt:parameters: unknown option or job {name!r}; run `describe` of a job to see its options")
+            for job in takers:
+                _check_value(job, schemas[job], name, value, secrets[job])
+
+
+def _check_vendors(specs: Sequence[JobSpec], vendors: object) -> None:
+    if not (isinstance(vendors, list) and all(isinstance(vendor, str) for vendor in vendors)):
+        raise SettingsError(f'vendors = {vendors!r}; expected a list of names such as ["ecb", "tiingo"]')
+    if unknown := sorted(set(vendors) - {spec.vendor for spec in specs}):
+        raise SettingsError(f"vendors: no job calls a vendor {unknown[0]!r}; see finelt.toml")
+
+
+def _refuse_what_stack_sets(option: str) -> None:
+    if option in SET_BY_STACK:
+        raise SettingsError(f"finelt:parameters has {option!r}, which the stack sets itself; remove it")
+
+
+def _check_value(job: str, schema: Mapping[str, Any], option: str, value: object, secrets: Collection[str]) -> None:
+    """Raise SettingsError for a value that Prefect's server or the job would refuse, and for a secret itself instead of a reference."""
+    if option in secrets:
+        try:
+            check_reference(str(value))
+        except UsageError as error:  # its message does not repeat the value
+            raise SettingsError(f"finelt:parameters: {option} of {job}: {error}") from None
+    if value == [] and option in schema.get("required", ()):
+        raise SettingsError(f"finelt:parameters: {option} of {job} is empty; remove it, and the job is not scheduled")
+    for problem in Draft202012Validator(schema["properties"][option]).iter_errors(value):
+        raise SettingsError(f"finelt:parameters: {option} of {job}: {problem.message}")
 
 
 def list_scheduled(specs: Sequence[JobSpec], parameters: Mapping[str, Any]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from infra.events import Events, EventsArgs
 from infra.flows import Flows, FlowsArgs
 from infra.images import Images, ImagesArgs
 from infra.job_secrets import JobSecrets, JobSecretsArgs
-from infra.jobs import Jobs, JobsArgs, check_datasets
+from infra.jobs import Jobs, JobsArgs, check_datasets, check_names
 from infra.keys import Keys, KeysArgs
 from infra.network import Network, NetworkArgs
 from infra.parameters import check_parameters, list_scheduled
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 def create_stack(specs: Sequence[JobSpec]) -> None:
     """Create the stack that Pulumi runs, with the choices of its Pulumi.<stack>.yaml, for the jobs of a catalogue."""
     chosen = settings.load()
+    check_names(specs, chosen.name)
     check_datasets(specs)
     check_parameters(specs, chosen.parameters)
     name = chosen.name

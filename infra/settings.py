@@ -23,6 +23,9 @@ SETTINGS_FILE = Path(__file__).parents[1] / "finelt.toml"  # described in orches
 OF_OTHER_STACKS = ("lake", "warehouse", "warehouse_password", "docs", "site", "audience", "drop", "webhook", "start", "end")
 
 
+STACK_NAME = "dev: at most 16 lower-case letters, digits and single hyphens between them, not ending with -preview"
+
+
 class SettingsError(Exception):
     """A setting is invalid; the message says which, and what is allowed."""
 
@@ -143,7 +146,14 @@ def read_settings_file(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} is not a readable TOML file: {error}") from None
-    return dict(json.loads(json.dumps({name: value for name, value in values.items() if name not in OF_OTHER_STACKS}, default=str)))
+    return _select_shared(json.loads(json.dumps(values, default=str)))
+
+
+def _select_shared(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that hold for every stack, at the top and below a job's name; no table without any."""
+    tables = {name: _select_shared(value) for name, value in values.items() if isinstance(value, dict)}
+    shared = {**values, **tables}
+    return {name: value for name, value in shared.items() if name not in OF_OTHER_STACKS and value != {}}
 
 
 def validate(settings: Settings) -> Settings:
@@ -162,7 +172,8 @@ def validate(settings: Settings) -> Settings:
         ("alarmEmail", settings.alarm_email, r"[^@\s]+@[^@\s]+", "somebody@example.com"),
         ("warehouseClass", settings.warehouse_class, r"db\.\w+\.\w+", "db.t4g.micro"),
         ("prefectClass", settings.prefect_class, r"db\.\w+\.\w+", "db.t4g.micro"),
-        ("stack", settings.stack, r"[a-z][a-z0-9-]{0,15}", "dev: at most 16 lower-case letters, digits and hyphens"),
+        # RDS takes no name with two hyphens in a row. From the environment <stack>-preview, GitHub runs what a pull request changes.
+        ("stack", settings.stack, r"(?!.{17})(?!.*-preview$)[a-z][a-z0-9]*(-[a-z0-9]+)*", STACK_NAME),
     ):
         if not re.fullmatch(pattern, text):
             raise SettingsError(f"finelt:{name} = {text!r}; expected a value such as {example}")

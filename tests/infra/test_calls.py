@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +21,13 @@ from jobkit import stores
 from moto import mock_aws
 
 from infra import policies
-from infra.testing.mock_engine import ACCOUNT, REGION
+from infra.fargate_task import PULL_ACTIONS
+from infra.job_permissions import GLUE_ACTIONS
+from infra.testing.mock_engine import ACCOUNT, REGION, graph
+from jobs.catalogue import catalogue
 from orchestration.ecs import register_stack
 from orchestration.events import start_dropped_files
-from tests.infra.graph_reader import FUNCTION, TASK, as_list, environment_of, role_policy, stack_description
+from tests.infra.graph_reader import FUNCTION, REPLICAS, ROLE, TASK, as_list, containers_of, environment_of, role_policy, stack_description
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +48,21 @@ BY_ENCRYPTION = {"kms:Decrypt", "kms:GenerateDataKey"}  # S3, SQS and Secrets Ma
 BY_STEP_FUNCTIONS = set(policies.STEP_FUNCTIONS_ACTIONS)  # tests of jobkit's launcher
 # What RunTask checks beside itself. Source: "Grant permission to tag resources on creation" and "Amazon ECS task execution IAM role".
 BY_RUN_TASK = {"iam:PassRole", "ecs:TagResource"}
+
+
+# The roles of what calls AWS in no other way than these, by the source that says so: Prefect's server only logs in to its database, a flow
+# calls Prefect alone, Systems Manager opens the sessions of the bastion, and VPC writes flow logs.
+OTHER_ROLES = {
+    "prefect": {"rds-db:connect"},
+    "prefect-services": {"rds-db:connect"},
+    "flows": set(),
+    "bastion": set(policies.SESSION_CHANNEL_ACTIONS),
+    "flow-logs": {"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"},
+}
+# What ECS does to start a task. Source: "Amazon ECS task execution IAM role".
+BY_ECS = {"ecr:GetAuthorizationToken", *PULL_ACTIONS, "logs:CreateLogStream", "logs:PutLogEvents"}
+BY_ECS_FOR_SECRETS = {"secretsmanager:GetSecretValue", "kms:Decrypt"}
+BY_GITHUB = {"deploy", "preview"}  # test_permissions.py
 
 
 class Call(NamedTuple):
@@ -180,6 +199,51 @@ def create_account(stack: Graph) -> None:
     boto3.client("ecs").register_task_definition(
         family="finelt-dev-flows", containerDefinitions=[{"name": "job", "image": "i", "memory": 512}]
     )
+
+
+def list_actions(stack: Graph, role: str) -> set[str]:
+    """Return the actions that the policies of a role allow."""
+    documents = [json.loads(policy.inputs["policy"]) for policy in stack.of("iam/rolePolicy:RolePolicy") if policy.name == role]
+    statements = [statement for document in documents for statement in document["Statement"] if statement["Effect"] == "Allow"]
+    return {action for statement in statements for action in as_list(statement["Action"])}
+
+
+def find_unexplained_rights(stack: Graph) -> Iterator[str]:
+    """Each role is one of those above, of a job, or of ECS to start a task, and allows what its kind calls."""
+    jobs = {f"finelt-dev-{spec.name}" for spec in catalogue()}
+    by_jobs = {action for name in ("ecb-fx-rates", "dropped-files") for action in list_actions(stack, f"finelt-dev-extract-{name}")}
+    for role in (resource.name for resource in stack.of(ROLE)):
+        name, actions = role.removeprefix("finelt-dev-"), list_actions(stack, role)
+        if name in BY_GITHUB or f"dev-{name}" in ROLES or name == "worker":
+            continue  # another test has its calls
+        if name.endswith("-start"):
+            task = stack.the(TASK, role.removesuffix("-start"))
+            used = BY_ECS | (BY_ECS_FOR_SECRETS if any(container["secrets"] for container in containers_of(task)) else set())
+        elif role in jobs:
+            used = by_jobs | set(GLUE_ACTIONS)
+        elif name in OTHER_ROLES:
+            used = OTHER_ROLES[name]
+        else:
+            yield f"nobody says what {role} calls: add it to the roles above"
+            continue
+        if unexplained := actions - used:
+            yield f"{role} allows {', '.join(sorted(unexplained))}, which nothing calls with it"
+
+
+def test_no_role_allows_what_nothing_calls_with_it() -> None:
+    assert list(find_unexplained_rights(graph(choices=REPLICAS))) == []
+
+
+def test_an_unknown_role_and_an_unexplained_right_are_found() -> None:
+    stack = graph(choices=REPLICAS)
+    flows = stack.the("iam/rolePolicy:RolePolicy", "-load-warehouse-start")
+    document = {"Statement": [{"Effect": "Allow", "Action": ["s3:GetObject", "logs:PutLogEvents"], "Resource": ["*"]}]}
+    policy = replace(flows, name="finelt-dev-flows", inputs={"policy": json.dumps(document)})
+    role = replace(stack.the(ROLE, "-flow-logs"), name="finelt-dev-auditor")
+    assert list(find_unexplained_rights(replace(stack, resources=(*stack.resources, policy, role)))) == [
+        "finelt-dev-flows allows logs:PutLogEvents, s3:GetObject, which nothing calls with it",
+        "nobody says what finelt-dev-auditor calls: add it to the roles above",
+    ]
 
 
 def test_the_worker_may_do_with_the_queue_what_prefects_observer_does(dev: Graph) -> None:

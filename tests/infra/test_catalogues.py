@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +12,13 @@ import yaml
 
 from infra import settings
 from infra.alarms import list_expected_jobs
+from infra.jobs import LONGEST_ROLE_NAME, RESERVED_NAMES, check_names
 from infra.stack import FOLDER
 from infra.testing.mock_engine import graph
-from jobs.catalogue import catalogue
+from jobs.catalogue import CatalogueError, catalogue
 from orchestration.deployments import register, schedules
 from tests.infra.catalogues import make_catalogue, make_job
-from tests.infra.graph_reader import ALARM, FUNCTION, REPOSITORY, TASK, stack_description
+from tests.infra.graph_reader import ALARM, FUNCTION, LOGS, REPOSITORY, ROLE, TASK, stack_description
 from tests.infra.rules import VIOLATIONS, find_missing_alarms, find_missing_drop_notifications, find_overwritable_commits
 
 if TYPE_CHECKING:
@@ -62,6 +65,41 @@ def test_a_foreign_catalogue_gives_a_stack_without_our_jobs(size: int, monkeypat
     scheduled, messages = register_schedules(stack, specs, monkeypatch)
     assert (scheduled, messages) == ({spec.name for spec in specs}, [])
     assert late_alarms(stack) == scheduled
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("worker", "worker: the stack itself has something of this name; rename the job, for instance extract-worker"),
+        ("extract_rates", "lower-case letters, digits and single hyphens"),
+        ("extract--rates", "lower-case letters, digits and single hyphens"),
+        ("extract-rates-start", "does not end with -start"),
+        (f"extract-{'x' * 40}", "in finelt-dev, a job's name has at most 47 characters"),
+    ],
+)
+def test_a_job_name_that_aws_refuses_or_that_is_taken_is_refused_before_anything_changes(name: str, expected: str) -> None:
+    with pytest.raises(CatalogueError, match=expected):
+        check_names([replace(make_job(1), name=name)], "finelt-dev")
+
+
+def test_the_longest_job_name_fits_into_every_name_of_the_stack() -> None:
+    name = f"extract-{'x' * 39}"
+    stack = graph(choices=NO_PARAMETERS, specs=(replace(make_job(1), name=name),))
+    assert max(len(role.physical_name) for role in stack.of(ROLE)) == LONGEST_ROLE_NAME
+
+
+def test_no_job_can_have_a_name_that_the_stack_itself_has() -> None:
+    """Otherwise two roles, tasks, log groups or repositories have one name, and AWS refuses the second in the middle of `up`."""
+    stack = graph(
+        choices={**NO_PARAMETERS, "server_replicas": "2"}, specs=(make_job(1, reads=("drop",), writes=("drop", "raw/vendor1_rates")),)
+    )
+    taken = {
+        re.sub(r"^.*(finelt-dev[-/]|/finelt/dev/)", "", resource.physical_name).partition("/")[0]
+        for kind in (ROLE, TASK, LOGS, REPOSITORY)
+        for resource in stack.of(kind)
+    }
+    own = {name.removesuffix("-start") for name in taken} - {make_job(1).name}
+    assert own == RESERVED_NAMES
 
 
 def test_a_foreign_job_that_reads_the_drop_is_started_for_each_file() -> None:
@@ -122,9 +160,18 @@ def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch:
         ({"ticker": ["AAPL"]}, "unknown option or job 'ticker'"),
         ({"extract-sec-filers": {"ciks": []}}, "extract-sec-filers has no option 'ciks'"),
         ({"lake": "s3://elsewhere"}, "the stack sets itself"),
+        ({"publish-marts": {"audience": "public"}}, "the stack sets itself"),
+        ({"extract-gleif-entities": None}, "extract-gleif-entities = None; expected a mapping of the job's options"),
+        ({"tickers": "AAPL"}, "tickers of extract-tiingo-prices: 'AAPL' is not of type 'array'"),
+        ({"ciks": [320193]}, "ciks of .*: 320193 is not of type 'string'"),
+        ({"tickers": []}, "tickers of extract-tiingo-prices is empty; remove it, and the job is not scheduled"),
+        ({"extract-gleif-entities": {"datasets": ["gleif"]}}, "'gleif' is not one of"),
+        ({"vendors": "sec"}, "vendors = 'sec'; expected a list of names"),
+        ({"vendors": ["nobody"]}, "no job calls a vendor 'nobody'"),
+        ({"extract-fred-series": {"token": "river-Tulip4"}}, "token of extract-fred-series: a secret is given by reference(?!.*river)"),
         ({"extract-dropped-files": {"sftp": "sftp://user:secret@bank.example/out"}}, "sftp: the URL holds a password"),
     ],
 )
-def test_a_parameter_that_no_job_takes_is_refused_before_anything_changes(parameters: dict[str, Any], expected: str) -> None:
+def test_a_parameter_that_a_job_does_not_take_is_refused_before_anything_changes(parameters: dict[str, Any], expected: str) -> None:
     with pytest.raises(settings.SettingsError, match=expected):
         graph(choices={"parameters": json.dumps(parameters)})

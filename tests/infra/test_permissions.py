@@ -34,6 +34,15 @@ def test_a_job_may_use_only_its_own_datasets_and_secrets(dev: Graph) -> None:
         expected |= {"drop/*"} if "drop" in spec.writes else set()
         expected |= {"lake/iceberg/*"} if "iceberg" in spec.writes else set()
         assert {resource.partition(":::")[2].partition("/")[2] for resource in written} == expected, spec.name
+        read = {
+            resource.partition(":::")[2].partition("/")[2]
+            for statement in policy["Statement"]
+            if "s3:GetObject" in statement["Action"]
+            for resource in statement["Resource"]
+        }
+        declared = {f"lake/{dataset.removesuffix('/*')}/*" for dataset in spec.reads if dataset.startswith("raw/")}
+        declared |= {"site/*"} if "site" in spec.reads else {"docs/*"} if "site" in spec.writes else set()
+        assert read == expected | declared, spec.name
         secrets = [
             resource
             for statement in policy["Statement"]
@@ -82,7 +91,12 @@ def test_the_deploy_role_cannot_change_itself_or_its_boundary(dev: Graph) -> Non
         assert not is_allowed(policy, f"iam:{action}", job, PermissionsBoundary=f"{account}:policy/other")
     for action in ("UpdateAssumeRolePolicy", "DeleteRole"):  # the role has the boundary and keeps it
         assert is_allowed(policy, f"iam:{action}", job)
-    assert not is_allowed(policy, "iam:DeleteRolePermissionsBoundary", job, **boundary)
+    widened = {"Statement": [*policy["Statement"], {"Effect": "Allow", "Action": ["iam:*"], "Resource": ["*"]}]}
+    for action in deploy_role.DEPLOY_ROLE_DENIED_ACTIONS:
+        assert not is_allowed(widened, action, f"{account}:role/finelt-dev-deploy"), "the Deny holds although another policy allows it"
+    for action in deploy_role.BOUNDARY_DENIED_ACTIONS:
+        assert not is_allowed(widened, action, boundary["PermissionsBoundary"])
+    assert not is_allowed(widened, "iam:DeleteRolePermissionsBoundary", job, **boundary)
     for action in ("CreatePolicyVersion", "SetDefaultPolicyVersion", "DeletePolicy", "DeletePolicyVersion"):
         assert not is_allowed(policy, f"iam:{action}", boundary["PermissionsBoundary"])
 
@@ -95,6 +109,15 @@ def test_the_worker_may_run_tasks_only_on_its_cluster_and_pass_only_the_roles_of
     passed = {role.name for role in dev.of(ROLE) if any(fnmatchcase(role.arn, pattern) for pattern in pass_role["Resource"])}
     names = {*(spec.name for spec in SPECS), "flows"}
     assert passed == {f"finelt-dev-{name}{ending}" for name in names for ending in ("", "-start")}
+
+
+def test_the_registration_reads_the_passwords_of_the_warehouse_and_no_key_of_a_vendor(dev: Graph) -> None:
+    policy = role_policy(dev, "dev-register")
+    secrets = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:finelt-dev"
+    for action in ("GetSecretValue", "PutSecretValue"):
+        assert is_allowed(policy, f"secretsmanager:{action}", f"{secrets}/load-warehouse/warehouse_password-AbCdEf")
+        for other in ("extract-fred-series/token-AbCdEf", "prefect/auth-AbCdEf"):
+            assert not is_allowed(policy, f"secretsmanager:{action}", f"{secrets}/{other}"), other
 
 
 def test_a_preview_may_read_the_state_and_change_nothing(dev: Graph) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from infra.stack_description import group_by_job
 from infra.testing.mock_engine import Graph, graph
 from jobs.catalogue import catalogue
@@ -54,6 +56,13 @@ def test_the_registration_gets_every_task_and_secret(dev: Graph) -> None:
         for option in spec.secrets:
             value = stack["parameters"].get(spec.name, {}).get(option) or stack["parameters"][option]
             assert value.replace("{job}", spec.name) == f"secretsmanager://finelt-dev/{spec.name}/{option}"
+
+
+@pytest.mark.parametrize(("spot", "expected"), [("true", "FARGATE_SPOT"), ("false", "FARGATE")])
+def test_jobs_run_on_spare_capacity_only_if_the_stack_says_so(spot: str, expected: str) -> None:
+    stack = graph(choices={"spot": spot})
+    (strategy,) = next(stack.of("ecs/clusterCapacityProviders:ClusterCapacityProviders")).inputs["defaultCapacityProviderStrategies"]
+    assert {strategy["capacityProvider"], stack_description(stack)["pool"]["capacity_provider"]} == {expected}
 
 
 def test_the_site_is_public_only_if_its_audience_is(dev: Graph) -> None:

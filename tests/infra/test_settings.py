@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from infra import jobs, settings
 from infra.testing.mock_engine import graph
 from jobs.catalogue import CatalogueError, catalogue
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,23 @@ from jobs.catalogue import CatalogueError, catalogue
 def test_an_invalid_setting_is_refused_with_what_is_allowed(name: str, value: str, expected: str) -> None:
     with pytest.raises(settings.SettingsError, match=expected):
         graph(choices={name: value})
+
+
+@pytest.mark.parametrize("name", ["Dev", "1dev", "dev-", "dev--eu", "dev_eu", "dev-preview", "a" * 17])
+def test_a_stack_name_that_aws_refuses_or_that_opens_a_deploy_role_to_pull_requests_is_refused(name: str) -> None:
+    """The role of a stack dev-preview would trust the environment in which previews of dev run."""
+    with pytest.raises(settings.SettingsError, match=f"stack = '{name}'; expected a value such as dev: at most 16"):
+        graph(name)
+
+
+def test_a_settings_file_says_nothing_of_where_another_stack_keeps_its_data(tmp_path: Path) -> None:
+    file = tmp_path / "finelt.toml"
+    file.write_text(
+        'lake = "file:///lake"\nciks = ["1"]\n[load-warehouse]\nwarehouse = "postgresql://x"\n[publish-marts]\naudience = "public"\n'
+        "[extract-ecb-fx-rates]\nlookback_days = 3\nstart = 2020-01-01\n",
+        encoding="utf-8",
+    )
+    assert settings.read_settings_file(file) == {"ciks": ["1"], "extract-ecb-fx-rates": {"lookback_days": 3}}
 
 
 def test_a_job_that_reads_a_dataset_that_no_job_writes_is_refused() -> None:

@@ -7,9 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 from infra import stack
+from infra.parameters import list_scheduled
 from infra.testing.mock_engine import ACCOUNT, REGION, Graph, graph
-from jobs.catalogue import REPOSITORY
-from tests.infra.graph_reader import ROLE
+from jobs.catalogue import REPOSITORY, catalogue
+from tests.infra.graph_reader import ALARM, ROLE, stack_description
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,14 @@ def find_foreign_regions(given: Graph, region: str) -> Iterator[str]:
 def test_a_stack_in_another_region_names_no_other() -> None:
     given = graph("prod-us", choices={"aws:region": OTHER_REGION, "first_in_account": "false"})
     assert list(find_foreign_regions(given, OTHER_REGION)) == []
+
+
+def test_a_region_that_only_reads_schedules_no_extract_and_has_no_alarm_for_one() -> None:
+    """With the parameters of docs/second-region.md."""
+    given = graph(choices={"parameters": json.dumps({"vendors": []})})
+    parameters = stack_description(given)["parameters"]
+    assert list(list_scheduled(catalogue(), parameters)) == []
+    assert [alarm.name for alarm in given.of(ALARM) if alarm.name.endswith("-late") and not alarm.name.endswith("-data-late")] == []
 
 
 def test_a_region_in_the_program_is_found(dev: Graph) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -96,6 +97,8 @@ def find_early_deployments(files: Files) -> Iterator[str]:
     for name, job in deployments.items():
         if "summary" not in list_needs(jobs, name):
             yield f"{name} does not wait for the tests"
+        if not re.search(r"needs\.(digests|dev)\.result == 'success'", job["if"]):
+            yield f"{name} runs although the images of the commit were not found"
         if job["with"]["images"] != "${{ needs.digests.outputs.images }}":
             yield f"{name} deploys other images than those of the commit"
         if job["with"]["environment"] != name:
@@ -223,6 +226,24 @@ def put_command(folder: Path, name: str, script: str) -> None:
     """Put a command on the PATH of a test."""
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("images", "signed", "passes"),
+    [
+        ('{"a": "ghcr.io/x/a@sha256:1", "b": "ghcr.io/x/b@sha256:2"}', "a b", True),
+        ('{"a": "ghcr.io/x/a@sha256:1", "b": "ghcr.io/x/b@sha256:2"}', "b", False),
+        ("{}", "a b", False),
+        ("", "a b", False),
+    ],
+)
+def test_a_deployment_goes_on_only_if_each_of_its_images_is_signed(images: str, signed: str, passes: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    (step,) = [step for step in parse_jobs(read_files()["deploy"])["deploy"]["steps"] if "attestation" in step.get("run", "")]
+    put_command(tmp_path, "gh", f'for name in {signed}; do case "$3" in oci://ghcr.io/x/$name@*) exit 0 ;; esac; done; exit 1')
+    variables = {"IMAGES": images, "FINELT_IMAGES": str(tmp_path / "images.json"), "GITHUB_REPOSITORY": "example/finelt"}
+    environment = {**os.environ, **variables, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-e", "-c", step["run"]], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == passes, done.stderr
 
 
 def test_credentials_have_the_form_that_aws_clients_read(tmp_path: Path) -> None:
