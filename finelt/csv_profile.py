@@ -6,6 +6,7 @@ A file shows some rows, not the rules behind them. What could be read in two way
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -62,8 +63,7 @@ class Column:
 def read_sheet(body: bytes, what: str) -> Sheet:
     """Read a file with a header. `what` names it in messages. Raises BadDataError if it is no CSV file, or has no rows."""
     encoding, text = _decode(body, what)
-    first_line = text.lstrip().partition("\n")[0]
-    delimiter = max(DELIMITERS, key=lambda one: len(next(csv.reader([first_line], delimiter=one), [])))
+    delimiter = max(DELIMITERS, key=partial(_count_names, text.lstrip()))
     header, rows = csvtext.read(text.encode(), what, delimiter)
     labels = [label.strip() for label in header]
     if "" in labels:
@@ -71,6 +71,14 @@ def read_sheet(body: bytes, what: str) -> Sheet:
     if not rows:
         raise BadDataError(f"{what} has a header and no rows; expected at least one row, from which types can be read")
     return Sheet(labels, rows[:MAX_ROWS], encoding, delimiter, len(rows) > MAX_ROWS)
+
+
+def _count_names(text: str, delimiter: str) -> int:
+    """Return the number of names in the header if this is the delimiter; 0 if it cannot be read."""
+    try:
+        return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))
+    except csv.Error:
+        return 0
 
 
 def _decode(body: bytes, what: str) -> tuple[str, str]:
@@ -148,14 +156,18 @@ def choose_number_type(numbers: Sequence[str]) -> str:
 
 
 def find_exceptions(texts: Sequence[str], cells: Sequence[str], layout: Layout) -> list[str]:
-    """Return a doubt if most cells of a text column are numbers: the others may stand for a missing value, or be mistakes."""
-    others = [text for text in texts if _read_all([text], partial(notation.parse_number, layout=layout)) is None]
-    counts = Counter(cells)
-    exceptions = sum(counts[text] for text in others)
-    if exceptions > max(1, MAX_EXCEPTIONS * len(cells)) or exceptions * 2 >= len(cells):
-        return []
-    shown = ", ".join(repr(text) for text in others[:3])
-    return [f"most cells are numbers, but not {exceptions} of {len(cells)} ({shown}), so it was taken for text"]
+    """Return a doubt if most cells of a text column are numbers or dates: the others may stand for a missing value, or be mistakes."""
+    counts = Counter(filter(None, cells))
+    filled = counts.total()
+    readers = [("numbers", partial(notation.parse_number, layout=layout))]
+    readers += [("dates", partial(notation.parse_date, form=form)) for form in DATE_FORMATS if form != "yyyyMMdd"]
+    for kind, read in readers:
+        others = [text for text in texts if _read_all([text], read) is None]
+        exceptions = sum(counts[text] for text in others)
+        if exceptions <= max(1, MAX_EXCEPTIONS * filled) and exceptions * 2 < filled:
+            shown = ", ".join(repr(text) for text in others[:3])
+            return [f"most cells are {kind}, but not {exceptions} of {filled} ({shown}), so it was taken for text"]
+    return []
 
 
 def find_keys(columns: Sequence[Column]) -> list[tuple[Column, ...]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +121,11 @@ def select_parameters(
     parameters on to jobs of many names. Raises UsageError for an unknown option or job, and for a URL that holds a credential.
     """
     shared = {name: value for name, value in values.items() if name not in options}
-    if unknown := sorted(set(shared) - {option for names in options.values() for option in names}):
-        raise UsageError(f"{source}: unknown option or job {unknown[0]!r}; run `describe` of a job to see its options")
+    known = {option for names in options.values() for option in names}
+    if unknown := sorted(set(shared) - known):
+        close = get_close_matches(unknown[0], sorted({VENDORS, WEBHOOK, *known, *options}), 1)
+        help_text = f"did you mean {close[0]}?" if close else "run `describe` of a job to see its options"
+        raise UsageError(f"{source}: unknown option or job {unknown[0]!r}; {help_text}")
     selected = {}
     for name, option_names in options.items():
         own = values.get(name, {})

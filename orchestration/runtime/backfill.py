@@ -38,9 +38,9 @@ class Backfill:
 
     def __init__(self, plans: Mapping[str, list[dict[str, Any]]], chunks: list[Chunk]) -> None:
         self.chunks = chunks
-        to_fetch = {(chunk.job, partition) for chunk in chunks for partition in chunk.partitions}
-        self._dataset = {(job, entry["partition"]): entry["dataset"] for job, plan in plans.items() for entry in plan}
-        self._outcomes = {key: "to do" if key in to_fetch else "done" for key in self._dataset}
+        to_fetch = {key for chunk in chunks for key in chunk.keys}
+        keys = [(job, entry["dataset"], entry["partition"]) for job, plan in plans.items() for entry in plan]
+        self._outcomes = {key: "to do" if key in to_fetch else "done" for key in keys}
         self._failures: dict[str, JobFailedError] = {}
         self._artifact: UUID | None = None
         self._published_at_s = 0.0
@@ -48,7 +48,7 @@ class Backfill:
     @property
     def datasets(self) -> list[str]:
         """The names of datasets of which the lake holds at least one partition of the range, sorted."""
-        return sorted({self._dataset[key] for key, outcome in self._outcomes.items() if outcome == "done"})
+        return sorted({dataset for (_, dataset, _), outcome in self._outcomes.items() if outcome == "done"})
 
     @retry_while_unreachable
     async def publish_plan(self) -> None:
@@ -92,7 +92,7 @@ class Backfill:
         except JobFailedError as error:
             outcome = "failed"
             self._failures[chunk.job] = error
-        self._outcomes.update({(chunk.job, partition): outcome for partition in chunk.partitions})
+        self._outcomes.update(dict.fromkeys(chunk.keys, outcome))
         await self._publish_progress()
 
     @retry_while_unreachable
@@ -112,14 +112,14 @@ class Backfill:
     def _build_table(self) -> list[dict[str, str]]:
         """Return a row for each month (or year), with a column for each job: how many of its partitions are done."""
         cells: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-        for (job, partition), outcome in self._outcomes.items():
+        for (job, _, partition), outcome in self._outcomes.items():
             cells[period_of(partition) or "undated", job][outcome] += 1
         periods, jobs = sorted({key[0] for key in cells}), list(self._count_by_job())
         return [{"period": period} | {job: _format_cell(cells[period, job]) for job in jobs} for period in periods]
 
     def _count_by_job(self) -> dict[str, Counter[str]]:
         counts: dict[str, Counter[str]] = {}
-        for (job, _), outcome in self._outcomes.items():
+        for (job, _, _), outcome in self._outcomes.items():
             counts.setdefault(job, Counter())[outcome] += 1
         return counts
 

@@ -1,7 +1,8 @@
 """Split a backfill into chunks, one run of a job for each, so that only partitions missing from the lake are fetched.
 
 The verb `plan` of a job names the partitions of a range and the commit that the lake holds of each. Missing neighbours form one chunk if
-one vendor request fills them, or if they are days of one month: within a run, a job keeps to its vendor's rate limit.
+one vendor request fills them, or if they are days of one month: within a run, a job keeps to its vendor's rate limit. So do partitions that
+no option of the job tells apart, such as those of two datasets or two series of one year.
 """
 
 from __future__ import annotations
@@ -35,16 +36,23 @@ class PartitionSpan:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Neighbouring partitions of a dataset that one run of a job fills, and the options of that run."""
+    """Partitions that one run of a job fills, the dataset of each, and the options of that run."""
 
     job: str
     partitions: tuple[str, ...]
+    datasets: tuple[str, ...]
     options: Mapping[str, object]
 
     @property
     def subject(self) -> str:
         """The first and last partition, for the name of the run."""
-        return self.partitions[0] if len(self.partitions) == 1 else f"{self.partitions[0]} to {self.partitions[-1]}"
+        first, last = self.partitions[0], self.partitions[-1]
+        return first if first == last else f"{first} to {last}"
+
+    @property
+    def keys(self) -> list[tuple[str, str, str]]:
+        """Job, dataset and partition of each; datasets of a job may have partitions of the same name."""
+        return [(self.job, dataset, partition) for dataset, partition in zip(self.datasets, self.partitions, strict=True)]
 
 
 def parse_partition(partition: str) -> PartitionSpan:
@@ -75,7 +83,15 @@ def plan_chunks(
             groups[-1].append(entry)
         else:
             groups.append([entry])
-    return [_build_chunk(job, options, [str(entry["partition"]) for entry in group], supported) for group in groups]
+    chunks: dict[str, Chunk] = {}
+    for group in groups:
+        partitions, datasets = (tuple(str(entry[key]) for entry in group) for key in ("partition", "dataset"))
+        narrowed = _narrow(options, partitions, supported)
+        same = chunks.get(repr(narrowed))
+        if same:  # no option tells them apart, so one run fills both
+            partitions, datasets = same.partitions + partitions, same.datasets + datasets
+        chunks[repr(narrowed)] = Chunk(job, partitions, datasets, narrowed)
+    return list(chunks.values())
 
 
 def period_of(partition: str) -> str:
@@ -91,11 +107,11 @@ def _is_same_chunk(previous: Mapping[str, Any], entry: Mapping[str, Any]) -> boo
     return previous_span.subject == span.subject and (previous["asks"] == entry["asks"] or same_month)
 
 
-def _build_chunk(job: str, options: Mapping[str, object], partitions: Sequence[str], supported: Collection[str]) -> Chunk:
-    """Narrow the options of the range to the dates and the subject of these partitions."""
+def _narrow(options: Mapping[str, object], partitions: Sequence[str], supported: Collection[str]) -> dict[str, object]:
+    """Return the options of the range, narrowed to the dates and the subject of these partitions."""
     first, last = parse_partition(partitions[0]), parse_partition(partitions[-1])
     narrowed: dict[str, object] = {f"{key}s": [value] for key, value in first.subject.items() if f"{key}s" in supported}
     if first.first and last.last and {"start", "end"} <= set(supported):
         start, end = str(options["start"]), str(options["end"])
         narrowed |= {"start": max(start, str(first.first)), "end": min(end, str(last.last))}
-    return Chunk(job, tuple(partitions), {**options, **narrowed})
+    return {**options, **narrowed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,11 @@ def test_the_type_is_the_first_that_all_cells_have(cells: Sequence[str], kind: s
         (b"a,b\n007,x\n", "a: it has leading zeros, so it was taken for text"),
         (b"a,b\nx,1.5\ny,2\nz,3\nv,4\nw,n/a\n", "b: most cells are numbers, but not 1 of 5 ('n/a'), so it was taken for text"),
         (b"a,b\nx,1\ny,2\nz,3\nv,abc\n", "b: most cells are numbers, but not 1 of 4 ('abc'), so it was taken for text"),
+        (b"a,b\nx,1\ny,2\nz,3\nv,\nw,abc\n", "b: most cells are numbers, but not 1 of 4 ('abc'), so it was taken for text"),
+        (
+            b"a,b\nx,2024-01-31\ny,2024-02-29\nz,31/03/2024\n",
+            "b: most cells are dates, but not 1 of 3 ('31/03/2024'), so it was taken for text",
+        ),
         (b"a,b\nx,\n", "b: it is empty in each row, so it was taken for text"),
         (b"a,b\nx,y\n", "the key is a, but it may be b; no two rows of the file agree in any of these"),
         (b"a,b\n,1\n,1\n", "no 3 complete columns identify a row; find out what does, and mark it with primaryKey"),
@@ -107,6 +113,16 @@ def test_the_type_is_the_first_that_all_cells_have(cells: Sequence[str], kind: s
 )
 def test_what_a_file_cannot_tell_is_said(body: bytes, doubt: str) -> None:
     assert doubt in propose(body)[1]
+
+
+def test_one_remark_among_empty_cells_is_no_exception_among_numbers() -> None:
+    assert not [doubt for doubt in propose(b"a,b\nx,\ny,\nz,\nv,late\n")[1] if doubt.startswith("b:")]
+
+
+def test_lines_may_end_in_carriage_returns_alone() -> None:
+    contract, doubts = propose(b"day;x\r2024-01-02;1,5\r2024-01-03;2,5\r")
+    assert ([field.name for field in contract.fields], contract.layout.delimiter) == (["day", "x"], ";")
+    assert "the file has few rows (2), which prove little about types, key and limits" in doubts
 
 
 def test_a_clear_file_leaves_only_the_terms_and_the_range() -> None:
@@ -137,6 +153,15 @@ def test_another_file_is_refused_in_one_sentence(body: bytes, problem: str) -> N
     with pytest.raises(BadDataError, match=problem) as error:
         propose_contract(body, "file.csv", "acme_gold")
     assert "\n" not in str(error.value)
+
+
+def test_a_header_that_csv_cannot_read_is_refused_in_one_sentence() -> None:
+    limit = csv.field_size_limit(100)
+    try:
+        with pytest.raises(BadDataError, match=r"file\.csv is not CSV: field larger than field limit"):
+            propose_contract(b"a," + b"b" * 200 + b"\n1,2\n", "file.csv", "acme_gold")
+    finally:
+        csv.field_size_limit(limit)
 
 
 def test_the_name_comes_from_the_file_and_must_be_a_datasets_name(tmp_path: Path) -> None:

@@ -71,8 +71,11 @@ def test_only_the_chosen_vendors_are_asked() -> None:
 
 
 def test_an_unknown_option_or_job_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="unknown option or job 'tikers'"):
-        sample(tikers=["IBM"])
+    for wrong, meant in (("tikers", "tickers"), ("vendor", "vendors"), ("extract-tiingo-price", TIINGO)):
+        with pytest.raises(UsageError, match=f"unknown option or job '{wrong}'; did you mean {meant}\\?"):
+            sample(**{wrong: ["IBM"]})
+    with pytest.raises(UsageError, match="unknown option or job 'xyzzy'; run `describe` of a job to see its options"):
+        sample(xyzzy=1)
     with pytest.raises(UsageError, match=f"{TIINGO} has no option 'tokn'"):
         sample(**{TIINGO: {"tokn": "x"}})
 

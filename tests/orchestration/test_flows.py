@@ -27,7 +27,7 @@ from orchestration.deployments import model, schedules
 from orchestration.deployments import register as deploy
 from orchestration.local import processes
 from orchestration.polling import wait_until
-from orchestration.runtime.backfill import BackfillError, plan_backfill
+from orchestration.runtime.backfill import Backfill, BackfillError, plan_backfill
 from orchestration.runtime.backfill_chunks import Chunk, parse_partition, period_of, plan_chunks
 from orchestration.workers import command, reconcile
 from verification.faults import flow_stack
@@ -90,6 +90,22 @@ def test_a_chunk_requests_its_own_subject_only() -> None:
     plan = [entry(f"ticker={ticker}/year=2012", commit, asks=ticker) for ticker, commit in (("A", None), ("B", 1), ("C", None))]
     found = chunks(plan, start="2012-01-01", end="2012-12-31", tickers=["A", "B", "C"])
     assert [chunk.options["tickers"] for chunk in found] == [["A"], ["C"]]
+
+
+def test_partitions_that_no_option_tells_apart_form_one_chunk() -> None:
+    plan = [{**entry(f"year={year}"), "dataset": dataset} for dataset in ("debt", "auctions") for year in (2011, 2012)]
+    found = chunks(plan, start="2011-01-01", end="2012-12-31")
+    assert [(chunk.datasets, chunk.partitions, chunk.subject) for chunk in found] == [
+        (("debt", "auctions"), ("year=2011", "year=2011"), "year=2011"),
+        (("debt", "auctions"), ("year=2012", "year=2012"), "year=2012"),
+    ]
+    series = chunks([entry("series=A/year=2012"), entry("series=B/year=2012")], start="2012-01-01", end="2012-12-31")
+    assert [chunk.subject for chunk in series] == ["series=A/year=2012 to series=B/year=2012"]
+
+
+def test_datasets_with_partitions_of_the_same_name_are_all_loaded() -> None:
+    plan = [{**entry("year=2012", 1), "dataset": dataset} for dataset in ("debt", "auctions")]
+    assert Backfill({"j": plan}, []).datasets == ["auctions", "debt"]
 
 
 def test_refetch_includes_committed_partitions() -> None:
