@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 FAILED_PATTERN = f"{{ $.exit_code > 0 && $.exit_code != {ExitCode.TEMPORARY} }}"  # a receipt of a run that is not retried
+ANY_FAILED = "job-failed"
 SUCCEEDED_PATTERN = '{ $.verb = "run" && $.exit_code = 0 }'
 LOW_STORAGE_BYTES, MANY_CONNECTIONS, HIGH_CPU_PCT = 4 * 1024**3, 60, 85
 FRESHNESS_JOB = "transform-warehouse"
@@ -82,7 +83,7 @@ class Alarms(pulumi.ComponentResource):
         self._metric_namespace = f"finelt/{args.settings.stack}"
         self.topic = self._create_topic(name, args)
         self.topic_policy = self._allow_publishing(name, args)
-        self._create_failure_alarms(args.tasks)
+        self._create_failure_alarms(args.tasks, is_shared=not args.settings.insights)
         self._create_late_alarms({job: (args.tasks[job], days) for job, days in args.expected.items()})
         self._create_late_data_alarm(args.tasks)
         self.dead_letters = self._notify_of_crashes(args)
@@ -117,11 +118,14 @@ class Alarms(pulumi.ComponentResource):
         statements.append(policies.allow_service("events", ("sns:Publish",), topics))
         return aws.sns.TopicPolicy(name, arn=self.topic.arn, policy=policies.document(*statements), opts=child_of(self))
 
-    def _create_failure_alarms(self, tasks: Mapping[str, FargateTask]) -> None:
-        """Alarm on a receipt of a failed run in a job's log."""
-        for job, task in tasks.items():
-            metric = self._count_receipts(f"{job}-failed", task, FAILED_PATTERN)
-            self._alarm_above(f"{job}-failed", metric, 0)
+    def _create_failure_alarms(self, tasks: Mapping[str, FargateTask], *, is_shared: bool) -> None:
+        """Alarm on a receipt of a failed run in a job's log: one alarm per job, or at low cost one for all, which does not name the job."""
+        metrics = [
+            self._count_receipts(f"{job}-failed", task, FAILED_PATTERN, metric_name=ANY_FAILED if is_shared else None)
+            for job, task in tasks.items()
+        ]
+        for metric in {metric.name: metric for metric in metrics}.values():
+            self._alarm_above(metric.name, metric, 0)
 
     def _create_late_alarms(self, tasks: Mapping[str, tuple[FargateTask, int]]) -> None:
         """Alarm if a job's log has no receipt of a successful run for days, whatever the cause."""
@@ -135,9 +139,12 @@ class Alarms(pulumi.ComponentResource):
             metric = self._count_receipts("data-late", task, LATE_DATA_PATTERN, period_s=DAY_S)
             self._alarm_above("data-late", metric, 0)
 
-    def _count_receipts(self, name: str, task: FargateTask, pattern: str, *, period_s: int = 300, periods: int = 1) -> Metric:
-        """Count the receipts in a task's log that match a filter pattern."""
-        transformation = aws.cloudwatch.LogMetricFilterMetricTransformationArgs(name=name, namespace=self._metric_namespace, value="1")
+    def _count_receipts(
+        self, name: str, task: FargateTask, pattern: str, *, metric_name: str | None = None, period_s: int = 300, periods: int = 1
+    ) -> Metric:
+        """Count the receipts in a task's log that match a filter pattern, in a metric that several filters may add to."""
+        metric = metric_name or name
+        transformation = aws.cloudwatch.LogMetricFilterMetricTransformationArgs(name=metric, namespace=self._metric_namespace, value="1")
         aws.cloudwatch.LogMetricFilter(
             f"{self._stack}-{name}",
             name=name,
@@ -146,7 +153,7 @@ class Alarms(pulumi.ComponentResource):
             metric_transformation=transformation,
             opts=child_of(self),
         )
-        return Metric(self._metric_namespace, name, {}, period_s=period_s, periods=periods)
+        return Metric(self._metric_namespace, metric, {}, period_s=period_s, periods=periods)
 
     def _notify_of_crashes(self, args: AlarmsArgs) -> aws.sqs.Queue:
         """Notify when a task leaves no receipt; return the dead-letter queue.

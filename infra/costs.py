@@ -30,7 +30,7 @@ NAT_HOUR, NAT_GB, ADDRESS_HOUR, ENDPOINT_HOUR = 0.045, 0.045, 0.005, 0.01
 DATABASE_HOUR = {"db.t4g.micro": 0.016, "db.t4g.small": 0.032, "db.t4g.medium": 0.065, "db.t4g.large": 0.129}
 DISK_GB, CACHE_HOUR = 0.115, 0.0128
 NAT_INSTANCE_HOUR, NAT_DISK_GB = 0.0042, 0.08  # t4g.nano; gp3
-SECRET, MANAGED_SECRETS, KEY, ALARM, ZONE = 0.40, 0.40, 1.00, 0.10, 0.50
+SECRET, MANAGED_SECRETS, KEY, ALARM, DASHBOARD, ZONE = 0.40, 0.40, 1.00, 0.10, 3.00, 0.50
 INSIGHTS = 5.00  # Container Insights metrics of a cluster with few services
 RUNS_A_MONTH = 22  # working days
 STEP_MINUTES = 1  # Fargate bills at least a minute
@@ -77,6 +77,7 @@ def list_bill(stack: Graph) -> Iterator[BillItem]:
         ),
         "ecs/cluster:Cluster": lambda resource: BillItem("CloudWatch", INSIGHTS if _has_insights(resource) else 0.0),
         "cloudwatch/metricAlarm:MetricAlarm": lambda _: BillItem("CloudWatch", ALARM),
+        "cloudwatch/dashboard:Dashboard": lambda _: BillItem("CloudWatch", DASHBOARD),
         "secretsmanager/secret:Secret": lambda _: BillItem("secrets and keys", SECRET),
         "kms/key:Key": lambda _: BillItem("secrets and keys", KEY),
         "servicediscovery/privateDnsNamespace:PrivateDnsNamespace": lambda _: BillItem("private DNS zone", ZONE),
@@ -202,9 +203,9 @@ def _render_savings(stacks: Mapping[str, Graph], bills: Mapping[str, list[BillIt
     return f"""\
 ## How to spend less
 
-- **A stack for {low:.2f} a month**: set `finelt:egress: nat-instance` and `finelt:insights: false`. A small machine replaces the
-  NAT gateway. If it fails, jobs reach no vendor for the minutes that AWS needs to restart it. Nobody patches it: replace it a few times
-  a year with `pulumi up --replace` and its URN.
+- **A stack for {low:.2f} a month**: set `finelt:egress: nat-instance` and `finelt:insights: false`. One alarm for failed runs
+  replaces those of the jobs, and there is no dashboard. A small machine replaces the NAT gateway. If it fails, jobs reach no vendor
+  for the minutes that AWS needs to restart it. Nobody patches it: replace it a few times a year with `pulumi up --replace` and its URN.
 - The most expensive item of a small stack is {largest} ({groups[largest]:.2f}). If you have a VPC with a NAT gateway, route the stack's
   subnets through it and remove the gateway from `network.py`.
 - Stop server, worker and databases outside working hours: schedule `aws ecs update-service --desired-count 0` and

@@ -85,7 +85,8 @@ def create_stack(specs: Sequence[JobSpec]) -> None:
     expected = list_expected_jobs(specs, list(list_scheduled(specs, stack["parameters"])))
     alarms = Alarms(f"{name}-alarms", AlarmsArgs(chosen, keys, cluster, warehouse, server, worker, drop, jobs.tasks, expected))
     dead_letters = (worker.events.dead_letters, alarms.dead_letters, *([drop.dead_letters] if drop else []))
-    Dashboard(name, DashboardArgs(chosen, (warehouse.database, server.database), dead_letters))
+    if chosen.insights:
+        Dashboard(name, DashboardArgs(chosen, (warehouse.database, server.database), dead_letters))
     Budget(name, BudgetArgs(chosen, alarms.topic, alarms.topic_policy))
 
     outputs = {

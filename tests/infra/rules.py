@@ -263,8 +263,9 @@ def find_missing_alarms(stack: Graph) -> Iterator[str]:
     for spec in SPECS:
         late = [f"{spec.name}-done"] if spec.schedule or "site" in spec.writes else []
         for metric in (f"{spec.name}-failed", *late):
-            log_group = filters.get(metric, {}).get("logGroupName")
-            missing = alarms_by_metric.get(metric, {}).get("treatMissingData")
+            counted = filters.get(metric, {"metricTransformation": {"name": ""}})
+            log_group = counted.get("logGroupName")
+            missing = alarms_by_metric.get(counted["metricTransformation"]["name"], {}).get("treatMissingData")
             if log_group != f"/finelt/{stack_name}/{spec.name}" or missing != ("breaching" if metric in late else "notBreaching"):
                 yield metric
 
