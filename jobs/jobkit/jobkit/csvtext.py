@@ -14,7 +14,8 @@ SMALL_BYTES = 1 << 16  # in a file this small, any number of rows is harmless
 def read(body: bytes, what: str, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of a UTF-8 file, without blank lines. `what` names the file in messages.
 
-    Raises BadDataError (65) for other text, for rows longer or shorter than the header, and for a repeated column name.
+    Raises BadDataError (65) for other text, for rows longer or shorter than the header, for a repeated column name, and for a quote in the
+    wrong place, which could make several rows one cell.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -24,7 +25,7 @@ def read(body: bytes, what: str, delimiter: str = ",") -> tuple[list[str], list[
     rows: list[list[str]] = []
     max_rows = max(SMALL_BYTES, len(body)) // MIN_BYTES_PER_ROW
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
             if not row:
                 continue
             if header is None:
@@ -36,7 +37,8 @@ def read(body: bytes, what: str, delimiter: str = ",") -> tuple[list[str], list[
                 if len(rows) > max_rows:
                     raise BadDataError(f"{what} has more than {max_rows:,} rows in {len(body):,} bytes, which no file of figures has")
     except csv.Error as error:
-        raise BadDataError(f"{what} is not CSV: {error}; it begins {body[:40]!r}") from None
+        problem = "a quoted cell does not end" if str(error) == "unexpected end of data" else error
+        raise BadDataError(f"{what} is not CSV: {problem}; it begins {body[:40]!r}") from None
     if header is None:
         raise BadDataError(f"{what} is empty or not CSV; it begins {body[:40]!r}")
     names = [name.strip() for name in header if name.strip()]
