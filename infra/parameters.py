@@ -10,7 +10,7 @@ from jobkit.secrets import check_reference
 from jsonschema import Draft202012Validator
 
 from images import plan
-from infra.settings import SettingsError
+from infra.settings import LOCAL_REFERENCES, SettingsError
 from jobs.catalogue import SUPPLIED_BY_FLOW
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ def _check_value(job: str, schema: Mapping[str, Any], option: str, value: object
             check_reference(str(value))
         except UsageError as error:  # its message does not repeat the value
             raise SettingsError(f"finelt:parameters: {option} of {job}: {error}") from None
+        if str(value).startswith(LOCAL_REFERENCES):
+            raise SettingsError(
+                f"finelt:parameters: {option} of {job} = {value}, which no task has; remove it, and the stack's secret is used"
+            )
     if value == [] and option in schema.get("required", ()):
         raise SettingsError(f"finelt:parameters: {option} of {job} is empty; remove it, and the job is not scheduled")
     for problem in Draft202012Validator(schema["properties"][option]).iter_errors(value):

@@ -20,6 +20,7 @@ ZONES = 2
 SFTP_PORT = 22
 SETTINGS_FILE = Path(__file__).parents[1] / "finelt.toml"  # described in orchestration/deployments/parameters.py
 # What it says of other stacks: one in AWS has a lake, a warehouse, a site and a secret for notifications of its own.
+LOCAL_REFERENCES = ("env://", "file://")
 OF_OTHER_STACKS = ("lake", "warehouse", "warehouse_password", "docs", "site", "audience", "drop", "webhook", "start", "end")
 
 
@@ -150,10 +151,17 @@ def read_settings_file(path: Path) -> dict[str, Any]:
 
 
 def _select_shared(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that hold for every stack, at the top and below a job's name; no table without any."""
+    """Return the values that hold for every stack, at the top and below a job's name; no table without any.
+
+    A reference to a variable or file of one machine is not among them: no task has it, and the stack has a secret of its own.
+    """
     tables = {name: _select_shared(value) for name, value in values.items() if isinstance(value, dict)}
     shared = {**values, **tables}
-    return {name: value for name, value in shared.items() if name not in OF_OTHER_STACKS and value != {}}
+    return {
+        name: value
+        for name, value in shared.items()
+        if name not in OF_OTHER_STACKS and value != {} and not str(value).startswith(LOCAL_REFERENCES)
+    }
 
 
 def validate(settings: Settings) -> Settings:

@@ -168,6 +168,7 @@ def test_a_job_without_its_parameters_is_neither_scheduled_nor_late(monkeypatch:
         ({"extract-gleif-entities": {"datasets": ["gleif"]}}, "'gleif' is not one of"),
         ({"vendors": "sec"}, "vendors = 'sec'; expected a list of names"),
         ({"vendors": ["nobody"]}, "no job calls a vendor 'nobody'"),
+        ({"extract-fred-series": {"token": "env://FRED_TOKEN"}}, "env://FRED_TOKEN, which no task has; remove it, and the stack's secret"),
         ({"extract-fred-series": {"token": "river-Tulip4"}}, "token of extract-fred-series: a secret is given by reference(?!.*river)"),
         ({"extract-dropped-files": {"sftp": "sftp://user:secret@bank.example/out"}}, "sftp: the URL holds a password"),
     ],

@@ -38,14 +38,19 @@ def test_a_stack_name_that_aws_refuses_or_that_opens_a_deploy_role_to_pull_reque
         graph(name)
 
 
-def test_a_settings_file_says_nothing_of_where_another_stack_keeps_its_data(tmp_path: Path) -> None:
+def test_a_settings_file_says_nothing_of_where_another_stack_keeps_its_data_and_secrets(tmp_path: Path) -> None:
     file = tmp_path / "finelt.toml"
     file.write_text(
         'lake = "file:///lake"\nciks = ["1"]\n[load-warehouse]\nwarehouse = "postgresql://x"\n[publish-marts]\naudience = "public"\n'
-        "[extract-ecb-fx-rates]\nlookback_days = 3\nstart = 2020-01-01\n",
+        "[extract-ecb-fx-rates]\nlookback_days = 3\nstart = 2020-01-01\n"
+        '[extract-tiingo-prices]\ntoken = "env://TIINGO_TOKEN"\n[extract-fred-series]\ntoken = "file:///run/fred"\nseries = ["GDP"]\n',
         encoding="utf-8",
     )
-    assert settings.read_settings_file(file) == {"ciks": ["1"], "extract-ecb-fx-rates": {"lookback_days": 3}}
+    assert settings.read_settings_file(file) == {
+        "ciks": ["1"],
+        "extract-ecb-fx-rates": {"lookback_days": 3},
+        "extract-fred-series": {"series": ["GDP"]},
+    }
 
 
 def test_a_job_that_reads_a_dataset_that_no_job_writes_is_refused() -> None:
