@@ -138,7 +138,7 @@ def _uses_spot(stack: Graph) -> bool:
 
 def render_page() -> str:
     """Return the text of COSTS.md."""
-    start_graphs(list(CHOICES.values()))
+    start_graphs(CHOICES.values())
     stacks = {name: graph(choices=choices) for name, choices in CHOICES.items()}
     bills = {name: list(list_bill(stack)) for name, stack in stacks.items()}
     sections = [

@@ -21,7 +21,7 @@ from pulumi.runtime import resource as registration
 from pulumi.runtime.proto import source_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from images.plan import Plan, Service
@@ -362,10 +362,10 @@ def graph(
     return _start(stack, unknown, _select_different(choices or {}), catalogue, existing, frozenset((built or {}).items())).result()
 
 
-def start_graphs(choices: Sequence[Mapping[str, str]]) -> None:
-    """Start a run for each of some settings, so that `graph` finds them done: a run takes seconds."""
+def start_graphs(choices: Iterable[Mapping[str, str]], specs: Sequence[JobSpec] | None = None) -> None:
+    """Start a run of the stack dev for each of some settings, so that `graph` finds them done: a run takes seconds."""
     for chosen in choices:
-        _start("dev", False, _select_different(chosen), None, frozenset(), frozenset())
+        _start("dev", False, _select_different(chosen), specs if specs is None else tuple(specs), frozenset(), frozenset())
 
 
 def _select_different(choices: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -14,7 +14,7 @@ from infra import settings
 from infra.alarms import list_expected_jobs
 from infra.jobs import LONGEST_ROLE_NAME, RESERVED_NAMES, check_names
 from infra.stack import FOLDER
-from infra.testing.mock_engine import graph
+from infra.testing.mock_engine import graph, start_graphs
 from jobs.catalogue import CatalogueError, catalogue
 from orchestration.deployments import register, schedules
 from tests.infra.catalogues import make_catalogue, make_job
@@ -30,6 +30,19 @@ RULES = ("vpc/securityGroupEgressRule:SecurityGroupEgressRule", "vpc/securityGro
 DROPPED_FILES = next(spec for spec in catalogue() if spec.name == "extract-dropped-files")
 OF_OUR_JOBS = {find_missing_alarms, find_missing_drop_notifications, find_overwritable_commits}
 FILES = ("Pulumi.dev.yaml", "Pulumi.prod.yaml")
+SIZES = (0, 1, 40)
+
+
+def read_parameters(file: str) -> dict[str, str]:
+    """Return the parameters of a stack's file, as a choice."""
+    values: Any = yaml.safe_load((FOLDER / file).read_text(encoding="utf-8"))["config"]["finelt:parameters"]
+    return {"parameters": json.dumps(values)}
+
+
+def start_own_graphs() -> None:
+    for size in SIZES:
+        start_graphs([NO_PARAMETERS], make_catalogue(size))
+    start_graphs([NO_PARAMETERS, *map(read_parameters, FILES)])
 
 
 def register_schedules(stack: Graph, specs: tuple[JobSpec, ...], monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], list[str]]:
@@ -49,7 +62,7 @@ def late_alarms(stack: Graph) -> set[str]:
     return {alarm.inputs["metricName"].removesuffix("-done") for alarm in stack.of(ALARM) if alarm.inputs["metricName"].endswith("-done")}
 
 
-@pytest.mark.parametrize("size", [0, 1, 40])
+@pytest.mark.parametrize("size", SIZES)
 def test_a_foreign_catalogue_gives_a_stack_without_our_jobs(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = make_catalogue(size)
     stack = graph(choices=NO_PARAMETERS, specs=specs)
@@ -121,8 +134,7 @@ def test_a_job_reaches_an_sftp_server_on_its_port_and_no_other_task_does() -> No
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_parameters_of_each_stack_schedule_every_job(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    values: Any = yaml.safe_load((FOLDER / file).read_text(encoding="utf-8"))["config"]["finelt:parameters"]
-    stack = graph(choices={"parameters": json.dumps(values)})
+    stack = graph(choices=read_parameters(file))
     scheduled, messages = register_schedules(stack, catalogue(), monkeypatch)
     assert messages == []
     expected = list_expected_jobs(catalogue(), sorted(scheduled))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from infra import costs
-from infra.testing.mock_engine import graph
+from infra.testing.mock_engine import graph, start_graphs
 from tests.infra.graph_reader import LOW_COST
+
+
+def start_own_graphs() -> None:
+    start_graphs(costs.CHOICES.values())
 
 
 def test_the_page_of_costs_is_up_to_date() -> None:
