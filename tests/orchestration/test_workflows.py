@@ -228,6 +228,12 @@ def put_command(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
+def put_jq(folder: Path, program: str) -> None:
+    """Put a jq on the PATH that runs a program in Python: a machine that runs tests need not have jq."""
+    (folder / "jq.py").write_text(f"import json, sys\n{program}")
+    put_command(folder, "jq", f"""exec {sys.executable} {folder}/jq.py "$@" """)
+
+
 @pytest.mark.parametrize(
     ("images", "signed", "passes"),
     [
@@ -239,6 +245,7 @@ def put_command(folder: Path, name: str, script: str) -> None:
 )
 def test_a_deployment_goes_on_only_if_each_of_its_images_is_signed(images: str, signed: str, passes: bool, tmp_path: Path) -> None:  # noqa: FBT001
     (step,) = [step for step in parse_jobs(read_files()["deploy"])["deploy"]["steps"] if "attestation" in step.get("run", "")]
+    put_jq(tmp_path, "given = json.load(open(sys.argv[-1]))\nprint(len(given) if 'length' in sys.argv else '\\n'.join(given.values()))")
     put_command(tmp_path, "gh", f'for name in {signed}; do case "$3" in oci://ghcr.io/x/$name@*) exit 0 ;; esac; done; exit 1')
     variables = {"IMAGES": images, "FINELT_IMAGES": str(tmp_path / "images.json"), "GITHUB_REPOSITORY": "example/finelt"}
     environment = {**os.environ, **variables, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -253,11 +260,7 @@ def test_credentials_have_the_form_that_aws_clients_read(tmp_path: Path) -> None
     put_command(
         tmp_path, "aws", f"""grep -q t0ken || exit 1; case "$*" in *t0ken*) exit 1;; esac; echo '{json.dumps(answer["Credentials"])}'"""
     )
-    put_command(tmp_path, "jq", f"""exec {sys.executable} {tmp_path}/jq.py "$@" """)
-    (tmp_path / "jq.py").write_text(
-        "import json, sys\ngiven = json.load(sys.stdin)\n"
-        "print(given['value'] if '.value' in sys.argv else json.dumps({'Version': 1, **given}))"
-    )
+    put_jq(tmp_path, "given = json.load(sys.stdin)\nprint(given['value'] if '.value' in sys.argv else json.dumps({'Version': 1, **given}))")
     environ = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
         "AWS_CONFIG_FILE": str(tmp_path / "config"),
