@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -208,7 +209,8 @@ def export_mart(warehouse: Warehouse, mart: Mart, folder: Path, state: str | Non
     else:
         with text_files.start_json(paths["parquet"], paths["json"]):
             text_files.write_csv(paths["parquet"], paths["csv"])
-    return ExportedMart(mart, row_count, tuple(describe_file(format_, path) for format_, path in paths.items()), state)
+    with ThreadPoolExecutor() as threads:  # hashing does not hold the interpreter's lock
+        return ExportedMart(mart, row_count, tuple(threads.map(describe_file, paths, paths.values())), state)
 
 
 def build_query(mart: Mart) -> str:
