@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 from jobkit import extractor, options
 
 from extract_fiscaldata_debt import source
-
-if TYPE_CHECKING:
-    from jobkit.contracts import Columns
-    from jobkit.requests import Request
 
 OPTIONS = [
     options.start(),
@@ -28,16 +22,13 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-
-def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """Parse with the parser module, imported at first use: it needs msgspec, and `describe` does not."""
-    from extract_fiscaldata_debt import parser  # noqa: PLC0415
-
-    return parser.parse(body, request)
-
-
 main = extractor.build(
-    __package__, OPTIONS, build_requests=source.build_requests, build_client=source.build_client, parse=parse, fetch=source.fetch
+    __package__,
+    OPTIONS,
+    build_requests=source.build_requests,
+    build_client=source.build_client,
+    parse=extractor.import_parser(__package__),
+    fetch=source.fetch,
 )
 
 if __name__ == "__main__":

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jobkit import extractor, options
 
 from extract_fred_series import source
-
-if TYPE_CHECKING:
-    from jobkit.contracts import Columns
-    from jobkit.requests import Request
 
 OPTIONS = [
     options.option(
@@ -30,20 +24,12 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-
-def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """Parse with the parser module, imported at first use: it needs msgspec, and `describe` does not."""
-    from extract_fred_series import parser  # noqa: PLC0415
-
-    return parser.parse(body, request)
-
-
 main = extractor.build(
     __package__,
     OPTIONS,
     build_requests=source.build_requests,
     build_client=source.build_client,
-    parse=parse,
+    parse=extractor.import_parser(__package__),
     fetch=source.fetch,
     meanings=source.MEANINGS,
 )

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 from jobkit import extractor, options
 
 from extract_nyfed_rates import source
-
-if TYPE_CHECKING:
-    from jobkit.contracts import Columns
-    from jobkit.requests import Request
 
 OPTIONS = [
     options.start(),
@@ -28,15 +22,9 @@ OPTIONS = [
     options.base_url(source.BASE_URL),
 ]
 
-
-def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """Parse with the parser module, imported at first use: it needs msgspec, and `describe` does not."""
-    from extract_nyfed_rates import parser  # noqa: PLC0415
-
-    return parser.parse(body, request)
-
-
-main = extractor.build(__package__, OPTIONS, build_requests=source.build_requests, build_client=source.build_client, parse=parse)
+main = extractor.build(
+    __package__, OPTIONS, build_requests=source.build_requests, build_client=source.build_client, parse=extractor.import_parser(__package__)
+)
 
 if __name__ == "__main__":
     main()

@@ -103,11 +103,11 @@ def build(
     )
 
 
-def import_parser(package: str) -> Callable[[bytes, Request], Mapping[str, Parsed]]:
-    """Return the `parse` of a package's `parser`, which is imported at first use, because `describe` imports nothing heavy."""
+def import_parser(package: str, module: str = "parser") -> Callable[[bytes, Request], Mapping[str, Parsed]]:
+    """Return the `parse` of a package's module, which is imported at first use, because `describe` imports nothing heavy."""
 
     def parse(body: bytes, request: Request) -> Mapping[str, Parsed]:
-        parsed: Mapping[str, Parsed] = import_module(f"{package}.parser").parse(body, request)
+        parsed: Mapping[str, Parsed] = import_module(f"{package}.{module}").parse(body, request)
         return parsed
 
     return parse
