@@ -362,10 +362,12 @@ def graph(
     return _start(stack, unknown, _select_different(choices or {}), catalogue, existing, frozenset((built or {}).items())).result()
 
 
-def start_graphs(choices: Iterable[Mapping[str, str]], specs: Sequence[JobSpec] | None = None) -> None:
-    """Start a run of the stack dev for each of some settings, so that `graph` finds them done: a run takes seconds."""
+def start_graphs(
+    choices: Iterable[Mapping[str, str]], specs: Sequence[JobSpec] | None = None, *, stack: str = "dev", unknown: bool = False
+) -> None:
+    """Start a run for each of some settings, so that `graph` finds them done: a run takes seconds."""
     for chosen in choices:
-        _start("dev", False, _select_different(chosen), specs if specs is None else tuple(specs), frozenset(), frozenset())
+        _start(stack, unknown, _select_different(chosen), specs if specs is None else tuple(specs), frozenset(), frozenset())
 
 
 def _select_different(choices: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

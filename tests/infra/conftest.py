@@ -1,4 +1,4 @@
-"""Fixtures of the infrastructure tests."""
+"""Fixtures of the infrastructure tests, and their order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ import pytest
 
 from infra.testing.mock_engine import Graph, graph, start_graphs
 from tests.infra.graph_reader import CHOICES
+
+FIRST = "test_stack.py"  # needs no graph, so it runs while the first are made
+LAST = ("test_images.py", "test_settings.py")  # wait for one run of the program after the other, so they run when all others are made
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that need graphs of their own after the others: these graphs are made while the others run."""
+    items.sort(key=lambda item: (item.path.name != FIRST, item.path.name in LAST, _needs_own_graphs(item)))
+
+
+def _needs_own_graphs(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and hasattr(item.module, "start_own_graphs")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,6 +22,7 @@ PUBLIC: dict[str, str] = {
 }
 REPLICAS: dict[str, str] = {"egress": "nat-per-zone", "server_replicas": "2", "multi_az": "true"}
 LOW_COST: dict[str, str] = {"egress": "nat-instance", "insights": "false"}
+OTHER_HARDWARE: dict[str, str] = {"architecture": "x86_64", "spot": "false", **LOW_COST}
 CHOICES: tuple[dict[str, str], ...] = ({}, PUBLIC, REPLICAS, LOW_COST)
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from moto import mock_aws
 
-from infra import settings, stack
+from infra import stack
 from infra.testing.mock_engine import ACCOUNT, REGION, Graph, Resource, graph
 from orchestration import warehouse_roles
 from tests.infra.graph_reader import CHOICES, PUBLIC, as_list, container_of, environment_of
@@ -97,19 +97,6 @@ def test_the_rule_finds_a_violation(rule: Callable[[Graph], Iterator[str]]) -> N
 def test_cloudfronts_own_certificate_is_used_without_a_claim() -> None:
     default = {"viewerCertificate": {"cloudfrontDefaultCertificate": True}, "aliases": []}
     assert not list(find_untrue_tls(Graph((Resource(DISTRIBUTION, "site", default),))))
-
-
-@pytest.mark.parametrize(
-    ("choices", "expected"),
-    [
-        ({"site_domain": "data.example.com"}, "belong to a public site"),
-        ({**PUBLIC, "audience": "internal"}, "belong to a public site"),
-        ({**PUBLIC, "site_certificate": "arn:aws:acm:eu-central-1:123456789012:certificate/x"}, "us-east-1"),
-    ],
-)
-def test_a_domain_without_its_certificate_is_refused(choices: dict[str, str], expected: str) -> None:
-    with pytest.raises(settings.SettingsError, match=expected):
-        graph(choices=choices)
 
 
 def allowed_actions(given: Graph, policy: str) -> dict[str, list[str]]:

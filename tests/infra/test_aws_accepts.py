@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,7 @@ def test_an_invalid_value_is_found(dev: Graph, tmp_path: Path) -> None:
         QUEUE: ("-task-events", {"visibilityTimeoutSeconds": 90_000}),
         "lambda/permission:Permission": ("-start-dropped-files", {"action": "invoke"}),
     }
-    wrong = dev
-    for kind, (name, inputs) in seeded.items():
-        wrong = wrong.with_inputs(kind, name, **inputs)
+    wrong = Graph(tuple(replace(right := dev.the(kind, name), inputs=right.inputs | inputs) for kind, (name, inputs) in seeded.items()))
     problems = lint(tmp_path, wrong)
     types = {inputs["Type"] for name, inputs in render_template(wrong)["Resources"].items() if name in problems}
     expected = {f"AWS::{KINDS[kind].type}" for kind in seeded}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from infra.jobs import LONGEST_ROLE_NAME, RESERVED_NAMES, check_names
 from infra.stack import FOLDER
 from infra.testing.mock_engine import graph, start_graphs
 from jobs.catalogue import CatalogueError, catalogue
-from orchestration.deployments import register, schedules
+from orchestration.deployments import descriptions, register, schedules
 from tests.infra.catalogues import make_catalogue, make_job
 from tests.infra.graph_reader import ALARM, FUNCTION, LOGS, REPOSITORY, ROLE, TASK, stack_description
 from tests.infra.rules import VIOLATIONS, find_missing_alarms, find_missing_drop_notifications, find_overwritable_commits
@@ -26,11 +27,18 @@ if TYPE_CHECKING:
     from jobs.catalogue import JobSpec
 
 NO_PARAMETERS = {"parameters": "{}"}
+WITH_REDIS = {**NO_PARAMETERS, "server_replicas": "2"}
+READER_OF_DROPS = make_job(1, reads=("drop",), writes=("drop", "raw/vendor1_rates"))
+WITH_SFTP = {
+    "parameters": json.dumps({"extract-dropped-files": {"sftp": "sftp://finelt@sftp.bank.example:2222/out"}}),
+    "egress": "nat-instance",
+}
 RULES = ("vpc/securityGroupEgressRule:SecurityGroupEgressRule", "vpc/securityGroupIngressRule:SecurityGroupIngressRule")
 DROPPED_FILES = next(spec for spec in catalogue() if spec.name == "extract-dropped-files")
 OF_OUR_JOBS = {find_missing_alarms, find_missing_drop_notifications, find_overwritable_commits}
 FILES = ("Pulumi.dev.yaml", "Pulumi.prod.yaml")
 SIZES = (0, 1, 40)
+describe_once = cache(descriptions.describe_from_source)
 
 
 def read_parameters(file: str) -> dict[str, str]:
@@ -42,6 +50,8 @@ def read_parameters(file: str) -> dict[str, str]:
 def start_own_graphs() -> None:
     for size in SIZES:
         start_graphs([NO_PARAMETERS], make_catalogue(size))
+    start_graphs([WITH_REDIS], [READER_OF_DROPS])
+    start_graphs([WITH_SFTP], [DROPPED_FILES])
     start_graphs([NO_PARAMETERS, *map(read_parameters, FILES)])
 
 
@@ -50,6 +60,8 @@ def register_schedules(stack: Graph, specs: tuple[JobSpec, ...], monkeypatch: py
     if any(not spec.folder.exists() for spec in specs):
         description = {"version": "1", "options": {"properties": {"lake": {}, "token": {}, "warehouse_password": {}}, "required": ["lake"]}}
         monkeypatch.setattr(register, "describe_from_source", lambda _: description)
+    else:
+        monkeypatch.setattr(register, "describe_from_source", describe_once)
     described = stack_description(stack)
     deployments = register.ecs_deployments(specs, described["tasks"], pool="ecs")
     deployments, messages = schedules.apply_parameters(deployments, described["parameters"], "finelt:parameters", specs)
@@ -103,9 +115,7 @@ def test_the_longest_job_name_fits_into_every_name_of_the_stack() -> None:
 
 def test_no_job_can_have_a_name_that_the_stack_itself_has() -> None:
     """Otherwise two roles, tasks, log groups or repositories have one name, and AWS refuses the second in the middle of `up`."""
-    stack = graph(
-        choices={**NO_PARAMETERS, "server_replicas": "2"}, specs=(make_job(1, reads=("drop",), writes=("drop", "raw/vendor1_rates")),)
-    )
+    stack = graph(choices=WITH_REDIS, specs=(READER_OF_DROPS,))
     taken = {
         re.sub(r"^.*(finelt-dev[-/]|/finelt/dev/)", "", resource.physical_name).partition("/")[0]
         for kind in (ROLE, TASK, LOGS, REPOSITORY)
@@ -116,15 +126,14 @@ def test_no_job_can_have_a_name_that_the_stack_itself_has() -> None:
 
 
 def test_a_foreign_job_that_reads_the_drop_is_started_for_each_file() -> None:
-    stack = graph(choices=NO_PARAMETERS, specs=(make_job(1, reads=("drop",), writes=("drop", "raw/vendor1_rates")),))
+    stack = graph(choices=WITH_REDIS, specs=(READER_OF_DROPS,))
     variables = stack.the(FUNCTION, "-start-dropped-files").inputs["environment"]["variables"]
     assert variables["FINELT_DEPLOYMENT"] == "extract-vendor1-instrument-rates/extract-vendor1-instrument-rates-ecs"
     assert stack_description(stack)["parameters"]["drop"].endswith("/drop")
 
 
 def test_a_job_reaches_an_sftp_server_on_its_port_and_no_other_task_does() -> None:
-    parameters = {"extract-dropped-files": {"sftp": "sftp://finelt@sftp.bank.example:2222/out"}}
-    stack = graph(choices={"parameters": json.dumps(parameters), "egress": "nat-instance"}, specs=(DROPPED_FILES,))
+    stack = graph(choices=WITH_SFTP, specs=(DROPPED_FILES,))
     rules = [resource for kind in RULES for resource in stack.of(kind) if resource.inputs["fromPort"] not in (443, 4200, 5432)]
     assert sorted(rule.name.removeprefix("finelt-dev-") for rule in rules) == [
         "jobs-sftp-2222", "jobs-to-nat-2222", "jobs-to-nat-2222", "nat-sftp-2222",

@@ -21,7 +21,7 @@ from infra.images import read_built_images
 from infra.settings import SettingsError
 from infra.testing.mock_engine import ACCOUNT, REGION, Graph, graph
 from tests.images.registry import run_registry
-from tests.infra.graph_reader import FUNCTION, TASK, as_list, container_of, role_policy
+from tests.infra.graph_reader import FUNCTION, OTHER_HARDWARE, TASK, as_list, container_of, role_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 IMAGE, COPY = "docker:index/image:Image", "command:local:Command"
 ECR = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-NEXT_VERSION = {"architecture": "x86_64", "spot": "false"}  # gives every image another tag
 
 
 class Registry:
@@ -77,7 +76,7 @@ def test_an_image_that_ecr_has_is_not_built_and_runs_by_the_same_digest(registry
 
 def test_a_rollback_runs_the_images_of_the_old_version(registry: Registry) -> None:
     old = registry.deploy()
-    new = registry.deploy(NEXT_VERSION)
+    new = registry.deploy(OTHER_HARDWARE)  # every image has another tag
     pushes = registry.pushes
     assert not list_references(old) & list_references(new)
     assert list_references(registry.deploy()) == list_references(old)

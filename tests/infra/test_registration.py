@@ -9,7 +9,7 @@ import pytest
 from infra.stack_description import group_by_job
 from infra.testing.mock_engine import Graph, graph
 from jobs.catalogue import catalogue
-from tests.infra.graph_reader import FUNCTION, PUBLIC, REPOSITORY, TASK, environment_of, stack_description
+from tests.infra.graph_reader import FUNCTION, OTHER_HARDWARE, PUBLIC, REPOSITORY, TASK, environment_of, stack_description
 
 SPECS = catalogue()
 
@@ -58,9 +58,9 @@ def test_the_registration_gets_every_task_and_secret(dev: Graph) -> None:
             assert value.replace("{job}", spec.name) == f"secretsmanager://finelt-dev/{spec.name}/{option}"
 
 
-@pytest.mark.parametrize(("spot", "expected"), [("true", "FARGATE_SPOT"), ("false", "FARGATE")])
-def test_jobs_run_on_spare_capacity_only_if_the_stack_says_so(spot: str, expected: str) -> None:
-    stack = graph(choices={"spot": spot})
+@pytest.mark.parametrize(("choices", "expected"), [({"spot": "true"}, "FARGATE_SPOT"), (OTHER_HARDWARE, "FARGATE")])
+def test_jobs_run_on_spare_capacity_only_if_the_stack_says_so(choices: dict[str, str], expected: str) -> None:
+    stack = graph(choices=choices)
     (strategy,) = next(stack.of("ecs/clusterCapacityProviders:ClusterCapacityProviders")).inputs["defaultCapacityProviderStrategies"]
     assert {strategy["capacityProvider"], stack_description(stack)["pool"]["capacity_provider"]} == {expected}
 

@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from infra.testing.mock_engine import Graph, graph
-from tests.infra.graph_reader import LOW_COST, PUBLIC, REPLICAS
+from infra.testing.mock_engine import Graph, graph, start_graphs
+from tests.infra.graph_reader import OTHER_HARDWARE, PUBLIC, REPLICAS
 from tests.infra.rules import VIOLATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OTHER_HARDWARE = {"architecture": "x86_64", "spot": "false", **LOW_COST}
 every_rule = pytest.mark.parametrize("rule", VIOLATIONS, ids=lambda rule: rule.__name__)
+
+
+def start_own_graphs() -> None:
+    start_graphs([{}], unknown=True)
+    start_graphs([OTHER_HARDWARE])
+    start_graphs([{}], stack="prod")
 
 
 @every_rule

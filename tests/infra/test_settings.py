@@ -10,6 +10,7 @@ import pytest
 from infra import jobs, settings
 from infra.testing.mock_engine import graph
 from jobs.catalogue import CatalogueError, catalogue
+from tests.infra.graph_reader import PUBLIC
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,19 @@ def test_a_stack_name_that_aws_refuses_or_that_opens_a_deploy_role_to_pull_reque
     """The role of a stack dev-preview would trust the environment in which previews of dev run."""
     with pytest.raises(settings.SettingsError, match=f"stack = '{name}'; expected a value such as dev: at most 16"):
         graph(name)
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({"site_domain": "data.example.com"}, "belong to a public site"),
+        ({**PUBLIC, "audience": "internal"}, "belong to a public site"),
+        ({**PUBLIC, "site_certificate": "arn:aws:acm:eu-central-1:123456789012:certificate/x"}, "us-east-1"),
+    ],
+)
+def test_a_domain_without_its_certificate_is_refused(choices: dict[str, str], expected: str) -> None:
+    with pytest.raises(settings.SettingsError, match=expected):
+        graph(choices=choices)
 
 
 def test_a_settings_file_says_nothing_of_where_another_stack_keeps_its_data_and_secrets(tmp_path: Path) -> None:

@@ -6,15 +6,21 @@ import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from infra.testing.mock_engine import Graph, Resource, graph
+from infra.testing.mock_engine import Graph, Resource, graph, start_graphs
 from tests.infra.graph_reader import as_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SECOND = {"first_in_account": "false"}
 POLICIES = ("iam/policy:Policy", "iam/rolePolicy:RolePolicy")
 # Conditions that bind a pattern: tasks run only on the stack's own cluster; all stacks of an account share the key of Pulumi's state.
 BINDING = {"ecs:cluster", "kms:ResourceAliases"}
+
+
+def start_own_graphs() -> None:
+    start_graphs([{}], stack="prod")
+    start_graphs([{}, SECOND], stack="prod-eu")
 
 
 def find_rights_on_another_stack(stack: Graph, other: Graph) -> Iterator[str]:
@@ -43,7 +49,7 @@ def test_no_policy_of_a_stack_reaches_a_stack_whose_name_begins_with_its_own() -
 
 def test_two_stacks_in_one_account_and_region_share_no_name() -> None:
     """Except for what exists once in an account, which only the first stack creates."""
-    prod, other = graph("prod"), graph("prod-eu", choices={"first_in_account": "false"})
+    prod, other = graph("prod"), graph("prod-eu", choices=SECOND)
     names = [{(resource.type, resource.physical_name) for resource in stack.resources} for stack in (prod, other)]
     inner = ("finelt:images:JobImage", "servicediscovery/service:Service", "cloudwatch/logMetricFilter:LogMetricFilter")
     assert {(kind, name) for kind, name in names[0] & names[1] if kind not in inner} == set(), "others have names within a parent"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from infra import stack
 from infra.parameters import list_scheduled
-from infra.testing.mock_engine import ACCOUNT, REGION, Graph, graph
+from infra.testing.mock_engine import ACCOUNT, REGION, Graph, graph, start_graphs
 from jobs.catalogue import REPOSITORY, catalogue
 from tests.infra.graph_reader import ALARM, ROLE, stack_description
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 POLICY, OTHER_REGION = "iam/policy:Policy", "us-west-2"
+SECOND_REGION = {"aws:region": OTHER_REGION, "first_in_account": "false"}
+READS_ONLY = {"parameters": json.dumps({"vendors": []})}  # those of docs/second-region.md
+
+
+def start_own_graphs() -> None:
+    start_graphs([SECOND_REGION], stack="prod-us")
+    start_graphs([READS_ONLY])
 
 
 def test_the_command_updates_the_boundary_and_nothing_else(dev: Graph) -> None:
@@ -43,13 +50,12 @@ def find_foreign_regions(given: Graph, region: str) -> Iterator[str]:
 
 
 def test_a_stack_in_another_region_names_no_other() -> None:
-    given = graph("prod-us", choices={"aws:region": OTHER_REGION, "first_in_account": "false"})
+    given = graph("prod-us", choices=SECOND_REGION)
     assert list(find_foreign_regions(given, OTHER_REGION)) == []
 
 
 def test_a_region_that_only_reads_schedules_no_extract_and_has_no_alarm_for_one() -> None:
-    """With the parameters of docs/second-region.md."""
-    given = graph(choices={"parameters": json.dumps({"vendors": []})})
+    given = graph(choices=READS_ONLY)
     parameters = stack_description(given)["parameters"]
     assert list(list_scheduled(catalogue(), parameters)) == []
     assert [alarm.name for alarm in given.of(ALARM) if alarm.name.endswith("-late") and not alarm.name.endswith("-data-late")] == []
