@@ -126,6 +126,7 @@ def test_few_modules_import_by_name() -> None:
         "jobkit.lake",  # the standard library's zstd or its backport
         "orchestration.flows.__main__",  # a flow of its own package
         "jobkit.extractor",  # the parser of the job's own package, at first use
+        "jobkit.parse_processes",  # the same, in another process
         "extract_singer_streams.dlt_tap",  # a dlt source of the user's environment
         "finelt.cli",  # a subcommand, when it is called
     }

@@ -104,7 +104,8 @@ def _read_peak_kib(pid: int) -> int:
         with suppress(OSError):  # ended meanwhile
             status = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8")
             total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
-            pending += map(int, Path(f"/proc/{process_id}/task/{process_id}/children").read_text(encoding="utf-8").split())
+            for children in Path(f"/proc/{process_id}/task").glob("*/children"):  # a thread's are not among those of the others
+                pending += map(int, children.read_text(encoding="utf-8").split())
     return total
 
 

@@ -15,6 +15,7 @@ main = extractor.build(
     build_requests=source.build_requests,
     build_client=source.FACTS.build_client,
     parse=extractor.import_parser(__package__, "fact_table"),
+    parse_module="fact_table",
     fetch=source.fetch,
     find_lister=source.find_lister,
     meanings=edgar.MEANINGS,

@@ -31,11 +31,15 @@ FIELDS = ("val", "fy", *TEXTS)
 TYPES = {"val": DataType.decimal128(38, 10), "fy": DataType.float64(), **dict.fromkeys(TEXTS, DataType.utf8())}
 SCHEMA = Schema([Field("f", DataType.list(Field("item", DataType.struct([Field(name, TYPES[name]) for name in FIELDS]))))])
 LISTS_AT_ONCE = 64  # lists of facts in a batch: more leave the processor's cache
-# More digits behind the point than are kept, or an exponent. Three patterns: one that begins with a choice takes ten times as long.
-ROUNDED = tuple(re.compile(pattern) for pattern in (rb"\.\d{11}", rb"e[-+\d]", rb"E[-+\d]"))
+# More digits behind the point than are kept, a year with a fraction, or an exponent, by the byte that each begins with. Three patterns: one
+# that begins with a choice takes ten times as long.
+ALTERED = {
+    b".": re.compile(rb'\.(?:\d{11}|(?<="fy":\d{4}\.))'),
+    b"e": re.compile(rb"e[-+\d]"),
+    b"E": re.compile(rb"E[-+\d]"),
+}
 REPEATED = {name: re.compile(rb'"%b":null[^}]*"%b":' % (name.encode(), name.encode())) for name in FIELDS}  # in one fact
-FRACTION = re.compile(rb'"fy":-?\d+\.')
-MAX_YEAR = 2**31
+FIRST_YEAR, LAST_YEAR = 1000, 9999  # with four digits
 MAX_BYTES = 32 << 20  # the largest filers send about 20 MiB; a document is in memory four times here
 
 
@@ -85,10 +89,9 @@ def build(body: bytes, cik: str) -> Table | None:
         return None
     names = [name for name, _ in lists]
     text = b'{"f":' + b'}\n{"f":'.join(facts for _, facts in lists) + b"}"
-    colons = text.count(b":") - len(lists)  # of the facts
-    if not _is_exact(text) or body.count(b":") != colons + _count_other_colons(company, names):
+    if not _is_exact(text):
         return None
-    facts = _read_facts(text, colons)
+    facts = _read_facts(text, body.count(b":") - _count_other_colons(company, names))
     if facts is None:
         return None
     columns, sizes = facts
@@ -101,16 +104,16 @@ def build(body: bytes, cik: str) -> Table | None:
 
 
 def _is_exact(text: bytes) -> bool:
-    """Whether no text of the facts has an escape, and no number more digits than the reader keeps."""
-    return b"\\" not in text and not any(pattern.search(text) for pattern in ROUNDED)
+    """Whether no text of the facts has an escape, and no number has another form or more digits than the reader keeps."""
+    return b"\\" not in text and not any(first in text and pattern.search(text) for first, pattern in ALTERED.items())
 
 
 def _count_other_colons(company: Company, names: Sequence[tuple[str, ...]]) -> float:
     """Return the number of colons in the document besides those of the facts, as `lossless_json` does to find repeated keys.
 
-    It is no number (NaN) if a colon of a key may have been written as an escape.
+    It is no number (NaN) if a colon of a key or of the filer's name may have been written as an escape.
     """
-    if any(":" in text for name in names for text in name):
+    if ":" in company.entityName or any(":" in text for name in names for text in name):
         return float("nan")
     others = {
         taxonomy: {
@@ -122,8 +125,11 @@ def _count_other_colons(company: Company, names: Sequence[tuple[str, ...]]) -> f
     return msgspec.json.encode(Company(company.cik, company.entityName, others)).count(b":")
 
 
-def _read_facts(text: bytes, colons: int) -> tuple[dict[str, Array], list[int]] | None:
-    """Return the columns of FIELDS and the number of facts in each list; None if the reader would change or lose a value."""
+def _read_facts(text: bytes, colons: float) -> tuple[dict[str, Array], list[int]] | None:
+    """Return the columns of FIELDS and the number of facts in each list; None if the reader would change or lose a value.
+
+    `colons` is the number of fields if no key is repeated and no text has a colon, otherwise more.
+    """
     try:
         batches = read_json(text, SCHEMA, batch_size=LISTS_AT_ONCE).read_all().to_batches()
     except Exception:  # noqa: BLE001  arro3 raises no narrower one; the parser finds what is wrong
@@ -134,10 +140,14 @@ def _read_facts(text: bytes, colons: int) -> tuple[dict[str, Array], list[int]] 
     columns = {name: _join([struct_field(array, number) for array in facts]) for number, name in enumerate(FIELDS)}
     values = {name: len(column) - column.null_count for name, column in columns.items()}
     quotes = 2 * (colons + sum(values[name] for name in TEXTS) + len(sizes))  # of keys and texts; more if a number has some
-    nulls = _count_nulls(text, [name for name in FIELDS if values[name] < sum(sizes)], sum(sizes) + len(sizes))
-    is_complete = sum(values.values()) + nulls == colons and text.count(b'"') == quotes and not FRACTION.search(text)
+    missing, incomplete = colons - sum(values.values()), [name for name in FIELDS if values[name] < sum(sizes)]
+    is_complete = text.count(b'"') == quotes and (not missing or missing == _count_nulls(text, incomplete, sum(sizes) + len(sizes)))
     years = dictionary_dictionary(dictionary_encode(columns["fy"])).to_pylist()
-    if not is_complete or any(array.null_count for array in facts) or not all(year.is_integer() and abs(year) < MAX_YEAR for year in years):
+    if (
+        not is_complete
+        or any(array.null_count for array in (*lists, *facts))
+        or not all(year.is_integer() and FIRST_YEAR <= year <= LAST_YEAR for year in years)
+    ):
         return None
     columns["fy"] = cast(columns["fy"], DataType.int32())
     return columns, sizes

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
+import sys
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from extract_sec_company_facts import fact_table, parser, source
-from jobkit import contracts, extraction
+from jobkit import contracts, extraction, parse_processes
 from jobkit.archives import ArchiveClient
 from jobkit.edgar import filer_documents
-from jobkit.errors import BadDataError, UsageError
+from jobkit.errors import BadDataError, TemporaryError, UsageError
 from jobkit.lake import Lake
 from jobkit.requests import Extractor, Request
 
@@ -44,11 +47,13 @@ class Job:
 
     def __init__(self) -> None:
         self.outcomes: dict[str, str] = {}
-        self.failed: BadDataError | UsageError | None = None
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.failed: BadDataError | UsageError | TemporaryError | None = None
         self.parts = 0
 
-    def record_partition(self, _dataset: str, partition: str, outcome: str, **_: Any) -> None:
-        self.outcomes[partition.removeprefix("cik=").lstrip("0")] = outcome
+    def record_partition(self, _dataset: str, partition: str, outcome: str, **entry: Any) -> None:
+        cik = partition.removeprefix("cik=").lstrip("0")
+        self.outcomes[cik], self.entries[cik] = outcome, entry
 
     def progress(self, *_: object) -> None:
         """Show nothing."""
@@ -74,13 +79,40 @@ def run(lake: Path, archive: bytes, *ciks: str, has_ranges: bool = True) -> Job:
         return client
 
     extractor = Extractor(
-        "extract_sec_company_facts", build_client, source.fetch, fact_table.parse, list_requests=source.find_lister(**options)
+        "extract_sec_company_facts",
+        build_client,
+        source.fetch,
+        fact_table.parse,
+        list_requests=source.find_lister(**options),
+        parse_module="fact_table",
     )
     try:
         extraction.run(job, extractor, source.build_requests(**options), lake=str(lake), replay=False)  # type: ignore[arg-type]
-    except (BadDataError, UsageError) as error:
+    except (BadDataError, UsageError, TemporaryError) as error:
         job.failed = error
     return job
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[parse_processes.ParseProcesses]:
+    """Parse in other processes even few documents. Returns those that were used."""
+    used = []
+
+    class Processes(parse_processes.ParseProcesses):
+        def __init__(self, count: int, package: str, module: str) -> None:
+            super().__init__(count, package, module)
+            used.append(self)
+            self.parsed = 0
+
+        def parse(self, body: bytes, request: Request) -> contracts.EncodedRows | None:
+            found = super().parse(body, request)
+            self.parsed += found is not None
+            return found
+
+    monkeypatch.setattr(parse_processes, "MIN_DOCUMENTS", 1)
+    monkeypatch.setattr(parse_processes.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(extraction, "ParseProcesses", Processes)
+    return used
 
 
 def test_only_changed_members_are_read_and_committed(tmp_path: Path) -> None:
@@ -141,3 +173,81 @@ def test_filers_have_to_be_named_without_the_archive() -> None:
     with pytest.raises(UsageError, match="no filer is named; repeat --ciks for each, or take all with --bulk"):
         source.build_requests(ciks=())
     assert source.build_requests(ciks=("320193",))[0].path == "/api/xbrl/companyfacts/CIK0000320193.json"
+
+
+UNUSUAL = {
+    1: document(1, 1, "2.50"),
+    2: document(3, 1),  # another filer's
+    4: document(4, '"x"'),  # no number
+    5: document(5, 1, 1),
+    6: document(6, *["9" * 40] * 3),  # more digits than the contract has
+    7: document(7),
+    8: document(8, "1e-05"),
+    9: b"{",
+}
+
+
+def test_other_processes_make_the_same_commits_and_receipts(tmp_path: Path, processes: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = {**UNUSUAL, 1: document(1, 1, "2.51", 4), 5: document(5, 1), 8: document(8, "1e-05", 3)}
+    parallel = [run(tmp_path / "parallel", pack(*members.items())) for members in (UNUSUAL, changed)]
+    assert [each.parsed for each in processes] == [4, 3]
+    monkeypatch.setattr(parse_processes.os, "cpu_count", lambda: 1)
+    alone = [run(tmp_path / "alone", pack(*members.items())) for members in (UNUSUAL, changed)]
+    assert len(processes) == 2
+    for one, other in zip(parallel, alone, strict=True):
+        assert (one.outcomes, one.entries, str(one.failed)) == (other.outcomes, other.entries, str(other.failed))
+    assert alone[0].outcomes == {cik: "committed" if cik in "1578" else "failed" for cik in "12456789"}
+    assert alone[1].outcomes == {cik: "committed" if cik in "18" else "unchanged" if cik == "7" else "failed" for cik in "12456789"}
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.parquet")}
+        for folder in (tmp_path / "parallel", tmp_path / "alone")
+    ]
+    assert files[0] == files[1]
+
+
+def test_a_process_that_is_killed_ends_the_run_and_the_next_one_does_the_rest(
+    tmp_path: Path, processes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = pack(*((cik, document(cik, cik)) for cik in range(1, 30)))
+    record = Job.record_partition
+
+    def kill(job: Job, dataset: str, partition: str, outcome: str, **entry: Any) -> None:
+        record(job, dataset, partition, outcome, **entry)
+        for process in processes[0]._started:
+            process.kill()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "record_partition", kill)
+        killed = run(tmp_path, archive)
+    assert isinstance(killed.failed, TemporaryError)
+    assert "ended early, perhaps for lack of memory; run it again" in str(killed.failed)
+    assert 0 < len(Lake(str(tmp_path)).partitions(DATASET)) < 29
+    assert set(run(tmp_path, archive).outcomes) == {str(cik) for cik in range(1, 30)}
+    assert len(Lake(str(tmp_path)).partitions(DATASET)) == 29
+
+
+def test_no_process_outlives_the_run(tmp_path: Path, processes: list[Any]) -> None:
+    run(tmp_path, pack((1, document(1, 1)), (2, document(2, 1))))
+    assert processes[0]._started
+    assert all(process.returncode is not None for process in processes[0]._started)
+
+
+JOB = f"""
+import signal
+from jobkit.parse_processes import ParseProcesses
+from jobkit.requests import Request
+
+processes = ParseProcesses(1, "extract_sec_company_facts", "fact_table")
+processes.parse(b"{{", Request({DATASET!r}, ("cik=0000000001",), "/"))
+print(processes._started[0].pid, flush=True)
+signal.pause()
+"""
+
+
+def test_a_process_ends_with_a_job_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", JOB], stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout
+        process = psutil.Process(int(job.stdout.readline()))
+        job.kill()
+    psutil.wait_procs([process], timeout=60)
+    assert not process.is_running()

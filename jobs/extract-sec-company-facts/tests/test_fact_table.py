@@ -55,6 +55,8 @@ def test_both_ways_write_the_same_file() -> None:
         LAST.replace("2014,", '"2014",'),
         LAST.replace("2014,", "2014.5,"),
         LAST.replace("2014,", "2014.0,"),
+        LAST.replace("2014,", "20140.0,"),
+        LAST.replace("2014,", "-2014.0,"),
         LAST.replace('"val":1', '"val":1,"scale":null'),
         LAST.replace('"val":1', '"val":null,"val":1'),
         LAST.replace('"val":1', '"val":null,"val":null'),

@@ -32,6 +32,7 @@
 | `commits`, `commit_log`, `expired_commits` | the commit record, the log that announces commits, the record of deleted ones |
 | `formats` | the formats of what is stored, and the refusal of newer ones |
 | `site_pointer` | which version of a published site is the current one |
+| `parse_processes` | parse many documents in other processes |
 | `partition_writer` | commit validated rows and record the outcome |
 | `changes` | compare two versions of a partition |
 | `stores` | objects on a local directory or in S3 |

@@ -11,13 +11,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobkit import contracts, partition_writer, redaction, secrets
+from jobkit import contracts, parse_processes, partition_writer, redaction, secrets
+from jobkit.contracts import EncodedRows
 from jobkit.errors import BadDataError, DamagedError, TemporaryError, UsageError
-from jobkit.lake import ERASED, Lake, PartitionState, Source, SourceMetadata
+from jobkit.lake import ERASED, Lake, PackedSource, PartitionState, Source, SourceMetadata, pack_source
+from jobkit.parse_processes import ParseProcesses
 from jobkit.requests import Request, list_partitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from jobkit.command import Job
@@ -51,9 +53,17 @@ class Extraction(NamedTuple):
     allow_shrinking: bool
 
 
+class Prepared(NamedTuple):
+    """The rows of a response, which fill the request's only partition, and its packed bytes."""
+
+    rows: EncodedRows
+    source: PackedSource
+
+
 class Fetched(NamedTuple):
     """A request, what the lake has of its partitions, and the response; None if the vendor has no data for it.
 
+    prepared: what is stored of it, if another process has parsed it.
     error: why there is no response that can be used, which does not stop the other requests.
     """
 
@@ -61,6 +71,7 @@ class Fetched(NamedTuple):
     states: list[PartitionState]
     response: Response | None
     error: JobError | None = None
+    prepared: Prepared | None = None
 
 
 def run(
@@ -161,7 +172,7 @@ def _load_contracts(extraction: Extraction, requests: Sequence[Request]) -> None
 
 def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
     """Parse a response, then validate, commit and record each of its partitions. Returns the errors of those that failed."""
-    request, states, response, problem = fetched
+    request, states, response, problem, prepared = fetched
     if problem:
         return _record_failures(extraction.job, request, problem)
     if response and response.content is None:
@@ -169,10 +180,10 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
             partition_writer.record_unchanged(extraction.job, state.head)
         return []
     try:
-        parsed = dict(_parse(extraction, request, response))
+        parsed = {request.partitions[0]: prepared.rows} if prepared else _parse(extraction, request, response)
     except TOLERATED as error:
         return _record_failures(extraction.job, request, error)
-    store_source = _source_writer(extraction, request, response)
+    store_source = _source_writer(extraction, fetched)
     sent = sorted(parsed)
     failures: list[JobError] = []
     for partition, state in zip(request.partitions, states, strict=True):
@@ -195,14 +206,14 @@ def _store(
     extraction: Extraction,
     dataset: str,
     partition: str,
-    columns: Columns | TypedRows,
+    columns: Columns | TypedRows | EncodedRows,
     store_source: Callable[[], tuple[Source, ...]],
     shrunken: Callable[[str], JobError],
     state: PartitionState,
 ) -> None:
     """Validate, commit and record one partition."""
     contract = extraction.contracts[dataset]
-    result = contracts.validate(contract, columns)
+    result = columns if isinstance(columns, EncodedRows) else contracts.validate(contract, columns)
     outcome = partition_writer.commit(
         extraction.job,
         extraction.lake,
@@ -224,9 +235,10 @@ def _fetch_all(extraction: Extraction, client: VendorClient, requests: Sequence[
     """
     readers, fetchers = ThreadPoolExecutor(MAX_STATE_READS), ThreadPoolExecutor(MAX_IN_FLIGHT)
     in_flight: deque[Future[Fetched]] = deque()
+    parsers = _start_processes(extraction.extractor, len(requests))
     try:
         for request in requests:
-            in_flight.append(fetchers.submit(_fetch, extraction, client, request, readers))
+            in_flight.append(fetchers.submit(_fetch, extraction, client, request, readers, parsers))
             if len(in_flight) > MAX_IN_FLIGHT:
                 yield in_flight.popleft().result()
         while in_flight:
@@ -234,9 +246,19 @@ def _fetch_all(extraction: Extraction, client: VendorClient, requests: Sequence[
     finally:
         fetchers.shutdown(wait=False, cancel_futures=True)
         readers.shutdown(wait=False, cancel_futures=True)
+        if parsers:
+            parsers.close()
 
 
-def _fetch(extraction: Extraction, client: VendorClient, request: Request, readers: ThreadPoolExecutor) -> Fetched:
+def _start_processes(extractor: Extractor, documents: int) -> ParseProcesses | None:
+    """Return processes that parse, if the extractor has a module for them and there are enough documents."""
+    count = parse_processes.count_processes(documents) if extractor.parse_module else 0
+    return ParseProcesses(count, extractor.package, str(extractor.parse_module)) if count else None
+
+
+def _fetch(
+    extraction: Extraction, client: VendorClient, request: Request, readers: ThreadPoolExecutor, parsers: ParseProcesses | None
+) -> Fetched:
     """Read what the lake has of a request's partitions and send the request, conditional if all of it is intact.
 
     Conditional requests: RFC 9110, section 13. Raises what the client raises, except for a request that the vendor has no data for or does
@@ -250,12 +272,23 @@ def _fetch(extraction: Extraction, client: VendorClient, request: Request, reade
     if previous and not all(readers.map(lambda state: _is_intact(lake, state), states)):
         previous = None  # the vendor has to send everything again, so that the damaged files can be rewritten
     try:
-        return Fetched(request, states, extractor.fetch(client, request, previous))
+        response = extractor.fetch(client, request, previous)
+        return Fetched(request, states, response, prepared=_prepare(request, response, parsers) if parsers else None)
     except (ResourceNotFoundError, BadDataError) as error:
         is_empty = isinstance(error, NoDataError) or (
             isinstance(error, ResourceNotFoundError) and list_partitions([request]) <= extractor.lookback
         )
         return Fetched(request, states, None, None if is_empty else error)
+
+
+def _prepare(request: Request, response: Response, parsers: ParseProcesses) -> Prepared | None:
+    """Let another process parse a response, and pack it; None if it has no content, or the job has to parse it. Raises as `_parse`."""
+    if response.content is None:
+        return None
+    body = response.body or b""
+    secrets.refuse_echo(body, f"{request.path} for {request.dataset}")
+    rows = parsers.parse(body, request)
+    return Prepared(rows, _pack(request, response, body)) if rows else None
 
 
 def _find_previous(states: list[PartitionState], path: str) -> Source | None:
@@ -270,27 +303,32 @@ def _is_intact(lake: Lake, state: PartitionState) -> bool:
     return state.head is not None and not any(lake.find_problem(file) for file in state.head.files)
 
 
-def _parse(extraction: Extraction, request: Request, response: Response | None) -> Mapping[str, Parsed]:
+def _parse(extraction: Extraction, request: Request, response: Response | None) -> dict[str, Parsed]:
     """Parse a response, if there is one. Raises BadDataError if it contains the secret that was sent."""
     if response is None:
         return {}
     body = response.body or b""
     secrets.refuse_echo(body, f"{request.path} for {request.dataset}")
-    return extraction.extractor.parse(body, request)
+    return dict(extraction.extractor.parse(body, request))
 
 
-def _source_writer(extraction: Extraction, request: Request, response: Response | None) -> Callable[[], tuple[Source, ...]]:
+def _source_writer(extraction: Extraction, fetched: Fetched) -> Callable[[], tuple[Source, ...]]:
     """Return a function that stores the response's bytes in the lake, once, when the first partition is committed."""
 
     @cache
     def store_source() -> tuple[Source, ...]:
+        request, response, prepared = fetched.request, fetched.response, fetched.prepared
         if response is None:
             return ()
-        texts = (response.url, response.media_type, response.etag, response.last_modified)
-        metadata = SourceMetadata(*map(redaction.clean, texts))
-        return (extraction.lake.store_source(request.dataset, response.body or b"", metadata),)
+        packed = prepared.source if prepared else _pack(request, response, response.body or b"")
+        return (extraction.lake.store_packed(packed),)
 
     return store_source
+
+
+def _pack(request: Request, response: Response, body: bytes) -> PackedSource:
+    texts = (response.url, response.media_type, response.etag, response.last_modified)
+    return pack_source(request.dataset, body, SourceMetadata(*map(redaction.clean, texts)))
 
 
 def _is_before_history(partition: str, sent: Sequence[str]) -> bool:

@@ -35,6 +35,7 @@ def build(
     fetch: Callable[[Any, Request, Source | None], Response] = fetch,
     find_lister: Callable[..., Callable[[Any, list[Request]], list[Request]] | None] = lambda **_: None,
     meanings: Sequence[Meaning] = (),
+    parse_module: str | None = None,
 ) -> Callable[[], NoReturn]:
     """Build the console command of an extractor.
 
@@ -42,7 +43,7 @@ def build(
         added.
     build_requests: takes the extractor's options by name; returns the requests in the order in which they are sent.
     build_client: takes the declared hosts, then the extractor's options by name; opens no connection.
-    parse, fetch: see `jobkit.requests.Extractor`.
+    parse, fetch, parse_module: see `jobkit.requests.Extractor`.
     find_lister: takes the extractor's options and the URL of the lake by name; returns the `list_requests` of `jobkit.requests.Extractor`,
         or None.
     meanings: what the vendor's responses without data mean (jobkit.refusals).
@@ -58,7 +59,7 @@ def build(
             return client
 
         lookback = _lookback_partitions(build_requests, values)
-        return Extractor(package, configured_client, fetch, parse, lookback, find_lister(lake=lake, **values))
+        return Extractor(package, configured_client, fetch, parse, lookback, find_lister(lake=lake, **values), parse_module)
 
     def run(
         job: Job,

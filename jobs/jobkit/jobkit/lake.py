@@ -82,6 +82,13 @@ class CommitDraft(NamedTuple):
     dropped: int = 0
 
 
+class PackedSource(NamedTuple):
+    """The bytes of a response, compressed, and what a commit says of them."""
+
+    source: Source
+    content: bytes
+
+
 class PartitionState(NamedTuple):
     """A partition's commits at one moment.
 
@@ -281,11 +288,12 @@ class Lake:
 
     def store_source(self, dataset: str, body: bytes, about: SourceMetadata) -> Source:
         """Store the bytes of a response, compressed, once per content. Rewrites a stored file that is damaged."""
-        packed, digest = compress(body), _digest(body)
-        path = commits.source_key(_check_dataset(dataset), digest)
-        source = Source(path, digest, len(body), *about, stored_sha256=_digest(packed), stored_bytes=len(packed))
-        self._write(source, packed, _ZSTD)
-        return source
+        return self.store_packed(pack_source(dataset, body, about))
+
+    def store_packed(self, packed: PackedSource) -> Source:
+        """Store what `pack_source` returned, as `store_source` does."""
+        self._write(packed.source, packed.content, _ZSTD)
+        return packed.source
 
     def commit(
         self,
@@ -411,6 +419,13 @@ def commit_number(name: str) -> int | None:
 def is_partition(text: str) -> bool:
     """Whether a text may name a partition: key=value, joined by slashes, such as date=2012-12-31."""
     return _PARTITION.fullmatch(text) is not None and ".." not in text
+
+
+def pack_source(dataset: str, body: bytes, about: SourceMetadata) -> PackedSource:
+    """Compress the bytes of a response, as they are stored. Threads can do so at the same time."""
+    content, digest = compress(body), _digest(body)
+    path = commits.source_key(_check_dataset(dataset), digest)
+    return PackedSource(Source(path, digest, len(body), *about, stored_sha256=_digest(content), stored_bytes=len(content)), content)
 
 
 def _has_same_content(head: Commit, draft: CommitDraft) -> bool:

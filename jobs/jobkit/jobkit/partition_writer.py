@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobkit import changes, contracts
+from jobkit.contracts import EncodedRows
 from jobkit.errors import TemporaryError, UsageError
 from jobkit.lake import STATE, Commit, CommitDraft, Lake, PartitionState, Source
 
@@ -34,7 +35,7 @@ def commit(
     lake: Lake,
     contract: Contract,
     partition: str,
-    result: ValidationResult,
+    result: ValidationResult | EncodedRows,
     store_source: Callable[[], tuple[Source, ...]],
     *,
     shrunken: Callable[[str], JobError],
@@ -61,10 +62,11 @@ def commit(
         nonlocal change
         if is_merged and (state.head is None or head.number != state.head.number):
             raise TemporaryError(f"{head.dataset}/{head.partition} was committed by another run meanwhile; run it again")
-        change = measure_change(lake, contract, result, head, shrunken=shrunken, allow_shrinking=allow_shrinking)
+        valid = result.decode() if isinstance(result, EncodedRows) else result
+        change = measure_change(lake, contract, valid, head, shrunken=shrunken, allow_shrinking=allow_shrinking)
 
     newest, is_new = lake.commit(contract.dataset, partition, draft, state=state, review=review)
-    counts = {"dropped": result.dropped, "warnings": len(result.warnings)}
+    counts = {"dropped": draft.dropped, "warnings": len(result.warnings)}
     details: dict[str, Any] = {name: count for name, count in counts.items() if count}
     if is_new:
         details |= {"rows_added": change.added, "rows_closed": change.closed}
@@ -78,9 +80,16 @@ def commit(
 
 
 def build_draft(
-    result: ValidationResult, store_source: Callable[[], tuple[Source, ...]], *, key: tuple[str, ...], leaf: str, writer: dict[str, str]
+    result: ValidationResult | EncodedRows,
+    store_source: Callable[[], tuple[Source, ...]],
+    *,
+    key: tuple[str, ...],
+    leaf: str,
+    writer: dict[str, str],
 ) -> CommitDraft:
     """Encode the valid and the quarantined rows as the Parquet files of a commit."""
+    if isinstance(result, EncodedRows):
+        return CommitDraft(result.parquet, result.rows, None, 0, store_source, key, leaf, writer)
     bad = result.quarantine
     return CommitDraft(
         data=contracts.to_parquet(result.table),

@@ -14,13 +14,13 @@ from jobkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from jobkit.contracts import Columns, TypedRows
+    from jobkit.contracts import Columns, EncodedRows, TypedRows
     from jobkit.errors import BadDataError
     from jobkit.http import Response
     from jobkit.lake import Source
     from jobkit.refusals import Meaning
 
-    Parsed = Columns | TypedRows | BadDataError  # of one partition: its rows, or why they cannot be read
+    Parsed = Columns | TypedRows | EncodedRows | BadDataError  # of one partition: its rows, or why they cannot be read
 
 
 class Request(NamedTuple):
@@ -72,6 +72,8 @@ class Extractor:
         it leaves the others alone.
     lookback: the partitions, each with its dataset, that are requested only because they may have changed. For these, it is no error if
         the vendor has no data.
+    parse_module: the module of the package with this `parse`, for a vendor with so many documents that other processes parse them too
+        (jobkit.parse_processes). Each of its requests fills one partition.
     list_requests: makes the requests with the client, from those that the options name, for a vendor that can say what it has or what
         changed.
     """
@@ -82,6 +84,7 @@ class Extractor:
     parse: Callable[[bytes, Request], Mapping[str, Parsed]]
     lookback: frozenset[tuple[str, str]] = frozenset()
     list_requests: Callable[[Any, list[Request]], list[Request]] | None = None
+    parse_module: str | None = None
 
 
 def fetch(client: VendorClient, request: Request, previous: Source | None) -> Response:

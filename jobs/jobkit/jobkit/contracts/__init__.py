@@ -9,7 +9,7 @@
 | `typed_rows` | the quick way for rows that a parser has typed |
 | `row_checks`, `constraints`, `uniqueness` | breaches of fields, of rules between columns, of keys |
 | `values`, `type_checks`, `rounding` | from text to value |
-| `arrow` | typed tables and Parquet |
+| `arrow`, `encoded_rows` | typed tables and Parquet |
 | `patterns`, `storable_text`, `messages` | regular expressions, escapes, values in messages |
 
 `describe` of a job reads no contract, so it must not import this package.
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from jobkit.contracts.arrow import VENDOR_NAME, arrow_type, to_parquet
 from jobkit.contracts.batch import MAX_COLUMNS, UNREADABLE, Origin
+from jobkit.contracts.encoded_rows import EncodedRows, encode
 from jobkit.contracts.model import Columns, Contract, ContractError, Field, Layout, Policy, Product, Rule, Sum, list_conflicts
 from jobkit.contracts.odcs import load, load_packaged, parse_document, read_contract
 from jobkit.contracts.patterns import compile_pattern
@@ -36,6 +37,7 @@ __all__ = [
     "Columns",
     "Contract",
     "ContractError",
+    "EncodedRows",
     "Field",
     "Layout",
     "Origin",
@@ -49,6 +51,7 @@ __all__ = [
     "arrow_type",
     "build_reader",
     "compile_pattern",
+    "encode",
     "escape_text",
     "list_conflicts",
     "load",

@@ -14,7 +14,7 @@ CHUNK_BYTES = 1 << 20
 def holds_secret(data: bytes | memoryview) -> bool:
     """Whether data from outside contains a secret that was sent there, plain or encoded for a URL, JSON, HTML, base64 or hex."""
     scanner = _Scanner()
-    return any(scanner.feed(bytes(data[start : start + CHUNK_BYTES])) for start in range(0, len(data), CHUNK_BYTES))
+    return scanner.has_needles and any(scanner.feed(bytes(data[start : start + CHUNK_BYTES])) for start in range(0, len(data), CHUNK_BYTES))
 
 
 class _Scanner:
@@ -26,10 +26,13 @@ class _Scanner:
         self._overlap = 6 * max((len(text) for text in self._texts), default=0)  # JSON writes one character in six
         self._previous = b""
 
+    @property
+    def has_needles(self) -> bool:
+        """Whether there is anything to search for."""
+        return bool(self._needles)
+
     def feed(self, chunk: bytes) -> bool:
         """Search the next chunk together with the end of the previous one; return whether a secret is in them."""
-        if not self._needles:
-            return False
         data = self._previous + chunk
         self._previous = data[-self._overlap :]
         lower = data.lower()
