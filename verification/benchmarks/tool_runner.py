@@ -146,7 +146,7 @@ def flatten_typed(files):
     flatten(files, typed="yes")
 
 
-def flatten_members(files, *, keep=False):
+def flatten_members(files):
     """Read the companyfacts documents of a zip file with json.load and flatten the facts, one document at a time."""
     import zipfile
 
@@ -155,19 +155,13 @@ def flatten_members(files, *, keep=False):
         with zipfile.ZipFile(file) as archive:
             for name in archive.namelist():
                 document = json.loads(archive.read(name))
-                facts = [
+                rows[:] = [
                     {"cik": document["cik"], "entityName": document["entityName"], "taxonomy": taxonomy, "tag": tag, "unit": unit, **fact}
                     for taxonomy, tags in document["facts"].items()
                     for tag, concept in tags.items()
                     for unit, facts in concept["units"].items()
                     for fact in facts
                 ]
-                rows[len(rows) if keep else 0 :] = facts
-
-
-def flatten_archive(files):
-    """Do the same and keep all rows."""
-    flatten_members(files, keep=True)
 
 
 def market_pandas(files):

@@ -19,6 +19,7 @@
 | `rest` | a vendor's REST API as a table, and the command of its job |
 | `paging`, `archives`, `database` | lists that come in pages; clients for zip files on a server and for Postgres databases |
 | `extraction` | run it: fetch, parse, validate, commit, record |
+| `parse_processes` | parse many documents in other processes |
 | `response_checks` | decide which error a response is |
 | `refusals`, `edgar` | what a vendor's refusals mean; SEC's EDGAR: what it refuses and requires, its filings |
 | `contracts` | what the rows of a dataset must be; validation and quarantine |
@@ -32,7 +33,6 @@
 | `commits`, `commit_log`, `expired_commits` | the commit record, the log that announces commits, the record of deleted ones |
 | `formats` | the formats of what is stored, and the refusal of newer ones |
 | `site_pointer` | which version of a published site is the current one |
-| `parse_processes` | parse many documents in other processes |
 | `partition_writer` | commit validated rows and record the outcome |
 | `changes` | compare two versions of a partition |
 | `stores` | objects on a local directory or in S3 |
