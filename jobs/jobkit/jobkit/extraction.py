@@ -53,7 +53,7 @@ class Extraction(NamedTuple):
     allow_shrinking: bool
 
 
-class Prepared(NamedTuple):
+class ParsedDocument(NamedTuple):
     """The rows of a response, which fill the request's only partition, and its packed bytes."""
 
     rows: EncodedRows
@@ -63,7 +63,7 @@ class Prepared(NamedTuple):
 class Fetched(NamedTuple):
     """A request, what the lake has of its partitions, and the response; None if the vendor has no data for it.
 
-    prepared: what is stored of it, if another process has parsed it.
+    document: what is stored of it, if another process has parsed it.
     error: why there is no response that can be used, which does not stop the other requests.
     """
 
@@ -71,7 +71,7 @@ class Fetched(NamedTuple):
     states: list[PartitionState]
     response: Response | None
     error: JobError | None = None
-    prepared: Prepared | None = None
+    document: ParsedDocument | None = None
 
 
 def run(
@@ -172,7 +172,7 @@ def _load_contracts(extraction: Extraction, requests: Sequence[Request]) -> None
 
 def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
     """Parse a response, then validate, commit and record each of its partitions. Returns the errors of those that failed."""
-    request, states, response, problem, prepared = fetched
+    request, states, response, problem, document = fetched
     if problem:
         return _record_failures(extraction.job, request, problem)
     if response and response.content is None:
@@ -180,7 +180,7 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
             partition_writer.record_unchanged(extraction.job, state.head)
         return []
     try:
-        parsed = {request.partitions[0]: prepared.rows} if prepared else _parse(extraction, request, response)
+        parsed = {request.partitions[0]: document.rows} if document else _parse(extraction, request, response)
     except TOLERATED as error:
         return _record_failures(extraction.job, request, error)
     store_source = _source_writer(extraction, fetched)
@@ -273,7 +273,7 @@ def _fetch(
         previous = None  # the vendor has to send everything again, so that the damaged files can be rewritten
     try:
         response = extractor.fetch(client, request, previous)
-        return Fetched(request, states, response, prepared=_prepare(request, response, parsers) if parsers else None)
+        return Fetched(request, states, response, document=_parse_elsewhere(request, response, parsers) if parsers else None)
     except (ResourceNotFoundError, BadDataError) as error:
         is_empty = isinstance(error, NoDataError) or (
             isinstance(error, ResourceNotFoundError) and list_partitions([request]) <= extractor.lookback
@@ -281,14 +281,14 @@ def _fetch(
         return Fetched(request, states, None, None if is_empty else error)
 
 
-def _prepare(request: Request, response: Response, parsers: ParseProcesses) -> Prepared | None:
+def _parse_elsewhere(request: Request, response: Response, parsers: ParseProcesses) -> ParsedDocument | None:
     """Let another process parse a response, and pack it; None if it has no content, or the job has to parse it. Raises as `_parse`."""
     if response.content is None:
         return None
     body = response.body or b""
     secrets.refuse_echo(body, f"{request.path} for {request.dataset}")
     rows = parsers.parse(body, request)
-    return Prepared(rows, _pack(request, response, body)) if rows else None
+    return ParsedDocument(rows, _pack(request, response, body)) if rows else None
 
 
 def _find_previous(states: list[PartitionState], path: str) -> Source | None:
@@ -317,10 +317,10 @@ def _source_writer(extraction: Extraction, fetched: Fetched) -> Callable[[], tup
 
     @cache
     def store_source() -> tuple[Source, ...]:
-        request, response, prepared = fetched.request, fetched.response, fetched.prepared
+        request, response, document = fetched.request, fetched.response, fetched.document
         if response is None:
             return ()
-        packed = prepared.source if prepared else _pack(request, response, response.body or b"")
+        packed = document.source if document else _pack(request, response, response.body or b"")
         return (extraction.lake.store_packed(packed),)
 
     return store_source
