@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -203,6 +204,20 @@ def test_other_processes_make_the_same_commits_and_receipts(tmp_path: Path, proc
         for folder in (tmp_path / "parallel", tmp_path / "alone")
     ]
     assert files[0] == files[1]
+
+
+class PanicError(BaseException):
+    """As arro3 raises it."""
+
+
+def test_whatever_a_document_raises_is_left_to_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(_body: bytes, _request: Request) -> None:
+        raise PanicError
+
+    monkeypatch.setattr(fact_table, "parse", panic)
+    documents, answers = io.BytesIO(pickle.dumps((b"{}", Request(DATASET, ("cik=0000000001",), "/")))), io.BytesIO()
+    parse_processes.serve("extract_sec_company_facts", "fact_table", documents, answers)
+    assert answers.getvalue() == pickle.dumps(None)
 
 
 def test_a_process_that_is_killed_ends_the_run_and_the_next_one_does_the_rest(
