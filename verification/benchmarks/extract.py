@@ -118,7 +118,7 @@ def _measure_archive(folder: Path, times: int, members: int, facts: int) -> dict
             return found
 
         plain = partial(measurement.run_process, [sys.executable, str(tools.PROGRAMS), "flatten_members", str(path)])
-        methods = {"json.load and flatten, one document after the other": plain, OURS: ours}
+        methods: dict[str, Callable[[], Measurement]] = {"json.load and flatten, one document after the other": plain, OURS: ours}
         return {f"companyfacts in bulk, {members:,} filers of {size / 1e6:,.0f} MB": measurement.run_in_turns(methods, times)}
 
 
