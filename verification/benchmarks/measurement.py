@@ -114,12 +114,15 @@ def server_cpu_s(server: Postgres | None) -> float:
     if server is None:
         return 0.0
     parent = psutil.Process(server.pid)
-    text = parent.cpu_times()
-    total_s = text.user + text.system + text.children_user + text.children_system
-    for child in parent.children():
-        with suppress(psutil.NoSuchProcess):  # ended meanwhile
-            total_s += sum(child.cpu_times()[:2])
-    return float(total_s)
+    while True:
+        children = parent.children()
+        text = parent.cpu_times()
+        total_s = text.user + text.system + text.children_user + text.children_system
+        for child in children:
+            with suppress(psutil.NoSuchProcess):  # ended meanwhile
+                total_s += sum(child.cpu_times()[:2])
+        if parent.children() == children:  # else one ended, and may be counted twice or not at all
+            return float(total_s)
 
 
 def run_in_turns(methods: Mapping[str, Method], times: int, check: Callable[[str], None] | None = None) -> dict[str, list[Measurement]]:
