@@ -285,8 +285,7 @@ def _parse_elsewhere(request: Request, response: Response, parsers: ParseProcess
     """Let another process parse a response, and pack it; None if it has no content, or the job has to parse it. Raises as `_parse`."""
     if response.content is None:
         return None
-    body = response.body or b""
-    secrets.refuse_echo(body, f"{request.path} for {request.dataset}")
+    body = _read_body(request, response)
     rows = parsers.parse(body, request)
     return ParsedDocument(rows, _pack(request, response, body)) if rows else None
 
@@ -305,11 +304,14 @@ def _is_intact(lake: Lake, state: PartitionState) -> bool:
 
 def _parse(extraction: Extraction, request: Request, response: Response | None) -> dict[str, Parsed]:
     """Parse a response, if there is one. Raises BadDataError if it contains the secret that was sent."""
-    if response is None:
-        return {}
+    return dict(extraction.extractor.parse(_read_body(request, response), request)) if response else {}
+
+
+def _read_body(request: Request, response: Response) -> bytes:
+    """Return the body of a response. Raises BadDataError if it contains the secret that was sent."""
     body = response.body or b""
     secrets.refuse_echo(body, f"{request.path} for {request.dataset}")
-    return dict(extraction.extractor.parse(body, request))
+    return body
 
 
 def _source_writer(extraction: Extraction, fetched: Fetched) -> Callable[[], tuple[Source, ...]]:

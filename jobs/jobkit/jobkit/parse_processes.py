@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 MAX_PROCESSES = 2  # one core's time for the job itself serves two of them
 MIN_DOCUMENTS = 20  # fewer are parsed in the time that a process takes to start
-PIPE_BYTES = 1 << 20  # the most that Linux allows; with its default of 64 KiB a document takes fifty turns
 MAX_DOCUMENT_BYTES = 16 << 20  # the job parses larger ones itself, one after the other: it has the memory for one of any size
 
 
@@ -66,9 +65,7 @@ class ParseProcesses:
         process = self._idle.get()
         try:
             if process is None:
-                process = subprocess.Popen(  # noqa: S603  our own module
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pipesize=PIPE_BYTES
-                )
+                process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603
                 self._started.append(process)
             documents, answers = cast("tuple[BinaryIO, BinaryIO]", (process.stdin, process.stdout))
             pickle.dump((body, request), documents)
