@@ -172,7 +172,7 @@ def _invoke(
     try:
         interruption.listen(declared.deadline_s)
         lineage = _start_lineage(declared, package, records[verb])
-        exit_code, error = _outcome(group, declared, verb, launcher, log)
+        exit_code, error = _outcome(group, declared, verb, launcher, log, interruption)
         at_once = False
         interruption.settle()
     except Interrupted as cause:
@@ -254,16 +254,19 @@ def _bind(call: Callable[..., None], verb: str) -> Callable[..., None]:
 
 
 def _outcome(
-    group: click.Group, declared: Declaration, verb: str, launcher: launchers.Launcher, log: logging.Logger
+    group: click.Group, declared: Declaration, verb: str, launcher: launchers.Launcher, log: logging.Logger, interruption: Interruption
 ) -> tuple[ExitCode, str | None]:
     """Run the verb; return the exit code, and the message if the code is not 0.
 
     A refused credential whose secret was rotated meanwhile is temporary (75): the next run reads the new secret.
     """
     try:
-        values, warnings = deprecation.rename_parameters(launcher.options())
-        _log_warnings(log, warnings)
-        code = group.main(prog_name=declared.name, standalone_mode=False, default_map={verb: values}, obj=declared)
+        try:
+            values, warnings = deprecation.rename_parameters(launcher.options())
+            _log_warnings(log, warnings)
+            code = group.main(prog_name=declared.name, standalone_mode=False, default_map={verb: values}, obj=declared)
+        finally:
+            interruption.raise_again()
     except click.ClickException as error:
         return _failed(log, ExitCode.USAGE, _usage_message(error))
     except errors.JobError as error:

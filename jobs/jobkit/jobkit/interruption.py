@@ -45,6 +45,7 @@ class Interruption:
         self._began_s, self._cut_off = time.monotonic(), cut_off
         self._changing = threading.RLock()  # a signal may come while its own thread holds it
         self._cause: Interrupted | None = None
+        self._raised = False
         self._settled = False
         self._deadline: threading.Timer | None = None
         self._last_resort: threading.Timer | None = None
@@ -72,6 +73,15 @@ class Interruption:
             if self._last_resort and self._cause and self._cause.exit_code != ExitCode.STOPPED:
                 self._last_resort.cancel()
 
+    def raise_again(self) -> None:
+        """Raise the Interrupted that the main thread has had, if it has had one, in place of what a library made of it.
+
+        pydantic-core 2.50 makes an Exception of any BaseException: SchemaError while it builds a validator, PydanticSerializationError
+        while it serializes (both seen on imports and commits of pyiceberg 0.12).
+        """
+        if self._raised and self._cause:
+            raise self._cause
+
     def _expire(self, deadline_s: float) -> None:
         message = (
             f"its deadline of {deadline_s:,.0f} s has passed; no partial result is visible. Run it again to go on, or give it longer "
@@ -84,6 +94,7 @@ class Interruption:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._begin(Interrupted(ExitCode.STOPPED, _STOPPED))
         if self._cause:
+            self._raised = True
             raise self._cause
 
     def _begin(self, cause: Interrupted) -> bool:

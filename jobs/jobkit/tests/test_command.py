@@ -54,6 +54,21 @@ def run(job, *, do, many, token, day):
         do = "AuthError"
     if do == "wait":
         threading.Event().wait()
+    if do == "serialize":
+        import pydantic
+        class Stopped(pydantic.BaseModel):
+            @pydantic.model_serializer
+            def convert(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return {}
+        Stopped().model_dump()
+    if do in ("swallow", "translate"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException as error:
+            if do == "translate":
+                raise errors.BadDataError(f"the library failed: {error}")
+        do = "nothing"
     if do == "hang":  # nothing gets through to the main thread, and a worker never ends
         threading.Thread(target=threading.Event().wait).start()
         job.record_partition("d", "p=3", "committed", rows=1)
@@ -185,6 +200,15 @@ def test_sigterm_gives_a_receipt_wherever_it_arrives(folder: Path, name: str, do
     """Before the job's own code, while its failure is logged, and after it has succeeded."""
     ended = call(folder, "run", "--do", do, code=["-c", SIGTERM_IN.format(name=name)])
     assert (ended.code, ended.receipt["exit_code"]) == (code, code)
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("do", ["serialize", "translate", "swallow"])
+def test_sigterm_ends_a_job_whose_library_makes_another_error_of_it(folder: Path, do: str) -> None:
+    """pydantic-core 2.50 makes a PydanticSerializationError of any BaseException, which would be a bug (70)."""
+    ended = call(folder, "run", "--do", do)
+    assert (ended.code, ended.receipt["exit_code"], ended.receipt["status"]) == (143, 143, "stopped")
+    assert ended.receipt["error"].startswith("stopped by SIGTERM")
     assert "Traceback" not in ended.stderr
 
 
