@@ -130,6 +130,12 @@ def test_a_number_may_be_any_decimal_of_xml() -> None:
     assert (columns["value"], columns["amount"]) == (["0.5"], ["190"])
 
 
+def test_a_fraction_of_a_share_is_rounded_to_four_decimals_with_a_warning() -> None:
+    result = contracts.validate(RULES, parse(filing(("A", "037833100", "9", "12.34565", "SH", "")), REQUEST)[PARTITION])
+    assert (result.quarantine, result.table["amount"].to_pylist()) == (None, [Decimal("12.3456")])  # half to even
+    assert "amount: 1 values were rounded" in str(result.warnings)
+
+
 @pytest.mark.parametrize(("stated", "kind"), [("RESTATEMENT", "RESTATEMENT"), ("New  Holdings", "NEW HOLDINGS")])
 def test_an_amendment_says_what_it_does(stated: str, kind: str) -> None:
     cover = f"<amendmentNo>45</amendmentNo><amendmentInfo><amendmentType>{stated}</amendmentType></amendmentInfo>"

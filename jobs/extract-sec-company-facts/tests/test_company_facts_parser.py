@@ -6,16 +6,22 @@ import gzip
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from extract_sec_company_facts import fact_table
 from extract_sec_company_facts.parser import parse
 from jobkit import contracts
 from jobkit.contracts import load_packaged
 from jobkit.errors import BadDataError
 from jobkit.requests import Request
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 FEEDS = Path(__file__).parents[4] / "shared/feeds/sec"
 REQUEST = Request("sec_company_facts", ("cik=0000320193",), "/")
+RULES = load_packaged("extract_sec_company_facts", "sec_company_facts")
 FACT = '{"end":"2014-03-29","val":%s,"accn":"0001193125-14-157311","fy":2014,"fp":"Q2","form":"10-Q","filed":"2014-04-24"}'
 
 
@@ -29,6 +35,17 @@ def test_a_fact_keeps_the_digits_of_its_value() -> None:
     assert columns["val"] == ["0.00001", "170910000000", "6.310"]
     assert (columns["cik"][0], columns["tag"][0], columns["unit"][0]) == ("320193", "CommonStockPar", "USD/shares")
     assert (columns["start"][0], columns["fy"][0], columns["frame"][0]) == (None, 2014, None)
+
+
+@pytest.mark.parametrize("parse_facts", [parse, fact_table.parse])
+def test_a_ratio_without_end_is_rounded_to_ten_decimals_with_a_warning(parse_facts: Callable[[bytes, Request], dict[str, Any]]) -> None:
+    """The ratio of a split of 1 for 7, or 1 for 30,000, as JSON has them."""
+    columns = parse_facts(
+        document(FACT % "0.14285714285714285", (FACT % "3.3333333333333335e-05").replace("2014-03-29", "2014-06-28")), REQUEST
+    )
+    result = contracts.validate(RULES, columns["cik=0000320193"])
+    assert (result.quarantine, result.table["val"].to_pylist()) == (None, [Decimal("0.1428571429"), Decimal("0.0000333333")])
+    assert "val: 2 values were rounded" in str(result.warnings)
 
 
 @pytest.mark.parametrize("cik", ["0000320193", "320193"])
@@ -58,7 +75,7 @@ def test_every_taxonomy_unit_and_form_is_kept_unchanged() -> None:
         facts.setdefault(taxonomy, {})[tag] = {"label": None, "description": None, "units": {unit: [fact]}}
     body = json.dumps({"cik": 320193, "entityName": "Example NV", "facts": facts}).encode()
     columns = parse(body, REQUEST)["cik=0000320193"]
-    kept = contracts.validate(load_packaged("extract_sec_company_facts", "sec_company_facts"), columns)
+    kept = contracts.validate(RULES, columns)
     assert kept.quarantine is None
     assert set(zip(*(kept.table[name].to_pylist() for name in ("taxonomy", "tag", "unit", "form")), strict=True)) == tags
 
@@ -87,7 +104,7 @@ def test_another_document_is_refused(body: bytes, message: str) -> None:
 def test_recorded_documents_keep_their_contract(cik: str, facts: int) -> None:
     body = gzip.decompress((FEEDS / f"companyfacts_CIK{cik}.json.gz").read_bytes())
     columns = parse(body, REQUEST._replace(partitions=(f"cik={cik}",)))[f"cik={cik}"]
-    kept = contracts.validate(load_packaged("extract_sec_company_facts", "sec_company_facts"), columns)
+    kept = contracts.validate(RULES, columns)
     assert kept.quarantine is None
     assert kept.table.num_rows == kept.read > facts
     assert all(isinstance(value.as_py(), Decimal) for value in kept.table["val"])

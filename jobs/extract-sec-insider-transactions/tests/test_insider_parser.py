@@ -101,6 +101,13 @@ def test_a_number_may_be_any_decimal_of_xml(shares: str, found: str) -> None:
     assert sale["transactionShares"] == Decimal(found)
 
 
+def test_a_price_that_is_a_quotient_is_rounded_to_eight_decimals_with_a_warning() -> None:
+    columns = parse(filing(table(SALE.replace("10.5", "10.123456785"))), REQUEST)[PARTITION]
+    result = contracts.validate(RULES, columns)
+    assert (result.quarantine, result.table["transactionShares"].to_pylist()[1]) == (None, Decimal("10.12345678"))  # half to even
+    assert "transactionShares: 1 values were rounded" in str(result.warnings)
+
+
 def test_several_owners_report_a_transaction_once() -> None:
     rows = rows_of(filing(table(SALE), owners=OWNER % (3333, "false") + OWNER % (2222, "true")))
     assert [(row["rptOwnerCik"], row["isDirector"]) for row in rows[:2]] == [(3333, False), (2222, True)]
