@@ -58,7 +58,7 @@ def sample_answers(today: str) -> list[Answer]:
         *nyfed_answers(CORRECTED if today == FIRST_DELIVERY else CORRECTION),
         *fiscaldata_answers("2025-03-28" if today == FIRST_DELIVERY else "2025-03-31"),
         *euro_answers("2025-01-09" if today == FIRST_DELIVERY else "2025-01-10"),
-        *holdings_answers()[: 2 if today == FIRST_DELIVERY else 4],
+        *holdings_answers()[: 2 if today == FIRST_DELIVERY else 5],
         *insider_answers()[: 2 if today == FIRST_DELIVERY else None],
         recorded_lake.filing_lists(320193, sec_lists.join_documents()),
     ]
@@ -108,13 +108,14 @@ def described_answers(today: str) -> list[Answer]:
 
 
 def holdings_answers() -> list[Answer]:
-    """The filing of ACTIAM for 2020, and invented amendments: new holdings, a restatement, new holdings again."""
+    """The filing of ACTIAM for 2020, and invented amendments: new holdings, a restatement, new holdings, a restatement to nothing."""
     rows = sample.table("sec_13f_holdings")
     filings = (
         (rows, "21-000002", "20210212100642", ""),
         ([{**rows[0], "cusip": "000000AA1"}], "21-000005", "20210301160000", "NEW HOLDINGS"),
         ([{**row, "value": f"{int(row['value']) + 1}"} for row in rows[:3]], "21-000007", "20210514093000", "RESTATEMENT"),
         ([{**rows[1], "cusip": "000000BB1"}], "21-000009", "20210816170500", "new holdings"),
+        ([], "21-000011", "20211115090000", "RESTATEMENT"),
     )
     numbers = [f"0001619124-{number}" for _, number, _, _ in filings]
     return [

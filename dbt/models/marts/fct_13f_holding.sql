@@ -71,4 +71,6 @@ select
     known_at,
     replaced_or_closed_at as known_to
 from closed
-where replaced_or_closed_at > known_at
+where
+    replaced_or_closed_at > known_at
+    and line > 0  -- line 0 is a filing without holdings

@@ -32,6 +32,7 @@ LOW, HIGH = Decimal("0.5"), Decimal(10)  # the median share of a portfolio is wo
 NUMBER = re.compile(r"[+-]?(?:\d{1,20}\.?\d{0,10}|\.\d{1,10})", re.ASCII)
 CHEAP = re.compile(r"\*W|\b(?:WTS?|WARRANTS?|RTS?|RIGHTS?)\b", re.IGNORECASE)  # classes that are worth a fraction of a share
 MAX_TAGS, MAX_LINES = 4_000_000, 120_000  # entries take more memory than their bytes; as many as a file of the largest size has in practice
+REQUIRED = ("name_of_issuer", "cusip", "value", "amount", "amount_type")  # of each line but 0
 NUMBERS = {"value", "amount", "voting_sole", "voting_shared", "voting_none"}
 LINE = {
     "name_of_issuer": ("nameOfIssuer",),
@@ -51,10 +52,10 @@ LINE = {
 
 
 def parse(body: bytes, request: Request) -> dict[str, Columns]:
-    """Return the lines of a filing's information table, in its order; no line for a table without entries.
+    """Return the lines of a filing's information table, in its order; for a table without entries one line 0, which has no holding.
 
     Raises BadDataError (exit code 65) if the filing is another, if its table does not have the number of entries and the total value that
-    its summary states, or if an amendment does not say what it amends.
+    its summary states, if a line lacks what each must have, or if an amendment does not say what it amends.
     """
     (partition,) = request.partitions
     cik, accession = (part.partition("=")[2] for part in partition.split("/"))
@@ -65,6 +66,8 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
     cover = filing.read_xml(filing.form, what)
     lines = _read_table(filing, cover, what)
     columns: Columns = {name: [_read(line, name) for line in lines] for name in LINE}
+    if missing := [name for name in REQUIRED if not all(columns[name])]:
+        raise BadDataError(f"{what} has a line without {' and '.join(missing)}; nothing of it is taken")
     ratios = _list_values_per_share(columns)
     once = {
         "cik": cik.lstrip("0"),
@@ -79,8 +82,10 @@ def parse(body: bytes, request: Request) -> dict[str, Columns]:
         "value_unit": _decide_unit(ratios, filing.filed),
         "value_per_share": format(round(median(ratios), 6), "f") if ratios else None,
     }
-    rows = len(lines)
-    return {partition: {**{name: [text] * rows for name, text in once.items()}, "line": list(range(1, rows + 1)), **columns}}
+    numbers = range(1, len(lines) + 1)
+    if not lines:
+        numbers, columns = range(1), {name: [None] for name in LINE}
+    return {partition: {**{name: [text] * len(numbers) for name, text in once.items()}, "line": list(numbers), **columns}}
 
 
 def _read(line: Element, name: str) -> str | None:

@@ -143,9 +143,10 @@ def test_an_amendment_says_what_it_does(stated: str, kind: str) -> None:
     assert (columns["amendment_type"], columns["amendment_number"], columns["form"]) == ([kind], ["45"], ["13F-HR/A"])
 
 
-def test_a_table_without_entries_has_no_rows() -> None:
-    columns = parse(filing(total="0"), REQUEST)[PARTITION]
-    assert contracts.validate(RULES, columns).table.num_rows == 0
+def test_a_filing_without_entries_is_one_row_without_a_holding() -> None:
+    """Else a restatement to nothing would leave no trace, and what it replaces would stay in the mart."""
+    table = contracts.validate(RULES, parse(filing(total="0"), REQUEST)[PARTITION]).table
+    assert [table[name].to_pylist() for name in ("line", "cusip", "value", "form")] == [[0], [None], [None], ["13F-HR"]]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,11 @@ def test_a_table_without_entries_has_no_rows() -> None:
         (filing(APPLE, BOND, entries=1), "has 2 entries worth 230,061, and states 1"),
         *((filing(APPLE, total=total), "states no total") for total in ("x", "NaN", "sNaN", "Infinity", "1e999999999")),
         (filing((*APPLE[:2], "9", *APPLE[3:])).replace(b"<p:value>9", b"<p:value>sNaN"), "has values that are no numbers"),
+        (filing(APPLE, BOND).replace(b"<p:cusip>000000AA1</p:cusip>", b""), "a line without cusip; nothing of it is taken"),
+        (filing(APPLE, BOND).replace(b"A BOND", b" "), "a line without name_of_issuer"),
+        (filing(APPLE, BOND).replace(b"PRN", b""), "a line without amount_type"),
+        (filing(APPLE, BOND).replace(b">7000<", b"><"), "a line without amount;"),
+        (filing(APPLE, BOND, total="230054").replace(b">7<", b"><"), "a line without value;"),
         (filing(APPLE, form="13F-HR/A"), "an amendment of the type None"),
         (filing(APPLE, form="13F-NT"), "is 13F-NT 0001619124-21-000002; expected 13F-HR"),
         (filing(APPLE).replace(b"ER:\t\t0001619124-21-000002", b"ER:\t\t0001619124-21-000003"), "is 13F-HR 0001619124-21-000003"),
