@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 from extract_sec_company_facts import parser
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from jobkit.contracts import Columns
     from jobkit.requests import Request
@@ -30,7 +30,7 @@ TEXTS = ("start", "end", "accn", "fp", "form", "filed", "frame")
 FIELDS = ("val", "fy", *TEXTS)
 TYPES = {"val": DataType.decimal128(38, 10), "fy": DataType.float64(), **dict.fromkeys(TEXTS, DataType.utf8())}
 SCHEMA = Schema([Field("f", DataType.list(Field("item", DataType.struct([Field(name, TYPES[name]) for name in FIELDS]))))])
-LISTS_AT_ONCE = 64  # lists of facts in a batch: more leave the processor's cache
+LISTS_AT_ONCE = 64  # lists of facts that are decoded together: more leave the processor's cache
 # More digits behind the point than are kept, a year with a fraction, or an exponent, by the byte that each begins with. Three patterns: one
 # that begins with a choice takes ten times as long.
 ALTERED = {
@@ -80,7 +80,7 @@ def build(body: bytes, cik: str) -> Table | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     lists = [
-        ((taxonomy, tag, unit), bytes(facts))
+        ((taxonomy, tag, unit), facts)
         for taxonomy, tags in company.facts.items()
         for tag, concept in tags.items()
         for unit, facts in concept.units.items()
@@ -88,10 +88,7 @@ def build(body: bytes, cik: str) -> Table | None:
     if not lists or str(company.cik).lstrip("0") != cik:
         return None
     names = [name for name, _ in lists]
-    text = b'{"f":' + b'}\n{"f":'.join(facts for _, facts in lists) + b"}"
-    if not _is_exact(text):
-        return None
-    facts = _read_facts(text, body.count(b":") - _count_other_colons(company, names))
+    facts = _read_facts([facts for _, facts in lists], body.count(b":") - _count_other_colons(company, names))
     if facts is None:
         return None
     columns, sizes = facts
@@ -125,27 +122,32 @@ def _count_other_colons(company: Company, names: Sequence[tuple[str, ...]]) -> f
     return msgspec.json.encode(Company(company.cik, company.entityName, others)).count(b":")
 
 
-def _read_facts(text: bytes, colons: float) -> tuple[dict[str, Array], list[int]] | None:
+def _read_facts(lists: Sequence[msgspec.Raw], colons: float) -> tuple[dict[str, Array], list[int]] | None:
     """Return the columns of FIELDS and the number of facts in each list; None if the reader would change or lose a value.
 
     `colons` is the number of fields if no key is repeated and no text has a colon, otherwise more.
     """
-    try:
-        batches = read_json(text, SCHEMA, batch_size=LISTS_AT_ONCE).read_all().to_batches()
-    except Exception:  # noqa: BLE001  arro3 raises no narrower one; the parser finds what is wrong
-        return None
-    lists = [batch.column(0) for batch in batches]
-    facts = [list_flatten(array) for array in lists]
-    sizes = [last - first for array in lists for first, last in pairwise(list_offsets(array).to_pylist())]
+    arrays: list[Array] = []
+    quotes = 0
+    for text in _to_lines(lists):
+        if not _is_exact(text):
+            return None
+        quotes += text.count(b'"')
+        try:
+            arrays += [batch.column(0) for batch in read_json(text, SCHEMA, batch_size=LISTS_AT_ONCE).read_all().to_batches()]
+        except Exception:  # noqa: BLE001  arro3 raises no narrower one; the parser finds what is wrong
+            return None
+    facts = [list_flatten(array) for array in arrays]
+    sizes = [last - first for array in arrays for first, last in pairwise(list_offsets(array).to_pylist())]
     columns = {name: _join([struct_field(array, number) for array in facts]) for number, name in enumerate(FIELDS)}
     values = {name: len(column) - column.null_count for name, column in columns.items()}
-    quotes = 2 * (colons + sum(values[name] for name in TEXTS) + len(sizes))  # of keys and texts; more if a number has some
+    expected = 2 * (colons + sum(values[name] for name in TEXTS) + len(sizes))  # of keys and texts; more if a number has some
     missing, incomplete = colons - sum(values.values()), [name for name in FIELDS if values[name] < sum(sizes)]
-    is_complete = text.count(b'"') == quotes and (not missing or missing == _count_nulls(text, incomplete, sum(sizes) + len(sizes)))
+    is_complete = quotes == expected and (not missing or missing == _count_nulls(lists, incomplete, sum(sizes) + len(sizes)))
     years = dictionary_dictionary(dictionary_encode(columns["fy"])).to_pylist()
     if (
         not is_complete
-        or any(array.null_count for array in (*lists, *facts))
+        or any(array.null_count for array in (*arrays, *facts))
         or not all(year.is_integer() and FIRST_YEAR <= year <= LAST_YEAR for year in years)
     ):
         return None
@@ -153,18 +155,24 @@ def _read_facts(text: bytes, colons: float) -> tuple[dict[str, Array], list[int]
     return columns, sizes
 
 
-def _count_nulls(text: bytes, names: Sequence[str], objects: int) -> float:
+def _to_lines(lists: Sequence[msgspec.Raw]) -> Iterator[bytes]:
+    """Yield the lists of facts as JSON lines, LISTS_AT_ONCE at a time: all of them would be the document once more."""
+    for first in range(0, len(lists), LISTS_AT_ONCE):
+        yield b"".join(chain.from_iterable((b'{"f":', facts, b"}\n") for facts in lists[first : first + LISTS_AT_ONCE]))
+
+
+def _count_nulls(lists: Sequence[msgspec.Raw], names: Sequence[str], objects: int) -> float:
     """Return the number of fields that are null. It is no number (NaN) if there are others than `names`, or if one comes again in its fact.
 
     No text has a quote; `objects` is the number of closing braces if no text has one.
     """
-    total = text.count(b'":null')
-    if not total:
-        return 0
-    found = {name: text.count(b'"%b":null' % name.encode()) for name in names}
-    is_usual = sum(found.values()) == total and text.count(b"}") == objects
-    is_repeated = any(count and REPEATED[name].search(text) for name, count in found.items())
-    return total if is_usual and not is_repeated else float("nan")
+    nulls = usual = braces = 0
+    for text in _to_lines(lists):
+        found = {name: text.count(b'"%b":null' % name.encode()) for name in names}
+        if any(count and REPEATED[name].search(text) for name, count in found.items()):
+            return float("nan")
+        nulls, usual, braces = nulls + text.count(b'":null'), usual + sum(found.values()), braces + text.count(b"}")
+    return nulls if not nulls or (usual == nulls and braces == objects) else float("nan")
 
 
 def _join(arrays: Sequence[Array]) -> Array:

@@ -180,10 +180,11 @@ def _extract(extraction: Extraction, fetched: Fetched) -> list[JobError]:
             partition_writer.record_unchanged(extraction.job, state.head)
         return []
     try:
-        parsed = {request.partitions[0]: document.rows} if document else _parse(extraction, request, response)
+        body = _read_body(request, response) if response and not document else b""
+        parsed = _parse(extraction, fetched, body)
     except TOLERATED as error:
         return _record_failures(extraction.job, request, error)
-    store_source = _source_writer(extraction, fetched)
+    store_source = _source_writer(extraction, fetched, body)
     sent = sorted(parsed)
     failures: list[JobError] = []
     for partition, state in zip(request.partitions, states, strict=True):
@@ -302,9 +303,11 @@ def _is_intact(lake: Lake, state: PartitionState) -> bool:
     return state.head is not None and not any(lake.find_problem(file) for file in state.head.files)
 
 
-def _parse(extraction: Extraction, request: Request, response: Response | None) -> dict[str, Parsed]:
-    """Parse a response, if there is one. Raises BadDataError if it contains the secret that was sent."""
-    return dict(extraction.extractor.parse(_read_body(request, response), request)) if response else {}
+def _parse(extraction: Extraction, fetched: Fetched, body: bytes) -> dict[str, Parsed]:
+    """Return the partitions of a response with this body; none without a response."""
+    if fetched.document:
+        return {fetched.request.partitions[0]: fetched.document.rows}
+    return dict(extraction.extractor.parse(body, fetched.request)) if fetched.response else {}
 
 
 def _read_body(request: Request, response: Response) -> bytes:
@@ -314,7 +317,7 @@ def _read_body(request: Request, response: Response) -> bytes:
     return body
 
 
-def _source_writer(extraction: Extraction, fetched: Fetched) -> Callable[[], tuple[Source, ...]]:
+def _source_writer(extraction: Extraction, fetched: Fetched, body: bytes) -> Callable[[], tuple[Source, ...]]:
     """Return a function that stores the response's bytes in the lake, once, when the first partition is committed."""
 
     @cache
@@ -322,7 +325,7 @@ def _source_writer(extraction: Extraction, fetched: Fetched) -> Callable[[], tup
         request, response, document = fetched.request, fetched.response, fetched.document
         if response is None:
             return ()
-        packed = document.source if document else _pack(request, response, response.body or b"")
+        packed = document.source if document else _pack(request, response, body)
         return (extraction.lake.store_packed(packed),)
 
     return store_source

@@ -7,6 +7,7 @@ for `validation` to say which row breaks what, so both ways give the same tables
 from __future__ import annotations
 
 import math
+from array import array as packed
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobkit.contracts.arrow import arrow_type
@@ -33,7 +34,7 @@ class TypedRows(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """A column of the contract's type, and for each row the number of its distinct text; the longest text in bytes."""
+    """A column of the contract's type; of a key, also the number of each row's distinct text, and the longest text in bytes."""
 
     array: Array
     codes: Array
@@ -87,7 +88,7 @@ def _read_column(field: Field, array: Array, *, is_key: bool) -> _Column | None:
             return None  # two texts of one value: keys are compared as values
         array = cast(encoded, kind)
     longest = max((len(text.encode()) for text in texts), default=0) if field.type == "string" else 0
-    return _Column(array, dictionary_indices(encoded), len(texts), longest)
+    return _Column(array, dictionary_indices(encoded) if is_key else array, len(texts), longest)
 
 
 def _are_unique(keys: Sequence[_Column]) -> bool:
@@ -112,18 +113,19 @@ def _are_distinct(codes: Sequence[tuple[Array, int]]) -> bool:
     from arro3.compute import add, cast, dictionary_encode, mul  # noqa: PLC0415
     from arro3.core import Array, DataType, dictionary_dictionary  # noqa: PLC0415
 
-    varying = [(cast(array, DataType.int64()), count) for array, count in codes if count > 1]
+    varying = [(array, count) for array, count in codes if count > 1]
     if not varying:
         return not codes or len(codes[0][0]) <= 1
-    (joined, _), *others = varying
+    (first, _), *others = varying
+    joined = cast(first, DataType.int64())
     for array, count in others:
-        joined = add(mul(joined, Array([count] * len(joined), type=DataType.int64())), array)
+        joined = add(mul(joined, Array(packed("q", [count]) * len(joined))), cast(array, DataType.int64()))
     return len(dictionary_dictionary(dictionary_encode(joined))) == len(joined)
 
 
 def _build_table(columns: dict[str, _Column], rows: int) -> Table:
-    from arro3.core import Array, ChunkedArray, DataType, Table  # noqa: PLC0415
+    from arro3.core import Array, ChunkedArray, Table  # noqa: PLC0415
 
-    arrays = {ROW_NUMBER: Array(range(1, rows + 1), type=DataType.int32())}
+    arrays = {ROW_NUMBER: Array(packed("i", range(1, rows + 1)))}
     arrays |= {name: column.array for name, column in columns.items()}
     return Table.from_pydict({name: ChunkedArray([array]) for name, array in arrays.items()})
