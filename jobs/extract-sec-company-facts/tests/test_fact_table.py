@@ -41,6 +41,18 @@ def test_both_ways_write_the_same_file() -> None:
     assert [str(value) for value in quick["val"].to_pylist()[:4]] == ["170910000000.0000000000", "-6.3100000000", "1E-10", "1.0000000000"]
 
 
+@pytest.mark.parametrize("start", ["", '"start":"2013-12-29",'])
+def test_all_facts_may_be_of_a_moment_or_of_a_period(start: str) -> None:
+    """Then no row has a start, or none lacks it."""
+    body = document(*(f"{{{start}{fact[1:]}" for fact in FACTS[1:])).replace(LAST.encode(), f"{{{start}{LAST[1:]}".encode())
+    rows = fact_table.parse(body, REQUEST)["cik=0000320193"]
+    assert isinstance(rows, TypedRows)
+    quick = accept(RULES, rows.table)
+    assert quick is not None
+    slow = contracts.validate(RULES, parser.parse(body, REQUEST)["cik=0000320193"])
+    assert contracts.to_parquet(quick) == contracts.to_parquet(slow.table)
+
+
 @pytest.mark.parametrize(
     "fact",
     [

@@ -113,9 +113,11 @@ def _are_distinct(codes: Sequence[tuple[Array, int]]) -> bool:
     from arro3.compute import add, cast, dictionary_encode, mul  # noqa: PLC0415
     from arro3.core import Array, DataType, dictionary_dictionary  # noqa: PLC0415
 
+    if not codes or len(codes[0][0]) <= 1:
+        return True
     varying = [(array, count) for array, count in codes if count > 1]
     if not varying:
-        return not codes or len(codes[0][0]) <= 1
+        return False
     (first, _), *others = varying
     joined = cast(first, DataType.int64())
     for array, count in others:
