@@ -283,7 +283,7 @@ def _fetch(
 
 
 def _parse_elsewhere(request: Request, response: Response, parsers: ParseProcesses) -> ParsedDocument | None:
-    """Let another process parse a response, and pack it; None if it has no content, or the job has to parse it. Raises as `_parse`."""
+    """Let another process parse a response, and pack it; None if it has no content, or the job has to parse it. Raises as `_read_body`."""
     if response.content is None:
         return None
     body = _read_body(request, response)
